@@ -1,0 +1,233 @@
+"""Towers from every kind of file and folder, and plain words where one does not fit."""
+
+import json
+import shutil
+
+import open_clip
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from vlad import weights
+from vlad.backbones import load_tower
+from vlad.errors import BackboneError, HeadError
+
+SENTENCES = ["a photo of a damaged hazelnut.", "a photo of a bolt."]
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+def embed(tower, pixels):
+    return tower.vision.embed_image(tower.vision(pixels).last)
+
+
+def check(tower, model, pixels):
+    """The tower gives what open_clip's own model gives."""
+    tokens = open_clip.get_tokenizer("ViT-B-32")(SENTENCES)
+    with torch.no_grad():
+        image, text = model.encode_image(pixels), model.encode_text(tokens)
+    torch.testing.assert_close(embed(tower, pixels), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(tower.encode_text(SENTENCES), text, atol=1e-5, rtol=0)
+
+
+def test_safetensors(small_clip, small_file, pixels):
+    tower = load_tower(str(small_file), device="cpu")
+    assert (tower.info.depth, tower.info.patch_size, tower.info.image_size) == (4, 16, 64)
+    check(tower, small_clip, pixels)
+
+
+@pytest.mark.parametrize("wrap", ["plain", "trained"])
+def test_pt(small_clip, pixels, tmp_path, wrap):
+    state = small_clip.state_dict()
+    if wrap == "trained":  # as open_clip's training loop on several GPUs saves it
+        state = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
+    torch.save(state, tmp_path / "small.pt")
+    check(load_tower(str(tmp_path / "small.pt"), device="cpu"), small_clip, pixels)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_jit_archive_is_read_in_full_precision_with_quick_gelu(small_config, pixels, tmp_path):
+    torch.manual_seed(3)
+    model = open_clip.CLIP(**small_config, quick_gelu=True).eval()
+    model.half().float()  # the released archives hold half precision
+    tokens = open_clip.get_tokenizer("ViT-B-32")(SENTENCES)
+    path = tmp_path / "ViT.pt"
+    torch.jit.trace(model, (pixels, tokens), check_trace=False).save(path)
+    check(load_tower(str(path), device="cpu"), model, pixels)
+
+
+def test_architecture_named_or_beside_the_file(
+    small_config, small_clip, small_file, pixels, tmp_path
+):
+    config = {**small_config, "vision_cfg": {**small_config["vision_cfg"], "head_width": 32}}
+    model = open_clip.CLIP(**config).eval()
+    model.load_state_dict(small_clip.state_dict())
+    shutil.copy(small_file, tmp_path / "mine.safetensors")
+    (tmp_path / "mine.json").write_text(json.dumps(config))
+    # the number of heads does not show in the tensors, so only the JSON can have told
+    check(load_tower(str(tmp_path / "mine.safetensors"), device="cpu"), model, pixels)
+    with pytest.raises(BackboneError, match=r"Tensor .* is missing from"):
+        load_tower(f"ViT-B-32={small_file}", device="cpu")
+
+
+def test_hugging_face_clip(pixels, tmp_path):
+    torch.manual_seed(0)
+    text = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        text_config={**text, "intermediate_size": 64, "vocab_size": 49408},
+        vision_config={**text, "intermediate_size": 64, "image_size": 64, "patch_size": 16},
+        projection_dim=24,
+    )
+    model = transformers.CLIPModel(config).eval()
+    model.save_pretrained(tmp_path)
+    clip_tokenizer().save_pretrained(tmp_path)
+    tower = load_tower(str(tmp_path), device="cpu")
+    with torch.no_grad():
+        image = model.get_image_features(pixels).pooler_output
+        tokens = clip_tokenizer()(SENTENCES, padding=True, return_tensors="pt")
+        sentences = model.get_text_features(**tokens).pooler_output
+        hidden = model.vision_model(pixels, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(embed(tower, pixels), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(tower.encode_text(SENTENCES), sentences, atol=1e-5, rtol=0)
+    patches = tower.vision(pixels, taps=[(None, 1)]).patches[None, 1]
+    torch.testing.assert_close(patches, hidden[1][:, 1:], atol=1e-5, rtol=0)
+
+
+def test_siglip(pixels, tmp_path):
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.SiglipConfig(
+        text_config={**size, "intermediate_size": 64, "vocab_size": 49408},
+        vision_config={**size, "intermediate_size": 64, "image_size": 64, "patch_size": 16},
+    )
+    model = transformers.SiglipModel(config).eval()
+    model.save_pretrained(tmp_path)
+    clip_tokenizer().save_pretrained(tmp_path)
+    tower = load_tower(str(tmp_path), device="cpu")
+    assert not tower.info.has_cls
+    with torch.no_grad():
+        image = model.get_image_features(pixels).pooler_output
+    torch.testing.assert_close(embed(tower, pixels), image, atol=1e-5, rtol=0)
+    assert tower.encode_text(SENTENCES).shape == (2, 32)
+    assert tower.vision(pixels, windows=[2]).windows[2].shape == (2, 9, 32)
+
+
+@pytest.mark.parametrize("swiglu", [False, True])
+def test_dinov2_sees_but_does_not_read(swiglu, tmp_path):
+    torch.manual_seed(0)
+    config = transformers.Dinov2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+        layerscale_value=0.5,
+        use_swiglu_ffn=swiglu,
+    )
+    model = transformers.Dinov2Model(config).eval()
+    model.save_pretrained(tmp_path)
+    tower = load_tower(str(tmp_path), device="cpu")
+    pixels = torch.randn(2, 3, 56, 84)
+    with torch.no_grad():
+        expected = model(pixels)
+    taps = tower.vision(pixels, taps=[(None, 2)], pos_embed="bicubic")
+    patches = tower.vision.ln_post(taps.patches[None, 2])
+    torch.testing.assert_close(patches, expected.last_hidden_state[:, 1:], atol=1e-5, rtol=0)
+    image = tower.vision.embed_image(taps.last)
+    torch.testing.assert_close(image, expected.pooler_output, atol=1e-5, rtol=0)
+    with pytest.raises(HeadError, match="only images"):
+        tower.encode_text(SENTENCES)
+
+
+def test_bfloat16_stays_close(small_file, pixels):
+    full = embed(load_tower(str(small_file), device="cpu"), pixels)
+    half = embed(load_tower(str(small_file), device="cpu", dtype="bfloat16"), pixels.bfloat16())
+    assert half.dtype == torch.bfloat16
+    assert torch.cosine_similarity(full, half.float()).min() > 0.999
+
+
+def test_fingerprint_tells_weights_and_activation_apart(small_config, small_file, tmp_path):
+    state = load_file(small_file)
+    first = load_tower(str(small_file), device="cpu").fingerprint
+    assert load_tower(str(small_file), device="cpu").fingerprint == first
+    save_file(state, tmp_path / "quick.safetensors")
+    (tmp_path / "quick.json").write_text(json.dumps({**small_config, "quick_gelu": True}))
+    assert load_tower(str(tmp_path / "quick.safetensors"), device="cpu").fingerprint != first
+    save_file(
+        {**state, "text_projection": state["text_projection"] * 1.01}, tmp_path / "w.safetensors"
+    )
+    assert load_tower(str(tmp_path / "w.safetensors"), device="cpu").fingerprint != first
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nonsense", "no tower 'nonsense'"),
+        ("./missing.pt", "no tower"),
+        ("ViT-B-32=missing.pt", "no weights file missing.pt"),
+        ("ViT-B-32/nonsense", "no pretrained tag 'nonsense'"),
+    ],
+)
+def test_unknown_names(name, words):
+    with pytest.raises(BackboneError, match=words):
+        load_tower(name)
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32/laion2b_s34b_b79k", "openai/clip-vit-base-patch32"])
+def test_no_network_and_no_weights(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("VLAD_OFFLINE", "1")
+    with pytest.raises(BackboneError, match=r"network is forbidden.*--backbone PATH"):
+        load_tower(name)
+
+
+def test_files_that_are_no_clip(tmp_path):
+    (tmp_path / "text.pt").write_text("not weights")
+    with pytest.raises(BackboneError, match="could not be read as weights"):
+        load_tower(str(tmp_path / "text.pt"))
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(BackboneError, match="holds no CLIP"):
+        load_tower(str(tmp_path / "other.safetensors"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BackboneError, match=r"no config\.json"):
+        load_tower(str(tmp_path / "empty"))
+
+
+def test_a_pickle_never_runs_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    torch.save({"x": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(BackboneError, match="could not be read"):
+        load_tower(str(tmp_path / "evil.pt"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_missing_tensor_is_named(small_file, tmp_path):
+    state = load_file(small_file)
+    del state["visual.ln_post.bias"]
+    save_file(state, tmp_path / "holed.safetensors")
+    with pytest.raises(BackboneError, match=r"visual\.ln_post\.bias is missing from"):
+        load_tower(str(tmp_path / "holed.safetensors"))
+
+
+def test_offline_is_read_from_either_variable(monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.delenv("VLAD_OFFLINE", raising=False)
+    assert not weights.is_offline()
+    monkeypatch.setenv("VLAD_OFFLINE", "1")
+    assert weights.is_offline()
+
+
+def clip_tokenizer():
+    """CLIP's tokenizer built from the vocabulary that open_clip ships."""
+    simple = open_clip.SimpleTokenizer()
+    merges = [tuple(pair) for pair in simple.bpe_ranks]
+    names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocab = {names.get(token, token): number for token, number in simple.encoder.items()}
+    return transformers.CLIPTokenizer(vocab=vocab, merges=merges)

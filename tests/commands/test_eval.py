@@ -1,0 +1,128 @@
+"""vlad eval: the metrics of known scores, on a small tree in MVTec layout."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+import vlad
+from vlad.cli import main
+
+
+@pytest.fixture
+def tree(drawn, tmp_path):
+    """Two categories of drawn pictures; pictures 4 and 5 have a stain at rows 30-50, 40-70."""
+    root = tmp_path / "data"
+    for category in ("bolt", "nut"):
+        for i in range(4):
+            save(drawn[i], root / category / "train" / "good" / f"{i}.png")
+        for i in range(3):
+            save(drawn[i].rotate(180), root / category / "test" / "good" / f"{i}.png")
+        for i in (4, 5):
+            save(drawn[i], root / category / "test" / "stain" / f"{i}.png")
+            mask = np.zeros(drawn[i].size[::-1], np.uint8)
+            mask[30:50, 40:70] = 255
+            save(
+                Image.fromarray(mask), root / category / "ground_truth" / "stain" / f"{i}_mask.png"
+            )
+    return root
+
+
+def save(image, path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+
+
+@pytest.fixture
+def run(small_file):
+    def run(*args):
+        options = ["--backbone", str(small_file), "--device", "cpu"]
+        return CliRunner().invoke(main, ["eval", *map(str, args), *options])
+
+    return run
+
+
+def test_table_and_json(run, tree, tmp_path):
+    done = run(tree, "--head", "winclip,memory", "--json", tmp_path / "table.json")
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [line[:3] for line in lines[1:]] == [
+        ["bolt", "winclip", "0"],
+        ["bolt", "memory", "4"],
+        ["nut", "winclip", "0"],
+        ["nut", "memory", "4"],
+        ["mean", "winclip", "0"],
+        ["mean", "memory", "4"],
+    ]
+    results = json.loads((tmp_path / "table.json").read_text())["results"]
+    assert lines[2][3] == f"{100 * results[1]['metrics']['image_auroc']:.1f}"
+    assert len(results[1]["references"]) == 4
+
+
+def test_metrics_are_those_of_the_scores(run, tree, tmp_path, small_file):
+    done = run(tree / "nut", "--head", "memory", "--k-shot", 4, "--json", tmp_path / "table.json")
+    assert done.exit_code == 0, done.output
+    (result,) = json.loads((tmp_path / "table.json").read_text())["results"]
+    detector = vlad.load("memory", backbone=str(small_file), device="cpu")
+    detector.fit(tree / "nut" / "train" / "good")
+    scores = detector.score(tree / "nut" / "test")
+    labels = [0, 0, 0, 1, 1]
+    assert result["metrics"]["image_auroc"] == roc_auc_score(labels, scores.image_score)
+    masks = np.zeros((5, 64, 64), bool)
+    for place, i in ((3, 4), (4, 5)):
+        image = Image.open(tree / "nut" / "ground_truth" / "stain" / f"{i}_mask.png")
+        masks[place] = np.asarray(image.resize((64, 64), Image.BILINEAR)) > 127
+    expected = roc_auc_score(masks.ravel(), scores.anomaly_map.ravel())
+    assert result["metrics"]["pixel_auroc"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_shots_go_to_every_head_when_named(run, tree, tmp_path):
+    done = run(
+        tree / "nut", "--head", "winclip,memory", "--k-shot", 2, "--json", tmp_path / "t.json"
+    )
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "t.json").read_text())["results"]
+    assert [(r["head"], r["k_shot"]) for r in results] == [("winclip", 2), ("memory", 2)]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--head", "memory", "--k-shot", "0"], "raise --k-shot"),
+        (["--k-shot", "5"], "only 4"),
+        (["--category", "screw"], "screw"),
+        (["--bank", "nonsense"], "nonsense"),
+    ],
+)
+def test_bad_input(run, tree, options, words):
+    done = run(tree, *options)
+    assert done.exit_code == 2
+    assert words in done.stderr.splitlines()[-1]
+
+
+def test_wrong_layout(run, tmp_path):
+    done = run(tmp_path)
+    assert done.exit_code == 2
+    assert "MVTec layout" in done.stderr
+
+
+def test_a_broken_picture_is_left_out_and_named(run, tree, tmp_path):
+    (tree / "nut" / "test" / "good" / "1.png").write_bytes(b"broken")
+    done = run(tree / "nut", "--json", tmp_path / "t.json")
+    assert done.exit_code == 0, done.output
+    assert "1.png" in done.stderr
+    (result,) = json.loads((tmp_path / "t.json").read_text())["results"]
+    assert len(result["errors"]) == 1
+    assert 0 <= result["metrics"]["image_auroc"] <= 1
+
+
+def test_without_masks_there_are_only_image_metrics(run, tree, tmp_path):
+    for mask in (tree / "nut" / "ground_truth" / "stain").iterdir():
+        mask.unlink()
+    done = run(tree / "nut", "--json", tmp_path / "t.json")
+    assert done.exit_code == 0, done.output
+    (result,) = json.loads((tmp_path / "t.json").read_text())["results"]
+    assert set(result["metrics"]) == {"image_auroc", "image_ap", "image_f1_max"}

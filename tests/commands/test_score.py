@@ -1,0 +1,350 @@
+"""vlad score through its entry point: what it writes, what it survives, what it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vlad.cli import main
+from vlad.mapfiles import read_map
+
+
+@pytest.fixture
+def vlad(small_file):
+    """Runs `vlad score` with the small tower -> click's result."""
+
+    def run(*args, backbone=str(small_file)):
+        options = ["--backbone", backbone, "--device", "cpu"] if backbone else []
+        return CliRunner().invoke(main, ["score", *map(str, args), *options])
+
+    return run
+
+
+def rows(out) -> list[dict[str, str]]:
+    with open(out / "scores.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_everything_is_written(vlad, pictures, tmp_path):
+    out = tmp_path / "run"
+    done = vlad(
+        pictures, "--category", "hazelnut", "--normal", pictures / "0.png",
+        "--normal", pictures / "1.png", "--head", "winclip,memory", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert str(out / "report.html") in done.output
+    found = rows(out)
+    assert [row["path"] for row in found] == [str(pictures / f"{i}.png") for i in range(6)]
+    table = pq.read_table(out / "scores.parquet").to_pydict()
+    for head in ("winclip", "memory"):
+        assert table[head] == [float(row[head]) for row in found]
+        for i in range(6):
+            stored = Image.open(out / "maps" / head / f"{i}.png")
+            picture = Image.open(pictures / f"{i}.png")
+            assert stored.mode.startswith("I")
+            assert stored.size == picture.size
+            assert (out / "overlays" / head / f"{i}.jpg").is_file()
+    assert all(row["error"] == "" for row in found)
+    # a reference is its own nearest neighbour, and the stained pictures are none of the references
+    assert max(table["memory"][:2]) < 1e-5 < min(table["memory"][2:])
+    settings = json.loads((out / "run.json").read_text())
+    assert list(settings["references"]) == [str(pictures / "0.png"), str(pictures / "1.png")]
+
+
+def test_the_same_scores_as_in_python(vlad, pictures, tmp_path, small_file):
+    import vlad as library
+
+    out = tmp_path / "run"
+    assert (
+        vlad(pictures, "--normal", pictures / "0.png", "--maps", "npy", "--out", out).exit_code == 0
+    )
+    detector = library.load("memory", backbone=str(small_file), device="cpu")
+    scores = detector.fit(pictures / "0.png").score(pictures)
+    np.testing.assert_allclose(
+        [float(r["memory"]) for r in rows(out)], scores.image_score, atol=1e-6
+    )
+    stored = read_map(out / "maps" / "memory" / "5.npy")
+    assert stored.shape == Image.open(pictures / "5.png").size[::-1]
+    assert abs(stored.max() - scores.anomaly_map[5].max()) < 1e-2
+
+
+def test_bad_pictures_become_rows(vlad, pictures, tmp_path):
+    (pictures / "a_empty.png").touch()
+    (pictures / "b_text.png").write_text("no picture")
+    whole = (pictures / "0.png").read_bytes()
+    (pictures / "c_cut.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (1, 1)).save(pictures / "d_dot.png")
+    Image.new("1", (20_000, 20_000)).save(pictures / "e_huge.png")
+    out = tmp_path / "run"
+    done = vlad(pictures, "--category", "nut", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "6 pictures scored, 5 failed" in done.output
+    bad = {row["path"]: row for row in rows(out) if row["error"]}
+    assert [os.path.basename(path)[0] for path in bad] == ["a", "b", "c", "d", "e"]
+    assert all(row["winclip"] == "" for row in bad.values())
+    assert "400" in bad[str(pictures / "e_huge.png")]["error"]
+    page = (out / "report.html").read_text()
+    assert "e_huge.png" in page
+
+    again = tmp_path / "again"
+    assert vlad(pictures, "--category", "nut", "--out", again, "--fail").exit_code == 1
+    assert len(rows(again)) == 11
+
+
+def test_the_pixel_limit_can_be_raised_and_lowered(vlad, pictures, tmp_path):
+    out = tmp_path / "run"
+    vlad(pictures, "--category", "nut", "--max-pixels", 10_000, "--out", out)
+    refused = [row for row in rows(out) if "pixels" in row["error"]]
+    assert 0 < len(refused) <= 6
+
+
+def test_a_manifest_names_pictures_and_categories(vlad, pictures, tmp_path):
+    manifest = pictures / "list.csv"
+    manifest.write_text("path,category\n0.png,bolt\n1.png,nut\nmissing.png,nut\n")
+    out = tmp_path / "run"
+    done = vlad(manifest, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert [bool(row["error"]) for row in rows(out)] == [False, False, True]
+    bolts = tmp_path / "bolts"
+    vlad(pictures / "0.png", pictures / "1.png", "--category", "bolt", "--out", bolts)
+    assert rows(bolts)[0]["winclip"] == rows(out)[0]["winclip"]
+    assert rows(bolts)[1]["winclip"] != rows(out)[1]["winclip"]
+
+
+def test_a_bank_of_ones_own_changes_the_scores(vlad, pictures, tmp_path):
+    bank = tmp_path / "mine.toml"
+    bank.write_text(
+        'title = "Mine"\nsource = "me"\nlicence = "CC0-1.0"\ntemplates = ["a scan of {}"]\n'
+        'states = { normal = ["a healthy {}"], anomalous = ["a sick {}"] }\n'
+    )
+    vlad(pictures, "--category", "nut", "--out", tmp_path / "a")
+    done = vlad(pictures, "--category", "nut", "--bank", bank, "--out", tmp_path / "b")
+    assert done.exit_code == 0, done.output
+    assert [r["winclip"] for r in rows(tmp_path / "a")] != [
+        r["winclip"] for r in rows(tmp_path / "b")
+    ]
+
+
+def test_normal_takes_several_files_as_a_shell_expands_them(vlad, pictures, tmp_path):
+    out = tmp_path / "run"
+    normal = [pictures / "0.png", pictures / "1.png", pictures / "2.png"]
+    done = vlad(pictures / "5.png", "--normal", *normal, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert len(rows(out)) == 1
+    assert len(json.loads((out / "run.json").read_text())["references"]) == 3
+    done = vlad("--normal", normal[0], pictures / "5.png", "--out", tmp_path / "other")
+    assert done.exit_code == 0, done.output
+    assert len(rows(tmp_path / "other")) == 1
+    # here the shell may have expanded a pattern, and pictures to score be taken for normal ones
+    done = vlad("--normal", *normal, "--out", tmp_path / "unclear", pictures / "5.png")
+    assert done.exit_code == 2
+    assert "PATH... --normal FILES" in done.stderr
+
+
+def test_shots_are_drawn_by_seed_and_written_down(vlad, pictures, tmp_path):
+    drawn = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        out = tmp_path / name
+        options = ["--normal", pictures, "--k-shot", 3, "--seed", seed, "--out", out]
+        assert vlad(pictures / "5.png", *options).exit_code == 0
+        drawn.append(json.loads((out / "run.json").read_text())["references"])
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(drawn[0]) == 3
+
+
+def test_what_an_earlier_run_wrote_is_no_input(vlad, pictures):
+    for name in ("first", "second"):
+        out = pictures / "runs" / name
+        assert vlad(pictures, "--category", "nut", "--out", out).exit_code == 0
+        if name == "first":
+            assert vlad(pictures, "--category", "nut", "--out", out, "--resume").exit_code == 0
+            assert len(rows(out)) == 6
+
+
+def test_parameters_of_heads(vlad, pictures, tmp_path):
+    out = tmp_path / "run"
+    done = vlad(
+        pictures, "--normal", pictures / "0.png", "--param", "memory.layers=[1, 2]",
+        "--param", "memory.metric=squared_l2", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    params = json.loads((out / "run.json").read_text())["params"]["memory"]
+    assert (params["layers"], params["metric"]) == ([1, 2], "squared_l2")
+
+
+def test_resume_scores_nothing_twice_and_ends_the_same(vlad, pictures, tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    options = ["--category", "nut", "--batch-size", 2]
+    assert vlad(pictures, *options, "--out", whole).exit_code == 0
+    assert vlad(pictures, *options, "--out", stopped).exit_code == 0
+    # as a kill in the middle leaves it: three rows, one of them torn
+    text = (stopped / "scores.csv").read_text().splitlines(keepends=True)
+    (stopped / "scores.csv").write_text("".join(text[:3]) + text[3][:20])
+    for i in range(2, 6):
+        (stopped / "maps" / "winclip" / f"{i}.png").unlink()
+    (stopped / "report.html").unlink()
+    (stopped / "maps" / "winclip" / "0.png").chmod(0o600)
+    before = (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns
+    done = vlad(pictures, *options, "--out", stopped, "--resume")
+    assert done.exit_code == 0, done.output
+    assert (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns == before
+    assert (stopped / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    for i in range(6):
+        name = f"maps/winclip/{i}.png"
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+    assert (stopped / "report.html").is_file()
+
+
+def heed_interrupts():
+    """A test run in the background of a script inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_resume_with_other_pictures_or_references(vlad, pictures, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.png").write_bytes((pictures / "5.png").read_bytes())
+    out, normal = tmp_path / "run", tmp_path / "normal.png"
+    normal.write_bytes((pictures / "1.png").read_bytes())
+    assert vlad(pictures, "--normal", normal, "--out", out).exit_code == 0
+    # their maps would have the names of those that are there
+    done = vlad(other, "--normal", normal, "--out", out, "--resume")
+    assert done.exit_code == 2
+    assert "root" in done.stderr
+    again = pictures / ".." / pictures.name
+    done = vlad(again, "--normal", normal, "--out", out, "--resume")
+    assert done.exit_code == 0, done.output
+    assert len(rows(out)) == 6
+    normal.write_bytes((pictures / "2.png").read_bytes())
+    done = vlad(pictures, "--normal", normal, "--out", out, "--resume")
+    assert done.exit_code == 2
+    assert "references" in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_keeps_every_finished_row(how, pictures, tmp_path, small_file, run_env):
+    for i in range(6, 60):
+        (pictures / f"{i}.png").write_bytes((pictures / f"{i % 6}.png").read_bytes())
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
+    command += ["--backbone", str(small_file), "--device", "cpu", "--batch-size", "1"]
+    command += ["--out", str(out)]
+    process = subprocess.Popen(
+        command, env=run_env, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+    csv_file = out / "scores.csv"
+    deadline = time.monotonic() + 120
+    while not csv_file.is_file() or csv_file.read_bytes().count(b"\n") < 4:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(how)
+    said = process.communicate()[1]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "--resume" in said
+    kept = [line for line in csv_file.read_text().splitlines()[1:] if line.count(",") == 2]
+    assert 3 <= len(kept) < 60
+    for line in kept:
+        stem = os.path.splitext(os.path.basename(line.split(",")[0]))[0]
+        assert (out / "maps" / "winclip" / f"{stem}.png").is_file()
+    done = subprocess.run([*command, "--resume"], env=run_env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = csv_file.read_text().splitlines()
+    assert len(after) == 61
+    assert set(kept) <= set(after)
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["nowhere/"], "nowhere"),
+        (["EMPTY"], "EMPTY"),
+        (["PICTURES", "--head", "nonsense"], "no head 'nonsense'"),
+        (["PICTURES", "--bank", "nonsense"], "no prompt bank 'nonsense'"),
+        (["PICTURES", "--category", "{}"], "category"),
+        (["PICTURES", "--head", "winclip"], "--category"),
+        (["PICTURES", "--head", "memory"], "--normal"),
+        (["PICTURES", "--normal", "PICTURES", "--k-shot", "7"], "only 6"),
+        (["PICTURES", "--k-shot", "2", "--category", "nut"], "--normal"),
+        (["PICTURES", "--category", "nut", "--param", "winclip.nonsense=1"], "nonsense"),
+        (["PICTURES", "--category", "nut", "--image-size", "65"], "multiple"),
+        (["PICTURES", "--category", "nut", "--param", "winclip.windows=[5]"], "5×5"),
+        (["PICTURES", "--category", "nut", "--param", "winclip.windows=2"], "windows is 2"),
+        (["PICTURES", "--normal", "PICTURES", "--param", "memory.layers=foo"], "layers is 'foo'"),
+        (["PICTURES", "--normal", "PICTURES", "--param", "memory.layers=[9]"], "Block 9"),
+        (["PICTURES", "--normal", "PICTURES", "--param", "memory.top=-1"], "from 0 to 1"),
+        (["PICTURES", "--normal", "PICTURES", "--param", "memory.coreset=2"], "from 0 to 1"),
+        (["PICTURES", "--normal", "PICTURES", "--param", "memory.rotations=0"], "1 or more"),
+        (["PICTURES", "--normal", "PICTURES", "--param", "memory.metric=foo"], "squared_l2"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_nothing_is_written(
+    vlad, pictures, tmp_path, monkeypatch, args, words
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "EMPTY").mkdir()
+    named = [str(pictures) if arg == "PICTURES" else arg for arg in args]
+    if "--category" not in named and "--normal" not in named and "--head" not in named:
+        named += ["--category", "nut"]
+    done = vlad(*named, "--out", "run")
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_text_head_on_an_image_only_tower(vlad, pictures, tmp_path, dinov2_folder):
+    out = tmp_path / "run"
+    done = vlad(pictures, "--category", "nut", "--out", out, backbone=str(dinov2_folder))
+    assert done.exit_code == 2
+    assert "no text tower" in done.stderr
+    assert not out.exists()
+    done = vlad(pictures, "--normal", pictures, "--out", out, backbone=str(dinov2_folder))
+    assert done.exit_code == 0, done.output
+
+
+def test_unwritable_output_and_unknown_backbone(vlad, pictures, tmp_path):
+    (tmp_path / "file").touch()
+    done = vlad(pictures, "--category", "nut", "--out", tmp_path / "file" / "run")
+    assert done.exit_code == 2
+    assert "is a file" in done.stderr
+    done = vlad(pictures, "--category", "nut", "--out", tmp_path / "run", backbone="nonsense")
+    assert done.exit_code == 2
+    assert "no tower 'nonsense'" in done.stderr
+
+
+def test_without_weights_and_network_it_says_what_to_do(pictures, tmp_path, monkeypatch, vlad):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("VLAD_OFFLINE", "1")
+    done = vlad(pictures, "--category", "nut", "--out", tmp_path / "run", backbone=None)
+    assert done.exit_code == 2
+    assert "--backbone vlad-tiny" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_is_there_is_kept_unless_told(vlad, pictures, tmp_path):
+    out = tmp_path / "run"
+    vlad(pictures, "--category", "nut", "--out", out)
+    before = (out / "scores.csv").read_bytes()
+    done = vlad(pictures, "--category", "nut", "--out", out)
+    assert done.exit_code == 2
+    assert "--resume" in done.stderr
+    done = vlad(pictures, "--category", "bolt", "--out", out, "--resume")
+    assert done.exit_code == 2
+    assert "category: nut there, bolt now" in done.stderr
+    assert (out / "scores.csv").read_bytes() == before
+    assert vlad(pictures, "--category", "bolt", "--out", out, "--overwrite").exit_code == 0
+    assert (out / "scores.csv").read_bytes() != before

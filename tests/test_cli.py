@@ -1,0 +1,36 @@
+"""The command as a whole: light to start, and only as talkative as it must be."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "numpy", "PIL", "open_clip", "transformers", "pyarrow", "sklearn", "scipy")
+
+
+@pytest.mark.parametrize("args", [["--help"], ["score", "--help"], ["prompts", "list"]])
+def test_help_and_prompts_import_nothing_heavy(args, run_env):
+    code = (
+        "import sys\nfrom vlad.cli import main\n"
+        f"try:\n    main({args!r})\nexcept SystemExit as done:\n    assert not done.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=run_env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_importing_vlad_loads_no_torch_and_names_its_public_names(run_env):
+    code = "import sys, vlad; print('torch' in sys.modules, *sorted(vlad.__all__))"
+    done = subprocess.run([sys.executable, "-c", code], env=run_env, capture_output=True, text=True)
+    assert done.stdout.split() == [
+        "False", "Detector", "FeatureSpec", "Features", "Scores", "TextFeatures", "VladError",
+        "__version__", "load", "load_bank", "load_tower",
+    ]  # fmt: skip
+
+
+def test_every_public_name_is_there():
+    import vlad
+
+    for name in vlad.__all__:
+        assert getattr(vlad, name) is not None

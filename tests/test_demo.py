@@ -1,0 +1,37 @@
+"""vlad demo as a user meets it: offline, from any folder, ending with a table and a report."""
+
+import csv
+import subprocess
+import sys
+
+
+def test_demo(tmp_path, run_env):
+    done = subprocess.run(
+        [sys.executable, "-m", "vlad", "demo"],
+        env={**run_env, "OMP_NUM_THREADS": "2"}, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[:2] == ["category", "head"]
+    assert [line.split()[:3] for line in lines[1:3]] == [
+        ["hazelnut", "winclip", "4"],
+        ["hazelnut", "memory", "4"],
+    ]
+    assert lines[-1].endswith("report.html")
+    out = tmp_path / "vlad-demo"
+    assert (out / "report.html").stat().st_size > 100_000
+    with open(out / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 23
+    assert not [row for row in rows if row["error"]]
+
+
+def test_the_demo_replaces_no_run_of_the_user(tmp_path, run_env):
+    (tmp_path / "run.json").write_text('{"kind": "vlad run", "category": "bolt"}')
+    done = subprocess.run(
+        [sys.executable, "-m", "vlad", "demo", "--out", "."],
+        env=run_env, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "already holds a run" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -1,0 +1,83 @@
+"""The Python API in scikit-learn's manners."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+import vlad
+from vlad.errors import HeadError, InputError
+
+
+@pytest.fixture
+def detector(small_file, drawn):
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", layers=(1, 3))
+    return made.fit(drawn[:2])
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.image_score, other.image_score)
+    np.testing.assert_array_equal(one.anomaly_map, other.anomaly_map)
+
+
+def test_numpy_comes_out(detector, drawn):
+    scores = detector.score(drawn)
+    assert isinstance(scores.image_score, np.ndarray)
+    assert scores.image_score.shape == (6,)
+    assert scores.anomaly_map.shape == (6, 64, 64)
+
+
+def test_files_pictures_and_arrays_are_the_same(detector, drawn, pictures):
+    expected = detector.score(drawn[5])
+    assert expected.image_score.shape == (1,)
+    same(detector.score(str(pictures / "5.png")), expected)
+    same(detector.score(pictures / "5.png"), expected)
+    same(detector.score(np.asarray(drawn[5])), expected)
+    same(detector.score(pictures), detector.score(drawn))
+    same(detector.score([pictures / "5.png", drawn[5]]), detector.score([drawn[5]] * 2))
+
+
+def test_the_constructor_only_stores(small_file):
+    made = vlad.load("winclip", backbone="no such tower", category="nut", temperature=0.1)
+    assert (made.category, made.head_params) == ("nut", {"temperature": 0.1})
+    assert not [name for name in vars(made) if name.endswith("_")]
+
+
+def test_save_and_load(detector, drawn, tmp_path):
+    detector.save(tmp_path / "saved")
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {
+        "detector.json",
+        "memory.safetensors",
+    }
+    same(vlad.Detector.load(tmp_path / "saved").score(drawn), detector.score(drawn))
+    with pytest.raises(InputError, match="no saved detector"):
+        vlad.Detector.load(tmp_path)
+
+
+def test_pickle_leaves_the_tower_behind(detector, drawn):
+    data = pickle.dumps(detector)
+    assert len(data) < 1_000_000
+    same(pickle.loads(data).score(drawn), detector.score(drawn))
+
+
+def test_a_batch_of_a_data_pipeline(detector, drawn):
+    batch = detector({"image": [np.asarray(image) for image in drawn], "key": np.arange(6)})
+    same(vlad.Scores(batch["image_score"], batch["anomaly_map"]), detector.score(drawn))
+    assert batch["key"].tolist() == list(range(6))
+
+
+def test_zero_shot_needs_only_words(small_file, drawn):
+    made = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    few_shot = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    zero, few = made.score(drawn), few_shot.fit(drawn[:1]).score(drawn)
+    assert ((zero.image_score > 0) & (zero.image_score < 1)).all()
+    assert np.abs(zero.image_score - few.image_score).max() > 1e-3
+
+
+def test_what_is_missing_is_said(small_file, drawn, tmp_path):
+    with pytest.raises(HeadError, match="fit it"):
+        vlad.load("memory", backbone=str(small_file), device="cpu").score(drawn)
+    with pytest.raises(InputError, match="No pictures"):
+        vlad.load("memory", backbone=str(small_file), device="cpu").fit([])
+    with pytest.raises(InputError):
+        vlad.load("memory", backbone=str(small_file), device="cpu").fit(tmp_path / "nowhere")

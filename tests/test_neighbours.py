@@ -1,0 +1,48 @@
+"""Blocked nearest neighbours and coresets against plain versions."""
+
+import pytest
+import torch
+
+from vlad import neighbours
+from vlad.neighbours import greedy_coreset, nearest_distance
+
+
+@pytest.fixture
+def data():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(3, 7, 5, generator=generator), torch.randn(40, 5, generator=generator) + 3
+
+
+def slow(queries, bank, metric):
+    if metric == "cosine":
+        return 1 - torch.cosine_similarity(queries[..., None, :], bank, dim=-1).amax(dim=-1)
+    return (queries[..., None, :] - bank).square().sum(dim=-1).amin(dim=-1)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "squared_l2"])
+@pytest.mark.parametrize("block", [1, 100, 1 << 24])
+def test_any_block_size_gives_the_exact_distance(data, metric, block, monkeypatch):
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    found = nearest_distance(*data, metric)
+    torch.testing.assert_close(found, slow(*data, metric), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "squared_l2"])
+def test_a_known_row_has_no_distance(data, metric):
+    _, bank = data
+    found = nearest_distance(bank, bank, metric)
+    assert (found >= 0).all()
+    torch.testing.assert_close(found, torch.zeros(40), atol=1e-5, rtol=0)
+
+
+def test_coreset_takes_the_farthest_row_each_time(data):
+    _, bank = data
+    chosen = greedy_coreset(bank, 8)
+    assert len(set(chosen.tolist())) == 8
+    for n in range(1, 8):
+        left = torch.cdist(bank, bank[chosen[:n]]).amin(dim=1)
+        torch.testing.assert_close(left[chosen[n]], left.amax())
+
+
+def test_coreset_of_equal_rows_repeats_none():
+    assert sorted(greedy_coreset(torch.ones(4, 2), 4).tolist()) == [0, 1, 2, 3]

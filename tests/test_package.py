@@ -1,0 +1,54 @@
+"""The wheel that users get holds the code, the data and the pictures, and runs from anywhere."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """A wheel built from the sdist, as an index would serve it."""
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(out.glob("*.tar.gz"))
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def test_data_is_inside(wheel):
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for folder in ("prompts", "adapters"):
+        mine = {p.name for p in (ROOT / folder).iterdir() if p.is_file()}
+        assert mine
+        assert {f"vlad/_data/{folder}/{name}" for name in mine} <= names
+    assert {
+        "vlad/tiny/vlad-tiny.safetensors",
+        "vlad/tiny/vlad-tiny.json",
+        "vlad/demo/ATTRIBUTION.txt",
+        "vlad/report.html",
+    } <= names
+    assert sum(name.startswith("vlad/demo/hazelnut/test/") for name in names) == 23
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+
+
+def test_it_runs_away_from_the_checkout(wheel, tmp_path, run_env):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    env = {**run_env, "PYTHONPATH": str(tmp_path / "site")}
+    show = "import vlad; print(vlad.__file__)"
+    done = subprocess.run(
+        [sys.executable, "-c", show], env=env, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.startswith(str(tmp_path / "site"))
+    done = subprocess.run(
+        [sys.executable, "-m", "vlad", "prompts", "list"],
+        env=env, cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "winclip" in done.stdout

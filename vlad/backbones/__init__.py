@@ -1,0 +1,98 @@
+"""Towers by name, file or folder.
+
+vlad-tiny                         the small tower that ships with vlad
+ViT-B-16-plus-240/laion400m_e31   an open_clip model and its pretrained tag
+ViT-L-14-336                      the same with the first tag that open_clip lists
+weights.pt, weights.safetensors   a local CLIP checkpoint, architecture read off or beside it
+ViT-B-16=weights.pt               the same with the architecture named
+path/to/folder                    a Hugging Face folder (CLIP, SigLIP, DINOv2)
+openai/clip-vit-base-patch16      the same from the model hub
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlad.errors import BackboneError
+from vlad.tiny import WEIGHTS
+
+if TYPE_CHECKING:
+    from vlad.backbones.tower import Tower
+
+DEFAULT = "ViT-B-16-plus-240/laion400m_e31"
+EMBEDDED = {"vlad-tiny": WEIGHTS}
+
+
+def load_tower(name: str = DEFAULT, device: str = "auto", dtype: str = "float32") -> Tower:
+    """The tower of a name, file or folder (see this module's list).
+
+    Args:
+        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        BackboneError: a name nobody knows, or weights that cannot be found or do not fit.
+    """
+    import torch
+
+    from vlad.weights import forbid_network
+
+    forbid_network()
+    tower = _find(str(name))
+    try:
+        return tower.to(_device(device), getattr(torch, dtype))
+    except Exception as error:  # each kind of device has errors of its own
+        raise BackboneError(
+            f"The tower cannot be put on device {device!r} ({error}); choose another --device."
+        ) from error
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device != "auto":
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _find(name: str) -> Tower:
+    from vlad.backbones import open_clip
+
+    if name in EMBEDDED:
+        tower = open_clip.from_file(EMBEDDED[name])
+    elif Path(name).is_dir():
+        from vlad.backbones import transformers
+
+        tower = transformers.from_pretrained(name)
+    elif Path(name).is_file():
+        tower = open_clip.from_file(Path(name))
+    elif "=" in name:
+        model, _, path = name.partition("=")
+        if not Path(path).is_file():
+            raise BackboneError(f"There is no weights file {path}; correct --backbone.")
+        tower = open_clip.from_file(Path(path), model)
+    else:
+        tower = _from_hub(name)
+    return tower
+
+
+def _from_hub(name: str) -> Tower:
+    from vlad.backbones import open_clip
+
+    model, _, tag = name.partition("/")
+    if open_clip.is_model(model):
+        return open_clip.from_hub(model, tag or None)
+    looks_like_a_path = name.startswith((".", "/", "~")) or Path(name).suffix in {
+        ".pt", ".pth", ".bin", ".safetensors",
+    }  # fmt: skip
+    if name.count("/") != 1 or looks_like_a_path:
+        raise BackboneError(
+            f"There is no tower {name!r}: it is no file or folder, no open_clip model and no "
+            f"built-in tower ({', '.join(EMBEDDED)}); see `vlad score --help`."
+        )
+    from vlad.backbones import transformers
+
+    return transformers.from_pretrained(name)

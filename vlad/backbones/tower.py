@@ -1,0 +1,84 @@
+"""A tower: a vision transformer, where it has one a text encoder, and how its pictures look."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from vlad.backbones.vit import VisionTransformer
+from vlad.errors import HeadError
+from vlad.types import TowerInfo
+
+TEXT_BATCH = 64
+
+
+@dataclass
+class Tower:
+    """A frozen image (and text) encoder.
+
+    Attributes:
+        info: what heads may know of it.
+        model: the module that holds the weights.
+        build: model -> VisionTransformer over its modules (called again after a move).
+        text: list of sentences -> (N, D) unnormalised embeddings, or None.
+        mean, std: normalisation of the pixels, per channel, in [0, 1] units.
+        config: what else its text embeddings depend on (activation, context length, ...).
+    """
+
+    info: TowerInfo
+    model: torch.nn.Module
+    build: Callable[[torch.nn.Module], VisionTransformer]
+    text: Callable[[Sequence[str]], torch.Tensor] | None
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    config: str = ""
+
+    def __post_init__(self) -> None:
+        self.model.eval().requires_grad_(False)
+        self.vision = self.build(self.model)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Tower:
+        """Moves the weights; returns the tower itself."""
+        self.model.to(device=device, dtype=dtype)
+        self.vision = self.build(self.model)
+        self.__dict__.pop("fingerprint", None)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of configuration and weights (a sample of every tensor), the key of cached texts."""
+        digest = hashlib.sha256(self.config.encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            values = tensor.detach().flatten()
+            values = values[:: max(1, len(values) // 256)].float().cpu()
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(values.numpy().tobytes())
+        return digest.hexdigest()
+
+    @torch.no_grad()
+    def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
+        """Projected, unnormalised embeddings (N, D) of sentences, in float32.
+
+        Raises:
+            HeadError: the tower has no text encoder.
+        """
+        if self.text is None:
+            raise HeadError(
+                f"The tower {self.info.name} sees only images and cannot read prompts; choose a "
+                "CLIP or SigLIP tower, or a head that needs no text, such as memory."
+            )
+        batches = range(0, len(sentences), TEXT_BATCH)
+        parts = [self.text(list(sentences[i : i + TEXT_BATCH])).float() for i in batches]
+        return torch.cat(parts)

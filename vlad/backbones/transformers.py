@@ -1,0 +1,189 @@
+"""Towers of Hugging Face transformers: CLIPModel, SiglipModel, Dinov2Model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import transformers
+
+from vlad import weights
+from vlad.backbones.tower import Tower
+from vlad.backbones.vit import Block, Map, VisionTransformer, identity
+from vlad.errors import BackboneError
+from vlad.types import TowerInfo
+
+
+def from_pretrained(name: str) -> Tower:
+    """A CLIP, SigLIP or DINOv2 model, from a local folder, the local cache or the model hub.
+
+    Raises:
+        BackboneError: a folder without a model of these kinds, or weights that cannot be fetched.
+    """
+    local = Path(name).is_dir()
+    if local and not (Path(name) / "config.json").is_file():
+        raise BackboneError(
+            f"{name} has no config.json; give a folder written by save_pretrained, or a weights "
+            "file."
+        )
+    options = {"local_files_only": local or weights.is_offline()}
+    with weights.from_network(name):
+        config = transformers.AutoConfig.from_pretrained(name, **options)
+        if config.model_type not in LOADERS:
+            raise BackboneError(
+                f"{name} is a {config.model_type} model; vlad reads {', '.join(LOADERS)}."
+            )
+        model = transformers.AutoModel.from_pretrained(name, dtype=torch.float32, **options)
+        mean, std = _normalisation(name, config.model_type, options)
+        return LOADERS[config.model_type](name, model, mean, std, options)
+
+
+def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
+    """Pixel mean and std of the model's preprocessor_config.json, else the kind's usual ones."""
+    try:
+        found = transformers.utils.cached_file(name, "preprocessor_config.json", **options)
+        config = json.loads(Path(found).read_text(encoding="utf-8"))
+        return tuple(config["image_mean"]), tuple(config["image_std"])
+    except (OSError, KeyError, TypeError):
+        return USUAL[kind]
+
+
+def _clip(name: str, model, mean, std, options) -> Tower:
+    vision = model.config.vision_config
+    info = _info(name, vision, model.config.projection_dim, has_text=True)
+    text = _text(model, name, options, pad="longest")
+    return Tower(info, model, _clip_vision, text, mean, std, model.config.to_json_string())
+
+
+def _clip_vision(model) -> VisionTransformer:
+    vision = model.vision_model
+    return VisionTransformer(
+        patch_embed=vision.embeddings.patch_embedding,
+        patch_size=vision.config.patch_size,
+        cls=vision.embeddings.class_embedding,
+        pos=vision.embeddings.position_embedding.weight,
+        ln_pre=vision.pre_layrnorm,
+        blocks=[_clip_block(layer) for layer in vision.encoder.layers],
+        ln_post=vision.post_layernorm,
+        proj=model.visual_projection,
+    )
+
+
+def _siglip(name: str, model, mean, std, options) -> Tower:
+    vision = model.config.vision_config
+    info = _info(name, vision, vision.hidden_size, has_text=True, has_cls=False)
+    # SigLIP was trained on sentences padded to the full context
+    text = _text(model, name, options, pad="max_length")
+    return Tower(info, model, _siglip_vision, text, mean, std, model.config.to_json_string())
+
+
+def _siglip_vision(model) -> VisionTransformer:
+    vision = model.vision_model
+    return VisionTransformer(
+        patch_embed=vision.embeddings.patch_embedding,
+        patch_size=vision.config.patch_size,
+        cls=None,
+        pos=vision.embeddings.position_embedding.weight,
+        ln_pre=identity,
+        blocks=[_clip_block(layer) for layer in vision.encoder.layers],
+        ln_post=vision.post_layernorm,
+        proj=identity,
+        pool=lambda x: vision.head(vision.post_layernorm(x)),
+    )
+
+
+def _dinov2(name: str, model, mean, std, options) -> Tower:
+    info = _info(name, model.config, model.config.hidden_size, has_text=False)
+    return Tower(info, model, _dinov2_vision, None, mean, std)
+
+
+def _dinov2_vision(model) -> VisionTransformer:
+    return VisionTransformer(
+        patch_embed=model.embeddings.patch_embeddings.projection,
+        patch_size=model.config.patch_size,
+        cls=model.embeddings.cls_token[0, 0],
+        pos=model.embeddings.position_embeddings[0],
+        ln_pre=identity,
+        blocks=[_dinov2_block(layer) for layer in model.encoder.layer],
+        ln_post=model.layernorm,
+        proj=identity,
+    )
+
+
+def _info(name: str, config, embed_dim: int, *, has_text: bool, has_cls: bool = True) -> TowerInfo:
+    return TowerInfo(
+        name=name,
+        depth=config.num_hidden_layers,
+        width=config.hidden_size,
+        embed_dim=embed_dim,
+        patch_size=config.patch_size,
+        image_size=config.image_size,
+        has_text=has_text,
+        has_cls=has_cls,
+    )
+
+
+def _clip_block(layer) -> Block:
+    attention = layer.self_attn
+    return Block(
+        ln_1=layer.layer_norm1,
+        qkv=lambda x: (attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)),
+        out=attention.out_proj,
+        heads=attention.num_heads,
+        ln_2=layer.layer_norm2,
+        mlp=_mlp(layer.mlp),
+    )
+
+
+def _dinov2_block(layer) -> Block:
+    attention = layer.attention
+    return Block(
+        ln_1=layer.norm1,
+        qkv=lambda x: (attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)),
+        out=attention.o_proj,
+        heads=attention.num_attention_heads,
+        ln_2=layer.norm2,
+        mlp=_mlp(layer.mlp),
+        scale_1=layer.layer_scale1,
+        scale_2=layer.layer_scale2,
+    )
+
+
+def _mlp(mlp) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
+    def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
+        if activation is None:
+            return mlp(x)
+        if not hasattr(mlp, "fc2"):
+            raise BackboneError(
+                f"The activation of a {type(mlp).__name__} cannot be replaced; choose another "
+                "tower or head."
+            )
+        return mlp.fc2(activation(mlp.fc1(x)))
+
+    return feed
+
+
+def _text(model, name: str, options: dict, pad: str) -> Callable[[list[str]], torch.Tensor]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
+    length = model.config.text_config.max_position_embeddings
+
+    def encode(sentences: list[str]) -> torch.Tensor:
+        tokens = tokenizer(
+            sentences, padding=pad, truncation=True, max_length=length, return_tensors="pt"
+        )
+        tokens = {k: v.to(model.device) for k, v in tokens.items() if k != "token_type_ids"}
+        found = model.get_text_features(**tokens)
+        return found if torch.is_tensor(found) else found.pooler_output
+
+    return encode
+
+
+_HALF = (0.5, 0.5, 0.5)
+USUAL = {
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "siglip": (_HALF, _HALF),
+    "dinov2": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+LOADERS = {"clip": _clip, "siglip": _siglip, "dinov2": _dinov2}

@@ -1,0 +1,132 @@
+"""vlad eval: metrics of heads on a labelled data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from vlad.commands.options import common_options, make_heads, open_tower
+
+if TYPE_CHECKING:
+    from vlad.evaluation import Result
+
+COLUMNS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "AP",
+    "image_f1_max": "F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "AP",
+    "pixel_f1_max": "F1-max",
+    "aupro": "AUPRO",
+}
+
+
+@click.command("eval")
+@click.argument("root", metavar="DIR")
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    help="Only this category; may be repeated.  [default: all in DIR]",
+)
+@click.option("--head", default="winclip", show_default=True, metavar="NAMES")
+@click.option(
+    "--k-shot",
+    type=click.IntRange(min=0),
+    metavar="K",
+    help="Normal pictures shown to every head.  [default: 4 to heads that need some, else none]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Of the draw of those pictures.",
+)
+@common_options
+@click.option("--json", "json_file", metavar="FILE", help="Also write the table as JSON.")
+def evaluate(root, categories, head, k_shot, seed, common, json_file) -> None:
+    """Measure heads on DIR in MVTec layout: one category, or a folder of categories.
+
+    \b
+    vlad eval mvtec/bottle --head winclip,memory --k-shot 4
+    """
+    import json
+    from pathlib import Path
+
+    from vlad.datasets import load_dataset
+    from vlad.errors import OutputError
+    from vlad.evaluation import evaluate_category
+    from vlad.files import atomic_write
+    from vlad.prompts import load_bank
+
+    data = load_dataset("mvtec", root)
+    chosen = categories or list(data.categories)
+    heads = make_heads(head, common.params)
+    shown = k_shot or (k_shot is None and any(made.needs_normals for made in heads.values()))
+    sets = {name: (data.test(name), data.train(name) if shown else []) for name in chosen}
+    if json_file and Path(json_file).is_dir():
+        raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
+    if common.bank:
+        load_bank(common.bank)
+    tower = open_tower(common)
+    results = []
+    for name, (test, train) in sets.items():
+        results += evaluate_category(
+            tower,
+            make_heads(head, common.params),
+            name,
+            train,
+            test,
+            k_shot=k_shot,
+            seed=seed,
+            bank=common.bank,
+            image_size=common.image_size,
+            batch_size=common.batch_size,
+            max_pixels=common.max_pixels,
+            bits=common.bits,
+        )
+    for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
+        click.echo(f"Left out {path}: {error}", err=True)
+    click.echo(table(results))
+    if json_file:
+        found = {
+            "backbone": tower.info.name,
+            "image_size": common.image_size or tower.info.image_size,
+            "seed": seed,
+            "results": [vars(result) | {"metrics": _numbers(result)} for result in results],
+        }
+        atomic_write(Path(json_file), json.dumps(found, indent=2).encode())
+
+
+def _numbers(result: Result) -> dict[str, float | None]:
+    """Metrics as JSON has them, which knows no NaN."""
+    return {name: None if value != value else value for name, value in result.metrics.items()}
+
+
+def table(results: Sequence[Result]) -> str:
+    """Results as lines of text, in percent; with several categories a mean per head follows."""
+    from vlad.evaluation import mean
+
+    columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
+    rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]
+
+    def add(category: str, head: str, k_shot: int, metrics) -> None:
+        values = (f"{100 * metrics[name]:.1f}" if name in metrics else "–" for name in columns)
+        rows.append([category, head, str(k_shot), *values])
+
+    for result in results:
+        add(result.category, result.head, result.k_shot, result.metrics)
+    if len({result.category for result in results}) > 1:
+        for head in dict.fromkeys(result.head for result in results):
+            own = [result for result in results if result.head == head]
+            add("mean", head, own[0].k_shot, mean(own))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        names = (cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False))
+        numbers = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
+        lines.append("  ".join([*names, *numbers]).rstrip())
+    return "\n".join(lines)

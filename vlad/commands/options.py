@@ -1,0 +1,139 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from vlad.backbones.tower import Tower
+    from vlad.heads import Head
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the options of `common_options` were set to."""
+
+    backbone: str | None
+    bank: str | None
+    params: tuple[str, ...]
+    image_size: int | None
+    batch_size: int
+    device: str
+    dtype: str
+    max_pixels: int
+    bits: int
+
+
+def common_options(command: Callable) -> Callable:
+    """Which tower, how it computes, what its heads read; given to the command as `common`."""
+
+    @wraps(command)
+    def packed(**options):
+        common = Common(**{field.name: options.pop(field.name) for field in fields(Common)})
+        return command(common=common, **options)
+
+    for option in reversed(
+        [
+            click.option(
+                "--backbone",
+                metavar="NAME|PATH",
+                help="Tower: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
+                "MODEL=FILE, a Hugging Face folder or name.  "
+                "[default: ViT-B-16-plus-240/laion400m_e31, from the model hub]",
+            ),
+            click.option(
+                "--bank", metavar="NAME|TOML", help="Prompt bank instead of each head's own."
+            ),
+            click.option(
+                "--param",
+                "params",
+                multiple=True,
+                metavar="HEAD.NAME=VALUE",
+                help="A parameter of a head, as in memory.rotations=8; may be repeated.",
+            ),
+            click.option(
+                "--image-size",
+                type=click.IntRange(min=16),
+                metavar="PIXELS",
+                help="Side of the tower's input.  [default: the tower's own]",
+            ),
+            click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True),
+            click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, ..."),
+            click.option(
+                "--dtype",
+                type=click.Choice(["float32", "bfloat16", "float16"]),
+                default="float32",
+                show_default=True,
+            ),
+            click.option(
+                "--max-pixels",
+                type=click.IntRange(min=1),
+                metavar="N",
+                default=100_000_000,
+                show_default="100 million",
+                help="Refuse larger pictures before decoding them.",
+            ),
+            click.option(
+                "--bits",
+                type=click.IntRange(min=9, max=16),
+                default=16,
+                show_default=True,
+                metavar="N",
+                help="Significant bits of 16-bit pictures, as in 12 of a 12-bit camera.",
+            ),
+        ]
+    ):
+        packed = option(packed)
+    return packed
+
+
+def make_heads(names: str, params: tuple[str, ...]) -> dict[str, Head]:
+    """ "winclip,memory" and ("memory.rotations=8",) -> name -> head.
+
+    Raises:
+        HeadError: an unknown head, or a parameter that it does not have.
+    """
+    from vlad.errors import HeadError
+    from vlad.heads import load_head
+
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise HeadError("No head is named; give one or several, as in --head winclip,memory.")
+    given: dict[str, dict] = {name: {} for name in wanted}
+    for param in params:
+        target, equals, value = param.partition("=")
+        head, dot, name = target.partition(".")
+        if not (equals and dot) or head not in given:
+            raise HeadError(
+                f"--param {param} does not name a parameter of {' or '.join(wanted)}; write it as "
+                "memory.rotations=8."
+            )
+        given[head][name] = _value(value)
+    return {name: load_head(name, **given[name]) for name in wanted}
+
+
+def _value(text: str) -> object:
+    """A TOML value, or the text itself where it is none, so that words need no quotes."""
+    from vlad.resources import tomllib
+
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def open_tower(common: Common) -> Tower:
+    """The tower of --backbone, or the default one, without the chatter of its libraries."""
+    import logging
+
+    from vlad.backbones import DEFAULT, load_tower
+
+    # open_clip logs to the root logger what its errors say again
+    logging.getLogger().setLevel(logging.CRITICAL)
+    return load_tower(common.backbone or DEFAULT, common.device, common.dtype)

@@ -1,0 +1,69 @@
+"""vlad prompts: list, show and check prompt banks."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group("prompts")
+def prompts() -> None:
+    """List, show and check prompt banks."""
+
+
+@prompts.command("list")
+def list_banks() -> None:
+    """Name the banks that ship with vlad, with their numbers of sentences."""
+    from vlad.prompts import bank_names, load_bank
+
+    names = bank_names()
+    width = max(map(len, names))
+    click.echo(f"{'bank':{width}}  normal  anomalous  title")
+    for name in names:
+        bank = load_bank(name)
+        counts = bank.wording.counts
+        click.echo(f"{name:{width}}  {counts['normal']:6}  {counts['anomalous']:9}  {bank.title}")
+
+
+@prompts.command("show")
+@click.argument("bank")
+@click.option("--category", default="object", show_default=True, help="Words for the object.")
+@click.option("--limit", type=click.IntRange(min=1), help="Show only the first sentences a side.")
+def show(bank: str, category: str, limit: int | None) -> None:
+    """Print where BANK (a name or a TOML file) comes from and its sentences about a category."""
+    from vlad.prompts import load_bank
+
+    chosen = load_bank(bank)
+    sentences = chosen.expand(category)
+    click.echo(chosen.title)
+    if chosen.description:
+        click.echo(chosen.description)
+    click.echo(f"Source: {chosen.source}\nLicence: {chosen.licence}")
+    for side in ("normal", "anomalous"):
+        lines = getattr(sentences, side)
+        click.echo(f"\n{side}: {len(lines)} sentences")
+        for line in lines[:limit]:
+            click.echo(f"  {line}")
+        if limit and len(lines) > limit:
+            click.echo(f"  ... and {len(lines) - limit} more")
+
+
+@prompts.command("check")
+@click.argument("files", nargs=-1, required=True, type=click.Path())
+def check(files: tuple[str, ...]) -> None:
+    """Validate prompt banks of your own; with any invalid one, say why and exit with 2."""
+    from pathlib import Path
+
+    from vlad.errors import PromptError
+    from vlad.prompts import load_bank
+
+    problems = []
+    for file in files:
+        try:
+            counts = load_bank(Path(file)).wording.counts
+        except PromptError as error:
+            problems.append(str(error))
+        else:
+            said = ", ".join(f"{number} {side}" for side, number in counts.items())
+            click.echo(f"{file}: ok, {said} sentences")
+    if problems:
+        raise PromptError("\n".join(problems))

@@ -1,0 +1,142 @@
+"""vlad score: pictures in; scores, maps, overlays and a report out."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.options import common_options, make_heads, open_tower
+
+
+class ScoreCommand(click.Command):
+    """Lets `--normal` take several files, as a shell expands them, once pictures were named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        pictures = False  # whether a PATH was named
+        run = 0  # bare words since the last --normal, its own value included
+        for before, arg in zip(["", *args], args, strict=False):
+            if arg.startswith("-"):
+                run = 0
+            elif before == "--normal":
+                run = 1
+            elif run:
+                run += 1
+                if pictures:
+                    spread.append("--normal")
+                elif run == 3:
+                    raise click.UsageError(
+                        "Several files after --normal need the pictures to score before it: "
+                        "vlad score PATH... --normal FILES."
+                    )
+            elif not (before.startswith("-") and self._takes_value(before)):
+                pictures = True
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+    def _takes_value(self, option: str) -> bool:
+        return any(
+            option in p.opts for p in self.params if isinstance(p, click.Option) and not p.is_flag
+        )
+
+
+@click.command(cls=ScoreCommand)
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
+@click.option(
+    "--normal",
+    "normals",
+    multiple=True,
+    metavar="DIR|FILES",
+    help="Normal pictures to compare with; may be repeated.",
+)
+@click.option(
+    "--k-shot",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Draw K of the normal pictures.  [default: all of them]",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that draw."
+)
+@click.option(
+    "--head",
+    metavar="NAMES",
+    help="One or several heads, as in winclip,memory.  "
+    "[default: memory with --normal, winclip without]",
+)
+@common_options
+@click.option("--out", required=True, metavar="DIR", help="Folder for everything that is written.")
+@click.option(
+    "--maps",
+    "map_format",
+    type=click.Choice(["png", "npy"]),
+    default="png",
+    show_default=True,
+    help="Anomaly maps as 16-bit PNG or float32 npy.",
+)
+@click.option("--resume", is_flag=True, help="Continue a stopped run; nothing is scored twice.")
+@click.option("--overwrite", is_flag=True, help="Delete the run that is in the folder first.")
+@click.option("--fail", is_flag=True, help="Exit with 1 if any picture could not be scored.")
+def score(
+    paths, category, normals, k_shot, seed, head, common, out, map_format, resume, overwrite, fail
+) -> None:
+    """Score pictures: files, folders, patterns, or a CSV manifest with a column `path`.
+
+    \b
+    vlad score parts/ --category hazelnut --out runs/parts
+    vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
+    """
+    from functools import partial
+    from pathlib import Path
+
+    from vlad.datasets import list_samples
+    from vlad.errors import InputError
+    from vlad.images import read_image
+    from vlad.prompts import load_bank
+    from vlad.run import Settings, run
+    from vlad.scoring import draw_shots
+    from vlad.sinks import check_out, is_run
+
+    if resume and overwrite:
+        raise click.UsageError("--resume and --overwrite exclude each other.")
+    check_out(out, resume=resume, overwrite=overwrite)
+    # what an earlier run wrote below the pictures is no input
+    written = Path(out).resolve()
+    samples = [s for s in list_samples(paths) if written not in s.path.resolve().parents]
+    if not samples:
+        raise InputError(f"All these pictures lie in {out}, which is written to; choose another.")
+    if k_shot and not normals:
+        raise InputError("--k-shot draws from normal pictures; name them with --normal.")
+    references = draw_shots(list_samples(normals) if normals else [], k_shot, seed)
+    heads = make_heads(head or ("memory" if normals else "winclip"), common.params)
+    for name, made in heads.items():
+        if made.needs_normals and not references:
+            raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
+    if common.bank:
+        load_bank(common.bank)
+    open_image = partial(read_image, max_pixels=common.max_pixels, bits=common.bits)
+    settings = Settings(
+        category,
+        common.bank,
+        common.image_size,
+        common.batch_size,
+        references,
+        seed,
+        map_format,
+        common.bits,
+    )
+    tower = open_tower(common)
+    try:
+        result = run(
+            tower, heads, samples, settings, out, open_image, resume=resume, overwrite=overwrite
+        )
+    except KeyboardInterrupt:
+        kept = f" Finished rows are kept in {out}; add --resume to continue."
+        click.echo("Stopped." + (kept if is_run(out) else ""), err=True)
+        raise SystemExit(130) from None
+    done = f"{len(result.rows) - result.failed} pictures scored"
+    if result.failed:
+        done += f", {result.failed} failed (see the column error)"
+    click.echo(f"{done}: {result.folder.scores_csv}\nReport: {result.report}")
+    if fail and result.failed:
+        raise SystemExit(1)

@@ -1,0 +1,51 @@
+"""Where pictures come from: files, folders, patterns, manifests, and data sets with labels."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+
+from vlad.datasets.folder import Paths, find_images, one_or_many
+from vlad.datasets.ids import with_ids
+from vlad.datasets.manifest import find_listed
+from vlad.errors import InputError
+from vlad.types import Sample
+
+# name -> "module:callable" that takes the root folder; imported when asked for
+DATASETS = {
+    "mvtec": "vlad.datasets.mvtec:MVTec",
+}
+
+
+def load_dataset(name: str, root: str | os.PathLike) -> Any:
+    """Open the labelled data set in folder `root` whose layout goes by `name`.
+
+    Returns:
+        an object with `categories` (mapping by name), `train(category)` and `test(category)`,
+        the last two giving lists of Sample, as `MVTec` does.
+
+    Raises:
+        InputError: an unknown name, or a folder that is not laid out that way.
+    """
+    if name not in DATASETS:
+        raise InputError(f"unknown data set layout {name!r}; there are: {', '.join(DATASETS)}.")
+    module, attribute = DATASETS[name].split(":")
+    return getattr(import_module(module), attribute)(root)
+
+
+def list_samples(paths: Paths) -> list[Sample]:
+    """List the pictures that files, folders, patterns and CSV manifests name, each once.
+
+    Args:
+        paths: one or several; a file ending in .csv is a manifest (`read_manifest`), all others
+            are as in `list_images`. A picture named twice keeps its first place and values.
+
+    Raises:
+        InputError: as `list_images` and `read_manifest`.
+    """
+    found = []
+    for path in one_or_many(paths):
+        is_manifest = os.fspath(path).lower().endswith(".csv") and not os.path.isdir(path)
+        found += find_listed(path) if is_manifest else find_images([path])
+    return with_ids(found)

@@ -1,0 +1,129 @@
+"""Pictures named by files, folders and patterns."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from vlad.datasets.ids import with_ids
+from vlad.decode import SUFFIXES
+from vlad.errors import InputError
+from vlad.types import Sample
+
+Paths = str | os.PathLike | Iterable[str | os.PathLike]
+
+
+def list_images(paths: Paths) -> list[Sample]:
+    """List the pictures that files, folders and patterns name, each file once.
+
+    Args:
+        paths: one or several of: a file, of any suffix; a folder, searched to its depths; a
+            pattern with `*`, `?`, `[]` or `**`. In folders and patterns only files with a picture
+            suffix count, and hidden ones are left out. The order is that of the arguments, and
+            inside each sorted by path.
+
+    Raises:
+        InputError: no paths, or one that does not exist or holds no picture.
+    """
+    return with_ids(find_images(one_or_many(paths)))
+
+
+def one_or_many(paths: Paths) -> list[str | os.PathLike]:
+    """`paths` as a list, with a sentence for an empty one."""
+    paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not paths:
+        raise InputError("no pictures were named; give files, folders, patterns or a manifest.")
+    return paths
+
+
+def find_images(paths: Iterable[str | os.PathLike]) -> list[tuple[Sample, Path]]:
+    """Each picture, still without id, with the folder it was looked for in."""
+    found = []
+    for path in paths:
+        folder, files = _expand(os.path.expanduser(os.fspath(path)))
+        found += [(Sample(Path(file), id=""), folder) for file in files]
+    return found
+
+
+def _expand(text: str) -> tuple[Path, list[str]]:
+    if os.path.isdir(text):
+        files = list(_walk(text, set()))
+        if not files:
+            raise InputError(
+                f"no pictures in {text}; its files need a suffix such as .png, .jpg or .tif."
+            )
+        return Path(text), files
+    if os.path.lexists(text):
+        return Path(text).parent, [text]
+    if not glob.has_magic(text):
+        raise InputError(f"there is no file or folder {text}; check the path.")
+    files = _match(text)
+    if not files:
+        raise InputError(f"no picture matches {text}; check the pattern.")
+    return _fixed_part(text), files
+
+
+def _walk(folder: str, seen: set[str]) -> Iterator[str]:
+    """Pictures below a folder, sorted by path; `seen` stops loops of links."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        raise InputError(
+            f"cannot list the folder {folder}: {error.strerror}; make it readable or leave it out."
+        ) from error
+    for name in names:
+        path = os.path.join(folder, name)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(path):
+            yield from _walk(path, seen)
+        elif is_picture_name(name):
+            yield path
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether the name has the suffix of a picture and is not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
+
+
+def _match(pattern: str) -> list[str]:
+    """Pictures that match, or that lie in a folder that matches, as a shell would expand it."""
+    seen: set[str] = set()
+    if "**" not in pattern:
+        matches = sorted(glob.glob(pattern), key=lambda match: Path(match).parts)
+        files = []
+        for match in matches:
+            if os.path.isdir(match):
+                files += _walk(match, seen)
+            elif is_picture_name(os.path.basename(match)):
+                files.append(match)
+        return files
+    folder = _fixed_part(pattern)  # searched here, as glob's own ** follows links in circles
+    depth = len(folder.parts)
+    wanted = Path(pattern).parts[depth:]
+    files = _walk(str(folder), seen) if os.path.isdir(folder) else ()
+    return [file for file in files if _fits(Path(file).parts[depth:], wanted)]
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder in front of the first part with a wildcard."""
+    folder = Path(pattern)
+    while glob.has_magic(str(folder)):
+        folder = folder.parent
+    return folder
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a relative path matches a pattern, or lies below a folder that does."""
+    if not pattern:
+        return True
+    if pattern[0] == "**":
+        return any(_fits(parts[i:], pattern[1:]) for i in range(len(parts)))
+    return bool(parts) and fnmatch.fnmatch(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])

@@ -1,0 +1,81 @@
+"""Ids for pictures: short, unique, and safe as relative file names on every system."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+
+from vlad.types import Sample
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # Windows devices
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]')
+
+
+def with_ids(found: Iterable[tuple[Sample, Path]]) -> list[Sample]:
+    """Drop repeated files and give each sample its id: its path below their common folder.
+
+    The suffix is left off. An id depends on the set of files, not on their order. Where two
+    would be equal (also by letter case alone), the suffix stays; if that does not help, a digest
+    of the path is added.
+
+    Args:
+        found: each sample with the folder it was looked for in, which lies above it; the common
+            folder is the deepest one above all of these.
+    """
+    samples, folders = _distinct(found)
+    roots = [_parts(folder) for folder in folders]
+    levels = zip(*roots, strict=False)
+    shared = sum(1 for _ in takewhile(lambda names: len(set(names)) == 1, levels))
+    parts = [_parts(sample.path)[shared:] for sample in samples]
+    level = [0] * len(samples)
+    while True:
+        ids = [_id(*pair) for pair in zip(parts, level, strict=True)]
+        groups = defaultdict(list)
+        for i, name in enumerate(ids):
+            groups[unicodedata.normalize("NFC", name).casefold()].append(i)
+        clashes = [group for group in groups.values() if len(group) > 1]
+        if not clashes:
+            return [replace(s, id=name) for s, name in zip(samples, ids, strict=True)]
+        for group in clashes:
+            lowest = min(level[i] for i in group)
+            for i in group:
+                level[i] += level[i] == lowest
+
+
+def _distinct(found: Iterable[tuple[Sample, Path]]) -> tuple[list[Sample], set[Path]]:
+    """The first sample of each file, links resolved, and the folders."""
+    real_folders: dict[str, str] = {}
+    samples, folders = {}, set()
+    for sample, folder in found:
+        parent, name = os.path.split(sample.path)
+        if parent not in real_folders:
+            real_folders[parent] = os.path.realpath(parent)
+        real = os.path.join(real_folders[parent], name)
+        samples.setdefault(os.path.realpath(real) if os.path.islink(real) else real, sample)
+        folders.add(folder)
+    return list(samples.values()), folders
+
+
+def _parts(path: Path) -> tuple[str, ...]:
+    return Path(os.path.abspath(path)).parts
+
+
+def _id(parts: tuple[str, ...], level: int) -> str:
+    *folders, name = parts
+    name = Path(name).stem if level == 0 else name
+    if level > 1:
+        name += "~" + hashlib.sha1(os.fsencode("/".join(parts))).hexdigest()[:8]
+    return "/".join(_safe(part) for part in (*folders, name))
+
+
+def _safe(part: str) -> str:
+    part = _FORBIDDEN.sub("_", part)
+    part = re.sub(r"[. ]+$", lambda match: "_" * len(match[0]), part)
+    return "_" + part if _RESERVED.match(part) else part

@@ -1,0 +1,122 @@
+"""Pictures named by a CSV manifest."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from vlad.datasets.ids import with_ids
+from vlad.errors import InputError
+from vlad.types import Sample
+
+_LABELS = {"": None, "0": 0, "normal": 0, "1": 1, "anomalous": 1}
+
+
+def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sample]:
+    """List the pictures of a CSV manifest, in its order, each once.
+
+    The first line names the columns: `path`, and any of `category`, `label` (0 or normal, 1 or
+    anomalous), `mask` and `split`; others are left alone. Comma, semicolon or tab part them. Paths
+    start at the folder of the manifest. Pictures need not exist; reading them will tell.
+
+    Args:
+        path: UTF-8 file, with or without a byte-order mark.
+        split: keep only the rows of this split; None keeps all.
+
+    Raises:
+        InputError: unreadable, no `path` column, no rows, or a line that makes no sense, with its
+            number.
+    """
+    return with_ids(find_listed(path, split))
+
+
+def find_listed(path: str | os.PathLike, split: str | None = None) -> list[tuple[Sample, Path]]:
+    """As `read_manifest`, still without ids, each with the folder it counts from."""
+    path = Path(path).expanduser()
+    found, lines = {}, {}
+    for line, row in _rows(path):
+        if split is not None and row.get("split", "") != split:
+            continue
+        sample = _sample(row, path.parent, f"line {line} of {path}")
+        known = found.setdefault(sample.path, sample)
+        if sample != known:
+            raise InputError(
+                f"line {line} of {path}: {row['path']} is already on line {lines[sample.path]} "
+                "with other values; keep one of them."
+            )
+        lines.setdefault(sample.path, line)
+    if not found:
+        of_split = "" if split is None else f" of split {split!r}"
+        raise InputError(f"{path} lists no pictures{of_split}; add a line for each.")
+    return [(sample, _folder(sample.path, path.parent)) for sample in found.values()]
+
+
+def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
+    if not row["path"] or "\0" in row["path"]:
+        raise InputError(f"{where}: there is no path; fill it in or delete the line.")
+    label = row.get("label", "").lower()
+    if label not in _LABELS:
+        raise InputError(
+            f"{where}: the label {row['label']!r} is unknown; write 0 or normal, 1 or anomalous, "
+            "or nothing."
+        )
+    mask = row.get("mask")
+    return Sample(
+        path=folder / row["path"],
+        id="",
+        category=row.get("category") or None,
+        label=_LABELS[label],
+        mask=folder / mask if mask else None,
+    )
+
+
+def _folder(path: Path, folder: Path) -> Path:
+    below = Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+    return folder if below else path.parent
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells by lower-case column name of every line that is not blank."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = file.readline()
+            delimiter = _delimiter(header, path)
+            names = _cells(next(csv.reader([header], delimiter=delimiter)))
+            names = [name.lower() for name in names]
+            reader = csv.reader(file, delimiter=delimiter)
+            for row in reader:
+                cells = _cells(row)
+                line = reader.line_num + 1
+                if len(cells) > len(names) and any(cells[len(names) :]):
+                    raise InputError(
+                        f"line {line} of {path} has {len(cells)} cells for {len(names)} columns; "
+                        'put cells with a separator in them between quotes (").'
+                    )
+                if any(cells):
+                    cells += [""] * (len(names) - len(cells))
+                    yield line, dict(zip(names, cells, strict=False))
+    except OSError as error:
+        raise InputError(
+            f"cannot read the manifest {path}: {error.strerror}; check the path and its rights."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the manifest {path} is not UTF-8 text; save it as CSV UTF-8.") from error
+    except csv.Error as error:
+        raise InputError(f"the manifest {path} is not CSV text ({error}); save it anew.") from error
+
+
+def _delimiter(header: str, path: Path) -> str:
+    for delimiter in ",;\t":
+        names = _cells(next(csv.reader([header], delimiter=delimiter), []))
+        if "path" in [name.lower() for name in names]:
+            return delimiter
+    raise InputError(
+        f"the first line of {path} names no column path; begin with a line such as "
+        "path,category,label,mask,split."
+    )
+
+
+def _cells(row: list[str]) -> list[str]:
+    return [cell.strip() for cell in row]

@@ -1,0 +1,189 @@
+"""One detector in scikit-learn's manners: a head, a tower, and what they learned."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vlad.backbones import DEFAULT, load_tower
+from vlad.datasets import list_samples
+from vlad.errors import InputError
+from vlad.files import atomic_write
+from vlad.heads import load_head
+from vlad.images import DEFAULT_MAX_PIXELS, as_image
+from vlad.panel import Panel
+from vlad.types import Scores
+
+Picture = str | os.PathLike | Image.Image | np.ndarray
+
+
+class Detector:
+    """Scores pictures with one head. Nothing is loaded before the first `fit` or `score`.
+
+    Args:
+        head: name of the head ("winclip", "memory", ...).
+        backbone: tower, by name, file or folder (see `vlad.backbones`).
+        category: what the pictures show; needed by heads that read text.
+        bank: prompt bank, by name or TOML file; None is the head's own.
+        image_size: pixels a side of the tower's input; None is the tower's own.
+        device, dtype: where and how precisely the tower computes.
+        batch_size: pictures in one pass.
+        max_pixels, bits: as in `vlad.images.read_image`.
+        head_params: arguments of the head.
+
+    Attributes:
+        head_: the head with what it learned.
+    """
+
+    def __init__(
+        self,
+        head: str = "memory",
+        *,
+        backbone: str = DEFAULT,
+        category: str | None = None,
+        bank: str | None = None,
+        image_size: int | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        batch_size: int = 8,
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        bits: int = 16,
+        head_params: Mapping | None = None,
+    ):
+        self.head = head
+        self.backbone = backbone
+        self.category = category
+        self.bank = bank
+        self.image_size = image_size
+        self.device = device
+        self.dtype = dtype
+        self.batch_size = batch_size
+        self.max_pixels = max_pixels
+        self.bits = bits
+        self.head_params = head_params
+
+    def fit(self, normals: Picture | Sequence[Picture]) -> Detector:
+        """Learns from normal pictures: a folder, files, globs, PIL images or RGB arrays.
+
+        Raises:
+            InputError: no picture, or one that cannot be used.
+        """
+        self._panel().fit(self._open(picture) for picture in _pictures(normals))
+        return self
+
+    def score(self, pictures: Picture | Sequence[Picture]) -> Scores:
+        """Scores of B pictures as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
+
+        One picture is a batch of one. S is the side of the tower's input.
+
+        Raises:
+            InputError: no picture, or one that cannot be used.
+            HeadError: a head that was not fitted, or has no category to read about.
+        """
+        panel = self._panel()
+        prepared = [panel.prepare(self._open(picture)) for picture in _pictures(pictures)]
+        parts = []
+        for start in range(0, len(prepared), self.batch_size):
+            batch = prepared[start : start + self.batch_size]
+            parts.append(panel.score(batch, self.category)[self.head].numpy())
+        return Scores(
+            np.concatenate([part.image_score for part in parts]),
+            np.concatenate([part.anomaly_map for part in parts]),
+        )
+
+    def __call__(self, batch: Mapping) -> dict:
+        """Adds `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches)."""
+        scores = self.score(list(batch["image"] if "image" in batch else batch["path"]))
+        return {**batch, "image_score": scores.image_score, "anomaly_map": scores.anomaly_map}
+
+    def save(self, folder: str | os.PathLike) -> Path:
+        """Writes detector.json and what was learned as memory.safetensors; never pickles.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        memory = getattr(getattr(self, "head_", None), "memory_", {})
+        tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
+        settings = {k: v for k, v in vars(self).items() if not k.endswith("_") and k[0] != "_"}
+        text = json.dumps(settings, indent=1, default=os.fspath)
+        atomic_write(folder / "memory.safetensors", save(tensors))
+        atomic_write(folder / "detector.json", text.encode())
+        return folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike) -> Detector:
+        """The detector that `save` wrote.
+
+        Raises:
+            InputError: the folder holds none.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(folder)
+        try:
+            settings = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+            memory = load_file(folder / "memory.safetensors")
+            detector = cls(**settings)
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            raise InputError(
+                f"{folder} holds no saved detector ({error}); save one first."
+            ) from error
+        detector.head_ = load_head(detector.head, **(detector.head_params or {}))
+        if memory:
+            detector.head_.memory_ = memory
+        return detector
+
+    def __getstate__(self) -> dict:
+        # the tower is loaded again where the detector arrives
+        return {k: v for k, v in vars(self).items() if k != "_loaded"}
+
+    def _open(self, picture: Picture) -> Image.Image:
+        return as_image(picture, max_pixels=self.max_pixels, bits=self.bits)
+
+    def _panel(self) -> Panel:
+        if not hasattr(self, "_loaded"):
+            if not hasattr(self, "head_"):
+                self.head_ = load_head(self.head, **(self.head_params or {}))
+            tower = load_tower(self.backbone, self.device, self.dtype)
+            memory = getattr(self.head_, "memory_", {})
+            memory.update({name: x.to(tower.device) for name, x in memory.items()})
+            self._loaded = Panel(
+                tower,
+                {self.head: self.head_},
+                bank=self.bank,
+                image_size=self.image_size,
+                batch_size=self.batch_size,
+            )
+        return self._loaded
+
+
+def load(head: str = "memory", **options) -> Detector:
+    """A detector by the name of its head; `options` are those of `Detector` and of the head.
+
+    >>> vlad.load("memory", backbone="vlad-tiny").fit("normals/").score("photo.png")
+    """
+    own = {k: options.pop(k) for k in list(options) if k in Detector.__init__.__kwdefaults__}
+    params = {**(own.pop("head_params", None) or {}), **options}
+    return Detector(head, **own, head_params=params or None)
+
+
+def _pictures(given: Picture | Sequence[Picture]) -> Sequence[Picture]:
+    """One picture, a folder or a glob as the list of what it stands for."""
+    if isinstance(given, Picture):
+        given = [given]
+    pictures = []
+    for item in given:
+        is_path = isinstance(item, str | os.PathLike)
+        pictures += [s.path for s in list_samples([item])] if is_path else [item]
+    if not pictures:
+        raise InputError("No pictures were given; give files, folders, patterns or pictures.")
+    return pictures

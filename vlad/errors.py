@@ -1,0 +1,38 @@
+"""The exceptions of vlad, as one tree.
+
+VladError                 one clear sentence: what, where, what to do; a command exits with 2
+├── InputError            a path, folder, manifest or picture list that cannot be used
+│   └── ImageError        one picture that cannot be used; in a batch it becomes a row
+├── BackboneError         an unknown tower, or weights that cannot be found or do not fit
+├── HeadError             an unknown head, or a head that cannot work with what it was given
+├── PromptError           an unknown or malformed prompt bank, or an unknown category
+└── OutputError           a place that cannot be written to
+"""
+
+
+class VladError(Exception):
+    """Root of every error that vlad raises on purpose; its text is one sentence for the user."""
+
+
+class InputError(VladError):
+    """A path, folder, manifest or list of pictures that cannot be used."""
+
+
+class ImageError(InputError):
+    """One picture that cannot be decoded or is outside the limits."""
+
+
+class BackboneError(VladError):
+    """An unknown tower, or weights that cannot be found or do not fit."""
+
+
+class HeadError(VladError):
+    """An unknown head, or a head that cannot work with what it was given."""
+
+
+class PromptError(VladError):
+    """An unknown or malformed prompt bank, or an unknown category."""
+
+
+class OutputError(VladError):
+    """A place that cannot be written to."""

@@ -1,0 +1,50 @@
+"""Writing a file so that it is either there in full or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from vlad.errors import OutputError
+
+
+def atomic_write(path: str | Path, content: bytes | Callable[[BinaryIO], object]) -> Path:
+    """Write `path` through a temporary file beside it; missing folders are made.
+
+    Args:
+        content: the bytes, or a function that writes them into an open binary file.
+
+    Raises:
+        OutputError: the place cannot be written to; a file that was there stays as it was.
+    """
+    path = Path(path)
+    # one fixed name per target: what a killed process left behind is overwritten by the next one
+    temporary = path.parent / f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return path
+
+
+def cannot_write(path: str | Path, error: OSError) -> OutputError:
+    """The OutputError for an OSError met while writing `path`."""
+    reason = error.strerror or str(error)
+    return OutputError(
+        f"cannot write {path} ({reason}); choose a folder you may write to, with free space."
+    )

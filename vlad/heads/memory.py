@@ -1,0 +1,149 @@
+"""Patch memory: how far is each patch from the nearest patch of the normal pictures?
+
+With its defaults the rules are those of AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529):
+cosine distance, mean of the top 1 % as image score. `patchcore` gives those of PatchCore (Roth et
+al., CVPR 2022, arXiv 2106.08265).
+"""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import torch
+import torch.nn.functional as F
+
+from vlad.errors import HeadError
+from vlad.heads import check_params, in_range, whole_numbers
+from vlad.maps import top_mean, upsample
+from vlad.neighbours import Metric, greedy_coreset, nearest_distance
+from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+
+
+class Memory:
+    """Distance of each patch to its nearest neighbour among the patches of normal pictures.
+
+    Args:
+        layers: blocks whose patch tokens are compared; None takes those nearest to one, two and
+            three quarters of the depth. Their distances are averaged.
+        metric: "cosine" (1 − cos) or "squared_l2".
+        top: fraction of the patches whose mean distance is the image score; 0 is the maximum.
+        sigma: standard deviation of the smoothing of the map, in pixels of the input.
+        coreset: fraction of the reference patches kept (greedy k-centre); None keeps all.
+        rotations: how many evenly spaced rotations of each reference are remembered.
+        neighbourhood: side of the square of patches averaged (zero-padded) before comparing.
+        join: whether layers are joined into one vector of the tower's width (adaptive average
+            pooling over channels, as PatchCore does) instead of compared one by one.
+    """
+
+    bank = None
+    needs_normals = True
+
+    def __init__(
+        self,
+        layers: tuple[int, ...] | None = None,
+        metric: Metric = "cosine",
+        top: float = 0.01,
+        sigma: float = 4.0,
+        coreset: float | None = None,
+        rotations: int = 1,
+        neighbourhood: int = 1,
+        join: bool = False,
+    ):
+        self.layers = layers
+        self.metric = metric
+        self.top = top
+        self.sigma = sigma
+        self.coreset = coreset
+        self.rotations = rotations
+        self.neighbourhood = neighbourhood
+        self.join = join
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """Bounds of the map; of squared distances, those between vectors no longer than stored."""
+        if self.metric == "cosine":
+            return (0.0, 2.0)
+        rows = self._fitted().values()
+        return (0.0, 4 * max(x.square().sum(dim=-1).max().item() for x in rows))
+
+    def spec(self, tower: TowerInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers.
+
+        Raises:
+            HeadError: a parameter out of its range.
+        """
+        rotations, side = self.rotations, self.neighbourhood
+        metrics = " or ".join(get_args(Metric))
+        check_params(
+            self,
+            {
+                "layers": (self.layers is None or whole_numbers(self.layers), "a list of blocks"),
+                "metric": (self.metric in get_args(Metric), metrics),
+                "top": (in_range(self.top, 0, 1), "from 0 to 1"),
+                "sigma": (in_range(self.sigma, 0), "0 or more pixels"),
+                "coreset": (self.coreset is None or in_range(self.coreset, 0, 1), "from 0 to 1"),
+                "rotations": (type(rotations) is int and rotations > 0, "1 or more"),
+                "join": (type(self.join) is bool, "true or false"),
+                "neighbourhood": (type(side) is int and side > 0 and side % 2, "an odd number"),
+            },
+        )
+        quarters = sorted({max(1, round(tower.depth * n / 4)) for n in (1, 2, 3)})
+        return FeatureSpec(layers=tuple(self.layers or quarters), image=False)
+
+    def fit(self, features: Features) -> Memory:
+        """Remembers the patches of normal pictures."""
+        self.memory_ = {name: self._reduce(x.flatten(0, 1)) for name, x in self._patches(features)}
+        return self
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B pictures; cosine distances lie in [0, 2].
+
+        Raises:
+            HeadError: `fit` was not called.
+        """
+        memory = self._fitted()
+        distances = [
+            nearest_distance(patches, memory[name], self.metric)
+            for name, patches in self._patches(features)
+        ]
+        distance = torch.stack(distances).mean(dim=0)
+        grid_map = distance.unflatten(1, features.grid)
+        return Scores(
+            image_score=top_mean(distance, self.top),
+            anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
+        )
+
+    def _fitted(self) -> dict[str, torch.Tensor]:
+        if not hasattr(self, "memory_"):
+            raise HeadError("memory compares with normal pictures: fit it, or give --normal.")
+        return self.memory_
+
+    def _patches(self, features: Features) -> list[tuple[str, torch.Tensor]]:
+        """(name, (B, h·w, C)) of what is compared."""
+        patches = {str(n): self._average(x, features.grid) for n, x in features.patches.items()}
+        if not self.join:
+            return list(patches.items())
+        width = next(iter(patches.values())).shape[-1]
+        joined = torch.cat(list(patches.values()), dim=-1)
+        return [("joined", F.adaptive_avg_pool1d(joined, width))]
+
+    def _average(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        side = self.neighbourhood
+        if side == 1:
+            return patches
+        image = patches.transpose(1, 2).unflatten(2, grid)
+        return F.avg_pool2d(image, side, stride=1, padding=side // 2).flatten(2).transpose(1, 2)
+
+    def _reduce(self, rows: torch.Tensor) -> torch.Tensor:
+        if self.coreset is None:
+            return rows
+        # distances are compared on the sphere where the metric is the cosine
+        space = F.normalize(rows, dim=-1) if self.metric == "cosine" else rows
+        return rows[greedy_coreset(space, max(1, int(self.coreset * len(rows))))]
+
+
+def patchcore(layers: tuple[int, ...] | None = None, coreset: float | None = 0.25) -> Memory:
+    """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset."""
+    return Memory(
+        layers=layers, metric="squared_l2", top=0, coreset=coreset, neighbourhood=3, join=True
+    )

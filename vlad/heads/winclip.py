@@ -1,0 +1,149 @@
+"""WinCLIP and WinCLIP+ (Jeong et al., CVPR 2023, arXiv 2303.14814)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from vlad.backbones.vit import window_patches
+from vlad.errors import HeadError
+from vlad.heads import check_params, in_range, whole_numbers
+from vlad.maps import upsample
+from vlad.neighbours import nearest_distance
+from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+
+
+class WinCLIP:
+    """Words against the picture and its windows; with normal pictures, also windows against them.
+
+    Zero-shot, the image score is p(anomalous) of the CLS embedding and the map is the harmonic
+    mean of that and of the window probabilities around each patch (paper, section 4). With `fit`,
+    half of both comes from the distance to the nearest reference window (section 4.3).
+
+    Args:
+        windows: sides of the windows, in patches.
+        temperature: of the softmax over the two classes.
+        patch_output: what is applied to the patch tokens kept as references. The paper does not
+            say; "ln_post" is anomalib's choice, "raw" that of Accurate-WinCLIP.
+        resize: "pil" as CLIP was trained and as in Accurate-WinCLIP; "float" as in anomalib.
+    """
+
+    bank = "winclip"
+    needs_normals = False
+    map_range = (0.0, 1.0)
+
+    def __init__(
+        self,
+        windows: tuple[int, ...] = (2, 3),
+        temperature: float = 0.07,
+        patch_output: Literal["raw", "ln_post"] = "ln_post",
+        resize: Literal["pil", "float"] = "pil",
+    ):
+        self.windows = windows
+        self.temperature = temperature
+        self.patch_output = patch_output
+        self.resize = resize
+
+    def spec(self, tower: TowerInfo) -> FeatureSpec:
+        """CLS, the patch tokens of the last block, and the windows.
+
+        Raises:
+            HeadError: a parameter out of its range.
+        """
+        outputs = self.patch_output in ("raw", "ln_post")
+        check_params(
+            self,
+            {
+                "windows": (whole_numbers(self.windows), "a list of sides in patches"),
+                "temperature": (in_range(self.temperature, 1e-6), "a number above 0"),
+                "patch_output": (outputs, "raw or ln_post"),
+                "resize": (self.resize in ("pil", "float"), "pil or float"),
+            },
+        )
+        return FeatureSpec(
+            layers=(tower.depth,),
+            patch_output=self.patch_output,
+            windows=tuple(self.windows),
+            resize=self.resize,
+        )
+
+    def fit(self, features: Features) -> WinCLIP:
+        """Remembers the patches and windows of normal pictures."""
+        self.memory_ = {k: v.flatten(0, 1) for k, v in _scales(features).items()}
+        return self
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B pictures, in [0, 1].
+
+        Raises:
+            HeadError: no text embeddings were given.
+        """
+        if text is None:
+            raise HeadError("winclip compares pictures with prompts: give it a category.")
+        grid = features.grid
+        # the ensemble is the mean of embeddings that are not normalised before it
+        sides = torch.stack([text.normal.mean(dim=0), text.anomalous.mean(dim=0)])
+        image_score = anomalous_probability(features.image, sides, self.temperature)
+        maps = [image_score[:, None, None].expand(-1, *grid)]
+        for side, embeddings in features.windows.items():
+            probability = anomalous_probability(embeddings, sides, self.temperature)
+            maps.append(spread(probability, grid, side))
+        grid_map = harmonic_mean(torch.stack(maps))
+
+        if hasattr(self, "memory_"):
+            few_shot = reference_map(features, self.memory_)
+            grid_map = (grid_map + few_shot) / 2
+            image_score = (image_score + few_shot.flatten(1).amax(dim=1)) / 2
+        return Scores(image_score, upsample(grid_map, features.size))
+
+
+def anomalous_probability(
+    embeddings: torch.Tensor, sides: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """Two-way softmax of cosine / temperature (equation 1).
+
+    Args:
+        embeddings: (..., D).
+        sides: (2, D), normal then anomalous.
+
+    Returns:
+        (...), the probability of the anomalous side.
+    """
+    cosine = F.normalize(embeddings, dim=-1) @ F.normalize(sides, dim=-1).T
+    return (cosine / temperature).softmax(dim=-1)[..., 1]
+
+
+def harmonic_mean(stack: torch.Tensor) -> torch.Tensor:
+    """Harmonic mean over the first axis; 0 wherever one value is 0."""
+    return len(stack) / (1 / stack).sum(dim=0)
+
+
+def spread(scores: torch.Tensor, grid: tuple[int, int], side: int) -> torch.Tensor:
+    """Window scores (B, n) -> (B, h, w): harmonic mean over the windows that cover each patch."""
+    patches = window_patches(grid, side).to(scores.device)
+    index = patches.flatten().expand(len(scores), -1)
+    inverse = (1 / scores).repeat_interleave(side * side, dim=1)
+    total = scores.new_zeros(len(scores), grid[0] * grid[1]).scatter_add_(1, index, inverse)
+    count = torch.bincount(patches.flatten(), minlength=grid[0] * grid[1])
+    return (count / total).unflatten(1, grid)
+
+
+def reference_map(features: Features, memory: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """(B, h, w): mean over patches and windows of ½(1 − cos) to the nearest reference (eq. 5)."""
+    maps = []
+    for name, vectors in _scales(features).items():
+        distance = nearest_distance(vectors, memory[name]) / 2
+        if name == "patch":
+            maps.append(distance.unflatten(1, features.grid))
+        else:
+            maps.append(spread(distance, features.grid, int(name.removeprefix("window"))))
+    return torch.stack(maps).mean(dim=0)
+
+
+def _scales(features: Features) -> dict[str, torch.Tensor]:
+    """The vectors that references are kept of: patches (B, h·w, C) and windows (B, n, D)."""
+    (patches,) = features.patches.values()
+    return {"patch": patches} | {f"window{k}": v for k, v in features.windows.items()}

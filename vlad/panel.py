@@ -1,0 +1,130 @@
+"""Several heads on one tower: fit them on normal pictures, score batches in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+
+import torch
+from PIL import Image
+
+from vlad.augment import rotations
+from vlad.backbones.tower import Tower
+from vlad.errors import HeadError
+from vlad.extractor import Extractor
+from vlad.heads import Head
+from vlad.prompts import load_bank
+from vlad.textcache import embed_prompts
+from vlad.types import Features, Scores, TextFeatures
+
+
+class Panel:
+    """Heads that score the same pictures from shared features.
+
+    Args:
+        tower: the frozen tower.
+        heads: name -> head.
+        bank: prompt bank (name or TOML file) for every head that reads text; None is each
+            head's own.
+        image_size: pixels a side of the tower's input; None is the tower's own.
+        batch_size: pictures in one pass while fitting.
+
+    Raises:
+        HeadError: a head that reads text on a tower that does not.
+        BackboneError: a layer the tower does not have, or a size that patches do not fill.
+        PromptError: an unknown or malformed bank.
+    """
+
+    def __init__(
+        self,
+        tower: Tower,
+        heads: Mapping[str, Head],
+        *,
+        bank: str | None = None,
+        image_size: int | None = None,
+        batch_size: int = 8,
+    ):
+        self.tower = tower
+        self.heads = dict(heads)
+        self.batch_size = batch_size
+        self.extractor = Extractor(tower, image_size)
+        self.specs = {name: head.spec(tower.info) for name, head in self.heads.items()}
+        for spec in self.specs.values():
+            self.extractor.check(spec)
+        reading = [name for name, head in self.heads.items() if head.bank]
+        if reading and not tower.info.has_text:
+            raise HeadError(
+                f"Head {reading[0]} compares pictures with words, but {tower.info.name} has no "
+                "text tower; choose a CLIP or SigLIP tower, or a head such as memory."
+            )
+        self.banks = {name: load_bank(bank or self.heads[name].bank) for name in reading}
+        self.text = cache(self._text)
+
+    def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
+        """Shows normal pictures to the named heads; None is all of them."""
+        parts: dict[str, list[Features]] = {name: [] for name in heads or self.heads}
+        # heads that want as many rotated views of each reference share their passes
+        groups: dict[int, list[str]] = {}
+        for name in parts:
+            groups.setdefault(self._rotations(name), []).append(name)
+        views = {count: [] for count in groups}
+
+        def extract(count: int) -> None:
+            specs = [self.specs[name] for name in groups[count]]
+            prepared = [self.extractor.prepare(view, specs) for view in views[count]]
+            views[count].clear()
+            if prepared:
+                features = self.extractor.extract(prepared, specs)
+                for name, found in zip(groups[count], features, strict=True):
+                    parts[name].append(found)
+
+        for image in images:
+            for count, waiting in views.items():
+                for view in rotations(image, count):
+                    waiting.append(view)
+                    if len(waiting) == self.batch_size:
+                        extract(count)
+        for count in groups:
+            extract(count)
+        for name, found in parts.items():
+            self.heads[name].fit(concatenate(found))
+        return self
+
+    def prepare(self, image: Image.Image) -> dict:
+        """The pixels of one RGB picture as `score` takes them; safe in several threads."""
+        return self.extractor.prepare(image, list(self.specs.values()))
+
+    def score(self, prepared: Sequence[dict], category: str | None = None) -> dict[str, Scores]:
+        """Scores of B prepared pictures by every head.
+
+        Raises:
+            HeadError: a head that reads text without a category, or one that was not fitted.
+        """
+        features = self.extractor.extract(prepared, list(self.specs.values()))
+        return {
+            name: head.score(found, self.text(name, category))
+            for (name, head), found in zip(self.heads.items(), features, strict=True)
+        }
+
+    def _text(self, name: str, category: str | None) -> TextFeatures | None:
+        if name not in self.banks:
+            return None
+        if category is None:
+            raise HeadError(f"Head {name} needs to know what it looks at: give --category.")
+        prompts = self.banks[name].expand(category)
+        return embed_prompts(self.tower, prompts).to(self.tower.device)
+
+    def _rotations(self, name: str) -> int:
+        return getattr(self.heads[name], "rotations", 1)
+
+
+def concatenate(parts: Sequence[Features]) -> Features:
+    """Features of several batches as one."""
+    first = parts[0]
+    return Features(
+        image=None if first.image is None else torch.cat([p.image for p in parts]),
+        patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
+        windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
+        grid=first.grid,
+        size=first.size,
+    )

@@ -1,0 +1,165 @@
+"""One scoring run from a tower and heads to a finished folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from vlad import __version__
+from vlad.backbones.tower import Tower
+from vlad.draw import shared_scales, write_overlays
+from vlad.heads import Head
+from vlad.panel import Panel
+from vlad.progress import Progress
+from vlad.report import write_report
+from vlad.scoring import Scored, score_samples
+from vlad.sinks import MapFormat, Row, RunFolder
+from vlad.types import Sample
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do, besides its pictures and heads.
+
+    Attributes:
+        category: what the pictures show, where they do not say it themselves.
+        bank: prompt bank for every head that reads text; None is each head's own.
+        image_size: pixels a side of the tower's input; None is the tower's own.
+        batch_size: pictures in one pass.
+        references: the normal pictures, as drawn.
+        seed: of that draw.
+        map_format: "png" or "npy".
+        bits: significant bits of 16-bit pictures.
+    """
+
+    category: str | None = None
+    bank: str | None = None
+    image_size: int | None = None
+    batch_size: int = 8
+    references: Sequence[Sample] = field(default_factory=tuple)
+    seed: int = 0
+    map_format: MapFormat = "png"
+    bits: int = 16
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its rows in the order of the pictures, and its report."""
+
+    folder: RunFolder
+    rows: list[Row]
+    report: Path
+
+    @property
+    def failed(self) -> int:
+        """Pictures that could not be scored."""
+        return sum(row.error is not None for row in self.rows)
+
+
+def run(
+    tower: Tower,
+    heads: Mapping[str, Head],
+    samples: Sequence[Sample],
+    settings: Settings,
+    out: str | Path,
+    open_image: Callable[[Path], Image.Image],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_scored: Callable[[list[Scored]], None] = lambda batch: None,
+) -> Run:
+    """Scores pictures into a folder, and draws overlays and report from what is there.
+
+    Args:
+        open_image: path -> upright RGB picture; raises ImageError.
+        on_scored: called with each finished batch.
+
+    Raises:
+        VladError: whatever cannot be done for the run as a whole, before anything is written; a
+            picture that cannot be scored becomes a row with its error.
+    """
+    panel = Panel(
+        tower,
+        heads,
+        bank=settings.bank,
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
+    )
+    categories = sorted({s.category or settings.category or "" for s in samples})
+    for category in categories:
+        for name in heads:
+            panel.text(name, category or None)
+    if settings.references:
+        panel.fit(open_image(sample.path) for sample in settings.references)
+
+    folder = RunFolder(
+        out,
+        {name: head.map_range for name, head in heads.items()},
+        _record(panel, settings, categories, samples[0]),
+        map_format=settings.map_format,
+    )
+    folder = folder.resume() if resume else folder.create(overwrite)
+    # a resumed run keeps the first spelling of each path, which is what its rows are named by
+    spelling = {os.path.realpath(path): Path(path) for path in folder.rows}
+    samples = [replace(s, path=spelling.get(os.path.realpath(s.path), s.path)) for s in samples]
+    waiting = [
+        sample
+        for sample in samples
+        if str(sample.path) not in folder.done or len(folder.maps(sample)) < len(heads)
+    ]
+    with Progress(len(samples), done=len(samples) - len(waiting)) as progress:
+        for batch in score_samples(
+            panel,
+            waiting,
+            settings.category,
+            batch_size=settings.batch_size,
+            open_image=open_image,
+        ):
+            for scored in batch:
+                for name, anomaly_map in scored.maps.items():
+                    folder.write_map(name, scored.sample, anomaly_map, scored.size)
+            folder.append([Row(str(s.sample.path), s.scores, s.error) for s in batch])
+            progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
+            on_scored(batch)
+
+    rows = folder.finish(sample.path for sample in samples)
+    scales = shared_scales(folder, samples)
+    with Progress(len(samples), verb="drawn") as progress:
+        write_overlays(folder, progress.track(samples), scales, open_image)
+    date = f"{datetime.now():%Y-%m-%d %H:%M}"
+    return Run(folder, rows, write_report(folder, samples, scales, open_image, date))
+
+
+def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: Sample) -> dict:
+    """What run.json keeps: everything that the scores depend on."""
+    return {
+        "vlad": __version__,
+        "category": settings.category,
+        "backbone": panel.tower.info.name,
+        "weights": panel.tower.fingerprint[:16],
+        "dtype": str(panel.tower.dtype).removeprefix("torch."),
+        "image_size": settings.image_size or panel.tower.info.image_size,
+        "banks": {name: bank.name for name, bank in panel.banks.items()},
+        "prompts": {
+            name: {c: bank.expand(c).key[:16] for c in categories}
+            for name, bank in panel.banks.items()
+        },
+        "params": {
+            name: {k: v for k, v in vars(head).items() if not k.endswith("_")}
+            for name, head in panel.heads.items()
+        },
+        # the folder that the names of maps and overlays count from
+        "root": str(Path(os.path.realpath(first.path)).parents[first.id.count("/")]),
+        "bits": settings.bits,
+        "references": {
+            str(sample.path): hashlib.sha256(sample.path.read_bytes()).hexdigest()[:16]
+            for sample in settings.references
+        },
+        "seed": settings.seed,
+    }

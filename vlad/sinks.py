@@ -1,0 +1,295 @@
+"""What a scoring run leaves on disk: its settings, scores and anomaly maps.
+
+    run.json            what the run was made with, written first
+    scores.csv          one row a picture; while the run goes on it is also the journal
+    scores.parquet      the same, typed, written at the end
+    maps/<head>/<id>    anomaly maps, on one fixed scale per head
+    overlays/<head>/<id>.jpg, report.html
+
+A picture's row is appended after its maps are on disk, so whatever stops the run, a row that is
+there is finished, and a run that is resumed ends as if it had never been stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vlad import mapfiles
+from vlad.errors import OutputError
+from vlad.files import atomic_write, cannot_write
+from vlad.journal import csv_line, decode, encode, end_of_last_record, printable
+from vlad.types import Sample
+
+MapFormat = Literal["png", "npy"]
+_KIND = "vlad run"
+_PARTS = ("run.json", "scores.csv", "scores.parquet", "maps", "overlays", "report.html")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The result of one picture.
+
+    Attributes:
+        path: the picture as the user named it; it identifies the row.
+        scores: head -> image_score; a head that gave none is absent.
+        error: why the picture could not be scored, or None.
+    """
+
+    path: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+
+class RunFolder:
+    """The folder of one run; nothing is written before `create` or `resume`.
+
+    Attributes:
+        out: the folder.
+        heads: head -> (low, high), the values between which its maps are stored.
+        settings: what run.json holds.
+        rows: path -> Row of every picture with a row, failed ones included.
+        done: paths that need no scoring any more; failed pictures are tried again.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        heads: Mapping[str, tuple[float, float]],
+        settings: Mapping[str, object],
+        map_format: MapFormat = "png",
+        map_side: int = 1024,
+    ):
+        self.out = Path(out)
+        self.heads = dict(heads)
+        self.map_format = map_format
+        self.map_side = map_side
+        self.rows: dict[str, Row] = {}
+        self.done: set[str] = set()
+        own = {
+            "kind": _KIND,
+            "heads": list(heads),
+            "score_direction": "higher is more anomalous",
+            "map_ranges": heads,
+            "map_format": map_format,
+            "map_side": map_side,
+        }
+        # through JSON, so that it compares equal to what is read back from run.json
+        self.settings: dict = json.loads(json.dumps({**own, **settings}))
+
+    def create(self, overwrite: bool = False) -> RunFolder:
+        """Start the run: write run.json and an empty scores.csv.
+
+        Args:
+            overwrite: whether a run that is there is deleted first, and nothing else with it.
+
+        Raises:
+            OutputError: the folder holds a run, or cannot be written to.
+        """
+        present = check_out(self.out, overwrite=overwrite)
+        # run.json is replaced last, so that a stop on the way still leaves the folder of a run
+        self._delete([name for name in present if name != "run.json"])
+        text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
+        atomic_write(self.out / "run.json", encode(text))
+        atomic_write(self.scores_csv, self._header())
+        return self
+
+    def resume(self) -> RunFolder:
+        """Continue the run in the folder, or start it where there is none yet.
+
+        Raises:
+            OutputError: the run there was made with other settings, cannot be read back, or the
+                folder cannot be written to.
+        """
+        written = _written_settings(self.out)
+        if not written:
+            return self.create()
+        if differences := _differences(written, self.settings):
+            raise OutputError(
+                f"{self.out} was started with other settings ({'; '.join(differences)}); repeat "
+                "the first command, add --overwrite to start again, or choose another folder."
+            )
+        self._read_journal()
+        return self
+
+    @property
+    def scores_csv(self) -> Path:
+        return self.out / "scores.csv"
+
+    def map_path(self, head: str, sample: Sample) -> Path:
+        return self.out / "maps" / head / f"{sample.id}.{self.map_format}"
+
+    def maps(self, sample: Sample) -> dict[str, Path]:
+        """Head -> file of the maps that a scored picture has."""
+        row = self.rows.get(str(sample.path))
+        if row is None or row.error is not None:
+            return {}
+        paths = {head: self.map_path(head, sample) for head in self.heads}
+        return {head: path for head, path in paths.items() if path.exists()}
+
+    def overlay_path(self, head: str, sample: Sample) -> Path:
+        return self.out / "overlays" / head / f"{sample.id}.jpg"
+
+    def write_map(
+        self, head: str, sample: Sample, anomaly_map: np.ndarray, image_size: tuple[int, int]
+    ) -> Path:
+        """Store a map at the proportions of its picture; call it before `append`.
+
+        Args:
+            anomaly_map: (S, S) values of the head.
+            image_size: (width, height) of the picture, upright.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        return mapfiles.write_map(
+            self.map_path(head, sample),
+            anomaly_map,
+            mapfiles.fit_within(image_size, self.map_side),
+            self.heads[head],
+        )
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Put finished rows on disk at once; a later row of the same path replaces an earlier one.
+
+        Raises:
+            OutputError: scores.csv cannot be written.
+        """
+        data = encode("".join(self._line(row) for row in rows))
+        try:
+            with open(self.scores_csv, "ab") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.scores_csv, error) from error
+        self._keep(rows)
+
+    def finish(self, order: Iterable[str | Path]) -> list[Row]:
+        """Write scores.csv in the order of the paths given, and scores.parquet; return the rows.
+
+        Rows of other paths, from an earlier command on the same folder, follow at the end.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        paths = dict.fromkeys([*map(str, order), *self.rows])
+        rows = [self.rows[path] for path in paths if path in self.rows]
+        columns = {"path": pa.array([printable(row.path) for row in rows], pa.string())}
+        for head in self.heads:
+            columns[head] = pa.array([row.scores.get(head) for row in rows], pa.float64())
+        errors = [None if row.error is None else printable(row.error) for row in rows]
+        columns["error"] = pa.array(errors, pa.string())
+        atomic_write(
+            self.out / "scores.parquet", lambda file: pq.write_table(pa.table(columns), file)
+        )
+        lines = "".join(self._line(row) for row in rows)
+        atomic_write(self.scores_csv, self._header() + encode(lines))
+        self.rows = {row.path: row for row in rows}
+        return rows
+
+    def _keep(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self.rows[row.path] = row
+            (self.done.add if row.error is None else self.done.discard)(row.path)
+
+    def _header(self) -> bytes:
+        return encode(csv_line(["path", *self.heads, "error"]))
+
+    def _line(self, row: Row) -> str:
+        scores = [repr(float(row.scores[h])) if h in row.scores else "" for h in self.heads]
+        return csv_line([row.path, *scores, row.error or ""])
+
+    def _read_journal(self) -> None:
+        try:
+            data = self.scores_csv.read_bytes() if self.scores_csv.exists() else b""
+            whole = data[: end_of_last_record(data)] or self._header()
+            header, *records = csv.reader(io.StringIO(decode(whole), newline=""), strict=True)
+            if header != ["path", *self.heads, "error"]:
+                raise ValueError(f"its columns are {', '.join(header)}")
+            for path, *cells, error in records:
+                scores = {h: float(c) for h, c in zip(self.heads, cells, strict=True) if c}
+                self._keep([Row(path, scores, error or None)])
+        except (OSError, ValueError, csv.Error) as error:
+            raise OutputError(
+                f"{self.scores_csv} cannot be read back ({error}); add --overwrite to start again, "
+                "or choose another folder."
+            ) from error
+        # drops a torn line, and shows that the folder can be written to
+        atomic_write(self.scores_csv, whole)
+
+    def _delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            path = self.out / name
+            try:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            except OSError as error:
+                raise cannot_write(path, error) from error
+
+
+def check_out(out: str | Path, *, resume: bool = False, overwrite: bool = False) -> list[str]:
+    """Whether a run may be written to `out`, before anything is computed; what is there of one.
+
+    Raises:
+        OutputError: it holds a run that is neither resumed nor overwritten, or something else of
+            these names, or a part of the path is a file or may not be written to.
+    """
+    out = Path(out)
+    present = [name for name in _PARTS if os.path.lexists(out / name)]
+    if present and not _written_settings(out):
+        raise OutputError(
+            f"{out} holds {present[0]} but no run of vlad, so it is left as it is; choose "
+            "another folder."
+        )
+    if present and not (resume or overwrite):
+        raise OutputError(
+            f"{out} already holds a run; add --resume to continue it, --overwrite to start "
+            "again, or choose another folder."
+        )
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise OutputError(f"cannot write {out}: {nearest} is a file; choose another folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"cannot write {out}: {nearest} may not be written to; choose another folder."
+        )
+    return present
+
+
+def is_run(out: str | Path, **settings: object) -> bool:
+    """Whether the folder holds a run of vlad, made with these settings."""
+    written = _written_settings(Path(out))
+    return written is not None and settings.items() <= written.items()
+
+
+def _written_settings(out: Path) -> dict | None:
+    """What run.json holds, or None where there is none of ours."""
+    try:
+        written = json.loads(decode((out / "run.json").read_bytes()))
+    except (OSError, ValueError):
+        return None
+    return written if isinstance(written, dict) and written.get("kind") == _KIND else None
+
+
+def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            found += _differences(was, now, f"{prefix}{key}.")
+        elif was != now:
+            text = f"{prefix}{key}: {was} there, {now} now"
+            found.append(text if len(text) < 120 else f"{prefix}{key}")
+    return found

@@ -1,0 +1,99 @@
+"""Text embeddings, computed once for each tower and each set of sentences.
+
+They are kept in memory and in the user's cache folder. A cache that cannot be read or written
+costs time, never an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors.torch import load, save
+
+from vlad.prompts import Prompts
+from vlad.resources import cache_folder
+from vlad.types import TextFeatures
+
+FORMAT = 1  # raise it when the meaning of a stored entry changes
+MEMORY = 64  # entries; one of WinCLIP's takes 0.6 MB
+
+_memory: dict[str, TextFeatures] = {}
+
+
+class TextTower(Protocol):
+    """What is needed of a tower: a hash of all that its embeddings depend on, and the encoder."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def encode_text(self, sentences: list[str]) -> torch.Tensor: ...
+
+
+def embed_prompts(tower: TextTower, prompts: Prompts) -> TextFeatures:
+    """The embeddings of a category's sentences, from the cache where they are in it.
+
+    A sentence that occurs more than once is encoded once. Rows are projected and unnormalised,
+    in float32 on the CPU, and bit-equal whether they are fresh or cached; they are the caller's
+    to change.
+
+    Raises:
+        HeadError: the tower reads no text.
+    """
+    entry = hashlib.sha256(f"{FORMAT} {tower.fingerprint} {prompts.key}".encode()).hexdigest()
+    text = _memory.get(entry) or _read(entry, prompts)
+    if text is None:
+        text = _encode(tower, prompts)
+        _write(entry, text)
+    if entry not in _memory and len(_memory) >= MEMORY:
+        del _memory[next(iter(_memory))]  # the oldest
+    _memory[entry] = text
+    return TextFeatures(text.normal.clone(), text.anomalous.clone())
+
+
+def _encode(tower: TextTower, prompts: Prompts) -> TextFeatures:
+    sentences = list(dict.fromkeys(prompts.normal + prompts.anomalous))
+    with torch.no_grad():
+        rows = tower.encode_text(sentences).to("cpu", torch.float32)
+    index = {sentence: i for i, sentence in enumerate(sentences)}
+    return TextFeatures(
+        rows[[index[sentence] for sentence in prompts.normal]],
+        rows[[index[sentence] for sentence in prompts.anomalous]],
+    )
+
+
+def _path(entry: str) -> Path:
+    return cache_folder() / "text" / f"{entry}.safetensors"
+
+
+def _read(entry: str, prompts: Prompts) -> TextFeatures | None:
+    try:
+        tensors = load(_path(entry).read_bytes())
+        text = TextFeatures(tensors["normal"], tensors["anomalous"])
+    except Exception:  # whatever is wrong with the file, it is written anew
+        return None
+    whole = len(text.normal) == len(prompts.normal) and len(text.anomalous) == len(
+        prompts.anomalous
+    )
+    return text if whole else None
+
+
+def _write(entry: str, text: TextFeatures) -> None:
+    """Writes beside the file and renames, so that no other process reads half a file."""
+    content = save({"normal": text.normal, "anomalous": text.anomalous})
+    with contextlib.suppress(OSError, RuntimeError):
+        path = _path(entry)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise

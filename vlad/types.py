@@ -1,0 +1,189 @@
+"""The values that travel between the parts of vlad: samples, features, scores.
+
+Shapes are written with B pictures, h·w patches, C channels of the tower, D dimensions of the
+joint image-text space, S pixels a side of the tower's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # torch is slow to import, and the commands read this module before they need it
+    import numpy as np
+    import torch
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture to score.
+
+    Attributes:
+        path: the picture file.
+        id: unique in its list and safe as a relative file name without suffix ("good/000");
+            outputs of this picture are named after it.
+        category: the name put into the prompts, or None to use the command's.
+        label: 1 anomalous, 0 normal, None unknown.
+        defect: the kind of defect ("good" for normal pictures), or None.
+        mask: file of the ground-truth mask (non-zero = defect), or None.
+    """
+
+    path: Path
+    id: str
+    category: str | None = None
+    label: int | None = None
+    defect: str | None = None
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class TowerInfo:
+    """What a head may know of a tower before it says which features it needs.
+
+    Attributes:
+        name: the name it was loaded under.
+        depth: number of transformer blocks; blocks count from 1.
+        width: channels C of the raw patch tokens.
+        embed_dim: dimensions D of the image embedding.
+        patch_size: pixels a side of one patch.
+        image_size: pixels a side of the input it was trained at.
+        has_text: whether it has a text tower.
+        has_cls: whether it has a CLS token (SigLIP has none).
+    """
+
+    name: str
+    depth: int
+    width: int
+    embed_dim: int
+    patch_size: int
+    image_size: int
+    has_text: bool
+    has_cls: bool = True
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A second path through the blocks whose attention compares tokens of one kind only.
+
+    In every block from `first_block` on, `x ← x + out_proj(softmax(a aᵀ/√d) v)`, where a and v
+    are computed from ln_1 of the *ordinary* stream; it has no MLP and leaves the ordinary stream
+    as it is, so one pass serves both (CLIP Surgery, arXiv 2304.05653).
+
+    Attributes:
+        kind: which projection is compared with itself; v is always what is averaged.
+        first_block: the first block (from 1) in which it runs.
+        start: "input" begins with the input of `first_block`; "zero" with zeros.
+        restart: blocks at whose input it is set back to its start.
+    """
+
+    kind: Literal["vv", "qq", "kk"] = "vv"
+    first_block: int = 1
+    start: Literal["input", "zero"] = "input"
+    restart: tuple[int, ...] = ()
+
+
+PatchOutput = Literal["raw", "ln_post", "ln_post_proj", "proj"]
+PosEmbedResize = Literal["bicubic_antialias", "bicubic", "bilinear"]
+Activation = Literal["gelu", "quick_gelu"]
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What a head needs from the tower. Two heads whose pass fields agree share one pass.
+
+    Attributes:
+        layers: blocks (from 1) whose patch tokens are returned.
+        patch_output: what is applied to those tokens: nothing, ln_post, ln_post and the
+            projection into the joint space, or the projection alone.
+        stream: the attention stream the patch tokens are read from; None is the ordinary one.
+        windows: sides k of the k×k patch windows embedded on their own (WinCLIP).
+        image: whether the image embedding is needed; without it the pass stops at the last layer
+            asked for.
+        image_ln_post: whether ln_post is applied to CLS before the projection.
+        image_size: (pass) pixels a side of the input; None is the tower's own.
+        activation: (pass) overrides the activation of the MLPs; None is the tower's own.
+        pos_embed: (pass) how the positional embeddings are resized to another grid.
+        resize: (pass) how pictures are brought to the input size: "pil" on 8-bit pixels, as CLIP
+            was trained; "float" on float pixels with antialiased bicubic, without rounding.
+    """
+
+    layers: tuple[int, ...] = ()
+    patch_output: PatchOutput = "raw"
+    stream: Stream | None = None
+    windows: tuple[int, ...] = ()
+    image: bool = True
+    image_ln_post: bool = True
+    image_size: int | None = None
+    activation: Activation | None = None
+    pos_embed: PosEmbedResize = "bicubic_antialias"
+    resize: Literal["pil", "float"] = "pil"
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the tower saw in B pictures.
+
+    Attributes:
+        image: (B, D) projected, unnormalised image embedding (CLS, or the tower's own pooling);
+            None where the spec does without.
+        patches: block -> (B, h·w, C or D) patch tokens in row-major order.
+        grid: (h, w).
+        size: (H, W) pixels of the tower's input.
+        windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
+    """
+
+    image: torch.Tensor | None
+    patches: Mapping[int, torch.Tensor]
+    grid: tuple[int, int]
+    size: tuple[int, int]
+    windows: Mapping[int, torch.Tensor] = field(default_factory=dict)
+
+    def to(self, *args, **kwargs) -> Features:
+        """The same features on another device or in another dtype (arguments of Tensor.to)."""
+        return replace(
+            self,
+            image=None if self.image is None else self.image.to(*args, **kwargs),
+            patches={k: v.to(*args, **kwargs) for k, v in self.patches.items()},
+            windows={k: v.to(*args, **kwargs) for k, v in self.windows.items()},
+        )
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """Embeddings of a category's prompts, one row a sentence, projected and unnormalised.
+
+    Attributes:
+        normal: (N, D).
+        anomalous: (A, D).
+    """
+
+    normal: torch.Tensor
+    anomalous: torch.Tensor
+
+    def to(self, *args, **kwargs) -> TextFeatures:
+        """The same embeddings on another device or in another dtype (arguments of Tensor.to)."""
+        return TextFeatures(self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a head says of B pictures; higher is more anomalous, never rescaled per image.
+
+    Attributes:
+        image_score: (B,).
+        anomaly_map: (B, H, W) at the size of the tower's input.
+    """
+
+    image_score: torch.Tensor | np.ndarray
+    anomaly_map: torch.Tensor | np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_score)
+
+    def numpy(self) -> Scores:
+        """The same scores as numpy arrays."""
+        if not hasattr(self.image_score, "cpu"):
+            return self
+        return Scores(self.image_score.cpu().numpy(), self.anomaly_map.cpu().numpy())

@@ -1,0 +1,154 @@
+"""Weights on disk: which file, what is in it, and plain words when it does not fit."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from vlad.errors import BackboneError
+
+OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
+
+
+def is_offline() -> bool:
+    """Whether the user forbade the network (VLAD_OFFLINE=1 or HF_HUB_OFFLINE=1)."""
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in OFFLINE)
+
+
+def forbid_network() -> None:
+    """Lets VLAD_OFFLINE hold for the hub client too, whether or not it is imported already."""
+    if is_offline():
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        if "huggingface_hub" in sys.modules:
+            sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
+
+
+@contextmanager
+def from_network(name: str) -> Iterator[None]:
+    """Turns whatever a hub client raises while it loads `name` into one sentence."""
+    offline = is_offline()
+    try:
+        yield
+    except BackboneError:
+        raise
+    except Exception as error:
+        why = (
+            "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
+            "HF_HUB_OFFLINE is set)"
+            if offline
+            else f"the model hub could not be reached or refused ({_first_line(error)})"
+        )
+        raise BackboneError(
+            f"The weights of {name} could not be loaded: {why}; connect once, give a local file "
+            "with --backbone PATH, or use the built-in --backbone vlad-tiny."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+
+
+def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
+    """The tensors of a CLIP checkpoint in open_clip's names, in float32.
+
+    Returns:
+        The state dict, and whether the file was OpenAI's TorchScript archive.
+
+    Raises:
+        BackboneError: a file that cannot be read or holds no CLIP. Code in a pickle never runs.
+    """
+    jit = False
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        elif _is_torchscript(path):
+            jit, state = True, dict(torch.jit.load(path, map_location="cpu").state_dict())
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BackboneError(
+            f"{path} could not be read as weights ({_first_line(error)}); give a .safetensors or "
+            ".pt file that holds tensors only."
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    state = {k.removeprefix("module."): v for k, v in state.items() if torch.is_tensor(v)}
+    for buffer in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
+        state.pop(buffer, None)
+    if "visual.class_embedding" not in state or "token_embedding.weight" not in state:
+        raise BackboneError(
+            f"{path} holds no CLIP vision transformer in open_clip's names (no "
+            "visual.class_embedding or token_embedding.weight); give another file, or a Hugging "
+            "Face folder."
+        )
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, jit
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())
+
+
+def infer_clip_config(state: dict[str, torch.Tensor], path: Path) -> dict:
+    """open_clip's model config of a CLIP, read off the shapes (64-wide heads, as CLIP has them)."""
+
+    def depth(prefix: str) -> int:
+        found = (re.match(rf"{prefix}transformer\.resblocks\.(\d+)\.", key) for key in state)
+        return 1 + max((int(m[1]) for m in found if m), default=-1)
+
+    try:
+        width, _, patch, _ = state["visual.conv1.weight"].shape
+        side = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
+        vocabulary, text_width = state["token_embedding.weight"].shape
+        return {
+            "embed_dim": state["text_projection"].shape[1],
+            "vision_cfg": {
+                "image_size": side * patch,
+                "layers": depth(r"visual\."),
+                "width": width,
+                "patch_size": patch,
+            },
+            "text_cfg": {
+                "context_length": len(state["positional_embedding"]),
+                "vocab_size": vocabulary,
+                "width": text_width,
+                "heads": max(1, text_width // 64),
+                "layers": depth(""),
+            },
+        }
+    except (KeyError, ValueError) as error:
+        raise BackboneError(
+            f"The architecture of {path} cannot be read off its tensors ({error}); name it, as in "
+            f"--backbone ViT-B-16={path.name}."
+        ) from None
+
+
+def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Loads a state dict whole, or says which tensor does not fit.
+
+    Raises:
+        BackboneError: a missing, unknown or differently shaped tensor.
+    """
+    own = model.state_dict()
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+        # files differ in whether this one number is a scalar or a vector of one
+        state = {**state, "logit_scale": state["logit_scale"].reshape(own["logit_scale"].shape)}
+    for name in sorted(own.keys() ^ state.keys()):
+        where = "is missing from" if name in own else "has no place in this architecture but is in"
+        raise BackboneError(f"Tensor {name} {where} {path}; name another architecture or file.")
+    for name, tensor in state.items():
+        if tensor.shape != own[name].shape:
+            raise BackboneError(
+                f"Tensor {name} of {path} has shape {tuple(tensor.shape)} where the architecture "
+                f"has {tuple(own[name].shape)}; name another architecture or file."
+            )
+    model.load_state_dict(state)
