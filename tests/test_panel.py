@@ -113,6 +113,44 @@ def test_heads_with_equal_passes_share_one(small_tower, drawn, monkeypatch):
     assert len(passes) == 1
 
 
+def test_specs_that_show_no_difference_on_this_tower_share_one_pass(
+    small_tower, monkeypatch, drawn
+):
+    passes = []
+    vision = small_tower.vision
+    monkeypatch.setattr(small_tower, "vision", Spy(vision, lambda **o: passes.append(o)))
+    extractor = Extractor(small_tower)
+    # at its own size no position is resized, and its own activation is no other
+    specs = [
+        FeatureSpec(layers=(2,)),
+        FeatureSpec(layers=(4,), pos_embed="bicubic", activation="gelu"),
+        FeatureSpec(layers=(4,), activation="quick_gelu"),
+    ]
+    extractor.extract([extractor.prepare(drawn[0], specs)], specs)
+    assert len(passes) == 2
+
+
+def test_prompts_are_made_from_the_pass_without_them(small_tower, drawn, monkeypatch):
+    passes, seen = [], []
+    vision = small_tower.vision
+    monkeypatch.setattr(small_tower, "vision", Spy(vision, lambda **o: passes.append(o)))
+
+    def prompts(image):
+        seen.append(image)
+        return {1: image.new_ones(len(image), 2, small_tower.info.width)}
+
+    extractor = Extractor(small_tower)
+    specs = [FeatureSpec(layers=(4,), prompts=prompts), FeatureSpec(layers=(4,))]
+    prepared = [extractor.prepare(image, specs) for image in drawn[:2]]
+    with_prompts, without = extractor.extract(prepared, specs)
+    assert len(passes) == 2
+    torch.testing.assert_close(seen[0], without.image)
+    torch.testing.assert_close(with_prompts.plain, without.image)
+    assert without.plain is None
+    assert with_prompts.patches[4].shape == without.patches[4].shape
+    assert (with_prompts.patches[4] - without.patches[4]).abs().max() > 1e-3
+
+
 class Spy:
     """A tower's vision that reports each call and passes everything on."""
 

@@ -80,9 +80,8 @@ def test_a_terminal_sees_speed_time_left_and_failures(columns):
 
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with open(slave, "w") as terminal:
-        with Progress(4, stream=terminal) as progress:
-            progress.advance(4, 1)
+    with open(slave, "w") as terminal, Progress(4, stream=terminal) as progress:
+        progress.advance(4, 1)
     shown = read_all(master)
     for text in ("4/4", "images/s", "1 failed"):
         assert text in shown

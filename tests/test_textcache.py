@@ -17,7 +17,7 @@ class CountingTower:
         self.fingerprint = fingerprint
         self.asked = []
 
-    def encode_text(self, sentences):
+    def encode_text(self, sentences, activation=None):
         self.asked.append(list(sentences))
         seeds = [sum(s.encode()) for s in sentences]
         rows = [torch.randn(8, generator=torch.Generator().manual_seed(s)) for s in seeds]

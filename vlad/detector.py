@@ -14,7 +14,7 @@ from vlad.backbones import DEFAULT, load_tower
 from vlad.datasets import list_samples
 from vlad.errors import InputError
 from vlad.files import atomic_write
-from vlad.heads import load_head
+from vlad.heads import Pool, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, as_image
 from vlad.panel import Panel
 from vlad.types import Scores
@@ -70,10 +70,13 @@ class Detector:
     def fit(self, normals: Picture | Sequence[Picture]) -> Detector:
         """Learns from normal pictures: a folder, files, globs, PIL images or RGB arrays.
 
+        A transductive head learns its reference pool instead, of any pictures, and scores each
+        picture against that from then on.
+
         Raises:
             InputError: no picture, or one that cannot be used.
         """
-        self._panel().fit(self._open(picture) for picture in _pictures(normals))
+        self._panel().fit((self._open(p) for p in _pictures(normals)), [self.head])
         return self
 
     def score(self, pictures: Picture | Sequence[Picture]) -> Scores:
@@ -83,14 +86,19 @@ class Detector:
 
         Raises:
             InputError: no picture, or one that cannot be used.
-            HeadError: a head that was not fitted, or has no category to read about.
+            HeadError: a head that was not fitted, has no category to read about, or judges a list
+                jointly and is given one picture.
         """
         panel = self._panel()
         prepared = [panel.prepare(self._open(picture)) for picture in _pictures(pictures)]
-        parts = []
+        parts: list[Scores] = []
+        pools: dict[str, Pool] = {}
         for start in range(0, len(prepared), self.batch_size):
             batch = prepared[start : start + self.batch_size]
-            parts.append(panel.score(batch, self.category)[self.head].numpy())
+            parts += panel.score(batch, self.category, pools).values()
+        for pool in pools.values():
+            parts += pool.scores()
+        parts = [part.numpy() for part in parts]
         return Scores(
             np.concatenate([part.image_score for part in parts]),
             np.concatenate([part.anomaly_map for part in parts]),

@@ -5,6 +5,7 @@ VladError                 one clear sentence: what, where, what to do; a command
 │   └── ImageError        one picture that cannot be used; in a batch it becomes a row
 ├── BackboneError         an unknown tower, or weights that cannot be found or do not fit
 ├── HeadError             an unknown head, or a head that cannot work with what it was given
+├── AdapterError          an adapter or checkpoint that is missing, broken or does not fit
 ├── PromptError           an unknown or malformed prompt bank, or an unknown category
 └── OutputError           a place that cannot be written to
 """
@@ -28,6 +29,10 @@ class BackboneError(VladError):
 
 class HeadError(VladError):
     """An unknown head, or a head that cannot work with what it was given."""
+
+
+class AdapterError(VladError):
+    """An adapter or an authors' checkpoint that is missing, broken or does not fit."""
 
 
 class PromptError(VladError):

@@ -10,12 +10,12 @@ import numpy as np
 
 from vlad.backbones.tower import Tower
 from vlad.errors import HeadError, ImageError, InputError
-from vlad.heads import Head
+from vlad.heads import Head, protocol
 from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask
 from vlad.metrics import evaluate
 from vlad.panel import Panel
 from vlad.progress import Progress
-from vlad.scoring import Scored, draw_shots, score_samples
+from vlad.scoring import Pools, Scored, check_pools, draw_shots, score_samples
 from vlad.types import Sample
 
 # shots of a head that cannot do without normal pictures, where none are asked for
@@ -29,6 +29,7 @@ class Result:
     Attributes:
         category, head: of what.
         k_shot: how many normal pictures the head was shown.
+        protocol: what its figures may be compared with, as `vlad.heads.protocol` says it.
         metrics: name -> value in [0, 1], as `vlad.metrics.evaluate` gives them.
         references: the normal pictures it was shown.
         errors: path -> why a picture was left out.
@@ -37,6 +38,7 @@ class Result:
     category: str
     head: str
     k_shot: int
+    protocol: str
     metrics: Mapping[str, float]
     references: Sequence[str]
     errors: Mapping[str, str]
@@ -60,20 +62,19 @@ def evaluate_category(
     """Fits heads on k normal pictures of a category and measures them on its test pictures.
 
     Args:
-        k_shot: normal pictures shown to every head; 0 is none. None shows `DEFAULT_SHOTS` to the
-            heads that need some and none to the others.
+        k_shot: normal pictures shown to every head with use for them; 0 is none. None shows
+            `DEFAULT_SHOTS` to the heads that need some and none to the others.
         seed: of the draw of those pictures.
         max_pixels, bits: as in `vlad.images.read_image`.
 
     Raises:
         InputError: no picture can be used, or fewer normal pictures than shots.
-        HeadError: zero shots for a head that needs normal pictures.
+        HeadError: zero shots for a head that needs normal pictures, or a single test picture for
+            one that compares them with each other.
     """
-    shown = [
-        name for name, head in heads.items() if k_shot or (k_shot is None and head.needs_normals)
-    ]
+    shown = [name for name, head in heads.items() if takes_shots(head, k_shot)]
     for name, head in heads.items():
-        if head.needs_normals and name not in shown:
+        if head.normals == "needed" and name not in shown:
             raise HeadError(f"Head {name} compares with normal pictures; raise --k-shot above 0.")
     open_image = partial(read_image, max_pixels=max_pixels, bits=bits)
     panel = Panel(tower, heads, bank=bank, image_size=image_size, batch_size=batch_size)
@@ -82,26 +83,38 @@ def evaluate_category(
     references = draw_shots(train, (k_shot or DEFAULT_SHOTS) if shown else 0, seed)
     if shown:
         panel.fit((open_image(sample.path) for sample in references), shown)
+    check_pools(panel, test, category)
 
-    scored: list[Scored] = []
+    scored: dict[str, Scored] = {}
+    pools = Pools()
     with Progress(len(test), verb=f"{category}: scored") as progress:
         for batch in score_samples(
-            panel, test, category, batch_size=batch_size, open_image=open_image
+            panel, test, category, batch_size=batch_size, open_image=open_image, pools=pools
         ):
-            scored += batch
+            scored.update((s.sample.id, s) for s in batch)
             progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
-    metrics, errors = measure(scored, list(heads), max_pixels)
+    if pools.joint:
+        with Progress(0, verb=f"{category}: compared", unit="parts") as progress:
+            for batch in pools.scores(progress.reach):
+                scored.update((s.sample.id, scored[s.sample.id].with_(s)) for s in batch)
+    metrics, errors = measure(list(scored.values()), list(heads), max_pixels)
     return [
         Result(
             category,
             name,
             len(references) if name in shown else 0,
+            protocol(heads[name]),
             metrics[name],
             [str(sample.path) for sample in references] if name in shown else [],
             errors,
         )
         for name in heads
     ]
+
+
+def takes_shots(head: Head, k_shot: int | None) -> bool:
+    """Whether a head is shown normal pictures where `k_shot` are asked for."""
+    return head.normals != "unused" if k_shot else k_shot is None and head.normals == "needed"
 
 
 def measure(

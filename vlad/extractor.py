@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from PIL import Image
 from vlad.backbones.tower import Tower
 from vlad.backbones.vit import Taps
 from vlad.images import to_pixels
-from vlad.types import Activation, Features, FeatureSpec, PosEmbedResize
+from vlad.types import Activation, Features, FeatureSpec, ImagePrompts, PosEmbedResize
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,13 @@ class Pass:
     size: int
     resize: str
     activation: Activation | None
-    pos_embed: PosEmbedResize
+    pos_embed: PosEmbedResize | None
+    prompts: ImagePrompts | None
+
+    @property
+    def pixels(self) -> tuple[int, str]:
+        """What makes their inputs differ."""
+        return self.size, self.resize
 
 
 class Extractor:
@@ -30,13 +36,16 @@ class Extractor:
 
     Args:
         tower: the frozen tower.
-        image_size: pixels a side of the input for every spec that names none; None is the
-            tower's own.
+        image_size: pixels a side of the input; None is what a spec names, else the tower's own.
     """
 
     def __init__(self, tower: Tower, image_size: int | None = None):
         self.tower = tower
         self.image_size = image_size
+
+    def size(self, spec: FeatureSpec) -> int:
+        """Pixels a side of the input that a spec is given."""
+        return self.image_size or spec.image_size or self.tower.info.image_size
 
     def check(self, spec: FeatureSpec) -> None:
         """Whether the tower can give what a spec asks for, before any picture is read.
@@ -45,45 +54,72 @@ class Extractor:
             BackboneError: a layer the tower does not have, a size that patches do not fill, or a
                 window larger than the grid.
         """
-        side = self._pass(spec).size
+        side = self.size(spec)
         taps = [(spec.stream, layer) for layer in spec.layers]
         self.tower.vision.check((side, side), taps, spec.windows)
 
-    def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pass, np.ndarray]:
+    def prepare(
+        self, image: Image.Image, specs: Sequence[FeatureSpec]
+    ) -> dict[tuple[int, str], np.ndarray]:
         """The (3, S, S) pixels that each pass needs; safe to call from several threads."""
         tower = self.tower
         return {
-            key: to_pixels(image, key.size, tower.mean, tower.std, resize=key.resize)
-            for key in {self._pass(spec) for spec in specs}
+            (size, resize): to_pixels(image, size, tower.mean, tower.std, resize=resize)
+            for size, resize in {self._pass(spec).pixels for spec in specs}
         }
 
     @torch.no_grad()
     def extract(
-        self, prepared: Sequence[dict[Pass, np.ndarray]], specs: Sequence[FeatureSpec]
+        self, prepared: Sequence[dict[tuple[int, str], np.ndarray]], specs: Sequence[FeatureSpec]
     ) -> list[Features]:
         """Features of B prepared pictures, one `Features` a spec, in float32."""
-        taps = {}
-        for key in dict.fromkeys(self._pass(spec) for spec in specs):
-            sharing = [spec for spec in specs if self._pass(spec) == key]
-            taps[key] = self._run(key, np.stack([pixels[key] for pixels in prepared]), sharing)
-        return [self._features(spec, taps[self._pass(spec)]) for spec in specs]
+        passes: dict[Pass, list[FeatureSpec]] = {}
+        for spec in specs:
+            passes.setdefault(self._pass(spec), []).append(spec)
+        plain = {key: replace(key, prompts=None) for key in passes if key.prompts}
+        # prompts are made from the pass without them, which comes first and may serve others too
+        for key in plain.values():
+            passes.setdefault(key, [])
+        taps: dict[Pass, Taps] = {}
+        images: dict[Pass, torch.Tensor] = {}
+        for key in sorted(passes, key=lambda key: key.prompts is not None):
+            pixels = np.stack([pixels[key.pixels] for pixels in prepared])
+            tokens = key.prompts(images[plain[key]]) if key.prompts else None
+            taps[key] = self._run(key, pixels, passes[key], tokens, key in plain.values())
+            if key in plain.values():
+                images[key] = self.tower.vision.embed_image(taps[key].last).float()
+        found = []
+        for spec in specs:
+            key = self._pass(spec)
+            found.append(self._features(spec, taps[key], images.get(plain.get(key))))
+        return found
 
     def _pass(self, spec: FeatureSpec) -> Pass:
-        size = spec.image_size or self.image_size or self.tower.info.image_size
-        return Pass(size, spec.resize, spec.activation, spec.pos_embed)
+        info, size = self.tower.info, self.size(spec)
+        # specs that differ in nothing that shows on this tower at this size share a pass
+        pos_embed = None if size == info.image_size else spec.pos_embed
+        return Pass(size, spec.resize, info.replaced(spec.activation), pos_embed, spec.prompts)
 
-    def _run(self, key: Pass, pixels: np.ndarray, specs: list[FeatureSpec]) -> Taps:
+    def _run(
+        self,
+        key: Pass,
+        pixels: np.ndarray,
+        specs: list[FeatureSpec],
+        prompts: Mapping[int, torch.Tensor] | None,
+        image: bool,
+    ) -> Taps:
         tower = self.tower
         return tower.vision(
             torch.from_numpy(pixels).to(tower.device, tower.dtype),
             taps={(spec.stream, layer) for spec in specs for layer in spec.layers},
             windows=sorted({side for spec in specs for side in spec.windows}),
-            image=any(spec.image for spec in specs),
+            image=image or any(spec.image for spec in specs),
             activation=key.activation,
-            pos_embed=key.pos_embed,
+            pos_embed=key.pos_embed or "bicubic_antialias",
+            prompts=prompts,
         )
 
-    def _features(self, spec: FeatureSpec, taps: Taps) -> Features:
+    def _features(self, spec: FeatureSpec, taps: Taps, plain: torch.Tensor | None) -> Features:
         vision = self.tower.vision
         outputs = {
             "raw": lambda x: x,
@@ -93,11 +129,12 @@ class Extractor:
         }
         output = outputs[spec.patch_output]
         image = vision.embed_image(taps.last, spec.image_ln_post).float() if spec.image else None
-        side = self._pass(spec).size
+        side = self.size(spec)
         return Features(
             image=image,
             patches={n: output(taps.patches[spec.stream, n]).float() for n in spec.layers},
             grid=taps.grid,
             size=(side, side),
             windows={k: taps.windows[k].float() for k in spec.windows},
+            plain=plain,
         )

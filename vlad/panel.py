@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from copy import copy
 from functools import cache
 
 import torch
@@ -12,10 +13,10 @@ from vlad.augment import rotations
 from vlad.backbones.tower import Tower
 from vlad.errors import HeadError
 from vlad.extractor import Extractor
-from vlad.heads import Head
-from vlad.prompts import load_bank
+from vlad.heads import Head, Pool, is_transductive
+from vlad.prompts import Prompts, load_bank
 from vlad.textcache import embed_prompts
-from vlad.types import Features, Scores, TextFeatures
+from vlad.types import Features, Scores, TextFeatures, TextSpec
 
 
 class Panel:
@@ -60,9 +61,22 @@ class Panel:
         self.banks = {name: load_bank(bank or self.heads[name].bank) for name in reading}
         self.text = cache(self._text)
 
+    def only(self, names: Iterable[str]) -> Panel:
+        """The same panel with some of its heads."""
+        other = copy(self)
+        other.heads = {name: self.heads[name] for name in names}
+        return other
+
+    @property
+    def transductive(self) -> list[str]:
+        """The heads that judge a list of pictures jointly."""
+        return [name for name, head in self.heads.items() if is_transductive(head)]
+
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
-        """Shows normal pictures to the named heads; None is all of them."""
-        parts: dict[str, list[Features]] = {name: [] for name in heads or self.heads}
+        """Shows pictures to the named heads; None is all that have use for normal pictures."""
+        if heads is None:
+            heads = [name for name, head in self.heads.items() if head.normals != "unused"]
+        parts: dict[str, list[Features]] = {name: [] for name in heads}
         # heads that want as many rotated views of each reference share their passes
         groups: dict[int, list[str]] = {}
         for name in parts:
@@ -92,27 +106,79 @@ class Panel:
 
     def prepare(self, image: Image.Image) -> dict:
         """The pixels of one RGB picture as `score` takes them; safe in several threads."""
-        return self.extractor.prepare(image, list(self.specs.values()))
+        return self.extractor.prepare(image, [self.specs[name] for name in self.heads])
 
-    def score(self, prepared: Sequence[dict], category: str | None = None) -> dict[str, Scores]:
-        """Scores of B prepared pictures by every head.
+    def score(
+        self,
+        prepared: Sequence[dict],
+        category: str | None = None,
+        pools: MutableMapping[str, Pool] | None = None,
+    ) -> dict[str, Scores]:
+        """Scores of B prepared pictures by every head that judges them one by one.
+
+        Args:
+            pools: head -> what it has collected; transductive heads add the batch to theirs, and
+                are missing from the result.
 
         Raises:
-            HeadError: a head that reads text without a category, or one that was not fitted.
+            HeadError: a head that reads text without a category, one that was not fitted, or a
+                transductive one where there is nowhere to collect.
         """
-        features = self.extractor.extract(prepared, list(self.specs.values()))
-        return {
-            name: head.score(found, self.text(name, category))
-            for (name, head), found in zip(self.heads.items(), features, strict=True)
-        }
+        found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
+        scores = {}
+        for (name, head), features in zip(self.heads.items(), found, strict=True):
+            text = self._read(name, category, features)
+            if not is_transductive(head):
+                scores[name] = head.score(features, text)
+            elif pools is None:
+                raise HeadError(f"Head {name} judges a list of pictures jointly; give it a list.")
+            else:
+                if name not in pools:
+                    pools[name] = head.pool()
+                pools[name].add(features, text)
+        return scores
 
     def _text(self, name: str, category: str | None) -> TextFeatures | None:
+        """What a head reads about a category; None where nothing, or each picture has its own."""
         if name not in self.banks:
             return None
         if category is None:
             raise HeadError(f"Head {name} needs to know what it looks at: give --category.")
         prompts = self.banks[name].expand(category)
-        return embed_prompts(self.tower, prompts).to(self.tower.device)
+        spec = self.specs[name].text or TextSpec()
+        if callable(spec.deep):
+            return None
+        if spec.context or spec.deep:
+            return self._encode(prompts, spec, spec.deep)
+        activation = self.tower.info.replaced(spec.activation)
+        return embed_prompts(self.tower, prompts, activation).to(self.tower.device)
+
+    def _read(self, name: str, category: str | None, features: Features) -> TextFeatures | None:
+        text, spec = self.text(name, category), self.specs[name].text
+        if text is not None or name not in self.banks:
+            return text
+        prompts = self.banks[name].expand(category)
+        deep = spec.deep(features.plain)
+        each = [
+            self._encode(prompts, spec, {block: tokens[i] for block, tokens in deep.items()})
+            for i in range(len(features.plain))
+        ]
+        return TextFeatures(
+            torch.stack([text.normal for text in each]),
+            torch.stack([text.anomalous for text in each]),
+        )
+
+    def _encode(
+        self, prompts: Prompts, spec: TextSpec, deep: Mapping[int, torch.Tensor] | None
+    ) -> TextFeatures:
+        sides = zip((prompts.normal, prompts.anomalous), spec.context or (None, None), strict=True)
+        activation = self.tower.info.replaced(spec.activation)
+        return TextFeatures(
+            *(
+                self.tower.encode_text(side, activation=activation, context=context, deep=deep)
+                for side, context in sides
+            )
+        )
 
     def _rotations(self, name: str) -> int:
         return getattr(self.heads[name], "rotations", 1)
@@ -125,6 +191,7 @@ def concatenate(parts: Sequence[Features]) -> Features:
         image=None if first.image is None else torch.cat([p.image for p in parts]),
         patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
         windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
+        plain=None if first.plain is None else torch.cat([p.plain for p in parts]),
         grid=first.grid,
         size=first.size,
     )

@@ -18,6 +18,7 @@ class Progress:
     Args:
         total: number of pictures in all.
         verb: what happens to them, in the past tense ("scored").
+        unit: what they are, where not pictures.
         done: how many of them were finished before; they do not count in the speed.
         interval: seconds between two plain lines.
         stream: where it is written.
@@ -30,7 +31,9 @@ class Progress:
         done: int = 0,
         interval: float = 10.0,
         stream: TextIO | None = None,
+        unit: str = "pictures",
     ):
+        self.unit = unit
         self.total, self.verb, self.done, self.before = total, verb, done, done
         self.failed = 0
         self.interval = interval
@@ -78,6 +81,13 @@ class Progress:
         ):
             self._print()
 
+    def reach(self, done: int, total: int) -> None:
+        """Say how far it is where the total shows only on the way."""
+        self.total = total
+        if self.bar is not None:
+            self.bar.total = total
+        self.advance(done - self.done)
+
     def track(self, items: Iterable[T]) -> Iterator[T]:
         """Yield the items, counting each one when the next is asked for."""
         for item in items:
@@ -90,10 +100,11 @@ class Progress:
             return
         elapsed = self.printed_at - self.started
         fresh = self.done - self.before
-        parts = [f"{self.verb} {self.done}/{self.total} pictures"]
+        parts = [f"{self.verb} {self.done}/{self.total} {self.unit}"]
         if fresh and elapsed > 0:
             rate = fresh / elapsed
-            parts.append(f"{rate:.1f} images/s" if rate >= 1 else f"{rate:.2g} images/s")
+            if self.unit == "pictures":
+                parts.append(f"{rate:.1f} images/s" if rate >= 1 else f"{rate:.2g} images/s")
             left = (self.total - self.done) / rate
             parts.append(f"{duration(elapsed)} in all" if last else f"{duration(left)} left")
         if self.failed:

@@ -16,6 +16,7 @@ from PIL import Image
 from vlad.charts import GROUPS, decimals, heat_legend, histogram, html_text, thumbnail
 from vlad.errors import ImageError
 from vlad.files import atomic_write
+from vlad.heads import titled
 from vlad.sinks import Row, RunFolder
 from vlad.types import Sample
 
@@ -60,6 +61,7 @@ def write_report(
     found = [(run.rows[str(s.path)], s) for s in samples if str(s.path) in run.rows]
     failed = [row for row, _ in found if row.error is not None]
     entries = _ranked([pair for pair in found if pair[0].error is None], heads)
+    titles = {h: titled(h, run.settings.get("protocol", {}).get(h, "")) for h in heads}
     columns = {h: [e.row.scores.get(h, math.nan) for e in entries] for h in heads}
     digits = {head: decimals(scores) for head, scores in columns.items()}
     labels = [entry.sample.label for entry in entries]
@@ -80,10 +82,10 @@ def write_report(
     values = {
         "title": html_text(category or "Pictures"),
         "date": html_text(date),
-        "lead": _lead(run, heads),
+        "lead": _lead(run, list(titles.values())),
         "tiles": _tiles(entries, failed),
-        "charts": "".join(histogram(head, columns[head], labels) for head in heads),
-        "switch": _switch(heads),
+        "charts": "".join(histogram(titles[head], columns[head], labels) for head in heads),
+        "switch": _switch(list(titles.values())),
         "scales": "".join(heat_legend(h, i, *scales[h]) for i, h in enumerate(heads)),
         "limit": _limit_note(len(cards), len(rest)),
         "cards": "".join(cards),
@@ -140,8 +142,8 @@ def _score(entry: _Entry, head: str, digits: int) -> str:
     return f"{entry.row.scores[head]:.{digits}f}" if head in entry.row.scores else "–"
 
 
-def _lead(run: RunFolder, heads: list[str]) -> str:
-    names = [f"<b>{html_text(head)}</b>" for head in heads]
+def _lead(run: RunFolder, titles: list[str]) -> str:
+    names = [f"<b>{html_text(title)}</b>" for title in titles]
     listed = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
     backbone = run.settings.get("backbone")
     on = f" on the backbone <b>{html_text(backbone)}</b>" if backbone else ""
@@ -164,13 +166,13 @@ def _tiles(entries: list[_Entry], failed: list[Row]) -> str:
     )
 
 
-def _switch(heads: list[str]) -> str:
-    if len(heads) < 2:
+def _switch(titles: list[str]) -> str:
+    if len(titles) < 2:
         return ""
     options = "".join(
         f'<label><input type="radio" name="head" value="{i}"{" checked" * (i == 0)}>'
-        f"<span>{html_text(head)}</span></label>"
-        for i, head in enumerate(heads)
+        f"<span>{html_text(title)}</span></label>"
+        for i, title in enumerate(titles)
     )
     return (
         "<fieldset data-script hidden><legend>Head</legend>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +14,11 @@ from PIL import Image
 from vlad import __version__
 from vlad.backbones.tower import Tower
 from vlad.draw import shared_scales, write_overlays
-from vlad.heads import Head
+from vlad.heads import Head, protocol
 from vlad.panel import Panel
 from vlad.progress import Progress
 from vlad.report import write_report
-from vlad.scoring import Scored, score_samples
+from vlad.scoring import Pools, Scored, check_pools, score_samples
 from vlad.sinks import MapFormat, Row, RunFolder
 from vlad.types import Sample
 
@@ -98,6 +98,8 @@ def run(
     if settings.references:
         panel.fit(open_image(sample.path) for sample in settings.references)
 
+    check_pools(panel, samples, settings.category)
+
     folder = RunFolder(
         out,
         {name: head.map_range for name, head in heads.items()},
@@ -108,25 +110,38 @@ def run(
     # a resumed run keeps the first spelling of each path, which is what its rows are named by
     spelling = {os.path.realpath(path): Path(path) for path in folder.rows}
     samples = [replace(s, path=spelling.get(os.path.realpath(s.path), s.path)) for s in samples]
-    waiting = [
-        sample
-        for sample in samples
-        if str(sample.path) not in folder.done or len(folder.maps(sample)) < len(heads)
-    ]
-    with Progress(len(samples), done=len(samples) - len(waiting)) as progress:
-        for batch in score_samples(
-            panel,
-            waiting,
-            settings.category,
-            batch_size=settings.batch_size,
-            open_image=open_image,
-        ):
-            for scored in batch:
-                for name, anomaly_map in scored.maps.items():
-                    folder.write_map(name, scored.sample, anomaly_map, scored.size)
-            folder.append([Row(str(s.sample.path), s.scores, s.error) for s in batch])
-            progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
-            on_scored(batch)
+
+    def lacks(sample: Sample, names: Iterable[str]) -> bool:
+        return str(sample.path) not in folder.done or not set(names) <= set(folder.maps(sample))
+
+    def keep(batch: list[Scored]) -> None:
+        rows = []  # with what other heads have said of the same pictures
+        for scored in batch:
+            for name, anomaly_map in scored.maps.items():
+                folder.write_map(name, scored.sample, anomaly_map, scored.size)
+            path = str(scored.sample.path)
+            before = folder.rows.get(path, Row(path)).scores
+            rows.append(Row(path, {**before, **scored.scores}, scored.error))
+        folder.append(rows)
+        on_scored(batch)
+
+    for names, waiting in _steps(panel, samples, lacks):
+        pools = Pools()
+        with Progress(len(samples), done=len(samples) - len(waiting)) as progress:
+            for batch in score_samples(
+                panel.only(names),
+                waiting,
+                settings.category,
+                batch_size=settings.batch_size,
+                open_image=open_image,
+                pools=pools,
+            ):
+                keep(batch)
+                progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
+        if pools.joint:
+            with Progress(0, verb="compared", unit="parts") as progress:
+                for batch in pools.scores(progress.reach):
+                    keep(batch)
 
     rows = folder.finish(sample.path for sample in samples)
     scales = shared_scales(folder, samples)
@@ -134,6 +149,22 @@ def run(
         write_overlays(folder, progress.track(samples), scales, open_image)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
     return Run(folder, rows, write_report(folder, samples, scales, open_image, date))
+
+
+def _steps(
+    panel: Panel, samples: Sequence[Sample], lacks: Callable[[Sample, Iterable[str]], bool]
+) -> Iterator[tuple[list[str], list[Sample]]]:
+    """(heads, pictures) still to be scored; a transductive head needs all pictures or none."""
+    joint = [n for n in panel.transductive if any(lacks(sample, [n]) for sample in samples)]
+    single = [name for name in panel.heads if name not in panel.transductive]
+    waiting = [sample for sample in samples if lacks(sample, single)]
+    if joint and (not single or len(waiting) == len(samples)):
+        yield [*single, *joint], list(samples)
+        return
+    if waiting or not joint:
+        yield single, waiting
+    if joint:
+        yield joint, list(samples)
 
 
 def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: Sample) -> dict:
@@ -144,7 +175,7 @@ def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: 
         "backbone": panel.tower.info.name,
         "weights": panel.tower.fingerprint[:16],
         "dtype": str(panel.tower.dtype).removeprefix("torch."),
-        "image_size": settings.image_size or panel.tower.info.image_size,
+        "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
         "banks": {name: bank.name for name, bank in panel.banks.items()},
         "prompts": {
             name: {c: bank.expand(c).key[:16] for c in categories}
@@ -153,6 +184,12 @@ def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: 
         "params": {
             name: {k: v for k, v in vars(head).items() if not k.endswith("_")}
             for name, head in panel.heads.items()
+        },
+        "protocol": {name: protocol(head) for name, head in panel.heads.items()},
+        "adapters": {
+            name: {"name": head.adapter_.name, "sha256": head.adapter_.sha256}
+            for name, head in panel.heads.items()
+            if hasattr(head, "adapter_")
         },
         # the folder that the names of maps and overlays count from
         "root": str(Path(os.path.realpath(first.path)).parents[first.id.count("/")]),

@@ -18,9 +18,9 @@ from safetensors.torch import load, save
 
 from vlad.prompts import Prompts
 from vlad.resources import cache_folder
-from vlad.types import TextFeatures
+from vlad.types import Activation, TextFeatures
 
-FORMAT = 1  # raise it when the meaning of a stored entry changes
+FORMAT = 2  # raise it when the meaning of a stored entry changes
 MEMORY = 64  # entries; one of WinCLIP's takes 0.6 MB
 
 _memory: dict[str, TextFeatures] = {}
@@ -32,23 +32,31 @@ class TextTower(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def encode_text(self, sentences: list[str]) -> torch.Tensor: ...
+    def encode_text(
+        self, sentences: list[str], *, activation: Activation | None
+    ) -> torch.Tensor: ...
 
 
-def embed_prompts(tower: TextTower, prompts: Prompts) -> TextFeatures:
+def embed_prompts(
+    tower: TextTower, prompts: Prompts, activation: Activation | None = None
+) -> TextFeatures:
     """The embeddings of a category's sentences, from the cache where they are in it.
 
     A sentence that occurs more than once is encoded once. Rows are projected and unnormalised,
     in float32 on the CPU, and bit-equal whether they are fresh or cached; they are the caller's
     to change.
 
+    Args:
+        activation: overrides that of the text tower's MLPs.
+
     Raises:
         HeadError: the tower reads no text.
     """
-    entry = hashlib.sha256(f"{FORMAT} {tower.fingerprint} {prompts.key}".encode()).hexdigest()
+    key = f"{FORMAT} {tower.fingerprint} {activation} {prompts.key}"
+    entry = hashlib.sha256(key.encode()).hexdigest()
     text = _memory.get(entry) or _read(entry, prompts)
     if text is None:
-        text = _encode(tower, prompts)
+        text = _encode(tower, prompts, activation)
         _write(entry, text)
     if entry not in _memory and len(_memory) >= MEMORY:
         del _memory[next(iter(_memory))]  # the oldest
@@ -56,10 +64,10 @@ def embed_prompts(tower: TextTower, prompts: Prompts) -> TextFeatures:
     return TextFeatures(text.normal.clone(), text.anomalous.clone())
 
 
-def _encode(tower: TextTower, prompts: Prompts) -> TextFeatures:
+def _encode(tower: TextTower, prompts: Prompts, activation: Activation | None) -> TextFeatures:
     sentences = list(dict.fromkeys(prompts.normal + prompts.anomalous))
     with torch.no_grad():
-        rows = tower.encode_text(sentences).to("cpu", torch.float32)
+        rows = tower.encode_text(sentences, activation=activation).to("cpu", torch.float32)
     index = {sentence: i for i, sentence in enumerate(sentences)}
     return TextFeatures(
         rows[[index[sentence] for sentence in prompts.normal]],

@@ -6,7 +6,7 @@ joint image-text space, S pixels a side of the tower's input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -38,6 +38,9 @@ class Sample:
     mask: Path | None = None
 
 
+Activation = Literal["gelu", "quick_gelu"]
+
+
 @dataclass(frozen=True)
 class TowerInfo:
     """What a head may know of a tower before it says which features it needs.
@@ -51,6 +54,8 @@ class TowerInfo:
         image_size: pixels a side of the input it was trained at.
         has_text: whether it has a text tower.
         has_cls: whether it has a CLS token (SigLIP has none).
+        text_width: channels T of its text tower, where tokens can be learned inside it.
+        activation: of its MLPs where it is one of CLIP's two, else None.
     """
 
     name: str
@@ -61,6 +66,16 @@ class TowerInfo:
     image_size: int
     has_text: bool
     has_cls: bool = True
+    text_width: int | None = None
+    activation: Activation | None = None
+
+    def replaced(self, activation: Activation | None) -> Activation | None:
+        """The activation to put in place of the tower's own; None where none has to be.
+
+        CLIP weights trained with one of its two GELUs are run with the other by some methods;
+        towers of another kind keep what they have.
+        """
+        return None if activation == self.activation or not self.activation else activation
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,24 @@ class Stream:
 
 PatchOutput = Literal["raw", "ln_post", "ln_post_proj", "proj"]
 PosEmbedResize = Literal["bicubic_antialias", "bicubic", "bilinear"]
-Activation = Literal["gelu", "quick_gelu"]
+# (B, D) image embeddings of a pass without them -> block (from 1) -> (B, k, C) tokens
+ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
+
+
+@dataclass(frozen=True, eq=False)
+class TextSpec:
+    """How a head wants its prompts read, where the text tower as it is will not do.
+
+    Attributes:
+        activation: overrides the activation of the text tower's MLPs, as in FeatureSpec.
+        context: learned words (m, T) in front of the normal and of the anomalous sentences.
+        deep: block (from 1) -> (k, T) tokens that overwrite the tokens after the first one before
+            that block; or a function that gives them for each picture, as ImagePrompts does.
+    """
+
+    activation: Activation | None = None
+    context: tuple[torch.Tensor, torch.Tensor] | None = None
+    deep: Mapping[int, torch.Tensor] | ImagePrompts | None = None
 
 
 @dataclass(frozen=True)
@@ -102,11 +134,16 @@ class FeatureSpec:
         image: whether the image embedding is needed; without it the pass stops at the last layer
             asked for.
         image_ln_post: whether ln_post is applied to CLS before the projection.
-        image_size: (pass) pixels a side of the input; None is the tower's own.
+        text: how the head's prompts are read; None is by the text tower as it is.
+        image_size: (pass) pixels a side of the input, where the user names none; None is the
+            tower's own.
         activation: (pass) overrides the activation of the MLPs; None is the tower's own.
         pos_embed: (pass) how the positional embeddings are resized to another grid.
         resize: (pass) how pictures are brought to the input size: "pil" on 8-bit pixels, as CLIP
             was trained; "float" on float pixels with antialiased bicubic, without rounding.
+        prompts: (pass) tokens for each picture that stand behind the others: block -> (B, k, C),
+            replaced before every block named. They are made from the image embedding of the same
+            pass without them, which comes back as `Features.plain`.
     """
 
     layers: tuple[int, ...] = ()
@@ -115,10 +152,12 @@ class FeatureSpec:
     windows: tuple[int, ...] = ()
     image: bool = True
     image_ln_post: bool = True
+    text: TextSpec | None = None
     image_size: int | None = None
     activation: Activation | None = None
     pos_embed: PosEmbedResize = "bicubic_antialias"
     resize: Literal["pil", "float"] = "pil"
+    prompts: ImagePrompts | None = None
 
 
 @dataclass(frozen=True)
@@ -132,6 +171,7 @@ class Features:
         grid: (h, w).
         size: (H, W) pixels of the tower's input.
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
+        plain: (B, D) image embedding of the pass without prompt tokens; None where there are none.
     """
 
     image: torch.Tensor | None
@@ -139,12 +179,14 @@ class Features:
     grid: tuple[int, int]
     size: tuple[int, int]
     windows: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    plain: torch.Tensor | None = None
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
         return replace(
             self,
             image=None if self.image is None else self.image.to(*args, **kwargs),
+            plain=None if self.plain is None else self.plain.to(*args, **kwargs),
             patches={k: v.to(*args, **kwargs) for k, v in self.patches.items()},
             windows={k: v.to(*args, **kwargs) for k, v in self.windows.items()},
         )
@@ -155,8 +197,8 @@ class TextFeatures:
     """Embeddings of a category's prompts, one row a sentence, projected and unnormalised.
 
     Attributes:
-        normal: (N, D).
-        anomalous: (A, D).
+        normal: (N, D), or (B, N, D) where every picture has its own.
+        anomalous: (A, D) or (B, A, D).
     """
 
     normal: torch.Tensor

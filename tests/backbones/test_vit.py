@@ -120,6 +120,22 @@ def test_the_activation_can_be_overridden(small_clip, small_tower, pixels):
     assert not torch.allclose(plain.patches[None, 4], other.patches[None, 4], atol=1e-4)
 
 
+def test_prompt_tokens_stand_behind_the_others(small_clip, small_tower, pixels):
+    torch.manual_seed(3)
+    width = small_tower.info.width
+    first, third = torch.randn(len(pixels), 2, width), torch.randn(len(pixels), 2, width)
+    found = small_tower.vision(pixels, taps=[(None, 4)], prompts={1: first, 3: third})
+    visual = small_clip.visual
+    with torch.no_grad():
+        x = torch.cat([visual._embeds(pixels), first], dim=1)
+        for number, block in enumerate(visual.transformer.resblocks, start=1):
+            if number == 3:
+                x[:, -2:] = third
+            x = block(x)
+    torch.testing.assert_close(found.patches[None, 4], x[:, 1:-2], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.last, x[:, :-2], atol=1e-5, rtol=0)
+
+
 def test_without_the_image_the_pass_stops_at_the_last_tap(small_tower, pixels):
     found = small_tower.vision(pixels, taps=[(None, 2)], image=False)
     assert found.last is None

@@ -16,7 +16,7 @@ from vlad.types import FeatureSpec, Scores
 class Brightness:
     """The mean of the first channel of the first block, as a score."""
     bank = None
-    needs_normals = False
+    normals = "unused"
     map_range = (-100.0, 100.0)
 
     def spec(self, tower):
@@ -34,7 +34,7 @@ class Brightness:
 def test_every_registered_head_can_be_made():
     for name in HEADS:
         head = load_head(name)
-        assert head.needs_normals in (True, False)
+        assert head.normals in ("needed", "optional", "unused")
 
 
 def test_unknown_head_and_parameter():

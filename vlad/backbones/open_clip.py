@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 from vlad import weights
+from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tower import Tower
 from vlad.backbones.vit import Block, Map, VisionTransformer, identity
 from vlad.errors import BackboneError
-from vlad.types import TowerInfo
+from vlad.types import Activation, TowerInfo
 
 
 def is_model(name: str) -> bool:
@@ -127,15 +128,42 @@ def as_tower(name: str, model: torch.nn.Module, tokenizer, mean, std) -> Tower:
         patch_size=visual.patch_size[0],
         image_size=visual.image_size[0],
         has_text=True,
+        text_width=model.token_embedding.embedding_dim if _is_plain_text(model) else None,
+        activation=_activation(visual),
     )
-
-    def encode(sentences: list[str]) -> torch.Tensor:
-        device = next(model.parameters()).device
-        return model.encode_text(tokenizer(sentences).to(device))
-
     # the printed modules name the activations, which the tensors do not show
     config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
-    return Tower(info, model, _vision, encode, tuple(mean), tuple(std), config)
+    read = partial(_text, tokenizer=tokenizer)
+    return Tower(info, model, _vision, read, tuple(mean), tuple(std), config)
+
+
+def _is_plain_text(model: torch.nn.Module) -> bool:
+    """Whether its text tower is the causal transformer of CLIP, read at the end of the text."""
+    return isinstance(model, open_clip.CLIP) and model.text_pool_type == "argmax"
+
+
+def _activation(visual: torch.nn.Module) -> Activation | None:
+    kind = type(visual.transformer.resblocks[0].mlp.gelu)
+    return {torch.nn.GELU: "gelu", open_clip.transformer.QuickGELU: "quick_gelu"}.get(kind)
+
+
+def _text(model: torch.nn.Module, tokenizer) -> TextTransformer | PlainText:
+    if not _is_plain_text(model):
+        return PlainText(
+            lambda sentences: model.encode_text(
+                tokenizer(sentences).to(next(model.parameters()).device)
+            )
+        )
+    project = model.text_projection
+    return TextTransformer(
+        tokenize=tokenizer,
+        end=first_largest,
+        embed=model.token_embedding,
+        pos=model.positional_embedding,
+        blocks=[_block(block) for block in model.transformer.resblocks],
+        ln_final=model.ln_final,
+        proj=project if isinstance(project, torch.nn.Module) else partial(_matmul, weight=project),
+    )
 
 
 def _vision(model: torch.nn.Module) -> VisionTransformer:

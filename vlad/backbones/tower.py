@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
+from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.vit import VisionTransformer
 from vlad.errors import HeadError
-from vlad.types import TowerInfo
+from vlad.types import Activation, TowerInfo
 
 TEXT_BATCH = 64
 
@@ -24,7 +25,7 @@ class Tower:
         info: what heads may know of it.
         model: the module that holds the weights.
         build: model -> VisionTransformer over its modules (called again after a move).
-        text: list of sentences -> (N, D) unnormalised embeddings, or None.
+        read: model -> its text tower, or None (called again after a move).
         mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: what else its text embeddings depend on (activation, context length, ...).
     """
@@ -32,21 +33,25 @@ class Tower:
     info: TowerInfo
     model: torch.nn.Module
     build: Callable[[torch.nn.Module], VisionTransformer]
-    text: Callable[[Sequence[str]], torch.Tensor] | None
+    read: Callable[[torch.nn.Module], TextTransformer | PlainText] | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: str = ""
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
-        self.vision = self.build(self.model)
+        self._build()
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Tower:
         """Moves the weights; returns the tower itself."""
         self.model.to(device=device, dtype=dtype)
-        self.vision = self.build(self.model)
+        self._build()
         self.__dict__.pop("fingerprint", None)
         return self
+
+    def _build(self) -> None:
+        self.vision = self.build(self.model)
+        self.text = self.read and self.read(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -68,11 +73,23 @@ class Tower:
         return digest.hexdigest()
 
     @torch.no_grad()
-    def encode_text(self, sentences: Sequence[str]) -> torch.Tensor:
+    def encode_text(
+        self,
+        sentences: Sequence[str],
+        *,
+        activation: Activation | None = None,
+        context: torch.Tensor | None = None,
+        deep: Mapping[int, torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         """Projected, unnormalised embeddings (N, D) of sentences, in float32.
 
+        Args:
+            activation: overrides that of the MLPs.
+            context: (m, T) learned words put in front of every sentence.
+            deep: block (from 1) -> (k, T) tokens that overwrite those after the first.
+
         Raises:
-            HeadError: the tower has no text encoder.
+            HeadError: the tower has no text encoder, or none that takes learned tokens.
         """
         if self.text is None:
             raise HeadError(
@@ -80,5 +97,6 @@ class Tower:
                 "CLIP or SigLIP tower, or a head that needs no text, such as memory."
             )
         batches = range(0, len(sentences), TEXT_BATCH)
-        parts = [self.text(list(sentences[i : i + TEXT_BATCH])).float() for i in batches]
-        return torch.cat(parts)
+        learned = {"activation": activation, "context": context, "deep": deep}
+        parts = [self.text(list(sentences[i : i + TEXT_BATCH]), **learned) for i in batches]
+        return torch.cat(parts).float()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import transformers
 
 from vlad import weights
+from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tower import Tower
-from vlad.backbones.vit import Block, Map, VisionTransformer, identity
+from vlad.backbones.vit import ACTIVATIONS, Block, Map, VisionTransformer, identity
 from vlad.errors import BackboneError
 from vlad.types import TowerInfo
 
@@ -52,9 +55,21 @@ def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
 
 def _clip(name: str, model, mean, std, options) -> Tower:
     vision = model.config.vision_config
-    info = _info(name, vision, model.config.projection_dim, has_text=True)
-    text = _text(model, name, options, pad="longest")
-    return Tower(info, model, _clip_vision, text, mean, std, model.config.to_json_string())
+    info = replace(
+        _info(name, vision, model.config.projection_dim, has_text=True),
+        text_width=model.config.text_config.hidden_size,
+        activation=vision.hidden_act if vision.hidden_act in ACTIVATIONS else None,
+    )
+    tokenize = _tokenizer(model, name, options, pad="longest")
+    return Tower(
+        info,
+        model,
+        _clip_vision,
+        partial(_clip_text, tokenize=tokenize),
+        mean,
+        std,
+        model.config.to_json_string(),
+    )
 
 
 def _clip_vision(model) -> VisionTransformer:
@@ -71,12 +86,35 @@ def _clip_vision(model) -> VisionTransformer:
     )
 
 
+def _clip_text(model, tokenize) -> TextTransformer:
+    text = model.text_model
+    eos = model.config.text_config.eos_token_id
+    return TextTransformer(
+        tokenize=lambda sentences: tokenize(sentences)["input_ids"],
+        # configs written before transformers 4.31 name another token than the one that ends a text
+        end=first_largest if eos == 2 else lambda ids: (ids == eos).int().argmax(dim=-1),
+        embed=text.embeddings.token_embedding,
+        pos=text.embeddings.position_embedding.weight,
+        blocks=[_clip_block(layer) for layer in text.encoder.layers],
+        ln_final=text.final_layer_norm,
+        proj=model.text_projection,
+    )
+
+
 def _siglip(name: str, model, mean, std, options) -> Tower:
     vision = model.config.vision_config
     info = _info(name, vision, vision.hidden_size, has_text=True, has_cls=False)
     # SigLIP was trained on sentences padded to the full context
-    text = _text(model, name, options, pad="max_length")
-    return Tower(info, model, _siglip_vision, text, mean, std, model.config.to_json_string())
+    tokenize = _tokenizer(model, name, options, pad="max_length")
+    return Tower(
+        info,
+        model,
+        _siglip_vision,
+        partial(_siglip_text, tokenize=tokenize),
+        mean,
+        std,
+        model.config.to_json_string(),
+    )
 
 
 def _siglip_vision(model) -> VisionTransformer:
@@ -165,19 +203,26 @@ def _mlp(mlp) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
     return feed
 
 
-def _text(model, name: str, options: dict, pad: str) -> Callable[[list[str]], torch.Tensor]:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
-    length = model.config.text_config.max_position_embeddings
-
+def _siglip_text(model, tokenize) -> PlainText:
     def encode(sentences: list[str]) -> torch.Tensor:
-        tokens = tokenizer(
-            sentences, padding=pad, truncation=True, max_length=length, return_tensors="pt"
-        )
-        tokens = {k: v.to(model.device) for k, v in tokens.items() if k != "token_type_ids"}
+        tokens = {k: v.to(model.device) for k, v in tokenize(sentences).items()}
         found = model.get_text_features(**tokens)
         return found if torch.is_tensor(found) else found.pooler_output
 
-    return encode
+    return PlainText(encode)
+
+
+def _tokenizer(model, name: str, options: dict, pad: str) -> Callable[[list[str]], dict]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
+    length = model.config.text_config.max_position_embeddings
+
+    def tokenize(sentences: list[str]) -> dict[str, torch.Tensor]:
+        tokens = tokenizer(
+            sentences, padding=pad, truncation=True, max_length=length, return_tensors="pt"
+        )
+        return {k: v for k, v in tokens.items() if k != "token_type_ids"}
+
+    return tokenize
 
 
 _HALF = (0.5, 0.5, 0.5)

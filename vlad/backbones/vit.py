@@ -6,7 +6,7 @@ windows of patches, whatever library holds the weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -51,11 +51,14 @@ class Block:
     scale_1: Map = identity
     scale_2: Map = identity
 
-    def attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    def attend(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = False
+    ) -> torch.Tensor:
         """The attention branch without its residual; q (B, M, C), k and v (B, N, C)."""
         split = (self.heads, q.shape[-1] // self.heads)
         q, k, v = (t.unflatten(-1, split).transpose(1, 2) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        mixed = mixed.transpose(1, 2).flatten(2)
         return self.scale_1(self.out(mixed))
 
     def feed(self, x: torch.Tensor, activation: Map | None) -> torch.Tensor:
@@ -125,8 +128,13 @@ class VisionTransformer:
         image: bool = True,
         activation: Activation | None = None,
         pos_embed: PosEmbedResize = "bicubic_antialias",
+        prompts: Mapping[int, torch.Tensor] | None = None,
     ) -> Taps:
         """One pass over (B, 3, H, W) normalised pixels; see FeatureSpec for the options.
+
+        Args:
+            prompts: block -> (B, k, C) tokens put behind the others before it, in place of those
+                of an earlier block.
 
         Raises:
             BackboneError: a size that patches do not fill, or a block the tower does not have.
@@ -141,7 +149,11 @@ class VisionTransformer:
         found: dict[tuple[Stream | None, int], torch.Tensor] = {}
         streams = {stream: torch.zeros_like(tokens) for stream, _ in taps if stream}
         x = self.ln_pre(tokens)
+        own = x.shape[1]
+        prompts = prompts or {}
         for number, block in enumerate(self.blocks[:depth], start=1):
+            if number in prompts:
+                x = torch.cat([x[:, :own], prompts[number].to(x.dtype)], dim=1)
             q, k, v = block.qkv(block.ln_1(x))
             for stream, state in streams.items():
                 if number < stream.first_block:
@@ -153,10 +165,10 @@ class VisionTransformer:
             x = block.feed(x + block.attend(q, k, v), act)
             for stream, layer in taps:
                 if layer == number:
-                    found[stream, layer] = (streams[stream] if stream else x)[:, self.prefix :]
+                    found[stream, layer] = (streams[stream] if stream else x)[:, self.prefix : own]
         return Taps(
             patches=found,
-            last=x if image else None,
+            last=x[:, :own] if image else None,
             windows={k: self._windows(tokens, grid, k, act) for k in windows},
             grid=grid,
         )

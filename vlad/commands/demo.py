@@ -13,10 +13,10 @@ def demo(out) -> None:
     """Score the shipped hazelnuts with the built-in tower; ends with a table and a report."""
     from vlad.backbones import load_tower
     from vlad.commands.eval import table
-    from vlad.commands.options import make_heads
     from vlad.datasets import load_dataset
     from vlad.demo import HAZELNUT
     from vlad.evaluation import Result, measure
+    from vlad.heads import load_head, protocol
     from vlad.images import read_image
     from vlad.run import Settings, run
     from vlad.scoring import Scored, draw_shots
@@ -27,7 +27,7 @@ def demo(out) -> None:
     check_out(out, overwrite=again)
     data = load_dataset("mvtec", HAZELNUT)
     references = draw_shots(data.train("hazelnut"), K_SHOT, seed=0)
-    heads = make_heads("winclip,memory", ())
+    heads = {name: load_head(name) for name in ("winclip", "memory")}
     scored: list[Scored] = []
     finished = run(
         load_tower("vlad-tiny", device="cpu"),
@@ -40,5 +40,9 @@ def demo(out) -> None:
         on_scored=scored.extend,
     )
     metrics, _ = measure(scored, list(heads))
-    click.echo(table([Result("hazelnut", name, K_SHOT, metrics[name], [], {}) for name in heads]))
+    results = [
+        Result("hazelnut", name, K_SHOT, protocol(head), metrics[name], [], {})
+        for name, head in heads.items()
+    ]
+    click.echo(table(results))
     click.echo(f"Report: {finished.report}")

@@ -58,14 +58,14 @@ def evaluate(root, categories, head, k_shot, seed, common, json_file) -> None:
 
     from vlad.datasets import load_dataset
     from vlad.errors import OutputError
-    from vlad.evaluation import evaluate_category
+    from vlad.evaluation import evaluate_category, takes_shots
     from vlad.files import atomic_write
     from vlad.prompts import load_bank
 
     data = load_dataset("mvtec", root)
     chosen = categories or list(data.categories)
-    heads = make_heads(head, common.params)
-    shown = k_shot or (k_shot is None and any(made.needs_normals for made in heads.values()))
+    heads = make_heads(head, common)
+    shown = any(takes_shots(made, k_shot) for made in heads.values())
     sets = {name: (data.test(name), data.train(name) if shown else []) for name in chosen}
     if json_file and Path(json_file).is_dir():
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
@@ -76,7 +76,7 @@ def evaluate(root, categories, head, k_shot, seed, common, json_file) -> None:
     for name, (test, train) in sets.items():
         results += evaluate_category(
             tower,
-            make_heads(head, common.params),
+            make_heads(head, common),
             name,
             train,
             test,
@@ -109,13 +109,16 @@ def _numbers(result: Result) -> dict[str, float | None]:
 def table(results: Sequence[Result]) -> str:
     """Results as lines of text, in percent; with several categories a mean per head follows."""
     from vlad.evaluation import mean
+    from vlad.heads import titled
 
     columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
     rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]
+    # nothing that saw the test pictures, or other defects, may pass for plain zero-shot
+    labels = {result.head: titled(result.head, result.protocol) for result in results}
 
     def add(category: str, head: str, k_shot: int, metrics) -> None:
         values = (f"{100 * metrics[name]:.1f}" if name in metrics else "–" for name in columns)
-        rows.append([category, head, str(k_shot), *values])
+        rows.append([category, labels[head], str(k_shot), *values])
 
     for result in results:
         add(result.category, result.head, result.k_shot, result.metrics)

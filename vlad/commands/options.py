@@ -21,6 +21,7 @@ class Common:
     backbone: str | None
     bank: str | None
     params: tuple[str, ...]
+    adapters: tuple[str, ...]
     image_size: int | None
     batch_size: int
     device: str
@@ -55,6 +56,13 @@ def common_options(command: Callable) -> Callable:
                 multiple=True,
                 metavar="HEAD.NAME=VALUE",
                 help="A parameter of a head, as in memory.rotations=8; may be repeated.",
+            ),
+            click.option(
+                "--adapter",
+                "adapters",
+                multiple=True,
+                metavar="NAME|PATH",
+                help="What a head learned, as `vlad adapters list` names it; may be repeated.",
             ),
             click.option(
                 "--image-size",
@@ -92,12 +100,15 @@ def common_options(command: Callable) -> Callable:
     return packed
 
 
-def make_heads(names: str, params: tuple[str, ...]) -> dict[str, Head]:
-    """ "winclip,memory" and ("memory.rotations=8",) -> name -> head.
+def make_heads(names: str, common: Common) -> dict[str, Head]:
+    """ "winclip,memory" with the --param and --adapter that belong to them -> name -> head.
 
     Raises:
-        HeadError: an unknown head, or a parameter that it does not have.
+        HeadError: an unknown head, a parameter that it does not have, or an adapter for a head that
+            is not asked for.
+        AdapterError: an unknown adapter.
     """
+    from vlad.adapters import head_of
     from vlad.errors import HeadError
     from vlad.heads import load_head
 
@@ -105,7 +116,7 @@ def make_heads(names: str, params: tuple[str, ...]) -> dict[str, Head]:
     if not wanted:
         raise HeadError("No head is named; give one or several, as in --head winclip,memory.")
     given: dict[str, dict] = {name: {} for name in wanted}
-    for param in params:
+    for param in common.params:
         target, equals, value = param.partition("=")
         head, dot, name = target.partition(".")
         if not (equals and dot) or head not in given:
@@ -114,6 +125,14 @@ def make_heads(names: str, params: tuple[str, ...]) -> dict[str, Head]:
                 "memory.rotations=8."
             )
         given[head][name] = _value(value)
+    for adapter in common.adapters:
+        head = head_of(adapter)
+        if head not in given:
+            raise HeadError(
+                f"Adapter {adapter} is for head {head}, which is not among {', '.join(wanted)}; "
+                "add it to --head, or leave the adapter out."
+            )
+        given[head]["adapter"] = adapter
     return {name: load_head(name, **given[name]) for name in wanted}
 
 

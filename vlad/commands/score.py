@@ -91,6 +91,7 @@ def score(
 
     from vlad.datasets import list_samples
     from vlad.errors import InputError
+    from vlad.heads import is_transductive
     from vlad.images import read_image
     from vlad.prompts import load_bank
     from vlad.run import Settings, run
@@ -108,9 +109,9 @@ def score(
     if k_shot and not normals:
         raise InputError("--k-shot draws from normal pictures; name them with --normal.")
     references = draw_shots(list_samples(normals) if normals else [], k_shot, seed)
-    heads = make_heads(head or ("memory" if normals else "winclip"), common.params)
+    heads = make_heads(head or ("memory" if normals else "winclip"), common)
     for name, made in heads.items():
-        if made.needs_normals and not references:
+        if made.normals == "needed" and not references:
             raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
     if common.bank:
         load_bank(common.bank)
@@ -134,6 +135,11 @@ def score(
         kept = f" Finished rows are kept in {out}; add --resume to continue."
         click.echo("Stopped." + (kept if is_run(out) else ""), err=True)
         raise SystemExit(130) from None
+    for name, made in heads.items():
+        if is_transductive(made):
+            click.echo(
+                f"Scores of {name} are transductive: they depend on all pictures of the run."
+            )
     done = f"{len(result.rows) - result.failed} pictures scored"
     if result.failed:
         done += f", {result.failed} failed (see the column error)"

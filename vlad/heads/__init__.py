@@ -3,21 +3,29 @@
 A head is any object with
 
     bank            name of its default prompt bank, or None if it needs no text
-    needs_normals   whether `fit` must be called before `score`
+    normals         "needed" (`fit` comes before `score`), "optional" or "unused"
     map_range       (low, high) bounds of its anomaly maps, known once it can score
     spec(tower)     -> FeatureSpec for a TowerInfo
     fit(features)   learns from normal pictures; returns itself; state ends in `_`
     score(features, text) -> Scores
 
-and, where it wants its references rotated, `rotations`. Constructors only store their arguments.
-A head of another package registers under the entry-point group "vlad.heads".
+and, where it has use for them,
+
+    rotations       how many rotated views of each reference `fit` is given
+    adapter_        the learned tensors it was given (see vlad.adapters), once `spec` was asked for
+    transductive    True while it judges a whole list of pictures jointly; then it has
+    pool()          -> Pool, which takes the place of `score`
+
+Constructors only store their arguments. A head of another package registers under the entry-point
+group "vlad.heads".
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from vlad.errors import HeadError
 
@@ -30,6 +38,10 @@ HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
     "patchcore": "vlad.heads.memory:patchcore",
+    "musc": "vlad.heads.musc:MuSc",
+    "april_gan": "vlad.heads.april_gan:AprilGAN",
+    "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
+    "adaclip": "vlad.heads.adaclip:AdaCLIP",
 }
 
 
@@ -37,7 +49,7 @@ class Head(Protocol):
     """What every head offers; see this module's text."""
 
     bank: str | None
-    needs_normals: bool
+    normals: Literal["needed", "optional", "unused"]
     map_range: tuple[float, float]
     memory_: dict[str, torch.Tensor]
 
@@ -46,6 +58,47 @@ class Head(Protocol):
     def fit(self, features: Features) -> Head: ...
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores: ...
+
+
+class Pool(Protocol):
+    """Collects the pictures that a transductive head judges jointly."""
+
+    def add(self, features: Features, text: TextFeatures | None = None) -> None:
+        """Takes in a batch."""
+
+    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
+        """Scores of all that was added, in that order, in batches of any size.
+
+        Args:
+            progress: called with the steps done and the steps in all, in any unit.
+
+        Raises:
+            HeadError: too few pictures.
+        """
+
+
+def is_transductive(head: Head) -> bool:
+    """Whether the head, as it is now, judges a list of pictures jointly."""
+    return getattr(head, "transductive", False)
+
+
+def protocol(head: Head) -> str:
+    """What must be known of a head's results before they are compared with those of others.
+
+    "zero-shot" or "few-shot", "transductive" before it where the head saw all pictures scored, and
+    the auxiliary data of its adapter behind it.
+    """
+    shown = hasattr(head, "memory_") and head.normals != "unused"
+    parts = ["transductive"] * is_transductive(head) + ["few-shot" if shown else "zero-shot"]
+    if hasattr(head, "adapter_"):
+        parts.append(f"trained on {head.adapter_.auxiliary}")
+    return ", ".join(parts)
+
+
+def titled(name: str, protocol: str) -> str:
+    """The name of a head with those parts of its protocol that plain heads do not have."""
+    notes = [n for n in protocol.split(", ") if n not in ("", "zero-shot", "few-shot")]
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def head_names() -> list[str]:

@@ -36,7 +36,7 @@ class Memory:
     """
 
     bank = None
-    needs_normals = True
+    normals = "needed"
 
     def __init__(
         self,

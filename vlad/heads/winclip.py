@@ -32,7 +32,7 @@ class WinCLIP:
     """
 
     bank = "winclip"
-    needs_normals = False
+    normals = "optional"
     map_range = (0.0, 1.0)
 
     def __init__(

@@ -1,0 +1,136 @@
+"""Five heads together against each of them alone: what sharing the tower's passes saves.
+
+    python benchmarks/one_pass.py [--backbone vlad-tiny | ViT-B-16-plus-240] [--pictures 16]
+
+Every round times each head alone and all together, interleaved in one process; printed are medians
+and the ratio of "all" to the dearest single head. Learned tensors are random: time does not depend
+on them. Prompts are embedded and normal pictures remembered before the clock starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vlad.adapters import Adapter, save_adapter
+from vlad.adapters.layouts import default_params, tensor_shapes
+from vlad.backbones import load_tower
+from vlad.backbones.tower import Tower
+from vlad.heads import load_head
+from vlad.panel import Panel
+
+HEADS = ("winclip", "memory", "musc", "april_gan", "anomalyclip")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--backbone", default="vlad-tiny", help="random weights but for vlad-tiny")
+    parser.add_argument("--pictures", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-size", type=int, default=8)
+    options = parser.parse_args()
+
+    tower = (
+        load_tower("vlad-tiny", "cpu")
+        if options.backbone == "vlad-tiny"
+        else random_tower(options.backbone)
+    )
+    pictures = drawn(options.pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        panels = {
+            names: panel(tower, names, Path(folder), pictures[:4])
+            for names in (*((name,) for name in HEADS), HEADS)
+        }
+        seconds = {names: [] for names in panels}
+        for turn in range(options.rounds + 1):
+            for names, made in panels.items():
+                spent = timed(made, pictures, options.batch_size)
+                if turn:  # the first round warms up
+                    seconds[names].append(spent)
+    medians = {names: statistics.median(values) for names, values in seconds.items()}
+    for names, median in medians.items():
+        print(f"{'+'.join(names):45} {median / len(pictures):8.3f} s a picture")
+    alone = {names[0]: value for names, value in medians.items() if len(names) == 1}
+    dearest = max(alone, key=alone.get)
+    print(f"all five / {dearest} alone: {medians[HEADS] / alone[dearest]:.2f}")
+    print(f"all five / sum of each alone: {medians[HEADS] / sum(alone.values()):.2f}")
+
+
+def random_tower(name: str) -> Tower:
+    """An architecture of open_clip with seeded random weights."""
+    import open_clip
+    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
+    from vlad.backbones.open_clip import as_tower
+
+    torch.manual_seed(0)
+    model = open_clip.create_model(name)
+    tokenizer = open_clip.get_tokenizer(name)
+    return as_tower(name, model, tokenizer, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+
+
+def drawn(count: int) -> list[Image.Image]:
+    """Noise of one size: what a picture shows does not change how long it takes."""
+    random = np.random.default_rng(0)
+    return [
+        Image.fromarray(random.integers(0, 256, (300, 300, 3), dtype=np.uint8))
+        for _ in range(count)
+    ]
+
+
+def panel(tower: Tower, names: tuple[str, ...], folder: Path, normals: list) -> Panel:
+    """The heads on one tower, fitted, with their prompts embedded."""
+    heads = {}
+    for name in names:
+        if name in ("april_gan", "anomalyclip"):
+            heads[name] = load_head(name, adapter=str(random_adapter(name, tower, folder / name)))
+        else:
+            heads[name] = load_head(name)
+    made = Panel(tower, heads)
+    made.fit(normals, [name for name in names if heads[name].normals == "needed"])
+    for name in names:
+        made.text(name, "nut")
+    return made
+
+
+def random_adapter(head: str, tower: Tower, folder: Path) -> Path:
+    """An adapter of the right shapes."""
+    params = default_params(head, tower.info)
+    tensors = {
+        name: 0.02 * torch.randn(shape)
+        for name, shape in tensor_shapes(head, tower.info, params).items()
+    }
+    adapter = Adapter(
+        name=head,
+        head=head,
+        backbone=tower.info.name,
+        auxiliary="nothing",
+        params=params,
+        tensors=tensors,
+    )
+    save_adapter(adapter, folder)
+    return folder
+
+
+def timed(made: Panel, pictures: list, batch_size: int) -> float:
+    """Seconds from decoded pictures to maps and scores."""
+    start = time.perf_counter()
+    pools = {}
+    for at in range(0, len(pictures), batch_size):
+        batch = [made.prepare(picture) for picture in pictures[at : at + batch_size]]
+        made.score(batch, "nut", pools)
+    for pool in pools.values():
+        for _ in pool.scores():
+            pass
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Adapters: what a head learned on auxiliary data, as tensors with a card, never as code.
+
+An adapter is a folder with `adapter.safetensors`, whose header says for which head and tower it was
+made, and `card.toml`, which says where it comes from and what it reaches. Its name is that of a
+folder below the user's adapters (see `adapters_folder`); any other folder is given by its path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlad.adapters.layouts import tensor_shapes
+from vlad.errors import AdapterError
+from vlad.files import atomic_write
+from vlad.resources import cache_folder
+from vlad.types import TowerInfo
+
+if TYPE_CHECKING:
+    import torch
+
+FORMAT = 1
+FILE, CARD = "adapter.safetensors", "card.toml"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The learned tensors of a head.
+
+    Attributes:
+        name: of the adapter.
+        head: the head it is for.
+        backbone: name of the tower it was trained on.
+        auxiliary: the data it was trained on, said beside every figure made with it.
+        params: what the head was trained with: `layers` and the like.
+        tensors: our name -> float32 tensor.
+        sha256: of the file it was read from.
+    """
+
+    name: str
+    head: str
+    backbone: str
+    auxiliary: str
+    params: Mapping
+    tensors: Mapping[str, torch.Tensor] = field(repr=False)
+    sha256: str = ""
+
+
+def adapters_folder() -> Path:
+    """Where imported adapters lie by their names; may not exist."""
+    return cache_folder() / "adapters"
+
+
+def find_adapter(name_or_path: str | Path) -> Path:
+    """The safetensors file of an adapter given by name, folder or file.
+
+    Raises:
+        AdapterError: there is none.
+    """
+    path = Path(name_or_path)
+    for candidate in (path / FILE, path, adapters_folder() / path / FILE):
+        if candidate.is_file():
+            return candidate
+    raise AdapterError(
+        f"There is no adapter {str(name_or_path)!r}; `vlad adapters list` shows those that are "
+        "there, and `vlad adapters import` takes in a checkpoint of a method's authors."
+    )
+
+
+def head_of(name_or_path: str | Path) -> str:
+    """The head that an adapter is for.
+
+    Raises:
+        AdapterError: there is no such adapter, or its file is none.
+    """
+    return _header(find_adapter(name_or_path))["head"]
+
+
+def load_adapter(name_or_path: str | Path | None, head: str, tower: TowerInfo) -> Adapter:
+    """An adapter, checked against the head and the tower it is to work with.
+
+    Raises:
+        AdapterError: no adapter is named or there, it is for another head, or a tensor is missing,
+            unknown, of another shape than the tower asks for, or holds what is no number.
+    """
+    if name_or_path is None:
+        raise AdapterError(
+            f"Head {head} needs an adapter, what it learned on other defects; name one with "
+            "--adapter (see `vlad adapters list`)."
+        )
+    file = find_adapter(name_or_path)
+    adapter = read_adapter(file)
+    if adapter.head != head:
+        raise AdapterError(f"{file} is an adapter of head {adapter.head}, not of {head}.")
+    check_tensors(adapter.tensors, tensor_shapes(head, tower, adapter.params), file, tower)
+    return adapter
+
+
+def read_adapter(file: Path) -> Adapter:
+    """The adapter in a safetensors file, as it is.
+
+    Raises:
+        AdapterError: the file is none.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    header = _header(file)
+    try:
+        content = file.read_bytes()
+        tensors = {name: x.float() for name, x in load(content).items()}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    name = file.parent.name if file.name == FILE else file.stem
+    fields = {key: header[key] for key in ("head", "backbone", "auxiliary", "params")}
+    return Adapter(name=name, **fields, tensors=tensors, sha256=sha256_of(content))
+
+
+def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
+    """Writes the tensors of an adapter and what is needed to load them; returns the file.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    from safetensors.torch import save
+
+    fields = ("head", "backbone", "auxiliary", "params")
+    header = {"format": FORMAT, **{name: getattr(adapter, name) for name in fields}}
+    tensors = {name: x.detach().float().contiguous().cpu() for name, x in adapter.tensors.items()}
+    return atomic_write(Path(folder) / FILE, save(tensors, {"vlad": json.dumps(header)}))
+
+
+def check_tensors(
+    tensors: Mapping[str, torch.Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
+    file: Path,
+    tower: TowerInfo,
+) -> None:
+    """Whether the tensors are those of the layout, with numbers in them.
+
+    Raises:
+        AdapterError: naming the first tensor that is not.
+    """
+    for name in sorted(tensors.keys() ^ shapes.keys()):
+        where = "is missing from" if name in shapes else "is none that the head learns but is in"
+        raise AdapterError(f"Tensor {name} {where} {file}; choose another file or head.")
+    for name, tensor in tensors.items():
+        if tuple(tensor.shape) != tuple(shapes[name]):
+            raise AdapterError(
+                f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but {tower.name} needs "
+                f"{tuple(shapes[name])}; choose the tower it was trained on, with --backbone."
+            )
+        if not tensor.isfinite().all():
+            raise AdapterError(f"Tensor {name} of {file} holds NaN or infinity; get it anew.")
+
+
+def sha256_of(content: bytes) -> str:
+    """SHA-256 in hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _header(file: Path) -> dict:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as opened:
+            header = json.loads((opened.metadata() or {}).get("vlad", "null"))
+        if not isinstance(header, dict) or header.get("format") != FORMAT:
+            raise ValueError("its header is not that of an adapter")
+        params = header["params"]
+        sizes = [n for key, n in params.items() if key != "layers" and n is not None]
+        for number in [*params["layers"], *sizes]:
+            if type(number) is not int or not 0 < number <= 4096:
+                raise ValueError(f"{number!r} is no size")
+        if not all(isinstance(header[key], str) for key in ("head", "backbone", "auxiliary")):
+            raise ValueError("its header is not that of an adapter")
+        return header
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> AdapterError:
+    why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return AdapterError(
+        f"{file} is no adapter of vlad ({why}); give a folder that vlad wrote, or import an "
+        "authors' checkpoint first with `vlad adapters import`."
+    )

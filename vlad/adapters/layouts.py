@@ -1,0 +1,179 @@
+"""Which tensors a head learns, and what the authors call them in their released checkpoints.
+
+Shapes are written with C channels and D joint dimensions of the image tower, T channels of the text
+tower. Sizes that a method leaves open are numbers in the adapter's params.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vlad.errors import AdapterError
+from vlad.types import TowerInfo
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The learned tensors of one head.
+
+    Attributes:
+        shapes: (tower, params) -> our name -> shape.
+        sizes: param -> (pattern of our names, axis): the size is the length of that axis, or how
+            many names match where axis is None.
+        authors: pattern of the authors' names -> ours (a template of re.sub).
+        key: the entry of the authors' file that holds the tensors; "" is the file itself.
+        lead: how many axes of length 1 the authors put before those of ours, by our name.
+        unused: patterns of the authors' tensors that scoring does without.
+        layers: fractions of the depth whose blocks are used, where the user names none.
+    """
+
+    shapes: Callable[[TowerInfo, Mapping], dict[str, Shape]]
+    sizes: Mapping[str, tuple[str, int | None]]
+    authors: Mapping[str, str]
+    key: str = ""
+    lead: Mapping[str, int] | None = None
+    unused: tuple[str, ...] = ()
+    layers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+
+
+def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _april_gan(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+    found: dict[str, Shape] = {}
+    for i in range(len(params["layers"])):
+        found |= _linear(f"projections.{i}", tower.embed_dim, tower.width)
+    return found
+
+
+def _anomalyclip(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+    width = tower.text_width
+    sides = {f"context.{side}": (params["context"], width) for side in ("normal", "anomalous")}
+    deep = (params["deep_tokens"], width)
+    return sides | {f"deep.{i}": deep for i in range(params["deep_blocks"])}
+
+
+def _adaclip(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+    found: dict[str, Shape] = {}
+    for side, width in (("image", tower.width), ("text", tower.text_width)):
+        for i in range(params["prompt_blocks"]):
+            found[f"static.{side}.{i}"] = (params["prompt_tokens"], width)
+        for i in range(params["prompt_tokens"]):
+            found |= _linear(f"dynamic.{side}.{i}", width, tower.embed_dim)
+    for i in range(len(params["layers"])):
+        found |= _linear(f"projections.{i}", tower.embed_dim, tower.width)
+    return found | _linear("image_projection", tower.embed_dim, tower.embed_dim)
+
+
+LAYOUTS = {
+    "april_gan": Layout(
+        shapes=_april_gan,
+        sizes={},
+        authors={r"fc\.(\d+)\.(weight|bias)": r"projections.\1.\2"},
+        key="trainable_linearlayer",
+    ),
+    "anomalyclip": Layout(
+        shapes=_anomalyclip,
+        sizes={
+            "context": (r"context\.normal", 0),
+            "deep_blocks": (r"deep\.\d+", None),
+            "deep_tokens": (r"deep\.0", 0),
+        },
+        authors={
+            r"ctx_pos": "context.normal",
+            r"ctx_neg": "context.anomalous",
+            r"compound_prompts_text\.(\d+)": r"deep.\1",
+        },
+        key="prompt_learner",
+        lead={"context.normal": 2, "context.anomalous": 2},
+        unused=(
+            r"(token_prefix|token_suffix|tokenized_prompts)_(pos|neg)",
+            r"compound_prompt_projections\.\d+\.(weight|bias)",
+        ),
+        # their published figures use the last block alone
+        layers=(1.0,),
+    ),
+    "adaclip": Layout(
+        shapes=_adaclip,
+        sizes={
+            "prompt_blocks": (r"static\.text\.\d+", None),
+            "prompt_tokens": (r"static\.text\.0", 0),
+        },
+        authors={
+            r"clip_model\.visual_prompter\.static_prompts\.(\d+)": r"static.image.\1",
+            r"clip_model\.text_prompter\.static_prompts\.(\d+)": r"static.text.\1",
+            r"clip_model\.dynamic_visual_prompt_generator\.head\.(\d+)\.(weight|bias)": (
+                r"dynamic.image.\1.\2"
+            ),
+            r"clip_model\.dynamic_text_prompt_generator\.head\.(\d+)\.(weight|bias)": (
+                r"dynamic.text.\1.\2"
+            ),
+            r"clip_model\.patch_token_layer\.head\.(\d+)\.(weight|bias)": r"projections.\1.\2",
+            r"clip_model\.cls_token_layer\.head\.0\.(weight|bias)": r"image_projection.\1",
+        },
+    ),
+}
+# what the methods' authors chose
+DEFAULTS = {
+    "april_gan": {},
+    "anomalyclip": {"context": 12, "deep_blocks": 8, "deep_tokens": 4},
+    "adaclip": {"prompt_blocks": 4, "prompt_tokens": 5},
+}
+
+
+def layout_of(head: str) -> Layout:
+    """The layout of a head.
+
+    Raises:
+        AdapterError: the head has no adapters.
+    """
+    if head not in LAYOUTS:
+        raise AdapterError(f"Head {head!r} uses no adapter; those that do: {', '.join(LAYOUTS)}.")
+    return LAYOUTS[head]
+
+
+def default_params(head: str, tower: TowerInfo) -> dict:
+    """Params as the authors of the method chose them, layers scaled to the depth of the tower."""
+    layers = [max(1, round(tower.depth * part)) for part in layout_of(head).layers]
+    return {"layers": layers, **DEFAULTS[head]}
+
+
+def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+    """Name -> shape of every tensor that a head learns on a tower.
+
+    Raises:
+        AdapterError: the head has no adapters, or learns inside a text tower that this tower does
+            not have.
+    """
+    layout = layout_of(head)
+    if tower.text_width is None and head != "april_gan":
+        raise AdapterError(
+            f"Head {head} puts learned tokens into the text tower, and {tower.name} has none that "
+            "takes them; choose a CLIP tower."
+        )
+    return layout.shapes(tower, params)
+
+
+def ours(head: str, name: str) -> str | None:
+    """Our name of a tensor in the authors' file; "" for one that is not used, None if unknown."""
+    layout = layout_of(head)
+    for pattern, template in layout.authors.items():
+        if re.fullmatch(pattern, name):
+            return re.sub(pattern, template, name)
+    return "" if any(re.fullmatch(pattern, name) for pattern in layout.unused) else None
+
+
+def theirs(head: str, name: str) -> str:
+    """The authors' name of a tensor of ours."""
+    for pattern, template in layout_of(head).authors.items():
+        # the pattern read backwards: its groups filled with what the template matched
+        mine = re.sub(r"\\\\(\d)", r"(?P<g\1>\\w+)", re.escape(template))
+        if found := re.fullmatch(mine, name):
+            groups = iter(found.groups())
+            return re.sub(r"\([^)]*\)", lambda _: next(groups), pattern).replace("\\", "")
+    raise KeyError(name)

@@ -1,0 +1,164 @@
+"""AdaCLIP (Cao et al., ECCV 2024, arXiv 2407.15795)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from vlad.adapters import load_adapter
+from vlad.errors import HeadError
+from vlad.heads import check_params, in_range
+from vlad.maps import gaussian_blur, upsample
+from vlad.similarity import anomalous_logit, side_vectors
+from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
+
+TEMPERATURE = 0.01
+SIGMA = 4.0
+
+
+class AdaCLIP:
+    """Learned tokens in both towers, in part made anew for every picture.
+
+    In the first blocks of both towers stand prompt tokens: static ones plus dynamic ones, which
+    linear layers make from the picture's own embedding (paper, section 3.2). Linear projections
+    bring the patches of several blocks into the space of the words. Hybrid semantic fusion adds to
+    the image embedding the mean of clusters of the most anomalous patches (section 3.3).
+
+    Where the authors' code departs from the paper, the code is followed: text tokens enter before
+    the second block, logits are averaged over blocks before the softmax, and the fusion clusters
+    the tokens of all blocks and weighs 0.2 against 0.8. Their clustering draws without a seed; here
+    the draw is fixed.
+
+    Args:
+        adapter: the learned tensors, by name or path (see `vlad.adapters`).
+        clusters: K of the fusion, which takes the 5·K most anomalous patches; 0 does without it.
+        seed: of the clustering.
+    """
+
+    bank = "adaclip"
+    normals = "unused"
+    map_range = (0.0, 1.0)
+
+    def __init__(self, adapter: str | None = None, clusters: int = 20, seed: int = 0):
+        self.adapter = adapter
+        self.clusters = clusters
+        self.seed = seed
+
+    def spec(self, tower: TowerInfo) -> FeatureSpec:
+        """Raw patch tokens of the adapter's layers, from a pass with the prompt tokens.
+
+        Raises:
+            AdapterError: no adapter, or one that does not fit the tower.
+            HeadError: a parameter out of its range.
+        """
+        whole = type(self.clusters) is int and in_range(self.clusters, 0)
+        check_params(
+            self,
+            {
+                "clusters": (whole, "0 or more"),
+                "seed": (type(self.seed) is int and self.seed >= 0, "0 or more"),
+            },
+        )
+        self.adapter_ = load_adapter(self.adapter, "adaclip", tower)
+        return FeatureSpec(
+            layers=tuple(self.adapter_.params["layers"]),
+            text=TextSpec(activation="gelu", deep=self._text_prompts),
+            image_size=self.adapter_.params.get("image_size"),
+            activation="gelu",
+            pos_embed="bicubic",
+            prompts=self._image_prompts,
+        )
+
+    def fit(self, features: Features) -> AdaCLIP:
+        """Refuses: it learns nothing from normal pictures.
+
+        Raises:
+            HeadError: always.
+        """
+        raise HeadError("adaclip learns nothing from pictures; score with it at once.")
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B pictures, in [0, 1].
+
+        Raises:
+            HeadError: no text embeddings were given.
+        """
+        if text is None:
+            raise HeadError("adaclip compares pictures with prompts: give it a category.")
+        sides = side_vectors(text)
+        tokens = [
+            F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
+            for i, patches in enumerate(features.patches.values())
+        ]
+        logit = torch.stack([anomalous_logit(x, sides, TEMPERATURE) for x in tokens]).mean(dim=0)
+        image = F.normalize(self._linear("image_projection", features.image), dim=-1)
+        if self.clusters:
+            regions = [
+                fuse([x[i] for x in tokens], logit[i], self.clusters, self.seed)
+                for i in range(len(logit))
+            ]
+            image = 0.8 * image + 0.2 * torch.stack(regions)
+        full = upsample(logit.unflatten(1, features.grid), features.size, align_corners=True)
+        return Scores(
+            anomalous_logit(image, sides, TEMPERATURE).sigmoid(),
+            gaussian_blur(full.sigmoid(), SIGMA),
+        )
+
+    def _image_prompts(self, plain: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Tokens (B, k, C) of the image tower, before its first blocks."""
+        static = self._static("image")
+        return {1 + i: self._mix(x, "image", plain) for i, x in enumerate(static)}
+
+    def _text_prompts(self, plain: torch.Tensor) -> dict[int, torch.Tensor]:
+        """Tokens (B, k, T) of the text tower; none before its first block, where words stand."""
+        static = self._static("text")
+        return {1 + i: self._mix(x, "text", plain) for i, x in enumerate(static) if i}
+
+    def _static(self, tower: str) -> list[torch.Tensor]:
+        tensors = self.adapter_.tensors
+        count = sum(name.startswith(f"static.{tower}.") for name in tensors)
+        return [tensors[f"static.{tower}.{i}"] for i in range(count)]
+
+    def _mix(self, static: torch.Tensor, tower: str, plain: torch.Tensor) -> torch.Tensor:
+        dynamic = [self._linear(f"dynamic.{tower}.{i}", plain) for i in range(len(static))]
+        # the authors round the sum to half precision
+        return (static.to(plain) + torch.stack(dynamic, dim=1)).half().float()
+
+    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        tensors = self.adapter_.tensors
+        return F.linear(x, tensors[f"{name}.weight"].to(x), tensors[f"{name}.bias"].to(x))
+
+
+def fuse(
+    tokens: Sequence[torch.Tensor],
+    logit: torch.Tensor,
+    clusters: int,
+    seed: int = 0,
+    labels: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Hybrid semantic fusion of one picture: the mean (D,), of unit length, of its clusters.
+
+    Args:
+        tokens: of every block, (h·w, D) unit vectors.
+        logit: (h·w,) how anomalous each patch is; the 5·`clusters` highest are clustered, each by
+            its vectors of all blocks.
+        labels: cluster of each of those patches, highest first; None computes them (k-means).
+    """
+    count = min(5 * clusters, len(logit))
+    index = logit.topk(count).indices
+    chosen = torch.stack([x[index] for x in tokens])
+    if labels is None:
+        labels = _k_means(chosen.transpose(0, 1).flatten(1), min(clusters, count), seed)
+    means = [chosen[:, labels == label].flatten(0, 1).mean(dim=0) for label in labels.unique()]
+    return F.normalize(torch.stack(means).mean(dim=0), dim=-1)
+
+
+def _k_means(rows: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
+    from sklearn.cluster import KMeans
+
+    if not rows.isfinite().all():  # the score is no number either way; the caller says so
+        return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    found = KMeans(clusters, n_init="auto", random_state=seed).fit_predict(rows.cpu().numpy())
+    return torch.from_numpy(found).to(rows.device)

@@ -1,0 +1,150 @@
+"""APRIL-GAN, winner of the VAND challenge (Chen et al., CVPR 2023 workshop, arXiv 2305.17382)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+
+from vlad.adapters import load_adapter
+from vlad.errors import HeadError
+from vlad.maps import upsample
+from vlad.neighbours import nearest_distance
+from vlad.similarity import anomalous_logit, side_vectors
+from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
+
+TEMPERATURE = 0.01
+
+
+class AprilGAN:
+    """Learned linear projections bring the patches of several blocks into the space of the words.
+
+    Zero-shot, the image score is p(anomalous) of the image embedding and the map the sum over
+    blocks of the patches' p(anomalous) (paper, section 3.1). With `fit`, the cosine distances to
+    the nearest reference patch are added to the map, and the image score becomes the mean of p and
+    the largest value of the map (section 3.2).
+
+    Args:
+        adapter: the learned projections, by name or path (see `vlad.adapters`).
+        rescale: whether the largest values of the maps are brought to [0, 1] over all pictures
+            scored together before they enter the image score, as the authors' code does. It makes
+            the fitted head transductive; without it, each picture is judged by itself.
+    """
+
+    bank = "april_gan"
+    normals = "optional"
+
+    def __init__(self, adapter: str | None = None, rescale: bool = True):
+        self.adapter = adapter
+        self.rescale = rescale
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """Every block adds a probability and, with references, a distance of at most 2."""
+        layers = len(self.adapter_.params["layers"])
+        return (0.0, layers * (3.0 if hasattr(self, "memory_") else 1.0))
+
+    @property
+    def transductive(self) -> bool:
+        """Whether image scores depend on the other pictures scored."""
+        return self.rescale and hasattr(self, "memory_")
+
+    def spec(self, tower: TowerInfo) -> FeatureSpec:
+        """Raw patch tokens of the adapter's layers; exact GELU whatever the weights were trained
+        with, as in the authors' code.
+
+        Raises:
+            AdapterError: no adapter, or one that does not fit the tower.
+        """
+        self.adapter_ = load_adapter(self.adapter, "april_gan", tower)
+        return FeatureSpec(
+            layers=tuple(self.adapter_.params["layers"]),
+            image_size=self.adapter_.params.get("image_size"),
+            activation="gelu",
+            text=TextSpec(activation="gelu"),
+        )
+
+    def fit(self, features: Features) -> AprilGAN:
+        """Remembers the patches of normal pictures."""
+        self.memory_ = {str(n): x.flatten(0, 1) for n, x in features.patches.items()}
+        return self
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B pictures.
+
+        Raises:
+            HeadError: no text embeddings were given.
+        """
+        logits, distance, probability = self._compare(features, text)
+        anomaly_map = _full_map(logits, distance, features.grid, features.size)
+        if distance is not None:
+            probability = (probability + anomaly_map.flatten(1).amax(dim=1)) / 2
+        return Scores(probability, anomaly_map)
+
+    def pool(self) -> _Pool:
+        """A collector of pictures whose image scores are rescaled together."""
+        return _Pool(self)
+
+    def _compare(
+        self, features: Features, text: TextFeatures | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability of the words."""
+        if text is None:
+            raise HeadError("april_gan compares pictures with prompts: give it a category.")
+        sides = side_vectors(text)
+        logits = []
+        for i, patches in enumerate(features.patches.values()):
+            weight, bias = (
+                self.adapter_.tensors[f"projections.{i}.{part}"].to(patches)
+                for part in ("weight", "bias")
+            )
+            logits.append(anomalous_logit(F.linear(patches, weight, bias), sides, TEMPERATURE))
+        distance = None
+        if hasattr(self, "memory_"):
+            distance = sum(
+                nearest_distance(patches, self.memory_[str(n)])
+                for n, patches in features.patches.items()
+            )
+        probability = anomalous_logit(features.image, sides, TEMPERATURE).sigmoid()
+        return torch.stack(logits, dim=1), distance, probability
+
+
+def _full_map(
+    logits: torch.Tensor,
+    distance: torch.Tensor | None,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+) -> torch.Tensor:
+    """(B, H, W): logits are enlarged before the softmax, so that the map is not their mean."""
+    total = sum(
+        upsample(layer.unflatten(1, grid), size, align_corners=True).sigmoid()
+        for layer in logits.unbind(dim=1)
+    )
+    if distance is not None:
+        total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
+    return total
+
+
+class _Pool:
+    """Keeps what the maps are made of, on the grid of patches, until all pictures are there."""
+
+    def __init__(self, head: AprilGAN):
+        self.head = head
+        self.parts: list[tuple] = []
+
+    def add(self, features: Features, text: TextFeatures | None = None) -> None:
+        compared = self.head._compare(features, text)
+        self.parts.append((*(x.cpu() for x in compared), features.grid, features.size))
+
+    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
+        maxima = [
+            _full_map(x, d, grid, size).flatten(1).amax(1) for x, d, _, grid, size in self.parts
+        ]
+        together = torch.cat(maxima)
+        low, span = together.min(), together.max() - together.min()
+        for (logits, distance, probability, grid, size), largest in zip(
+            self.parts, maxima, strict=True
+        ):
+            scaled = (largest - low) / span if span > 0 else torch.zeros_like(largest)
+            yield Scores((probability + scaled) / 2, _full_map(logits, distance, grid, size))

@@ -1,0 +1,31 @@
+"""Words against features: the vector of each side of a prompt bank, and softmax over the two."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from vlad.types import TextFeatures
+
+
+def side_vectors(text: TextFeatures) -> torch.Tensor:
+    """(2, D), or (B, 2, D): unit vectors of the normal and the anomalous side.
+
+    Each is the mean of its sentences' unit vectors, as in APRIL-GAN, AnomalyCLIP and AdaCLIP
+    (WinCLIP takes the mean of the vectors as they are).
+    """
+    sides = [F.normalize(rows, dim=-1).mean(dim=-2) for rows in (text.normal, text.anomalous)]
+    return F.normalize(torch.stack(sides, dim=-2), dim=-1)
+
+
+def anomalous_logit(vectors: torch.Tensor, sides: torch.Tensor, temperature: float) -> torch.Tensor:
+    """(B, ...) logit whose sigmoid is the anomalous share of a softmax of cosine / temperature.
+
+    A softmax over two classes depends on the difference of their logits alone.
+
+    Args:
+        vectors: (B, ..., D), of any length.
+        sides: (2, D) or (B, 2, D) unit vectors, normal then anomalous.
+    """
+    axis = (sides[..., 1, :] - sides[..., 0, :]).expand(len(vectors), -1)
+    return torch.einsum("b...d,bd->b...", F.normalize(vectors, dim=-1), axis) / temperature
