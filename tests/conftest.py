@@ -24,7 +24,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def parity() -> SimpleNamespace:
-    """The reference outputs: modules `weights` and `images`, and `case(name)` -> arrays."""
+    """The reference outputs: `folder`, modules `weights`, `images`, `case(name)` -> arrays."""
     if not (PARITY / "weights.py").is_file():
         pytest.skip(f"no reference outputs in {PARITY} (set VLAD_PARITY to their folder)")
 
@@ -39,7 +39,9 @@ def parity() -> SimpleNamespace:
         with np.load(PARITY / "cases" / f"{name}.npz", allow_pickle=False) as arrays:
             return dict(arrays)
 
-    return SimpleNamespace(weights=module("weights"), images=module("images"), case=case)
+    return SimpleNamespace(
+        folder=PARITY, weights=module("weights"), images=module("images"), case=case
+    )
 
 
 @pytest.fixture(scope="session")

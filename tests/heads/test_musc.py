@@ -1,0 +1,210 @@
+"""MuSc gives the numbers of its authors' program, and of slow plain versions of its parts."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import vlad.heads.musc as musc
+from vlad.errors import HeadError
+from vlad.heads.musc import MuSc, aggregate, mean_distance
+from vlad.panel import Panel
+from vlad.types import Features
+
+
+@pytest.fixture(scope="module")
+def tower(parity_tower):
+    return parity_tower("tinyl14_336")
+
+
+@pytest.fixture(scope="module")
+def case(parity):
+    return parity.case("musc_tinyl14_336")
+
+
+@pytest.mark.parametrize("batch_size", [3, 7])
+def test_maps_and_scores(tower, case, parity_scores, assert_parity, batch_size):
+    assert_parity(parity_scores(tower, MuSc, case, batch_size), case)
+
+
+def test_parts_on_the_way(tower, case, parity_picture):
+    panel = Panel(tower, {"head": MuSc()}, image_size=238)
+    prepared = [panel.prepare(parity_picture(str(path))) for path in case["image_path"]]
+    (features,) = panel.extractor.extract(prepared, list(panel.specs.values()))
+    for layer, r in itertools.product((6, 24), (1, 3, 5)):
+        rows = aggregate(features.patches[layer], (17, 17), r)
+        np.testing.assert_allclose(rows[:2], case[f"lnamd.r{r}.layer{layer - 1}"], atol=1e-5)
+        similarity = torch.stack(
+            [
+                torch.stack([(rows[i] @ rows[j].T).amax(dim=1) for j in range(7) if j != i])
+                for i in range(7)
+            ]
+        )
+        found = mean_distance(similarity, (0, 0.3))
+        np.testing.assert_allclose(found, case[f"msm.r{r}.layer{layer - 1}"], atol=1e-5)
+
+
+def make(count=6, grid=(4, 5), width=8, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return Features(
+        image=torch.randn(count, 12, generator=generator),
+        patches={n: torch.randn(count, 20, width, generator=generator) for n in (2, 4)},
+        grid=grid,
+        size=(40, 50),
+    )
+
+
+def part(features, index):
+    return Features(
+        image=features.image[index],
+        patches={n: x[index] for n, x in features.patches.items()},
+        grid=features.grid,
+        size=features.size,
+    )
+
+
+def joint(head, *batches):
+    pool = head.pool()
+    for batch in batches:
+        pool.add(batch)
+    parts = list(pool.scores())
+    assert [len(p) for p in parts] == [len(b.image) for b in batches]
+    return torch.cat([p.image_score for p in parts]), torch.cat([p.anomaly_map for p in parts])
+
+
+def assert_same(found, expected, atol=1e-5):
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("r", [1, 3, 5])
+def test_neighbourhoods_equal_the_pooling_of_unfolded_patches(r):
+    tokens = make().patches[2]
+    x = F.layer_norm(tokens, tokens.shape[1:]).transpose(1, 2).unflatten(2, (4, 5))
+    unfolded = F.unfold(x, r, padding=r // 2).transpose(1, 2)  # channel-major (B, P, C·r·r)
+    expected = F.normalize(F.adaptive_avg_pool1d(unfolded, 8), dim=-1)
+    torch.testing.assert_close(aggregate(tokens, (4, 5), r), expected, atol=1e-6, rtol=0)
+
+
+def test_scores_equal_a_plain_version():
+    head, features = MuSc(r=(1, 3), rescore=()), make()
+    maps = torch.zeros(6, 20)
+    for layer, r in itertools.product((2, 4), (1, 3)):
+        rows = aggregate(features.patches[layer], (4, 5), r)
+        for i in range(6):
+            others = [torch.cdist(rows[i], rows[j]).amin(dim=1) for j in range(6) if j != i]
+            maps[i] += torch.stack(others).sort(dim=0).values[:1].mean(dim=0) / 4  # int(0.3·5) = 1
+    full = F.interpolate(
+        maps.unflatten(1, (1, 4, 5)), size=(40, 50), mode="bilinear", align_corners=True
+    )[:, 0]
+    assert_same(joint(head, features), (full.flatten(1).amax(dim=1), full))
+
+
+def test_batches_order_and_blocks_do_not_change_scores(monkeypatch):
+    features = make()
+    expected = joint(MuSc(), features)
+    batches = [
+        part(features, slice(0, 1)),
+        part(features, slice(1, 5)),
+        part(features, slice(5, 6)),
+    ]
+    assert_same(joint(MuSc(), *batches), expected)
+    order = torch.tensor([3, 1, 5, 0, 2, 4])
+    assert_same(joint(MuSc(), part(features, order)), [x[order] for x in expected])
+    monkeypatch.setattr(musc, "block_side", lambda patches: 2)
+    monkeypatch.setattr("vlad.mutual.block_side", lambda patches, block: 2)
+    assert_same(joint(MuSc(), features), expected)
+
+
+def test_progress_ends_at_its_total():
+    pool, seen = MuSc().pool(), []
+    pool.add(make())
+    list(pool.scores(lambda done, total: seen.append((done, total))))
+    assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
+    assert {total for _, total in seen} == {len(seen)}
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_few_pictures_give_numbers(count):
+    scores, maps = joint(MuSc(), make(count))
+    assert scores.isfinite().all() and maps.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("interval", "places"),
+    [
+        ((0, 0.3), [0]),
+        ((0, 1), [0]),
+        ((0, 3), [0, 1, 2]),
+        ((0.2, 0.6), [1, 2]),
+        ((0, 99), range(5)),
+    ],
+)
+def test_interval_says_which_distances_count(interval, places):
+    distance = torch.tensor([0.9, 0.1, 0.5, 0.3, 0.7])
+    similarity = 1 - distance.square() / 2
+    found = mean_distance(similarity.reshape(1, 5, 1), interval)
+    expected = distance.sort().values[list(places)].mean()
+    torch.testing.assert_close(found.flatten()[0], expected, atol=1e-5, rtol=0)
+
+
+def test_one_picture_is_a_sentence():
+    pool = MuSc().pool()
+    pool.add(make(1))
+    with pytest.raises(HeadError, match="at least 2"):
+        list(pool.scores())
+    with pytest.raises(HeadError, match="fit a pool"):
+        MuSc().score(make(1))
+
+
+def test_a_picture_without_numbers_does_not_disturb_the_others():
+    features = make()
+    features.patches[2][3, 7, 1] = torch.nan
+    scores, maps = joint(MuSc(), features)
+    others = [0, 1, 2, 4, 5]
+    assert scores[3].isnan() and maps[3].isnan().all()
+    assert_same((scores[others], maps[others]), joint(MuSc(), part(make(), others)))
+
+
+def test_new_pictures_against_a_pool():
+    pool, new = make(5), make(3, seed=1)
+    head = MuSc(rescore=())
+    assert head.transductive
+    head.fit(pool)
+    assert not head.transductive
+    together = head.score(new)
+    for i in range(3):  # each by itself: the same as beside the whole pool, one at a time
+        alone = head.score(part(new, [i]))
+        torch.testing.assert_close(alone.image_score, together.image_score[[i]])
+        features = Features(
+            image=torch.cat([pool.image, new.image[[i]]]),
+            patches={n: torch.cat([pool.patches[n], x[[i]]]) for n, x in new.patches.items()},
+            grid=pool.grid,
+            size=pool.size,
+        )
+        scores, maps = joint(MuSc(rescore=()), features)
+        assert_same((alone.image_score, alone.anomaly_map), (scores[-1:], maps[-1:]))
+
+
+def test_parameters_out_of_range(small_tower):
+    for params in ({"r": (2,)}, {"interval": (0.3,)}, {"rescore": (0,)}, {"layers": (0,)}):
+        with pytest.raises(HeadError, match=next(iter(params))):
+            Panel(small_tower, {"musc": MuSc(**params)})
+
+
+def test_detector_lists_pools_and_saved_pools(small_file, drawn, tmp_path):
+    import vlad
+
+    options = {"backbone": str(small_file), "device": "cpu"}
+    listed = vlad.load("musc", **options).score(drawn)
+    assert listed.image_score.shape == (6,)
+    with pytest.raises(HeadError, match="at least 2"):
+        vlad.load("musc", **options).score(drawn[0])
+    fitted = vlad.load("musc", **options).fit(drawn[:4])
+    found = fitted.score(drawn[5])
+    fitted.save(tmp_path / "saved")
+    again = vlad.Detector.load(tmp_path / "saved").score(drawn[5])
+    np.testing.assert_allclose(again.image_score, found.image_score, atol=1e-6)
+    np.testing.assert_allclose(again.anomaly_map, found.anomaly_map, atol=1e-6)

@@ -1,0 +1,236 @@
+"""MuSc, mutual scoring of the unlabelled pictures (Li et al., ICLR 2024, arXiv 2401.16753)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+
+from vlad.errors import HeadError
+from vlad.heads import check_params, whole_numbers
+from vlad.maps import upsample
+from vlad.mutual import block_pairs, block_side, mutual_similarity, similarity_to
+from vlad.rescore import rescore, rescore_against
+from vlad.spool import Spool
+from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+
+
+class MuSc:
+    """Patches of normal pictures find their like in many other pictures; anomalies do not.
+
+    Patch tokens are averaged over r×r neighbourhoods (LNAMD, paper section 3.2), compared with
+    those of every other picture (MSM, section 3.3), and image scores are averaged with those of
+    similar pictures (RsCIN, section 3.4). All pictures are scored jointly: results are **transductive**.
+    With `fit`, new pictures are scored one by one against a reference pool instead.
+
+    N pictures of P patches with C channels in L layers take 4·N·P·(L·C + C + N) bytes for tokens,
+    the rows compared and their similarities. 2 GiB of them lie in memory and the rest in temporary
+    files, so that the peak is some 3 GiB more than the tower's whatever N is.
+
+    Args:
+        layers: blocks whose patch tokens are compared; None takes the four quarters of the depth.
+        r: sides of the neighbourhoods that are averaged, odd.
+        interval: which of the distances to the other pictures count, from the smallest: between
+            these two fractions of their number, or counts where 1 or more; (0, 1) is the smallest
+            alone. At least one always counts, where the authors' code gives NaN for few pictures.
+        rescore: neighbourhood sizes k of RsCIN, the picture included; () does without it.
+    """
+
+    bank = None
+    normals = "unused"
+    map_range = (0.0, 2.0)
+
+    def __init__(
+        self,
+        layers: tuple[int, ...] | None = None,
+        r: tuple[int, ...] = (1, 3, 5),
+        interval: tuple[float, float] = (0, 0.3),
+        rescore: tuple[int, ...] = (1, 2, 3),
+    ):
+        self.layers = layers
+        self.r = r
+        self.interval = interval
+        self.rescore = rescore
+
+    @property
+    def transductive(self) -> bool:
+        """Whether pictures are judged jointly: until there is a reference pool."""
+        return not hasattr(self, "memory_")
+
+    def spec(self, tower: TowerInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers; GELU and positions as in the authors' code.
+
+        Raises:
+            HeadError: a parameter out of its range.
+        """
+        odd = whole_numbers(self.r) and all(side % 2 for side in self.r)
+        bounds = isinstance(self.interval, list | tuple) and len(self.interval) == 2
+        bounds = bounds and all(type(x) in (int, float) for x in self.interval)
+        bounds = bounds and 0 <= self.interval[0] and 0 < self.interval[1]
+        counts = whole_numbers(self.rescore) or tuple(self.rescore or ()) == ()
+        check_params(
+            self,
+            {
+                "layers": (self.layers is None or whole_numbers(self.layers), "a list of blocks"),
+                "r": (odd, "a list of odd numbers"),
+                "interval": (bounds, "two numbers, from and to, such as [0, 0.3]"),
+                "rescore": (counts, "a list of whole numbers, or empty"),
+            },
+        )
+        quarters = sorted({max(1, round(tower.depth * n / 4)) for n in (1, 2, 3, 4)})
+        return FeatureSpec(
+            layers=tuple(self.layers or quarters), activation="gelu", pos_embed="bicubic"
+        )
+
+    def fit(self, features: Features) -> MuSc:
+        """Remembers a reference pool of at least two pictures, normal or not.
+
+        A picture of the pool that is scored again finds itself there, at no distance.
+
+        Raises:
+            HeadError: fewer than two pictures, or one with features that are no numbers.
+        """
+        pool = MuScPool(self)
+        pool.add(features)
+        scores = torch.cat(list(pool.largest(pool.grid_maps())))
+        if not scores.isfinite().all():
+            raise HeadError("A picture of the pool gives features that are no numbers; remove it.")
+        self.memory_ = {
+            **{f"tokens.{n}": x for n, x in features.patches.items()},
+            "image": features.image,
+            "score": scores.to(features.image),
+        }
+        return self
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B pictures, each by itself against the pool.
+
+        Raises:
+            HeadError: `fit` was not called.
+        """
+        if not hasattr(self, "memory_"):
+            raise HeadError("musc compares pictures with each other: give a list, or fit a pool.")
+        total = []
+        for n, tokens in features.patches.items():
+            for side in self.r:
+                rows = aggregate(tokens, features.grid, side)
+                pool = aggregate(self.memory_[f"tokens.{n}"], features.grid, side)
+                total.append(mean_distance(similarity_to(rows, pool), self.interval))
+        grid_map = torch.stack(total).mean(dim=0).unflatten(1, features.grid)
+        anomaly_map = upsample(grid_map, features.size, align_corners=True)
+        score = anomaly_map.flatten(1).amax(dim=1)
+        if self.rescore:
+            known = self.memory_["score"], self.memory_["image"]
+            score = rescore_against(score, features.image, *known, self.rescore)
+        return Scores(score, anomaly_map)
+
+    def pool(self) -> MuScPool:
+        """A collector of the pictures that are scored jointly."""
+        return MuScPool(self)
+
+
+class MuScPool:
+    """Pictures that are scored jointly once all are there."""
+
+    def __init__(self, head: MuSc):
+        self.head = head
+        self.spool = Spool()
+        self.tokens: dict[int, list[torch.Tensor]] = {}
+        self.images: list[torch.Tensor] = []
+        self.finite: list[torch.Tensor] = []
+        self.device: torch.device | None = None
+
+    def add(self, features: Features, text: TextFeatures | None = None) -> None:
+        """Takes in a batch; one with features that are no numbers is left out of the comparison."""
+        finite = features.image.isfinite().all(dim=1)
+        for n, x in features.patches.items():
+            finite &= x.isfinite().flatten(1).all(dim=1)
+        for n, x in features.patches.items():
+            self.tokens.setdefault(n, []).append(self.spool.keep(x[finite]))
+        self.images.append(features.image[finite].cpu())
+        self.finite.append(finite.cpu())
+        self.device, self.grid, self.size = features.image.device, features.grid, features.size
+        self.width = x.shape[-1]
+
+    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
+        """Scores in the order added; NaN for pictures with features that are no numbers.
+
+        Raises:
+            HeadError: fewer than two pictures to compare.
+        """
+        grid_maps = self.grid_maps(progress)
+        scores = torch.cat(list(self.largest(grid_maps)))
+        if self.head.rescore:
+            finite = torch.cat(self.finite)
+            scores[finite] = rescore(scores[finite], torch.cat(self.images), self.head.rescore)
+        for part in grid_maps:
+            own, scores = scores[: len(part)], scores[len(part) :]
+            yield Scores(own, upsample(part, self.size, align_corners=True))
+
+    def largest(self, grid_maps: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The largest value of each map at full size, which lies between those of the grid."""
+        for part in grid_maps:
+            yield upsample(part, self.size, align_corners=True).flatten(1).amax(dim=1)
+
+    def grid_maps(self, progress: Callable[[int, int], None] | None = None) -> list[torch.Tensor]:
+        """(B, h, w) mean distances, a tensor for each batch that was added."""
+        count = sum(map(len, self.images))
+        if count < 2:
+            raise HeadError(
+                f"musc compares pictures with each other, and {count} can be used; give it at "
+                "least 2."
+            )
+        patches = self.grid[0] * self.grid[1]
+        settings = [(n, side) for n in self.tokens for side in self.head.r]
+        steps = len(settings) * len(list(block_pairs(count, block_side(patches))))
+        ticks = itertools.count(1)
+
+        def tick() -> None:
+            done = next(ticks)
+            if progress:
+                progress(done, steps)
+
+        similarity = self.spool.empty((count, count, patches))
+        rows = self.spool.empty((count, patches, self.width))
+        total = torch.zeros(count, patches)
+        for n, side in settings:
+            at = 0
+            for part in self.tokens[n]:
+                rows[at : at + len(part)] = aggregate(part.to(self.device), self.grid, side)
+                at += len(part)
+            mutual_similarity(rows, similarity, tick, self.device)
+            for i, near in enumerate(similarity):
+                others = torch.cat([near[:i], near[i + 1 :]])
+                total[i] += mean_distance(others[None], self.head.interval)[0]
+        waiting = iter((total / len(settings)).unflatten(1, self.grid))
+        return [
+            torch.stack(
+                [next(waiting) if good else torch.full(self.grid, torch.nan) for good in part]
+            )
+            for part in self.finite
+        ]
+
+
+def aggregate(tokens: torch.Tensor, grid: tuple[int, int], side: int) -> torch.Tensor:
+    """LNAMD: (B, h·w, C) tokens -> unit vectors of their side×side neighbourhoods.
+
+    Each picture is normalised as a whole; the authors' adaptive pooling of the unfolded
+    neighbourhood is the mean of each channel over it, zeros beyond the border included.
+    """
+    x = F.layer_norm(tokens, tokens.shape[1:])
+    if side > 1:
+        image = x.transpose(1, 2).unflatten(2, grid)
+        x = F.avg_pool2d(image, side, stride=1, padding=side // 2).flatten(2).transpose(1, 2)
+    return F.normalize(x, dim=-1)
+
+
+def mean_distance(similarity: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor:
+    """MSM: (B, M, P) cosines with M other pictures -> (B, P) mean of the distances that count."""
+    count = similarity.shape[1]
+    low, high = (int(x * count) if x < 1 else int(x) for x in interval)
+    high = min(max(high, 1), count)
+    low = min(low, high - 1)
+    nearest = similarity.topk(high, dim=1).values[:, low:]
+    return (2 - 2 * nearest).clamp_min(0).sqrt().mean(dim=1)

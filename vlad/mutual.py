@@ -1,0 +1,74 @@
+"""Mutual comparison of pictures: how close each patch comes to the patches of every other one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+
+# entries of one block of similarities: 64 MiB in float32
+BLOCK = 1 << 24
+
+
+def mutual_similarity(
+    rows: torch.Tensor,
+    out: torch.Tensor | None = None,
+    tick: Callable[[], None] = lambda: None,
+    device: torch.device | str = "cpu",
+    block: int = BLOCK,
+) -> torch.Tensor:
+    """Cosine of each patch with its nearest patch in each picture; each pair is multiplied once.
+
+    Args:
+        rows: (N, P, C) unit vectors of N pictures.
+        out: (N, N, P) where the result lies; None makes it.
+        tick: called after each of the `block_pairs`.
+        device: where the products are computed.
+        block: entries of one product, which bounds the memory and not the result.
+
+    Returns:
+        (N, N, P): [i, j, p] is of patch p of picture i and the patches of picture j; −inf where
+        i = j.
+    """
+    count, patches, _ = rows.shape
+    found = rows.new_empty(count, count, patches) if out is None else out
+    side = block_side(patches, block)
+    buffer = rows.new_empty(min(side, count) ** 2 * patches**2, device=device)
+    for i, j in block_pairs(count, side):
+        a, b = rows[i : i + side].to(device), rows[j : j + side].to(device)
+        product = buffer[: len(a) * len(b) * patches**2].view(len(a) * patches, len(b) * patches)
+        torch.mm(a.flatten(0, 1), b.flatten(0, 1).T, out=product)
+        product = product.view(len(a), patches, len(b), patches)
+        found[i : i + side, j : j + side] = product.amax(dim=3).transpose(1, 2)
+        if i != j:
+            found[j : j + side, i : i + side] = product.amax(dim=1).transpose(0, 1)
+        tick()
+    found.diagonal(dim1=0, dim2=1).fill_(-math.inf)
+    return found
+
+
+def similarity_to(rows: torch.Tensor, others: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
+    """(B, M, P): cosine of each patch of B pictures with its nearest patch in each of M others."""
+    side = block_side(rows.shape[1], block)
+    parts = []
+    for at in range(0, len(others), side):
+        part = others[at : at + side]
+        found = []
+        for start in range(0, len(rows), side):
+            own = rows[start : start + side]
+            product = own.flatten(0, 1) @ part.flatten(0, 1).T
+            product = product.view(len(own), rows.shape[1], len(part), rows.shape[1])
+            found.append(product.amax(dim=3).transpose(1, 2))
+        parts.append(torch.cat(found))
+    return torch.cat(parts, dim=1)
+
+
+def block_side(patches: int, block: int = BLOCK) -> int:
+    """Pictures a side of one block of similarities."""
+    return max(1, math.isqrt(block) // patches)
+
+
+def block_pairs(count: int, side: int) -> Iterator[tuple[int, int]]:
+    """First pictures (i, j), i ≤ j, of all blocks that `count` pictures are compared in."""
+    return ((i, j) for i in range(0, count, side) for j in range(i, count, side))

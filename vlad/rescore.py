@@ -1,0 +1,58 @@
+"""Re-scoring with constrained image-level neighbourhood: RsCIN of MuSc (section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+
+def rescore(scores: torch.Tensor, images: torch.Tensor, neighbours: Sequence[int]) -> torch.Tensor:
+    """(N,) scores, scaled to [0, 1] over all pictures and averaged with those of similar pictures.
+
+    Args:
+        scores: (N,).
+        images: (N, D) image embeddings of any length.
+        neighbours: sizes k of the neighbourhoods, the picture itself included; the results are
+            averaged.
+    """
+    unit = F.normalize(images, dim=-1)
+    return _weighted(unit @ unit.T, scale(scores, scores), neighbours)
+
+
+def rescore_against(
+    scores: torch.Tensor,
+    images: torch.Tensor,
+    pool_scores: torch.Tensor,
+    pool_images: torch.Tensor,
+    neighbours: Sequence[int],
+) -> torch.Tensor:
+    """The same for (B,) new pictures, each by itself among the pictures of a pool.
+
+    Scores are scaled by the range of the pool's, so that they may leave [0, 1].
+    """
+    unit, pool = F.normalize(images, dim=-1), F.normalize(pool_images, dim=-1)
+    own = (unit * unit).sum(dim=-1, keepdim=True)
+    weights = torch.cat([own, unit @ pool.T], dim=1)
+    known = scale(pool_scores, pool_scores).expand(len(scores), -1)
+    values = torch.cat([scale(scores, pool_scores)[:, None], known], dim=1)
+    return _weighted(weights, values, neighbours)
+
+
+def scale(scores: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
+    """Scores with the pool's lowest at 0 and its highest at 1; all 0 where the pool's are equal."""
+    span = pool.max() - pool.min()
+    return (scores - pool.min()) / span if span > 0 else torch.zeros_like(scores)
+
+
+def _weighted(
+    weights: torch.Tensor, values: torch.Tensor, neighbours: Sequence[int]
+) -> torch.Tensor:
+    """Means of `values` (N,) or (B, N) over the k largest of (B, N) weights, averaged over k."""
+    found = []
+    for k in neighbours:
+        top = weights.topk(min(k, weights.shape[1]), dim=1)
+        near = values.expand(len(weights), -1).gather(1, top.indices)
+        found.append((top.values * near).sum(dim=1) / top.values.sum(dim=1))
+    return torch.stack(found).mean(dim=0)

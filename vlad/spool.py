@@ -1,0 +1,54 @@
+"""Tensors that may outgrow memory: the first stay in it, the others go to temporary files."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Sequence
+
+import torch
+
+from vlad.errors import OutputError
+
+MEMORY = 2 << 30  # bytes kept in memory by one spool
+
+
+class Spool:
+    """Hands out float32 tensors, in memory until `memory` bytes are taken and on disk from there.
+
+    A file goes away with its tensor, and with the process whatever becomes of it (on Windows, with
+    the folder for temporary files).
+    """
+
+    def __init__(self, memory: int = MEMORY):
+        self.free = memory
+
+    def empty(self, shape: Sequence[int]) -> torch.Tensor:
+        """An uninitialised tensor.
+
+        Raises:
+            OutputError: there is no room for it on disk.
+        """
+        size = 4 * math.prod(shape)
+        if size <= self.free:
+            self.free -= size
+            return torch.empty(*shape)
+        handle, name = tempfile.mkstemp(prefix="vlad-")
+        try:
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash later
+                os.posix_fallocate(handle, 0, size)
+            return torch.from_file(name, shared=True, size=size // 4).reshape(tuple(shape))
+        except OSError as error:
+            raise OutputError(
+                f"{size >> 20} MiB are needed in {tempfile.gettempdir()} to compare the pictures "
+                f"({error.strerror}); free some, set TMPDIR, or score fewer pictures at a time."
+            ) from error
+        finally:
+            os.close(handle)
+            if os.name != "nt":
+                os.unlink(name)
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy of a tensor."""
+        return self.empty(tensor.shape).copy_(tensor)
