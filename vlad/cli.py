@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vlad import __version__
+from vlad.commands.adapters import adapters
 from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
 from vlad.commands.prompts import prompts
@@ -50,3 +51,4 @@ main.add_command(score)
 main.add_command(evaluate)
 main.add_command(demo)
 main.add_command(prompts)
+main.add_command(adapters)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlad.adapters.layouts import tensor_shapes
+from vlad.adapters.layouts import DEFAULTS, tensor_shapes
 from vlad.errors import AdapterError
 from vlad.files import atomic_write
 from vlad.resources import cache_folder
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
+LARGEST = 4096  # of any size in a header: no tower comes near it
 FILE, CARD = "adapter.safetensors", "card.toml"
 
 
@@ -171,13 +172,15 @@ def _header(file: Path) -> dict:
             header = json.loads((opened.metadata() or {}).get("vlad", "null"))
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError("its header is not that of an adapter")
-        params = header["params"]
-        sizes = [n for key, n in params.items() if key != "layers" and n is not None]
-        for number in [*params["layers"], *sizes]:
-            if type(number) is not int or not 0 < number <= 4096:
-                raise ValueError(f"{number!r} is no size")
         if not all(isinstance(header[key], str) for key in ("head", "backbone", "auxiliary")):
             raise ValueError("its header is not that of an adapter")
+        params = header["params"]
+        needed = [params[size] for size in DEFAULTS.get(header["head"], ())]
+        numbers = [*params["layers"], *needed, params.get("image_size", 1)]
+        if type(params["layers"]) is not list or not params["layers"]:
+            raise ValueError("its layers are no list")
+        if not all(type(number) is int and 0 < number <= LARGEST for number in numbers):
+            raise ValueError("a size in its header is no whole number that can be")
         return header
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(file, error) from error

@@ -27,7 +27,8 @@ class Layout:
         authors: pattern of the authors' names -> ours (a template of re.sub).
         key: the entry of the authors' file that holds the tensors; "" is the file itself.
         lead: how many axes of length 1 the authors put before those of ours, by our name.
-        unused: patterns of the authors' tensors that scoring does without.
+        unused: pattern of the authors' tensors that scoring does without -> length of their last
+            axis, "text" for T, or None for any.
         layers: fractions of the depth whose blocks are used, where the user names none.
     """
 
@@ -36,7 +37,7 @@ class Layout:
     authors: Mapping[str, str]
     key: str = ""
     lead: Mapping[str, int] | None = None
-    unused: tuple[str, ...] = ()
+    unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -91,10 +92,12 @@ LAYOUTS = {
         },
         key="prompt_learner",
         lead={"context.normal": 2, "context.anomalous": 2},
-        unused=(
-            r"(token_prefix|token_suffix|tokenized_prompts)_(pos|neg)",
-            r"compound_prompt_projections\.\d+\.(weight|bias)",
-        ),
+        unused={
+            r"(token_prefix|token_suffix)_(pos|neg)": "text",
+            r"tokenized_prompts_(pos|neg)": None,
+            r"compound_prompt_projections\.\d+\.weight": "text",
+            r"compound_prompt_projections\.\d+\.bias": None,
+        },
         # their published figures use the last block alone
         layers=(1.0,),
     ),
@@ -160,20 +163,21 @@ def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Sha
 
 
 def ours(head: str, name: str) -> str | None:
-    """Our name of a tensor in the authors' file; "" for one that is not used, None if unknown."""
-    layout = layout_of(head)
-    for pattern, template in layout.authors.items():
+    """Our name of a tensor in the authors' file, or None where there is none."""
+    for pattern, template in layout_of(head).authors.items():
         if re.fullmatch(pattern, name):
             return re.sub(pattern, template, name)
-    return "" if any(re.fullmatch(pattern, name) for pattern in layout.unused) else None
+    return None
 
 
 def theirs(head: str, name: str) -> str:
     """The authors' name of a tensor of ours."""
     for pattern, template in layout_of(head).authors.items():
-        # the pattern read backwards: its groups filled with what the template matched
-        mine = re.sub(r"\\\\(\d)", r"(?P<g\1>\\w+)", re.escape(template))
-        if found := re.fullmatch(mine, name):
-            groups = iter(found.groups())
-            return re.sub(r"\([^)]*\)", lambda _: next(groups), pattern).replace("\\", "")
+        # the rule read backwards: what the template's places hold, put into the pattern's groups
+        if found := re.fullmatch(re.sub(r"\\\\\d", r"(\\w+)", re.escape(template)), name):
+            places = iter(found.groups())
+            return "".join(
+                next(places) if part.startswith("(") else part.replace("\\", "")
+                for part in re.split(r"(\([^)]*\))", pattern)
+            )
     raise KeyError(name)

@@ -24,6 +24,20 @@ def is_model(name: str) -> bool:
     return name in open_clip.list_models()
 
 
+def describe(model: str, tag: str | None) -> TowerInfo:
+    """What heads may know of a pretrained model, from its configuration alone.
+
+    Raises:
+        BackboneError: an unknown tag, or an image tower without taps.
+    """
+    tag = _tag(model, tag)
+    quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
+    with torch.device("meta"):  # shapes without numbers
+        built = open_clip.create_model(model, device="meta", force_quick_gelu=quick_gelu)
+    half = (0.5, 0.5, 0.5)
+    return as_tower(f"{model}/{tag}", built, open_clip.get_tokenizer(model), half, half).info
+
+
 def from_hub(model: str, tag: str | None) -> Tower:
     """A pretrained open_clip model, from the local cache or the model hub.
 
@@ -34,12 +48,7 @@ def from_hub(model: str, tag: str | None) -> Tower:
     Raises:
         BackboneError: an unknown tag, or weights that cannot be fetched.
     """
-    tags = open_clip.list_pretrained_tags_by_model(model)
-    if tag is None and tags:
-        tag = tags[0]
-    if tag not in tags:
-        known = ", ".join(tags) or "none: give a file as " + model + "=weights.pt"
-        raise BackboneError(f"Model {model} has no pretrained tag {tag!r}; open_clip has {known}.")
+    tag = _tag(model, tag)
     name = f"{model}/{tag}"
     quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
     with weights.from_network(name):
@@ -48,6 +57,17 @@ def from_hub(model: str, tag: str | None) -> Tower:
     return as_tower(
         name, built, open_clip.get_tokenizer(model), preprocess["mean"], preprocess["std"]
     )
+
+
+def _tag(model: str, tag: str | None) -> str:
+    """A pretrained tag of a model: the one asked for, or the first that open_clip lists."""
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag is None and tags:
+        return tags[0]
+    if tag not in tags:
+        known = ", ".join(tags) or "none: give a file as " + model + "=weights.pt"
+        raise BackboneError(f"Model {model} has no pretrained tag {tag!r}; open_clip has {known}.")
+    return tag
 
 
 def from_file(path: Path, model: str | None = None) -> Tower:

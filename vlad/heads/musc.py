@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.heads import check_params, whole_numbers
+from vlad.heads import check_params, in_range, whole_numbers
 from vlad.maps import upsample
 from vlad.mutual import block_pairs, block_side, mutual_similarity, similarity_to
 from vlad.rescore import rescore, rescore_against
@@ -22,8 +22,8 @@ class MuSc:
 
     Patch tokens are averaged over r×r neighbourhoods (LNAMD, paper section 3.2), compared with
     those of every other picture (MSM, section 3.3), and image scores are averaged with those of
-    similar pictures (RsCIN, section 3.4). All pictures are scored jointly: results are **transductive**.
-    With `fit`, new pictures are scored one by one against a reference pool instead.
+    similar pictures (RsCIN, section 3.4). All pictures are scored jointly: results are
+    **transductive**. With `fit`, new pictures are scored one by one against a reference pool.
 
     N pictures of P patches with C channels in L layers take 4·N·P·(L·C + C + N) bytes for tokens,
     the rows compared and their similarities. 2 GiB of them lie in memory and the rest in temporary
@@ -67,8 +67,7 @@ class MuSc:
         """
         odd = whole_numbers(self.r) and all(side % 2 for side in self.r)
         bounds = isinstance(self.interval, list | tuple) and len(self.interval) == 2
-        bounds = bounds and all(type(x) in (int, float) for x in self.interval)
-        bounds = bounds and 0 <= self.interval[0] and 0 < self.interval[1]
+        bounds = bounds and all(in_range(x, 0) for x in self.interval) and self.interval[1] > 0
         counts = whole_numbers(self.rescore) or tuple(self.rescore or ()) == ()
         check_params(
             self,
@@ -145,7 +144,7 @@ class MuScPool:
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
         """Takes in a batch; one with features that are no numbers is left out of the comparison."""
         finite = features.image.isfinite().all(dim=1)
-        for n, x in features.patches.items():
+        for x in features.patches.values():
             finite &= x.isfinite().flatten(1).all(dim=1)
         for n, x in features.patches.items():
             self.tokens.setdefault(n, []).append(self.spool.keep(x[finite]))

@@ -1,0 +1,239 @@
+"""Authors' checkpoints: read whole or refused with a sentence, never executed, written back."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from vlad.adapters import Adapter, load_adapter, read_adapter, save_adapter
+from vlad.adapters.checkpoint import read_checkpoint, write_checkpoint
+from vlad.adapters.layouts import LAYOUTS, default_params, ours, tensor_shapes, theirs
+from vlad.backbones import open_clip
+from vlad.errors import AdapterError
+
+HEADS = sorted(LAYOUTS)
+
+
+def make(head, tower, seed=0, **sizes):
+    """An adapter of seeded tensors."""
+    params = {**default_params(head, tower), **sizes}
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {
+        name: torch.randn(shape, generator=generator)
+        for name, shape in tensor_shapes(head, tower, params).items()
+    }
+    return Adapter("made", head, "small", "nothing", params, tensors)
+
+
+def authors_file(adapter, file, change=lambda state: None):
+    """The same as the authors' programs save it."""
+    layout = LAYOUTS[adapter.head]
+    lead = layout.lead or {}
+    state = {
+        theirs(adapter.head, n): x.reshape((1,) * lead.get(n, 0) + x.shape)
+        for n, x in adapter.tensors.items()
+    }
+    change(state)
+    torch.save({layout.key: state} if layout.key else state, file)
+    return file
+
+
+def assert_equal(found, expected):
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_import_and_export_are_inverse(head, small_tower, tmp_path):
+    adapter = make(head, small_tower.info)
+    file = authors_file(adapter, tmp_path / "a.pth")
+    tensors, params = read_checkpoint(file, head, small_tower.info)
+    assert_equal(tensors, adapter.tensors)
+    assert params == adapter.params
+    write_checkpoint(adapter, tmp_path / "b.pth", small_tower)
+    again, _ = read_checkpoint(tmp_path / "b.pth", head, small_tower.info)
+    assert_equal(again, adapter.tensors)
+
+
+def test_sizes_are_read_off_the_file(small_tower, tmp_path):
+    made = make("anomalyclip", small_tower.info, context=7, deep_blocks=2, deep_tokens=3)
+    file = authors_file(made, tmp_path / "a.pth")
+    tensors, params = read_checkpoint(file, "anomalyclip", small_tower.info)
+    assert_equal(tensors, made.tensors)
+    assert (params["context"], params["deep_blocks"], params["deep_tokens"]) == (7, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("head", "shapes", "prefix"),
+    [
+        ("anomalyclip", "anomalyclip_vitl14_336_prompt_learner_shapes", ""),
+        ("adaclip", "adaclip_vitl14_336_checkpoint_shapes", ""),
+    ],
+)
+def test_names_and_shapes_of_the_released_files(head, shapes, prefix, parity, tmp_path):
+    released = json.loads((parity.folder / f"{shapes}.json").read_text())
+    info = open_clip.describe("ViT-L-14-336", "openai")
+    state = {
+        name: torch.zeros(shape, dtype=torch.int64 if "tokenized" in name else torch.float16)
+        for name, shape in released.items()
+    }
+    key = LAYOUTS[head].key
+    torch.save({key: state} if key else state, tmp_path / "a.pth")
+    tensors, params = read_checkpoint(tmp_path / "a.pth", head, info)
+    assert {ours(head, name) for name in released} - {None} == set(tensors)
+    assert all(x.dtype == torch.float32 for x in tensors.values())
+    assert params["image_size"] == 518
+    assert params["layers"] == ([24] if head == "anomalyclip" else [6, 12, 18, 24])
+
+
+def test_anomalyclip_export_has_all_that_the_strict_loader_asks_for(parity, small_tower, tmp_path):
+    released = json.loads(
+        (parity.folder / "anomalyclip_vitl14_336_prompt_learner_shapes.json").read_text()
+    )
+    write_checkpoint(make("anomalyclip", small_tower.info), tmp_path / "a.pth", small_tower)
+    state = torch.load(tmp_path / "a.pth", weights_only=True)["prompt_learner"]
+    width = small_tower.info.text_width
+    expected = {n: tuple(width if x == 768 else x for x in s) for n, s in released.items()}
+    assert {n: tuple(x.shape) for n, x in state.items()} == expected
+    ids = state["tokenized_prompts_neg"][0, 0]
+    words = small_tower.text.embed(ids[None])[0]
+    assert torch.equal(state["token_suffix_neg"][0, 0], words[13:])
+
+
+def renamed(old, new):
+    def change(state):
+        state[new] = state.pop(old)
+
+    return change
+
+
+def replaced(name, value):
+    def change(state):
+        state[name] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s.pop("fc.1.bias"), "projections.1.bias is missing"),
+        (renamed("fc.1.bias", "extra.bias"), "extra.bias"),
+        (
+            replaced("fc.0.weight", torch.zeros(3, 5)),
+            r"projections.0.weight .*\(3, 5\).*\(32, 128\)",
+        ),
+        (replaced("fc.0.bias", torch.full((32,), torch.nan)), "projections.0.bias .* NaN"),
+        (replaced("fc.0.bias", torch.zeros(32, dtype=torch.int64)), "int64"),
+        (replaced("fc.0.bias", "text"), "'fc.0.bias' .* is no tensor"),
+        (replaced("fc.4.bias", torch.zeros(32)), "projections.4.bias"),
+    ],
+)
+def test_a_wrong_tensor_is_named(change, words, small_tower, tmp_path):
+    file = authors_file(make("april_gan", small_tower.info), tmp_path / "a.pth", change)
+    with pytest.raises(AdapterError, match=words):
+        read_checkpoint(file, "april_gan", small_tower.info)
+
+
+def test_another_tower_and_another_head(small_tower, tmp_path):
+    from dataclasses import replace
+
+    made = make("anomalyclip", small_tower.info)
+    file = authors_file(made, tmp_path / "a.pth")
+    wider = replace(small_tower.info, text_width=96)
+    with pytest.raises(AdapterError, match=r"context.*\(12, 64\).*\(12, 96\)"):
+        read_checkpoint(file, "anomalyclip", wider)
+    with pytest.raises(AdapterError, match="no checkpoint of april_gan"):
+        read_checkpoint(file, "april_gan", small_tower.info)
+    with pytest.raises(AdapterError, match="prompt_learner"):
+        read_checkpoint(file, "adaclip", small_tower.info)
+    with pytest.raises(AdapterError, match="uses no adapter"):
+        read_checkpoint(file, "memory", small_tower.info)
+    blind = replace(small_tower.info, text_width=None)
+    with pytest.raises(AdapterError, match="text tower"):
+        read_checkpoint(file, "anomalyclip", blind)
+
+
+class Evil:
+    """A pickle that would leave a file behind if it were executed."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def test_a_pickle_with_code_is_not_executed(small_tower, tmp_path):
+    trace = tmp_path / "trace"
+    torch.save({"trainable_linearlayer": Evil(trace)}, tmp_path / "a.pth")
+    with pytest.raises(AdapterError, match="nothing in it was executed"):
+        read_checkpoint(tmp_path / "a.pth", "april_gan", small_tower.info)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>404</html>", b"PK\x03\x04", b"\x80\x02", b"\x00" * 64]
+)
+def test_files_that_are_no_checkpoint(content, small_tower, tmp_path):
+    (tmp_path / "a.pth").write_bytes(content)
+    with pytest.raises(AdapterError, match=r"a\.pth"):
+        read_checkpoint(tmp_path / "a.pth", "april_gan", small_tower.info)
+
+
+def test_a_truncated_checkpoint_and_a_folder(small_tower, tmp_path):
+    file = authors_file(make("april_gan", small_tower.info), tmp_path / "a.pth")
+    file.write_bytes(file.read_bytes()[:-2000])
+    for path in (file, tmp_path):
+        with pytest.raises(AdapterError, match="could not be read"):
+            read_checkpoint(path, "april_gan", small_tower.info)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_saved_adapters_load_equal(head, small_tower, tmp_path):
+    made = make(head, small_tower.info)
+    save_adapter(made, tmp_path / "mine")
+    found = load_adapter(tmp_path / "mine", head, small_tower.info)
+    assert_equal(found.tensors, made.tensors)
+    assert (found.name, found.auxiliary, found.params) == ("mine", "nothing", made.params)
+
+
+def test_a_safetensors_file_that_is_no_adapter(small_tower, tmp_path):
+    from safetensors.torch import save_file
+
+    made = make("april_gan", small_tower.info)
+    plain = tmp_path / "plain.safetensors"
+    save_file(made.tensors, plain)
+    save_adapter(made, tmp_path / "mine")
+    file = tmp_path / "mine" / "adapter.safetensors"
+    content = file.read_bytes()
+    cases = {"plain": plain.read_bytes(), "torn": content[:-50], "empty": b"", "text": b"hello"}
+    for name, data in cases.items():
+        path = tmp_path / f"{name}.safetensors"
+        path.write_bytes(data)
+        with pytest.raises(AdapterError, match="no adapter of vlad"):
+            read_adapter(path)
+    pth = authors_file(made, tmp_path / "a.pth")
+    with pytest.raises(AdapterError, match="vlad adapters import"):
+        load_adapter(pth, "april_gan", small_tower.info)
+    with pytest.raises(AdapterError, match="of head april_gan"):
+        load_adapter(file, "adaclip", small_tower.info)
+    with pytest.raises(AdapterError, match="no adapter 'nowhere'"):
+        load_adapter("nowhere", "adaclip", small_tower.info)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"layers": [0]}, {"layers": "all"}, {"layers": [10**9]}, {"context": -1}, {}, {"layers": {}}],
+)
+def test_a_header_with_impossible_sizes(params, small_tower, tmp_path):
+    from safetensors.torch import save_file
+
+    header = {"format": 1, "head": "anomalyclip", "backbone": "b", "auxiliary": "a"}
+    header["params"] = params if "layers" in params or not params else {"layers": [1], **params}
+    file = tmp_path / "a.safetensors"
+    save_file({"x": torch.zeros(1)}, file, {"vlad": json.dumps(header)})
+    with pytest.raises(AdapterError):
+        load_adapter(file, "anomalyclip", small_tower.info)

@@ -1,0 +1,20 @@
+"""The registry and its cards agree, and every card says what must be known."""
+
+from vlad.adapters.cards import FIELDS, registry
+from vlad.adapters.layouts import LAYOUTS
+from vlad.resources import data_folder, read_toml
+
+
+def test_every_card_is_registered_and_whole():
+    folder = data_folder("adapters")
+    listed = read_toml(folder / "registry.toml")["cards"]
+    assert {f"cards/{file.name}" for file in (folder / "cards").glob("*.toml")} == set(
+        listed.values()
+    )
+    cards = registry()
+    assert cards.keys() == listed.keys()
+    for name, card in cards.items():
+        assert card["head"] in LAYOUTS, name
+        assert all(card[field] for field in FIELDS), name
+        assert card["figures"], name
+        assert all("(" in figure for figure in card["figures"]), name  # each says whose it is

@@ -1,0 +1,142 @@
+"""vlad adapters through its real entry point."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from vlad.adapters.layouts import default_params, tensor_shapes, theirs
+from vlad.cli import main
+
+
+@pytest.fixture
+def vlad(tmp_path, monkeypatch):
+    monkeypatch.setenv("VLAD_CACHE", str(tmp_path / "cache"))
+
+    def run(*args):
+        return CliRunner().invoke(main, [*map(str, args)])
+
+    return run
+
+
+@pytest.fixture
+def checkpoint(small_tower, tmp_path):
+    """A file of APRIL-GAN's authors for the small tower."""
+    torch.manual_seed(0)
+    params = default_params("april_gan", small_tower.info)
+    shapes = tensor_shapes("april_gan", small_tower.info, params)
+    state = {theirs("april_gan", name): torch.randn(shape) for name, shape in shapes.items()}
+    file = tmp_path / "visa.pth"
+    torch.save({"trainable_linearlayer": state}, file)
+    return file
+
+
+def test_import_list_show_verify_use_export(vlad, checkpoint, small_file, pictures, tmp_path):
+    done = vlad(
+        "adapters", "import", "--head", "april_gan", checkpoint,
+        "--auxiliary", "VisA", "--backbone", small_file,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "--adapter april_gan-visa" in done.output
+
+    listed = vlad("adapters", "list").output
+    assert "april_gan-visa" in listed and "here" in listed and "to import" in listed
+    shown = vlad("adapters", "show", "april_gan-visa").output
+    assert 'auxiliary = "VisA"' in shown and "sha256 = " in shown
+    assert "fits" in vlad("adapters", "verify", "april_gan-visa").output
+
+    out = tmp_path / "run"
+    options = ["--backbone", small_file, "--device", "cpu", "--category", "nut"]
+    done = vlad(
+        "score", pictures, *options,
+        "--head", "april_gan", "--adapter", "april_gan-visa", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    settings = json.loads((out / "run.json").read_text())
+    assert settings["protocol"]["april_gan"] == "zero-shot, trained on VisA"
+    assert settings["adapters"]["april_gan"]["name"] == "april_gan-visa"
+    assert "trained on VisA" in (out / "report.html").read_text()
+
+    done = vlad("adapters", "export", "april_gan-visa", "--out", tmp_path / "back.pth")
+    assert done.exit_code == 0, done.output
+    back = torch.load(tmp_path / "back.pth", weights_only=True)["trainable_linearlayer"]
+    for name, tensor in torch.load(checkpoint)["trainable_linearlayer"].items():
+        assert torch.equal(back[name], tensor)
+
+
+def test_verify_sees_a_changed_file(vlad, checkpoint, small_file, tmp_path):
+    out = tmp_path / "mine"
+    done = vlad(
+        "adapters", "import", "--head", "april_gan", checkpoint,
+        "--auxiliary", "VisA", "--backbone", small_file, "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    file = out / "adapter.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    done = vlad("adapters", "verify", out)
+    assert done.exit_code == 2
+    assert "was changed" in done.output
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["import", "--head", "memory", "FILE", "--auxiliary", "x"], "uses no adapter"),
+        (["import", "--head", "april_gan", "nowhere.pth", "--auxiliary", "x"], "no file nowhere"),
+        (["import", "--head", "april_gan", "FILE"], "--auxiliary"),
+        (["import", "--head", "april_gan", "FILE", "--auxiliary", " "], "blank"),
+        (
+            ["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--name", "../x"],
+            "no name",
+        ),
+        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--layers", "a"], "6,12,18"),
+        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x"], "--backbone"),
+        (["show", "nowhere"], "no adapter 'nowhere'"),
+        (["verify", "nowhere"], "no adapter 'nowhere'"),
+        (["export", "nowhere", "--out", "x.pth"], "no adapter 'nowhere'"),
+    ],
+)
+def test_bad_input_is_one_sentence(vlad, checkpoint, args, words):
+    done = vlad("adapters", *(str(checkpoint) if arg == "FILE" else arg for arg in args))
+    assert done.exit_code == 2, done.output
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_heads_and_adapters_that_do_not_belong_together(
+    vlad, checkpoint, small_file, dinov2_folder, pictures, tmp_path
+):
+    mine = tmp_path / "mine"
+    vlad(
+        "adapters", "import", "--head", "april_gan", checkpoint,
+        "--auxiliary", "VisA", "--backbone", small_file, "--out", mine,
+    )  # fmt: skip
+    common = [pictures, "--category", "nut", "--device", "cpu", "--out", tmp_path / "run"]
+    small = ["--backbone", small_file]
+    for args, words in (
+        (["--head", "april_gan", *small], "needs an adapter"),
+        (["--head", "winclip", "--adapter", mine, *small], "not among winclip"),
+        (["--head", "april_gan", "--adapter", "nowhere", *small], "no adapter 'nowhere'"),
+        (["--head", "april_gan", "--adapter", mine, "--backbone", "vlad-tiny"], "trained on"),
+        (["--head", "april_gan", "--adapter", mine, "--backbone", dinov2_folder], "adapter"),
+    ):
+        done = vlad("score", *common, *args)
+        assert done.exit_code == 2, done.output
+        assert words in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_list_in_a_process_of_its_own(run_env):
+    done = subprocess.run(
+        [sys.executable, "-m", "vlad", "adapters", "list"],
+        env=run_env,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "anomalyclip-visa" in done.stdout

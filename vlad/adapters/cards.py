@@ -1,0 +1,79 @@
+"""Cards: what is known of an adapter, as TOML beside it or in the registry that ships with vlad."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vlad.adapters import CARD, adapters_folder
+from vlad.errors import AdapterError
+from vlad.resources import data_folder, read_toml
+
+FIELDS = ("head", "backbone", "auxiliary", "licence", "source")
+
+
+def registry() -> dict[str, dict[str, Any]]:
+    """Name -> card of the adapters that vlad knows of without having them.
+
+    Raises:
+        AdapterError: the registry, or a card in it, cannot be read or lacks a field.
+    """
+    folder = data_folder("adapters")
+    return {
+        name: read_card(folder / file)
+        for name, file in _toml(folder / "registry.toml").get("cards", {}).items()
+    }
+
+
+def imported() -> dict[str, dict[str, Any]]:
+    """Name -> card of the user's adapters; one whose card is broken is listed with the reason."""
+    found = {}
+    for file in sorted(adapters_folder().glob(f"*/{CARD}")):
+        try:
+            found[file.parent.name] = read_card(file)
+        except AdapterError as error:
+            found[file.parent.name] = {**dict.fromkeys(FIELDS, "?"), "error": str(error)}
+    return found
+
+
+def read_card(file: Path) -> dict[str, Any]:
+    """The table of a card.
+
+    Raises:
+        AdapterError: it cannot be read, or lacks one of FIELDS or all word of a sha256.
+    """
+    card = _toml(file)
+    for field in FIELDS:
+        if not isinstance(card.get(field), str) or not card[field].strip():
+            raise AdapterError(f"The card {file} lacks the field {field}; fill it in.")
+    if not any(isinstance(card.get(field), str) for field in ("sha256", "sha256_note")):
+        raise AdapterError(f"The card {file} has neither sha256 nor sha256_note; give one.")
+    return card
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """A card as TOML: plain values first, then its tables."""
+    plain = {k: v for k, v in card.items() if not isinstance(v, Mapping)}
+    lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
+    for key, table in card.items():
+        if isinstance(table, Mapping):
+            lines += ["", f"[{key}]", *(f"{k} = {_value(v)}" for k, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    # strings, numbers, booleans and lists are written alike in JSON and TOML, DEL excepted
+    if isinstance(value, list) and value and isinstance(value[0], str):
+        return "[\n" + "".join(f"  {_value(item)},\n" for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _toml(file: Path) -> dict[str, Any]:
+    try:
+        return read_toml(file)
+    except OSError as error:
+        raise AdapterError(f"{file} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise AdapterError(f"{file} is not a TOML file in UTF-8 ({error}); correct it.") from error

@@ -1,0 +1,170 @@
+"""vlad adapters: what heads learned on other defects, listed, checked and taken in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from vlad.types import TowerInfo
+
+BACKBONE = "ViT-L-14-336/openai"
+
+
+@click.group()
+def adapters() -> None:
+    """List, show, import, export and verify adapters: what heads learned on other defects."""
+
+
+@adapters.command("list")
+def list_() -> None:
+    """The adapters that are here, and the authors' checkpoints that can be imported."""
+    from vlad.adapters.cards import imported, registry
+
+    rows = [["name", "head", "backbone", "trained on", "licence", "where"]]
+    for cards, where in ((imported(), "here"), (registry(), "to import")):
+        for name, card in cards.items():
+            fields = (card[key] for key in ("head", "backbone", "auxiliary", "licence"))
+            rows.append([name, *fields, "broken" if "error" in card else where])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+@adapters.command()
+@click.argument("name")
+def show(name) -> None:
+    """Print the card of an adapter, by name or folder."""
+    from vlad.adapters import CARD, find_adapter
+    from vlad.adapters.cards import card_text, imported, read_card, registry
+
+    known = {**registry(), **imported()}  # what is here goes before what might be
+    card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
+    click.echo(card_text(card), nl=False)
+
+
+@adapters.command("import")
+@click.argument("file", metavar="FILE")
+@click.option("--head", required=True, help="anomalyclip, adaclip or april_gan.")
+@click.option(
+    "--auxiliary",
+    required=True,
+    metavar="WORDS",
+    help="The data it was trained on, as in visa; it is said beside every figure made with it.",
+)
+@click.option("--backbone", default=BACKBONE, show_default=True, metavar="NAME|PATH")
+@click.option("--licence", default="MIT", show_default=True, help="Of the checkpoint.")
+@click.option("--name", metavar="NAME", help="[default: HEAD-AUXILIARY]")
+@click.option(
+    "--layers", metavar="N,N,...", help="Blocks used.  [default: those of the published figures]"
+)
+@click.option("--out", metavar="DIR", help="[default: the folder of the user's adapters]")
+def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None:
+    """Take in a checkpoint that the authors of a method released; nothing in it is executed.
+
+    \b
+    vlad adapters import --head anomalyclip epoch_15.pth --auxiliary visa
+    """
+    from vlad.adapters import CARD, FILE, Adapter, adapters_folder, save_adapter, sha256_of
+    from vlad.adapters.cards import card_text
+    from vlad.adapters.checkpoint import read_checkpoint
+    from vlad.adapters.layouts import layout_of
+    from vlad.errors import AdapterError
+    from vlad.files import atomic_write
+
+    layout_of(head)
+    name = name or f"{head}-{'-'.join(auxiliary.lower().split())}"
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name[0] == ".":
+        raise AdapterError(f"{name!r} is no name for an adapter; give letters, digits, - and _.")
+    if not auxiliary.strip():
+        raise AdapterError("--auxiliary is blank; name the data the checkpoint was trained on.")
+    path = Path(file)
+    if not path.is_file():
+        raise AdapterError(f"There is no file {file}; correct the path.")
+    folder = Path(out) if out else adapters_folder() / name
+    if (folder / FILE).exists():
+        raise AdapterError(f"{folder} already holds an adapter; choose another --name or --out.")
+    tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
+    adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
+    written = save_adapter(adapter, folder)
+    card = {
+        "head": head,
+        "backbone": backbone,
+        "auxiliary": auxiliary,
+        "licence": licence,
+        "source": f"imported from {path.name}",
+        "source_sha256": sha256_of(path.read_bytes()),
+        "sha256": sha256_of(written.read_bytes()),
+        "figures": [],
+        "params": params,
+    }
+    atomic_write(folder / CARD, card_text(card).encode())
+    click.echo(f"{len(tensors)} tensors written to {written}")
+    use = name if not out else folder
+    click.echo(f"Use it with --backbone {backbone} --head {head} --adapter {use}")
+
+
+@adapters.command()
+@click.argument("adapter")
+@click.option("--out", required=True, metavar="FILE", help="Written as torch.save writes it.")
+@click.option("--backbone", metavar="NAME|PATH", help="[default: the adapter's own]")
+def export(adapter, out, backbone) -> None:
+    """Write an adapter as the authors' own program reads it."""
+    from vlad.adapters import find_adapter, read_adapter
+    from vlad.adapters.checkpoint import write_checkpoint
+    from vlad.backbones import load_tower
+
+    found = read_adapter(find_adapter(adapter))
+    needs_words = found.head == "anomalyclip"
+    tower = load_tower(backbone or found.backbone, "cpu") if needs_words else None
+    write_checkpoint(found, Path(out), tower)
+    click.echo(f"{len(found.tensors)} learned tensors written to {out}")
+
+
+@adapters.command()
+@click.argument("adapter")
+@click.option("--backbone", metavar="NAME|PATH", help="[default: the adapter's own]")
+def verify(adapter, backbone) -> None:
+    """Check an adapter against its card and against the shapes of its tower."""
+    from vlad.adapters import CARD, find_adapter, load_adapter, read_adapter
+    from vlad.adapters.cards import read_card
+    from vlad.errors import AdapterError
+
+    file = find_adapter(adapter)
+    found = read_adapter(file)
+    card = read_card(file.parent / CARD)
+    if card.get("sha256") != found.sha256:
+        raise AdapterError(
+            f"{file} has SHA-256 {found.sha256}, but its card says {card.get('sha256')}; the file "
+            "was changed, import it again."
+        )
+    for field in ("head", "backbone", "auxiliary"):
+        if card[field] != getattr(found, field):
+            raise AdapterError(f"The card of {file} says another {field} than the file.")
+    load_adapter(file, found.head, describe(backbone or found.backbone))
+    click.echo(f"{file} is whole and fits {backbone or found.backbone}")
+
+
+def describe(backbone: str) -> TowerInfo:
+    """What heads may know of a tower, without its weights where its name alone says it."""
+    from vlad.backbones import load_tower, open_clip
+
+    model, _, tag = backbone.partition("/")
+    if open_clip.is_model(model):
+        return open_clip.describe(model, tag or None)
+    return load_tower(backbone, "cpu").info
+
+
+def _layers(text: str | None) -> list[int] | None:
+    from vlad.errors import AdapterError
+
+    try:
+        found = [int(word) for word in text.split(",")] if text else None
+    except ValueError:
+        found = [0]
+    if found and min(found) < 1:
+        raise AdapterError(f"--layers {text} does not name blocks; write it as 6,12,18,24.")
+    return found
