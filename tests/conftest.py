@@ -118,6 +118,28 @@ def small_tower(small_file):
 
 
 @pytest.fixture(scope="session")
+def small_adapter(small_tower, tmp_path_factory):
+    """head -> folder of an adapter with seeded tensors for the small tower."""
+    import torch
+
+    from vlad.adapters import Adapter, save_adapter
+    from vlad.adapters.layouts import default_params, tensor_shapes
+
+    def make(head: str) -> str:
+        params = default_params(head, small_tower.info)
+        generator = torch.Generator().manual_seed(0)
+        tensors = {
+            name: 0.2 * torch.randn(shape, generator=generator)
+            for name, shape in tensor_shapes(head, small_tower.info, params).items()
+        }
+        folder = tmp_path_factory.mktemp("adapter")
+        save_adapter(Adapter(head, head, "small", "nothing", params, tensors), folder)
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def dinov2_folder(tmp_path_factory) -> Path:
     """A random DINOv2 as `save_pretrained` writes it: a tower without text."""
     import torch

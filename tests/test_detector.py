@@ -54,6 +54,19 @@ def test_save_and_load(detector, drawn, tmp_path):
         vlad.Detector.load(tmp_path)
 
 
+def test_an_adapter_is_saved_with_the_detector(small_file, small_adapter, drawn, tmp_path):
+    import shutil
+
+    adapter = small_adapter("anomalyclip")
+    options = {"backbone": str(small_file), "device": "cpu", "category": "nut"}
+    made = vlad.load("anomalyclip", adapter=adapter, **options)
+    expected = made.score(drawn)
+    made.save(tmp_path / "saved")
+    shutil.rmtree(adapter)
+    (tmp_path / "saved").rename(tmp_path / "moved")
+    same(vlad.Detector.load(tmp_path / "moved").score(drawn), expected)
+
+
 def test_pickle_leaves_the_tower_behind(detector, drawn):
     data = pickle.dumps(detector)
     assert len(data) < 1_000_000

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from vlad.adapters import FILE as ADAPTER_FILE
+from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT, load_tower
 from vlad.datasets import list_samples
 from vlad.errors import InputError
@@ -110,9 +112,10 @@ class Detector:
         return {**batch, "image_score": scores.image_score, "anomaly_map": scores.anomaly_map}
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Writes detector.json and what was learned as memory.safetensors; never pickles.
+        """Writes detector.json, what was learned, and the adapter, all as data; never pickles.
 
         Raises:
+            AdapterError: the adapter is not there any more.
             OutputError: the folder cannot be written to.
         """
         from safetensors.torch import save
@@ -121,6 +124,9 @@ class Detector:
         memory = getattr(getattr(self, "head_", None), "memory_", {})
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
         settings = {k: v for k, v in vars(self).items() if not k.endswith("_") and k[0] != "_"}
+        if adapter := (self.head_params or {}).get("adapter"):
+            save_adapter(read_adapter(find_adapter(adapter)), folder)
+            settings["head_params"] = {**self.head_params, "adapter": ADAPTER_FILE}
         text = json.dumps(settings, indent=1, default=os.fspath)
         atomic_write(folder / "memory.safetensors", save(tensors))
         atomic_write(folder / "detector.json", text.encode())
@@ -140,6 +146,9 @@ class Detector:
         try:
             settings = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
             memory = load_file(folder / "memory.safetensors")
+            params = settings.get("head_params") or {}
+            if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
+                params["adapter"] = str(folder / ADAPTER_FILE)
             detector = cls(**settings)
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise InputError(

@@ -154,7 +154,11 @@ def as_tower(name: str, model: torch.nn.Module, tokenizer, mean, std) -> Tower:
     # the printed modules name the activations, which the tensors do not show
     config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
     read = partial(_text, tokenizer=tokenizer)
-    return Tower(info, model, _vision, read, tuple(mean), tuple(std), config)
+    return Tower(info, model, _vision, read, _eyes, tuple(mean), tuple(std), config)
+
+
+def _eyes(model: torch.nn.Module) -> list[torch.nn.Module]:
+    return [model.visual]
 
 
 def _is_plain_text(model: torch.nn.Module) -> bool:

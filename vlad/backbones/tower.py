@@ -26,7 +26,8 @@ class Tower:
         model: the module that holds the weights.
         build: model -> VisionTransformer over its modules (called again after a move).
         read: model -> its text tower, or None (called again after a move).
-        mean, std: normalisation of the pixels, per channel, in [0, 1] units.
+        eyes: model -> the modules of its image tower.
+    mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: what else its text embeddings depend on (activation, context length, ...).
     """
 
@@ -34,6 +35,7 @@ class Tower:
     model: torch.nn.Module
     build: Callable[[torch.nn.Module], VisionTransformer]
     read: Callable[[torch.nn.Module], TextTransformer | PlainText] | None
+    eyes: Callable[[torch.nn.Module], Sequence[torch.nn.Module]]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: str = ""
@@ -43,8 +45,14 @@ class Tower:
         self._build()
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Tower:
-        """Moves the weights; returns the tower itself."""
-        self.model.to(device=device, dtype=dtype)
+        """Moves the weights; returns the tower itself.
+
+        Only the image tower takes `dtype`: texts are read once for many pictures, so float32 costs
+        little there, and rounding a text shifts the scores of all pictures alike.
+        """
+        self.model.to(device=device)
+        for module in self.eyes(self.model):
+            module.to(dtype=dtype)
         self._build()
         self.__dict__.pop("fingerprint", None)
         return self
@@ -59,7 +67,7 @@ class Tower:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.model.parameters()).dtype
+        return self.vision.pos.dtype
 
     @cached_property
     def fingerprint(self) -> str:

@@ -66,6 +66,7 @@ def _clip(name: str, model, mean, std, options) -> Tower:
         model,
         _clip_vision,
         partial(_clip_text, tokenize=tokenize),
+        lambda model: [model.vision_model, model.visual_projection],
         mean,
         std,
         model.config.to_json_string(),
@@ -111,6 +112,7 @@ def _siglip(name: str, model, mean, std, options) -> Tower:
         model,
         _siglip_vision,
         partial(_siglip_text, tokenize=tokenize),
+        lambda model: [model.vision_model],
         mean,
         std,
         model.config.to_json_string(),
@@ -134,7 +136,7 @@ def _siglip_vision(model) -> VisionTransformer:
 
 def _dinov2(name: str, model, mean, std, options) -> Tower:
     info = _info(name, model.config, model.config.hidden_size, has_text=False)
-    return Tower(info, model, _dinov2_vision, None, mean, std)
+    return Tower(info, model, _dinov2_vision, None, lambda model: [model], mean, std)
 
 
 def _dinov2_vision(model) -> VisionTransformer:

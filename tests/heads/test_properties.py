@@ -1,0 +1,137 @@
+"""What holds for every head: batch, order, company and precision do not change results."""
+
+import pytest
+import torch
+
+from vlad.backbones import load_tower
+from vlad.errors import HeadError
+from vlad.heads import HEADS, load_head
+from vlad.panel import Panel
+
+LEARNED = ("april_gan", "anomalyclip", "adaclip")
+CASES = [
+    *((name, False) for name in HEADS if name not in ("memory", "patchcore")),
+    *((name, True) for name in ("winclip", "memory", "patchcore", "april_gan")),
+]
+
+
+@pytest.fixture(scope="module")
+def adapters(small_adapter):
+    return {name: small_adapter(name) for name in LEARNED}
+
+
+def make(tower, adapters, names, references=(), **options):
+    heads = {
+        name: load_head(name, **({"adapter": adapters[name]} if name in adapters else {}))
+        for name in names
+    }
+    panel = Panel(tower, heads, **options)
+    return panel.fit(references) if references else panel
+
+
+def score(panel, pictures, batch_size=6):
+    """name -> (scores, maps) of all pictures."""
+    parts, pools = {name: [] for name in panel.heads}, {}
+    for start in range(0, len(pictures), batch_size):
+        prepared = [panel.prepare(picture) for picture in pictures[start : start + batch_size]]
+        for name, found in panel.score(prepared, "nut", pools).items():
+            parts[name].append(found)
+    for name, pool in pools.items():
+        parts[name] += pool.scores()
+    return {
+        name: (
+            torch.cat([part.image_score for part in found]),
+            torch.cat([part.anomaly_map for part in found]),
+        )
+        for name, found in parts.items()
+    }
+
+
+def assert_same(found, expected, atol=2e-5):
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=atol, rtol=1e-5)
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}{'+' * case[1]}")
+def case(request, small_tower, adapters, drawn):
+    """(name, panel with that head, scores of all pictures in one batch)."""
+    name, fitted = request.param
+    panel = make(small_tower, adapters, [name], drawn[:2] if fitted else ())
+    return name, panel, score(panel, drawn)[name]
+
+
+def test_shapes_and_bounds(case):
+    name, panel, (scores, maps) = case
+    low, high = panel.heads[name].map_range
+    assert scores.shape == (6,)
+    assert maps.shape == (6, 64, 64)
+    assert low <= maps.min() and maps.max() <= high
+    assert maps.std() > 0 and scores.std() > 0
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_batches(case, drawn, batch_size):
+    name, panel, expected = case
+    assert_same(score(panel, drawn, batch_size)[name], expected)
+
+
+def test_order(case, drawn):
+    name, panel, expected = case
+    order = [3, 1, 5, 0, 2, 4]
+    found = score(panel, [drawn[i] for i in order])[name]
+    assert_same(found, [x[order] for x in expected])
+
+
+def test_half_precision_moves_scores_little(case, small_file, adapters, drawn):
+    name, panel, (_, maps) = case
+    half = load_tower(str(small_file), device="cpu", dtype="bfloat16")
+    fitted = hasattr(panel.heads[name], "memory_")
+    found = score(make(half, adapters, [name], drawn[:2] if fitted else ()), drawn)[name]
+    low, high = panel.heads[name].map_range
+    assert (found[1] - maps).abs().max() < 2e-2 * (high - low)
+    assert found[0].isfinite().all()
+
+
+def test_company(small_tower, adapters, drawn):
+    names = [name for name in HEADS if name not in ("memory", "patchcore")]
+    together = score(make(small_tower, adapters, names), drawn)
+    for name in names:
+        assert_same(score(make(small_tower, adapters, [name]), drawn)[name], together[name])
+
+
+def test_other_input_sizes_and_patches_that_do_not_fill_them(small_tower, adapters, drawn):
+    names = ("musc", *LEARNED)
+    for name, (_, maps) in score(make(small_tower, adapters, names, image_size=96), drawn).items():
+        assert maps.shape == (6, 96, 96), name
+    with pytest.raises(Exception, match="multiple"):
+        make(small_tower, adapters, names, image_size=100)
+
+
+def test_a_picture_without_numbers_does_not_disturb_the_others(
+    small_tower, adapters, drawn, monkeypatch
+):
+    for name in ("musc", *LEARNED):
+        panel = make(small_tower, adapters, [name])
+        prepared = [panel.prepare(picture) for picture in drawn]
+        for pixels in prepared[2].values():
+            pixels[:] = float("nan")
+        pools = {}
+        found = panel.score(prepared, "nut", pools)
+        if pools:
+            (found,) = [part for pool in pools.values() for part in pool.scores()]
+        else:
+            found = found[name]
+        assert found.image_score[2].isnan() and found.anomaly_map[2].isnan().any()
+        others = [0, 1, 3, 4, 5]
+        expected = score(panel, [drawn[i] for i in others])[name]
+        assert_same((found.image_score[others], found.anomaly_map[others]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_text_heads_need_text_and_towers_that_read(name, small_tower, adapters, drawn):
+    panel = make(small_tower, adapters, [name])
+    with pytest.raises(HeadError, match="--category"):
+        panel.score([panel.prepare(drawn[0])], None)
+    features = panel.extractor.extract([panel.prepare(drawn[0])], list(panel.specs.values()))[0]
+    with pytest.raises(HeadError, match="give it"):
+        panel.heads[name].score(features)
