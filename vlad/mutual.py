@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-# entries of one block of similarities: 64 MiB in float32
-BLOCK = 1 << 24
+# entries of one product: what the caches of a CPU hold, and 64 MiB elsewhere
+CPU_BLOCK, BLOCK = 1 << 20, 1 << 24
 
 
 def mutual_similarity(
@@ -16,7 +16,7 @@ def mutual_similarity(
     out: torch.Tensor | None = None,
     tick: Callable[[], None] = lambda: None,
     device: torch.device | str = "cpu",
-    block: int = BLOCK,
+    side: int | None = None,
 ) -> torch.Tensor:
     """Cosine of each patch with its nearest patch in each picture; each pair is multiplied once.
 
@@ -25,7 +25,8 @@ def mutual_similarity(
         out: (N, N, P) where the result lies; None makes it.
         tick: called after each of the `block_pairs`.
         device: where the products are computed.
-        block: entries of one product, which bounds the memory and not the result.
+        side: pictures a side of one product, which do not change the result; None suits the
+            device.
 
     Returns:
         (N, N, P): [i, j, p] is of patch p of picture i and the patches of picture j; −inf where
@@ -33,7 +34,7 @@ def mutual_similarity(
     """
     count, patches, _ = rows.shape
     found = rows.new_empty(count, count, patches) if out is None else out
-    side = block_side(patches, block)
+    side = side or block_side(patches, device)
     buffer = rows.new_empty(min(side, count) ** 2 * patches**2, device=device)
     for i, j in block_pairs(count, side):
         a, b = rows[i : i + side].to(device), rows[j : j + side].to(device)
@@ -48,27 +49,31 @@ def mutual_similarity(
     return found
 
 
-def similarity_to(rows: torch.Tensor, others: torch.Tensor, block: int = BLOCK) -> torch.Tensor:
+def similarity_to(
+    rows: torch.Tensor, others: torch.Tensor, side: int | None = None
+) -> torch.Tensor:
     """(B, M, P): cosine of each patch of B pictures with its nearest patch in each of M others."""
-    side = block_side(rows.shape[1], block)
-    parts = []
-    for at in range(0, len(others), side):
-        part = others[at : at + side]
-        found = []
-        for start in range(0, len(rows), side):
-            own = rows[start : start + side]
-            product = own.flatten(0, 1) @ part.flatten(0, 1).T
-            product = product.view(len(own), rows.shape[1], len(part), rows.shape[1])
-            found.append(product.amax(dim=3).transpose(1, 2))
-        parts.append(torch.cat(found))
-    return torch.cat(parts, dim=1)
+    patches = rows.shape[1]
+    side = side or block_side(patches, rows.device)
+    found = rows.new_empty(len(rows), len(others), patches)
+    for i in range(0, len(rows), side):
+        for j in range(0, len(others), side):
+            a, b = rows[i : i + side], others[j : j + side]
+            product = a.flatten(0, 1) @ b.flatten(0, 1).T
+            product = product.view(len(a), patches, len(b), patches)
+            found[i : i + side, j : j + side] = product.amax(dim=3).transpose(1, 2)
+    return found
 
 
-def block_side(patches: int, block: int = BLOCK) -> int:
-    """Pictures a side of one block of similarities."""
+def block_side(patches: int, device: torch.device | str = "cpu") -> int:
+    """Pictures a side of one product that suits the device."""
+    block = CPU_BLOCK if torch.device(device).type == "cpu" else BLOCK
     return max(1, math.isqrt(block) // patches)
 
 
 def block_pairs(count: int, side: int) -> Iterator[tuple[int, int]]:
-    """First pictures (i, j), i ≤ j, of all blocks that `count` pictures are compared in."""
-    return ((i, j) for i in range(0, count, side) for j in range(i, count, side))
+    """First pictures (i, j), i ≤ j, of the blocks that hold a pair of `count` pictures."""
+    for i in range(0, count, side):
+        for j in range(i, count, side):
+            if i != j or min(side, count - i) > 1:
+                yield i, j

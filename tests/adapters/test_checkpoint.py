@@ -119,16 +119,25 @@ def replaced(name, value):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s.pop("fc.1.bias"), "projections.1.bias is missing"),
+        (lambda s: s.pop("fc.1.bias"), "fc.1.bias is missing"),
         (renamed("fc.1.bias", "extra.bias"), "extra.bias"),
         (
             replaced("fc.0.weight", torch.zeros(3, 5)),
-            r"projections.0.weight .*\(3, 5\).*\(32, 128\)",
+            r"fc.0.weight .*\(3, 5\).*\(32, 128\)",
         ),
-        (replaced("fc.0.bias", torch.full((32,), torch.nan)), "projections.0.bias .* NaN"),
+        (replaced("fc.0.bias", torch.full((32,), torch.nan)), "fc.0.bias .* NaN"),
         (replaced("fc.0.bias", torch.zeros(32, dtype=torch.int64)), "int64"),
         (replaced("fc.0.bias", "text"), "'fc.0.bias' .* is no tensor"),
-        (replaced("fc.4.bias", torch.zeros(32)), "projections.4.bias"),
+        (replaced("fc.4.bias", torch.zeros(32)), "projections for 5 blocks, but 4 are named"),
+        (lambda s: s.pop("fc.3.weight"), "fc.3.weight is missing"),
+        (replaced("fc.0.bias", torch.zeros(32).to_sparse()), "fc.0.bias .* sparse"),
+        (replaced("fc.0.bias", torch.zeros(32, device="meta")), "fc.0.bias .* empty"),
+        (replaced("fc.0.bias", torch.zeros(32, dtype=torch.complex64)), "complex64"),
+        # 20 TB if anything but its shape were looked at
+        (
+            replaced("fc.0.bias", torch.zeros(1).half().expand(10**7, 10**6)),
+            r"fc.0.bias .*10000000",
+        ),
     ],
 )
 def test_a_wrong_tensor_is_named(change, words, small_tower, tmp_path):
@@ -143,7 +152,7 @@ def test_another_tower_and_another_head(small_tower, tmp_path):
     made = make("anomalyclip", small_tower.info)
     file = authors_file(made, tmp_path / "a.pth")
     wider = replace(small_tower.info, text_width=96)
-    with pytest.raises(AdapterError, match=r"context.*\(12, 64\).*\(12, 96\)"):
+    with pytest.raises(AdapterError, match=r"ctx_.*\(1, 1, 12, 64\).*\(1, 1, 12, 96\)"):
         read_checkpoint(file, "anomalyclip", wider)
     with pytest.raises(AdapterError, match="no checkpoint of april_gan"):
         read_checkpoint(file, "april_gan", small_tower.info)
@@ -169,18 +178,66 @@ class Evil:
 def test_a_pickle_with_code_is_not_executed(small_tower, tmp_path):
     trace = tmp_path / "trace"
     torch.save({"trainable_linearlayer": Evil(trace)}, tmp_path / "a.pth")
-    with pytest.raises(AdapterError, match="nothing in it was executed"):
+    with pytest.raises(AdapterError, match="nothing in it was executed") as refused:
         read_checkpoint(tmp_path / "a.pth", "april_gan", small_tower.info)
     assert not trace.exists()
+    assert "weights_only" not in str(refused.value)  # no advice to execute it after all
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"<html>404</html>", b"PK\x03\x04", b"\x80\x02", b"\x00" * 64]
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"<html>404</html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS"),
+        (b"PK\x03\x04", "cut off"),
+        (b"\x80\x02", r"a\.pth"),
+        (b"\x00" * 64, "no checkpoint"),
+    ],
 )
-def test_files_that_are_no_checkpoint(content, small_tower, tmp_path):
+def test_files_that_are_no_checkpoint(content, words, small_tower, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
-    with pytest.raises(AdapterError, match=r"a\.pth"):
+    with pytest.raises(AdapterError, match=words) as refused:
         read_checkpoint(tmp_path / "a.pth", "april_gan", small_tower.info)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("layers", [[1, 2, 3, 9], [1, 1, 2, 3], [1, 2]])
+def test_layers_that_the_tower_or_the_file_does_not_have(layers, small_tower, tmp_path):
+    file = authors_file(make("april_gan", small_tower.info), tmp_path / "a.pth")
+    with pytest.raises(AdapterError, match="blocks"):
+        read_checkpoint(file, "april_gan", small_tower.info, layers)
+
+
+@pytest.mark.parametrize("words", [0, 73])
+def test_more_words_than_a_sentence_holds_or_none(words, small_tower, tmp_path):
+    def change(state):
+        state.update({f"ctx_{side}": torch.zeros(1, 1, words, 64) for side in ("pos", "neg")})
+
+    file = authors_file(make("anomalyclip", small_tower.info), tmp_path / "a.pth", change)
+    with pytest.raises(AdapterError, match="context"):
+        read_checkpoint(file, "anomalyclip", small_tower.info)
+
+
+def test_export_refuses_a_tower_of_another_width(small_tower, tmp_path):
+    from dataclasses import replace
+
+    narrow = make("anomalyclip", replace(small_tower.info, text_width=16))
+    with pytest.raises(AdapterError, match="16 channels"):
+        write_checkpoint(narrow, tmp_path / "a.pth", small_tower)
+    assert not (tmp_path / "a.pth").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_becomes_float32(dtype, small_tower, tmp_path):
+    def change(state):
+        state.update({name: x.to(dtype) for name, x in state.items()})
+
+    made = make("adaclip", small_tower.info)
+    file = authors_file(made, tmp_path / "a.pth", change)
+    tensors, _ = read_checkpoint(file, "adaclip", small_tower.info)
+    assert_equal(tensors, {name: x.to(dtype).float() for name, x in made.tensors.items()})
+    assert {x.dtype for x in tensors.values()} == {torch.float32}
 
 
 def test_a_truncated_checkpoint_and_a_folder(small_tower, tmp_path):
@@ -237,3 +294,38 @@ def test_a_header_with_impossible_sizes(params, small_tower, tmp_path):
     save_file({"x": torch.zeros(1)}, file, {"vlad": json.dumps(header)})
     with pytest.raises(AdapterError):
         load_adapter(file, "anomalyclip", small_tower.info)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"auxiliary": " "}, "header"),
+        ({"auxiliary": "two\nlines"}, "header"),
+        ({"params": {"layers": [1, 2, 3, 9]}}, "blocks 1, 2, 3, 9"),
+        ({"params": {"layers": [1, 1, 1, 1]}}, "each to be used once"),
+    ],
+)
+def test_a_header_that_does_not_fit(change, words, small_tower, tmp_path):
+    from safetensors.torch import save_file
+
+    made = make("april_gan", small_tower.info)
+    header = {"format": 1, "head": "april_gan", "backbone": "b", "auxiliary": "a"}
+    header |= {"params": made.params, **change}
+    file = tmp_path / "a.safetensors"
+    save_file(made.tensors, file, {"vlad": json.dumps(header)})
+    with pytest.raises(AdapterError, match=words):
+        load_adapter(file, "april_gan", small_tower.info)
+
+
+def test_a_header_nested_without_end_whole_numbers_and_a_long_name(small_tower, tmp_path):
+    from safetensors.torch import save_file
+
+    made = make("april_gan", small_tower.info)
+    header = {"format": 1, "head": "april_gan", "backbone": "b", "auxiliary": "a"}
+    header = json.dumps(header | {"params": made.params})
+    save_file(made.tensors, tmp_path / "nested.safetensors", {"vlad": "[" * 100_000})
+    whole = {name: x.int() for name, x in made.tensors.items()}
+    save_file(whole, tmp_path / "whole.safetensors", {"vlad": header})
+    for name in ("nested.safetensors", "whole.safetensors", "x" * 5000):
+        with pytest.raises(AdapterError):
+            load_adapter(tmp_path / name, "april_gan", small_tower.info)

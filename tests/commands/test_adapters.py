@@ -94,6 +94,8 @@ def test_verify_sees_a_changed_file(vlad, checkpoint, small_file, tmp_path):
             ["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--name", "../x"],
             "no name",
         ),
+        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--name", "x."], "no name"),
+        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x\ny"], "more than a line"),
         (["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--layers", "a"], "6,12,18"),
         (["import", "--head", "april_gan", "FILE", "--auxiliary", "x"], "--backbone"),
         (["show", "nowhere"], "no adapter 'nowhere'"),
@@ -129,6 +131,54 @@ def test_heads_and_adapters_that_do_not_belong_together(
         assert done.exit_code == 2, done.output
         assert words in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_import_of_a_file_whose_sha256_is_in_the_registry(
+    vlad, checkpoint, small_file, monkeypatch
+):
+    from vlad.adapters import cards, sha256_of
+
+    card = {
+        "auxiliary": "VisA",
+        "licence": "MIT",
+        "source_sha256": sha256_of(checkpoint.read_bytes()),
+    }
+    monkeypatch.setattr(cards, "registry", lambda: {"of-theirs": card})
+    args = ["adapters", "import", "--head", "april_gan", checkpoint, "--backbone", small_file]
+    done = vlad(*args)
+    assert done.exit_code == 0, done.output
+    assert "--adapter of-theirs" in done.output
+    shown = vlad("adapters", "show", "of-theirs").output
+    assert 'auxiliary = "VisA"' in shown and 'licence = "MIT"' in shown
+
+
+def test_import_claims_no_licence_and_makes_a_name_of_any_words(vlad, checkpoint, small_file):
+    args = ["adapters", "import", "--head", "april_gan", checkpoint, "--backbone", small_file]
+    done = vlad(*args, "--auxiliary", "VisA, & Clinic/DB")
+    assert "--adapter april_gan-visa-clinic-db" in done.output
+    assert 'licence = "not stated"' in vlad("adapters", "show", "april_gan-visa-clinic-db").output
+
+
+def test_an_import_that_stopped_half_way_can_be_begun_anew(
+    vlad, checkpoint, small_file, monkeypatch
+):
+    from vlad import adapters as vlad_adapters
+    from vlad.errors import OutputError
+
+    args = [
+        "adapters", "import", "--head", "april_gan", checkpoint,
+        "--auxiliary", "VisA", "--backbone", small_file,
+    ]  # fmt: skip
+
+    def full(*_):
+        raise OutputError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(vlad_adapters, "save_adapter", full)
+        assert vlad(*args).exit_code == 2
+    assert "here" not in vlad("adapters", "list").output.replace("where", "")
+    assert vlad(*args).exit_code == 0
+    assert vlad(*args).exit_code == 2  # what is whole is never overwritten
 
 
 def test_list_in_a_process_of_its_own(run_env):

@@ -1,4 +1,4 @@
-"""Adapters with the learned tensors of the reference outputs."""
+"""Adapters with the learned tensors of the reference outputs, and how far heads are from these."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ import pytest
 import torch
 
 from vlad.panel import Panel
+
+DEVIATIONS: list[tuple[str, float, float]] = []
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line for each comparison with an authors' program."""
+    if DEVIATIONS:
+        terminalreporter.section("largest deviations from the authors' programs")
+    for name, of_map, of_score in DEVIATIONS:
+        terminalreporter.line(f"{name:40} map {of_map:.1e}  score {of_score:.1e}")
 
 
 @pytest.fixture(scope="session")
@@ -62,13 +72,17 @@ def parity_scores(parity_picture):
     return run
 
 
-@pytest.fixture(scope="session")
-def assert_parity():
+@pytest.fixture
+def assert_parity(request):
     """Scores and maps as the authors' program has them, to 1e-4 absolute."""
 
     def check(found, case):
         scores, maps = found
         expected = case["anomaly_map"].reshape(maps.shape)
+        setting = request.node.name.partition("[")[2].rstrip("]")
+        name = f"{request.path.stem.removeprefix('test_')} {setting}"
+        of_map, of_score = np.abs(maps - expected).max(), np.abs(scores - case["score"]).max()
+        DEVIATIONS.append((name, of_map, of_score))
         np.testing.assert_allclose(maps, expected, atol=1e-4, rtol=0)
         np.testing.assert_allclose(scores, case["score"], atol=1e-4, rtol=0)
 

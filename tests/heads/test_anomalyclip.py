@@ -22,7 +22,11 @@ def tower(parity_tower):
     return parity_tower("tinyl14_336")
 
 
-@pytest.fixture(scope="module", params=[("", (24,)), ("_taps4", (6, 12, 18, 24))])
+@pytest.fixture(
+    scope="module",
+    params=[("", (24,)), ("_taps4", (6, 12, 18, 24))],
+    ids=["last block", "four blocks"],
+)
 def setting(request, parity, parity_adapter):
     """(reference outputs, adapter) with the last block, and with four."""
     suffix, layers = request.param

@@ -24,7 +24,7 @@ def case(parity):
     return parity.case("musc_tinyl14_336")
 
 
-@pytest.mark.parametrize("batch_size", [3, 7])
+@pytest.mark.parametrize("batch_size", [3, 7], ids=lambda size: f"batches of {size}")
 def test_maps_and_scores(tower, case, parity_scores, assert_parity, batch_size):
     assert_parity(parity_scores(tower, MuSc, case, batch_size), case)
 
@@ -113,9 +113,9 @@ def test_batches_order_and_blocks_do_not_change_scores(monkeypatch):
     assert_same(joint(MuSc(), *batches), expected)
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     assert_same(joint(MuSc(), part(features, order)), [x[order] for x in expected])
-    monkeypatch.setattr(musc, "block_side", lambda patches: 2)
-    monkeypatch.setattr("vlad.mutual.block_side", lambda patches, block: 2)
-    assert_same(joint(MuSc(), features), expected)
+    for side in (1, 2, 4):
+        monkeypatch.setattr(musc, "block_side", lambda patches, device, side=side: side)
+        assert_same(joint(MuSc(), features), expected)
 
 
 def test_progress_ends_at_its_total():

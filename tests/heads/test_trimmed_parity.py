@@ -1,7 +1,7 @@
 """A part of the reference outputs that every clone has: the maths of the heads, without a tower.
 
-`tests/data/parity.npz` holds features, maps (every fourth pixel) and scores of one drawn picture,
-computed by anomalib's WinCLIP, PatchCore and AnomalyDINO on seeded random weights.
+`tests/data` holds features, maps (every fourth pixel) and scores of drawn pictures, computed by
+anomalib's WinCLIP, PatchCore, AnomalyDINO, AnomalyCLIP and MuSc on seeded random weights.
 """
 
 from pathlib import Path
@@ -10,16 +10,23 @@ import numpy as np
 import pytest
 import torch
 
+from vlad.heads.anomalyclip import AnomalyCLIP
+from vlad.heads.musc import aggregate, mean_distance
 from vlad.heads.winclip import WinCLIP
 from vlad.maps import top_mean, upsample
 from vlad.neighbours import nearest_distance
+from vlad.rescore import rescore
 from vlad.types import Features, TextFeatures
+
+
+def load(name: str) -> dict[str, torch.Tensor]:
+    with np.load(Path(__file__).parent.parent / "data" / f"{name}.npz") as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, torch.Tensor]:
-    with np.load(Path(__file__).parent.parent / "data" / "parity.npz") as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    return load("parity")
 
 
 def test_winclip(expected):
@@ -48,6 +55,35 @@ def test_patchcore(expected):
 def test_anomalydino_image_score(expected):
     found = top_mean(expected["adino_distance"].flatten(1), 0.01)
     assert_close(found, expected["adino_score"], atol=1e-6)
+
+
+def test_anomalyclip():
+    known = load("anomalyclip")
+    head = AnomalyCLIP()
+    features = Features(
+        image=known["image"], patches={24: known["patches"]}, grid=(17, 17), size=(238, 238)
+    )
+    found = head.score(features, TextFeatures(*known["text"][:, None]))
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::4, ::4], known["map"])
+
+
+def test_musc_neighbourhoods_and_distances():
+    known = load("musc")
+    for i, side in enumerate((1, 3, 5)):
+        rows = aggregate(known["tokens"][None].float(), (17, 17), side)
+        assert_close(rows[0, known["patch"]], known["lnamd"][i])
+    # the nearest patches of each of the seven pictures; the first is the picture itself
+    similarity = (known["lnamd"][2] * known["nearest"][1:]).sum(dim=-1)
+    assert_close(mean_distance(similarity[None], (0, 0.3))[0], known["msm"])
+
+
+def test_musc_maps_and_rescoring():
+    known = load("musc")
+    maps = upsample(known["grid_map"].unflatten(1, (17, 17)), (238, 238), align_corners=True)
+    assert_close(maps[:1, ::4, ::4], known["anomaly_map"])
+    assert_close(maps.flatten(1).amax(dim=1), known["max"])
+    assert_close(rescore(known["max"], known["image"], (1, 2, 3)), known["score"])
 
 
 def assert_close(found, expected, atol=1e-4):

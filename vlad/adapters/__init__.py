@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlad.adapters.layouts import DEFAULTS, tensor_shapes
+from vlad.adapters.layouts import DEFAULTS, LARGEST, tensor_shapes
 from vlad.errors import AdapterError
 from vlad.files import atomic_write
 from vlad.resources import cache_folder
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
-LARGEST = 4096  # of any size in a header: no tower comes near it
 FILE, CARD = "adapter.safetensors", "card.toml"
 
 
@@ -52,8 +52,17 @@ class Adapter:
 
 
 def adapters_folder() -> Path:
-    """Where imported adapters lie by their names; may not exist."""
-    return cache_folder() / "adapters"
+    """Where imported adapters lie by their names; may not exist.
+
+    Raises:
+        AdapterError: the user has no home folder, so there is no such place.
+    """
+    try:
+        return cache_folder() / "adapters"
+    except RuntimeError as error:
+        raise AdapterError(
+            "There is no folder for adapters because the user has no home; set VLAD_CACHE to one."
+        ) from error
 
 
 def find_adapter(name_or_path: str | Path) -> Path:
@@ -64,7 +73,7 @@ def find_adapter(name_or_path: str | Path) -> Path:
     """
     path = Path(name_or_path)
     for candidate in (path / FILE, path, adapters_folder() / path / FILE):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # unlike Path.is_file, False for names too long
             return candidate
     raise AdapterError(
         f"There is no adapter {str(name_or_path)!r}; `vlad adapters list` shows those that are "
@@ -113,7 +122,11 @@ def read_adapter(file: Path) -> Adapter:
     header = _header(file)
     try:
         content = file.read_bytes()
-        tensors = {name: x.float() for name, x in load(content).items()}
+        tensors = load(content)
+        for name, x in tensors.items():
+            if not x.is_floating_point():
+                raise ValueError(f"tensor {name} holds {x.dtype}, not real numbers")
+        tensors = {name: x.float() for name, x in tensors.items()}
     except (OSError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
     name = file.parent.name if file.name == FILE else file.stem
@@ -127,12 +140,17 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
     Raises:
         OutputError: the folder cannot be written to.
     """
+    return atomic_write(Path(folder) / FILE, packed(adapter))
+
+
+def packed(adapter: Adapter) -> bytes:
+    """The content of an adapter's safetensors file; the same for the same adapter."""
     from safetensors.torch import save
 
     fields = ("head", "backbone", "auxiliary", "params")
     header = {"format": FORMAT, **{name: getattr(adapter, name) for name in fields}}
     tensors = {name: x.detach().float().contiguous().cpu() for name, x in adapter.tensors.items()}
-    return atomic_write(Path(folder) / FILE, save(tensors, {"vlad": json.dumps(header)}))
+    return save(tensors, {"vlad": json.dumps(header)})
 
 
 def check_tensors(
@@ -159,6 +177,11 @@ def check_tensors(
             raise AdapterError(f"Tensor {name} of {file} holds NaN or infinity; get it anew.")
 
 
+def is_plain_text(value: object) -> bool:
+    """Whether it is words on one line, fit to stand beside results."""
+    return isinstance(value, str) and value.isprintable() and value.strip() != ""
+
+
 def sha256_of(content: bytes) -> str:
     """SHA-256 in hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
@@ -172,7 +195,7 @@ def _header(file: Path) -> dict:
             header = json.loads((opened.metadata() or {}).get("vlad", "null"))
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError("its header is not that of an adapter")
-        if not all(isinstance(header[key], str) for key in ("head", "backbone", "auxiliary")):
+        if not all(is_plain_text(header[key]) for key in ("head", "backbone", "auxiliary")):
             raise ValueError("its header is not that of an adapter")
         params = header["params"]
         needed = [params[size] for size in DEFAULTS.get(header["head"], ())]
@@ -182,7 +205,9 @@ def _header(file: Path) -> dict:
         if not all(type(number) is int and 0 < number <= LARGEST for number in numbers):
             raise ValueError("a size in its header is no whole number that can be")
         return header
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ) as error:  # fmt: skip
         raise _unreadable(file, error) from error
 
 

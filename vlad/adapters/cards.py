@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters import CARD, adapters_folder
+from vlad.adapters import CARD, FILE, adapters_folder
 from vlad.errors import AdapterError
 from vlad.resources import data_folder, read_toml
 
@@ -30,12 +30,18 @@ def registry() -> dict[str, dict[str, Any]]:
 def imported() -> dict[str, dict[str, Any]]:
     """Name -> card of the user's adapters; one whose card is broken is listed with the reason."""
     found = {}
-    for file in sorted(adapters_folder().glob(f"*/{CARD}")):
+    for file in sorted(adapters_folder().glob(f"*/{FILE}")):
         try:
-            found[file.parent.name] = read_card(file)
+            found[file.parent.name] = read_card(file.parent / CARD)
         except AdapterError as error:
             found[file.parent.name] = {**dict.fromkeys(FIELDS, "?"), "error": str(error)}
     return found
+
+
+def released(digest: str) -> tuple[str, dict[str, Any]] | None:
+    """Name and card of the authors' checkpoint with this SHA-256, where the registry knows it."""
+    cards = registry().items()
+    return next(((n, c) for n, c in cards if c.get("source_sha256") == digest), None)
 
 
 def read_card(file: Path) -> dict[str, Any]:

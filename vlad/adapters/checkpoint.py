@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 # AnomalyCLIP's prompt learner has these layers, which nothing reads, of this fixed width
 PROJECTION_WIDTH = 896
+REAL = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def read_checkpoint(
@@ -34,23 +36,27 @@ def read_checkpoint(
             unknown, or of another shape than the tower asks for.
     """
     layout = layout_of(head)
-    tensors: dict[str, torch.Tensor] = {}
+    lead = layout.lead or {}
+    learned: dict[str, torch.Tensor] = {}
     for name, tensor in _state(file, layout, head).items():
-        name = name.removeprefix("module.")
-        mine = ours(head, name)
-        if mine is None:
+        if ours(head, name) is None:
             _check_unused(name, tensor, layout, tower, file, head)
-        elif not tensor.is_floating_point():
+        elif tensor.dtype not in REAL:
             raise AdapterError(f"Tensor {name} of {file} holds {tensor.dtype}, not real numbers.")
         else:
-            tensors[mine] = _without_lead(name, tensor, (layout.lead or {}).get(mine, 0), file)
+            learned[name] = tensor
+    found = {ours(head, n): tuple(x.shape) for n, x in learned.items()}
+    found = {name: shape[lead.get(name, 0) :] for name, shape in found.items()}
     params = default_params(head, tower)
     params |= {"layers": list(layers)} if layers else {}
-    for param, (pattern, axis) in layout.sizes.items():
-        found = [x for name, x in tensors.items() if re.fullmatch(pattern, name)]
-        if found and (axis is None or found[0].ndim > axis):
-            params[param] = len(found) if axis is None else found[0].shape[axis]
-    check_tensors(tensors, tensor_shapes(head, tower, params), file, tower)
+    params |= _sizes(layout, found)
+    _check_layers(params["layers"], found, file)
+    shapes = tensor_shapes(head, tower, params)
+    # in the authors' names and shapes, before any number is touched: a shape can lie about memory
+    expected = {theirs(head, n): (1,) * lead.get(n, 0) + s for n, s in shapes.items()}
+    check_tensors(learned, expected, file, tower)
+    tensors = {ours(head, n): x.float() for n, x in learned.items()}
+    tensors = {name: x.reshape(shapes[name]) for name, x in tensors.items()}
     # all of the authors' towers see 336-pixel positions stretched over this size
     if tower.image_size == 336:
         params["image_size"] = 518
@@ -64,7 +70,7 @@ def write_checkpoint(adapter: Adapter, file: Path, tower: Tower | None) -> None:
         tower: needed for AnomalyCLIP, whose files repeat embeddings of the text tower.
 
     Raises:
-        AdapterError: AnomalyCLIP without a tower.
+        AdapterError: AnomalyCLIP without its tower, or a tensor that the head does not learn.
         OutputError: the file cannot be written.
     """
     from vlad.files import atomic_write
@@ -85,10 +91,9 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever is in the file, it stays data
-        why = type(error).__name__ if isinstance(error, EOFError) else _first_line(error)
         raise AdapterError(
-            f"{file} could not be read as a checkpoint of tensors ({why}); nothing in it was "
-            "executed, get the file anew."
+            f"{file} could not be read as a checkpoint of tensors ({_why(file, error)}); nothing "
+            "in it was executed, get the file anew."
         ) from error
     if layout.key and isinstance(found, dict):
         found = found.get(layout.key)
@@ -98,7 +103,47 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
     for name, value in found.items():
         if not isinstance(name, str) or not torch.is_tensor(value):
             raise AdapterError(f"{name!r} of {file} is no tensor; it is no checkpoint of {head}.")
+        if value.layout is not torch.strided or value.device.type != "cpu":
+            raise AdapterError(
+                f"Tensor {name} of {file} is sparse or empty; it must be a plain one."
+            )
+    if all(name.startswith("module.") for name in found):  # saved from a parallel model
+        found = {name.removeprefix("module."): x for name, x in found.items()}
     return found
+
+
+def _why(file: Path, error: Exception) -> str:
+    """In our words: those of torch advise to switch its protection off."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    with open(file, "rb") as opened:
+        start = opened.read(64).lstrip()
+    if start.startswith(b"<"):
+        return "it is a web page, as a failed download leaves it"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file that it stands for"
+    if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+        return "it holds more than tensors, or is no checkpoint at all"
+    return "it is empty, cut off or damaged"
+
+
+def _sizes(layout: Layout, found: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """The sizes that a method leaves open, read off the shapes of tensors under our names."""
+    sizes = {}
+    for param, (pattern, axis) in layout.sizes.items():
+        shapes = [shape for name, shape in found.items() if re.fullmatch(pattern, name)]
+        if shapes and (axis is None or len(shapes[0]) > axis):
+            sizes[param] = len(shapes) if axis is None else shapes[0][axis]
+    return sizes
+
+
+def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path) -> None:
+    projected = {int(name.split(".")[1]) for name in found if name.startswith("projections.")}
+    if projected and 1 + max(projected) != len(layers):
+        raise AdapterError(
+            f"{file} has projections for {1 + max(projected)} blocks, but {len(layers)} are named "
+            f"({', '.join(map(str, layers))}); name as many with --layers."
+        )
 
 
 def _check_unused(
@@ -115,15 +160,6 @@ def _check_unused(
     raise AdapterError(f"Tensor {name} of {file} is none that {head} learns; choose another file.")
 
 
-def _without_lead(name: str, tensor: torch.Tensor, lead: int, file: Path) -> torch.Tensor:
-    if tuple(tensor.shape[:lead]) != (1,) * lead or tensor.ndim <= lead:
-        raise AdapterError(
-            f"Tensor {name} of {file} has shape {tuple(tensor.shape)}; its first {lead} axes "
-            "should be of length 1."
-        )
-    return tensor.reshape(tensor.shape[lead:]).float()
-
-
 def _prompt_learner_rest(adapter: Adapter, tower: Tower | None) -> dict[str, torch.Tensor]:
     """What AnomalyCLIP's strict loader expects besides: embeddings of the words, unread layers."""
     if tower is None or tower.info.text_width is None:
@@ -132,6 +168,12 @@ def _prompt_learner_rest(adapter: Adapter, tower: Tower | None) -> dict[str, tor
             "that tower with --backbone."
         )
     words, width = adapter.params["context"], tower.info.text_width
+    if adapter.tensors["context.normal"].shape[-1] != width:
+        raise AdapterError(
+            f"Adapter {adapter.name} has words of {adapter.tensors['context.normal'].shape[-1]} "
+            f"channels and {tower.info.name} of {width}; name the tower it was trained on with "
+            "--backbone."
+        )
     rest: dict[str, torch.Tensor] = {}
     for side, sentence in (("pos", "object."), ("neg", "damaged object.")):
         ids = tower.text.tokenize([" ".join(["X"] * words + [sentence])]).cpu()
@@ -143,7 +185,3 @@ def _prompt_learner_rest(adapter: Adapter, tower: Tower | None) -> dict[str, tor
         rest[f"compound_prompt_projections.{i}.weight"] = torch.zeros(PROJECTION_WIDTH, width)
         rest[f"compound_prompt_projections.{i}.bias"] = torch.zeros(PROJECTION_WIDTH)
     return rest
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:160]

@@ -14,6 +14,9 @@ from vlad.errors import AdapterError
 from vlad.types import TowerInfo
 
 Shape = tuple[int, ...]
+# CLIP reads 77 tokens; the first, "damaged object ." and the last have to fit with the learned ones
+LONGEST_CONTEXT = 77 - 5
+LARGEST = 4096  # of any size that a file states: no tower comes near it
 
 
 @dataclass(frozen=True)
@@ -150,10 +153,22 @@ def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Sha
     """Name -> shape of every tensor that a head learns on a tower.
 
     Raises:
-        AdapterError: the head has no adapters, or learns inside a text tower that this tower does
-            not have.
+        AdapterError: the head has no adapters, learns inside a text tower that this tower does not
+            have, or params name blocks or sizes that cannot be.
     """
     layout = layout_of(head)
+    layers = params["layers"]
+    if len(set(layers)) < len(layers) or max(layers) > tower.depth:
+        raise AdapterError(
+            f"The adapter uses blocks {', '.join(map(str, layers))}, but {tower.name} has blocks 1 "
+            f"to {tower.depth}, each to be used once; choose another tower or other --layers."
+        )
+    for size in DEFAULTS[head]:
+        highest = LONGEST_CONTEXT if size == "context" else LARGEST
+        if not 0 < params[size] <= highest:
+            raise AdapterError(
+                f"The {size} of the adapter is {params[size]}; it must be from 1 to {highest}."
+            )
     if tower.text_width is None and head != "april_gan":
         raise AdapterError(
             f"Head {head} puts learned tokens into the text tower, and {tower.name} has none that "
@@ -171,7 +186,11 @@ def ours(head: str, name: str) -> str | None:
 
 
 def theirs(head: str, name: str) -> str:
-    """The authors' name of a tensor of ours."""
+    """The authors' name of a tensor of ours.
+
+    Raises:
+        AdapterError: the head learns no tensor of that name.
+    """
     for pattern, template in layout_of(head).authors.items():
         # the rule read backwards: what the template's places hold, put into the pattern's groups
         if found := re.fullmatch(re.sub(r"\\\\\d", r"(\\w+)", re.escape(template)), name):
@@ -180,4 +199,4 @@ def theirs(head: str, name: str) -> str:
                 next(places) if part.startswith("(") else part.replace("\\", "")
                 for part in re.split(r"(\([^)]*\))", pattern)
             )
-    raise KeyError(name)
+    raise AdapterError(f"Tensor {name} is none that {head} learns; choose another adapter.")

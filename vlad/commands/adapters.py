@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,13 +53,13 @@ def show(name) -> None:
 @click.option("--head", required=True, help="anomalyclip, adaclip or april_gan.")
 @click.option(
     "--auxiliary",
-    required=True,
     metavar="WORDS",
-    help="The data it was trained on, as in visa; it is said beside every figure made with it.",
+    help="The data it was trained on, as in visa; it is said beside every figure made with it.  "
+    "[default: known for files whose SHA-256 is in the registry]",
 )
 @click.option("--backbone", default=BACKBONE, show_default=True, metavar="NAME|PATH")
-@click.option("--licence", default="MIT", show_default=True, help="Of the checkpoint.")
-@click.option("--name", metavar="NAME", help="[default: HEAD-AUXILIARY]")
+@click.option("--licence", help="Of the checkpoint.  [default: as in the registry, or not stated]")
+@click.option("--name", metavar="NAME", help="[default: as in the registry, or HEAD-AUXILIARY]")
 @click.option(
     "--layers", metavar="N,N,...", help="Blocks used.  [default: those of the published figures]"
 )
@@ -68,40 +70,66 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     \b
     vlad adapters import --head anomalyclip epoch_15.pth --auxiliary visa
     """
-    from vlad.adapters import CARD, FILE, Adapter, adapters_folder, save_adapter, sha256_of
-    from vlad.adapters.cards import card_text
+    from vlad.adapters import (
+        CARD,
+        FILE,
+        Adapter,
+        adapters_folder,
+        is_plain_text,
+        packed,
+        save_adapter,
+        sha256_of,
+    )
+    from vlad.adapters.cards import card_text, released
     from vlad.adapters.checkpoint import read_checkpoint
     from vlad.adapters.layouts import layout_of
     from vlad.errors import AdapterError
     from vlad.files import atomic_write
 
     layout_of(head)
-    name = name or f"{head}-{'-'.join(auxiliary.lower().split())}"
-    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name[0] == ".":
-        raise AdapterError(f"{name!r} is no name for an adapter; give letters, digits, - and _.")
-    if not auxiliary.strip():
-        raise AdapterError("--auxiliary is blank; name the data the checkpoint was trained on.")
     path = Path(file)
     if not path.is_file():
         raise AdapterError(f"There is no file {file}; correct the path.")
+    try:
+        digest = sha256_of(path.read_bytes())
+    except OSError as error:
+        raise AdapterError(f"{file} could not be read ({error.strerror}).") from error
+    known, of_authors = released(digest) or (None, {})
+    auxiliary = of_authors.get("auxiliary") if auxiliary is None else auxiliary
+    if auxiliary is None:
+        raise AdapterError(
+            f"{file} does not say what it was trained on, which results have to name; say it with "
+            "--auxiliary, as in --auxiliary VisA."
+        )
+    if not is_plain_text(auxiliary):
+        raise AdapterError(
+            "--auxiliary is blank or more than a line; name the data the checkpoint was trained on."
+        )
+    name = name or known or f"{head}-{re.sub('[^a-z0-9]+', '-', auxiliary.lower()).strip('-')}"
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name):
+        raise AdapterError(
+            f"{name!r} is no name for an adapter; give up to 64 letters, digits, -, _ and dots."
+        )
     folder = Path(out) if out else adapters_folder() / name
     if (folder / FILE).exists():
         raise AdapterError(f"{folder} already holds an adapter; choose another --name or --out.")
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
-    written = save_adapter(adapter, folder)
     card = {
         "head": head,
         "backbone": backbone,
         "auxiliary": auxiliary,
-        "licence": licence,
-        "source": f"imported from {path.name}",
-        "source_sha256": sha256_of(path.read_bytes()),
-        "sha256": sha256_of(written.read_bytes()),
+        "licence": licence or of_authors.get("licence", "not stated"),
+        # a file name can hold bytes that are no text
+        "source": f"imported from {os.fsencode(path.name).decode(errors='replace')}",
+        "source_sha256": digest,
+        "sha256": sha256_of(packed(adapter)),
         "figures": [],
         "params": params,
     }
+    # the tensors last: what is interrupted before them is no adapter, and can be begun anew
     atomic_write(folder / CARD, card_text(card).encode())
+    written = save_adapter(adapter, folder)
     click.echo(f"{len(tensors)} tensors written to {written}")
     use = name if not out else folder
     click.echo(f"Use it with --backbone {backbone} --head {head} --adapter {use}")
@@ -150,8 +178,12 @@ def verify(adapter, backbone) -> None:
 
 def describe(backbone: str) -> TowerInfo:
     """What heads may know of a tower, without its weights where its name alone says it."""
+    import logging
+
     from vlad.backbones import load_tower, open_clip
 
+    # open_clip warns that a model has no weights, which is what is wanted here
+    logging.getLogger().setLevel(logging.CRITICAL)
     model, _, tag = backbone.partition("/")
     if open_clip.is_model(model):
         return open_clip.describe(model, tag or None)

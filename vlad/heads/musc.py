@@ -86,7 +86,8 @@ class MuSc:
     def fit(self, features: Features) -> MuSc:
         """Remembers a reference pool of at least two pictures, normal or not.
 
-        A picture of the pool that is scored again finds itself there, at no distance.
+        A picture of the pool that is scored again finds itself there, at a distance of rounding
+        alone (up to 1e-3, the root of what float32 keeps of 1 − cos).
 
         Raises:
             HeadError: fewer than two pictures, or one with features that are no numbers.
@@ -182,8 +183,9 @@ class MuScPool:
                 "least 2."
             )
         patches = self.grid[0] * self.grid[1]
-        settings = [(n, side) for n in self.tokens for side in self.head.r]
-        steps = len(settings) * len(list(block_pairs(count, block_side(patches))))
+        settings = [(n, r) for n in self.tokens for r in self.head.r]
+        side = block_side(patches, self.device)
+        steps = len(settings) * len(list(block_pairs(count, side)))
         ticks = itertools.count(1)
 
         def tick() -> None:
@@ -194,12 +196,12 @@ class MuScPool:
         similarity = self.spool.empty((count, count, patches))
         rows = self.spool.empty((count, patches, self.width))
         total = torch.zeros(count, patches)
-        for n, side in settings:
+        for n, r in settings:
             at = 0
             for part in self.tokens[n]:
-                rows[at : at + len(part)] = aggregate(part.to(self.device), self.grid, side)
+                rows[at : at + len(part)] = aggregate(part.to(self.device), self.grid, r)
                 at += len(part)
-            mutual_similarity(rows, similarity, tick, self.device)
+            mutual_similarity(rows, similarity, tick, self.device, side)
             for i, near in enumerate(similarity):
                 others = torch.cat([near[:i], near[i + 1 :]])
                 total[i] += mean_distance(others[None], self.head.interval)[0]
