@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlad.errors import HeadError, PromptError
+from vlad.errors import HeadError, InputError, PromptError
 from vlad.extractor import Extractor
 from vlad.heads import load_head
 from vlad.panel import Panel
@@ -149,6 +149,14 @@ def test_prompts_are_made_from_the_pass_without_them(small_tower, drawn, monkeyp
     assert without.plain is None
     assert with_prompts.patches[4].shape == without.patches[4].shape
     assert (with_prompts.patches[4] - without.patches[4]).abs().max() > 1e-3
+
+
+def test_pictures_of_several_sizes_in_one_batch(small_tower, drawn):
+    one, other = Extractor(small_tower), Extractor(small_tower, image_size=96)
+    specs = [FeatureSpec(layers=(4,))]
+    prepared = [one.prepare(drawn[0], specs), other.prepare(drawn[1], specs)]
+    with pytest.raises(InputError, match="64 and 96 pixels"):
+        one.extract(prepared, specs)
 
 
 class Spy:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from vlad.backbones.tower import Tower
 from vlad.backbones.vit import Taps
+from vlad.errors import InputError
 from vlad.images import to_pixels
 from vlad.types import Activation, Features, FeatureSpec, ImagePrompts, PosEmbedResize
 
@@ -72,7 +73,19 @@ class Extractor:
     def extract(
         self, prepared: Sequence[dict[tuple[int, str], np.ndarray]], specs: Sequence[FeatureSpec]
     ) -> list[Features]:
-        """Features of B prepared pictures, one `Features` a spec, in float32."""
+        """Features of B prepared pictures, one `Features` a spec, in float32.
+
+        Raises:
+            InputError: the pictures were not all prepared for these specs, at one size.
+        """
+        needed = {self._pass(spec).pixels for spec in specs}
+        for pixels in prepared:
+            if not needed <= pixels.keys():
+                sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
+                raise InputError(
+                    f"Pictures of several sizes are in one batch ({sizes} pixels); prepare all of "
+                    "them with the panel that scores them."
+                )
         passes: dict[Pass, list[FeatureSpec]] = {}
         for spec in specs:
             passes.setdefault(self._pass(spec), []).append(spec)

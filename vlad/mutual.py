@@ -37,13 +37,12 @@ def mutual_similarity(
     side = side or block_side(patches, device)
     buffer = rows.new_empty(min(side, count) ** 2 * patches**2, device=device)
     for i, j in block_pairs(count, side):
-        a, b = rows[i : i + side].to(device), rows[j : j + side].to(device)
+        a, b = rows[i].to(device), rows[j].to(device)
         product = buffer[: len(a) * len(b) * patches**2].view(len(a) * patches, len(b) * patches)
         torch.mm(a.flatten(0, 1), b.flatten(0, 1).T, out=product)
         product = product.view(len(a), patches, len(b), patches)
-        found[i : i + side, j : j + side] = product.amax(dim=3).transpose(1, 2)
-        if i != j:
-            found[j : j + side, i : i + side] = product.amax(dim=1).transpose(0, 1)
+        found[i, j] = product.amax(dim=3).transpose(1, 2)
+        found[j, i] = product.amax(dim=1).transpose(0, 1)
         tick()
     found.diagonal(dim1=0, dim2=1).fill_(-math.inf)
     return found
@@ -71,9 +70,11 @@ def block_side(patches: int, device: torch.device | str = "cpu") -> int:
     return max(1, math.isqrt(block) // patches)
 
 
-def block_pairs(count: int, side: int) -> Iterator[tuple[int, int]]:
-    """First pictures (i, j), i ≤ j, of the blocks that hold a pair of `count` pictures."""
+def block_pairs(count: int, side: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks that together hold each pair of `count` pictures once, and none with itself."""
     for i in range(0, count, side):
-        for j in range(i, count, side):
-            if i != j or min(side, count - i) > 1:
-                yield i, j
+        end = min(i + side, count)
+        for own in range(i, end - 1):
+            yield slice(own, own + 1), slice(own + 1, end)
+        for j in range(end, count, side):
+            yield slice(i, end), slice(j, min(j + side, count))

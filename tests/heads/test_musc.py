@@ -159,6 +159,13 @@ def test_one_picture_is_a_sentence():
         MuSc().score(make(1))
 
 
+def test_pictures_of_several_sizes():
+    pool, other = MuSc().pool(), make()
+    pool.add(make())
+    with pytest.raises(HeadError, match="64 and 40 pixels"):
+        pool.add(Features(other.image, other.patches, other.grid, (64, 80)))
+
+
 def test_a_picture_without_numbers_does_not_disturb_the_others():
     features = make()
     features.patches[2][3, 7, 1] = torch.nan

@@ -143,7 +143,16 @@ class MuScPool:
         self.device: torch.device | None = None
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        """Takes in a batch; one with features that are no numbers is left out of the comparison."""
+        """Takes in a batch; pictures with features that are no numbers are not compared.
+
+        Raises:
+            HeadError: pictures of another size than those before.
+        """
+        if self.tokens and features.size != self.size:
+            raise HeadError(
+                f"Pictures at {features.size[0]} and {self.size[0]} pixels cannot be compared; "
+                "give all of them one image size."
+            )
         finite = features.image.isfinite().all(dim=1)
         for x in features.patches.values():
             finite &= x.isfinite().flatten(1).all(dim=1)
