@@ -123,7 +123,7 @@ class Extractor:
     ) -> Taps:
         tower = self.tower
         return tower.vision(
-            torch.from_numpy(pixels).to(tower.device, tower.dtype),
+            torch.from_numpy(pixels).to(tower.device),
             taps={(spec.stream, layer) for spec in specs for layer in spec.layers},
             windows=sorted({side for spec in specs for side in spec.windows}),
             image=image or any(spec.image for spec in specs),

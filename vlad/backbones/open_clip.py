@@ -154,11 +154,11 @@ def as_tower(name: str, model: torch.nn.Module, tokenizer, mean, std) -> Tower:
     # the printed modules name the activations, which the tensors do not show
     config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
     read = partial(_text, tokenizer=tokenizer)
-    return Tower(info, model, _vision, read, _eyes, tuple(mean), tuple(std), config)
+    return Tower(info, model, _vision, read, _blocks, tuple(mean), tuple(std), config)
 
 
-def _eyes(model: torch.nn.Module) -> list[torch.nn.Module]:
-    return [model.visual]
+def _blocks(model: torch.nn.Module) -> torch.nn.Module:
+    return model.visual.transformer
 
 
 def _is_plain_text(model: torch.nn.Module) -> bool:
@@ -218,10 +218,11 @@ def _block(block: torch.nn.Module) -> Block:
     attention, mlp = block.attn, block.mlp
 
     def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
-        return mlp.c_proj((activation or mlp.gelu)(mlp.c_fc(x)))
+        return mlp.c_proj((activation or mlp.gelu)(mlp.c_fc(x.to(mlp.c_fc.weight.dtype))))
 
     def qkv(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return F.linear(x, attention.in_proj_weight, attention.in_proj_bias).chunk(3, dim=-1)
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        return F.linear(x.to(weight.dtype), weight, bias).chunk(3, dim=-1)
 
     return Block(
         ln_1=block.ln_1,

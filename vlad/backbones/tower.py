@@ -26,7 +26,7 @@ class Tower:
         model: the module that holds the weights.
         build: model -> VisionTransformer over its modules (called again after a move).
         read: model -> its text tower, or None (called again after a move).
-        eyes: model -> the modules of its image tower.
+        blocks: model -> the module with the blocks of its image tower.
     mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: what else its text embeddings depend on (activation, context length, ...).
     """
@@ -35,24 +35,29 @@ class Tower:
     model: torch.nn.Module
     build: Callable[[torch.nn.Module], VisionTransformer]
     read: Callable[[torch.nn.Module], TextTransformer | PlainText] | None
-    eyes: Callable[[torch.nn.Module], Sequence[torch.nn.Module]]
+    blocks: Callable[[torch.nn.Module], torch.nn.Module]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     config: str = ""
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
+        self.dtype = torch.float32
         self._build()
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Tower:
         """Moves the weights; returns the tower itself.
 
-        Only the image tower takes `dtype`: texts are read once for many pictures, so float32 costs
-        little there, and rounding a text shifts the scores of all pictures alike.
+        Args:
+            dtype: of the matrix products in the image tower's blocks, where the time goes. All else
+                stays float32: the sums between blocks, which half precision would blur, and the
+                texts, whose rounding would shift the scores of all pictures alike.
         """
         self.model.to(device=device)
-        for module in self.eyes(self.model):
-            module.to(dtype=dtype)
+        for module in self.blocks(self.model).modules():
+            if isinstance(module, torch.nn.Linear | torch.nn.MultiheadAttention):
+                module.to(dtype=dtype)
+        self.dtype = dtype
         self._build()
         self.__dict__.pop("fingerprint", None)
         return self
@@ -64,10 +69,6 @@ class Tower:
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.vision.pos.dtype
 
     @cached_property
     def fingerprint(self) -> str:

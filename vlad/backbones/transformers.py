@@ -66,7 +66,7 @@ def _clip(name: str, model, mean, std, options) -> Tower:
         model,
         _clip_vision,
         partial(_clip_text, tokenize=tokenize),
-        lambda model: [model.vision_model, model.visual_projection],
+        lambda model: model.vision_model.encoder,
         mean,
         std,
         model.config.to_json_string(),
@@ -112,7 +112,7 @@ def _siglip(name: str, model, mean, std, options) -> Tower:
         model,
         _siglip_vision,
         partial(_siglip_text, tokenize=tokenize),
-        lambda model: [model.vision_model],
+        lambda model: model.vision_model.encoder,
         mean,
         std,
         model.config.to_json_string(),
@@ -136,7 +136,7 @@ def _siglip_vision(model) -> VisionTransformer:
 
 def _dinov2(name: str, model, mean, std, options) -> Tower:
     info = _info(name, model.config, model.config.hidden_size, has_text=False)
-    return Tower(info, model, _dinov2_vision, None, lambda model: [model], mean, std)
+    return Tower(info, model, _dinov2_vision, None, lambda model: model.encoder, mean, std)
 
 
 def _dinov2_vision(model) -> VisionTransformer:
@@ -169,7 +169,7 @@ def _clip_block(layer) -> Block:
     attention = layer.self_attn
     return Block(
         ln_1=layer.layer_norm1,
-        qkv=lambda x: (attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)),
+        qkv=_qkv(attention),
         out=attention.out_proj,
         heads=attention.num_heads,
         ln_2=layer.layer_norm2,
@@ -181,7 +181,7 @@ def _dinov2_block(layer) -> Block:
     attention = layer.attention
     return Block(
         ln_1=layer.norm1,
-        qkv=lambda x: (attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)),
+        qkv=_qkv(attention),
         out=attention.o_proj,
         heads=attention.num_attention_heads,
         ln_2=layer.norm2,
@@ -191,8 +191,17 @@ def _dinov2_block(layer) -> Block:
     )
 
 
+def _qkv(attention) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
+    def project(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        x = x.to(attention.q_proj.weight.dtype)
+        return attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
+
+    return project
+
+
 def _mlp(mlp) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
     def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
+        x = x.to(next(mlp.parameters()).dtype)
         if activation is None:
             return mlp(x)
         if not hasattr(mlp, "fc2"):
