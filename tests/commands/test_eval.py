@@ -126,3 +126,28 @@ def test_without_masks_there_are_only_image_metrics(run, tree, tmp_path):
     assert done.exit_code == 0, done.output
     (result,) = json.loads((tmp_path / "t.json").read_text())["results"]
     assert set(result["metrics"]) == {"image_auroc", "image_ap", "image_f1_max"}
+
+
+def test_what_makes_figures_incomparable_stands_beside_them(run, tree, small_adapter, tmp_path):
+    done = run(
+        tree / "nut", "--head", "winclip,musc,anomalyclip", "--k-shot", 2,
+        "--adapter", small_adapter("anomalyclip"), "--json", tmp_path / "table.json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "musc (transductive)" in done.stdout
+    assert "anomalyclip (trained on nothing)" in done.stdout
+    results = json.loads((tmp_path / "table.json").read_text())["results"]
+    # only winclip has use for the two normal pictures
+    assert [(r["protocol"], r["k_shot"], len(r["references"])) for r in results] == [
+        ("few-shot", 2, 2),
+        ("transductive, zero-shot", 0, 0),
+        ("zero-shot, trained on nothing", 0, 0),
+    ]
+
+
+def test_a_single_test_picture_cannot_be_compared_with_others(run, tree):
+    for path in sorted((tree / "nut" / "test").glob("*/*.png"))[:-1]:
+        path.unlink()
+    done = run(tree / "nut", "--head", "musc")
+    assert done.exit_code == 2
+    assert "only one" in done.stderr

@@ -308,6 +308,27 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_pictures_against_each_other(vlad, pictures, tmp_path, dinov2_folder):
+    out = tmp_path / "run"
+    done = vlad(pictures, "--normal", pictures / "0.png", "--head", "musc,memory", "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "musc are transductive" in done.output
+    assert all(row["musc"] and row["memory"] for row in rows(out))
+    # normal pictures are shown to memory alone
+    assert json.loads((out / "run.json").read_text())["protocol"] == {
+        "musc": "transductive, zero-shot",
+        "memory": "few-shot",
+    }
+    # no words are needed, so any tower will do
+    other = tmp_path / "other"
+    done = vlad(pictures, "--head", "musc", "--out", other, backbone=str(dinov2_folder))
+    assert done.exit_code == 0, done.output
+    done = vlad(pictures / "0.png", "--head", "musc", "--out", tmp_path / "one")
+    assert done.exit_code == 2
+    assert "only one" in done.stderr
+    assert not (tmp_path / "one").exists()
+
+
 def test_text_head_on_an_image_only_tower(vlad, pictures, tmp_path, dinov2_folder):
     out = tmp_path / "run"
     done = vlad(pictures, "--category", "nut", "--out", out, backbone=str(dinov2_folder))
