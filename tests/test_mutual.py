@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vlad.errors import OutputError
 from vlad.mutual import block_pairs, mutual_similarity, similarity_to
 from vlad.spool import Spool
 
@@ -54,6 +55,12 @@ def test_what_does_not_fit_memory_lies_in_a_file_and_counts_the_same(rows, tmp_p
     out = spool.empty((7, 7, 9))
     torch.testing.assert_close(mutual_similarity(kept, out), slow(rows), atol=1e-6, rtol=0)
     assert not list(tmp_path.iterdir())  # nothing is left behind even now
+
+
+def test_no_place_for_temporary_files_is_a_sentence(monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
+    with pytest.raises(OutputError, match="TMPDIR"):
+        Spool(memory=0).empty((10,))
 
 
 def test_memory_is_used_first():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlad.errors import HeadError
-from vlad.evaluation import evaluate_category
+from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
 from vlad.images import read_image
 from vlad.run import Settings, run
@@ -112,6 +112,7 @@ def test_resuming_ends_the_same_and_spares_the_other_heads(
     start(small_tower, pictures, whole, heads)
     start(small_tower, pictures, stopped, heads)
     # as a kill before the comparison leaves it
+    (stopped / "joint.sha256").unlink()
     for path in (stopped / "maps" / "centred").iterdir():
         path.unlink()
     windows = []
@@ -123,6 +124,66 @@ def test_resuming_ends_the_same_and_spares_the_other_heads(
     for name, row in rows(whole).items():
         assert float(rows(stopped)[name]["centred"]) == pytest.approx(float(row["centred"]))
         assert rows(stopped)[name]["winclip"] == row["winclip"]
+
+
+def assert_one_comparison(tower, pictures, out, fresh):
+    """The scores in `out` are those of a run from scratch."""
+    start(tower, pictures, fresh)
+    found = {name: row["centred"] for name, row in rows(out).items() if row["centred"]}
+    expected = {name: row["centred"] for name, row in rows(fresh).items() if row["centred"]}
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert float(found[name]) == pytest.approx(float(value), abs=1e-6)
+
+
+def test_scores_of_two_comparisons_never_stand_side_by_side(
+    small_tower, pictures, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    late = {name: (pictures / name).read_bytes() for name in ("0.png", "5.png")}
+    for name in late:
+        (pictures / name).unlink()
+    start(small_tower, pictures, out)
+    for name, content in late.items():
+        (pictures / name).write_bytes(content)
+
+    def killed(self, progress=None):
+        yield next(CentredPool.scores_of(self, progress))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CentredPool, "scores_of", CentredPool.scores, raising=False)
+    monkeypatch.setattr(CentredPool, "scores", killed)
+    with pytest.raises(KeyboardInterrupt):  # after the first pictures of the new comparison
+        start(small_tower, pictures, out, resume=True)
+    monkeypatch.undo()
+    start(small_tower, pictures, out, resume=True)
+    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
+
+
+def test_a_picture_taken_away_is_no_longer_compared(small_tower, pictures, tmp_path):
+    out = tmp_path / "run"
+    start(small_tower, pictures, out)
+    (pictures / "2.png").unlink()
+    start(small_tower, pictures, out, resume=True)
+    assert rows(out)["2.png"]["centred"] == ""
+    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
+
+
+def test_a_finished_comparison_is_not_repeated_but_a_mended_picture_is_tried_again(
+    small_tower, pictures, drawn, tmp_path, monkeypatch
+):
+    out = tmp_path / "run"
+    (pictures / "6.png").write_bytes(b"not a picture")
+    start(small_tower, pictures, out)
+    compared = []
+    monkeypatch.setattr(CentredPool, "add", lambda *a: compared.append(a))
+    start(small_tower, pictures, out, resume=True)
+    assert not compared
+    monkeypatch.undo()
+    drawn[0].rotate(90).save(pictures / "6.png")
+    start(small_tower, pictures, out, resume=True)
+    assert rows(out)["6.png"]["centred"]
+    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
 
 
 def test_categories_are_compared_apart(small_tower, pictures, tmp_path):
@@ -146,7 +207,11 @@ def test_one_picture_of_a_category_is_refused_before_anything_is_written(
 def test_evaluation(small_tower, pictures):
     test = samples(pictures, [0, 0, 0, 0, 1, 1])
     centred, winclip = evaluate_category(
-        small_tower, {"centred": Centred(), "winclip": load_head("winclip")}, "nut", [], test
+        small_tower,
+        [Entry("centred", Centred()), Entry("winclip", load_head("winclip"))],
+        "nut",
+        [],
+        test,
     )
     assert centred.protocol == "transductive, zero-shot"
     assert winclip.protocol == "zero-shot"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -23,70 +23,102 @@ DEFAULT_SHOTS = 4
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A head to be measured, and the normal pictures it is shown before.
+
+    Attributes:
+        name: of the head, as results name it.
+        head: new; it is fitted here.
+        k_shot: how many normal pictures are drawn for it; 0 is none.
+        seed: of the draw.
+    """
+
+    name: str
+    head: Head
+    k_shot: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Result:
     """Metrics of one head on one category.
 
     Attributes:
-        category, head: of what.
-        k_shot: how many normal pictures the head was shown.
+        category, head, k_shot, seed: of what.
         protocol: what its figures may be compared with, as `vlad.heads.protocol` says it.
         metrics: name -> value in [0, 1], as `vlad.metrics.evaluate` gives them.
         references: the normal pictures it was shown.
         errors: path -> why a picture was left out.
+        image_size: pixels a side of the tower's input.
+        pictures: how many were scored.
+        head_seconds: a picture, in the head alone.
+        tower_seconds: a picture, in the tower for all heads measured together.
     """
 
     category: str
     head: str
     k_shot: int
+    seed: int
     protocol: str
     metrics: Mapping[str, float]
-    references: Sequence[str]
-    errors: Mapping[str, str]
+    references: Sequence[str] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
+    image_size: int = 0
+    pictures: int = 0
+    head_seconds: float = 0.0
+    tower_seconds: float = 0.0
 
 
 def evaluate_category(
     tower: Tower,
-    heads: Mapping[str, Head],
+    entries: Sequence[Entry],
     category: str,
     train: Sequence[Sample],
     test: Sequence[Sample],
     *,
-    k_shot: int | None = None,
-    seed: int = 0,
     bank: str | None = None,
     image_size: int | None = None,
     batch_size: int = 8,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bits: int = 16,
 ) -> list[Result]:
-    """Fits heads on k normal pictures of a category and measures them on its test pictures.
+    """Fits heads on normal pictures of a category and measures them on its test pictures.
+
+    All heads are measured in one pass over the test pictures, whatever they were shown.
 
     Args:
-        k_shot: normal pictures shown to every head with use for them; 0 is none. None shows
-            `DEFAULT_SHOTS` to the heads that need some and none to the others.
-        seed: of the draw of those pictures.
         max_pixels, bits: as in `vlad.images.read_image`.
 
     Raises:
         InputError: no picture can be used, or fewer normal pictures than shots.
-        HeadError: zero shots for a head that needs normal pictures, or a single test picture for
+        HeadError: no shots for a head that needs normal pictures, or a single test picture for
             one that compares them with each other.
     """
-    shown = [name for name, head in heads.items() if takes_shots(head, k_shot)]
-    for name, head in heads.items():
-        if head.normals == "needed" and name not in shown:
-            raise HeadError(f"Head {name} compares with normal pictures; raise --k-shot above 0.")
+    for entry in entries:
+        if entry.head.normals == "needed" and not entry.k_shot:
+            raise HeadError(
+                f"Head {entry.name} compares with normal pictures; raise --k-shot above 0."
+            )
     open_image = partial(read_image, max_pixels=max_pixels, bits=bits)
-    panel = Panel(tower, heads, bank=bank, image_size=image_size, batch_size=batch_size)
-    for name in heads:
-        panel.text(name, category)
-    references = draw_shots(train, (k_shot or DEFAULT_SHOTS) if shown else 0, seed)
-    if shown:
-        panel.fit((open_image(sample.path) for sample in references), shown)
+    named = {_key(entry, entries): entry for entry in entries}
+    panel = Panel(
+        tower,
+        {key: entry.head for key, entry in named.items()},
+        bank=bank,
+        image_size=image_size,
+        batch_size=batch_size,
+    )
+    for key in named:
+        panel.text(key, category)
+    drawn = {(e.k_shot, e.seed): draw_shots(train, e.k_shot, e.seed) for e in entries if e.k_shot}
+    for shots, references in drawn.items():
+        keys = [key for key, entry in named.items() if (entry.k_shot, entry.seed) == shots]
+        panel.fit((open_image(sample.path) for sample in references), keys)
     check_pools(panel, test, category)
 
     scored: dict[str, Scored] = {}
     pools = Pools()
+    panel.seconds.clear()
     with Progress(len(test), verb=f"{category}: scored") as progress:
         for batch in score_samples(
             panel, test, category, batch_size=batch_size, open_image=open_image, pools=pools
@@ -97,24 +129,42 @@ def evaluate_category(
         with Progress(0, verb=f"{category}: compared", unit="parts") as progress:
             for batch in pools.scores(progress.reach):
                 scored.update((s.sample.id, scored[s.sample.id].with_(s)) for s in batch)
-    metrics, errors = measure(list(scored.values()), list(heads), max_pixels)
+    metrics, errors = measure(list(scored.values()), list(named), max_pixels)
+    count = max(1, len(scored) - len(errors))
     return [
         Result(
-            category,
-            name,
-            len(references) if name in shown else 0,
-            protocol(heads[name]),
-            metrics[name],
-            [str(sample.path) for sample in references] if name in shown else [],
-            errors,
+            category=category,
+            head=entry.name,
+            k_shot=entry.k_shot,
+            seed=entry.seed,
+            protocol=protocol(entry.head),
+            metrics=metrics[key],
+            references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
+            errors=errors,
+            image_size=panel.extractor.size(panel.specs[key]),
+            pictures=len(scored) - len(errors),
+            head_seconds=(panel.seconds[key] + pools.seconds[key]) / count,
+            tower_seconds=panel.seconds["tower"] / count,
         )
-        for name in heads
+        for key, entry in named.items()
     ]
 
 
-def takes_shots(head: Head, k_shot: int | None) -> bool:
-    """Whether a head is shown normal pictures where `k_shot` are asked for."""
-    return head.normals != "unused" if k_shot else k_shot is None and head.normals == "needed"
+def _key(entry: Entry, entries: Sequence[Entry]) -> str:
+    """A name for an entry that no other one has."""
+    if sum(other.name == entry.name for other in entries) == 1:
+        return entry.name
+    return f"{entry.name} with {entry.k_shot} shots of seed {entry.seed}"
+
+
+def shots_of(head: Head, k_shot: int | None) -> int:
+    """How many normal pictures a head is shown where `k_shot` are asked for.
+
+    None shows `DEFAULT_SHOTS` to the heads that need some and none to the others.
+    """
+    if k_shot is None:
+        return DEFAULT_SHOTS if head.normals == "needed" else 0
+    return 0 if head.normals == "unused" else k_shot
 
 
 def measure(

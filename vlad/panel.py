@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import cache
 
@@ -60,6 +63,8 @@ class Panel:
             )
         self.banks = {name: load_bank(bank or self.heads[name].bank) for name in reading}
         self.text = cache(self._text)
+        # name of a head, or "tower" -> seconds spent scoring
+        self.seconds: Counter[str] = Counter()
 
     def only(self, names: Iterable[str]) -> Panel:
         """The same panel with some of its heads."""
@@ -124,19 +129,30 @@ class Panel:
             HeadError: a head that reads text without a category, one that was not fitted, or a
                 transductive one where there is nowhere to collect.
         """
-        found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
+        with self._timed("tower"):
+            found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
         scores = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
-            text = self._read(name, category, features)
-            if not is_transductive(head):
-                scores[name] = head.score(features, text)
-            elif pools is None:
-                raise HeadError(f"Head {name} judges a list of pictures jointly; give it a list.")
-            else:
-                if name not in pools:
-                    pools[name] = head.pool()
-                pools[name].add(features, text)
+            with self._timed(name):
+                self._score(name, head, features, category, scores, pools)
         return scores
+
+    def _score(self, name: str, head: Head, features: Features, category, scores, pools) -> None:
+        text = self._read(name, category, features)
+        if not is_transductive(head):
+            scores[name] = head.score(features, text)
+        elif pools is None:
+            raise HeadError(f"Head {name} judges a list of pictures jointly; give it a list.")
+        else:
+            if name not in pools:
+                pools[name] = head.pool()
+            pools[name].add(features, text)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
 
     def _text(self, name: str, category: str | None) -> TextFeatures | None:
         """What a head reads about a category; None where nothing, or each picture has its own."""

@@ -15,6 +15,7 @@ from vlad import __version__
 from vlad.backbones.tower import Tower
 from vlad.draw import shared_scales, write_overlays
 from vlad.heads import Head, protocol
+from vlad.joint import Comparison
 from vlad.panel import Panel
 from vlad.progress import Progress
 from vlad.report import write_report
@@ -125,8 +126,12 @@ def run(
         folder.append(rows)
         on_scored(batch)
 
-    for names, waiting in _steps(panel, samples, lacks):
+    comparison = Comparison(folder, samples, panel.transductive)
+    joint = [] if comparison.stands() else panel.transductive
+    for names, waiting in _steps(panel, joint, samples, lacks):
         pools = Pools()
+        if set(names) & set(joint):
+            comparison.begin()
         with Progress(len(samples), done=len(samples) - len(waiting)) as progress:
             for batch in score_samples(
                 panel.only(names),
@@ -142,6 +147,7 @@ def run(
             with Progress(0, verb="compared", unit="parts") as progress:
                 for batch in pools.scores(progress.reach):
                     keep(batch)
+            comparison.end()
 
     rows = folder.finish(sample.path for sample in samples)
     scales = shared_scales(folder, samples)
@@ -152,19 +158,22 @@ def run(
 
 
 def _steps(
-    panel: Panel, samples: Sequence[Sample], lacks: Callable[[Sample, Iterable[str]], bool]
+    panel: Panel,
+    joint: Sequence[str],
+    samples: Sequence[Sample],
+    lacks: Callable[[Sample, Iterable[str]], bool],
 ) -> Iterator[tuple[list[str], list[Sample]]]:
-    """(heads, pictures) still to be scored; a transductive head needs all pictures or none."""
-    joint = [n for n in panel.transductive if any(lacks(sample, [n]) for sample in samples)]
+    """(heads, pictures) still to be scored; `joint` heads need all pictures at once."""
     single = [name for name in panel.heads if name not in panel.transductive]
-    waiting = [sample for sample in samples if lacks(sample, single)]
-    if joint and (not single or len(waiting) == len(samples)):
-        yield [*single, *joint], list(samples)
+    waiting = [sample for sample in samples if single and lacks(sample, single)]
+    if joint and len(waiting) in (0, len(samples)):
+        together = single if waiting else []
+        yield [*together, *joint], list(samples)
         return
     if waiting or not joint:
         yield single, waiting
     if joint:
-        yield joint, list(samples)
+        yield list(joint), list(samples)
 
 
 def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: Sample) -> dict:

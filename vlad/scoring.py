@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,6 +52,7 @@ class Pools:
     def __init__(self) -> None:
         self.pools: dict[str | None, dict[str, Pool]] = {}
         self.members: dict[str | None, list[Scored]] = {}
+        self.seconds: Counter[str] = Counter()  # of each head, in comparing
 
     @property
     def joint(self) -> bool:
@@ -66,14 +68,17 @@ class Pools:
         for category, pools in self.pools.items():
             for head, pool in pools.items():
                 waiting = deque(self.members[category])
+                start = time.perf_counter()
                 try:
                     for scores in pool.scores(progress):
+                        self.seconds[head] += time.perf_counter() - start
                         found = scores.numpy()
                         batch = [waiting.popleft() for _ in range(len(found))]
                         yield [
                             s if s.error else _finite(s.sample, s.size, {head: found}, place)
                             for place, s in enumerate(batch)
                         ]
+                        start = time.perf_counter()
                 except HeadError as error:  # the other heads' scores stand
                     yield [Scored(s.sample, s.size, {}, {}, str(error)) for s in waiting]
 

@@ -3,6 +3,7 @@
     run.json            what the run was made with, written first
     scores.csv          one row a picture; while the run goes on it is also the journal
     scores.parquet      the same, typed, written at the end
+    joint.sha256        which pictures transductive heads compared (see vlad.joint)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     overlays/<head>/<id>.jpg, report.html
 
@@ -32,7 +33,15 @@ from vlad.types import Sample
 
 MapFormat = Literal["png", "npy"]
 _KIND = "vlad run"
-_PARTS = ("run.json", "scores.csv", "scores.parquet", "maps", "overlays", "report.html")
+_PARTS = (
+    "run.json",
+    "joint.sha256",
+    "scores.csv",
+    "scores.parquet",
+    "maps",
+    "overlays",
+    "report.html",
+)
 
 
 @dataclass(frozen=True)

@@ -34,20 +34,26 @@ class Spool:
         if size <= self.free:
             self.free -= size
             return torch.empty(*shape)
-        handle, name = tempfile.mkstemp(prefix="vlad-")
+        try:
+            handle, name = tempfile.mkstemp(prefix="vlad-")
+        except OSError as error:
+            raise self._no_room(size, error) from error
         try:
             if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash later
                 os.posix_fallocate(handle, 0, size)
             return torch.from_file(name, shared=True, size=size // 4).reshape(tuple(shape))
         except OSError as error:
-            raise OutputError(
-                f"{size >> 20} MiB are needed in {tempfile.gettempdir()} to compare the pictures "
-                f"({error.strerror}); free some, set TMPDIR, or score fewer pictures at a time."
-            ) from error
+            raise self._no_room(size, error) from error
         finally:
             os.close(handle)
             if os.name != "nt":
                 os.unlink(name)
+
+    def _no_room(self, size: int, error: OSError) -> OutputError:
+        return OutputError(
+            f"{size >> 20} MiB of temporary files are needed to compare the pictures "
+            f"({error.strerror}); free some, set TMPDIR, or score fewer pictures at a time."
+        )
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of a tensor."""

@@ -124,6 +124,7 @@ def test_heads_and_adapters_that_do_not_belong_together(
         (["--head", "april_gan", *small], "needs an adapter"),
         (["--head", "winclip", "--adapter", mine, *small], "not among winclip"),
         (["--head", "april_gan", "--adapter", "nowhere", *small], "no adapter 'nowhere'"),
+        (["--head", "april_gan", "--adapter", mine, "--adapter", mine, *small], "two adapters"),
         (["--head", "april_gan", "--adapter", mine, "--backbone", "vlad-tiny"], "trained on"),
         (["--head", "april_gan", "--adapter", mine, "--backbone", dinov2_folder], "adapter"),
     ):

@@ -323,6 +323,9 @@ def test_pictures_against_each_other(vlad, pictures, tmp_path, dinov2_folder):
     other = tmp_path / "other"
     done = vlad(pictures, "--head", "musc", "--out", other, backbone=str(dinov2_folder))
     assert done.exit_code == 0, done.output
+    done = vlad(pictures, "--head", "musc", "--normal", pictures, "--out", tmp_path / "one")
+    assert done.exit_code == 2
+    assert "has use for normal pictures" in done.stderr
     done = vlad(pictures / "0.png", "--head", "musc", "--out", tmp_path / "one")
     assert done.exit_code == 2
     assert "only one" in done.stderr

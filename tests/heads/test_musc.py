@@ -196,7 +196,18 @@ def test_new_pictures_against_a_pool():
 
 
 def test_parameters_out_of_range(small_tower):
-    for params in ({"r": (2,)}, {"interval": (0.3,)}, {"rescore": (0,)}, {"layers": (0,)}):
+    for params in (
+        {"r": (2,)},
+        {"r": (2**31 + 1,)},
+        {"interval": (0.3,)},
+        {"interval": (0.9, 0.3)},
+        {"interval": (0, float("inf"))},
+        {"interval": (0, 0)},
+        {"rescore": (0,)},
+        {"rescore": 5},
+        {"rescore": True},
+        {"layers": (0,)},
+    ):
         with pytest.raises(HeadError, match=next(iter(params))):
             Panel(small_tower, {"musc": MuSc(**params)})
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vlad.backbones import load_tower
-from vlad.errors import HeadError
+from vlad.errors import HeadError, VladError
 from vlad.heads import HEADS, load_head
 from vlad.panel import Panel
 
@@ -125,6 +125,35 @@ def test_a_picture_without_numbers_does_not_disturb_the_others(
         others = [0, 1, 3, 4, 5]
         expected = score(panel, [drawn[i] for i in others])[name]
         assert_same((found.image_score[others], found.anomaly_map[others]), expected, atol=1e-4)
+
+
+def test_rescaling_leaves_a_picture_without_numbers_out(small_tower, adapters, drawn):
+    panel = make(small_tower, adapters, ["april_gan"], drawn[:2])
+    prepared = [panel.prepare(picture) for picture in drawn]
+    for pixels in prepared[2].values():
+        pixels[:] = float("nan")
+    pools = {}
+    panel.score(prepared, "nut", pools)
+    found = torch.cat([part.image_score for part in pools["april_gan"].scores()])
+    others = [0, 1, 3, 4, 5]
+    expected, _ = score(panel, [drawn[i] for i in others])["april_gan"]
+    assert found[2].isnan()
+    torch.testing.assert_close(found[others], expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("april_gan", {"rescale": "maybe"}),
+        ("adaclip", {"seed": 2**32}),
+        ("adaclip", {"clusters": -1}),
+        ("anomalyclip", {"adapter": 5}),
+    ],
+)
+def test_parameters_out_of_range(name, params, small_tower, adapters):
+    with pytest.raises(VladError):
+        head = load_head(name, **{"adapter": adapters[name], **params})
+        Panel(small_tower, {name: head})
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -71,6 +71,8 @@ def find_adapter(name_or_path: str | Path) -> Path:
     Raises:
         AdapterError: there is none.
     """
+    if not isinstance(name_or_path, str | Path):
+        raise AdapterError(f"{name_or_path!r} is no adapter; give its name, folder or file.")
     path = Path(name_or_path)
     for candidate in (path / FILE, path, adapters_folder() / path / FILE):
         if os.path.isfile(candidate):  # unlike Path.is_file, False for names too long

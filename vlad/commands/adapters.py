@@ -88,7 +88,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
     layout_of(head)
     path = Path(file)
-    if not path.is_file():
+    if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
         raise AdapterError(f"There is no file {file}; correct the path.")
     try:
         digest = sha256_of(path.read_bytes())

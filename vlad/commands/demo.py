@@ -41,7 +41,7 @@ def demo(out) -> None:
     )
     metrics, _ = measure(scored, list(heads))
     results = [
-        Result("hazelnut", name, K_SHOT, protocol(head), metrics[name], [], {})
+        Result("hazelnut", name, K_SHOT, 0, protocol(head), metrics[name])
         for name, head in heads.items()
     ]
     click.echo(table(results))

@@ -58,14 +58,14 @@ def evaluate(root, categories, head, k_shot, seed, common, json_file) -> None:
 
     from vlad.datasets import load_dataset
     from vlad.errors import OutputError
-    from vlad.evaluation import evaluate_category, takes_shots
+    from vlad.evaluation import Entry, evaluate_category, shots_of
     from vlad.files import atomic_write
     from vlad.prompts import load_bank
 
     data = load_dataset("mvtec", root)
     chosen = categories or list(data.categories)
     heads = make_heads(head, common)
-    shown = any(takes_shots(made, k_shot) for made in heads.values())
+    shown = any(shots_of(made, k_shot) for made in heads.values())
     sets = {name: (data.test(name), data.train(name) if shown else []) for name in chosen}
     if json_file and Path(json_file).is_dir():
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
@@ -76,12 +76,13 @@ def evaluate(root, categories, head, k_shot, seed, common, json_file) -> None:
     for name, (test, train) in sets.items():
         results += evaluate_category(
             tower,
-            make_heads(head, common),
+            [
+                Entry(key, made, shots_of(made, k_shot), seed)
+                for key, made in make_heads(head, common).items()
+            ],
             name,
             train,
             test,
-            k_shot=k_shot,
-            seed=seed,
             bank=common.bank,
             image_size=common.image_size,
             batch_size=common.batch_size,

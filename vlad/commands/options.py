@@ -132,6 +132,11 @@ def make_heads(names: str, common: Common) -> dict[str, Head]:
                 f"Adapter {adapter} is for head {head}, which is not among {', '.join(wanted)}; "
                 "add it to --head, or leave the adapter out."
             )
+        if "adapter" in given[head]:
+            raise HeadError(
+                f"Head {head} is given two adapters, {given[head]['adapter']} and {adapter}; "
+                "name one."
+            )
         given[head]["adapter"] = adapter
     return {name: load_head(name, **given[name]) for name in wanted}
 

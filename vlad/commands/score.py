@@ -113,6 +113,11 @@ def score(
     for name, made in heads.items():
         if made.normals == "needed" and not references:
             raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
+    if normals and all(made.normals == "unused" for made in heads.values()):
+        raise InputError(
+            f"No head here has use for normal pictures ({', '.join(heads)}); leave --normal out, "
+            "or add a head such as memory."
+        )
     if common.bank:
         load_bank(common.bank)
     open_image = partial(read_image, max_pixels=common.max_pixels, bits=common.bits)

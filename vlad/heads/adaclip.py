@@ -58,7 +58,10 @@ class AdaCLIP:
             self,
             {
                 "clusters": (whole, "0 or more"),
-                "seed": (type(self.seed) is int and self.seed >= 0, "0 or more"),
+                "seed": (
+                    type(self.seed) is int and in_range(self.seed, 0, 2**32 - 1),
+                    "a whole number from 0 to 2^32 − 1",
+                ),
             },
         )
         self.adapter_ = load_adapter(self.adapter, "adaclip", tower)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from vlad.adapters import load_adapter
 from vlad.errors import HeadError
+from vlad.heads import check_params
 from vlad.maps import upsample
 from vlad.neighbours import nearest_distance
 from vlad.similarity import anomalous_logit, side_vectors
@@ -56,7 +57,9 @@ class AprilGAN:
 
         Raises:
             AdapterError: no adapter, or one that does not fit the tower.
+            HeadError: a parameter out of its range.
         """
+        check_params(self, {"rescale": (type(self.rescale) is bool, "true or false")})
         self.adapter_ = load_adapter(self.adapter, "april_gan", tower)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
@@ -141,7 +144,11 @@ class _Pool:
         maxima = [
             _full_map(x, d, grid, size).flatten(1).amax(1) for x, d, _, grid, size in self.parts
         ]
+        # a picture without numbers must not take the scale from the others
         together = torch.cat(maxima)
+        together = together[together.isfinite()]
+        if not len(together):
+            together = torch.zeros(1)
         low, span = together.min(), together.max() - together.min()
         for (logits, distance, probability, grid, size), largest in zip(
             self.parts, maxima, strict=True

@@ -65,16 +65,22 @@ class MuSc:
         Raises:
             HeadError: a parameter out of its range.
         """
-        odd = whole_numbers(self.r) and all(side % 2 for side in self.r)
+        odd = whole_numbers(self.r) and all(side % 2 and side < 100 for side in self.r)
         bounds = isinstance(self.interval, list | tuple) and len(self.interval) == 2
-        bounds = bounds and all(in_range(x, 0) for x in self.interval) and self.interval[1] > 0
-        counts = whole_numbers(self.rescore) or tuple(self.rescore or ()) == ()
+        bounds = bounds and all(in_range(x, 0, 1e9) for x in self.interval)
+        # a count and a fraction cannot be put in order before the pictures are counted
+        ordered = (
+            bounds
+            and self.interval[1] > 0
+            and (self.interval[0] < self.interval[1] or self.interval[0] < 1 <= self.interval[1])
+        )
+        counts = whole_numbers(self.rescore) or self.rescore in ((), [])
         check_params(
             self,
             {
                 "layers": (self.layers is None or whole_numbers(self.layers), "a list of blocks"),
-                "r": (odd, "a list of odd numbers"),
-                "interval": (bounds, "two numbers, from and to, such as [0, 0.3]"),
+                "r": (odd, "a list of odd numbers below 100"),
+                "interval": (ordered, "two numbers, from and to, such as [0, 0.3]"),
                 "rescore": (counts, "a list of whole numbers, or empty"),
             },
         )
