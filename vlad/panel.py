@@ -158,9 +158,7 @@ class Panel:
         """What a head reads about a category; None where nothing, or each picture has its own."""
         if name not in self.banks:
             return None
-        if category is None:
-            raise HeadError(f"Head {name} needs to know what it looks at: give --category.")
-        prompts = self.banks[name].expand(category)
+        prompts = self._prompts(name, category)
         spec = self.specs[name].text or TextSpec()
         if callable(spec.deep):
             return None
@@ -169,11 +167,19 @@ class Panel:
         activation = self.tower.info.replaced(spec.activation)
         return embed_prompts(self.tower, prompts, activation).to(self.tower.device)
 
+    def _prompts(self, name: str, category: str | None) -> Prompts:
+        bank = self.banks[name]
+        # a bank with a word of its own says the same of every category
+        category = category or bank.noun or None
+        if category is None:
+            raise HeadError(f"Head {name} needs to know what it looks at: give --category.")
+        return bank.expand(category)
+
     def _read(self, name: str, category: str | None, features: Features) -> TextFeatures | None:
         text, spec = self.text(name, category), self.specs[name].text
         if text is not None or name not in self.banks:
             return text
-        prompts = self.banks[name].expand(category)
+        prompts = self._prompts(name, category)
         deep = spec.deep(features.plain)
         each = [
             self._encode(prompts, spec, {block: tokens[i] for block, tokens in deep.items()})

@@ -187,7 +187,7 @@ def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: 
         "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
         "banks": {name: bank.name for name, bank in panel.banks.items()},
         "prompts": {
-            name: {c: bank.expand(c).key[:16] for c in categories}
+            name: {c: bank.expand(c or bank.noun).key[:16] for c in categories}
             for name, bank in panel.banks.items()
         },
         "params": {

@@ -134,6 +134,15 @@ def test_heads_and_adapters_that_do_not_belong_together(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_knows_no_category_is_scored_without_one(
+    vlad, small_file, small_adapter, pictures, tmp_path
+):
+    options = ["--backbone", small_file, "--device", "cpu", "--out", tmp_path / "run"]
+    adapter = small_adapter("anomalyclip")
+    done = vlad("score", pictures, "--head", "anomalyclip", "--adapter", adapter, *options)
+    assert done.exit_code == 0, done.output
+
+
 def test_import_of_a_file_whose_sha256_is_in_the_registry(
     vlad, checkpoint, small_file, monkeypatch
 ):

@@ -156,11 +156,19 @@ def test_parameters_out_of_range(name, params, small_tower, adapters):
         Panel(small_tower, {name: head})
 
 
+def test_learned_words_about_any_object_need_no_category(small_tower, adapters, drawn):
+    panel = make(small_tower, adapters, ["anomalyclip"])
+    prepared = [panel.prepare(drawn[0])]
+    without, given = (panel.score(prepared, name)["anomalyclip"] for name in (None, "nut"))
+    torch.testing.assert_close(without.image_score, given.image_score)
+
+
 @pytest.mark.parametrize("name", LEARNED)
 def test_text_heads_need_text_and_towers_that_read(name, small_tower, adapters, drawn):
     panel = make(small_tower, adapters, [name])
-    with pytest.raises(HeadError, match="--category"):
-        panel.score([panel.prepare(drawn[0])], None)
+    if name != "anomalyclip":
+        with pytest.raises(HeadError, match="--category"):
+            panel.score([panel.prepare(drawn[0])], None)
     features = panel.extractor.extract([panel.prepare(drawn[0])], list(panel.specs.values()))[0]
     with pytest.raises(HeadError, match="give it"):
         panel.heads[name].score(features)

@@ -105,10 +105,15 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         raise AdapterError(
             "--auxiliary is blank or more than a line; name the data the checkpoint was trained on."
         )
+    if licence is not None and not is_plain_text(licence):
+        raise AdapterError(
+            "--licence is blank or more than a line; leave it out if none is stated."
+        )
     name = name or known or f"{head}-{re.sub('[^a-z0-9]+', '-', auxiliary.lower()).strip('-')}"
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name):
         raise AdapterError(
-            f"{name!r} is no name for an adapter; give up to 64 letters, digits, -, _ and dots."
+            f"{name!r} is no name for an adapter; give one of up to 64 letters a to z, digits, -, "
+            "_ and dots with --name."
         )
     folder = Path(out) if out else adapters_folder() / name
     if (folder / FILE).exists():

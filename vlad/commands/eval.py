@@ -12,16 +12,6 @@ from vlad.commands.options import common_options, make_heads, open_tower
 if TYPE_CHECKING:
     from vlad.evaluation import Result
 
-COLUMNS = {
-    "image_auroc": "image AUROC",
-    "image_ap": "AP",
-    "image_f1_max": "F1-max",
-    "pixel_auroc": "pixel AUROC",
-    "pixel_ap": "AP",
-    "pixel_f1_max": "F1-max",
-    "aupro": "AUPRO",
-}
-
 
 @click.command("eval")
 @click.argument("root", metavar="DIR")
@@ -109,6 +99,7 @@ def _numbers(result: Result) -> dict[str, float | None]:
 
 def table(results: Sequence[Result]) -> str:
     """Results as lines of text, in percent; with several categories a mean per head follows."""
+    from vlad.benchtable import COLUMNS
     from vlad.evaluation import mean
     from vlad.heads import titled
 

@@ -1,0 +1,104 @@
+"""The rows of a bench as tables for people, in Markdown and HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from vlad.heads import titled
+
+COLUMNS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "AP",
+    "image_f1_max": "F1-max",
+    "pixel_auroc": "pixel AUROC",
+    "pixel_ap": "AP",
+    "pixel_f1_max": "F1-max",
+    "aupro": "AUPRO",
+}
+_STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #16181d; }
+table { border-collapse: collapse; margin: 0 0 2rem; font-variant-numeric: tabular-nums; }
+th, td { padding: 4px 12px; border-bottom: 1px solid #dfe3e9; text-align: right; }
+th:first-child, td:first-child { text-align: left; }
+@media (prefers-color-scheme: dark) { body { background: #101216; color: #eef0f4; } }"""
+
+
+def markdown(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
+    """A table for each data set and, where there are several, one of their means."""
+    parts = [f"# Bench\n\n{_lead(rows)}\n"]
+    for title, table in _tables(rows).items():
+        head, *body = table
+        lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
+        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+        parts.append(f"## {title}\n\n{text}\n")
+    parts.append("## Settings\n\n" + "".join(f"- {k}: {v}\n" for k, v in settings.items()))
+    return "\n".join(parts)
+
+
+def html(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
+    """The same as one page that needs nothing else."""
+    parts = [f"<h1>Bench</h1><p>{escape(_lead(rows))}</p>"]
+    for title, (head, *body) in _tables(rows).items():
+        lines = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in body
+        )
+        names = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+        parts.append(f"<h2>{escape(title)}</h2><table><tr>{names}</tr>{lines}</table>")
+    listed = "".join(f"<li>{escape(f'{k}: {v}')}</li>" for k, v in settings.items())
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Bench</title>'
+        f"<style>{_STYLE}</style>{''.join(parts)}<h2>Settings</h2><ul>{listed}</ul></html>\n"
+    )
+
+
+def _lead(rows: Sequence[dict]) -> str:
+    peak = max((row["peak_memory_mib"] or 0 for row in rows), default=0)
+    shown = f" Peak memory of the whole process: {peak:.0f} MiB." if peak else ""
+    return (
+        "In percent; means over the categories of a set, mean ± standard deviation over seeds. "
+        "Times are a picture, in the head alone; the tower's pass is shared by all heads." + shown
+    )
+
+
+def _tables(rows: Sequence[dict]) -> dict[str, list[list[str]]]:
+    sets = list(dict.fromkeys(row["data"] for row in rows))
+    found = {}
+    for name in sets:
+        own = [row for row in rows if row["data"] == name]
+        categories = dict.fromkeys(row["category"] for row in own)
+        count = f", mean of {len(categories)} categories" if len(categories) > 1 else ""
+        seconds = sum(row["tower_seconds"] for row in own) / len(own)
+        found[f"{name}{count} (tower {1000 * seconds:.0f} ms a picture)"] = _table(own)
+    if len(sets) > 1:
+        found[f"Mean of {len(sets)} data sets"] = _table(rows)
+    return found
+
+
+def _table(rows: Sequence[dict]) -> list[list[str]]:
+    names = [n for n in COLUMNS if any(f"metric.{n}" in row for row in rows)]
+    table = [["head", "shots", "input", *(COLUMNS[n] for n in names), "time"]]
+    for head, k_shot in dict.fromkeys((row["head"], row["k_shot"]) for row in rows):
+        own = [row for row in rows if (row["head"], row["k_shot"]) == (head, k_shot)]
+        cells = [titled(head, own[0]["protocol"]), str(k_shot), f"{own[0]['image_size']} px"]
+        cells += [_over_seeds(own, f"metric.{name}") for name in names]
+        time = np.mean([row["head_seconds"] for row in own])
+        table.append([*cells, f"{1000 * time:.1f} ms"])
+    return table
+
+
+def _over_seeds(rows: Sequence[dict], name: str) -> str:
+    """Mean over data sets of the means over their categories, then over seeds."""
+    means = []
+    for seed in dict.fromkeys(row["seed"] for row in rows):
+        sets: dict[str, list[float]] = {}
+        for row in rows:
+            value = row.get(name)
+            if row["seed"] == seed and value is not None and value == value:
+                sets.setdefault(row["data"], []).append(value)
+        if sets:
+            means.append(100 * np.mean([np.mean(values) for values in sets.values()]))
+    if not means:
+        return "–"
+    return f"{np.mean(means):.1f}" + (f" ± {np.std(means):.1f}" if len(means) > 1 else "")
