@@ -67,7 +67,7 @@ def slow_area(points, limit):
 @pytest.fixture(scope="module")
 def reference():
     """Arrays, and the values that other code bases give for them."""
-    default = Path(__file__).parents[2] / "shared" / "parity"
+    default = Path(__file__).parents[3] / "shared" / "parity"
     folder = Path(os.environ.get("VLAD_PARITY", default))
     if not (folder / "losses_metrics.npz").is_file():
         pytest.skip(f"no reference values in {folder}; set VLAD_PARITY to their folder")

@@ -1,0 +1,63 @@
+"""What every metric checks of its arguments, and how it says what is wrong with them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vlad.errors import InputError
+
+
+def score_arrays(
+    scores: ArrayLike, labels: ArrayLike, *, pictures: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scores and a boolean array of the anomalous values, checked.
+
+    Raises:
+        InputError: shapes differ (or are not (N, H, W) where `pictures`), a score is NaN, or a
+            label is no number ≥ 0.
+    """
+    what, truth = ("anomaly maps", "masks") if pictures else ("scores", "labels")
+    scores, labels = _array(scores, what), _array(labels, truth)
+    if scores.shape != labels.shape:
+        raise InputError(
+            f"{what} have shape {scores.shape} but {truth} have {labels.shape}; "
+            "bring them to the same shape"
+        )
+    if pictures and scores.ndim != 3:
+        raise InputError(f"{what} have shape {scores.shape}; give (pictures, height, width)")
+    if unknown := np.count_nonzero(np.isnan(scores)):
+        raise InputError(
+            f"{unknown} of {scores.size} {what} values are NaN; leave those pictures out"
+        )
+    if not (labels >= 0).all():
+        raise InputError(
+            f"{truth} hold negative values or NaN; write 0 for normal, 1 for anomalous"
+        )
+    return scores, labels > 0
+
+
+def check_limit(limit: float) -> None:
+    if not 0 < limit <= 1:
+        raise InputError(f"the limit of the false-positive rate is {limit}; give one in (0, 1]")
+
+
+def missing_class(anomalous: int, normal: int) -> str | None:
+    """The name of the class without values, or None."""
+    return "anomalous" if not anomalous else "normal" if not normal else None
+
+
+def some(flags: np.ndarray) -> str:
+    """The first positions that are set, as text."""
+    places = [str(i) for i in np.flatnonzero(flags)]
+    return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
+
+
+def _array(values: ArrayLike, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InputError(f"{what} differ in shape among themselves; give one shape") from error
+    if array.dtype.kind not in "buif":
+        raise InputError(f"{what} are not all numbers (dtype {array.dtype})")
+    return array

@@ -1,0 +1,238 @@
+"""Pixel metrics of sets too large for memory, from a histogram that knows its own error."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vlad.errors import InputError
+from vlad.metrics import curves
+from vlad.metrics.bins import NONE, binned, brackets, joined, quantile_edges, regrouped
+from vlad.metrics.checks import check_limit, missing_class, score_arrays
+from vlad.metrics.curves import Curve, counts_at
+from vlad.metrics.regions import region_weights
+
+TOLERANCE = 1e-3  # largest error bound with which a value from the histogram is left standing
+ROUNDING = 1e-9  # added to every bound: sums in another order
+METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
+
+Batches = Iterable[tuple[ArrayLike, ArrayLike]]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Pixel metrics and how far they may be off.
+
+    Attributes:
+        values: "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", as `vlad.metrics.evaluate`.
+        bounds: name -> b; the exact value lies in [value - b, value + b]. 0 if exact.
+        engine: where all values come from.
+    """
+
+    values: dict[str, float]
+    bounds: dict[str, float]
+    engine: Literal["exact", "histogram"]
+
+
+class Streaming:
+    """AUROC, AP, F1-max and AUPRO of pixels, batch by batch, in constant memory.
+
+    The first `buffer` pixels are kept, and while they are all there is, the values are exact. Then
+    they are put into bins, and so is every further bufferful. The edges are quantiles of the pixels
+    seen so far: half of them evenly over all ranks, half over the top tenth, ever finer towards the
+    top. They are found anew when twice as many pixels have been seen as the last time, and when a
+    bufferful puts more than twice the share meant for it into one bin of more than one value, as
+    scores do that drift.
+
+    A bin keeps its lowest and highest score and its numbers of normal and anomalous pixels. So each
+    score is known to lie in an interval, which leaves an interval for every metric
+    (`vlad.metrics.bins.brackets`). The value is its middle; the bound is half its length, whatever
+    the scores are and however they were split into batches. Ties cost nothing where a bin holds
+    one value.
+
+    Scores are compared as float64 once in bins. Objects can be pickled and merged, for one per
+    process. The values of a merged set depend a little on the order of merging, always within the
+    bounds.
+
+    Args:
+        buffer: pixels kept.
+        bins: edges looked for; the bound falls about as 1 / bins.
+    """
+
+    def __init__(self, *, buffer: int = 1 << 21, bins: int = 1 << 14):
+        self.buffer = buffer
+        self.bins = bins
+        self.pending_ = []  # (normal scores, anomalous scores, their region weights) of each batch
+        self.normal_ = self.anomalous_ = NONE
+        self.regions_ = 0
+        self.edges_ = None
+        self.pixels_at_edges_ = 0
+
+    def update(self, anomaly_maps: ArrayLike, masks: ArrayLike) -> Streaming:
+        """Adds pictures, whole ones: a region ends with its picture.
+
+        Args:
+            anomaly_maps, masks: (N, H, W); the mask of a normal picture is all zero. Leave out
+                pictures whose defect is not in the mask. H and W may differ between batches.
+
+        Raises:
+            InputError: as `vlad.metrics.aupro`, and for a buffer below 0 or fewer than 2 bins.
+        """
+        if self.buffer < 0 or self.bins < 2:
+            raise InputError(
+                f"Streaming has a buffer of {self.buffer} pixels and {self.bins} bins; "
+                "give at least 0 pixels and 2 bins"
+            )
+        *batch, regions = _split(anomaly_maps, masks)
+        self.pending_.append(batch)
+        self.regions_ += regions
+        self._make_room()
+        return self
+
+    def merge(self, other: Streaming) -> Streaming:
+        """Adds all that another one has seen; the other stays as it was."""
+        self.pending_ = self.pending_ + other.pending_
+        self.regions_ += other.regions_
+        if other.edges_ is not None:
+            self.normal_ = joined(self.normal_, other.normal_)
+            self.anomalous_ = joined(self.anomalous_, other.anomalous_)
+            self._put_away(merged=True)
+        self._make_room()
+        return self
+
+    def compute(self, *, limit: float = 0.3, again: Batches | None = None) -> Streamed:
+        """The metrics of all pixels so far.
+
+        Args:
+            limit: of AUPRO, as in `vlad.metrics.aupro`.
+            again: the same batches once more, to walk through twice (no generator). If a bound
+                exceeds `TOLERANCE`, all metrics are computed exactly from them, in memory for the
+                scores of the anomalous pixels and one batch.
+
+        Returns:
+            Values and bounds. All NaN with a UserWarning when no pixel is anomalous or none is
+            normal. A UserWarning, too, when a bound exceeds `TOLERANCE` and `again` is None.
+
+        Raises:
+            InputError: an impossible limit, or `again` holds other pixels or ends early.
+        """
+        check_limit(limit)
+        if self.edges_ is not None:
+            self._put_away()
+        positives, negatives = self._seen()
+        if missing := missing_class(positives, negatives):
+            warnings.warn(
+                f"every pixel metric is undefined (NaN): nothing is {missing}",
+                UserWarning,
+                stacklevel=2,
+            )
+            return Streamed(dict.fromkeys(METRICS, np.nan), dict.fromkeys(METRICS, np.nan), "exact")
+        if self.edges_ is None:
+            normal, anomalous, weights = map(np.concatenate, zip(*self.pending_, strict=True))
+            curve = curves.curve(anomalous.copy(), normal)
+            return _exact(curve, anomalous, weights / self.regions_, limit)
+
+        found = brackets(self.anomalous_, self.normal_, self.regions_, limit)
+        values = {name: (low + high) / 2 for name, (low, high) in found.items()}
+        bounds = {name: (high - low) / 2 + ROUNDING for name, (low, high) in found.items()}
+        worst = max(bounds, key=bounds.get)
+        if bounds[worst] > TOLERANCE:
+            if again is not None:
+                return _second_pass(again, (positives, negatives), limit)
+            warnings.warn(
+                f"the bound of {worst} is {bounds[worst]:.2g}, above {TOLERANCE:g}; give compute "
+                "the same batches `again` for the exact values, or take more bins",
+                UserWarning,
+                stacklevel=2,
+            )
+        return Streamed(values, bounds, "histogram")
+
+    def _seen(self) -> tuple[int, int]:
+        """Anomalous and normal pixels so far."""
+        return (
+            int(self.anomalous_.count.sum()) + sum(len(scores) for _, scores, _ in self.pending_),
+            int(self.normal_.count.sum()) + sum(len(scores) for scores, _, _ in self.pending_),
+        )
+
+    def _make_room(self) -> None:
+        if sum(len(normal) + len(scores) for normal, scores, _ in self.pending_) > self.buffer:
+            self._put_away()
+
+    def _put_away(self, merged: bool = False) -> None:
+        """Puts the pixels kept into bins, between new edges where the old ones do not serve."""
+        if not self.pending_ and not merged:
+            return
+        pixels = sum(self._seen())
+        empty = (np.empty(0, np.float32),) * 3  # of the narrowest type, to widen no scores
+        columns = zip(empty, *self.pending_, strict=True)
+        normal, anomalous, weights = (np.concatenate(column) for column in columns)
+        new = None
+        if not merged and self.edges_ is not None and pixels < 2 * self.pixels_at_edges_:
+            new = binned(normal, self.edges_), binned(anomalous, self.edges_, weights)
+            crowded = max(bins.count[bins.high > bins.low].max(initial=0) for bins in new)
+            if crowded > 4 / self.bins * pixels:
+                new = None
+        if new is None:
+            self._find_edges(normal, anomalous)
+            self.pixels_at_edges_ = pixels
+            new = binned(normal, self.edges_), binned(anomalous, self.edges_, weights)
+        self.normal_ = regrouped(joined(self.normal_, new[0]), self.edges_)
+        self.anomalous_ = regrouped(joined(self.anomalous_, new[1]), self.edges_)
+        self.pending_ = []
+
+    def _find_edges(self, normal: np.ndarray, anomalous: np.ndarray) -> None:
+        """Edges for all pixels in bins and these; a bin counts at its highest score."""
+        scores = (normal, anomalous, self.normal_.high, self.anomalous_.high)
+        ones = np.ones(normal.size + anomalous.size, np.int64)
+        counts = np.concatenate([ones, self.normal_.count, self.anomalous_.count])
+        self.edges_ = quantile_edges(np.concatenate(scores), counts, self.bins)
+
+
+def _split(
+    anomaly_maps: ArrayLike, masks: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Normal scores, anomalous scores, their region weights, and the number of regions."""
+    maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
+    weights, regions = region_weights(anomalous)
+    return maps[~anomalous], maps[anomalous], weights, regions
+
+
+def _exact(curve: Curve, anomalous: np.ndarray, weights: np.ndarray, limit: float) -> Streamed:
+    values = (
+        curves.auroc(curve),
+        curves.average_precision(curve),
+        curves.f1_max(curve)[0],
+        curves.aupro(curve, curves.overlap(curve, anomalous, weights), limit),
+    )
+    return Streamed(dict(zip(METRICS, values, strict=True)), dict.fromkeys(METRICS, 0.0), "exact")
+
+
+def _second_pass(batches: Batches, seen: tuple[int, int], limit: float) -> Streamed:
+    """Exact metrics: the anomalous scores first, then the normal ones counted at each of them."""
+    parts = [_split(*batch)[1:] for batch in batches]
+    anomalous = np.concatenate([np.empty(0), *(scores for scores, _, _ in parts)])
+    weights = np.concatenate([np.empty(0), *(weights for _, weights, _ in parts)])
+    regions = sum(count for _, _, count in parts)
+    _check_same("anomalous", anomalous.size, seen[0])
+    curve = curves.curve(anomalous.copy(), np.empty(0))
+    fp, fp_above, normals = 0, 0, 0
+    for batch in batches:
+        maps, defect = score_arrays(*batch, pictures=True)
+        at, above = counts_at(curve.thresholds, np.sort(maps[~defect]))
+        fp, fp_above, normals = fp + at, fp_above + above, normals + maps.size - defect.sum()
+    _check_same("normal", normals, seen[1])
+    curve = curve._replace(fp=fp, fp_above=fp_above, normals=int(normals))
+    return _exact(curve, anomalous, weights / regions, limit)
+
+
+def _check_same(what: str, pixels: int, seen: int) -> None:
+    if pixels != seen:
+        raise InputError(
+            f"`again` holds {pixels} {what} pixels, but {seen} were seen before; give the same "
+            "batches, in a list or another object that can be walked through twice"
+        )
