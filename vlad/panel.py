@@ -137,7 +137,16 @@ class Panel:
                 self._score(name, head, features, category, scores, pools)
         return scores
 
-    def _score(self, name: str, head: Head, features: Features, category, scores, pools) -> None:
+    def _score(
+        self,
+        name: str,
+        head: Head,
+        features: Features,
+        category: str | None,
+        scores: dict[str, Scores],
+        pools: MutableMapping[str, Pool] | None,
+    ) -> None:
+        """Puts what a head says into `scores`, or the features into its pool."""
         text = self._read(name, category, features)
         if not is_transductive(head):
             scores[name] = head.score(features, text)
