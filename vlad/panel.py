@@ -78,10 +78,17 @@ class Panel:
         return [name for name, head in self.heads.items() if is_transductive(head)]
 
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
-        """Shows pictures to the named heads; None is all that have use for normal pictures."""
+        """Shows pictures to the named heads; None is all that have use for normal pictures.
+
+        Raises:
+            HeadError: a head that learns nothing from pictures.
+        """
         if heads is None:
             heads = [name for name, head in self.heads.items() if head.normals != "unused"]
         parts: dict[str, list[Features]] = {name: [] for name in heads}
+        for name in parts:
+            if not hasattr(self.heads[name], "fit"):
+                raise HeadError(f"{name} learns nothing from pictures; score with it at once.")
         # heads that want as many rotated views of each reference share their passes
         groups: dict[int, list[str]] = {}
         for name in parts:

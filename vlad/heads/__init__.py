@@ -6,7 +6,7 @@ A head is any object with
     normals         "needed" (`fit` comes before `score`), "optional" or "unused"
     map_range       (low, high) bounds of its anomaly maps, known once it can score
     spec(tower)     -> FeatureSpec for a TowerInfo
-    fit(features)   learns from normal pictures; returns itself; state ends in `_`
+    fit(features)   learns from pictures; returns itself; state ends in `_` (or no such method)
     score(features, text) -> Scores
 
 and, where it has use for them,

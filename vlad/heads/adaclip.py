@@ -74,14 +74,6 @@ class AdaCLIP:
             prompts=self._image_prompts,
         )
 
-    def fit(self, features: Features) -> AdaCLIP:
-        """Refuses: it learns nothing from normal pictures.
-
-        Raises:
-            HeadError: always.
-        """
-        raise HeadError("adaclip learns nothing from pictures; score with it at once.")
-
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B pictures, in [0, 1].
 

@@ -66,14 +66,6 @@ class AnomalyCLIP:
             pos_embed="bilinear",
         )
 
-    def fit(self, features: Features) -> AnomalyCLIP:
-        """Refuses: it learns nothing from normal pictures.
-
-        Raises:
-            HeadError: always.
-        """
-        raise HeadError("anomalyclip learns nothing from pictures; score with it at once.")
-
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B pictures; image scores lie in [0, 1].
 
