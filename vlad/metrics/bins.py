@@ -40,7 +40,7 @@ def joined(a: Bins, b: Bins) -> Bins:
 def quantile_edges(values: np.ndarray, counts: np.ndarray, bins: int) -> np.ndarray:
     """Edges at quantiles: half evenly over all ranks, half over the top tenth.
 
-    In the tail the ranks counted from the top grow by a constant factor, so that the share of
+    In the tail the ranks counted from the top grow by about a constant factor, so that the share of
     scores above a threshold is known to the same relative precision everywhere. A value that takes
     up two edges or more is closed in from both sides: its bin holds nothing else.
 
@@ -53,8 +53,10 @@ def quantile_edges(values: np.ndarray, counts: np.ndarray, bins: int) -> np.ndar
     order = values.argsort()
     values, upto = values[order].astype(np.float64), counts[order].cumsum()
     total, half = int(upto[-1]), bins // 2
-    tail = total - np.geomspace(1, max(total / 10, 1), half).astype(np.int64)
-    ranks = np.concatenate([np.linspace(0, total - 1, half).astype(np.int64), tail])
+    # one rank further at least from edge to edge, or the top would take many edges twice
+    depth = np.arange(half) + np.geomspace(1, max(total / 10 - half, 1), half).astype(np.int64)
+    even = np.linspace(0, total - 1, half).astype(np.int64)
+    ranks = np.union1d(even, np.maximum(total - depth, 0))
     found, times = np.unique(values[np.searchsorted(upto, ranks, "right")], return_counts=True)
     return np.union1d(found, np.nextafter(found[times > 1], np.inf))
 
