@@ -85,7 +85,7 @@ def small_config() -> dict:
             "vocab_size": 49408,
             "width": 64,
             "heads": 1,
-            "layers": 2,
+            "layers": 9,  # as many as AnomalyCLIP puts tokens into
         },
     }
 

@@ -55,7 +55,8 @@ class Comparison:
             raise cannot_write(self.mark, error) from error
 
     def end(self) -> None:
-        """Say that all scores are there; pictures of earlier commands lose theirs.
+        """Say that all scores are there; pictures of earlier commands lose theirs, and their rows
+        where nothing else is known of them.
 
         Raises:
             OutputError: a file cannot be written.
@@ -64,6 +65,9 @@ class Comparison:
         others = [row for path, row in self.folder.rows.items() if path not in own]
         kept = [{h: v for h, v in row.scores.items() if h not in self.heads} for row in others]
         self.folder.append([replace(r, scores=s) for r, s in zip(others, kept, strict=True)])
+        for row, scores in zip(others, kept, strict=True):
+            if not scores and row.error is None:
+                del self.folder.rows[row.path]  # and from scores.csv when the run is finished
         atomic_write(self.mark, self._digest().encode())
 
     def _digest(self) -> str:

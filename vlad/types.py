@@ -27,7 +27,9 @@ class Sample:
         category: the name put into the prompts, or None to use the command's.
         label: 1 anomalous, 0 normal, None unknown.
         defect: the kind of defect ("good" for normal pictures), or None.
-        mask: file of the ground-truth mask (non-zero = defect), or None.
+        mask: file of the ground-truth mask (non-zero = defect), a folder of such files whose
+            union it is, or None.
+        group: the object that it shows, shared by all views of that object, or None.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Sample:
     label: int | None = None
     defect: str | None = None
     mask: Path | None = None
+    group: str | None = None
 
 
 Activation = Literal["gelu", "quick_gelu"]
@@ -55,6 +58,7 @@ class TowerInfo:
         has_text: whether it has a text tower.
         has_cls: whether it has a CLS token (SigLIP has none).
         text_width: channels T of its text tower, where tokens can be learned inside it.
+        text_depth: blocks of that text tower; 0 without one.
         activation: of its MLPs where it is one of CLIP's two, else None.
     """
 
@@ -67,6 +71,7 @@ class TowerInfo:
     has_text: bool
     has_cls: bool = True
     text_width: int | None = None
+    text_depth: int = 0
     activation: Activation | None = None
 
     def replaced(self, activation: Activation | None) -> Activation | None:

@@ -146,6 +146,16 @@ def test_a_wrong_tensor_is_named(change, words, small_tower, tmp_path):
         read_checkpoint(file, "april_gan", small_tower.info)
 
 
+def test_more_learned_blocks_than_the_text_tower_has(small_tower, tmp_path):
+    from dataclasses import replace
+
+    file = authors_file(make("anomalyclip", small_tower.info), tmp_path / "a.pth")
+    shallow = replace(small_tower.info, text_depth=5)
+    with pytest.raises(AdapterError, match="deep_blocks of the adapter is 8"):
+        read_checkpoint(file, "anomalyclip", shallow)
+    assert default_params("anomalyclip", shallow)["deep_blocks"] == 4
+
+
 def test_another_tower_and_another_head(small_tower, tmp_path):
     from dataclasses import replace
 

@@ -144,9 +144,20 @@ def layout_of(head: str) -> Layout:
 
 
 def default_params(head: str, tower: TowerInfo) -> dict:
-    """Params as the authors of the method chose them, layers scaled to the depth of the tower."""
+    """Params as the authors of the method chose them, as far as the tower has blocks for them."""
     layers = [max(1, round(tower.depth * part)) for part in layout_of(head).layers]
-    return {"layers": layers, **DEFAULTS[head]}
+    sizes = {size: min(n, _highest(size, tower)) for size, n in DEFAULTS[head].items()}
+    return {"layers": layers, **sizes}
+
+
+def _highest(size: str, tower: TowerInfo) -> int:
+    """The most that a tower has places for."""
+    limits = {
+        "context": LONGEST_CONTEXT,
+        "deep_blocks": tower.text_depth - 1,  # none stands before the first
+        "prompt_blocks": min(tower.depth, tower.text_depth),
+    }
+    return limits.get(size, LARGEST)
 
 
 def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
@@ -163,17 +174,18 @@ def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Sha
             f"The adapter uses blocks {', '.join(map(str, layers))}, but {tower.name} has blocks 1 "
             f"to {tower.depth}, each to be used once; choose another tower or other --layers."
         )
-    for size in DEFAULTS[head]:
-        highest = LONGEST_CONTEXT if size == "context" else LARGEST
-        if not 0 < params[size] <= highest:
-            raise AdapterError(
-                f"The {size} of the adapter is {params[size]}; it must be from 1 to {highest}."
-            )
     if tower.text_width is None and head != "april_gan":
         raise AdapterError(
             f"Head {head} puts learned tokens into the text tower, and {tower.name} has none that "
             "takes them; choose a CLIP tower."
         )
+    for size in DEFAULTS[head]:
+        highest = _highest(size, tower)
+        if not 0 < params[size] <= highest:
+            raise AdapterError(
+                f"The {size} of the adapter is {params[size]}, but {tower.name} has places for 1 "
+                f"to {highest}; choose the tower it was trained on, with --backbone."
+            )
     return layout.shapes(tower, params)
 
 

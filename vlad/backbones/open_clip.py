@@ -149,6 +149,7 @@ def as_tower(name: str, model: torch.nn.Module, tokenizer, mean, std) -> Tower:
         image_size=visual.image_size[0],
         has_text=True,
         text_width=model.token_embedding.embedding_dim if _is_plain_text(model) else None,
+        text_depth=len(model.transformer.resblocks) if _is_plain_text(model) else 0,
         activation=_activation(visual),
     )
     # the printed modules name the activations, which the tensors do not show

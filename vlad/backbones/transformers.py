@@ -58,6 +58,7 @@ def _clip(name: str, model, mean, std, options) -> Tower:
     info = replace(
         _info(name, vision, model.config.projection_dim, has_text=True),
         text_width=model.config.text_config.hidden_size,
+        text_depth=model.config.text_config.num_hidden_layers,
         activation=vision.hidden_act if vision.hidden_act in ACTIVATIONS else None,
     )
     tokenize = _tokenizer(model, name, options, pad="longest")

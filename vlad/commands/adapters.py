@@ -89,7 +89,8 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     layout_of(head)
     path = Path(file)
     if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
-        raise AdapterError(f"There is no file {file}; correct the path.")
+        what = f"{file} is a folder" if os.path.isdir(path) else f"There is no file {file}"
+        raise AdapterError(f"{what}; name the checkpoint that is to be taken in.")
     try:
         digest = sha256_of(path.read_bytes())
     except OSError as error:
