@@ -296,3 +296,24 @@ def test_mask_is_resized_bilinearly_then_halved(tmp_path):
 def test_missing_mask_is_an_image_error(tmp_path):
     with pytest.raises(ImageError, match="no such file"):
         read_mask(tmp_path / "a_mask.png")
+
+
+def test_mask_in_several_files_is_their_union(tmp_path):
+    whole = RGB[..., 0] > 200
+    left, right = whole.copy(), whole.copy()
+    left[:, 30:], right[:, :20] = False, False
+    (tmp_path / "readme.txt").touch()
+    for name, mask in [("000.png", left), ("001.png", right), (".2.png", RGB)]:
+        Image.fromarray(np.uint8(mask) * 100).save(tmp_path / name)
+    assert left.any() and right.any() and np.array_equal(read_mask(tmp_path), whole)
+    half = read_mask(tmp_path, (20, 25))
+    Image.fromarray(whole).save(tmp_path / "whole.png")
+    assert np.array_equal(half, read_mask(tmp_path / "whole.png", (20, 25)))
+
+
+@pytest.mark.parametrize("sizes", [[], [(40, 50), (50, 40)]])
+def test_folders_that_are_no_mask(tmp_path, sizes):
+    for i, size in enumerate(sizes):
+        Image.fromarray(np.zeros(size, bool)).save(tmp_path / f"{i}.png")
+    with pytest.raises(ImageError, match="expected PNG masks of one size"):
+        read_mask(tmp_path)

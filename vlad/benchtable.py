@@ -21,6 +21,7 @@ COLUMNS = {
 _STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #16181d; }
 table { border-collapse: collapse; margin: 0 0 2rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 12px; border-bottom: 1px solid #dfe3e9; text-align: right; }
+td { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
 @media (prefers-color-scheme: dark) { body { background: #101216; color: #eef0f4; } }"""
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -131,7 +132,8 @@ def read_mask(
     """Ground-truth mask: whatever is not black is defect.
 
     Args:
-        path: picture of any mode; transparent parts are not defect.
+        path: picture of any mode; transparent parts are not defect. Or a folder of PNGs of one
+            size, whose union is the mask.
         size: (H, W) to bring it to, bilinear and then > 0.5, as published results do; None
             keeps the file's own.
         max_pixels: as in `read_image`.
@@ -140,9 +142,23 @@ def read_mask(
         (H, W) bool.
 
     Raises:
-        ImageError: as `read_image`.
+        ImageError: as `read_image`, or a folder that holds no PNG or several sizes.
     """
-    image = decode(path, max_pixels)
+    if os.path.isdir(path):
+        files = sorted(Path(path).glob("[!.]*.png"))
+        masks = [_mask(decode(file, max_pixels)) for file in files]
+        if len({mask.shape for mask in masks}) != 1:
+            raise ImageError(f"cannot use {path}: expected PNG masks of one size in the folder.")
+        mask = np.logical_or.reduce(masks)
+    else:
+        mask = _mask(decode(path, max_pixels))
+    if size is None or mask.shape == tuple(size):
+        return mask
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
+
+
+def _mask(image: Image.Image) -> np.ndarray:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.composite(image, Image.new("RGBA", image.size), image.getchannel("A"))
@@ -150,11 +166,7 @@ def read_mask(
     elif image.mode in ("P", "CMYK", "YCbCr"):
         image = image.convert("RGB")
     mask = np.asarray(image) != 0
-    mask = mask.any(-1) if mask.ndim == 3 else mask
-    if size is None or mask.shape == tuple(size):
-        return mask
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
+    return mask.any(-1) if mask.ndim == 3 else mask
 
 
 def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:

@@ -104,9 +104,24 @@ def test_bad_input(run, tree, options, words):
 
 
 def test_wrong_layout(run, tmp_path):
-    done = run(tmp_path)
-    assert done.exit_code == 2
-    assert "MVTec layout" in done.stderr
+    for args, words in (
+        ([], "no known layout"),
+        (["--layout", "mvtec"], "MVTec layout"),
+        (["--layout", "nonsense"], "layout 'nonsense'"),
+    ):
+        done = run(tmp_path, *args)
+        assert done.exit_code == 2
+        assert words in done.stderr
+
+
+def test_a_set_without_normal_pictures_is_still_told_by_its_masks(run, tree):
+    import shutil
+
+    shutil.rmtree(tree / "nut" / "train")
+    shutil.rmtree(tree / "nut" / "test" / "good")
+    done = run(tree / "nut")
+    assert done.exit_code == 0, done.output
+    assert "nut" in done.stdout
 
 
 def test_a_broken_picture_is_left_out_and_named(run, tree, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, make_heads, open_tower
+from vlad.commands.options import common_options, layout_option, make_heads, open_tower
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -43,10 +43,11 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
 @click.option("--head", default="winclip,memory", show_default=True, metavar="NAMES")
 @click.option("--k-shot", default="0,1,2,4", show_default=True, metavar="K,K,...")
 @click.option("--seeds", default="0,1,2", show_default=True, metavar="N,N,...")
+@layout_option
 @common_options
 @click.option("--out", required=True, metavar="DIR", help="A bench that is there is continued.")
-def bench(roots, head, k_shot, seeds, common, out) -> None:
-    """Compare heads on data sets in MVTec layout: Parquet, Markdown and HTML.
+def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
+    """Compare heads on labelled data sets: Parquet, Markdown and HTML.
 
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench
@@ -64,11 +65,12 @@ def bench(roots, head, k_shot, seeds, common, out) -> None:
         name = Path(root).resolve().name
         if name in data:
             raise InputError(f"Two data sets are called {name}; rename the folder of one.")
-        data[name] = load_dataset("mvtec", root)
+        data[name] = load_dataset(layout, root)
     make_heads(head, common)
     tower = open_tower(common)
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
+        "layout": layout,
         "head": head,
         "k_shot": shots,
         "seeds": draws,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import common_options, make_heads, open_tower
+from vlad.commands.options import common_options, layout_option, make_heads, open_tower
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the draw of those pictures.",
 )
+@layout_option
 @common_options
 @click.option("--json", "json_file", metavar="FILE", help="Also write the table as JSON.")
-def evaluate(root, categories, head, k_shot, seed, common, json_file) -> None:
-    """Measure heads on DIR in MVTec layout: one category, or a folder of categories.
+def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) -> None:
+    """Measure heads on a labelled data set: one category, or a folder of categories.
 
     \b
     vlad eval mvtec/bottle --head winclip,memory --k-shot 4
@@ -52,7 +53,7 @@ def evaluate(root, categories, head, k_shot, seed, common, json_file) -> None:
     from vlad.files import atomic_write
     from vlad.prompts import load_bank
 
-    data = load_dataset("mvtec", root)
+    data = load_dataset(layout, root)
     chosen = categories or list(data.categories)
     heads = make_heads(head, common)
     shown = any(shots_of(made, k_shot) for made in heads.values())

@@ -100,6 +100,18 @@ def common_options(command: Callable) -> Callable:
     return packed
 
 
+def layout_option(command: Callable) -> Callable:
+    """How a data set is laid out; given to the command as `layout`."""
+    return click.option(
+        "--layout",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="Of the data: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, kolektorsdd2, "
+        "real_iad, folder, csv; auto tells it from what is in the folder.",
+    )(command)
+
+
 def make_heads(names: str, common: Common) -> dict[str, Head]:
     """ "winclip,memory" with the --param and --adapter that belong to them -> name -> head.
 

@@ -6,6 +6,7 @@ import os
 from importlib import import_module
 from typing import Any
 
+from vlad.datasets.detect import detect
 from vlad.datasets.folder import Paths, find_images, one_or_many
 from vlad.datasets.ids import with_ids
 from vlad.datasets.manifest import find_listed
@@ -15,11 +16,24 @@ from vlad.types import Sample
 # name -> "module:callable" that takes the root folder; imported when asked for
 DATASETS = {
     "mvtec": "vlad.datasets.mvtec:MVTec",
+    "mvtec_loco": "vlad.datasets.mvtec:MVTec",
+    "mpdd": "vlad.datasets.mvtec:MVTec",
+    "btad": "vlad.datasets.mvtec:BTAD",
+    "visa": "vlad.datasets.visa:VisA",
+    "kolektorsdd": "vlad.datasets.kolektor:KolektorSDD",
+    "kolektorsdd2": "vlad.datasets.kolektor:KolektorSDD2",
+    "real_iad": "vlad.datasets.real_iad:RealIAD",
+    "folder": "vlad.datasets.labelled:LabelledFolder",
+    "csv": "vlad.datasets.labelled:Manifest",
 }
 
 
 def load_dataset(name: str, root: str | os.PathLike) -> Any:
     """Open the labelled data set in folder `root` whose layout goes by `name`.
+
+    Args:
+        name: one of DATASETS, or "auto" to tell it from what `root` holds.
+        root: the folder; for "csv" the manifest.
 
     Returns:
         an object with `categories` (mapping by name), `train(category)` and `test(category)`,
@@ -28,8 +42,12 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
     Raises:
         InputError: an unknown name, or a folder that is not laid out that way.
     """
+    if name == "auto":
+        name = detect(root)
     if name not in DATASETS:
-        raise InputError(f"unknown data set layout {name!r}; there are: {', '.join(DATASETS)}.")
+        raise InputError(
+            f"unknown data set layout {name!r}; there are: auto, {', '.join(DATASETS)}."
+        )
     module, attribute = DATASETS[name].split(":")
     return getattr(import_module(module), attribute)(root)
 

@@ -53,6 +53,11 @@ def find_listed(path: str | os.PathLike, split: str | None = None) -> list[tuple
     return [(sample, _folder(sample.path, path.parent)) for sample in found.values()]
 
 
+def listed_splits(path: Path) -> set[str]:
+    """The values of the column `split`; "" stands for rows without."""
+    return {row.get("split", "") for _, row in _rows(path)}
+
+
 def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     if not row["path"] or "\0" in row["path"]:
         raise InputError(f"{where}: there is no path; fill it in or delete the line.")

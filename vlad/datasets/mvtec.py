@@ -1,17 +1,20 @@
-"""The layout of MVTec AD, which many other sets share.
+"""The layout of MVTec AD, which MPDD, MVTec LOCO and many other sets share, and that of BTAD.
 
 Bergmann et al., "MVTec AD", CVPR 2019: `train/good`, `test/good`, `test/<defect>` and
-`ground_truth/<defect>/<stem>_mask.png`, in a folder per category.
+`ground_truth/<defect>/<stem>_mask.png`, in a folder per category. MVTec LOCO AD (Bergmann et al.,
+IJCV 2022) has `ground_truth/<defect>/<stem>/000.png`, `001.png`… instead, whose union is the mask;
+its defects are `logical_anomalies` and `structural_anomalies`. BTAD (Mishra et al., ISIE 2021)
+says `ok` and `ko`, and its masks are named as the pictures. Layouts checked against the loaders
+of Anomalib.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from vlad.datasets.folder import is_picture_name
-from vlad.datasets.ids import with_ids
+from vlad.datasets.layout import entries, existing_folder, finish, folders, of_category, pictures
 from vlad.errors import InputError
 from vlad.types import Sample
 
@@ -26,20 +29,22 @@ class MVTec:
         InputError: no such folder, or no category in it.
     """
 
+    name = "MVTec"
+    normal = "good"  # the folder of normal pictures
+
     def __init__(self, root: str | os.PathLike) -> None:
-        root = Path(root).expanduser()
-        if not os.path.isdir(root):
-            raise InputError(f"there is no folder {root}; check the path.")
+        root = existing_folder(root)
         if os.path.isdir(root / "test"):
             self.categories = {root.resolve().name: root}
         else:
             self.categories = {
-                folder.name: folder for folder in _folders(root) if os.path.isdir(folder / "test")
+                folder.name: folder for folder in folders(root) if os.path.isdir(folder / "test")
             }
         if not self.categories:
             raise InputError(
-                f"{root} is not in MVTec layout: expected train/good, test/good, test/<defect> "
-                "and ground_truth/<defect> in it, or in a folder per category."
+                f"{root} is not in {self.name} layout: expected train/{self.normal}, "
+                f"test/{self.normal}, test/<defect> and ground_truth/<defect> in it, or in a "
+                "folder per category."
             )
 
     def train(self, category: str) -> list[Sample]:
@@ -48,74 +53,62 @@ class MVTec:
         Raises:
             InputError: an unknown category, or there are none.
         """
-        folder = self._folder(category)
-        samples = _pictures(folder, "train", "good")
+        folder = of_category(self.categories, category)
+        samples = self._samples(folder, "train", self.normal)
         if not samples:
-            raise InputError(f"{folder} has no normal pictures; expected them in train/good.")
-        return _finish(samples, category, folder)
+            raise InputError(
+                f"{folder} has no normal pictures; expected them in train/{self.normal}."
+            )
+        return finish(samples, category, folder)
 
     def test(self, category: str) -> list[Sample]:
         """The pictures to score, with label, defect and, where there is one, mask.
 
-        A normal picture has no mask: it is normal everywhere.
+        A normal picture has no mask: it is normal everywhere. A mask may be a folder of masks,
+        whose union it is.
 
         Raises:
             InputError: an unknown category, or there are none.
         """
-        folder = self._folder(category)
+        folder = of_category(self.categories, category)
         samples = []
-        for defect in _folders(folder / "test"):
-            samples += _pictures(folder, "test", defect.name)
+        for defect in folders(folder / "test"):
+            samples += self._samples(folder, "test", defect.name)
         if not samples:
             raise InputError(
-                f"{folder} has no test pictures; expected them in test/good and test/<defect>."
+                f"{folder} has no test pictures; expected them in test/{self.normal} and "
+                "test/<defect>."
             )
-        return _finish(samples, category, folder)
+        return finish(samples, category, folder)
 
-    def _folder(self, category: str) -> Path:
-        if category not in self.categories:
-            raise InputError(
-                f"unknown category {category!r}; there are: {', '.join(self.categories)}."
-            )
-        return self.categories[category]
-
-
-def _pictures(category: Path, split: str, defect: str) -> list[Sample]:
-    bad = defect != "good"
-    masks = _masks(category / "ground_truth" / defect) if bad else {}
-    return [
-        Sample(path, id="", label=int(bad), defect=defect, mask=masks.get(path.stem))
-        for path in _files(category / split / defect)
-    ]
+    def _samples(self, folder: Path, split: str, kind: str) -> list[Sample]:
+        paths = pictures(folder / split / kind)
+        if kind == self.normal:
+            return [Sample(path, id="", label=0, defect="good") for path in paths]
+        return defects(paths, kind, folder / "ground_truth")
 
 
-def _finish(samples: list[Sample], category: str, folder: Path) -> list[Sample]:
-    """With ids below the category folder ("test/good/000")."""
-    return with_ids((replace(sample, category=category), folder) for sample in samples)
+class BTAD(MVTec):
+    """As MVTec, with `ok` and `ko` for good and defect."""
+
+    name = "BTAD"
+    normal = "ok"
+
+
+def defects(paths: list[Path], kind: str, ground_truth: Path) -> list[Sample]:
+    """Pictures of one kind of defect, with their masks below the folder `ground_truth`."""
+    masks = _masks(ground_truth / kind)
+    return [Sample(path, "", label=1, defect=kind, mask=masks.get(path.stem)) for path in paths]
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """Stem of the picture -> mask, which is named alike, with or without "_mask"."""
-    files = _files(folder)
-    exact = {file.stem: file for file in files}
-    named = {file.stem.removesuffix("_mask"): file for file in files if file.stem.endswith("_mask")}
+    """Stem of the picture -> mask: a file named alike, with or without "_mask", or a folder."""
+    exact, named = {}, {}
+    for path in entries(folder):
+        if is_picture_name(path.name):
+            exact[path.stem] = path
+            if path.stem.endswith("_mask"):
+                named[path.stem.removesuffix("_mask")] = path
+        elif os.path.isdir(path):
+            exact[path.name] = path
     return exact | named
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if is_picture_name(path.name)]
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in _entries(folder) if os.path.isdir(path) and path.name[0] != "."]
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        return sorted(folder.iterdir())
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise InputError(
-            f"cannot list the folder {folder}: {error.strerror}; give a readable folder."
-        ) from error

@@ -1,0 +1,45 @@
+"""Which layout a folder is in, told by the names in it that only one layout has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vlad.datasets.layout import existing_folder
+from vlad.errors import InputError
+
+# patterns of pathlib; the first name that has a match
+SIGNS = {
+    "visa": ("split_csv/1cls.csv",),
+    "real_iad": ("realiad_jsons",),
+    "kolektorsdd2": ("test/*_GT.png",),
+    "kolektorsdd": ("kos*/*_label.bmp",),
+    "btad": ("test/ok", "*/test/ok"),
+    "mvtec": (
+        *("test/good", "train/good", "ground_truth"),
+        *("*/test/good", "*/train/good", "*/ground_truth"),
+    ),
+    "folder": ("good", "normal", "ok"),
+}
+
+
+def detect(root: str | os.PathLike) -> str:
+    """The name in DATASETS of the layout that `root` is in.
+
+    MPDD and MVTec LOCO go by "mvtec", whose layout they share; a file ending in .csv is "csv".
+
+    Raises:
+        InputError: no such folder, or no layout is recognised.
+    """
+    root = Path(root).expanduser()
+    if root.suffix.lower() == ".csv" and not os.path.isdir(root):
+        return "csv"
+    root = existing_folder(root)
+    for name, patterns in SIGNS.items():
+        if any(any(root.glob(pattern)) for pattern in patterns):
+            return name
+    looked_for = ", ".join(f"{patterns[0]} ({name})" for name, patterns in SIGNS.items())
+    raise InputError(
+        f"{root} is in no known layout; looked for {looked_for} in it; name its layout, as in "
+        "--layout mvtec, or sort the pictures so."
+    )

@@ -1,0 +1,134 @@
+"""KolektorSDD and KolektorSDD2, whose masks alone tell which pictures have defects.
+
+KolektorSDD (Tabernik et al., J. Intell. Manuf. 2020): `kos01/Part0.jpg` and `Part0_label.bmp`, a
+folder per item. KolektorSDD2 (Božič et al., Computers in Industry 2021): `train/10000.png`,
+`train/10000_GT.png`, and the same in `test`. Layouts checked against the loaders of the second
+paper's code (vicoslab/mixed-segdec-net-comind2021) and of Anomalib.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from vlad.datasets.layout import existing_folder, finish, folders, of_category, pictures
+from vlad.errors import InputError
+from vlad.images import read_mask
+from vlad.types import Sample
+
+
+class KolektorSDD:
+    """The folder of KolektorSDD, as one category.
+
+    The authors publish folds for supervised learning only. Here the normal pictures of the first
+    four fifths of the items are for reference, and all others are test pictures.
+
+    Attributes:
+        categories: the name -> the folder.
+
+    Raises:
+        InputError: no such folder, or no items in it.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        root = existing_folder(root)
+        self.categories = {"kolektorsdd": root}
+        self._items = [folder for folder in folders(root) if folder.name.startswith("kos")]
+        if not self._items:
+            raise InputError(
+                f"{root} is not in KolektorSDD layout: expected kos01/Part0.jpg, "
+                "kos01/Part0_label.bmp and so on in it."
+            )
+
+    def train(self, category: str) -> list[Sample]:
+        """The normal pictures to refer to.
+
+        Raises:
+            InputError: an unknown category, there are none, or a mask is missing.
+        """
+        return self._split(category, "train")
+
+    def test(self, category: str) -> list[Sample]:
+        """The pictures to score, with label, and mask where there is a defect.
+
+        Raises:
+            InputError: as `train`.
+        """
+        return self._split(category, "test")
+
+    def _split(self, category: str, split: str) -> list[Sample]:
+        root = of_category(self.categories, category)
+        n_reference = len(self._items) * 4 // 5
+        samples = []
+        for i, item in enumerate(self._items):
+            for sample in _samples(item, "_label", ".bmp"):
+                if (i < n_reference and sample.label == 0) == (split == "train"):
+                    samples.append(sample)
+        return _finish(samples, category, root, split)
+
+
+class KolektorSDD2:
+    """The folder of KolektorSDD2, as one category, split as its authors do.
+
+    Attributes:
+        categories: the name -> the folder.
+
+    Raises:
+        InputError: no such folder, or no `train` and `test` with masks in it.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        root = existing_folder(root)
+        self.categories = {"kolektorsdd2": root}
+        if not all(any((root / split).glob("*_GT.png")) for split in ("train", "test")):
+            raise InputError(
+                f"{root} is not in KolektorSDD2 layout: expected train/10000.png, "
+                "train/10000_GT.png and so on, and the same in test."
+            )
+
+    def train(self, category: str) -> list[Sample]:
+        """The normal pictures to refer to; those of `train` with a defect are left out.
+
+        Raises:
+            InputError: an unknown category, there are none, or a mask is missing.
+        """
+        root = of_category(self.categories, category)
+        samples = [s for s in _samples(root / "train", "_GT", ".png") if s.label == 0]
+        return _finish(samples, category, root, "train")
+
+    def test(self, category: str) -> list[Sample]:
+        """The pictures to score, with label, and mask where there is a defect.
+
+        Raises:
+            InputError: as `train`.
+        """
+        root = of_category(self.categories, category)
+        return _finish(_samples(root / "test", "_GT", ".png"), category, root, "test")
+
+
+def _samples(folder: Path, ending: str, suffix: str) -> list[Sample]:
+    """The pictures of a folder; the label is 1 where the mask is not black throughout."""
+    samples = []
+    for path in pictures(folder):
+        if ending in path.stem:  # also stray copies, as 10301_GT(1).png
+            continue
+        mask = path.with_name(path.stem + ending + suffix)
+        if not mask.is_file():
+            raise InputError(f"{path} has no mask {mask.name} beside it; unpack the data set anew.")
+        bad = bool(read_mask(mask).any())
+        samples.append(
+            Sample(
+                path,
+                id="",
+                label=int(bad),
+                defect="defect" if bad else "good",
+                mask=mask if bad else None,
+            )
+        )
+    return samples
+
+
+def _finish(samples: list[Sample], category: str, root: Path, split: str) -> list[Sample]:
+    if not samples:
+        raise InputError(f"{root} has no {split} pictures; unpack the data set anew.")
+    return finish(samples, category, root)

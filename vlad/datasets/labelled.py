@@ -1,0 +1,140 @@
+"""One's own labelled pictures: sorted into folders, or listed in a CSV manifest."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from vlad.datasets.folder import find_images
+from vlad.datasets.ids import with_ids
+from vlad.datasets.layout import existing_folder, finish, folders, of_category, pictures
+from vlad.datasets.manifest import find_listed, listed_splits
+from vlad.datasets.mvtec import defects
+from vlad.errors import InputError
+from vlad.types import Sample
+
+NORMAL = ("good", "normal", "ok")
+_OTHER = ("train", "ground_truth")
+
+
+class LabelledFolder:
+    """A folder with a folder per kind of picture, as one category named after it.
+
+    `good` (or `normal`, `ok`) holds normal pictures, `ground_truth` may hold `<defect>/<stem>.png`
+    (or `<stem>_mask.png`), `train` further normal pictures; any other folder is a kind of defect.
+
+    Attributes:
+        categories: the name -> the folder.
+
+    Raises:
+        InputError: no such folder, or no folder of normal pictures in it.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        root = existing_folder(root)
+        self.categories = {root.resolve().name: root}
+        if not any(folder.name in NORMAL for folder in folders(root)):
+            raise InputError(
+                f"{root} is not a folder of labelled pictures: expected good/ (or normal/, ok/), a "
+                "folder per kind of defect and, if you like, train/ and ground_truth/<defect>/ "
+                "in it."
+            )
+
+    def train(self, category: str) -> list[Sample]:
+        """The normal pictures to refer to, those in `train`.
+
+        Raises:
+            InputError: an unknown category, or there are none.
+        """
+        root = of_category(self.categories, category)
+        if not os.path.isdir(root / "train"):
+            raise InputError(f"{root} has no folder train; put normal pictures to refer to in it.")
+        found = [replace(s, label=0, defect="good") for s, _ in find_images([root / "train"])]
+        return finish(found, category, root)
+
+    def test(self, category: str) -> list[Sample]:
+        """The pictures to score, with label, defect and, where there is one, mask.
+
+        Raises:
+            InputError: an unknown category, or there are none.
+        """
+        root = of_category(self.categories, category)
+        samples = []
+        for folder in folders(root):
+            paths = pictures(folder)
+            if folder.name in NORMAL:
+                samples += [Sample(path, id="", label=0, defect="good") for path in paths]
+            elif folder.name not in _OTHER:
+                samples += defects(paths, folder.name, root / "ground_truth")
+        if not samples:
+            raise InputError(f"the folders in {root} hold no pictures; fill good/ and the others.")
+        return finish(samples, category, root)
+
+
+class Manifest:
+    """A CSV manifest (see `read_manifest`) with labels.
+
+    Rows of split `train` that are not labelled anomalous are for reference; those of split
+    `test`, or of none, are scored. Rows without category belong to one named after the folder.
+
+    Attributes:
+        categories: name -> the manifest, in its order.
+
+    Raises:
+        InputError: as `read_manifest`, or a split other than these.
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self._path = Path(path).expanduser()
+        every = [sample for sample, _ in find_listed(self._path)]
+        splits = listed_splits(self._path)
+        unknown = sorted(splits - {"", "train", "test"})
+        if unknown:
+            raise InputError(
+                f"{self._path} has the split {unknown[0]!r}; write train, test, or nothing, which "
+                "means test."
+            )
+        self._name = self._path.resolve().parent.name
+        self.categories = {sample.category or self._name: self._path for sample in every}
+        self._found: dict[str, list[tuple[Sample, Path]]] = {"train": [], "test": []}
+        for split in sorted(splits):
+            self._found[split or "test"] += find_listed(self._path, split)
+        both = {s.path for s, _ in self._found["train"]} & {s.path for s, _ in self._found["test"]}
+        if both:
+            raise InputError(
+                f"{self._path} lists {min(both)} for train and for test; keep one of the two rows."
+            )
+
+    def train(self, category: str) -> list[Sample]:
+        """The normal pictures to refer to.
+
+        Raises:
+            InputError: an unknown category, or there are none.
+        """
+        return self._split(category, "train", (0, None))
+
+    def test(self, category: str) -> list[Sample]:
+        """The pictures to score, with label and, where there is one, mask.
+
+        Raises:
+            InputError: an unknown category, there are none, or one has no label.
+        """
+        samples = self._split(category, "test", (0, 1, None))
+        for sample in samples:
+            if sample.label is None:
+                raise InputError(
+                    f"{sample.path} has no label in {self._path}; write normal or anomalous."
+                )
+        return samples
+
+    def _split(self, category: str, split: str, labels: tuple[int | None, ...]) -> list[Sample]:
+        of_category(self.categories, category)
+        found = [
+            (replace(sample, category=category), folder)
+            for sample, folder in self._found[split]
+            if (sample.category or self._name) == category and sample.label in labels
+        ]
+        if not found:
+            raise InputError(f"{self._path} lists no {split} pictures of {category}; add some.")
+        return with_ids(found)

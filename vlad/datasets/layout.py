@@ -1,0 +1,81 @@
+"""What the readers of labelled data sets share: folders, files, categories, samples."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from vlad.datasets.folder import is_picture_name
+from vlad.datasets.ids import with_ids
+from vlad.errors import InputError
+from vlad.types import Sample
+
+T = TypeVar("T")
+
+
+def existing_folder(root: str | os.PathLike) -> Path:
+    """`root` as a path.
+
+    Raises:
+        InputError: it is no folder.
+    """
+    root = Path(root).expanduser()
+    if not os.path.isdir(root):
+        raise InputError(f"there is no folder {root}; check the path.")
+    return root
+
+
+def of_category(categories: Mapping[str, T], category: str) -> T:
+    """What is known under the name of a category.
+
+    Raises:
+        InputError: an unknown category.
+    """
+    if category not in categories:
+        raise InputError(f"unknown category {category!r}; there are: {', '.join(categories)}.")
+    return categories[category]
+
+
+def finish(samples: Iterable[Sample], category: str, folder: Path) -> list[Sample]:
+    """The samples of a category, with ids below `folder` ("test/good/000")."""
+    return with_ids((replace(sample, category=category), folder) for sample in samples)
+
+
+def listed_file(path: Path, where: str) -> Path:
+    """`path`, which a list of the data set names at the place `where`.
+
+    Raises:
+        InputError: it does not exist.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"{where} names {path}, which does not exist; unpack the data set anew.")
+    return path
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Picture files of a folder, sorted; none where there is no such folder."""
+    return [path for path in entries(folder) if is_picture_name(path.name)]
+
+
+def folders(folder: Path) -> list[Path]:
+    """Folders in a folder, sorted, without hidden ones; none where there is no such folder."""
+    return [path for path in entries(folder) if os.path.isdir(path) and path.name[0] != "."]
+
+
+def entries(folder: Path) -> list[Path]:
+    """All that a folder holds, sorted by name; nothing where there is no such folder.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise InputError(
+            f"cannot list the folder {folder}: {error.strerror}; give a readable folder."
+        ) from error

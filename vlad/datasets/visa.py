@@ -1,0 +1,113 @@
+"""VisA, split as its authors do.
+
+Zou et al., "SPot-the-Difference", ECCV 2022. `split_csv/1cls.csv` (one-class split, from
+github.com/amazon-science/spot-diff) has a line per picture with the columns object, split, label,
+image and mask; the paths count from the root, as in `candle/Data/Images/Normal/0000.JPG` and
+`candle/Data/Masks/Anomaly/000.png`. Folders converted to MVTec layout are read as `mvtec`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
+from vlad.errors import InputError
+from vlad.types import Sample
+
+SPLIT = Path("split_csv", "1cls.csv")
+_COLUMNS = ("object", "split", "label", "image", "mask")
+_LABELS = {"normal": 0, "anomaly": 1}
+
+Row = tuple[int, dict[str, str]]  # line number, cells by column
+
+
+class VisA:
+    """The folder of VisA, with its own CSV split.
+
+    Attributes:
+        categories: name -> folder, sorted by name.
+
+    Raises:
+        InputError: no such folder, no CSV in it, or a line of it that makes no sense.
+    """
+
+    def __init__(self, root: str | os.PathLike) -> None:
+        self._root = existing_folder(root)
+        self._rows = _read(self._root)
+        names = sorted({row["object"] for _, row in self._rows})
+        self.categories = {name: self._root / name for name in names}
+
+    def train(self, category: str) -> list[Sample]:
+        """The normal pictures to refer to.
+
+        Raises:
+            InputError: an unknown category, there are none, or a file is missing.
+        """
+        return self._split(category, "train")
+
+    def test(self, category: str) -> list[Sample]:
+        """The pictures to score, with label, and mask where the CSV names one.
+
+        The kind of defect is "anomaly", as the split tells no more.
+
+        Raises:
+            InputError: as `train`.
+        """
+        return self._split(category, "test")
+
+    def _split(self, category: str, split: str) -> list[Sample]:
+        folder = of_category(self.categories, category)
+        samples = [
+            self._sample(line, row)
+            for line, row in self._rows
+            if row["object"] == category and row["split"] == split
+        ]
+        if split == "train":
+            samples = [sample for sample in samples if sample.label == 0]
+        if not samples:
+            raise InputError(
+                f"{self._root / SPLIT} lists no {split} pictures of {category}; copy it anew."
+            )
+        return finish(samples, category, folder)
+
+    def _sample(self, line: int, row: dict[str, str]) -> Sample:
+        where = f"line {line} of {self._root / SPLIT}"
+        label = _LABELS[row["label"]]
+        return Sample(
+            path=listed_file(self._root / row["image"], where),
+            id="",
+            label=label,
+            defect="anomaly" if label else "good",
+            mask=listed_file(self._root / row["mask"], where) if label and row["mask"] else None,
+        )
+
+
+def _read(root: Path) -> list[Row]:
+    path = root / SPLIT
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+                raise InputError(
+                    f"the first line of {path} must name the columns {','.join(_COLUMNS)}; "
+                    "copy the file anew."
+                )
+            rows = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{root} is not in VisA layout: expected {SPLIT.as_posix()} and a folder per "
+            "category in it."
+        ) from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}; check its rights.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not CSV text in UTF-8; copy the file anew.") from error
+    for line, row in rows:
+        if row["split"] not in ("train", "test") or row["label"] not in _LABELS:
+            raise InputError(
+                f"line {line} of {path} has split {row['split']!r} and label {row['label']!r}; "
+                "expected train or test, and normal or anomaly."
+            )
+    return rows
