@@ -14,9 +14,6 @@ from vlad.prompts import bank_names, load_bank
 from vlad.resources import cache_folder, data_folder
 
 REFERENCE = json.loads((Path(__file__).parent / "data" / "prompts.json").read_text())
-PARITY = Path(
-    os.environ.get("VLAD_PARITY") or Path(__file__).resolve().parents[2] / "shared" / "parity"
-)
 PARITY_FILES = {
     "winclip_anomalib": "winclip_anomalib",
     "winclip_accurate": "winclip_anomalib",
@@ -52,10 +49,8 @@ def bank(tmp_path):
 
 @pytest.mark.parametrize("file", PARITY_FILES)
 @pytest.mark.parametrize("category", ["bottle", "metal_nut"])
-def test_sentences_equal_the_authors(file, category):
-    path = PARITY / "prompts" / f"{file}.json"
-    if not path.is_file():
-        pytest.skip(f"no reference outputs at {PARITY} (set VLAD_PARITY)")
+def test_sentences_equal_the_authors(parity, file, category):
+    path = parity.folder / "prompts" / f"{file}.json"
     expected = json.loads(path.read_text(encoding="utf-8"))[category]
     prompts = load_bank(PARITY_FILES[file]).expand(category)
     assert list(prompts.normal) == expected["normal"]["texts"]

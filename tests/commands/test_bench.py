@@ -6,31 +6,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from PIL import Image
 
 from vlad.cli import main
 
 
 @pytest.fixture
-def tree(drawn, tmp_path):
-    """Two data sets: "one" with two categories, "two" with one; pictures 4 and 5 have a stain."""
-    for root, category in (("one", "bolt"), ("one", "nut"), ("two", "cap")):
-        folder = tmp_path / root / category
-        for i in range(4):
-            save(drawn[i], folder / "train" / "good" / f"{i}.png")
-        for i in range(2):
-            save(drawn[i].rotate(180), folder / "test" / "good" / f"{i}.png")
-        for i in (4, 5):
-            save(drawn[i], folder / "test" / "stain" / f"{i}.png")
-            mask = np.zeros(drawn[i].size[::-1], np.uint8)
-            mask[30:50, 40:70] = 255
-            save(Image.fromarray(mask), folder / "ground_truth" / "stain" / f"{i}_mask.png")
+def tree(category, tmp_path):
+    """Two data sets: "one" with two categories, "two" with one."""
+    for root, name in (("one", "bolt"), ("one", "nut"), ("two", "cap")):
+        category(tmp_path / root / name, normal=2)
     return tmp_path
-
-
-def save(image, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
 
 
 @pytest.fixture

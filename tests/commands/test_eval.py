@@ -13,27 +13,11 @@ from vlad.cli import main
 
 
 @pytest.fixture
-def tree(drawn, tmp_path):
-    """Two categories of drawn pictures; pictures 4 and 5 have a stain at rows 30-50, 40-70."""
-    root = tmp_path / "data"
-    for category in ("bolt", "nut"):
-        for i in range(4):
-            save(drawn[i], root / category / "train" / "good" / f"{i}.png")
-        for i in range(3):
-            save(drawn[i].rotate(180), root / category / "test" / "good" / f"{i}.png")
-        for i in (4, 5):
-            save(drawn[i], root / category / "test" / "stain" / f"{i}.png")
-            mask = np.zeros(drawn[i].size[::-1], np.uint8)
-            mask[30:50, 40:70] = 255
-            save(
-                Image.fromarray(mask), root / category / "ground_truth" / "stain" / f"{i}_mask.png"
-            )
-    return root
-
-
-def save(image, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image.save(path)
+def tree(category, tmp_path):
+    """Two categories."""
+    for name in ("bolt", "nut"):
+        category(tmp_path / "data" / name, normal=3)
+    return tmp_path / "data"
 
 
 @pytest.fixture

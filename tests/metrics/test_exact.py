@@ -1,10 +1,8 @@
 import json
-import os
 import subprocess
 import sys
 import warnings
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,14 +63,10 @@ def slow_area(points, limit):
 
 
 @pytest.fixture(scope="module")
-def reference():
+def reference(parity):
     """Arrays, and the values that other code bases give for them."""
-    default = Path(__file__).parents[3] / "shared" / "parity"
-    folder = Path(os.environ.get("VLAD_PARITY", default))
-    if not (folder / "losses_metrics.npz").is_file():
-        pytest.skip(f"no reference values in {folder}; set VLAD_PARITY to their folder")
-    values = json.loads((folder / "losses_metrics.json").read_text())
-    with np.load(folder / "losses_metrics.npz") as arrays:
+    values = json.loads((parity.folder / "losses_metrics.json").read_text())
+    with np.load(parity.folder / "losses_metrics.npz") as arrays:
         return dict(arrays), values
 
 

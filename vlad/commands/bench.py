@@ -86,11 +86,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         draws,
         out,
         settings,
-        bank=common.bank,
-        image_size=common.image_size,
-        batch_size=common.batch_size,
-        max_pixels=common.max_pixels,
-        bits=common.bits,
+        **common.measuring,
     )
     left_out = sum(row["left_out"] for row in rows)
     click.echo(f"{len(rows)} results{f', {left_out} pictures left out' if left_out else ''}")

@@ -74,11 +74,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
             name,
             train,
             test,
-            bank=common.bank,
-            image_size=common.image_size,
-            batch_size=common.batch_size,
-            max_pixels=common.max_pixels,
-            bits=common.bits,
+            **common.measuring,
         )
     for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
         click.echo(f"Left out {path}: {error}", err=True)

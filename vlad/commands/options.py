@@ -29,6 +29,12 @@ class Common:
     max_pixels: int
     bits: int
 
+    @property
+    def measuring(self) -> dict[str, object]:
+        """Those of `vlad.evaluation.evaluate_category`."""
+        names = ("bank", "image_size", "batch_size", "max_pixels", "bits")
+        return {name: getattr(self, name) for name in names}
+
 
 def common_options(command: Callable) -> Callable:
     """Which tower, how it computes, what its heads read; given to the command as `common`."""
