@@ -234,3 +234,25 @@ class Scores:
         if not hasattr(self.image_score, "cpu"):
             return self
         return Scores(self.image_score.cpu().numpy(), self.anomaly_map.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What is decided of B pictures, apart from the scores it was decided from.
+
+    Attributes:
+        image_score: (B,) as the head gave it.
+        p_value: (B,) share of the reference pictures that score as high, in (0, 1].
+        anomalous: (B,) bool.
+        abstain: (B,) bool, whether the decision is too uncertain to be relied on.
+        severity: (B,) whole numbers, 0 for normal, higher is worse.
+    """
+
+    image_score: np.ndarray
+    p_value: np.ndarray
+    anomalous: np.ndarray
+    abstain: np.ndarray
+    severity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_score)
