@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from vlad.calibration import (
     FALSE_ALARMS,
     FUSED,
     Calibration,
+    from_labels,
     from_normals,
     from_unlabelled,
     save_calibration,
@@ -108,6 +110,43 @@ def judge(
     return Judged(calibration, columns, map_thresholds)
 
 
+def calibrate_run(
+    folder: RunFolder, levels: Mapping[str, int] | None = None, *, target: str = "f1", **options
+) -> Calibration:
+    """A calibration from the pictures of a finished run.
+
+    Args:
+        levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
+            Pictures without a level are left out.
+        target: of the threshold, where there are levels.
+        options: those of `from_normals` and `from_labels`.
+
+    Raises:
+        InputError: a picture that the heads were shown, too few pictures, or no level for any.
+    """
+    good, _ = known_scores(folder, folder.samples())
+    shown = {os.path.realpath(path) for path in folder.settings.get("references", {})}
+    for sample in good:
+        if os.path.realpath(sample.path) in shown:
+            raise InputError(
+                f"{sample.path} was shown to the heads as a normal picture, so its score says "
+                "nothing of new ones; calibrate on a run over other pictures."
+            )
+    if levels is not None:
+        good = [sample for sample in good if os.path.realpath(sample.path) in levels]
+        if not good:
+            raise InputError(
+                f"none of the labelled pictures is in {folder.out}; label pictures of that run."
+            )
+    _, scores = known_scores(folder, good)
+    maxima = map_maxima(folder, good)
+    options["settings"] = shared_settings(folder)
+    if levels is None:
+        return from_normals(scores, maxima, **options)
+    found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
+    return from_labels(scores, found, maxima, target=target, **options)
+
+
 def known_scores(
     folder: RunFolder, samples: Sequence[Sample]
 ) -> tuple[list[Sample], dict[str, np.ndarray]]:
@@ -147,12 +186,14 @@ def check_calibration(calibration: Calibration, settings: Mapping[str, object]) 
     Raises:
         InputError: naming the first setting that differs.
     """
+    if calibration.source == "number":  # whoever chose it knows what for
+        return
     for key, value in json.loads(json.dumps(settings)).items():
         was = calibration.settings.get(key)
         if was != value:
             shown = f" ({was} there, {value} here)" if len(f"{was}{value}") < 160 else ""
             raise InputError(
-                f"the calibration was made with another {key}{shown}, so its threshold means "
+                f"the calibration was made with other {key}{shown}, so its threshold means "
                 "nothing here; score with the settings it was made with, or make a new one."
             )
 

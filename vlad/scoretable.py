@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from vlad.journal import csv_line, encode, printable
@@ -15,7 +15,7 @@ _TYPES = {float: "double", int: "int64", bool: "bool", str: "string"}
 
 
 def columns(
-    rows: Sequence[Row], heads: Iterable[str], more: Mapping[str, Mapping[str, object]]
+    rows: Collection[Row], heads: Iterable[str], more: Mapping[str, Mapping[str, object]]
 ) -> dict[str, Column]:
     """Name -> values in the order of the rows.
 

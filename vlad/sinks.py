@@ -27,7 +27,8 @@ from typing import Literal
 import numpy as np
 
 from vlad import mapfiles
-from vlad.errors import OutputError
+from vlad.datasets.ids import possible_ids
+from vlad.errors import InputError, OutputError
 from vlad.files import atomic_write, cannot_write
 from vlad.journal import decode, encode, end_of_last_record
 from vlad.scoretable import columns, csv_bytes, write_parquet
@@ -133,7 +134,39 @@ class RunFolder:
                 "the first command, add --overwrite to start again, or choose another folder."
             )
         self._read_journal()
+        # drops a torn line and decisions, and shows that the folder can be written to
+        atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
         return self
+
+    @classmethod
+    def open(cls, out: str | Path) -> RunFolder:
+        """The run in a folder, to read.
+
+        Raises:
+            InputError: there is none.
+            OutputError: it cannot be read back.
+        """
+        written = _written_settings(Path(out))
+        try:
+            ranges = {head: tuple(written["map_ranges"][head]) for head in written["heads"]}
+            found = cls(out, ranges, {}, written["map_format"], written["map_side"])
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                f"{out} holds no run of vlad; give the --out of a `vlad score` command."
+            ) from error
+        found.settings = written
+        found._read_journal()
+        return found
+
+    def samples(self) -> list[Sample]:
+        """The pictures of a run that was opened, by the ids that their maps go by."""
+        root = self.settings["root"]
+        found = []
+        for path in self.rows:
+            ids = possible_ids(Path(os.path.relpath(os.path.realpath(path), root)).parts)
+            samples = [Sample(Path(path), name) for name in ids]
+            found.append(next(filter(self.maps, samples), samples[0]))
+        return found
 
     @property
     def scores_csv(self) -> Path:
@@ -243,9 +276,6 @@ class RunFolder:
                 f"{self.scores_csv} cannot be read back ({error}); add --overwrite to start again, "
                 "or choose another folder."
             ) from error
-        # drops a torn line and decisions, and shows that the folder can be written to
-        rows = csv_bytes(columns(list(self.rows.values()), self.heads, {}))
-        atomic_write(self.scores_csv, rows)
 
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:

@@ -100,12 +100,15 @@ class VerdictView:
     def note(self) -> str:
         """What the verdicts rest on."""
         if not self.judged:
-            return ""
+            return (
+                '<p class="note">Nothing is decided here: <code>--threshold auto</code> adds '
+                "verdicts and regions.</p>"
+            )
         calibration = self.judged.calibration
+        rate = max(calibration.rates.values(), default=0)
         meaning = {
-            "normals": "Of pictures like the held-out normal ones, at most "
-            f"{max(calibration.rates.values(), default=0):.3g} are called anomalous. p is the share "
-            "of held-out normal pictures that score as high.",
+            "normals": f"Of pictures like the held-out normal ones, at most {rate:.3g} are called "
+            "anomalous. p is the share of held-out normal pictures that score as high.",
             "labels": "p is the share of the labelled normal pictures that score as high.",
             "unlabelled": "The share of anomalous pictures was estimated from the scores alone, "
             "which is less reliable than held-out normal pictures. p is a rank among the pictures.",
