@@ -116,10 +116,10 @@ def run(
     if rules and rules.held_out:
         record = _record(panel, settings, categories, rules.held_out[0])
         normals = RunFolder(folder.out / "calibration", ranges, record).resume()
-        rules = replace(
-            rules, held_out=_score(panel, normals, rules.held_out, settings, open_image)
-        )
-        normals.finish(sample.path for sample in rules.held_out)
+        scored = "held-out normals: scored"
+        held_out = _score(panel, normals, rules.held_out, settings, open_image, verb=scored)
+        normals.finish(sample.path for sample in held_out)
+        rules = replace(rules, held_out=held_out)
     samples = _score(panel, folder, samples, settings, open_image, on_scored)
     judged = judge(folder, samples, rules, normals) if rules else None
     finder = None

@@ -10,7 +10,7 @@ K_SHOT = 4
 @click.command()
 @click.option("--out", default="vlad-demo", show_default=True, metavar="DIR")
 def demo(out) -> None:
-    """Score the shipped hazelnuts with the built-in tower; ends with a table and a report."""
+    """Score and judge the shipped hazelnuts with the built-in tower: a table and a report."""
     from vlad.backbones import load_tower
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
@@ -18,6 +18,7 @@ def demo(out) -> None:
     from vlad.evaluation import Result, measure
     from vlad.heads import load_head, protocol
     from vlad.images import read_image
+    from vlad.judging import Rules, summary
     from vlad.run import Settings, run
     from vlad.scoring import Scored, draw_shots
     from vlad.sinks import check_out, is_run
@@ -26,14 +27,16 @@ def demo(out) -> None:
     again = is_run(out, backbone="vlad-tiny", category="hazelnut")
     check_out(out, overwrite=again)
     data = load_dataset("mvtec", HAZELNUT)
-    references = draw_shots(data.train("hazelnut"), K_SHOT, seed=0)
+    normals = data.train("hazelnut")
+    references = draw_shots(normals, K_SHOT, seed=0)
+    held_out = [sample for sample in normals if sample not in references]
     heads = {name: load_head(name) for name in ("winclip", "memory")}
     scored: list[Scored] = []
     finished = run(
         load_tower("vlad-tiny", device="cpu"),
         heads,
         data.test("hazelnut"),
-        Settings("hazelnut", references=references),
+        Settings("hazelnut", references=references, rules=Rules(held_out=held_out)),
         out,
         read_image,
         overwrite=again,
@@ -45,4 +48,5 @@ def demo(out) -> None:
         for name, head in heads.items()
     ]
     click.echo(table(results))
+    click.echo(summary(finished.judged))
     click.echo(f"Report: {finished.report}")
