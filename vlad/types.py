@@ -30,6 +30,7 @@ class Sample:
         mask: file of the ground-truth mask (non-zero = defect), a folder of such files whose
             union it is, or None.
         group: the object that it shows, shared by all views of that object, or None.
+        severity: how bad the defect is, a whole number, 0 for normal; None unknown.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Sample:
     defect: str | None = None
     mask: Path | None = None
     group: str | None = None
+    severity: int | None = None
 
 
 Activation = Literal["gelu", "quick_gelu"]
