@@ -22,7 +22,7 @@ group "vlad.heads".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -104,6 +104,11 @@ def titled(name: str, protocol: str) -> str:
 def head_names() -> list[str]:
     """Names of every head, ours and those that installed packages register."""
     return sorted({*HEADS, *(point.name for point in entry_points(group="vlad.heads"))})
+
+
+def sorted_names(tensors: Mapping[str, object], prefix: str) -> list[str]:
+    """The names "prefix0", "prefix1", ... among those of learned tensors, in this order."""
+    return [name for i in range(len(tensors)) if (name := f"{prefix}{i}") in tensors]
 
 
 def check_params(head: Head, rules: dict[str, tuple[bool, str]]) -> None:
