@@ -15,6 +15,7 @@ from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
+from vlad.commands.train import train
 from vlad.errors import VladError
 
 
@@ -51,6 +52,7 @@ def main() -> None:
 main.add_command(score)
 main.add_command(evaluate)
 main.add_command(bench)
+main.add_command(train)
 main.add_command(demo)
 main.add_command(prompts)
 main.add_command(adapters)

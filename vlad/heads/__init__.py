@@ -13,6 +13,10 @@ and, where it has use for them,
 
     rotations       how many rotated views of each reference `fit` is given
     adapter_        the learned tensors it was given (see vlad.adapters), once `spec` was asked for
+    logits(features, sides) -> Logits
+    layer_maps(patches, grid, size) -> (B, L, H, W) probabilities
+                    what its adapter is trained by (see vlad.training)
+    text_spec()     -> TextSpec, where tokens that are learned stand among its words
     transductive    True while it judges a whole list of pictures jointly; then it has
     pool()          -> Pool, which takes the place of `score`
 
@@ -42,6 +46,7 @@ HEADS = {
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "linear": "vlad.heads.linear:Linear",
 }
 
 
