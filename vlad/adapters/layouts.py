@@ -7,7 +7,7 @@ tower. Sizes that a method leaves open are numbers in the adapter's params.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlad.errors import AdapterError
@@ -165,10 +165,15 @@ def default_params(head: str, tower: TowerInfo, sizes: Mapping[str, int] | None 
     Args:
         sizes: other choices than theirs.
     """
-    layers = [max(1, round(tower.depth * part)) for part in layout_of(head).layers]
+    layers = blocks_at(layout_of(head).layers, tower.depth)
     chosen = DEFAULTS[head] | (sizes or {})
     sizes = {size: min(n, _highest(size, tower)) for size, n in chosen.items()}
     return {"layers": layers, **sizes}
+
+
+def blocks_at(parts: Sequence[float], depth: int) -> list[int]:
+    """The blocks at fractions of the depth, each once: shallow towers have fewer than are named."""
+    return list(dict.fromkeys(max(1, round(depth * part)) for part in parts))
 
 
 def _highest(size: str, tower: TowerInfo) -> int:

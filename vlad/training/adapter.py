@@ -121,7 +121,7 @@ def settings_of(recipe: Recipe, tower: Tower, data: Data, params: Mapping) -> di
     """All that a training which is taken up must agree in with how it was begun."""
     return {
         "recipe": recipe.table(),
-        "tower": {"name": tower.info.name, "weights": tower.fingerprint, "dtype": str(tower.dtype)},
+        "tower": {"name": tower.info.name, "dtype": str(tower.dtype), "weights": tower.fingerprint},
         "params": dict(params),
         "data": data.card(),
         "hold-out": sorted(data.held_out),

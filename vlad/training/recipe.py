@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, default_params
+from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, blocks_at, default_params
 from vlad.errors import TrainingError
 from vlad.resources import data_folder, read_toml
 from vlad.training.objectives import LOSSES
@@ -86,7 +86,9 @@ class Recipe:
                     stacklevel=2,
                 )
         if "layers" in self.params:
-            params["layers"] = [_block(part, tower.depth) for part in self.params["layers"]]
+            named = self.params["layers"]
+            parts = [part / tower.depth if isinstance(part, int) else part for part in named]
+            params["layers"] = blocks_at(parts, tower.depth)
         return params
 
 
@@ -157,10 +159,6 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
         seed=read.whole("seed", 0, 2**32 - 1, 0),
         patience=read.whole("patience", 1, 100_000, 3),
     )
-
-
-def _block(part: float, depth: int) -> int:
-    return part if isinstance(part, int) else max(1, round(depth * part))
 
 
 class _Reader:
