@@ -151,12 +151,12 @@ def score_samples(
             return _Read(sample, None, None, str(error))
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = _ahead(pool, read, samples, 2 * batch_size)
+        found = ahead(pool, read, samples, 2 * batch_size)
         while batch := list(islice(found, batch_size)):
             yield _score(panel, batch, category, pools)
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
+def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
     """`map` in threads, in order, at most `depth` items ahead of what is taken."""
     waiting: deque[Future] = deque()
     items = iter(items)
