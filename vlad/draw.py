@@ -112,6 +112,7 @@ def write_overlays(
     samples: Iterable[Sample],
     scales: Mapping[str, tuple[float, float]],
     open_image: Callable[[Path], Image.Image],
+    on_drawn: Callable[[Sample, tuple[int, int], dict[str, np.ndarray]], None] | None = None,
 ) -> None:
     """Draw the saved maps of a run over their pictures, as JPEG files.
 
@@ -120,20 +121,24 @@ def write_overlays(
     Args:
         scales: from `shared_scales`.
         open_image: path -> upright picture; raises ImageError.
+        on_drawn: called with each picture, its (width, height), and head -> (H, W) map.
 
     Raises:
         OutputError: a file cannot be written.
     """
     for sample in samples:
-        maps = run.maps(sample)
-        if not maps:
+        paths = run.maps(sample)
+        if not paths:
             continue
         try:
             image = open_image(sample.path)
         except ImageError:
             continue
-        for head, path in maps.items():
-            drawn = overlay(image, read_map(path), *scales[head])
+        maps = {head: read_map(path) for head, path in paths.items()}
+        if on_drawn is not None:
+            on_drawn(sample, image.size, maps)
+        for head, values in maps.items():
+            drawn = overlay(image, values, *scales[head])
             atomic_write(
                 run.overlay_path(head, sample),
                 lambda file, drawn=drawn: drawn.save(file, "JPEG", quality=88),

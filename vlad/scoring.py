@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -185,7 +185,9 @@ def _score(
         for place, i in enumerate(members):
             done[i] = _finite(batch[i].sample, batch[i].size, found, place)
         if pools is not None:
-            pools.members.setdefault(name, []).extend(done[i] for i in members)
+            # until all are compared, without the maps of the other heads
+            waiting = (replace(done[i], scores={}, maps={}) for i in members)
+            pools.members.setdefault(name, []).extend(waiting)
     return [done[i] for i in range(len(batch))]
 
 

@@ -1,0 +1,112 @@
+"""Pixel metrics of several heads whose maps come one by one, in bounded memory.
+
+The maps wait in one temporary file, and as long as that has room for them all the metrics are
+exact. When it has not, they go into histograms (`vlad.metrics.Streaming`), which say how far they
+may be off.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+
+from vlad.metrics import Streamed, Streaming, evaluate_batches
+from vlad.metrics.batches import METRICS
+
+ROOM = 4 << 30  # bytes of the temporary file
+
+
+class PixelMetrics:
+    """Takes maps and masks of any size, head by head and picture by picture.
+
+    Args:
+        room: bytes of the temporary file, for all heads together; it goes away with the object.
+    """
+
+    def __init__(self, room: int = ROOM):
+        self.room = room
+        self.file = None
+        self.size = 0
+        self.places: dict[str, list[tuple[int, tuple[int, int]]]] = {}
+        self.streams: dict[str, Streaming] | None = None
+
+    def add(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> None:
+        """Takes in what a head says of a picture.
+
+        Args:
+            anomaly_map: (H, W), kept as float32.
+            mask: (H, W) bool.
+        """
+        if self.streams is None and not self._keep(head, anomaly_map, mask):
+            self._stream()
+        if self.streams is not None:
+            stream = self.streams.setdefault(head, Streaming())
+            stream.update(anomaly_map[None], mask[None])
+
+    def compute(self, head: str) -> Streamed:
+        """The pixel metrics of a head and their bounds, 0 while all maps are in the file.
+
+        NaN with a UserWarning when no pixel is anomalous or none is normal.
+        """
+        if self.streams is None:
+            values = evaluate_batches(_Kept(self, head))
+            return Streamed(values, dict.fromkeys(METRICS, 0.0), "exact")
+        with warnings.catch_warnings():
+            # the bounds are shown beside the values
+            warnings.filterwarnings("ignore", "the bound of")
+            return self.streams.setdefault(head, Streaming()).compute()
+
+    def _keep(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> bool:
+        """Whether the file had room."""
+        data = np.asarray(anomaly_map, np.float32).tobytes() + np.packbits(mask).tobytes()
+        if self.size + len(data) > self.room:
+            return False
+        try:
+            if self.file is None:
+                # without a buffer, whose last bytes a full disk would lose
+                self.file = tempfile.TemporaryFile(prefix="vlad-", buffering=0)  # noqa: SIM115
+                weakref.finalize(self, self.file.close)
+            self.file.seek(self.size)
+            if self.file.write(data) < len(data):
+                return False
+        except OSError:
+            return False
+        self.places.setdefault(head, []).append((self.size, mask.shape))
+        self.size += len(data)
+        return True
+
+    def _stream(self) -> None:
+        """From the file to histograms."""
+        self.streams = {head: Streaming() for head in self.places}
+        for head, stream in self.streams.items():
+            for batch in _Kept(self, head):
+                stream.update(*batch)
+        self.places.clear()
+        if self.file is not None:
+            self.file.close()
+
+    def read(self, place: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The (H, W) map and mask at a place of the file."""
+        pixels = shape[0] * shape[1]
+        self.file.seek(place)
+        data = self.file.read(4 * pixels + (pixels + 7) // 8)
+        bits = np.frombuffer(data, np.uint8, offset=4 * pixels)
+        mask = np.unpackbits(bits, count=pixels).astype(bool)
+        return np.frombuffer(data, np.float32, pixels).reshape(shape), mask.reshape(shape)
+
+
+class _Kept:
+    """The maps of a head in the file, to be walked through as often as one likes."""
+
+    def __init__(self, pixels: PixelMetrics, head: str):
+        self.pixels = pixels
+        self.head = head
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for place, shape in self.pixels.places.get(self.head, ()):
+            anomaly_map, mask = self.pixels.read(place, shape)
+            yield anomaly_map[None], mask[None]
