@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtr
-from scipy.stats import binom
 
+from vlad.calibration.conformal import allowed_above, check_rate
 from vlad.errors import InputError
 
 # entries of one block of scores × references: 32 MiB
 BLOCK = 1 << 22
+TINY = 1e-6  # keeps Beta distributions proper where a share is 0 or 1
 
 
 def decision_confidence(
@@ -20,26 +20,30 @@ def decision_confidence(
 
     A score s is called anomalous by the split-conformal rule, (1 + #{reference ≥ s}) / (n + 1) ≤
     rate, that is where at most k − 1 of the n references reach it, with k = ⌊rate · (n + 1)⌋. In
-    another sample of n references the number that reach s is Binomial(n, 1 − p), p being the
-    probability that a reference lies below s, so that
+    another sample of n references the number that reach s is Binomial(n, q), q being the
+    probability that one does, so that
 
-        C = P(Binomial(n, 1 − p) ≤ k − 1) = P(Binomial(n, p) ≥ n − k + 1).
+        C = E_q P(Binomial(n, q) ≤ k − 1).
 
     This is the stability of ExCeeD (Perini, Vercruyssen, Davis, ECML 2020), with the number of
-    anomalous decisions that the conformal rule makes in place of n·γ. Abstaining where max(C,
-    1 − C) is not above 1 − exp(−T) is the rejection of Perini and Davis (NeurIPS 2023, arXiv
-    2305.13189), who write it as |2C − 1| ≤ 1 − 2·exp(−T). Their T = 32 asks for all but certainty
-    (1 − 10⁻¹⁴); ask for less with few references.
+    anomalous decisions that the conformal rule makes in place of n·γ. Abstaining where it is not
+    above 1 − exp(−T) is the rejection of Perini and Davis (NeurIPS 2023, arXiv 2305.13189), who
+    write it as |2C − 1| ≤ 1 − 2·exp(−T). Their T = 32 asks for all but certainty (1 − 10⁻¹⁴); ask
+    for less with few references.
 
-    The papers take p from ranks, (1 + #{reference ≤ s}) / (2 + n). With the 20 to 50 normal
-    pictures at hand here no score can then be decided, however far it lies beyond all of them:
-    n = 24 and rate = 0.05 give C = 0.39. Here p is a distribution function smoothed by Gaussian
-    kernels of width A·(4/n)^(1/3), the normal-reference rule for distribution functions, with
-    A = min(standard deviation, IQR / 1.349). It comes to the ranks as n grows. What it adds is an
-    assumption: that beyond the references their density falls as fast as a normal one. Where the
-    normal scores have heavy tails, C is too sure of scores that lie a little outside. Nor can
-    it know whether the references are like the pictures to be judged: it speaks of the luck of the
-    draw alone.
+    Two things differ from the papers. They take q from ranks, (1 + #{reference > s}) / (2 + n);
+    with the 20 to 50 normal pictures at hand here no score can then be decided, however far it lies
+    beyond all of them: n = 24 and rate = 0.05 give C = 0.39. Here the mean of q is that of Gaussian
+    kernels on the references, of width A·(4/n)^(1/3), the normal-reference rule for distribution
+    functions, with A = min(standard deviation, IQR / 1.349). It comes to the ranks as n grows. And
+    they take q as known, though the one sample that it comes from is as much a draw as the next, so
+    that decisions turn more often than they say. Here q has the Beta distribution of the Bayesian
+    bootstrap (Rubin 1981), Beta(n·q, n·(1 − q)).
+
+    What the kernels add is an assumption: that beyond the references their density falls as fast as
+    a normal one. With few references and heavy tails C is too sure of scores that lie a little
+    outside. Nor can it know whether the references are like the pictures to be judged: it speaks of
+    the luck of the draw alone.
 
     Args:
         scores: (B,), higher is more anomalous.
@@ -48,10 +52,11 @@ def decision_confidence(
             1 / (n + 1) nothing ever is: C = 0.
 
     Returns:
-        (B,) probabilities C of being called anomalous, which never fall as the score rises, and
-        (B,) confidences max(C, 1 − C), in [0.5, 1]. References that are all equal have no width:
-        what lies above them is anomalous with certainty, and what equals them or lies below is
-        normal.
+        (B,) probabilities C of being called anomalous, which do not fall as the score rises, and
+        (B,) confidences that the decision by this reference would be made again: C of what it calls
+        anomalous, else 1 − C. Below 0.5 another sample would rather decide the other way.
+        References that are all equal have no width: what lies above them is anomalous with
+        certainty, and what equals them or lies below is normal.
 
     Raises:
         InputError: fewer than two references, a value that is no number, or an impossible rate.
@@ -59,26 +64,43 @@ def decision_confidence(
     scores, reference = _finite(scores, "scores"), _finite(reference, "reference scores")
     n = len(reference)
     if n < 2:
-        raise InputError(f"The stability of decisions needs 2 reference scores, not {n}; add some.")
-    if not 0 < rate < 1:
-        raise InputError(f"The rate of false alarms is {rate}; give one between 0 and 1.")
-    # the product may miss an integer by rounding; the division is what the rule compares
-    k = round(rate * (n + 1))
-    if k / (n + 1) > rate:
-        k -= 1
-    probability = binom.cdf(k - 1, n, _share_above(scores, reference))
-    return probability, np.maximum(probability, 1 - probability)
+        raise InputError(f"the stability of decisions needs 2 reference scores, not {n}; add some.")
+    check_rate(rate)
+    allowed = allowed_above(n, rate)
+    probability = _at_most(allowed, n, _share_above(scores, reference))
+    reached = n - np.searchsorted(np.sort(reference), scores, side="left")
+    return probability, np.where(reached <= allowed, probability, 1 - probability)
+
+
+def _at_most(allowed: int, n: int, share: np.ndarray) -> np.ndarray:
+    """Beta-binomial P(X ≤ allowed) of n draws, for (B,) mean shares known from n others."""
+    from scipy.special import betaln
+
+    count = np.arange(allowed + 1)
+    ways = -np.log(n + 1) - betaln(n - count + 1, count + 1)
+    found = []
+    for part in _blocks(share, len(count)):
+        a, b = n * part[:, None] + TINY, n * (1 - part[:, None]) + TINY
+        log_p = ways + betaln(count + a, n - count + b) - betaln(a, b)
+        found.append(np.exp(log_p).sum(axis=1))
+    return np.minimum(np.concatenate(found), 1)
 
 
 def _share_above(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Smoothed probability that a reference reaches each score; a tie counts half."""
+    from scipy.special import ndtr
+
     n = len(reference)
     width = _scale(reference) * (4 / n) ** (1 / 3)
     if width == 0:
         return (scores <= reference[0]).astype(float)
-    blocks = np.array_split(scores, max(1, -(-scores.size * n // BLOCK)))
-    above = [ndtr((reference - s[:, None]) / width).mean(axis=1) for s in blocks]
-    return np.concatenate(above)
+    return np.concatenate(
+        [ndtr((reference - s[:, None]) / width).mean(axis=1) for s in _blocks(scores, n)]
+    )
+
+
+def _blocks(values: np.ndarray, width: int) -> list[np.ndarray]:
+    return np.array_split(values, max(1, -(-values.size * width // BLOCK)))
 
 
 def _scale(values: np.ndarray) -> float:
@@ -94,5 +116,5 @@ def _scale(values: np.ndarray) -> float:
 def _finite(values: ArrayLike, what: str) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise InputError(f"The {what} must be a list of finite numbers; leave out failed pictures.")
+        raise InputError(f"the {what} must be a list of finite numbers; leave out failed pictures.")
     return values
