@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom
 
-from vlad.calibration import from_normals
+from vlad.calibration import from_labels, from_normals
 from vlad.calibration.conformal import conformal_threshold, least_reference
 from vlad.calibration.rejection import TINY, _share_above, decision_confidence
 from vlad.errors import InputError
@@ -151,6 +151,17 @@ def test_verdicts_abstain_where_another_sample_might_turn_them(rng):
         assert not verdicts.abstain[[0, -1]].any()
     assert 0 < shares[0] < shares[1] < shares[2] < 0.5
     assert not from_normals({"a": reference}).decide({"a": scores})["a"].abstain.any()
+
+
+def test_between_the_normal_pictures_and_a_labelled_threshold_nothing_is_sure(rng):
+    normal, anomalous = rng.normal(size=60), rng.normal(20, 1, 10)
+    levels = np.repeat([0, 1], [60, 10])
+    found = from_labels({"a": np.concatenate([normal, anomalous])}, levels, confidence=0.9)
+    middle = found.thresholds["a"] - 1
+    assert normal.max() + 3 < middle
+    verdicts = found.decide({"a": [0.0, middle, 20.0]})["a"]
+    assert verdicts.anomalous.tolist() == [False, False, True]
+    assert verdicts.abstain.tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize(
