@@ -1,9 +1,7 @@
 """The share of anomalous pictures among unlabelled ones, as a distribution.
 
-γGMM of Perini, Bürkner and Klami, "Estimating the Contamination Factor's Distribution in
-Unsupervised Anomaly Detection", ICML 2023: a mixture of Gaussians over the scores of several heads,
-and, over its components in order of how far they score, the probability that the first k of them
-are the anomalous ones. Where this departs from the paper, `contamination` says so.
+After γGMM: Perini, Bürkner & Klami, "Estimating the Contamination Factor's Distribution in
+Unsupervised Anomaly Detection", ICML 2023.
 """
 
 from __future__ import annotations
@@ -16,14 +14,12 @@ from numpy.typing import ArrayLike
 
 from vlad.errors import InputError
 
-# Beliefs before any score is seen: how probably nothing is anomalous, and how probably more than
-# the share LARGE is. The paper's LARGE is 0.15.
-NOTHING = 0.01
-LARGE, MORE = 0.25, 0.01
 COMPONENTS = 10  # at most; those that are not needed stay empty
-CONCENTRATION = 0.01  # of the Dirichlet process: few components
-DRAWS = 10_000
-STEEPEST = 1e3  # more than any difference of two components needs
+CONCENTRATION = 0.01  # of the Dirichlet process; small, for few components
+DRAWS = 4000
+STRAIGHT = 3.0  # spreads above the bulk up to which scores stay as they are
+# remoteness at which a component is as likely anomalous as not, and how soon that changes
+EVEN, SOFT = 1.3, 0.2
 
 
 @dataclass(frozen=True)
@@ -31,7 +27,7 @@ class Contamination:
     """What is known of the share of anomalous pictures.
 
     Attributes:
-        samples: (S,) draws of the share, each in [0, 1].
+        samples: (S,) draws of the share from its posterior, each in [0, 1].
     """
 
     samples: np.ndarray
@@ -42,112 +38,132 @@ class Contamination:
         return float(self.samples.mean())
 
     def quantile(self, q: ArrayLike) -> np.ndarray:
-        """The share that is not exceeded with a probability of `q`, in [0, 1]."""
+        """The share that is not exceeded with probability q, for each q in [0, 1]."""
         return np.quantile(self.samples, q)
 
 
-def contamination(scores: ArrayLike, seed: int = 0) -> Contamination:
-    """The posterior of the share of anomalous pictures, from their scores by M heads.
+def contamination(scores: ArrayLike, *, seed: int = 0) -> Contamination:
+    """How many of these pictures are anomalous, from the scores of M heads alone.
 
-    Scores are brought to [0, 1], put on a logarithmic scale and standardised, head by head. A
-    mixture of Gaussians with a Dirichlet process prior is fitted to them. Its components are
-    ordered by r = mean over heads of μ / (1 + σ), largest first. That component t is anomalous
-    where those before it are has the probability σ(a + b·r_t); a and b are such that nothing is
-    anomalous with the probability NOTHING and more than LARGE with MORE.
+    As in γGMM, a Dirichlet-process mixture of Gaussians is fitted to the scores of all heads, its
+    components are ordered by remoteness r, the mean over heads of μ / (1 + σ), and the k most
+    remote ones are the anomalous ones with probability p₁ ⋯ pₖ · (1 − pₖ₊₁), where p is a sigmoid
+    of r. A draw of the share is a draw of k and of the weight of those k. μ, σ and the weights are
+    drawn from the posterior of the mixture, so that few pictures leave the share wide open.
 
-    Departures from the paper: scores are brought to [0, 1] first, so that an affine change of a
-    head's scores changes nothing; the posterior is scikit-learn's variational one, whose weights
-    and means are drawn from; components of less than one picture are left out; where the first
-    component alone is larger than LARGE, it is anomalous with the probability MORE, since no a and
-    b would serve. The estimate takes defects for the minority: a list with many more than LARGE of
-    them is judged too clean.
+    Differences from the paper:
+
+    - It fixes the sigmoid by two beliefs, P(nothing anomalous) = 0.01 and P(share > 0.15) = 0.01,
+      which hold of the fitted components whatever the scores are, so that a fifth can never be
+      anomalous, and the most remote component always is. Here the sigmoid is given, in units of the
+      bulk of the pictures: a component as wide as the bulk is as likely anomalous as not at 2.6
+      standard deviations from it. docs/thresholds.md has what came of that.
+    - Scores are therefore measured from the middle of their shortest half, and in its spread, which
+      anomalous pictures hardly move; logarithms begin `STRAIGHT` spreads above. The paper takes
+      those of all scores, and their mean and standard deviation.
+    - Components are at most 10, not 100, and the mass of empty ones is dropped, not shared out
+      among the rest, where it would outweigh the pictures unless these are thousands.
+    - μ and σ come from the normal-inverse-Wishart posterior itself.
+
+    The bulk is taken to be normal: more than half of the pictures have to be. What a head cannot
+    tell from normal is not counted, and odd normal pictures are.
 
     Args:
-        scores: (N, M), higher is more anomalous.
-        seed: of the fit and of the draws.
+        scores: (N, M) raw image scores, higher is more anomalous; any scale. A head that gives all
+            pictures the same score is left out.
+        seed: of the fit and the draws.
 
     Raises:
-        InputError: fewer than two pictures, scores that are no numbers, or that are all the same.
+        InputError: fewer than two pictures, a value that is no number, or heads that all give the
+            same score to every picture.
     """
-    x = np.asarray(scores, dtype=float)
-    if x.ndim != 2 or len(x) < 2 or not np.isfinite(x).all():
+    scores = np.asarray(scores, float)
+    if scores.ndim != 2 or len(scores) < 2 or not np.isfinite(scores).all():
         raise InputError(
-            "the share of anomalous pictures needs the finite scores of at least 2 pictures; "
-            "leave out failed ones."
+            "the share of anomalous pictures is estimated from finite scores of 2 or more pictures "
+            "in rows, one column for each head; leave out failed pictures."
         )
-    x = x[:, np.ptp(x, axis=0) > 0]
-    if not x.shape[1]:
+    scores = scores[:, np.ptp(scores, axis=0) > 0]
+    if not scores.shape[1]:
         raise InputError(
-            "all pictures score the same, so none of them can be told to be anomalous; give "
-            "normal pictures."
+            "all pictures have the same score, which says nothing of how many are anomalous; "
+            "choose another head, or give normal pictures."
         )
-    x = np.log((x - x.min(axis=0)) / np.ptp(x, axis=0) + 0.01)
+    standard = _standard(scores)
+    standard = standard[np.lexsort(standard.T)]  # the order of the pictures shall not matter
     random = np.random.default_rng(seed)
-    weights, extremeness = _draw(_fit((x - x.mean(axis=0)) / x.std(axis=0), seed), len(x), random)
-    order = np.argsort(-extremeness, axis=1)
-    share = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
-    probability = _calibrated(share, np.take_along_axis(extremeness, order, axis=1))
-    # as long as draws fall below the probability of the next component, it is anomalous as well
-    passed = (random.random(probability.shape) < probability).cumprod(axis=1).sum(axis=1)
-    share = np.concatenate([np.zeros((len(share), 1)), share], axis=1)
-    return Contamination(np.minimum(share[np.arange(len(share)), passed], 1))
+    counts, remote = _components(standard, seed, random)
+    order = np.argsort(-remote.mean(axis=0))
+    weights = random.dirichlet(counts[order], size=DRAWS).cumsum(axis=1)
+    return Contamination(_shares(remote[:, order], weights, random))
 
 
-def _fit(x: np.ndarray, seed: int):
+def _standard(scores: np.ndarray) -> np.ndarray:
+    """(N, M) in spreads from the middle of the shortest half, compressed above `STRAIGHT`."""
+    ordered, half = np.sort(scores, axis=0), len(scores) // 2
+    width = ordered[half:] - ordered[: len(scores) - half]
+    start = width.argmin(axis=0)[None]
+    low = np.take_along_axis(ordered, start, axis=0)[0]
+    high = np.take_along_axis(ordered, start + half, axis=0)[0]
+    # of a normal distribution the shortest half is 1.349 standard deviations wide
+    spread = (high - low) / 1.349
+    spread = np.where(spread > 1e-9 * np.ptp(scores, axis=0), spread, scores.std(axis=0))
+    z = (scores - (low + high) / 2) / spread
+    return np.where(z > STRAIGHT, STRAIGHT * (1 + np.log(np.maximum(z, STRAIGHT) / STRAIGHT)), z)
+
+
+def _components(
+    x: np.ndarray, seed: int, random: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(K,) Dirichlet parameters of the weights and (S, K) draws of the remoteness."""
+    from scipy.stats import invwishart
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import BayesianGaussianMixture
 
+    heads = x.shape[1]
     mixture = BayesianGaussianMixture(
-        n_components=min(COMPONENTS, len(x)),
+        n_components=min(COMPONENTS, len(np.unique(x, axis=0))),
+        weight_concentration_prior_type="dirichlet_process",
         weight_concentration_prior=CONCENTRATION,
-        reg_covar=1e-4,
-        max_iter=500,
+        mean_prior=np.zeros(heads),
+        mean_precision_prior=0.1,
+        covariance_prior=np.eye(heads),  # that of the bulk
+        max_iter=1000,
         random_state=seed,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the bound moves in its last digits
-        return mixture.fit(x)
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture nearly settled will do
+        mixture.fit(x)
+    counts = mixture.predict_proba(x).sum(axis=0)
+    kept = np.flatnonzero(counts >= 1)
+    remote = np.empty((DRAWS, len(kept)))
+    for place, k in enumerate(kept):
+        freedom = mixture.degrees_of_freedom_[k]
+        drawn = invwishart.rvs(
+            freedom, freedom * mixture.covariances_[k], size=DRAWS, random_state=random
+        ).reshape(DRAWS, heads, heads)
+        noise = np.einsum(
+            "sij,sj->si", np.linalg.cholesky(drawn), random.normal(size=(DRAWS, heads))
+        )
+        mean = mixture.means_[k] + noise / np.sqrt(mixture.mean_precision_[k])
+        deviation = np.sqrt(np.diagonal(drawn, axis1=1, axis2=2))
+        remote[:, place] = (mean / (1 + deviation)).mean(axis=1)
+    return counts[kept] + CONCENTRATION, remote
 
 
-def _draw(mixture, count: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draws of the weights and of the extremeness r of the components in use, (S, K) each."""
-    a, b = mixture.weight_concentration_
-    sticks = random.beta(a, b, (DRAWS, len(a)))
-    left = np.concatenate([np.ones((DRAWS, 1)), (1 - sticks).cumprod(axis=1)[:, :-1]], axis=1)
-    deviation = np.sqrt(np.diagonal(mixture.covariances_, axis1=1, axis2=2))
-    means = random.normal(
-        mixture.means_,
-        deviation / np.sqrt(mixture.mean_precision_)[:, None],
-        (DRAWS, *deviation.shape),
-    )
-    used = mixture.weights_ * count >= 1
-    weights = (sticks * left)[:, used]
-    extremeness = (means / (1 + deviation)).mean(axis=2)[:, used]
-    return weights / weights.sum(axis=1, keepdims=True), extremeness
-
-
-def _calibrated(share: np.ndarray, extremeness: np.ndarray) -> np.ndarray:
-    """(S, K): how probably a component is anomalous where those before it are.
+def _shares(remote: np.ndarray, weights: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """(S,) draws of the share.
 
     Args:
-        share: (S, K) summed weights, most extreme component first.
-        extremeness: (S, K) r in that order.
+        remote: (S, K) remoteness of components, most remote first.
+        weights: (S, K) of the first, of the first two, ...
     """
-    from scipy.optimize import brentq
-    from scipy.special import expit, logit
+    from scipy.special import expit
 
-    large = (share > LARGE).argmax(axis=1)  # the component with which the sum becomes large
-    behind = extremeness - extremeness[:, :1]
-
-    def probability(slope: float) -> np.ndarray:
-        found = expit(logit(1 - NOTHING) + slope * behind)
-        found[large == 0, 0] = MORE
-        return found
-
-    def excess(slope: float) -> float:
-        passed = probability(slope).cumprod(axis=1)
-        return passed[np.arange(len(large)), large].mean() - MORE
-
-    if excess(STEEPEST) > 0:
-        return probability(STEEPEST)
-    return probability(brentq(excess, 0, STEEPEST) if excess(0) > 0 else 0)
+    draws = len(remote)
+    anomalous = expit((remote - EVEN) / SOFT)
+    # the components are anomalous up to the first that is not
+    first_normal = np.argmin(
+        np.column_stack([random.random(remote.shape) < anomalous, np.zeros(draws, bool)]), axis=1
+    )
+    return np.column_stack([np.zeros(draws), weights])[np.arange(draws), first_normal]
