@@ -11,11 +11,13 @@ import numpy as np
 from vlad.backbones.tower import Tower
 from vlad.errors import HeadError, ImageError, InputError
 from vlad.heads import Head, protocol
-from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask
+from vlad.images import DEFAULT_MAX_PIXELS, read_image
 from vlad.metrics import evaluate
 from vlad.panel import Panel
+from vlad.pixels import PixelTally, mask_of
 from vlad.progress import Progress
 from vlad.scoring import Pools, Scored, check_pools, draw_shots, score_samples
+from vlad.tiles import WHOLE, Tiling
 from vlad.types import Sample
 
 # shots of a head that cannot do without normal pictures, where none are asked for
@@ -81,6 +83,7 @@ def evaluate_category(
     batch_size: int = 8,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bits: int = 16,
+    tiling: Tiling = WHOLE,
 ) -> list[Result]:
     """Fits heads on normal pictures of a category and measures them on its test pictures.
 
@@ -88,6 +91,8 @@ def evaluate_category(
 
     Args:
         max_pixels, bits: as in `vlad.images.read_image`.
+        tiling: how pictures and references are cut. Pixel metrics of pictures cut into tiles are
+            those of maps and masks at the size of each picture.
 
     Raises:
         InputError: no picture can be used, or fewer normal pictures than shots.
@@ -107,6 +112,7 @@ def evaluate_category(
         bank=bank,
         image_size=image_size,
         batch_size=batch_size,
+        tiling=tiling,
     )
     for key in named:
         panel.text(key, category)
@@ -117,19 +123,25 @@ def evaluate_category(
     check_pools(panel, test, category)
 
     scored: dict[str, Scored] = {}
-    pools = Pools()
+    pools = Pools(tiling)
+    # maps at the size of large pictures are not kept
+    pixels = None if tiling.tile is None else PixelTally(test, max_pixels)
     panel.seconds.clear()
     with Progress(len(test), verb=f"{category}: scored") as progress:
         for batch in score_samples(
             panel, test, category, batch_size=batch_size, open_image=open_image, pools=pools
         ):
+            batch = [pixels.take(s) for s in batch] if pixels else batch
             scored.update((s.sample.id, s) for s in batch)
             progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
     if pools.joint:
         with Progress(0, verb=f"{category}: compared", unit="parts") as progress:
             for batch in pools.scores(progress.reach):
+                batch = [pixels.take(s) for s in batch] if pixels else batch
                 scored.update((s.sample.id, scored[s.sample.id].with_(s)) for s in batch)
     metrics, errors = measure(list(scored.values()), list(named), max_pixels)
+    if pixels:
+        metrics = {key: {**found, **pixels.metrics(key)} for key, found in metrics.items()}
     count = max(1, len(scored) - len(errors))
     return [
         Result(
@@ -172,7 +184,7 @@ def measure(
 ) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """Metrics per head, at the size of the maps, and the pictures left out with their errors.
 
-    Pixel metrics are given where any defect has a mask.
+    Pixel metrics are given where any defect has a mask and there are maps.
 
     Raises:
         InputError: no picture can be used.
@@ -180,12 +192,12 @@ def measure(
     errors = {str(s.sample.path): s.error for s in scored if s.error}
     good = [s for s in scored if not s.error]
     masks: list[np.ndarray] | None = None
-    if any(s.sample.mask for s in good):
+    if any(s.sample.mask for s in good if s.maps):
         masks, readable = [], []
         for s in good:
             size = next(iter(s.maps.values())).shape
             try:
-                masks.append(_mask(s.sample, size, max_pixels))
+                masks.append(mask_of(s.sample, size, max_pixels))
                 readable.append(s)
             except ImageError as error:
                 errors[str(s.sample.path)] = str(error)
@@ -195,15 +207,9 @@ def measure(
     labels = [s.sample.label for s in good]
     found = {}
     for head in heads:
-        maps = np.stack([s.maps[head] for s in good])
+        maps = None if masks is None else np.stack([s.maps[head] for s in good])
         found[head] = evaluate([s.scores[head] for s in good], labels, maps, masks)
     return found, errors
-
-
-def _mask(sample: Sample, size: tuple[int, int], max_pixels: int) -> np.ndarray:
-    if sample.mask is None:  # of a normal picture; a defect without a mask is left out later
-        return np.zeros(size, bool)
-    return read_mask(sample.mask, size, max_pixels=max_pixels)
 
 
 def mean(results: Sequence[Result]) -> dict[str, float]:

@@ -20,7 +20,8 @@ from vlad.panel import Panel
 from vlad.progress import Progress
 from vlad.report import write_report
 from vlad.scoring import Pools, Scored, check_pools, score_samples
-from vlad.sinks import MapFormat, Row, RunFolder
+from vlad.sinks import MAP_SIDE, MapFormat, Row, RunFolder
+from vlad.tiles import WHOLE, Tiling
 from vlad.types import Sample
 
 
@@ -32,11 +33,13 @@ class Settings:
         category: what the pictures show, where they do not say it themselves.
         bank: prompt bank for every head that reads text; None is each head's own.
         image_size: pixels a side of the tower's input; None is the tower's own.
-        batch_size: pictures in one pass.
+        batch_size: pictures, or tiles, in one pass.
         references: the normal pictures, as drawn.
         seed: of that draw.
         map_format: "png" or "npy".
         bits: significant bits of 16-bit pictures.
+        tiling: how pictures and references are cut; maps of tiles are kept at the size of their
+            picture.
     """
 
     category: str | None = None
@@ -47,6 +50,7 @@ class Settings:
     seed: int = 0
     map_format: MapFormat = "png"
     bits: int = 16
+    tiling: Tiling = WHOLE
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ def run(
         bank=settings.bank,
         image_size=settings.image_size,
         batch_size=settings.batch_size,
+        tiling=settings.tiling,
     )
     categories = sorted({s.category or settings.category or "" for s in samples})
     for category in categories:
@@ -106,6 +111,7 @@ def run(
         {name: head.map_range for name, head in heads.items()},
         _record(panel, settings, categories, samples[0]),
         map_format=settings.map_format,
+        map_side=MAP_SIDE if settings.tiling.tile is None else None,
     )
     folder = folder.resume() if resume else folder.create(overwrite)
     # a resumed run keeps the first spelling of each path, which is what its rows are named by
@@ -129,7 +135,7 @@ def run(
     comparison = Comparison(folder, samples, panel.transductive)
     joint = [] if comparison.stands() else panel.transductive
     for names, waiting in _steps(panel, joint, samples, lacks):
-        pools = Pools()
+        pools = Pools(settings.tiling)
         if set(names) & set(joint):
             comparison.begin()
         with Progress(len(samples), done=len(samples) - len(waiting)) as progress:
@@ -208,4 +214,6 @@ def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: 
             for sample in settings.references
         },
         "seed": settings.seed,
+        "tile": settings.tiling.tile,
+        "overlap": None if settings.tiling.tile is None else settings.tiling.overlap,
     }

@@ -59,6 +59,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
     from vlad.datasets import load_dataset
     from vlad.errors import InputError
 
+    tiling = common.tiling
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
     data = {}
     for root in roots:
@@ -75,6 +76,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         "k_shot": shots,
         "seeds": draws,
         **asdict(common),
+        "overlap": None if tiling.tile is None else tiling.overlap,
         "backbone": tower.info.name,
         "weights": tower.fingerprint[:16],
     }

@@ -53,6 +53,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     from vlad.files import atomic_write
     from vlad.prompts import load_bank
 
+    tiling = common.tiling
     data = load_dataset(layout, root)
     chosen = categories or list(data.categories)
     heads = make_heads(head, common)
@@ -83,6 +84,8 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
         found = {
             "backbone": tower.info.name,
             "image_size": common.image_size or tower.info.image_size,
+            "tile": tiling.tile,
+            "overlap": None if tiling.tile is None else tiling.overlap,
             "seed": seed,
             "results": [vars(result) | {"metrics": _numbers(result)} for result in results],
         }

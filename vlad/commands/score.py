@@ -100,6 +100,7 @@ def score(
 
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other.")
+    tiling = common.tiling
     check_out(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the pictures is no input
     written = Path(out).resolve()
@@ -130,6 +131,7 @@ def score(
         seed,
         map_format,
         common.bits,
+        tiling,
     )
     tower = open_tower(common)
     try:
