@@ -17,6 +17,7 @@ def test_demo(tmp_path, run_env):
         ["hazelnut", "winclip", "4"],
         ["hazelnut", "memory", "4"],
     ]
+    assert lines[4].startswith("memory: 17 of 23 anomalous")
     assert lines[-1].endswith("report.html")
     out = tmp_path / "vlad-demo"
     assert (out / "report.html").stat().st_size > 100_000
@@ -24,6 +25,8 @@ def test_demo(tmp_path, run_env):
         rows = list(csv.DictReader(file))
     assert len(rows) == 23
     assert not [row for row in rows if row["error"]]
+    for row in rows:
+        assert (row["memory_verdict"] == "normal") == ("good" in row["path"])
 
 
 def test_the_demo_replaces_no_run_of_the_user(tmp_path, run_env):

@@ -94,3 +94,31 @@ def test_what_is_missing_is_said(small_file, drawn, tmp_path):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit([])
     with pytest.raises(InputError):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit(tmp_path / "nowhere")
+
+
+def test_verdicts_of_a_calibrated_detector(detector, drawn, tmp_path):
+    with pytest.raises(InputError, match="calibrate the detector"):
+        detector.predict(drawn)
+    turned = [image.rotate(angle) for image in drawn[:4] for angle in range(0, 90, 15)]
+    with pytest.raises(InputError, match="24 normal pictures cannot"):
+        detector.calibrate(turned, false_alarms=0.01)
+    detector.calibrate(turned, false_alarms=0.1)
+    found = detector.predict(turned)
+    assert found.anomalous.sum() == 1  # floor(0.1 · 25) - 1 of the reference itself
+    assert (found.image_score == detector.score(turned).image_score).all()
+    detector.save(tmp_path / "saved")
+    again = vlad.Detector.load(tmp_path / "saved")
+    assert (again.predict(drawn).p_value == detector.predict(drawn).p_value).all()
+    batch = pickle.loads(pickle.dumps(again))({"image": drawn, "name": list("abcdef")})
+    assert batch["anomalous"].tolist() == detector.predict(drawn).anomalous.tolist()
+    assert batch["anomaly_map"].shape == (6, 64, 64) and batch["name"] == list("abcdef")
+    vlad.load("memory", backbone=detector.backbone).fit(drawn[:2]).save(tmp_path / "saved")
+    assert not hasattr(vlad.Detector.load(tmp_path / "saved"), "calibration_")
+
+
+def test_a_transductive_head_has_no_threshold_for_others(small_file, drawn):
+    made = vlad.load("musc", backbone=str(small_file), device="cpu")
+    with pytest.raises(HeadError, match="reference pool first"):
+        made.calibrate(drawn)
+    made.fit(drawn[:3]).calibrate(drawn[3:], false_alarms=0.3)
+    assert len(made.predict(drawn)) == 6

@@ -91,7 +91,7 @@ def test_a_tile_too_small_is_refused(tile):
 
 @pytest.mark.parametrize("overlap", [-0.1, 0.9, 1, math.nan])
 def test_an_overlap_out_of_range_is_refused(overlap):
-    with pytest.raises(InputError, match="from 0 to below 0.9"):
+    with pytest.raises(InputError, match=r"from 0 to below 0\.9"):
         Tiling(448, overlap)
 
 

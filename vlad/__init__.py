@@ -4,6 +4,7 @@
     detector = vlad.load("memory").fit("normals/")
     scores = detector.score("photo.png")
     scores.image_score, scores.anomaly_map
+    detector.calibrate("more-normals/").predict("photo.png").anomalous
 
 Importing vlad loads nothing heavy and downloads nothing.
 """
@@ -13,6 +14,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Calibration": "vlad.calibration",
     "Detector": "vlad.detector",
     "load": "vlad.detector",
     "load_bank": "vlad.prompts",
@@ -21,6 +23,7 @@ _HOMES = {
     "FeatureSpec": "vlad.types",
     "Scores": "vlad.types",
     "TextFeatures": "vlad.types",
+    "Verdicts": "vlad.types",
     "VladError": "vlad.errors",
 }
 __all__ = ["__version__", *_HOMES]

@@ -1,20 +1,20 @@
 """Heads × data sets × shots × seeds in one table, one pass over each category's test pictures.
 
-    bench.json       what the figures depend on, written first
+    bench.json       what the command asked for, written first
     results.jsonl    one line for each head, shot, seed and category; also the journal
     bench.parquet    the same, typed
     bench.md, bench.html   means over categories, mean ± standard deviation over seeds
 
-A category's lines are appended together once it is finished, so a bench that is stopped goes on
-with the next one. All maps of a category are kept until it is measured: its pictures times its
-heads, shots and seeds, 4 bytes a pixel.
+A line holds the metrics, how far those of pixels may be off, and all that they must not be compared
+without: resolution, tiles, tower, prompts, auxiliary data, layout, versions, machine. The lines of a
+category are appended together once it is finished, so a bench that is stopped goes on with the next
+one. Maps wait in a temporary file until the category is measured (`vlad.pixels`).
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from vlad.errors import InputError, OutputError
 from vlad.evaluation import Entry, Result, evaluate_category
 from vlad.files import atomic_write, cannot_write
 from vlad.heads import Head
+from vlad.machine import machine, peak_memory
 
 
 def bench(
@@ -34,6 +35,8 @@ def bench(
     seeds: Sequence[int],
     out: str | Path,
     settings: Mapping[str, object],
+    *,
+    layouts: Mapping[str, str],
     **options,
 ) -> list[dict]:
     """Measures what is not measured yet, and writes the tables anew.
@@ -44,6 +47,7 @@ def bench(
         shots: numbers of normal pictures; 0 is none, for the heads that can do without.
         seeds: of their draws.
         settings: what else the figures depend on; a bench in `out` must have the same.
+        layouts: data set -> how it is laid out.
         options: those of `evaluate_category`.
 
     Returns:
@@ -73,7 +77,7 @@ def bench(
                 dataset.test(category),
                 **options,
             )
-            fresh = [_row(name, tower, result) for result in results]
+            fresh = [_row(name, layouts[name], tower, result) for result in results]
             rows = [r for r in rows if (r["data"], r["category"]) != (name, category)] + fresh
             _append(out / "results.jsonl", fresh)
     rows = [row for row in rows if (row["head"], row["k_shot"], row["seed"]) in wanted]
@@ -97,34 +101,35 @@ def _entries(
     return found
 
 
-def _row(data: str, tower: Tower, result: Result) -> dict:
+def _row(data: str, layout: str, tower: Tower, result: Result) -> dict:
     return {
         "data": data,
+        "layout": layout,
         "category": result.category,
         "head": result.head,
         "k_shot": result.k_shot,
         "seed": result.seed,
         "protocol": result.protocol,
+        "transductive": result.transductive,
+        "auxiliary": result.auxiliary,
+        "bank": result.bank,
         "backbone": tower.info.name,
+        "weights": tower.fingerprint[:16],
+        "dtype": str(tower.dtype).removeprefix("torch."),
         "image_size": result.image_size,
+        "tile": result.tile,
+        "overlap": result.overlap,
         "pictures": result.pictures,
         "left_out": len(result.errors),
         "head_seconds": result.head_seconds,
         "tower_seconds": result.tower_seconds,
         "peak_memory_mib": peak_memory(),
+        **machine(tower.device),
         **{f"metric.{name}": value for name, value in result.metrics.items()},
+        **{f"bound.{name}": value for name, value in result.bounds.items()},
         "references": list(result.references),
+        "errors": list(result.errors.values()),
     }
-
-
-def peak_memory() -> float | None:
-    """The most memory this process has held, in MiB; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
 def _begin(out: Path, settings: Mapping[str, object]) -> list[dict]:
@@ -167,8 +172,12 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    # what has no value in any row still has a type, so that files can be joined
+    text, texts = pa.string(), pa.list_(pa.string())
+    types = {"auxiliary": text, "bank": text, "references": texts, "errors": texts}
+    types |= {"tile": pa.int64(), "overlap": pa.float64()}
     columns = dict.fromkeys(name for row in rows for name in row)
-    table = pa.table({name: [row.get(name) for row in rows] for name in columns})
+    table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})
     atomic_write(out / "bench.parquet", lambda file: pq.write_table(table, file))
     atomic_write(out / "bench.md", markdown(rows, settings).encode())
     atomic_write(out / "bench.html", html(rows, settings).encode())

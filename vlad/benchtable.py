@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -13,11 +13,18 @@ COLUMNS = {
     "image_auroc": "image AUROC",
     "image_ap": "AP",
     "image_f1_max": "F1-max",
+    "object_auroc": "object AUROC",
+    "object_ap": "AP",
+    "object_f1_max": "F1-max",
+    "severity_concordance": "severity concordance",
+    "severity_tau": "tau-b",
     "pixel_auroc": "pixel AUROC",
     "pixel_ap": "AP",
     "pixel_f1_max": "F1-max",
     "aupro": "AUPRO",
 }
+# what every row says of where it was measured
+FACTS = ("weights", "dtype", "vlad", "torch", "device", "cpu", "cores", "threads")
 _STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #16181d; }
 table { border-collapse: collapse; margin: 0 0 2rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 12px; border-bottom: 1px solid #dfe3e9; text-align: right; }
@@ -34,7 +41,8 @@ def markdown(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
         lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
         text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
         parts.append(f"## {title}\n\n{text}\n")
-    parts.append("## Settings\n\n" + "".join(f"- {k}: {v}\n" for k, v in settings.items()))
+    listed = "".join(f"- {line}\n" for line in _listed(rows, settings))
+    parts.append(f"## Settings\n\n{listed}")
     return "\n".join(parts)
 
 
@@ -47,7 +55,7 @@ def html(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
         )
         names = "".join(f"<th>{escape(cell)}</th>" for cell in head)
         parts.append(f"<h2>{escape(title)}</h2><table><tr>{names}</tr>{lines}</table>")
-    listed = "".join(f"<li>{escape(f'{k}: {v}')}</li>" for k, v in settings.items())
+    listed = "".join(f"<li>{escape(line)}</li>" for line in _listed(rows, settings))
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Bench</title>'
         f"<style>{_STYLE}</style>{''.join(parts)}<h2>Settings</h2><ul>{listed}</ul></html>\n"
@@ -59,8 +67,36 @@ def _lead(rows: Sequence[dict]) -> str:
     shown = f" Peak memory of the whole process: {peak:.0f} MiB." if peak else ""
     return (
         "In percent; means over the categories of a set, mean ± standard deviation over seeds. "
-        "Times are a picture, in the head alone; the tower's pass is shared by all heads." + shown
+        "Times are a picture, in the head alone; the tower's pass is shared by all heads."
+        + shown
+        + caution(row.get(name) for row in rows for name in row if name.startswith("bound."))
     )
+
+
+def caution(bounds: Iterable[float]) -> str:
+    """A sentence on how far off metrics of pixels may be, with a blank before; none where exact."""
+    worst = max((bound for bound in bounds if bound == bound), default=0)
+    if not worst:
+        return ""
+    return f" Pixel metrics of sets too large to keep may be off by up to {100 * worst:.2g}."
+
+
+def _listed(rows: Sequence[dict], settings: Mapping[str, object]) -> list[str]:
+    """The settings, what heads read and learned from, and where they were measured."""
+    found = dict(settings)
+    for name in ("bank", "auxiliary"):
+        found[name] = {row["head"]: row[name] for row in rows if row[name]}
+    found["transductive"] = list(dict.fromkeys(r["head"] for r in rows if r["transductive"]))
+    found |= {name: list(dict.fromkeys(row[name] for row in rows)) for name in FACTS}
+    return [f"{name}: {_said(value)}" for name, value in found.items()]
+
+
+def _said(value: object) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{key}: {of}" for key, of in value.items()]
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else str(value)
 
 
 def _tables(rows: Sequence[dict]) -> dict[str, list[list[str]]]:

@@ -34,14 +34,17 @@ def decimals(scores: Sequence[float]) -> int:
 
 
 def count_scores(
-    scores: Sequence[float], labels: Sequence[int | None]
+    scores: Sequence[float], labels: Sequence[int | None], threshold: float | None = None
 ) -> tuple[np.ndarray, dict[int | None, np.ndarray], list[float]]:
     """Counts of image scores per label -> ((33,) edges, label -> (32,) counts, round ticks).
 
-    Scores that are not finite are left out; the edges run from the first tick to the last.
+    Scores that are not finite are left out; the edges run from the first tick to the last, with the
+    threshold between them.
     """
     kept = [(s, label) for s, label in zip(scores, labels, strict=True) if math.isfinite(s)]
     values = [s for s, _ in kept] or [0.0, 1.0]
+    if threshold is not None and math.isfinite(threshold):
+        values.append(threshold)
     ticks = _ticks(min(values), max(values))
     edges = np.linspace(ticks[0], ticks[-1], _BINS + 1)
     counts = {
@@ -52,9 +55,14 @@ def count_scores(
     return edges, counts, ticks
 
 
-def histogram(head: str, scores: Sequence[float], labels: Sequence[int | None]) -> str:
-    """A panel with the stacked histogram of one head's image scores."""
-    edges, counts, ticks = count_scores(scores, labels)
+def histogram(
+    head: str,
+    scores: Sequence[float],
+    labels: Sequence[int | None],
+    threshold: float | None = None,
+) -> str:
+    """A panel with the stacked histogram of one head's image scores, and a line at a threshold."""
+    edges, counts, ticks = count_scores(scores, labels, threshold)
     highest = max(1, int(np.sum(list(counts.values()), axis=0).max())) if counts else 1
     digits = decimals(scores)
     bars = []
@@ -75,6 +83,11 @@ def histogram(head: str, scores: Sequence[float], labels: Sequence[int | None]) 
     summary = "no scores"
     if finite:
         summary = f"median {np.median(finite):.{digits}f}, highest {max(finite):.{digits}f}"
+    cut = ""
+    if threshold is not None and math.isfinite(threshold):
+        summary += f", threshold {threshold:.{digits}f}"
+        x = _BINS * (threshold - edges[0]) / (edges[-1] - edges[0])
+        cut = f'<line class="cut" x1="{x:.3f}" x2="{x:.3f}" y1="-8" y2="100"/>'
     keys = ""
     if any(label is not None for label in counts):
         marks = ((GROUPS[label]) for label in counts)
@@ -86,7 +99,7 @@ def histogram(head: str, scores: Sequence[float], labels: Sequence[int | None]) 
         f'<span class="keys">{keys}</span></header>'
         f'<div class="top">{highest} picture{"s" * (highest > 1)}</div>'
         f'<svg class="bars" viewBox="0 0 {_BINS} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="Histogram of the scores of {html_text(head)}: {summary}">{"".join(bars)}'
+        f'aria-label="Histogram of the scores of {html_text(head)}: {summary}">{"".join(bars)}{cut}'
         f'</svg><div class="ticks" aria-hidden="true">{axis}</div></div>'
     )
 

@@ -11,6 +11,7 @@ import click
 from vlad import __version__
 from vlad.commands.adapters import adapters
 from vlad.commands.bench import bench
+from vlad.commands.calibrate import calibrate
 from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
 from vlad.commands.prompts import prompts
@@ -49,6 +50,7 @@ def main() -> None:
 
 
 main.add_command(score)
+main.add_command(calibrate)
 main.add_command(evaluate)
 main.add_command(bench)
 main.add_command(demo)

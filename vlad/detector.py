@@ -14,15 +14,17 @@ from PIL import Image
 from vlad.adapters import FILE as ADAPTER_FILE
 from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT, load_tower
+from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
 from vlad.datasets import list_samples
-from vlad.errors import InputError
+from vlad.errors import HeadError, InputError
 from vlad.files import atomic_write
 from vlad.heads import Pool, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, as_image
 from vlad.panel import Panel
 from vlad.tiles import Mosaic, Tiling
-from vlad.types import Scores
+from vlad.types import Scores, Verdicts
 
+_CALIBRATION = "calibration.json"
 Picture = str | os.PathLike | Image.Image | np.ndarray
 
 
@@ -44,6 +46,7 @@ class Detector:
 
     Attributes:
         head_: the head with what it learned.
+        calibration_: what its scores mean, once calibrated.
     """
 
     def __init__(
@@ -129,13 +132,63 @@ class Detector:
             _stack([mosaic.maps[self.head] for mosaic in mosaics]),
         )
 
+    def calibrate(
+        self,
+        normals: Picture | Sequence[Picture],
+        false_alarms: float = FALSE_ALARMS,
+        confidence: float | None = None,
+    ) -> Detector:
+        """Finds the threshold from normal pictures that `fit` was not shown.
+
+        Args:
+            false_alarms: the share of normal pictures that may be called anomalous.
+            confidence: `predict` abstains from decisions less certain than this; None from none.
+
+        Raises:
+            InputError: too few pictures for that share, or one that cannot be used.
+            HeadError: as `score`, or a head that judges a list jointly.
+        """
+        if self._panel().transductive:
+            raise HeadError(
+                f"Head {self.head} judges a list of pictures jointly, so there is no threshold for "
+                "others; fit it on a reference pool first."
+            )
+        scores = self.score(normals)
+        self.calibration_ = from_normals(
+            {self.head: scores.image_score},
+            {self.head: np.array([found.max() for found in scores.anomaly_map])},
+            false_alarms=false_alarms,
+            confidence=confidence,
+        )
+        return self
+
+    def predict(self, pictures: Picture | Sequence[Picture]) -> Verdicts:
+        """Verdicts of B pictures.
+
+        Raises:
+            InputError: `calibrate` was not called, no picture, or one that cannot be used.
+            HeadError: as `score`.
+        """
+        return self._decide(self.score(pictures))
+
+    def _decide(self, scores: Scores) -> Verdicts:
+        if not hasattr(self, "calibration_"):
+            raise InputError(
+                "there is no threshold to decide by: calibrate the detector on normal pictures."
+            )
+        return self.calibration_.decide({self.head: scores.image_score})[self.head]
+
     def __call__(self, batch: Mapping) -> dict:
-        """Adds `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches)."""
+        """Adds `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches).
+
+        A calibrated detector adds `p_value`, `anomalous`, `abstain` and `severity` as well.
+        """
         scores = self.score(list(batch["image"] if "image" in batch else batch["path"]))
-        return {**batch, "image_score": scores.image_score, "anomaly_map": scores.anomaly_map}
+        decided = vars(self._decide(scores)) if hasattr(self, "calibration_") else {}
+        return {**batch, **decided, **vars(scores)}
 
     def save(self, folder: str | os.PathLike) -> Path:
-        """Writes detector.json, what was learned, and the adapter, all as data; never pickles.
+        """Writes detector.json, calibration, adapter and what was learned, as data; never pickles.
 
         Raises:
             AdapterError: the adapter is not there any more.
@@ -152,6 +205,9 @@ class Detector:
             settings["head_params"] = {**self.head_params, "adapter": ADAPTER_FILE}
         text = json.dumps(settings, indent=1, default=os.fspath)
         atomic_write(folder / "memory.safetensors", save(tensors))
+        (folder / _CALIBRATION).unlink(missing_ok=True)  # of what was saved there before
+        if hasattr(self, "calibration_"):
+            save_calibration(self.calibration_, folder / _CALIBRATION)
         atomic_write(folder / "detector.json", text.encode())
         return folder
 
@@ -180,6 +236,8 @@ class Detector:
         detector.head_ = load_head(detector.head, **(detector.head_params or {}))
         if memory:
             detector.head_.memory_ = memory
+        if (folder / _CALIBRATION).exists():
+            detector.calibration_ = load_calibration(folder / _CALIBRATION)
         return detector
 
     def __getstate__(self) -> dict:

@@ -114,6 +114,7 @@ def write_overlays(
     samples: Iterable[Sample],
     scales: Mapping[str, tuple[float, float]],
     open_image: Callable[[Path], Image.Image],
+    on_drawn: Callable[[Sample, tuple[int, int], dict[str, np.ndarray]], None] | None = None,
 ) -> None:
     """Draw the saved maps of a run over their pictures, as JPEG files of up to 8192 pixels a side.
 
@@ -122,22 +123,25 @@ def write_overlays(
     Args:
         scales: from `shared_scales`.
         open_image: path -> upright picture; raises ImageError.
+        on_drawn: called with each picture, its (width, height), and head -> (H, W) map.
 
     Raises:
         OutputError: a file cannot be written.
     """
     for sample in samples:
-        maps = run.maps(sample)
-        if not maps:
+        paths = run.maps(sample)
+        if not paths:
             continue
         try:
             image = open_image(sample.path)
         except ImageError:
             continue
-        for head, path in maps.items():
-            found = read_map(path)
-            found = resize_map(found, fit_within(found.shape[::-1], _SIDE))
-            drawn = overlay(image, found, *scales[head])
+        maps = {head: read_map(path) for head, path in paths.items()}
+        if on_drawn is not None:
+            on_drawn(sample, image.size, maps)
+        for head, values in maps.items():
+            values = resize_map(values, fit_within(values.shape[::-1], _SIDE))
+            drawn = overlay(image, values, *scales[head])
             atomic_write(
                 run.overlay_path(head, sample),
                 lambda file, drawn=drawn: drawn.save(file, "JPEG", quality=88),

@@ -9,14 +9,14 @@ from functools import partial
 import numpy as np
 
 from vlad.backbones.tower import Tower
-from vlad.errors import HeadError, ImageError, InputError
-from vlad.heads import Head, protocol
+from vlad.errors import HeadError
+from vlad.heads import Head, is_transductive, protocol
 from vlad.images import DEFAULT_MAX_PIXELS, read_image
-from vlad.metrics import evaluate
+from vlad.measures import Measures
 from vlad.panel import Panel
-from vlad.pixels import PixelTally, mask_of
+from vlad.pixels import ROOM
 from vlad.progress import Progress
-from vlad.scoring import Pools, Scored, check_pools, draw_shots, score_samples
+from vlad.scoring import Pools, check_pools, draw_shots, score_samples
 from vlad.tiles import WHOLE, Tiling
 from vlad.types import Sample
 
@@ -48,11 +48,13 @@ class Result:
     Attributes:
         category, head, k_shot, seed: of what.
         protocol: what its figures may be compared with, as `vlad.heads.protocol` says it.
-        metrics: name -> value in [0, 1], as `vlad.metrics.evaluate` gives them.
+        metrics, bounds, errors, pictures: as in `vlad.measures.Measured`.
         references: the normal pictures it was shown.
-        errors: path -> why a picture was left out.
+        transductive: whether it saw all test pictures at once.
+        auxiliary: the data its adapter was trained on, or None.
+        bank: the prompts it read, or None.
         image_size: pixels a side of the tower's input.
-        pictures: how many were scored.
+        tile, overlap: how pictures were cut, as in `vlad.tiles.Tiling`; None where they were not.
         head_seconds: a picture, in the head alone.
         tower_seconds: a picture, in the tower for all heads measured together.
     """
@@ -63,9 +65,15 @@ class Result:
     seed: int
     protocol: str
     metrics: Mapping[str, float]
+    bounds: Mapping[str, float] = field(default_factory=dict)
     references: Sequence[str] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
+    transductive: bool = False
+    auxiliary: str | None = None
+    bank: str | None = None
     image_size: int = 0
+    tile: int | None = None
+    overlap: float | None = None
     pictures: int = 0
     head_seconds: float = 0.0
     tower_seconds: float = 0.0
@@ -84,6 +92,7 @@ def evaluate_category(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bits: int = 16,
     tiling: Tiling = WHOLE,
+    room: int = ROOM,
 ) -> list[Result]:
     """Fits heads on normal pictures of a category and measures them on its test pictures.
 
@@ -93,9 +102,12 @@ def evaluate_category(
         max_pixels, bits: as in `vlad.images.read_image`.
         tiling: how pictures and references are cut. Pixel metrics of pictures cut into tiles are
             those of maps and masks at the size of each picture.
+        room: bytes of temporary files for the maps of all heads; what is larger is measured by
+            histograms, with a bound of their error.
 
     Raises:
-        InputError: no picture can be used, or fewer normal pictures than shots.
+        InputError: no picture can be used, fewer normal pictures than shots, or a picture labelled
+            normal has defect pixels.
         HeadError: no shots for a head that needs normal pictures, or a single test picture for
             one that compares them with each other.
     """
@@ -122,44 +134,45 @@ def evaluate_category(
         panel.fit((open_image(sample.path) for sample in references), keys)
     check_pools(panel, test, category)
 
-    scored: dict[str, Scored] = {}
+    measures = Measures(test, max_pixels, room)
     pools = Pools(tiling)
-    # maps at the size of large pictures are not kept
-    pixels = None if tiling.tile is None else PixelTally(test, max_pixels)
     panel.seconds.clear()
     with Progress(len(test), verb=f"{category}: scored") as progress:
         for batch in score_samples(
             panel, test, category, batch_size=batch_size, open_image=open_image, pools=pools
         ):
-            batch = [pixels.take(s) for s in batch] if pixels else batch
-            scored.update((s.sample.id, s) for s in batch)
+            measures.add(batch)
             progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
     if pools.joint:
         with Progress(0, verb=f"{category}: compared", unit="parts") as progress:
             for batch in pools.scores(progress.reach):
-                batch = [pixels.take(s) for s in batch] if pixels else batch
-                scored.update((s.sample.id, scored[s.sample.id].with_(s)) for s in batch)
-    metrics, errors = measure(list(scored.values()), list(named), max_pixels)
-    if pixels:
-        metrics = {key: {**found, **pixels.metrics(key)} for key, found in metrics.items()}
-    count = max(1, len(scored) - len(errors))
-    return [
-        Result(
-            category=category,
-            head=entry.name,
-            k_shot=entry.k_shot,
-            seed=entry.seed,
-            protocol=protocol(entry.head),
-            metrics=metrics[key],
-            references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
-            errors=errors,
-            image_size=panel.extractor.size(panel.specs[key]),
-            pictures=len(scored) - len(errors),
-            head_seconds=(panel.seconds[key] + pools.seconds[key]) / count,
-            tower_seconds=panel.seconds["tower"] / count,
+                measures.add(batch)
+    results = []
+    for key, entry in named.items():
+        found = measures.of(key)
+        adapter = getattr(entry.head, "adapter_", None)
+        results.append(
+            Result(
+                category=category,
+                head=entry.name,
+                k_shot=entry.k_shot,
+                seed=entry.seed,
+                protocol=protocol(entry.head),
+                metrics=found.metrics,
+                bounds=found.bounds,
+                references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
+                errors=found.errors,
+                transductive=is_transductive(entry.head),
+                auxiliary=adapter and adapter.auxiliary,
+                bank=panel.banks[key].name if key in panel.banks else None,
+                image_size=panel.extractor.size(panel.specs[key]),
+                **tiling.settings,
+                pictures=found.pictures,
+                head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.pictures,
+                tower_seconds=panel.seconds["tower"] / found.pictures,
+            )
         )
-        for key, entry in named.items()
-    ]
+    return results
 
 
 def _key(entry: Entry, entries: Sequence[Entry]) -> str:
@@ -177,39 +190,6 @@ def shots_of(head: Head, k_shot: int | None) -> int:
     if k_shot is None:
         return DEFAULT_SHOTS if head.normals == "needed" else 0
     return 0 if head.normals == "unused" else k_shot
-
-
-def measure(
-    scored: Sequence[Scored], heads: Sequence[str], max_pixels: int = DEFAULT_MAX_PIXELS
-) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
-    """Metrics per head, at the size of the maps, and the pictures left out with their errors.
-
-    Pixel metrics are given where any defect has a mask and there are maps.
-
-    Raises:
-        InputError: no picture can be used.
-    """
-    errors = {str(s.sample.path): s.error for s in scored if s.error}
-    good = [s for s in scored if not s.error]
-    masks: list[np.ndarray] | None = None
-    if any(s.sample.mask for s in good if s.maps):
-        masks, readable = [], []
-        for s in good:
-            size = next(iter(s.maps.values())).shape
-            try:
-                masks.append(mask_of(s.sample, size, max_pixels))
-                readable.append(s)
-            except ImageError as error:
-                errors[str(s.sample.path)] = str(error)
-        good = readable
-    if not good:
-        raise InputError(f"No test picture could be used; the first: {next(iter(errors.values()))}")
-    labels = [s.sample.label for s in good]
-    found = {}
-    for head in heads:
-        maps = None if masks is None else np.stack([s.maps[head] for s in good])
-        found[head] = evaluate([s.scores[head] for s in good], labels, maps, masks)
-    return found, errors
 
 
 def mean(results: Sequence[Result]) -> dict[str, float]:

@@ -1,78 +1,112 @@
-"""Pixel metrics of maps that are too large to be kept until all are there."""
+"""Pixel metrics of several heads whose maps come one by one, in bounded memory.
+
+The maps wait in one temporary file, and as long as that has room for them all the metrics are
+exact. When it has not, they go into histograms (`vlad.metrics.Streaming`), which say how far they
+may be off.
+"""
 
 from __future__ import annotations
 
+import tempfile
 import warnings
-from collections.abc import Iterable
-from dataclasses import replace
+import weakref
+from collections.abc import Iterator
 
 import numpy as np
 
-from vlad.errors import ImageError, InputError
-from vlad.images import read_mask
-from vlad.metrics import Streaming
-from vlad.scoring import Scored
-from vlad.types import Sample
+from vlad.metrics import Streamed, Streaming, evaluate_batches
+from vlad.metrics.batches import METRICS
+
+ROOM = 4 << 30  # bytes of the temporary file
 
 
-class PixelTally:
-    """Takes in maps picture by picture and compares them with masks at their own size.
-
-    Values are those of `vlad.metrics.Streaming`: exact for small sets, else within a bound of
-    1e-3, or with a warning that says how far they may be off.
+class PixelMetrics:
+    """Takes maps and masks of any size, head by head and picture by picture.
 
     Args:
-        samples: all pictures; where none has a mask there are no pixel metrics.
-        max_pixels: of a mask.
+        room: bytes of the temporary file, for all heads together; it goes away with the object.
     """
 
-    def __init__(self, samples: Iterable[Sample], max_pixels: int):
-        self.masked = any(sample.mask for sample in samples)
-        self.max_pixels = max_pixels
-        self.heads: dict[str, Streaming] = {}
-        self.left_out: set[str] = set()
+    def __init__(self, room: int = ROOM):
+        self.room = room
+        self.file = None
+        self.size = 0
+        self.places: dict[str, list[tuple[int, tuple[int, int]]]] = {}
+        self.streams: dict[str, Streaming] | None = None
 
-    def take(self, scored: Scored) -> Scored:
-        """The same picture without its maps, or with an error where its mask cannot be read.
+    def add(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> None:
+        """Takes in what a head says of a picture.
 
-        Raises:
-            InputError: a picture labelled normal has defect pixels.
+        Args:
+            anomaly_map: (H, W), kept as float32.
+            mask: (H, W) bool.
         """
-        if self.masked and scored.maps:
-            try:
-                self._update(scored)
-            except ImageError as error:
-                return replace(scored, scores={}, maps={}, error=str(error))
-        return replace(scored, maps={})
+        if self.streams is None and not self._keep(head, anomaly_map, mask):
+            self._stream()
+        if self.streams is not None:
+            stream = self.streams.setdefault(head, Streaming())
+            stream.update(anomaly_map[None], mask[None])
 
-    def metrics(self, head: str) -> dict[str, float]:
-        """Those of a head, by name; NaN with a UserWarning where a class is missing."""
-        return self.heads.setdefault(head, Streaming()).compute().values if self.masked else {}
+    def compute(self, head: str) -> Streamed:
+        """The pixel metrics of a head and their bounds, 0 while all maps are in the file.
 
-    def _update(self, scored: Scored) -> None:
-        sample = scored.sample
-        mask = mask_of(sample, next(iter(scored.maps.values())).shape, self.max_pixels)
-        if sample.label and not mask.any():
-            if sample.id not in self.left_out:
-                self.left_out.add(sample.id)
-                warnings.warn(
-                    f"{sample.path} is labelled anomalous but its mask is empty; it is left out of "
-                    "the pixel metrics",
-                    UserWarning,
-                    stacklevel=3,
-                )
-            return
-        if mask.any() and not sample.label:
-            raise InputError(
-                f"{sample.path} is labelled normal but its mask has defect pixels; correct the "
-                "label or the mask."
-            )
-        for head, found in scored.maps.items():
-            self.heads.setdefault(head, Streaming()).update(found[None], mask[None])
+        NaN with a UserWarning when no pixel is anomalous or none is normal.
+        """
+        if self.streams is None:
+            values = evaluate_batches(_Kept(self, head))
+            return Streamed(values, dict.fromkeys(METRICS, 0.0), "exact")
+        with warnings.catch_warnings():
+            # the bounds are shown beside the values
+            warnings.filterwarnings("ignore", "the bound of")
+            return self.streams.setdefault(head, Streaming()).compute()
+
+    def _keep(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> bool:
+        """Whether the file had room."""
+        data = np.asarray(anomaly_map, np.float32).tobytes() + np.packbits(mask).tobytes()
+        if self.size + len(data) > self.room:
+            return False
+        try:
+            if self.file is None:
+                # without a buffer, whose last bytes a full disk would lose
+                self.file = tempfile.TemporaryFile(prefix="vlad-", buffering=0)  # noqa: SIM115
+                weakref.finalize(self, self.file.close)
+            self.file.seek(self.size)
+            if self.file.write(data) < len(data):
+                return False
+        except OSError:
+            return False
+        self.places.setdefault(head, []).append((self.size, mask.shape))
+        self.size += len(data)
+        return True
+
+    def _stream(self) -> None:
+        """From the file to histograms."""
+        self.streams = {head: Streaming() for head in self.places}
+        for head, stream in self.streams.items():
+            for batch in _Kept(self, head):
+                stream.update(*batch)
+        self.places.clear()
+        if self.file is not None:
+            self.file.close()
+
+    def read(self, place: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """The (H, W) map and mask at a place of the file."""
+        pixels = shape[0] * shape[1]
+        self.file.seek(place)
+        data = self.file.read(4 * pixels + (pixels + 7) // 8)
+        bits = np.frombuffer(data, np.uint8, offset=4 * pixels)
+        mask = np.unpackbits(bits, count=pixels).astype(bool)
+        return np.frombuffer(data, np.float32, pixels).reshape(shape), mask.reshape(shape)
 
 
-def mask_of(sample: Sample, size: tuple[int, int], max_pixels: int) -> np.ndarray:
-    """(H, W) defect pixels of a picture."""
-    if sample.mask is None:  # of a normal picture; a defect without a mask is left out later
-        return np.zeros(size, bool)
-    return read_mask(sample.mask, size, max_pixels=max_pixels)
+class _Kept:
+    """The maps of a head in the file, to be walked through as often as one likes."""
+
+    def __init__(self, pixels: PixelMetrics, head: str):
+        self.pixels = pixels
+        self.head = head
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for place, shape in self.pixels.places.get(self.head, ()):
+            anomaly_map, mask = self.pixels.read(place, shape)
+            yield anomaly_map[None], mask[None]

@@ -8,17 +8,21 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
+from vlad.calibration import FUSED
 from vlad.charts import GROUPS, decimals, heat_legend, histogram, html_text, thumbnail
+from vlad.coco import RegionFinder
 from vlad.errors import ImageError
 from vlad.files import atomic_write
 from vlad.heads import titled
+from vlad.judging import Judged
 from vlad.sinks import Row, RunFolder
 from vlad.types import Sample
+from vlad.verdictview import VerdictView
 
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _THUMBNAIL_BYTES = 20_000_000  # of base64 text, so that the file stays below 25 MB
@@ -42,6 +46,8 @@ def write_report(
     open_image: Callable[[Path], Image.Image],
     date: str,
     limit: int = 300,
+    judged: Judged | None = None,
+    finder: RegionFinder | None = None,
 ) -> Path:
     """Write report.html into a finished run; equal inputs give equal bytes.
 
@@ -53,12 +59,16 @@ def write_report(
         scales: head -> (low, high), the heat scale of the overlays.
         open_image: path -> upright picture; raises ImageError.
         date: when the run was made, as it is to be printed.
+        judged, finder: verdicts and regions, where there are any.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    heads = list(run.heads)
+    fused = [FUSED] if judged and FUSED in judged.calibration.thresholds else []
+    heads = [*fused, *run.heads]
+    view = VerdictView(heads, judged, finder)
     found = [(run.rows[str(s.path)], s) for s in samples if str(s.path) in run.rows]
+    found = [(replace(r, scores={**r.scores, **view.fused(r.path)}), s) for r, s in found]
     failed = [row for row, _ in found if row.error is not None]
     entries = _ranked([pair for pair in found if pair[0].error is None], heads)
     titles = {h: titled(h, run.settings.get("protocol", {}).get(h, "")) for h in heads}
@@ -69,7 +79,7 @@ def write_report(
     cards, rest, used = [], [], 0
     by_best_rank = sorted(entries, key=lambda e: (min(e.ranks), e.ranks))
     for place, entry in enumerate(by_best_rank):
-        card = _card(run, entry, digits, open_image) if place < limit else None
+        card = _card(run, entry, digits, open_image, view) if place < limit else None
         if card is None or used + len(card) > _THUMBNAIL_BYTES:
             rest = by_best_rank[place:]
             break
@@ -83,13 +93,17 @@ def write_report(
         "title": html_text(category or "Pictures"),
         "date": html_text(date),
         "lead": _lead(run, list(titles.values())),
-        "tiles": _tiles(entries, failed),
-        "charts": "".join(histogram(titles[head], columns[head], labels) for head in heads),
+        "tiles": _tiles(entries, failed) + view.tiles(),
+        "charts": "".join(
+            histogram(titles[head], columns[head], labels, view.threshold(head)) for head in heads
+        ),
+        "verdicts": view.note(),
         "switch": _switch(list(titles.values())),
-        "scales": "".join(heat_legend(h, i, *scales[h]) for i, h in enumerate(heads)),
+        "filters": view.filters(),
+        "scales": "".join(heat_legend(h, i, *scales[_drawn(run, h)]) for i, h in enumerate(heads)),
         "limit": _limit_note(len(cards), len(rest)),
         "cards": "".join(cards),
-        "rest": _rest_table(rest, heads, digits),
+        "rest": _rest_table(rest, heads, digits, view),
         "failed": _failed_table(failed),
         "settings": _settings_rows(run.settings),
     }
@@ -166,6 +180,11 @@ def _tiles(entries: list[_Entry], failed: list[Row]) -> str:
     )
 
 
+def _drawn(run: RunFolder, name: str) -> str:
+    """The head whose heat is shown: all together have none of their own."""
+    return name if name in run.heads else next(iter(run.heads))
+
+
 def _switch(titles: list[str]) -> str:
     if len(titles) < 2:
         return ""
@@ -185,22 +204,25 @@ def _card(
     entry: _Entry,
     digits: Mapping[str, int],
     open_image: Callable[[Path], Image.Image],
+    view: VerdictView,
 ) -> str:
     name = html_text(entry.name)
     try:
         images = [f'<img alt="{name}" {thumbnail(open_image(entry.sample.path))}>']
     except ImageError:  # scored in an earlier part of the run, gone by now
         images = [f"<span>{name}</span>"]
-    scores, ranks, others = [], [], []
-    for i, (head, rank) in enumerate(zip(run.heads, entry.ranks, strict=True)):
+    scores, ranks, others, verdicts = [], [], [], []
+    for i, (head, rank) in enumerate(zip(view.names, entry.ranks, strict=True)):
         part = f'data-head="{i}"{" hidden" * (i > 0)}'
-        overlay = run.overlay_path(head, entry.sample)
+        overlay = run.overlay_path(_drawn(run, head), entry.sample)
         if overlay.exists():
             with Image.open(overlay) as drawn:
                 images.append(
                     f'<img class="heat" {part} alt="Heat map of {name} by {html_text(head)}" '
                     f"{thumbnail(drawn)}>"
                 )
+        images.append(view.outlines(_drawn(run, head), entry.row.path, part))
+        verdicts.append(view.line(head, entry.row.path, part))
         score = _score(entry, head, digits[head])
         ranks.append(f'<span class="rank" {part}>#{rank}</span>')
         scores.append(f'<span class="score" {part}>{score}</span>')
@@ -209,21 +231,22 @@ def _card(
             f"<span>#{rank}</span><span>{score}</span></p>"
         )
     return (
-        f"<li {_item(entry, 'card')}>"
+        f"<li {_item(entry, view, 'card')}>"
         '<button class="view" type="button" aria-pressed="false" '
         f'aria-label="Keep the heat map of {name} in view">'
         f'{"".join(images)}{"".join(ranks)}<span class="state"></span></button>'
         f'<div class="body"><div class="line">{"".join(scores)}{_badge(entry.sample)}</div>'
+        f"{''.join(verdicts)}"
         f'<p class="name" title="{html_text(entry.row.path)}">{_name(entry)}</p>'
         + (f'<div class="others">{"".join(others)}</div>' if len(others) > 1 else "")
         + "</div></li>"
     )
 
 
-def _item(entry: _Entry, kind: str = "") -> str:
+def _item(entry: _Entry, view: VerdictView, kind: str = "") -> str:
     ranks = " ".join(map(str, entry.ranks))
     text = html_text(f"{entry.name} {entry.sample.defect or ''}")
-    return f'class="{kind}" data-ranks="{ranks}" data-text="{text}"'
+    return f'class="{kind}" data-ranks="{ranks}" data-text="{text}"{view.data(entry.row.path)}'
 
 
 def _badge(sample: Sample) -> str:
@@ -251,10 +274,12 @@ def _limit_note(shown: int, rest: int) -> str:
     return f'<p>{words} <a href="#rest">the table below</a> and in scores.csv.{more}</p>'
 
 
-def _rest_table(rest: list[_Entry], heads: list[str], digits: Mapping[str, int]) -> str:
+def _rest_table(
+    rest: list[_Entry], heads: list[str], digits: Mapping[str, int], view: VerdictView
+) -> str:
     titles = "".join(f'<th scope="col" class="number">{html_text(head)}</th>' for head in heads)
     rows = [
-        f"<tr {_item(e)}><td>{_name(e)}</td>"
+        f"<tr {_item(e, view)}><td>{_name(e)}</td>"
         + "".join(f'<td class="number">{_score(e, h, digits[h])}</td>' for h in heads)
         for e in rest[:_TABLE_ROWS]
     ]

@@ -13,9 +13,11 @@ from PIL import Image
 
 from vlad import __version__
 from vlad.backbones.tower import Tower
+from vlad.coco import RegionFinder
 from vlad.draw import shared_scales, write_overlays
 from vlad.heads import Head, protocol
 from vlad.joint import Comparison
+from vlad.judging import Judged, Rules, check_calibration, judge, shared_settings
 from vlad.panel import Panel
 from vlad.progress import Progress
 from vlad.report import write_report
@@ -38,6 +40,7 @@ class Settings:
         seed: of that draw.
         map_format: "png" or "npy".
         bits: significant bits of 16-bit pictures.
+        rules: how verdicts are found, or None for scores alone.
         tiling: how pictures and references are cut; maps of tiles are kept at the size of their
             picture.
     """
@@ -50,16 +53,19 @@ class Settings:
     seed: int = 0
     map_format: MapFormat = "png"
     bits: int = 16
+    rules: Rules | None = None
     tiling: Tiling = WHOLE
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, its rows in the order of the pictures, and its report."""
+    """A finished run: its folder, its rows in the order of the pictures, its report, and what was
+    decided, where anything was."""
 
     folder: RunFolder
     rows: list[Row]
     report: Path
+    judged: Judged | None = None
 
     @property
     def failed(self) -> int:
@@ -105,15 +111,56 @@ def run(
         panel.fit(open_image(sample.path) for sample in settings.references)
 
     check_pools(panel, samples, settings.category)
-
-    folder = RunFolder(
-        out,
-        {name: head.map_range for name, head in heads.items()},
-        _record(panel, settings, categories, samples[0]),
-        map_format=settings.map_format,
-        map_side=MAP_SIDE if settings.tiling.tile is None else None,
-    )
+    ranges = {name: head.map_range for name, head in heads.items()}
+    side = MAP_SIDE if settings.tiling.tile is None else None
+    record = _record(panel, settings, categories, samples[0])
+    folder = RunFolder(out, ranges, record, settings.map_format, side)
+    if settings.rules and settings.rules.calibration:
+        check_calibration(settings.rules.calibration, shared_settings(folder))
     folder = folder.resume() if resume else folder.create(overwrite)
+    normals, rules = None, settings.rules
+    if rules and rules.held_out:
+        record = _record(panel, settings, categories, rules.held_out[0])
+        normals = RunFolder(
+            folder.out / "calibration", ranges, record, settings.map_format, side
+        ).resume()
+        scored = "held-out normals: scored"
+        held_out = _score(panel, normals, rules.held_out, settings, open_image, verb=scored)
+        normals.finish(sample.path for sample in held_out)
+        rules = replace(rules, held_out=held_out)
+    samples = _score(panel, folder, samples, settings, open_image, on_scored)
+    judged = judge(folder, samples, rules, normals) if rules else None
+    finder = None
+    if judged:
+        finder = RegionFinder(judged.map_thresholds, rules.min_area, rules.mm_per_pixel)
+    scales = shared_scales(folder, samples)
+    with Progress(len(samples), verb="drawn") as progress:
+        on_drawn = finder.add if finder else None
+        write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
+    # decisions of an earlier command must not stand beside the scores of this one
+    folder.drop("regions", *([] if normals else ["calibration"]))
+    columns = {}
+    if judged:
+        finder.write(folder.out / "regions")
+        columns = {**judged.columns, **finder.columns()}
+    else:
+        folder.drop("calibration.json")
+    rows = folder.finish((sample.path for sample in samples), columns)
+    date = f"{datetime.now():%Y-%m-%d %H:%M}"
+    report = write_report(folder, samples, scales, open_image, date, judged=judged, finder=finder)
+    return Run(folder, rows, report, judged)
+
+
+def _score(
+    panel: Panel,
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    settings: Settings,
+    open_image: Callable[[Path], Image.Image],
+    on_scored: Callable[[list[Scored]], None] = lambda batch: None,
+    verb: str = "scored",
+) -> list[Sample]:
+    """Scores what the folder lacks; the samples as its rows name them."""
     # a resumed run keeps the first spelling of each path, which is what its rows are named by
     spelling = {os.path.realpath(path): Path(path) for path in folder.rows}
     samples = [replace(s, path=spelling.get(os.path.realpath(s.path), s.path)) for s in samples]
@@ -138,7 +185,7 @@ def run(
         pools = Pools(settings.tiling)
         if set(names) & set(joint):
             comparison.begin()
-        with Progress(len(samples), done=len(samples) - len(waiting)) as progress:
+        with Progress(len(samples), verb, done=len(samples) - len(waiting)) as progress:
             for batch in score_samples(
                 panel.only(names),
                 waiting,
@@ -154,13 +201,7 @@ def run(
                 for batch in pools.scores(progress.reach):
                     keep(batch)
             comparison.end()
-
-    rows = folder.finish(sample.path for sample in samples)
-    scales = shared_scales(folder, samples)
-    with Progress(len(samples), verb="drawn") as progress:
-        write_overlays(folder, progress.track(samples), scales, open_image)
-    date = f"{datetime.now():%Y-%m-%d %H:%M}"
-    return Run(folder, rows, write_report(folder, samples, scales, open_image, date))
+    return samples
 
 
 def _steps(
@@ -214,6 +255,5 @@ def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: 
             for sample in settings.references
         },
         "seed": settings.seed,
-        "tile": settings.tiling.tile,
-        "overlap": None if settings.tiling.tile is None else settings.tiling.overlap,
+        **settings.tiling.settings,
     }

@@ -181,13 +181,13 @@ def score_samples(
                 yield picture, picture.pixels
                 continue
             cut = partial(_prepare_tile, panel, picture.image)
-            for pixels in _ahead(pool, cut, picture.mosaic.boxes, 2 * batch_size):
+            for pixels in ahead(pool, cut, picture.mosaic.boxes, 2 * batch_size):
                 yield picture, pixels
 
     # pictures of many tiles wait at full size, so fewer of them
-    ahead = 2 * batch_size if panel.tiling.tile is None else READERS
+    depth = 2 * batch_size if panel.tiling.tile is None else READERS
     with ThreadPoolExecutor(READERS) as pool:
-        waiting = tiles(_ahead(pool, read, samples, ahead))
+        waiting = tiles(ahead(pool, read, samples, depth))
         while batch := list(islice(waiting, batch_size)):
             if done := _score(panel, batch, category, pools):
                 yield done
@@ -197,7 +197,7 @@ def _prepare_tile(panel: Panel, image: Image.Image, box: Box) -> dict:
     return panel.prepare(image.crop(box))
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
+def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
     """`map` in threads, in order, at most `depth` items ahead of what is taken."""
     waiting: deque[Future] = deque()
     items = iter(items)

@@ -5,6 +5,7 @@
     scores.parquet      the same, typed, written at the end
     joint.sha256        which pictures transductive heads compared (see vlad.joint)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
+    calibration.json, calibration/, regions/   what verdicts rest on (see vlad.judging)
     overlays/<head>/<id>.jpg, report.html
 
 A picture's row is appended after its maps are on disk, so whatever stops the run, a row that is
@@ -26,9 +27,11 @@ from typing import Literal
 import numpy as np
 
 from vlad import mapfiles
-from vlad.errors import OutputError
+from vlad.datasets.ids import possible_ids
+from vlad.errors import InputError, OutputError
 from vlad.files import atomic_write, cannot_write
-from vlad.journal import csv_line, decode, encode, end_of_last_record, printable
+from vlad.journal import decode, encode, end_of_last_record
+from vlad.scoretable import columns, csv_bytes, write_parquet
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy"]
@@ -41,6 +44,9 @@ _PARTS = (
     "scores.parquet",
     "maps",
     "overlays",
+    "calibration.json",
+    "calibration",
+    "regions",
     "report.html",
 )
 
@@ -133,7 +139,39 @@ class RunFolder:
                 "the first command, add --overwrite to start again, or choose another folder."
             )
         self._read_journal()
+        # drops a torn line and decisions, and shows that the folder can be written to
+        atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
         return self
+
+    @classmethod
+    def open(cls, out: str | Path) -> RunFolder:
+        """The run in a folder, to read.
+
+        Raises:
+            InputError: there is none.
+            OutputError: it cannot be read back.
+        """
+        written = _written_settings(Path(out))
+        try:
+            ranges = {head: tuple(written["map_ranges"][head]) for head in written["heads"]}
+            found = cls(out, ranges, {}, written["map_format"], written["map_side"])
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                f"{out} holds no run of vlad; give the --out of a `vlad score` command."
+            ) from error
+        found.settings = written
+        found._read_journal()
+        return found
+
+    def samples(self) -> list[Sample]:
+        """The pictures of a run that was opened, by the ids that their maps go by."""
+        root = self.settings["root"]
+        found = []
+        for path in self.rows:
+            ids = possible_ids(Path(os.path.relpath(os.path.realpath(path), root)).parts)
+            samples = [Sample(Path(path), name) for name in ids]
+            found.append(next(filter(self.maps, samples), samples[0]))
+        return found
 
     @property
     def scores_csv(self) -> Path:
@@ -178,7 +216,7 @@ class RunFolder:
         Raises:
             OutputError: scores.csv cannot be written.
         """
-        data = encode("".join(self._line(row) for row in rows))
+        data = csv_bytes(columns(rows, self.heads, {}), header=False)
         try:
             with open(self.scores_csv, "ab") as file:
                 file.write(data)
@@ -188,31 +226,34 @@ class RunFolder:
             raise cannot_write(self.scores_csv, error) from error
         self._keep(rows)
 
-    def finish(self, order: Iterable[str | Path]) -> list[Row]:
+    def finish(
+        self, order: Iterable[str | Path], more: Mapping[str, Mapping[str, object]] | None = None
+    ) -> list[Row]:
         """Write scores.csv in the order of the paths given, and scores.parquet; return the rows.
 
         Rows of other paths, from an earlier command on the same folder, follow at the end.
 
+        Args:
+            more: further columns, name -> path -> value.
+
         Raises:
             OutputError: a file cannot be written.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         paths = dict.fromkeys([*map(str, order), *self.rows])
         rows = [self.rows[path] for path in paths if path in self.rows]
-        columns = {"path": pa.array([printable(row.path) for row in rows], pa.string())}
-        for head in self.heads:
-            columns[head] = pa.array([row.scores.get(head) for row in rows], pa.float64())
-        errors = [None if row.error is None else printable(row.error) for row in rows]
-        columns["error"] = pa.array(errors, pa.string())
-        atomic_write(
-            self.out / "scores.parquet", lambda file: pq.write_table(pa.table(columns), file)
-        )
-        lines = "".join(self._line(row) for row in rows)
-        atomic_write(self.scores_csv, self._header() + encode(lines))
+        table = columns(rows, self.heads, more or {})
+        atomic_write(self.out / "scores.parquet", lambda file: write_parquet(table, file))
+        atomic_write(self.scores_csv, csv_bytes(table))
         self.rows = {row.path: row for row in rows}
         return rows
+
+    def drop(self, *names: str) -> None:
+        """Delete what an earlier command left under these names, if it did.
+
+        Raises:
+            OutputError: it cannot be deleted.
+        """
+        self._delete([name for name in names if os.path.lexists(self.out / name)])
 
     def _keep(self, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -220,29 +261,26 @@ class RunFolder:
             (self.done.add if row.error is None else self.done.discard)(row.path)
 
     def _header(self) -> bytes:
-        return encode(csv_line(["path", *self.heads, "error"]))
-
-    def _line(self, row: Row) -> str:
-        scores = [repr(float(row.scores[h])) if h in row.scores else "" for h in self.heads]
-        return csv_line([row.path, *scores, row.error or ""])
+        return csv_bytes(columns([], self.heads, {}))
 
     def _read_journal(self) -> None:
         try:
             data = self.scores_csv.read_bytes() if self.scores_csv.exists() else b""
             whole = data[: end_of_last_record(data)] or self._header()
             header, *records = csv.reader(io.StringIO(decode(whole), newline=""), strict=True)
-            if header != ["path", *self.heads, "error"]:
+            wanted = ["path", *self.heads]
+            # what was decided from the scores stands between them and the error
+            if header[: len(wanted)] != wanted or header[-1] != "error":
                 raise ValueError(f"its columns are {', '.join(header)}")
-            for path, *cells, error in records:
-                scores = {h: float(c) for h, c in zip(self.heads, cells, strict=True) if c}
-                self._keep([Row(path, scores, error or None)])
+            for record in records:
+                row = dict(zip(header, record, strict=True))
+                scores = {head: float(row[head]) for head in self.heads if row[head]}
+                self._keep([Row(row["path"], scores, row["error"] or None)])
         except (OSError, ValueError, csv.Error) as error:
             raise OutputError(
                 f"{self.scores_csv} cannot be read back ({error}); add --overwrite to start again, "
                 "or choose another folder."
             ) from error
-        # drops a torn line, and shows that the folder can be written to
-        atomic_write(self.scores_csv, whole)
 
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:

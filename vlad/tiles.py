@@ -60,6 +60,11 @@ class Tiling:
                 f"{MAX_OVERLAP}."
             )
 
+    @property
+    def settings(self) -> dict[str, float | None]:
+        """`tile` and `overlap` as runs record them; pictures left whole have neither."""
+        return {"tile": self.tile, "overlap": None if self.tile is None else self.overlap}
+
     def boxes(self, size: tuple[int, int]) -> list[Box]:
         """Where the tiles of a picture of (width, height) lie, row by row."""
         if self.tile is None:

@@ -30,6 +30,7 @@ class Sample:
         mask: file of the ground-truth mask (non-zero = defect), a folder of such files whose
             union it is, or None.
         group: the object that it shows, shared by all views of that object, or None.
+        severity: how bad the defect is, a whole number, 0 for normal; None unknown.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Sample:
     defect: str | None = None
     mask: Path | None = None
     group: str | None = None
+    severity: int | None = None
 
 
 Activation = Literal["gelu", "quick_gelu"]
@@ -234,3 +236,25 @@ class Scores:
         if not hasattr(self.image_score, "cpu"):
             return self
         return Scores(self.image_score.cpu().numpy(), self.anomaly_map.cpu().numpy())
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What is decided of B pictures, apart from the scores it was decided from.
+
+    Attributes:
+        image_score: (B,) as the head gave it.
+        p_value: (B,) share of the reference pictures that score as high, in (0, 1].
+        anomalous: (B,) bool.
+        abstain: (B,) bool, whether the decision is too uncertain to be relied on.
+        severity: (B,) whole numbers, 0 for normal, higher is worse.
+    """
+
+    image_score: np.ndarray
+    p_value: np.ndarray
+    anomalous: np.ndarray
+    abstain: np.ndarray
+    severity: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.image_score)

@@ -1,12 +1,14 @@
 """vlad bench: every cell of the table once, whatever happens on the way."""
 
 import json
+from html import unescape
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+import vlad.bench
 from vlad.cli import main
 
 
@@ -87,8 +89,6 @@ def test_a_stopped_bench_goes_on(run, tree, monkeypatch):
     (out / "results.jsonl").write_text("".join(lines[:12]) + lines[12][:30])
     (out / "bench.md").unlink()
     measured = []
-    import vlad.bench
-
     real = vlad.bench.evaluate_category
     monkeypatch.setattr(
         vlad.bench,
@@ -110,6 +110,125 @@ def test_a_stopped_bench_goes_on(run, tree, monkeypatch):
     done = run(tree / "one", "--head", "memory", "--out", out)
     assert done.exit_code == 2
     assert "other settings" in done.stderr
+
+
+def test_what_figures_must_not_be_compared_without(run, tree, small_adapter):
+    import os
+
+    import torch
+
+    out = tree / "bench"
+    adapter = small_adapter("anomalyclip")
+    done = run(
+        tree / "one", "--head", "winclip,musc,memory,anomalyclip", "--adapter", adapter,
+        "--k-shot", "0,1", "--seeds", "0", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    table = pq.read_table(out / "bench.parquet")
+    assert str(table.schema.field("auxiliary").type) == "string"
+    rows = {row["head"]: row for row in table.to_pylist()}
+    facts = ("transductive", "auxiliary", "bank")
+    assert {head: tuple(row[name] for name in facts) for head, row in rows.items()} == {
+        "winclip": (False, None, "winclip"),
+        "musc": (True, None, None),
+        "memory": (False, None, None),
+        "anomalyclip": (False, "nothing", "anomalyclip"),
+    }
+    row = rows["memory"]
+    assert (row["layout"], row["dtype"], row["device"]) == ("mvtec", "float32", "cpu")
+    assert (row["vlad"], row["torch"]) == (vlad.__version__, torch.__version__)
+    assert row["cores"] == os.cpu_count() and row["cpu"] and row["threads"] >= 1
+    assert row["image_size"] == 64 and row["peak_memory_mib"] > 100
+    assert {name for name in row if name.startswith("bound.")} == {
+        f"bound.{name}" for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
+    }
+    assert {row[name] for row in rows.values() for name in row if "bound." in name} == {0}
+    shown = (
+        "layout: one: mvtec", "bank: winclip: winclip, anomalyclip: anomalyclip",
+        "auxiliary: anomalyclip: nothing", "transductive: musc", "dtype: float32",
+        f"vlad: {vlad.__version__}", f"torch: {torch.__version__}", "device: cpu",
+        f"cpu: {row['cpu']}", f"cores: {os.cpu_count()}", f"threads: {row['threads']}",
+    )  # fmt: skip
+    text, page = (out / "bench.md").read_text(), unescape((out / "bench.html").read_text())
+    for line in shown:
+        assert f"- {line}\n" in text and f"<li>{line}</li>" in page
+    assert "may be off" not in text
+
+
+def test_what_is_too_large_to_keep_comes_with_its_bound(run, tree, monkeypatch):
+    from vlad.evaluation import evaluate_category
+    from vlad.metrics import Streaming
+
+    run(tree / "two", *PLAN, "--out", tree / "exact")
+    monkeypatch.setitem(evaluate_category.__kwdefaults__, "room", 100_000)
+    monkeypatch.setattr(Streaming.__init__, "__kwdefaults__", {"buffer": 1000, "bins": 64})
+    done = run(tree / "two", *PLAN, "--out", tree / "bench")
+    assert done.exit_code == 0, done.output
+    bounds = []
+    for found, exact in zip(results(tree / "bench"), results(tree / "exact"), strict=True):
+        for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"):
+            bounds.append(found[f"bound.{name}"])
+            assert abs(found[f"metric.{name}"] - exact[f"metric.{name}"]) <= bounds[-1]
+        assert found["metric.image_auroc"] == exact["metric.image_auroc"]
+    assert min(bounds) > 0
+    said = f"may be off by up to {100 * max(bounds):.2g}."
+    assert said in (tree / "bench" / "bench.md").read_text()
+
+
+def test_a_broken_picture_is_named_once(run, tree):
+    (tree / "two" / "cap" / "test" / "good" / "1.png").write_bytes(b"broken")
+    done = run(tree / "two", *PLAN, "--out", tree / "bench")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("Left out: ") == 1 and "1.png" in done.stderr
+    assert {row["left_out"] for row in results(tree / "bench")} == {1}
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "head = ['winclip', 'memory']\nk-shot = [1, 2]\nseeds = [0, 1]\nparam='memory.rotations=2'",
+        "head = 'winclip, memory'\nk_shot = '1,2'\nseeds = [0, 1]\nparam = ['memory.rotations=2']",
+    ],
+)
+def test_lists_in_a_file(run, tree, lines):
+    config = tree / "bench.toml"
+    config.write_text(
+        f"data = '{(tree / 'two').as_posix()}'\nout = '{(tree / 'bench').as_posix()}'\n"
+        f"image-size = 64\n{lines}\n"
+    )
+    done = run("--config", config)
+    assert done.exit_code == 0, done.output
+    cells = [(r["head"], r["k_shot"], r["seed"]) for r in results(tree / "bench")]
+    draws = [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert cells == [(head, *draw) for head in ("winclip", "memory") for draw in draws]
+    settings = json.loads((tree / "bench" / "bench.json").read_text())
+    assert settings["params"] == ["memory.rotations=2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("seeds = 3", None),
+        ("backbone = ['a', 'b']", "backbone takes one value"),
+        ("head = {winclip = 1}", "head must be a value or a list of values"),
+        ("k-shot = [[1]]", "k-shot must be a value"),
+        ("k-shot = [1, 1]", "different numbers"),
+        ("k-shot = [1.5]", "--k-shot 1.5"),
+        ("batch-size = 'many'", "'many' is not a valid integer"),
+    ],
+)
+def test_settings_of_another_kind_are_one_sentence(tree, small_file, line, words):
+    config = tree / "bench.toml"
+    config.write_text(f"{line}\n")
+    options = {"k-shot": "1", "head": "memory", "backbone": str(small_file), "device": "cpu"}
+    options.pop(line.partition(" ")[0], None)  # the command line would go before the file
+    given = [word for key, value in options.items() for word in (f"--{key}", value)]
+    args = ["bench", str(tree / "two"), "--config", str(config), "--out", str(tree / "bench")]
+    done = CliRunner().invoke(main, args + given)
+    assert done.exit_code == (2 if words else 0), done.output
+    assert "Traceback" not in done.output
+    if words:
+        assert words in done.stderr
 
 
 def test_options_from_a_file(run, tree):

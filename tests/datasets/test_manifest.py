@@ -52,6 +52,13 @@ def test_label_words(tmp_path):
     assert [sample.label for sample in read_manifest(path)] == [0, 1, 0, None]
 
 
+def test_severities(tmp_path):
+    lines = ["a.png,0,0", "b.png,anomalous,3", "c.png,,12", "d.png,,0", "e.png,1,", "f.png,,"]
+    samples = read_manifest(write(tmp_path, "\n".join(["path,label,severity", *lines])))
+    expected = [(0, 0), (1, 3), (1, 12), (0, 0), (1, None), (None, None)]
+    assert [(sample.label, sample.severity) for sample in samples] == expected
+
+
 def test_pictures_outside_its_folder(tmp_path):
     path = write(tmp_path, "path\n../other/a.png\nb.png\n")
     parent = tmp_path.name
@@ -77,6 +84,13 @@ def test_repeated_lines_count_once(tmp_path):
         ("path,label\n,1\n", "line 2 of"),
         ("path,label\na.png,1,x\n", "3 cells for 2 columns"),
         ("path,label\na.png,1\na.png,0\n", "line 3 of"),
+        ("path,label,severity\na.png,0,0\nb.png,0,2\n", "line 3 of"),
+        ("path,label,severity\na.png,1,0\n", "label 1 and the severity 0 contradict each other"),
+        ("path,severity\na.png,-1\n", "severity '-1' is no whole number"),
+        ("path,severity\na.png,1.5\n", "severity '1.5' is no whole number"),
+        ("path,severity\na.png,²\n", "severity '²' is no whole number"),
+        ("path,severity\na.png,99999999999\n", "no whole number"),
+        ("path,severity\na.png,1\na.png,2\n", "already on line 2"),
     ],
 )
 def test_mistakes_are_told_with_their_line(tmp_path, text, says):

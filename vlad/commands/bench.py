@@ -6,6 +6,8 @@ import click
 
 from vlad.commands.options import common_options, layout_option, make_heads, open_tower
 
+LISTS = ("head", "k-shot", "seeds")  # options that name several things with commas between
+
 
 def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     """Options in a TOML file stand where none are given on the command line."""
@@ -22,12 +24,32 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         raise InputError(f"{value} cannot be read ({error.strerror}); correct --config.") from None
     except ValueError as error:
         raise InputError(f"{value} is not a TOML file in UTF-8 ({error}); correct it.") from None
-    names = {(p.opts[0].lstrip("-") if p.opts else p.name): p.name for p in ctx.command.params}
-    names["data"] = names.pop("roots")
-    names.pop("config")
-    if unknown := sorted(set(table) - set(names)):
-        raise InputError(f"{value} has the key {unknown[0]}; use {', '.join(sorted(names))}.")
-    ctx.default_map = {names[key]: setting for key, setting in table.items()}
+    options = {(p.opts[0].lstrip("-") if p.opts else p.name): p for p in ctx.command.params}
+    options["data"] = options.pop("roots")
+    options.pop("config")
+    table = {key.replace("_", "-"): setting for key, setting in table.items()}
+    if unknown := sorted(set(table) - set(options)):
+        raise InputError(f"{value} has the key {unknown[0]}; use {', '.join(sorted(options))}.")
+    ctx.default_map = {
+        options[key].name: _as_option(key, setting, options[key], value)
+        for key, setting in table.items()
+    }
+
+
+def _as_option(key: str, setting: object, option: click.Parameter, file: str) -> object:
+    """A setting of a TOML file as click expects it: one value, or a list for repeated options."""
+    from vlad.errors import InputError
+
+    words = setting if isinstance(setting, list) else [setting]
+    if any(isinstance(word, dict | list) for word in words):
+        raise InputError(f"{file}: {key} must be a value or a list of values; correct it.")
+    if option.multiple or option.nargs == -1:
+        return [str(word) for word in words]
+    if key in LISTS:
+        return ",".join(map(str, words))
+    if isinstance(setting, list):
+        raise InputError(f"{file}: {key} takes one value, not a list; correct it.")
+    return setting
 
 
 @click.command()
@@ -38,7 +60,8 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="Options from a file, as in data = ['mvtec'], head = 'winclip,memory', k-shot = '1,4'.",
+    help="Options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
+    "k-shot = [1, 4].",
 )
 @click.option("--head", default="winclip,memory", show_default=True, metavar="NAMES")
 @click.option("--k-shot", default="0,1,2,4", show_default=True, metavar="K,K,...")
@@ -57,26 +80,28 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
 
     from vlad.bench import bench as run_bench
     from vlad.datasets import load_dataset
+    from vlad.datasets.detect import detect
     from vlad.errors import InputError
 
     tiling = common.tiling
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
-    data = {}
+    data, layouts = {}, {}
     for root in roots:
         name = Path(root).resolve().name
         if name in data:
             raise InputError(f"Two data sets are called {name}; rename the folder of one.")
-        data[name] = load_dataset(layout, root)
+        layouts[name] = detect(root) if layout == "auto" else layout
+        data[name] = load_dataset(layouts[name], root)
     make_heads(head, common)
     tower = open_tower(common)
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
-        "layout": layout,
+        "layout": layouts,
         "head": head,
         "k_shot": shots,
         "seeds": draws,
         **asdict(common),
-        "overlap": None if tiling.tile is None else tiling.overlap,
+        **tiling.settings,
         "backbone": tower.info.name,
         "weights": tower.fingerprint[:16],
     }
@@ -88,10 +113,12 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         draws,
         out,
         settings,
+        layouts=layouts,
         **common.measuring,
     )
-    left_out = sum(row["left_out"] for row in rows)
-    click.echo(f"{len(rows)} results{f', {left_out} pictures left out' if left_out else ''}")
+    for error in dict.fromkeys(error for row in rows for error in row["errors"]):
+        click.echo(f"Left out: {error}", err=True)
+    click.echo(f"{len(rows)} results")
     click.echo(f"Tables: {Path(out) / 'bench.md'}, {Path(out) / 'bench.html'}")
 
 

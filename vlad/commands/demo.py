@@ -10,39 +10,44 @@ K_SHOT = 4
 @click.command()
 @click.option("--out", default="vlad-demo", show_default=True, metavar="DIR")
 def demo(out) -> None:
-    """Score the shipped hazelnuts with the built-in tower; ends with a table and a report."""
+    """Score and judge the shipped hazelnuts with the built-in tower: a table and a report."""
     from vlad.backbones import load_tower
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
     from vlad.demo import HAZELNUT
-    from vlad.evaluation import Result, measure
+    from vlad.evaluation import Result
     from vlad.heads import load_head, protocol
     from vlad.images import read_image
+    from vlad.judging import Rules, summary
+    from vlad.measures import Measures
     from vlad.run import Settings, run
-    from vlad.scoring import Scored, draw_shots
+    from vlad.scoring import draw_shots
     from vlad.sinks import check_out, is_run
 
     # only an earlier demo is replaced
     again = is_run(out, backbone="vlad-tiny", category="hazelnut")
     check_out(out, overwrite=again)
     data = load_dataset("mvtec", HAZELNUT)
-    references = draw_shots(data.train("hazelnut"), K_SHOT, seed=0)
+    normals = data.train("hazelnut")
+    references = draw_shots(normals, K_SHOT, seed=0)
+    held_out = [sample for sample in normals if sample not in references]
     heads = {name: load_head(name) for name in ("winclip", "memory")}
-    scored: list[Scored] = []
+    test = data.test("hazelnut")
+    measures = Measures(test)
     finished = run(
         load_tower("vlad-tiny", device="cpu"),
         heads,
-        data.test("hazelnut"),
-        Settings("hazelnut", references=references),
+        test,
+        Settings("hazelnut", references=references, rules=Rules(held_out=held_out)),
         out,
         read_image,
         overwrite=again,
-        on_scored=scored.extend,
+        on_scored=measures.add,
     )
-    metrics, _ = measure(scored, list(heads))
     results = [
-        Result("hazelnut", name, K_SHOT, 0, protocol(head), metrics[name])
+        Result("hazelnut", name, K_SHOT, 0, protocol(head), measures.of(name).metrics)
         for name, head in heads.items()
     ]
     click.echo(table(results))
+    click.echo(summary(finished.judged))
     click.echo(f"Report: {finished.report}")

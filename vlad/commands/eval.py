@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -48,12 +48,14 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     from pathlib import Path
 
     from vlad.datasets import load_dataset
+    from vlad.datasets.detect import detect
     from vlad.errors import OutputError
     from vlad.evaluation import Entry, evaluate_category, shots_of
     from vlad.files import atomic_write
+    from vlad.machine import machine
     from vlad.prompts import load_bank
 
-    tiling = common.tiling
+    layout = detect(root) if layout == "auto" else layout
     data = load_dataset(layout, root)
     chosen = categories or list(data.categories)
     heads = make_heads(head, common)
@@ -83,23 +85,27 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     if json_file:
         found = {
             "backbone": tower.info.name,
-            "image_size": common.image_size or tower.info.image_size,
-            "tile": tiling.tile,
-            "overlap": None if tiling.tile is None else tiling.overlap,
+            "weights": tower.fingerprint[:16],
+            "dtype": str(tower.dtype).removeprefix("torch."),
+            "layout": layout,
             "seed": seed,
-            "results": [vars(result) | {"metrics": _numbers(result)} for result in results],
+            **machine(tower.device),
+            "results": [
+                vars(r) | {"metrics": _numbers(r.metrics), "bounds": _numbers(r.bounds)}
+                for r in results
+            ],
         }
         atomic_write(Path(json_file), json.dumps(found, indent=2).encode())
 
 
-def _numbers(result: Result) -> dict[str, float | None]:
-    """Metrics as JSON has them, which knows no NaN."""
-    return {name: None if value != value else value for name, value in result.metrics.items()}
+def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
+    """As JSON has them, which knows no NaN."""
+    return {name: None if value != value else value for name, value in values.items()}
 
 
 def table(results: Sequence[Result]) -> str:
     """Results as lines of text, in percent; with several categories a mean per head follows."""
-    from vlad.benchtable import COLUMNS
+    from vlad.benchtable import COLUMNS, caution
     from vlad.evaluation import mean
     from vlad.heads import titled
 
@@ -124,4 +130,6 @@ def table(results: Sequence[Result]) -> str:
         names = (cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False))
         numbers = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
         lines.append("  ".join([*names, *numbers]).rstrip())
+    if warning := caution(bound for result in results for bound in result.bounds.values()):
+        lines.append(warning.strip())
     return "\n".join(lines)

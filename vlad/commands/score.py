@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vlad.commands.judging import check_judging, judging_options, rules_of
 from vlad.commands.options import common_options, make_heads, open_tower
 
 
@@ -74,17 +75,31 @@ class ScoreCommand(click.Command):
     show_default=True,
     help="Anomaly maps as 16-bit PNG or float32 npy.",
 )
+@judging_options
 @click.option("--resume", is_flag=True, help="Continue a stopped run; nothing is scored twice.")
 @click.option("--overwrite", is_flag=True, help="Delete the run that is in the folder first.")
 @click.option("--fail", is_flag=True, help="Exit with 1 if any picture could not be scored.")
 def score(
-    paths, category, normals, k_shot, seed, head, common, out, map_format, resume, overwrite, fail
+    paths,
+    category,
+    normals,
+    k_shot,
+    seed,
+    head,
+    common,
+    out,
+    map_format,
+    judging,
+    resume,
+    overwrite,
+    fail,
 ) -> None:
     """Score pictures: files, folders, patterns, or a CSV manifest with a column `path`.
 
     \b
     vlad score parts/ --category hazelnut --out runs/parts
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
+    vlad score parts/ --normal good/ --threshold auto --out runs/parts
     """
     from functools import partial
     from pathlib import Path
@@ -93,6 +108,7 @@ def score(
     from vlad.errors import InputError
     from vlad.heads import is_transductive
     from vlad.images import read_image
+    from vlad.judging import summary
     from vlad.prompts import load_bank
     from vlad.run import Settings, run
     from vlad.scoring import draw_shots
@@ -109,12 +125,18 @@ def score(
         raise InputError(f"All these pictures lie in {out}, which is written to; choose another.")
     if k_shot and not normals:
         raise InputError("--k-shot draws from normal pictures; name them with --normal.")
-    references = draw_shots(list_samples(normals) if normals else [], k_shot, seed)
     heads = make_heads(head or ("memory" if normals else "winclip"), common)
+    check_judging(judging, heads)
+    normal = list_samples(normals) if normals else []
+    fitted = any(made.normals != "unused" for made in heads.values())
+    if judging.finds_threshold and normals and not (k_shot and fitted):
+        # half of them for the heads, and half to find the threshold from
+        k_shot = (len(normal) + 1) // 2 if fitted else 0
+    references = draw_shots(normal, k_shot, seed)
     for name, made in heads.items():
         if made.normals == "needed" and not references:
             raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
-    if normals and all(made.normals == "unused" for made in heads.values()):
+    if normals and not fitted and not judging.finds_threshold:
         raise InputError(
             f"No head here has use for normal pictures ({', '.join(heads)}); leave --normal out, "
             "or add a head such as memory."
@@ -122,6 +144,9 @@ def score(
     if common.bank:
         load_bank(common.bank)
     open_image = partial(read_image, max_pixels=common.max_pixels, bits=common.bits)
+    shown = set(references)
+    held_out = [sample for sample in normal if sample not in shown]
+    rules = rules_of(judging, heads, held_out, len(samples))
     settings = Settings(
         category,
         common.bank,
@@ -131,6 +156,7 @@ def score(
         seed,
         map_format,
         common.bits,
+        rules,
         tiling,
     )
     tower = open_tower(common)
@@ -147,6 +173,8 @@ def score(
             click.echo(
                 f"Scores of {name} are transductive: they depend on all pictures of the run."
             )
+    if result.judged:
+        click.echo(summary(result.judged))
     done = f"{len(result.rows) - result.failed} pictures scored"
     if result.failed:
         done += f", {result.failed} failed (see the column error)"

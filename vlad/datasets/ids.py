@@ -49,6 +49,11 @@ def with_ids(found: Iterable[tuple[Sample, Path]]) -> list[Sample]:
                 level[i] += level[i] == lowest
 
 
+def possible_ids(parts: tuple[str, ...]) -> list[str]:
+    """The ids that `with_ids` may have given a file, by its path below their common folder."""
+    return [_id(parts, level) for level in range(3)]
+
+
 def _distinct(found: Iterable[tuple[Sample, Path]]) -> tuple[list[Sample], set[Path]]:
     """The first sample of each file, links resolved, and the folders."""
     real_folders: dict[str, str] = {}

@@ -18,7 +18,8 @@ def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sam
     """List the pictures of a CSV manifest, in its order, each once.
 
     The first line names the columns: `path`, and any of `category`, `label` (0 or normal, 1 or
-    anomalous), `mask` and `split`; others are left alone. Comma, semicolon or tab part them. Paths
+    anomalous), `severity` (a whole number, 0 for normal), `mask` and `split`; others are left
+    alone. A severity says the label where there is none. Comma, semicolon or tab part them. Paths
     start at the folder of the manifest. Pictures need not exist; reading them will tell.
 
     Args:
@@ -67,14 +68,33 @@ def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
             f"{where}: the label {row['label']!r} is unknown; write 0 or normal, 1 or anomalous, "
             "or nothing."
         )
+    severity = _severity(row.get("severity", ""), where)
+    known = None if severity is None else int(severity > 0)
+    if label and known not in (None, _LABELS[label]):
+        raise InputError(
+            f"{where}: the label {row['label']} and the severity {severity} contradict each other; "
+            "0 is the severity of normal pictures and of no others."
+        )
     mask = row.get("mask")
     return Sample(
         path=folder / row["path"],
         id="",
         category=row.get("category") or None,
-        label=_LABELS[label],
+        label=_LABELS[label] if label else known,
         mask=folder / mask if mask else None,
+        severity=severity,
     )
+
+
+def _severity(cell: str, where: str) -> int | None:
+    if not cell:
+        return None
+    if not cell.isdecimal() or len(cell) > 9:
+        raise InputError(
+            f"{where}: the severity {cell!r} is no whole number; write 0 for normal, 1 and up for "
+            "anomalous, or nothing."
+        )
+    return int(cell)
 
 
 def _folder(path: Path, folder: Path) -> Path:

@@ -18,23 +18,35 @@ def score_arrays(
             label is no number ≥ 0.
     """
     what, truth = ("anomaly maps", "masks") if pictures else ("scores", "labels")
+    scores, labels = same_shape(scores, labels, what, truth)
+    if pictures and scores.ndim != 3:
+        raise InputError(f"{what} have shape {scores.shape}; give (pictures, height, width)")
+    return scores, labels > 0
+
+
+def same_shape(
+    scores: ArrayLike, labels: ArrayLike, what: str, truth: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The scores and the numbers that say the truth about them, checked.
+
+    Raises:
+        InputError: shapes differ, a score is NaN, or a label is no number ≥ 0.
+    """
     scores, labels = _array(scores, what), _array(labels, truth)
     if scores.shape != labels.shape:
         raise InputError(
             f"{what} have shape {scores.shape} but {truth} have {labels.shape}; "
             "bring them to the same shape"
         )
-    if pictures and scores.ndim != 3:
-        raise InputError(f"{what} have shape {scores.shape}; give (pictures, height, width)")
     if unknown := np.count_nonzero(np.isnan(scores)):
         raise InputError(
             f"{unknown} of {scores.size} {what} values are NaN; leave those pictures out"
         )
     if not (labels >= 0).all():
         raise InputError(
-            f"{truth} hold negative values or NaN; write 0 for normal, 1 for anomalous"
+            f"{truth} hold negative values or NaN; write 0 for normal, 1 or more for anomalous"
         )
-    return scores, labels > 0
+    return scores, labels
 
 
 def check_limit(limit: float) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,16 +11,21 @@ from numpy.typing import ArrayLike
 
 from vlad.errors import InputError
 from vlad.metrics import curves
+from vlad.metrics.batches import (
+    METRICS,
+    Batches,
+    anomalous_pixels,
+    by_second_walk,
+    check_same,
+    pixel_metrics,
+    warn_undefined,
+)
 from vlad.metrics.bins import NONE, binned, brackets, joined, quantile_edges, regrouped
 from vlad.metrics.checks import check_limit, missing_class, score_arrays
-from vlad.metrics.curves import Curve, counts_at
 from vlad.metrics.regions import region_weights
 
 TOLERANCE = 1e-3  # largest error bound with which a value from the histogram is left standing
 ROUNDING = 1e-9  # added to every bound: sums in another order
-METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
-
-Batches = Iterable[tuple[ArrayLike, ArrayLike]]
 
 
 @dataclass(frozen=True)
@@ -126,16 +130,12 @@ class Streaming:
             self._put_away()
         positives, negatives = self._seen()
         if missing := missing_class(positives, negatives):
-            warnings.warn(
-                f"every pixel metric is undefined (NaN): nothing is {missing}",
-                UserWarning,
-                stacklevel=2,
-            )
+            warn_undefined(missing, stacklevel=3)
             return Streamed(dict.fromkeys(METRICS, np.nan), dict.fromkeys(METRICS, np.nan), "exact")
         if self.edges_ is None:
             normal, anomalous, weights = map(np.concatenate, zip(*self.pending_, strict=True))
             curve = curves.curve(anomalous.copy(), normal)
-            return _exact(curve, anomalous, weights / self.regions_, limit)
+            return _exact(pixel_metrics(curve, anomalous, weights / self.regions_, limit))
 
         found = brackets(self.anomalous_, self.normal_, self.regions_, limit)
         values = {name: (low + high) / 2 for name, (low, high) in found.items()}
@@ -143,7 +143,10 @@ class Streaming:
         worst = max(bounds, key=bounds.get)
         if bounds[worst] > TOLERANCE:
             if again is not None:
-                return _second_pass(again, (positives, negatives), limit)
+                anomalous, weights, regions, _ = anomalous_pixels(again)
+                check_same("anomalous", anomalous.size, positives)
+                weights /= regions
+                return _exact(by_second_walk(again, anomalous, weights, negatives, limit))
             warnings.warn(
                 f"the bound of {worst} is {bounds[worst]:.2g}, above {TOLERANCE:g}; give compute "
                 "the same batches `again` for the exact values, or take more bins",
@@ -202,37 +205,5 @@ def _split(
     return maps[~anomalous], maps[anomalous], weights, regions
 
 
-def _exact(curve: Curve, anomalous: np.ndarray, weights: np.ndarray, limit: float) -> Streamed:
-    values = (
-        curves.auroc(curve),
-        curves.average_precision(curve),
-        curves.f1_max(curve)[0],
-        curves.aupro(curve, curves.overlap(curve, anomalous, weights), limit),
-    )
-    return Streamed(dict(zip(METRICS, values, strict=True)), dict.fromkeys(METRICS, 0.0), "exact")
-
-
-def _second_pass(batches: Batches, seen: tuple[int, int], limit: float) -> Streamed:
-    """Exact metrics: the anomalous scores first, then the normal ones counted at each of them."""
-    parts = [_split(*batch)[1:] for batch in batches]
-    anomalous = np.concatenate([np.empty(0), *(scores for scores, _, _ in parts)])
-    weights = np.concatenate([np.empty(0), *(weights for _, weights, _ in parts)])
-    regions = sum(count for _, _, count in parts)
-    _check_same("anomalous", anomalous.size, seen[0])
-    curve = curves.curve(anomalous.copy(), np.empty(0))
-    fp, fp_above, normals = 0, 0, 0
-    for batch in batches:
-        maps, defect = score_arrays(*batch, pictures=True)
-        at, above = counts_at(curve.thresholds, np.sort(maps[~defect]))
-        fp, fp_above, normals = fp + at, fp_above + above, normals + maps.size - defect.sum()
-    _check_same("normal", normals, seen[1])
-    curve = curve._replace(fp=fp, fp_above=fp_above, normals=int(normals))
-    return _exact(curve, anomalous, weights / regions, limit)
-
-
-def _check_same(what: str, pixels: int, seen: int) -> None:
-    if pixels != seen:
-        raise InputError(
-            f"`again` holds {pixels} {what} pixels, but {seen} were seen before; give the same "
-            "batches, in a list or another object that can be walked through twice"
-        )
+def _exact(values: dict[str, float]) -> Streamed:
+    return Streamed(values, dict.fromkeys(METRICS, 0.0), "exact")

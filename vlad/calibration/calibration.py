@@ -1,0 +1,102 @@
+"""Reference scores, and the verdicts that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from vlad.calibration.conformal import p_values
+from vlad.calibration.fusion import fuse
+from vlad.calibration.severity import GRADES, grades
+from vlad.errors import InputError
+from vlad.types import Verdicts
+
+FUSED = "fused"  # the name under which the combination of all heads stands beside them
+
+Scores = Mapping[str, np.ndarray]  # head -> (N,) scores of the same pictures
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Reference scores and what follows from them; names are those of heads, and "fused".
+
+    Attributes:
+        source: where the reference pictures come from.
+        reference: head -> (n,) their image scores; none where the threshold is a given number.
+        thresholds: name -> the image score above which a picture is called anomalous.
+        rates: name -> the share of normal pictures, or of all where unlabelled, that this means.
+        map_thresholds: head -> the value above which a pixel belongs to a region.
+        edges: name -> where grades begin (see `vlad.calibration.severity`).
+        method: how heads are fused, or None.
+        confidence: decisions less certain than this are withheld; None withholds none.
+        share: of the anomalous among unlabelled pictures: "mean", "low", "high" (90 % interval).
+        settings: what the scores depend on, as run.json has it.
+    """
+
+    source: Literal["normals", "labels", "unlabelled", "number"]
+    reference: Scores
+    thresholds: Mapping[str, float]
+    rates: Mapping[str, float]
+    map_thresholds: Mapping[str, float] = field(default_factory=dict)
+    edges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    method: str | None = None
+    confidence: float | None = None
+    share: Mapping[str, float] | None = None
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def fixed(cls, head: str, threshold: float) -> Calibration:
+        """A threshold that somebody chose; there are no p-values."""
+        return cls("number", {head: np.empty(0)}, {head: threshold}, {})
+
+    def decide(self, scores: Scores, *, own: bool = False) -> dict[str, Verdicts]:
+        """Verdicts of B pictures by every head and, where they are fused, by all together.
+
+        Args:
+            scores: head -> (B,).
+            own: the pictures are those of the reference themselves, in its order.
+
+        Raises:
+            InputError: a head that the calibration lacks.
+        """
+        if missing := [head for head in self.reference if head not in scores]:
+            raise InputError(f"the calibration is of head {missing[0]}, which gave no scores.")
+        scores = {head: np.asarray(scores[head], float) for head in self.reference}
+        reference = dict(self.reference)
+        if self.method:
+            known = as_matrix(reference)
+            scores[FUSED] = fuse(as_matrix(scores), known, self.method, own=own)
+            reference[FUSED] = fuse(known, known, self.method, own=True)
+        return {
+            name: self._verdicts(name, values, reference[name]) for name, values in scores.items()
+        }
+
+    def _verdicts(self, name: str, scores: np.ndarray, reference: np.ndarray) -> Verdicts:
+        threshold = self.thresholds[name]
+        anomalous = scores > threshold
+        if not len(reference):
+            none = np.full(len(scores), np.nan)
+            return Verdicts(
+                scores, none, anomalous, np.zeros_like(anomalous), anomalous.astype(int)
+            )
+        abstain = np.zeros(len(scores), bool)
+        if self.confidence is not None:
+            from vlad.calibration.rejection import decision_confidence
+
+            _, certain = decision_confidence(scores, reference, self.rates[name])
+            abstain = certain < self.confidence
+        return Verdicts(
+            image_score=scores,
+            p_value=p_values(scores, reference),
+            anomalous=anomalous,
+            abstain=abstain,
+            severity=grades(scores, reference, threshold, self.edges.get(name, GRADES)),
+        )
+
+
+def as_matrix(scores: Scores) -> np.ndarray:
+    """(N, H) of H heads."""
+    return np.stack([np.asarray(x, float) for x in scores.values()], axis=1)

@@ -1,0 +1,68 @@
+"""Split-conformal p-values and thresholds: a stated false-alarm rate from normal pictures alone.
+
+Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005; for anomaly detection
+Laxhammar & Falkman 2010 and Bates et al., Annals of Statistics 2023 (arXiv 2104.08279).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vlad.errors import InputError
+
+
+def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(1 + number of reference scores at or above) / (n + 1), for each of (B,) scores.
+
+    If the reference pictures are normal, were not used for fitting, and are drawn as the normal
+    pictures to come, a normal picture has p ≤ α with a probability of at most α, for any α.
+
+    Args:
+        reference: (n,) scores, in any order.
+    """
+    ordered = np.sort(reference)
+    above = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return (1 + above) / (len(ordered) + 1)
+
+
+def allowed_above(count: int, rate: float) -> int:
+    """How many of `count` reference scores may lie at or above a score with p ≤ `rate`.
+
+    -1 where even a score above all of them has a larger p.
+    """
+    return math.floor(rate * (count + 1) + 1e-9) - 1  # 0.05 · 20 is 1, whatever floats make of it
+
+
+def conformal_threshold(reference: np.ndarray, rate: float) -> float:
+    """The score that normal pictures exceed with a probability of at most `rate`.
+
+    A score has p ≤ `rate` exactly if it is greater.
+
+    Args:
+        reference: (n,) scores of normal pictures.
+        rate: in (0, 1).
+
+    Raises:
+        InputError: the rate is none, or n is too small for it.
+    """
+    check_rate(rate)
+    above = allowed_above(len(reference), rate)
+    if above < 0:
+        raise InputError(
+            f"{len(reference)} normal pictures cannot hold false alarms to {rate:g}: at least "
+            f"{least_reference(rate)} are needed; give more, or raise the rate."
+        )
+    return float(np.sort(reference)[::-1][above])
+
+
+def least_reference(rate: float) -> int:
+    """The fewest reference scores with which some score can have p ≤ `rate`."""
+    return math.ceil(1 / rate - 1e-9) - 1
+
+
+def check_rate(rate: float) -> None:
+    """Raises an InputError for a rate outside (0, 1)."""
+    if not 0 < rate < 1:
+        raise InputError(f"a false-alarm rate of {rate:g} cannot be; give one between 0 and 1.")

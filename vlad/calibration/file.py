@@ -1,0 +1,70 @@
+"""A calibration as a JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+from vlad.calibration.calibration import Calibration
+from vlad.calibration.fusion import METHODS
+from vlad.errors import InputError
+from vlad.files import atomic_write
+from vlad.journal import encode
+
+_KIND = "vlad calibration"
+
+
+def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
+    """Write a calibration.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    content = {"kind": _KIND, **asdict(calibration)}
+    content["reference"] = {h: np.asarray(x).tolist() for h, x in calibration.reference.items()}
+    return atomic_write(path, encode(json.dumps(content, indent=1, ensure_ascii=False) + "\n"))
+
+
+def load_calibration(path: str | os.PathLike) -> Calibration:
+    """Read a file of `save_calibration`.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
+        if content.pop("kind", None) != _KIND:
+            raise ValueError("it is some other JSON")
+        found = Calibration(**{f.name: content.pop(f.name) for f in fields(Calibration)})
+        _check(found, content)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise InputError(
+            f"{path} is no calibration ({reason}); make one with `vlad calibrate`."
+        ) from error
+    return found
+
+
+def _check(found: Calibration, unknown: dict) -> None:
+    """Raises what `load_calibration` explains."""
+    if unknown:
+        raise ValueError(f"it has an unknown entry {next(iter(unknown))}")
+    if found.source == "number":
+        return
+    counts = {len(scores) for scores in found.reference.values()}
+    if len(counts) != 1 or not min(counts):
+        raise ValueError("its heads do not have the same number of reference scores")
+    numbers = [x for part in (found.reference, found.edges) for x in part.values()]
+    parts = (found.thresholds, found.rates, found.map_thresholds)
+    numbers += [list(part.values()) for part in parts]
+    if any(np.isnan(np.asarray(x, float)).any() for x in numbers if len(x)):
+        raise ValueError("one of its numbers is NaN")
+    if found.method is not None and found.method not in METHODS:
+        raise ValueError(f"it is fused by {found.method!r}")
+    names = {*found.reference, *(["fused"] if found.method else [])}
+    if set(found.thresholds) != names or set(found.rates) != names:
+        raise ValueError("its thresholds are not those of its heads")

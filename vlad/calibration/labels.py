@@ -1,0 +1,68 @@
+"""Thresholds from pictures whose state is known."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vlad.errors import InputError
+from vlad.metrics.curves import curve, f1_max
+
+
+def labelled_threshold(scores: np.ndarray, labels: np.ndarray, target: str = "f1") -> float:
+    """The threshold above which pictures are called anomalous, half-way between two scores.
+
+    Args:
+        scores: (N,).
+        labels: (N,) bool, true where anomalous.
+        target: "f1" for the best F1; "recall=0.95" for the fewest false alarms that still find so
+            many of the anomalous pictures; "precision=0.9" for the most anomalous pictures found
+            while so many of those called anomalous are.
+
+    Raises:
+        InputError: only one class, an unknown target, or a precision that no threshold reaches.
+    """
+    for word, count in (("anomalous", labels.sum()), ("normal", (~labels).sum())):
+        if not count:
+            raise InputError(f"none of the labelled pictures is {word}; add some of them.")
+    found = curve(scores[labels], scores[~labels])
+    kind, value = _parsed(target)
+    if kind == "f1":
+        return below(f1_max(found)[1], scores)
+    precision, recall = found.tp / (found.tp + found.fp), found.tp / found.tp[-1]
+    if kind == "recall":
+        return below(found.thresholds[np.argmax(recall >= value - 1e-12)], scores)
+    fits = np.flatnonzero(precision >= value - 1e-12)
+    if not len(fits):
+        raise InputError(
+            f"no threshold reaches a precision of {value:g}: the best is {precision.max():.3f}; "
+            "ask for less, or choose another head."
+        )
+    return below(found.thresholds[fits[-1]], scores)
+
+
+def check_target(target: str) -> None:
+    """Raises an InputError for a target that `labelled_threshold` does not know."""
+    _parsed(target)
+
+
+def below(threshold: float, scores: np.ndarray) -> float:
+    """Half-way from a threshold among the scores to the next lower one, or just below it."""
+    lower = scores[scores < threshold]
+    low = float(lower.max()) if len(lower) else float(np.nextafter(threshold, -np.inf))
+    middle = low + (float(threshold) - low) / 2
+    return middle if low <= middle < threshold else low
+
+
+def _parsed(target: str) -> tuple[str, float]:
+    kind, equals, text = target.partition("=")
+    try:
+        value = float(text) if equals else 1.0
+    except ValueError:
+        value = np.nan
+    if (kind, equals) not in (
+        ("f1", ""),
+        ("recall", "="),
+        ("precision", "="),
+    ) or not 0 < value <= 1:
+        raise InputError(f"unknown target {target!r}; give f1, recall=0.95 or precision=0.9.")
+    return kind, value

@@ -1,0 +1,48 @@
+"""How bad: image scores as ordered grades."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# multiples of the way from the median of the reference to the threshold
+GRADES = (1.0, 2.0, 3.0)
+
+
+def excess(scores: np.ndarray, reference: np.ndarray, threshold: float) -> np.ndarray:
+    """(B,) scores in the unit of the way from the reference's median (0) to the threshold (1)."""
+    median = float(np.median(reference))
+    way = max(threshold - median, 1e-9 * max(1.0, abs(threshold)))
+    return (scores - median) / way
+
+
+def grades(scores: np.ndarray, reference: np.ndarray, threshold: float, edges=GRADES) -> np.ndarray:
+    """(B,) whole numbers: how many of the edges the excess of a score passes; 0 is normal.
+
+    Args:
+        edges: ascending, in units of `excess`; the first is 1, the threshold itself.
+    """
+    # the threshold itself decides the first grade, so that rounding cannot part it from the verdict
+    passed = np.searchsorted(np.asarray(edges[1:]), excess(scores, reference, threshold))
+    return np.where(scores > threshold, 1 + passed, 0)
+
+
+def learned_edges(
+    scores: np.ndarray, levels: np.ndarray, reference: np.ndarray, threshold: float
+) -> tuple[float, ...]:
+    """Edges that part the levels of labelled pictures best (largest mean recall of both sides).
+
+    Args:
+        scores: (N,).
+        levels: (N,) whole numbers, 0 for normal.
+    """
+    edges = [1.0]
+    for level in range(2, int(levels.max()) + 1):
+        defects = levels >= 1
+        own, worse = excess(scores[defects], reference, threshold), levels[defects] >= level
+        if worse.all() or not worse.any():
+            continue
+        candidates = np.unique(own)
+        middles = np.append(-np.inf, (candidates[1:] + candidates[:-1]) / 2)
+        recall = [(own[worse] > m).mean() + (own[~worse] <= m).mean() for m in middles]
+        edges.append(max(edges[-1], float(middles[int(np.argmax(recall))])))
+    return tuple(edges)

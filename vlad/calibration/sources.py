@@ -1,0 +1,187 @@
+"""Calibrations from normal pictures, from labelled ones, and from those to be judged."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vlad.calibration.calibration import FUSED, Calibration, Scores, as_matrix
+from vlad.calibration.conformal import conformal_threshold, least_reference
+from vlad.calibration.fusion import fuse
+from vlad.calibration.labels import below, labelled_threshold
+from vlad.calibration.severity import learned_edges
+from vlad.errors import InputError
+
+FALSE_ALARMS = 0.05
+LEAST_UNLABELLED = 10  # pictures; fewer say nothing of the share of anomalous ones
+
+
+def from_normals(
+    scores: Scores,
+    map_maxima: Scores | None = None,
+    *,
+    false_alarms: float = FALSE_ALARMS,
+    method: str | None = None,
+    **options,
+) -> Calibration:
+    """From normal pictures that no head was fitted on; holds the stated false-alarm rate.
+
+    Args:
+        scores: head -> (n,) image scores.
+        map_maxima: head -> (n,) largest values of their maps.
+        false_alarms: share of normal pictures that may be called anomalous; also of those in which
+            a region may appear.
+        method: how heads are fused (see `vlad.calibration.fusion`), or None.
+        options: other fields of Calibration.
+
+    Raises:
+        InputError: too few pictures for the rate.
+    """
+    reference = _arrays(scores)
+    known = _with_fused(reference, method)
+    return Calibration(
+        "normals",
+        reference,
+        {name: conformal_threshold(x, false_alarms) for name, x in known.items()},
+        dict.fromkeys(known, false_alarms),
+        {h: conformal_threshold(x, false_alarms) for h, x in _arrays(map_maxima or {}).items()},
+        method=method,
+        **options,
+    )
+
+
+def from_labels(
+    scores: Scores,
+    levels: np.ndarray,
+    map_maxima: Scores | None = None,
+    *,
+    target: str = "f1",
+    false_alarms: float = FALSE_ALARMS,
+    method: str | None = None,
+    **options,
+) -> Calibration:
+    """From pictures whose state is known; p-values are among the normal ones.
+
+    Args:
+        scores: head -> (N,) image scores.
+        levels: (N,) 0 for normal; 1 for anomalous, or how bad in whole numbers.
+        map_maxima: head -> (N,) largest values of their maps.
+        target: as in `vlad.calibration.labels.labelled_threshold`.
+        false_alarms: share of normal pictures in which a region may appear.
+
+    Raises:
+        InputError: only one class, or a target that cannot be reached.
+    """
+    levels = np.asarray(levels)
+    normal, everything = levels == 0, _arrays(scores)
+    reference = {head: x[normal] for head, x in everything.items()}
+    if normal.sum() < 2:
+        raise InputError("fewer than 2 of the labelled pictures are normal; add some of them.")
+    known = _with_fused(reference, method)
+    if method:
+        parts = np.empty(len(levels))
+        parts[normal] = known[FUSED]
+        others = {head: x[~normal] for head, x in everything.items()}
+        parts[~normal] = fuse(as_matrix(others), as_matrix(reference), method)
+        everything[FUSED] = parts
+    thresholds = {n: labelled_threshold(x, levels > 0, target) for n, x in everything.items()}
+    maxima = {head: x[normal] for head, x in _arrays(map_maxima or {}).items()}
+    return Calibration(
+        "labels",
+        reference,
+        thresholds,
+        {n: _rate(x, thresholds[n]) for n, x in known.items()},
+        {head: _highest(x, false_alarms) for head, x in maxima.items()},
+        edges={
+            n: learned_edges(x, levels, known[n], thresholds[n])
+            for n, x in everything.items()
+            if levels.max() > 1
+        },
+        method=method,
+        **options,
+    )
+
+
+def from_unlabelled(
+    scores: Scores,
+    map_maxima: Scores | None = None,
+    *,
+    false_alarms: float = FALSE_ALARMS,
+    method: str | None = None,
+    seed: int = 0,
+    **options,
+) -> Calibration:
+    """From the pictures to be judged: the share of anomalous ones is estimated from all scores.
+
+    That share is the posterior mean of `vlad.calibration.contamination`; the threshold of each head
+    lets it through. p-values are ranks among the pictures.
+
+    Args:
+        scores: head -> (N,) image scores.
+        map_maxima: head -> (N,) largest values of their maps.
+        false_alarms: share of the pictures called normal in which a region may appear.
+        seed: of the estimate.
+
+    Raises:
+        InputError: fewer than 10 pictures, or scores that are all the same.
+    """
+    from vlad.calibration.contamination import contamination
+
+    reference = _arrays(scores)
+    count = len(next(iter(reference.values())))
+    if count < LEAST_UNLABELLED:
+        raise InputError(
+            f"{count} pictures are too few to find a threshold from themselves: at least "
+            f"{LEAST_UNLABELLED} are needed; give more, or normal pictures."
+        )
+    found = contamination(as_matrix(reference), seed=seed)
+    known = _with_fused(reference, method)
+    thresholds = {name: share_threshold(x, found.mean) for name, x in known.items()}
+    maxima = _arrays(map_maxima or {})
+    normal = {head: reference[head] <= thresholds[head] for head in maxima}
+    return Calibration(
+        "unlabelled",
+        reference,
+        thresholds,
+        {name: _rate(x, thresholds[name]) for name, x in known.items()},
+        {head: _highest(x[normal[head]], false_alarms) for head, x in maxima.items()},
+        method=method,
+        share={
+            "mean": found.mean,
+            "low": float(found.quantile(0.05)),
+            "high": float(found.quantile(0.95)),
+        },
+        **options,
+    )
+
+
+def share_threshold(scores: np.ndarray, share: float) -> float:
+    """A threshold that at most this share of (N,) scores passes, half-way between two of them."""
+    ordered = np.sort(scores)[::-1]
+    passing = min(int(share * len(ordered) + 0.5), len(ordered) - 1)
+    above = ordered[ordered > ordered[passing]]  # of equal scores all stay below
+    return below(float(above[-1]), scores) if len(above) else float(ordered[0])
+
+
+def _highest(maxima: np.ndarray, false_alarms: float) -> float:
+    """The conformal threshold, or the largest value where there are too few for the rate."""
+    if len(maxima) < least_reference(false_alarms):
+        return float(maxima.max())
+    return conformal_threshold(maxima, false_alarms)
+
+
+def _rate(reference: np.ndarray, threshold: float) -> float:
+    """The rate whose conformal threshold lets as many reference scores through."""
+    return float(((reference > threshold).sum() + 1) / (len(reference) + 1))
+
+
+def _with_fused(reference: dict[str, np.ndarray], method: str | None) -> dict[str, np.ndarray]:
+    if not method:
+        return reference
+    if len(reference) < 2:
+        raise InputError("only one head is there, so there is nothing to fuse; name several.")
+    known = as_matrix(reference)
+    return {**reference, FUSED: fuse(known, known, method, own=True)}
+
+
+def _arrays(scores: Scores) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values, float) for name, values in scores.items()}

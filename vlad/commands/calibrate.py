@@ -1,0 +1,76 @@
+"""vlad calibrate: what the scores of a finished run mean, as a file for other runs."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.judging import abstain_option, false_alarms_option, fuse_option
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option(
+    "--labels",
+    metavar="CSV",
+    help="States of the pictures: columns path and label, or severity.  [default: all are normal]",
+)
+@click.option(
+    "--target",
+    default="f1",
+    show_default=True,
+    metavar="f1|recall=R|precision=P",
+    help="What the threshold is to reach on labelled pictures.",
+)
+@false_alarms_option
+@fuse_option
+@abstain_option
+@click.option("--out", required=True, metavar="FILE", help="The calibration, as JSON.")
+def calibrate(run, labels, target, false_alarms, fuse, abstain, out) -> None:
+    """Find thresholds from the scores of a run over normal or labelled pictures.
+
+    \b
+    vlad score more-good/ --normal good/ --k-shot 4 --out runs/good
+    vlad calibrate runs/good --false-alarms 0.02 --out line.json
+    vlad score parts/ --normal good/ --k-shot 4 --calibration line.json --out runs/parts
+    """
+    import os
+    from pathlib import Path
+
+    from vlad.calibration import save_calibration
+    from vlad.calibration.labels import check_target
+    from vlad.datasets.manifest import read_manifest
+    from vlad.errors import InputError, OutputError
+    from vlad.judging import calibrate_run
+    from vlad.sinks import RunFolder
+
+    check_target(target)
+    if Path(out).is_dir():
+        raise OutputError(f"cannot write {out}: it is a folder; name a file.")
+    folder = RunFolder.open(run)
+    if fuse and len(folder.heads) < 2:
+        raise InputError(
+            f"--fuse joins several heads, and {run} has only {next(iter(folder.heads))}."
+        )
+    levels = None
+    if labels:
+        samples = read_manifest(labels)
+        levels = {
+            os.path.realpath(s.path): s.label if s.severity is None else s.severity
+            for s in samples
+            if s.label is not None
+        }
+        if not levels:
+            raise InputError(f"{labels} states no label; add a column label with 0 or 1.")
+    found = calibrate_run(
+        folder,
+        levels,
+        target=target,
+        false_alarms=false_alarms,
+        method=fuse,
+        confidence=abstain,
+    )
+    save_calibration(found, out)
+    count = len(next(iter(found.reference.values())))
+    for name, threshold in found.thresholds.items():
+        click.echo(f"{name}: anomalous above {threshold:.6g}, from {count} normal pictures")
+    click.echo(f"Calibration: {out}")
