@@ -6,9 +6,9 @@
     bench.md, bench.html   means over categories, mean ± standard deviation over seeds
 
 A line holds the metrics, how far those of pixels may be off, and all that they must not be compared
-without: resolution, tiles, tower, prompts, auxiliary data, layout, versions, machine. The lines of a
-category are appended together once it is finished, so a bench that is stopped goes on with the next
-one. Maps wait in a temporary file until the category is measured (`vlad.pixels`).
+without: resolution, tiles, tower, prompts, auxiliary data, layout, versions, machine. The lines of
+a category are appended together once it is finished, so a bench that is stopped goes on with the
+next one. Maps wait in a temporary file until the category is measured (`vlad.pixels`).
 """
 
 from __future__ import annotations

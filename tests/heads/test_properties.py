@@ -8,7 +8,7 @@ from vlad.errors import HeadError, VladError
 from vlad.heads import HEADS, load_head
 from vlad.panel import Panel
 
-LEARNED = ("april_gan", "anomalyclip", "adaclip")
+LEARNED = ("april_gan", "anomalyclip", "adaclip", "linear")
 CASES = [
     *((name, False) for name in HEADS if name not in ("memory", "patchcore")),
     *((name, True) for name in ("winclip", "memory", "patchcore", "april_gan")),

@@ -1,0 +1,67 @@
+"""The head linear: what it computes, and that it asks for no words."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlad.backbones import load_tower
+from vlad.errors import AdapterError, HeadError
+from vlad.heads.linear import Linear
+from vlad.panel import Panel
+
+
+@pytest.fixture(scope="module")
+def panel(small_tower, small_adapter):
+    return Panel(small_tower, {"linear": Linear(small_adapter("linear"))})
+
+
+def test_against_a_plain_computation(panel, drawn):
+    prepared = [panel.prepare(drawn[0])]
+    (features,) = panel.extractor.extract(prepared, [panel.specs["linear"]])
+    t = panel.heads["linear"].adapter_.tensors
+    maps = []
+    for i, layer in enumerate((1, 2, 3, 4)):
+        x = features.patches[layer][0]
+        x = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        x = x @ t[f"projections.{i}.weight"].T + t[f"projections.{i}.bias"]
+        sides = [F.cosine_similarity(x, t[f"patches.{s}"][None]) for s in ("normal", "anomalous")]
+        grid = ((sides[1] - sides[0]) / 0.07).reshape(1, 1, 4, 4)
+        maps.append(F.interpolate(grid, (64, 64), mode="bilinear", align_corners=False).sigmoid())
+    found = panel.score(prepared)["linear"]
+    # blurring moves nothing in or out of the picture
+    assert found.anomaly_map.mean().item() == pytest.approx(torch.stack(maps).mean().item(), 1e-4)
+    image = features.image[0]
+    normal, anomalous = (
+        F.cosine_similarity(image, t[f"image.{s}"], 0) for s in ("normal", "anomalous")
+    )
+    top = found.anomaly_map.flatten().sort(descending=True).values[:40].mean()  # 1 % of 64²
+    expected = ((anomalous - normal) / 0.07).sigmoid() / 2 + top / 2
+    torch.testing.assert_close(found.image_score[0], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_weight_of_the_image(small_tower, small_adapter, drawn):
+    adapter = small_adapter("linear")
+    parts = {}
+    for weight in (0, 0.25, 1):
+        panel = Panel(small_tower, {"linear": Linear(adapter, image_weight=weight)})
+        parts[weight] = panel.score([panel.prepare(drawn[5])])["linear"].image_score
+    torch.testing.assert_close(parts[0.25], 0.75 * parts[0] + 0.25 * parts[1])
+    with pytest.raises(HeadError, match="image_weight is 2"):
+        Linear(adapter, image_weight=2).spec(small_tower.info)
+
+
+def test_towers_without_text(dinov2_folder, drawn):
+    from vlad.adapters import Adapter
+    from vlad.adapters.layouts import default_params
+    from vlad.extractor import Extractor
+    from vlad.training.learner import initial_tensors
+
+    tower = load_tower(str(dinov2_folder), device="cpu")
+    params = default_params("linear", tower.info)
+    tensors = initial_tensors("linear", Extractor(tower), params, 0)
+    made = Adapter("mine", "linear", "dinov2", "nothing", params, tensors)
+    panel = Panel(tower, {"linear": Linear(made)})
+    scores = panel.score([panel.prepare(image) for image in drawn[:2]])["linear"]
+    assert scores.anomaly_map.shape == (2, 56, 56)
+    with pytest.raises(AdapterError, match="no adapter"):
+        Panel(tower, {"linear": Linear("nowhere")})
