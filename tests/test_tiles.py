@@ -1,6 +1,5 @@
 """Where tiles lie and how their maps become one, against plain slow versions and by property."""
 
-import itertools
 import math
 
 import numpy as np
@@ -107,12 +106,12 @@ def test_weights_sum_to_one_and_fall_towards_the_ends(overlap):
             assert (weight > 0).all()
             total[start:stop] += weight
         np.testing.assert_allclose(total, 1, atol=1e-6)
-        # at the end of a tile that lies inside another one, that one counts
-        for (_, stop), weight in itertools.islice(
-            zip(along, blend_weights(along), strict=True), len(along) - 1
+        # where one tile ends inside the next, the next counts three times as much or more
+        for (_, stop), (start, _), weight in zip(
+            along, along[1:], blend_weights(along), strict=False
         ):
-            if overlap >= 0.25:
-                assert weight[-1] < 0.1 and stop < length
+            if stop - start > 1:
+                assert weight[-1] <= 0.25 + 1e-6
 
 
 @pytest.mark.parametrize("size", SIZES)
