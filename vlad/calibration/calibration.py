@@ -86,8 +86,9 @@ class Calibration:
         if self.confidence is not None:
             from vlad.calibration.rejection import decision_confidence
 
-            _, certain = decision_confidence(scores, reference, self.rates[name])
-            abstain = certain < self.confidence
+            probability, _ = decision_confidence(scores, reference, self.rates[name])
+            # the threshold may come from labels, and lie above where the rate alone would put it
+            abstain = np.where(anomalous, probability, 1 - probability) < self.confidence
         return Verdicts(
             image_score=scores,
             p_value=p_values(scores, reference),
