@@ -179,11 +179,14 @@ def test_what_cannot_be_cut_is_refused_before_anything_is_done(command, line, op
 
 
 def plate(seed, pit=None):
-    """Brushed metal of 1200 × 900 pixels; a pit is a faint dark disc, 12 pixels across."""
+    """Unevenly lit, brushed metal of 1200 × 900 pixels; a pit is a faint disc, 12 pixels across."""
     random = np.random.default_rng(seed)
-    lines = random.normal(0, 1, (900, 30)).astype(np.float32)
-    brushed = np.asarray(Image.fromarray(lines).resize((1200, 900), Image.BICUBIC))
-    pixels = 135 + 9 * brushed + 4 * random.standard_normal((900, 1200), np.float32)
+
+    def spread(shape):
+        found = Image.fromarray(random.normal(0, 1, shape).astype(np.float32))
+        return np.asarray(found.resize((1200, 900), Image.BICUBIC))
+
+    pixels = 135 + 9 * spread((900, 30)) + 5 * spread((4, 5)) + 4 * spread((900, 1200))
     if pit:
         y, x = np.mgrid[0:900, 0:1200]
         pixels *= 1 - 0.2 * np.clip(6.5 - np.hypot(x - pit[0], y - pit[1]), 0, 1)
@@ -191,7 +194,7 @@ def plate(seed, pit=None):
     return Image.fromarray(np.repeat(grey[..., None], 3, axis=-1))
 
 
-def test_a_defect_of_12_pixels_is_found_in_tiles_more_exactly(command, tmp_path):
+def test_a_defect_of_12_pixels_is_found_in_tiles_alone(command, tmp_path):
     pits = {"a": (411, 777), "b": (1003, 250)}
     for i in range(5):
         (tmp_path / "good").mkdir(exist_ok=True)
@@ -219,5 +222,5 @@ def test_a_defect_of_12_pixels_is_found_in_tiles_more_exactly(command, tmp_path)
     verdicts, distances = missed_by(tmp_path / "tiled", "--tile", "448", "--overlap", "0.25")
     assert set(verdicts.values()) == {"anomalous"}
     assert max(distances.values()) < 15  # half a patch, of 30 pixels of the picture here
-    _, whole = missed_by(tmp_path / "whole")
-    assert max(distances.values()) < min(whole.values())
+    _, distances = missed_by(tmp_path / "whole")
+    assert min(distances.values()) > 100
