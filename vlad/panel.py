@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequenc
 from contextlib import contextmanager
 from copy import copy
 from functools import cache
+from itertools import chain
 
 import torch
 from PIL import Image
@@ -20,6 +21,7 @@ from vlad.heads import Head, Pool, is_transductive
 from vlad.prompts import Prompts, load_bank
 from vlad.reading import encode, encode_each
 from vlad.textcache import embed_prompts
+from vlad.tiles import WHOLE, Tiling
 from vlad.types import Features, Scores, TextFeatures, TextSpec
 
 
@@ -33,6 +35,7 @@ class Panel:
             head's own.
         image_size: pixels a side of the tower's input; None is the tower's own.
         batch_size: pictures in one pass while fitting.
+        tiling: how `fit` cuts pictures, and how those that are scored should be.
 
     Raises:
         HeadError: a head that reads text on a tower that does not.
@@ -48,9 +51,11 @@ class Panel:
         bank: str | None = None,
         image_size: int | None = None,
         batch_size: int = 8,
+        tiling: Tiling = WHOLE,
     ):
         self.tower = tower
         self.heads = dict(heads)
+        self.tiling = tiling
         self.batch_size = batch_size
         self.extractor = Extractor(tower, image_size)
         self.specs = {name: head.spec(tower.info) for name, head in self.heads.items()}
@@ -80,7 +85,7 @@ class Panel:
 
     @torch.no_grad()
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
-        """Shows pictures to the named heads; None is all that have use for normal pictures.
+        """Shows pictures, cut into tiles, to the named heads; None is all with use for them.
 
         Raises:
             HeadError: a head that learns nothing from pictures.
@@ -106,7 +111,7 @@ class Panel:
                 for name, found in zip(groups[count], features, strict=True):
                     parts[name].append(found)
 
-        for image in images:
+        for image in chain.from_iterable(map(self.tiling.cut, images)):
             for count, waiting in views.items():
                 for view in rotations(image, count):
                     waiting.append(view)

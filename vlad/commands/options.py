@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from vlad.backbones.tower import Tower
     from vlad.heads import Head
+    from vlad.tiles import Tiling
 
 
 OPTIONS = {
@@ -45,8 +46,24 @@ OPTIONS = {
         metavar="PIXELS",
         help="Side of the tower's input.  [default: the tower's own]",
     ),
+    "tile": click.option(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="Cut large pictures into tiles of this side, each a picture to the tower.",
+    ),
+    "overlap": click.option(
+        "--overlap",
+        type=float,
+        metavar="FRACTION",
+        help="Least part of a tile that neighbours share.  [default: 0.25]",
+    ),
     "batch_size": click.option(
-        "--batch-size", type=click.IntRange(min=1), default=8, show_default=True
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        help="Pictures, or tiles, in one pass.",
     ),
     "device": click.option(
         "--device", default="auto", show_default=True, help="cpu, cuda, mps, ..."
@@ -96,6 +113,8 @@ class Common:
     params: tuple[str, ...]
     adapters: tuple[str, ...]
     image_size: int | None
+    tile: int | None
+    overlap: float | None
     batch_size: int
     device: str
     dtype: str
@@ -103,10 +122,26 @@ class Common:
     bits: int
 
     @property
+    def tiling(self) -> Tiling:
+        """How pictures are cut.
+
+        Raises:
+            InputError: a tile or overlap out of its range, or an overlap of no tiles.
+        """
+        from vlad.errors import InputError
+        from vlad.tiles import Tiling
+
+        if self.overlap is None:
+            return Tiling(self.tile)
+        if self.tile is None:
+            raise InputError("--overlap is of tiles; name their size with --tile, or leave it out.")
+        return Tiling(self.tile, self.overlap)
+
+    @property
     def measuring(self) -> dict[str, object]:
         """Those of `vlad.evaluation.evaluate_category`."""
         names = ("bank", "image_size", "batch_size", "max_pixels", "bits")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"tiling": self.tiling}
 
 
 def common_options(command: Callable) -> Callable:
