@@ -15,6 +15,7 @@ from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
+from vlad.commands.synth import synth
 from vlad.errors import VladError
 
 
@@ -52,5 +53,6 @@ main.add_command(score)
 main.add_command(evaluate)
 main.add_command(bench)
 main.add_command(demo)
+main.add_command(synth)
 main.add_command(prompts)
 main.add_command(adapters)
