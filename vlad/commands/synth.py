@@ -44,8 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--backbone",
     metavar="NAME|PATH",
-    help="Tower that --rank looks with, named as for `vlad score`.  "
-    "[default: ViT-B-16-plus-240/laion400m_e31, from the model hub]",
+    help="Tower that --rank looks with, named as for `vlad score`.  [default: vlad-tiny]",
 )
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, ...")
 def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> None:
@@ -103,18 +102,18 @@ def _refuse_labelled(root) -> None:
         return
     raise InputError(
         f"{root} is a labelled data set ({layout}), not a folder of normal pictures; give the one "
-        f"that holds these, as in {root / 'train' / 'good'}."
+        "in it that holds these, as in train/good."
     )
 
 
 def _open_tower(backbone: str | None, device: str):
     import logging
 
-    from vlad.backbones import DEFAULT, load_tower
+    from vlad.backbones import load_tower
 
     # open_clip logs to the root logger what its errors say again
     logging.getLogger().setLevel(logging.CRITICAL)
-    return load_tower(backbone or DEFAULT, device)
+    return load_tower(backbone or "vlad-tiny", device)
 
 
 def table(ranked: Mapping[str, Posterior]) -> str:

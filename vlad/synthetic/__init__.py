@@ -3,7 +3,7 @@
     generators = load_generators(["scratch", "stain"])
     picture, mask, words = generators["scratch"](picture, Sources(others), rng)
 
-    training = SyntheticSet(list_images("good/"), seed=0)
+    training = SyntheticSet("good/", seed=0)
     item = training.item(index, epoch)      # image, mask, label, defect, words
 
 What a generator is stands in `vlad.synthetic.canvas`; a new one is one function and one line in
@@ -12,6 +12,7 @@ GENERATORS.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vlad.errors import InputError
+from vlad.datasets.folder import list_images
+from vlad.errors import ImageError, InputError
 from vlad.images import read_image
 from vlad.synthetic.canvas import Defect, Sources
 from vlad.types import Sample
@@ -36,6 +38,8 @@ GENERATORS = {
     "missing": "vlad.synthetic.missing:missing",
     "colour": "vlad.synthetic.colour:colour",
 }
+
+SMALLEST = 8  # pixels a side that a defect needs
 
 Generator = Callable[[np.ndarray, Sources, np.random.Generator], Defect]
 
@@ -84,7 +88,7 @@ class SyntheticSet:
     asked for, nor on the process that asks. The set pickles, and reads files only in `item`.
 
     Args:
-        normals: the normal pictures; labels are not looked at.
+        normals: the normal pictures, or a folder of them; labels are not looked at.
         generators: names of the defects to draw, each as often as the others; None is all.
         seed: of everything random.
         share: of the items that have a defect, from 0 to 1.
@@ -92,12 +96,12 @@ class SyntheticSet:
         open_image: path -> upright RGB picture; raises ImageError.
 
     Raises:
-        InputError: no pictures, an unknown generator, or a share that is none.
+        InputError: no pictures, an unknown generator, a share that is none, or a negative seed.
     """
 
     def __init__(
         self,
-        normals: Sequence[Sample],
+        normals: Sequence[Sample] | str | os.PathLike,
         generators: Iterable[str] | None = None,
         seed: int = 0,
         share: float = 0.5,
@@ -105,10 +109,14 @@ class SyntheticSet:
         textures: Sequence[Sample] = (),
         open_image: Callable[[Path], Image.Image] = read_image,
     ):
+        if isinstance(normals, str | os.PathLike):
+            normals = list_images(normals)
         if not len(normals):
             raise InputError("there are no normal pictures to put defects on; give some.")
         if not 0 <= share <= 1:
             raise InputError(f"the share of pictures with a defect is {share}; give 0 to 1.")
+        if seed < 0:
+            raise InputError(f"the seed is {seed}; give 0 or more.")
         self.generators = load_generators(generators)
         self.normals, self.textures = list(normals), list(textures)
         self.seed, self.share = seed, share
@@ -123,12 +131,12 @@ class SyntheticSet:
         A picture to borrow from that cannot be read is passed over.
 
         Raises:
-            ImageError: the picture itself cannot be read.
+            ImageError: the picture itself cannot be read, or a side is under 8 pixels.
             IndexError: there is no such picture.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"there is no picture {index} among {len(self)}")
-        image = self.open_image(self.normals[index].path)
+        image = open_normal(self.normals[index].path, self.open_image)
         rng = np.random.default_rng([self.seed, epoch, index])
         if rng.random() >= self.share:
             return SyntheticItem(image, np.zeros(image.size[::-1], bool), 0, "good", "")
@@ -137,6 +145,24 @@ class SyntheticSet:
         sources = Sources(*(_Files(s, self.open_image) for s in (others, self.textures)))
         picture, mask, words = self.generators[name](np.asarray(image), sources, rng)
         return SyntheticItem(Image.fromarray(picture), mask, 1, name, words)
+
+
+def open_normal(
+    path: Path, open_image: Callable[[Path], Image.Image] = read_image
+) -> Image.Image:
+    """A picture large enough for a defect.
+
+    Raises:
+        ImageError: it cannot be read, or a side is under 8 pixels.
+    """
+    image = open_image(path)
+    if min(image.size) < SMALLEST:
+        width, height = image.size
+        raise ImageError(
+            f"{path} has {width} × {height} pixels, too few for a defect; give pictures of "
+            f"{SMALLEST} or more a side."
+        )
+    return image
 
 
 class _Files(Sequence):
@@ -159,4 +185,5 @@ __all__ = [
     "SyntheticItem",
     "SyntheticSet",
     "load_generators",
+    "open_normal",
 ]

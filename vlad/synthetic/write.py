@@ -24,10 +24,9 @@ from PIL import Image
 
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.files import atomic_write, cannot_write
-from vlad.images import read_image
 from vlad.journal import csv_line, encode
 from vlad.sinks import check_out
-from vlad.synthetic import SyntheticSet, load_generators
+from vlad.synthetic import SyntheticSet, load_generators, open_normal
 from vlad.synthetic.sheet import contact_sheet
 from vlad.types import Sample
 
@@ -99,7 +98,7 @@ def write_set(
     usable = []
     for sample in samples:
         try:
-            read_image(sample.path)
+            open_normal(sample.path)
             usable.append(sample)
         except ImageError as error:
             done.left_out[str(sample.path)] = str(error)
