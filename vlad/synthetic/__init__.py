@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.datasets.folder import list_images
-from vlad.errors import ImageError, InputError
+from vlad.errors import InputError
 from vlad.images import read_image
 from vlad.synthetic.canvas import Defect, Sources
 from vlad.types import Sample
@@ -38,8 +38,6 @@ GENERATORS = {
     "missing": "vlad.synthetic.missing:missing",
     "colour": "vlad.synthetic.colour:colour",
 }
-
-SMALLEST = 8  # pixels a side that a defect needs
 
 Generator = Callable[[np.ndarray, Sources, np.random.Generator], Defect]
 
@@ -131,12 +129,12 @@ class SyntheticSet:
         A picture to borrow from that cannot be read is passed over.
 
         Raises:
-            ImageError: the picture itself cannot be read, or a side is under 8 pixels.
+            ImageError: the picture itself cannot be read.
             IndexError: there is no such picture.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"there is no picture {index} among {len(self)}")
-        image = open_normal(self.normals[index].path, self.open_image)
+        image = self.open_image(self.normals[index].path)
         rng = np.random.default_rng([self.seed, epoch, index])
         if rng.random() >= self.share:
             return SyntheticItem(image, np.zeros(image.size[::-1], bool), 0, "good", "")
@@ -145,24 +143,6 @@ class SyntheticSet:
         sources = Sources(*(_Files(s, self.open_image) for s in (others, self.textures)))
         picture, mask, words = self.generators[name](np.asarray(image), sources, rng)
         return SyntheticItem(Image.fromarray(picture), mask, 1, name, words)
-
-
-def open_normal(
-    path: Path, open_image: Callable[[Path], Image.Image] = read_image
-) -> Image.Image:
-    """A picture large enough for a defect.
-
-    Raises:
-        ImageError: it cannot be read, or a side is under 8 pixels.
-    """
-    image = open_image(path)
-    if min(image.size) < SMALLEST:
-        width, height = image.size
-        raise ImageError(
-            f"{path} has {width} × {height} pixels, too few for a defect; give pictures of "
-            f"{SMALLEST} or more a side."
-        )
-    return image
 
 
 class _Files(Sequence):
@@ -185,5 +165,4 @@ __all__ = [
     "SyntheticItem",
     "SyntheticSet",
     "load_generators",
-    "open_normal",
 ]

@@ -4,9 +4,10 @@ A generator is any function
 
     generator(picture, sources, rng) -> (picture, mask, words)
 
-of an RGB picture (H, W, 3) uint8, the pictures it may borrow from, and a numpy Generator, from
-which alone its randomness comes. It gives the damaged picture; the mask (H, W) bool, never empty,
-outside which the picture is as it was; and words for a caption, as in "a scratch".
+of an RGB picture (H, W, 3) uint8, 8 pixels or more a side, the pictures it may borrow from, and a
+numpy Generator, from which alone its randomness comes. It gives the damaged picture; the mask
+(H, W) bool, never empty, outside which the picture is as it was; and words for a caption, as in
+"a scratch".
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from vlad.tiny.noise import SIZE, spectral
 Defect = tuple[np.ndarray, np.ndarray, str]
 
 LEVELS = VISIBLE * 255  # 8.9: a pixel whose channels all changed by less looks as it did
-_LEAST = 2e-4  # of the picture that must have changed visibly, 13 pixels of 256²
+_CLEAR = 2 * LEVELS  # what a defect tries to reach, so that it is not lost in the grain
+_LEAST = 2e-4  # of the picture that must have changed, 13 pixels of 256²
 _ATTEMPTS = 8
 _LOW = 128  # pixels a side at which the object is looked for
 _TILE = 128  # pixels a side of the noise that is repeated over the picture
@@ -138,18 +140,24 @@ def paint(
     change: Callable[[Scene, np.random.Generator], np.ndarray],
     words: str,
 ) -> Defect:
-    """Damages a picture by `change`, again until it shows.
+    """Damages a picture by `change`, again until it shows clearly; else as clearly as it did.
 
     Args:
         change: the scene -> the changed picture, (H, W, 3) in [0, 1] or a little beyond.
     """
     scene = Scene(picture)
     least = max(1.0, _LEAST * scene.cover.size)
+    best, most = None, -1
     for _ in range(_ATTEMPTS):
         after, mask = settle(picture, change(scene, rng))
-        if mask.sum() >= least:
-            return after, mask, words
-    return *settle(picture, _plain_spot(scene, rng)), words
+        clear = int((peak(np.abs(after.astype(np.int16) - picture)) > _CLEAR).sum())
+        if mask.sum() >= least and clear > most:
+            best, most = (after, mask), clear
+        if most >= least:
+            break
+    if best is None:
+        best = settle(picture, _plain_spot(scene, rng))
+    return *best, words
 
 
 def _plain_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray:

@@ -37,9 +37,7 @@ def cutpaste_scar(picture: np.ndarray, sources: Sources, rng: np.random.Generato
     return paint(picture, rng, change, "a misplaced sliver")
 
 
-def _paste(
-    scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: float
-) -> np.ndarray:
+def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: float) -> np.ndarray:
     """A rectangle of the object (w, h) laid over another place of it."""
     height, width = scene.shape
     w, h = (int(np.clip(round(side), 1, most)) for side, most in zip(size, (width, height)))

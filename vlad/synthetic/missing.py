@@ -46,9 +46,7 @@ def _broken(scene: Scene, rng: np.random.Generator, gone: np.ndarray) -> np.ndar
     return mix(scene.rgb, inner + rng.uniform(0.1, 0.5) * (1 - inner), band * np.float32(0.6))
 
 
-def _piece(
-    scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: float
-) -> np.ndarray:
+def _piece(scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
     """Coverage (H, W) of what breaks off: with corners, or round."""
     if rng.random() < 0.4:
         return scene.spot(rng, centre, radius, rng.uniform(0.05, 0.25), 0.7 * scene.stroke)
@@ -82,7 +80,9 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     near = ndimage.binary_dilation(near, iterations=3)
     if near.all():
         near = resized(scene.cover.astype(np.float32), size) > 0.5
-    rows, columns = ndimage.distance_transform_edt(near, return_distances=False, return_indices=True)
+    rows, columns = ndimage.distance_transform_edt(
+        near, return_distances=False, return_indices=True
+    )
     filled = ndimage.gaussian_filter(small[rows, columns], (3, 3, 0))
     ground = resized(filled, scene.shape).astype(np.float32) / 255
     bare = ~scene.cover

@@ -65,9 +65,7 @@ def _clone(
 
 def _corner(middle, sides, shape) -> tuple[int, int]:
     """Top and left of a rectangle about a point, moved inside the picture."""
-    top, left = (
-        int(np.clip(m - s // 2, 0, most - s)) for m, s, most in zip(middle, sides, shape)
-    )
+    top, left = (int(np.clip(m - s // 2, 0, most - s)) for m, s, most in zip(middle, sides, shape))
     return top, left
 
 

@@ -43,9 +43,7 @@ def stain(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> De
     return paint(picture, rng, change, "a stain")
 
 
-def _area(
-    scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: float
-) -> np.ndarray:
+def _area(scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
     """Coverage (H, W) of the spot and its drops."""
     soft = scene.stroke * rng.uniform(0.8, 3)
     area = scene.spot(rng, centre, radius, rng.uniform(0.1, 0.35), soft)

@@ -1,12 +1,12 @@
 """A labelled data set of synthetic defects on disk, in the layout of MVTec AD.
 
-    train/good/000.jpg                          normal pictures to refer to, as they were
-    test/good/000.jpg                           the other normal pictures
-    test/<generator>/000.png                    those with a defect
-    ground_truth/<generator>/000_mask.png       its mask
-    manifest.csv                                all of these, where they come from, and words
-    synth.json                                  how it was made, and what was left out
-    sheet.jpg                                   a few of each, to look at
+train/good/000.jpg                          normal pictures to refer to, as they were
+test/good/000.jpg                           the other normal pictures
+test/<generator>/000.png                    those with a defect
+ground_truth/<generator>/000_mask.png       its mask
+manifest.csv                                all of these, where they come from, and words
+synth.json                                  how it was made, and what was left out
+sheet.jpg                                   a few of each, to look at
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from PIL import Image
 
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.files import atomic_write, cannot_write
+from vlad.images import read_image
 from vlad.journal import csv_line, encode
 from vlad.sinks import check_out
-from vlad.synthetic import SyntheticSet, load_generators, open_normal
+from vlad.synthetic import SyntheticSet, load_generators
 from vlad.synthetic.sheet import contact_sheet
 from vlad.types import Sample
 
@@ -98,7 +99,7 @@ def write_set(
     usable = []
     for sample in samples:
         try:
-            open_normal(sample.path)
+            read_image(sample.path)
             usable.append(sample)
         except ImageError as error:
             done.left_out[str(sample.path)] = str(error)
