@@ -54,13 +54,13 @@ def test_is_read_back_and_measured(good, tmp_path, small_file):
     assert (len(train), len(test), len(defects)) == (8, 20, 16)
     for sample in defects:
         assert np.asarray(Image.open(sample.mask)).any()
+    table = tmp_path / "table.json"
     measured = CliRunner().invoke(
         main,
-        ["eval", str(out), "--head", "memory", "--backbone", str(small_file), "--device", "cpu"]
-        + ["--json", str(tmp_path / "table.json")],
+        f"eval {out} --head memory --backbone {small_file} --device cpu --json {table}".split(),
     )
     assert measured.exit_code == 0, measured.output
-    (result,) = json.loads((tmp_path / "table.json").read_text())["results"]
+    (result,) = json.loads(table.read_text())["results"]
     assert result["pictures"] == 20 and not result["errors"]
     assert {"image_auroc", "pixel_auroc", "aupro"} <= set(result["metrics"])
 

@@ -40,7 +40,9 @@ def cutpaste_scar(picture: np.ndarray, sources: Sources, rng: np.random.Generato
 def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: float) -> np.ndarray:
     """A rectangle of the object (w, h) laid over another place of it."""
     height, width = scene.shape
-    w, h = (int(np.clip(round(side), 1, most)) for side, most in zip(size, (width, height)))
+    w, h = (
+        int(np.clip(round(side), 1, most)) for side, most in zip(size, (width, height), strict=True)
+    )
     x, y = _corner(scene, rng, w, h)
     piece = jitter(scene.rgb[y : y + h, x : x + w], rng)
     shape = Image.fromarray(np.uint8(scene.cover[y : y + h, x : x + w]) * 255)

@@ -2,7 +2,8 @@
 
 Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly
 detection", ICCV 2021, section 3.2. There the textures are those of DTD; here they are the pictures
-given as textures and, without any, drawn ones or another normal picture cut into tiles and shuffled.
+given as textures and, without any, drawn ones or another normal picture cut into tiles and
+shuffled.
 The noise is Perlin's ("Improving noise", SIGGRAPH 2002).
 """
 
@@ -62,7 +63,9 @@ def perlin_noise(
     v, u = v * np.cos(angle) - u * np.sin(angle), v * np.sin(angle) + u * np.cos(angle)
     # half a diagonal and a cell to spare, since the lattice is turned
     counts = [int(1.5 * n) + 3 for n in cells]
-    v, u = ((a * n + m / 2).astype(np.float32) for a, n, m in zip((v, u), cells, counts))
+    v, u = (
+        (a * n + m / 2).astype(np.float32) for a, n, m in zip((v, u), cells, counts, strict=True)
+    )
     direction = rng.uniform(0, 2 * np.pi, counts)
     lattice = np.stack([np.sin(direction), np.cos(direction)], 2).astype(np.float32)
     row, column = v.astype(np.int32), u.astype(np.int32)

@@ -44,9 +44,14 @@ def _clone(
 ) -> None:
     """Puts one patch into `out`."""
     share = np.clip(_SIDE[0] + rng.gamma(*_GAMMA, 2), *_SIDE)
-    h, w = (max(3, min(round(s), most)) for s, most in zip(share * scene.extent, scene.shape))
+    h, w = (
+        max(3, min(round(s), most))
+        for s, most in zip(share * scene.extent, scene.shape, strict=True)
+    )
     scale = rng.uniform(*_RESCALED)
-    sides = [max(2, min(round(s / scale), m)) for s, m in zip((h, w), source.shape[:2])]
+    sides = [
+        max(2, min(round(s / scale), m)) for s, m in zip((h, w), source.shape[:2], strict=True)
+    ]
     inside = np.flatnonzero(source_cover)
     middle = divmod(int(inside[rng.integers(len(inside))]), source.shape[1])
     top, left = _corner(middle, sides, source.shape[:2])
@@ -65,7 +70,10 @@ def _clone(
 
 def _corner(middle, sides, shape) -> tuple[int, int]:
     """Top and left of a rectangle about a point, moved inside the picture."""
-    top, left = (int(np.clip(m - s // 2, 0, most - s)) for m, s, most in zip(middle, sides, shape))
+    top, left = (
+        int(np.clip(m - s // 2, 0, most - s))
+        for m, s, most in zip(middle, sides, shape, strict=True)
+    )
     return top, left
 
 

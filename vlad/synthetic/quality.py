@@ -127,7 +127,7 @@ def density(own: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def squash(normal: np.ndarray, scores: np.ndarray, rate: float) -> np.ndarray:
-    """Scores as probabilities, one half where only a share `rate` of the normal scores is higher."""
+    """Scores as probabilities, one half where a share `rate` of the normal scores is higher."""
     threshold = max(float(np.quantile(normal, 1 - rate)), 1e-12)
     return 1 - 2.0 ** -((np.asarray(scores, np.float64) / threshold) ** 2)
 

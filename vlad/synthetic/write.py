@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.errors import ImageError, InputError, OutputError
-from vlad.files import atomic_write, cannot_write
+from vlad.files import atomic_write
 from vlad.images import read_image
 from vlad.journal import csv_line, encode
 from vlad.sinks import check_out
