@@ -16,6 +16,7 @@ from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
+from vlad.commands.synth import synth
 from vlad.commands.train import train
 from vlad.errors import VladError
 
@@ -56,5 +57,6 @@ main.add_command(evaluate)
 main.add_command(bench)
 main.add_command(train)
 main.add_command(demo)
+main.add_command(synth)
 main.add_command(prompts)
 main.add_command(adapters)
