@@ -123,7 +123,7 @@ def train(
                 stacklevel=1,
             )
     logging.getLogger().setLevel(logging.CRITICAL)
-    where = str(accelerator.device) if device == "auto" else device
+    where = str(accelerator.device) if accelerator.num_processes > 1 else device
     tower = load_tower(backbone or DEFAULT, where, dtype)
     try:
         adapter = train_adapter(
