@@ -77,7 +77,7 @@ def train(
     import warnings
     from pathlib import Path
 
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
     from vlad.adapters import is_plain_text
     from vlad.backbones import DEFAULT, load_tower
@@ -95,7 +95,11 @@ def train(
     open_folder(folder, resume)
     # the towers' own precision is what --dtype says, whatever accelerate was configured for
     accelerator = Accelerator(
-        cpu=device == "cpu", mixed_precision="no", gradient_accumulation_steps=accumulate
+        cpu=device == "cpu",
+        mixed_precision="no",
+        gradient_accumulation_steps=accumulate,
+        # a recipe may leave tensors of its head without a loss
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     main = accelerator.is_main_process
     reading = Reading(max_pixels, bits)
