@@ -22,7 +22,8 @@ from vlad.commands.options import given, layout_option
     "--synthetic",
     multiple=True,
     metavar="DIR[:WEIGHT]",
-    help="Folder of normal pictures, into half of which defects are drawn; may be repeated.",
+    help="Normal pictures, or a set of which these are taken; defects are drawn into half of them. "
+    "May be repeated.",
 )
 @click.option(
     "--hold-out",
