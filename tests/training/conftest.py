@@ -1,4 +1,4 @@
-"""A seeded batch, and learners on the small tower."""
+"""A seeded batch, learners on the small tower, and the command on drawn pictures."""
 
 from __future__ import annotations
 
@@ -7,13 +7,30 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
+from PIL import Image
 
 from vlad.adapters import Adapter
 from vlad.adapters.layouts import default_params, tensor_shapes
+from vlad.cli import main
 from vlad.extractor import Extractor
 from vlad.training.feed import Batch
 from vlad.training.learner import Learner
 from vlad.training.recipe import load_recipe
+
+RECIPE = """
+head = "{head}"
+epochs = 3
+batch_size = 4
+seed = 5
+{more}
+[optimiser]
+lr = 0.01
+[losses]
+image_cross_entropy = 1.0
+map_focal = 1.0
+map_dice_anomalous = 1.0
+"""
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +85,35 @@ def part_of(batch):
         )
 
     return take
+
+
+@pytest.fixture
+def tree(category, tmp_path):
+    """Two categories of five pictures each, which differ in content."""
+    for turn, name in enumerate(("bolt", "nut")):
+        folder = tmp_path / "data" / name
+        category(folder, normal=3)
+        for path in folder.glob("test/*/*.png"):
+            pixels = np.asarray(Image.open(path))
+            Image.fromarray(pixels - 3 * turn).save(path)
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(head="linear", more=""):
+        file = tmp_path / f"{head}.toml"
+        file.write_text(RECIPE.format(head=head, more=more))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def run(small_file, tree, recipe):
+    def run(out, *args, data=None, head="linear", more="", licence="CC0-1.0"):
+        words = ["train", recipe(head, more), "--data", data or tree, "--out", out]
+        words += ["--backbone", small_file, "--device", "cpu", "--licence", licence, *args]
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    return run

@@ -142,3 +142,15 @@ def test_drawn_defects_differ_from_epoch_to_epoch(make_learner, tmp_path):
         first.features.image.sort(dim=0).values, later.features.image.sort(dim=0).values
     )
     assert data.card()["mine"]["kind"] == "drawn defects"
+
+
+def test_normal_pictures_to_draw_into(category, tmp_path, monkeypatch):
+    """Of a labelled set those without a defect, in a plain folder all."""
+    category(tmp_path / "data" / "nut", normal=3)
+    monkeypatch.setattr("vlad.training.gather._draw", lambda *args: Drawn())
+    for root in ("data", "data/nut", "data/nut/train/good"):
+        (source,) = load_data([], synthetic=[f"{tmp_path / root}:2"], show=False).sources
+        assert {s.category for s in source.samples} == {"nut"}
+        assert (len(source.samples), source.weight) == (4, 2.0)
+        assert all(s.label == 0 and "train" in s.path.parts for s in source.samples)
+        assert source.name == ("data" if root == "data" else "nut")

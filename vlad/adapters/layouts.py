@@ -80,9 +80,7 @@ def _vectors(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for i in range(len(params["layers"])):
         found |= _linear(f"projections.{i}", params["dims"], tower.width)
-    for side in ("normal", "anomalous"):
-        found |= {f"patches.{side}": (params["dims"],), f"image.{side}": (tower.embed_dim,)}
-    return found
+    return found | {side: (params["dims"],) for side in ("normal", "anomalous")}
 
 
 LAYOUTS = {
@@ -137,7 +135,7 @@ LAYOUTS = {
         },
     ),
     # ours: there are no files of other authors
-    "linear": Layout(shapes=_vectors, sizes={"dims": (r"patches\.normal", 0)}, authors={}),
+    "linear": Layout(shapes=_vectors, sizes={"dims": ("normal", 0)}, authors={}),
 }
 # what the methods' authors chose
 DEFAULTS = {

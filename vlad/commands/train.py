@@ -22,7 +22,8 @@ from vlad.commands.options import given, layout_option
     "--synthetic",
     multiple=True,
     metavar="DIR[:WEIGHT]",
-    help="Folder of normal pictures, into half of which defects are drawn; may be repeated.",
+    help="Normal pictures, or a set of which these are taken; defects are drawn into half of them. "
+    "May be repeated.",
 )
 @click.option(
     "--hold-out",
@@ -77,7 +78,7 @@ def train(
     import warnings
     from pathlib import Path
 
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
 
     from vlad.adapters import is_plain_text
     from vlad.backbones import DEFAULT, load_tower
@@ -95,7 +96,11 @@ def train(
     open_folder(folder, resume)
     # the towers' own precision is what --dtype says, whatever accelerate was configured for
     accelerator = Accelerator(
-        cpu=device == "cpu", mixed_precision="no", gradient_accumulation_steps=accumulate
+        cpu=device == "cpu",
+        mixed_precision="no",
+        gradient_accumulation_steps=accumulate,
+        # a recipe may leave tensors of its head without a loss
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     main = accelerator.is_main_process
     reading = Reading(max_pixels, bits)
@@ -123,7 +128,7 @@ def train(
                 stacklevel=1,
             )
     logging.getLogger().setLevel(logging.CRITICAL)
-    where = str(accelerator.device) if device == "auto" else device
+    where = str(accelerator.device) if accelerator.num_processes > 1 else device
     tower = load_tower(backbone or DEFAULT, where, dtype)
     try:
         adapter = train_adapter(

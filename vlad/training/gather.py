@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlad.datasets import list_samples, load_dataset
+from vlad.datasets.labelled import NORMAL
 from vlad.errors import ImageError, InputError
 from vlad.progress import Progress
 from vlad.scoring import ahead
@@ -38,7 +39,8 @@ def load_data(
     Args:
         roots: "DIR" or "DIR:WEIGHT", folders of labelled sets.
         layout: of these sets.
-        synthetic: the same for folders of normal pictures, into which defects are drawn.
+        synthetic: the same for folders of normal pictures, or sets of which only the normal
+            pictures to refer to are taken; defects are drawn into these.
         hold_out: categories that are not learned from.
         seed: of the drawn defects.
         show: whether to say how far the reading is.
@@ -169,8 +171,18 @@ def _labelled(layout: str, root: str) -> list[Sample]:
 
 
 def _normals(root: str) -> list[Sample]:
-    category = Path(root).resolve().name
-    return [replace(s, category=category, label=0) for s in list_samples([root])]
+    """The normal pictures of a labelled set, or all in a plain folder, named after it."""
+    try:
+        data = load_dataset("auto", root)
+    except InputError:
+        category = _object(Path(root).expanduser().resolve()).name
+        return [replace(s, category=category, label=0) for s in list_samples([root])]
+    return [replace(s, label=0) for category in data.categories for s in data.train(category)]
+
+
+def _object(folder: Path) -> Path:
+    """Of bottle/train/good, bottle: the nearest folder that is named after what is shown."""
+    return next((f for f in (folder, *folder.parents) if f.name not in (*NORMAL, "train")), folder)
 
 
 def _draw(samples: Sequence[Sample], seed: int, reading: Reading):
@@ -181,7 +193,7 @@ def _draw(samples: Sequence[Sample], seed: int, reading: Reading):
 
 def _name(root: str, taken: Sequence[str]) -> str:
     """The folder's name, with a number where another set has it."""
-    path = Path(root).expanduser().resolve()
+    path = _object(Path(root).expanduser().resolve())
     name = path.stem if path.suffix.lower() == ".csv" else path.name
     name = "".join(c if c.isprintable() else "_" for c in name).strip() or "data"
     names = [name, *(f"{name} ({n})" for n in range(2, len(taken) + 2))]

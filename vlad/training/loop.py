@@ -73,7 +73,10 @@ class Training:
                 f"each of {ranks} processes; raise batch_size in the recipe, or lower --accumulate."
             )
         self.optimiser = make_optimiser(recipe.optimiser, self.learner.parameters())
-        self.module, self.optimiser = accelerator.prepare(self.learner, self.optimiser)
+        # it stays on the device of its tower
+        self.module, self.optimiser = accelerator.prepare(
+            self.learner, self.optimiser, device_placement=[False, False]
+        )
         self.state = State(self.learner.tensors())
         if resume:
             self.state = load_state(self.out, self.settings)
