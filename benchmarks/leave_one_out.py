@@ -53,7 +53,9 @@ def main() -> None:
     heads = f"{args.head} / {args.baseline}"
     lines = [["left out", "measured on", *(f"{title}" for title in METRICS.values())], *rows]
     lines.insert(1, ["---", "---", *("---:" for _ in METRICS)])
-    print(f"{heads} on {args.backbone}, in percent:\n")
+    print(f"# Leave one set out\n\n{heads} on {args.backbone}, in percent, the higher one in bold.")
+    sets = ", ".join(names[root] for root in args.data)
+    print(f"{args.head} is trained on {sets}, without the set left out.\n")
     print("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
 
