@@ -1,7 +1,10 @@
 """The registry and its cards agree, and every card says what must be known."""
 
+from click.testing import CliRunner
+
 from vlad.adapters.cards import FIELDS, registry
 from vlad.adapters.layouts import LAYOUTS
+from vlad.cli import main
 from vlad.resources import data_folder, read_toml
 
 
@@ -18,3 +21,10 @@ def test_every_card_is_registered_and_whole():
         assert all(card[field] for field in FIELDS), name
         assert card["figures"], name
         assert all("(" in figure for figure in card["figures"]), name  # each says whose it is
+
+
+def test_what_ships_fits_the_built_in_tower():
+    done = CliRunner().invoke(main, ["adapters", "verify", "vlad-tiny-linear"])
+    assert done.exit_code == 0 and "is whole and fits vlad-tiny" in done.output
+    listed = CliRunner().invoke(main, ["adapters", "list"]).output
+    assert "vlad-tiny-linear" in listed

@@ -2,7 +2,8 @@
 
 An adapter is a folder with `adapter.safetensors`, whose header says for which head and tower it was
 made, and `card.toml`, which says where it comes from and what it reaches. Its name is that of a
-folder below the user's adapters (see `adapters_folder`); any other folder is given by its path.
+folder below the user's adapters (see `adapters_folder`) or among those that ship with vlad; any
+other folder is given by its path.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from vlad.adapters.layouts import DEFAULTS, LARGEST, tensor_shapes
 from vlad.errors import AdapterError
 from vlad.files import atomic_write
-from vlad.resources import cache_folder
+from vlad.resources import cache_folder, data_folder
 from vlad.types import TowerInfo
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ def find_adapter(name_or_path: str | Path) -> Path:
     if not isinstance(name_or_path, str | Path):
         raise AdapterError(f"{name_or_path!r} is no adapter; give its name, folder or file.")
     path = Path(name_or_path)
-    for candidate in (path / FILE, path, adapters_folder() / path / FILE):
+    shipped = data_folder("adapters")
+    for candidate in (path / FILE, path, adapters_folder() / path / FILE, shipped / path / FILE):
         if os.path.isfile(candidate):  # unlike Path.is_file, False for names too long
             return candidate
     raise AdapterError(

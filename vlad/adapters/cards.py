@@ -27,10 +27,14 @@ def registry() -> dict[str, dict[str, Any]]:
     }
 
 
-def imported() -> dict[str, dict[str, Any]]:
-    """Name -> card of the user's adapters; one whose card is broken is listed with the reason."""
+def here() -> dict[str, dict[str, Any]]:
+    """Name -> card of the adapters that ship with vlad, and of the user's, which go before them.
+
+    One whose card is broken is listed with the reason.
+    """
     found = {}
-    for file in sorted(adapters_folder().glob(f"*/{FILE}")):
+    folders = data_folder("adapters"), adapters_folder()
+    for file in (file for folder in folders for file in sorted(folder.glob(f"*/{FILE}"))):
         try:
             found[file.parent.name] = read_card(file.parent / CARD)
         except AdapterError as error:

@@ -23,10 +23,10 @@ def adapters() -> None:
 @adapters.command("list")
 def list_() -> None:
     """The adapters that are here, and the authors' checkpoints that can be imported."""
-    from vlad.adapters.cards import imported, registry
+    from vlad.adapters.cards import here, registry
 
     rows = [["name", "head", "backbone", "trained on", "licence", "where"]]
-    for cards, where in ((imported(), "here"), (registry(), "to import")):
+    for cards, where in ((here(), "here"), (registry(), "to import")):
         for name, card in cards.items():
             fields = (card[key] for key in ("head", "backbone", "auxiliary", "licence"))
             rows.append([name, *fields, "broken" if "error" in card else where])
@@ -41,9 +41,9 @@ def list_() -> None:
 def show(name) -> None:
     """Print the card of an adapter, by name or folder."""
     from vlad.adapters import CARD, find_adapter
-    from vlad.adapters.cards import card_text, imported, read_card, registry
+    from vlad.adapters.cards import card_text, here, read_card, registry
 
-    known = {**registry(), **imported()}  # what is here goes before what might be
+    known = {**registry(), **here()}  # what is here goes before what might be
     card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
     click.echo(card_text(card), nl=False)
 
