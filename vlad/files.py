@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -40,6 +42,24 @@ def atomic_write(path: str | Path, content: bytes | Callable[[BinaryIO], object]
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
+
+
+def cache_write(path: Path, content: bytes) -> None:
+    """Write a file that several processes may be writing at once, and none reads half of.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
 
 
 def cannot_write(path: str | Path, error: OSError) -> OutputError:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from safetensors.torch import load, save
 
+from vlad.files import cache_write
 from vlad.prompts import Prompts
 from vlad.resources import cache_folder
 from vlad.types import Activation, TextFeatures
@@ -92,16 +91,6 @@ def _read(entry: str, prompts: Prompts) -> TextFeatures | None:
 
 
 def _write(entry: str, text: TextFeatures) -> None:
-    """Writes beside the file and renames, so that no other process reads half a file."""
     content = save({"normal": text.normal, "anomalous": text.anomalous})
     with contextlib.suppress(OSError, RuntimeError):
-        path = _path(entry)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
+        cache_write(_path(entry), content)

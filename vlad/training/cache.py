@@ -8,11 +8,8 @@ does not depend on what was in the cache.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from vlad.extractor import Extractor
+from vlad.files import cache_write
 from vlad.types import Features, FeatureSpec
 
 FORMAT = 1  # raise it when the meaning of a stored entry changes
@@ -81,18 +79,8 @@ class Cache:
         """Keeps a picture's features; a cache that cannot be written costs time, not the run."""
         packed = np.empty(0, np.uint8) if found.mask is None else np.packbits(found.mask)
         content = save(found.tensors | {"mask": torch.from_numpy(packed)})
-        path = self._path(key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                os.replace(name, path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.unlink(name)
-                raise
+            cache_write(self._path(key), content)
         except OSError as error:
             if self.writable:
                 warnings.warn(
