@@ -187,3 +187,28 @@ def run_env(tmp_path_factory) -> dict[str, str]:
     """The environment of a command run as a user runs it, with this test's own cache."""
     cache = str(tmp_path_factory.getbasetemp() / "cache")
     return {**os.environ, "VLAD_CACHE": cache, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def category(drawn):
+    """Fills a folder in MVTec layout with drawn pictures: 4 for reference, `normal` to score and
+    the two with a stain at rows 30-50, columns 40-70."""
+
+    from PIL import Image
+
+    def save(image, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.save(path)
+
+    def fill(folder, normal):
+        for i in range(4):
+            save(drawn[i], folder / "train" / "good" / f"{i}.png")
+        for i in range(normal):
+            save(drawn[i].rotate(180), folder / "test" / "good" / f"{i}.png")
+        for i in (4, 5):
+            save(drawn[i], folder / "test" / "stain" / f"{i}.png")
+            mask = np.zeros(drawn[i].size[::-1], np.uint8)
+            mask[30:50, 40:70] = 255
+            save(Image.fromarray(mask), folder / "ground_truth" / "stain" / f"{i}_mask.png")
+
+    return fill

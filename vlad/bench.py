@@ -6,9 +6,9 @@
     bench.md, bench.html   means over categories, mean ± standard deviation over seeds
 
 A line holds the metrics, how far those of pixels may be off, and all that they must not be compared
-without: resolution, tower, prompts, auxiliary data, layout, versions, machine. A category's lines
-are appended together once it is finished, so a bench that is stopped goes on with the next one.
-Maps wait in a temporary file until the category is measured (`vlad.pixels`).
+without: resolution, tiles, tower, prompts, auxiliary data, layout, versions, machine. The lines of
+a category are appended together once it is finished, so a bench that is stopped goes on with the
+next one. Maps wait in a temporary file until the category is measured (`vlad.pixels`).
 """
 
 from __future__ import annotations
@@ -117,6 +117,8 @@ def _row(data: str, layout: str, tower: Tower, result: Result) -> dict:
         "weights": tower.fingerprint[:16],
         "dtype": str(tower.dtype).removeprefix("torch."),
         "image_size": result.image_size,
+        "tile": result.tile,
+        "overlap": result.overlap,
         "pictures": result.pictures,
         "left_out": len(result.errors),
         "head_seconds": result.head_seconds,
@@ -173,6 +175,7 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
     # what has no value in any row still has a type, so that files can be joined
     text, texts = pa.string(), pa.list_(pa.string())
     types = {"auxiliary": text, "bank": text, "references": texts, "errors": texts}
+    types |= {"tile": pa.int64(), "overlap": pa.float64()}
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})
     atomic_write(out / "bench.parquet", lambda file: pq.write_table(table, file))

@@ -16,6 +16,8 @@ from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
+from vlad.commands.synth import synth
+from vlad.commands.train import train
 from vlad.errors import VladError
 
 
@@ -53,6 +55,8 @@ main.add_command(score)
 main.add_command(calibrate)
 main.add_command(evaluate)
 main.add_command(bench)
+main.add_command(train)
 main.add_command(demo)
+main.add_command(synth)
 main.add_command(prompts)
 main.add_command(adapters)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from vlad.files import atomic_write
 from vlad.heads import Pool, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, as_image
 from vlad.panel import Panel
+from vlad.tiles import Mosaic, Tiling
 from vlad.types import Scores, Verdicts
 
 _CALIBRATION = "calibration.json"
@@ -36,8 +38,10 @@ class Detector:
         bank: prompt bank, by name or TOML file; None is the head's own.
         image_size: pixels a side of the tower's input; None is the tower's own.
         device, dtype: where and how precisely the tower computes.
-        batch_size: pictures in one pass.
+        batch_size: pictures, or tiles, in one pass.
         max_pixels, bits: as in `vlad.images.read_image`.
+        tile, overlap: large pictures are cut into tiles of so many pixels, which overlap by this
+            fraction (see `vlad.tiles`); None leaves them whole.
         head_params: arguments of the head.
 
     Attributes:
@@ -58,6 +62,8 @@ class Detector:
         batch_size: int = 8,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         bits: int = 16,
+        tile: int | None = None,
+        overlap: float = 0.25,
         head_params: Mapping | None = None,
     ):
         self.head = head
@@ -70,6 +76,8 @@ class Detector:
         self.batch_size = batch_size
         self.max_pixels = max_pixels
         self.bits = bits
+        self.tile = tile
+        self.overlap = overlap
         self.head_params = head_params
 
     def fit(self, normals: Picture | Sequence[Picture]) -> Detector:
@@ -87,26 +95,41 @@ class Detector:
     def score(self, pictures: Picture | Sequence[Picture]) -> Scores:
         """Scores of B pictures as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
 
-        One picture is a batch of one. S is the side of the tower's input.
+        One picture is a batch of one. S is the side of the tower's input. Of pictures cut into
+        tiles, each map has the height and width of its picture; where these differ, `anomaly_map`
+        is an object array of B maps.
 
         Raises:
-            InputError: no picture, or one that cannot be used.
+            InputError: no picture, one that cannot be used, or a tile or overlap out of its range.
             HeadError: a head that was not fitted, has no category to read about, or judges a list
                 jointly and is given one picture.
         """
         panel = self._panel()
-        prepared = [panel.prepare(self._open(picture)) for picture in _pictures(pictures)]
-        parts: list[Scores] = []
-        pools: dict[str, Pool] = {}
-        for start in range(0, len(prepared), self.batch_size):
-            batch = prepared[start : start + self.batch_size]
-            parts += panel.score(batch, self.category, pools).values()
-        for pool in pools.values():
-            parts += pool.scores()
-        parts = [part.numpy() for part in parts]
+        mosaics: list[Mosaic] = []
+
+        def prepared() -> Iterator[dict]:
+            for picture in _pictures(pictures):
+                image = self._open(picture)
+                mosaics.append(Mosaic(image.size, panel.tiling))
+                yield from map(panel.prepare, panel.tiling.cut(image))
+
+        def parts() -> Iterator[Scores]:
+            pools: dict[str, Pool] = {}
+            tiles = prepared()
+            while batch := list(islice(tiles, self.batch_size)):
+                yield from panel.score(batch, self.category, pools).values()
+            for pool in pools.values():
+                yield from pool.scores()
+
+        # both come tile by tile in the same order, the pictures always ahead of their scores
+        owners = (mosaic for mosaic in mosaics for _ in mosaic.boxes)
+        for part in parts():
+            found = {self.head: part.numpy()}
+            for place in range(len(part)):
+                next(owners).add(found, place)
         return Scores(
-            np.concatenate([part.image_score for part in parts]),
-            np.concatenate([part.anomaly_map for part in parts]),
+            np.array([mosaic.scores[self.head] for mosaic in mosaics], np.float32),
+            _stack([mosaic.maps[self.head] for mosaic in mosaics]),
         )
 
     def calibrate(
@@ -133,7 +156,7 @@ class Detector:
         scores = self.score(normals)
         self.calibration_ = from_normals(
             {self.head: scores.image_score},
-            {self.head: scores.anomaly_map.max(axis=(1, 2))},
+            {self.head: np.array([found.max() for found in scores.anomaly_map])},
             false_alarms=false_alarms,
             confidence=confidence,
         )
@@ -237,8 +260,18 @@ class Detector:
                 bank=self.bank,
                 image_size=self.image_size,
                 batch_size=self.batch_size,
+                tiling=Tiling(self.tile, self.overlap),
             )
         return self._loaded
+
+
+def _stack(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Maps of one size as (B, H, W), others as an object array of B maps."""
+    if len({found.shape for found in maps}) == 1:
+        return np.stack(maps)
+    stacked = np.empty(len(maps), object)
+    stacked[:] = maps
+    return stacked
 
 
 def load(head: str = "memory", **options) -> Detector:

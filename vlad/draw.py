@@ -10,7 +10,7 @@ from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.files import atomic_write
-from vlad.mapfiles import read_map
+from vlad.mapfiles import fit_within, read_map, resize_map, strips
 from vlad.sinks import RunFolder
 from vlad.types import Sample
 
@@ -19,6 +19,7 @@ from vlad.types import Sample
 _STOPS = ((0.94, 0.14, 108), (0.86, 0.17, 88), (0.76, 0.19, 58), (0.66, 0.24, 29), (0.56, 0.25, 6))
 _OPACITY = 0.7
 _BINS = 65536
+_SIDE = 8192  # of overlays, in pixels; a JPEG cannot have more than 65,535
 
 
 def shared_scale(
@@ -37,7 +38,7 @@ def shared_scale(
     """
     bottom, top = value_range
     counts = np.zeros(_BINS, np.int64)
-    for values in maps:
+    for values in (m[rows] for m in maps for rows in strips(len(m))):
         levels = np.rint((values.astype(np.float64) - bottom) / (top - bottom) * (_BINS - 1))
         counts += np.bincount(np.clip(levels, 0, _BINS - 1).astype(int).ravel(), minlength=_BINS)
     if not counts.any():
@@ -57,13 +58,14 @@ def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float
         low, high: from `shared_scale`.
     """
     size = anomaly_map.shape[1], anomaly_map.shape[0]
-    picture = np.asarray(image.convert("RGB").resize(size, Image.BICUBIC, reducing_gap=3.0))
-    strength = np.clip((anomaly_map.astype(np.float32) - low) / (high - low), 0, 1)
-    levels = np.rint(strength * 255).astype(np.uint8)
+    drawn = np.array(image.convert("RGB").resize(size, Image.BICUBIC, reducing_gap=3.0))
     colours, opacity = heat_table()
-    alpha = opacity[levels][..., None]
-    mixed = picture * (1 - alpha) + colours[levels] * alpha
-    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+    for rows in strips(len(drawn)):
+        strength = np.clip((anomaly_map[rows].astype(np.float32) - low) / (high - low), 0, 1)
+        levels = np.rint(strength * 255).astype(np.uint8)
+        alpha = opacity[levels][..., None]
+        drawn[rows] = np.rint(drawn[rows] * (1 - alpha) + colours[levels] * alpha)
+    return Image.fromarray(drawn)
 
 
 def heat_table() -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +116,7 @@ def write_overlays(
     open_image: Callable[[Path], Image.Image],
     on_drawn: Callable[[Sample, tuple[int, int], dict[str, np.ndarray]], None] | None = None,
 ) -> None:
-    """Draw the saved maps of a run over their pictures, as JPEG files.
+    """Draw the saved maps of a run over their pictures, as JPEG files of up to 8192 pixels a side.
 
     A picture without maps, or one that can no longer be opened, gets none.
 
@@ -138,6 +140,7 @@ def write_overlays(
         if on_drawn is not None:
             on_drawn(sample, image.size, maps)
         for head, values in maps.items():
+            values = resize_map(values, fit_within(values.shape[::-1], _SIDE))
             drawn = overlay(image, values, *scales[head])
             atomic_write(
                 run.overlay_path(head, sample),

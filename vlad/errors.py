@@ -7,6 +7,7 @@ VladError                 one clear sentence: what, where, what to do; a command
 ├── HeadError             an unknown head, or a head that cannot work with what it was given
 ├── AdapterError          an adapter or checkpoint that is missing, broken or does not fit
 ├── PromptError           an unknown or malformed prompt bank, or an unknown category
+├── TrainingError         a recipe that cannot be used, or a training that cannot go on
 └── OutputError           a place that cannot be written to
 """
 
@@ -37,6 +38,10 @@ class AdapterError(VladError):
 
 class PromptError(VladError):
     """An unknown or malformed prompt bank, or an unknown category."""
+
+
+class TrainingError(VladError):
+    """A recipe that cannot be used, or a training that cannot be begun, resumed or gone on with."""
 
 
 class OutputError(VladError):

@@ -17,6 +17,7 @@ from vlad.panel import Panel
 from vlad.pixels import ROOM
 from vlad.progress import Progress
 from vlad.scoring import Pools, check_pools, draw_shots, score_samples
+from vlad.tiles import WHOLE, Tiling
 from vlad.types import Sample
 
 # shots of a head that cannot do without normal pictures, where none are asked for
@@ -53,6 +54,7 @@ class Result:
         auxiliary: the data its adapter was trained on, or None.
         bank: the prompts it read, or None.
         image_size: pixels a side of the tower's input.
+        tile, overlap: how pictures were cut, as in `vlad.tiles.Tiling`; None where they were not.
         head_seconds: a picture, in the head alone.
         tower_seconds: a picture, in the tower for all heads measured together.
     """
@@ -70,6 +72,8 @@ class Result:
     auxiliary: str | None = None
     bank: str | None = None
     image_size: int = 0
+    tile: int | None = None
+    overlap: float | None = None
     pictures: int = 0
     head_seconds: float = 0.0
     tower_seconds: float = 0.0
@@ -87,6 +91,7 @@ def evaluate_category(
     batch_size: int = 8,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bits: int = 16,
+    tiling: Tiling = WHOLE,
     room: int = ROOM,
 ) -> list[Result]:
     """Fits heads on normal pictures of a category and measures them on its test pictures.
@@ -95,6 +100,8 @@ def evaluate_category(
 
     Args:
         max_pixels, bits: as in `vlad.images.read_image`.
+        tiling: how pictures and references are cut. Pixel metrics of pictures cut into tiles are
+            those of maps and masks at the size of each picture.
         room: bytes of temporary files for the maps of all heads; what is larger is measured by
             histograms, with a bound of their error.
 
@@ -117,6 +124,7 @@ def evaluate_category(
         bank=bank,
         image_size=image_size,
         batch_size=batch_size,
+        tiling=tiling,
     )
     for key in named:
         panel.text(key, category)
@@ -127,7 +135,7 @@ def evaluate_category(
     check_pools(panel, test, category)
 
     measures = Measures(test, max_pixels, room)
-    pools = Pools()
+    pools = Pools(tiling)
     panel.seconds.clear()
     with Progress(len(test), verb=f"{category}: scored") as progress:
         for batch in score_samples(
@@ -158,6 +166,7 @@ def evaluate_category(
                 auxiliary=adapter and adapter.auxiliary,
                 bank=panel.banks[key].name if key in panel.banks else None,
                 image_size=panel.extractor.size(panel.specs[key]),
+                **tiling.settings,
                 pictures=found.pictures,
                 head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.pictures,
                 tower_seconds=panel.seconds["tower"] / found.pictures,

@@ -69,11 +69,12 @@ class Extractor:
             for size, resize in {self._pass(spec).pixels for spec in specs}
         }
 
-    @torch.no_grad()
     def extract(
         self, prepared: Sequence[dict[tuple[int, str], np.ndarray]], specs: Sequence[FeatureSpec]
     ) -> list[Features]:
         """Features of B prepared pictures, one `Features` a spec, in float32.
+
+        Gradients flow to prompt tokens that ask for them, under the caller's grad mode.
 
         Raises:
             InputError: the pictures were not all prepared for these specs, at one size.

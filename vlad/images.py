@@ -152,7 +152,12 @@ def read_mask(
         mask = np.logical_or.reduce(masks)
     else:
         mask = _mask(decode(path, max_pixels))
-    if size is None or mask.shape == tuple(size):
+    return mask if size is None else resize_mask(mask, size)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask (H, W) brought to another (H, W), bilinear and then > 0.5."""
+    if mask.shape == tuple(size):
         return mask
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) > 127

@@ -25,7 +25,18 @@ from vlad.sinks import RunFolder
 from vlad.types import Sample, Verdicts
 
 # what two runs must share for the scores of one to say something about those of the other
-_SHARED = ("backbone", "weights", "dtype", "image_size", "prompts", "params", "adapters", "bits")
+_SHARED = (
+    "backbone",
+    "weights",
+    "dtype",
+    "image_size",
+    "tile",
+    "overlap",
+    "prompts",
+    "params",
+    "adapters",
+    "bits",
+)
 
 
 @dataclass(frozen=True)

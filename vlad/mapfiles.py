@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,15 @@ def write_map(
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    resized = Image.fromarray(np.asarray(anomaly_map, np.float32)).resize(size, Image.BILINEAR)
+    resized = resize_map(anomaly_map, size)
     if path.suffix == ".npy":
-        return atomic_write(path, lambda file: np.save(file, np.asarray(resized)))
+        return atomic_write(path, lambda file: np.save(file, resized))
     low, high = value_range
-    levels = (np.asarray(resized, np.float64) - low) / (high - low) * 65535
-    grey = Image.fromarray(np.clip(np.rint(levels), 0, 65535).astype(np.uint16))
+    levels = np.empty(resized.shape, np.uint16)
+    for rows in strips(len(levels)):  # what is computed in float64 would take 24 bytes a pixel
+        level = (resized[rows].astype(np.float64) - low) / (high - low) * 65535
+        levels[rows] = np.clip(np.rint(level), 0, 65535)
+    grey = Image.fromarray(levels)
     text = PngImagePlugin.PngInfo()
     text.add_text("low", repr(float(low)))
     text.add_text("high", repr(float(high)))
@@ -48,10 +52,25 @@ def read_map(path: str | Path) -> np.ndarray:
     """Read a file of `write_map` -> (H, W) float32 values of the head."""
     if Path(path).suffix == ".npy":
         return np.load(path)
-    with Image.open(path) as grey:
-        levels = np.asarray(grey, np.float64)
+    # Image.open refuses what it takes for too large
+    with PngImagePlugin.PngImageFile(path) as grey:
+        levels = np.asarray(grey)
         low, high = float(grey.text["low"]), float(grey.text["high"])
-    return (low + levels / 65535 * (high - low)).astype(np.float32)
+    values = np.empty(levels.shape, np.float32)
+    for rows in strips(len(levels)):
+        values[rows] = low + levels[rows].astype(np.float64) / 65535 * (high - low)
+    return values
+
+
+def resize_map(anomaly_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map at (width, height), bilinear -> float32."""
+    image = Image.fromarray(np.asarray(anomaly_map, np.float32))
+    return np.asarray(image.resize(size, Image.BILINEAR))
+
+
+def strips(height: int) -> Iterator[slice]:
+    """Rows of a map in groups, so that what is computed from it takes little memory at a time."""
+    return (slice(start, start + 256) for start in range(0, height, 256))
 
 
 def fit_within(size: tuple[int, int], side: int) -> tuple[int, int]:

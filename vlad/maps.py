@@ -20,6 +20,18 @@ def upsample(
     return gaussian_blur(full, sigma) if sigma else full
 
 
+def enlarge(
+    layers: torch.Tensor,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    align_corners: bool = False,
+) -> torch.Tensor:
+    """(B, L, h·w) values of patches in L blocks -> (B, L, H, W), bilinear."""
+    return F.interpolate(
+        layers.unflatten(2, grid).float(), size=size, mode="bilinear", align_corners=align_corners
+    )
+
+
 def gaussian_blur(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian smoothing of (B, H, W) maps, mirrored at the border and cut at 4 sigma.
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequenc
 from contextlib import contextmanager
 from copy import copy
 from functools import cache
+from itertools import chain
 
 import torch
 from PIL import Image
@@ -18,7 +19,9 @@ from vlad.errors import HeadError
 from vlad.extractor import Extractor
 from vlad.heads import Head, Pool, is_transductive
 from vlad.prompts import Prompts, load_bank
+from vlad.reading import encode, encode_each
 from vlad.textcache import embed_prompts
+from vlad.tiles import WHOLE, Tiling
 from vlad.types import Features, Scores, TextFeatures, TextSpec
 
 
@@ -32,6 +35,7 @@ class Panel:
             head's own.
         image_size: pixels a side of the tower's input; None is the tower's own.
         batch_size: pictures in one pass while fitting.
+        tiling: how `fit` cuts pictures, and how those that are scored should be.
 
     Raises:
         HeadError: a head that reads text on a tower that does not.
@@ -47,9 +51,11 @@ class Panel:
         bank: str | None = None,
         image_size: int | None = None,
         batch_size: int = 8,
+        tiling: Tiling = WHOLE,
     ):
         self.tower = tower
         self.heads = dict(heads)
+        self.tiling = tiling
         self.batch_size = batch_size
         self.extractor = Extractor(tower, image_size)
         self.specs = {name: head.spec(tower.info) for name, head in self.heads.items()}
@@ -77,8 +83,9 @@ class Panel:
         """The heads that judge a list of pictures jointly."""
         return [name for name, head in self.heads.items() if is_transductive(head)]
 
+    @torch.no_grad()
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
-        """Shows pictures to the named heads; None is all that have use for normal pictures.
+        """Shows pictures, cut into tiles, to the named heads; None is all with use for them.
 
         Raises:
             HeadError: a head that learns nothing from pictures.
@@ -104,7 +111,7 @@ class Panel:
                 for name, found in zip(groups[count], features, strict=True):
                     parts[name].append(found)
 
-        for image in images:
+        for image in chain.from_iterable(map(self.tiling.cut, images)):
             for count, waiting in views.items():
                 for view in rotations(image, count):
                     waiting.append(view)
@@ -120,6 +127,7 @@ class Panel:
         """The pixels of one RGB picture as `score` takes them; safe in several threads."""
         return self.extractor.prepare(image, [self.specs[name] for name in self.heads])
 
+    @torch.no_grad()
     def score(
         self,
         prepared: Sequence[dict],
@@ -170,6 +178,7 @@ class Panel:
         yield
         self.seconds[name] += time.perf_counter() - start
 
+    @torch.no_grad()
     def _text(self, name: str, category: str | None) -> TextFeatures | None:
         """What a head reads about a category; None where nothing, or each picture has its own."""
         if name not in self.banks:
@@ -179,7 +188,7 @@ class Panel:
         if callable(spec.deep):
             return None
         if spec.context or spec.deep:
-            return self._encode(prompts, spec, spec.deep)
+            return encode(self.tower, prompts, spec, spec.deep)
         activation = self.tower.info.replaced(spec.activation)
         return embed_prompts(self.tower, prompts, activation).to(self.tower.device)
 
@@ -195,28 +204,7 @@ class Panel:
         text, spec = self.text(name, category), self.specs[name].text
         if text is not None or name not in self.banks:
             return text
-        prompts = self._prompts(name, category)
-        deep = spec.deep(features.plain)
-        each = [
-            self._encode(prompts, spec, {block: tokens[i] for block, tokens in deep.items()})
-            for i in range(len(features.plain))
-        ]
-        return TextFeatures(
-            torch.stack([text.normal for text in each]),
-            torch.stack([text.anomalous for text in each]),
-        )
-
-    def _encode(
-        self, prompts: Prompts, spec: TextSpec, deep: Mapping[int, torch.Tensor] | None
-    ) -> TextFeatures:
-        sides = zip((prompts.normal, prompts.anomalous), spec.context or (None, None), strict=True)
-        activation = self.tower.info.replaced(spec.activation)
-        return TextFeatures(
-            *(
-                self.tower.encode_text(side, activation=activation, context=context, deep=deep)
-                for side, context in sides
-            )
-        )
+        return encode_each(self.tower, self._prompts(name, category), spec, features.plain)
 
     def _rotations(self, name: str) -> int:
         return getattr(self.heads[name], "rotations", 1)

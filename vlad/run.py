@@ -22,7 +22,8 @@ from vlad.panel import Panel
 from vlad.progress import Progress
 from vlad.report import write_report
 from vlad.scoring import Pools, Scored, check_pools, score_samples
-from vlad.sinks import MapFormat, Row, RunFolder
+from vlad.sinks import MAP_SIDE, MapFormat, Row, RunFolder
+from vlad.tiles import WHOLE, Tiling
 from vlad.types import Sample
 
 
@@ -34,12 +35,14 @@ class Settings:
         category: what the pictures show, where they do not say it themselves.
         bank: prompt bank for every head that reads text; None is each head's own.
         image_size: pixels a side of the tower's input; None is the tower's own.
-        batch_size: pictures in one pass.
+        batch_size: pictures, or tiles, in one pass.
         references: the normal pictures, as drawn.
         seed: of that draw.
         map_format: "png" or "npy".
         bits: significant bits of 16-bit pictures.
         rules: how verdicts are found, or None for scores alone.
+        tiling: how pictures and references are cut; maps of tiles are kept at the size of their
+            picture.
     """
 
     category: str | None = None
@@ -51,6 +54,7 @@ class Settings:
     map_format: MapFormat = "png"
     bits: int = 16
     rules: Rules | None = None
+    tiling: Tiling = WHOLE
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def run(
         bank=settings.bank,
         image_size=settings.image_size,
         batch_size=settings.batch_size,
+        tiling=settings.tiling,
     )
     categories = sorted({s.category or settings.category or "" for s in samples})
     for category in categories:
@@ -107,15 +112,18 @@ def run(
 
     check_pools(panel, samples, settings.category)
     ranges = {name: head.map_range for name, head in heads.items()}
+    side = MAP_SIDE if settings.tiling.tile is None else None
     record = _record(panel, settings, categories, samples[0])
-    folder = RunFolder(out, ranges, record, map_format=settings.map_format)
+    folder = RunFolder(out, ranges, record, settings.map_format, side)
     if settings.rules and settings.rules.calibration:
         check_calibration(settings.rules.calibration, shared_settings(folder))
     folder = folder.resume() if resume else folder.create(overwrite)
     normals, rules = None, settings.rules
     if rules and rules.held_out:
         record = _record(panel, settings, categories, rules.held_out[0])
-        normals = RunFolder(folder.out / "calibration", ranges, record).resume()
+        normals = RunFolder(
+            folder.out / "calibration", ranges, record, settings.map_format, side
+        ).resume()
         scored = "held-out normals: scored"
         held_out = _score(panel, normals, rules.held_out, settings, open_image, verb=scored)
         normals.finish(sample.path for sample in held_out)
@@ -174,7 +182,7 @@ def _score(
     comparison = Comparison(folder, samples, panel.transductive)
     joint = [] if comparison.stands() else panel.transductive
     for names, waiting in _steps(panel, joint, samples, lacks):
-        pools = Pools()
+        pools = Pools(settings.tiling)
         if set(names) & set(joint):
             comparison.begin()
         with Progress(len(samples), verb, done=len(samples) - len(waiting)) as progress:
@@ -247,4 +255,5 @@ def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: 
             for sample in settings.references
         },
         "seed": settings.seed,
+        **settings.tiling.settings,
     }

@@ -1,4 +1,4 @@
-"""Scoring a list of pictures: decode ahead, score in batches, one row for every picture."""
+"""Scoring a list of pictures: decode ahead, score tiles in batches, one row for every picture."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -16,7 +17,8 @@ from vlad.errors import HeadError, ImageError, InputError
 from vlad.heads import Pool
 from vlad.images import read_image
 from vlad.panel import Panel
-from vlad.types import Sample, Scores
+from vlad.tiles import WHOLE, Box, Mosaic, Tiling
+from vlad.types import Sample
 
 READERS = 2  # decoding threads: enough to hide decoding behind the tower
 
@@ -29,7 +31,7 @@ class Scored:
         sample: the picture.
         size: its (width, height), upright; None where it could not be read.
         scores: head -> image_score.
-        maps: head -> (S, S) anomaly map.
+        maps: head -> (S, S) anomaly map, or (height, width) of a picture cut into tiles.
         error: why there is none, or None.
     """
 
@@ -47,11 +49,16 @@ class Scored:
 
 
 class Pools:
-    """What transductive heads have collected of each category while the pictures went by."""
+    """What transductive heads have collected of each category while the pictures went by.
 
-    def __init__(self) -> None:
+    Args:
+        tiling: how the pictures were cut; heads compare tiles.
+    """
+
+    def __init__(self, tiling: Tiling = WHOLE):
+        self.tiling = tiling
         self.pools: dict[str | None, dict[str, Pool]] = {}
-        self.members: dict[str | None, list[Scored]] = {}
+        self.members: dict[str | None, list[Scored]] = {}  # without scores and maps
         self.seconds: Counter[str] = Counter()  # of each head, in comparing
 
     @property
@@ -68,16 +75,24 @@ class Pools:
         for category, pools in self.pools.items():
             for head, pool in pools.items():
                 waiting = deque(self.members[category])
+                mosaic = None
                 start = time.perf_counter()
                 try:
                     for scores in pool.scores(progress):
                         self.seconds[head] += time.perf_counter() - start
-                        found = scores.numpy()
-                        batch = [waiting.popleft() for _ in range(len(found))]
-                        yield [
-                            s if s.error else _finite(s.sample, s.size, {head: found}, place)
-                            for place, s in enumerate(batch)
-                        ]
+                        found = {head: scores.numpy()}
+                        batch = []
+                        for place in range(len(scores)):
+                            mosaic = mosaic or Mosaic(waiting[0].size, self.tiling)
+                            mosaic.add(found, place)
+                            if mosaic.complete:
+                                member = waiting.popleft()
+                                batch.append(
+                                    member if member.error else _finite(member.sample, mosaic)
+                                )
+                                mosaic = None
+                        if batch:
+                            yield batch
                         start = time.perf_counter()
                 except HeadError as error:  # the other heads' scores stand
                     yield [Scored(s.sample, s.size, {}, {}, str(error)) for s in waiting]
@@ -86,9 +101,13 @@ class Pools:
 def check_pools(panel: Panel, samples: Iterable[Sample], category: str | None) -> None:
     """Whether there are pictures enough for the heads that judge a list jointly.
 
+    One picture may do where it is cut into tiles, which shows only when it is read.
+
     Raises:
         HeadError: only one picture of a category.
     """
+    if panel.tiling.tile is not None:
+        return
     counts = Counter(sample.category or category for sample in samples)
     for name in panel.transductive:
         for of, count in counts.items():
@@ -100,12 +119,15 @@ def check_pools(panel: Panel, samples: Iterable[Sample], category: str | None) -
                 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Read:
+    """A picture read: its image and where what heads say of it is put together, or an error."""
+
     sample: Sample
-    size: tuple[int, int] | None
-    pixels: dict | None
-    error: str | None
+    mosaic: Mosaic | None = None
+    image: Image.Image | None = None  # while tiles of it are still to be prepared
+    pixels: dict | None = None  # of a picture that is one tile
+    error: str | None = None
 
 
 def draw_shots(samples: Sequence[Sample], k_shot: int | None, seed: int) -> list[Sample]:
@@ -138,7 +160,7 @@ def score_samples(
 
     Args:
         category: what pictures without a category of their own show.
-        batch_size: pictures in one pass.
+        batch_size: tiles in one pass; a picture that the panel does not cut is one.
         open_image: path -> upright RGB picture; raises ImageError.
         pools: where transductive heads collect; their scores come from it afterwards.
     """
@@ -146,17 +168,36 @@ def score_samples(
     def read(sample: Sample) -> _Read:
         try:
             image = open_image(sample.path)
-            return _Read(sample, image.size, panel.prepare(image), None)
         except ImageError as error:
-            return _Read(sample, None, None, str(error))
+            return _Read(sample, error=str(error))
+        mosaic = Mosaic(image.size, panel.tiling)
+        if len(mosaic.boxes) > 1:
+            return _Read(sample, mosaic, image)
+        return _Read(sample, mosaic, pixels=panel.prepare(image))
 
+    def tiles(found: Iterable[_Read]) -> Iterator[tuple[_Read, dict | None]]:
+        for picture in found:
+            if picture.image is None:
+                yield picture, picture.pixels
+                continue
+            cut = partial(_prepare_tile, panel, picture.image)
+            for pixels in ahead(pool, cut, picture.mosaic.boxes, 2 * batch_size):
+                yield picture, pixels
+
+    # pictures of many tiles wait at full size, so fewer of them
+    depth = 2 * batch_size if panel.tiling.tile is None else READERS
     with ThreadPoolExecutor(READERS) as pool:
-        found = _ahead(pool, read, samples, 2 * batch_size)
-        while batch := list(islice(found, batch_size)):
-            yield _score(panel, batch, category, pools)
+        waiting = tiles(ahead(pool, read, samples, depth))
+        while batch := list(islice(waiting, batch_size)):
+            if done := _score(panel, batch, category, pools):
+                yield done
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
+def _prepare_tile(panel: Panel, image: Image.Image, box: Box) -> dict:
+    return panel.prepare(image.crop(box))
+
+
+def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
     """`map` in threads, in order, at most `depth` items ahead of what is taken."""
     waiting: deque[Future] = deque()
     items = iter(items)
@@ -171,33 +212,41 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int
 
 
 def _score(
-    panel: Panel, batch: list[_Read], category: str | None, pools: Pools | None
+    panel: Panel,
+    batch: list[tuple[_Read, dict | None]],
+    category: str | None,
+    pools: Pools | None,
 ) -> list[Scored]:
-    done = {i: Scored(r.sample, None, {}, {}, r.error) for i, r in enumerate(batch) if r.error}
-    groups: dict[str | None, list[int]] = {}
-    for i, item in enumerate(batch):
-        if i not in done:
-            groups.setdefault(item.sample.category or category, []).append(i)
-    for name, members in groups.items():
+    """Scores tiles -> the pictures that have their last tile among them."""
+    groups: dict[str | None, list[tuple[_Read, dict]]] = {}
+    for picture, pixels in batch:
+        if picture.error is None:
+            groups.setdefault(picture.sample.category or category, []).append((picture, pixels))
+    for name, tiles in groups.items():
         collect = None if pools is None else pools.pools.setdefault(name, {})
-        scores = panel.score([batch[i].pixels for i in members], name, collect)
+        scores = panel.score([pixels for _, pixels in tiles], name, collect)
         found = {head: values.numpy() for head, values in scores.items()}
-        for place, i in enumerate(members):
-            done[i] = _finite(batch[i].sample, batch[i].size, found, place)
-        if pools is not None:
-            # until all are compared, without the maps of the other heads
-            waiting = (replace(done[i], scores={}, maps={}) for i in members)
-            pools.members.setdefault(name, []).extend(waiting)
-    return [done[i] for i in range(len(batch))]
+        for place, (picture, _) in enumerate(tiles):
+            picture.mosaic.add(found, place)
+    done = []
+    for picture in dict.fromkeys(picture for picture, _ in batch):
+        if picture.error is not None:
+            done.append(Scored(picture.sample, None, {}, {}, picture.error))
+        elif picture.mosaic.complete:
+            scored = _finite(picture.sample, picture.mosaic)
+            done.append(scored)
+            if pools is not None:
+                members = pools.members.setdefault(picture.sample.category or category, [])
+                members.append(replace(scored, scores={}, maps={}))
+    return done
 
 
-def _finite(
-    sample: Sample, size: tuple[int, int] | None, found: dict[str, Scores], place: int
-) -> Scored:
-    """What heads found at one place of a batch, or an error where that is no number."""
-    values = {head: float(scores.image_score[place]) for head, scores in found.items()}
-    maps = {head: scores.anomaly_map[place] for head, scores in found.items()}
-    bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(values[h]))]
+def _finite(sample: Sample, mosaic: Mosaic) -> Scored:
+    """What heads found of a picture, or an error where that is no number."""
+    scores, maps = mosaic.scores, mosaic.maps
+    bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
     if bad:
-        return Scored(sample, size, {}, {}, f"{sample.path}: {', '.join(bad)} gave no number")
-    return Scored(sample, size, values, maps)
+        return Scored(
+            sample, mosaic.size, {}, {}, f"{sample.path}: {', '.join(bad)} gave no number"
+        )
+    return Scored(sample, mosaic.size, scores, maps)

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 
 from vlad.types import TextFeatures
+
+
+@dataclass(frozen=True)
+class Logits:
+    """How anomalous B pictures and their patches are, as logits of the anomalous share.
+
+    Attributes:
+        image: (B,).
+        patches: (B, L, h·w), of each block used.
+    """
+
+    image: torch.Tensor
+    patches: torch.Tensor
 
 
 def side_vectors(text: TextFeatures) -> torch.Tensor:

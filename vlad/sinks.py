@@ -35,6 +35,7 @@ from vlad.scoretable import columns, csv_bytes, write_parquet
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy"]
+MAP_SIDE = 1024  # pixels of the longer side of maps that are not larger in truth
 _KIND = "vlad run"
 _PARTS = (
     "run.json",
@@ -68,6 +69,10 @@ class Row:
 class RunFolder:
     """The folder of one run; nothing is written before `create` or `resume`.
 
+    Args:
+        map_side: pixels to which the longer side of a stored map is bounded; None stores maps at
+            the size of their picture.
+
     Attributes:
         out: the folder.
         heads: head -> (low, high), the values between which its maps are stored.
@@ -82,7 +87,7 @@ class RunFolder:
         heads: Mapping[str, tuple[float, float]],
         settings: Mapping[str, object],
         map_format: MapFormat = "png",
-        map_side: int = 1024,
+        map_side: int | None = MAP_SIDE,
     ):
         self.out = Path(out)
         self.heads = dict(heads)
@@ -192,7 +197,7 @@ class RunFolder:
         """Store a map at the proportions of its picture; call it before `append`.
 
         Args:
-            anomaly_map: (S, S) values of the head.
+            anomaly_map: (H, W) values of the head, over the whole picture.
             image_size: (width, height) of the picture, upright.
 
         Raises:
@@ -201,7 +206,7 @@ class RunFolder:
         return mapfiles.write_map(
             self.map_path(head, sample),
             anomaly_map,
-            mapfiles.fit_within(image_size, self.map_side),
+            mapfiles.fit_within(image_size, self.map_side or max(image_size)),
             self.heads[head],
         )
 

@@ -151,4 +151,4 @@ def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: 
                 f"Tensor {name} of {path} has shape {tuple(tensor.shape)} where the architecture "
                 f"has {tuple(own[name].shape)}; name another architecture or file."
             )
-    model.load_state_dict(state)
+    model.load_state_dict(state, assign=True)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import open_clip
 import pytest
@@ -233,3 +235,14 @@ def clip_tokenizer():
     names = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocab = {names.get(token, token): number for token, number in simple.encoder.items()}
     return transformers.CLIPTokenizer(vocab=vocab, merges=merges)
+
+
+def test_a_file_of_weights_needs_no_library_of_towers():
+    """They take longer to import than all else of a first picture."""
+    slow = "{'open_clip', 'transformers', 'torchvision', 'timm', 'torch._dynamo'}"
+    code = (
+        "import sys, vlad.run; from vlad.backbones import load_tower; "
+        f"load_tower('vlad-tiny', 'cpu'); print(sorted({slow} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -92,8 +92,11 @@ def head_of(name_or_path: str | Path) -> str:
     return _header(find_adapter(name_or_path))["head"]
 
 
-def load_adapter(name_or_path: str | Path | None, head: str, tower: TowerInfo) -> Adapter:
+def load_adapter(name_or_path: str | Path | Adapter | None, head: str, tower: TowerInfo) -> Adapter:
     """An adapter, checked against the head and the tower it is to work with.
+
+    Args:
+        name_or_path: its name, folder or file, or the adapter itself.
 
     Raises:
         AdapterError: no adapter is named or there, it is for another head, or a tensor is missing,
@@ -104,8 +107,11 @@ def load_adapter(name_or_path: str | Path | None, head: str, tower: TowerInfo) -
             f"Head {head} needs an adapter, what it learned on other defects; name one with "
             "--adapter (see `vlad adapters list`)."
         )
-    file = find_adapter(name_or_path)
-    adapter = read_adapter(file)
+    if isinstance(name_or_path, Adapter):
+        file, adapter = name_or_path.name, name_or_path
+    else:
+        file = find_adapter(name_or_path)
+        adapter = read_adapter(file)
     if adapter.head != head:
         raise AdapterError(f"{file} is an adapter of head {adapter.head}, not of {head}.")
     check_tensors(adapter.tensors, tensor_shapes(head, tower, adapter.params), file, tower)
@@ -158,7 +164,7 @@ def packed(adapter: Adapter) -> bytes:
 def check_tensors(
     tensors: Mapping[str, torch.Tensor],
     shapes: Mapping[str, tuple[int, ...]],
-    file: Path,
+    file: Path | str,
     tower: TowerInfo,
 ) -> None:
     """Whether the tensors are those of the layout, with numbers in them.

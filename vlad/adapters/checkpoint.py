@@ -35,7 +35,7 @@ def read_checkpoint(
         AdapterError: the file cannot be read without executing code, or a tensor is missing,
             unknown, or of another shape than the tower asks for.
     """
-    layout = layout_of(head)
+    layout = _authors_layout(head)
     lead = layout.lead or {}
     learned: dict[str, torch.Tensor] = {}
     for name, tensor in _state(file, layout, head).items():
@@ -75,7 +75,7 @@ def write_checkpoint(adapter: Adapter, file: Path, tower: Tower | None) -> None:
     """
     from vlad.files import atomic_write
 
-    layout = layout_of(adapter.head)
+    layout = _authors_layout(adapter.head)
     lead = layout.lead or {}
     state = {
         theirs(adapter.head, name): x.reshape((1,) * lead.get(name, 0) + tuple(x.shape))
@@ -85,6 +85,13 @@ def write_checkpoint(adapter: Adapter, file: Path, tower: Tower | None) -> None:
         state |= _prompt_learner_rest(adapter, tower)
     found = {layout.key: state} if layout.key else state
     atomic_write(file, lambda opened: torch.save(found, opened))
+
+
+def _authors_layout(head: str) -> Layout:
+    layout = layout_of(head)
+    if not layout.authors:
+        raise AdapterError(f"Head {head} is vlad's own: no other program has files of it.")
+    return layout
 
 
 def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:

@@ -7,7 +7,7 @@ tower. Sizes that a method leaves open are numbers in the adapter's params.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlad.errors import AdapterError
@@ -33,6 +33,7 @@ class Layout:
         unused: pattern of the authors' tensors that scoring does without -> length of their last
             axis, "text" for T, or None for any.
         layers: fractions of the depth whose blocks are used, where the user names none.
+        inside_text: whether some of the tensors stand inside the text tower.
     """
 
     shapes: Callable[[TowerInfo, Mapping], dict[str, Shape]]
@@ -42,6 +43,7 @@ class Layout:
     lead: Mapping[str, int] | None = None
     unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    inside_text: bool = False
 
 
 def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
@@ -74,6 +76,13 @@ def _adaclip(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
     return found | _linear("image_projection", tower.embed_dim, tower.embed_dim)
 
 
+def _vectors(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+    found: dict[str, Shape] = {}
+    for i in range(len(params["layers"])):
+        found |= _linear(f"projections.{i}", params["dims"], tower.width)
+    return found | {side: (params["dims"],) for side in ("normal", "anomalous")}
+
+
 LAYOUTS = {
     "april_gan": Layout(
         shapes=_april_gan,
@@ -101,6 +110,7 @@ LAYOUTS = {
             r"compound_prompt_projections\.\d+\.weight": "text",
             r"compound_prompt_projections\.\d+\.bias": None,
         },
+        inside_text=True,
         # their published figures use the last block alone
         layers=(1.0,),
     ),
@@ -110,6 +120,7 @@ LAYOUTS = {
             "prompt_blocks": (r"static\.text\.\d+", None),
             "prompt_tokens": (r"static\.text\.0", 0),
         },
+        inside_text=True,
         authors={
             r"clip_model\.visual_prompter\.static_prompts\.(\d+)": r"static.image.\1",
             r"clip_model\.text_prompter\.static_prompts\.(\d+)": r"static.text.\1",
@@ -123,12 +134,15 @@ LAYOUTS = {
             r"clip_model\.cls_token_layer\.head\.0\.(weight|bias)": r"image_projection.\1",
         },
     ),
+    # ours: there are no files of other authors
+    "linear": Layout(shapes=_vectors, sizes={"dims": ("normal", 0)}, authors={}),
 }
 # what the methods' authors chose
 DEFAULTS = {
     "april_gan": {},
     "anomalyclip": {"context": 12, "deep_blocks": 8, "deep_tokens": 4},
     "adaclip": {"prompt_blocks": 4, "prompt_tokens": 5},
+    "linear": {"dims": 64},
 }
 
 
@@ -143,11 +157,21 @@ def layout_of(head: str) -> Layout:
     return LAYOUTS[head]
 
 
-def default_params(head: str, tower: TowerInfo) -> dict:
-    """Params as the authors of the method chose them, as far as the tower has blocks for them."""
-    layers = [max(1, round(tower.depth * part)) for part in layout_of(head).layers]
-    sizes = {size: min(n, _highest(size, tower)) for size, n in DEFAULTS[head].items()}
+def default_params(head: str, tower: TowerInfo, sizes: Mapping[str, int] | None = None) -> dict:
+    """Params as the authors of the method chose them, as far as the tower has blocks for them.
+
+    Args:
+        sizes: other choices than theirs.
+    """
+    layers = blocks_at(layout_of(head).layers, tower.depth)
+    chosen = DEFAULTS[head] | (sizes or {})
+    sizes = {size: min(n, _highest(size, tower)) for size, n in chosen.items()}
     return {"layers": layers, **sizes}
+
+
+def blocks_at(parts: Sequence[float], depth: int) -> list[int]:
+    """The blocks at fractions of the depth, each once: shallow towers have fewer than are named."""
+    return list(dict.fromkeys(max(1, round(depth * part)) for part in parts))
 
 
 def _highest(size: str, tower: TowerInfo) -> int:
@@ -174,7 +198,7 @@ def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Sha
             f"The adapter uses blocks {', '.join(map(str, layers))}, but {tower.name} has blocks 1 "
             f"to {tower.depth}, each to be used once; choose another tower or other --layers."
         )
-    if tower.text_width is None and head != "april_gan":
+    if tower.text_width is None and layout.inside_text:
         raise AdapterError(
             f"Head {head} puts learned tokens into the text tower, and {tower.name} has none that "
             "takes them; choose a CLIP tower."

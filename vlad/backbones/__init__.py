@@ -59,21 +59,21 @@ def _device(device: str) -> str:
 
 
 def _find(name: str) -> Tower:
-    from vlad.backbones import open_clip
+    from vlad.backbones import clip
 
     if name in EMBEDDED:
-        tower = open_clip.from_file(EMBEDDED[name])
+        tower = clip.from_file(EMBEDDED[name])
     elif Path(name).is_dir():
         from vlad.backbones import transformers
 
         tower = transformers.from_pretrained(name)
     elif Path(name).is_file():
-        tower = open_clip.from_file(Path(name))
+        tower = clip.from_file(Path(name))
     elif "=" in name:
         model, _, path = name.partition("=")
         if not Path(path).is_file():
             raise BackboneError(f"There is no weights file {path}; correct --backbone.")
-        tower = open_clip.from_file(Path(path), model)
+        tower = clip.from_file(Path(path), model)
     else:
         tower = _from_hub(name)
     return tower

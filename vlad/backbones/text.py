@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vlad.backbones.vit import ACTIVATIONS, Block, Map
+from vlad.backbones.vit import ACTIVATIONS, Block, Map, run
 from vlad.errors import HeadError
 from vlad.types import Activation
 
@@ -26,6 +26,7 @@ class TextTransformer:
         pos: (context length, T) positional embeddings.
         blocks: in order.
         ln_final, proj: applied to the kept token.
+        call: how a block is run, as in `VisionTransformer`.
     """
 
     tokenize: Callable[[Sequence[str]], torch.Tensor]
@@ -35,6 +36,7 @@ class TextTransformer:
     blocks: Sequence[Block]
     ln_final: Map
     proj: Map
+    call: Callable = run
 
     def __call__(
         self,
@@ -67,8 +69,12 @@ class TextTransformer:
                 # places behind the longest sentence are cut off
                 learned = learned[:, : x.shape[1] - 1]
                 x = torch.cat([x[:, :1], learned, x[:, 1 + learned.shape[1] :]], dim=1)
-            x = block.feed(x + block.attend(*block.qkv(block.ln_1(x)), causal=True), act)
+            x = self.call(_step, block, x, act)
         return self.proj(self.ln_final(x[torch.arange(len(x), device=x.device), end]))
+
+
+def _step(block: Block, x: torch.Tensor, act: Map | None) -> torch.Tensor:
+    return block.feed(x + block.attend(*block.qkv(block.ln_1(x)), causal=True), act)
 
 
 @dataclass

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from vlad.backbones.text import PlainText, TextTransformer
-from vlad.backbones.vit import VisionTransformer
+from vlad.backbones.vit import VisionTransformer, recompute
 from vlad.errors import HeadError
 from vlad.types import Activation, TowerInfo
 
@@ -20,6 +20,9 @@ TEXT_BATCH = 64
 @dataclass
 class Tower:
     """A frozen image (and text) encoder.
+
+    Its weights never ask for gradients, so a pass keeps nothing for them unless tokens that are
+    being learned are put into it.
 
     Attributes:
         info: what heads may know of it.
@@ -62,6 +65,12 @@ class Tower:
         self.__dict__.pop("fingerprint", None)
         return self
 
+    def recompute(self) -> None:
+        """From now on gradients cost a second pass through each block instead of its memory."""
+        for transformer in (self.vision, self.text):
+            if hasattr(transformer, "call"):
+                transformer.call = recompute
+
     def _build(self) -> None:
         self.vision = self.build(self.model)
         self.text = self.read and self.read(self.model)
@@ -81,7 +90,6 @@ class Tower:
             digest.update(values.numpy().tobytes())
         return digest.hexdigest()
 
-    @torch.no_grad()
     def encode_text(
         self,
         sentences: Sequence[str],

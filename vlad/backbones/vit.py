@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from vlad.errors import BackboneError
 from vlad.types import Activation, PosEmbedResize, Stream
@@ -66,6 +67,16 @@ class Block:
         return x + self.scale_2(self.mlp(self.ln_2(x), activation))
 
 
+def recompute(step: Callable, *args):
+    """`step(*args)`, whose values on the way are computed anew for the gradient, not kept."""
+    return checkpoint(step, *args, use_reentrant=False)
+
+
+def run(step: Callable, *args):
+    """`step(*args)`."""
+    return step(*args)
+
+
 @dataclass(frozen=True)
 class Taps:
     """What one pass recorded.
@@ -95,6 +106,7 @@ class VisionTransformer:
         ln_pre, ln_post, proj: identity where the tower has none.
         blocks: in order.
         pool: replaces "ln_post of CLS" where the tower pools otherwise: (B, N, C) -> (B, C').
+        call: how a block is run, `run` or `recompute`.
     """
 
     patch_embed: Map
@@ -106,6 +118,7 @@ class VisionTransformer:
     ln_post: Map
     proj: Map
     pool: Map | None = None
+    call: Callable = run
     _resized: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -118,7 +131,6 @@ class VisionTransformer:
             return self.proj(self.pool(last))
         return self.proj(self.ln_post(last[:, 0]) if ln_post else last[:, 0])
 
-    @torch.no_grad()
     def __call__(
         self,
         pixels: torch.Tensor,
@@ -154,15 +166,7 @@ class VisionTransformer:
         for number, block in enumerate(self.blocks[:depth], start=1):
             if number in prompts:
                 x = torch.cat([x[:, :own], prompts[number].to(x.dtype)], dim=1)
-            q, k, v = block.qkv(block.ln_1(x))
-            for stream, state in streams.items():
-                if number < stream.first_block:
-                    continue
-                if number == stream.first_block or number in stream.restart:
-                    state = x if stream.start == "input" else torch.zeros_like(x)
-                same = {"qq": q, "kk": k, "vv": v}[stream.kind]
-                streams[stream] = state + block.attend(same, same, v)
-            x = block.feed(x + block.attend(q, k, v), act)
+            x, streams = self.call(_step, number, block, x, streams, act)
             for stream, layer in taps:
                 if layer == number:
                     found[stream, layer] = (streams[stream] if stream else x)[:, self.prefix : own]
@@ -257,6 +261,26 @@ class VisionTransformer:
         if self.pool is None:
             x, q = x[:, :1], q[:, :1]
         return block.feed(x + block.attend(q, k, v), act)
+
+
+def _step(
+    number: int,
+    block: Block,
+    x: torch.Tensor,
+    streams: Mapping[Stream, torch.Tensor],
+    act: Map | None,
+) -> tuple[torch.Tensor, dict[Stream, torch.Tensor]]:
+    """The ordinary stream and the extra ones behind a block."""
+    q, k, v = block.qkv(block.ln_1(x))
+    moved = dict(streams)
+    for stream, state in streams.items():
+        if number < stream.first_block:
+            continue
+        if number == stream.first_block or number in stream.restart:
+            state = x if stream.start == "input" else torch.zeros_like(x)
+        same = {"qq": q, "kk": k, "vv": v}[stream.kind]
+        moved[stream] = state + block.attend(same, same, v)
+    return block.feed(x + block.attend(q, k, v), act), moved
 
 
 def window_patches(grid: tuple[int, int], side: int) -> torch.Tensor:

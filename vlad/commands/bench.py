@@ -83,6 +83,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
     from vlad.datasets.detect import detect
     from vlad.errors import InputError
 
+    tiling = common.tiling
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
     data, layouts = {}, {}
     for root in roots:
@@ -100,6 +101,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         "k_shot": shots,
         "seeds": draws,
         **asdict(common),
+        **tiling.settings,
         "backbone": tower.info.name,
         "weights": tower.fingerprint[:16],
     }

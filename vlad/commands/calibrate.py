@@ -54,7 +54,11 @@ def calibrate(run, labels, target, false_alarms, fuse, abstain, out) -> None:
     levels = None
     if labels:
         samples = read_manifest(labels)
-        levels = {os.path.realpath(s.path): _level(s) for s in samples if s.label is not None}
+        levels = {
+            os.path.realpath(s.path): s.label if s.severity is None else s.severity
+            for s in samples
+            if s.label is not None
+        }
         if not levels:
             raise InputError(f"{labels} states no label; add a column label with 0 or 1.")
     found = calibrate_run(
@@ -70,7 +74,3 @@ def calibrate(run, labels, target, false_alarms, fuse, abstain, out) -> None:
     for name, threshold in found.thresholds.items():
         click.echo(f"{name}: anomalous above {threshold:.6g}, from {count} normal pictures")
     click.echo(f"Calibration: {out}")
-
-
-def _level(sample) -> int:
-    return sample.label

@@ -66,6 +66,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     if common.bank:
         load_bank(common.bank)
     tower = open_tower(common)
+    warn_of_known(common.adapters, chosen)
     results = []
     for name, (test, train) in sets.items():
         results += evaluate_category(
@@ -96,6 +97,20 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
             ],
         }
         atomic_write(Path(json_file), json.dumps(found, indent=2).encode())
+
+
+def warn_of_known(adapters: Sequence[str], categories: Sequence[str]) -> None:
+    """Warns of categories that an adapter was trained on: nothing is zero-shot there."""
+    import warnings
+
+    from vlad.adapters import find_adapter, read_adapter
+
+    for name in adapters:
+        trained_on = read_adapter(find_adapter(name)).params.get("categories", ())
+        if known := sorted(set(categories) & set(trained_on)):
+            warnings.warn(
+                f"adapter {name} was trained on {', '.join(known)}: not zero-shot.", stacklevel=2
+            )
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:

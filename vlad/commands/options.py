@@ -12,6 +12,96 @@ import click
 if TYPE_CHECKING:
     from vlad.backbones.tower import Tower
     from vlad.heads import Head
+    from vlad.tiles import Tiling
+
+
+OPTIONS = {
+    "backbone": click.option(
+        "--backbone",
+        metavar="NAME|PATH",
+        help="Tower: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
+        "MODEL=FILE, a Hugging Face folder or name.  "
+        "[default: ViT-B-16-plus-240/laion400m_e31, from the model hub]",
+    ),
+    "bank": click.option(
+        "--bank", metavar="NAME|TOML", help="Prompt bank instead of each head's own."
+    ),
+    "param": click.option(
+        "--param",
+        "params",
+        multiple=True,
+        metavar="HEAD.NAME=VALUE",
+        help="A parameter of a head, as in memory.rotations=8; may be repeated.",
+    ),
+    "adapter": click.option(
+        "--adapter",
+        "adapters",
+        multiple=True,
+        metavar="NAME|PATH",
+        help="What a head learned, as `vlad adapters list` names it; may be repeated.",
+    ),
+    "image_size": click.option(
+        "--image-size",
+        type=click.IntRange(min=16),
+        metavar="PIXELS",
+        help="Side of the tower's input.  [default: the tower's own]",
+    ),
+    "tile": click.option(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="Cut large pictures into tiles of this side, each a picture to the tower.",
+    ),
+    "overlap": click.option(
+        "--overlap",
+        type=float,
+        metavar="FRACTION",
+        help="Least part of a tile that neighbours share.  [default: 0.25]",
+    ),
+    "batch_size": click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        default=8,
+        show_default=True,
+        help="Pictures, or tiles, in one pass.",
+    ),
+    "device": click.option(
+        "--device", default="auto", show_default=True, help="cpu, cuda, mps, ..."
+    ),
+    "dtype": click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16"]),
+        default="float32",
+        show_default=True,
+    ),
+    "max_pixels": click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=100_000_000,
+        show_default="100 million",
+        help="Refuse larger pictures before decoding them.",
+    ),
+    "bits": click.option(
+        "--bits",
+        type=click.IntRange(min=9, max=16),
+        default=16,
+        show_default=True,
+        metavar="N",
+        help="Significant bits of 16-bit pictures, as in 12 of a 12-bit camera.",
+    ),
+}
+
+
+def given(*names: str) -> Callable[[Callable], Callable]:
+    """Gives a command those of OPTIONS."""
+
+    def wrap(command: Callable) -> Callable:
+        for name in reversed(names):
+            command = OPTIONS[name](command)
+        return command
+
+    return wrap
 
 
 @dataclass(frozen=True)
@@ -23,6 +113,8 @@ class Common:
     params: tuple[str, ...]
     adapters: tuple[str, ...]
     image_size: int | None
+    tile: int | None
+    overlap: float | None
     batch_size: int
     device: str
     dtype: str
@@ -30,10 +122,26 @@ class Common:
     bits: int
 
     @property
+    def tiling(self) -> Tiling:
+        """How pictures are cut.
+
+        Raises:
+            InputError: a tile or overlap out of its range, or an overlap of no tiles.
+        """
+        from vlad.errors import InputError
+        from vlad.tiles import Tiling
+
+        if self.overlap is None:
+            return Tiling(self.tile)
+        if self.tile is None:
+            raise InputError("--overlap is of tiles; name their size with --tile, or leave it out.")
+        return Tiling(self.tile, self.overlap)
+
+    @property
     def measuring(self) -> dict[str, object]:
         """Those of `vlad.evaluation.evaluate_category`."""
         names = ("bank", "image_size", "batch_size", "max_pixels", "bits")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | {"tiling": self.tiling}
 
 
 def common_options(command: Callable) -> Callable:
@@ -44,66 +152,7 @@ def common_options(command: Callable) -> Callable:
         common = Common(**{field.name: options.pop(field.name) for field in fields(Common)})
         return command(common=common, **options)
 
-    for option in reversed(
-        [
-            click.option(
-                "--backbone",
-                metavar="NAME|PATH",
-                help="Tower: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
-                "MODEL=FILE, a Hugging Face folder or name.  "
-                "[default: ViT-B-16-plus-240/laion400m_e31, from the model hub]",
-            ),
-            click.option(
-                "--bank", metavar="NAME|TOML", help="Prompt bank instead of each head's own."
-            ),
-            click.option(
-                "--param",
-                "params",
-                multiple=True,
-                metavar="HEAD.NAME=VALUE",
-                help="A parameter of a head, as in memory.rotations=8; may be repeated.",
-            ),
-            click.option(
-                "--adapter",
-                "adapters",
-                multiple=True,
-                metavar="NAME|PATH",
-                help="What a head learned, as `vlad adapters list` names it; may be repeated.",
-            ),
-            click.option(
-                "--image-size",
-                type=click.IntRange(min=16),
-                metavar="PIXELS",
-                help="Side of the tower's input.  [default: the tower's own]",
-            ),
-            click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True),
-            click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, ..."),
-            click.option(
-                "--dtype",
-                type=click.Choice(["float32", "bfloat16", "float16"]),
-                default="float32",
-                show_default=True,
-            ),
-            click.option(
-                "--max-pixels",
-                type=click.IntRange(min=1),
-                metavar="N",
-                default=100_000_000,
-                show_default="100 million",
-                help="Refuse larger pictures before decoding them.",
-            ),
-            click.option(
-                "--bits",
-                type=click.IntRange(min=9, max=16),
-                default=16,
-                show_default=True,
-                metavar="N",
-                help="Significant bits of 16-bit pictures, as in 12 of a 12-bit camera.",
-            ),
-        ]
-    ):
-        packed = option(packed)
-    return packed
+    return given(*OPTIONS)(packed)
 
 
 def layout_option(command: Callable) -> Callable:

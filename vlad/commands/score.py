@@ -116,6 +116,7 @@ def score(
 
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other.")
+    tiling = common.tiling
     check_out(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the pictures is no input
     written = Path(out).resolve()
@@ -156,6 +157,7 @@ def score(
         map_format,
         common.bits,
         rules,
+        tiling,
     )
     tower = open_tower(common)
     try:

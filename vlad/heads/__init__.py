@@ -13,6 +13,10 @@ and, where it has use for them,
 
     rotations       how many rotated views of each reference `fit` is given
     adapter_        the learned tensors it was given (see vlad.adapters), once `spec` was asked for
+    logits(features, sides) -> Logits
+    layer_maps(patches, grid, size) -> (B, L, H, W) probabilities
+                    what its adapter is trained by (see vlad.training)
+    text_spec()     -> TextSpec, where tokens that are learned stand among its words
     transductive    True while it judges a whole list of pictures jointly; then it has
     pool()          -> Pool, which takes the place of `score`
 
@@ -22,7 +26,7 @@ group "vlad.heads".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -42,6 +46,7 @@ HEADS = {
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "linear": "vlad.heads.linear:Linear",
 }
 
 
@@ -104,6 +109,11 @@ def titled(name: str, protocol: str) -> str:
 def head_names() -> list[str]:
     """Names of every head, ours and those that installed packages register."""
     return sorted({*HEADS, *(point.name for point in entry_points(group="vlad.heads"))})
+
+
+def sorted_names(tensors: Mapping[str, object], prefix: str) -> list[str]:
+    """The names "prefix0", "prefix1", ... among those of learned tensors, in this order."""
+    return [name for i in range(len(tensors)) if (name := f"{prefix}{i}") in tensors]
 
 
 def check_params(head: Head, rules: dict[str, tuple[bool, str]]) -> None:

@@ -9,9 +9,10 @@ import torch.nn.functional as F
 
 from vlad.adapters import load_adapter
 from vlad.errors import HeadError
-from vlad.heads import check_params, in_range
-from vlad.maps import gaussian_blur, upsample
-from vlad.similarity import anomalous_logit, side_vectors
+from vlad.heads import check_params, in_range, sorted_names
+from vlad.maps import enlarge, gaussian_blur, upsample
+from vlad.precision import as_half
+from vlad.similarity import Logits, anomalous_logit, side_vectors
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
 
 TEMPERATURE = 0.01
@@ -67,12 +68,42 @@ class AdaCLIP:
         self.adapter_ = load_adapter(self.adapter, "adaclip", tower)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
-            text=TextSpec(activation="gelu", deep=self._text_prompts),
+            text=self.text_spec(),
             image_size=self.adapter_.params.get("image_size"),
             activation="gelu",
             pos_embed="bicubic",
             prompts=self._image_prompts,
         )
+
+    def text_spec(self) -> TextSpec:
+        """How the prompts are read: with tokens made for every picture."""
+        return TextSpec(activation="gelu", deep=self._text_prompts)
+
+    def logits(self, features: Features, sides: torch.Tensor) -> Logits:
+        """How anomalous B pictures and their patches are, against the vectors of both sides."""
+        tokens = [
+            F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
+            for i, patches in enumerate(features.patches.values())
+        ]
+        logits = torch.stack([anomalous_logit(x, sides, TEMPERATURE) for x in tokens], dim=1)
+        image = F.normalize(self._linear("image_projection", features.image), dim=-1)
+        if self.clusters:
+            mean = logits.mean(dim=1)
+            regions = [
+                fuse([x[i] for x in tokens], mean[i], self.clusters, self.seed)
+                for i in range(len(mean))
+            ]
+            image = 0.8 * image + 0.2 * torch.stack(regions)
+        return Logits(anomalous_logit(image, sides, TEMPERATURE), logits)
+
+    def layer_maps(
+        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
+    ) -> torch.Tensor:
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, which only training sees.
+
+        Scoring takes the mean of the logits before the softmax.
+        """
+        return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B pictures, in [0, 1].
@@ -82,24 +113,10 @@ class AdaCLIP:
         """
         if text is None:
             raise HeadError("adaclip compares pictures with prompts: give it a category.")
-        sides = side_vectors(text)
-        tokens = [
-            F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
-            for i, patches in enumerate(features.patches.values())
-        ]
-        logit = torch.stack([anomalous_logit(x, sides, TEMPERATURE) for x in tokens]).mean(dim=0)
-        image = F.normalize(self._linear("image_projection", features.image), dim=-1)
-        if self.clusters:
-            regions = [
-                fuse([x[i] for x in tokens], logit[i], self.clusters, self.seed)
-                for i in range(len(logit))
-            ]
-            image = 0.8 * image + 0.2 * torch.stack(regions)
-        full = upsample(logit.unflatten(1, features.grid), features.size, align_corners=True)
-        return Scores(
-            anomalous_logit(image, sides, TEMPERATURE).sigmoid(),
-            gaussian_blur(full.sigmoid(), SIGMA),
-        )
+        logits = self.logits(features, side_vectors(text))
+        grid_map = logits.patches.mean(dim=1).unflatten(1, features.grid)
+        full = upsample(grid_map, features.size, align_corners=True)
+        return Scores(logits.image.sigmoid(), gaussian_blur(full.sigmoid(), SIGMA))
 
     def _image_prompts(self, plain: torch.Tensor) -> dict[int, torch.Tensor]:
         """Tokens (B, k, C) of the image tower, before its first blocks."""
@@ -113,13 +130,12 @@ class AdaCLIP:
 
     def _static(self, tower: str) -> list[torch.Tensor]:
         tensors = self.adapter_.tensors
-        count = sum(name.startswith(f"static.{tower}.") for name in tensors)
-        return [tensors[f"static.{tower}.{i}"] for i in range(count)]
+        return [tensors[name] for name in sorted_names(tensors, f"static.{tower}.")]
 
     def _mix(self, static: torch.Tensor, tower: str, plain: torch.Tensor) -> torch.Tensor:
         dynamic = [self._linear(f"dynamic.{tower}.{i}", plain) for i in range(len(static))]
         # the authors round the sum to half precision
-        return (static.to(plain) + torch.stack(dynamic, dim=1)).half().float()
+        return as_half(static.to(plain) + torch.stack(dynamic, dim=1))
 
     def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
         tensors = self.adapter_.tensors
@@ -155,5 +171,6 @@ def _k_means(rows: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
 
     if not rows.isfinite().all():  # the score is no number either way; the caller says so
         return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
+    rows = rows.detach()
     found = KMeans(clusters, n_init="auto", random_state=seed).fit_predict(rows.cpu().numpy())
     return torch.from_numpy(found).to(rows.device)

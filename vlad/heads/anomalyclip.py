@@ -6,8 +6,10 @@ import torch
 
 from vlad.adapters import load_adapter
 from vlad.errors import HeadError
-from vlad.maps import upsample
-from vlad.similarity import anomalous_logit, side_vectors
+from vlad.heads import sorted_names
+from vlad.maps import enlarge, gaussian_blur
+from vlad.precision import as_half
+from vlad.similarity import Logits, anomalous_logit, side_vectors
 from vlad.types import Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec, TowerInfo
 
 TEMPERATURE = 0.07
@@ -48,23 +50,42 @@ class AnomalyCLIP:
             AdapterError: no adapter, or one that does not fit the tower.
         """
         self.adapter_ = load_adapter(self.adapter, "anomalyclip", tower)
-        tensors = self.adapter_.tensors
-        deep = {n: x for n, x in tensors.items() if n.startswith("deep.")}
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
             patch_output="ln_post_proj",
             stream=Stream("vv", first_block=max(1, round(tower.depth / 4))),
             image_ln_post=False,
-            text=TextSpec(
-                activation="quick_gelu",
-                context=(tensors["context.normal"], tensors["context.anomalous"]),
-                # the first of them stands before block 2; the authors round them to half precision
-                deep={2 + i: deep[f"deep.{i}"].half().float() for i in range(len(deep))},
-            ),
+            text=self.text_spec(),
             image_size=self.adapter_.params.get("image_size"),
             activation="quick_gelu",
             pos_embed="bilinear",
         )
+
+    def text_spec(self) -> TextSpec:
+        """How the prompts are read, with the learned words as they are now."""
+        tensors = self.adapter_.tensors
+        deep = [tensors[name] for name in sorted_names(tensors, "deep.")]
+        return TextSpec(
+            activation="quick_gelu",
+            context=(tensors["context.normal"], tensors["context.anomalous"]),
+            # the first of them stands before block 2; the authors round them to half precision
+            deep={2 + i: as_half(x) for i, x in enumerate(deep)},
+        )
+
+    def logits(self, features: Features, sides: torch.Tensor) -> Logits:
+        """How anomalous B pictures and their patches are, against the vectors of both sides."""
+        return Logits(
+            anomalous_logit(features.image, sides, TEMPERATURE),
+            torch.stack(
+                [anomalous_logit(x, sides, TEMPERATURE) for x in features.patches.values()], dim=1
+            ),
+        )
+
+    def layer_maps(
+        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
+    ) -> torch.Tensor:
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities, which are what is enlarged."""
+        return enlarge(patches.sigmoid(), grid, size)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B pictures; image scores lie in [0, 1].
@@ -74,14 +95,6 @@ class AnomalyCLIP:
         """
         if text is None:
             raise HeadError("anomalyclip compares pictures with its learned words: give it text.")
-        sides = side_vectors(text)
-        total = torch.stack(
-            [
-                anomalous_logit(patches, sides, TEMPERATURE).sigmoid()
-                for patches in features.patches.values()
-            ]
-        ).sum(dim=0)
-        return Scores(
-            anomalous_logit(features.image, sides, TEMPERATURE).sigmoid(),
-            upsample(total.unflatten(1, features.grid), features.size, sigma=SIGMA),
-        )
+        logits = self.logits(features, side_vectors(text))
+        maps = self.layer_maps(logits.patches, features.grid, features.size)
+        return Scores(logits.image.sigmoid(), gaussian_blur(maps.sum(dim=1), SIGMA))

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads import check_params
-from vlad.maps import upsample
+from vlad.maps import enlarge, upsample
 from vlad.neighbours import nearest_distance
-from vlad.similarity import anomalous_logit, side_vectors
+from vlad.similarity import Logits, anomalous_logit, side_vectors
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
 
 TEMPERATURE = 0.01
@@ -68,6 +68,24 @@ class AprilGAN:
             text=TextSpec(activation="gelu"),
         )
 
+    def logits(self, features: Features, sides: torch.Tensor) -> Logits:
+        """How anomalous B pictures and their patches are, against the vectors of both sides."""
+        tensors = self.adapter_.tensors
+        patches = []
+        for i, x in enumerate(features.patches.values()):
+            weight, bias = (tensors[f"projections.{i}.{part}"].to(x) for part in ("weight", "bias"))
+            patches.append(anomalous_logit(F.linear(x, weight, bias), sides, TEMPERATURE))
+        return Logits(
+            anomalous_logit(features.image, sides, TEMPERATURE), torch.stack(patches, dim=1)
+        )
+
+    @staticmethod
+    def layer_maps(
+        patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
+    ) -> torch.Tensor:
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities; it is the logits that are enlarged."""
+        return enlarge(patches, grid, size, align_corners=True).sigmoid()
+
     def fit(self, features: Features) -> AprilGAN:
         """Remembers the patches of normal pictures."""
         self.memory_ = {str(n): x.flatten(0, 1) for n, x in features.patches.items()}
@@ -95,22 +113,14 @@ class AprilGAN:
         """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability of the words."""
         if text is None:
             raise HeadError("april_gan compares pictures with prompts: give it a category.")
-        sides = side_vectors(text)
-        logits = []
-        for i, patches in enumerate(features.patches.values()):
-            weight, bias = (
-                self.adapter_.tensors[f"projections.{i}.{part}"].to(patches)
-                for part in ("weight", "bias")
-            )
-            logits.append(anomalous_logit(F.linear(patches, weight, bias), sides, TEMPERATURE))
+        logits = self.logits(features, side_vectors(text))
         distance = None
         if hasattr(self, "memory_"):
             distance = sum(
                 nearest_distance(patches, self.memory_[str(n)])
                 for n, patches in features.patches.items()
             )
-        probability = anomalous_logit(features.image, sides, TEMPERATURE).sigmoid()
-        return torch.stack(logits, dim=1), distance, probability
+        return logits.patches, distance, logits.image.sigmoid()
 
 
 def _full_map(
@@ -119,11 +129,9 @@ def _full_map(
     grid: tuple[int, int],
     size: tuple[int, int],
 ) -> torch.Tensor:
-    """(B, H, W): logits are enlarged before the softmax, so that the map is not their mean."""
-    total = sum(
-        upsample(layer.unflatten(1, grid), size, align_corners=True).sigmoid()
-        for layer in logits.unbind(dim=1)
-    )
+    """(B, H, W): the sum over blocks and, with references, the distance."""
+    # block by block: all blocks of a batch at full size would be the peak of memory
+    total = sum(AprilGAN.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
     if distance is not None:
         total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
     return total

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 # Pixels touch by side or corner within a picture, never across pictures.
 _CONNECTED = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
@@ -21,6 +20,8 @@ def region_weights(anomalous: np.ndarray) -> tuple[np.ndarray, int]:
     Returns:
         (P,) float64 in C order, and the number of 8-connected regions.
     """
+    from scipy import ndimage
+
     regions, count = ndimage.label(anomalous, _CONNECTED)
     regions = regions[anomalous]
     return 1 / np.bincount(regions)[regions], count

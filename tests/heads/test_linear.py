@@ -1,0 +1,57 @@
+"""The head linear: what it computes, and that it asks for no words."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlad.backbones import load_tower
+from vlad.errors import AdapterError
+from vlad.heads.linear import Linear
+from vlad.panel import Panel
+
+
+@pytest.fixture(scope="module")
+def panel(small_tower, small_adapter):
+    return Panel(small_tower, {"linear": Linear(small_adapter("linear"))})
+
+
+def test_against_a_plain_computation(panel, drawn):
+    prepared = [panel.prepare(drawn[0])]
+    (features,) = panel.extractor.extract(prepared, [panel.specs["linear"]])
+    t = panel.heads["linear"].adapter_.tensors
+    maps = []
+    for i, layer in enumerate((1, 2, 3, 4)):
+        x = features.patches[layer][0]
+        x = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        x = x @ t[f"projections.{i}.weight"].T + t[f"projections.{i}.bias"]
+        sides = [F.cosine_similarity(x, t[s][None]) for s in ("normal", "anomalous")]
+        grid = ((sides[1] - sides[0]) / 0.07).reshape(1, 1, 4, 4)
+        maps.append(F.interpolate(grid, (64, 64), mode="bilinear", align_corners=False).sigmoid())
+    found = panel.score(prepared)["linear"]
+    # blurring moves nothing in or out of the picture
+    assert found.anomaly_map.mean().item() == pytest.approx(torch.stack(maps).mean().item(), 1e-4)
+    top = found.anomaly_map.flatten().sort(descending=True).values[:40].mean()  # 1 % of 64²
+    torch.testing.assert_close(found.image_score[0], top)
+
+
+def test_the_label_is_learned_by_the_most_anomalous_patches(panel, drawn):
+    (features,) = panel.extractor.extract([panel.prepare(drawn[0])], [panel.specs["linear"]])
+    logits = panel.heads["linear"].logits(features)
+    assert logits.image.item() == pytest.approx(logits.patches.mean(1).max().item())  # of 16
+
+
+def test_towers_without_text(dinov2_folder, drawn):
+    from vlad.adapters import Adapter
+    from vlad.adapters.layouts import default_params
+    from vlad.extractor import Extractor
+    from vlad.training.learner import initial_tensors
+
+    tower = load_tower(str(dinov2_folder), device="cpu")
+    params = default_params("linear", tower.info)
+    tensors = initial_tensors("linear", Extractor(tower), params, 0)
+    made = Adapter("mine", "linear", "dinov2", "nothing", params, tensors)
+    panel = Panel(tower, {"linear": Linear(made)})
+    scores = panel.score([panel.prepare(image) for image in drawn[:2]])["linear"]
+    assert scores.anomaly_map.shape == (2, 56, 56)
+    with pytest.raises(AdapterError, match="no adapter"):
+        Panel(tower, {"linear": Linear("nowhere")})

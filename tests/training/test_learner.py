@@ -1,0 +1,77 @@
+"""Learning changes nothing but the adapter, and saving memory changes nothing at all."""
+
+import pytest
+import torch
+
+from vlad.backbones import load_tower
+from vlad.extractor import Extractor
+from vlad.heads import load_head
+from vlad.panel import Panel
+from vlad.training.learner import Learner, initial_tensors
+from vlad.training.recipe import load_recipe
+
+HEADS = ("linear", "april_gan", "anomalyclip", "adaclip")
+
+
+def gradients(learner, recipe, batch):
+    learner.zero_grad()
+    sum(recipe.losses[name] * x for name, x in learner(batch).items()).backward()
+    return {n: x.grad for n, x in learner.adapter.tensors.items() if x.grad is not None}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_only_the_adapter_gets_gradients(make_learner, part_of, head):
+    learner, recipe = make_learner(head)
+    found = gradients(learner, recipe, part_of([0, 2]))
+    # AdaCLIP's authors learn a tensor that stands nowhere
+    assert set(found) == set(learner.adapter.tensors) - {"static.text.0"}
+    assert all(x.grad is None for x in learner.tower.model.parameters())
+    assert [n for n, _ in learner.named_parameters()] == [
+        f"learned.{i}" for i in range(len(learner.names))
+    ]
+
+
+@pytest.mark.parametrize("head", ["anomalyclip", "adaclip"])
+def test_gradient_checkpointing_gives_the_same_gradients(small_file, make_learner, part_of, head):
+    learner, recipe = make_learner(head)
+    batch = part_of([0, 2])
+    expected = gradients(learner, recipe, batch)
+    tower = load_tower(str(small_file), device="cpu")
+    tower.recompute()
+    kept = []
+
+    def keep(x):
+        kept.append(x.numel())
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        other = Learner(Extractor(tower, 64), learner.adapter, learner.losses)
+        found = gradients(other, recipe, batch)
+        recomputed = sum(kept)
+        kept.clear()
+        gradients(learner, recipe, batch)
+    assert found.keys() == expected.keys()
+    for name, x in expected.items():
+        torch.testing.assert_close(found[name], x, rtol=1e-4, atol=1e-8)
+    assert recomputed < sum(kept) / 2
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_scoring_keeps_nothing_for_gradients(small_tower, make_learner, drawn, head):
+    """Not even with tensors that are being learned."""
+    learner, _ = make_learner(head)
+    panel = Panel(small_tower, {head: load_head(head, adapter=learner.adapter)})
+    scores = panel.score([panel.prepare(drawn[0])], "nut")[head]
+    assert not scores.image_score.requires_grad
+    assert not scores.anomaly_map.requires_grad
+
+
+def test_initial_tensors_follow_from_the_seed(small_tower):
+    params = load_recipe("adaclip").params_on(small_tower.info)
+    one, two, other = (
+        initial_tensors("adaclip", Extractor(small_tower), params, seed) for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["static.text.1"], other["static.text.1"])
+    assert 0.015 < one["static.image.0"].std() < 0.025
+    assert one["projections.0.weight"].abs().max() <= 128**-0.5

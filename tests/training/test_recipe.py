@@ -1,0 +1,96 @@
+"""Recipes: those that ship are as the authors train, and what is wrong is said by file and key."""
+
+import warnings
+
+import pytest
+
+from vlad.errors import TrainingError
+from vlad.training.recipe import load_recipe, recipe_names
+
+GOOD = """
+head = "linear"
+epochs = 2
+batch_size = 4
+[optimiser]
+lr = 0.01
+[losses]
+map_focal = 1.0
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str):
+        (tmp_path / "mine.toml").write_text(text)
+        return tmp_path / "mine.toml"
+
+    return write
+
+
+def test_shipped_recipes_are_those_of_the_authors():
+    assert recipe_names() == ["adaclip", "anomalyclip", "april_gan", "linear"]
+    found = {name: load_recipe(name) for name in recipe_names()}
+    assert all(recipe.head == name for name, recipe in found.items())
+    chosen = {
+        name: (r.optimiser.name, r.optimiser.lr, r.optimiser.betas, r.batch_size, r.epochs)
+        for name, r in found.items()
+    }
+    assert chosen["anomalyclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
+    assert chosen["adaclip"] == ("adamw", 1e-2, (0.5, 0.999), 1, 5)
+    assert chosen["april_gan"] == ("adam", 1e-3, (0.5, 0.999), 8, 3)
+    assert found["anomalyclip"].seed == 111
+    assert found["adaclip"].mosaic == found["april_gan"].mosaic == 0.2
+
+
+def test_what_is_not_said_has_a_default(write):
+    recipe = load_recipe(write(GOOD))
+    assert (recipe.name, recipe.seed, recipe.mosaic, recipe.image_size) == ("mine", 0, 0, None)
+    assert load_recipe(write(GOOD), seed=7).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("epochs = 2", "epoch = 2"), "epoch is no key of a recipe"),
+        (("epochs = 2", ""), "epochs is missing"),
+        (("epochs = 2", "epochs = 0"), "epochs is 0; give a whole number from 1"),
+        (("epochs = 2", "epochs = true"), "epochs is True"),
+        (('"linear"', '"winclip"'), "head is 'winclip'; choose"),
+        (("map_focal", "map_vocal"), "losses.map_vocal is no key"),
+        (("map_focal = 1.0", ""), "losses names no loss"),
+        (("map_focal = 1.0", "map_focal = 0"), "losses.map_focal is 0"),
+        (("lr = 0.01", "lr = nan"), "optimiser.lr is nan"),
+        (("lr = 0.01", "lr = 0.01\nbetas = [0.9, 1.0]"), "optimiser.betas"),
+        (("lr = 0.01", 'lr = 0.01\nname = "sgd"'), "optimiser.name is 'sgd'; choose adam or adamw"),
+        (("lr = 0.01", ""), "optimiser.lr is missing"),
+        (("epochs = 2", "epochs = 2\nmosaic = 2"), "mosaic is 2"),
+        (("[losses]", "[params]\nlayers = [0]\n[losses]"), r"params.layers is \[0\]"),
+        (("[losses]", "[params]\ncontext = 3\n[losses]"), "params.context is no key"),
+        (("[losses]", "losses = 3\n[x]"), "losses"),
+        (("[losses]", "[losses"), "is not a TOML file"),
+    ],
+)
+def test_faults_name_file_and_key(write, change, message):
+    with pytest.raises(TrainingError, match=message) as error:
+        load_recipe(write(GOOD.replace(*change)))
+    assert "mine.toml" in str(error.value)
+    assert str(error.value).count("\n") == 0
+
+
+def test_no_such_recipe(tmp_path):
+    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, linear"):
+        load_recipe("nonsense")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        load_recipe(tmp_path)
+
+
+def test_params_on_a_tower(write, small_tower):
+    """Parts of the depth and block numbers; sizes are cut to the places there are, and said so."""
+    text = GOOD.replace("[optimiser]", "[params]\nlayers = [0.5, 3, 1.0]\n[optimiser]")
+    assert load_recipe(write(text)).params_on(small_tower.info)["layers"] == [2, 3, 4]
+    deep = load_recipe(write(GOOD.replace("linear", "adaclip") + "[params]\nprompt_blocks = 9"))
+    with pytest.warns(UserWarning, match="has places for prompt_blocks = 4, not 9"):
+        assert deep.params_on(small_tower.info)["prompt_blocks"] == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_recipe("anomalyclip").params_on(small_tower.info)

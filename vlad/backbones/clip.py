@@ -1,0 +1,196 @@
+"""Towers of CLIP: from a file of weights, and the parts of any model built as open_clip builds it.
+
+open_clip itself is imported where its vocabulary or one of its architectures is needed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from vlad import weights
+from vlad.backbones.plain import CONTEXT_LENGTH, MEAN, STD, PlainCLIP, is_plain
+from vlad.backbones.text import TextTransformer, first_largest
+from vlad.backbones.tower import Tower
+from vlad.backbones.vit import Block, Map, VisionTransformer, identity
+from vlad.errors import BackboneError
+from vlad.types import Activation, TowerInfo
+
+_ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
+
+
+def from_file(path: Path, model: str | None = None) -> Tower:
+    """A CLIP checkpoint on disk: open_clip's .pt or .safetensors, or OpenAI's JIT archive.
+
+    The architecture is `model` where given, else the JSON in open_clip's config format beside
+    the file (same name, .json), else read off the shapes of the tensors.
+
+    Raises:
+        BackboneError: a file that holds no CLIP, or tensors that do not fit the architecture.
+    """
+    state, is_openai = weights.read_clip_state(path)
+    config = _config(path, model) or weights.infer_clip_config(state, path)
+    config.setdefault("quick_gelu", is_openai)
+    if not is_plain(config):
+        from vlad.backbones.open_clip import as_tower, build
+
+        built = build(config, path)
+        weights.load_strictly(built, state, path)
+        return as_tower(path.stem, built, Tokenizer(context_length(config)), MEAN, STD)
+    built = PlainCLIP(config)
+    weights.load_strictly(built, state, path)
+    return clip_tower(path.stem, built, Tokenizer(context_length(config)), MEAN, STD)
+
+
+def _config(path: Path, model: str | None) -> dict | None:
+    if model is not None:
+        import open_clip
+
+        if model not in open_clip.list_models():
+            raise BackboneError(
+                f'open_clip knows no architecture {model!r}; `python -c "import open_clip; '
+                'print(open_clip.list_models())"` lists them.'
+            )
+        return open_clip.get_model_config(model)
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return None
+    try:
+        config = json.loads(beside.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BackboneError(
+            f"{beside} is not valid JSON ({error}); correct or remove it."
+        ) from None
+    if not isinstance(config, dict):
+        raise BackboneError(f"{beside} is no model config of open_clip; correct or remove it.")
+    return config.get("model_cfg", config)
+
+
+def context_length(config: dict) -> int:
+    """Tokens that its text tower reads."""
+    return config.get("text_cfg", {}).get("context_length", CONTEXT_LENGTH)
+
+
+class Tokenizer:
+    """CLIP's tokenizer, made when a text is first read, because open_clip is slow to import.
+
+    Args:
+        context_length: tokens a sentence is padded to.
+    """
+
+    def __init__(self, context_length: int):
+        self.context_length = context_length
+
+    @cached_property
+    def _simple(self):
+        import open_clip
+
+        return open_clip.SimpleTokenizer(context_length=self.context_length)
+
+    def __call__(self, sentences: Sequence[str]) -> torch.Tensor:
+        """(N, context length) token ids."""
+        return self._simple(sentences)
+
+    def __getstate__(self) -> dict:
+        return {"context_length": self.context_length}
+
+
+def clip_tower(
+    name: str,
+    model: torch.nn.Module,
+    tokenizer,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    pool: Map | None = None,
+    text=None,
+) -> Tower:
+    """A tower over a CLIP whose modules bear open_clip's names.
+
+    Args:
+        tokenizer: N sentences -> (N, L) token ids.
+        pool: model -> what replaces "ln_post of CLS", as in `VisionTransformer`, or None.
+        text: model -> its text tower; None is CLIP's causal one, read at the end of the text.
+    """
+    visual = model.visual
+    causal = text is None
+    info = TowerInfo(
+        name=name,
+        depth=len(visual.transformer.resblocks),
+        width=visual.conv1.out_channels,
+        embed_dim=visual.output_dim,
+        patch_size=visual.patch_size[0],
+        image_size=visual.image_size[0],
+        has_text=True,
+        text_width=model.token_embedding.embedding_dim if causal else None,
+        text_depth=len(model.transformer.resblocks) if causal else 0,
+        activation=_ACTIVATIONS.get(type(visual.transformer.resblocks[0].mlp.gelu).__name__),
+    )
+    # the printed modules name the activations, which the tensors do not show
+    config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
+    read = text or partial(_text, tokenizer=tokenizer)
+    build = partial(_vision, pool=pool)
+    return Tower(info, model, build, read, _blocks, tuple(mean), tuple(std), config)
+
+
+def _blocks(model: torch.nn.Module) -> torch.nn.Module:
+    return model.visual.transformer
+
+
+def _text(model: torch.nn.Module, tokenizer) -> TextTransformer:
+    project = model.text_projection
+    return TextTransformer(
+        tokenize=tokenizer,
+        end=first_largest,
+        embed=model.token_embedding,
+        pos=model.positional_embedding,
+        blocks=[_block(block) for block in model.transformer.resblocks],
+        ln_final=model.ln_final,
+        proj=project if isinstance(project, torch.nn.Module) else partial(_matmul, weight=project),
+    )
+
+
+def _vision(model: torch.nn.Module, pool) -> VisionTransformer:
+    visual = model.visual
+    return VisionTransformer(
+        patch_embed=visual.conv1,
+        patch_size=visual.patch_size[0],
+        cls=visual.class_embedding,
+        pos=visual.positional_embedding,
+        ln_pre=visual.ln_pre,
+        blocks=[_block(block) for block in visual.transformer.resblocks],
+        ln_post=visual.ln_post,
+        proj=identity if visual.proj is None else partial(_matmul, weight=visual.proj),
+        pool=pool and pool(model),
+    )
+
+
+def _matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x @ weight
+
+
+def _block(block: torch.nn.Module) -> Block:
+    attention, mlp = block.attn, block.mlp
+
+    def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
+        return mlp.c_proj((activation or mlp.gelu)(mlp.c_fc(x.to(mlp.c_fc.weight.dtype))))
+
+    def qkv(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        return F.linear(x.to(weight.dtype), weight, bias).chunk(3, dim=-1)
+
+    return Block(
+        ln_1=block.ln_1,
+        qkv=qkv,
+        out=attention.out_proj,
+        heads=attention.num_heads,
+        ln_2=block.ln_2,
+        mlp=feed,
+        scale_1=block.ls_1,
+        scale_2=block.ls_2,
+    )

@@ -1,0 +1,133 @@
+"""vlad synth: normal pictures in; a labelled set of synthetic defects out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from vlad.synthetic.quality import Posterior
+
+
+@click.command()
+@click.argument("root", metavar="DIR")
+@click.option("--out", required=True, metavar="DIR", help="Empty or new folder for the set.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    metavar="N",
+    help="Pictures of each generator.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--generator",
+    "names",
+    metavar="NAMES",
+    help="One or several, as in scratch,stain: cutpaste, cutpaste_scar, perlin, poisson, scratch, "
+    "stain, missing, colour.  [default: all of them]",
+)
+@click.option(
+    "--textures",
+    metavar="DIR",
+    help="Pictures of other materials for perlin.  [default: drawn ones]",
+)
+@click.option(
+    "--rank",
+    "ranked",
+    is_flag=True,
+    help="Also say which generators make the most useful defects (expected anomaly posterior).",
+)
+@click.option(
+    "--backbone",
+    metavar="NAME|PATH",
+    help="Tower that --rank looks with, named as for `vlad score`.  [default: vlad-tiny]",
+)
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, ...")
+def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> None:
+    """Put synthetic defects on the normal pictures in DIR.
+
+    What is written can be measured at once:
+
+    \b
+    vlad synth good/ --out synthetic
+    vlad eval synthetic --head memory
+    """
+    from vlad.datasets.folder import list_images
+    from vlad.datasets.layout import existing_folder
+    from vlad.errors import InputError
+    from vlad.progress import Progress
+    from vlad.synthetic import GENERATORS, load_generators
+    from vlad.synthetic.write import check_folder, write_set
+
+    wanted = None if names is None else [n.strip() for n in names.split(",") if n.strip()]
+    chosen = list(load_generators(wanted))
+    if backbone and not ranked:
+        raise InputError("--backbone is what --rank looks with; add --rank or leave it out.")
+    check_folder(out)
+    root = existing_folder(root)
+    _refuse_labelled(root)
+    samples = list_images(root)
+    materials = list_images(existing_folder(textures)) if textures else []
+    tower = _open_tower(backbone, device) if ranked else None
+    with Progress(len(chosen) * count, verb="drawn") as progress:
+        done = write_set(
+            samples, out, chosen, count, seed, textures=materials, progress=progress.advance
+        )
+    for path, error in done.left_out.items():
+        click.echo(f"Left out {path}: {error}", err=True)
+    click.echo(
+        f"{len(chosen) * count} pictures with a defect ({len(chosen)} of {len(GENERATORS)} "
+        f"generators), {len(done.held_out)} normal ones beside them and {len(done.references)} to "
+        f"refer to: {out}\nSheet: {done.sheet}"
+    )
+    if tower:
+        from vlad.synthetic.rank import rank
+
+        groups = {"(normal pictures)": done.held_out, **done.damaged}
+        click.echo(table(rank(tower, done.references, done.held_out, groups)))
+
+
+def _refuse_labelled(root) -> None:
+    """Raises an InputError where the folder also holds defective pictures."""
+    from vlad.datasets.detect import detect
+    from vlad.errors import InputError
+
+    try:
+        layout = detect(root)
+    except InputError:
+        return
+    raise InputError(
+        f"{root} is a labelled data set ({layout}), not a folder of normal pictures; give the one "
+        "in it that holds these, as in train/good."
+    )
+
+
+def _open_tower(backbone: str | None, device: str):
+    import logging
+
+    from vlad.backbones import load_tower
+
+    # open_clip logs to the root logger what its errors say again
+    logging.getLogger().setLevel(logging.CRITICAL)
+    return load_tower(backbone or "vlad-tiny", device)
+
+
+def table(ranked: Mapping[str, Posterior]) -> str:
+    """Means of each generator as lines of text, best first.
+
+    `told apart` is the mean probability of being anomalous, `near normal` the mean evidence; one
+    of them is low where the posterior is.
+    """
+    width = max(len("generator"), *map(len, ranked))
+    lines = [f"{'generator':{width}}  pictures    EAP  told apart  near normal"]
+    for name, found in ranked.items():
+        means = (x.mean() for x in (found.expected, found.probability, found.evidence))
+        eap, apart, near = means
+        lines.append(
+            f"{name:{width}}  {len(found.expected):8}  {eap:5.3f}  {apart:10.2f}  {near:11.2f}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,159 @@
+"""vlad train: an adapter learned on auxiliary data."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.options import given, layout_option
+
+
+@click.command()
+@click.argument("recipe", metavar="RECIPE")
+@click.option(
+    "--data",
+    "roots",
+    multiple=True,
+    metavar="DIR[:WEIGHT]",
+    help="Labelled set, whose test pictures are learned from; may be repeated. A weight says how "
+    "often an epoch sees each picture, as in visa:2.",
+)
+@layout_option
+@click.option(
+    "--synthetic",
+    multiple=True,
+    metavar="DIR[:WEIGHT]",
+    help="Normal pictures, or a set of which these are taken; defects are drawn into half of them. "
+    "May be repeated.",
+)
+@click.option(
+    "--hold-out",
+    "hold_out",
+    multiple=True,
+    metavar="CATEGORY",
+    help="Keep a category out of the data, take the epoch that is best on it, and stop when none "
+    "gets better; may be repeated.",
+)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="CATEGORY",
+    help="What the adapter is for: warns if that is among the data, as it is not zero-shot then.",
+)
+@click.option("--licence", required=True, metavar="WORDS", help="Of the adapter, for its card.")
+@click.option("--out", required=True, metavar="DIR", help="Folder of the adapter.")
+@given("backbone", "image_size", "device", "dtype", "max_pixels", "bits")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="In place of the recipe's own.")
+@click.option(
+    "--accumulate",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Run each batch in N parts: less memory, the same training.",
+)
+@click.option(
+    "--gradient-checkpointing",
+    is_flag=True,
+    help="Less memory and more time, where learned tokens stand inside a tower.",
+)
+@click.option(
+    "--cache",
+    metavar="DIR",
+    help="Keep the tower's features here for further trainings.  [default: in --out, and removed "
+    "at the end]",
+)
+@click.option("--resume", is_flag=True, help="Go on with a stopped training.")
+def train(
+    recipe, roots, layout, synthetic, hold_out, targets, licence, out, backbone, image_size,
+    device, dtype, max_pixels, bits, seed, accumulate, gradient_checkpointing, cache, resume,
+) -> None:  # fmt: skip
+    """Train an adapter on auxiliary data, by a recipe: a TOML file, or the name of one of vlad's.
+
+    \b
+    vlad train linear --data visa --licence CC-BY-4.0 --out adapters/mine
+    accelerate launch -m vlad train april_gan --data visa --licence CC-BY-4.0 --out adapters/mine
+    """
+    import logging
+    import warnings
+    from pathlib import Path
+
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    from vlad.adapters import is_plain_text
+    from vlad.backbones import DEFAULT, load_tower
+    from vlad.errors import TrainingError
+    from vlad.training.adapter import train_adapter
+    from vlad.training.checkpoint import open_folder
+    from vlad.training.data import Reading
+    from vlad.training.gather import load_data, seen_before
+    from vlad.training.recipe import load_recipe
+
+    if not is_plain_text(licence):
+        raise TrainingError("--licence is blank or more than a line; say under which the data are.")
+    made_by = load_recipe(recipe, seed)
+    folder = Path(out)
+    open_folder(folder, resume)
+    # the towers' own precision is what --dtype says, whatever accelerate was configured for
+    accelerator = Accelerator(
+        cpu=device == "cpu",
+        mixed_precision="no",
+        gradient_accumulation_steps=accumulate,
+        # a recipe may leave tensors of its head without a loss
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    main = accelerator.is_main_process
+    reading = Reading(max_pixels, bits)
+    data = load_data(
+        roots,
+        layout=layout,
+        synthetic=synthetic,
+        hold_out=hold_out,
+        seed=made_by.seed,
+        reading=reading,
+        show=main,
+    )
+    if main:
+        for path, error in data.left_out.items():
+            click.echo(f"Left out {path}: {error}", err=True)
+        for target in targets:
+            if target in data.categories:
+                warnings.warn(
+                    f"{target} is among the data: the adapter is not zero-shot there.", stacklevel=1
+                )
+        if same := seen_before(data):
+            warnings.warn(
+                f"{len(same)} held-out pictures are also among the data ({same[0]}): their figures "
+                "are not zero-shot.",
+                stacklevel=1,
+            )
+    logging.getLogger().setLevel(logging.CRITICAL)
+    where = str(accelerator.device) if accelerator.num_processes > 1 else device
+    tower = load_tower(backbone or DEFAULT, where, dtype)
+    try:
+        adapter = train_adapter(
+            made_by,
+            tower,
+            data,
+            folder,
+            licence=licence,
+            accelerator=accelerator,
+            image_size=image_size,
+            accumulate=accumulate,
+            recompute=gradient_checkpointing,
+            cache=cache and Path(cache),
+            resume=resume,
+            reading=reading,
+        )
+    except KeyboardInterrupt:
+        if main:
+            click.echo(
+                f"The training so far is in {out}; go on with the same command and --resume.",
+                err=True,
+            )
+        raise
+    if main:
+        click.echo(f"{len(adapter.tensors)} tensors written to {folder}")
+        click.echo(
+            f"Use it with --backbone {backbone or DEFAULT} --head {adapter.head} --adapter {out}"
+        )

@@ -1,0 +1,82 @@
+"""Two learned vectors and no words: the lightest head that is trained."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from vlad.adapters import load_adapter
+from vlad.maps import enlarge, gaussian_blur, top_mean
+from vlad.similarity import Logits, anomalous_logit
+from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+
+TEMPERATURE = 0.07
+SIGMA = 4.0
+TOP = 0.01  # share of the map's pixels whose mean is the image score
+TOP_PATCHES = 0.03  # share of the patches by which a picture without mask is learned from
+
+
+class Linear:
+    """Patches of several blocks, projected and compared with a normal and an anomalous vector.
+
+    As APRIL-GAN with learned vectors in place of embedded words, so that it works on towers
+    without text too. Patch tokens are brought to mean 0 and variance 1 first, which makes towers
+    alike to the optimiser. The map is the mean over blocks of p(anomalous), the image score the
+    mean of its highest hundredth. The image embedding has no say: vectors learned for it tell the
+    auxiliary sets apart rather than what is wrong in them. The label of a picture is learned by
+    its most anomalous patches instead, as in multiple-instance learning.
+
+    Args:
+        adapter: the learned tensors, by name or path (see `vlad.adapters`).
+    """
+
+    bank = None
+    normals = "unused"
+    map_range = (0.0, 1.0)
+
+    def __init__(self, adapter: str | None = None):
+        self.adapter = adapter
+
+    def spec(self, tower: TowerInfo) -> FeatureSpec:
+        """Raw patch tokens of the adapter's layers.
+
+        Raises:
+            AdapterError: no adapter, or one that does not fit the tower.
+        """
+        self.adapter_ = load_adapter(self.adapter, "linear", tower)
+        return FeatureSpec(
+            layers=tuple(self.adapter_.params["layers"]),
+            image_size=self.adapter_.params.get("image_size"),
+        )
+
+    def logits(self, features: Features, sides: torch.Tensor | None = None) -> Logits:
+        """How anomalous B pictures and their patches are; `sides` is what other heads read."""
+        patches = []
+        for i, x in enumerate(features.patches.values()):
+            x = F.layer_norm(x, x.shape[-1:])
+            weight, bias = (self._get(f"projections.{i}.{part}", x) for part in ("weight", "bias"))
+            x = F.linear(x, weight, bias)
+            patches.append(anomalous_logit(x, self._sides(x), TEMPERATURE))
+        found = torch.stack(patches, dim=1)
+        return Logits(top_mean(found.mean(dim=1), TOP_PATCHES), found)
+
+    def layer_maps(
+        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
+    ) -> torch.Tensor:
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities; it is the logits that are enlarged."""
+        return enlarge(patches, grid, size).sigmoid()
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B pictures, in [0, 1]."""
+        logits = self.logits(features)
+        maps = self.layer_maps(logits.patches, features.grid, features.size)
+        anomaly_map = gaussian_blur(maps.mean(dim=1), SIGMA)
+        return Scores(top_mean(anomaly_map.flatten(1), TOP), anomaly_map)
+
+    def _get(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        return self.adapter_.tensors[name].to(like)
+
+    def _sides(self, like: torch.Tensor) -> torch.Tensor:
+        """(2, dims) unit vectors of the normal and the anomalous side."""
+        both = [self._get(side, like) for side in ("normal", "anomalous")]
+        return F.normalize(torch.stack(both), dim=-1)

@@ -1,0 +1,50 @@
+"""A category's prompts as a head reads them: with learned words, for each picture where need be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from vlad.backbones.tower import Tower
+from vlad.prompts import Prompts
+from vlad.types import TextFeatures, TextSpec
+
+
+def encode(
+    tower: Tower,
+    prompts: Prompts,
+    spec: TextSpec,
+    deep: Mapping[int, torch.Tensor] | None,
+) -> TextFeatures:
+    """Embeddings of the sentences of both sides; gradients flow to the learned words in them.
+
+    Args:
+        deep: block -> (k, T) tokens, those of `spec` or of one picture.
+    """
+    sides = zip((prompts.normal, prompts.anomalous), spec.context or (None, None), strict=True)
+    activation = tower.info.replaced(spec.activation)
+    return TextFeatures(
+        *(
+            tower.encode_text(side, activation=activation, context=context, deep=deep)
+            for side, context in sides
+        )
+    )
+
+
+def encode_each(
+    tower: Tower, prompts: Prompts, spec: TextSpec, plain: torch.Tensor
+) -> TextFeatures:
+    """The same for each of B pictures, whose embeddings (B, D) `spec.deep` makes its tokens from.
+
+    Both sides come as (B, N, D).
+    """
+    deep = spec.deep(plain)
+    each = [
+        encode(tower, prompts, spec, {block: tokens[i] for block, tokens in deep.items()})
+        for i in range(len(plain))
+    ]
+    return TextFeatures(
+        torch.stack([text.normal for text in each]),
+        torch.stack([text.anomalous for text in each]),
+    )

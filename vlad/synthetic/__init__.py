@@ -1,0 +1,168 @@
+"""Synthetic defects: normal pictures damaged on purpose, with exact masks.
+
+    generators = load_generators(["scratch", "stain"])
+    picture, mask, words = generators["scratch"](picture, Sources(others), rng)
+
+    training = SyntheticSet("good/", seed=0)
+    item = training.item(index, epoch)      # image, mask, label, defect, words
+
+What a generator is stands in `vlad.synthetic.canvas`; a new one is one function and one line in
+GENERATORS.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vlad.datasets.folder import list_images
+from vlad.errors import InputError
+from vlad.images import read_image
+from vlad.synthetic.canvas import Defect, Sources
+from vlad.types import Sample
+
+# name -> "module:function", imported when asked for
+GENERATORS = {
+    "cutpaste": "vlad.synthetic.cutpaste:cutpaste",
+    "cutpaste_scar": "vlad.synthetic.cutpaste:cutpaste_scar",
+    "perlin": "vlad.synthetic.perlin:perlin",
+    "poisson": "vlad.synthetic.poisson:poisson",
+    "scratch": "vlad.synthetic.scratch:scratch",
+    "stain": "vlad.synthetic.stain:stain",
+    "missing": "vlad.synthetic.missing:missing",
+    "colour": "vlad.synthetic.colour:colour",
+}
+
+Generator = Callable[[np.ndarray, Sources, np.random.Generator], Defect]
+
+
+def load_generators(names: Iterable[str] | None = None) -> dict[str, Generator]:
+    """Generators by name; None is all of them.
+
+    Raises:
+        InputError: no name, or an unknown one.
+    """
+    chosen = list(dict.fromkeys(GENERATORS if names is None else names))
+    unknown = [name for name in chosen if name not in GENERATORS]
+    if unknown or not chosen:
+        what = f"there is no generator {unknown[0]!r}" if unknown else "no generator is named"
+        raise InputError(f"{what}; choose from {', '.join(GENERATORS)}.")
+    found = {}
+    for name in chosen:
+        module, _, attribute = GENERATORS[name].partition(":")
+        found[name] = getattr(import_module(module), attribute)
+    return found
+
+
+@dataclass(frozen=True)
+class SyntheticItem:
+    """One picture to train on.
+
+    Attributes:
+        image: RGB, of the size of its file.
+        mask: (H, W) bool, true on the defect; all false where there is none.
+        label: 1 with a defect, 0 without.
+        defect: the name of its generator; "good" without a defect.
+        words: the defect for a caption, as in "a scratch"; "" without one.
+    """
+
+    image: Image.Image
+    mask: np.ndarray
+    label: int
+    defect: str
+    words: str
+
+
+class SyntheticSet:
+    """Normal pictures, some of them with a synthetic defect: a training set without labels.
+
+    Item i of epoch e depends on the arguments, e and i alone: not on the order in which items are
+    asked for, nor on the process that asks. The set pickles, and reads files only in `item`.
+
+    Args:
+        normals: the normal pictures, or a folder of them; labels are not looked at.
+        generators: names of the defects to draw, each as often as the others; None is all.
+        seed: of everything random.
+        share: of the items that have a defect, from 0 to 1.
+        textures: pictures of foreign materials for the generators that lay some on.
+        open_image: path -> upright RGB picture; raises ImageError.
+
+    Raises:
+        InputError: no pictures, an unknown generator, a share that is none, or a negative seed.
+    """
+
+    def __init__(
+        self,
+        normals: Sequence[Sample] | str | os.PathLike,
+        generators: Iterable[str] | None = None,
+        seed: int = 0,
+        share: float = 0.5,
+        *,
+        textures: Sequence[Sample] = (),
+        open_image: Callable[[Path], Image.Image] = read_image,
+    ):
+        if isinstance(normals, str | os.PathLike):
+            normals = list_images(normals)
+        if not len(normals):
+            raise InputError("there are no normal pictures to put defects on; give some.")
+        if not 0 <= share <= 1:
+            raise InputError(f"the share of pictures with a defect is {share}; give 0 to 1.")
+        if seed < 0:
+            raise InputError(f"the seed is {seed}; give 0 or more.")
+        self.generators = load_generators(generators)
+        self.normals, self.textures = list(normals), list(textures)
+        self.seed, self.share = seed, share
+        self.open_image = open_image
+
+    def __len__(self) -> int:
+        return len(self.normals)
+
+    def item(self, index: int, epoch: int = 0) -> SyntheticItem:
+        """Picture `index` (from 0) as epoch `epoch` shows it.
+
+        A picture to borrow from that cannot be read is passed over.
+
+        Raises:
+            ImageError: the picture itself cannot be read.
+            IndexError: there is no such picture.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"there is no picture {index} among {len(self)}")
+        image = self.open_image(self.normals[index].path)
+        rng = np.random.default_rng([self.seed, epoch, index])
+        if rng.random() >= self.share:
+            return SyntheticItem(image, np.zeros(image.size[::-1], bool), 0, "good", "")
+        name = list(self.generators)[rng.integers(len(self.generators))]
+        others = [*self.normals[:index], *self.normals[index + 1 :]]
+        sources = Sources(*(_Files(s, self.open_image) for s in (others, self.textures)))
+        picture, mask, words = self.generators[name](np.asarray(image), sources, rng)
+        return SyntheticItem(Image.fromarray(picture), mask, 1, name, words)
+
+
+class _Files(Sequence):
+    """Picture files as arrays, each read when it is asked for."""
+
+    def __init__(self, samples: Sequence[Sample], open_image: Callable[[Path], Image.Image]):
+        self.samples, self.open_image = samples, open_image
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.asarray(self.open_image(self.samples[index].path))
+
+
+__all__ = [
+    "GENERATORS",
+    "Generator",
+    "Sources",
+    "SyntheticItem",
+    "SyntheticSet",
+    "load_generators",
+]

@@ -1,0 +1,90 @@
+"""Missing parts: a piece of the object is gone, and what lies around it shows."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from vlad.synthetic.canvas import Defect, Scene, Sources, grey, paint, resized
+from vlad.tiny.noise import mix, polygon, relief
+
+_LOW = 128  # pixels a side at which the background is continued
+
+
+def missing(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+    """A piece broken off the rim of the object, or out of it, so that the background shows.
+
+    Where no object can be told from a background, a pit in the surface instead.
+    """
+    scene = Scene(picture)
+    if not scene.isolated:
+        return paint(picture, rng, _pit, "a missing part")
+    ground = _background(scene, rng)
+    rim = np.argwhere(scene.cover & ~ndimage.binary_erosion(scene.cover))[:, ::-1]
+    # the blurred outline goes with the piece
+    wide = ndimage.binary_dilation(scene.cover, iterations=max(1, round(3 * scene.stroke)))
+    wide = ndimage.uniform_filter(wide.astype(np.float32), 3)
+
+    def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+        inside = rng.random() < 0.2 or not len(rim)
+        centre = scene.point(rng) if inside else rim[rng.integers(len(rim))].astype(np.float32)
+        radius = scene.extent * np.exp(rng.uniform(np.log(0.08), np.log(0.3)))
+        gone = _piece(scene, rng, centre, radius * (0.5 if inside else 1)) * wide
+        return mix(_broken(scene, rng, gone), ground, gone)
+
+    return paint(picture, rng, change, "a missing part")
+
+
+def _broken(scene: Scene, rng: np.random.Generator, gone: np.ndarray) -> np.ndarray:
+    """The picture with the break along the missing piece, which catches the light or lies dark."""
+    width = scene.stroke * rng.uniform(1, 4)
+    band = np.clip(2 * ndimage.gaussian_filter(gone, width), 0, 1) * (1 - gone) * scene.soft_cover
+    band = np.clip(band * (1 + 0.4 * scene.grain(rng, 0.6)), 0, 1)
+    if rng.random() < 0.5:
+        return mix(scene.rgb, scene.rgb * np.float32(rng.uniform(0.4, 0.8)), band)
+    inner = scene.rgb[scene.cover].mean(0)
+    return mix(scene.rgb, inner + rng.uniform(0.1, 0.5) * (1 - inner), band * np.float32(0.6))
+
+
+def _piece(scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
+    """Coverage (H, W) of what breaks off: with corners, or round."""
+    if rng.random() < 0.4:
+        return scene.spot(rng, centre, radius, rng.uniform(0.05, 0.25), 0.7 * scene.stroke)
+    count = int(rng.integers(6, 12))
+    turn = 2 * np.pi * (np.arange(count) + rng.uniform(-0.4, 0.4, count)) / count
+    reach = radius * rng.uniform(0.6, 1.2, count)
+    side = int(2.5 * radius) + 4
+    corners = reach[:, None] * np.stack([np.cos(turn), np.sin(turn)], 1) + side / 2
+    return scene.put(polygon(corners, side), centre)
+
+
+def _pit(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """A piece spalled off a surface: a rough darker floor, a shadowed and a lit rim."""
+    centre = scene.point(rng)
+    radius = scene.extent * np.exp(rng.uniform(np.log(0.03), np.log(0.12)))
+    gone = _piece(scene, rng, centre, radius)
+    floor = scene.around(centre, radius) * rng.uniform(0.35, 0.8)
+    floor = floor * (1 + rng.uniform(0.05, 0.2) * scene.grain(rng, 0.7))[..., None]
+    depth = ndimage.gaussian_filter(gone, scene.stroke * rng.uniform(1, 2))
+    lit = relief(-depth * scene.stroke * 4, rng.uniform(0, 2 * np.pi), rng.uniform(0.3, 0.9))
+    return mix(scene.rgb, floor.astype(np.float32), gone) * lit[..., None]
+
+
+def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """The background continued under the object, (H, W, 3): its nearest colours and its grain."""
+    scale = min(1.0, _LOW / max(scene.shape))
+    size = tuple(max(4, round(side * scale)) for side in scene.shape)
+    small = resized(np.uint8(scene.rgb * 255), size)
+    # a margin about the object is left out: soft edges, shadows
+    near = ndimage.binary_dilation(resized(scene.cover.astype(np.float32), size) > 0.02)
+    near = ndimage.binary_dilation(near, iterations=3)
+    if near.all():
+        near = resized(scene.cover.astype(np.float32), size) > 0.5
+    rows, columns = ndimage.distance_transform_edt(
+        near, return_distances=False, return_indices=True
+    )
+    filled = ndimage.gaussian_filter(small[rows, columns], (3, 3, 0))
+    ground = resized(filled, scene.shape).astype(np.float32) / 255
+    bare = ~scene.cover
+    noise = float(np.std(grey(scene.rgb - ground)[bare])) if bare.any() else 0.0
+    return ground + (min(noise, 0.02) * scene.grain(rng, 0.3))[..., None]

@@ -1,0 +1,158 @@
+"""A labelled data set of synthetic defects on disk, in the layout of MVTec AD.
+
+train/good/000.jpg                          normal pictures to refer to, as they were
+test/good/000.jpg                           the other normal pictures
+test/<generator>/000.png                    those with a defect
+ground_truth/<generator>/000_mask.png       its mask
+manifest.csv                                all of these, where they come from, and words
+synth.json                                  how it was made, and what was left out
+sheet.jpg                                   a few of each, to look at
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vlad.errors import ImageError, InputError, OutputError
+from vlad.files import atomic_write
+from vlad.images import read_image
+from vlad.journal import csv_line, encode
+from vlad.sinks import check_out
+from vlad.synthetic import SyntheticSet, load_generators
+from vlad.synthetic.sheet import contact_sheet
+from vlad.types import Sample
+
+_COLUMNS = ("path", "label", "mask", "split", "defect", "words", "source")
+_KEPT = 4  # normal pictures that `vlad eval` shows to a head unless told otherwise
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        sheet: the contact sheet.
+        references: the pictures of train/good.
+        held_out: those of test/good.
+        damaged: generator -> its pictures.
+        left_out: path -> why a normal picture could not be used.
+    """
+
+    sheet: Path
+    references: list[Path] = field(default_factory=list)
+    held_out: list[Path] = field(default_factory=list)
+    damaged: dict[str, list[Path]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def check_folder(out: str | Path) -> None:
+    """Whether a set may be written to `out`, before anything is computed.
+
+    Raises:
+        OutputError: it is a folder that holds anything, or cannot be written to.
+    """
+    if os.path.isdir(out) and os.listdir(out):
+        raise OutputError(f"{out} is not empty, so it is left as it is; choose another folder.")
+    check_out(out)
+
+
+def write_set(
+    samples: Sequence[Sample],
+    out: str | Path,
+    generators: Sequence[str],
+    count: int = 8,
+    seed: int = 0,
+    *,
+    textures: Sequence[Sample] = (),
+    progress: Callable[[], None] = lambda: None,
+) -> Written:
+    """Writes the set.
+
+    A third of the normal pictures, drawn by the seed, is held out: they are test/good, and defects
+    are put on them in turn, so that no defect has its normal twin in train/good.
+
+    Args:
+        samples: normal pictures, at least two that can be read; unreadable ones are left out.
+        generators: names.
+        count: pictures of each generator.
+        textures: as for `SyntheticSet`.
+        progress: called after each picture with a defect.
+
+    Raises:
+        InputError: an unknown generator, or fewer than two pictures can be read.
+        OutputError: the folder holds something, or cannot be written to.
+    """
+    check_folder(out)
+    out = Path(out)
+    names = list(load_generators(generators))
+    done = Written(out / "sheet.jpg")
+    usable = []
+    for sample in samples:
+        try:
+            read_image(sample.path)
+            usable.append(sample)
+        except ImageError as error:
+            done.left_out[str(sample.path)] = str(error)
+    held_out, references = _split(usable, seed)
+    rows = []
+    for part, folder, copies in (
+        (references, "train", done.references),
+        (held_out, "test", done.held_out),
+    ):
+        for number, sample in enumerate(part):
+            name = f"{folder}/good/{number:03}{sample.path.suffix.lower()}"
+            copies.append(_copy(sample.path, out / name))
+            rows.append((name, 0, "", folder, "good", "", sample.path))
+    shown = {}
+    for name in names:
+        made = SyntheticSet([*held_out, *references], [name], seed, 1, textures=textures)
+        for number in range(count):
+            epoch, index = divmod(number, len(held_out))
+            item = made.item(index, epoch)
+            mask = Image.fromarray(np.uint8(item.mask) * 255)
+            files = f"test/{name}/{number:03}.png", f"ground_truth/{name}/{number:03}_mask.png"
+            for image, file in zip((item.image, mask), files, strict=True):
+                atomic_write(out / file, partial(image.save, format="PNG"))
+            source = made.normals[index].path
+            rows.append((files[0], 1, files[1], "test", name, item.words, source))
+            done.damaged.setdefault(name, []).append(out / files[0])
+            if number < _SHOWN:
+                shown.setdefault(name, []).append((item.image, item.mask))
+            progress()
+    atomic_write(done.sheet, partial(contact_sheet(shown).save, format="JPEG", quality=92))
+    lines = [csv_line([str(cell) for cell in row]) for row in (_COLUMNS, *rows)]
+    atomic_write(out / "manifest.csv", encode("".join(lines)))
+    made_with = {"kind": "vlad synth", "seed": seed, "count": count}
+    made_with |= {"generators": names, "left_out": done.left_out}
+    atomic_write(out / "synth.json", encode(json.dumps(made_with, indent=2, ensure_ascii=False)))
+    return done
+
+
+def _split(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
+    """A third of the pictures, fewer if four others would not be left, and these others."""
+    if len(samples) < 2:
+        raise InputError(
+            f"a set needs two or more normal pictures, and {len(samples)} can be read; give more."
+        )
+    most = max(1, len(samples) - _KEPT)
+    count = int(np.clip(round(len(samples) / 3), 1, most))
+    chosen = set(np.random.default_rng(seed).permutation(len(samples))[:count].tolist())
+    return (
+        [sample for i, sample in enumerate(samples) if i in chosen],
+        [sample for i, sample in enumerate(samples) if i not in chosen],
+    )
+
+
+def _copy(source: Path, target: Path) -> Path:
+    with open(source, "rb") as file:
+        return atomic_write(target, partial(shutil.copyfileobj, file))

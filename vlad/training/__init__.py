@@ -1,0 +1,1 @@
+"""Training adapters on auxiliary data: recipes, data, losses, and the loop around them."""

@@ -1,0 +1,205 @@
+"""From a recipe and data to an adapter with its card."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from accelerate import Accelerator
+
+import vlad
+from vlad.adapters import CARD, Adapter, packed, save_adapter, sha256_of
+from vlad.adapters.cards import card_text
+from vlad.backbones.tower import Tower
+from vlad.evaluation import Entry, evaluate_category
+from vlad.extractor import Extractor
+from vlad.files import atomic_write
+from vlad.heads import load_head
+from vlad.journal import csv_line, encode
+from vlad.training.cache import Cache
+from vlad.training.checkpoint import CHECKPOINT, FEATURES, LEFT_OUT, State
+from vlad.training.data import PLAIN, Data, Reading
+from vlad.training.feed import Feed
+from vlad.training.learner import Learner, initial_tensors
+from vlad.training.loop import Training, clean
+from vlad.training.recipe import Recipe
+
+# what tells the best epoch: pictures and pixels alike, as far as the held-out pictures allow
+JUDGES = ("image_auroc", "pixel_ap")
+
+
+def train_adapter(
+    recipe: Recipe,
+    tower: Tower,
+    data: Data,
+    out: Path,
+    *,
+    licence: str,
+    accelerator: Accelerator,
+    image_size: int | None = None,
+    accumulate: int = 1,
+    recompute: bool = False,
+    cache: Path | None = None,
+    resume: bool = False,
+    reading: Reading = PLAIN,
+) -> Adapter:
+    """Trains an adapter, and writes it with its card into a folder.
+
+    Args:
+        recipe: how.
+        tower: on what; on the accelerator's device.
+        data: from what.
+        out: the folder, made ready by `vlad.training.checkpoint.open_folder`.
+        licence: of the adapter.
+        image_size: in place of the recipe's.
+        accumulate: parts that a batch is run in, one after the other.
+        recompute: whether towers with learned tokens inside them save memory for time.
+        cache: folder where features are kept for further trainings; None keeps them in `out`
+            until the training is done.
+        resume: whether to take up what is in `out`.
+        reading: how held-out pictures are read.
+
+    Raises:
+        AdapterError, BackboneError, HeadError: recipe and tower do not go together.
+        TrainingError: as `Training.run`.
+        KeyboardInterrupt: stopped, with a checkpoint.
+    """
+    params = recipe.params_on(tower.info)
+    if side := image_size or recipe.image_size:
+        params["image_size"] = side
+    extractor = Extractor(tower, side)
+    fresh = initial_tensors(recipe.head, extractor, params, recipe.seed)
+    # said where the adapter is used, so that no known category passes for zero-shot
+    params["categories"] = data.categories
+    made = Adapter(out.name, recipe.head, tower.info.name, data.auxiliary, params, fresh)
+    learner = Learner(extractor, made, list(recipe.losses))
+    if recompute:
+        tower.recompute()
+    if learner.bank:
+        for category in data.categories:
+            learner.bank.expand(category)
+    kept = None
+    if learner.cacheable:
+        kept = Cache(cache or out / FEATURES, extractor, learner.spec, reading.bits)
+    feed = Feed(data, extractor, learner.spec, kept, recipe.mosaic, recipe.seed)
+    if accelerator.is_main_process and data.left_out:
+        rows = [csv_line(["path", "error"]), *map(csv_line, data.left_out.items())]
+        atomic_write(out / LEFT_OUT, b"".join(map(encode, rows)))
+
+    def measure() -> dict[str, float]:
+        return figures(learner, data.held_out, reading)
+
+    training = Training(
+        recipe,
+        learner,
+        feed,
+        out,
+        settings_of(recipe, tower, data, params),
+        accelerator,
+        accumulate,
+        measure if data.held_out else None,
+    )
+    state = training.run(resume)
+    tensors = state.best or learner.tensors()
+    adapter = Adapter(out.name, recipe.head, tower.info.name, data.auxiliary, params, tensors)
+    if accelerator.is_main_process:
+        card = card_of(adapter, recipe, data, state, licence, str(tower.dtype))
+        # the tensors last, and the checkpoint away after them, so that nothing is ever lost
+        atomic_write(out / CARD, card_text(card).encode())
+        save_adapter(adapter, out)
+        (out / CHECKPOINT).unlink(missing_ok=True)
+        clean(out)
+    accelerator.wait_for_everyone()
+    return adapter
+
+
+def settings_of(recipe: Recipe, tower: Tower, data: Data, params: Mapping) -> dict[str, Any]:
+    """All that a training which is taken up must agree in with how it was begun."""
+    return {
+        "recipe": recipe.table(),
+        "tower": {"name": tower.info.name, "dtype": str(tower.dtype), "weights": tower.fingerprint},
+        "params": dict(params),
+        "data": data.card(),
+        "hold-out": sorted(data.held_out),
+    }
+
+
+def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading) -> dict:
+    """Figures of the head as it is now on categories that it does not learn from, and a "score".
+
+    The score is the mean over categories of the mean of image AUROC and pixel AP, or of the one
+    that can be had.
+    """
+    adapter = learner.adapter
+    fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone", "auxiliary")}
+    tensors = {name: x.detach().clone() for name, x in adapter.tensors.items()}
+    found: dict[str, float] = {}
+    scores = []
+    for category, samples in held_out.items():
+        frozen = Adapter(**fields, params=adapter.params, tensors=tensors)
+        head = load_head(adapter.head, adapter=frozen)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a missing class leaves its figures out
+            (result,) = evaluate_category(
+                learner.tower,
+                [Entry(adapter.head, head)],
+                category,
+                [],
+                samples,
+                max_pixels=reading.max_pixels,
+                bits=reading.bits,
+            )
+        known = {name: float(x) for name, x in result.metrics.items() if np.isfinite(x)}
+        scores.append(np.mean([known[name] for name in JUDGES if name in known] or [0.0]))
+        found |= {f"{category} {name}": x for name, x in known.items()}
+    return found | {"score": float(np.mean(scores))}
+
+
+def card_of(
+    adapter: Adapter, recipe: Recipe, data: Data, state: State, licence: str, dtype: str
+) -> dict[str, Any]:
+    """What is known of a trained adapter: recipe, data, curve, figures on held-out categories."""
+    best = state.best_epoch or state.epoch
+    reached = state.curve[best - 1] if data.held_out else {}
+    of_held_out = {k: v for k, v in reached.items() if " " in k}
+    table = recipe.table()
+    nested = {k: table.pop(k) for k in ("params", "optimiser", "losses")}
+    card: dict[str, Any] = {
+        "head": adapter.head,
+        "backbone": adapter.backbone,
+        "auxiliary": adapter.auxiliary,
+        "licence": licence,
+        "source": f"trained with vlad {vlad.__version__} by the recipe {recipe.name}",
+        "date": datetime.date.today().isoformat(),
+        "dtype": dtype.removeprefix("torch."),
+        "sha256": sha256_of(packed(adapter)),
+        "figures": [
+            f"{name.rpartition(' ')[0]}, held out: {name.rpartition(' ')[2]} {100 * x:.1f}"
+            for name, x in of_held_out.items()
+        ],
+        "epochs": state.epoch,
+        "best_epoch": best,
+        "left_out": [f"{path}: {error}" for path, error in data.left_out.items()],
+        "params": dict(adapter.params),
+        "recipe": {k: v for k, v in table.items() if v is not None},
+        **{f"recipe.{name}": dict(values) for name, values in nested.items() if values},
+    }
+    for name, values in data.card().items():
+        card[f"data.{quoted(name)}"] = values
+    names = list(dict.fromkeys(name for epoch in state.curve for name in epoch))
+    card["curve"] = {
+        quoted(n): [float(f"{epoch[n]:.6g}") for epoch in state.curve if n in epoch] for n in names
+    }
+    return card
+
+
+def quoted(name: str) -> str:
+    """A name as a key of TOML."""
+    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+    if bare:
+        return name
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,143 @@
+"""Where a training stands, so that it can be taken up as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from vlad.adapters import CARD, FILE
+from vlad.errors import TrainingError
+from vlad.files import atomic_write
+from vlad.journal import csv_line, encode
+
+CHECKPOINT, LOG, LEFT_OUT, FEATURES = "checkpoint.pt", "log.csv", "left_out.csv", "features"
+
+
+@dataclass
+class State:
+    """Where a training stands between two steps.
+
+    Attributes:
+        tensors: what is learned, by name.
+        optimiser: its state_dict, or {} before the first step.
+        epoch: number of finished epochs.
+        step: steps done in the current one.
+        steps: steps done in all.
+        sums: name -> sum of a loss over the pictures of the current epoch.
+        curve: for each finished epoch, its mean losses and figures of held-out categories.
+        best: tensors of the best epoch so far, where categories are held out.
+        best_epoch: that epoch, from 1; 0 without one.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    optimiser: dict[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    step: int = 0
+    steps: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    curve: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+
+
+def open_folder(out: Path, resume: bool) -> bool:
+    """Whether there is a training in `out` to take up.
+
+    Raises:
+        TrainingError: the folder holds an adapter, a stopped training that nobody asked to take
+            up, or something else.
+    """
+    if (out / CHECKPOINT).is_file():
+        if resume:
+            return True
+        raise TrainingError(
+            f"{out} holds a stopped training; go on with it by the same command and --resume, or "
+            "choose another --out."
+        )
+    if (out / FILE).is_file():
+        raise TrainingError(f"{out} already holds an adapter; choose another --out.")
+    if out.exists() and not out.is_dir():
+        raise TrainingError(f"{out} is a file; name a folder with --out.")
+    ours = {LOG, LEFT_OUT, FEATURES, CARD}  # of a training stopped before its first checkpoint
+    if out.is_dir() and (others := sorted(set(os.listdir(out)) - ours)):
+        raise TrainingError(
+            f"{out} holds something else ({others[0]}); choose an empty folder with --out."
+        )
+    if resume:
+        raise TrainingError(f"there is no training in {out} to resume; leave --resume out.")
+    return False
+
+
+def save_state(out: Path, state: State, settings: Mapping[str, Any]) -> None:
+    """Writes the checkpoint, in full or not at all.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    content = {"settings": json.dumps(settings), **asdict(state)}
+    atomic_write(out / CHECKPOINT, lambda file: torch.save(content, file))
+
+
+def load_state(out: Path, settings: Mapping[str, Any]) -> State:
+    """The checkpoint in a folder.
+
+    Raises:
+        TrainingError: it is damaged, or was made with other settings.
+    """
+    file = out / CHECKPOINT
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        before = json.loads(content.pop("settings"))
+        state = State(**content)
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, UnpicklingError) as e:
+        raise TrainingError(f"{file} is no checkpoint of vlad, or is damaged; begin anew.") from e
+    now = json.loads(json.dumps(settings))
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            raise TrainingError(
+                f"The training in {out} was begun with another {key} ("
+                f"{difference(before.get(key), now.get(key))}); resume it with the same, or choose "
+                "another --out."
+            )
+    return state
+
+
+def difference(before: Any, now: Any) -> str:
+    """The first value in which two settings differ, in words."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
+        return f"{key}: {difference(before.get(key), now.get(key))}"
+    return f"{json.dumps(before)} before, {json.dumps(now)} now"
+
+
+class Log:
+    """`log.csv`: one line a step.
+
+    Args:
+        out: the folder it lies in.
+        losses: names of the losses.
+        steps: lines of a training that is taken up; what follows them was lost with it.
+    """
+
+    def __init__(self, out: Path, losses: list[str], steps: int = 0):
+        self.path = out / LOG
+        names = ["step", "epoch", "loss", *losses, "lr", "seconds"]
+        lines = self.path.read_bytes().splitlines(keepends=True)[1:] if steps else []
+        # the seconds of what was done before stand
+        self.seconds = float(lines[steps - 1].rsplit(b",", 1)[1]) if len(lines) >= steps > 0 else 0
+        atomic_write(self.path, b"".join([encode(csv_line(names)), *lines[:steps]]))
+        self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115, open for the whole training
+
+    def write(self, step: int, epoch: int, losses: list[float], lr: float, seconds: float) -> None:
+        numbers = [str(step), str(epoch), *(f"{x:.6g}" for x in losses), f"{lr:g}"]
+        self.file.write(encode(csv_line([*numbers, f"{self.seconds + seconds:.2f}"])))
+
+    def close(self) -> None:
+        self.file.close()

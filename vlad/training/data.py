@@ -1,0 +1,154 @@
+"""What an adapter is trained on: labelled sets and normal pictures with drawn defects, mixed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask
+from vlad.types import Sample
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture to learn from.
+
+    Attributes:
+        image: RGB.
+        mask: (H, W) bool at the picture's size, or None where only the label is known.
+        label: 1 anomalous, 0 normal.
+    """
+
+    image: Image.Image
+    mask: np.ndarray | None
+    label: int
+
+
+class Source(Protocol):
+    """A set of pictures with a weight: how often an epoch sees each of them."""
+
+    name: str
+    weight: float
+    samples: Sequence[Sample]
+    digests: Sequence[str]
+
+    def key(self, index: int) -> str | None:
+        """What an item is known by while it stays the same in every epoch, else None."""
+
+    def item(self, index: int, epoch: int) -> Item:
+        """The item; the same for the same arguments.
+
+        Raises:
+            ImageError: it cannot be read any more.
+        """
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How picture files are read, as in `vlad.images.read_image`."""
+
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    bits: int = 16
+
+    def open(self, path: Path) -> Image.Image:
+        return read_image(path, max_pixels=self.max_pixels, bits=self.bits)
+
+    def mask(self, sample: Sample) -> np.ndarray:
+        return read_mask(sample.mask, max_pixels=self.max_pixels)
+
+
+PLAIN = Reading()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pictures with labels and, where there are, masks; a normal picture is normal everywhere."""
+
+    name: str
+    samples: Sequence[Sample]
+    digests: Sequence[str]
+    weight: float = 1.0
+    reading: Reading = PLAIN
+
+    def key(self, index: int) -> str | None:
+        return self.digests[index]
+
+    def item(self, index: int, epoch: int) -> Item:
+        sample = self.samples[index]
+        image = self.reading.open(sample.path)
+        mask = np.zeros(image.size[::-1], bool) if sample.label == 0 else None
+        if sample.label and sample.mask is not None:
+            mask = self.reading.mask(sample)
+        return Item(image, mask, sample.label)
+
+
+@dataclass(frozen=True)
+class Synthetic:
+    """Normal pictures, into some of which defects are drawn, anew in every epoch.
+
+    Attributes:
+        drawn: the set that draws them: `item(index, epoch)` with image, mask and label.
+    """
+
+    name: str
+    samples: Sequence[Sample]
+    digests: Sequence[str]
+    drawn: object
+    weight: float = 1.0
+
+    def key(self, index: int) -> str | None:
+        return None
+
+    def item(self, index: int, epoch: int) -> Item:
+        found = self.drawn.item(index, epoch)
+        return Item(found.image, found.mask, found.label)
+
+
+@dataclass(frozen=True)
+class Data:
+    """All that a training sees.
+
+    Attributes:
+        sources: what is learned from.
+        held_out: category -> pictures kept out, by which the best epoch is told.
+        left_out: path -> why a picture could not be used.
+    """
+
+    sources: Sequence[Source]
+    held_out: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def categories(self) -> list[str]:
+        """Names of the categories learned from, sorted."""
+        return sorted({sample.category for source in self.sources for sample in source.samples})
+
+    @property
+    def auxiliary(self) -> str:
+        """What results have to say beside the adapter's figures."""
+        return " + ".join(source.name for source in self.sources)
+
+    def card(self) -> dict[str, dict]:
+        """Set -> what a card says of it."""
+        return {source.name: _described(source) for source in self.sources}
+
+
+def _described(source: Source) -> dict:
+    labels = [sample.label for sample in source.samples]
+    listed = [f"{s.id} {digest}" for s, digest in zip(source.samples, source.digests, strict=True)]
+    return {
+        "kind": "drawn defects" if isinstance(source, Synthetic) else "labelled",
+        "weight": source.weight,
+        "categories": sorted({sample.category for sample in source.samples}),
+        "normal": labels.count(0),
+        "anomalous": labels.count(1),
+        "masks": sum(bool(s.label) and s.mask is not None for s in source.samples),
+        # over "category/id sha256" of every picture and its mask, sorted
+        "sha256": hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest(),
+    }

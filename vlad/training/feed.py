@@ -1,0 +1,229 @@
+"""Which pictures each step sees, and how they become a batch. All of it follows from the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vlad.extractor import Extractor
+from vlad.images import resize_mask
+from vlad.scoring import READERS, ahead
+from vlad.training.cache import Cache, Cached, rounded, together
+from vlad.training.data import Data, Item, Source
+from vlad.types import Features, FeatureSpec
+
+
+@dataclass(frozen=True)
+class Place:
+    """One picture in the order of an epoch: which of which source, and at which position."""
+
+    source: int
+    index: int
+    epoch: int
+    position: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one process runs at once, a part of the batch of a step.
+
+    Attributes:
+        step: in its epoch, from 0.
+        places: its pictures.
+        share: of the batch; 0 for a part that is there only so that all processes keep step.
+        batch: all pictures of the step.
+    """
+
+    step: int
+    places: Sequence[Place]
+    share: float
+    batch: Sequence[Place]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B pictures as a head learns from them.
+
+    Attributes:
+        features: of the tower's pass, where nothing that is learned enters it.
+        prepared: their pixels as `Extractor.prepare` gives them, where something does.
+        labels: (B,) 0.0 or 1.0.
+        masks: (B, S, S) 0.0 or 1.0.
+        masked: (B,) bool, whether a picture has a mask.
+        categories: what each shows.
+    """
+
+    features: Features | None
+    prepared: Sequence[dict]
+    labels: torch.Tensor
+    masks: torch.Tensor
+    masked: torch.Tensor
+    categories: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    place: Place
+    label: int
+    cached: Cached | None
+    prepared: dict | None
+    mask: np.ndarray | None
+    key: str | None
+
+
+def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]:
+    """All pictures of an epoch, shuffled; a source of weight 2.5 comes twice, and half of it again.
+
+    The half is drawn anew in every epoch.
+    """
+    random = np.random.default_rng([seed, epoch])
+    drawn: list[tuple[int, int]] = []
+    for number, source in enumerate(sources):
+        count = len(source.samples)
+        times, rest = divmod(source.weight, 1)
+        drawn += [(number, index) for _ in range(int(times)) for index in range(count)]
+        some = random.choice(count, round(rest * count), replace=False)
+        drawn += [(number, int(index)) for index in some]
+    order = random.permutation(len(drawn))
+    return [Place(*drawn[i], epoch, position) for position, i in enumerate(order)]
+
+
+def split(
+    order: Sequence[Place], batch_size: int, parts: int, rank: int = 0, ranks: int = 1
+) -> Iterator[Part]:
+    """The parts that one process runs, `parts` of them in each step.
+
+    Their shares are such that the mean over all parts and processes is that of the whole batch.
+    """
+    total = parts * ranks
+    for step, start in enumerate(range(0, len(order), batch_size)):
+        batch = order[start : start + batch_size]
+        edges = [round(i * len(batch) / total) for i in range(total + 1)]
+        for i in range(rank * parts, (rank + 1) * parts):
+            places = batch[edges[i] : edges[i + 1]]
+            yield Part(step, places or batch[:1], len(places) / len(batch), batch)
+
+
+class Feed:
+    """Turns places into batches, reading ahead in threads.
+
+    Args:
+        data: what is learned from.
+        extractor, spec: which pixels and features the head needs.
+        cache: where features are kept; None where they depend on what is learned.
+        mosaic: probability that a picture is put together with three others of its category.
+        seed: of the mosaics.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        extractor: Extractor,
+        spec: FeatureSpec,
+        cache: Cache | None,
+        mosaic: float = 0.0,
+        seed: int = 0,
+    ):
+        self.data, self.extractor, self.spec, self.cache = data, extractor, spec, cache
+        self.mosaic, self.seed = mosaic, seed
+        self.side = extractor.size(spec)
+        patch = extractor.tower.info.patch_size
+        self.grid = (self.side // patch, self.side // patch)
+        # source and category -> who can be in a mosaic
+        self.alike: dict[tuple[int, str], list[int]] = {}
+        for number, source in enumerate(data.sources):
+            for index, sample in enumerate(source.samples):
+                self.alike.setdefault((number, sample.category), []).append(index)
+
+    def batches(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Batch]]:
+        """Each part with its batch.
+
+        Raises:
+            ImageError: a picture cannot be read any more.
+        """
+        places = [place for part in parts for place in part.places]
+        largest = max((len(part.places) for part in parts), default=1)
+        with ThreadPoolExecutor(READERS) as pool:
+            found = ahead(pool, self.fetch, places, 2 * largest)
+            for part in parts:
+                yield part, self.batch(list(islice(found, len(part.places))))
+
+    def fetch(self, place: Place) -> _Fetched:
+        """A picture's features from the cache, or its pixels; safe in several threads."""
+        source = self.data.sources[place.source]
+        others = self._others(place)
+        key = None if others or self.cache is None else source.key(place.index)
+        if key and (cached := self.cache.read(key)):
+            label = source.samples[place.index].label
+            return _Fetched(place, label, cached, None, cached.mask, key)
+        items = [source.item(index, place.epoch) for index in (place.index, *others)]
+        item = mosaic(items) if others else items[0]
+        mask = None if item.mask is None else resize_mask(item.mask, (self.side, self.side))
+        prepared = self.extractor.prepare(item.image, [self.spec])
+        return _Fetched(place, item.label, None, prepared, mask, key)
+
+    def batch(self, fetched: Sequence[_Fetched]) -> Batch:
+        """One batch; features that were not in the cache are computed and kept."""
+        features = None
+        if self.cache is not None:
+            features = self._features(fetched)
+        device = self.extractor.tower.device
+        empty = np.zeros((self.side, self.side), bool)
+        masks = np.stack([empty if f.mask is None else f.mask for f in fetched])
+        samples = [self.data.sources[f.place.source].samples[f.place.index] for f in fetched]
+        return Batch(
+            features=features,
+            prepared=[] if features else [f.prepared for f in fetched],
+            labels=torch.tensor([float(f.label) for f in fetched], device=device),
+            masks=torch.from_numpy(masks).to(device).float(),
+            masked=torch.tensor([f.mask is not None for f in fetched], device=device),
+            categories=[sample.category for sample in samples],
+        )
+
+    @torch.no_grad()
+    def _features(self, fetched: Sequence[_Fetched]) -> Features:
+        tensors = [f.cached and f.cached.tensors for f in fetched]
+        fresh = [i for i, found in enumerate(tensors) if found is None]
+        device = self.extractor.tower.device
+        # on the CPU one by one, where it costs nothing: the size of a product decides how it is
+        # summed, and a training that is taken up must not depend on what was cached before
+        step = 1 if device.type == "cpu" else len(fresh)
+        for start in range(0, len(fresh), max(1, step)):
+            chosen = fresh[start : start + step]
+            (features,) = self.extractor.extract([fetched[i].prepared for i in chosen], [self.spec])
+            for i, found in zip(chosen, rounded(features), strict=True):
+                tensors[i] = found
+                if fetched[i].key:
+                    self.cache.write(fetched[i].key, Cached(found, fetched[i].mask))
+        return together(tensors, self.grid, (self.side, self.side), device)
+
+    def _others(self, place: Place) -> list[int]:
+        """Who stands beside a picture in its mosaic; nobody where there is none."""
+        random = np.random.default_rng([self.seed, place.epoch, place.position, 1])
+        if random.random() >= self.mosaic:
+            return []
+        sample = self.data.sources[place.source].samples[place.index]
+        return random.choice(self.alike[place.source, sample.category], 3).tolist()
+
+
+def mosaic(items: Sequence[Item]) -> Item:
+    """Four pictures as the quarters of one, each at the size of the first.
+
+    It is anomalous where one of them is, and has a mask where all have one.
+    """
+    width, height = items[0].image.size
+    image = Image.new("RGB", (2 * width, 2 * height))
+    mask = np.zeros((2 * height, 2 * width), bool)
+    for number, item in enumerate(items):
+        y, x = (number // 2) * height, (number % 2) * width
+        image.paste(item.image.resize((width, height), Image.Resampling.BICUBIC), (x, y))
+        if item.mask is not None:
+            mask[y : y + height, x : x + width] = resize_mask(item.mask, (height, width))
+    whole = all(item.mask is not None for item in items)
+    return Item(image, mask if whole else None, max(item.label for item in items))

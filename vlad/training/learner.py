@@ -1,0 +1,134 @@
+"""What is learned of a head, as a module: a batch in, its losses out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from vlad.adapters import Adapter
+from vlad.adapters.layouts import tensor_shapes
+from vlad.errors import HeadError
+from vlad.extractor import Extractor
+from vlad.heads import load_head
+from vlad.prompts import Prompts, load_bank
+from vlad.reading import encode, encode_each
+from vlad.similarity import side_vectors
+from vlad.textcache import embed_prompts
+from vlad.training.feed import Batch
+from vlad.training.objectives import batch_losses
+
+SPREAD = 0.02  # standard deviation of learned tokens and vectors before the first step
+
+
+class Learner(torch.nn.Module):
+    """A head whose adapter is learned on a frozen tower.
+
+    Args:
+        extractor: of the tower, and the size of its input.
+        adapter: its tensors are copied, and are what is learned.
+        losses: names of those that the batch is judged by.
+
+    Raises:
+        AdapterError: the adapter does not fit the tower.
+        HeadError: a head that reads words on a tower that does not.
+    """
+
+    def __init__(self, extractor: Extractor, adapter: Adapter, losses: Sequence[str]):
+        super().__init__()
+        self.extractor, self.tower, self.losses = extractor, extractor.tower, list(losses)
+        self.names = list(adapter.tensors)
+        device = self.tower.device
+        self.learned = torch.nn.ParameterList(
+            torch.nn.Parameter(x.detach().clone().to(device)) for x in adapter.tensors.values()
+        )
+        # the head reads these very parameters, whatever the optimiser makes of them
+        live = dict(zip(self.names, self.learned, strict=True))
+        fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone")}
+        self.adapter = Adapter(
+            **fields, auxiliary=adapter.auxiliary, params=adapter.params, tensors=live
+        )
+        self.head = load_head(adapter.head, adapter=self.adapter)
+        self.spec = self.head.spec(self.tower.info)
+        extractor.check(self.spec)
+        if self.head.bank and not self.tower.info.has_text:
+            raise HeadError(
+                f"Head {adapter.head} compares pictures with words, but {self.tower.info.name} has "
+                "no text tower; choose a CLIP tower, or the recipe linear."
+            )
+        self.bank = load_bank(self.head.bank) if self.head.bank else None
+        self._frozen: dict[str, torch.Tensor] = {}
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether the tower's pass over a picture does not depend on what is learned."""
+        return self.spec.prompts is None
+
+    def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Name -> loss of the batch, not yet weighted."""
+        features = batch.features
+        if features is None:
+            (features,) = self.extractor.extract(batch.prepared, [self.spec])
+        sides = self.sides(batch.categories, features.plain)
+        logits = self.head.logits(features, sides)
+        return batch_losses(
+            self.losses, self.head, logits, batch.labels, batch.masks, batch.masked, features.grid
+        )
+
+    def sides(self, categories: Sequence[str], plain: torch.Tensor | None) -> torch.Tensor | None:
+        """(B, 2, D) unit vectors of what is read about each picture; None where nothing is."""
+        if self.bank is None:
+            return None
+        prompts = [self.bank.expand(category) for category in categories]
+        if hasattr(self.head, "text_spec"):
+            spec = self.head.text_spec()
+            if callable(spec.deep):
+                each = [
+                    encode_each(self.tower, said, spec, plain[i : i + 1])
+                    for i, said in enumerate(prompts)
+                ]
+                return torch.cat([side_vectors(text) for text in each])
+            read = {
+                said.key: side_vectors(encode(self.tower, said, spec, spec.deep))
+                for said in {said.key: said for said in prompts}.values()
+            }
+            return torch.stack([read[said.key] for said in prompts])
+        return torch.stack([self._read_once(said) for said in prompts])
+
+    def _read_once(self, prompts: Prompts) -> torch.Tensor:
+        """Words that nothing learned stands among are the same in every step."""
+        if prompts.key not in self._frozen:
+            text = self.spec.text
+            activation = self.tower.info.replaced(text and text.activation)
+            found = embed_prompts(self.tower, prompts, activation).to(self.tower.device)
+            self._frozen[prompts.key] = side_vectors(found)
+        return self._frozen[prompts.key]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """A copy of what is learned so far, on the CPU."""
+        return {n: x.detach().cpu().clone() for n, x in self.adapter.tensors.items()}
+
+
+def initial_tensors(
+    head: str, extractor: Extractor, params: Mapping, seed: int
+) -> dict[str, torch.Tensor]:
+    """What a head's tensors are before the first step, the same on every machine.
+
+    Linear layers are drawn as torch draws them, all others from N(0, 0.02²), as the methods'
+    authors do.
+
+    Raises:
+        AdapterError: sizes that the tower has no place for.
+    """
+    shapes = tensor_shapes(head, extractor.tower.info, params)
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for name, shape in shapes.items():
+        layer, _, part = name.rpartition(".")
+        if part in ("weight", "bias"):
+            bound = 1 / math.sqrt(shapes[f"{layer}.weight"][1])
+            found[name] = (2 * torch.rand(shape, generator=generator) - 1) * bound
+        else:
+            found[name] = SPREAD * torch.randn(shape, generator=generator)
+    return found

@@ -1,0 +1,264 @@
+"""The loop: steps of an optimiser over epochs, on any number of devices (accelerate)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from vlad.errors import TrainingError
+from vlad.progress import Progress
+from vlad.training.checkpoint import FEATURES, Log, State, load_state, save_state
+from vlad.training.feed import Feed, Part, epoch_order, split
+from vlad.training.learner import Learner
+from vlad.training.recipe import Optimiser, Recipe
+
+SAVE_SECONDS = 600  # between checkpoints inside an epoch
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+# what allocators say when there is no more; only CUDA's has a type of its own
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+NAMED = 8  # pictures that an error lists
+
+
+@dataclass
+class Training:
+    """One training and all that it needs.
+
+    Args:
+        recipe: how.
+        learner: what is learned.
+        feed: from what.
+        out: folder of checkpoint and log.
+        settings: what a training that is taken up must agree in.
+        accumulate: parts that each process runs one after the other in a step.
+        measure: tensors -> figures of held-out categories; None without such categories. A higher
+            "score" among them is better.
+    """
+
+    recipe: Recipe
+    learner: Learner
+    feed: Feed
+    out: Path
+    settings: Mapping[str, Any]
+    accelerator: Accelerator
+    accumulate: int = 1
+    measure: Callable[[], dict[str, float]] | None = None
+    state: State = field(init=False)
+
+    def run(self, resume: bool = False) -> State:
+        """Trains to the end and returns where it stands there.
+
+        Raises:
+            TrainingError: a loss that is no number, or too little memory; the last checkpoint
+                stays.
+            KeyboardInterrupt: stopped by Ctrl-C, with a checkpoint.
+        """
+        recipe, accelerator = self.recipe, self.accelerator
+        ranks = accelerator.num_processes
+        if recipe.batch_size < self.accumulate * ranks:
+            raise TrainingError(
+                f"batches of {recipe.batch_size} cannot be split into {self.accumulate} parts for "
+                f"each of {ranks} processes; raise batch_size in the recipe, or lower --accumulate."
+            )
+        self.optimiser = make_optimiser(recipe.optimiser, self.learner.parameters())
+        # it stays on the device of its tower
+        self.module, self.optimiser = accelerator.prepare(
+            self.learner, self.optimiser, device_placement=[False, False]
+        )
+        self.state = State(self.learner.tensors())
+        if resume:
+            self.state = load_state(self.out, self.settings)
+            self.saved = self.state.steps
+            self._restore()
+        else:
+            self.saved = 0
+            self._save()
+        self.log = None
+        if accelerator.is_main_process:
+            self.log = Log(self.out, self.learner.losses, self.state.steps)
+        self.began = time.monotonic()
+        try:
+            with _interruptible() as stop:
+                while self.state.epoch < recipe.epochs and not self._is_enough():
+                    self._epoch(stop)
+        finally:
+            if self.log:
+                self.log.close()
+        return self.state
+
+    def _epoch(self, stop: threading.Event) -> None:
+        state, recipe, accelerator = self.state, self.recipe, self.accelerator
+        order = epoch_order(self.feed.data.sources, state.epoch, recipe.seed)
+        rank, ranks = accelerator.process_index, accelerator.num_processes
+        parts = list(split(order, recipe.batch_size, self.accumulate, rank, ranks))
+        parts = [part for part in parts if part.step >= state.step]
+        quiet = None if accelerator.is_main_process else StringIO()
+        saved = time.monotonic()
+        with Progress(
+            len(order),
+            verb=f"epoch {state.epoch + 1} of {recipe.epochs}: trained",
+            done=min(len(order), state.step * recipe.batch_size),
+            stream=quiet,
+        ) as progress:
+            for step, losses in self._steps(parts):
+                self._book(step, losses)
+                progress.advance(len(step.batch))
+                if stop.is_set():
+                    accelerator.set_trigger()
+                if accelerator.check_trigger():  # all processes stop behind the same step
+                    self._save()
+                    raise KeyboardInterrupt
+                if time.monotonic() - saved > SAVE_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+        self._finish_epoch(len(order))
+
+    def _steps(self, parts: list[Part]):
+        """Runs the parts; after each step of the optimiser, its last part and its mean losses."""
+        sums: dict[str, torch.Tensor] = {}
+        bad: list[Part] = []
+        batches = self.feed.batches(parts)
+        for part in parts:
+            with self._memory(part):
+                _, batch = next(batches)
+                with self.accelerator.accumulate(self.module):
+                    losses = self.module(batch)
+                    total = sum(self.recipe.losses[name] * x for name, x in losses.items())
+                    # accelerate takes the mean over parts, and over processes
+                    parallel = self.accumulate * self.accelerator.num_processes
+                    self.accelerator.backward(total * part.share * parallel)
+                    for name, x in {"loss": total, **losses}.items():
+                        sums[name] = sums.get(name, 0.0) + x.detach() * part.share
+                    if not total.isfinite():
+                        bad.append(part)
+                    if self.accelerator.sync_gradients:
+                        self._check(bad, part)
+                        self.optimiser.step()
+                        self.optimiser.zero_grad()
+            if self.accelerator.sync_gradients:
+                means = self.accelerator.reduce(torch.stack(list(sums.values())), "sum").tolist()
+                yield part, dict(zip(sums, means, strict=True))
+                sums, bad = {}, []
+
+    def _check(self, bad: list[Part], part: Part) -> None:
+        gradients = [x.grad for x in self.learner.learned if x.grad is not None]
+        # gradients are those of all processes, so that all of them stop
+        if all(gradient.isfinite().all() for gradient in gradients) and not bad:
+            return
+        places = [place for one in bad for place in one.places] or list(part.batch)
+        sources = self.feed.data.sources
+        files = [str(sources[p.source].samples[p.index].path) for p in places]
+        more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+        raise TrainingError(
+            f"The loss is no number in epoch {self.state.epoch + 1}, batch {part.step + 1} "
+            f"({', '.join(files[:NAMED])}{more}); the checkpoint of step {self.saved} stays in "
+            f"{self.out}: lower optimiser.lr in the recipe, or take these pictures out, and begin "
+            "anew in another --out."
+        )
+
+    @contextmanager
+    def _memory(self, part: Part):
+        try:
+            yield
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            kind = isinstance(error, torch.OutOfMemoryError | MemoryError)
+            if not kind and not any(words in str(error) for words in NO_MEMORY):
+                raise
+            more = " or add --gradient-checkpointing" * (not self.learner.cacheable)
+            raise TrainingError(
+                f"There is too little memory for {len(part.places)} pictures of {self.feed.side} "
+                f"pixels at once; raise --accumulate (now {self.accumulate}){more} and go on with "
+                "--resume, or lower --image-size and begin anew."
+            ) from error
+
+    def _book(self, part: Part, losses: dict[str, float]) -> None:
+        state = self.state
+        state.step, state.steps = part.step + 1, state.steps + 1
+        for name, x in losses.items():
+            state.sums[name] = state.sums.get(name, 0.0) + x * len(part.batch)
+        if self.log:
+            lr = self.optimiser.param_groups[0]["lr"]
+            seconds = time.monotonic() - self.began
+            self.log.write(state.steps, state.epoch + 1, list(losses.values()), lr, seconds)
+
+    def _finish_epoch(self, pictures: int) -> None:
+        state = self.state
+        figures: list[dict] = [{}]
+        if self.measure:
+            if self.accelerator.is_main_process:
+                figures = [self.measure()]
+            broadcast_object_list(figures)
+        means = {name: total / pictures for name, total in state.sums.items()}
+        state.curve.append(means | figures[0])
+        state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
+        if self.measure:
+            scores = [epoch["score"] for epoch in state.curve]
+            if scores[-1] >= max(scores) and scores[-1] > max(scores[:-1], default=-math.inf):
+                state.best, state.best_epoch = self.learner.tensors(), state.epoch
+        self._save()
+
+    def _is_enough(self) -> bool:
+        """Whether held-out categories have not got better for the recipe's patience."""
+        state = self.state
+        return bool(state.best) and state.epoch - state.best_epoch >= self.recipe.patience
+
+    def _save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        self.state.tensors = self.learner.tensors()
+        self.state.optimiser = self.optimiser.state_dict()
+        save_state(self.out, self.state, self.settings)
+        self.saved = self.state.steps
+
+    def _restore(self) -> None:
+        with torch.no_grad():
+            for name, parameter in self.learner.adapter.tensors.items():
+                parameter.copy_(self.state.tensors[name])
+        self.optimiser.load_state_dict(self.state.optimiser)
+
+
+def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
+    """The optimiser that a recipe names."""
+    return OPTIMISERS[optimiser.name](
+        parameters,
+        lr=optimiser.lr,
+        betas=optimiser.betas,
+        weight_decay=optimiser.weight_decay,
+    )
+
+
+def clean(out: Path) -> None:
+    """Removes what a finished training does not need any more."""
+    shutil.rmtree(out / FEATURES, ignore_errors=True)
+
+
+@contextmanager
+def _interruptible():
+    """Ctrl-C waits for the end of the step; a second one does not."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(*_) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,48 @@
+"""The losses that the methods share, one value a picture, so that any split of a batch agrees.
+
+All of AnomalyCLIP, APRIL-GAN and AdaCLIP carry the same copies of focal (Lin et al., ICCV 2017) and
+dice loss (Milletari et al., 3DV 2016); constants and smoothing are those of their code.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+GAMMA = 2.0
+SMOOTH = 1e-5
+
+
+def focal(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(B,) mean over all values of −(1 − pₜ)² ln pₜ, with both classes weighing alike.
+
+    pₜ is the probability of the true class, the target being smoothed by 1e-5, plus 1e-5.
+
+    Args:
+        probability: (B, ...) of the anomalous class, in [0, 1].
+        target: (B, ...) 0 or 1.
+    """
+    anomalous = target.to(probability).clamp(SMOOTH, 1 - SMOOTH)
+    true = anomalous * probability + (1 - anomalous) * (1 - probability) + SMOOTH
+    loss = -((1 - true) ** GAMMA) * true.log()
+    return loss.flatten(1).mean(dim=1) if loss.ndim > 1 else loss
+
+
+def dice(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(B,) 1 − (2·Σ p·t + 1) / (Σ p + Σ t + 1) of each picture.
+
+    Args:
+        probability, target: (B, ...) of one class.
+    """
+    p, t = probability.flatten(1), target.to(probability).flatten(1)
+    return 1 - (2 * (p * t).sum(dim=1) + 1) / (p.sum(dim=1) + t.sum(dim=1) + 1)
+
+
+def cross_entropy(logit: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """(B,) cross-entropy of two classes, from the logit of the anomalous one's share.
+
+    Args:
+        logit: (B,), the difference of the two classes' logits.
+        label: (B,) 0 or 1.
+    """
+    return F.binary_cross_entropy_with_logits(logit, label.to(logit), reduction="none")

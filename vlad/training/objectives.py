@@ -1,0 +1,58 @@
+"""From what a head says of a batch to the losses that its recipe names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from vlad.similarity import Logits
+from vlad.training import losses
+
+# name in a recipe -> (logits (B,), labels (B,)) -> (B,)
+IMAGE_LOSSES: dict[str, Callable] = {
+    "image_cross_entropy": losses.cross_entropy,
+    "image_focal": lambda logit, label: losses.focal(logit.sigmoid(), label),
+}
+# name in a recipe -> (probabilities of one block (B, H, W), masks (B, H, W)) -> (B,)
+MAP_LOSSES: dict[str, Callable] = {
+    "map_focal": losses.focal,
+    "map_dice_anomalous": losses.dice,
+    "map_dice_normal": lambda p, mask: losses.dice(1 - p, 1 - mask),
+}
+LOSSES = (*IMAGE_LOSSES, *MAP_LOSSES)
+
+
+def batch_losses(
+    names: list[str],
+    head,
+    logits: Logits,
+    labels: torch.Tensor,
+    masks: torch.Tensor,
+    masked: torch.Tensor,
+    grid: tuple[int, int],
+) -> dict[str, torch.Tensor]:
+    """Name -> mean over pictures, not yet weighted; those of maps are summed over blocks.
+
+    Args:
+        labels: (B,) 0 or 1.
+        masks: (B, H, W) 0 or 1 at the size of the input.
+        masked: (B,) bool, whether a picture has a mask; the losses of maps are means over those.
+    """
+    found = {
+        name: IMAGE_LOSSES[name](logits.image.float(), labels).mean()
+        for name in names
+        if name in IMAGE_LOSSES
+    }
+    wanted = [name for name in names if name in MAP_LOSSES]
+    if not wanted:
+        return found
+    if not masked.any():
+        nothing = 0.0 * logits.patches.sum()  # so that a gradient reaches whatever is learned
+        return found | {name: nothing for name in wanted}
+    size = (masks.shape[-2], masks.shape[-1])
+    maps = head.layer_maps(logits.patches[masked].float(), grid, size)
+    for name in wanted:
+        of_layers = [MAP_LOSSES[name](layer, masks[masked]).mean() for layer in maps.unbind(dim=1)]
+        found[name] = torch.stack(of_layers).sum()
+    return found

@@ -1,0 +1,223 @@
+"""Recipes: how an adapter is trained, as TOML. adapters/README.md describes the format."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, blocks_at, default_params
+from vlad.errors import TrainingError
+from vlad.resources import data_folder, read_toml
+from vlad.training.objectives import LOSSES
+from vlad.types import TowerInfo
+
+OPTIMISERS = ("adam", "adamw")
+KEYS = (
+    *("title", "source", "head", "image_size", "epochs", "batch_size", "seed", "mosaic"),
+    *("patience", "params", "optimiser", "losses"),
+)
+REQUIRED = ("head", "epochs", "batch_size", "optimiser", "losses")
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """What follows the gradients.
+
+    Attributes:
+        name: "adam" or "adamw".
+        lr, betas, weight_decay: as in torch.optim.
+    """
+
+    name: str
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides a training but its data and its tower.
+
+    Attributes:
+        name: the file's, without suffix.
+        title, source: what it is and where its numbers come from.
+        head: whose adapter is trained.
+        params: sizes of the head's adapter. `layers` may be block numbers, or fractions of the
+            depth written with a point; what is not named is as in `vlad.adapters.layouts`.
+        image_size: pixels a side of the tower's input, or None for the tower's own.
+        epochs: passes over the data.
+        batch_size: pictures in a step of the optimiser, over all processes.
+        optimiser: what follows the gradients.
+        losses: name -> weight of each loss in the sum.
+        mosaic: probability that a picture is put together with three others of its category.
+        seed: of initial values, order and mosaics.
+        patience: epochs without a better held-out category before the training stops.
+    """
+
+    name: str
+    title: str
+    source: str
+    head: str
+    params: Mapping[str, Any]
+    image_size: int | None
+    epochs: int
+    batch_size: int
+    optimiser: Optimiser
+    losses: Mapping[str, float]
+    mosaic: float
+    seed: int
+    patience: int
+
+    def table(self) -> dict[str, Any]:
+        """The recipe as plain values, the same for recipes that train alike."""
+        return asdict(self)
+
+    def params_on(self, tower: TowerInfo) -> dict[str, Any]:
+        """The adapter's params on a tower, sizes cut to the places it has."""
+        sizes = {key: value for key, value in self.params.items() if key != "layers"}
+        params = default_params(self.head, tower, sizes)
+        for size, number in sizes.items():
+            if params[size] < number:
+                warnings.warn(
+                    f"{tower.name} has places for {size} = {params[size]}, not {number}.",
+                    stacklevel=2,
+                )
+        if "layers" in self.params:
+            named = self.params["layers"]
+            parts = [part / tower.depth if isinstance(part, int) else part for part in named]
+            params["layers"] = blocks_at(parts, tower.depth)
+        return params
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with vlad."""
+    files = data_folder("adapters").glob("*.toml")
+    return sorted(file.stem for file in files if file.name != "registry.toml")
+
+
+def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
+    """A shipped recipe by name, or any by the path of its file.
+
+    Args:
+        seed: in place of the recipe's own.
+
+    Raises:
+        TrainingError: there is no such recipe, or the file is none; it names the key at fault.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in recipe_names():
+        path = data_folder("adapters") / f"{name_or_path}.toml"
+    try:
+        table = read_toml(path)
+    except FileNotFoundError:
+        raise TrainingError(
+            f"There is no recipe {str(name_or_path)!r}; give a TOML file, or one of "
+            f"{', '.join(recipe_names())}."
+        ) from None
+    except OSError as error:
+        raise TrainingError(f"The recipe {path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise TrainingError(f"{path} is not a TOML file in UTF-8 ({error}); correct it.") from error
+    return _recipe(path, table | ({} if seed is None else {"seed": seed}))
+
+
+def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
+    read = _Reader(path, table, KEYS)
+    for key in REQUIRED:
+        read.need(key in table, key, "is missing; it has no default")
+    head = read.one_of("head", tuple(LAYOUTS))
+    optimiser = _Reader(
+        path, read.table_of("optimiser"), ("name", "lr", "betas", "weight_decay"), "optimiser."
+    )
+    optimiser.need("lr" in optimiser.table, "lr", "is missing; it has no default")
+    losses = _Reader(path, read.table_of("losses"), LOSSES, "losses.")
+    read.need(len(losses.table), "losses", f"names no loss; choose from {', '.join(LOSSES)}")
+    params = _Reader(path, read.table_of("params"), ("layers", *DEFAULTS[head]), "params.")
+    return Recipe(
+        name=path.stem,
+        title=read.text("title"),
+        source=read.text("source"),
+        head=head,
+        params={
+            key: params.layers() if key == "layers" else params.whole(key, 1, LARGEST)
+            for key in params.table
+        },
+        image_size=read.whole("image_size", 16, LARGEST, None),
+        epochs=read.whole("epochs", 1, 100_000),
+        batch_size=read.whole("batch_size", 1, 1_000_000),
+        optimiser=Optimiser(
+            name=optimiser.one_of("name", OPTIMISERS, "adam"),
+            lr=optimiser.number("lr", 0, 100, None, above=True),
+            betas=optimiser.betas(),
+            weight_decay=optimiser.number("weight_decay", 0, 100, 0.0),
+        ),
+        losses={key: losses.number(key, 0, 1e6, None, above=True) for key in losses.table},
+        mosaic=read.number("mosaic", 0, 1, 0.0),
+        seed=read.whole("seed", 0, 2**32 - 1, 0),
+        patience=read.whole("patience", 1, 100_000, 3),
+    )
+
+
+class _Reader:
+    """Takes checked values out of a table; each complaint names file, key and remedy."""
+
+    def __init__(self, path: Path, table: dict, keys: tuple[str, ...], prefix: str = ""):
+        self.path, self.table, self.prefix = path, table, prefix
+        for key in table:
+            self.need(key in keys, key, f"is no key of a recipe; use {', '.join(keys)}")
+
+    def need(self, holds: object, key: str, fault: str) -> None:
+        if not holds:
+            raise TrainingError(f"{self.path}: {self.prefix}{key} {fault}.")
+
+    def table_of(self, key: str) -> dict:
+        value = self.table.get(key, {})
+        self.need(isinstance(value, dict), key, f"must be a table, headed [{key}]")
+        return value
+
+    def text(self, key: str) -> str:
+        value = self.table.get(key, "")
+        self.need(isinstance(value, str), key, "must be a line of text")
+        return value
+
+    def one_of(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
+        value = self.table.get(key, default)
+        self.need(value in choices, key, f"is {value!r}; choose {' or '.join(choices)}")
+        return value
+
+    def whole(self, key: str, low: int, high: int, default: int | None = None) -> int | None:
+        value = self.table.get(key, default)
+        fits = value is default or (type(value) is int and low <= value <= high)
+        self.need(fits, key, f"is {value!r}; give a whole number from {low} to {high}")
+        return value
+
+    def number(
+        self, key: str, low: float, high: float, default: float | None, above: bool = False
+    ) -> float:
+        value = self.table.get(key, default)
+        fits = type(value) in (int, float) and low <= value <= high and not (above and value == low)
+        words = f"above {low}, up to {high}" if above else f"from {low} to {high}"
+        self.need(fits, key, f"is {value!r}; give a number {words}")
+        return float(value)
+
+    def betas(self) -> tuple[float, float]:
+        value = self.table.get("betas", [0.9, 0.999])
+        fits = isinstance(value, list) and len(value) == 2
+        fits = fits and all(type(beta) in (int, float) and 0 <= beta < 1 for beta in value)
+        self.need(fits, "betas", f"is {value!r}; give two numbers from 0 to below 1")
+        return (float(value[0]), float(value[1]))
+
+    def layers(self) -> list[int | float]:
+        value = self.table["layers"]
+        fits = isinstance(value, list) and len(value) > 0
+        fits = fits and all(
+            (type(part) is int and 0 < part <= LARGEST) or (type(part) is float and 0 < part <= 1)
+            for part in value
+        )
+        self.need(
+            fits, "layers", f"is {value!r}; list block numbers, or parts of the depth as in 0.5"
+        )
+        return value
