@@ -1,7 +1,8 @@
 """A training set of normal pictures, some of them damaged."""
 
-import multiprocessing
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,15 +34,17 @@ def test_items_depend_on_nothing_but_seed_epoch_and_index(normals):
 def test_other_processes_give_the_same(normals):
     made = SyntheticSet(normals, seed=2)
     places = [(index, 3) for index in range(4)]
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        (other,) = pool.map(_in_other_process, [(pickle.dumps(made), places)])
-    assert other == [made.item(*place).image.tobytes() for place in places]
-
-
-def _in_other_process(job):
-    made, places = job
-    made = pickle.loads(made)
-    return [made.item(*place).image.tobytes() for place in places]
+    code = (
+        "import pickle, sys; made, places = pickle.load(sys.stdin.buffer); "
+        "pickle.dump([made.item(*p).image.tobytes() for p in places], sys.stdout.buffer)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=pickle.dumps((made, places)),
+        capture_output=True,
+        check=True,
+    )
+    assert pickle.loads(done.stdout) == [made.item(*place).image.tobytes() for place in places]
 
 
 def test_what_an_item_is(normals):
