@@ -246,3 +246,15 @@ def test_a_file_of_weights_needs_no_library_of_towers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"head_width": 0}, {"head_width": 7}, {"width": 32.5}, {"width": -1}, {"nonsense": 1}],
+)
+def test_an_impossible_architecture_is_one_sentence(small_config, small_file, tmp_path, change):
+    shutil.copy(small_file, tmp_path / "mine.safetensors")
+    config = {**small_config, "vision_cfg": {**small_config["vision_cfg"], **change}}
+    (tmp_path / "mine.json").write_text(json.dumps(config))
+    with pytest.raises(BackboneError, match="no model config of open_clip"):
+        load_tower(str(tmp_path / "mine.safetensors"), device="cpu")

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad import weights
-from vlad.backbones.plain import CONTEXT_LENGTH, MEAN, STD, PlainCLIP, is_plain
+from vlad.backbones.plain import MEAN, STD, PlainCLIP, is_plain
 from vlad.backbones.text import TextTransformer, first_largest
 from vlad.backbones.tower import Tower
 from vlad.backbones.vit import Block, Map, VisionTransformer, identity
@@ -36,15 +36,32 @@ def from_file(path: Path, model: str | None = None) -> Tower:
     state, is_openai = weights.read_clip_state(path)
     config = _config(path, model) or weights.infer_clip_config(state, path)
     config.setdefault("quick_gelu", is_openai)
-    if not is_plain(config):
-        from vlad.backbones.open_clip import as_tower, build
-
-        built = build(config, path)
-        weights.load_strictly(built, state, path)
-        return as_tower(path.stem, built, Tokenizer(context_length(config)), MEAN, STD)
-    built = PlainCLIP(config)
+    built = _build(config, path)
     weights.load_strictly(built, state, path)
-    return clip_tower(path.stem, built, Tokenizer(context_length(config)), MEAN, STD)
+    tokenizer = Tokenizer(built.positional_embedding.shape[0])
+    if isinstance(built, PlainCLIP):
+        return clip_tower(path.stem, built, tokenizer, MEAN, STD)
+    from vlad.backbones.open_clip import as_tower
+
+    return as_tower(path.stem, built, tokenizer, MEAN, STD)
+
+
+def _build(config: dict, path: Path) -> torch.nn.Module:
+    """The model of a config in open_clip's format."""
+    try:
+        if is_plain(config):
+            return PlainCLIP(config)
+        from vlad.backbones.open_clip import build
+
+        return build(config)
+    except (
+        TypeError, AttributeError, KeyError, ValueError, ArithmeticError, AssertionError,
+        RuntimeError,
+    ) as error:  # fmt: skip
+        raise BackboneError(
+            f"The architecture given for {path} is no model config of open_clip ({error}); "
+            "correct the JSON beside it, or name the architecture."
+        ) from error
 
 
 def _config(path: Path, model: str | None) -> dict | None:
@@ -69,11 +86,6 @@ def _config(path: Path, model: str | None) -> dict | None:
     if not isinstance(config, dict):
         raise BackboneError(f"{beside} is no model config of open_clip; correct or remove it.")
     return config.get("model_cfg", config)
-
-
-def context_length(config: dict) -> int:
-    """Tokens that its text tower reads."""
-    return config.get("text_cfg", {}).get("context_length", CONTEXT_LENGTH)
 
 
 class Tokenizer:

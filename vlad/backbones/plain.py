@@ -16,7 +16,6 @@ from torch import nn
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pictures that OpenAI trained CLIP on
 STD = (0.26862954, 0.26130258, 0.27577711)
-CONTEXT_LENGTH = 77
 
 _KNOWN = {
     "": {"embed_dim", "quick_gelu"},
@@ -54,7 +53,7 @@ class PlainCLIP(nn.Module):
     def __init__(self, config: Mapping):
         super().__init__()
         text = {"width": 512, "heads": 8, "layers": 12, "vocab_size": 49408, "mlp_ratio": 4.0}
-        text |= {"context_length": CONTEXT_LENGTH} | dict(config["text_cfg"])
+        text |= {"context_length": 77} | dict(config["text_cfg"])
         act = QuickGELU if config.get("quick_gelu") else nn.GELU
         shape = SimpleNamespace(**text)
         with torch.device("meta"):

@@ -79,6 +79,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
     from pathlib import Path
 
     from vlad.bench import bench as run_bench
+    from vlad.commands.eval import warn_of_known
     from vlad.datasets import load_dataset
     from vlad.datasets.detect import detect
     from vlad.errors import InputError
@@ -92,6 +93,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
             raise InputError(f"Two data sets are called {name}; rename the folder of one.")
         layouts[name] = detect(root) if layout == "auto" else layout
         data[name] = load_dataset(layouts[name], root)
+        warn_of_known(common.adapters, data[name].categories)
     make_heads(head, common)
     tower = open_tower(common)
     settings = {
