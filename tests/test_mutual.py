@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import OutputError
+from vlad.halfproducts import as_bfloat16
 from vlad.mutual import block_pairs, mutual_similarity, similarity_to
 from vlad.spool import Spool
 
@@ -28,6 +29,22 @@ def slow(rows):
 def test_blocks_do_not_change_the_result(rows, pictures):
     found = mutual_similarity(rows, side=pictures)
     torch.testing.assert_close(found, slow(rows), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("pictures", [1, 3, 20])
+def test_bfloat16_keeps_small_distances(rows, pictures):
+    rows = rows.clone()
+    rows[1] = F.normalize(rows[0] + 0.02 * torch.randn(9, 16), dim=-1)  # nearly the same picture
+    for half, expected in (
+        (mutual_similarity(as_bfloat16(rows), side=pictures), slow(rows)),
+        (similarity_to(*[as_bfloat16(rows)] * 2, side=pictures), None),
+    ):
+        if expected is None:
+            expected = slow(rows)
+            expected.diagonal(dim1=0, dim2=1).fill_(1)
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half, expected, atol=6e-3, rtol=0)
+        assert (half[0, 1] - expected[0, 1]).abs().max() < 2e-3
 
 
 def test_each_pair_is_multiplied_once():

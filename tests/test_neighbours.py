@@ -35,6 +35,16 @@ def test_a_known_row_has_no_distance(data, metric):
     torch.testing.assert_close(found, torch.zeros(40), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("block", [1, 100, 1 << 24])
+def test_bfloat16_moves_cosine_distances_little(data, block, monkeypatch):
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    queries, bank = data
+    found = nearest_distance(queries, bank, bfloat16=True)
+    assert found.dtype == torch.float32 and (found >= 0).all()
+    torch.testing.assert_close(found, slow(queries, bank, "cosine"), atol=5e-3, rtol=1e-2)
+    assert nearest_distance(bank, bank, bfloat16=True).max() < 4e-3
+
+
 def test_coreset_takes_the_farthest_row_each_time(data):
     _, bank = data
     chosen = greedy_coreset(bank, 8)

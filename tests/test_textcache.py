@@ -2,8 +2,11 @@ import os
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from vlad import textcache
+from vlad.backbones.tower import Tower
+from vlad.cli import main
 from vlad.prompts import Prompts, load_bank
 from vlad.textcache import embed_prompts
 
@@ -137,3 +140,21 @@ def test_memory_is_bounded(monkeypatch):
     tower = CountingTower()
     embed_prompts(tower, Prompts(("nut 4",), ("bent",)))
     assert tower.asked == []
+
+
+def test_a_later_command_on_a_known_category_embeds_nothing(
+    small_file, drawn, tmp_path, monkeypatch
+):
+    drawn[0].save(tmp_path / "nut.png")
+    asked, encode = [], Tower.encode_text
+    monkeypatch.setattr(
+        Tower, "encode_text", lambda *a, **options: asked.append(1) or encode(*a, **options)
+    )
+    seen = []
+    for name in ("first", "second"):
+        forget(monkeypatch)
+        options = ["--category", "nut", "--backbone", str(small_file), "--out", tmp_path / name]
+        done = CliRunner().invoke(main, ["score", *map(str, [tmp_path / "nut.png", *options])])
+        assert done.exit_code == 0, done.output
+        seen.append(len(asked))
+    assert seen[0] == seen[1] > 0

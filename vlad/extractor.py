@@ -151,4 +151,5 @@ class Extractor:
             size=(side, side),
             windows={k: taps.windows[k].float() for k in spec.windows},
             plain=plain,
+            bfloat16=self.tower.dtype == torch.bfloat16,
         )

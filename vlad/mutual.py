@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from vlad.halfproducts import complement, largest_cosine
+
 # entries of one product: what the caches of a CPU hold, and 64 MiB elsewhere
-CPU_BLOCK, BLOCK = 1 << 20, 1 << 24
+CPU_BLOCK, BLOCK = 1 << 22, 1 << 24
 
 
 def mutual_similarity(
@@ -21,7 +23,7 @@ def mutual_similarity(
     """Cosine of each patch with its nearest patch in each picture; each pair is multiplied once.
 
     Args:
-        rows: (N, P, C) unit vectors of N pictures.
+        rows: (N, P, C) unit vectors of N pictures, in float32 or from `as_bfloat16`.
         out: (N, N, P) where the result lies; None makes it.
         tick: called after each of the `block_pairs`.
         device: where the products are computed.
@@ -33,16 +35,19 @@ def mutual_similarity(
         i = j.
     """
     count, patches, _ = rows.shape
-    found = rows.new_empty(count, count, patches) if out is None else out
+    found = torch.empty(count, count, patches) if out is None else out
     side = side or block_side(patches, device)
     buffer = rows.new_empty(min(side, count) ** 2 * patches**2, device=device)
+    before = None
     for i, j in block_pairs(count, side):
-        a, b = rows[i].to(device), rows[j].to(device)
+        if i != before:
+            a, before = _factor(rows[i].to(device)), i
+        b = rows[j].to(device)
         product = buffer[: len(a) * len(b) * patches**2].view(len(a) * patches, len(b) * patches)
         torch.mm(a.flatten(0, 1), b.flatten(0, 1).T, out=product)
         product = product.view(len(a), patches, len(b), patches)
-        found[i, j] = product.amax(dim=3).transpose(1, 2)
-        found[j, i] = product.amax(dim=1).transpose(0, 1)
+        found[i, j] = _largest(product, 3).transpose(1, 2)
+        found[j, i] = _largest(product, 1).transpose(0, 1)
         tick()
     found.diagonal(dim1=0, dim2=1).fill_(-math.inf)
     return found
@@ -54,14 +59,24 @@ def similarity_to(
     """(B, M, P): cosine of each patch of B pictures with its nearest patch in each of M others."""
     patches = rows.shape[1]
     side = side or block_side(patches, rows.device)
-    found = rows.new_empty(len(rows), len(others), patches)
+    found = rows.new_empty(len(rows), len(others), patches, dtype=torch.float32)
     for i in range(0, len(rows), side):
         for j in range(0, len(others), side):
             a, b = rows[i : i + side], others[j : j + side]
-            product = a.flatten(0, 1) @ b.flatten(0, 1).T
+            product = _factor(a).flatten(0, 1) @ b.flatten(0, 1).T
             product = product.view(len(a), patches, len(b), patches)
-            found[i : i + side, j : j + side] = product.amax(dim=3).transpose(1, 2)
+            found[i : i + side, j : j + side] = _largest(product, 3).transpose(1, 2)
     return found
+
+
+def _factor(rows: torch.Tensor) -> torch.Tensor:
+    return complement(rows) if rows.dtype == torch.bfloat16 else rows
+
+
+def _largest(product: torch.Tensor, dim: int) -> torch.Tensor:
+    if product.dtype == torch.bfloat16:
+        return largest_cosine(product, dim)
+    return product.amax(dim=dim)
 
 
 def block_side(patches: int, device: torch.device | str = "cpu") -> int:

@@ -7,14 +7,19 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
+from vlad.halfproducts import as_bfloat16, complement, largest_cosine
+
 Metric = Literal["cosine", "squared_l2"]
 
-# entries of one block of the distance matrix: 64 MiB in float32
-BLOCK = 1 << 24
+# entries of one block of the distance matrix: 16 MiB in float32
+BLOCK = 1 << 22
 
 
 def nearest_distance(
-    queries: torch.Tensor, bank: torch.Tensor, metric: Metric = "cosine"
+    queries: torch.Tensor,
+    bank: torch.Tensor,
+    metric: Metric = "cosine",
+    bfloat16: bool = False,
 ) -> torch.Tensor:
     """Distance of every query to its nearest bank row; the blocks bound the memory, not the result.
 
@@ -22,27 +27,36 @@ def nearest_distance(
         queries: (..., C).
         bank: (M, C) with M ≥ 1.
         metric: "cosine" is 1 − cos, in [0, 2]; "squared_l2" is ‖q − b‖².
+        bfloat16: whether cosines are multiplied in bfloat16; squared distances never are.
 
     Returns:
         (...), in the dtype of the queries.
     """
     shape, q = queries.shape[:-1], queries.reshape(-1, queries.shape[-1])
-    if metric == "cosine":
-        q, bank = F.normalize(q, dim=-1), F.normalize(bank, dim=-1)
-        offset = bank.new_zeros(len(bank))
-    else:
-        # ‖q−b‖² = ‖q‖² − 2(q·b − ½‖b‖²); centring keeps the cancellation small
-        centre = bank.mean(dim=0)
-        q, bank = q - centre, bank - centre
-        offset = bank.square().sum(dim=-1) / 2
-    best = q.new_full((len(q),), float("-inf"))
     rows = max(1, BLOCK // max(1, len(q)))
-    for start in range(0, len(bank), rows):
-        block = slice(start, start + rows)
-        similarity = torch.addmm(-offset[block], q, bank[block].T)
+    blocks = bank.split(rows)
+    if metric == "cosine":
+        q = F.normalize(q, dim=-1)
+        if bfloat16:
+            q = complement(as_bfloat16(q))
+        best = q.new_full((len(q),), float("-inf"), dtype=torch.float32)
+        buffer = q.new_empty(len(q) * min(rows, len(bank)))
+        for block in blocks:
+            block = F.normalize(block, dim=-1)
+            product = buffer[: len(q) * len(block)].view(len(q), len(block))
+            torch.mm(q, (as_bfloat16(block) if bfloat16 else block).T, out=product)
+            found = largest_cosine(product, 1) if bfloat16 else product.amax(dim=1)
+            best = torch.maximum(best, found)
+        return (1 - best).clamp_min(0).reshape(shape)
+    # ‖q−b‖² = ‖q‖² − 2(q·b − ½‖b‖²); centring keeps the cancellation small
+    centre = bank.mean(dim=0)
+    q = q - centre
+    best = q.new_full((len(q),), float("-inf"))
+    for block in blocks:
+        block = block - centre
+        similarity = torch.addmm(block.square().sum(dim=-1) / -2, q, block.T)
         best = torch.maximum(best, similarity.amax(dim=1))
-    distance = 1 - best if metric == "cosine" else q.square().sum(dim=-1) - 2 * best
-    return distance.clamp_min(0).reshape(shape)
+    return (q.square().sum(dim=-1) - 2 * best).clamp_min(0).reshape(shape)
 
 
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:

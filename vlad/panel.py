@@ -220,4 +220,5 @@ def concatenate(parts: Sequence[Features]) -> Features:
         plain=None if first.plain is None else torch.cat([p.plain for p in parts]),
         grid=first.grid,
         size=first.size,
+        bfloat16=first.bfloat16,
     )

@@ -15,7 +15,7 @@ MEMORY = 2 << 30  # bytes kept in memory by one spool
 
 
 class Spool:
-    """Hands out float32 tensors, in memory until `memory` bytes are taken and on disk from there.
+    """Hands out tensors, in memory until `memory` bytes are taken and on disk from there.
 
     A file goes away with its tensor, and with the process whatever becomes of it (on Windows, with
     the folder for temporary files).
@@ -24,16 +24,17 @@ class Spool:
     def __init__(self, memory: int = MEMORY):
         self.free = memory
 
-    def empty(self, shape: Sequence[int]) -> torch.Tensor:
+    def empty(self, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """An uninitialised tensor.
 
         Raises:
             OutputError: there is no room for it on disk.
         """
-        size = 4 * math.prod(shape)
+        count = math.prod(shape)
+        size = dtype.itemsize * count
         if size <= self.free:
             self.free -= size
-            return torch.empty(*shape)
+            return torch.empty(*shape, dtype=dtype)
         try:
             handle, name = tempfile.mkstemp(prefix="vlad-")
         except OSError as error:
@@ -41,7 +42,8 @@ class Spool:
         try:
             if hasattr(os, "posix_fallocate"):  # a full disk is an error now, not a crash later
                 os.posix_fallocate(handle, 0, size)
-            return torch.from_file(name, shared=True, size=size // 4).reshape(tuple(shape))
+            found = torch.from_file(name, shared=True, size=count, dtype=dtype)
+            return found.reshape(tuple(shape))
         except OSError as error:
             raise self._no_room(size, error) from error
         finally:

@@ -179,6 +179,7 @@ class Features:
         size: (H, W) pixels of the tower's input.
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
         plain: (B, D) image embedding of the pass without prompt tokens; None where there are none.
+        bfloat16: whether the tower multiplied in bfloat16, as heads then do where it takes long.
     """
 
     image: torch.Tensor | None
@@ -187,6 +188,7 @@ class Features:
     size: tuple[int, int]
     windows: Mapping[int, torch.Tensor] = field(default_factory=dict)
     plain: torch.Tensor | None = None
+    bfloat16: bool = False
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""

@@ -103,7 +103,7 @@ class Memory:
         """
         memory = self._fitted()
         distances = [
-            nearest_distance(patches, memory[name], self.metric)
+            nearest_distance(patches, memory[name], self.metric, features.bfloat16)
             for name, patches in self._patches(features)
         ]
         distance = torch.stack(distances).mean(dim=0)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
+from vlad.halfproducts import PAD, as_bfloat16
 from vlad.heads import check_params, in_range, whole_numbers
 from vlad.maps import upsample
 from vlad.mutual import block_pairs, block_side, mutual_similarity, similarity_to
@@ -29,7 +30,7 @@ class MuSc:
     the rows compared and their similarities. 2 GiB of them lie in memory and the rest in temporary
     files, so that the peak is some 3 GiB more than the tower's whatever N is.
 
-    In half precision maps move by less than 2e-2 of their range. Re-scored image scores may move by
+    On a tower in bfloat16 pictures are compared in it. In half precision maps move by less than 2e-2 of their range. Re-scored image scores may move by
     more: they are scaled to the range of the pictures, and a neighbour more or less is a step.
 
     Args:
@@ -126,6 +127,8 @@ class MuSc:
             for side in self.r:
                 rows = aggregate(tokens, features.grid, side)
                 pool = aggregate(self.memory_[f"tokens.{n}"], features.grid, side)
+                if features.bfloat16:
+                    rows, pool = as_bfloat16(rows), as_bfloat16(pool)
                 total.append(mean_distance(similarity_to(rows, pool), self.interval))
         grid_map = torch.stack(total).mean(dim=0).unflatten(1, features.grid)
         anomaly_map = upsample(grid_map, features.size, align_corners=True)
@@ -170,7 +173,7 @@ class MuScPool:
         self.images.append(features.image[finite].cpu())
         self.finite.append(finite.cpu())
         self.device, self.grid, self.size = features.image.device, features.grid, features.size
-        self.width = x.shape[-1]
+        self.width, self.bfloat16 = x.shape[-1], features.bfloat16
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
         """Scores in the order added; NaN for pictures with features that are no numbers.
@@ -212,12 +215,16 @@ class MuScPool:
                 progress(done, steps)
 
         similarity = self.spool.empty((count, count, patches))
-        rows = self.spool.empty((count, patches, self.width))
+        width, dtype = self.width, torch.float32
+        if self.bfloat16:
+            width, dtype = width + PAD, torch.bfloat16
+        rows = self.spool.empty((count, patches, width), dtype)
         total = torch.zeros(count, patches)
         for n, r in settings:
             at = 0
             for part in self.tokens[n]:
-                rows[at : at + len(part)] = aggregate(part.to(self.device), self.grid, r)
+                found = aggregate(part.to(self.device), self.grid, r)
+                rows[at : at + len(part)] = as_bfloat16(found) if self.bfloat16 else found
                 at += len(part)
             mutual_similarity(rows, similarity, tick, self.device, side)
             for i, near in enumerate(similarity):

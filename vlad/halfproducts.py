@@ -1,0 +1,33 @@
+"""Cosines of unit vectors by products in bfloat16 that keep small distances apart."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+# further channels, whose products add up to 1; as many as keep rows aligned
+PAD = 16
+
+
+def as_bfloat16(rows: torch.Tensor) -> torch.Tensor:
+    """(..., C) unit vectors -> (..., C + PAD), of which `complement` gives the other factor."""
+    return F.pad(rows, (0, PAD), value=PAD**-0.5).bfloat16()
+
+
+def complement(rows: torch.Tensor) -> torch.Tensor:
+    """The other factor: `complement(a) @ b.T` is 1 − cos.
+
+    A product is rounded to 8 bits: of cos that would be 4e-3 near 1, of 1 − cos it is a part of the
+    distance. Rounded vectors are no more of length 1, which moves 1 − cos by up to 1e-3 in itself
+    (2^-9 for each, most of which cancels over the channels).
+    """
+    other = -rows
+    other[..., -PAD:] = rows[..., -PAD:]
+    return other
+
+
+def largest_cosine(products: torch.Tensor, dim: int) -> torch.Tensor:
+    """The largest cosine along a dimension, in float32, of products of `complement`."""
+    # numbers in bfloat16 that are not negative have the order of their bits, which is found faster
+    least = products.view(torch.int16).amin(dim=dim).view(torch.bfloat16)
+    return 1 - least.float().clamp_min(0)
