@@ -30,8 +30,9 @@ class MuSc:
     the rows compared and their similarities. 2 GiB of them lie in memory and the rest in temporary
     files, so that the peak is some 3 GiB more than the tower's whatever N is.
 
-    On a tower in bfloat16 pictures are compared in it. In half precision maps move by less than 2e-2 of their range. Re-scored image scores may move by
-    more: they are scaled to the range of the pictures, and a neighbour more or less is a step.
+    On a tower in bfloat16 pictures are compared in it. In half precision maps move by less than
+    2e-2 of their range. Re-scored image scores may move by more: they are scaled to the range of
+    the pictures, and a neighbour more or less is a step.
 
     Args:
         layers: blocks whose patch tokens are compared; None takes the four quarters of the depth.
