@@ -17,9 +17,8 @@ def as_bfloat16(rows: torch.Tensor) -> torch.Tensor:
 def complement(rows: torch.Tensor) -> torch.Tensor:
     """The other factor: `complement(a) @ b.T` is 1 − cos.
 
-    A product is rounded to 8 bits: of cos that would be 4e-3 near 1, of 1 − cos it is a part of the
-    distance. Rounded vectors are no more of length 1, which moves 1 − cos by up to 1e-3 in itself
-    (2^-9 for each, most of which cancels over the channels).
+    A product is rounded to 8 bits: of cos that would be 4e-3 near 1, of 1 − cos it is a small part
+    of the distance. Rounded vectors are not quite of length 1; over many channels that cancels.
     """
     other = -rows
     other[..., -PAD:] = rows[..., -PAD:]
