@@ -69,12 +69,8 @@ class TextTransformer:
                 # places behind the longest sentence are cut off
                 learned = learned[:, : x.shape[1] - 1]
                 x = torch.cat([x[:, :1], learned, x[:, 1 + learned.shape[1] :]], dim=1)
-            x = self.call(_step, block, x, act)
+            x = self.call(block, x, act, None, True)
         return self.proj(self.ln_final(x[torch.arange(len(x), device=x.device), end]))
-
-
-def _step(block: Block, x: torch.Tensor, act: Map | None) -> torch.Tensor:
-    return block.feed(x + block.attend(*block.qkv(block.ln_1(x)), causal=True), act)
 
 
 @dataclass
