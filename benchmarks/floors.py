@@ -16,6 +16,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
+import open_clip
 import torch
 from PIL import Image
 from seeded import random_adapter, random_model, tower_of
@@ -35,13 +36,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
 
-    model = random_model(options.model)
+    patch = open_clip.get_model_config(options.model)["vision_cfg"]["patch_size"]
+    side = options.size // patch * patch
+    model = random_model(options.model, side)
     towers = {
         "float32": tower_of(options.model, model),
         "bfloat16": tower_of(options.model, copy.deepcopy(model)).to("cpu", torch.bfloat16),
     }
-    info = towers["float32"].info
-    side = options.size // info.patch_size * info.patch_size
     image = Image.effect_noise((side, side), 80).convert("RGB")
     cases, activations = {}, {}
     with tempfile.TemporaryDirectory() as name, torch.no_grad():
@@ -56,6 +57,7 @@ def main() -> None:
             pixels = torch.from_numpy(next(iter(prepared[0].values())))[None]
             for activation in ("gelu", "quick_gelu"):
                 cases[activation, dtype] = bare(tower, pixels, activation)
+        cases["open_clip", "float32"] = lambda: model.encode_image(pixels)
         seconds = interleaved(cases, options.repeats)
 
     print(f"{machine(['open_clip_torch'])}\n")
@@ -74,6 +76,7 @@ def main() -> None:
                 row[3] = f"{ratio(seconds[head, 'float32'], spent):.2f} times faster than float32"
         else:
             row[0] = f"bare tower, {head}, {dtype}"
+            row[2] = ratio(spent, seconds["gelu", dtype])
         rows.append(row)
     print(table(rows, ["", "s a picture", "of the bare tower", "of the floor"]))
     print(f"\nFloor of anomalyclip: {floor(towers['float32'], side):.3f} of the bare tower")

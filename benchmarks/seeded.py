@@ -11,12 +11,12 @@ from vlad.adapters.layouts import default_params, tensor_shapes
 from vlad.backbones.tower import Tower
 
 
-def random_model(name: str) -> torch.nn.Module:
-    """A model of open_clip with seeded random weights."""
+def random_model(name: str, size: int | None = None) -> torch.nn.Module:
+    """A model of open_clip with seeded random weights, for pictures of `size` or its own size."""
     import open_clip
 
     torch.manual_seed(0)
-    return open_clip.create_model(name).eval()
+    return open_clip.create_model(name, force_image_size=size).eval()
 
 
 def tower_of(name: str, model: torch.nn.Module) -> Tower:
