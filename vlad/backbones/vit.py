@@ -61,19 +61,27 @@ class Block:
         x: torch.Tensor,
         activation: Map | None,
         first: int | None = None,
-        causal: bool = False,
+        seen: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The block; only the first `first` tokens leave it, None is all of them."""
         q, k, v = self.qkv(self.ln_1(x), first)
-        return self.feed(x[:, :first] + self.attend(q, k, v, causal), activation)
+        return self.feed(x[:, :first] + self.attend(q, k, v, seen), activation)
 
     def attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = False
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        seen: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The attention branch without its residual; q (B, M, C), k and v (B, N, C)."""
+        """The attention branch without its residual; q (B, M, C), k and v (B, N, C).
+
+        Args:
+            seen: (M, N) bool, whether a token of q attends to one of k; None is to all.
+        """
         split = (self.heads, q.shape[-1] // self.heads)
         q, k, v = (t.unflatten(-1, split).transpose(1, 2) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         mixed = mixed.transpose(1, 2).flatten(2)
         return self.scale_1(self.out(mixed))
 
