@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vlad.backbones.open_clip import as_tower
+from vlad.backbones.text import share
 from vlad.errors import HeadError
 
 SENTENCES = [
