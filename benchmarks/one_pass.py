@@ -17,12 +17,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
+from seeded import random_adapter, random_model, tower_of
 from timing import machine, ratio, table
 
-from vlad.adapters import Adapter, save_adapter
-from vlad.adapters.layouts import default_params, tensor_shapes
 from vlad.backbones import load_tower
 from vlad.backbones.tower import Tower
 from vlad.heads import load_head
@@ -42,7 +40,7 @@ def main() -> None:
     tower = (
         load_tower("vlad-tiny", "cpu")
         if options.backbone == "vlad-tiny"
-        else random_tower(options.backbone)
+        else tower_of(options.backbone, random_model(options.backbone))
     )
     pictures = drawn(options.pictures)
     with tempfile.TemporaryDirectory() as folder:
@@ -72,19 +70,6 @@ def main() -> None:
     print(f"all five / sum of each alone: {medians[HEADS] / sum(alone.values()):.2f}")
 
 
-def random_tower(name: str) -> Tower:
-    """An architecture of open_clip with seeded random weights."""
-    import open_clip
-    from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-
-    from vlad.backbones.open_clip import as_tower
-
-    torch.manual_seed(0)
-    model = open_clip.create_model(name)
-    tokenizer = open_clip.get_tokenizer(name)
-    return as_tower(name, model, tokenizer, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
-
-
 def drawn(count: int) -> list[Image.Image]:
     """Noise of one size: what a picture shows does not change how long it takes."""
     random = np.random.default_rng(0)
@@ -107,25 +92,6 @@ def panel(tower: Tower, names: tuple[str, ...], folder: Path, normals: list) -> 
     for name in names:
         made.text(name, "nut")
     return made
-
-
-def random_adapter(head: str, tower: Tower, folder: Path) -> Path:
-    """An adapter of the right shapes."""
-    params = default_params(head, tower.info)
-    tensors = {
-        name: 0.02 * torch.randn(shape)
-        for name, shape in tensor_shapes(head, tower.info, params).items()
-    }
-    adapter = Adapter(
-        name=head,
-        head=head,
-        backbone=tower.info.name,
-        auxiliary="nothing",
-        params=params,
-        tensors=tensors,
-    )
-    save_adapter(adapter, folder)
-    return folder
 
 
 def timed(made: Panel, pictures: list, batch_size: int) -> float:

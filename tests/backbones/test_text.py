@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vlad.backbones.open_clip import as_tower
+from vlad.backbones.text import share
 from vlad.errors import HeadError
 
 SENTENCES = [
@@ -30,6 +31,16 @@ def test_plain_text_equals_open_clip(tower, small_clip):
 def test_the_length_of_the_others_does_not_matter(tower):
     alone = torch.cat([tower.encode_text([sentence]) for sentence in SENTENCES])
     torch.testing.assert_close(tower.encode_text(SENTENCES), alone, atol=1e-5, rtol=0)
+
+
+def test_what_sentences_begin_with_in_common_is_computed_once():
+    ids = torch.tensor([[9, 1, 2, 8, 0], [9, 1, 8, 0, 0], [9, 1, 2, 3, 8], [9, 2, 2, 8, 0]])
+    tokens, places, seen, ends = share(ids, torch.tensor([3, 2, 4, 3]))
+    assert len(tokens) == 10
+    for row, last, end in zip(ids, (3, 2, 4, 3), ends, strict=True):
+        line = seen[end].nonzero()[:, 0]
+        assert tokens[line].tolist() == row[: last + 1].tolist()
+        assert places[line].tolist() == list(range(last + 1))
 
 
 def test_another_activation(tower, small_config):

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlad.backbones.vit import window_patches
+from vlad.backbones.vit import quick_gelu, window_patches
 from vlad.errors import BackboneError
 from vlad.types import Stream
 
@@ -53,6 +53,25 @@ def test_a_window_is_the_tower_on_these_tokens_alone(small_clip, small_tower, pi
         kept = torch.cat([tokens[:, :1], tokens[:, 1 + patches]], dim=1)
         slow = visual.ln_post(visual.transformer(visual.ln_pre(kept))[:, 0]) @ visual.proj
         torch.testing.assert_close(found[:, place], slow, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["vv", "qq", "kk"])
+def test_what_leaves_the_last_block_does_not_change_what_is_asked_of_it(small_tower, pixels, kind):
+    stream = Stream(kind=kind, first_block=2)
+    whole = small_tower.vision(pixels, taps=[(None, 4), (stream, 4)])
+    alone = small_tower.vision(pixels, taps=[(stream, 4)])
+    assert alone.last.shape[1] == 1
+    torch.testing.assert_close(alone.last[:, 0], whole.last[:, 0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone.patches[stream, 4], whole.patches[stream, 4])
+
+
+def test_quick_gelu_and_its_gradient():
+    x = torch.randn(50, dtype=torch.float64, requires_grad=True)
+    expected = x * torch.sigmoid(1.702 * x)
+    torch.testing.assert_close(quick_gelu(x), expected)
+    torch.testing.assert_close(quick_gelu(x.detach()), expected.detach())
+    assert torch.autograd.gradcheck(quick_gelu, x)
 
 
 def test_window_order_is_row_major():

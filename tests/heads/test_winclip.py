@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from vlad.backbones.vit import window_patches
 from vlad.errors import HeadError
+from vlad.heads import protocol, titled
 from vlad.heads.winclip import WinCLIP, harmonic_mean, spread
 from vlad.panel import Panel
+from vlad.types import Features, TextFeatures
 
 BANK = "winclip_anomalib"  # the sentences both implementations embed
 CASES = {
@@ -67,3 +70,25 @@ def test_harmonic_mean_of_a_zero_is_zero():
 def test_without_text_it_says_what_is_missing():
     with pytest.raises(HeadError, match="category"):
         WinCLIP().score(None)
+
+
+def test_approximate_windows_are_means_of_patches_and_marked(small_tower, drawn):
+    head = WinCLIP(approximate=True)
+    assert head.spec(small_tower.info).windows == ()
+    random = torch.Generator().manual_seed(0)
+    patches = torch.randn(2, 12, 8, generator=random)
+    means = {
+        side: torch.stack([patches[:, w].mean(dim=1) for w in window_patches((3, 4), side)], dim=1)
+        for side in (2, 3)
+    }
+    image, *sides = torch.randn(3, 2, 8, generator=random)
+    given = {"image": image, "patches": {4: patches}, "grid": (3, 4), "size": (48, 64)}
+    text = TextFeatures(*sides)
+    found = head.score(Features(**given), text)
+    slow = WinCLIP().score(Features(**given, windows=means), text)
+    torch.testing.assert_close(found.anomaly_map, slow.anomaly_map)
+    assert titled("winclip", protocol(head)) == "winclip (approximate)"
+    panel = Panel(small_tower, {"winclip": head}, bank=BANK).fit(drawn[:2])
+    scores = panel.score([panel.prepare(drawn[4])], "plate")["winclip"]
+    assert protocol(head) == "approximate, few-shot"
+    assert 0 <= float(scores.image_score) <= 1

@@ -17,7 +17,7 @@ from vlad import weights
 from vlad.backbones.plain import MEAN, STD, PlainCLIP, is_plain
 from vlad.backbones.text import TextTransformer, first_largest
 from vlad.backbones.tower import Tower
-from vlad.backbones.vit import Block, Map, VisionTransformer, identity
+from vlad.backbones.vit import ACTIVATIONS, Block, Map, VisionTransformer, identity
 from vlad.errors import BackboneError
 from vlad.types import Activation, TowerInfo
 
@@ -188,13 +188,19 @@ def _matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 def _block(block: torch.nn.Module) -> Block:
     attention, mlp = block.attn, block.mlp
+    own = ACTIVATIONS.get(_ACTIVATIONS.get(type(mlp.gelu).__name__), mlp.gelu)
 
     def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
-        return mlp.c_proj((activation or mlp.gelu)(mlp.c_fc(x.to(mlp.c_fc.weight.dtype))))
+        return mlp.c_proj((activation or own)(mlp.c_fc(x.to(mlp.c_fc.weight.dtype))))
 
-    def qkv(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def qkv(x: torch.Tensor, first: int | None) -> tuple[torch.Tensor, ...]:
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        return F.linear(x.to(weight.dtype), weight, bias).chunk(3, dim=-1)
+        x = x.to(weight.dtype)
+        if first is None:
+            return F.linear(x, weight, bias).chunk(3, dim=-1)
+        width = x.shape[-1]
+        q = F.linear(x[:, :first], weight[:width], bias[:width])
+        return q, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
 
     return Block(
         ln_1=block.ln_1,

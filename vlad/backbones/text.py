@@ -48,33 +48,64 @@ class TextTransformer:
     ) -> torch.Tensor:
         """(N, D) projected, unnormalised embeddings; see TextSpec for the options.
 
-        What follows the end of the longest sentence is cut off: attention is causal, so nothing
-        that is kept depends on it.
+        Attention is causal: a token depends on those before it alone. So what sentences begin with
+        in common is computed once, what follows an end not at all, and all tokens that are left are
+        one sequence in which each sees those before it in its own sentences.
         """
         words = 0 if context is None else len(context)
         if words:
             sentences = [" ".join([PLACEHOLDER] * words + [sentence]) for sentence in sentences]
-        ids = self.tokenize(sentences).to(self.pos.device)
-        end = self.end(ids)
-        ids = ids[:, : int(end.max()) + 1]
-        x = self.embed(ids)
+        ids = self.tokenize(sentences)
+        tokens, places, seen, ends = share(ids, self.end(ids))
+        device = self.pos.device
+        places, seen = places.to(device), seen.to(device)
+        x = self.embed(tokens.to(device))[None]
         if words:
-            learned = context.to(x).expand(len(x), -1, -1)
-            x = torch.cat([x[:, :1], learned, x[:, 1 + words :]], dim=1)
-        x = x + self.pos[: ids.shape[1]].to(x.dtype)
+            x = overwrite(x, places, context)
+        x = x + self.pos[places].to(x.dtype)
         act = ACTIVATIONS[activation] if activation else None
         for number, block in enumerate(self.blocks, start=1):
             if deep and number in deep:
-                learned = deep[number].to(x).expand(len(x), -1, -1)
-                # places behind the longest sentence are cut off
-                learned = learned[:, : x.shape[1] - 1]
-                x = torch.cat([x[:, :1], learned, x[:, 1 + learned.shape[1] :]], dim=1)
-            x = self.call(_step, block, x, act)
-        return self.proj(self.ln_final(x[torch.arange(len(x), device=x.device), end]))
+                x = overwrite(x, places, deep[number])
+            x = self.call(block, x, act, None, seen)
+        return self.proj(self.ln_final(x[0, ends.to(device)]))
 
 
-def _step(block: Block, x: torch.Tensor, act: Map | None) -> torch.Tensor:
-    return block.feed(x + block.attend(*block.qkv(block.ln_1(x)), causal=True), act)
+def share(
+    ids: torch.Tensor, end: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The tokens (M,) of N sentences, each with all before it once, as a tree with one root.
+
+    Args:
+        ids: (N, L) token ids.
+        end: (N,) places of the last token that counts.
+
+    Returns:
+        Token ids (M,), their places in a sentence (M,), whether one sees another (M, M), and which
+        of them ends each sentence (N,).
+    """
+    found: dict[tuple[int, int], int] = {}
+    tokens, places, lines, ends = [], [], [], []
+    for row, last in zip(ids.tolist(), end.tolist(), strict=True):
+        line: list[int] = []
+        for place, token in enumerate(row[: last + 1]):
+            node = found.setdefault((line[-1] if line else -1, token), len(found))
+            line.append(node)
+            if node == len(tokens):
+                tokens.append(token)
+                places.append(place)
+                lines.append(line.copy())
+        ends.append(line[-1])
+    seen = torch.zeros(len(tokens), len(tokens), dtype=torch.bool)
+    for node, line in enumerate(lines):
+        seen[node, line] = True
+    return torch.tensor(tokens), torch.tensor(places), seen, torch.tensor(ends)
+
+
+def overwrite(x: torch.Tensor, places: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
+    """(1, M, T) tokens with the learned ones (k, T) at places 1 to k of every sentence."""
+    at = ((places > 0) & (places <= len(learned))).nonzero()[:, 0]
+    return x.index_copy(1, at, learned.to(x)[places[at] - 1][None])
 
 
 @dataclass

@@ -192,10 +192,10 @@ def _dinov2_block(layer) -> Block:
     )
 
 
-def _qkv(attention) -> Callable[[torch.Tensor], tuple[torch.Tensor, ...]]:
-    def project(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _qkv(attention) -> Callable[[torch.Tensor, int | None], tuple[torch.Tensor, ...]]:
+    def project(x: torch.Tensor, first: int | None) -> tuple[torch.Tensor, ...]:
         x = x.to(attention.q_proj.weight.dtype)
-        return attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
+        return attention.q_proj(x[:, :first]), attention.k_proj(x), attention.v_proj(x)
 
     return project
 

@@ -18,10 +18,14 @@ from vlad.types import Activation, PosEmbedResize, Stream
 
 Map = Callable[[torch.Tensor], torch.Tensor]
 
-ACTIVATIONS: dict[Activation, Map] = {
-    "gelu": F.gelu,
-    "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x),
-}
+
+def quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    """x · σ(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with."""
+    gate = torch.sigmoid_(1.702 * x)
+    return gate * x if gate.requires_grad else gate.mul_(x)
+
+
+ACTIVATIONS: dict[Activation, Map] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
 # windows embedded at once: bounds the memory of a window pass without slowing it
 WINDOW_CHUNK = 1024
 
@@ -36,7 +40,7 @@ class Block:
 
     Attributes:
         ln_1, ln_2: the layer norms before attention and before the MLP.
-        qkv: tokens -> (q, k, v), each (B, N, C).
+        qkv: (tokens, n or None) -> (q, k, v), each (B, N, C), but q of the first n tokens alone.
         out: the projection after attention.
         heads: number of attention heads.
         mlp: (tokens, activation or None for its own) -> tokens.
@@ -44,7 +48,7 @@ class Block:
     """
 
     ln_1: Map
-    qkv: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+    qkv: Callable[[torch.Tensor, int | None], Sequence[torch.Tensor]]
     out: Map
     heads: int
     ln_2: Map
@@ -52,13 +56,32 @@ class Block:
     scale_1: Map = identity
     scale_2: Map = identity
 
-    def attend(
-        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, causal: bool = False
+    def __call__(
+        self,
+        x: torch.Tensor,
+        activation: Map | None,
+        first: int | None = None,
+        seen: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The attention branch without its residual; q (B, M, C), k and v (B, N, C)."""
+        """The block; only the first `first` tokens leave it, None is all of them."""
+        q, k, v = self.qkv(self.ln_1(x), first)
+        return self.feed(x[:, :first] + self.attend(q, k, v, seen), activation)
+
+    def attend(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        seen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The attention branch without its residual; q (B, M, C), k and v (B, N, C).
+
+        Args:
+            seen: (M, N) bool, whether a token of q attends to one of k; None is to all.
+        """
         split = (self.heads, q.shape[-1] // self.heads)
         q, k, v = (t.unflatten(-1, split).transpose(1, 2) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         mixed = mixed.transpose(1, 2).flatten(2)
         return self.scale_1(self.out(mixed))
 
@@ -83,7 +106,8 @@ class Taps:
 
     Attributes:
         patches: (stream or None, block) -> (B, h·w, C) raw patch tokens.
-        last: (B, 1 + h·w, C) output of the last block (no first token without CLS), or None.
+        last: (B, 1 + h·w, C) output of the last block (no first token without CLS), or None;
+            (B, 1, C) where CLS is all that was asked of it.
         windows: side k -> (B, n, D) projected window embeddings.
         grid: (h, w).
     """
@@ -158,6 +182,8 @@ class VisionTransformer:
         tokens, grid = self._embed(pixels, pos_embed)
         depth = len(self.blocks) if image else max((layer for _, layer in taps), default=0)
 
+        only_cls = self.pool is None and (None, depth) not in taps and depth == len(self.blocks)
+
         found: dict[tuple[Stream | None, int], torch.Tensor] = {}
         streams = {stream: torch.zeros_like(tokens) for stream, _ in taps if stream}
         x = self.ln_pre(tokens)
@@ -166,7 +192,8 @@ class VisionTransformer:
         for number, block in enumerate(self.blocks[:depth], start=1):
             if number in prompts:
                 x = torch.cat([x[:, :own], prompts[number].to(x.dtype)], dim=1)
-            x, streams = self.call(_step, number, block, x, streams, act)
+            first = 1 if only_cls and number == depth else None
+            x, streams = self.call(_step, number, block, x, streams, act, first)
             for stream, layer in taps:
                 if layer == number:
                     found[stream, layer] = (streams[stream] if stream else x)[:, self.prefix : own]
@@ -241,26 +268,18 @@ class VisionTransformer:
         first = self.blocks[0]
         x = self.ln_pre(tokens)
         # the norms and projections before the first attention see single tokens: computed once
-        q, k, v = first.qkv(first.ln_1(x))
+        q, k, v = first.qkv(first.ln_1(x), None)
         out = []
         for start in range(0, len(index), max(1, WINDOW_CHUNK // len(x))):
             part = index[start : start + max(1, WINDOW_CHUNK // len(x))]
             xw, qw, kw, vw = (t[:, part].flatten(0, 1) for t in (x, q, k, v))
             xw = first.feed(xw + first.attend(qw, kw, vw), act)
             for block in self.blocks[1:-1]:
-                xw = block.feed(xw + block.attend(*block.qkv(block.ln_1(xw))), act)
-            out.append(self.embed_image(self._last(xw, act)).unflatten(0, (len(x), -1)))
+                xw = block(xw, act)
+            if len(self.blocks) > 1:
+                xw = self.blocks[-1](xw, act, first=1 if self.pool is None else None)
+            out.append(self.embed_image(xw).unflatten(0, (len(x), -1)))
         return torch.cat(out, dim=1)
-
-    def _last(self, x: torch.Tensor, act: Map | None) -> torch.Tensor:
-        """The last block; only CLS leaves it where nothing but CLS is pooled."""
-        if len(self.blocks) == 1:
-            return x
-        block = self.blocks[-1]
-        q, k, v = block.qkv(block.ln_1(x))
-        if self.pool is None:
-            x, q = x[:, :1], q[:, :1]
-        return block.feed(x + block.attend(q, k, v), act)
 
 
 def _step(
@@ -269,9 +288,10 @@ def _step(
     x: torch.Tensor,
     streams: Mapping[Stream, torch.Tensor],
     act: Map | None,
+    first: int | None,
 ) -> tuple[torch.Tensor, dict[Stream, torch.Tensor]]:
-    """The ordinary stream and the extra ones behind a block."""
-    q, k, v = block.qkv(block.ln_1(x))
+    """The first tokens of the ordinary stream, None is all, and the extra ones behind a block."""
+    q, k, v = block.qkv(block.ln_1(x), None if any(s.kind == "qq" for s in streams) else first)
     moved = dict(streams)
     for stream, state in streams.items():
         if number < stream.first_block:
@@ -280,7 +300,7 @@ def _step(
             state = x if stream.start == "input" else torch.zeros_like(x)
         same = {"qq": q, "kk": k, "vv": v}[stream.kind]
         moved[stream] = state + block.attend(same, same, v)
-    return block.feed(x + block.attend(q, k, v), act), moved
+    return block.feed(x[:, :first] + block.attend(q[:, :first], k, v), act), moved
 
 
 def window_patches(grid: tuple[int, int], side: int) -> torch.Tensor:

@@ -17,6 +17,7 @@ and, where it has use for them,
     layer_maps(patches, grid, size) -> (B, L, H, W) probabilities
                     what its adapter is trained by (see vlad.training)
     text_spec()     -> TextSpec, where tokens that are learned stand among its words
+    approximate     True while it leaves out work that its method asks for
     transductive    True while it judges a whole list of pictures jointly; then it has
     pool()          -> Pool, which takes the place of `score`
 
@@ -90,11 +91,12 @@ def is_transductive(head: Head) -> bool:
 def protocol(head: Head) -> str:
     """What must be known of a head's results before they are compared with those of others.
 
-    "zero-shot" or "few-shot", "transductive" before it where the head saw all pictures scored, and
-    the auxiliary data of its adapter behind it.
+    "zero-shot" or "few-shot"; before it "approximate" where the head is not quite its method, and
+    "transductive" where it saw all pictures scored; behind it the auxiliary data of its adapter.
     """
     shown = hasattr(head, "memory_") and head.normals != "unused"
-    parts = ["transductive"] * is_transductive(head) + ["few-shot" if shown else "zero-shot"]
+    parts = ["approximate"] * getattr(head, "approximate", False)
+    parts += ["transductive"] * is_transductive(head) + ["few-shot" if shown else "zero-shot"]
     if hasattr(head, "adapter_"):
         parts.append(f"trained on {head.adapter_.auxiliary}")
     return ", ".join(parts)

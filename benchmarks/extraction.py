@@ -1,0 +1,111 @@
+"""vlad's tower pass against open_clip's `encode_image`, and decoding hidden behind it.
+
+    python benchmarks/extraction.py PICTURES [--batch-size 4] [--dtype bfloat16] [--repeats 5]
+
+Both run the same random weights on the same pixels, interleaved in one process, after their
+embeddings were found to agree. Then the pictures of a folder are scored from their files by the
+memory head, and the same pixels already prepared are put through the tower alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+from seeded import random_model, tower_of
+from timing import interleaved, machine, ratio, table
+
+from vlad.datasets import list_samples
+from vlad.heads import load_head
+from vlad.images import read_image
+from vlad.panel import Panel
+from vlad.scoring import score_samples
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pictures", type=Path)
+    parser.add_argument("--models", nargs="+", default=["ViT-B-16-plus-240", "ViT-L-14-336"])
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--count", type=int, default=16, help="pictures scored from files")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+
+    print(f"{machine(['open_clip_torch'])}\n")
+    print(
+        f"{options.dtype}, batches of {options.batch_size}, medians of {options.repeats} rounds\n"
+    )
+    rows = [row for name in options.models for row in measured(name, options)]
+    print(table(rows, ["", "pictures a second", "of open_clip's"]))
+
+
+@torch.no_grad()
+def measured(name: str, options: argparse.Namespace) -> list[list]:
+    """Rows of the table for one model."""
+    dtype = getattr(torch, options.dtype)
+    model = random_model(name)
+    tower = tower_of(name, copy.deepcopy(model)).to("cpu", dtype)
+    model.to(dtype)
+    samples = list_samples([options.pictures])[: options.count]
+    panel = Panel(tower, {"memory": load_head("memory")})
+    panel.fit([read_image(samples[0].path)])
+
+    def batches(found: list) -> list:
+        return [found[i : i + options.batch_size] for i in range(0, len(found), options.batch_size)]
+
+    prepared = [panel.prepare(read_image(sample.path)) for sample in samples]
+    inputs = [
+        torch.from_numpy(np.stack([next(iter(pixels.values())) for pixels in batch]))
+        for batch in batches(prepared)
+    ]
+    depth = tower.info.depth
+
+    def embed(pixels: torch.Tensor, taps: tuple = ()) -> torch.Tensor:
+        return tower.vision.embed_image(tower.vision(pixels, taps=taps).last)
+
+    theirs, ours = model.encode_image(inputs[0].to(dtype)).float(), embed(inputs[0]).float()
+    cosine = torch.cosine_similarity(theirs, ours).min()
+    if cosine < (1 - 1e-5 if dtype is torch.float32 else 0.99):
+        raise SystemExit(f"{name}: the embeddings differ (cosine {cosine:.5f}).")
+
+    one = inputs[0]
+    seconds = interleaved(
+        {
+            "open_clip, encode_image": lambda: model.encode_image(one.to(dtype)),
+            "vlad, patches and embedding": lambda: embed(one, ((None, depth),)),
+            "vlad, embedding alone": lambda: embed(one),
+        },
+        options.repeats,
+    )
+    rows = [
+        [f"{name}: {case}", len(one) / statistics.median(spent), ratio(first, spent)]
+        for first in [seconds["open_clip, encode_image"]]
+        for case, spent in seconds.items()
+    ]
+    from_files = interleaved(
+        {
+            "tower": lambda: [embed(pixels, ((None, depth),)) for pixels in inputs],
+            "files": lambda: list(
+                score_samples(panel, samples, None, batch_size=options.batch_size)
+            ),
+            "decoding": lambda: [panel.prepare(read_image(sample.path)) for sample in samples],
+        },
+        max(2, options.repeats // 2),
+    )
+    for case, spent in {
+        "vlad's tower on prepared pixels": from_files["tower"],
+        "vlad, files to scores": from_files["files"],
+        "decoding and resizing alone": from_files["decoding"],
+    }.items():
+        share = f"{ratio(from_files['tower'], spent):.3g} of its tower"
+        rows.append([f"{name}: {case}", len(samples) / statistics.median(spent), share])
+    return rows
+
+
+if __name__ == "__main__":
+    main()
