@@ -123,7 +123,7 @@ class Extractor:
         image: bool,
     ) -> Taps:
         tower = self.tower
-        return tower.vision(
+        return tower.forward(
             torch.from_numpy(pixels).to(tower.device),
             taps={(spec.stream, layer) for spec in specs for layer in spec.layers},
             windows=sorted({side for spec in specs for side in spec.windows}),

@@ -30,8 +30,11 @@ class Tower:
         build: model -> VisionTransformer over its modules (called again after a move).
         read: model -> its text tower, or None (called again after a move).
         blocks: model -> the module with the blocks of its image tower.
-    mean, std: normalisation of the pixels, per channel, in [0, 1] units.
+        mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: what else its text embeddings depend on (activation, context length, ...).
+        vision: the image tower; the module's own forward pass.
+        forward: what computes a vision pass: `vision`, or a runtime that is called like it.
+        runtime, precision: the name of that, and what it computes in.
     """
 
     info: TowerInfo
@@ -72,7 +75,8 @@ class Tower:
                 transformer.call = recompute
 
     def _build(self) -> None:
-        self.vision = self.build(self.model)
+        self.vision = self.forward = self.build(self.model)
+        self.runtime, self.precision = "torch", str(self.dtype).removeprefix("torch.")
         self.text = self.read and self.read(self.model)
 
     @property
