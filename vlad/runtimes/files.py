@@ -76,7 +76,8 @@ def prepare(
             with tempfile.TemporaryDirectory(dir=folder.parent, suffix=".part") as temporary:
                 made = Path(temporary) / STEM
                 made.mkdir()
-                write_checked(form, graph, examples(inputs), made / STEM)
+                inputs = examples(inputs)
+                check(form, graph, inputs, trace(form, graph, inputs, made / STEM))
                 _move(made, folder)
         except OSError as error:
             raise cannot_write(folder.parent, error) from error
@@ -99,30 +100,37 @@ def examples(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [torch.randn(1, *x.shape[1:], generator=generator) for x in inputs]
 
 
-def write_checked(
-    form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path
-) -> None:
-    """Writes a graph whose outputs for these inputs are those of torch.
+def trace(form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> Run:
+    """Writes a graph into files and reads it back.
 
     Raises:
-        GraphError: they are not, or it cannot be traced.
+        GraphError: it cannot be traced.
     """
-    with torch.no_grad():
-        # before it is traced, so that resized positions are constants in the graph
-        expected = graph(*inputs)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of tracers, about sizes that are meant as fixed
-                form.write(graph, inputs, stem)
-            found = form.read(stem)([x.numpy() for x in inputs])
-        except Exception as error:  # the libraries have errors of many kinds
-            reason = str(error).strip().partition("\n")[0]
-            raise GraphError(
-                f"This pass cannot be made a graph of {form.name} ({reason}); choose another "
-                "runtime."
-            ) from error
-    for name, x, y in zip(graph.outputs, expected, found, strict=True):
-        share = (torch.from_numpy(y) - x).norm() / x.norm()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracers, about sizes that are meant as fixed
+            graph(*inputs)  # so that resized positions are constants in the graph
+            form.write(graph, inputs, stem)
+        return form.read(stem)
+    except OSError:
+        raise
+    except Exception as error:  # the libraries have errors of many kinds
+        reason = str(error).strip().partition("\n")[0]
+        raise GraphError(
+            f"This pass cannot be made a graph of {form.name} ({reason}); choose another runtime."
+        ) from error
+
+
+@torch.no_grad()
+def check(form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], run: Run) -> None:
+    """Whether the outputs of a graph are those of torch.
+
+    Raises:
+        GraphError: they are not.
+    """
+    found = run([x.numpy() for x in inputs])
+    for name, x, y in zip(graph.outputs, graph(*inputs), found, strict=True):
+        share = ((torch.from_numpy(y) - x).norm() / x.norm()).item()
         if not share <= LIMITS[form.precision]:
             raise GraphError(
                 f"{name} of {form.name} in {form.precision} departs from torch by {share:.1%} of "
