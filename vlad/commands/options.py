@@ -73,7 +73,7 @@ OPTIONS = {
         type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
         default="float32",
         show_default=True,
-        help="How precisely the tower computes; int8 needs --runtime onnx or openvino.",
+        help="How precisely the tower computes; int8 needs --runtime onnx.",
     ),
     "runtime": click.option(
         "--runtime",

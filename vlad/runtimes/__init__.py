@@ -30,7 +30,7 @@ PRECISIONS = {
     "torch": ("float32", "bfloat16", "float16"),
     "compile": ("float32", "bfloat16", "float16"),
     "onnx": ("float32", "int8"),
-    "openvino": ("float32", "bfloat16", "int8"),
+    "openvino": ("float32", "bfloat16"),
 }
 # these trace float32 weights on the CPU, compute there, and see to the precision themselves
 OUTSIDE_TORCH = ("onnx", "openvino")

@@ -35,17 +35,29 @@ class Onnx:
         self.prepare = partial(files.prepare, self)
 
     def write(self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> None:
+        """Traces the module; see `vlad.runtimes.files`."""
+        path = stem.with_suffix(self.suffix)
         # the tracer takes seconds where the exporter by graph capture takes minutes
         torch.onnx.export(
             graph,
             tuple(inputs),
-            str(stem.with_suffix(self.suffix)),
+            str(path),
             input_names=graph.inputs,
             output_names=graph.outputs,
             dynamo=False,
         )
+        if self.precision == "int8":
+            quantization = library("onnxruntime.quantization", EXTRA)
+            quantization.quantize_dynamic(
+                path,
+                path,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=quantization.QuantType.QInt8,
+            )
 
     def read(self, stem: Path) -> files.Run:
+        """What the file computes."""
         options = self._library.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors

@@ -34,6 +34,7 @@ class OpenVino:
         self.prepare = partial(files.prepare, self)
 
     def write(self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> None:
+        """Traces the module; see `vlad.runtimes.files`."""
         shapes = [list(x.shape) for x in inputs]
         # traced by itself, the library runs the pass several times over
         traced = torch.jit.trace(graph, tuple(inputs), check_trace=False, strict=False)
@@ -45,7 +46,8 @@ class OpenVino:
         self._library.save_model(model, stem.with_suffix(self.suffix), compress_to_fp16=False)
 
     def read(self, stem: Path) -> files.Run:
-        hint = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}[self.precision]
+        """What the files compute."""
+        hint = {"float32": "f32", "bfloat16": "bf16"}[self.precision]
         compiled = self._library.Core().compile_model(
             stem.with_suffix(self.suffix),
             "CPU",
