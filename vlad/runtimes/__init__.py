@@ -62,7 +62,7 @@ def use(tower: Tower, runtime) -> Tower:
     """Lets a runtime compute the tower's vision passes; returns the tower."""
     from vlad.runtimes.passes import Passes
 
-    tower.forward = Passes(tower, runtime)
+    tower.passes = Passes(tower, runtime)
     tower.runtime, tower.precision = runtime.name, runtime.precision
     return tower
 
