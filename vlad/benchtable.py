@@ -24,7 +24,7 @@ COLUMNS = {
     "aupro": "AUPRO",
 }
 # what every row says of where it was measured
-FACTS = ("weights", "dtype", "vlad", "torch", "device", "cpu", "cores", "threads")
+FACTS = ("weights", "dtype", "runtime", "vlad", "torch", "device", "cpu", "cores", "threads")
 _STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #16181d; }
 table { border-collapse: collapse; margin: 0 0 2rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 12px; border-bottom: 1px solid #dfe3e9; text-align: right; }

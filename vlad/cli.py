@@ -14,6 +14,7 @@ from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
 from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
+from vlad.commands.export import export
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
 from vlad.commands.synth import synth
@@ -56,6 +57,7 @@ main.add_command(calibrate)
 main.add_command(evaluate)
 main.add_command(bench)
 main.add_command(train)
+main.add_command(export)
 main.add_command(demo)
 main.add_command(synth)
 main.add_command(prompts)

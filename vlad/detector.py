@@ -38,6 +38,7 @@ class Detector:
         bank: prompt bank, by name or TOML file; None is the head's own.
         image_size: pixels a side of the tower's input; None is the tower's own.
         device, dtype: where and how precisely the tower computes.
+        runtime: what computes its vision passes (see `vlad.runtimes`).
         batch_size: pictures, or tiles, in one pass.
         max_pixels, bits: as in `vlad.images.read_image`.
         tile, overlap: large pictures are cut into tiles of so many pixels, which overlap by this
@@ -59,6 +60,7 @@ class Detector:
         image_size: int | None = None,
         device: str = "auto",
         dtype: str = "float32",
+        runtime: str = "torch",
         batch_size: int = 8,
         max_pixels: int = DEFAULT_MAX_PIXELS,
         bits: int = 16,
@@ -73,6 +75,7 @@ class Detector:
         self.image_size = image_size
         self.device = device
         self.dtype = dtype
+        self.runtime = runtime
         self.batch_size = batch_size
         self.max_pixels = max_pixels
         self.bits = bits
@@ -251,7 +254,7 @@ class Detector:
         if not hasattr(self, "_loaded"):
             if not hasattr(self, "head_"):
                 self.head_ = load_head(self.head, **(self.head_params or {}))
-            tower = load_tower(self.backbone, self.device, self.dtype)
+            tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
             memory = getattr(self.head_, "memory_", {})
             memory.update({name: x.to(tower.device) for name, x in memory.items()})
             self._loaded = Panel(

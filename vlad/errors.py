@@ -7,6 +7,7 @@ VladError                 one clear sentence: what, where, what to do; a command
 ├── HeadError             an unknown head, or a head that cannot work with what it was given
 ├── AdapterError          an adapter or checkpoint that is missing, broken or does not fit
 ├── PromptError           an unknown or malformed prompt bank, or an unknown category
+├── GraphError            a runtime that is missing, or a graph that is not what torch computes
 ├── TrainingError         a recipe that cannot be used, or a training that cannot go on
 └── OutputError           a place that cannot be written to
 """
@@ -38,6 +39,10 @@ class AdapterError(VladError):
 
 class PromptError(VladError):
     """An unknown or malformed prompt bank, or an unknown category."""
+
+
+class GraphError(VladError):
+    """A runtime that is missing, or a graph that cannot be made or departs from torch."""
 
 
 class TrainingError(VladError):

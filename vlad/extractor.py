@@ -66,7 +66,7 @@ class Extractor:
         tower = self.tower
         return {
             (size, resize): to_pixels(image, size, tower.mean, tower.std, resize=resize)
-            for size, resize in {self._pass(spec).pixels for spec in specs}
+            for size, resize in {self.pass_of(spec).pixels for spec in specs}
         }
 
     def extract(
@@ -79,7 +79,7 @@ class Extractor:
         Raises:
             InputError: the pictures were not all prepared for these specs, at one size.
         """
-        needed = {self._pass(spec).pixels for spec in specs}
+        needed = {self.pass_of(spec).pixels for spec in specs}
         for pixels in prepared:
             if not needed <= pixels.keys():
                 sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
@@ -89,7 +89,7 @@ class Extractor:
                 )
         passes: dict[Pass, list[FeatureSpec]] = {}
         for spec in specs:
-            passes.setdefault(self._pass(spec), []).append(spec)
+            passes.setdefault(self.pass_of(spec), []).append(spec)
         plain = {key: replace(key, prompts=None) for key in passes if key.prompts}
         # prompts are made from the pass without them, which comes first and may serve others too
         for key in plain.values():
@@ -104,15 +104,30 @@ class Extractor:
                 images[key] = self.tower.vision.embed_image(taps[key].last).float()
         found = []
         for spec in specs:
-            key = self._pass(spec)
-            found.append(self._features(spec, taps[key], images.get(plain.get(key))))
+            key = self.pass_of(spec)
+            found.append(self.features(spec, taps[key], images.get(plain.get(key))))
         return found
 
-    def _pass(self, spec: FeatureSpec) -> Pass:
+    def pass_of(self, spec: FeatureSpec) -> Pass:
+        """The pass of the tower that a spec needs."""
         info, size = self.tower.info, self.size(spec)
         # specs that differ in nothing that shows on this tower at this size share a pass
         pos_embed = None if size == info.image_size else spec.pos_embed
         return Pass(size, spec.resize, info.replaced(spec.activation), pos_embed, spec.prompts)
+
+    def options(self, key: Pass, specs: Sequence[FeatureSpec], image: bool = False) -> dict:
+        """What the tower is asked for in one pass, besides pixels and prompts.
+
+        Args:
+            image: whether the image embedding is needed whatever the specs say.
+        """
+        return {
+            "taps": {(spec.stream, layer) for spec in specs for layer in spec.layers},
+            "windows": sorted({side for spec in specs for side in spec.windows}),
+            "image": image or any(spec.image for spec in specs),
+            "activation": key.activation,
+            "pos_embed": key.pos_embed or "bicubic_antialias",
+        }
 
     def _run(
         self,
@@ -122,18 +137,16 @@ class Extractor:
         prompts: Mapping[int, torch.Tensor] | None,
         image: bool,
     ) -> Taps:
-        tower = self.tower
-        return tower.vision(
-            torch.from_numpy(pixels).to(tower.device),
-            taps={(spec.stream, layer) for spec in specs for layer in spec.layers},
-            windows=sorted({side for spec in specs for side in spec.windows}),
-            image=image or any(spec.image for spec in specs),
-            activation=key.activation,
-            pos_embed=key.pos_embed or "bicubic_antialias",
+        return self.tower.forward(
+            torch.from_numpy(pixels).to(self.tower.device),
             prompts=prompts,
+            **self.options(key, specs, image),
         )
 
-    def _features(self, spec: FeatureSpec, taps: Taps, plain: torch.Tensor | None) -> Features:
+    def features(
+        self, spec: FeatureSpec, taps: Taps, plain: torch.Tensor | None = None
+    ) -> Features:
+        """What a spec asks for, from what its pass recorded and the embedding of the one before."""
         vision = self.tower.vision
         outputs = {
             "raw": lambda x: x,

@@ -29,6 +29,7 @@ _SHARED = (
     "backbone",
     "weights",
     "dtype",
+    "runtime",
     "image_size",
     "tile",
     "overlap",

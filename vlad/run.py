@@ -230,7 +230,8 @@ def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: 
         "category": settings.category,
         "backbone": panel.tower.info.name,
         "weights": panel.tower.fingerprint[:16],
-        "dtype": str(panel.tower.dtype).removeprefix("torch."),
+        "dtype": panel.tower.precision,
+        "runtime": panel.tower.runtime,
         "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
         "banks": {name: bank.name for name, bank in panel.banks.items()},
         "prompts": {

@@ -24,28 +24,37 @@ DEFAULT = "ViT-B-16-plus-240/laion400m_e31"
 EMBEDDED = {"vlad-tiny": WEIGHTS}
 
 
-def load_tower(name: str = DEFAULT, device: str = "auto", dtype: str = "float32") -> Tower:
+def load_tower(
+    name: str = DEFAULT, device: str = "auto", dtype: str = "float32", runtime: str = "torch"
+) -> Tower:
     """The tower of a name, file or folder (see this module's list).
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "float32", "bfloat16" or "float16".
+        dtype: "float32", "bfloat16" or "float16"; some runtimes have "int8".
+        runtime: what computes its vision passes (see `vlad.runtimes`).
 
     Raises:
         BackboneError: a name nobody knows, or weights that cannot be found or do not fit.
+        GraphError: a runtime that is not there, or does not compute in `dtype`, or on `device`.
     """
     import torch
 
+    from vlad.runtimes import OUTSIDE_TORCH, load_runtime, use
     from vlad.weights import forbid_network
 
+    made = load_runtime(runtime, dtype, device)  # what is missing is said before a download
+    if runtime in OUTSIDE_TORCH:
+        device, dtype = "cpu", "float32"
     forbid_network()
     tower = _find(str(name))
     try:
-        return tower.to(_device(device), getattr(torch, dtype))
+        tower.to(_device(device), getattr(torch, dtype))
     except Exception as error:  # each kind of device has errors of its own
         raise BackboneError(
             f"The tower cannot be put on device {device!r} ({error}); choose another --device."
         ) from error
+    return use(tower, made) if made else tower
 
 
 def _device(device: str) -> str:

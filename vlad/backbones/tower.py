@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from vlad.backbones.text import PlainText, TextTransformer
-from vlad.backbones.vit import VisionTransformer, recompute
+from vlad.backbones.vit import Taps, VisionTransformer, recompute
 from vlad.errors import HeadError
 from vlad.types import Activation, TowerInfo
 
@@ -30,8 +30,11 @@ class Tower:
         build: model -> VisionTransformer over its modules (called again after a move).
         read: model -> its text tower, or None (called again after a move).
         blocks: model -> the module with the blocks of its image tower.
-    mean, std: normalisation of the pixels, per channel, in [0, 1] units.
+        mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: what else its text embeddings depend on (activation, context length, ...).
+        vision: the image tower; the module's own forward pass.
+        passes: called like `vision` in its place, where another runtime computes; else None.
+        runtime, precision: the name of what computes, and what it computes in.
     """
 
     info: TowerInfo
@@ -73,6 +76,8 @@ class Tower:
 
     def _build(self) -> None:
         self.vision = self.build(self.model)
+        self.passes: Callable[..., Taps] | None = None
+        self.runtime, self.precision = "torch", str(self.dtype).removeprefix("torch.")
         self.text = self.read and self.read(self.model)
 
     @property
@@ -89,6 +94,10 @@ class Tower:
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
             digest.update(values.numpy().tobytes())
         return digest.hexdigest()
+
+    def forward(self, pixels: torch.Tensor, **options) -> Taps:
+        """One vision pass by the tower's runtime; see `VisionTransformer.__call__`."""
+        return (self.passes or self.vision)(pixels, **options)
 
     def encode_text(
         self,

@@ -87,7 +87,8 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
         found = {
             "backbone": tower.info.name,
             "weights": tower.fingerprint[:16],
-            "dtype": str(tower.dtype).removeprefix("torch."),
+            "dtype": tower.precision,
+            "runtime": tower.runtime,
             "layout": layout,
             "seed": seed,
             **machine(tower.device),

@@ -70,9 +70,17 @@ OPTIONS = {
     ),
     "dtype": click.option(
         "--dtype",
-        type=click.Choice(["float32", "bfloat16", "float16"]),
+        type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
         default="float32",
         show_default=True,
+        help="How precisely the tower computes; int8 needs --runtime onnx.",
+    ),
+    "runtime": click.option(
+        "--runtime",
+        metavar="NAME",
+        default="torch",
+        show_default=True,
+        help="What computes the tower's passes: torch, compile, onnx, openvino.",
     ),
     "max_pixels": click.option(
         "--max-pixels",
@@ -118,6 +126,7 @@ class Common:
     batch_size: int
     device: str
     dtype: str
+    runtime: str
     max_pixels: int
     bits: int
 
@@ -227,4 +236,4 @@ def open_tower(common: Common) -> Tower:
 
     # open_clip logs to the root logger what its errors say again
     logging.getLogger().setLevel(logging.CRITICAL)
-    return load_tower(common.backbone or DEFAULT, common.device, common.dtype)
+    return load_tower(common.backbone or DEFAULT, common.device, common.dtype, common.runtime)

@@ -143,7 +143,7 @@ def spread(scores: torch.Tensor, grid: tuple[int, int], side: int) -> torch.Tens
     index = patches.flatten().expand(len(scores), -1)
     inverse = (1 / scores).repeat_interleave(side * side, dim=1)
     total = scores.new_zeros(len(scores), grid[0] * grid[1]).scatter_add_(1, index, inverse)
-    count = torch.bincount(patches.flatten(), minlength=grid[0] * grid[1])
+    count = torch.zeros_like(total).scatter_add_(1, index, torch.ones_like(inverse))
     return (count / total).unflatten(1, grid)
 
 

@@ -1,0 +1,105 @@
+"""vlad export and --runtime through the command: graphs of a whole detector, and refusals."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import vlad
+from vlad.cli import main
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture
+def run(small_file):
+    def run(verb, *args):
+        return CliRunner().invoke(main, [verb, *map(str, args), "--backbone", str(small_file)])
+
+    return run
+
+
+@pytest.mark.parametrize("head", ["winclip", "memory", "linear", "anomalyclip", "april_gan"])
+def test_the_graph_is_the_detector(run, small_file, small_adapter, pictures, drawn, tmp_path, head):
+    args = ["--to", "onnx", "--head", head, "--out", tmp_path / "out"]
+    options = {"backbone": str(small_file), "device": "cpu"}
+    if head in ("winclip", "april_gan"):
+        args += ["--category", "nut"]
+        options["category"] = "nut"
+    if head == "memory":
+        args += ["--normal", pictures / "0.png"]
+    if head in ("linear", "anomalyclip", "april_gan"):
+        options["adapter"] = small_adapter(head)
+        args += ["--adapter", options["adapter"]]
+    done = run("export", *args)
+    assert done.exit_code == 0, done.output
+    assert "from torch" in done.stdout
+
+    detector = vlad.load(head, **options)
+    if head == "memory":
+        detector.fit(pictures / "0.png")
+    expected = detector.score(drawn[5])
+    card = json.loads((tmp_path / "out" / "export.json").read_text())
+    side = card["input"]["shape"][2]
+    pixels = np.asarray(drawn[5].resize((side, side), 3), np.float32) / 255
+    pixels = (pixels - card["input"]["mean"]) / card["input"]["std"]
+    session = onnxruntime.InferenceSession(tmp_path / "out" / card["files"]["detector"])
+    feed = {card["input"]["name"]: pixels.transpose(2, 0, 1)[None].astype(np.float32)}
+    found = dict(zip(card["outputs"]["detector"], session.run(None, feed), strict=True))
+    np.testing.assert_allclose(found["image_score"], expected.image_score, atol=1e-3)
+    np.testing.assert_allclose(found["anomaly_map"], expected.anomaly_map, atol=1e-3)
+
+
+def test_export_through_the_entry_point_to_openvino(small_file, tmp_path, run_env):
+    pytest.importorskip("openvino")
+    done = subprocess.run(
+        [sys.executable, "-m", "vlad", "export", "--to", "openvino", "--category", "nut",
+         "--backbone", str(small_file), "--out", str(tmp_path / "out")],
+        env=run_env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "tower.xml", "tower.bin", "detector.xml", "detector.bin", "export.json",
+    }  # fmt: skip
+
+
+def test_a_graph_that_departs_leaves_nothing(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("vlad.export.TOLERANCE", 0.0)
+    done = run("export", "--to", "onnx", "--category", "nut", "--out", tmp_path / "out")
+    assert done.exit_code == 2
+    assert "departs from torch" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_exported_is_said(run, small_adapter, pictures, tmp_path):
+    for args, words in (
+        (["--head", "memory"], "--normal"),
+        (["--head", "winclip"], "--category"),
+        (["--head", "winclip,memory"], "one by one"),
+        (
+            ["--head", "adaclip", "--adapter", small_adapter("adaclip"), "--category", "nut"],
+            "graph",
+        ),
+    ):
+        done = run("export", "--to", "onnx", *args, "--out", tmp_path / "out")
+        assert done.exit_code == 2
+        assert words in done.stderr
+    done = run("export", "--to", "onnx", "--category", "nut", "--out", pictures)
+    assert done.exit_code == 2
+    assert "not an empty folder" in done.stderr
+    done = run("export", "--to", "onnx", "--head", "musc", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tower.onnx", "export.json"}
+
+
+def test_a_run_names_its_runtime_and_is_not_resumed_by_another(run, pictures, tmp_path):
+    args = [pictures, "--normal", pictures / "0.png", "--out", tmp_path / "out"]
+    done = run("score", *args, "--runtime", "onnx")
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["runtime"] == "onnx"
+    done = run("score", *args, "--resume")
+    assert done.exit_code == 2
+    assert "runtime" in done.stderr

@@ -1,0 +1,67 @@
+"""vlad export: a head and its tower as graphs for other programs."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.options import given, make_heads
+
+
+@click.command("export")
+@click.option("--to", "form", required=True, type=click.Choice(["onnx", "openvino"]))
+@click.option("--head", default="winclip", show_default=True, metavar="NAME")
+@click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
+@click.option(
+    "--normal",
+    "normals",
+    multiple=True,
+    metavar="DIR|FILES",
+    help="Normal pictures that the head remembers; may be repeated.",
+)
+@given("backbone", "bank", "param", "adapter", "image_size")
+@click.option("--out", required=True, metavar="DIR", help="A folder that is not there or empty.")
+def export(form, head, category, normals, backbone, bank, params, adapters, image_size, out):
+    """Write the tower's pass that a head needs, and the detector from pixels to map, as graphs.
+
+    Each is compared with torch on pictures that ship with vlad. What other programs must know of
+    input and outputs is in export.json beside them.
+
+    \b
+    vlad export --to onnx --head winclip --category hazelnut --out hazelnut/
+    vlad export --to openvino --head memory --normal good/ --out parts/
+    """
+    from types import SimpleNamespace
+
+    from vlad.backbones import DEFAULT, load_tower
+    from vlad.datasets import list_samples
+    from vlad.demo import HAZELNUT
+    from vlad.errors import InputError
+    from vlad.export import export as write
+    from vlad.images import read_image
+    from vlad.panel import Panel
+    from vlad.runtimes import load_runtime
+
+    written = load_runtime(form)
+    heads = make_heads(head, SimpleNamespace(params=params, adapters=adapters))
+    if len(heads) > 1:
+        raise InputError(f"--head {head} names several heads; export them one by one.")
+    ((name, made),) = heads.items()
+    references = list_samples(normals) if normals else []
+    if made.normals == "needed" and not references:
+        raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
+    if made.normals == "unused" and references:
+        raise InputError(f"Head {name} has no use for normal pictures; leave --normal out.")
+    tower = load_tower(backbone or DEFAULT, "cpu")
+    panel = Panel(tower, heads, bank=bank, image_size=image_size)
+    panel.text(name, category)  # a category that is missing is said before the work
+    if references:
+        panel.fit(read_image(sample.path) for sample in references)
+    shown = list_samples([HAZELNUT / "test"])
+    pictures = [read_image(sample.path) for sample in (shown[0], shown[-1])]
+    card = write(panel, name, written, out, pictures, category)
+    for kind, outputs in card["deviation"].items():
+        worst = max(outputs, key=outputs.get)
+        click.echo(f"{card['files'][kind]}: at most {outputs[worst]:.1e} from torch ({worst})")
+    if "detector" not in card["files"]:
+        click.echo(f"{name} judges a list of pictures jointly, so its maps are no graph.")
+    click.echo(f"Written: {out}")

@@ -1,0 +1,88 @@
+"""One kind of vision pass as a module of plain tensors, which can be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+
+from vlad.backbones.tower import Tower
+from vlad.backbones.vit import Taps
+from vlad.types import Activation, PosEmbedResize, Stream
+
+PIXELS = "pixels"
+
+
+class TowerGraph(torch.nn.Module):
+    """The vision pass of a tower with all but pixels and prompt tokens fixed.
+
+    `forward(pixels, *tokens)` takes (B, 3, H, W) normalised pixels and, for every block of
+    `prompts`, (B, k, C) tokens; it gives the tensors named in `outputs`, in that order.
+
+    Args:
+        prompts: the blocks before which tokens are put.
+        The others are those of `VisionTransformer.__call__`.
+    """
+
+    def __init__(
+        self,
+        tower: Tower,
+        *,
+        taps: Iterable[tuple[Stream | None, int]] = (),
+        windows: Iterable[int] = (),
+        image: bool = True,
+        activation: Activation | None = None,
+        pos_embed: PosEmbedResize = "bicubic_antialias",
+        prompts: Iterable[int] = (),
+    ):
+        super().__init__()
+        self.model = tower.model  # so that tracers find the weights
+        self.vision = tower.vision
+        self.taps = sorted(taps, key=repr)
+        self.windows = sorted(windows)
+        self.image = image
+        self.options = {"activation": activation, "pos_embed": pos_embed}
+        self.prompts = tuple(prompts)
+        self.eval()
+
+    @property
+    def inputs(self) -> list[str]:
+        return [PIXELS, *(f"prompts_{block}" for block in self.prompts)]
+
+    @property
+    def outputs(self) -> list[str]:
+        """As in "patches_12", "vv0_24", "windows_2", "last"; see `Taps` for their shapes."""
+        streams = list(dict.fromkeys(stream for stream, _ in self.taps if stream))
+        names = [
+            f"{stream.kind}{streams.index(stream)}_{layer}" if stream else f"patches_{layer}"
+            for stream, layer in self.taps
+        ]
+        return [*names, *(f"windows_{side}" for side in self.windows), *["last"] * self.image]
+
+    @property
+    def key(self) -> str:
+        """What tells this pass from others of the same tower."""
+        return repr((self.taps, self.windows, self.image, self.options, self.prompts))
+
+    def forward(self, pixels: torch.Tensor, *tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        found = self.vision(
+            pixels,
+            taps=self.taps,
+            windows=self.windows,
+            image=self.image,
+            prompts=dict(zip(self.prompts, tokens, strict=True)),
+            **self.options,
+        )
+        patches = [found.patches[tap] for tap in self.taps]
+        last = [found.last] if self.image else []
+        return (*patches, *(found.windows[side] for side in self.windows), *last)
+
+    def unpack(self, outputs: Sequence[torch.Tensor], size: tuple[int, int]) -> Taps:
+        """What `forward` gave for pixels of `size` (H, W), as the tower itself gives it."""
+        rest = list(outputs)
+        patches = {tap: rest.pop(0) for tap in self.taps}
+        windows = {side: rest.pop(0) for side in self.windows}
+        side = self.vision.patch_size
+        return Taps(
+            patches, rest.pop() if self.image else None, windows, (size[0] // side, size[1] // side)
+        )
