@@ -175,7 +175,8 @@ class _Service:
             outcome = "failed" if picture.error else picture.verdict or "scored"
             self.metrics.pictures.labels(served.name, outcome).inc()
         if all(picture.error for picture in reply.images):
-            raise HTTPException(422, f"No picture can be used: {reply.images[0].error}")
+            others = f" None of the {len(images)} pictures can be used." if len(images) > 1 else ""
+            raise HTTPException(422, reply.images[0].error + others)
         return reply
 
     async def detectors(self):

@@ -47,6 +47,7 @@
     $("read").hidden = !one.reads;
     $("category").value = one.category || "";
     $("delete").hidden = !one.made;
+    $("delete").textContent = "Delete " + one.name;
     let words = one.head + " on " + one.backbone + ". ";
     words += one.threshold === null ? "Not calibrated: the threshold is yours to choose." :
       "Calibrated: pictures that score above " + shown(one.threshold) + " are anomalous.";
@@ -66,7 +67,7 @@
       one.card = make("li", "card");
       one.view = make("div", "view");
       one.image = make("img"); one.image.src = one.url; one.image.alt = "";
-      one.image.addEventListener("error", () => { one.image.hidden = true; });
+      one.image.addEventListener("error", () => one.image.replaceWith(make("p", "hint", "This browser cannot show it.")));
       one.heat = make("canvas", "heat"); one.heat.width = one.heat.height = 1;
       one.regions = draw("svg", { class: "regions", "aria-hidden": "true" });
       one.view.append(one.image, one.heat, one.regions);
