@@ -47,7 +47,7 @@ class Guard:
         self.limits = limits
         self.metrics = metrics
         self.keys = keys
-        self.active = 0
+        self._posted = 0  # requests with a body that are being answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,7 +75,8 @@ class Guard:
             await send(message)
 
         answer = self._refusal(scope) or self.app
-        self.active += 1
+        posted = scope["method"] == "POST"
+        self._posted += posted
         try:
             await asyncio.wait_for(answer(scope, limited, noted), self.limits.timeout)
         except asyncio.TimeoutError:
@@ -84,7 +85,7 @@ class Guard:
                 slow = problem(408, "The request did not arrive in time; send less at once.")
                 await (late if uploaded else slow)(scope, receive, noted)
         finally:
-            self.active -= 1
+            self._posted -= posted
             # a path that is no route could be anything
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in _METHODS else "other"
@@ -112,7 +113,7 @@ class Guard:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.limits.max_bytes:
             return problem(413, self._too_large)
-        if self.active >= self.limits.queue and scope["method"] == "POST":
+        if self._posted >= self.limits.queue and scope["method"] == "POST":
             return busy()
         return None
 
