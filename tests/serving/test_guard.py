@@ -1,10 +1,14 @@
 """What is refused before anything is read, and what happens when there is too much of it."""
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from vlad.serving.guard import Guard
 from vlad.serving.keys import new_key, read_keys
+from vlad.serving.limits import Limits
+from vlad.serving.metrics import Metrics
 
 
 @pytest.fixture
@@ -132,6 +136,28 @@ def test_what_takes_too_long_is_given_up(serve, slow, files, form, eventually):
     eventually(lambda: "vlad_queue_pictures 0.0" in client.get("/metrics").text)
     assert client.post("/v1/score", files=form(files[5])).is_success
     assert 1 <= len(slow.batches) <= 3
+
+
+def test_a_request_that_does_not_arrive_is_given_up():
+    async def send_nothing():
+        await asyncio.sleep(60)
+
+    async def read(scope, receive, send):
+        await receive()
+
+    async def ask():
+        sent = []
+
+        async def send(message):
+            sent.append(message)
+
+        guard = Guard(read, limits=Limits(timeout=0.05), metrics=Metrics(lambda: 0))
+        headers = [(b"host", b"localhost"), (b"content-length", b"10")]
+        scope = {"type": "http", "method": "POST", "path": "/v1/score", "headers": headers}
+        await guard(scope, send_nothing, send)
+        return sent
+
+    assert asyncio.run(ask())[0]["status"] == 408
 
 
 def test_every_reply_forbids_what_a_browser_might_do_with_it(serve, slow, files, form):

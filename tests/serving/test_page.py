@@ -102,7 +102,6 @@ def test_drop_judge_and_download(page, uploads, memory, drawn, tmp_path):
     page.locator("#slider").focus()
     page.keyboard.press("Home")
     status(page, "4 anomalous")
-    # what lies within one step of the slider may fall to either side
     with page.expect_download() as download:
         page.click("#csv")
     download.value.save_as(tmp_path / "scores.csv")
