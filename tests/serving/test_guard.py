@@ -56,7 +56,7 @@ def test_without_keys_only_this_machine_and_our_own_page_are_answered(serve, slo
     slow.go.set()
     client = serve({"line": slow})
     own = {"Host": "localhost:8000", "Origin": "http://localhost:8000"}
-    for headers in (own, {"Host": "127.0.0.1"}, {"Host": "[::1]:80"}):
+    for headers in (own, {"Host": "127.0.0.1"}, {"Host": "[::1]:80"}, {"Host": "127.0.0.5"}):
         assert client.post("/v1/score", files=form(files[0]), headers=headers).is_success
     for headers in (
         {"Host": "evil.example"},

@@ -12,11 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from vlad.serving.address import is_loopback
 from vlad.serving.keys import is_known
 from vlad.serving.limits import Limits
 from vlad.serving.metrics import Metrics
 
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 _METHODS = ("GET", "POST", "DELETE")
 _OPEN = ("/", "/healthz")  # what nobody needs a key for
 _HEADERS = {
@@ -99,7 +99,7 @@ class Guard:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if self.keys is None:
-            if _host(headers.get("host", "")) not in _LOCAL:
+            if not is_loopback(_host(headers.get("host", ""))):
                 return problem(403, "This service answers to localhost only; ask it by that name.")
             origin = headers.get("origin")
             if origin is not None and urlsplit(origin).netloc != headers["host"]:
@@ -130,9 +130,9 @@ def busy() -> JSONResponse:
     return refusal
 
 
-def _host(value: str) -> str | None:
+def _host(value: str) -> str:
     """The name in a Host header, without the port."""
     try:
-        return urlsplit(f"//{value}").hostname
+        return urlsplit(f"//{value}").hostname or ""
     except ValueError:
-        return None
+        return ""
