@@ -40,6 +40,7 @@ def listen(host: str, port: int) -> socket.socket:
         if os.name == "posix":  # elsewhere it would share the port with another process
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, port))
+        opened.listen(2048)  # whoever comes before the service is ready waits
     except OSError as error:
         opened.close()
         raise InputError(
