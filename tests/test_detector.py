@@ -122,3 +122,32 @@ def test_a_transductive_head_has_no_threshold_for_others(small_file, drawn):
         made.calibrate(drawn)
     made.fit(drawn[:3]).calibrate(drawn[3:], false_alarms=0.3)
     assert len(made.predict(drawn)) == 6
+
+
+@pytest.mark.parametrize("tile", [None, 48])
+def test_prepared_pictures_score_as_they_are(small_file, drawn, tile):
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", tile=tile).fit(drawn[:2])
+    prepared = [made.prepare(image) for image in drawn]
+    assert [picture.size for picture in prepared] == [image.size for image in drawn]
+    one, other = made.score(prepared), made.score(drawn)
+    np.testing.assert_array_equal(one.image_score, other.image_score)
+    for found, expected in zip(one.anomaly_map, other.anomaly_map, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_pictures_from_an_iterator_are_opened_one_by_one(detector, drawn):
+    same(detector.score(image for image in drawn), detector.score(drawn))
+
+
+def test_a_category_in_place_of_its_own(small_file, drawn):
+    made = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    other = vlad.load("winclip", backbone=str(small_file), device="cpu", category="cable")
+    same(made.score(drawn, category="cable"), other.score(drawn))
+    assert (made.score(drawn).image_score != other.score(drawn).image_score).any()
+
+
+def test_detectors_share_a_tower_and_pickle_without_it(detector, drawn):
+    other = vlad.load("memory", backbone="no such tower", layers=(1, 3))
+    other.tower = detector.tower
+    same(other.fit(drawn[:2]).score(drawn), detector.score(drawn))
+    assert not [name for name in pickle.loads(pickle.dumps(detector)).__dict__ if "tower" in name]

@@ -1,5 +1,6 @@
 """What pictures of every kind become, and the pixels a tower gets from them."""
 
+import io
 import warnings
 from pathlib import Path
 
@@ -317,3 +318,17 @@ def test_folders_that_are_no_mask(tmp_path, sizes):
         Image.fromarray(np.zeros(size, bool)).save(tmp_path / f"{i}.png")
     with pytest.raises(ImageError, match="expected PNG masks of one size"):
         read_mask(tmp_path)
+
+
+def test_an_open_file_is_read_like_a_path_and_called_by_its_name(tmp_path):
+    path = tmp_path / "a.png"
+    Image.effect_noise((20, 30), 80).convert("RGB").save(path)
+    with path.open("rb") as file:
+        file.read(7)  # wherever it stands
+        assert read_image(file, name="upload").tobytes() == read_image(path).tobytes()
+        assert not file.closed
+    for content, words in ((b"", "empty"), (path.read_bytes()[:90], "cut short"), (b"x", "no pic")):
+        with pytest.raises(ImageError, match=f"cannot read upload: .*{words}"):
+            read_image(io.BytesIO(content), name="upload")
+    with pytest.raises(ImageError, match=r"cannot read upload: .* over the limit of 599"):
+        read_image(io.BytesIO(path.read_bytes()), name="upload", max_pixels=599)

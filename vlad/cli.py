@@ -15,8 +15,10 @@ from vlad.commands.calibrate import calibrate
 from vlad.commands.demo import demo
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
+from vlad.commands.fit import fit
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
+from vlad.commands.serve import serve
 from vlad.commands.synth import synth
 from vlad.commands.train import train
 from vlad.errors import VladError
@@ -54,6 +56,8 @@ def main() -> None:
 
 main.add_command(score)
 main.add_command(calibrate)
+main.add_command(fit)
+main.add_command(serve)
 main.add_command(evaluate)
 main.add_command(bench)
 main.add_command(train)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from vlad.adapters import FILE as ADAPTER_FILE
 from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT, load_tower
+from vlad.backbones.tower import Tower
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
 from vlad.datasets import list_samples
 from vlad.errors import HeadError, InputError
@@ -25,7 +27,22 @@ from vlad.tiles import Mosaic, Tiling
 from vlad.types import Scores, Verdicts
 
 _CALIBRATION = "calibration.json"
-Picture = str | os.PathLike | Image.Image | np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture as its detector's tower takes it.
+
+    Attributes:
+        size: (width, height), upright.
+        tiles: the pixels of each tile; a picture that is left whole is one.
+    """
+
+    size: tuple[int, int]
+    tiles: Sequence[dict]
+
+
+Picture = str | os.PathLike | Image.Image | np.ndarray | Prepared
 
 
 class Detector:
@@ -83,7 +100,18 @@ class Detector:
         self.overlap = overlap
         self.head_params = head_params
 
-    def fit(self, normals: Picture | Sequence[Picture]) -> Detector:
+    @property
+    def tower(self) -> Tower:
+        """The tower, loaded when it is first needed; detectors may be given that of another."""
+        if not hasattr(self, "_tower"):
+            self._tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
+        return self._tower
+
+    @tower.setter
+    def tower(self, tower: Tower) -> None:
+        self._tower = tower
+
+    def fit(self, normals: Picture | Iterable[Picture]) -> Detector:
         """Learns from normal pictures: a folder, files, globs, PIL images or RGB arrays.
 
         A transductive head learns its reference pool instead, of any pictures, and scores each
@@ -95,12 +123,27 @@ class Detector:
         self._panel().fit((self._open(p) for p in _pictures(normals)), [self.head])
         return self
 
-    def score(self, pictures: Picture | Sequence[Picture]) -> Scores:
+    def prepare(self, picture: str | os.PathLike | Image.Image | np.ndarray) -> Prepared:
+        """What `score` takes in place of a picture; safe to call from several threads.
+
+        Raises:
+            ImageError: it cannot be used.
+        """
+        image = self._open(picture)
+        panel = self._panel()
+        return Prepared(image.size, [panel.prepare(tile) for tile in panel.tiling.cut(image)])
+
+    def score(
+        self, pictures: Picture | Iterable[Picture], *, category: str | None = None
+    ) -> Scores:
         """Scores of B pictures as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
 
         One picture is a batch of one. S is the side of the tower's input. Of pictures cut into
         tiles, each map has the height and width of its picture; where these differ, `anomaly_map`
         is an object array of B maps.
+
+        Args:
+            category: what they show; None is the detector's own.
 
         Raises:
             InputError: no picture, one that cannot be used, or a tile or overlap out of its range.
@@ -112,15 +155,19 @@ class Detector:
 
         def prepared() -> Iterator[dict]:
             for picture in _pictures(pictures):
-                image = self._open(picture)
-                mosaics.append(Mosaic(image.size, panel.tiling))
-                yield from map(panel.prepare, panel.tiling.cut(image))
+                if isinstance(picture, Prepared):
+                    size, pixels = picture.size, picture.tiles
+                else:
+                    image = self._open(picture)
+                    size, pixels = image.size, map(panel.prepare, panel.tiling.cut(image))
+                mosaics.append(Mosaic(size, panel.tiling))
+                yield from pixels
 
         def parts() -> Iterator[Scores]:
             pools: dict[str, Pool] = {}
             tiles = prepared()
             while batch := list(islice(tiles, self.batch_size)):
-                yield from panel.score(batch, self.category, pools).values()
+                yield from panel.score(batch, category or self.category, pools).values()
             for pool in pools.values():
                 yield from pool.scores()
 
@@ -137,7 +184,7 @@ class Detector:
 
     def calibrate(
         self,
-        normals: Picture | Sequence[Picture],
+        normals: Picture | Iterable[Picture],
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
     ) -> Detector:
@@ -165,7 +212,7 @@ class Detector:
         )
         return self
 
-    def predict(self, pictures: Picture | Sequence[Picture]) -> Verdicts:
+    def predict(self, pictures: Picture | Iterable[Picture]) -> Verdicts:
         """Verdicts of B pictures.
 
         Raises:
@@ -245,7 +292,7 @@ class Detector:
 
     def __getstate__(self) -> dict:
         # the tower is loaded again where the detector arrives
-        return {k: v for k, v in vars(self).items() if k != "_loaded"}
+        return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_tower")}
 
     def _open(self, picture: Picture) -> Image.Image:
         return as_image(picture, max_pixels=self.max_pixels, bits=self.bits)
@@ -254,11 +301,10 @@ class Detector:
         if not hasattr(self, "_loaded"):
             if not hasattr(self, "head_"):
                 self.head_ = load_head(self.head, **(self.head_params or {}))
-            tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
             memory = getattr(self.head_, "memory_", {})
-            memory.update({name: x.to(tower.device) for name, x in memory.items()})
+            memory.update({name: x.to(self.tower.device) for name, x in memory.items()})
             self._loaded = Panel(
-                tower,
+                self.tower,
                 {self.head: self.head_},
                 bank=self.bank,
                 image_size=self.image_size,
@@ -287,8 +333,10 @@ def load(head: str = "memory", **options) -> Detector:
     return Detector(head, **own, head_params=params or None)
 
 
-def _pictures(given: Picture | Sequence[Picture]) -> Sequence[Picture]:
+def _pictures(given: Picture | Iterable[Picture]) -> Iterable[Picture]:
     """One picture, a folder or a glob as the list of what it stands for."""
+    if isinstance(given, Iterator):
+        return given  # opened one by one, so that they need not all be held
     if isinstance(given, Picture):
         given = [given]
     pictures = []

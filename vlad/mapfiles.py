@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -32,10 +33,18 @@ def write_map(
         OutputError: the file cannot be written.
     """
     path = Path(path)
-    resized = resize_map(anomaly_map, size)
     if path.suffix == ".npy":
+        resized = resize_map(anomaly_map, size)
         return atomic_write(path, lambda file: np.save(file, resized))
+    return atomic_write(path, lambda file: save_png(file, anomaly_map, size, value_range))
+
+
+def save_png(
+    file: BinaryIO, anomaly_map: np.ndarray, size: tuple[int, int], value_range: tuple[float, float]
+) -> None:
+    """The PNG of `write_map`, into a file that is open for writing in binary."""
     low, high = value_range
+    resized = resize_map(anomaly_map, size)
     levels = np.empty(resized.shape, np.uint16)
     for rows in strips(len(levels)):  # what is computed in float64 would take 24 bytes a pixel
         level = (resized[rows].astype(np.float64) - low) / (high - low) * 65535
@@ -45,7 +54,7 @@ def write_map(
     text.add_text("low", repr(float(low)))
     text.add_text("high", repr(float(high)))
     # level 1: higher ones take three times as long to save 3 %
-    return atomic_write(path, lambda file: grey.save(file, "PNG", pnginfo=text, compress_level=1))
+    grey.save(file, "PNG", pnginfo=text, compress_level=1)
 
 
 def read_map(path: str | Path) -> np.ndarray:

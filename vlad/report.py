@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 import os
 import re
@@ -16,6 +14,7 @@ from PIL import Image
 from vlad.calibration import FUSED
 from vlad.charts import GROUPS, decimals, heat_legend, histogram, html_text, thumbnail
 from vlad.coco import RegionFinder
+from vlad.csp import policy
 from vlad.errors import ImageError
 from vlad.files import atomic_write
 from vlad.heads import titled
@@ -108,23 +107,10 @@ def write_report(
         "settings": _settings_rows(run.settings),
     }
     template = _TEMPLATE.read_text(encoding="utf-8")
-    values["policy"] = _policy(template)
+    values["policy"] = policy(template, "img-src data:")
     # one pass over the template, so that a value that looks like a placeholder stays text
     page = re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
     return atomic_write(run.out / "report.html", page.encode("utf-8"))
-
-
-def _policy(template: str) -> str:
-    """Content-Security-Policy that allows this page's own style and script, and data: pictures."""
-
-    def digest(tag: str) -> str:
-        inline = re.search(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)[1]
-        return base64.b64encode(hashlib.sha256(inline.encode()).digest()).decode()
-
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{digest('style')}'; "
-        f"script-src 'sha256-{digest('script')}'; base-uri 'none'; form-action 'none'"
-    )
 
 
 def _ranked(found: list[tuple[Row, Sample]], heads: list[str]) -> list[_Entry]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -23,6 +24,7 @@ FORMAT = 2  # raise it when the meaning of a stored entry changes
 MEMORY = 64  # entries; one of WinCLIP's takes 0.6 MB
 
 _memory: dict[str, TextFeatures] = {}
+_changing = Lock()
 
 
 class TextTower(Protocol):
@@ -57,9 +59,10 @@ def embed_prompts(
     if text is None:
         text = _encode(tower, prompts, activation)
         _write(entry, text)
-    if entry not in _memory and len(_memory) >= MEMORY:
-        del _memory[next(iter(_memory))]  # the oldest
-    _memory[entry] = text
+    with _changing:
+        if entry not in _memory and len(_memory) >= MEMORY:
+            del _memory[next(iter(_memory))]  # the oldest
+        _memory[entry] = text
     return TextFeatures(text.normal.clone(), text.anomalous.clone())
 
 

@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from vlad.backbones.tower import Tower
+    from vlad.detector import Detector
     from vlad.heads import Head
     from vlad.tiles import Tiling
 
@@ -180,13 +181,47 @@ def make_heads(names: str, common: Common) -> dict[str, Head]:
     """ "winclip,memory" with the --param and --adapter that belong to them -> name -> head.
 
     Raises:
-        HeadError: an unknown head, a parameter that it does not have, or an adapter for a head that
-            is not asked for.
+        HeadError, AdapterError: as `head_params`, or a parameter that a head does not have.
+    """
+    from vlad.heads import load_head
+
+    return {name: load_head(name, **given) for name, given in head_params(names, common).items()}
+
+
+def make_detector(head: str, category: str | None, common: Common) -> Detector:
+    """A detector by the options of a command that makes one.
+
+    Raises:
+        HeadError, AdapterError: as `make_heads`, or several heads.
+    """
+    from vlad.backbones import DEFAULT
+    from vlad.detector import Detector
+    from vlad.errors import HeadError
+
+    if len(make_heads(head, common)) > 1:
+        raise HeadError(f"A detector has one head, and {head} are several; name one with --head.")
+    ((name, params),) = head_params(head, common).items()
+    names = ("bank", "image_size", "batch_size", "device", "dtype", "runtime", "max_pixels", "bits")
+    return Detector(
+        name,
+        backbone=common.backbone or DEFAULT,
+        category=category,
+        head_params=params or None,
+        tile=common.tiling.tile,
+        overlap=common.tiling.overlap,
+        **{key: getattr(common, key) for key in names},
+    )
+
+
+def head_params(names: str, common: Common) -> dict[str, dict]:
+    """ "winclip,memory" -> name -> those of --param and --adapter that belong to it.
+
+    Raises:
+        HeadError: no head, or a parameter or adapter for one that is not asked for.
         AdapterError: an unknown adapter.
     """
     from vlad.adapters import head_of
     from vlad.errors import HeadError
-    from vlad.heads import load_head
 
     wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not wanted:
@@ -214,7 +249,7 @@ def make_heads(names: str, common: Common) -> dict[str, Head]:
                 "name one."
             )
         given[head]["adapter"] = adapter
-    return {name: load_head(name, **given[name]) for name in wanted}
+    return given
 
 
 def _value(text: str) -> object:

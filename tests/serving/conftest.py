@@ -1,0 +1,118 @@
+"""What the tests of the service share: small detectors, pictures as files, a client."""
+
+from __future__ import annotations
+
+import io
+import time
+from threading import Event
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from vlad.types import Scores
+
+LOCAL = "http://127.0.0.1"
+
+
+@pytest.fixture(scope="session")
+def files(drawn) -> list[bytes]:
+    """The drawn pictures as PNG files."""
+
+    def encode(image) -> bytes:
+        file = io.BytesIO()
+        image.save(file, "PNG")
+        return file.getvalue()
+
+    return [encode(image) for image in drawn]
+
+
+@pytest.fixture(scope="session")
+def memory(small_file, drawn):
+    """A calibrated detector."""
+    import vlad
+
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", layers=(1, 3))
+    return made.fit(drawn[:2]).calibrate(drawn[:3], false_alarms=0.25)
+
+
+@pytest.fixture
+def words(small_file):
+    """A detector that reads."""
+    import vlad
+
+    return vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+
+
+@pytest.fixture
+def serve():
+    """(name -> detector, keys, limits) -> a client of a service that runs until the test ends."""
+    from contextlib import ExitStack
+
+    from fastapi.testclient import TestClient
+
+    from vlad.serving.app import create_app
+    from vlad.serving.detectors import Served, Store, make_ready
+    from vlad.serving.limits import Limits
+
+    with ExitStack() as stack:
+
+        def make(detectors, keys=None, **limits):
+            served = [Served(name, one) for name, one in detectors.items()]
+            make_ready([one for one in served if not isinstance(one.detector, Slow)])
+            app = create_app(Store(served), Limits(**limits), keys)
+            return stack.enter_context(TestClient(app, base_url=LOCAL))
+
+        yield make
+
+
+class Slow:
+    """A detector that waits for `go` in each pass; a picture's score is its upper left pixel."""
+
+    head, category, bits, backbone = "memory", None, 16, "slow"
+    head_ = SimpleNamespace(bank=None, map_range=(0.0, 1.0))
+    tower = SimpleNamespace(info=SimpleNamespace(name="slow"))
+
+    def __init__(self):
+        self.go, self.began = Event(), Event()
+        self.batches: list[tuple[str | None, list[float]]] = []
+
+    def prepare(self, image):
+        return SimpleNamespace(size=image.size, value=image.getpixel((0, 0))[0])
+
+    def score(self, pictures, *, category=None):
+        values = [float(picture.value) for picture in pictures]
+        self.began.set()
+        assert self.go.wait(20)
+        self.batches.append((category, values))
+        return Scores(np.array(values), np.zeros((len(values), 4, 4)))
+
+
+@pytest.fixture
+def slow():
+    made = Slow()
+    yield made
+    made.go.set()
+
+
+@pytest.fixture(scope="session")
+def form():
+    """Contents of pictures -> the fields of a form, called 0.png, 1.png, ..."""
+
+    def make(*contents: bytes) -> list[tuple]:
+        return [("images", (f"{i}.png", content)) for i, content in enumerate(contents)]
+
+    return make
+
+
+@pytest.fixture
+def eventually():
+    """Waits until something is true, for 20 seconds at most."""
+
+    def wait(condition) -> None:
+        end = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+    return wait

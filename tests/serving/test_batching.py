@@ -1,0 +1,126 @@
+"""What is said of a picture does not depend on which others come with it, or when."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlad.errors import ImageError
+from vlad.serving.batching import Batcher, Busy
+
+
+@pytest.fixture
+def batcher():
+    made = []
+
+    def make(*args):
+        made.append(Batcher(*args))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def grey(value):
+    return lambda: Image.new("RGB", (8, 8), (value,) * 3)
+
+
+@pytest.mark.parametrize("tile", [None, 48])
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_scores_are_those_of_pictures_alone(batcher, memory, drawn, batch_size, tile, small_file):
+    import vlad
+
+    detector = memory
+    if tile:
+        detector = vlad.load("memory", backbone=str(small_file), device="cpu", tile=tile)
+        detector.fit(drawn[:2])
+    found = batcher(batch_size, 100).submit(
+        detector, None, [partial(lambda x: x, i) for i in drawn]
+    )
+    for image, future in zip(drawn, found, strict=True):
+        alone = detector.score(image)
+        assert future.result(60).size == image.size
+        assert future.result().image_score == pytest.approx(alone.image_score[0], abs=1e-6)
+        np.testing.assert_allclose(future.result().anomaly_map, alone.anomaly_map[0], atol=1e-6)
+
+
+def test_only_what_is_alike_shares_a_pass(batcher, slow, eventually):
+    counted = []
+    made = batcher(4, 100, counted.append)
+    first = made.submit(slow, None, [grey(0)])
+    eventually(slow.began.is_set)
+    # the second worker takes a batch before the first is done, and this one is it
+    second = made.submit(slow, "nut", [grey(1), grey(2)])
+    eventually(lambda: not len(made))
+    rest = [made.submit(slow, c, [grey(v)]) for v, c in enumerate(["a", "b", "a", "b", "a"], 3)]
+    rest += [made.submit(slow, "a", [grey(v) for v in (8, 9)])]
+    slow.go.set()
+    scores = [f.result(20).image_score for group in (first, second, *rest) for f in group]
+    assert scores == list(range(10))
+    assert slow.batches == [
+        (None, [0]), ("nut", [1, 2]), ("a", [3, 5, 7, 8]), ("b", [4, 6]), ("a", [9]),
+    ]  # fmt: skip
+    assert counted == [1, 2, 4, 2, 1]
+
+
+def test_the_queue_takes_all_or_none(batcher, slow, eventually):
+    made = batcher(1, 3)
+    made.submit(slow, None, [grey(0)])
+    eventually(slow.began.is_set)
+    made.submit(slow, None, [grey(0)])
+    eventually(lambda: not len(made))
+    made.submit(slow, None, [grey(0)] * 2)
+    with pytest.raises(Busy):
+        made.submit(slow, None, [grey(0)] * 2)
+    assert len(made) == 2
+    made.submit(slow, None, [grey(0)])
+
+
+def test_a_bad_picture_fails_alone_and_a_cancelled_one_is_not_scored(batcher, slow, eventually):
+    def broken():
+        raise ImageError("broken")
+
+    made = batcher(8, 100)
+    made.submit(slow, None, [grey(0)])
+    eventually(slow.began.is_set)
+    made.submit(slow, None, [grey(0)])
+    eventually(lambda: not len(made))
+    good, bad, given_up, more = made.submit(slow, None, [grey(1), broken, grey(2), grey(3)])
+    assert given_up.cancel()
+    slow.go.set()
+    assert good.result(20).image_score == 1
+    assert more.result(20).image_score == 3
+    with pytest.raises(ImageError, match="broken"):
+        bad.result(20)
+    assert slow.batches[-1] == (None, [1, 3])
+
+
+def test_what_breaks_a_pass_reaches_all_who_wait_for_it_and_nobody_else(batcher, slow):
+    made = batcher(8, 100)
+    slow.go.set()
+    failing = type("Failing", (type(slow),), {"score": lambda *args, **more: 1 / 0})()
+    found = made.submit(failing, None, [grey(1), grey(2)])
+    for future in found:
+        with pytest.raises(ZeroDivisionError):
+            future.result(20)
+    assert made.submit(slow, None, [grey(5)])[0].result(20).image_score == 5
+
+
+def test_a_score_that_is_no_number_is_an_error(batcher, slow):
+    slow.go.set()
+    slow.prepare = lambda image: type("Odd", (), {"size": (8, 8), "value": "nan"})()
+    with pytest.raises(ImageError, match="no number"):
+        batcher(1, 1).submit(slow, None, [grey(1)])[0].result(20)
+
+
+def test_closing_finishes_what_waits(slow, eventually):
+    made = Batcher(2, 100)
+    found = made.submit(slow, None, [grey(value) for value in range(9)])
+    eventually(slow.began.is_set)
+    slow.go.set()
+    made.close()
+    assert [future.result(0).image_score for future in found] == list(range(9))
+    with pytest.raises(Busy):
+        made.submit(slow, None, [grey(0)])

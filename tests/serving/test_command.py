@@ -1,0 +1,116 @@
+"""vlad serve through its real entry point, on a free port of this machine."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from vlad.cli import main
+
+
+@pytest.fixture(scope="module")
+def saved(memory, tmp_path_factory):
+    return memory.save(tmp_path_factory.mktemp("line"))
+
+
+@pytest.fixture
+def running(run_env):
+    """Options -> the process and its address, once it answers; stopped if it still runs."""
+
+    @contextmanager
+    def start(*options):
+        command = [sys.executable, "-m", "vlad", "serve", *map(str, options), "--port", "0"]
+        process = subprocess.Popen(
+            [*command, "--device", "cpu"],
+            env={**run_env, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            line = process.stdout.readline()
+            address = re.search(r"http://\S+", line)[0]
+            assert httpx.get(f"{address}/healthz", timeout=30).is_success
+            yield process, address
+        finally:
+            process.kill()
+            process.wait()
+
+    return start
+
+
+def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, files, form):
+    with running(f"line={saved}") as (process, address):
+        found = httpx.get(f"{address}/v1/detectors").json()["detectors"]
+        assert [one["name"] for one in found] == ["line"]
+        reply = httpx.post(f"{address}/v1/score", files=form(*files[:2])).json()
+        expected = memory.score(drawn[1]).image_score[0]
+        assert reply["images"][1]["image_score"] == pytest.approx(expected, abs=1e-6)
+        with ThreadPoolExecutor() as pool:
+            late = pool.submit(
+                httpx.post, f"{address}/v1/score", files=form(*files * 30), timeout=60
+            )
+            while 'route="/v1/score",status="200"} 1.0' not in httpx.get(f"{address}/metrics").text:
+                time.sleep(0.01)
+            while "vlad_queue_pictures 0.0" in httpx.get(f"{address}/metrics").text:
+                assert not late.done()
+            process.send_signal(signal.SIGTERM)
+            assert late.result().status_code == 200
+            assert len(late.result().json()["images"]) == 180
+        process.wait(30)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(address)
+
+
+def test_a_key_lets_others_in(running, saved, files, form, run_env, tmp_path):
+    keys = tmp_path / "keys.txt"
+    made = subprocess.run(
+        [sys.executable, "-m", "vlad", "serve", "--new-key", str(keys)],
+        env=run_env, capture_output=True, text=True,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    key = made.stdout.strip()
+    assert key not in keys.read_text()
+    with running(f"line={saved}", "--host", "0.0.0.0", "--api-keys", keys) as (_, address):
+        address = address.replace("0.0.0.0", "127.0.0.1")
+        assert httpx.get(f"{address}/v1/detectors").status_code == 401
+        headers = {"Authorization": f"Bearer {key}"}
+        assert httpx.post(f"{address}/v1/score", files=form(files[0]), headers=headers).is_success
+
+
+def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monkeypatch):
+    def said(*options):
+        done = CliRunner().invoke(main, ["serve", *map(str, options), "--port", "0"])
+        assert done.exit_code == 2
+        assert done.output.count("\n") == 1
+        return done.output
+
+    assert "nothing to serve" in said()
+    assert "no saved detector" in said(tmp_path)
+    assert "--new-key" in said(f"a={saved}", "--host", "0.0.0.0")
+    assert "--new-key" in said(f"a={saved}", "--host", "::")
+    assert "no API keys" in said(f"a={saved}", "--api-keys", saved / "detector.json")
+    assert "Two detectors" in said(f"a={saved}", f"a={saved}")
+    assert "64 letters" in said(f"a b={saved}")
+    assert "normal pictures" in said("--head", "memory", "--backbone", small_file)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "vlad.serving.app", raising=False)
+    assert "pip install 'vlad[serve]'" in said(f"a={saved}")
+
+
+def test_a_port_that_is_taken_is_one_sentence(saved):
+    import socket
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = CliRunner().invoke(main, ["serve", f"a={saved}", "--port", str(port)])
+    assert done.exit_code == 2
+    assert f"cannot listen on 127.0.0.1 port {port}" in done.output

@@ -1,0 +1,144 @@
+"""The page at / in a real browser, as somebody at a line uses it."""
+
+import csv
+import re
+import shutil
+import socket
+import threading
+import time
+
+import pytest
+
+from vlad.serving.app import create_app
+from vlad.serving.detectors import Served, Store, make_ready
+from vlad.serving.limits import Limits
+
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+HOSTILE = "<img src=x onerror=document.title=1>.png"
+
+
+@pytest.fixture(scope="module")
+def address(memory, small_file):
+    import uvicorn
+
+    import vlad
+
+    words = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    served = [Served("line", memory), Served("words", words)]
+    make_ready(served)
+    app = create_app(Store(served), Limits())
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{opened.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser among {', '.join(_BROWSERS)}")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    opened = browser.new_page()
+    opened.wrong = []
+    opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
+    elsewhere = lambda request: not request.url.startswith((address, "blob:"))  # noqa: E731
+    opened.on("request", lambda r: opened.wrong.append(r.url) if elsewhere(r) else None)
+    opened.goto(address)
+    yield opened
+    assert not opened.wrong
+    opened.close()
+
+
+@pytest.fixture
+def uploads(files):
+    return [
+        {"name": name, "mimeType": "image/png", "buffer": content}
+        for name, content in zip(("0.png", HOSTILE, "2.png", "=3.png"), files, strict=False)
+    ] + [{"name": "@bad.png", "mimeType": "image/png", "buffer": b"no picture"}]
+
+
+def status(page, pattern):
+    from playwright.sync_api import expect
+
+    expect(page.locator("#status")).to_have_text(re.compile(pattern), timeout=20_000)
+
+
+def test_drop_judge_and_download(page, uploads, memory, drawn, tmp_path):
+    page.set_input_files("#pictures", uploads)
+    status(page, r"5 pictures · 1 anomalous · 1 failed$")
+    scores = page.locator(".card .score").all_text_contents()
+    expected = sorted(memory.score(drawn[:4]).image_score, reverse=True)
+    assert [float(text) for text in scores[:3]] == pytest.approx(expected[:3], rel=1e-3)
+    assert page.locator(".card .verdict").first.text_content() == "anomalous"
+    # the heat map of the worst picture shows
+    drawn_heat = """canvas => { const d = canvas.getContext("2d")
+        .getImageData(0, 0, canvas.width, canvas.height).data;
+        return d.some((value, i) => i % 4 === 3 && value > 100); }"""
+    assert page.locator("canvas.heat").first.evaluate(drawn_heat)
+    assert page.locator(".regions path").count() >= 1
+    # a name is text
+    assert page.get_by_text(HOSTILE, exact=True).count() == 1
+    assert page.locator(".name img").count() == 0
+
+    page.fill("#threshold", "-1")
+    status(page, "4 anomalous")
+    page.fill("#threshold", "1.5")
+    status(page, "0 anomalous")
+    page.locator("#slider").focus()
+    page.keyboard.press("Home")
+    status(page, "4 anomalous")
+    with page.expect_download() as download:
+        page.click("#csv")
+    download.value.save_as(tmp_path / "scores.csv")
+    with open(tmp_path / "scores.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["name"] for row in rows} == {"0.png", HOSTILE, "2.png", "'=3.png", "'@bad.png"}
+    assert [row["verdict"] for row in rows] == ["anomalous"] * 4 + [""]
+    assert rows[-1]["error"].startswith("cannot read @bad.png")
+    assert float(rows[0]["image_score"]) == pytest.approx(expected[0], abs=1e-6)
+
+
+def test_detectors_and_categories(page, uploads):
+    page.set_input_files("#pictures", uploads[:2])
+    status(page, "2 pictures · 0 anomalous$")
+    before = page.locator(".card .score").first.text_content()
+    assert page.locator("#category").is_hidden()
+    page.select_option("#detector", "words")
+    status(page, "2 pictures$")  # it is not calibrated
+    after = page.locator(".card .score").first.text_content()
+    assert after != before
+    page.fill("#category", "cable")
+    page.locator("#category").press("Enter")
+    from playwright.sync_api import expect
+
+    expect(page.locator(".card .score").first).not_to_have_text(re.compile(f"^({after}|)$"))
+
+
+def test_normals_make_a_detector(page, uploads, address):
+    page.set_input_files("#pictures", uploads[:1])
+    status(page, "1 picture · 0 anomalous$")
+    page.fill("#name", "new")
+    page.set_input_files("#normals", uploads[:2])
+    page.click("#make-it")
+    from playwright.sync_api import expect
+
+    expect(page.locator("#detector")).to_have_value("new", timeout=20_000)
+    expect(page.locator("#lead")).to_have_text(re.compile("Not calibrated"))
+    status(page, "1 picture$")
+    page.click("#delete")
+    expect(page.locator("#detector")).to_have_value("line")

@@ -1,0 +1,175 @@
+"""POST /v1/score says what `Detector.score` and the calibration say."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlad.mapfiles import read_map, write_map
+from vlad.regions import find_regions
+
+
+def test_all_that_a_calibrated_detector_knows(serve, memory, drawn, files, form):
+    reply = serve({"line": memory}).post("/v1/score", files=form(*files))
+    assert reply.status_code == 200
+    found = reply.json()
+    calibration = memory.calibration_
+    assert found["detector"] == "line"
+    assert found["threshold"] == calibration.thresholds["memory"]
+    scores, verdicts = memory.score(drawn), memory.predict(drawn)
+    assert {image["verdict"] for image in found["images"]} == {"normal", "anomalous"}
+    for i, image in enumerate(found["images"]):
+        assert (image["name"], image["error"], image["map"]) == (f"{i}.png", None, None)
+        assert (image["width"], image["height"]) == drawn[i].size
+        assert image["image_score"] == pytest.approx(scores.image_score[i], abs=1e-6)
+        assert image["p_value"] == verdicts.p_value[i]
+        assert (image["verdict"] == "anomalous") == verdicts.anomalous[i]
+        assert (image["abstain"], image["severity"]) == (False, verdicts.severity[i])
+        expected = find_regions(
+            scores.anomaly_map[i], calibration.map_thresholds["memory"], drawn[i].size
+        )
+        assert [region["box"] for region in image["regions"]] == [list(r.box) for r in expected]
+
+
+def test_a_threshold_of_the_request_replaces_the_verdict_and_not_the_p_value(
+    serve, memory, files, form
+):
+    client = serve({"line": memory})
+    own = client.post("/v1/score", files=form(*files)).json()
+    higher = {"threshold": 1.9, "map_threshold": 1.9}
+    changed = client.post("/v1/score", files=form(*files), data=higher).json()
+    assert (changed["threshold"], changed["map_threshold"]) == (1.9, 1.9)
+    for before, after in zip(own["images"], changed["images"], strict=True):
+        assert (after["verdict"], after["regions"]) == ("normal", [])
+        assert after["p_value"] == before["p_value"]
+
+
+def test_without_a_calibration_there_are_scores_alone(serve, words, files, form):
+    client = serve({"words": words})
+    (image,) = client.post("/v1/score", files=form(files[0])).json()["images"]
+    assert isinstance(image["image_score"], float)
+    nothing = ("p_value", "verdict", "abstain", "severity", "regions", "map")
+    assert [image[key] for key in nothing] == [None] * 6
+    (image,) = client.post(
+        "/v1/score", files=form(files[0]), data={"threshold": 0}
+    ).json()["images"]  # fmt: skip
+    assert (image["verdict"], image["p_value"]) == ("anomalous", None)
+
+
+def test_a_category_of_the_request(serve, words, drawn, files, form):
+    words.calibrate(drawn[:3], false_alarms=0.25)
+    client = serve({"words": words})
+    own = client.post("/v1/score", files=form(files[0])).json()
+    other = client.post("/v1/score", files=form(files[0]), data={"category": "cable"}).json()
+    assert (own["category"], other["category"]) == ("nut", "cable")
+    expected = words.score(drawn[0], category="cable").image_score[0]
+    assert other["images"][0]["image_score"] == pytest.approx(expected, abs=1e-6)
+    assert other["images"][0]["image_score"] != own["images"][0]["image_score"]
+    # the calibration is of nuts
+    assert own["images"][0]["verdict"] is not None
+    assert other["images"][0]["verdict"] is None
+
+
+def test_a_head_that_reads_must_be_told_what(serve, words, files, form):
+    words.category = None
+    client = serve({"words": words})
+    reply = client.post("/v1/score", files=form(files[0]))
+    assert reply.status_code == 422
+    assert "needs to know what it looks at" in reply.json()["detail"]
+    assert client.post("/v1/score", files=form(files[0]), data={"category": "nut"}).is_success
+
+
+def test_maps(serve, memory, drawn, files, form, tmp_path):
+    client = serve({"line": memory})
+    expected = memory.score(drawn[5]).anomaly_map[0]
+    sent = {}
+    for kind in ("png", "float32"):
+        reply = client.post("/v1/score", files=form(files[5]), data={"map": kind}).json()
+        sent[kind] = reply["images"][0]["map"]
+        assert (sent[kind]["low"], sent[kind]["high"]) == (0, 2)
+    raw = base64.b64decode(sent["float32"]["data"])
+    values = np.frombuffer(raw, "<f4").reshape(sent["float32"]["height"], sent["float32"]["width"])
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    # the same file as a run stores
+    stored = write_map(tmp_path / "stored.png", expected, drawn[5].size, (0.0, 2.0))
+    (tmp_path / "sent.png").write_bytes(base64.b64decode(sent["png"]["data"]))
+    assert (sent["png"]["width"], sent["png"]["height"]) == drawn[5].size
+    np.testing.assert_allclose(read_map(tmp_path / "sent.png"), read_map(stored), atol=4e-5)
+
+
+def test_bad_pictures_are_entries_and_the_others_go_on(serve, memory, files, form):
+    client = serve({"line": memory}, max_pixels=20_000)
+    big = io.BytesIO()
+    Image.new("RGB", (300, 100)).save(big, "PNG")
+    svg = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>"
+    bad = (files[1][:200], svg, b"", big.getvalue())
+    reply = client.post("/v1/score", files=form(files[0], *bad, files[5]))
+    assert reply.status_code == 200
+    first, cut, text, empty, large, last = reply.json()["images"]
+    assert first["error"] is None and last["verdict"] == "anomalous"
+    for image, words in (
+        (cut, "cut short"),
+        (text, "no picture"),
+        (empty, "empty"),
+        (large, "over the limit of 20,000"),
+    ):
+        assert image["error"].startswith(f"cannot read {image['name']}: ")
+        assert words in image["error"]
+        assert image["image_score"] is None
+    reply = client.post("/v1/score", files=form(*bad))
+    assert reply.status_code == 422
+    assert reply.json()["detail"].startswith("cannot read 0.png: ")
+    outcomes = client.get("/metrics").text
+    assert 'vlad_pictures_total{detector="line",outcome="failed"} 8.0' in outcomes
+    assert 'vlad_pictures_total{detector="line",outcome="anomalous"} 1.0' in outcomes
+
+
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "<img src=x onerror=alert(1)>", "ä.png", "=1+1", "-"]
+)
+def test_names_are_only_said_back(serve, memory, files, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    sent = [("images", (name, files[0])), ("images", (name, b"no picture"))]
+    reply = serve({"line": memory}).post("/v1/score", files=sent)
+    good, bad = reply.json()["images"]
+    assert (good["name"], good["error"]) == (name, None)
+    assert bad["error"].startswith(f"cannot read {name}: its content is no picture")
+    assert not list(tmp_path.iterdir())
+
+
+def test_detectors_are_chosen_by_name(serve, memory, words, files, form):
+    client = serve({"line": memory, "words": words})
+    for name, head in (("line", "memory"), ("words", "winclip"), (None, "memory")):
+        found = client.post(
+            "/v1/score", files=form(files[0]), data={"detector": name} if name else {}
+        )
+        assert found.json()["head"] == head
+    assert client.post("/v1/score", files=form(files[0]), data={"detector": "x"}).status_code == 404
+    for bad in ("../line", "", " line", "a" * 65, "line\n"):
+        reply = client.post("/v1/score", files=form(files[0]), data={"detector": bad})
+        assert reply.status_code == (200 if bad == "" else 422)  # an empty field is none
+
+
+def test_fields_out_of_range_are_one_sentence(serve, memory, files, form):
+    client = serve({"line": memory}, queue=2)
+    for data in (
+        {"threshold": "nan"},
+        {"map": "svg"},
+        {"map_threshold": "x"},
+        {"category": "x" * 101},
+    ):
+        reply = client.post("/v1/score", files=form(files[0]), data=data)
+        assert reply.status_code == 422
+        assert isinstance(reply.json()["detail"], str)
+    assert client.post("/v1/score", data={"map": "png"}).status_code == 422
+    reply = client.post("/v1/score", files=form(*files[:3]))
+    assert (reply.status_code, "send 2 at most" in reply.text) == (413, True)
+    torn = client.post(
+        "/v1/score",
+        content=b"--x\r\nno",
+        headers={"content-type": "multipart/form-data; boundary=x"},
+    )
+    assert torn.status_code in (400, 422)
+    assert isinstance(torn.json()["detail"], str)

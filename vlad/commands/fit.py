@@ -1,0 +1,71 @@
+"""vlad fit: a detector from normal pictures, saved as a folder."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.judging import abstain_option, false_alarms_option
+from vlad.commands.options import common_options, make_detector, open_tower
+
+
+@click.command()
+@click.argument("normals", nargs=-1, required=True, metavar="NORMALS...")
+@click.option("--head", default="memory", show_default=True, metavar="NAME", help="The head.")
+@click.option("--category", metavar="WORDS", help="What the pictures show, for heads that read.")
+@click.option(
+    "--k-shot",
+    type=click.IntRange(min=1),
+    metavar="K",
+    help="Draw K to show to the head; the others find the threshold.  [default: half of them, or "
+    "all where the other half is too few]",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that draw."
+)
+@false_alarms_option
+@abstain_option
+@common_options
+@click.option("--out", required=True, metavar="DIR", help="Folder of the detector.")
+@click.option("--overwrite", is_flag=True, help="Replace the detector that is in the folder.")
+def fit(
+    normals, head, category, k_shot, seed, false_alarms, abstain, common, out, overwrite
+) -> None:
+    """Fit a detector on normal pictures and save it, for `vlad serve` and Python.
+
+    \b
+    vlad fit good/ --k-shot 4 --out detectors/bottle
+    vlad serve detectors/bottle
+    """
+    from pathlib import Path
+
+    from vlad.calibration.conformal import least_reference
+    from vlad.datasets import list_samples
+    from vlad.errors import OutputError
+    from vlad.fitting import split_normals
+
+    if (Path(out) / "detector.json").exists() and not overwrite:
+        raise OutputError(
+            f"{out} already holds a detector; add --overwrite to replace it, or choose another "
+            "folder."
+        )
+    paths = [sample.path for sample in list_samples(normals)]
+    shown, held_out = split_normals(paths, k_shot, seed, false_alarms)
+    detector = make_detector(head, category, common)
+    detector.tower = open_tower(common)
+    detector.fit(shown)
+    if held_out:
+        detector.calibrate(held_out, false_alarms, abstain)
+    detector.save(out)
+    click.echo(f"{head}: {len(shown)} normal pictures remembered")
+    if held_out:
+        threshold = detector.calibration_.thresholds[detector.head]
+        click.echo(
+            f"Anomalous above {threshold:.6g}, from {len(held_out)} held-out normal pictures"
+        )
+    else:
+        least = least_reference(false_alarms)
+        click.echo(
+            f"No threshold: {least} normal pictures beside those shown to the head are needed, and "
+            f"{len(paths) - len(shown)} are left."
+        )
+    click.echo(f"Detector: {out}")

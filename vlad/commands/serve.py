@@ -1,0 +1,123 @@
+"""vlad serve: detectors over HTTP, with a page to try them on."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.options import common_options, make_detector
+
+
+def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None) -> None:
+    if file and not ctx.resilient_parsing:
+        from vlad.serving.keys import new_key
+
+        click.echo(new_key(file))
+        click.echo(f"Its hash is in {file}; the key itself is not shown again.", err=True)
+        ctx.exit()
+
+
+@click.command()
+@click.argument("detectors", nargs=-1, metavar="[NAME=]FOLDER...")
+@click.option("--head", metavar="NAME", help="Also serve this head, as it is without a fit.")
+@click.option("--category", metavar="WORDS", help="What its pictures show, as in hazelnut.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option(
+    "--api-keys",
+    metavar="FILE",
+    help="Ask for a key of this file; needed wherever others can reach the address.",
+)
+@click.option(
+    "--new-key",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=_print_new_key,
+    help="Add a key to the file, print it, and exit.",
+)
+@click.option(
+    "--queue",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    metavar="N",
+    help="Pictures that may wait, and the most in one request.",
+)
+@click.option(
+    "--max-mb",
+    type=click.FloatRange(min=0, min_open=True),
+    default=64,
+    show_default=True,
+    metavar="MB",
+    help="Refuse larger requests.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up on requests that take longer.",
+)
+@common_options
+def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:
+    """Serve detectors over HTTP: POST /v1/score, and a page at /.
+
+    FOLDER is what `vlad fit` or Detector.save wrote. Options of tower and head are those of --head;
+    --device, --batch-size and --max-pixels are of all detectors.
+
+    \b
+    vlad fit good/ --out detectors/bottle && vlad serve detectors/bottle
+    vlad serve --head winclip --category hazelnut --backbone vlad-tiny
+    curl -F images=@photo.jpg http://127.0.0.1:8000/v1/score
+    """
+    from vlad.errors import InputError, VladError
+
+    if not (detectors or head):
+        raise InputError("There is nothing to serve; name a folder of `vlad fit`, or a --head.")
+    try:
+        import uvicorn
+
+        from vlad.serving.app import create_app
+    except ImportError as error:
+        raise VladError(
+            f"vlad serve needs packages that are not installed ({error.name}); run "
+            "pip install 'vlad[serve]'."
+        ) from error
+    from vlad.detector import Detector
+    from vlad.serving.address import check_reach, listen
+    from vlad.serving.detectors import Served, Store, make_ready, named
+    from vlad.serving.keys import read_keys
+    from vlad.serving.limits import Limits
+
+    check_reach(host, api_keys)
+    keys = read_keys(api_keys) if api_keys else None
+    served = [Served(name, Detector.load(folder)) for name, folder in map(named, detectors)]
+    if head:
+        served.append(Served(head, make_detector(head, category, common)))
+    for one in served:
+        one.detector.device = common.device
+        one.detector.batch_size = common.batch_size
+    store = Store(served)
+    limits = Limits(common.batch_size, queue, int(max_mb * 1e6), common.max_pixels, timeout)
+    with listen(host, port) as socket:
+        make_ready(served)
+        port = socket.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"Serving {', '.join(one.name for one in store)} at http://{shown}:{port}")
+        config = uvicorn.Config(
+            create_app(store, limits, keys),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_graceful_shutdown=int(timeout) + 1,
+        )
+        uvicorn.Server(config).run(sockets=[socket])

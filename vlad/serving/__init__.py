@@ -1,0 +1,12 @@
+"""The HTTP service behind `vlad serve`.
+
+    app         routes: request -> reply
+    guard       what every request passes first: host, key, size, time
+    batching    pictures of many requests, scored together
+    detectors   the detectors served, by name
+    replies     scores -> what is said of a picture
+    schemas     what goes over the wire
+    keys, metrics, page
+
+Nothing here is imported before `vlad serve` runs; it needs the extra `serve`.
+"""

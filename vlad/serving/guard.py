@@ -1,0 +1,138 @@
+"""What every request passes before anything of its body is read."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from vlad.serving.address import is_loopback
+from vlad.serving.keys import is_known
+from vlad.serving.limits import Limits
+from vlad.serving.metrics import Metrics
+
+_METHODS = ("GET", "POST", "DELETE")
+_OPEN = ("/", "/healthz")  # what nobody needs a key for
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class Guard:
+    """Refuses what has no key, comes from elsewhere, is too large, too much or too slow.
+
+    With keys, whoever knows one may come from anywhere. Without, the service listens to this
+    machine alone, and the danger is a page of some other site in a browser here: its requests show
+    another Origin, or a Host name that was pointed at this machine (DNS rebinding).
+
+    Args:
+        app: what answers.
+        keys: hashes of API keys (see `vlad.serving.keys`); None asks for none.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, limits: Limits, metrics: Metrics, keys: Sequence[str] | None = None
+    ):
+        self.app = app
+        self.limits = limits
+        self.metrics = metrics
+        self.keys = keys
+        self._posted = 0  # requests with a body that are being answered
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, status = time.perf_counter(), None
+        left, uploaded = self.limits.max_bytes, False
+
+        async def limited() -> Message:
+            nonlocal left, uploaded
+            message = await receive()
+            uploaded = not message.get("more_body", False)
+            left -= len(message.get("body", b""))
+            if left < 0:
+                raise HTTPException(413, self._too_large)
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        answer = self._refusal(scope) or self.app
+        posted = scope["method"] == "POST"
+        self._posted += posted
+        try:
+            await asyncio.wait_for(answer(scope, limited, noted), self.limits.timeout)
+        except asyncio.TimeoutError:
+            if status is None:
+                late = problem(504, "It took too long; send fewer pictures, or try again later.")
+                slow = problem(408, "The request did not arrive in time; send less at once.")
+                await (late if uploaded else slow)(scope, receive, noted)
+        finally:
+            self._posted -= posted
+            # a path that is no route could be anything
+            route = getattr(scope.get("route"), "path", "other")
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            self.metrics.requests.labels(method, route, str(status or 500)).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
+
+    @property
+    def _too_large(self) -> str:
+        return f"The request is over {self.limits.max_bytes:,} bytes; send fewer pictures at once."
+
+    def _refusal(self, scope: Scope) -> JSONResponse | None:
+        headers = Headers(scope=scope)
+        if self.keys is None:
+            if not is_loopback(_host(headers.get("host", ""))):
+                return problem(403, "This service answers to localhost only; ask it by that name.")
+            origin = headers.get("origin")
+            if origin is not None and urlsplit(origin).netloc != headers["host"]:
+                return problem(403, "This service answers to its own pages only.")
+        elif scope["path"] not in _OPEN:
+            kind, _, key = headers.get("authorization", "").partition(" ")
+            if kind.lower() != "bearer" or not is_known(key.strip(), self.keys):
+                refusal = problem(401, "An API key is needed: send Authorization: Bearer KEY.")
+                refusal.headers["WWW-Authenticate"] = "Bearer"
+                return refusal
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > self.limits.max_bytes:
+            return problem(413, self._too_large)
+        if self._posted >= self.limits.queue and scope["method"] == "POST":
+            return busy()
+        return None
+
+
+def problem(status: int, sentence: str) -> JSONResponse:
+    """A reply that is one sentence."""
+    return JSONResponse({"detail": sentence}, status)
+
+
+def busy() -> JSONResponse:
+    """The reply to what there is no room for now."""
+    refusal = problem(429, "The service is busy; try again in a second.")
+    refusal.headers["Retry-After"] = "1"
+    return refusal
+
+
+def _host(value: str) -> str:
+    """The name in a Host header, without the port."""
+    try:
+        return urlsplit(f"//{value}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,65 @@
+"""API keys: random, shown once, kept as hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+from vlad.errors import InputError
+from vlad.files import cannot_write
+
+_BYTES = 32  # of randomness: a plain hash is then enough, as there is nothing to guess
+
+
+def new_key(file: str | os.PathLike) -> str:
+    """A new key; its hash and today's date are added to the file, which only its owner may read.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    key = secrets.token_urlsafe(_BYTES)
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(handle, "w", encoding="ascii") as lines:
+            lines.write(f"{_digest(key)} {date.today()}\n")
+    except OSError as error:
+        raise cannot_write(file, error) from error
+    return key
+
+
+def read_keys(file: str | os.PathLike) -> list[str]:
+    """The hashes in a file of `new_key`; what follows a hash on its line is a note.
+
+    Raises:
+        InputError: there is no such file, no hash in it, or a line that begins with none.
+    """
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{file} cannot be read as a file of API keys ({error}); make one with "
+            f"`vlad serve --new-key {file}`."
+        ) from error
+    digests = [line.split()[0] for line in lines if line.strip()]
+    if not digests or not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
+        raise InputError(
+            f"{file} holds no API keys, or a line that begins with none; add one with "
+            f"`vlad serve --new-key {file}`."
+        )
+    return digests
+
+
+def is_known(key: str, digests: Sequence[str]) -> bool:
+    """Whether a key is one of those hashed, in a time that tells nothing of which or how near."""
+    digest = _digest(key)
+    return any([hmac.compare_digest(digest, known) for known in digests])
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()

@@ -1,0 +1,53 @@
+"""What the service counts, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_OUTCOMES = ("normal", "anomalous", "scored", "failed")
+
+
+class Metrics:
+    """Counters of one service; names of detectors leave with the detector."""
+
+    def __init__(self, waiting: Callable[[], int]):
+        self.registry = CollectorRegistry()
+        own = {"registry": self.registry}
+        self.requests = Counter(
+            "vlad_requests", "Requests answered.", ["method", "route", "status"], **own
+        )
+        self.seconds = Histogram(
+            "vlad_request_seconds",
+            "Time from the first byte of a request to its reply.",
+            ["route"],
+            buckets=_SECONDS,
+            **own,
+        )
+        self.pictures = Counter(
+            "vlad_pictures",
+            "Pictures by what was said of them; scored is without a verdict.",
+            ["detector", "outcome"],
+            **own,
+        )
+        self.batches = Histogram(
+            "vlad_batch_pictures",
+            "Pictures in one pass of the tower.",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+            **own,
+        )
+        queue = Gauge("vlad_queue_pictures", "Pictures that wait to be scored.", **own)
+        queue.set_function(waiting)
+
+    def forget(self, detector: str) -> None:
+        """Drops the counts of a detector that is no more."""
+        for outcome in _OUTCOMES:
+            with suppress(KeyError):
+                self.pictures.remove(detector, outcome)
+
+    def text(self) -> bytes:
+        """All of them as a scrape wants them."""
+        return generate_latest(self.registry)

@@ -1,0 +1,23 @@
+"""The web page: one answer that holds its style, its script and the heat colours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vlad.csp import policy
+from vlad.draw import heat_table
+
+
+def page() -> tuple[str, str]:
+    """Its HTML, and the Content-Security-Policy to send with it."""
+    colours, opacity = heat_table()
+    alpha = (opacity * 255).round().astype(int)
+    table = [[*map(int, colour), int(a)] for colour, a in zip(colours, alpha, strict=True)]
+    html, css, js = (
+        Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
+        for suffix in (".html", ".css", ".js")
+    )
+    js = js.replace("{{heat}}", json.dumps(table, separators=(",", ":")))
+    html = html.replace("{{css}}", css).replace("{{js}}", js)
+    return html, policy(html, "img-src blob:", "connect-src 'self'", "frame-ancestors 'none'")
