@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,24 +24,30 @@ DEEP_COLOUR = "vlad: 16 bits a colour"  # key in Image.info; Pillow has kept the
 Image.preinit()  # with the two plugins above, Image.OPEN now has all of FORMATS
 
 
-def decode(path: str | os.PathLike, max_pixels: int) -> Image.Image:
+def decode(
+    path: str | os.PathLike | BinaryIO, max_pixels: int, name: str | None = None
+) -> Image.Image:
     """Decode the first page of a picture file, in the mode that Pillow gives it.
+
+    Args:
+        path: the file, or one that is open for reading in binary; that stays open.
+        name: what errors call it; None is its path.
 
     Raises:
         ImageError: missing, unreadable, not one of FORMATS, damaged, over `max_pixels` (told
             before decoding) or with a side under MIN_SIDE.
     """
-    where = f"cannot read {path}"
+    where = f"cannot read {name or path}"
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ImageError(
             f"{where}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES has been switched on, so a cut-off "
             "picture would pass with grey in place of the rest; set it to False."
         )
     with _open(path, where) as file:
-        name = "picture"
+        kind = "picture"
         try:
-            name = _format(file, where)
-            image = Image.OPEN[name][0](file, "")  # without a file name Pillow maps no memory
+            kind = _format(file, where)
+            image = Image.OPEN[kind][0](file, "")  # without a file name Pillow maps no memory
             check_size(image.size, where)
             width, height = image.size
             if width * height > max_pixels:
@@ -54,14 +61,14 @@ def decode(path: str | os.PathLike, max_pixels: int) -> Image.Image:
             raise
         except Image.DecompressionBombError as error:
             raise ImageError(
-                f"{where}: Pillow decodes no {name} of so many pixels; save it as PNG, or shrink "
+                f"{where}: Pillow decodes no {kind} of so many pixels; save it as PNG, or shrink "
                 "or tile it."
             ) from error
         except MemoryError as error:
             raise ImageError(f"{where}: out of memory while decoding it; shrink it.") from error
         except Exception as error:  # on a broken file Pillow raises nearly anything
             raise ImageError(
-                f"{where}: this {name} file is cut short, damaged or of an unsupported kind "
+                f"{where}: this {kind} file is cut short, damaged or of an unsupported kind "
                 f"({error}); copy it again, or save it as 8-bit PNG."
             ) from error
     image.info[DEEP_COLOUR] = deep and image.mode != "I" and not image.mode.startswith("I;16")
@@ -77,7 +84,13 @@ def check_size(size: tuple[int, int], where: str) -> None:
         )
 
 
-def _open(path: str | os.PathLike, where: str) -> BinaryIO:
+def _open(path: str | os.PathLike | BinaryIO, where: str) -> AbstractContextManager[BinaryIO]:
+    empty = f"{where}: the file is empty (0 bytes); copy it again."
+    if not isinstance(path, str | os.PathLike):
+        if path.seek(0, os.SEEK_END) == 0:
+            raise ImageError(empty)
+        path.seek(0)
+        return nullcontext(path)
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -85,7 +98,7 @@ def _open(path: str | os.PathLike, where: str) -> BinaryIO:
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise ImageError(f"{where}: it is not a regular file; give a picture file.")
         if status.st_size == 0:
-            raise ImageError(f"{where}: the file is empty (0 bytes); copy it again.")
+            raise ImageError(empty)
         return Path(path).open("rb")
     except FileNotFoundError as error:
         raise ImageError(f"{where}: there is no such file; check the path.") from error

@@ -15,7 +15,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
@@ -36,21 +36,26 @@ _UPRIGHT = {
 
 
 def read_image(
-    path: str | os.PathLike, *, max_pixels: int = DEFAULT_MAX_PIXELS, bits: int = 16
+    path: str | os.PathLike | BinaryIO,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    bits: int = 16,
+    name: str | None = None,
 ) -> Image.Image:
     """Read a picture file as upright 8-bit RGB; the format is told from the content.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file.
+        path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or one that is open in binary.
         max_pixels: larger pictures are refused before they are decoded.
         bits: significant bits of 16-bit pictures that do not state them.
+        name: what errors call it; None is its path.
 
     Raises:
         ImageError: missing, unreadable, damaged, too large, a side under 8 pixels, or samples
             that have no fixed meaning in 8 bits.
     """
-    image = decode(path, max_pixels)
-    return _to_rgb(image, bits, f"cannot use {path}")
+    image = decode(path, max_pixels, name)
+    return _to_rgb(image, bits, f"cannot use {name or path}")
 
 
 def as_image(

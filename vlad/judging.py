@@ -184,8 +184,11 @@ def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.nda
 
 def shared_settings(folder: RunFolder) -> dict[str, object]:
     """What the scores of a run depend on, besides its pictures."""
-    references = sorted(folder.settings.get("references", {}).values())
-    return {**{key: folder.settings.get(key) for key in _SHARED}, "references": references}
+    shown = {**folder.settings.get("references", {}), **folder.settings.get("pool", {})}
+    return {
+        **{key: folder.settings.get(key) for key in _SHARED},
+        "references": sorted(shown.values()),
+    }
 
 
 def check_calibration(calibration: Calibration, settings: Mapping[str, object]) -> None:

@@ -56,7 +56,7 @@ def write_report(
 
     Args:
         samples: the pictures of the report; those without a row in the run are left out.
-        scales: head -> (low, high), the heat scale of the overlays.
+        scales: head -> (low, high), the heat scale of the overlays; empty where no maps are kept.
         open_image: path -> upright picture; raises ImageError.
         date: when the run was made, as it is to be printed.
         judged, finder: verdicts and regions, where there are any.
@@ -100,7 +100,9 @@ def write_report(
         "verdicts": view.note(),
         "switch": _switch(list(titles.values())),
         "filters": view.filters(),
-        "scales": "".join(heat_legend(h, i, *scales[_drawn(run, h)]) for i, h in enumerate(heads)),
+        "scales": "".join(
+            heat_legend(h, i, *scales[_drawn(run, h)]) for i, h in enumerate(heads) if scales
+        ),
         "limit": _limit_note(len(cards), len(rest)),
         "cards": "".join(cards),
         "rest": _rest_table(rest, heads, digits, view),

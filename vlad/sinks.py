@@ -1,6 +1,7 @@
 """What a scoring run leaves on disk: its settings, scores and anomaly maps.
 
     run.json            what the run was made with, written first
+    .lock               held while a command writes here (see vlad.lock)
     scores.csv          one row a picture; while the run goes on it is also the journal
     scores.parquet      the same, typed, written at the end
     joint.sha256        which pictures transductive heads compared (see vlad.joint)
@@ -34,7 +35,7 @@ from vlad.journal import decode, encode, end_of_last_record
 from vlad.scoretable import columns, csv_bytes, write_parquet
 from vlad.types import Sample
 
-MapFormat = Literal["png", "npy"]
+MapFormat = Literal["png", "npy", "none"]
 MAP_SIDE = 1024  # pixels of the longer side of maps that are not larger in truth
 _KIND = "vlad run"
 _PARTS = (
@@ -70,6 +71,7 @@ class RunFolder:
     """The folder of one run; nothing is written before `create` or `resume`.
 
     Args:
+        map_format: of the anomaly maps; "none" keeps scores alone.
         map_side: pixels to which the longer side of a stored map is bounded; None stores maps at
             the size of their picture.
 
@@ -179,6 +181,17 @@ class RunFolder:
 
     def map_path(self, head: str, sample: Sample) -> Path:
         return self.out / "maps" / head / f"{sample.id}.{self.map_format}"
+
+    @property
+    def keeps_maps(self) -> bool:
+        return self.map_format != "none"
+
+    def has(self, sample: Sample, heads: Iterable[str]) -> bool:
+        """Whether a picture is scored by these heads, and their maps are there where any are."""
+        heads, path = set(heads), str(sample.path)
+        if path not in self.done or not heads <= set(self.rows[path].scores):
+            return False
+        return not self.keeps_maps or heads <= set(self.maps(sample))
 
     def maps(self, sample: Sample) -> dict[str, Path]:
         """Head -> file of the maps that a scored picture has."""

@@ -70,10 +70,10 @@ class ScoreCommand(click.Command):
 @click.option(
     "--maps",
     "map_format",
-    type=click.Choice(["png", "npy"]),
+    type=click.Choice(["png", "npy", "none"]),
     default="png",
     show_default=True,
-    help="Anomaly maps as 16-bit PNG or float32 npy.",
+    help="Anomaly maps as 16-bit PNG, float32 npy, or not at all; then no overlays either.",
 )
 @judging_options
 @click.option("--resume", is_flag=True, help="Continue a stopped run; nothing is scored twice.")
