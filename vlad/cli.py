@@ -18,6 +18,7 @@ from vlad.commands.prompts import prompts
 from vlad.commands.score import score
 from vlad.commands.synth import synth
 from vlad.commands.train import train
+from vlad.commands.watch import watch
 from vlad.errors import VladError
 
 
@@ -52,6 +53,7 @@ def main() -> None:
 
 
 main.add_command(score)
+main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(evaluate)
 main.add_command(bench)

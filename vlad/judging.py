@@ -108,17 +108,36 @@ def judge(
             calibration = from_unlabelled(scores, map_maxima(folder, good), **options)
             own = True
     save_calibration(calibration, folder.out / "calibration.json")
-    verdicts = calibration.decide(scores, own=own) if good else {}
-    paths = [str(sample.path) for sample in good]
+    columns = decide(calibration, [str(sample.path) for sample in good], scores, own=own)
+    map_thresholds = dict(calibration.map_thresholds)
+    if rules.map_threshold is not None:
+        map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
+    return Judged(calibration, columns, map_thresholds)
+
+
+def decide(
+    calibration: Calibration,
+    paths: Sequence[str],
+    scores: Mapping[str, np.ndarray],
+    *,
+    own: bool = False,
+) -> dict[str, dict[str, object]]:
+    """Verdicts of N pictures as further columns: name -> path -> value.
+
+    Args:
+        scores: head -> (N,).
+        own: as in `Calibration.decide`.
+
+    Raises:
+        InputError: a calibration of other heads.
+    """
+    verdicts = calibration.decide(scores, own=own)
     columns: dict[str, dict[str, object]] = {}
     if FUSED in verdicts:
         columns[FUSED] = dict(zip(paths, verdicts[FUSED].image_score.tolist(), strict=True))
     for name, found in verdicts.items():
         columns |= _columns(name, found, paths)
-    map_thresholds = dict(calibration.map_thresholds)
-    if rules.map_threshold is not None:
-        map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
-    return Judged(calibration, columns, map_thresholds)
+    return columns
 
 
 def calibrate_run(

@@ -105,7 +105,8 @@ def _conclude(
     judged = judge(folder, samples, rules, normals) if rules else None
     finder = None
     if judged:
-        finder = RegionFinder(judged.map_thresholds, rules.min_area, rules.mm_per_pixel)
+        thresholds = judged.map_thresholds if folder.keeps_maps else {}
+        finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
     if folder.keeps_maps:
         scales = shared_scales(folder, samples)
@@ -169,8 +170,15 @@ def _score(
     return samples
 
 
-def keep_scored(folder: RunFolder, batch: Sequence[Scored]) -> None:
+def keep_scored(
+    folder: RunFolder,
+    batch: Sequence[Scored],
+    more: Mapping[str, Mapping[str, object]] | None = None,
+) -> None:
     """Puts maps and rows of a batch on disk, beside what other heads have said of its pictures.
+
+    Args:
+        more: as in `RunFolder.append`.
 
     Raises:
         OutputError: a file cannot be written.
@@ -182,7 +190,7 @@ def keep_scored(folder: RunFolder, batch: Sequence[Scored]) -> None:
         path = str(scored.sample.path)
         before = folder.rows.get(path, Row(path)).scores
         rows.append(Row(path, {**before, **scored.scores}, scored.error))
-    folder.append(rows)
+    folder.append(rows, more)
 
 
 def _steps(

@@ -52,7 +52,7 @@ _PARTS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """The result of one picture.
 
@@ -223,13 +223,18 @@ class RunFolder:
             self.heads[head],
         )
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(
+        self, rows: Sequence[Row], more: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
         """Put finished rows on disk at once; a later row of the same path replaces an earlier one.
+
+        Args:
+            more: further columns, as in `finish`, which was called with the same ones before.
 
         Raises:
             OutputError: scores.csv cannot be written.
         """
-        data = csv_bytes(columns(rows, self.heads, {}), header=False)
+        data = csv_bytes(columns(rows, self.heads, more or {}), header=False)
         try:
             with open(self.scores_csv, "ab") as file:
                 file.write(data)
