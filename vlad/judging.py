@@ -99,7 +99,7 @@ def judge(
             "false_alarms": rules.false_alarms,
             "method": rules.method,
             "confidence": rules.confidence,
-            "settings": shared_settings(folder),
+            "settings": shared_settings(folder.settings),
         }
         if normals is not None:
             held_out, known = known_scores(normals, rules.held_out)
@@ -170,7 +170,7 @@ def calibrate_run(
             )
     _, scores = known_scores(folder, good)
     maxima = map_maxima(folder, good)
-    options["settings"] = shared_settings(folder)
+    options["settings"] = shared_settings(folder.settings)
     if levels is None:
         return from_normals(scores, maxima, **options)
     found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
@@ -201,11 +201,11 @@ def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.nda
     return found
 
 
-def shared_settings(folder: RunFolder) -> dict[str, object]:
-    """What the scores of a run depend on, besides its pictures."""
-    shown = {**folder.settings.get("references", {}), **folder.settings.get("pool", {})}
+def shared_settings(settings: Mapping) -> dict[str, object]:
+    """What the scores of a run depend on, besides its pictures, of all that its run.json holds."""
+    shown = {**settings.get("references", {}), **settings.get("pool", {})}
     return {
-        **{key: folder.settings.get(key) for key in _SHARED},
+        **{key: settings.get(key) for key in _SHARED},
         "references": sorted(shown.values()),
     }
 

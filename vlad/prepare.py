@@ -108,7 +108,7 @@ def run_folder(
     record = {**scores_depend_on(panel, settings, categories), "root": os.path.realpath(root)}
     folder = RunFolder(out, ranges, record, settings.map_format, side)
     if settings.rules and settings.rules.calibration:
-        check_calibration(settings.rules.calibration, shared_settings(folder))
+        check_calibration(settings.rules.calibration, shared_settings(folder.settings))
     return folder
 
 

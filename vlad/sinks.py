@@ -135,9 +135,9 @@ class RunFolder:
         written = _written_settings(self.out)
         if not written:
             return self.create()
-        if differences := _differences(written, self.settings):
+        if found := differences(written, self.settings):
             raise OutputError(
-                f"{self.out} was started with other settings ({'; '.join(differences)}); repeat "
+                f"{self.out} was started with other settings ({'; '.join(found)}); repeat "
                 "the first command, add --overwrite to start again, or choose another folder."
             )
         self._read_journal()
@@ -353,12 +353,12 @@ def _written_settings(out: Path) -> dict | None:
     return written if isinstance(written, dict) and written.get("kind") == _KIND else None
 
 
-def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
     found = []
     for key in dict.fromkeys([*old, *new]):
         was, now = old.get(key), new.get(key)
         if isinstance(was, dict) and isinstance(now, dict):
-            found += _differences(was, now, f"{prefix}{key}.")
+            found += differences(was, now, f"{prefix}{key}.")
         elif was != now:
             text = f"{prefix}{key}: {was} there, {now} now"
             found.append(text if len(text) < 120 else f"{prefix}{key}")

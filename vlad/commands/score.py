@@ -14,11 +14,32 @@ from vlad.commands.scoring import Scoring, ScoringCommand, plan_of, scoring_opti
 @click.option("--out", required=True, metavar="DIR", help="Folder for everything that is written.")
 @click.option("--resume", is_flag=True, help="Continue a stopped run; nothing is scored twice.")
 @click.option("--overwrite", is_flag=True, help="Delete the run that is in the folder first.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: many processes or machines, scores alone, into Parquet files in --out.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that score with --engine ray.  [default: one for each core, or GPU]",
+)
 @click.option("--fail", is_flag=True, help="Exit with 1 if any picture could not be scored.")
 def score(
-    paths: tuple[str, ...], scoring: Scoring, out: str, resume: bool, overwrite: bool, fail: bool
+    paths: tuple[str, ...],
+    scoring: Scoring,
+    out: str,
+    resume: bool,
+    overwrite: bool,
+    engine: str,
+    workers: int | None,
+    fail: bool,
 ) -> None:
     """Score pictures: files, folders, patterns, or a CSV manifest with a column `path`.
+    With --engine ray also URLs, such as s3://bucket/parts, and Parquet files with a column `path`.
 
     \b
     vlad score parts/ --category hazelnut --out runs/parts
@@ -36,6 +57,13 @@ def score(
 
     if resume and overwrite:
         raise click.UsageError("--resume and --overwrite exclude each other.")
+    if engine == "ray":
+        from vlad.commands.scaling import score_on_ray
+
+        failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
+        raise SystemExit(1 if fail and failed else 0)
+    if workers:
+        raise click.UsageError("--workers is for --engine ray.")
     check_out(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the pictures is no input
     written = Path(out).resolve()

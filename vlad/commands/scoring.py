@@ -183,7 +183,10 @@ def plan_of(scoring: Scoring, pictures: int) -> Plan:
         )
     regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
     if scoring.map_format == "none" and any(regions):
-        raise InputError("Regions are found in maps; leave out --maps none, or what is of regions.")
+        raise InputError(
+            "Regions are found in maps, and none are made here; leave out --map-threshold, "
+            "--min-area and --mm-per-pixel."
+        )
     if common.bank:
         load_bank(common.bank)
     shown = set(references)
