@@ -7,6 +7,7 @@ import torch
 from vlad.heads.memory import Memory, patchcore
 from vlad.maps import upsample
 from vlad.panel import Panel
+from vlad.types import Features
 
 TEST = ("defect/000.png", "defect/001.png", "good/000.png", "good/001.png")
 
@@ -78,7 +79,7 @@ def test_a_coreset_of_shards_covers_as_promised(shards):
     rows = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
 
     def memory(part, coreset):
-        features = Features(image=None, patches={1: part[None]}, windows={}, grid=(1, len(part)))
+        features = Features(None, {1: part[None]}, grid=(1, len(part)), size=(16, 16))
         return Memory(layers=(1,), metric="squared_l2", coreset=coreset).fit(features)
 
     whole = memory(rows, 0.05)

@@ -42,7 +42,7 @@ def test_a_bucket_is_listed_and_read(pictures):
     assert urls == ["memory:///bucket/a.png", "memory:///bucket/deep/b.PNG"]
     options = {"max_pixels": 10**8, "bits": 16}
     assert open_picture(urls[1], **options).tobytes() == read_image(pictures / "5.png").tobytes()
-    with pytest.raises(ImageError, match="memory:///bucket/gone.png"):
+    with pytest.raises(ImageError, match=r"memory:///bucket/gone\.png"):
         open_picture("memory:///bucket/gone.png", **options)
 
 
