@@ -34,6 +34,7 @@ def score_on_ray(
     from vlad.errors import InputError
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    os.environ.setdefault("RAY_worker_niceness", "0")  # workers are no background of this command
     try:
         import ray
         import ray.data

@@ -103,9 +103,9 @@ def _listed(path: str) -> pa.Table:
         raise InputError(f"{path} has no rows, or rows without a path; fill in or remove them.")
     folder = path.rpartition("/")[0] if "://" in path else os.path.dirname(path)
     whole = pc.match_substring_regex(table["path"], r"^(/|[A-Za-z]:|\w+://)")
-    below = pc.binary_join_element_wise(folder, table["path"], "/") if folder else table["path"]
-    joined = pc.if_else(whole, table["path"], below.cast(pa.large_string()))
-    return table.set_column(0, "path", joined)
+    front = [pa.scalar(text, pa.large_string()) for text in (folder, "/" if folder else "")]
+    below = pc.binary_join_element_wise(front[0], table["path"], front[1])
+    return table.set_column(0, "path", pc.if_else(whole, table["path"], below))
 
 
 def _stored(url: str) -> pa.Table:
