@@ -27,6 +27,15 @@ from vlad.verdictview import VerdictView
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _THUMBNAIL_BYTES = 20_000_000  # of base64 text, so that the file stays below 25 MB
 _TABLE_ROWS = 5000
+# what only pictures with heat over them need
+_SHOW = (
+    '<fieldset data-script hidden><legend>Show</legend><div class="segments">'
+    '<label><input type="radio" name="show" value="" checked><span>Picture</span></label>'
+    '<label><input type="radio" name="show" value="heated"><span>Heat map</span></label>'
+    '<label><input type="radio" name="show" value="beside"><span>Both</span></label>'
+    "</div></fieldset>"
+)
+_HINT = '<p class="hint" data-script hidden></p>'
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,8 @@ def write_report(
         "scales": "".join(
             heat_legend(h, i, *scales[_drawn(run, h)]) for i, h in enumerate(heads) if scales
         ),
+        "show": _SHOW if scales else "",
+        "hint": _HINT if scales else "",
         "limit": _limit_note(len(cards), len(rest)),
         "cards": "".join(cards),
         "rest": _rest_table(rest, heads, digits, view),
@@ -214,6 +225,7 @@ def _card(
     except ImageError:  # scored in an earlier part of the run, gone by now
         images = [f"<span>{name}</span>"]
     scores, ranks, others, verdicts = [], [], [], []
+    state = '<span class="state"></span>' if run.keeps_maps else ""
     for i, (head, rank) in enumerate(zip(view.names, entry.ranks, strict=True)):
         part = f'data-head="{i}"{" hidden" * (i > 0)}'
         overlay = run.overlay_path(_drawn(run, head), entry.sample)
@@ -236,7 +248,7 @@ def _card(
         f"<li {_item(entry, view, 'card')}>"
         '<button class="view" type="button" aria-pressed="false" '
         f'aria-label="Keep the heat map of {name} in view">'
-        f'{"".join(images)}{"".join(ranks)}<span class="state"></span></button>'
+        f"{''.join(images)}{''.join(ranks)}{state}</button>"
         f'<div class="body"><div class="line">{"".join(scores)}{_badge(entry.sample)}</div>'
         f"{''.join(verdicts)}"
         f'<p class="name" title="{html_text(entry.row.path)}">{_name(entry)}</p>'

@@ -291,6 +291,8 @@ def test_scores_alone(vlad, pictures, tmp_path):
     assert vlad(pictures, *options, "--out", whole).exit_code == 0
     assert vlad(pictures, *options, "--out", out, "--maps", "none").exit_code == 0
     assert (out / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    for folder, hints in ((whole, 1), (out, 0)):
+        assert (folder / "report.html").read_text().count('class="hint"') == hints
     assert {p.name for p in out.iterdir()} == {
         ".lock", "joint.sha256", "report.html", "run.json", "scores.csv", "scores.parquet",
     }  # fmt: skip
