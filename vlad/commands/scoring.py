@@ -40,7 +40,7 @@ class ScoringCommand(click.Command):
                 elif run == 3:
                     raise click.UsageError(
                         "Several files after --normal need the pictures to score before it: "
-                        f"vlad {self.name} PATH --normal FILES."
+                        f"vlad {self.name} PATH... --normal FILES."
                     )
             elif not (before.startswith("-") and self._takes_value(before)):
                 pictures = True
