@@ -21,6 +21,7 @@ from vlad.commands.score import score
 from vlad.commands.serve import serve
 from vlad.commands.synth import synth
 from vlad.commands.train import train
+from vlad.commands.watch import watch
 from vlad.errors import VladError
 
 
@@ -55,6 +56,7 @@ def main() -> None:
 
 
 main.add_command(score)
+main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(fit)
 main.add_command(serve)

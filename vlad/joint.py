@@ -41,7 +41,7 @@ class Comparison:
         except (OSError, ValueError):
             return False
         good = (sample for sample in self.samples if str(sample.path) in self.folder.done)
-        return all(set(self.heads) <= set(self.folder.maps(sample)) for sample in good)
+        return all(self.folder.has(sample, self.heads) for sample in good)
 
     def begin(self) -> None:
         """Say that scores are being replaced.

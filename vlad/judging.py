@@ -100,7 +100,7 @@ def judge(
             "false_alarms": rules.false_alarms,
             "method": rules.method,
             "confidence": rules.confidence,
-            "settings": shared_settings(folder),
+            "settings": shared_settings(folder.settings),
         }
         if normals is not None:
             held_out, known = known_scores(normals, rules.held_out)
@@ -109,17 +109,36 @@ def judge(
             calibration = from_unlabelled(scores, map_maxima(folder, good), **options)
             own = True
     save_calibration(calibration, folder.out / "calibration.json")
-    verdicts = calibration.decide(scores, own=own) if good else {}
-    paths = [str(sample.path) for sample in good]
+    columns = decide(calibration, [str(sample.path) for sample in good], scores, own=own)
+    map_thresholds = dict(calibration.map_thresholds)
+    if rules.map_threshold is not None:
+        map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
+    return Judged(calibration, columns, map_thresholds)
+
+
+def decide(
+    calibration: Calibration,
+    paths: Sequence[str],
+    scores: Mapping[str, np.ndarray],
+    *,
+    own: bool = False,
+) -> dict[str, dict[str, object]]:
+    """Verdicts of N pictures as further columns: name -> path -> value.
+
+    Args:
+        scores: head -> (N,).
+        own: as in `Calibration.decide`.
+
+    Raises:
+        InputError: a calibration of other heads.
+    """
+    verdicts = calibration.decide(scores, own=own)
     columns: dict[str, dict[str, object]] = {}
     if FUSED in verdicts:
         columns[FUSED] = dict(zip(paths, verdicts[FUSED].image_score.tolist(), strict=True))
     for name, found in verdicts.items():
         columns |= _columns(name, found, paths)
-    map_thresholds = dict(calibration.map_thresholds)
-    if rules.map_threshold is not None:
-        map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
-    return Judged(calibration, columns, map_thresholds)
+    return columns
 
 
 def calibrate_run(
@@ -152,7 +171,7 @@ def calibrate_run(
             )
     _, scores = known_scores(folder, good)
     maxima = map_maxima(folder, good)
-    options["settings"] = shared_settings(folder)
+    options["settings"] = shared_settings(folder.settings)
     if levels is None:
         return from_normals(scores, maxima, **options)
     found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
@@ -183,10 +202,13 @@ def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.nda
     return found
 
 
-def shared_settings(folder: RunFolder) -> dict[str, object]:
-    """What the scores of a run depend on, besides its pictures."""
-    references = sorted(folder.settings.get("references", {}).values())
-    return {**{key: folder.settings.get(key) for key in _SHARED}, "references": references}
+def shared_settings(settings: Mapping) -> dict[str, object]:
+    """What the scores of a run depend on, besides its pictures, of all that its run.json holds."""
+    shown = {**settings.get("references", {}), **settings.get("pool", {})}
+    return {
+        **{key: settings.get(key) for key in _SHARED},
+        "references": sorted(shown.values()),
+    }
 
 
 def check_calibration(calibration: Calibration, settings: Mapping[str, object]) -> None:

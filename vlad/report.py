@@ -26,6 +26,15 @@ from vlad.verdictview import VerdictView
 _TEMPLATE = Path(__file__).with_suffix(".html")
 _THUMBNAIL_BYTES = 20_000_000  # of base64 text, so that the file stays below 25 MB
 _TABLE_ROWS = 5000
+# what only pictures with heat over them need
+_SHOW = (
+    '<fieldset data-script hidden><legend>Show</legend><div class="segments">'
+    '<label><input type="radio" name="show" value="" checked><span>Picture</span></label>'
+    '<label><input type="radio" name="show" value="heated"><span>Heat map</span></label>'
+    '<label><input type="radio" name="show" value="beside"><span>Both</span></label>'
+    "</div></fieldset>"
+)
+_HINT = '<p class="hint" data-script hidden></p>'
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,7 @@ def write_report(
 
     Args:
         samples: the pictures of the report; those without a row in the run are left out.
-        scales: head -> (low, high), the heat scale of the overlays.
+        scales: head -> (low, high), the heat scale of the overlays; empty where no maps are kept.
         open_image: path -> upright picture; raises ImageError.
         date: when the run was made, as it is to be printed.
         judged, finder: verdicts and regions, where there are any.
@@ -99,7 +108,11 @@ def write_report(
         "verdicts": view.note(),
         "switch": _switch(list(titles.values())),
         "filters": view.filters(),
-        "scales": "".join(heat_legend(h, i, *scales[_drawn(run, h)]) for i, h in enumerate(heads)),
+        "scales": "".join(
+            heat_legend(h, i, *scales[_drawn(run, h)]) for i, h in enumerate(heads) if scales
+        ),
+        "show": _SHOW if scales else "",
+        "hint": _HINT if scales else "",
         "limit": _limit_note(len(cards), len(rest)),
         "cards": "".join(cards),
         "rest": _rest_table(rest, heads, digits, view),
@@ -198,6 +211,7 @@ def _card(
     except ImageError:  # scored in an earlier part of the run, gone by now
         images = [f"<span>{name}</span>"]
     scores, ranks, others, verdicts = [], [], [], []
+    state = '<span class="state"></span>' if run.keeps_maps else ""
     for i, (head, rank) in enumerate(zip(view.names, entry.ranks, strict=True)):
         part = f'data-head="{i}"{" hidden" * (i > 0)}'
         overlay = run.overlay_path(_drawn(run, head), entry.sample)
@@ -220,7 +234,7 @@ def _card(
         f"<li {_item(entry, view, 'card')}>"
         '<button class="view" type="button" aria-pressed="false" '
         f'aria-label="Keep the heat map of {name} in view">'
-        f'{"".join(images)}{"".join(ranks)}<span class="state"></span></button>'
+        f"{''.join(images)}{''.join(ranks)}{state}</button>"
         f'<div class="body"><div class="line">{"".join(scores)}{_badge(entry.sample)}</div>'
         f"{''.join(verdicts)}"
         f'<p class="name" title="{html_text(entry.row.path)}">{_name(entry)}</p>'

@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from PIL import Image
 
-from vlad import __version__
 from vlad.backbones.tower import Tower
 from vlad.coco import RegionFinder
 from vlad.draw import shared_scales, write_overlays
-from vlad.heads import Head, protocol
+from vlad.heads import Head
 from vlad.joint import Comparison
-from vlad.judging import Judged, Rules, check_calibration, judge, shared_settings
+from vlad.judging import Judged, Rules, judge
+from vlad.lock import locked
 from vlad.panel import Panel
+from vlad.prepare import Settings, prepare, root_of, run_folder
 from vlad.progress import Progress
 from vlad.report import write_report
 from vlad.scoring import Pools, Scored, check_pools, score_samples
-from vlad.sinks import MAP_SIDE, MapFormat, Row, RunFolder
-from vlad.tiles import WHOLE, Tiling
+from vlad.sinks import Row, RunFolder
 from vlad.types import Sample
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a run is asked to do, besides its pictures and heads.
-
-    Attributes:
-        category: what the pictures show, where they do not say it themselves.
-        bank: prompt bank for every head that reads text; None is each head's own.
-        image_size: pixels a side of the tower's input; None is the tower's own.
-        batch_size: pictures, or tiles, in one pass.
-        references: the normal pictures, as drawn.
-        seed: of that draw.
-        map_format: "png" or "npy".
-        bits: significant bits of 16-bit pictures.
-        rules: how verdicts are found, or None for scores alone.
-        tiling: how pictures and references are cut; maps of tiles are kept at the size of their
-            picture.
-    """
-
-    category: str | None = None
-    bank: str | None = None
-    image_size: int | None = None
-    batch_size: int = 8
-    references: Sequence[Sample] = field(default_factory=tuple)
-    seed: int = 0
-    map_format: MapFormat = "png"
-    bits: int = 16
-    rules: Rules | None = None
-    tiling: Tiling = WHOLE
 
 
 @dataclass(frozen=True)
@@ -95,48 +64,55 @@ def run(
         VladError: whatever cannot be done for the run as a whole, before anything is written; a
             picture that cannot be scored becomes a row with its error.
     """
-    panel = Panel(
-        tower,
-        heads,
-        bank=settings.bank,
-        image_size=settings.image_size,
-        batch_size=settings.batch_size,
-        tiling=settings.tiling,
-    )
     categories = sorted({s.category or settings.category or "" for s in samples})
-    for category in categories:
-        for name in heads:
-            panel.text(name, category or None)
-    if settings.references:
-        panel.fit(open_image(sample.path) for sample in settings.references)
-
+    panel = prepare(tower, heads, categories, settings, open_image)
     check_pools(panel, samples, settings.category)
-    ranges = {name: head.map_range for name, head in heads.items()}
-    side = MAP_SIDE if settings.tiling.tile is None else None
-    record = _record(panel, settings, categories, samples[0])
-    folder = RunFolder(out, ranges, record, settings.map_format, side)
-    if settings.rules and settings.rules.calibration:
-        check_calibration(settings.rules.calibration, shared_settings(folder))
-    folder = folder.resume() if resume else folder.create(overwrite)
-    normals, rules = None, settings.rules
-    if rules and rules.held_out:
-        record = _record(panel, settings, categories, rules.held_out[0])
-        normals = RunFolder(
-            folder.out / "calibration", ranges, record, settings.map_format, side
-        ).resume()
-        scored = "held-out normals: scored"
-        held_out = _score(panel, normals, rules.held_out, settings, open_image, verb=scored)
-        normals.finish(sample.path for sample in held_out)
-        rules = replace(rules, held_out=held_out)
-    samples = _score(panel, folder, samples, settings, open_image, on_scored)
+    folder = run_folder(panel, categories, root_of(samples), settings, out)
+    with locked(folder.out):
+        folder = folder.resume() if resume else folder.create(overwrite)
+        rules, normals = score_held_out(panel, folder, categories, settings, open_image)
+        samples = _score(panel, folder, samples, settings, open_image, on_scored)
+        return _conclude(folder, samples, rules, normals, open_image)
+
+
+def score_held_out(
+    panel: Panel,
+    folder: RunFolder,
+    categories: Sequence[str],
+    settings: Settings,
+    open_image: Callable[[Path], Image.Image],
+) -> tuple[Rules | None, RunFolder | None]:
+    """The rules of a run, and the run over its held-out normal pictures, where there are any."""
+    rules = settings.rules
+    if not (rules and rules.held_out):
+        return rules, None
+    out = folder.out / "calibration"
+    normals = run_folder(panel, categories, root_of(rules.held_out), settings, out).resume()
+    scored = "held-out normals: scored"
+    held_out = _score(panel, normals, rules.held_out, settings, open_image, verb=scored)
+    normals.finish(sample.path for sample in held_out)
+    return replace(rules, held_out=held_out), normals
+
+
+def _conclude(
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    rules: Rules | None,
+    normals: RunFolder | None,
+    open_image: Callable[[Path], Image.Image],
+) -> Run:
+    """Verdicts, overlays and report from what is in the folder."""
     judged = judge(folder, samples, rules, normals) if rules else None
     finder = None
     if judged:
-        finder = RegionFinder(judged.map_thresholds, rules.min_area, rules.mm_per_pixel)
-    scales = shared_scales(folder, samples)
-    with Progress(len(samples), verb="drawn") as progress:
-        on_drawn = finder.add if finder else None
-        write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
+        thresholds = judged.map_thresholds if folder.keeps_maps else {}
+        finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
+    scales = {}
+    if folder.keeps_maps:
+        scales = shared_scales(folder, samples)
+        with Progress(len(samples), verb="drawn") as progress:
+            on_drawn = finder.add if finder else None
+            write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
     # decisions of an earlier command must not stand beside the scores of this one
     folder.drop("regions", *([] if normals else ["calibration"]))
     columns = {}
@@ -165,23 +141,13 @@ def _score(
     spelling = {os.path.realpath(path): Path(path) for path in folder.rows}
     samples = [replace(s, path=spelling.get(os.path.realpath(s.path), s.path)) for s in samples]
 
-    def lacks(sample: Sample, names: Iterable[str]) -> bool:
-        return str(sample.path) not in folder.done or not set(names) <= set(folder.maps(sample))
-
     def keep(batch: list[Scored]) -> None:
-        rows = []  # with what other heads have said of the same pictures
-        for scored in batch:
-            for name, anomaly_map in scored.maps.items():
-                folder.write_map(name, scored.sample, anomaly_map, scored.size)
-            path = str(scored.sample.path)
-            before = folder.rows.get(path, Row(path)).scores
-            rows.append(Row(path, {**before, **scored.scores}, scored.error))
-        folder.append(rows)
+        keep_scored(folder, batch)
         on_scored(batch)
 
     comparison = Comparison(folder, samples, panel.transductive)
     joint = [] if comparison.stands() else panel.transductive
-    for names, waiting in _steps(panel, joint, samples, lacks):
+    for names, waiting in _steps(panel, joint, samples, folder):
         pools = Pools(settings.tiling)
         if set(names) & set(joint):
             comparison.begin()
@@ -204,15 +170,38 @@ def _score(
     return samples
 
 
+def keep_scored(
+    folder: RunFolder,
+    batch: Sequence[Scored],
+    more: Mapping[str, Mapping[str, object]] | None = None,
+) -> None:
+    """Puts maps and rows of a batch on disk, beside what other heads have said of its pictures.
+
+    Args:
+        more: as in `RunFolder.append`.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    rows = []
+    for scored in batch:
+        for name, anomaly_map in scored.maps.items() if folder.keeps_maps else ():
+            folder.write_map(name, scored.sample, anomaly_map, scored.size)
+        path = str(scored.sample.path)
+        before = folder.rows.get(path, Row(path)).scores
+        rows.append(Row(path, {**before, **scored.scores}, scored.error))
+    folder.append(rows, more)
+
+
 def _steps(
     panel: Panel,
     joint: Sequence[str],
     samples: Sequence[Sample],
-    lacks: Callable[[Sample, Iterable[str]], bool],
+    folder: RunFolder,
 ) -> Iterator[tuple[list[str], list[Sample]]]:
     """(heads, pictures) still to be scored; `joint` heads need all pictures at once."""
     single = [name for name in panel.heads if name not in panel.transductive]
-    waiting = [sample for sample in samples if single and lacks(sample, single)]
+    waiting = [sample for sample in samples if single and not folder.has(sample, single)]
     if joint and len(waiting) in (0, len(samples)):
         together = single if waiting else []
         yield [*together, *joint], list(samples)
@@ -221,40 +210,3 @@ def _steps(
         yield single, waiting
     if joint:
         yield list(joint), list(samples)
-
-
-def _record(panel: Panel, settings: Settings, categories: Sequence[str], first: Sample) -> dict:
-    """What run.json keeps: everything that the scores depend on."""
-    return {
-        "vlad": __version__,
-        "category": settings.category,
-        "backbone": panel.tower.info.name,
-        "weights": panel.tower.fingerprint[:16],
-        "dtype": panel.tower.precision,
-        "runtime": panel.tower.runtime,
-        "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
-        "banks": {name: bank.name for name, bank in panel.banks.items()},
-        "prompts": {
-            name: {c: bank.expand(c or bank.noun).key[:16] for c in categories}
-            for name, bank in panel.banks.items()
-        },
-        "params": {
-            name: {k: v for k, v in vars(head).items() if not k.endswith("_")}
-            for name, head in panel.heads.items()
-        },
-        "protocol": {name: protocol(head) for name, head in panel.heads.items()},
-        "adapters": {
-            name: {"name": head.adapter_.name, "sha256": head.adapter_.sha256}
-            for name, head in panel.heads.items()
-            if hasattr(head, "adapter_")
-        },
-        # the folder that the names of maps and overlays count from
-        "root": str(Path(os.path.realpath(first.path)).parents[first.id.count("/")]),
-        "bits": settings.bits,
-        "references": {
-            str(sample.path): hashlib.sha256(sample.path.read_bytes()).hexdigest()[:16]
-            for sample in settings.references
-        },
-        "seed": settings.seed,
-        **settings.tiling.settings,
-    }

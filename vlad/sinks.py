@@ -1,6 +1,7 @@
 """What a scoring run leaves on disk: its settings, scores and anomaly maps.
 
     run.json            what the run was made with, written first
+    .lock               held while a command writes here (see vlad.lock)
     scores.csv          one row a picture; while the run goes on it is also the journal
     scores.parquet      the same, typed, written at the end
     joint.sha256        which pictures transductive heads compared (see vlad.joint)
@@ -34,7 +35,7 @@ from vlad.journal import decode, encode, end_of_last_record
 from vlad.scoretable import columns, csv_bytes, write_parquet
 from vlad.types import Sample
 
-MapFormat = Literal["png", "npy"]
+MapFormat = Literal["png", "npy", "none"]
 MAP_SIDE = 1024  # pixels of the longer side of maps that are not larger in truth
 _KIND = "vlad run"
 _PARTS = (
@@ -51,7 +52,7 @@ _PARTS = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """The result of one picture.
 
@@ -70,6 +71,7 @@ class RunFolder:
     """The folder of one run; nothing is written before `create` or `resume`.
 
     Args:
+        map_format: of the anomaly maps; "none" keeps scores alone.
         map_side: pixels to which the longer side of a stored map is bounded; None stores maps at
             the size of their picture.
 
@@ -133,9 +135,9 @@ class RunFolder:
         written = _written_settings(self.out)
         if not written:
             return self.create()
-        if differences := _differences(written, self.settings):
+        if found := differences(written, self.settings):
             raise OutputError(
-                f"{self.out} was started with other settings ({'; '.join(differences)}); repeat "
+                f"{self.out} was started with other settings ({'; '.join(found)}); repeat "
                 "the first command, add --overwrite to start again, or choose another folder."
             )
         self._read_journal()
@@ -180,6 +182,17 @@ class RunFolder:
     def map_path(self, head: str, sample: Sample) -> Path:
         return self.out / "maps" / head / f"{sample.id}.{self.map_format}"
 
+    @property
+    def keeps_maps(self) -> bool:
+        return self.map_format != "none"
+
+    def has(self, sample: Sample, heads: Iterable[str]) -> bool:
+        """Whether a picture is scored by these heads, and their maps are there where any are."""
+        heads, path = set(heads), str(sample.path)
+        if path not in self.done or not heads <= set(self.rows[path].scores):
+            return False
+        return not self.keeps_maps or heads <= set(self.maps(sample))
+
     def maps(self, sample: Sample) -> dict[str, Path]:
         """Head -> file of the maps that a scored picture has."""
         row = self.rows.get(str(sample.path))
@@ -210,13 +223,18 @@ class RunFolder:
             self.heads[head],
         )
 
-    def append(self, rows: Sequence[Row]) -> None:
+    def append(
+        self, rows: Sequence[Row], more: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
         """Put finished rows on disk at once; a later row of the same path replaces an earlier one.
+
+        Args:
+            more: further columns, as in `finish`, which was called with the same ones before.
 
         Raises:
             OutputError: scores.csv cannot be written.
         """
-        data = csv_bytes(columns(rows, self.heads, {}), header=False)
+        data = csv_bytes(columns(rows, self.heads, more or {}), header=False)
         try:
             with open(self.scores_csv, "ab") as file:
                 file.write(data)
@@ -335,12 +353,12 @@ def _written_settings(out: Path) -> dict | None:
     return written if isinstance(written, dict) and written.get("kind") == _KIND else None
 
 
-def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
     found = []
     for key in dict.fromkeys([*old, *new]):
         was, now = old.get(key), new.get(key)
         if isinstance(was, dict) and isinstance(now, dict):
-            found += _differences(was, now, f"{prefix}{key}.")
+            found += differences(was, now, f"{prefix}{key}.")
         elif was != now:
             text = f"{prefix}{key}: {was} there, {now} now"
             found.append(text if len(text) < 120 else f"{prefix}{key}")

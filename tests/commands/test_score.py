@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vlad.cli import main
+from vlad.lock import locked
 from vlad.mapfiles import read_map
 
 
@@ -266,6 +268,100 @@ def test_a_stopped_run_keeps_every_finished_row(how, pictures, tmp_path, small_f
     after = csv_file.read_text().splitlines()
     assert len(after) == 61
     assert set(kept) <= set(after)
+
+
+def test_two_runs_never_write_to_one_folder(vlad, pictures, tmp_path):
+    out = tmp_path / "run"
+    with locked(out):
+        for more in ([], ["--resume"]):
+            done = vlad(pictures, "--category", "nut", "--out", out, *more)
+            assert done.exit_code == 2
+            assert "another run is writing to" in done.stderr and done.stderr.count("\n") == 1
+        assert not (out / "run.json").exists()
+    assert vlad(pictures, "--category", "nut", "--out", out).exit_code == 0
+    with locked(out):
+        done = vlad(pictures, "--category", "nut", "--out", out, "--overwrite")
+        assert done.exit_code == 2
+    assert len(rows(out)) == 6
+
+
+def test_scores_alone(vlad, pictures, tmp_path):
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    options = ["--normal", pictures / "0.png", "--head", "memory,musc"]
+    assert vlad(pictures, *options, "--out", whole).exit_code == 0
+    assert vlad(pictures, *options, "--out", out, "--maps", "none").exit_code == 0
+    assert (out / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    for folder, hints in ((whole, 1), (out, 0)):
+        assert (folder / "report.html").read_text().count('class="hint"') == hints
+    assert {p.name for p in out.iterdir()} == {
+        ".lock", "joint.sha256", "report.html", "run.json", "scores.csv", "scores.parquet",
+    }  # fmt: skip
+    # as a kill leaves it; nothing that is there is scored again
+    lines = (out / "scores.csv").read_text().splitlines(keepends=True)
+    kept = lines[1].replace(lines[1].split(",")[1], "0.125")
+    (out / "scores.csv").write_text("".join([lines[0], kept, *lines[2:4]]))
+    (out / "joint.sha256").unlink()
+    done = vlad(pictures, *options, "--out", out, "--maps", "none", "--resume")
+    assert done.exit_code == 0, done.output
+    assert (out / "scores.csv").read_text() == "".join([lines[0], kept, *lines[2:]])
+    done = vlad(pictures, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--out", out)
+    assert done.exit_code == 2
+    done = vlad(
+        pictures, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--overwrite",
+        "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert rows(out)[0]["winclip_verdict"] in ("normal", "anomalous")
+    done = vlad(
+        pictures, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--min-area", 3,
+        "--out", tmp_path / "regions",
+    )  # fmt: skip
+    assert done.exit_code == 2 and "Regions are found in maps" in done.stderr
+
+
+def test_a_pool_lets_musc_judge_pictures_one_by_one(vlad, pictures, tmp_path, small_file):
+    import vlad as library
+
+    pool = [pictures / f"{i}.png" for i in range(4)]
+    named = [x for path in pool for x in ("--pool", path)]
+    out = tmp_path / "run"
+    done = vlad(pictures / "4.png", "--head", "musc", *named, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "transductive" not in done.output
+    detector = library.load("musc", backbone=str(small_file), device="cpu").fit(pool)
+    expected = detector.score(pictures / "4.png").image_score
+    np.testing.assert_allclose([float(r["musc"]) for r in rows(out)], expected, atol=1e-5)
+    pool[0].write_bytes(pool[1].read_bytes())
+    done = vlad(pictures / "4.png", "--head", "musc", *named, "--out", out, "--resume")
+    assert done.exit_code == 2 and "pool" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are a Unix thing")
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(
+    pictures, tmp_path, small_file, run_env
+):
+    for i in range(6, 80):
+        os.link(pictures / f"{i % 6}.png", pictures / f"{i}.png")
+    out, limit = tmp_path / "run", 4096
+    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
+    command += ["--backbone", str(small_file), "--device", "cpu", "--maps", "none"]
+    command += ["--out", str(out), "--resume"]
+
+    def fill_up():  # a file that may not grow fails as on a full disk, in the middle of a row
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    done = subprocess.run(command, env=run_env, capture_output=True, text=True, preexec_fn=fill_up)
+    assert done.returncode == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert len(said) == 1 and "cannot write" in said[0] and "scores.csv" in said[0]
+    assert "Traceback" not in done.stderr
+    kept = (out / "scores.csv").read_text()
+    assert 8 < kept.count("\n") < 80
+    done = subprocess.run(command, env=run_env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(out)) == 80
+    whole = kept[: kept.rfind("\n")].splitlines()
+    assert set(whole) <= set((out / "scores.csv").read_text().splitlines())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 from vlad.heads.memory import Memory, patchcore
 from vlad.maps import upsample
 from vlad.panel import Panel
+from vlad.types import Features
 
 TEST = ("defect/000.png", "defect/001.png", "good/000.png", "good/001.png")
 
@@ -71,3 +72,20 @@ def test_patchcore_maps_and_scores(tower, expected, parity_picture, category):
     np.testing.assert_allclose(
         found.anomaly_map, expected[f"patchcore.{category}.map"], atol=atol, rtol=0
     )
+
+
+@pytest.mark.parametrize("shards", [1, 2, 5])
+def test_a_coreset_of_shards_covers_as_promised(shards):
+    rows = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+
+    def memory(part, coreset):
+        features = Features(None, {1: part[None]}, grid=(1, len(part)), size=(16, 16))
+        return Memory(layers=(1,), metric="squared_l2", coreset=coreset).fit(features)
+
+    whole = memory(rows, 0.05)
+    parts = [memory(rows[i::shards], min(1.0, 0.05 * shards)) for i in range(shards)]
+    union = Memory(layers=(1,), metric="squared_l2", coreset=0.05).fit_union(parts)
+    assert len(union.memory_["1"]) == len(whole.memory_["1"]) == 20
+    radius = [torch.cdist(rows, m.memory_["1"]).amin(dim=1).max() for m in (whole, union)]
+    # greedy is at least the optimum, and shards are at most 4 times that
+    assert radius[1] <= (1 if shards == 1 else 4) * radius[0]

@@ -172,7 +172,6 @@ def rules_of(
     from vlad.calibration.conformal import least_reference
     from vlad.calibration.sources import LEAST_UNLABELLED
     from vlad.errors import InputError
-    from vlad.heads import is_transductive
     from vlad.judging import Rules
 
     if not judging.wanted:
@@ -198,7 +197,7 @@ def rules_of(
         fixed = Calibration.fixed(head, _number(judging.threshold))
         return Rules(calibration=fixed, **options)
     least = least_reference(judging.false_alarms)
-    if len(held_out) >= least and not any(map(is_transductive, heads.values())):
+    if len(held_out) >= least:
         return Rules(held_out=held_out, **options)
     if pictures < LEAST_UNLABELLED:
         raise InputError(

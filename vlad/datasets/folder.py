@@ -50,7 +50,7 @@ def find_images(paths: Iterable[str | os.PathLike]) -> list[tuple[Sample, Path]]
 
 def _expand(text: str) -> tuple[Path, list[str]]:
     if os.path.isdir(text):
-        files = list(_walk(text, set()))
+        files = list(walk(text))
         if not files:
             raise InputError(
                 f"no pictures in {text}; its files need a suffix such as .png, .jpg or .tif."
@@ -66,9 +66,13 @@ def _expand(text: str) -> tuple[Path, list[str]]:
     return _fixed_part(text), files
 
 
-def _walk(folder: str, seen: set[str]) -> Iterator[str]:
-    """Pictures below a folder, sorted by path; `seen` stops loops of links."""
-    real = os.path.realpath(folder)
+def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
+    """Pictures below a folder, sorted by path; `seen` stops loops of links.
+
+    Raises:
+        InputError: a folder that cannot be listed.
+    """
+    seen, real = set() if seen is None else seen, os.path.realpath(folder)
     if real in seen:
         return
     seen.add(real)
@@ -83,7 +87,7 @@ def _walk(folder: str, seen: set[str]) -> Iterator[str]:
         if name.startswith("."):
             continue
         if os.path.isdir(path):
-            yield from _walk(path, seen)
+            yield from walk(path, seen)
         elif is_picture_name(name):
             yield path
 
@@ -101,14 +105,14 @@ def _match(pattern: str) -> list[str]:
         files = []
         for match in matches:
             if os.path.isdir(match):
-                files += _walk(match, seen)
+                files += walk(match, seen)
             elif is_picture_name(os.path.basename(match)):
                 files.append(match)
         return files
     folder = _fixed_part(pattern)  # searched here, as glob's own ** follows links in circles
     depth = len(folder.parts)
     wanted = Path(pattern).parts[depth:]
-    files = _walk(str(folder), seen) if os.path.isdir(folder) else ()
+    files = walk(str(folder), seen) if os.path.isdir(folder) else ()
     return [file for file in files if _fits(Path(file).parts[depth:], wanted)]
 
 

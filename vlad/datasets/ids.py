@@ -39,7 +39,7 @@ def with_ids(found: Iterable[tuple[Sample, Path]]) -> list[Sample]:
         ids = [_id(*pair) for pair in zip(parts, level, strict=True)]
         groups = defaultdict(list)
         for i, name in enumerate(ids):
-            groups[unicodedata.normalize("NFC", name).casefold()].append(i)
+            groups[comparable(name)].append(i)
         clashes = [group for group in groups.values() if len(group) > 1]
         if not clashes:
             return [replace(s, id=name) for s, name in zip(samples, ids, strict=True)]
@@ -52,6 +52,11 @@ def with_ids(found: Iterable[tuple[Sample, Path]]) -> list[Sample]:
 def possible_ids(parts: tuple[str, ...]) -> list[str]:
     """The ids that `with_ids` may have given a file, by its path below their common folder."""
     return [_id(parts, level) for level in range(3)]
+
+
+def comparable(name: str) -> str:
+    """Equal for names that some file system takes for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _distinct(found: Iterable[tuple[Sample, Path]]) -> tuple[list[Sample], set[Path]]:

@@ -7,6 +7,7 @@ al., CVPR 2022, arXiv 2106.08265).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import torch
@@ -92,7 +93,23 @@ class Memory:
 
     def fit(self, features: Features) -> Memory:
         """Remembers the patches of normal pictures."""
-        self.memory_ = {name: self._reduce(x.flatten(0, 1)) for name, x in self._patches(features)}
+        self.memory_ = {
+            name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in self._patches(features)
+        }
+        return self
+
+    def fit_union(self, parts: Sequence[Memory]) -> Memory:
+        """Remembers what memories of as many pictures each remember, reduced again to its own size.
+
+        Greedy k-centre of the union of greedy k-centres: the farthest patch left out is at most 4
+        times as far as the best k would leave it, where one greedy pass promises 2 (Malkomes et
+        al., NIPS 2015).
+        """
+        kept = None if self.coreset is None else min(1.0, self.coreset / parts[0].coreset)
+        self.memory_ = {
+            name: self._reduce(torch.cat([part.memory_[name] for part in parts]), kept)
+            for name in parts[0].memory_
+        }
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
@@ -134,12 +151,12 @@ class Memory:
         image = patches.transpose(1, 2).unflatten(2, grid)
         return F.avg_pool2d(image, side, stride=1, padding=side // 2).flatten(2).transpose(1, 2)
 
-    def _reduce(self, rows: torch.Tensor) -> torch.Tensor:
-        if self.coreset is None:
+    def _reduce(self, rows: torch.Tensor, fraction: float | None) -> torch.Tensor:
+        if fraction is None:
             return rows
         # distances are compared on the sphere where the metric is the cosine
         space = F.normalize(rows, dim=-1) if self.metric == "cosine" else rows
-        return rows[greedy_coreset(space, max(1, int(self.coreset * len(rows))))]
+        return rows[greedy_coreset(space, max(1, int(fraction * len(rows))))]
 
 
 def patchcore(layers: tuple[int, ...] | None = None, coreset: float | None = 0.25) -> Memory:

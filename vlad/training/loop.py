@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from vlad.errors import TrainingError
+from vlad.interrupt import interruptible
 from vlad.progress import Progress
 from vlad.training.checkpoint import FEATURES, Log, State, load_state, save_state
 from vlad.training.feed import Feed, Part, epoch_order, split
@@ -90,7 +91,7 @@ class Training:
             self.log = Log(self.out, self.learner.losses, self.state.steps)
         self.began = time.monotonic()
         try:
-            with _interruptible() as stop:
+            with interruptible(signal.SIGINT) as stop:
                 while self.state.epoch < recipe.epochs and not self._is_enough():
                     self._epoch(stop)
         finally:
@@ -242,23 +243,3 @@ def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
 def clean(out: Path) -> None:
     """Removes what a finished training does not need any more."""
     shutil.rmtree(out / FEATURES, ignore_errors=True)
-
-
-@contextmanager
-def _interruptible():
-    """Ctrl-C waits for the end of the step; a second one does not."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(*_) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)

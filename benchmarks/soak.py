@@ -1,0 +1,175 @@
+"""Many scorings, one in a hundred of a rotten file, killed again and again: is anything lost?
+
+    python benchmarks/soak.py [--pictures 100000] [--kills 20] [--backbone vlad-tiny]
+
+`vlad score --maps none` runs over hard links of a few pictures. In the first half it is killed by
+`kill -9` at random moments and goes on with --resume; the second half is one process, whose memory
+is watched. After every kill, and at the end, scores.csv must hold no good picture twice; at the end
+every good picture once with its score, and every rotten file once with its error. Exits with 1
+where it does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HEADER = 1  # lines of scores.csv
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--rotten", type=float, default=0.01, help="share of rotten files")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--backbone", default="vlad-tiny")
+    parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as work:
+        soak(Path(work), options)
+
+
+def soak(work: Path, options: argparse.Namespace) -> None:
+    chance = random.Random(options.seed)
+    good, rotten = link_pictures(work, options.pictures, options.rotten, chance)
+    out = work / "run"
+    command = [sys.executable, "-m", "vlad", "score", str(work / "pictures")]
+    command += ["--normal", str(work / "good" / "0.png"), "--head", "memory", "--maps", "none"]
+    command += ["--backbone", options.backbone, "--image-size", str(options.image_size)]
+    command += ["--device", "cpu", "--out", str(out), "--resume"]
+
+    moments = sorted(chance.sample(range(1, options.pictures // 2), options.kills))
+    torn, began = 0, time.monotonic()
+    for moment in moments:
+        killed = Scorer(command, out)
+        killed.watch(until=moment)
+        time.sleep(chance.random() * 0.2)
+        killed.process.kill()
+        killed.process.wait()
+        torn += not killed.csv.read_bytes().endswith(b"\n")
+        check_once(killed.csv, good)
+    last = Scorer(command, out)
+    last.watch()
+    if last.process.wait():
+        raise SystemExit(f"vlad score ended with {last.process.returncode}")
+    seconds = time.monotonic() - began
+    check_finished(last.csv, good, rotten)
+
+    quarter = len(last.memory) // 4
+    first, fourth = (
+        statistics.median(rss for _, rss in part)
+        for part in (last.memory[:quarter], last.memory[-quarter:])
+    )
+    low, high = last.memory[0][0], last.memory[-1][0]
+    print(
+        f"{options.pictures} pictures, {len(rotten)} of them rotten files; kill -9 at "
+        f"{options.kills} moments, {torn} of which left half a line\n"
+        f"every good picture once, every rotten file a row with its error, {seconds:.0f} s\n"
+        f"memory of the last process, from picture {low} to {high}: median of the first quarter "
+        f"{first:.0f} MiB, of the last {fourth:.0f} MiB, peak {last.peak:.0f} MiB"
+    )
+
+
+class Scorer:
+    """`vlad score` as a process, and what is seen of it."""
+
+    def __init__(self, command: list[str], out: Path):
+        self.csv = out / "scores.csv"
+        self.rows = 0
+        self.memory: list[tuple[int, float]] = []  # rows written, MiB resident
+        self.peak = 0.0
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+    def watch(self, until: int | None = None) -> None:
+        """Waits for so many rows, or for the end."""
+        before = self._count()
+        while self.process.poll() is None and (until is None or self.rows < until):
+            time.sleep(0.1)
+            if self._count() > before:  # it scores, and only loads no more
+                if self.memory and self.memory[-1][0] == self.rows:
+                    continue
+                self.memory.append((self.rows, self._mebibytes("VmRSS")))
+                self.peak = max(self.peak, self._mebibytes("VmHWM"))
+        if until is not None and self.process.poll() is not None:
+            raise SystemExit(f"vlad score ended by itself with {self.process.returncode}")
+
+    def _count(self) -> int:
+        if self.csv.exists():
+            self.rows = self.csv.read_bytes().count(b"\n") - HEADER
+        return self.rows
+
+    def _mebibytes(self, name: str) -> float:
+        try:
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        except OSError:  # it has just ended
+            return 0.0
+        return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(name)), 0.0)
+
+
+def link_pictures(
+    work: Path, count: int, share: float, chance: random.Random
+) -> tuple[set[str], set[str]]:
+    """Paths of good pictures and of rotten files, a thousand to a folder."""
+    sources = {True: work / "good", False: work / "rotten"}
+    for folder in sources.values():
+        folder.mkdir()
+    for seed in range(50):
+        pixels = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(sources[True] / f"{seed}.png")
+    whole = (sources[True] / "0.png").read_bytes()
+    for name, content in {
+        "empty": b"",
+        "cut": whole[: len(whole) // 2],
+        "page": b"<html><script>alert(1)</script></html>",
+        "zeros": bytes(len(whole)),
+        "head": whole[:40],
+    }.items():
+        (sources[False] / f"{name}.png").write_bytes(content)
+    files = {kind: sorted(folder.iterdir()) for kind, folder in sources.items()}
+    rotten = set(chance.sample(range(count), round(share * count)))
+    found: dict[bool, set[str]] = {True: set(), False: set()}
+    for number in range(count):
+        path = work / "pictures" / f"{number // 1000:04}" / f"{number:07}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kind = number not in rotten
+        os.link(chance.choice(files[kind]), path)
+        found[kind].add(str(path))
+    return found[True], found[False]
+
+
+def check_once(scores_csv: Path, good: set[str]) -> None:
+    """No good picture has two whole lines."""
+    text = scores_csv.read_text()
+    lines = text[: text.rfind("\n")].splitlines()[HEADER:]
+    times = Counter(line.split(",")[0] for line in lines)
+    if twice := [path for path, n in times.items() if n > 1 and path in good]:
+        raise SystemExit(f"{len(twice)} good pictures were scored twice, as {twice[0]}")
+
+
+def check_finished(scores_csv: Path, good: set[str], rotten: set[str]) -> None:
+    with open(scores_csv, newline="") as file:
+        rows = list(csv.DictReader(file))
+    times = Counter(row["path"] for row in rows)
+    if times != Counter({*good, *rotten}):
+        raise SystemExit("scores.csv does not hold every picture exactly once")
+    for row in rows:
+        if (row["path"] in good) != (bool(row["memory"]) and not row["error"]):
+            raise SystemExit(f"a wrong row: {row}")
+
+
+if __name__ == "__main__":
+    main()

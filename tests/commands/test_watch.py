@@ -1,0 +1,157 @@
+"""vlad watch through its entry point: pictures that come slowly, restarts, and how it stops."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from vlad.cli import main
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def watcher(pictures, source, tmp_path, small_file, run_env):
+    """Starts `vlad watch` on `source` as a process of its own -> the process."""
+    started = []
+    base = [sys.executable, "-m", "vlad"]
+    options = ["--normal", str(pictures / "0.png"), "--backbone", str(small_file)]
+    options += ["--device", "cpu", "--out", str(tmp_path / "run")]
+
+    def start(*more, verb="watch"):
+        interval = ["--interval", "0.1"] if verb == "watch" else []
+        command = [*base, verb, str(source), *options, *interval, *map(str, more)]
+        process = subprocess.Popen(
+            command, env=run_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def rows(out) -> list[dict[str, str]]:
+    try:
+        with open(out / "scores.csv", newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except FileNotFoundError:
+        return []
+
+
+def until(holds, process) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stop(process, how=signal.SIGTERM) -> str:
+    process.send_signal(how)
+    said, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return said
+
+
+def test_pictures_are_scored_as_they_arrive_and_once(watcher, pictures, source, tmp_path):
+    out = tmp_path / "run"
+    whole = (pictures / "4.png").read_bytes()
+    (source / "0.png").write_bytes((pictures / "0.png").read_bytes())
+    first = watcher("--threshold", "0.01")
+    until(lambda: len(rows(out)) == 1, first)
+
+    # a file that grows: never read before it has come to rest
+    with open(source / "slow.png", "wb", buffering=0) as file:
+        for at in range(0, len(whole), len(whole) // 15 + 1):
+            file.write(whole[at : at + len(whole) // 15 + 1])
+            time.sleep(0.05)
+    until(lambda: len(rows(out)) == 2, first)
+    # one that is renamed into place, beside its unfinished name
+    (source / "other.part").write_bytes((pictures / "5.png").read_bytes())
+    (source / "other.part").rename(source / "other.png")
+    (source / "notes.txt").write_text("no picture")
+    until(lambda: len(rows(out)) == 3, first)
+    (source / "bad.png").write_bytes(whole[:200])
+    until(lambda: len(rows(out)) == 4, first)
+    found = {os.path.basename(row["path"]): row for row in rows(out)}
+    assert list(found) == ["0.png", "slow.png", "other.png", "bad.png"]
+    assert [bool(row["error"]) for row in found.values()] == [False, False, False, True]
+    verdicts = [row["memory_verdict"] for row in found.values()]
+    assert verdicts == ["normal", "anomalous", "anomalous", ""]
+
+    first.kill()
+    said = first.communicate()[0]
+    assert "slow.png: memory 0." in said and "anomalous" in said and "bad.png: cannot read" in said
+
+    # while it is away: a new picture, and the bad one is mended
+    (source / "new.png").write_bytes((pictures / "1.png").read_bytes())
+    (source / "bad.png").write_bytes(whole)
+    again = watcher("--threshold", "0.01")
+    until(lambda: len(rows(out)) >= 6, again)
+    said = stop(again)
+    assert "5 pictures are scored, 0 failed" in said
+    assert "slow.png" not in said and "bad.png: memory" in said
+    table = pq.read_table(out / "scores.parquet").to_pydict()
+    assert sorted(map(os.path.basename, table["path"])) == [
+        "0.png", "bad.png", "new.png", "other.png", "slow.png",
+    ]  # fmt: skip
+    kept = {os.path.basename(row["path"]): row for row in rows(out)}
+    assert kept["slow.png"] == found["slow.png"]
+    assert kept["bad.png"]["memory"] == kept["slow.png"]["memory"]
+
+    # the report of what is there, by the same options; nothing is scored again
+    before = {path: path.stat().st_mtime_ns for path in (out / "maps").rglob("*.png")}
+    assert len(before) == 5
+    done = watcher("--threshold", "0.01", "--resume", verb="score")
+    assert "5 pictures scored" in done.communicate()[0]
+    assert done.returncode == 0 and (out / "report.html").is_file()
+    assert before == {path: path.stat().st_mtime_ns for path in (out / "maps").rglob("*.png")}
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_behind_the_picture_in_flight(watcher, pictures, source, tmp_path, how):
+    out = tmp_path / "run"
+    for i in range(300):
+        os.link(pictures / f"{i % 6}.png", source / f"{i:03}.png")
+    process = watcher("--batch-size", 1)
+    until(lambda: len(rows(out)) > 2, process)
+    said = stop(process, how)
+    done = rows(out)
+    assert 2 < len(done) < 300
+    assert said.splitlines()[-1].startswith(f"Stopped: {len(done)} pictures are scored, 0 failed")
+    for row in done:
+        assert (out / "maps" / "memory" / os.path.basename(row["path"])).is_file()
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["NOWHERE", "--category", "nut"], "no folder"),
+        (["PICTURES", "--head", "musc"], "--pool"),
+        (["PICTURES", "--category", "nut", "--threshold", "auto"], "needs 19 normal pictures"),
+        (["PICTURES", "--category", "nut", "--pool", "PICTURES"], "leave --pool out"),
+    ],
+)
+def test_what_cannot_be_watched_is_one_sentence(pictures, tmp_path, small_file, args, words):
+    named = [{"PICTURES": str(pictures), "NOWHERE": str(tmp_path / "no")}.get(a, a) for a in args]
+    options = ["--backbone", str(small_file), "--device", "cpu", "--out", str(tmp_path / "run")]
+    done = CliRunner().invoke(main, ["watch", *named, *options])
+    assert done.exit_code == 2
+    assert words in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,72 @@
+"""vlad watch: scores pictures as they arrive in a folder."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.options import open_tower
+from vlad.commands.scoring import Scoring, ScoringCommand, plan_of, scoring_options
+
+
+@click.command(cls=ScoringCommand)
+@click.argument("source", metavar="DIR")
+@scoring_options
+@click.option("--out", required=True, metavar="DIR", help="Folder for everything that is written.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0, min_open=True),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks into DIR; a file is read when two of them found it the same.",
+)
+def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
+    """Score pictures as they arrive in DIR, and append them to scores.csv until Ctrl-C or SIGTERM.
+
+    Started again, it goes on where it was. Overlays and a report of what is there are made by
+    `vlad score DIR` with the same options and --resume.
+
+    \b
+    vlad watch camera/ --normal good/ --threshold 0.12 --out runs/line
+    vlad watch camera/ --normal good/ --k-shot 4 --calibration line.json --out runs/line
+    """
+    import signal
+    from pathlib import Path
+
+    from vlad.datasets.layout import existing_folder
+    from vlad.interrupt import interruptible
+    from vlad.sinks import check_out
+    from vlad.watch import watch
+
+    folder = existing_folder(source)
+    check_out(out, resume=True)
+
+    def tell(batch, verdicts) -> None:
+        for scored in batch:
+            path = str(scored.sample.path)
+            words = [
+                f"{head} {score:.6g} {verdicts.get(f'{head}_verdict', {}).get(path, '')}".rstrip()
+                for head, score in scored.scores.items()
+            ]
+            click.echo(f"{path}: {scored.error or ', '.join(words)}")
+
+    plan = plan_of(scoring, pictures=0)
+    with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
+        tower = open_tower(scoring.common)
+        click.echo(f"Watching {folder}; scores go to {Path(out) / 'scores.csv'}.")
+        run = watch(
+            tower,
+            plan.heads,
+            folder,
+            plan.settings,
+            out,
+            plan.open_image,
+            interval=interval,
+            stop=stop,
+            on_scored=tell,
+            on_trouble=lambda sentence: click.echo(f"Waiting: {sentence}", err=True),
+        )
+    bad = sum(row.error is not None for row in run.rows.values())
+    click.echo(
+        f"Stopped: {len(run.rows) - bad} pictures are scored, {bad} failed: {run.scores_csv}"
+    )

@@ -1,0 +1,1 @@
+"""Scoring more pictures than one process can, on Ray."""

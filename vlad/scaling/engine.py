@@ -1,0 +1,260 @@
+"""Scoring with Ray Data: workers that each write whole partitions, exactly one row for a path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from vlad.backbones import load_tower
+from vlad.backbones.tower import Tower
+from vlad.errors import HeadError, OutputError
+from vlad.files import atomic_write
+from vlad.heads import Head
+from vlad.heads.memory import Memory
+from vlad.judging import check_calibration, decide, shared_settings
+from vlad.lock import locked
+from vlad.panel import Panel
+from vlad.prepare import Settings, prepare, scores_depend_on
+from vlad.progress import Progress
+from vlad.scaling.paths import open_picture, without, written_paths
+from vlad.scoring import score_samples
+from vlad.sinks import differences
+from vlad.types import Sample
+
+KIND = "vlad run on ray"
+PARTITION = 4096  # rows at most: what a crash of a worker may cost
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs, sent to each once; it loads the tower by name where it is."""
+
+    backbone: str
+    device: str
+    dtype: str
+    heads: Mapping[str, Head]
+    settings: Settings
+    max_pixels: int
+    out: Path
+
+    def panel(self) -> Panel:
+        tower = load_tower(self.backbone, self.device, self.dtype)
+        for head in self.heads.values():
+            _move(head, tower.device)
+        settings = self.settings
+        return Panel(
+            tower,
+            self.heads,
+            bank=settings.bank,
+            image_size=settings.image_size,
+            batch_size=settings.batch_size,
+            tiling=settings.tiling,
+        )
+
+    @property
+    def open_image(self):
+        return partial(open_picture, max_pixels=self.max_pixels, bits=self.settings.bits)
+
+
+class Scorer:
+    """One worker: pictures in, a partition on disk and its counts out."""
+
+    def __init__(self, job: list[ray.ObjectRef]):
+        self.job = ray.get(job[0])  # in a list, so that one copy serves all workers of a machine
+        self.panel = self.job.panel()
+
+    def __call__(self, pictures: pa.Table) -> pa.Table:
+        job, settings = self.job, self.job.settings
+        rows = pictures.to_pylist()
+        # as text, since a URL would not survive pathlib
+        samples = [Sample(row["path"], "", row["category"]) for row in rows]
+        scored = [
+            one
+            for batch in score_samples(
+                self.panel,
+                samples,
+                settings.category,
+                batch_size=settings.batch_size,
+                open_image=job.open_image,
+            )
+            for one in batch
+        ]
+        columns = {"path": pa.array([s.sample.path for s in scored], pa.string())}
+        for head in job.heads:
+            columns[head] = pa.array([s.scores.get(head) for s in scored], pa.float64())
+        if settings.rules:
+            columns |= _verdicts(scored, settings.rules.calibration)
+        columns["error"] = pa.array([s.error for s in scored], pa.string())
+        # named by its pictures, so that a partition that is scored again replaces itself
+        digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
+        path = job.out / f"part-{digest[:32]}.parquet"
+        atomic_write(path, lambda file: pq.write_table(pa.table(columns), file))
+        return pa.table({"rows": [len(rows)], "failed": [sum(s.error is not None for s in scored)]})
+
+
+def score(
+    tower: Tower,
+    job: Job,
+    pictures: pa.Table,
+    *,
+    workers: int,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> tuple[int, int]:
+    """Scores what has no row yet into `part-*.parquet` -> rows and failures of this call.
+
+    Args:
+        tower: of `job`, to fit its heads with.
+        pictures: of `vlad.scaling.paths.list_pictures`.
+        workers: processes that score; each takes an equal share of the cores, or a GPU.
+
+    Raises:
+        HeadError: a head that judges pictures jointly.
+        VladError: whatever cannot be done for the run as a whole.
+    """
+    settings = job.settings
+    named = pictures["category"].unique().to_pylist()
+    categories = sorted({category or settings.category or "" for category in named})
+    panel = fit(tower, job, categories, workers)
+    if joint := panel.transductive:
+        raise HeadError(
+            f"Head {joint[0]} judges all pictures jointly, and here each worker sees some; give "
+            "musc a --pool, april_gan --param april_gan.rescale=false, or choose another head."
+        )
+    record = json.loads(json.dumps({"kind": KIND, **scores_depend_on(panel, settings, categories)}))
+    if settings.rules:  # rows of two thresholds must not stand side by side
+        record["calibration"] = hashlib.sha256(
+            repr(settings.rules.calibration).encode()
+        ).hexdigest()
+        check_calibration(settings.rules.calibration, shared_settings(record))
+    with locked(job.out):
+        _begin(job.out, record, resume, overwrite)
+        waiting = without(pictures, written_paths(job.out))
+        for head in job.heads.values():
+            _move(head, "cpu")
+        rows = failed = 0
+        done = len(pictures) - len(waiting)
+        with Progress(len(pictures), done=done) as progress:
+            for count, bad in _run(job, waiting, workers, tower.device.type == "cuda"):
+                rows, failed = rows + count, failed + bad
+                progress.advance(count, bad)
+    return rows, failed
+
+
+def _run(job: Job, waiting: pa.Table, workers: int, gpu: bool) -> Iterator[tuple[int, int]]:
+    """Rows and failures of each partition, as they are written."""
+    if not len(waiting):
+        return
+    size = min(PARTITION, -(-len(waiting) // (4 * workers)))
+    blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
+    share = {"num_gpus": 1} if gpu else {"num_cpus": max(1, (os.cpu_count() or 1) // workers)}
+    counts = ray.data.from_arrow(blocks).map_batches(
+        Scorer,
+        fn_constructor_args=([ray.put(job)],),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        batch_size=None,
+        batch_format="pyarrow",
+        **share,
+    )
+    for row in counts.iter_rows():
+        yield row["rows"], row["failed"]
+
+
+def fit(tower: Tower, job: Job, categories: Sequence[str], workers: int) -> Panel:
+    """A panel as `prepare` makes it; coresets of more than one picture are made by all workers."""
+    settings, references = job.settings, job.settings.references
+    shared = {
+        name: head
+        for name, head in job.heads.items()
+        if isinstance(head, Memory) and head.coreset and workers > 1 and len(references) > 1
+    }
+    if not shared:
+        return prepare(tower, job.heads, categories, settings, job.open_image)
+    others = {name: head for name, head in job.heads.items() if name not in shared}
+    if any(head.normals != "unused" for head in others.values()):
+        prepare(tower, others, categories, replace(settings, pool=()), job.open_image)
+    panel = prepare(tower, job.heads, categories, replace(settings, references=()), job.open_image)
+    shards = [references[i::workers] for i in range(min(workers, len(references)))]
+    parts = ray.get(
+        [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
+    )
+    for name, head in shared.items():
+        head.fit_union([part[name] for part in parts])
+        _move(head, tower.device)
+    return panel
+
+
+@ray.remote(num_cpus=1)
+def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memory]:
+    """Memories of some of `count` references, each of as many rows as the whole one will have."""
+    heads = {}
+    for name, head in job.heads.items():
+        heads[name] = copy(head)
+        heads[name].coreset = min(1.0, head.coreset * count / len(shard))
+    replace(job, heads=heads).panel().fit(job.open_image(sample.path) for sample in shard)
+    for head in heads.values():
+        _move(head, "cpu")
+    return heads
+
+
+def _move(head: Head, device) -> None:
+    memory = getattr(head, "memory_", {})
+    memory.update({name: x.to(device) for name, x in memory.items()})
+
+
+def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:
+    good = [s for s in scored if s.error is None]
+    scores = {h: np.array([s.scores[h] for s in good]) for h in calibration.reference}
+    found = decide(calibration, [s.sample.path for s in good], scores)
+    types = {"verdict": pa.string(), "abstain": pa.bool_(), "severity": pa.int64()}
+    return {
+        name: pa.array(
+            [values.get(s.sample.path) for s in scored],
+            types.get(name.rpartition("_")[2], pa.float64()),
+        )
+        for name, values in found.items()
+    }
+
+
+def _begin(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
+    """Writes run.json, or compares it with that of the run that is continued.
+
+    Raises:
+        OutputError: the folder holds a run that is neither continued nor overwritten, or another.
+    """
+    file = out / "run.json"
+    try:
+        written = json.loads(file.read_text())
+        own = written.get("kind") == KIND
+    except FileNotFoundError:
+        written = None
+    except (OSError, ValueError, AttributeError):
+        own = False
+    if written is not None:
+        if not own:
+            raise OutputError(f"{out} holds something else than {KIND}; choose another folder.")
+        if overwrite:
+            for part in out.glob("part-*.parquet"):
+                part.unlink()
+        elif not resume:
+            raise OutputError(
+                f"{out} already holds a run; add --resume to continue it, --overwrite to start "
+                "again, or choose another folder."
+            )
+        elif found := differences(written, record):
+            raise OutputError(
+                f"{out} was started with other settings ({'; '.join(found)}); repeat the first "
+                "command, add --overwrite to start again, or choose another folder."
+            )
+    atomic_write(file, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
