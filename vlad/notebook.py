@@ -92,4 +92,3 @@ def _bounds(maps: Sequence[np.ndarray]) -> tuple[float, float]:
     """The lowest and the highest value of all, apart also where they are equal."""
     low, high = min(one.min() for one in maps), max(one.max() for one in maps)
     return float(low), float(high) if high > low else float(low) + 1.0
-
