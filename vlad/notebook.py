@@ -17,7 +17,7 @@ from vlad.mapfiles import resize_map
 _GAP = 4  # pixels between pictures
 _LINE = 20  # height of a line of text
 _FONT = 13
-_LABEL = 96  # width of the names at the left
+_LABEL = 104  # width of the names at the left
 _QUALITY = 82  # of the JPEG
 
 
