@@ -7,10 +7,13 @@ weights.pt, weights.safetensors   a local CLIP checkpoint, architecture read off
 ViT-B-16=weights.pt               the same with the architecture named
 path/to/folder                    a Hugging Face folder (CLIP, SigLIP, DINOv2)
 openai/clip-vit-base-patch16      the same from the model hub
+any other name                    of another package, registered under the entry-point group
+                                  "vlad.backbones" as a function () -> Tower
 """
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +75,8 @@ def _find(name: str) -> Tower:
 
     if name in EMBEDDED:
         tower = clip.from_file(EMBEDDED[name])
+    elif found := entry_points(group="vlad.backbones", name=name):
+        tower = next(iter(found)).load()()
     elif Path(name).is_dir():
         from vlad.backbones import transformers
 

@@ -1,9 +1,13 @@
-"""Where pictures come from: files, folders, patterns, manifests, and data sets with labels."""
+"""Where pictures come from: files, folders, patterns, manifests, and data sets with labels.
+
+A layout of another package registers under the entry-point group "vlad.datasets".
+"""
 
 from __future__ import annotations
 
 import os
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 from vlad.datasets.detect import detect
@@ -32,7 +36,8 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
     """Open the labelled data set in folder `root` whose layout goes by `name`.
 
     Args:
-        name: one of DATASETS, or "auto" to tell it from what `root` holds.
+        name: one of DATASETS, one that an installed package registers, or "auto" to tell it from
+            what `root` holds.
         root: the folder; for "csv" the manifest.
 
     Returns:
@@ -44,12 +49,14 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
     """
     if name == "auto":
         name = detect(root)
-    if name not in DATASETS:
-        raise InputError(
-            f"unknown data set layout {name!r}; there are: auto, {', '.join(DATASETS)}."
-        )
-    module, attribute = DATASETS[name].split(":")
-    return getattr(import_module(module), attribute)(root)
+    if name in DATASETS:
+        module, attribute = DATASETS[name].split(":")
+        return getattr(import_module(module), attribute)(root)
+    found = entry_points(group="vlad.datasets")
+    if name not in found.names:
+        known = ", ".join([*DATASETS, *sorted(found.names)])
+        raise InputError(f"unknown data set layout {name!r}; there are: auto, {known}.")
+    return found[name].load()(root)
 
 
 def list_samples(paths: Paths) -> list[Sample]:

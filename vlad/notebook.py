@@ -1,0 +1,94 @@
+"""Pictures and their anomaly maps on one sheet, for notebooks."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vlad.detector import Picture
+from vlad.draw import overlay, shared_scale
+from vlad.errors import InputError
+from vlad.images import as_image
+from vlad.mapfiles import resize_map
+
+_GAP = 4  # pixels between pictures
+_LINE = 20  # height of a line of text
+_FONT = 13
+_LABEL = 104  # width of the names at the left
+_QUALITY = 82  # of the JPEG
+
+
+class Sheet:
+    """A drawn sheet. Notebooks show it as JPEG, which keeps their files small.
+
+    Attributes:
+        image: the RGB picture.
+    """
+
+    def __init__(self, image: Image.Image):
+        self.image = image
+
+    def _repr_jpeg_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+        return buffer.getvalue()
+
+    def __repr__(self) -> str:
+        return f"Sheet({self.image.width}×{self.image.height})"
+
+
+def sheet(
+    pictures: Sequence[Picture],
+    maps: Mapping[str, np.ndarray] | None = None,
+    titles: Sequence[str] | None = None,
+    *,
+    side: int = 150,
+) -> Sheet:
+    """N pictures in a row and, in a row for each name of `maps`, their maps as heat over them.
+
+    The heat of a row has one scale (`vlad.draw.shared_scale`), so that pictures can be compared
+    along it; rows cannot be, as heads differ in their units.
+
+    Args:
+        pictures: paths, PIL images or RGB arrays.
+        maps: name of the row -> N maps (H, W), or masks.
+        titles: N texts to stand above the pictures.
+        side: width and height in pixels to which each picture is brought.
+
+    Raises:
+        InputError: no picture, or not as many maps or titles as pictures.
+    """
+    maps = maps or {}
+    for name, found in {**maps, "titles": titles if titles is not None else pictures}.items():
+        if len(found) != len(pictures) or not len(pictures):
+            raise InputError(
+                f"a sheet of {len(pictures)} pictures was given {len(found)} of {name}; give as "
+                "many, and at least one."
+            )
+    left = _LABEL if maps else 0
+    top = _LINE if titles else 0
+    step = side + _GAP
+    drawn = Image.new("RGB", (left + step * len(pictures), top + step * (1 + len(maps))), "white")
+    pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(_FONT)
+    images = [as_image(p).resize((side, side), Image.BICUBIC, reducing_gap=3.0) for p in pictures]
+    for column, title in enumerate(titles or ()):
+        pen.text((left + step * column + 2, 2), title, "black", font)
+    for column, image in enumerate(images):
+        drawn.paste(image, (left + step * column, top))
+    for row, (name, found) in enumerate(maps.items(), start=1):
+        pen.text((2, top + step * row + side // 2 - _FONT), name, "black", font)
+        values = [np.asarray(one, np.float32) for one in found]
+        scale = shared_scale(values, _bounds(values))
+        for column, (image, one) in enumerate(zip(images, values, strict=True)):
+            heat = overlay(image, resize_map(one, (side, side)), *scale)
+            drawn.paste(heat, (left + step * column, top + step * row))
+    return Sheet(drawn)
+
+
+def _bounds(maps: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The lowest and the highest value of all, apart also where they are equal."""
+    low, high = min(one.min() for one in maps), max(one.max() for one in maps)
+    return float(low), float(high) if high > low else float(low) + 1.0
