@@ -12,7 +12,10 @@ from vlad import __version__
 from vlad.commands.adapters import adapters
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
+from vlad.commands.catalogue import backbones, heads
+from vlad.commands.completion import completion
 from vlad.commands.demo import demo
+from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
@@ -60,3 +63,7 @@ main.add_command(demo)
 main.add_command(synth)
 main.add_command(prompts)
 main.add_command(adapters)
+main.add_command(heads)
+main.add_command(backbones)
+main.add_command(doctor)
+main.add_command(completion)

@@ -41,14 +41,15 @@ def load_tower(name: str = DEFAULT, device: str = "auto", dtype: str = "float32"
     forbid_network()
     tower = _find(str(name))
     try:
-        return tower.to(_device(device), getattr(torch, dtype))
+        return tower.to(choose_device(device), getattr(torch, dtype))
     except Exception as error:  # each kind of device has errors of its own
         raise BackboneError(
             f"The tower cannot be put on device {device!r} ({error}); choose another --device."
         ) from error
 
 
-def _device(device: str) -> str:
+def choose_device(device: str) -> str:
+    """The device itself, or for "auto" a GPU where there is one."""
     import torch
 
     if device != "auto":

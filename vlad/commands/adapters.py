@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vlad.commands.columns import aligned
+
 if TYPE_CHECKING:
     from vlad.types import TowerInfo
 
@@ -30,10 +32,7 @@ def list_() -> None:
         for name, card in cards.items():
             fields = (card[key] for key in ("head", "backbone", "auxiliary", "licence"))
             rows.append([name, *fields, "broken" if "error" in card else where])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    click.echo(aligned(rows))
 
 
 @adapters.command()

@@ -20,8 +20,9 @@ and, where it has use for them,
     transductive    True while it judges a whole list of pictures jointly; then it has
     pool()          -> Pool, which takes the place of `score`
 
-Constructors only store their arguments. A head of another package registers under the entry-point
-group "vlad.heads".
+Constructors only store their arguments. The first line of a head's docstring says what it does; its
+paper stands in brackets there or in the docstring of its module, as in (Jeong et al., CVPR 2023,
+arXiv 2303.14814). A head of another package registers under the entry-point group "vlad.heads".
 """
 
 from __future__ import annotations
@@ -143,20 +144,28 @@ def in_range(value: object, low: float, high: float = float("inf")) -> bool:
     return type(value) in (int, float) and low <= value <= high
 
 
+def head_maker(name: str) -> Callable[..., Head]:
+    """The class of a head by name, or a function that makes one.
+
+    Raises:
+        HeadError: an unknown name.
+    """
+    if name in HEADS:
+        module, _, attribute = HEADS[name].partition(":")
+        return getattr(import_module(module), attribute)
+    found = entry_points(group="vlad.heads", name=name)
+    if not found:
+        raise HeadError(f"There is no head {name!r}; choose from {', '.join(head_names())}.")
+    return next(iter(found)).load()
+
+
 def load_head(name: str, **params) -> Head:
     """A new head by name.
 
     Raises:
         HeadError: an unknown name, or a parameter the head does not have.
     """
-    if name in HEADS:
-        module, _, attribute = HEADS[name].partition(":")
-        make = getattr(import_module(module), attribute)
-    else:
-        found = entry_points(group="vlad.heads", name=name)
-        if not found:
-            raise HeadError(f"There is no head {name!r}; choose from {', '.join(head_names())}.")
-        make = next(iter(found)).load()
+    make = head_maker(name)
     try:
         return make(**params)
     except TypeError as error:

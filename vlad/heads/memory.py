@@ -1,8 +1,7 @@
 """Patch memory: how far is each patch from the nearest patch of the normal pictures?
 
 With its defaults the rules are those of AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529):
-cosine distance, mean of the top 1 % as image score. `patchcore` gives those of PatchCore (Roth et
-al., CVPR 2022, arXiv 2106.08265).
+cosine distance, mean of the top 1 % as image score. `patchcore` gives those of PatchCore.
 """
 
 from __future__ import annotations
@@ -143,7 +142,10 @@ class Memory:
 
 
 def patchcore(layers: tuple[int, ...] | None = None, coreset: float | None = 0.25) -> Memory:
-    """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset."""
+    """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset.
+
+    PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265).
+    """
     return Memory(
         layers=layers, metric="squared_l2", top=0, coreset=coreset, neighbourhood=3, join=True
     )
