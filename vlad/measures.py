@@ -97,7 +97,10 @@ class Measures:
         }
         if not scores:
             first = next(iter(errors.values()), "there is none")
-            raise InputError(f"No test picture could be used; the first: {first}")
+            raise InputError(
+                "No test picture could be used; mend them all as this one asks: "
+                f"{first.rstrip('.')}."
+            )
         labels = [self.samples[key].label for key in scores]
         metrics = evaluate(list(scores.values()), labels)
         metrics |= self._of_objects(scores) | self._of_severities(scores)

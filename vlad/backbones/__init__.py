@@ -92,7 +92,7 @@ def _from_hub(name: str) -> Tower:
     if name.count("/") != 1 or looks_like_a_path:
         raise BackboneError(
             f"There is no tower {name!r}: it is no file or folder, no open_clip model and no "
-            f"built-in tower ({', '.join(EMBEDDED)}); see `vlad score --help`."
+            f"built-in tower ({', '.join(EMBEDDED)}); name one as `vlad backbones` says."
         )
     from vlad.backbones import transformers
 

@@ -93,7 +93,9 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     try:
         digest = sha256_of(path.read_bytes())
     except OSError as error:
-        raise AdapterError(f"{file} could not be read ({error.strerror}).") from error
+        raise AdapterError(
+            f"{file} could not be read ({error.strerror}); make it readable, or copy it anew."
+        ) from error
     known, of_authors = released(digest) or (None, {})
     auxiliary = of_authors.get("auxiliary") if auxiliary is None else auxiliary
     if auxiliary is None:
@@ -171,12 +173,14 @@ def verify(adapter, backbone) -> None:
     card = read_card(file.parent / CARD)
     if card.get("sha256") != found.sha256:
         raise AdapterError(
-            f"{file} has SHA-256 {found.sha256}, but its card says {card.get('sha256')}; the file "
-            "was changed, import it again."
+            f"{file} was changed: it has SHA-256 {found.sha256}, but its card says "
+            f"{card.get('sha256')}; import it again."
         )
     for field in ("head", "backbone", "auxiliary"):
         if card[field] != getattr(found, field):
-            raise AdapterError(f"The card of {file} says another {field} than the file.")
+            raise AdapterError(
+                f"The card of {file} says another {field} than the file; import it again."
+            )
     load_adapter(file, found.head, describe(backbone or found.backbone))
     click.echo(f"{file} is whole and fits {backbone or found.backbone}")
 

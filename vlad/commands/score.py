@@ -25,8 +25,10 @@ class ScoreCommand(click.Command):
                 if pictures:
                     spread.append("--normal")
                 elif run == 3:
-                    raise click.UsageError(
-                        "Several files after --normal need the pictures to score before it: "
+                    from vlad.errors import InputError
+
+                    raise InputError(
+                        "Several files after --normal need the pictures to score before it; write "
                         "vlad score PATH... --normal FILES."
                     )
             elif not (before.startswith("-") and self._takes_value(before)):
@@ -115,7 +117,7 @@ def score(
     from vlad.sinks import check_out, is_run
 
     if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite exclude each other.")
+        raise InputError("--resume and --overwrite exclude each other; leave one out.")
     tiling = common.tiling
     check_out(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the pictures is no input

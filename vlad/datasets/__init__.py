@@ -46,7 +46,7 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
         name = detect(root)
     if name not in DATASETS:
         raise InputError(
-            f"unknown data set layout {name!r}; there are: auto, {', '.join(DATASETS)}."
+            f"unknown data set layout {name!r}; choose from auto, {', '.join(DATASETS)}."
         )
     module, attribute = DATASETS[name].split(":")
     return getattr(import_module(module), attribute)(root)

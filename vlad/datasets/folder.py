@@ -35,7 +35,7 @@ def one_or_many(paths: Paths) -> list[str | os.PathLike]:
     """`paths` as a list, with a sentence for an empty one."""
     paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not paths:
-        raise InputError("no pictures were named; give files, folders, patterns or a manifest.")
+        raise InputError("`paths` is empty; give files, folders, patterns or a manifest.")
     return paths
 
 
@@ -53,7 +53,7 @@ def _expand(text: str) -> tuple[Path, list[str]]:
         files = list(_walk(text, set()))
         if not files:
             raise InputError(
-                f"no pictures in {text}; its files need a suffix such as .png, .jpg or .tif."
+                f"no pictures in {text}; give files with a suffix such as .png, .jpg or .tif."
             )
         return Path(text), files
     if os.path.lexists(text):

@@ -73,7 +73,7 @@ def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     if label and known not in (None, _LABELS[label]):
         raise InputError(
             f"{where}: the label {row['label']} and the severity {severity} contradict each other; "
-            "0 is the severity of normal pictures and of no others."
+            "write 0 for normal pictures and for no others."
         )
     mask = row.get("mask")
     return Sample(

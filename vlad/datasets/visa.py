@@ -97,8 +97,7 @@ def _read(root: Path) -> list[Row]:
             rows = [(reader.line_num, row) for row in reader]
     except FileNotFoundError as error:
         raise InputError(
-            f"{root} is not in VisA layout: expected {SPLIT.as_posix()} and a folder per "
-            "category in it."
+            f"{root} is not in VisA layout; put {SPLIT.as_posix()} and a folder per category in it."
         ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its rights.") from error

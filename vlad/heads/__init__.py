@@ -30,6 +30,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vlad.errors import HeadError
@@ -121,12 +122,12 @@ def check_params(head: Head, rules: dict[str, tuple[bool, str]]) -> None:
     """Raises a HeadError for the first parameter of a head that breaks its rule.
 
     Args:
-        rules: parameter -> (whether its value will do, what it must be).
+        rules: parameter -> (whether its value will do, what to give).
     """
     for name, (holds, must) in rules.items():
         if not holds:
             raise HeadError(
-                f"{type(head).__name__}: {name} is {getattr(head, name)!r}; it must be {must}."
+                f"{type(head).__name__}: {name} is {getattr(head, name)!r}; give {must}."
             )
 
 
@@ -169,4 +170,8 @@ def load_head(name: str, **params) -> Head:
     try:
         return make(**params)
     except TypeError as error:
-        raise HeadError(f"Head {name} cannot be made with {params}: {error}.") from None
+        own = ", ".join(signature(make).parameters) or "none"
+        raise HeadError(
+            f"Head {name} cannot be made with {params} ({error}); choose from its parameters "
+            f"({own})."
+        ) from None

@@ -78,9 +78,12 @@ class Memory:
             {
                 "layers": (self.layers is None or whole_numbers(self.layers), "a list of blocks"),
                 "metric": (self.metric in get_args(Metric), metrics),
-                "top": (in_range(self.top, 0, 1), "from 0 to 1"),
+                "top": (in_range(self.top, 0, 1), "a share from 0 to 1"),
                 "sigma": (in_range(self.sigma, 0), "0 or more pixels"),
-                "coreset": (self.coreset is None or in_range(self.coreset, 0, 1), "from 0 to 1"),
+                "coreset": (
+                    self.coreset is None or in_range(self.coreset, 0, 1),
+                    "a share from 0 to 1",
+                ),
                 "rotations": (type(rotations) is int and rotations > 0, "1 or more"),
                 "join": (type(self.join) is bool, "true or false"),
                 "neighbourhood": (type(side) is int and side > 0 and side % 2, "an odd number"),
