@@ -98,8 +98,7 @@ class Measures:
         if not scores:
             first = next(iter(errors.values()), "there is none")
             raise InputError(
-                "No test picture could be used; mend them all as this one asks: "
-                f"{first.rstrip('.')}."
+                f"No test picture could be used ({first.rstrip('.')}); mend them, or give others."
             )
         labels = [self.samples[key].label for key in scores]
         metrics = evaluate(list(scores.values()), labels)

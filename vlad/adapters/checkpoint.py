@@ -42,7 +42,10 @@ def read_checkpoint(
         if ours(head, name) is None:
             _check_unused(name, tensor, layout, tower, file, head)
         elif tensor.dtype not in REAL:
-            raise AdapterError(f"Tensor {name} of {file} holds {tensor.dtype}, not real numbers.")
+            raise AdapterError(
+                f"Tensor {name} of {file} holds {tensor.dtype}, not real numbers; save it as "
+                "float32."
+            )
         else:
             learned[name] = tensor
     found = {ours(head, n): tuple(x.shape) for n, x in learned.items()}

@@ -107,6 +107,6 @@ def _read(root: Path) -> list[Row]:
         if row["split"] not in ("train", "test") or row["label"] not in _LABELS:
             raise InputError(
                 f"line {line} of {path} has split {row['split']!r} and label {row['label']!r}; "
-                "expected train or test, and normal or anomaly."
+                "write train or test, and normal or anomaly."
             )
     return rows
