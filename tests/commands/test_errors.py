@@ -45,7 +45,6 @@ CASES = [
     ("score empty --out o", "empty"),
     ("score empty.csv --out o", "empty.csv"),
     ("score parts --out parts/a.png", "parts/a.png"),
-    ("score parts --out full", "letter.txt"),
     ("score parts --out parts", "parts"),
     ("score parts --out o --resume --overwrite", "--resume"),
     ("score parts --out o --head nonsense", "nonsense"),
