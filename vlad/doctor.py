@@ -226,9 +226,7 @@ def check_environment() -> Found:
 
     facts = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     problems = [
-        Problem(
-            f"{name} is {facts[name]!r}, which forbids nothing; set it to 1 or unset it.", False
-        )
+        Problem(f"{name}={facts[name]} forbids nothing; set it to 1, or unset it.", False)
         for name in OFFLINE
         if facts.get(name, "").lower() not in (*ON, *OFF)
     ]

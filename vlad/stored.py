@@ -65,13 +65,13 @@ def _file_of(source: dict) -> Path | None:
 
 
 def _of_transformers() -> Iterator[StoredTower]:
-    from huggingface_hub import scan_cache_dir
+    from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
     from vlad.backbones.transformers import LOADERS
 
     try:
-        repositories = scan_cache_dir().repos
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
     except CacheNotFound:
         return
     for repository in sorted(repositories, key=lambda found: found.repo_id):
