@@ -2,8 +2,8 @@
 
 import json
 
-import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from vlad.stored import stored_towers
 
@@ -11,7 +11,6 @@ from vlad.stored import stored_towers
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """Puts files into an empty cache of the model hub: (repository, name -> content)."""
-    constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("vlad.stored.OPEN_CLIP_CACHE", tmp_path / "clip")
 

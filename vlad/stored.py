@@ -51,7 +51,7 @@ def _of_open_clip() -> Iterator[StoredTower]:
 
 def _file_of(source: dict) -> Path | None:
     """Where open_clip keeps a pretrained file; None where it has not been fetched."""
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     repository, _, file = source.get("hf_hub", "").rpartition("/")
@@ -59,7 +59,8 @@ def _file_of(source: dict) -> Path | None:
         path = OPEN_CLIP_CACHE.expanduser() / source.get("url", "").rpartition("/")[2]
         return path if path.is_file() else None
     for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
-        if isinstance(found := try_to_load_from_cache(repository, name), str):
+        found = try_to_load_from_cache(repository, name, constants.HF_HUB_CACHE)
+        if isinstance(found, str):
             return Path(found)
     return None
 
