@@ -33,6 +33,7 @@ def test_data_is_inside(wheel):
         "vlad/tiny/vlad-tiny.json",
         "vlad/demo/ATTRIBUTION.txt",
         "vlad/report.html",
+        "vlad/py.typed",
     } <= names
     assert sum(name.startswith("vlad/demo/hazelnut/test/") for name in names) == 23
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]

@@ -288,7 +288,7 @@ def _pictures(given: Picture | Sequence[Picture]) -> Sequence[Picture]:
     """One picture, a folder or a glob as the list of what it stands for."""
     if isinstance(given, Picture):
         given = [given]
-    pictures = []
+    pictures: list[Picture] = []
     for item in given:
         is_path = isinstance(item, str | os.PathLike)
         pictures += [s.path for s in list_samples([item])] if is_path else [item]

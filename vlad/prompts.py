@@ -263,9 +263,9 @@ def _wording(
     """The wording in a table, what it lacks taken from `base`, checked against its counts."""
     states = reader.sub("states")
     wording = Wording(
-        states.phrases("normal", base and base.normal),
-        states.phrases("anomalous", base and base.anomalous),
-        reader.phrases("templates", base and base.templates),
+        states.phrases("normal", base.normal if base else None),
+        states.phrases("anomalous", base.anomalous if base else None),
+        reader.phrases("templates", base.templates if base else None),
     )
     for key, phrases in (
         ("states", wording.normal + wording.anomalous),

@@ -39,7 +39,7 @@ class Contamination:
 
     def quantile(self, q: ArrayLike) -> np.ndarray:
         """The share that is not exceeded with probability q, for each q in [0, 1]."""
-        return np.quantile(self.samples, q)
+        return np.quantile(self.samples, np.asarray(q))
 
 
 def contamination(scores: ArrayLike, *, seed: int = 0) -> Contamination:

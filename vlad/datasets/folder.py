@@ -98,7 +98,7 @@ def _match(pattern: str) -> list[str]:
     seen: set[str] = set()
     if "**" not in pattern:
         matches = sorted(glob.glob(pattern), key=lambda match: Path(match).parts)
-        files = []
+        files: list[str] = []
         for match in matches:
             if os.path.isdir(match):
                 files += _walk(match, seen)
@@ -108,8 +108,8 @@ def _match(pattern: str) -> list[str]:
     folder = _fixed_part(pattern)  # searched here, as glob's own ** follows links in circles
     depth = len(folder.parts)
     wanted = Path(pattern).parts[depth:]
-    files = _walk(str(folder), seen) if os.path.isdir(folder) else ()
-    return [file for file in files if _fits(Path(file).parts[depth:], wanted)]
+    inside = _walk(str(folder), seen) if os.path.isdir(folder) else ()
+    return [file for file in inside if _fits(Path(file).parts[depth:], wanted)]
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -36,7 +36,8 @@ def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sam
 def find_listed(path: str | os.PathLike, split: str | None = None) -> list[tuple[Sample, Path]]:
     """As `read_manifest`, still without ids, each with the folder it counts from."""
     path = Path(path).expanduser()
-    found, lines = {}, {}
+    found: dict[Path, Sample] = {}
+    lines: dict[Path, int] = {}
     for line, row in _rows(path):
         if split is not None and row.get("split", "") != split:
             continue

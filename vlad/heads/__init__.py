@@ -142,7 +142,7 @@ def whole_numbers(values: object) -> bool:
 
 def in_range(value: object, low: float, high: float = float("inf")) -> bool:
     """Whether it is a number from `low` to `high`."""
-    return type(value) in (int, float) and low <= value <= high
+    return isinstance(value, int | float) and type(value) is not bool and low <= value <= high
 
 
 def head_maker(name: str) -> Callable[..., Head]:
