@@ -90,14 +90,14 @@ def test_zero_shot_needs_only_words(small_file, drawn):
 def test_what_is_missing_is_said(small_file, drawn, tmp_path):
     with pytest.raises(HeadError, match="fit it"):
         vlad.load("memory", backbone=str(small_file), device="cpu").score(drawn)
-    with pytest.raises(InputError, match="No pictures"):
+    with pytest.raises(InputError, match="`pictures` is empty"):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit([])
     with pytest.raises(InputError):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit(tmp_path / "nowhere")
 
 
 def test_verdicts_of_a_calibrated_detector(detector, drawn, tmp_path):
-    with pytest.raises(InputError, match="calibrate the detector"):
+    with pytest.raises(InputError, match="call `calibrate`"):
         detector.predict(drawn)
     turned = [image.rotate(angle) for image in drawn[:4] for angle in range(0, 90, 15)]
     with pytest.raises(InputError, match="24 normal pictures cannot"):

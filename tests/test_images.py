@@ -316,7 +316,7 @@ def test_mask_in_several_files_is_their_union(tmp_path):
 def test_folders_that_are_no_mask(tmp_path, sizes):
     for i, size in enumerate(sizes):
         Image.fromarray(np.zeros(size, bool)).save(tmp_path / f"{i}.png")
-    with pytest.raises(ImageError, match="expected PNG masks of one size"):
+    with pytest.raises(ImageError, match="put PNG masks of one size"):
         read_mask(tmp_path)
 
 

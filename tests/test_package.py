@@ -36,6 +36,7 @@ def test_data_is_inside(wheel):
         "vlad/serving/page.html",
         "vlad/serving/page.css",
         "vlad/serving/page.js",
+        "vlad/py.typed",
     } <= names
     assert sum(name.startswith("vlad/demo/hazelnut/test/") for name in names) == 23
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]

@@ -97,7 +97,10 @@ def _entries(
             for seed in seeds if k_shot else [0]:
                 found.append(Entry(name, make_heads()[name], k_shot, seed))
     if not found:
-        raise InputError("No head here can do without normal pictures; name shots above 0.")
+        raise InputError(
+            f"All heads here ({', '.join(make_heads())}) compare with normal pictures; name shots "
+            "above 0 with --k-shot."
+        )
     return found
 
 

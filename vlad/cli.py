@@ -12,7 +12,10 @@ from vlad import __version__
 from vlad.commands.adapters import adapters
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
+from vlad.commands.catalogue import backbones, heads
+from vlad.commands.completion import completion
 from vlad.commands.demo import demo
+from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
 from vlad.commands.fit import fit
@@ -24,23 +27,39 @@ from vlad.commands.train import train
 from vlad.commands.watch import watch
 from vlad.errors import VladError
 
+# releases of click before 8.2 print the help themselves
+NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
+
 
 class Commands(click.Group):
     """Turns what users can mend into one sentence and exit code 2."""
 
-    def invoke(self, ctx: click.Context):
+    def main(self, *args, **kwargs):
+        """The command as a program: it ends the process, or raises SystemExit in one."""
         warnings.showwarning = _show_warning
         try:
-            return super().invoke(ctx)
+            code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except VladError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
-        except KeyboardInterrupt:
+            _end(str(error), 2)
+        except NO_ARGUMENTS as error:  # a group alone shows its help
+            error.show()
+            code = error.exit_code
+        except click.ClickException as error:  # an unknown option, a value out of its range, ...
+            where = getattr(error, "ctx", None)
+            words = error.format_message().rstrip(".")
+            _end(f"{words}; see `{where.command_path if where else 'vlad'} --help`.", 2)
+        except (KeyboardInterrupt, click.Abort):
             click.echo("Stopped.", err=True)
-            ctx.exit(130)
+            code = 130
+        sys.exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which people meet them
+
+
+def _end(sentence: str, code: int) -> None:
+    click.echo(f"Error: {sentence}", err=True)
+    sys.exit(code)
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
@@ -68,3 +87,7 @@ main.add_command(demo)
 main.add_command(synth)
 main.add_command(prompts)
 main.add_command(adapters)
+main.add_command(heads)
+main.add_command(backbones)
+main.add_command(doctor)
+main.add_command(completion)

@@ -79,8 +79,8 @@ def check_size(size: tuple[int, int], where: str) -> None:
     """Raise ImageError if (W, H) has a side under MIN_SIDE; `where` begins the sentence."""
     if min(size) < MIN_SIDE:
         raise ImageError(
-            f"{where}: {size[0]}×{size[1]} pixels are too few to score; both sides need at least "
-            f"{MIN_SIDE}."
+            f"{where}: {size[0]}×{size[1]} pixels are too few to score; give {MIN_SIDE} or more a "
+            "side."
         )
 
 

@@ -224,7 +224,7 @@ class Detector:
     def _decide(self, scores: Scores) -> Verdicts:
         if not hasattr(self, "calibration_"):
             raise InputError(
-                "there is no threshold to decide by: calibrate the detector on normal pictures."
+                "there is no threshold to decide by; call `calibrate` with normal pictures first."
             )
         return self.calibration_.decide({self.head: scores.image_score})[self.head]
 
@@ -339,10 +339,10 @@ def _pictures(given: Picture | Iterable[Picture]) -> Iterable[Picture]:
         return given  # opened one by one, so that they need not all be held
     if isinstance(given, Picture):
         given = [given]
-    pictures = []
+    pictures: list[Picture] = []
     for item in given:
         is_path = isinstance(item, str | os.PathLike)
         pictures += [s.path for s in list_samples([item])] if is_path else [item]
     if not pictures:
-        raise InputError("No pictures were given; give files, folders, patterns or pictures.")
+        raise InputError("`pictures` is empty; give files, folders, patterns or pictures.")
     return pictures

@@ -153,7 +153,7 @@ def read_mask(
         files = sorted(Path(path).glob("[!.]*.png"))
         masks = [_mask(decode(file, max_pixels)) for file in files]
         if len({mask.shape for mask in masks}) != 1:
-            raise ImageError(f"cannot use {path}: expected PNG masks of one size in the folder.")
+            raise ImageError(f"cannot use {path}; put PNG masks of one size in the folder.")
         mask = np.logical_or.reduce(masks)
     else:
         mask = _mask(decode(path, max_pixels))
@@ -262,7 +262,7 @@ def _from_array(array: np.ndarray, bits: int) -> Image.Image:
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise ImageError(f"{where}: give one picture, (H, W), (H, W, 3) or (H, W, 4).")
     if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
-        raise ImageError(f"{where}: its values must be uint8, uint16, or floats from 0 to 1.")
+        raise ImageError(f"{where}: give values in uint8, uint16, or floats from 0 to 1.")
     check_size(array.shape[1::-1], where)
     if array.dtype != np.uint8:
         array = _to_8bit(array, bits, where)

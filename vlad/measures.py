@@ -97,7 +97,9 @@ class Measures:
         }
         if not scores:
             first = next(iter(errors.values()), "there is none")
-            raise InputError(f"No test picture could be used; the first: {first}")
+            raise InputError(
+                f"No test picture could be used ({first.rstrip('.')}); mend them, or give others."
+            )
         labels = [self.samples[key].label for key in scores]
         metrics = evaluate(list(scores.values()), labels)
         metrics |= self._of_objects(scores) | self._of_severities(scores)

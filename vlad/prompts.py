@@ -108,8 +108,8 @@ class PromptBank:
         asked = {fold(word), fold(name)}
         if self.categories and asked.isdisjoint(self.categories):
             raise PromptError(
-                f"The prompt bank {self.name} has no words for the category {word!r}; it knows "
-                f"{', '.join(self.categories)}."
+                f"The prompt bank {self.name} has no words for the category {word!r}; choose "
+                f"from {', '.join(self.categories)}."
             )
         kind = kind_of(word)
         fits = (o for o in self.overrides if o.kind == kind or not asked.isdisjoint(o.categories))
@@ -179,7 +179,7 @@ class _Reader:
 
     def text(self, key: str, default: str | None = None, choices: tuple[str, ...] = ()) -> str:
         value = self.table.get(key, default)
-        self.need(isinstance(value, str), key, "must be there as a line of text")
+        self.need(isinstance(value, str), key, "is missing or no text; write it as a line of text")
         self.need(value.strip() or value == default, key, "is blank; fill it in")
         fix = f"is {value!r}; choose {' or '.join(choices)}"
         self.need(not choices or value in choices, key, fix)
@@ -188,7 +188,11 @@ class _Reader:
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         value = self.table.get(key, default)
         ok = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
-        self.need(ok and (value or default is not None), key, "must be a list of texts, not empty")
+        self.need(
+            ok and (value or default is not None),
+            key,
+            "is no list of texts, or is empty; list some",
+        )
         return tuple(value)
 
     def phrases(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
@@ -202,18 +206,20 @@ class _Reader:
     def words(self, key: str) -> dict[str, str]:
         value = self.table.get(key, {})
         ok = isinstance(value, dict) and all(k and isinstance(v, str) for k, v in value.items())
-        self.need(ok, key, "must be a table of texts")
+        self.need(ok, key, "is no table of texts; write it as one")
         return value
 
     def sub(self, key: str) -> _Reader:
         value = self.table.get(key, {})
-        self.need(isinstance(value, dict), key, f"must be a table with {' and '.join(SIDES)}")
+        self.need(
+            isinstance(value, dict), key, f"is no table; write one with {' and '.join(SIDES)}"
+        )
         return _Reader(self.path, f"{self.prefix}{key}.", value, SIDES)
 
     def overrides(self) -> list[_Reader]:
         value = self.table.get("overrides", [])
         ok = isinstance(value, list) and all(isinstance(v, dict) for v in value)
-        self.need(ok, "overrides", "must be tables, each headed [[overrides]]")
+        self.need(ok, "overrides", "are no tables; write each below a line [[overrides]]")
         return [
             _Reader(self.path, f"overrides[{i}].", v, OVERRIDE_KEYS) for i, v in enumerate(value)
         ]
@@ -257,9 +263,9 @@ def _wording(
     """The wording in a table, what it lacks taken from `base`, checked against its counts."""
     states = reader.sub("states")
     wording = Wording(
-        states.phrases("normal", base and base.normal),
-        states.phrases("anomalous", base and base.anomalous),
-        reader.phrases("templates", base and base.templates),
+        states.phrases("normal", base.normal if base else None),
+        states.phrases("anomalous", base.anomalous if base else None),
+        reader.phrases("templates", base.templates if base else None),
     )
     for key, phrases in (
         ("states", wording.normal + wording.anomalous),

@@ -235,9 +235,8 @@ class Scores:
 
     def numpy(self) -> Scores:
         """The same scores as numpy arrays."""
-        if not hasattr(self.image_score, "cpu"):
-            return self
-        return Scores(self.image_score.cpu().numpy(), self.anomaly_map.cpu().numpy())
+        scores = (self.image_score, self.anomaly_map)
+        return Scores(*(x.cpu().numpy() if hasattr(x, "cpu") else x for x in scores))
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 from vlad.errors import BackboneError
 
 OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
+ON = ("1", "true", "yes", "on")
 
 
 def is_offline() -> bool:
     """Whether the user forbade the network (VLAD_OFFLINE=1 or HF_HUB_OFFLINE=1)."""
-    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in OFFLINE)
+    return any(os.environ.get(name, "").lower() in ON for name in OFFLINE)
 
 
 def forbid_network() -> None:

@@ -101,10 +101,10 @@ def test_the_threshold_lets_the_share_through(rng):
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        (np.ones((20, 2)), "all pictures have the same score"),
+        (np.ones((20, 2)), "all 20 pictures have the same score"),
         (np.ones((1, 2)), "2 or more pictures"),
         (np.arange(20.0), "2 or more pictures"),
-        ([[0.0], [np.nan], [1.0]], "finite scores"),
+        ([[0.0], [np.nan], [1.0]], "give finite ones"),
     ],
 )
 def test_bad_input_is_one_sentence(scores, words):

@@ -66,7 +66,10 @@ def test_targets_that_cannot_be(target, words):
 
 
 def test_one_class_is_a_sentence():
-    for level, word in ((1, "fewer than 2 .* normal"), (0, "none .* is anomalous")):
+    for level, word in (
+        (1, "labelled pictures are normal, and 2 are needed"),
+        (0, "none .* is anomalous"),
+    ):
         with pytest.raises(InputError, match=word):
             from_labels({"a": np.arange(10.0)}, np.full(10, level))
 

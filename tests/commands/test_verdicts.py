@@ -260,13 +260,13 @@ def test_a_calibration_serves_other_runs(vlad, line, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--threshold", "high"], "neither auto nor a number"),
-        (["--threshold", "nan"], "neither auto nor a number"),
+        (["--threshold", "high"], "is no number; give one, or auto"),
+        (["--threshold", "nan"], "is no number; give one, or auto"),
         (["--map-threshold", "1"], "add --threshold auto"),
         (["--abstain", "0.9"], "add --threshold auto"),
         (["--mm-per-pixel", "0.1"], "add --threshold auto"),
         (["--fuse"], "joins several heads"),
-        (["--threshold", "1", "--abstain", "0.9"], "use --threshold auto"),
+        (["--threshold", "1", "--abstain", "0.9"], "give --threshold auto"),
         (["--threshold", "1", "--head", "winclip,memory"], "is for one head, and there are 2"),
         (["--threshold", "auto", "--false-alarms", "0"], "--false-alarms"),
         (["--threshold", "auto", "--calibration", "x.json"], "brings its own threshold"),

@@ -110,7 +110,7 @@ def test_home_is_expanded(tree, monkeypatch):
 @pytest.mark.parametrize(
     "paths, says",
     [
-        ([], "no pictures were named"),
+        ([], "`paths` is empty"),
         ("nowhere", "no file or folder nowhere"),
         (["a", "a/9.png"], "no file or folder a/9.png"),
         ("a/*.gif", "no picture matches a/*.gif"),

@@ -91,12 +91,12 @@ def test_damaged_mask_is_told(sdd2):
     "reader, says", [(KolektorSDD, "kos01/Part0_label.bmp"), (KolektorSDD2, "train/10000_GT.png")]
 )
 def test_other_layouts_are_told_what_was_expected(tmp_path, fill, reader, says):
-    with pytest.raises(InputError, match=f"layout: expected .*{says}"):
+    with pytest.raises(InputError, match=f"layout; put .*{says}"):
         reader(fill(tmp_path, ["train/good/0.png", "test/good/0.png"]))
 
 
 def test_unknown_category_and_nothing_to_refer_to(sdd):
-    with pytest.raises(InputError, match="unknown category 'kos01'; there are: kolektorsdd"):
+    with pytest.raises(InputError, match="unknown category 'kos01'; choose from kolektorsdd"):
         KolektorSDD(sdd).test("kos01")
     for part in [*sdd.glob("kos0[1-4]/Part0.jpg"), *sdd.glob("kos0[24]/Part1.jpg")]:
         part.unlink()

@@ -37,14 +37,14 @@ def test_folder(tmp_path, fill):
 
 
 def test_folder_that_lacks_something(tmp_path, fill):
-    with pytest.raises(InputError, match=r"expected good/ \(or normal/, ok/\)"):
+    with pytest.raises(InputError, match=r"put good/ \(or normal/, ok/\)"):
         LabelledFolder(fill(tmp_path / "a", ["scratch/0.png"]))
     data = LabelledFolder(fill(tmp_path / "b", ["good/readme.txt"]))
     with pytest.raises(InputError, match="hold no pictures"):
         data.test("b")
     with pytest.raises(InputError, match="has no folder train"):
         data.train("b")
-    with pytest.raises(InputError, match="unknown category 'nut'; there are: b"):
+    with pytest.raises(InputError, match="unknown category 'nut'; choose from b"):
         data.test("nut")
 
 

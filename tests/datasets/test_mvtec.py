@@ -74,7 +74,7 @@ def test_without_ground_truth_or_train(fill, tmp_path):
 @pytest.mark.parametrize("names", [["a.png"], ["good/a.png", "bad/b.png"], ["train/good/0.png"]])
 def test_other_layouts_are_told_what_was_expected(fill, tmp_path, names):
     fill(tmp_path, names)
-    with pytest.raises(InputError, match=r"not in MVTec layout: expected train/good, test/good"):
+    with pytest.raises(InputError, match=r"not in MVTec layout; put train/good, test/good"):
         MVTec(tmp_path)
 
 
@@ -124,24 +124,24 @@ def test_btad_says_ok_and_ko(fill, tmp_path):
 
 
 def test_btad_told_what_was_expected(fill, tmp_path):
-    with pytest.raises(InputError, match=r"not in BTAD layout: expected train/ok, test/ok"):
+    with pytest.raises(InputError, match=r"not in BTAD layout; put train/ok, test/ok"):
         BTAD(tmp_path)
-    with pytest.raises(InputError, match="expected them in train/ok"):
+    with pytest.raises(InputError, match="put some in train/ok"):
         BTAD(fill(tmp_path / "bottle", BOTTLE)).train("bottle")
 
 
 def test_test_without_folders(fill, tmp_path):
     data = MVTec(fill(tmp_path / "bottle", ["test/000.png"]))
-    with pytest.raises(InputError, match="expected them in test/good"):
+    with pytest.raises(InputError, match="put some in test/good"):
         data.test("bottle")
 
 
 def test_missing_root_category_and_layout(fill, tmp_path):
     with pytest.raises(InputError, match="there is no folder"):
         MVTec(tmp_path / "none")
-    with pytest.raises(InputError, match=re.escape("unknown category 'nut'; there are: bottle.")):
+    with pytest.raises(InputError, match=re.escape("unknown category 'nut'; choose from bottle.")):
         MVTec(fill(tmp_path / "bottle", BOTTLE)).test("nut")
-    with pytest.raises(InputError, match="there are: auto, mvtec, "):
+    with pytest.raises(InputError, match="choose from auto, mvtec, "):
         load_dataset("visual", tmp_path)
 
 

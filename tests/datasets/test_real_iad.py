@@ -111,7 +111,7 @@ def test_unusable_json(real_iad, data, says):
 def test_missing_json_pictures_and_category(tmp_path, fill, real_iad):
     for names in (["realiad_1024/audiojack/a.jpg"], [JSON]):
         (folder := tmp_path / names[0].split("/")[0]).mkdir()
-        with pytest.raises(InputError, match="expected realiad_1024/<category>"):
+        with pytest.raises(InputError, match="put realiad_1024/<category>"):
             RealIAD(fill(folder, names))
-    with pytest.raises(InputError, match="unknown category 'usb'; there are: audiojack"):
+    with pytest.raises(InputError, match="unknown category 'usb'; choose from audiojack"):
         RealIAD(real_iad(SPLIT)).test("usb")

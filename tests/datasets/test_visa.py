@@ -78,7 +78,7 @@ def test_missing_file_is_told_with_its_line(visa, name):
     "line, says",
     [
         ("candle,val,normal,a.JPG,", "line 8 of"),
-        ("candle,test,good,a.JPG,", "label 'good'; expected train or test, and normal or anomaly"),
+        ("candle,test,good,a.JPG,", "label 'good'; write train or test, and normal or anomaly"),
     ],
 )
 def test_unknown_split_or_label(visa, line, says):
@@ -87,12 +87,12 @@ def test_unknown_split_or_label(visa, line, says):
 
 
 def test_missing_csv_columns_category_and_split(visa, tmp_path):
-    with pytest.raises(InputError, match=r"not in VisA layout: expected split_csv/1cls.csv"):
+    with pytest.raises(InputError, match=r"not in VisA layout; put split_csv/1cls.csv"):
         VisA(tmp_path)
     with pytest.raises(InputError, match="must name the columns object,split,label,image,mask"):
         VisA(visa(header="path,label"))
     data = VisA(visa())
-    with pytest.raises(InputError, match="unknown category 'pcb2'; there are: candle, pcb1"):
+    with pytest.raises(InputError, match="unknown category 'pcb2'; choose from candle, pcb1"):
         data.train("pcb2")
     with pytest.raises(InputError, match="lists no test pictures of pcb1"):
         data.test("pcb1")

@@ -106,7 +106,9 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     samples = list_samples([pictures])[:4]
     head = Memory(coreset=0.25)
     settings = Settings(references=samples)
-    job = Job(str(small_file), "cpu", "float32", {"memory": head}, settings, 10**8, tmp_path)
+    job = Job(
+        str(small_file), "cpu", "float32", "torch", {"memory": head}, settings, 10**8, tmp_path
+    )
     fit(small_tower, job, [""], workers=2)
     parts = []
     for shard in (samples[0::2], samples[1::2]):

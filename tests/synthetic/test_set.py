@@ -86,7 +86,7 @@ def test_pictures_to_borrow_from_that_cannot_be_read_are_passed_over(normals):
 
 
 def test_errors(normals, tmp_path):
-    with pytest.raises(InputError, match="no normal pictures"):
+    with pytest.raises(InputError, match="`normals` is empty"):
         SyntheticSet([])
     with pytest.raises(InputError, match="no file or folder"):
         SyntheticSet(tmp_path / "nowhere")

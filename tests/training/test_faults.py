@@ -117,10 +117,10 @@ def test_too_little_memory(run, tmp_path, monkeypatch, error):
 
 def test_what_cannot_go_together(run, tree, tmp_path, dinov2_folder):
     for args, words in [
-        (("--hold-out", "screw"), "no category 'screw' to hold out; there are: bolt, nut"),
+        (("--hold-out", "screw"), "no category 'screw' to hold out; choose from bolt, nut"),
         (("--accumulate", "5"), "batches of 4 cannot be split into 5 parts"),
         (("--image-size", "70"), "not a multiple"),
-        (("--data", f"{tree}:0"), "must be above 0"),
+        (("--data", f"{tree}:0"), "give a number above 0"),
     ]:
         done = run(tmp_path / "out", *args)
         assert (done.exit_code, words in done.stderr) == (2, True), done.stderr

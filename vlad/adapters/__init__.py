@@ -80,8 +80,8 @@ def find_adapter(name_or_path: str | Path) -> Path:
         if os.path.isfile(candidate):  # unlike Path.is_file, False for names too long
             return candidate
     raise AdapterError(
-        f"There is no adapter {str(name_or_path)!r}; `vlad adapters list` shows those that are "
-        "there, and `vlad adapters import` takes in a checkpoint of a method's authors."
+        f"There is no adapter {str(name_or_path)!r}; choose one that `vlad adapters list` shows, "
+        "or take in a checkpoint of a method's authors with `vlad adapters import`."
     )
 
 
@@ -115,7 +115,10 @@ def load_adapter(name_or_path: str | Path | Adapter | None, head: str, tower: To
         file = find_adapter(name_or_path)
         adapter = read_adapter(file)
     if adapter.head != head:
-        raise AdapterError(f"{file} is an adapter of head {adapter.head}, not of {head}.")
+        raise AdapterError(
+            f"{file} is an adapter of head {adapter.head}, not of {head}; name another one, or "
+            "that head."
+        )
     check_tensors(adapter.tensors, tensor_shapes(head, tower, adapter.params), file, tower)
     return adapter
 

@@ -84,6 +84,9 @@ def _toml(file: Path) -> dict[str, Any]:
     try:
         return read_toml(file)
     except OSError as error:
-        raise AdapterError(f"{file} cannot be read ({error.strerror}).") from error
+        raise AdapterError(
+            f"{file} cannot be read ({error.strerror}); make it readable, or import the adapter "
+            "again."
+        ) from error
     except ValueError as error:
         raise AdapterError(f"{file} is not a TOML file in UTF-8 ({error}); correct it.") from error

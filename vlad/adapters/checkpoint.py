@@ -42,7 +42,10 @@ def read_checkpoint(
         if ours(head, name) is None:
             _check_unused(name, tensor, layout, tower, file, head)
         elif tensor.dtype not in REAL:
-            raise AdapterError(f"Tensor {name} of {file} holds {tensor.dtype}, not real numbers.")
+            raise AdapterError(
+                f"Tensor {name} of {file} holds {tensor.dtype}, not real numbers; save it as "
+                "float32."
+            )
         else:
             learned[name] = tensor
     found = {ours(head, n): tuple(x.shape) for n, x in learned.items()}
@@ -90,7 +93,10 @@ def write_checkpoint(adapter: Adapter, file: Path, tower: Tower | None) -> None:
 def _authors_layout(head: str) -> Layout:
     layout = layout_of(head)
     if not layout.authors:
-        raise AdapterError(f"Head {head} is vlad's own: no other program has files of it.")
+        raise AdapterError(
+            f"Head {head} is vlad's own, and no other program has files of it; copy the adapter's "
+            "folder instead."
+        )
     return layout
 
 
@@ -99,20 +105,26 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever is in the file, it stays data
         raise AdapterError(
-            f"{file} could not be read as a checkpoint of tensors ({_why(file, error)}); nothing "
-            "in it was executed, get the file anew."
+            f"{file} could not be read as a checkpoint of tensors ({_why(file, error)}), and "
+            "nothing in it was executed; get the file anew."
         ) from error
     if layout.key and isinstance(found, dict):
         found = found.get(layout.key)
     if not isinstance(found, dict) or not found:
         where = f" under {layout.key!r}" if layout.key else ""
-        raise AdapterError(f"{file} holds no tensors{where}, so it is no checkpoint of {head}.")
+        raise AdapterError(
+            f"{file} holds no tensors{where}, as a checkpoint of {head} does; name another file or "
+            "--head."
+        )
     for name, value in found.items():
         if not isinstance(name, str) or not torch.is_tensor(value):
-            raise AdapterError(f"{name!r} of {file} is no tensor; it is no checkpoint of {head}.")
+            raise AdapterError(
+                f"{name!r} of {file} is no tensor, as in a checkpoint of {head}; name another file "
+                "or --head."
+            )
         if value.layout is not torch.strided or value.device.type != "cpu":
             raise AdapterError(
-                f"Tensor {name} of {file} is sparse or empty; it must be a plain one."
+                f"Tensor {name} of {file} is sparse or empty; save it as a plain one."
             )
     if all(name.startswith("module.") for name in found):  # saved from a parallel model
         found = {name.removeprefix("module."): x for name, x in found.items()}

@@ -153,7 +153,9 @@ def layout_of(head: str) -> Layout:
         AdapterError: the head has no adapters.
     """
     if head not in LAYOUTS:
-        raise AdapterError(f"Head {head!r} uses no adapter; those that do: {', '.join(LAYOUTS)}.")
+        raise AdapterError(
+            f"Head {head!r} uses no adapter; choose one that does, from {', '.join(LAYOUTS)}."
+        )
     return LAYOUTS[head]
 
 

@@ -52,7 +52,7 @@ def load_tower(
     forbid_network()
     tower = _find(str(name))
     try:
-        tower.to(_device(device), getattr(torch, dtype))
+        tower.to(choose_device(device), getattr(torch, dtype))
     except Exception as error:  # each kind of device has errors of its own
         raise BackboneError(
             f"The tower cannot be put on device {device!r} ({error}); choose another --device."
@@ -60,7 +60,8 @@ def load_tower(
     return use(tower, made) if made else tower
 
 
-def _device(device: str) -> str:
+def choose_device(device: str) -> str:
+    """The device itself, or for "auto" a GPU where there is one."""
     import torch
 
     if device != "auto":
@@ -105,7 +106,7 @@ def _from_hub(name: str) -> Tower:
     if name.count("/") != 1 or looks_like_a_path:
         raise BackboneError(
             f"There is no tower {name!r}: it is no file or folder, no open_clip model and no "
-            f"built-in tower ({', '.join(EMBEDDED)}); see `vlad score --help`."
+            f"built-in tower ({', '.join(EMBEDDED)}); name one as `vlad backbones` says."
         )
     from vlad.backbones import transformers
 

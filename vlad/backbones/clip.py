@@ -70,8 +70,7 @@ def _config(path: Path, model: str | None) -> dict | None:
 
         if model not in open_clip.list_models():
             raise BackboneError(
-                f'open_clip knows no architecture {model!r}; `python -c "import open_clip; '
-                'print(open_clip.list_models())"` lists them.'
+                f"open_clip knows no architecture {model!r}; choose one of open_clip.list_models()."
             )
         return open_clip.get_model_config(model)
     beside = path.with_suffix(".json")

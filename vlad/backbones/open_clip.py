@@ -63,8 +63,10 @@ def _tag(model: str, tag: str | None) -> str:
     if tag is None and tags:
         return tags[0]
     if tag not in tags:
-        known = ", ".join(tags) or "none: give a file as " + model + "=weights.pt"
-        raise BackboneError(f"Model {model} has no pretrained tag {tag!r}; open_clip has {known}.")
+        raise BackboneError(
+            f"Model {model} has no pretrained tag {tag!r}, but {', '.join(tags) or 'none at all'}; "
+            f"choose one, or give a file as {model}=weights.pt."
+        )
     return tag
 
 

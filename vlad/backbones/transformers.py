@@ -36,7 +36,7 @@ def from_pretrained(name: str) -> Tower:
         config = transformers.AutoConfig.from_pretrained(name, **options)
         if config.model_type not in LOADERS:
             raise BackboneError(
-                f"{name} is a {config.model_type} model; vlad reads {', '.join(LOADERS)}."
+                f"{name} is a {config.model_type} model; choose one of type {', '.join(LOADERS)}."
             )
         model = transformers.AutoModel.from_pretrained(name, dtype=torch.float32, **options)
         mean, std = _normalisation(name, config.model_type, options)

@@ -63,7 +63,10 @@ class Calibration:
             InputError: a head that the calibration lacks.
         """
         if missing := [head for head in self.reference if head not in scores]:
-            raise InputError(f"the calibration is of head {missing[0]}, which gave no scores.")
+            raise InputError(
+                f"the calibration is of head {missing[0]}, which gave no scores; score with it "
+                "too, or calibrate anew."
+            )
         scores = {head: np.asarray(scores[head], float) for head in self.reference}
         reference = dict(self.reference)
         if self.method:

@@ -39,7 +39,7 @@ class Contamination:
 
     def quantile(self, q: ArrayLike) -> np.ndarray:
         """The share that is not exceeded with probability q, for each q in [0, 1]."""
-        return np.quantile(self.samples, q)
+        return np.quantile(self.samples, np.asarray(q))
 
 
 def contamination(scores: ArrayLike, *, seed: int = 0) -> Contamination:
@@ -80,15 +80,16 @@ def contamination(scores: ArrayLike, *, seed: int = 0) -> Contamination:
     scores = np.asarray(scores, float)
     if scores.ndim != 2 or len(scores) < 2 or not np.isfinite(scores).all():
         raise InputError(
-            "the share of anomalous pictures is estimated from finite scores of 2 or more pictures "
-            "in rows, one column for each head; leave out failed pictures."
+            f"scores of shape {scores.shape} do not tell the share of anomalous pictures; give "
+            "finite ones of 2 or more pictures in rows, one column for each head."
         )
-    scores = scores[:, np.ptp(scores, axis=0) > 0]
-    if not scores.shape[1]:
+    differ = np.ptp(scores, axis=0) > 0
+    if not differ.any():
         raise InputError(
-            "all pictures have the same score, which says nothing of how many are anomalous; "
-            "choose another head, or give normal pictures."
+            f"all {len(scores)} pictures have the same score, which says nothing of how many are "
+            "anomalous; choose another head, or give normal pictures."
         )
+    scores = scores[:, differ]
     standard = _standard(scores)
     standard = standard[np.lexsort(standard.T)]  # the order of the pictures shall not matter
     random = np.random.default_rng(seed)

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,9 @@ def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
     """
     content = {"kind": _KIND, **asdict(calibration)}
     content["reference"] = {h: np.asarray(x).tolist() for h, x in calibration.reference.items()}
-    return atomic_write(path, encode(json.dumps(content, indent=1, ensure_ascii=False) + "\n"))
+    return atomic_write(
+        Path(path), encode(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    )
 
 
 def load_calibration(path: str | os.PathLike) -> Calibration:
@@ -58,7 +61,7 @@ def _check(found: Calibration, unknown: dict) -> None:
     counts = {len(scores) for scores in found.reference.values()}
     if len(counts) != 1 or not min(counts):
         raise ValueError("its heads do not have the same number of reference scores")
-    numbers = [x for part in (found.reference, found.edges) for x in part.values()]
+    numbers: list[Any] = [x for part in (found.reference, found.edges) for x in part.values()]
     parts = (found.thresholds, found.rates, found.map_thresholds)
     numbers += [list(part.values()) for part in parts]
     if any(np.isnan(np.asarray(x, float)).any() for x in numbers if len(x)):

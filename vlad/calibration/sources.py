@@ -75,7 +75,10 @@ def from_labels(
     normal, everything = levels == 0, _arrays(scores)
     reference = {head: x[normal] for head, x in everything.items()}
     if normal.sum() < 2:
-        raise InputError("fewer than 2 of the labelled pictures are normal; add some of them.")
+        raise InputError(
+            f"{normal.sum()} of {len(levels)} labelled pictures are normal, and 2 are needed; add "
+            "some."
+        )
     known = _with_fused(reference, method)
     if method:
         parts = np.empty(len(levels))
@@ -178,7 +181,9 @@ def _with_fused(reference: dict[str, np.ndarray], method: str | None) -> dict[st
     if not method:
         return reference
     if len(reference) < 2:
-        raise InputError("only one head is there, so there is nothing to fuse; name several.")
+        raise InputError(
+            f"{', '.join(reference)} is the only head, so there is nothing to fuse; name several."
+        )
     known = as_matrix(reference)
     return {**reference, FUSED: fuse(known, known, method, own=True)}
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vlad.commands.columns import aligned
+
 if TYPE_CHECKING:
     from vlad.types import TowerInfo
 
@@ -30,10 +32,7 @@ def list_() -> None:
         for name, card in cards.items():
             fields = (card[key] for key in ("head", "backbone", "auxiliary", "licence"))
             rows.append([name, *fields, "broken" if "error" in card else where])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+    click.echo(aligned(rows))
 
 
 @adapters.command()
@@ -94,7 +93,9 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     try:
         digest = sha256_of(path.read_bytes())
     except OSError as error:
-        raise AdapterError(f"{file} could not be read ({error.strerror}).") from error
+        raise AdapterError(
+            f"{file} could not be read ({error.strerror}); make it readable, or copy it anew."
+        ) from error
     known, of_authors = released(digest) or (None, {})
     auxiliary = of_authors.get("auxiliary") if auxiliary is None else auxiliary
     if auxiliary is None:
@@ -172,12 +173,14 @@ def verify(adapter, backbone) -> None:
     card = read_card(file.parent / CARD)
     if card.get("sha256") != found.sha256:
         raise AdapterError(
-            f"{file} has SHA-256 {found.sha256}, but its card says {card.get('sha256')}; the file "
-            "was changed, import it again."
+            f"{file} was changed: it has SHA-256 {found.sha256}, but its card says "
+            f"{card.get('sha256')}; import it again."
         )
     for field in ("head", "backbone", "auxiliary"):
         if card[field] != getattr(found, field):
-            raise AdapterError(f"The card of {file} says another {field} than the file.")
+            raise AdapterError(
+                f"The card of {file} says another {field} than the file; import it again."
+            )
     load_adapter(file, found.head, describe(backbone or found.backbone))
     click.echo(f"{file} is whole and fits {backbone or found.backbone}")
 

@@ -29,7 +29,9 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     options.pop("config")
     table = {key.replace("_", "-"): setting for key, setting in table.items()}
     if unknown := sorted(set(table) - set(options)):
-        raise InputError(f"{value} has the key {unknown[0]}; use {', '.join(sorted(options))}.")
+        raise InputError(
+            f"{value} has the key {unknown[0]}; choose from {', '.join(sorted(options))}."
+        )
     ctx.default_map = {
         options[key].name: _as_option(key, setting, options[key], value)
         for key, setting in table.items()

@@ -49,7 +49,8 @@ def calibrate(run, labels, target, false_alarms, fuse, abstain, out) -> None:
     folder = RunFolder.open(run)
     if fuse and len(folder.heads) < 2:
         raise InputError(
-            f"--fuse joins several heads, and {run} has only {next(iter(folder.heads))}."
+            f"--fuse joins several heads, and {run} has only {next(iter(folder.heads))}; leave it "
+            "out."
         )
     levels = None
     if labels:

@@ -127,33 +127,36 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
     """Whether the options fit together and the heads.
 
     Raises:
-        UsageError: options that exclude or need each other.
+        InputError: options that exclude or need each other.
     """
+    from vlad.errors import InputError
+
     numeric = judging.threshold not in (None, "auto")
     if not judging.wanted:
         needing = ("abstain", "map_threshold", "min_area", "mm_per_pixel")
         if given := [name for name in needing if getattr(judging, name)]:
             option = "--" + given[0].replace("_", "-")
-            raise click.UsageError(f"{option} is for verdicts; add --threshold auto.")
+            raise InputError(f"{option} is for verdicts; add --threshold auto.")
         return
     if judging.calibration and (judging.threshold or judging.fuse or judging.abstain):
-        raise click.UsageError(
+        raise InputError(
             "--calibration brings its own threshold, fusion and abstention; leave out --threshold, "
             "--fuse and --abstain."
         )
     if numeric:
         _number(judging.threshold)
         if judging.fuse or judging.abstain:
-            raise click.UsageError(
-                "--fuse and --abstain compare with reference pictures; use --threshold auto."
+            raise InputError(
+                "--fuse and --abstain compare with reference pictures; give --threshold auto."
             )
     if judging.fuse and len(heads) < 2:
-        raise click.UsageError(
-            "--fuse joins several heads; name them, as in --head winclip,memory."
-        )
+        raise InputError("--fuse joins several heads; name them, as in --head winclip,memory.")
     if len(heads) > 1 and (numeric or judging.map_threshold is not None):
         option = "--threshold" if numeric else "--map-threshold"
-        raise click.UsageError(f"{option} as a number is for one head, and there are {len(heads)}.")
+        raise InputError(
+            f"{option} as a number is for one head, and there are {len(heads)}; name one with "
+            "--head."
+        )
 
 
 def rules_of(
@@ -202,8 +205,8 @@ def rules_of(
     if pictures < LEAST_UNLABELLED:
         raise InputError(
             f"--threshold auto needs {least} normal pictures beside those shown to the heads, or "
-            f"at least {LEAST_UNLABELLED} pictures to judge; there are {len(held_out)} and "
-            f"{pictures}. Give more with --normal, or name the threshold."
+            f"at least {LEAST_UNLABELLED} pictures to judge, and there are {len(held_out)} and "
+            f"{pictures}; give more with --normal, or a number as --threshold."
         )
     return Rules(**options)
 
@@ -211,10 +214,12 @@ def rules_of(
 def _number(text: str) -> float:
     import math
 
+    from vlad.errors import InputError
+
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise click.UsageError(f"--threshold {text} is neither auto nor a number.")
+        raise InputError(f"--threshold {text} is no number; give one, or auto.")
     return value

@@ -56,14 +56,15 @@ def check(files: tuple[str, ...]) -> None:
     from vlad.errors import PromptError
     from vlad.prompts import load_bank
 
-    problems = []
+    valid = True
     for file in files:
         try:
             counts = load_bank(Path(file)).wording.counts
         except PromptError as error:
-            problems.append(str(error))
+            click.echo(f"Error: {error}", err=True)
+            valid = False
         else:
             said = ", ".join(f"{number} {side}" for side, number in counts.items())
             click.echo(f"{file}: ok, {said} sentences")
-    if problems:
-        raise PromptError("\n".join(problems))
+    if not valid:
+        raise SystemExit(2)

@@ -65,6 +65,7 @@ def score_on_ray(
         common.backbone or DEFAULT,
         common.device,
         common.dtype,
+        common.runtime,
         plan.heads,
         plan.settings,
         common.max_pixels,

@@ -56,14 +56,14 @@ def score(
     from vlad.sinks import check_out, is_run
 
     if resume and overwrite:
-        raise click.UsageError("--resume and --overwrite exclude each other.")
+        raise InputError("--resume and --overwrite exclude each other; leave one out.")
     if engine == "ray":
         from vlad.commands.scaling import score_on_ray
 
         failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
         raise SystemExit(1 if fail and failed else 0)
     if workers:
-        raise click.UsageError("--workers is for --engine ray.")
+        raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
     check_out(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the pictures is no input
     written = Path(out).resolve()

@@ -38,8 +38,10 @@ class ScoringCommand(click.Command):
                 if pictures:
                     spread.append("--normal")
                 elif run == 3:
-                    raise click.UsageError(
-                        "Several files after --normal need the pictures to score before it: "
+                    from vlad.errors import InputError
+
+                    raise InputError(
+                        "Several files after --normal need the pictures to score before it; write "
                         f"vlad {self.name} PATH... --normal FILES."
                     )
             elif not (before.startswith("-") and self._takes_value(before)):

@@ -55,7 +55,7 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
     found = entry_points(group="vlad.datasets")
     if name not in found.names:
         known = ", ".join([*DATASETS, *sorted(found.names)])
-        raise InputError(f"unknown data set layout {name!r}; there are: auto, {known}.")
+        raise InputError(f"unknown data set layout {name!r}; choose from auto, {known}.")
     return found[name].load()(root)
 
 

@@ -35,7 +35,7 @@ def one_or_many(paths: Paths) -> list[str | os.PathLike]:
     """`paths` as a list, with a sentence for an empty one."""
     paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not paths:
-        raise InputError("no pictures were named; give files, folders, patterns or a manifest.")
+        raise InputError("`paths` is empty; give files, folders, patterns or a manifest.")
     return paths
 
 
@@ -53,7 +53,7 @@ def _expand(text: str) -> tuple[Path, list[str]]:
         files = list(walk(text))
         if not files:
             raise InputError(
-                f"no pictures in {text}; its files need a suffix such as .png, .jpg or .tif."
+                f"no pictures in {text}; give files with a suffix such as .png, .jpg or .tif."
             )
         return Path(text), files
     if os.path.lexists(text):
@@ -102,7 +102,7 @@ def _match(pattern: str) -> list[str]:
     seen: set[str] = set()
     if "**" not in pattern:
         matches = sorted(glob.glob(pattern), key=lambda match: Path(match).parts)
-        files = []
+        files: list[str] = []
         for match in matches:
             if os.path.isdir(match):
                 files += walk(match, seen)
@@ -112,8 +112,8 @@ def _match(pattern: str) -> list[str]:
     folder = _fixed_part(pattern)  # searched here, as glob's own ** follows links in circles
     depth = len(folder.parts)
     wanted = Path(pattern).parts[depth:]
-    files = walk(str(folder), seen) if os.path.isdir(folder) else ()
-    return [file for file in files if _fits(Path(file).parts[depth:], wanted)]
+    inside = walk(str(folder), seen) if os.path.isdir(folder) else ()
+    return [file for file in inside if _fits(Path(file).parts[depth:], wanted)]
 
 
 def _fixed_part(pattern: str) -> Path:

@@ -62,7 +62,8 @@ def comparable(name: str) -> str:
 def _distinct(found: Iterable[tuple[Sample, Path]]) -> tuple[list[Sample], set[Path]]:
     """The first sample of each file, links resolved, and the folders."""
     real_folders: dict[str, str] = {}
-    samples, folders = {}, set()
+    samples: dict[str, Sample] = {}
+    folders: set[Path] = set()
     for sample, folder in found:
         parent, name = os.path.split(sample.path)
         if parent not in real_folders:

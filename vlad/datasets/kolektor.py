@@ -36,7 +36,7 @@ class KolektorSDD:
         self._items = [folder for folder in folders(root) if folder.name.startswith("kos")]
         if not self._items:
             raise InputError(
-                f"{root} is not in KolektorSDD layout: expected kos01/Part0.jpg, "
+                f"{root} is not in KolektorSDD layout; put kos01/Part0.jpg, "
                 "kos01/Part0_label.bmp and so on in it."
             )
 
@@ -82,7 +82,7 @@ class KolektorSDD2:
         self.categories = {"kolektorsdd2": root}
         if not all(any((root / split).glob("*_GT.png")) for split in ("train", "test")):
             raise InputError(
-                f"{root} is not in KolektorSDD2 layout: expected train/10000.png, "
+                f"{root} is not in KolektorSDD2 layout; put train/10000.png, "
                 "train/10000_GT.png and so on, and the same in test."
             )
 

@@ -36,7 +36,7 @@ class LabelledFolder:
         self.categories = {root.resolve().name: root}
         if not any(folder.name in NORMAL for folder in folders(root)):
             raise InputError(
-                f"{root} is not a folder of labelled pictures: expected good/ (or normal/, ok/), a "
+                f"{root} is not a folder of labelled pictures; put good/ (or normal/, ok/), a "
                 "folder per kind of defect and, if you like, train/ and ground_truth/<defect>/ "
                 "in it."
             )

@@ -35,7 +35,7 @@ def of_category(categories: Mapping[str, T], category: str) -> T:
         InputError: an unknown category.
     """
     if category not in categories:
-        raise InputError(f"unknown category {category!r}; there are: {', '.join(categories)}.")
+        raise InputError(f"unknown category {category!r}; choose from {', '.join(categories)}.")
     return categories[category]
 
 

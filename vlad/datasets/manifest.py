@@ -36,7 +36,8 @@ def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sam
 def find_listed(path: str | os.PathLike, split: str | None = None) -> list[tuple[Sample, Path]]:
     """As `read_manifest`, still without ids, each with the folder it counts from."""
     path = Path(path).expanduser()
-    found, lines = {}, {}
+    found: dict[Path, Sample] = {}
+    lines: dict[Path, int] = {}
     for line, row in _rows(path):
         if split is not None and row.get("split", "") != split:
             continue
@@ -73,7 +74,7 @@ def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     if label and known not in (None, _LABELS[label]):
         raise InputError(
             f"{where}: the label {row['label']} and the severity {severity} contradict each other; "
-            "0 is the severity of normal pictures and of no others."
+            "write 0 for normal pictures and for no others."
         )
     mask = row.get("mask")
     return Sample(

@@ -42,7 +42,7 @@ class MVTec:
             }
         if not self.categories:
             raise InputError(
-                f"{root} is not in {self.name} layout: expected train/{self.normal}, "
+                f"{root} is not in {self.name} layout; put train/{self.normal}, "
                 f"test/{self.normal}, test/<defect> and ground_truth/<defect> in it, or in a "
                 "folder per category."
             )
@@ -56,9 +56,7 @@ class MVTec:
         folder = of_category(self.categories, category)
         samples = self._samples(folder, "train", self.normal)
         if not samples:
-            raise InputError(
-                f"{folder} has no normal pictures; expected them in train/{self.normal}."
-            )
+            raise InputError(f"{folder} has no normal pictures; put some in train/{self.normal}.")
         return finish(samples, category, folder)
 
     def test(self, category: str) -> list[Sample]:
@@ -76,8 +74,7 @@ class MVTec:
             samples += self._samples(folder, "test", defect.name)
         if not samples:
             raise InputError(
-                f"{folder} has no test pictures; expected them in test/{self.normal} and "
-                "test/<defect>."
+                f"{folder} has no test pictures; put some in test/{self.normal} and test/<defect>."
             )
         return finish(samples, category, folder)
 

@@ -40,7 +40,7 @@ class RealIAD:
         splits = [files for folder in _SPLITS if (files := sorted((root / folder).glob("*.json")))]
         if not sizes or not splits:
             raise InputError(
-                f"{root} is not in Real-IAD layout: expected {PICTURES[0]}/<category> (or "
+                f"{root} is not in Real-IAD layout; put {PICTURES[0]}/<category> (or "
                 f"{', '.join(PICTURES[1:])}) and {_SPLITS[0].as_posix()}/<category>.json in it."
             )
         self._pictures = sizes[0]
@@ -71,7 +71,7 @@ class RealIAD:
             samples = [_sample(entry, folder, normal, path) for entry in data[split]]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path} is not a split of Real-IAD: expected meta, train and test, the last two "
+                f"{path} is not a split of Real-IAD; put meta, train and test, the last two "
                 "with anomaly_class, image_path and mask_path; copy the file anew."
             ) from error
         if split == "train":

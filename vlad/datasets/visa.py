@@ -97,8 +97,7 @@ def _read(root: Path) -> list[Row]:
             rows = [(reader.line_num, row) for row in reader]
     except FileNotFoundError as error:
         raise InputError(
-            f"{root} is not in VisA layout: expected {SPLIT.as_posix()} and a folder per "
-            "category in it."
+            f"{root} is not in VisA layout; put {SPLIT.as_posix()} and a folder per category in it."
         ) from error
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its rights.") from error
@@ -108,6 +107,6 @@ def _read(root: Path) -> list[Row]:
         if row["split"] not in ("train", "test") or row["label"] not in _LABELS:
             raise InputError(
                 f"line {line} of {path} has split {row['split']!r} and label {row['label']!r}; "
-                "expected train or test, and normal or anomaly."
+                "write train or test, and normal or anomaly."
             )
     return rows

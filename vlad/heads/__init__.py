@@ -21,8 +21,9 @@ and, where it has use for them,
     transductive    True while it judges a whole list of pictures jointly; then it has
     pool()          -> Pool, which takes the place of `score`
 
-Constructors only store their arguments. A head of another package registers under the entry-point
-group "vlad.heads".
+Constructors only store their arguments. The first line of a head's docstring says what it does; its
+paper stands in brackets there or in the docstring of its module, as in (Jeong et al., CVPR 2023,
+arXiv 2303.14814). A head of another package registers under the entry-point group "vlad.heads".
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
+from inspect import signature
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vlad.errors import HeadError
@@ -122,12 +124,12 @@ def check_params(head: Head, rules: dict[str, tuple[bool, str]]) -> None:
     """Raises a HeadError for the first parameter of a head that breaks its rule.
 
     Args:
-        rules: parameter -> (whether its value will do, what it must be).
+        rules: parameter -> (whether its value will do, what to give).
     """
     for name, (holds, must) in rules.items():
         if not holds:
             raise HeadError(
-                f"{type(head).__name__}: {name} is {getattr(head, name)!r}; it must be {must}."
+                f"{type(head).__name__}: {name} is {getattr(head, name)!r}; give {must}."
             )
 
 
@@ -142,7 +144,22 @@ def whole_numbers(values: object) -> bool:
 
 def in_range(value: object, low: float, high: float = float("inf")) -> bool:
     """Whether it is a number from `low` to `high`."""
-    return type(value) in (int, float) and low <= value <= high
+    return isinstance(value, int | float) and type(value) is not bool and low <= value <= high
+
+
+def head_maker(name: str) -> Callable[..., Head]:
+    """The class of a head by name, or a function that makes one.
+
+    Raises:
+        HeadError: an unknown name.
+    """
+    if name in HEADS:
+        module, _, attribute = HEADS[name].partition(":")
+        return getattr(import_module(module), attribute)
+    found = entry_points(group="vlad.heads", name=name)
+    if not found:
+        raise HeadError(f"There is no head {name!r}; choose from {', '.join(head_names())}.")
+    return next(iter(found)).load()
 
 
 def load_head(name: str, **params) -> Head:
@@ -151,15 +168,12 @@ def load_head(name: str, **params) -> Head:
     Raises:
         HeadError: an unknown name, or a parameter the head does not have.
     """
-    if name in HEADS:
-        module, _, attribute = HEADS[name].partition(":")
-        make = getattr(import_module(module), attribute)
-    else:
-        found = entry_points(group="vlad.heads", name=name)
-        if not found:
-            raise HeadError(f"There is no head {name!r}; choose from {', '.join(head_names())}.")
-        make = next(iter(found)).load()
+    make = head_maker(name)
     try:
         return make(**params)
     except TypeError as error:
-        raise HeadError(f"Head {name} cannot be made with {params}: {error}.") from None
+        own = ", ".join(signature(make).parameters) or "none"
+        raise HeadError(
+            f"Head {name} cannot be made with {params} ({error}); choose from its parameters "
+            f"({own})."
+        ) from None

@@ -1,8 +1,7 @@
 """Patch memory: how far is each patch from the nearest patch of the normal pictures?
 
 With its defaults the rules are those of AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529):
-cosine distance, mean of the top 1 % as image score. `patchcore` gives those of PatchCore (Roth et
-al., CVPR 2022, arXiv 2106.08265).
+cosine distance, mean of the top 1 % as image score. `patchcore` gives those of PatchCore.
 """
 
 from __future__ import annotations
@@ -80,9 +79,12 @@ class Memory:
             {
                 "layers": (self.layers is None or whole_numbers(self.layers), "a list of blocks"),
                 "metric": (self.metric in get_args(Metric), metrics),
-                "top": (in_range(self.top, 0, 1), "from 0 to 1"),
+                "top": (in_range(self.top, 0, 1), "a share from 0 to 1"),
                 "sigma": (in_range(self.sigma, 0), "0 or more pixels"),
-                "coreset": (self.coreset is None or in_range(self.coreset, 0, 1), "from 0 to 1"),
+                "coreset": (
+                    self.coreset is None or in_range(self.coreset, 0, 1),
+                    "a share from 0 to 1",
+                ),
                 "rotations": (type(rotations) is int and rotations > 0, "1 or more"),
                 "join": (type(self.join) is bool, "true or false"),
                 "neighbourhood": (type(side) is int and side > 0 and side % 2, "an odd number"),
@@ -160,7 +162,10 @@ class Memory:
 
 
 def patchcore(layers: tuple[int, ...] | None = None, coreset: float | None = 0.25) -> Memory:
-    """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset."""
+    """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset.
+
+    PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265).
+    """
     return Memory(
         layers=layers, metric="squared_l2", top=0, coreset=coreset, neighbourhood=3, join=True
     )

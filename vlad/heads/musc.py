@@ -107,7 +107,9 @@ class MuSc:
         pool.add(features)
         scores = torch.cat(list(pool.largest(pool.grid_maps())))
         if not scores.isfinite().all():
-            raise HeadError("A picture of the pool gives features that are no numbers; remove it.")
+            raise HeadError(
+                "musc was given a pool with a picture whose features are no numbers; remove it."
+            )
         self.memory_ = {
             **{f"tokens.{n}": x for n, x in features.patches.items()},
             "image": features.image,

@@ -111,7 +111,7 @@ def check_same(what: str, pixels: int, seen: int) -> None:
     if pixels != seen:
         raise InputError(
             f"the batches hold {pixels} {what} pixels, but {seen} were seen before; give the same "
-            "batches, in a list or another object that can be walked through twice"
+            "batches, in a list or another object that can be walked through twice."
         )
 
 

@@ -20,7 +20,7 @@ def score_arrays(
     what, truth = ("anomaly maps", "masks") if pictures else ("scores", "labels")
     scores, labels = same_shape(scores, labels, what, truth)
     if pictures and scores.ndim != 3:
-        raise InputError(f"{what} have shape {scores.shape}; give (pictures, height, width)")
+        raise InputError(f"{what} have shape {scores.shape}; give (pictures, height, width).")
     return scores, labels > 0
 
 
@@ -36,22 +36,22 @@ def same_shape(
     if scores.shape != labels.shape:
         raise InputError(
             f"{what} have shape {scores.shape} but {truth} have {labels.shape}; "
-            "bring them to the same shape"
+            "bring them to the same shape."
         )
     if unknown := np.count_nonzero(np.isnan(scores)):
         raise InputError(
-            f"{unknown} of {scores.size} {what} values are NaN; leave those pictures out"
+            f"{unknown} of {scores.size} {what} values are NaN; leave those pictures out."
         )
     if not (labels >= 0).all():
         raise InputError(
-            f"{truth} hold negative values or NaN; write 0 for normal, 1 or more for anomalous"
+            f"{truth} hold negative values or NaN; write 0 for normal, 1 or more for anomalous."
         )
     return scores, labels
 
 
 def check_limit(limit: float) -> None:
     if not 0 < limit <= 1:
-        raise InputError(f"the limit of the false-positive rate is {limit}; give one in (0, 1]")
+        raise InputError(f"the limit of the false-positive rate is {limit}; give one in (0, 1].")
 
 
 def missing_class(anomalous: int, normal: int) -> str | None:
@@ -69,7 +69,9 @@ def _array(values: ArrayLike, what: str) -> np.ndarray:
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise InputError(f"{what} differ in shape among themselves; give one shape") from error
+        raise InputError(f"{what} differ in shape among themselves; give one shape.") from error
     if array.dtype.kind not in "buif":
-        raise InputError(f"{what} are not all numbers (dtype {array.dtype})")
+        raise InputError(
+            f"{what} are not all numbers (dtype {array.dtype}); give an array of numbers."
+        )
     return array

@@ -123,13 +123,13 @@ def evaluate(
     if labels.shape != maps.shape[:1]:
         raise InputError(
             f"image labels have shape {labels.shape} but there are {len(maps)} anomaly maps; "
-            "give one label a picture"
+            "give one label a picture."
         )
     has_defect = anomalous.any(axis=(1, 2))
     if (has_defect & ~labels).any():
         raise InputError(
             f"pictures at positions {some(has_defect & ~labels)} are labelled normal but their "
-            "masks have defect pixels; correct the label or the mask"
+            "masks have defect pixels; correct the label or the mask."
         )
     unknown = labels & ~has_defect
     if unknown.any():

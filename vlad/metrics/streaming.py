@@ -90,7 +90,7 @@ class Streaming:
         if self.buffer < 0 or self.bins < 2:
             raise InputError(
                 f"Streaming has a buffer of {self.buffer} pixels and {self.bins} bins; "
-                "give at least 0 pixels and 2 bins"
+                "give at least 0 pixels and 2 bins."
             )
         *batch, regions = _split(anomaly_maps, masks)
         self.pending_.append(batch)

@@ -43,13 +43,14 @@ class Job:
     backbone: str
     device: str
     dtype: str
+    runtime: str
     heads: Mapping[str, Head]
     settings: Settings
     max_pixels: int
     out: Path
 
     def panel(self) -> Panel:
-        tower = load_tower(self.backbone, self.device, self.dtype)
+        tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
         for head in self.heads.values():
             _move(head, tower.device)
         settings = self.settings

@@ -110,7 +110,7 @@ class SyntheticSet:
         if isinstance(normals, str | os.PathLike):
             normals = list_images(normals)
         if not len(normals):
-            raise InputError("there are no normal pictures to put defects on; give some.")
+            raise InputError("`normals` is empty; give normal pictures to put defects on.")
         if not 0 <= share <= 1:
             raise InputError(f"the share of pictures with a defect is {share}; give 0 to 1.")
         if seed < 0:

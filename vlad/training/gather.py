@@ -63,7 +63,7 @@ def load_data(
     for name in hold_out:
         if not held_out[name]:
             known = sorted({s.category for _, kept, *_ in found for s in kept})
-            raise InputError(f"no category {name!r} to hold out; there are: {', '.join(known)}.")
+            raise InputError(f"no category {name!r} to hold out; choose from {', '.join(known)}.")
     sources, left_out = [], {}
     total = sum(len(samples) for _, samples, *_ in found)
     with Progress(total, verb="checked", stream=None if show else io.StringIO()) as bar:
@@ -92,7 +92,9 @@ def weighted(text: str) -> tuple[str, float]:
         return text, 1.0
     weight = float(match[2])
     if not 0 < weight <= 1000:
-        raise InputError(f"the weight of {text} must be above 0 and up to 1000.")
+        raise InputError(
+            f"the weight of {text} is out of range; give a number above 0 and up to 1000."
+        )
     return match[1], weight
 
 
@@ -150,7 +152,9 @@ def file_digest(sample: Sample) -> str:
         for file in files:
             digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
     except OSError as error:
-        raise ImageError(f"cannot read {file}: {error.strerror}.") from error
+        raise ImageError(
+            f"cannot read {file}: {error.strerror}; make it readable, or leave it out."
+        ) from error
     return digest.hexdigest()
 
 

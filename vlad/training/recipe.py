@@ -118,7 +118,10 @@ def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
             f"{', '.join(recipe_names())}."
         ) from None
     except OSError as error:
-        raise TrainingError(f"The recipe {path} cannot be read ({error.strerror}).") from error
+        raise TrainingError(
+            f"The recipe {path} cannot be read ({error.strerror}); make it readable, or name "
+            "another."
+        ) from error
     except ValueError as error:
         raise TrainingError(f"{path} is not a TOML file in UTF-8 ({error}); correct it.") from error
     return _recipe(path, table | ({} if seed is None else {"seed": seed}))
@@ -127,12 +130,12 @@ def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
 def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     read = _Reader(path, table, KEYS)
     for key in REQUIRED:
-        read.need(key in table, key, "is missing; it has no default")
+        read.need(key in table, key, "is missing and has no default; give it")
     head = read.one_of("head", tuple(LAYOUTS))
     optimiser = _Reader(
         path, read.table_of("optimiser"), ("name", "lr", "betas", "weight_decay"), "optimiser."
     )
-    optimiser.need("lr" in optimiser.table, "lr", "is missing; it has no default")
+    optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
     losses = _Reader(path, read.table_of("losses"), LOSSES, "losses.")
     read.need(len(losses.table), "losses", f"names no loss; choose from {', '.join(LOSSES)}")
     params = _Reader(path, read.table_of("params"), ("layers", *DEFAULTS[head]), "params.")
@@ -175,12 +178,12 @@ class _Reader:
 
     def table_of(self, key: str) -> dict:
         value = self.table.get(key, {})
-        self.need(isinstance(value, dict), key, f"must be a table, headed [{key}]")
+        self.need(isinstance(value, dict), key, f"is no table; write it below a line [{key}]")
         return value
 
     def text(self, key: str) -> str:
         value = self.table.get(key, "")
-        self.need(isinstance(value, str), key, "must be a line of text")
+        self.need(isinstance(value, str), key, "is no text; write it as a line of text")
         return value
 
     def one_of(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:

@@ -1,0 +1,28 @@
+"""The names that users import; one that goes or is renamed breaks their programs."""
+
+import importlib
+
+import pytest
+
+NAMES = {
+    "vlad": """Calibration Detector FeatureSpec Features Scores TextFeatures Verdicts VladError
+        __version__ load load_bank load_tower""",
+    "vlad.errors": """AdapterError BackboneError HeadError ImageError InputError OutputError
+        PromptError TrainingError VladError""",
+    "vlad.metrics": """Pimo Streamed Streaming aupimo aupro auroc average_precision concordance
+        evaluate evaluate_batches f1_max kendall_tau""",
+    "vlad.datasets": "DATASETS list_samples load_dataset",
+    "vlad.heads": "HEADS Head Pool head_names load_head protocol",
+    "vlad.calibration": "Calibration from_normals load_calibration save_calibration",
+    "vlad.types": """FeatureSpec Features Sample Scores Stream TextFeatures TextSpec TowerInfo
+        Verdicts""",
+}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_public_names(module):
+    found = importlib.import_module(module)
+    wanted = set(NAMES[module].split())
+    assert not {name for name in wanted if not hasattr(found, name)}
+    if hasattr(found, "__all__"):
+        assert set(found.__all__) == wanted

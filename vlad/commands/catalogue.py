@@ -1,0 +1,35 @@
+"""vlad heads, vlad backbones: what --head and --backbone can be given here."""
+
+from __future__ import annotations
+
+import click
+
+from vlad.commands.columns import aligned, megabytes
+
+
+@click.command()
+def heads() -> None:
+    """List the heads: what each needs, its paper, and what it does."""
+    from vlad.heads import head_names
+    from vlad.heads.facts import head_facts
+
+    rows = [["head", "needs", "paper", "what it does"]]
+    for facts in map(head_facts, head_names()):
+        rows.append([facts.name, facts.needs, facts.paper or "–", facts.summary])
+    click.echo(aligned(rows))
+
+
+@click.command()
+def backbones() -> None:
+    """List the towers whose weights are on this disk, and say how others are named."""
+    import logging
+
+    import vlad.backbones
+    from vlad.stored import stored_towers
+
+    logging.getLogger().setLevel(logging.CRITICAL)
+    rows = [["backbone", "size", "where"]]
+    rows += [[tower.name, megabytes(tower.size), str(tower.path)] for tower in stored_towers()]
+    click.echo(aligned(rows))
+    click.echo(f"\nThe default is {vlad.backbones.DEFAULT}. --backbone takes:\n")
+    click.echo((vlad.backbones.__doc__ or "").partition("\n\n")[2].rstrip())

@@ -1,0 +1,73 @@
+"""vlad doctor: what this installation is made of, and the fix for each problem in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from vlad.commands.columns import aligned, megabytes
+
+if TYPE_CHECKING:
+    from vlad.doctor import Examination
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
+    """Examine the installation; with something broken, say how to mend it and exit with 1."""
+    import json
+    import logging
+
+    from vlad.doctor import examine
+
+    # libraries log what an examination is not about
+    logging.getLogger().setLevel(logging.CRITICAL)
+    done = examine()
+    if as_json:
+        click.echo(json.dumps(done.as_dict(), indent=2))
+    else:
+        click.echo(aligned(_rows(done)))
+        for problem in done.problems:
+            click.echo(f"\n{'Broken' if problem.broken else 'Note'}: {problem.text}")
+        if not done.broken:
+            click.echo("\nNothing is broken.")
+    ctx.exit(1 if done.broken else 0)
+
+
+def _rows(done: Examination) -> list[list[str]]:
+    """What was found out, as topic, thing and value; a check that failed has no rows."""
+    facts = done.facts
+    rows = [["versions", name, version] for name, version in (facts["versions"] or {}).items()]
+    if device := facts["device"]:
+        rows += _device_rows(device)
+    for tower in facts["towers"] or []:
+        rows.append(["tower", tower["name"], f"{megabytes(tower['size'])}  {tower['path']}"])
+    for cache in facts["caches"] or []:
+        rows.append(["cache", cache["of"], f"{megabytes(cache['size'])}  {cache['path']}"])
+    for name, value in (facts["environment"] or {}).items():
+        rows.append(["environment", name, value])
+    if score := facts["score"]:
+        what = f"{score['head']} on {score['backbone']}"
+        rows.append(["score", what, f"{score['score']:.5f}, expected {score['expected']:.5f}"])
+    # a topic is named once
+    return [
+        [topic if i == 0 or topic != rows[i - 1][0] else "", *rest]
+        for i, (topic, *rest) in enumerate(rows)
+    ]
+
+
+def _device_rows(device: dict) -> list[list[str]]:
+    gpus = ", ".join(f"{gpu['name']} ({megabytes(gpu['memory'])})" for gpu in device["cuda"])
+    times = device["product_ms"]
+    faster, slower = sorted(times, key=times.__getitem__)
+    product = f"{times[faster]:g} ms, {slower} {times[slower]:g} ms, for one product of matrices"
+    return [
+        ["device", "auto is", device["auto"]],
+        ["device", "processor", device["cpu"]],
+        ["device", "cores", f"{device['cores']}, of which torch uses {device['threads']}"],
+        ["device", "CUDA", gpus or "no"],
+        ["device", "MPS", "yes" if device["mps"] else "no"],
+        ["device", f"{faster} is faster", product],
+    ]

@@ -1,0 +1,62 @@
+"""What a head needs and where it comes from, read off the head itself: for `vlad heads`."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+
+from vlad.heads import head_maker
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """A line about a head.
+
+    Attributes:
+        name: as `--head` takes it.
+        needs: what must be given to it besides the pictures.
+        summary: the first sentence of its docstring.
+        paper: who wrote it, where, and its number in arXiv; empty for a method of ours.
+    """
+
+    name: str
+    needs: str
+    summary: str
+    paper: str
+
+
+def head_facts(name: str) -> HeadFacts:
+    """The facts of a head by name.
+
+    Raises:
+        HeadError: an unknown name.
+    """
+    make = head_maker(name)
+    text = inspect.getdoc(make) or ""
+    paper = _paper(text) or _paper(sys.modules[make.__module__].__doc__ or "")
+    return HeadFacts(name, _needs(make), text.partition("\n")[0].rstrip("."), paper)
+
+
+def _paper(text: str) -> str:
+    found = re.search(r"\(([^()]*arXiv\s\d{4}\.\d{5})\)", text)
+    return " ".join(found[1].split()) if found else ""
+
+
+def _needs(make) -> str:
+    from vlad.prompts import load_bank
+
+    head = make if isinstance(make, type) else make()
+    parts = []
+    # a bank with a noun of its own says the same of every category
+    if head.bank and not load_bank(head.bank).noun:
+        parts.append("a category")
+    if "adapter" in inspect.signature(make).parameters:
+        parts.append("an adapter")
+    if head.normals == "needed":
+        parts.append("normal pictures")
+    if hasattr(head, "pool") and head.normals == "unused":
+        parts.append("several pictures")
+    needs = ", ".join(parts) or "nothing"
+    return f"{needs}; normal pictures optional" if head.normals == "optional" else needs

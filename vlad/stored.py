@@ -1,0 +1,85 @@
+"""Which towers can be used without a network: those whose weights are on this disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+OPEN_CLIP_CACHE = Path("~/.cache/clip")  # of what it fetches from elsewhere than the model hub
+
+
+@dataclass(frozen=True)
+class StoredTower:
+    """A tower whose weights are here.
+
+    Attributes:
+        name: as `--backbone` takes it.
+        path: the file of its weights, or the folder that holds them.
+        size: bytes.
+    """
+
+    name: str
+    path: Path
+    size: int
+
+
+def stored_towers() -> list[StoredTower]:
+    """The built-in tower, and those in the local caches of open_clip and transformers."""
+    from vlad.backbones import EMBEDDED
+
+    built_in = (_of_file(name, path) for name, path in EMBEDDED.items())
+    return [*built_in, *_of_open_clip(), *_of_transformers()]
+
+
+def _of_file(name: str, path: Path) -> StoredTower:
+    return StoredTower(name, path, path.stat().st_size)
+
+
+def _of_open_clip() -> Iterator[StoredTower]:
+    import open_clip
+
+    for model, tag in open_clip.list_pretrained():
+        vision = open_clip.get_model_config(model)["vision_cfg"]
+        # vlad taps plain vision transformers; convolutions and timm's towers have no such blocks
+        if isinstance(vision.get("layers"), int) and "timm_model_name" not in vision:
+            path = _file_of(open_clip.get_pretrained_cfg(model, tag))
+            if path is not None:
+                yield _of_file(f"{model}/{tag}", path)
+
+
+def _file_of(source: dict) -> Path | None:
+    """Where open_clip keeps a pretrained file; None where it has not been fetched."""
+    from huggingface_hub import constants, try_to_load_from_cache
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repository, _, file = source.get("hf_hub", "").rpartition("/")
+    if not repository:  # else open_clip never looks at the address
+        path = OPEN_CLIP_CACHE.expanduser() / source.get("url", "").rpartition("/")[2]
+        return path if path.is_file() else None
+    for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+        found = try_to_load_from_cache(repository, name, constants.HF_HUB_CACHE)
+        if isinstance(found, str):
+            return Path(found)
+    return None
+
+
+def _of_transformers() -> Iterator[StoredTower]:
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    from vlad.backbones.transformers import LOADERS
+
+    try:
+        repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return
+    for repository in sorted(repositories, key=lambda found: found.repo_id):
+        files = {f.file_name: f for revision in repository.revisions for f in revision.files}
+        weights = [f for name, f in files.items() if name.endswith((".safetensors", ".bin"))]
+        if "config.json" in files and weights and repository.repo_type == "model":
+            config = json.loads(files["config.json"].file_path.read_text(encoding="utf-8"))
+            if config.get("model_type") in LOADERS:
+                size = sum(f.size_on_disk for f in weights)
+                yield StoredTower(repository.repo_id, repository.repo_path, size)
