@@ -21,6 +21,9 @@ from vlad.commands.serve import serve
 from vlad.commands.synth import synth
 from vlad.commands.train import train
 from vlad.errors import VladError
+from vlad.journal import shown
+
+_WHOLE = "\n"  # sentences are never cut
 
 
 class Commands(click.Group):
@@ -31,7 +34,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except VladError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {shown(error, keep=_WHOLE)}", err=True)
             ctx.exit(2)
         except KeyboardInterrupt:
             click.echo("Stopped.", err=True)
@@ -44,7 +47,7 @@ class Commands(click.Group):
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     # libraries warn their developers; only what vlad says is meant for its users
     if Path(filename).is_relative_to(Path(__file__).parent):
-        print(f"Warning: {message}", file=sys.stderr)
+        print(f"Warning: {shown(message, keep=_WHOLE)}", file=sys.stderr)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
