@@ -26,6 +26,9 @@ from vlad.commands.synth import synth
 from vlad.commands.train import train
 from vlad.commands.watch import watch
 from vlad.errors import VladError
+from vlad.journal import shown
+
+_WHOLE = "\n"  # sentences are never cut
 
 # releases of click before 8.2 print the help themselves
 NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -40,7 +43,7 @@ class Commands(click.Group):
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except VladError as error:
-            _end(str(error), 2)
+            _end(shown(error, keep=_WHOLE), 2)
         except NO_ARGUMENTS as error:  # a group alone shows its help
             error.show()
             code = error.exit_code
@@ -65,7 +68,7 @@ def _end(sentence: str, code: int) -> None:
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     # libraries warn their developers; only what vlad says is meant for its users
     if Path(filename).is_relative_to(Path(__file__).parent):
-        print(f"Warning: {message}", file=sys.stderr)
+        print(f"Warning: {shown(message, keep=_WHOLE)}", file=sys.stderr)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

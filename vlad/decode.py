@@ -10,7 +10,9 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
+from vlad.bombs import check_file, check_parts
 from vlad.errors import ImageError
+from vlad.journal import shown
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 SUFFIXES = frozenset(
@@ -34,8 +36,8 @@ def decode(
         name: what errors call it; None is its path.
 
     Raises:
-        ImageError: missing, unreadable, not one of FORMATS, damaged, over `max_pixels` (told
-            before decoding) or with a side under MIN_SIDE.
+        ImageError: missing, unreadable, not one of FORMATS, damaged, over `max_pixels` or costly
+            out of proportion (both told before decoding), or with a side under MIN_SIDE.
     """
     where = f"cannot read {name or path}"
     if ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -47,6 +49,7 @@ def decode(
         kind = "picture"
         try:
             kind = _format(file, where)
+            check_file(file, kind, max_pixels)
             image = Image.OPEN[kind][0](file, "")  # without a file name Pillow maps no memory
             check_size(image.size, where)
             width, height = image.size
@@ -55,6 +58,7 @@ def decode(
                     f"{where}: its {width}×{height} = {width * height:,} pixels are over the "
                     f"limit of {max_pixels:,}; shrink or tile it, or raise the limit (max_pixels)."
                 )
+            check_parts([tile[1] for tile in image.tile if tile[1]], image.size)
             deep = any(";16" in str(tile) for tile in image.tile)
             image.load()
         except ImageError:
@@ -69,7 +73,7 @@ def decode(
         except Exception as error:  # on a broken file Pillow raises nearly anything
             raise ImageError(
                 f"{where}: this {kind} file is cut short, damaged or of an unsupported kind "
-                f"({error}); copy it again, or save it as 8-bit PNG."
+                f"({shown(error)}); copy it again, or save it as 8-bit PNG."
             ) from error
     image.info[DEEP_COLOUR] = deep and image.mode != "I" and not image.mode.startswith("I;16")
     return image

@@ -22,7 +22,9 @@ from vlad.errors import HeadError, InputError
 from vlad.files import atomic_write
 from vlad.heads import Pool, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, as_image
+from vlad.journal import shown
 from vlad.panel import Panel
+from vlad.saved import read_settings
 from vlad.tiles import Mosaic, Tiling
 from vlad.types import Scores, Verdicts
 
@@ -273,15 +275,13 @@ class Detector:
 
         folder = Path(folder)
         try:
-            settings = json.loads((folder / "detector.json").read_text(encoding="utf-8"))
+            detector = cls(**read_settings(folder))
             memory = load_file(folder / "memory.safetensors")
-            params = settings.get("head_params") or {}
-            if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
-                params["adapter"] = str(folder / ADAPTER_FILE)
-            detector = cls(**settings)
+            if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
+                raise ValueError("what it remembers holds what is no number")
         except (OSError, ValueError, TypeError, SafetensorError) as error:
             raise InputError(
-                f"{folder} holds no saved detector ({error}); save one first."
+                f"{folder} holds no saved detector ({shown(error)}); save one first."
             ) from error
         detector.head_ = load_head(detector.head, **(detector.head_params or {}))
         if memory:

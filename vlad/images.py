@@ -150,11 +150,15 @@ def read_mask(
         ImageError: as `read_image`, or a folder that holds no PNG or several sizes.
     """
     if os.path.isdir(path):
-        files = sorted(Path(path).glob("[!.]*.png"))
-        masks = [_mask(decode(file, max_pixels)) for file in files]
-        if len({mask.shape for mask in masks}) != 1:
+        mask = None
+        for file in sorted(Path(path).glob("[!.]*.png")):  # one at a time, however many there are
+            part = _mask(decode(file, max_pixels))
+            if mask is not None and part.shape != mask.shape:
+                mask = None
+                break
+            mask = part if mask is None else mask | part
+        if mask is None:
             raise ImageError(f"cannot use {path}; put PNG masks of one size in the folder.")
-        mask = np.logical_or.reduce(masks)
     else:
         mask = _mask(decode(path, max_pixels))
     return mask if size is None else resize_mask(mask, size)

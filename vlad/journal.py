@@ -1,12 +1,20 @@
-"""CSV lines that take any file name, and a file of them that may stop in the middle of one.
+"""Foreign text: CSV lines that take any file name, and words for sentences and terminals.
 
 File names that are not UTF-8 reach us with surrogates; on disk they get their own bytes back.
+Spreadsheets take cells that begin with one of `=+-@` (or their wide forms) for formulas, also
+behind the separators of other countries. `csv_path` and `csv_text` keep names and sentences text.
 """
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
+
+_FORMULA = r"[=+\-@\t\r\n＝＋－＠]"
+_STARTS_FORMULA = re.compile(_FORMULA)
+_HIDES_FORMULA = re.compile(rf"(?:^|(?<=[;\t\r\n]))(?={_FORMULA})")
+_LONGEST = 200  # characters of a foreign value in a sentence
 
 
 def encode(text: str) -> bytes:
@@ -24,10 +32,40 @@ def printable(text: str) -> str:
     return encode(text).decode("utf-8", "backslashreplace")
 
 
+def shown(value: object, keep: str = "") -> str:
+    """A value as text for a sentence or a terminal: what does not print becomes an escape.
+
+    Args:
+        keep: characters that stay as they are, such as line ends; long text is then not cut.
+    """
+    text = str(value)
+    if not keep and len(text) > _LONGEST:
+        text = text[:_LONGEST] + "…"
+    plain = (
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
+    return "".join(plain)
+
+
+def csv_path(path: str) -> str:
+    """A path as a cell that is no formula, and still names the same file; see `path_of`."""
+    return f"./{path}" if _STARTS_FORMULA.match(path) else path
+
+
+def path_of(cell: str) -> str:
+    """The inverse of `csv_path`; paths of pathlib never begin with "./"."""
+    return cell.removeprefix("./")
+
+
+def csv_text(text: str) -> str:
+    """A sentence as a cell that is no formula in any country; the same for what it has made."""
+    return _HIDES_FORMULA.sub("'", text)
+
+
 def csv_line(cells: Iterable[str]) -> str:
     """One record of CSV, quoted where it must be, with its line end."""
     # csv.writer leaves a lone carriage return unquoted before Python 3.13
-    quoted = ('"' + c.replace('"', '""') + '"' if set(c) & set(',"\r\n') else c for c in cells)
+    quoted = ('"' + c.replace('"', '""') + '"' if set(c) & set(',;"\t\r\n') else c for c in cells)
     return ",".join(quoted) + "\n"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,15 @@ from typing import Any
 
 from vlad.categories import FILE, KINDS, check_category, fold, kind_of, readable
 from vlad.errors import PromptError
+from vlad.journal import shown
 from vlad.resources import data_folder, read_toml
 
 ORDERS = ("state-major", "template-major")
 NAMES = ("verbatim", "readable")
 SIDES = ("normal", "anomalous")
+MAX_SENTENCES = 10_000  # of a side
+MAX_PHRASE = 1000  # characters; CLIP reads 77 tokens
+MAX_OVERRIDES = 1000
 OVERRIDE_KEYS = ("categories", "kind", "templates", "states", "counts")
 BANK_KEYS = (
     *("title", "source", "licence", "description", "order", "names", "noun", "replace"),
@@ -123,7 +128,7 @@ class PromptBank:
         name = readable(word) if self.names == "readable" else word
         name = self.noun or self.synonyms.get(fold(word), name)
         for old, new in self.replace.items():
-            name = name.replace(old, new)
+            name = check_category(name.replace(old, new))  # each, as lengths may multiply
         return name
 
     def _sentences(
@@ -175,13 +180,13 @@ class _Reader:
 
     def need(self, ok: object, key: str, fix: str) -> None:
         if not ok:
-            raise PromptError(f"{self.path}: {self.prefix}{key} {fix}.")
+            raise PromptError(f"{self.path}: {self.prefix}{shown(key)} {fix}.")
 
     def text(self, key: str, default: str | None = None, choices: tuple[str, ...] = ()) -> str:
         value = self.table.get(key, default)
         self.need(isinstance(value, str), key, "is missing or no text; write it as a line of text")
         self.need(value.strip() or value == default, key, "is blank; fill it in")
-        fix = f"is {value!r}; choose {' or '.join(choices)}"
+        fix = f"is {shown(repr(value))}; choose {' or '.join(choices)}"
         self.need(not choices or value in choices, key, fix)
         return value
 
@@ -200,7 +205,9 @@ class _Reader:
         for phrase in value:
             rest = phrase.replace("{}", "", 1)
             ok = rest != phrase and not set(rest) & set("{}")
-            self.need(ok, key, f"has {phrase!r}; write exactly one {{}} where the words go in")
+            said = shown(repr(phrase))
+            self.need(ok, key, f"has {said}; write exactly one {{}} where the words go in")
+            self.need(len(phrase) <= MAX_PHRASE, key, f"has {said}, over {MAX_PHRASE} characters")
         return value
 
     def words(self, key: str) -> dict[str, str]:
@@ -220,6 +227,11 @@ class _Reader:
         value = self.table.get("overrides", [])
         ok = isinstance(value, list) and all(isinstance(v, dict) for v in value)
         self.need(ok, "overrides", "are no tables; write each below a line [[overrides]]")
+        self.need(
+            len(value) <= MAX_OVERRIDES,
+            "overrides",
+            f"are more than {MAX_OVERRIDES}; leave some out",
+        )
         return [
             _Reader(self.path, f"overrides[{i}].", v, OVERRIDE_KEYS) for i, v in enumerate(value)
         ]
@@ -267,15 +279,18 @@ def _wording(
         states.phrases("anomalous", base.anomalous if base else None),
         reader.phrases("templates", base.templates if base else None),
     )
+    for side, number in wording.counts.items():
+        fix = f"make {number:,} {side} sentences; {MAX_SENTENCES:,} are the most"
+        reader.need(number <= MAX_SENTENCES, "states", fix)
     for key, phrases in (
         ("states", wording.normal + wording.anomalous),
         ("templates", wording.templates),
     ):
-        for phrase in phrases:
+        for phrase, times in Counter(phrases).items():
             fix = f"has {phrase!r} twice; remove one, or give the reason as duplicates at the top"
-            reader.need(not unique or phrases.count(phrase) == 1, key, fix)
+            reader.need(not unique or times == 1, key, fix)
     for side, number in wording.counts.items():
         said = counts.get(side, number)
-        fix = f"is {said!r}, but there are {number} sentences; correct one of them"
+        fix = f"is {shown(repr(said))}, but there are {number} sentences; correct one of them"
         reader.need(said == number, f"counts.{side}", fix)
     return wording

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +15,15 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+MAX_TOML = 2**20  # bytes
+_MAX_DOTS = 16  # in one key; the parser's time grows with their square
+_QUOTED = re.compile(
+    r'''"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"?'''
+    r"""|'''.*?(?:'''|\Z)|'[^'\n]*'?|\#[^\n]*""",
+    re.DOTALL,
+)
+_DOTTED = re.compile(rf"(?:\.[^.=,\n]*){{{_MAX_DOTS}}}\.")
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -34,9 +45,43 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not UTF-8, or not TOML; the message says where.
+        ValueError: it is not UTF-8, not TOML, or more than a file for people holds: over MAX_TOML
+            bytes, nested without end, or whole numbers beyond 64 bits.
     """
-    return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    with path.open("rb") as file:
+        content = file.read(MAX_TOML + 1)
+    if len(content) > MAX_TOML:
+        raise ValueError(f"it has more than {MAX_TOML:,} bytes")
+    text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    if _DOTTED.search(_QUOTED.sub("", text)):
+        raise ValueError(f"a key has more than {_MAX_DOTS} dots")
+    try:
+        table = tomllib.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    waiting: list[Any] = [table]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ValueError("one of its whole numbers is beyond 64 bits")
+    return table
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file in UTF-8 holds; file names in it may be of any bytes.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not JSON, or nested without end.
+    """
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig", "surrogateescape"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def cache_folder() -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from vlad.journal import csv_line, encode, printable
+from vlad.journal import csv_line, csv_path, csv_text, encode, printable
 
 if TYPE_CHECKING:
     from vlad.sinks import Row
@@ -33,7 +33,8 @@ def columns(
 def csv_bytes(table: Mapping[str, Column], header: bool = True) -> bytes:
     """The names of the columns, and a line for each row."""
     lines = [csv_line(table)] if header else []
-    lines += (csv_line(map(_cell, row)) for row in zip(*table.values(), strict=True))
+    cells = ([_cell(name, value) for value in values] for name, values in table.items())
+    lines += map(csv_line, zip(*cells, strict=True))
     return encode("".join(lines))
 
 
@@ -52,9 +53,11 @@ def write_parquet(table: Mapping[str, Column], file: BinaryIO) -> None:
     pq.write_table(pa.table(arrays), file)
 
 
-def _cell(value: object) -> str:
+def _cell(column: str, value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, str):
+        return csv_path(value) if column == "path" else csv_text(value)
     if isinstance(value, bool):
         return str(value).lower()
     # a number of numpy would say its type as well

@@ -31,7 +31,8 @@ from vlad import mapfiles
 from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError, OutputError
 from vlad.files import atomic_write, cannot_write
-from vlad.journal import decode, encode, end_of_last_record
+from vlad.journal import decode, encode, end_of_last_record, path_of
+from vlad.resources import read_json
 from vlad.scoretable import columns, csv_bytes, write_parquet
 from vlad.types import Sample
 
@@ -293,7 +294,7 @@ class RunFolder:
             for record in records:
                 row = dict(zip(header, record, strict=True))
                 scores = {head: float(row[head]) for head in self.heads if row[head]}
-                self._keep([Row(row["path"], scores, row["error"] or None)])
+                self._keep([Row(path_of(row["path"]), scores, row["error"] or None)])
         except (OSError, ValueError, csv.Error) as error:
             raise OutputError(
                 f"{self.scores_csv} cannot be read back ({error}); add --overwrite to start again, "
@@ -347,7 +348,7 @@ def is_run(out: str | Path, **settings: object) -> bool:
 def _written_settings(out: Path) -> dict | None:
     """What run.json holds, or None where there is none of ours."""
     try:
-        written = json.loads(decode((out / "run.json").read_bytes()))
+        written = read_json(out / "run.json")
     except (OSError, ValueError):
         return None
     return written if isinstance(written, dict) and written.get("kind") == _KIND else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from vlad.errors import BackboneError
+from vlad.jitarchive import check_archive, is_torchscript, read_archive
+from vlad.journal import shown
 
 OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
 ON = ("1", "true", "yes", "on")
@@ -54,7 +55,7 @@ def from_network(name: str) -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
+    return shown(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
@@ -64,15 +65,16 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
         The state dict, and whether the file was OpenAI's TorchScript archive.
 
     Raises:
-        BackboneError: a file that cannot be read or holds no CLIP. Code in a pickle never runs.
+        BackboneError: a file that cannot be read or holds no CLIP. Nothing in it is ever run.
     """
     jit = False
     try:
         if path.suffix == ".safetensors":
             state = load_file(path)
-        elif _is_torchscript(path):
-            jit, state = True, dict(torch.jit.load(path, map_location="cpu").state_dict())
+        elif is_torchscript(path):
+            jit, state = True, read_archive(path)
         else:
+            check_archive(path)
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BackboneError(
@@ -89,14 +91,20 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
             "visual.class_embedding or token_embedding.weight); give another file, or a Hugging "
             "Face folder."
         )
+    for name, tensor in state.items():
+        if not _is_plain(tensor):
+            raise BackboneError(
+                f"Tensor {shown(name)} of {path} is sparse, or states more numbers than it holds; "
+                "get the file anew."
+            )
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, jit
 
 
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether all numbers of the tensor are in memory, so that its shape does not lie."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("constants.pkl") for name in archive.namelist())
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def infer_clip_config(state: dict[str, torch.Tensor], path: Path) -> dict:
@@ -145,8 +153,13 @@ def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: 
         state = {**state, "logit_scale": state["logit_scale"].reshape(own["logit_scale"].shape)}
     for name in sorted(own.keys() ^ state.keys()):
         where = "is missing from" if name in own else "has no place in this architecture but is in"
-        raise BackboneError(f"Tensor {name} {where} {path}; name another architecture or file.")
+        raise BackboneError(
+            f"Tensor {shown(name)} {where} {path}; name another architecture or file."
+        )
     for name, tensor in state.items():
+        # a sum is as fast as memory, and one NaN or infinity shows in it
+        if tensor.is_floating_point() and not tensor.sum().isfinite():
+            raise BackboneError(f"Tensor {name} of {path} holds NaN or infinity; get it anew.")
         if tensor.shape != own[name].shape:
             raise BackboneError(
                 f"Tensor {name} of {path} has shape {tuple(tensor.shape)} where the architecture "

@@ -140,7 +140,7 @@ def read_adapter(file: Path) -> Adapter:
             if not x.is_floating_point():
                 raise ValueError(f"tensor {name} holds {x.dtype}, not real numbers")
         tensors = {name: x.float() for name, x in tensors.items()}
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, MemoryError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
     name = file.parent.name if file.name == FILE else file.stem
     fields = {key: header[key] for key in ("head", "backbone", "auxiliary", "params")}

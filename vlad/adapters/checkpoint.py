@@ -13,6 +13,8 @@ import torch
 from vlad.adapters import Adapter, check_tensors
 from vlad.adapters.layouts import Layout, default_params, layout_of, ours, tensor_shapes, theirs
 from vlad.errors import AdapterError
+from vlad.jitarchive import check_archive
+from vlad.journal import shown
 from vlad.types import TowerInfo
 
 if TYPE_CHECKING:
@@ -102,6 +104,7 @@ def _authors_layout(head: str) -> Layout:
 
 def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
     try:
+        check_archive(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever is in the file, it stays data
         raise AdapterError(
@@ -118,8 +121,9 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
         )
     for name, value in found.items():
         if not isinstance(name, str) or not torch.is_tensor(value):
+            said = shown(repr(name)) if isinstance(name, str) else "An entry"
             raise AdapterError(
-                f"{name!r} of {file} is no tensor, as in a checkpoint of {head}; name another file "
+                f"{said} of {file} is no tensor, as in a checkpoint of {head}; name another file "
                 "or --head."
             )
         if value.layout is not torch.strided or value.device.type != "cpu":
@@ -135,6 +139,8 @@ def _why(file: Path, error: Exception) -> str:
     """In our words: those of torch advise to switch its protection off."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
+    if "compressed or overlap" in str(error):
+        return str(error)
     with open(file, "rb") as opened:
         start = opened.read(64).lstrip()
     if start.startswith(b"<"):

@@ -5,7 +5,6 @@ open_clip itself is imported where its vocabulary or one of its architectures is
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from vlad.backbones.text import TextTransformer, first_largest
 from vlad.backbones.tower import Tower
 from vlad.backbones.vit import ACTIVATIONS, Block, Map, VisionTransformer, identity
 from vlad.errors import BackboneError
+from vlad.resources import read_json
 from vlad.types import Activation, TowerInfo
 
 _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
@@ -36,6 +36,7 @@ def from_file(path: Path, model: str | None = None) -> Tower:
     state, is_openai = weights.read_clip_state(path)
     config = _config(path, model) or weights.infer_clip_config(state, path)
     config.setdefault("quick_gelu", is_openai)
+    _check_depth(config, state, path)
     built = _build(config, path)
     weights.load_strictly(built, state, path)
     tokenizer = Tokenizer(built.positional_embedding.shape[0])
@@ -44,6 +45,17 @@ def from_file(path: Path, model: str | None = None) -> Tower:
     from vlad.backbones.open_clip import as_tower
 
     return as_tower(path.stem, built, tokenizer, MEAN, STD)
+
+
+def _check_depth(config: dict, state: dict, path: Path) -> None:
+    """Raises a BackboneError for more blocks than there are tensors, before they are made."""
+    for part in ("vision_cfg", "text_cfg"):
+        layers = config[part].get("layers", 0) if isinstance(config.get(part), dict) else 0
+        if isinstance(layers, int | float) and layers > len(state):
+            raise BackboneError(
+                f"The architecture given for {path} has {layers:g} layers, and the file has "
+                f"{len(state)} tensors; correct the JSON beside it, or name the architecture."
+            )
 
 
 def _build(config: dict, path: Path) -> torch.nn.Module:
@@ -77,8 +89,8 @@ def _config(path: Path, model: str | None) -> dict | None:
     if not beside.is_file():
         return None
     try:
-        config = json.loads(beside.read_text(encoding="utf-8"))
-    except ValueError as error:
+        config = read_json(beside)
+    except (OSError, ValueError) as error:
         raise BackboneError(
             f"{beside} is not valid JSON ({error}); correct or remove it."
         ) from None

@@ -31,7 +31,7 @@ def from_pretrained(name: str) -> Tower:
             f"{name} has no config.json; give a folder written by save_pretrained, or a weights "
             "file."
         )
-    options = {"local_files_only": local or weights.is_offline()}
+    options = {"local_files_only": local or weights.is_offline(), "trust_remote_code": False}
     with weights.from_network(name):
         config = transformers.AutoConfig.from_pretrained(name, **options)
         if config.model_type not in LOADERS:
@@ -46,7 +46,10 @@ def from_pretrained(name: str) -> Tower:
 def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
     """Pixel mean and std of the model's preprocessor_config.json, else the kind's usual ones."""
     try:
-        found = transformers.utils.cached_file(name, "preprocessor_config.json", **options)
+        local = options["local_files_only"]
+        found = transformers.utils.cached_file(
+            name, "preprocessor_config.json", local_files_only=local
+        )
         config = json.loads(Path(found).read_text(encoding="utf-8"))
         return tuple(config["image_mean"]), tuple(config["image_std"])
     except (OSError, KeyError, TypeError):

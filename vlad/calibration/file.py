@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from vlad.calibration.calibration import Calibration
 from vlad.calibration.fusion import METHODS
 from vlad.errors import InputError
 from vlad.files import atomic_write
-from vlad.journal import encode
+from vlad.journal import encode, shown
+from vlad.resources import read_json
 
 _KIND = "vlad calibration"
 
@@ -39,13 +40,13 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
         InputError: there is none, or it is damaged.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8", errors="surrogateescape"))
+        content = read_json(Path(path))
         if content.pop("kind", None) != _KIND:
             raise ValueError("it is some other JSON")
         found = Calibration(**{f.name: content.pop(f.name) for f in fields(Calibration)})
         _check(found, content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else shown(error)
         raise InputError(
             f"{path} is no calibration ({reason}); make one with `vlad calibrate`."
         ) from error
@@ -56,7 +57,20 @@ def _check(found: Calibration, unknown: dict) -> None:
     """Raises what `load_calibration` explains."""
     if unknown:
         raise ValueError(f"it has an unknown entry {next(iter(unknown))}")
+    if found.source not in get_args(get_type_hints(Calibration)["source"]):
+        raise ValueError("its source is unknown")
+    if not isinstance(found.settings, dict) or not _are_numbers(found.share or {}):
+        raise ValueError("its settings or its share are no tables")
+    if found.confidence is not None and not _is_number(found.confidence):
+        raise ValueError("its confidence is no number")
+    if not all(map(_are_numbers, (found.thresholds, found.rates, found.map_thresholds))):
+        raise ValueError("one of its numbers is none")
+    lists = [*found.reference.values(), *found.edges.values()]
+    if not all(isinstance(part, list) and all(map(_is_number, part)) for part in lists):
+        raise ValueError("its reference or its edges are no lists of numbers")
     if found.source == "number":
+        if set(found.thresholds) != set(found.reference):
+            raise ValueError("its thresholds are not those of its heads")
         return
     counts = {len(scores) for scores in found.reference.values()}
     if len(counts) != 1 or not min(counts):
@@ -71,3 +85,11 @@ def _check(found: Calibration, unknown: dict) -> None:
     names = {*found.reference, *(["fused"] if found.method else [])}
     if set(found.thresholds) != names or set(found.rates) != names:
         raise ValueError("its thresholds are not those of its heads")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < 2**63)
+
+
+def _are_numbers(part: object) -> bool:
+    return isinstance(part, dict) and all(map(_is_number, part.values()))

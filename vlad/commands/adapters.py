@@ -26,12 +26,13 @@ def adapters() -> None:
 def list_() -> None:
     """The adapters that are here, and the authors' checkpoints that can be imported."""
     from vlad.adapters.cards import here, registry
+    from vlad.journal import shown
 
     rows = [["name", "head", "backbone", "trained on", "licence", "where"]]
     for cards, where in ((here(), "here"), (registry(), "to import")):
         for name, card in cards.items():
             fields = (card[key] for key in ("head", "backbone", "auxiliary", "licence"))
-            rows.append([name, *fields, "broken" if "error" in card else where])
+            rows.append([*map(shown, (name, *fields)), "broken" if "error" in card else where])
     click.echo(aligned(rows))
 
 
@@ -41,10 +42,11 @@ def show(name) -> None:
     """Print the card of an adapter, by name or folder."""
     from vlad.adapters import CARD, find_adapter
     from vlad.adapters.cards import card_text, here, read_card, registry
+    from vlad.journal import shown
 
     known = {**registry(), **here()}  # what is here goes before what might be
     card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
-    click.echo(card_text(card), nl=False)
+    click.echo(shown(card_text(card), keep="\n"), nl=False)
 
 
 @adapters.command("import")

@@ -85,6 +85,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
     from vlad.datasets import load_dataset
     from vlad.datasets.detect import detect
     from vlad.errors import InputError
+    from vlad.journal import shown
 
     tiling = common.tiling
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
@@ -121,7 +122,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         **common.measuring,
     )
     for error in dict.fromkeys(error for row in rows for error in row["errors"]):
-        click.echo(f"Left out: {error}", err=True)
+        click.echo(shown(f"Left out: {error}", keep="\n"), err=True)
     click.echo(f"{len(rows)} results")
     click.echo(f"Tables: {Path(out) / 'bench.md'}, {Path(out) / 'bench.html'}")
 

@@ -52,6 +52,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     from vlad.errors import OutputError
     from vlad.evaluation import Entry, evaluate_category, shots_of
     from vlad.files import atomic_write
+    from vlad.journal import shown
     from vlad.machine import machine
     from vlad.prompts import load_bank
 
@@ -59,8 +60,8 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     data = load_dataset(layout, root)
     chosen = categories or list(data.categories)
     heads = make_heads(head, common)
-    shown = any(shots_of(made, k_shot) for made in heads.values())
-    sets = {name: (data.test(name), data.train(name) if shown else []) for name in chosen}
+    referring = any(shots_of(made, k_shot) for made in heads.values())
+    sets = {name: (data.test(name), data.train(name) if referring else []) for name in chosen}
     if json_file and Path(json_file).is_dir():
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
     if common.bank:
@@ -81,7 +82,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
             **common.measuring,
         )
     for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
-        click.echo(f"Left out {path}: {error}", err=True)
+        click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
     click.echo(table(results))
     if json_file:
         found = {

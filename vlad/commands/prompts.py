@@ -30,19 +30,19 @@ def list_banks() -> None:
 @click.option("--limit", type=click.IntRange(min=1), help="Show only the first sentences a side.")
 def show(bank: str, category: str, limit: int | None) -> None:
     """Print where BANK (a name or a TOML file) comes from and its sentences about a category."""
+    from vlad.journal import shown
     from vlad.prompts import load_bank
 
     chosen = load_bank(bank)
     sentences = chosen.expand(category)
-    click.echo(chosen.title)
-    if chosen.description:
-        click.echo(chosen.description)
-    click.echo(f"Source: {chosen.source}\nLicence: {chosen.licence}")
+    about = [chosen.title, *filter(None, [chosen.description])]
+    about += [f"Source: {chosen.source}", f"Licence: {chosen.licence}"]
+    click.echo(shown("\n".join(about), keep="\n"))
     for side in ("normal", "anomalous"):
         lines = getattr(sentences, side)
         click.echo(f"\n{side}: {len(lines)} sentences")
         for line in lines[:limit]:
-            click.echo(f"  {line}")
+            click.echo(f"  {shown(line)}")
         if limit and len(lines) > limit:
             click.echo(f"  ... and {len(lines) - limit} more")
 

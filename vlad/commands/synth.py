@@ -59,6 +59,7 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     from vlad.datasets.folder import list_images
     from vlad.datasets.layout import existing_folder
     from vlad.errors import InputError
+    from vlad.journal import shown
     from vlad.progress import Progress
     from vlad.synthetic import GENERATORS, load_generators
     from vlad.synthetic.write import check_folder, write_set
@@ -78,7 +79,7 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
             samples, out, chosen, count, seed, textures=materials, progress=progress.advance
         )
     for path, error in done.left_out.items():
-        click.echo(f"Left out {path}: {error}", err=True)
+        click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
     click.echo(
         f"{len(chosen) * count} pictures with a defect ({len(chosen)} of {len(GENERATORS)} "
         f"generators), {len(done.held_out)} normal ones beside them and {len(done.references)} to "

@@ -83,6 +83,7 @@ def train(
     from vlad.adapters import is_plain_text
     from vlad.backbones import DEFAULT, load_tower
     from vlad.errors import TrainingError
+    from vlad.journal import shown
     from vlad.training.adapter import train_adapter
     from vlad.training.checkpoint import open_folder
     from vlad.training.data import Reading
@@ -115,7 +116,7 @@ def train(
     )
     if main:
         for path, error in data.left_out.items():
-            click.echo(f"Left out {path}: {error}", err=True)
+            click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
         for target in targets:
             if target in data.categories:
                 warnings.warn(

@@ -72,24 +72,28 @@ def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
     Raises:
         InputError: a folder that cannot be listed.
     """
-    seen, real = set() if seen is None else seen, os.path.realpath(folder)
-    if real in seen:
-        return
-    seen.add(real)
+    seen = set() if seen is None else seen
+    waiting = [folder]  # in place of recursion, which deep folders would exhaust
+    while waiting:
+        path = waiting.pop()
+        if path != folder and not os.path.isdir(path):
+            if is_picture_name(os.path.basename(path)):
+                yield path
+            continue
+        real = os.path.realpath(path)
+        if real not in seen:
+            seen.add(real)
+            waiting += (os.path.join(path, name) for name in reversed(_names(path)))
+
+
+def _names(folder: str) -> list[str]:
+    """What is in a folder and not hidden, sorted."""
     try:
-        names = sorted(os.listdir(folder))
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
         raise InputError(
             f"cannot list the folder {folder}: {error.strerror}; make it readable or leave it out."
         ) from error
-    for name in names:
-        path = os.path.join(folder, name)
-        if name.startswith("."):
-            continue
-        if os.path.isdir(path):
-            yield from walk(path, seen)
-        elif is_picture_name(name):
-            yield path
 
 
 def is_picture_name(name: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vlad.types import Sample
 
+LONGEST = 220  # bytes of a name, of the 255 that most systems take: suffixes come behind it
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # Windows devices
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]')
 
@@ -89,4 +90,8 @@ def _id(parts: tuple[str, ...], level: int) -> str:
 def _safe(part: str) -> str:
     part = _FORBIDDEN.sub("_", part)
     part = re.sub(r"[. ]+$", lambda match: "_" * len(match[0]), part)
-    return "_" + part if _RESERVED.match(part) else part
+    part = "_" + part if _RESERVED.match(part) else part
+    whole = part.encode()
+    if len(whole) <= LONGEST:
+        return part
+    return whole[:LONGEST].decode(errors="ignore") + "~" + hashlib.sha1(whole).hexdigest()[:8]

@@ -8,13 +8,13 @@ the category. Layout checked against the loaders of Anomalib and VLMDiff.
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
 from vlad.errors import InputError
+from vlad.resources import read_json
 from vlad.types import Sample
 
 PICTURES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")  # first one there is read
@@ -96,7 +96,7 @@ def _sample(entry: dict[str, Any], folder: Path, normal: str, path: Path) -> Sam
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return read_json(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; check its rights.") from error
     except ValueError as error:

@@ -25,7 +25,7 @@ from PIL import Image
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.files import atomic_write
 from vlad.images import read_image
-from vlad.journal import csv_line, encode
+from vlad.journal import csv_line, csv_path, encode
 from vlad.sinks import check_out
 from vlad.synthetic import SyntheticSet, load_generators
 from vlad.synthetic.sheet import contact_sheet
@@ -130,7 +130,7 @@ def write_set(
                 shown.setdefault(name, []).append((item.image, item.mask))
             progress()
     atomic_write(done.sheet, partial(contact_sheet(shown).save, format="JPEG", quality=92))
-    lines = [csv_line([str(cell) for cell in row]) for row in (_COLUMNS, *rows)]
+    lines = [csv_line([csv_path(str(cell)) for cell in row]) for row in (_COLUMNS, *rows)]
     atomic_write(out / "manifest.csv", encode("".join(lines)))
     made_with = {"kind": "vlad synth", "seed": seed, "count": count}
     made_with |= {"generators": names, "left_out": done.left_out}

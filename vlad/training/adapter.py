@@ -19,7 +19,7 @@ from vlad.evaluation import Entry, evaluate_category
 from vlad.extractor import Extractor
 from vlad.files import atomic_write
 from vlad.heads import load_head
-from vlad.journal import csv_line, encode
+from vlad.journal import csv_line, csv_path, csv_text, encode
 from vlad.training.cache import Cache
 from vlad.training.checkpoint import CHECKPOINT, FEATURES, LEFT_OUT, State
 from vlad.training.data import PLAIN, Data, Reading
@@ -87,7 +87,8 @@ def train_adapter(
         kept = Cache(cache or out / FEATURES, extractor, learner.spec, reading.bits)
     feed = Feed(data, extractor, learner.spec, kept, recipe.mosaic, recipe.seed)
     if accelerator.is_main_process and data.left_out:
-        rows = [csv_line(["path", "error"]), *map(csv_line, data.left_out.items())]
+        left = ([csv_path(path), csv_text(error)] for path, error in data.left_out.items())
+        rows = [csv_line(["path", "error"]), *map(csv_line, left)]
         atomic_write(out / LEFT_OUT, b"".join(map(encode, rows)))
 
     def measure() -> dict[str, float]:

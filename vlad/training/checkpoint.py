@@ -15,6 +15,7 @@ import torch
 from vlad.adapters import CARD, FILE
 from vlad.errors import TrainingError
 from vlad.files import atomic_write
+from vlad.jitarchive import check_archive
 from vlad.journal import csv_line, encode
 
 CHECKPOINT, LOG, LEFT_OUT, FEATURES = "checkpoint.pt", "log.csv", "left_out.csv", "features"
@@ -93,6 +94,7 @@ def load_state(out: Path, settings: Mapping[str, Any]) -> State:
     """
     file = out / CHECKPOINT
     try:
+        check_archive(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
         before = json.loads(content.pop("settings"))
         state = State(**content)

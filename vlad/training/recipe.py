@@ -10,6 +10,7 @@ from typing import Any
 
 from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, blocks_at, default_params
 from vlad.errors import TrainingError
+from vlad.journal import shown
 from vlad.resources import data_folder, read_toml
 from vlad.training.objectives import LOSSES
 from vlad.types import TowerInfo
@@ -174,7 +175,7 @@ class _Reader:
 
     def need(self, holds: object, key: str, fault: str) -> None:
         if not holds:
-            raise TrainingError(f"{self.path}: {self.prefix}{key} {fault}.")
+            raise TrainingError(f"{self.path}: {self.prefix}{shown(key)} {fault}.")
 
     def table_of(self, key: str) -> dict:
         value = self.table.get(key, {})
@@ -188,13 +189,13 @@ class _Reader:
 
     def one_of(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         value = self.table.get(key, default)
-        self.need(value in choices, key, f"is {value!r}; choose {' or '.join(choices)}")
+        self.need(value in choices, key, f"is {shown(repr(value))}; choose {' or '.join(choices)}")
         return value
 
     def whole(self, key: str, low: int, high: int, default: int | None = None) -> int | None:
         value = self.table.get(key, default)
         fits = value is default or (type(value) is int and low <= value <= high)
-        self.need(fits, key, f"is {value!r}; give a whole number from {low} to {high}")
+        self.need(fits, key, f"is {shown(repr(value))}; give a whole number from {low} to {high}")
         return value
 
     def number(
@@ -203,14 +204,14 @@ class _Reader:
         value = self.table.get(key, default)
         fits = type(value) in (int, float) and low <= value <= high and not (above and value == low)
         words = f"above {low}, up to {high}" if above else f"from {low} to {high}"
-        self.need(fits, key, f"is {value!r}; give a number {words}")
+        self.need(fits, key, f"is {shown(repr(value))}; give a number {words}")
         return float(value)
 
     def betas(self) -> tuple[float, float]:
         value = self.table.get("betas", [0.9, 0.999])
         fits = isinstance(value, list) and len(value) == 2
         fits = fits and all(type(beta) in (int, float) and 0 <= beta < 1 for beta in value)
-        self.need(fits, "betas", f"is {value!r}; give two numbers from 0 to below 1")
+        self.need(fits, "betas", f"is {shown(repr(value))}; give two numbers from 0 to below 1")
         return (float(value[0]), float(value[1]))
 
     def layers(self) -> list[int | float]:
@@ -221,6 +222,8 @@ class _Reader:
             for part in value
         )
         self.need(
-            fits, "layers", f"is {value!r}; list block numbers, or parts of the depth as in 0.5"
+            fits,
+            "layers",
+            f"is {shown(repr(value))}; list block numbers, or parts of the depth as in 0.5",
         )
         return value

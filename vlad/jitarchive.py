@@ -1,0 +1,118 @@
+"""The tensors of a TorchScript archive, read without running the programs in it.
+
+`torch.jit.load` runs the archive's own `__setstate__`, which may write files. Here the modules of
+`data.pkl` become plain objects that hold attributes, and nothing else that the pickle names is
+looked up. OpenAI's CLIPs are such archives.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
+
+_FUNCTIONS = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+}
+_DTYPES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "BoolStorage": torch.bool,
+}
+
+
+class _Module:
+    """What stands in for a module: its attributes."""
+
+    def __setstate__(self, state: object) -> None:
+        self.attributes = state if isinstance(state, dict) else {}
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a TorchScript archive."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def check_archive(path: Path) -> None:
+    """Raise ValueError for a zip that would grow when it is read; torch only stores.
+
+    A file that is no zip passes.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        _check_stored(archive.infolist(), path)
+
+
+def _check_stored(parts: list[zipfile.ZipInfo], path: Path) -> None:
+    stored = all(part.compress_type == zipfile.ZIP_STORED for part in parts)
+    if not stored or sum(part.file_size for part in parts) > path.stat().st_size:
+        raise ValueError("its parts are compressed or overlap, which torch never writes")
+
+
+def read_archive(path: Path) -> dict[str, torch.Tensor]:
+    """Name -> tensor of every attribute of the modules, as `state_dict` names parameters.
+
+    Raises:
+        ValueError, KeyError, OSError, pickle.UnpicklingError: it is damaged or names what no
+            archive of weights needs.
+    """
+    with zipfile.ZipFile(path) as archive:
+        (name,) = [n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1]
+        folder = name.removesuffix("data.pkl")
+        # the programs in it are compressed, but are not read
+        read = [p for p in archive.infolist() if p.filename.startswith((name, f"{folder}data/"))]
+        _check_stored(read, path)
+        with archive.open(name) as file:
+            root = _Unpickler(file, archive, folder).load()
+    found: dict[str, torch.Tensor] = {}
+    _collect(root, "", found)
+    return found
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file, archive: zipfile.ZipFile, folder: str):
+        super().__init__(file)
+        self.archive, self.folder = archive, folder
+        self.storages: dict[str, torch.UntypedStorage] = {}
+
+    def find_class(self, module: str, name: str) -> object:
+        if module.startswith("__torch__"):
+            return _Module
+        if module == "torch" and name in _DTYPES:
+            return _DTYPES[name]
+        if (module, name) not in _FUNCTIONS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return _FUNCTIONS[module, name]
+
+    def persistent_load(self, pid: tuple) -> torch.TypedStorage:
+        _, dtype, key, _, _ = pid
+        if key not in self.storages:
+            data = self.archive.read(f"{self.folder}data/{key}")
+            self.storages[key] = torch.frombuffer(
+                bytearray(data), dtype=torch.uint8
+            ).untyped_storage()
+        return torch.TypedStorage(wrap_storage=self.storages[key], dtype=dtype, _internal=True)
+
+
+def _collect(module: object, prefix: str, found: dict[str, torch.Tensor], depth: int = 0) -> None:
+    if depth > 32:
+        raise ValueError("its modules are nested too deeply")
+    for name, value in getattr(module, "attributes", {}).items():
+        if isinstance(value, _Module):
+            _collect(value, f"{prefix}{name}.", found, depth + 1)
+        elif torch.is_tensor(value) and name != "attn_mask":  # a constant, not a weight
+            found[prefix + name] = value
