@@ -31,8 +31,7 @@ def locked(folder: str | Path) -> Iterator[None]:
             _lock(handle)
         except (BlockingIOError, PermissionError) as error:
             raise OutputError(
-                f"another run is writing to {folder}; wait for it, stop it, or choose another "
-                "folder."
+                f"another run is writing to {folder}; let it end, or choose another folder."
             ) from error
         except OSError:  # some network shares have none, and are written to nevertheless
             pass

@@ -40,11 +40,9 @@ def nearest_distance(
         if bfloat16:
             q = complement(as_bfloat16(q))
         best = q.new_full((len(q),), float("-inf"), dtype=torch.float32)
-        buffer = q.new_empty(len(q) * min(rows, len(bank)))
         for block in blocks:
             block = F.normalize(block, dim=-1)
-            product = buffer[: len(q) * len(block)].view(len(q), len(block))
-            torch.mm(q, (as_bfloat16(block) if bfloat16 else block).T, out=product)
+            product = q @ (as_bfloat16(block) if bfloat16 else block).T
             found = largest_cosine(product, 1) if bfloat16 else product.amax(dim=1)
             best = torch.maximum(best, found)
         return (1 - best).clamp_min(0).reshape(shape)

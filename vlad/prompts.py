@@ -207,7 +207,11 @@ class _Reader:
             ok = rest != phrase and not set(rest) & set("{}")
             said = shown(repr(phrase))
             self.need(ok, key, f"has {said}; write exactly one {{}} where the words go in")
-            self.need(len(phrase) <= MAX_PHRASE, key, f"has {said}, over {MAX_PHRASE} characters")
+            self.need(
+                len(phrase) <= MAX_PHRASE,
+                key,
+                f"has {said}, over {MAX_PHRASE} characters; shrink it",
+            )
         return value
 
     def words(self, key: str) -> dict[str, str]:
@@ -280,7 +284,7 @@ def _wording(
         reader.phrases("templates", base.templates if base else None),
     )
     for side, number in wording.counts.items():
-        fix = f"make {number:,} {side} sentences; {MAX_SENTENCES:,} are the most"
+        fix = f"make {number:,} {side} sentences; keep to {MAX_SENTENCES:,} at most"
         reader.need(number <= MAX_SENTENCES, "states", fix)
     for key, phrases in (
         ("states", wording.normal + wording.anomalous),

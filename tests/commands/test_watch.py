@@ -95,6 +95,7 @@ def test_pictures_are_scored_as_they_arrive_and_once(watcher, pictures, source, 
     verdicts = [row["memory_verdict"] for row in found.values()]
     assert verdicts == ["normal", "anomalous", "anomalous", ""]
 
+    time.sleep(1)  # what is said of a picture follows its row
     first.kill()
     said = first.communicate()[0]
     assert "slow.png: memory 0." in said and "anomalous" in said and "bad.png: cannot read" in said

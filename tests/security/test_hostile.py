@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 import struct
 import zipfile
 import zlib
@@ -135,6 +136,7 @@ def test_folders_nested_deeper_than_python_recurses(tmp_path):
         assert len(list_samples(["."])) == 1
     finally:
         os.chdir(here)
+        subprocess.run(["rm", "-r", tmp_path / "d"], check=True)  # pytest would recurse
 
 
 def test_ids_of_the_longest_names_leave_room_for_suffixes(tmp_path):

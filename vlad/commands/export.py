@@ -44,7 +44,9 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     written = load_runtime(form)
     heads = make_heads(head, SimpleNamespace(params=params, adapters=adapters))
     if len(heads) > 1:
-        raise InputError(f"--head {head} names several heads; export them one by one.")
+        raise InputError(
+            f"--head {head} names several heads; name one, and export the others by themselves."
+        )
     ((name, made),) = heads.items()
     references = list_samples(normals) if normals else []
     if made.normals == "needed" and not references:

@@ -40,13 +40,15 @@ def score_on_ray(
         import ray.data
     except ImportError as error:
         raise InputError(
-            f"--engine ray needs Ray ({error}); install it with: pip install 'vlad[ray]'."
+            f"--engine ray needs Ray ({error}); install vlad[ray] with pip."
         ) from error
     from vlad.scaling.engine import Job, score
     from vlad.scaling.paths import list_pictures
 
     if scoring.map_format in ("png", "npy"):
-        raise InputError("--engine ray writes scores alone, no maps and no report; drop --maps.")
+        raise InputError(
+            "--engine ray writes scores alone, no maps and no report; leave --maps out."
+        )
     plan = plan_of(replace(scoring, map_format="none"), pictures=0)
     rules = plan.settings.rules
     if rules and rules.calibration is None:

@@ -87,8 +87,8 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
         from vlad.serving.app import create_app
     except ImportError as error:
         raise VladError(
-            f"vlad serve needs packages that are not installed ({error.name}); run "
-            "pip install 'vlad[serve]'."
+            f"vlad serve needs packages that are not installed ({error.name}); "
+            "install vlad[serve] with pip."
         ) from error
     from vlad.detector import Detector
     from vlad.serving.address import check_reach, listen

@@ -66,7 +66,7 @@ def written_paths(out: Path) -> pa.ChunkedArray:
         found = pd.dataset(parts, schema=pa.schema([("path", pa.large_string())])).to_table()
     except (OSError, pa.ArrowException) as error:
         raise OutputError(
-            f"{out} cannot be read back ({error}); delete that file and repeat the command."
+            f"{out} cannot be read back ({error}); remove that file and repeat the command."
         ) from error
     return found["path"]
 
@@ -83,7 +83,9 @@ def open_picture(path: str | Path, max_pixels: int, bits: int) -> Image.Image:
         with fsspec.open(path, "rb") as file:
             content = io.BytesIO(file.read())
     except Exception as error:  # each kind of store has errors of its own
-        raise ImageError(f"cannot read {path}: {error or type(error).__name__}.") from error
+        raise ImageError(
+            f"cannot read {path} ({error or type(error).__name__}); check the address and the rights."
+        ) from error
     return read_image(content, max_pixels=max_pixels, bits=bits, name=path)
 
 
@@ -118,7 +120,9 @@ def _stored(url: str) -> pa.Table:
         ) from error
     paths = [store.unstrip_protocol(n) for n in names if is_picture_name(n.rpartition("/")[2])]
     if not paths:
-        raise InputError(f"no pictures in {url}; names need a suffix such as .png, .jpg or .tif.")
+        raise InputError(
+            f"no pictures in {url}; give files with a suffix such as .png, .jpg or .tif."
+        )
     return _table(paths, [None] * len(paths))
 
 

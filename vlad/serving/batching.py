@@ -167,7 +167,9 @@ class Batcher:
             if np.isfinite(score) and np.isfinite(found).all():
                 job.done.set_result(Found(picture.size, score, found))
             else:
-                job.done.set_exception(ImageError("its score is no number; check the detector."))
+                job.done.set_exception(
+                    ImageError(f"{job.detector.head} gave no number; check the detector.")
+                )
 
 
 def _prepare(job: _Job) -> Prepared | Exception:
