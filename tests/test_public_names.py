@@ -13,7 +13,8 @@ NAMES = {
         evaluate evaluate_batches f1_max kendall_tau""",
     "vlad.datasets": "DATASETS list_samples load_dataset",
     "vlad.heads": "HEADS Head Pool head_names load_head protocol",
-    "vlad.calibration": "Calibration from_normals load_calibration save_calibration",
+    "vlad.calibration": """FALSE_ALARMS FUSED Calibration from_labels from_normals from_unlabelled
+        load_calibration save_calibration""",
     "vlad.types": """FeatureSpec Features Sample Scores Stream TextFeatures TextSpec TowerInfo
         Verdicts""",
 }

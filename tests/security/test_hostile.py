@@ -3,8 +3,8 @@
 import io
 import json
 import os
-import subprocess
 import struct
+import subprocess
 import zipfile
 import zlib
 from pathlib import Path

@@ -84,7 +84,7 @@ def open_picture(path: str | Path, max_pixels: int, bits: int) -> Image.Image:
             content = io.BytesIO(file.read())
     except Exception as error:  # each kind of store has errors of its own
         raise ImageError(
-            f"cannot read {path} ({error or type(error).__name__}); check the address and the rights."
+            f"cannot read {path} ({error or type(error).__name__}); check its address."
         ) from error
     return read_image(content, max_pixels=max_pixels, bits=bits, name=path)
 
