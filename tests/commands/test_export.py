@@ -78,7 +78,7 @@ def test_what_cannot_be_exported_is_said(run, small_adapter, pictures, tmp_path)
     for args, words in (
         (["--head", "memory"], "--normal"),
         (["--head", "winclip"], "--category"),
-        (["--head", "winclip,memory"], "one by one"),
+        (["--head", "winclip,memory"], "names several heads"),
         (
             ["--head", "adaclip", "--adapter", small_adapter("adaclip"), "--category", "nut"],
             "graph",
