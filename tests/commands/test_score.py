@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-import resource
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from vlad.cli import main
-from vlad.lock import locked
 from vlad.mapfiles import read_map
 
 
-@pytest.fixture
-def vlad(small_file):
-    """Runs `vlad score` with the small tower -> click's result."""
-
-    def run(*args, backbone=str(small_file)):
-        options = ["--backbone", backbone, "--device", "cpu"] if backbone else []
-        return CliRunner().invoke(main, ["score", *map(str, args), *options])
-
-    return run
-
-
-def rows(out) -> list[dict[str, str]]:
-    with open(out / "scores.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def test_everything_is_written(vlad, pictures, tmp_path):
+def test_everything_is_written(vlad, pictures, tmp_path, rows):
     out = tmp_path / "run"
     done = vlad(
         pictures, "--category", "hazelnut", "--normal", pictures / "0.png",
@@ -64,7 +39,7 @@ def test_everything_is_written(vlad, pictures, tmp_path):
     assert list(settings["references"]) == [str(pictures / "0.png"), str(pictures / "1.png")]
 
 
-def test_the_same_scores_as_in_python(vlad, pictures, tmp_path, small_file):
+def test_the_same_scores_as_in_python(vlad, pictures, tmp_path, small_file, rows):
     import vlad as library
 
     out = tmp_path / "run"
@@ -81,7 +56,7 @@ def test_the_same_scores_as_in_python(vlad, pictures, tmp_path, small_file):
     assert abs(stored.max() - scores.anomaly_map[5].max()) < 1e-2
 
 
-def test_bad_pictures_become_rows(vlad, pictures, tmp_path):
+def test_bad_pictures_become_rows(vlad, pictures, tmp_path, rows):
     (pictures / "a_empty.png").touch()
     (pictures / "b_text.png").write_text("no picture")
     whole = (pictures / "0.png").read_bytes()
@@ -104,14 +79,14 @@ def test_bad_pictures_become_rows(vlad, pictures, tmp_path):
     assert len(rows(again)) == 11
 
 
-def test_the_pixel_limit_can_be_raised_and_lowered(vlad, pictures, tmp_path):
+def test_the_pixel_limit_can_be_raised_and_lowered(vlad, pictures, tmp_path, rows):
     out = tmp_path / "run"
     vlad(pictures, "--category", "nut", "--max-pixels", 10_000, "--out", out)
     refused = [row for row in rows(out) if "pixels" in row["error"]]
     assert 0 < len(refused) <= 6
 
 
-def test_a_manifest_names_pictures_and_categories(vlad, pictures, tmp_path):
+def test_a_manifest_names_pictures_and_categories(vlad, pictures, tmp_path, rows):
     manifest = pictures / "list.csv"
     manifest.write_text("path,category\n0.png,bolt\n1.png,nut\nmissing.png,nut\n")
     out = tmp_path / "run"
@@ -126,7 +101,7 @@ def test_a_manifest_names_pictures_and_categories(vlad, pictures, tmp_path):
     assert found[0][1] != pytest.approx(found[1][1], abs=1e-5)
 
 
-def test_a_bank_of_ones_own_changes_the_scores(vlad, pictures, tmp_path):
+def test_a_bank_of_ones_own_changes_the_scores(vlad, pictures, tmp_path, rows):
     bank = tmp_path / "mine.toml"
     bank.write_text(
         'title = "Mine"\nsource = "me"\nlicence = "CC0-1.0"\ntemplates = ["a scan of {}"]\n'
@@ -140,7 +115,7 @@ def test_a_bank_of_ones_own_changes_the_scores(vlad, pictures, tmp_path):
     ]
 
 
-def test_normal_takes_several_files_as_a_shell_expands_them(vlad, pictures, tmp_path):
+def test_normal_takes_several_files_as_a_shell_expands_them(vlad, pictures, tmp_path, rows):
     out = tmp_path / "run"
     normal = [pictures / "0.png", pictures / "1.png", pictures / "2.png"]
     done = vlad(pictures / "5.png", "--normal", *normal, "--out", out)
@@ -167,7 +142,7 @@ def test_shots_are_drawn_by_seed_and_written_down(vlad, pictures, tmp_path):
     assert len(drawn[0]) == 3
 
 
-def test_what_an_earlier_run_wrote_is_no_input(vlad, pictures):
+def test_what_an_earlier_run_wrote_is_no_input(vlad, pictures, rows):
     for name in ("first", "second"):
         out = pictures / "runs" / name
         assert vlad(pictures, "--category", "nut", "--out", out).exit_code == 0
@@ -187,105 +162,7 @@ def test_parameters_of_heads(vlad, pictures, tmp_path):
     assert (params["layers"], params["metric"]) == ([1, 2], "squared_l2")
 
 
-def test_resume_scores_nothing_twice_and_ends_the_same(vlad, pictures, tmp_path):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    options = ["--category", "nut", "--batch-size", 2]
-    assert vlad(pictures, *options, "--out", whole).exit_code == 0
-    assert vlad(pictures, *options, "--out", stopped).exit_code == 0
-    # as a kill in the middle leaves it: three rows, one of them torn
-    text = (stopped / "scores.csv").read_text().splitlines(keepends=True)
-    (stopped / "scores.csv").write_text("".join(text[:3]) + text[3][:20])
-    for i in range(2, 6):
-        (stopped / "maps" / "winclip" / f"{i}.png").unlink()
-    (stopped / "report.html").unlink()
-    (stopped / "maps" / "winclip" / "0.png").chmod(0o600)
-    before = (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns
-    done = vlad(pictures, *options, "--out", stopped, "--resume")
-    assert done.exit_code == 0, done.output
-    assert (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns == before
-    assert (stopped / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
-    for i in range(6):
-        name = f"maps/winclip/{i}.png"
-        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
-    assert (stopped / "report.html").is_file()
-
-
-def heed_interrupts():
-    """A test run in the background of a script inherits that Ctrl-C is ignored."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def test_resume_with_other_pictures_or_references(vlad, pictures, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "0.png").write_bytes((pictures / "5.png").read_bytes())
-    out, normal = tmp_path / "run", tmp_path / "normal.png"
-    normal.write_bytes((pictures / "1.png").read_bytes())
-    assert vlad(pictures, "--normal", normal, "--out", out).exit_code == 0
-    # their maps would have the names of those that are there
-    done = vlad(other, "--normal", normal, "--out", out, "--resume")
-    assert done.exit_code == 2
-    assert "root" in done.stderr
-    again = pictures / ".." / pictures.name
-    done = vlad(again, "--normal", normal, "--out", out, "--resume")
-    assert done.exit_code == 0, done.output
-    assert len(rows(out)) == 6
-    normal.write_bytes((pictures / "2.png").read_bytes())
-    done = vlad(pictures, "--normal", normal, "--out", out, "--resume")
-    assert done.exit_code == 2
-    assert "references" in done.stderr
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_keeps_every_finished_row(how, pictures, tmp_path, small_file, run_env):
-    for i in range(6, 60):
-        (pictures / f"{i}.png").write_bytes((pictures / f"{i % 6}.png").read_bytes())
-    out = tmp_path / "run"
-    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
-    command += ["--backbone", str(small_file), "--device", "cpu", "--batch-size", "1"]
-    command += ["--out", str(out)]
-    process = subprocess.Popen(
-        command, env=run_env, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
-    )
-    csv_file = out / "scores.csv"
-    deadline = time.monotonic() + 120
-    while not csv_file.is_file() or csv_file.read_bytes().count(b"\n") < 4:
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(how)
-    said = process.communicate()[1]
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "--resume" in said
-    kept = [line for line in csv_file.read_text().splitlines()[1:] if line.count(",") == 2]
-    assert 3 <= len(kept) < 60
-    for line in kept:
-        stem = os.path.splitext(os.path.basename(line.split(",")[0]))[0]
-        assert (out / "maps" / "winclip" / f"{stem}.png").is_file()
-    done = subprocess.run([*command, "--resume"], env=run_env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    after = csv_file.read_text().splitlines()
-    assert len(after) == 61
-    assert set(kept) <= set(after)
-
-
-def test_two_runs_never_write_to_one_folder(vlad, pictures, tmp_path):
-    out = tmp_path / "run"
-    with locked(out):
-        for more in ([], ["--resume"]):
-            done = vlad(pictures, "--category", "nut", "--out", out, *more)
-            assert done.exit_code == 2
-            assert "another run is writing to" in done.stderr and done.stderr.count("\n") == 1
-        assert not (out / "run.json").exists()
-    assert vlad(pictures, "--category", "nut", "--out", out).exit_code == 0
-    with locked(out):
-        done = vlad(pictures, "--category", "nut", "--out", out, "--overwrite")
-        assert done.exit_code == 2
-    assert len(rows(out)) == 6
-
-
-def test_scores_alone(vlad, pictures, tmp_path):
+def test_scores_alone(vlad, pictures, tmp_path, rows):
     out, whole = tmp_path / "run", tmp_path / "whole"
     options = ["--normal", pictures / "0.png", "--head", "memory,musc"]
     assert vlad(pictures, *options, "--out", whole).exit_code == 0
@@ -319,7 +196,7 @@ def test_scores_alone(vlad, pictures, tmp_path):
     assert done.exit_code == 2 and "Regions are found in maps" in done.stderr
 
 
-def test_a_pool_lets_musc_judge_pictures_one_by_one(vlad, pictures, tmp_path, small_file):
+def test_a_pool_lets_musc_judge_pictures_one_by_one(vlad, pictures, tmp_path, small_file, rows):
     import vlad as library
 
     pool = [pictures / f"{i}.png" for i in range(4)]
@@ -334,34 +211,6 @@ def test_a_pool_lets_musc_judge_pictures_one_by_one(vlad, pictures, tmp_path, sm
     pool[0].write_bytes(pool[1].read_bytes())
     done = vlad(pictures / "4.png", "--head", "musc", *named, "--out", out, "--resume")
     assert done.exit_code == 2 and "pool" in done.stderr
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are a Unix thing")
-def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(
-    pictures, tmp_path, small_file, run_env
-):
-    for i in range(6, 80):
-        os.link(pictures / f"{i % 6}.png", pictures / f"{i}.png")
-    out, limit = tmp_path / "run", 4096
-    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
-    command += ["--backbone", str(small_file), "--device", "cpu", "--maps", "none"]
-    command += ["--out", str(out), "--resume"]
-
-    def fill_up():  # a file that may not grow fails as on a full disk, in the middle of a row
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
-
-    done = subprocess.run(command, env=run_env, capture_output=True, text=True, preexec_fn=fill_up)
-    assert done.returncode == 2, done.stderr
-    said = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-    assert len(said) == 1 and "cannot write" in said[0] and "scores.csv" in said[0]
-    assert "Traceback" not in done.stderr
-    kept = (out / "scores.csv").read_text()
-    assert 8 < kept.count("\n") < 80
-    done = subprocess.run(command, env=run_env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert len(rows(out)) == 80
-    whole = kept[: kept.rfind("\n")].splitlines()
-    assert set(whole) <= set((out / "scores.csv").read_text().splitlines())
 
 
 @pytest.mark.parametrize(
@@ -404,7 +253,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_pictures_against_each_other(vlad, pictures, tmp_path, dinov2_folder):
+def test_pictures_against_each_other(vlad, pictures, tmp_path, dinov2_folder, rows):
     out = tmp_path / "run"
     done = vlad(pictures, "--normal", pictures / "0.png", "--head", "musc,memory", "--out", out)
     assert done.exit_code == 0, done.output
@@ -455,18 +304,3 @@ def test_without_weights_and_network_it_says_what_to_do(pictures, tmp_path, monk
     assert done.exit_code == 2
     assert "--backbone vlad-tiny" in done.stderr
     assert not (tmp_path / "run").exists()
-
-
-def test_a_run_that_is_there_is_kept_unless_told(vlad, pictures, tmp_path):
-    out = tmp_path / "run"
-    vlad(pictures, "--category", "nut", "--out", out)
-    before = (out / "scores.csv").read_bytes()
-    done = vlad(pictures, "--category", "nut", "--out", out)
-    assert done.exit_code == 2
-    assert "--resume" in done.stderr
-    done = vlad(pictures, "--category", "bolt", "--out", out, "--resume")
-    assert done.exit_code == 2
-    assert "category: nut there, bolt now" in done.stderr
-    assert (out / "scores.csv").read_bytes() == before
-    assert vlad(pictures, "--category", "bolt", "--out", out, "--overwrite").exit_code == 0
-    assert (out / "scores.csv").read_bytes() != before

@@ -136,6 +136,18 @@ def test_options_without_a_meaning_are_refused(vlad, pictures, tmp_path, args, w
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"kind": "a run"}'])
+def test_a_folder_of_something_else_is_left_alone(session, vlad, pictures, tmp_path, content):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text(content)
+    for more in ([], ["--resume"], ["--overwrite"]):
+        done = vlad(pictures, "--category", "nut", "--engine", "ray", "--out", out, *more)
+        assert done.exit_code == 2
+        assert "choose another folder" in done.stderr
+    assert (out / "run.json").read_text() == content
+
+
 def test_pictures_against_each_other_are_refused(session, vlad, pictures, tmp_path):
     done = vlad(pictures, "--head", "musc", "--engine", "ray", "--out", tmp_path / "run")
     assert done.exit_code == 2 and "--pool" in done.stderr

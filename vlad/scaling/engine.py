@@ -236,14 +236,13 @@ def _begin(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
     """
     file = out / "run.json"
     try:
-        written = json.loads(file.read_text())
-        own = written.get("kind") == KIND
+        written = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         written = None
-    except (OSError, ValueError, AttributeError):
-        own = False
+    except (OSError, ValueError):
+        written = {}
     if written is not None:
-        if not own:
+        if not isinstance(written, dict) or written.get("kind") != KIND:
             raise OutputError(f"{out} holds something else than {KIND}; choose another folder.")
         if overwrite:
             for part in out.glob("part-*.parquet"):

@@ -1,0 +1,155 @@
+"""A run of vlad score that is stopped, continued, or met by another one."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from vlad.lock import locked
+
+
+def test_resume_scores_nothing_twice_and_ends_the_same(vlad, pictures, tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    options = ["--category", "nut", "--batch-size", 2]
+    assert vlad(pictures, *options, "--out", whole).exit_code == 0
+    assert vlad(pictures, *options, "--out", stopped).exit_code == 0
+    # as a kill in the middle leaves it: three rows, one of them torn
+    text = (stopped / "scores.csv").read_text().splitlines(keepends=True)
+    (stopped / "scores.csv").write_text("".join(text[:3]) + text[3][:20])
+    for i in range(2, 6):
+        (stopped / "maps" / "winclip" / f"{i}.png").unlink()
+    (stopped / "report.html").unlink()
+    (stopped / "maps" / "winclip" / "0.png").chmod(0o600)
+    before = (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns
+    done = vlad(pictures, *options, "--out", stopped, "--resume")
+    assert done.exit_code == 0, done.output
+    assert (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns == before
+    assert (stopped / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
+    for i in range(6):
+        name = f"maps/winclip/{i}.png"
+        assert (stopped / name).read_bytes() == (whole / name).read_bytes()
+    assert (stopped / "report.html").is_file()
+
+
+def heed_interrupts():
+    """A test run in the background of a script inherits that Ctrl-C is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_resume_with_other_pictures_or_references(vlad, pictures, tmp_path, rows):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "0.png").write_bytes((pictures / "5.png").read_bytes())
+    out, normal = tmp_path / "run", tmp_path / "normal.png"
+    normal.write_bytes((pictures / "1.png").read_bytes())
+    assert vlad(pictures, "--normal", normal, "--out", out).exit_code == 0
+    # their maps would have the names of those that are there
+    done = vlad(other, "--normal", normal, "--out", out, "--resume")
+    assert done.exit_code == 2
+    assert "root" in done.stderr
+    again = pictures / ".." / pictures.name
+    done = vlad(again, "--normal", normal, "--out", out, "--resume")
+    assert done.exit_code == 0, done.output
+    assert len(rows(out)) == 6
+    normal.write_bytes((pictures / "2.png").read_bytes())
+    done = vlad(pictures, "--normal", normal, "--out", out, "--resume")
+    assert done.exit_code == 2
+    assert "references" in done.stderr
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_keeps_every_finished_row(how, pictures, tmp_path, small_file, run_env):
+    for i in range(6, 60):
+        (pictures / f"{i}.png").write_bytes((pictures / f"{i % 6}.png").read_bytes())
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
+    command += ["--backbone", str(small_file), "--device", "cpu", "--batch-size", "1"]
+    command += ["--out", str(out)]
+    process = subprocess.Popen(
+        command, env=run_env, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+    csv_file = out / "scores.csv"
+    deadline = time.monotonic() + 120
+    while not csv_file.is_file() or csv_file.read_bytes().count(b"\n") < 4:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(how)
+    said = process.communicate()[1]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "--resume" in said
+    kept = [line for line in csv_file.read_text().splitlines()[1:] if line.count(",") == 2]
+    assert 3 <= len(kept) < 60
+    for line in kept:
+        stem = os.path.splitext(os.path.basename(line.split(",")[0]))[0]
+        assert (out / "maps" / "winclip" / f"{stem}.png").is_file()
+    done = subprocess.run([*command, "--resume"], env=run_env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    after = csv_file.read_text().splitlines()
+    assert len(after) == 61
+    assert set(kept) <= set(after)
+
+
+def test_two_runs_never_write_to_one_folder(vlad, pictures, tmp_path, rows):
+    out = tmp_path / "run"
+    with locked(out):
+        for more in ([], ["--resume"]):
+            done = vlad(pictures, "--category", "nut", "--out", out, *more)
+            assert done.exit_code == 2
+            assert "another run is writing to" in done.stderr and done.stderr.count("\n") == 1
+        assert not (out / "run.json").exists()
+    assert vlad(pictures, "--category", "nut", "--out", out).exit_code == 0
+    with locked(out):
+        done = vlad(pictures, "--category", "nut", "--out", out, "--overwrite")
+        assert done.exit_code == 2
+    assert len(rows(out)) == 6
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are a Unix thing")
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(
+    pictures, tmp_path, small_file, run_env, rows
+):
+    for i in range(6, 80):
+        os.link(pictures / f"{i % 6}.png", pictures / f"{i}.png")
+    out, limit = tmp_path / "run", 4096
+    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
+    command += ["--backbone", str(small_file), "--device", "cpu", "--maps", "none"]
+    command += ["--out", str(out), "--resume"]
+
+    def fill_up():  # a file that may not grow fails as on a full disk, in the middle of a row
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    done = subprocess.run(command, env=run_env, capture_output=True, text=True, preexec_fn=fill_up)
+    assert done.returncode == 2, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("Error")]
+    assert len(said) == 1 and "cannot write" in said[0] and "scores.csv" in said[0]
+    assert "Traceback" not in done.stderr
+    kept = (out / "scores.csv").read_text()
+    assert 8 < kept.count("\n") < 80
+    done = subprocess.run(command, env=run_env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(rows(out)) == 80
+    whole = kept[: kept.rfind("\n")].splitlines()
+    assert set(whole) <= set((out / "scores.csv").read_text().splitlines())
+
+
+def test_a_run_that_is_there_is_kept_unless_told(vlad, pictures, tmp_path):
+    out = tmp_path / "run"
+    vlad(pictures, "--category", "nut", "--out", out)
+    before = (out / "scores.csv").read_bytes()
+    done = vlad(pictures, "--category", "nut", "--out", out)
+    assert done.exit_code == 2
+    assert "--resume" in done.stderr
+    done = vlad(pictures, "--category", "bolt", "--out", out, "--resume")
+    assert done.exit_code == 2
+    assert "category: nut there, bolt now" in done.stderr
+    assert (out / "scores.csv").read_bytes() == before
+    assert vlad(pictures, "--category", "bolt", "--out", out, "--overwrite").exit_code == 0
+    assert (out / "scores.csv").read_bytes() != before
