@@ -1,0 +1,78 @@
+"""Runs benchmarks and writes what they print into docs/performance.md.
+
+    python benchmarks/performance.py [NAME ...] [--anomalib .bench-anomalib/bin/python]
+
+Each name stands for one part of the page; without names all are measured anew, which takes about an
+hour on two cores that have nothing else to do. A part that fails leaves the page as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from vlad.demo import HAZELNUT
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "performance.md"
+LARGE = "--models ViT-L-14-336 --batch-size 2 --repeats 3 --count 8"
+PARTS = {
+    "extraction": "extraction.py {pictures} --models ViT-B-16-plus-240 --repeats 9",
+    "extraction-bfloat16": (
+        "extraction.py {pictures} --models ViT-B-16-plus-240 --repeats 9 --dtype bfloat16"
+    ),
+    "extraction-large": f"extraction.py {{pictures}} {LARGE}",
+    "extraction-large-bfloat16": f"extraction.py {{pictures}} {LARGE} --dtype bfloat16",
+    "winclip": "winclip.py --anomalib {anomalib} --rounds 11",
+    "floors": "floors.py --repeats 5",
+    "musc": "musc.py --rounds 5",
+    "musc-bfloat16": "musc.py --rounds 5 --dtype bfloat16",
+    "memory": "memory.py --rounds 5",
+    "text": "text.py",
+    "start": "start.py",
+    "one-pass": "one_pass.py",
+    "runtimes": "runtimes.py --rounds 7",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument("--anomalib", default="python", help="interpreter of its environment")
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part is called {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
+    failed = []
+    for name in options.parts or PARTS:
+        arguments = shlex.split(PARTS[name])
+        places = {"pictures": str(HAZELNUT), "anomalib": options.anomalib}
+        found = subprocess.run(
+            [sys.executable, str(HERE / arguments[0])]
+            + [word.format(**places) for word in arguments[1:]],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        if found.returncode:
+            failed.append(name)
+        else:
+            write(name, found.stdout)
+    if failed:
+        raise SystemExit(f"Not measured: {', '.join(failed)}; see above.")
+
+
+def write(name: str, printed: str) -> None:
+    """Puts what a benchmark printed between the marks of its part."""
+    page = PAGE.read_text()
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
+    if not marks.search(page):
+        raise SystemExit(f"{PAGE} has no part {name}; add its marks to the page.")
+    PAGE.write_text(marks.sub(lambda found: f"{found[1]}\n{printed.strip()}\n{found[2]}", page))
+
+
+if __name__ == "__main__":
+    main()
