@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from timing import interleaved, machine, ratio, table
 
-from vlad.neighbours import greedy_coreset, nearest_distance
+from vlad.neighbours import Bank, greedy_coreset
 
 PATCHES, WIDTH, LARGE = 225, 896, 3600
 
@@ -32,7 +34,7 @@ def main() -> None:
     print(f"{machine()}\n")
     print(f"{options.bank} patches with {WIDTH} channels remembered, {options.rounds} rounds\n")
     torch.manual_seed(0)
-    bank = torch.randn(options.bank, WIDTH)
+    bank = F.normalize(torch.randn(options.bank, WIDTH), dim=-1)
     lines = []
     for pictures in (1, 8):
         lines += searched(torch.randn(pictures * PATCHES, WIDTH), bank, options.rounds)
@@ -52,7 +54,8 @@ def searched(queries: torch.Tensor, bank: torch.Tensor, rounds: int) -> list[tup
     }
     runs = {}
     for name, (metric, half, dtype) in cases.items():
-        runs[name] = lambda m=metric, h=half: nearest_distance(queries, bank, m, h)
+        ready = Bank(bank, metric, half)
+        runs[name] = partial(ready.nearest, queries)
         a, b, out = large[0].to(dtype), large[1].to(dtype).T, torch.empty(LARGE, LARGE, dtype=dtype)
         runs[f"{name} product"] = lambda a=a, b=b, out=out: torch.mm(a, b, out=out)
     seconds = interleaved(runs, rounds)

@@ -46,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
-        parser.error(f"no part is called {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}")
+        parser.error(f"no part is called {min(unknown)}; choose from {', '.join(PARTS)}")
     failed = []
     for name in options.parts or PARTS:
         arguments = shlex.split(PARTS[name])

@@ -2,15 +2,20 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vlad import neighbours
-from vlad.neighbours import greedy_coreset, nearest_distance
+from vlad.neighbours import Bank, greedy_coreset, nearest_cosine
 
 
 @pytest.fixture
 def data():
     generator = torch.Generator().manual_seed(0)
     return torch.randn(3, 7, 5, generator=generator), torch.randn(40, 5, generator=generator) + 3
+
+
+def bank_of(rows, metric, bfloat16=False):
+    return Bank(F.normalize(rows, dim=-1) if metric == "cosine" else rows, metric, bfloat16)
 
 
 def slow(queries, bank, metric):
@@ -23,14 +28,19 @@ def slow(queries, bank, metric):
 @pytest.mark.parametrize("block", [1, 100, 1 << 24])
 def test_any_block_size_gives_the_exact_distance(data, metric, block, monkeypatch):
     monkeypatch.setattr(neighbours, "BLOCK", block)
-    found = nearest_distance(*data, metric)
-    torch.testing.assert_close(found, slow(*data, metric), atol=1e-5, rtol=1e-5)
+    queries, rows = data
+    expected = slow(*data, metric)
+    bank = bank_of(rows, metric)
+    for _ in range(2):  # a search leaves the bank as it was
+        torch.testing.assert_close(bank.nearest(queries), expected, atol=1e-5, rtol=1e-5)
+    if metric == "cosine":
+        torch.testing.assert_close(nearest_cosine(queries, rows), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "squared_l2"])
 def test_a_known_row_has_no_distance(data, metric):
     _, bank = data
-    found = nearest_distance(bank, bank, metric)
+    found = bank_of(bank, metric).nearest(bank)
     assert (found >= 0).all()
     torch.testing.assert_close(found, torch.zeros(40), atol=1e-5, rtol=0)
 
@@ -38,11 +48,13 @@ def test_a_known_row_has_no_distance(data, metric):
 @pytest.mark.parametrize("block", [1, 100, 1 << 24])
 def test_bfloat16_moves_cosine_distances_little(data, block, monkeypatch):
     monkeypatch.setattr(neighbours, "BLOCK", block)
-    queries, bank = data
-    found = nearest_distance(queries, bank, bfloat16=True)
+    monkeypatch.setattr(neighbours, "CONVERTED", 7)
+    queries, rows = data
+    bank = bank_of(rows, "cosine", bfloat16=True)
+    found = bank.nearest(queries)
     assert found.dtype == torch.float32 and (found >= 0).all()
-    torch.testing.assert_close(found, slow(queries, bank, "cosine"), atol=5e-3, rtol=1e-2)
-    assert nearest_distance(bank, bank, bfloat16=True).max() < 4e-3
+    torch.testing.assert_close(found, slow(queries, rows, "cosine"), atol=5e-3, rtol=1e-2)
+    assert bank.nearest(rows).max() < 4e-3
 
 
 def test_coreset_takes_the_farthest_row_each_time(data):

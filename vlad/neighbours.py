@@ -13,48 +13,65 @@ Metric = Literal["cosine", "squared_l2"]
 
 # entries of one block of the distance matrix: 16 MiB in float32
 BLOCK = 1 << 22
+# rows converted to bfloat16 at once
+CONVERTED = 1 << 14
 
 
-def nearest_distance(
-    queries: torch.Tensor,
-    bank: torch.Tensor,
-    metric: Metric = "cosine",
-    bfloat16: bool = False,
-) -> torch.Tensor:
-    """Distance of every query to its nearest bank row; the blocks bound the memory, not the result.
+class Bank:
+    """Rows made ready for their distances to many queries; blocks bound the memory of a search.
 
     Args:
-        queries: (..., C).
-        bank: (M, C) with M ≥ 1.
+        rows: (M, C) with M ≥ 1; of unit length where the metric is the cosine.
         metric: "cosine" is 1 − cos, in [0, 2]; "squared_l2" is ‖q − b‖².
         bfloat16: whether cosines are multiplied in bfloat16; squared distances never are.
 
-    Returns:
-        (...), in the dtype of the queries.
+    Attributes:
+        source, bfloat16: as they were given.
     """
-    shape, q = queries.shape[:-1], queries.reshape(-1, queries.shape[-1])
-    rows = max(1, BLOCK // max(1, len(q)))
-    blocks = bank.split(rows)
-    if metric == "cosine":
+
+    def __init__(self, rows: torch.Tensor, metric: Metric = "cosine", bfloat16: bool = False):
+        self.source, self.metric, self.bfloat16 = rows, metric, bfloat16
+        self._rows = rows
+        if metric == "squared_l2":
+            # ‖q−b‖² = ‖q‖² − 2(q·b − ½‖b‖²); centring keeps the cancellation small
+            self._centre = rows.mean(dim=0)
+            self._rows = rows - self._centre
+            self._offsets = self._rows.square().sum(dim=-1) / -2
+        elif bfloat16:
+            self._rows = torch.cat([as_bfloat16(part) for part in rows.split(CONVERTED)])
+
+    def nearest(self, queries: torch.Tensor) -> torch.Tensor:
+        """Distance of every query (..., C) to its nearest row: (...), in float32."""
+        shape, q = queries.shape[:-1], queries.reshape(-1, queries.shape[-1])
+        found = self._cosine(q) if self.metric == "cosine" else self._squared_l2(q)
+        return found.clamp_min(0).reshape(shape)
+
+    def _cosine(self, q: torch.Tensor) -> torch.Tensor:
         q = F.normalize(q, dim=-1)
-        if bfloat16:
+        if self.bfloat16:
             q = complement(as_bfloat16(q))
         best = q.new_full((len(q),), float("-inf"), dtype=torch.float32)
-        for block in blocks:
-            block = F.normalize(block, dim=-1)
-            product = q @ (as_bfloat16(block) if bfloat16 else block).T
-            found = largest_cosine(product, 1) if bfloat16 else product.amax(dim=1)
+        for block in self._rows.split(self._size(q)):
+            product = q @ block.T
+            found = largest_cosine(product, 1) if self.bfloat16 else product.amax(dim=1)
             best = torch.maximum(best, found)
-        return (1 - best).clamp_min(0).reshape(shape)
-    # ‖q−b‖² = ‖q‖² − 2(q·b − ½‖b‖²); centring keeps the cancellation small
-    centre = bank.mean(dim=0)
-    q = q - centre
-    best = q.new_full((len(q),), float("-inf"))
-    for block in blocks:
-        block = block - centre
-        similarity = torch.addmm(block.square().sum(dim=-1) / -2, q, block.T)
-        best = torch.maximum(best, similarity.amax(dim=1))
-    return (q.square().sum(dim=-1) - 2 * best).clamp_min(0).reshape(shape)
+        return 1 - best
+
+    def _squared_l2(self, q: torch.Tensor) -> torch.Tensor:
+        q, size = q - self._centre, self._size(q)
+        best = q.new_full((len(q),), float("-inf"))
+        for block, offsets in zip(self._rows.split(size), self._offsets.split(size), strict=True):
+            best = torch.maximum(best, torch.addmm(offsets, q, block.T).amax(dim=1))
+        return q.square().sum(dim=-1) - 2 * best
+
+    @staticmethod
+    def _size(q: torch.Tensor) -> int:
+        return max(1, BLOCK // max(1, len(q)))
+
+
+def nearest_cosine(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """1 − cos of every query (..., C) to its nearest among rows (M, C) of any length: (...)."""
+    return Bank(F.normalize(rows, dim=-1)).nearest(queries)
 
 
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.musc import aggregate, mean_distance
 from vlad.heads.winclip import WinCLIP
 from vlad.maps import top_mean, upsample
-from vlad.neighbours import nearest_distance
+from vlad.neighbours import Bank
 from vlad.rescore import rescore
 from vlad.types import Features, TextFeatures
 
@@ -44,9 +44,7 @@ def test_winclip(expected):
 
 
 def test_patchcore(expected):
-    distance = nearest_distance(
-        expected["patchcore_test"], expected["patchcore_bank"], "squared_l2"
-    )
+    distance = Bank(expected["patchcore_bank"], "squared_l2").nearest(expected["patchcore_test"])
     assert_close(top_mean(distance, 0), expected["patchcore_score"], atol=2e-3)  # of 173
     found = upsample(distance.unflatten(1, (17, 17)), (238, 238), sigma=4)
     assert_close(found[:, ::4, ::4], expected["patchcore_map"], atol=2e-3)

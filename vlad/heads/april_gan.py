@@ -11,7 +11,7 @@ from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads import check_params
 from vlad.maps import enlarge, upsample
-from vlad.neighbours import nearest_distance
+from vlad.neighbours import nearest_cosine
 from vlad.similarity import Logits, anomalous_logit, side_vectors
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
 
@@ -117,7 +117,7 @@ class AprilGAN:
         distance = None
         if hasattr(self, "memory_"):
             distance = sum(
-                nearest_distance(patches, self.memory_[str(n)])
+                nearest_cosine(patches, self.memory_[str(n)])
                 for n, patches in features.patches.items()
             )
         return logits.patches, distance, logits.image.sigmoid()

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, whole_numbers
 from vlad.maps import top_mean, upsample
-from vlad.neighbours import Metric, greedy_coreset, nearest_distance
+from vlad.neighbours import Bank, Metric, greedy_coreset
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
 
 
@@ -57,6 +57,7 @@ class Memory:
         self.rotations = rotations
         self.neighbourhood = neighbourhood
         self.join = join
+        self.banks_: dict[str, Bank] = {}
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -122,7 +123,7 @@ class Memory:
         """
         memory = self._fitted()
         distances = [
-            nearest_distance(patches, memory[name], self.metric, features.bfloat16)
+            self._bank(name, memory[name], features.bfloat16).nearest(patches)
             for name, patches in self._patches(features)
         ]
         distance = torch.stack(distances).mean(dim=0)
@@ -136,6 +137,13 @@ class Memory:
         if not hasattr(self, "memory_"):
             raise HeadError("memory compares with normal pictures: fit it, or give --normal.")
         return self.memory_
+
+    def _bank(self, name: str, rows: torch.Tensor, bfloat16: bool) -> Bank:
+        """What is remembered under a name, made ready once."""
+        bank = self.banks_.get(name)
+        if bank is None or bank.source is not rows or bank.bfloat16 != bfloat16:
+            bank = self.banks_[name] = Bank(rows, self.metric, bfloat16)
+        return bank
 
     def _patches(self, features: Features) -> list[tuple[str, torch.Tensor]]:
         """(name, (B, h·w, C)) of what is compared."""
@@ -154,11 +162,12 @@ class Memory:
         return F.avg_pool2d(image, side, stride=1, padding=side // 2).flatten(2).transpose(1, 2)
 
     def _reduce(self, rows: torch.Tensor, fraction: float | None) -> torch.Tensor:
+        """Rows that are kept, of unit length where the metric is the cosine."""
+        if self.metric == "cosine":
+            rows = F.normalize(rows, dim=-1)
         if fraction is None:
             return rows
-        # distances are compared on the sphere where the metric is the cosine
-        space = F.normalize(rows, dim=-1) if self.metric == "cosine" else rows
-        return rows[greedy_coreset(space, max(1, int(fraction * len(rows))))]
+        return rows[greedy_coreset(rows, max(1, int(fraction * len(rows))))]
 
 
 def patchcore(layers: tuple[int, ...] | None = None, coreset: float | None = 0.25) -> Memory:

@@ -13,7 +13,7 @@ from vlad.backbones.vit import window_patches
 from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, whole_numbers
 from vlad.maps import upsample
-from vlad.neighbours import nearest_distance
+from vlad.neighbours import nearest_cosine
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
 
 
@@ -151,7 +151,7 @@ def reference_map(features: Features, memory: Mapping[str, torch.Tensor]) -> tor
     """(B, h, w): mean over patches and windows of ½(1 − cos) to the nearest reference (eq. 5)."""
     maps = []
     for name, vectors in _scales(features).items():
-        distance = nearest_distance(vectors, memory[name]) / 2
+        distance = nearest_cosine(vectors, memory[name]) / 2
         if name == "patch":
             maps.append(distance.unflatten(1, features.grid))
         else:
