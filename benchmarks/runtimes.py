@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from one_pass import random_tower
+from seeded import random_model, tower_of
 
 from vlad.backbones import load_tower
 from vlad.backbones.tower import Tower
@@ -87,7 +87,7 @@ def times(rounds: int) -> list[list[str]]:
     medians = {}
     for kind, windows in (("plain", ()), ("windows", (2, 3))):
         options = {"taps": [(None, 12)], "windows": windows}
-        towers = {way: by(random_tower(LARGE), *way) for way in WAYS}
+        towers = {way: by(tower_of(LARGE, random_model(LARGE)), *way) for way in WAYS}
         for tower in towers.values():
             tower.forward(pixels, **options)
             if tower.runtime in OUTSIDE_TORCH:

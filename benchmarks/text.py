@@ -15,7 +15,7 @@ import tempfile
 
 import open_clip
 import torch
-from one_pass import random_tower
+from seeded import random_model, tower_of
 from timing import interleaved, machine, ratio, table
 
 from vlad import textcache
@@ -39,7 +39,7 @@ def main() -> None:
 
 @torch.no_grad()
 def measured(architecture: str, bank: str, rounds: int) -> tuple:
-    tower = random_tower(architecture)
+    tower = tower_of(architecture, random_model(architecture))
     tokenize = open_clip.get_tokenizer(architecture)
     prompts = load_bank(bank).expand("hazelnut")
     sentences = list(prompts.normal + prompts.anomalous)

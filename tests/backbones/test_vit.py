@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlad.backbones.vit import quick_gelu, window_patches
+from vlad.backbones.vit import gelu, quick_gelu, window_patches
 from vlad.errors import BackboneError
 from vlad.types import Stream
 
@@ -66,12 +66,16 @@ def test_what_leaves_the_last_block_does_not_change_what_is_asked_of_it(small_to
     torch.testing.assert_close(alone.patches[stream, 4], whole.patches[stream, 4])
 
 
-def test_quick_gelu_and_its_gradient():
+@pytest.mark.parametrize(
+    ("activation", "plain"),
+    [(gelu, F.gelu), (quick_gelu, lambda x: x * torch.sigmoid(1.702 * x))],
+)
+def test_activations_and_their_gradients(activation, plain):
     x = torch.randn(50, dtype=torch.float64, requires_grad=True)
-    expected = x * torch.sigmoid(1.702 * x)
-    torch.testing.assert_close(quick_gelu(x), expected)
-    torch.testing.assert_close(quick_gelu(x.detach()), expected.detach())
-    assert torch.autograd.gradcheck(quick_gelu, x)
+    expected = plain(x.detach())
+    torch.testing.assert_close(activation(x), expected)
+    assert torch.autograd.gradcheck(activation, x)
+    torch.testing.assert_close(activation(x.detach().clone()), expected)
 
 
 def test_window_order_is_row_major():

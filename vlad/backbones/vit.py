@@ -19,13 +19,22 @@ from vlad.types import Activation, PosEmbedResize, Stream
 Map = Callable[[torch.Tensor], torch.Tensor]
 
 
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """GELU; it overwrites x unless a gradient needs it, as new memory costs more than the sum."""
+    return F.gelu(x) if x.requires_grad else torch.ops.aten.gelu_(x)
+
+
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
-    """x · σ(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with."""
-    gate = torch.sigmoid_(1.702 * x)
-    return gate * x if gate.requires_grad else gate.mul_(x)
+    """x · σ(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with.
+
+    It overwrites x unless a gradient needs it.
+    """
+    if x.requires_grad:
+        return torch.sigmoid(1.702 * x) * x
+    return F.silu(x.mul_(1.702), inplace=True).div_(1.702)
 
 
-ACTIVATIONS: dict[Activation, Map] = {"gelu": F.gelu, "quick_gelu": quick_gelu}
+ACTIVATIONS: dict[Activation, Map] = {"gelu": gelu, "quick_gelu": quick_gelu}
 # windows embedded at once: bounds the memory of a window pass without slowing it
 WINDOW_CHUNK = 1024
 
