@@ -34,7 +34,8 @@ PARTS = {
     "memory": "memory.py --rounds 5",
     "text": "text.py",
     "start": "start.py",
-    "one-pass": "one_pass.py",
+    "one-pass": "one_pass.py --backbone ViT-B-16-plus-240 --pictures 4 --batch-size 4 --rounds 3",
+    "one-pass-tiny": "one_pass.py",
     "runtimes": "runtimes.py --rounds 7",
 }
 
