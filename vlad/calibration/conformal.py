@@ -59,7 +59,8 @@ def conformal_threshold(reference: np.ndarray, rate: float) -> float:
 
 def least_reference(rate: float) -> int:
     """The fewest reference scores with which some score can have p ≤ `rate`."""
-    return math.ceil(1 / rate - 1e-9) - 1
+    # nobody has so many pictures, and 1 over the smallest rates is infinite
+    return math.ceil(1 / max(rate, 1e-12) - 1e-9) - 1
 
 
 def check_rate(rate: float) -> None:
