@@ -32,7 +32,8 @@ def allowed_above(count: int, rate: float) -> int:
 
     -1 where even a score above all of them has a larger p.
     """
-    return math.floor(rate * (count + 1) + 1e-9) - 1  # 0.05 · 20 is 1, whatever floats make of it
+    allowed = math.floor(rate * (count + 1) + 1e-9)  # 0.05 · 20 is 1, whatever floats make of it
+    return min(allowed, count) - 1  # a rate that rounds to 1 is below it
 
 
 def conformal_threshold(reference: np.ndarray, rate: float) -> float:
