@@ -127,8 +127,9 @@ def form_of(draw: random.Random) -> bytes:
 @pytest.fixture
 def service(serve, memory, words, files, form):
     """A client and the service's description; at the end a picture must score as it did before."""
-    # small limits, so that they are met
-    client = serve({"line": memory, "words": words}, queue=6, max_bytes=200_000, max_pixels=50_000)
+    # limits so small that they are met, but for the time: a machine may sleep
+    limits = {"queue": 6, "max_bytes": 200_000, "max_pixels": 50_000, "timeout": 1e6}
+    client = serve({"line": memory, "words": words}, **limits)
 
     def scored() -> dict:
         reply = client.post(SCORE, files=form(files[5]), data={"map": "float32"})
