@@ -110,7 +110,8 @@ def _listed(path: str) -> pa.Table:
         table = table.select(PICTURES.names).cast(PICTURES)
     except (OSError, ImportError, KeyError, ValueError, pa.ArrowException) as error:
         raise InputError(
-            f"cannot read paths from {path} ({shown(error)}); give a Parquet file with a column path."
+            f"cannot read paths from {path} ({shown(error)}); give a Parquet file "
+            "with a column path."
         ) from error
     if not len(table) or table["path"].null_count:
         raise InputError(f"{path} has no rows, or rows without a path; fill in or remove them.")
