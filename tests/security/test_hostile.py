@@ -402,3 +402,30 @@ def test_a_path_in_a_table_that_cannot_be_read_is_one_sentence(tmp_path, path):
     (found,) = list_pictures([str(tmp_path / "list.parquet")])["path"].to_pylist()
     with pytest.raises(ImageError):
         open_picture(found, max_pixels=1000, bits=8)
+
+
+MEASURE = """import sys
+from vlad.images import read_image
+def peak(): return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
+read_image(sys.argv[1]); before = peak(); read_image(sys.argv[2]); print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("L", {"format": "PNG"}),
+        ("RGBA", {"format": "PNG"}),
+        ("RGB", {"format": "JPEG", "progressive": True}),
+        ("CMYK", {"format": "JPEG", "progressive": True}),
+        ("RGB", {"format": "WEBP"}),
+    ],
+)
+def test_memory_of_a_picture_stays_below_20_bytes_a_pixel(tmp_path, mode, options):
+    side = 2500
+    for name, size in (("small", 64), ("large", side)):
+        Image.new("RGB", (size, size), "grey").convert(mode).save(tmp_path / name, **options)
+    command = [sys.executable, "-c", MEASURE, tmp_path / "small", tmp_path / "large"]
+    grown = int(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+    assert 0 < grown * 1024 < 20 * side**2
