@@ -1,12 +1,13 @@
 """Many scorings, one in a hundred of a rotten file, killed again and again: is anything lost?
 
-    python benchmarks/soak.py [--pictures 100000] [--kills 20] [--backbone vlad-tiny]
+    python benchmarks/soak.py [--pictures 100000] [--kills 20] [--backbone vlad-tiny] [--engine ray]
 
 `vlad score --maps none` runs over hard links of a few pictures. In the first half it is killed by
 `kill -9` at random moments and goes on with --resume; the second half is one process, whose memory
 is watched. After every kill, and at the end, scores.csv must hold no good picture twice; at the end
 every good picture once with its score, and every rotten file once with its error. Exits with 1
-where it does not.
+where it does not. With --engine ray the same is asked of the Parquet files, and the process that
+was started is killed, not those that Ray started from it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pyarrow.dataset import dataset
+from pyarrow.parquet import read_metadata
 
 HEADER = 1  # lines of scores.csv
 
@@ -36,6 +39,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--backbone", default="vlad-tiny")
     parser.add_argument("--image-size", type=int, default=96)
+    parser.add_argument("--engine", choices=["local", "ray"], default="local")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
 
@@ -48,26 +52,28 @@ def soak(work: Path, options: argparse.Namespace) -> None:
     good, rotten = link_pictures(work, options.pictures, options.rotten, chance)
     out = work / "run"
     command = [sys.executable, "-m", "vlad", "score", str(work / "pictures")]
-    command += ["--normal", str(work / "good" / "0.png"), "--head", "memory", "--maps", "none"]
+    command += ["--normal", str(work / "good" / "0.png"), "--head", "memory"]
+    command += ["--engine", "ray"] if options.engine == "ray" else ["--maps", "none"]
     command += ["--backbone", options.backbone, "--image-size", str(options.image_size)]
     command += ["--device", "cpu", "--out", str(out), "--resume"]
 
     moments = sorted(chance.sample(range(1, options.pictures // 2), options.kills))
+    scorer = RayScorer if options.engine == "ray" else Scorer
     torn, began = 0, time.monotonic()
     for moment in moments:
-        killed = Scorer(command, out)
+        killed = scorer(command, out)
         killed.watch(until=moment)
-        time.sleep(chance.random() * 0.2)
+        time.sleep(chance.random() * scorer.pause)
         killed.process.kill()
         killed.process.wait()
-        torn += not killed.csv.read_bytes().endswith(b"\n")
-        check_once(killed.csv, good)
-    last = Scorer(command, out)
+        torn += killed.torn
+        check_once(killed.paths(), good)
+    last = scorer(command, out)
     last.watch()
     if last.process.wait():
         raise SystemExit(f"vlad score ended with {last.process.returncode}")
     seconds = time.monotonic() - began
-    check_finished(last.csv, good, rotten)
+    check_finished(last.finished(), good, rotten)
 
     quarter = len(last.memory) // 4
     first, fourth = (
@@ -86,6 +92,8 @@ def soak(work: Path, options: argparse.Namespace) -> None:
 
 class Scorer:
     """`vlad score` as a process, and what is seen of it."""
+
+    pause = 0.2  # seconds at most between the moment and the kill
 
     def __init__(self, command: list[str], out: Path):
         self.csv = out / "scores.csv"
@@ -107,6 +115,19 @@ class Scorer:
         if until is not None and self.process.poll() is not None:
             raise SystemExit(f"vlad score ended by itself with {self.process.returncode}")
 
+    @property
+    def torn(self) -> bool:
+        return not self.csv.read_bytes().endswith(b"\n")
+
+    def paths(self) -> list[str]:
+        """Those of whole lines."""
+        text = self.csv.read_text()
+        return [line.split(",")[0] for line in text[: text.rfind("\n")].splitlines()[HEADER:]]
+
+    def finished(self) -> list[dict]:
+        with open(self.csv, newline="") as file:
+            return list(csv.DictReader(file))
+
     def _count(self) -> int:
         if self.csv.exists():
             self.rows = self.csv.read_bytes().count(b"\n") - HEADER
@@ -118,6 +139,25 @@ class Scorer:
         except OSError:  # it has just ended
             return 0.0
         return next((int(x.split()[1]) / 1024 for x in lines if x.startswith(name)), 0.0)
+
+
+class RayScorer(Scorer):
+    """The same with the partitions of Ray's workers."""
+
+    pause = 3.0
+    torn = False  # a partition is there as a whole or not at all
+
+    def paths(self) -> list[str]:
+        return [row["path"] for row in self.finished()]
+
+    def finished(self) -> list[dict]:
+        parts = list(map(str, self.csv.parent.glob("part-*.parquet")))
+        return dataset(parts).to_table().to_pylist() if parts else []
+
+    def _count(self) -> int:
+        parts = self.csv.parent.glob("part-*.parquet")
+        self.rows = sum(read_metadata(part).num_rows for part in parts)
+        return self.rows
 
 
 def link_pictures(
@@ -151,23 +191,18 @@ def link_pictures(
     return found[True], found[False]
 
 
-def check_once(scores_csv: Path, good: set[str]) -> None:
-    """No good picture has two whole lines."""
-    text = scores_csv.read_text()
-    lines = text[: text.rfind("\n")].splitlines()[HEADER:]
-    times = Counter(line.split(",")[0] for line in lines)
-    if twice := [path for path, n in times.items() if n > 1 and path in good]:
+def check_once(paths: list[str], good: set[str]) -> None:
+    """No good picture is there twice."""
+    if twice := [path for path, n in Counter(paths).items() if n > 1 and path in good]:
         raise SystemExit(f"{len(twice)} good pictures were scored twice, as {twice[0]}")
 
 
-def check_finished(scores_csv: Path, good: set[str], rotten: set[str]) -> None:
-    with open(scores_csv, newline="") as file:
-        rows = list(csv.DictReader(file))
+def check_finished(rows: list[dict], good: set[str], rotten: set[str]) -> None:
     times = Counter(row["path"] for row in rows)
     if times != Counter({*good, *rotten}):
-        raise SystemExit("scores.csv does not hold every picture exactly once")
+        raise SystemExit("the run does not hold every picture exactly once")
     for row in rows:
-        if (row["path"] in good) != (bool(row["memory"]) and not row["error"]):
+        if (row["path"] in good) != (row["memory"] not in ("", None) and not row["error"]):
             raise SystemExit(f"a wrong row: {row}")
 
 

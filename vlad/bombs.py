@@ -10,6 +10,8 @@ from typing import BinaryIO
 BYTES_A_PIXEL = 8  # of 16-bit RGBA, the largest that is read
 SLACK = 2**24  # bytes of a file beside its pixels
 MAX_SCANS = 500  # of a JPEG; programs write at most a few dozen
+MAX_COMMENTS = 1000  # of a PPM in plain text: Pillow copies a megabyte to drop one
+_PLAIN = (b"P1", b"P2", b"P3")
 _LAYERS = 8  # times that the parts of a picture may cover it: once for each channel
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -20,7 +22,8 @@ def check_file(file: BinaryIO, kind: str, max_pixels: int) -> None:
     """Raise ValueError for a file that costs more than any picture of `max_pixels` should.
 
     Pillow keeps some files whole in memory, walks others byte by byte, decodes every scan that a
-    JPEG lists, and makes an object for every strip that a TIFF lists. The file is rewound.
+    JPEG lists, makes an object for every strip that a TIFF lists, and takes time that grows with
+    the square of the comments in a plain-text PPM. The file is rewound.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -32,6 +35,8 @@ def check_file(file: BinaryIO, kind: str, max_pixels: int) -> None:
     file.seek(0)
     if kind == "TIFF":
         _check_tiff(file, max_pixels)
+    if kind == "PPM" and file.read(2) in _PLAIN and _comments(file) > MAX_COMMENTS:
+        raise ValueError(f"it has more than {MAX_COMMENTS:,} comments")
     file.seek(0)
 
 
@@ -39,6 +44,10 @@ def check_parts(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int
     """Raise ValueError where the parts to be decoded cover a picture of (W, H) many times over."""
     if sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) > _LAYERS * size[0] * size[1]:
         raise ValueError("its parts cover it many times over")
+
+
+def _comments(file: BinaryIO) -> int:
+    return sum(part.count(b"#") for part in iter(lambda: file.read(2**20), b""))
 
 
 def _scans(data: bytes) -> int:

@@ -235,9 +235,9 @@ def _score(
         elif picture.mosaic.complete:
             scored = _finite(picture.sample, picture.mosaic)
             done.append(scored)
-            if pools is not None:
-                members = pools.members.setdefault(picture.sample.category or category, [])
-                members.append(replace(scored, scores={}, maps={}))
+            of = picture.sample.category or category
+            if pools is not None and pools.pools[of]:  # else nobody asks, and a row each adds up
+                pools.members.setdefault(of, []).append(replace(scored, scores={}, maps={}))
     return done
 
 

@@ -73,3 +73,10 @@ def test_too_few_pictures_for_the_rate():
     for rate in (0, 1, -0.1, float("nan")):
         with pytest.raises(InputError, match="between 0 and 1"):
             conformal_threshold(np.arange(50.0), rate)
+
+
+def test_rates_next_to_none_and_to_all():
+    scores = np.array([2.0, 1.0, 3.0])
+    assert conformal_threshold(scores, 1 - 1e-16) == 1.0
+    with pytest.raises(InputError, match="at least"):
+        conformal_threshold(scores, 5e-324)

@@ -136,6 +136,17 @@ def test_options_without_a_meaning_are_refused(vlad, pictures, tmp_path, args, w
     assert not (tmp_path / "run").exists()
 
 
+def test_a_ray_that_does_not_start_is_one_sentence(vlad, pictures, tmp_path, monkeypatch):
+    def fail(**options):
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", fail)
+    done = vlad(pictures, "--normal", pictures / "0.png", "--engine", "ray", "--out", tmp_path)
+    assert done.exit_code == 2 and done.stderr.count("\n") == 1
+    assert "Ray cannot be started" in done.stderr
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"kind": "a run"}'])
 def test_a_folder_of_something_else_is_left_alone(session, vlad, pictures, tmp_path, content):
     out = tmp_path / "run"

@@ -66,6 +66,7 @@ def test_without_keys_only_this_machine_and_our_own_page_are_answered(serve, slo
         {**own, "Origin": "http://evil.example"},
         {**own, "Origin": "http://localhost:9000"},
         {**own, "Origin": "null"},
+        {**own, "Origin": "http://["},
     ):
         for path in ("/", "/healthz", "/v1/detectors"):
             assert client.get(path, headers=headers).status_code == 403, headers

@@ -1,32 +1,32 @@
 """The page at / in a real browser, as somebody at a line uses it."""
 
+import base64
 import csv
 import re
 import shutil
 import socket
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
 from vlad.serving.app import create_app
 from vlad.serving.detectors import Served, Store, make_ready
+from vlad.serving.keys import new_key, read_keys
 from vlad.serving.limits import Limits
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 HOSTILE = "<img src=x onerror=document.title=1>.png"
 
 
-@pytest.fixture(scope="module")
-def address(memory, small_file):
+@contextmanager
+def running(served, keys=None):
+    """The address of a service that runs in a thread."""
     import uvicorn
 
-    import vlad
-
-    words = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
-    served = [Served("line", memory), Served("words", words)]
     make_ready(served)
-    app = create_app(Store(served), Limits())
+    app = create_app(Store(served), Limits(), keys)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
@@ -37,6 +37,15 @@ def address(memory, small_file):
         yield f"http://127.0.0.1:{opened.getsockname()[1]}"
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def address(memory, small_file):
+    import vlad
+
+    words = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    with running([Served("line", memory), Served("words", words)]) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +61,29 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, address):
-    opened = browser.new_page()
-    opened.wrong = []
-    opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
-    elsewhere = lambda request: not request.url.startswith((address, "blob:"))  # noqa: E731
-    opened.on("request", lambda r: opened.wrong.append(r.url) if elsewhere(r) else None)
-    opened.goto(address)
-    yield opened
-    assert not opened.wrong
-    opened.close()
+def visit(browser):
+    """Address -> its page; no script fails there and nothing is loaded from elsewhere."""
+    pages = []
+
+    def go(address):
+        opened = browser.new_page()
+        opened.wrong = []
+        opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
+        elsewhere = lambda request: not request.url.startswith((address, "blob:"))  # noqa: E731
+        opened.on("request", lambda r: opened.wrong.append(r.url) if elsewhere(r) else None)
+        opened.goto(address)
+        pages.append(opened)
+        return opened
+
+    yield go
+    for opened in pages:
+        assert not opened.wrong
+        opened.close()
+
+
+@pytest.fixture
+def page(visit, address):
+    return visit(address)
 
 
 @pytest.fixture
@@ -78,7 +100,7 @@ def status(page, pattern):
     expect(page.locator("#status")).to_have_text(re.compile(pattern), timeout=20_000)
 
 
-def test_drop_judge_and_download(page, uploads, memory, drawn, tmp_path):
+def test_choose_judge_and_download(page, uploads, memory, drawn, tmp_path):
     page.set_input_files("#pictures", uploads)
     status(page, r"5 pictures · 1 anomalous · 1 failed$")
     scores = page.locator(".card .score").all_text_contents()
@@ -142,3 +164,49 @@ def test_normals_make_a_detector(page, uploads, address):
     status(page, "1 picture$")
     page.click("#delete")
     expect(page.locator("#detector")).to_have_value("line")
+
+
+def test_files_are_dropped_anywhere_on_the_page(page, uploads):
+    from playwright.sync_api import expect
+
+    sent = [[one["name"], base64.b64encode(one["buffer"]).decode()] for one in uploads[:2]]
+    drag = """([kind, files]) => {
+        const dragged = new DataTransfer();
+        for (const [name, data] of files) {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            dragged.items.add(new File([bytes], name, { type: "image/png" }));
+        }
+        const options = { dataTransfer: dragged, bubbles: true, cancelable: true };
+        const event = new DragEvent(kind, options);
+        return document.querySelector("h1").dispatchEvent(event);
+    }"""
+    over = re.compile(r"\bover\b")
+    assert page.evaluate(drag, ["dragover", sent]) is False  # else the browser would open the file
+    expect(page.locator("#drop")).to_have_class(over)
+    assert page.evaluate(drag, ["drop", sent]) is False
+    expect(page.locator("#drop")).not_to_have_class(over)
+    status(page, "2 pictures · 0 anomalous$")
+    assert set(page.locator(".card .name").all_text_contents()) == {"0.png", HOSTILE}
+
+
+def test_the_page_asks_for_a_key(visit, memory, uploads, tmp_path):
+    from playwright.sync_api import expect
+
+    key = new_key(tmp_path / "keys.txt")
+    with running([Served("line", memory)], read_keys(tmp_path / "keys.txt")) as address:
+        page = visit(address)
+        expect(page.locator("#login")).to_be_visible()
+        expect(page.locator("#lead")).to_have_text("This service asks for an API key.")
+        for wrong in ("not-the-key", "ключ"):
+            page.fill("#key", wrong)
+            page.locator("#login button").click()
+            expect(page.locator("#lead")).to_have_text(re.compile("not one of this service"))
+            expect(page.locator("#login")).to_be_visible()
+        page.fill("#key", key)
+        page.locator("#login button").click()
+        expect(page.locator("#login")).to_be_hidden()
+        page.set_input_files("#pictures", uploads[:1])
+        status(page, "1 picture · 0 anomalous$")
+        page.reload()  # the tab keeps it
+        expect(page.locator("#lead")).to_have_text(re.compile("Calibrated"))
+        page.evaluate("sessionStorage.clear()")

@@ -32,7 +32,8 @@ def allowed_above(count: int, rate: float) -> int:
 
     -1 where even a score above all of them has a larger p.
     """
-    return math.floor(rate * (count + 1) + 1e-9) - 1  # 0.05 · 20 is 1, whatever floats make of it
+    allowed = math.floor(rate * (count + 1) + 1e-9)  # 0.05 · 20 is 1, whatever floats make of it
+    return min(allowed, count) - 1  # a rate that rounds to 1 is below it
 
 
 def conformal_threshold(reference: np.ndarray, rate: float) -> float:
@@ -59,7 +60,8 @@ def conformal_threshold(reference: np.ndarray, rate: float) -> float:
 
 def least_reference(rate: float) -> int:
     """The fewest reference scores with which some score can have p ≤ `rate`."""
-    return math.ceil(1 / rate - 1e-9) - 1
+    # nobody has so many pictures, and 1 over the smallest rates is infinite
+    return math.ceil(1 / max(rate, 1e-12) - 1e-9) - 1
 
 
 def check_rate(rate: float) -> None:

@@ -27,7 +27,7 @@ def score_on_ray(
     Ray is joined where RAY_ADDRESS says, and else started on this machine.
 
     Raises:
-        InputError: an option that has no meaning here, or Ray is not installed.
+        InputError: an option that has no meaning here, or Ray is not there or does not start.
         VladError: as `vlad.scaling.engine.score`.
     """
     from vlad.backbones import DEFAULT
@@ -93,9 +93,18 @@ def _start(workers: int | None) -> None:
     import ray
     from ray.data import DataContext
 
+    from vlad.errors import InputError
+    from vlad.journal import shown
+
     local = {} if "RAY_ADDRESS" in os.environ else {"address": "local"}
     if local and workers:
         local["num_cpus"] = max(workers, os.cpu_count() or 1)
-    ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, **local)
+    try:
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, **local)
+    except Exception as error:  # Ray raises bare ones
+        raise InputError(
+            f"Ray cannot be started or joined ({shown(error)}); check RAY_ADDRESS and the load of "
+            "this machine, and try again."
+        ) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False

@@ -12,12 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pd
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
+from vlad.bombs import BYTES_A_PIXEL, SLACK
 from vlad.datasets import list_samples
 from vlad.datasets.folder import is_picture_name
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.images import read_image
+from vlad.journal import shown
 
 # large: a column of many paths passes 2 GiB
 PICTURES = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])
@@ -80,18 +83,26 @@ def open_picture(path: str | Path, max_pixels: int, bits: int) -> Image.Image:
     if "://" not in str(path):
         return read_image(path, max_pixels=max_pixels, bits=bits)
     try:
-        with fsspec.open(path, "rb") as file:
-            content = io.BytesIO(file.read())
+        store, name = fsspec.url_to_fs(path)
+        if isinstance(store, LocalFileSystem):  # it could be a pipe or a device
+            return read_image(name, max_pixels=max_pixels, bits=bits)
+        with store.open(name, "rb") as file:
+            content = io.BytesIO(file.read(BYTES_A_PIXEL * max_pixels + SLACK + 1))
+    except ImageError:
+        raise
     except Exception as error:  # each kind of store has errors of its own
         raise ImageError(
-            f"cannot read {path} ({error or type(error).__name__}); check its address."
+            f"cannot read {path} ({shown(error) or type(error).__name__}); check its address."
         ) from error
     return read_image(content, max_pixels=max_pixels, bits=bits, name=path)
 
 
 def _listed(path: str) -> pa.Table:
     try:
-        with fsspec.open(path, "rb") as file:
+        store, name = fsspec.url_to_fs(path)
+        if isinstance(store, LocalFileSystem) and os.path.exists(name) and not os.path.isfile(name):
+            raise ValueError("it is not a regular file")
+        with store.open(name, "rb") as file:
             columns = [n for n in pq.read_schema(file).names if n in PICTURES.names]
             table = pq.read_table(file, columns=columns)
         if "category" not in columns:
@@ -99,7 +110,8 @@ def _listed(path: str) -> pa.Table:
         table = table.select(PICTURES.names).cast(PICTURES)
     except (OSError, ImportError, KeyError, ValueError, pa.ArrowException) as error:
         raise InputError(
-            f"cannot read paths from {path} ({error}); give a Parquet file with a column path."
+            f"cannot read paths from {path} ({shown(error)}); give a Parquet file "
+            "with a column path."
         ) from error
     if not len(table) or table["path"].null_count:
         raise InputError(f"{path} has no rows, or rows without a path; fill in or remove them.")
@@ -116,7 +128,7 @@ def _stored(url: str) -> pa.Table:
         names = store.find(root)
     except Exception as error:  # each kind of store has errors of its own
         raise InputError(
-            f"cannot list {url} ({error}); check it, and its fsspec driver."
+            f"cannot list {url} ({shown(error)}); check it, and its fsspec driver."
         ) from error
     paths = [store.unstrip_protocol(n) for n in names if is_picture_name(n.rpartition("/")[2])]
     if not paths:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -99,10 +99,10 @@ class Guard:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if self.keys is None:
-            if not is_loopback(_host(headers.get("host", ""))):
+            if not is_loopback(_split(f"//{headers.get('host', '')}").hostname or ""):
                 return problem(403, "This service answers to localhost only; ask it by that name.")
             origin = headers.get("origin")
-            if origin is not None and urlsplit(origin).netloc != headers["host"]:
+            if origin is not None and _split(origin).netloc != headers["host"]:
                 return problem(403, "This service answers to its own pages only.")
         elif scope["path"] not in _OPEN:
             kind, _, key = headers.get("authorization", "").partition(" ")
@@ -130,9 +130,9 @@ def busy() -> JSONResponse:
     return refusal
 
 
-def _host(value: str) -> str:
-    """The name in a Host header, without the port."""
+def _split(url: str) -> SplitResult:
+    """Its parts; none of what is no URL."""
     try:
-        return urlsplit(f"//{value}").hostname or ""
+        return urlsplit(url)
     except ValueError:
-        return ""
+        return urlsplit("")

@@ -2,6 +2,7 @@
   "use strict";
   const HEAT = {{heat}};
   const AT_ONCE = 6, SIDE = 480;
+  const WRONG_KEY = "This key is not one of this service; check it.";
   const $ = (id) => document.getElementById(id);
   let detectors = [], limits = {}, pictures = [], generation = 0, running = 0;
   let threshold = null, given = null, low = 0, high = 1, key = sessionStorage.getItem("key") || "";
@@ -28,6 +29,7 @@
       if (reply.status === 429) { await pause(Number(reply.headers.get("Retry-After")) || 1); continue; }
       $("login").hidden = reply.status !== 401;
       if (reply.status === 204) { return null; }
+      if (reply.status === 401) { throw new Error(key ? WRONG_KEY : "This service asks for an API key."); }
       const found = await reply.json();
       if (!reply.ok) { throw new Error(found.detail); }
       return found;
@@ -234,7 +236,12 @@
   $("csv").addEventListener("click", csv);
   $("clear").addEventListener("click", () => { pictures.forEach((one) => URL.revokeObjectURL(one.url)); pictures = []; $("cards").replaceChildren(); again(); });
   $("delete").addEventListener("click", () => ask("v1/detectors/" + chosen().name, { method: "DELETE" }).then(() => list()).catch((error) => say(error.message, true)));
-  $("login").addEventListener("submit", (event) => { event.preventDefault(); key = $("key").value.trim(); sessionStorage.setItem("key", key); begin(); });
+  $("login").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const typed = $("key").value.trim();
+    if (!/^[!-~]+$/.test(typed)) { $("lead").textContent = WRONG_KEY; return; }  // no header can hold it
+    key = typed; sessionStorage.setItem("key", key); begin();
+  });
   document.querySelectorAll("input[name=show]").forEach((input) => input.addEventListener("change", () => $("cards").classList.toggle("plain", input.value === "plain")));
   for (const kind of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(kind, (event) => { event.preventDefault(); $("drop").classList.toggle("over", kind === "dragover"); });
