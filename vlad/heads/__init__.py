@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import signature
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
 
 from vlad.errors import HeadError
 
@@ -68,6 +68,12 @@ class Head(Protocol):
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores: ...
 
 
+class Transductive(Head, Protocol):
+    """A head that judges a whole list of pictures jointly."""
+
+    def pool(self) -> Pool: ...
+
+
 class Pool(Protocol):
     """Collects the pictures that a transductive head judges jointly."""
 
@@ -85,7 +91,7 @@ class Pool(Protocol):
         """
 
 
-def is_transductive(head: Head) -> bool:
+def is_transductive(head: Head) -> TypeGuard[Transductive]:
     """Whether the head, as it is now, judges a list of pictures jointly."""
     return getattr(head, "transductive", False)
 
