@@ -95,7 +95,7 @@ class Panel:
         parts: dict[str, list[Features]] = {name: [] for name in heads}
         for name in parts:
             if not hasattr(self.heads[name], "fit"):
-                raise HeadError(f"{name} learns nothing from pictures; score with it at once.")
+                raise HeadError(f"Head {name} learns nothing from pictures; score with it at once.")
         # heads that want as many rotated views of each reference share their passes
         groups: dict[int, list[str]] = {}
         for name in parts:
