@@ -14,11 +14,13 @@ from vlad.cli import main
 from vlad.stored import StoredTower
 
 
-def test_as_json_of_this_installation(run_env):
-    command = [sys.executable, "-m", "vlad", "doctor", "--json"]
+def test_json_of_this_installation(run_env, tmp_path):
+    file = tmp_path / "found.json"
+    command = [sys.executable, "-m", "vlad", "doctor", "--json", str(file)]
     done = subprocess.run(command, env=run_env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(done.stdout)
+    assert "Nothing is broken." in done.stdout
+    found = json.loads(file.read_text())
     assert found["versions"]["vlad"] == __version__
     assert found["versions"]["torch"]
     assert found["towers"][0]["name"] == "vlad-tiny"

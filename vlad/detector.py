@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 
@@ -18,14 +19,14 @@ from vlad.backbones import DEFAULT, load_tower
 from vlad.backbones.tower import Tower
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
 from vlad.datasets import list_samples
-from vlad.errors import HeadError, InputError
+from vlad.errors import HeadError, ImageError, InputError
 from vlad.files import atomic_write
 from vlad.heads import Pool, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, as_image
 from vlad.journal import shown
 from vlad.panel import Panel
 from vlad.saved import read_settings
-from vlad.tiles import Mosaic, Tiling
+from vlad.tiles import Mosaic, Tiling, stack_maps
 from vlad.types import Scores, Verdicts
 
 _CALIBRATION = "calibration.json"
@@ -158,7 +159,7 @@ class Detector:
         def prepared() -> Iterator[dict]:
             for picture in _pictures(pictures):
                 if isinstance(picture, Prepared):
-                    size, pixels = picture.size, picture.tiles
+                    size, pixels = picture.size, iter(picture.tiles)
                 else:
                     image = self._open(picture)
                     size, pixels = image.size, map(panel.prepare, panel.tiling.cut(image))
@@ -181,7 +182,7 @@ class Detector:
                 next(owners).add(found, place)
         return Scores(
             np.array([mosaic.scores[self.head] for mosaic in mosaics], np.float32),
-            _stack([mosaic.maps[self.head] for mosaic in mosaics]),
+            stack_maps([mosaic.maps[self.head] for mosaic in mosaics]),
         )
 
     def calibrate(
@@ -207,7 +208,7 @@ class Detector:
             )
         scores = self.score(normals)
         self.calibration_ = from_normals(
-            {self.head: scores.image_score},
+            {self.head: np.asarray(scores.image_score)},
             {self.head: np.array([found.max() for found in scores.anomaly_map])},
             false_alarms=false_alarms,
             confidence=confidence,
@@ -228,7 +229,7 @@ class Detector:
             raise InputError(
                 "there is no threshold to decide by; call `calibrate` with normal pictures first."
             )
-        return self.calibration_.decide({self.head: scores.image_score})[self.head]
+        return self.calibration_.decide({self.head: np.asarray(scores.image_score)})[self.head]
 
     def __call__(self, batch: Mapping) -> dict:
         """Adds `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches).
@@ -252,9 +253,10 @@ class Detector:
         memory = getattr(getattr(self, "head_", None), "memory_", {})
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
         settings = {k: v for k, v in vars(self).items() if not k.endswith("_") and k[0] != "_"}
-        if adapter := (self.head_params or {}).get("adapter"):
+        params = self.head_params or {}
+        if adapter := params.get("adapter"):
             save_adapter(read_adapter(find_adapter(adapter)), folder)
-            settings["head_params"] = {**self.head_params, "adapter": ADAPTER_FILE}
+            settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
         text = json.dumps(settings, indent=1, default=os.fspath)
         atomic_write(folder / "memory.safetensors", save(tensors))
         (folder / _CALIBRATION).unlink(missing_ok=True)  # of what was saved there before
@@ -295,6 +297,8 @@ class Detector:
         return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_tower")}
 
     def _open(self, picture: Picture) -> Image.Image:
+        if isinstance(picture, Prepared):
+            raise ImageError("a prepared picture can only be scored; give the picture itself.")
         return as_image(picture, max_pixels=self.max_pixels, bits=self.bits)
 
     def _panel(self) -> Panel:
@@ -314,21 +318,12 @@ class Detector:
         return self._loaded
 
 
-def _stack(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Maps of one size as (B, H, W), others as an object array of B maps."""
-    if len({found.shape for found in maps}) == 1:
-        return np.stack(maps)
-    stacked = np.empty(len(maps), object)
-    stacked[:] = maps
-    return stacked
-
-
 def load(head: str = "memory", **options) -> Detector:
     """A detector by the name of its head; `options` are those of `Detector` and of the head.
 
     >>> vlad.load("memory", backbone="vlad-tiny").fit("normals/").score("photo.png")
     """
-    own = {k: options.pop(k) for k in list(options) if k in Detector.__init__.__kwdefaults__}
+    own = {k: options.pop(k) for k in list(options) if k in signature(Detector).parameters}
     params = {**(own.pop("head_params", None) or {}), **options}
     return Detector(head, **own, head_params=params or None)
 
@@ -341,8 +336,10 @@ def _pictures(given: Picture | Iterable[Picture]) -> Iterable[Picture]:
         given = [given]
     pictures: list[Picture] = []
     for item in given:
-        is_path = isinstance(item, str | os.PathLike)
-        pictures += [s.path for s in list_samples([item])] if is_path else [item]
+        if isinstance(item, str | os.PathLike):
+            pictures += [sample.path for sample in list_samples([item])]
+        else:
+            pictures.append(item)
     if not pictures:
         raise InputError("`pictures` is empty; give files, folders, patterns or pictures.")
     return pictures

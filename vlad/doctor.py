@@ -59,7 +59,7 @@ class Examination:
         return any(problem.broken for problem in self.problems)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `vlad doctor --json` prints."""
+        """What `vlad doctor --json` writes."""
         return {**self.facts, "problems": [asdict(problem) for problem in self.problems]}
 
 

@@ -13,7 +13,9 @@ from vlad.backbones.tower import Tower
 from vlad.backbones.vit import Taps
 from vlad.errors import InputError
 from vlad.images import to_pixels
-from vlad.types import Activation, Features, FeatureSpec, ImagePrompts, PosEmbedResize
+from vlad.types import Activation, Features, FeatureSpec, ImagePrompts, PosEmbedResize, Resize
+
+Pixels = tuple[int, Resize]  # side of the input, and how it was reached
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,13 @@ class Pass:
     """What makes two passes of the tower differ."""
 
     size: int
-    resize: str
+    resize: Resize
     activation: Activation | None
     pos_embed: PosEmbedResize | None
     prompts: ImagePrompts | None
 
     @property
-    def pixels(self) -> tuple[int, str]:
+    def pixels(self) -> Pixels:
         """What makes their inputs differ."""
         return self.size, self.resize
 
@@ -59,9 +61,7 @@ class Extractor:
         taps = [(spec.stream, layer) for layer in spec.layers]
         self.tower.vision.check((side, side), taps, spec.windows)
 
-    def prepare(
-        self, image: Image.Image, specs: Sequence[FeatureSpec]
-    ) -> dict[tuple[int, str], np.ndarray]:
+    def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
         """The (3, S, S) pixels that each pass needs; safe to call from several threads."""
         tower = self.tower
         return {
@@ -70,7 +70,7 @@ class Extractor:
         }
 
     def extract(
-        self, prepared: Sequence[dict[tuple[int, str], np.ndarray]], specs: Sequence[FeatureSpec]
+        self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
     ) -> list[Features]:
         """Features of B prepared pictures, one `Features` a spec, in float32.
 
@@ -97,15 +97,17 @@ class Extractor:
         taps: dict[Pass, Taps] = {}
         images: dict[Pass, torch.Tensor] = {}
         for key in sorted(passes, key=lambda key: key.prompts is not None):
-            pixels = np.stack([pixels[key.pixels] for pixels in prepared])
+            batch = np.stack([pixels[key.pixels] for pixels in prepared])
             tokens = key.prompts(images[plain[key]]) if key.prompts else None
-            taps[key] = self._run(key, pixels, passes[key], tokens, key in plain.values())
+            taps[key] = self._run(key, batch, passes[key], tokens, key in plain.values())
             if key in plain.values():
-                images[key] = self.tower.vision.embed_image(taps[key].last).float()
+                images[key] = self._image(taps[key])
         found = []
         for spec in specs:
             key = self.pass_of(spec)
-            found.append(self.features(spec, taps[key], images.get(plain.get(key))))
+            found.append(
+                self.features(spec, taps[key], images[plain[key]] if key in plain else None)
+            )
         return found
 
     def pass_of(self, spec: FeatureSpec) -> Pass:
@@ -143,6 +145,10 @@ class Extractor:
             **self.options(key, specs, image),
         )
 
+    def _image(self, taps: Taps, ln_post: bool = True) -> torch.Tensor:
+        assert taps.last is not None  # it was asked for
+        return self.tower.vision.embed_image(taps.last, ln_post).float()
+
     def features(
         self, spec: FeatureSpec, taps: Taps, plain: torch.Tensor | None = None
     ) -> Features:
@@ -155,10 +161,9 @@ class Extractor:
             "proj": vision.proj,
         }
         output = outputs[spec.patch_output]
-        image = vision.embed_image(taps.last, spec.image_ln_post).float() if spec.image else None
         side = self.size(spec)
         return Features(
-            image=image,
+            image=self._image(taps, spec.image_ln_post) if spec.image else None,
             patches={n: output(taps.patches[spec.stream, n]).float() for n in spec.layers},
             grid=taps.grid,
             size=(side, side),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -61,16 +61,16 @@ class Panel:
         self.specs = {name: head.spec(tower.info) for name, head in self.heads.items()}
         for spec in self.specs.values():
             self.extractor.check(spec)
-        reading = [name for name, head in self.heads.items() if head.bank]
+        reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         if reading and not tower.info.has_text:
             raise HeadError(
-                f"Head {reading[0]} compares pictures with words, but {tower.info.name} has no "
-                "text tower; choose a CLIP or SigLIP tower, or a head such as memory."
+                f"Head {next(iter(reading))} compares pictures with words, but {tower.info.name} "
+                "has no text tower; choose a CLIP or SigLIP tower, or a head such as memory."
             )
-        self.banks = {name: load_bank(bank or self.heads[name].bank) for name in reading}
+        self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
         self.text = cache(self._text)
         # name of a head, or "tower" -> seconds spent scoring
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def only(self, names: Iterable[str]) -> Panel:
         """The same panel with some of its heads."""
@@ -95,12 +95,12 @@ class Panel:
         parts: dict[str, list[Features]] = {name: [] for name in heads}
         for name in parts:
             if not hasattr(self.heads[name], "fit"):
-                raise HeadError(f"{name} learns nothing from pictures; score with it at once.")
+                raise HeadError(f"Head {name} learns nothing from pictures; score with it at once.")
         # heads that want as many rotated views of each reference share their passes
         groups: dict[int, list[str]] = {}
         for name in parts:
             groups.setdefault(self._rotations(name), []).append(name)
-        views = {count: [] for count in groups}
+        views: dict[int, list[Image.Image]] = {count: [] for count in groups}
 
         def extract(count: int) -> None:
             specs = [self.specs[name] for name in groups[count]]
@@ -146,7 +146,7 @@ class Panel:
         """
         with self._timed("tower"):
             found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
-        scores = {}
+        scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):
                 self._score(name, head, features, category, scores, pools)
@@ -204,6 +204,8 @@ class Panel:
         text, spec = self.text(name, category), self.specs[name].text
         if text is not None or name not in self.banks:
             return text
+        # each picture has words of its own, made from its embedding
+        assert spec is not None and features.plain is not None
         return encode_each(self.tower, self._prompts(name, category), spec, features.plain)
 
     def _rotations(self, name: str) -> int:
@@ -214,11 +216,17 @@ def concatenate(parts: Sequence[Features]) -> Features:
     """Features of several batches as one."""
     first = parts[0]
     return Features(
-        image=None if first.image is None else torch.cat([p.image for p in parts]),
+        image=_joined([p.image for p in parts]),
         patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
         windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
-        plain=None if first.plain is None else torch.cat([p.plain for p in parts]),
+        plain=_joined([p.plain for p in parts]),
         grid=first.grid,
         size=first.size,
         bfloat16=first.bfloat16,
     )
+
+
+def _joined(parts: Iterable[torch.Tensor | None]) -> torch.Tensor | None:
+    """Those of several batches as one; None where they have none."""
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if found else None

@@ -15,7 +15,7 @@ squashed away with a large picture:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -195,3 +195,12 @@ class Mosaic:
         if tile is None:
             return iter([None])
         return blend_shares(*(spans(length, tile, overlap) for length in self.size))
+
+
+def stack_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Maps of one size as (B, H, W), others as an object array of B maps."""
+    if len({found.shape for found in maps}) == 1:
+        return np.stack(maps)
+    stacked = np.empty(len(maps), object)
+    stacked[:] = maps
+    return stacked

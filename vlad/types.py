@@ -108,6 +108,7 @@ class Stream:
 
 PatchOutput = Literal["raw", "ln_post", "ln_post_proj", "proj"]
 PosEmbedResize = Literal["bicubic_antialias", "bicubic", "bilinear"]
+Resize = Literal["pil", "float"]
 # (B, D) image embeddings of a pass without them -> block (from 1) -> (B, k, C) tokens
 ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
 
@@ -163,7 +164,7 @@ class FeatureSpec:
     image_size: int | None = None
     activation: Activation | None = None
     pos_embed: PosEmbedResize = "bicubic_antialias"
-    resize: Literal["pil", "float"] = "pil"
+    resize: Resize = "pil"
     prompts: ImagePrompts | None = None
 
 

@@ -25,9 +25,9 @@ def test_out_that_holds_something_else(run, tmp_path):
 
 
 def test_known_targets_are_not_zero_shot(run, tree, tmp_path):
-    done = run(tmp_path / "one", "--target", "nut")
+    done = run(tmp_path / "one", "--for-category", "nut")
     assert (done.exit_code, "nut is among the data" in done.stderr) == (0, True)
-    done = run(tmp_path / "two", "--target", "screw")
+    done = run(tmp_path / "two", "--for-category", "screw")
     assert "Warning" not in done.stderr
     for kind in ("test/good/0.png", "test/stain/4.png"):  # the same picture under another category
         (tree / "bolt" / kind).write_bytes((tree / "nut" / kind).read_bytes())

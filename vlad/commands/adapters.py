@@ -51,20 +51,38 @@ def show(name) -> None:
 
 @adapters.command("import")
 @click.argument("file", metavar="FILE")
-@click.option("--head", required=True, help="anomalyclip, adaclip or april_gan.")
+@click.option("--head", required=True, metavar="NAME", help="anomalyclip, adaclip or april_gan.")
 @click.option(
     "--auxiliary",
     metavar="WORDS",
     help="The data it was trained on, as in visa; it is said beside every figure made with it.  "
     "[default: known for files whose SHA-256 is in the registry]",
 )
-@click.option("--backbone", default=BACKBONE, show_default=True, metavar="NAME|PATH")
-@click.option("--licence", help="Of the checkpoint.  [default: as in the registry, or not stated]")
-@click.option("--name", metavar="NAME", help="[default: as in the registry, or HEAD-AUXILIARY]")
+@click.option(
+    "--backbone",
+    default=BACKBONE,
+    show_default=True,
+    metavar="NAME|PATH",
+    help="Tower that it was trained on.",
+)
+@click.option(
+    "--licence",
+    metavar="WORDS",
+    help="Of the checkpoint.  [default: as in the registry, or not stated]",
+)
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="What to call it.  [default: as in the registry, or HEAD-AUXILIARY]",
+)
 @click.option(
     "--layers", metavar="N,N,...", help="Blocks used.  [default: those of the published figures]"
 )
-@click.option("--out", metavar="DIR", help="[default: the folder of the user's adapters]")
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="Folder of the adapter.  [default: the folder of the user's adapters]",
+)
 def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None:
     """Take in a checkpoint that the authors of a method released; nothing in it is executed.
 
@@ -147,7 +165,9 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 @adapters.command()
 @click.argument("adapter")
 @click.option("--out", required=True, metavar="FILE", help="Written as torch.save writes it.")
-@click.option("--backbone", metavar="NAME|PATH", help="[default: the adapter's own]")
+@click.option(
+    "--backbone", metavar="NAME|PATH", help="Tower that it is for.  [default: the adapter's own]"
+)
 def export(adapter, out, backbone) -> None:
     """Write an adapter as the authors' own program reads it."""
     from vlad.adapters import find_adapter, read_adapter
@@ -163,7 +183,9 @@ def export(adapter, out, backbone) -> None:
 
 @adapters.command()
 @click.argument("adapter")
-@click.option("--backbone", metavar="NAME|PATH", help="[default: the adapter's own]")
+@click.option(
+    "--backbone", metavar="NAME|PATH", help="Tower that it is for.  [default: the adapter's own]"
+)
 def verify(adapter, backbone) -> None:
     """Check an adapter against its card and against the shapes of its tower."""
     from vlad.adapters import CARD, find_adapter, load_adapter, read_adapter

@@ -65,9 +65,23 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     help="Options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
     "k-shot = [1, 4].",
 )
-@click.option("--head", default="winclip,memory", show_default=True, metavar="NAMES")
-@click.option("--k-shot", default="0,1,2,4", show_default=True, metavar="K,K,...")
-@click.option("--seeds", default="0,1,2", show_default=True, metavar="N,N,...")
+@click.option(
+    "--head",
+    default="winclip,memory",
+    show_default=True,
+    metavar="NAMES",
+    help="One or several heads, as in winclip,memory.",
+)
+@click.option(
+    "--k-shot",
+    default="0,1,2,4",
+    show_default=True,
+    metavar="K,K,...",
+    help="Draw so many normal pictures to show to every head.",
+)
+@click.option(
+    "--seeds", default="0,1,2", show_default=True, metavar="N,N,...", help="Of those draws."
+)
 @layout_option
 @common_options
 @click.option("--out", required=True, metavar="DIR", help="A bench that is there is continued.")

@@ -8,7 +8,13 @@ K_SHOT = 4
 
 
 @click.command()
-@click.option("--out", default="vlad-demo", show_default=True, metavar="DIR")
+@click.option(
+    "--out",
+    default="vlad-demo",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for everything that is written.",
+)
 def demo(out) -> None:
     """Score and judge the shipped hazelnuts with the built-in tower: a table and a report."""
     from vlad.backbones import load_tower

@@ -13,26 +13,27 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+@click.option("--json", "json_file", metavar="FILE", help="Also write everything as JSON.")
 @click.pass_context
-def doctor(ctx: click.Context, as_json: bool) -> None:
+def doctor(ctx: click.Context, json_file: str | None) -> None:
     """Examine the installation; with something broken, say how to mend it and exit with 1."""
     import json
     import logging
+    from pathlib import Path
 
     from vlad.doctor import examine
+    from vlad.files import atomic_write
 
     # libraries log what an examination is not about
     logging.getLogger().setLevel(logging.CRITICAL)
     done = examine()
-    if as_json:
-        click.echo(json.dumps(done.as_dict(), indent=2))
-    else:
-        click.echo(aligned(_rows(done)))
-        for problem in done.problems:
-            click.echo(f"\n{'Broken' if problem.broken else 'Note'}: {problem.text}")
-        if not done.broken:
-            click.echo("\nNothing is broken.")
+    click.echo(aligned(_rows(done)))
+    for problem in done.problems:
+        click.echo(f"\n{'Broken' if problem.broken else 'Note'}: {problem.text}")
+    if not done.broken:
+        click.echo("\nNothing is broken.")
+    if json_file:
+        atomic_write(Path(json_file), json.dumps(done.as_dict(), indent=2).encode())
     ctx.exit(1 if done.broken else 0)
 
 

@@ -19,21 +19,29 @@ if TYPE_CHECKING:
     "--category",
     "categories",
     multiple=True,
+    metavar="CATEGORY",
     help="Only this category; may be repeated.  [default: all in DIR]",
 )
-@click.option("--head", default="winclip", show_default=True, metavar="NAMES")
+@click.option(
+    "--head",
+    metavar="NAMES",
+    help="One or several heads, as in winclip,memory.  "
+    "[default: memory with --k-shot, winclip without]",
+)
 @click.option(
     "--k-shot",
     type=click.IntRange(min=0),
     metavar="K",
-    help="Normal pictures shown to every head.  [default: 4 to heads that need some, else none]",
+    help="Draw K of the normal pictures to show to every head.  [default: 4 to heads that need "
+    "some, else none]",
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
+    metavar="N",
     default=0,
     show_default=True,
-    help="Of the draw of those pictures.",
+    help="Of that draw.",
 )
 @layout_option
 @common_options
@@ -56,6 +64,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     from vlad.machine import machine
     from vlad.prompts import load_bank
 
+    head = head or ("memory" if k_shot else "winclip")
     layout = detect(root) if layout == "auto" else layout
     data = load_dataset(layout, root)
     chosen = categories or list(data.categories)

@@ -8,15 +8,25 @@ from vlad.commands.options import given, make_heads
 
 
 @click.command("export")
-@click.option("--to", "form", required=True, type=click.Choice(["onnx", "openvino"]))
-@click.option("--head", default="winclip", show_default=True, metavar="NAME")
+@click.option(
+    "--to",
+    "form",
+    required=True,
+    type=click.Choice(["onnx", "openvino"]),
+    help="Whose graphs are written.",
+)
+@click.option(
+    "--head",
+    metavar="NAME",
+    help="The head.  [default: memory with --normal, winclip without]",
+)
 @click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
 @click.option(
     "--normal",
     "normals",
     multiple=True,
     metavar="DIR|FILES",
-    help="Normal pictures that the head remembers; may be repeated.",
+    help="Normal pictures to compare with; may be repeated.",
 )
 @given("backbone", "bank", "param", "adapter", "image_size")
 @click.option("--out", required=True, metavar="DIR", help="A folder that is not there or empty.")
@@ -41,6 +51,7 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     from vlad.panel import Panel
     from vlad.runtimes import load_runtime
 
+    head = head or ("memory" if normals else "winclip")
     written = load_runtime(form)
     heads = make_heads(head, SimpleNamespace(params=params, adapters=adapters))
     if len(heads) > 1:

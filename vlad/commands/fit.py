@@ -11,7 +11,7 @@ from vlad.commands.options import common_options, make_detector, open_tower
 @click.command()
 @click.argument("normals", nargs=-1, required=True, metavar="NORMALS...")
 @click.option("--head", default="memory", show_default=True, metavar="NAME", help="The head.")
-@click.option("--category", metavar="WORDS", help="What the pictures show, for heads that read.")
+@click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
 @click.option(
     "--k-shot",
     type=click.IntRange(min=1),
@@ -20,7 +20,12 @@ from vlad.commands.options import common_options, make_detector, open_tower
     "all where the other half is too few]",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of that draw."
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of that draw.",
 )
 @false_alarms_option
 @abstain_option

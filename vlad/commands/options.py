@@ -62,12 +62,17 @@ OPTIONS = {
     "batch_size": click.option(
         "--batch-size",
         type=click.IntRange(min=1),
+        metavar="N",
         default=8,
         show_default=True,
         help="Pictures, or tiles, in one pass.",
     ),
     "device": click.option(
-        "--device", default="auto", show_default=True, help="cpu, cuda, mps, ..."
+        "--device",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="cpu, cuda, mps, ...",
     ),
     "dtype": click.option(
         "--dtype",

@@ -26,8 +26,19 @@ def list_banks() -> None:
 
 @prompts.command("show")
 @click.argument("bank")
-@click.option("--category", default="object", show_default=True, help="Words for the object.")
-@click.option("--limit", type=click.IntRange(min=1), help="Show only the first sentences a side.")
+@click.option(
+    "--category",
+    metavar="WORDS",
+    default="object",
+    show_default=True,
+    help="What the pictures show, as in hazelnut.",
+)
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Show only the first sentences a side.",
+)
 def show(bank: str, category: str, limit: int | None) -> None:
     """Print where BANK (a name or a TOML file) comes from and its sentences about a category."""
     from vlad.journal import shown

@@ -109,6 +109,7 @@ def scoring_options(command: Callable) -> Callable:
             click.option(
                 "--seed",
                 type=click.IntRange(min=0),
+                metavar="N",
                 default=0,
                 show_default=True,
                 help="Of that draw.",

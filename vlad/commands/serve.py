@@ -19,11 +19,18 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
 @click.command()
 @click.argument("detectors", nargs=-1, metavar="[NAME=]FOLDER...")
 @click.option("--head", metavar="NAME", help="Also serve this head, as it is without a fit.")
-@click.option("--category", metavar="WORDS", help="What its pictures show, as in hazelnut.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
+    metavar="N",
     default=8000,
     show_default=True,
     help="Port to listen on; 0 takes a free one.",

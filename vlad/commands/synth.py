@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vlad.commands.options import given
+
 if TYPE_CHECKING:
     from vlad.synthetic.quality import Posterior
 
@@ -22,7 +24,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Pictures of each generator.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of what is drawn.",
+)
 @click.option(
     "--generator",
     "names",
@@ -46,7 +55,7 @@ if TYPE_CHECKING:
     metavar="NAME|PATH",
     help="Tower that --rank looks with, named as for `vlad score`.  [default: vlad-tiny]",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, mps, ...")
+@given("device")
 def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> None:
     """Put synthetic defects on the normal pictures in DIR.
 

@@ -34,7 +34,7 @@ from vlad.commands.options import given, layout_option
     "gets better; may be repeated.",
 )
 @click.option(
-    "--target",
+    "--for-category",
     "targets",
     multiple=True,
     metavar="CATEGORY",
@@ -43,7 +43,12 @@ from vlad.commands.options import given, layout_option
 @click.option("--licence", required=True, metavar="WORDS", help="Of the adapter, for its card.")
 @click.option("--out", required=True, metavar="DIR", help="Folder of the adapter.")
 @given("backbone", "image_size", "device", "dtype", "max_pixels", "bits")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="In place of the recipe's own.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
+    help="In place of the recipe's own.",
+)
 @click.option(
     "--accumulate",
     type=click.IntRange(min=1),

@@ -9,7 +9,8 @@ A head is any object with
     fit(features)   learns from pictures; returns itself; state ends in `_` (or no such method)
     score(features, text) -> Scores
 
-and, where it has use for them,
+to which `load_head` adds its `name`, as options, files and errors have it; and, where it has use
+for them,
 
     rotations       how many rotated views of each reference `fit` is given
     adapter_        the learned tensors it was given (see vlad.adapters), once `spec` was asked for
@@ -32,7 +33,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
 from inspect import signature
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
 
 from vlad.errors import HeadError
 
@@ -56,6 +57,7 @@ HEADS = {
 class Head(Protocol):
     """What every head offers; see this module's text."""
 
+    name: str
     bank: str | None
     normals: Literal["needed", "optional", "unused"]
     map_range: tuple[float, float]
@@ -66,6 +68,12 @@ class Head(Protocol):
     def fit(self, features: Features) -> Head: ...
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores: ...
+
+
+class Transductive(Head, Protocol):
+    """A head that judges a whole list of pictures jointly."""
+
+    def pool(self) -> Pool: ...
 
 
 class Pool(Protocol):
@@ -85,7 +93,7 @@ class Pool(Protocol):
         """
 
 
-def is_transductive(head: Head) -> bool:
+def is_transductive(head: Head) -> TypeGuard[Transductive]:
     """Whether the head, as it is now, judges a list of pictures jointly."""
     return getattr(head, "transductive", False)
 
@@ -126,11 +134,10 @@ def check_params(head: Head, rules: dict[str, tuple[bool, str]]) -> None:
     Args:
         rules: parameter -> (whether its value will do, what to give).
     """
+    shown = getattr(head, "name", type(head).__name__)
     for name, (holds, must) in rules.items():
         if not holds:
-            raise HeadError(
-                f"{type(head).__name__}: {name} is {getattr(head, name)!r}; give {must}."
-            )
+            raise HeadError(f"Head {shown}: {name} is {getattr(head, name)!r}; give {must}.")
 
 
 def whole_numbers(values: object) -> bool:
@@ -170,10 +177,12 @@ def load_head(name: str, **params) -> Head:
     """
     make = head_maker(name)
     try:
-        return make(**params)
+        head = make(**params)
     except TypeError as error:
         own = ", ".join(signature(make).parameters) or "none"
         raise HeadError(
             f"Head {name} cannot be made with {params} ({error}); choose from its parameters "
             f"({own})."
         ) from None
+    head.name = name
+    return head

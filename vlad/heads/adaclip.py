@@ -112,7 +112,7 @@ class AdaCLIP:
             HeadError: no text embeddings were given.
         """
         if text is None:
-            raise HeadError("adaclip compares pictures with prompts: give it a category.")
+            raise HeadError("Head adaclip compares pictures with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
         grid_map = logits.patches.mean(dim=1).unflatten(1, features.grid)
         full = upsample(grid_map, features.size, align_corners=True)

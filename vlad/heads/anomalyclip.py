@@ -94,7 +94,9 @@ class AnomalyCLIP:
             HeadError: no text embeddings were given.
         """
         if text is None:
-            raise HeadError("anomalyclip compares pictures with its learned words: give it text.")
+            raise HeadError(
+                "Head anomalyclip compares pictures with its learned words: give it text."
+            )
         logits = self.logits(features, side_vectors(text))
         maps = self.layer_maps(logits.patches, features.grid, features.size)
         return Scores(logits.image.sigmoid(), gaussian_blur(maps.sum(dim=1), SIGMA))

@@ -112,7 +112,7 @@ class AprilGAN:
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability of the words."""
         if text is None:
-            raise HeadError("april_gan compares pictures with prompts: give it a category.")
+            raise HeadError("Head april_gan compares pictures with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
         distance = None
         if hasattr(self, "memory_"):

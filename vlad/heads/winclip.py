@@ -90,7 +90,7 @@ class WinCLIP:
             HeadError: no text embeddings were given.
         """
         if text is None:
-            raise HeadError("winclip compares pictures with prompts: give it a category.")
+            raise HeadError("Head winclip compares pictures with prompts: give it a category.")
         grid, features = features.grid, self._windowed(features)
         # the ensemble is the mean of embeddings that are not normalised before it
         sides = torch.stack([text.normal.mean(dim=0), text.anomalous.mean(dim=0)])

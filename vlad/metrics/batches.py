@@ -68,7 +68,8 @@ def by_second_walk(
         normals: how many normal pixels there must be.
     """
     curve = curves.curve(anomalous.copy(), np.empty(0))
-    fp, fp_above, seen = 0, 0, 0
+    fp = fp_above = np.zeros(curve.thresholds.size, np.int64)
+    seen = 0
     for normal in _normal_scores(batches):
         normal.sort()
         at, above = counts_at(curve.thresholds, normal)

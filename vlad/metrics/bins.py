@@ -20,13 +20,13 @@ class Bins(NamedTuple):
 
     Attributes:
         low, high: (B,) float64, the lowest and the highest score of each bin.
-        count: (B,) int64 scores in it, at least one.
+        counts: (B,) int64 scores in it, at least one.
         weight: (B,) float64 sum of their region weights; zero for normal pixels.
     """
 
     low: np.ndarray
     high: np.ndarray
-    count: np.ndarray
+    counts: np.ndarray
     weight: np.ndarray
 
 
@@ -79,7 +79,7 @@ def binned(values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = N
 
 def regrouped(bins: Bins, edges: np.ndarray) -> Bins:
     """Bins joined where their highest scores lie between the same edges."""
-    if not bins.count.size:
+    if not bins.counts.size:
         return bins
     group = np.searchsorted(edges, bins.high, side="right")
     order = group.argsort(kind="stable")
@@ -118,9 +118,9 @@ def _scenario(
     return (
         Curve(
             thresholds,
-            _at_or_above(thresholds, positive, anomalous.count),
-            *_counts(thresholds, negative, normal.count),
-            int(normal.count.sum()),
+            _at_or_above(thresholds, positive, anomalous.counts),
+            *_counts(thresholds, negative, normal.counts),
+            int(normal.counts.sum()),
         ),
         _at_or_above(thresholds, positive, anomalous.weight),
     )
@@ -139,12 +139,12 @@ def _precision_bracket(anomalous: Bins, normal: Bins) -> tuple[float, float]:
     """
     low, high, count, _ = anomalous
     tp = _at_or_above(low, high, count)
-    fp = _at_or_above(high, normal.low, normal.count)
+    fp = _at_or_above(high, normal.low, normal.counts)
     highest = tp / (tp + fp)
 
     others = _at_or_above(high, low, count)
     others = np.where(low == high, others - count, others)  # a bin of one value counts itself there
-    fp = _at_or_above(low, normal.high, normal.count)
+    fp = _at_or_above(low, normal.high, normal.counts)
     last = (others + count) / (others + count + fp)
     first = np.where(low == high, last, (others + 1) / (others + 1 + fp))
     total = count.sum()

@@ -119,6 +119,8 @@ def evaluate(
     if masks is None:
         return result
 
+    if anomaly_maps is None:
+        raise InputError("there are masks but no anomaly maps; give both or neither.")
     maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
     if labels.shape != maps.shape[:1]:
         raise InputError(
@@ -142,8 +144,9 @@ def evaluate(
         maps, anomalous = maps[~unknown], anomalous[~unknown]
     curve = _curve_or_warning(maps, anomalous, "every pixel metric")
     result |= {f"pixel_{name}": value for name, value in _summary(curve).items()}
-    overlap = _overlap(curve, maps, anomalous) if curve else None
-    result["aupro"] = curves.aupro(curve, overlap, limit) if curve else np.nan
+    result["aupro"] = np.nan
+    if curve is not None:
+        result["aupro"] = curves.aupro(curve, _overlap(curve, maps, anomalous), limit)
     return result
 
 

@@ -58,7 +58,7 @@ def aupimo(
     if not 0 < lower < upper <= 1:
         raise InputError(f"the bounds of AUPIMO are {bounds}; give 0 < lower < upper ≤ 1.")
     maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
-    has_defect = anomalous.any(axis=(1, 2))
+    has_defect = np.asarray(anomalous.any(axis=(1, 2)))
     per_image = np.full(len(maps), np.nan)
     normal = maps[~has_defect].ravel()
     if why := _undefined(has_defect, normal.size, lower):

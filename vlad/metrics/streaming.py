@@ -25,6 +25,8 @@ from vlad.metrics.checks import check_limit, missing_class, score_arrays
 from vlad.metrics.regions import region_weights
 
 TOLERANCE = 1e-3  # largest error bound with which a value from the histogram is left standing
+# (normal scores, anomalous scores, their region weights) of a batch
+Pixels = tuple[np.ndarray, np.ndarray, np.ndarray]
 ROUNDING = 1e-9  # added to every bound: sums in another order
 
 
@@ -71,10 +73,10 @@ class Streaming:
     def __init__(self, *, buffer: int = 1 << 21, bins: int = 1 << 14):
         self.buffer = buffer
         self.bins = bins
-        self.pending_ = []  # (normal scores, anomalous scores, their region weights) of each batch
+        self.pending_: list[Pixels] = []
         self.normal_ = self.anomalous_ = NONE
         self.regions_ = 0
-        self.edges_ = None
+        self.edges_: np.ndarray | None = None
         self.pixels_at_edges_ = 0
 
     def update(self, anomaly_maps: ArrayLike, masks: ArrayLike) -> Streaming:
@@ -92,7 +94,7 @@ class Streaming:
                 f"Streaming has a buffer of {self.buffer} pixels and {self.bins} bins; "
                 "give at least 0 pixels and 2 bins."
             )
-        *batch, regions = _split(anomaly_maps, masks)
+        batch, regions = _split(anomaly_maps, masks)
         self.pending_.append(batch)
         self.regions_ += regions
         self._make_room()
@@ -140,7 +142,7 @@ class Streaming:
         found = brackets(self.anomalous_, self.normal_, self.regions_, limit)
         values = {name: (low + high) / 2 for name, (low, high) in found.items()}
         bounds = {name: (high - low) / 2 + ROUNDING for name, (low, high) in found.items()}
-        worst = max(bounds, key=bounds.get)
+        worst = max(bounds, key=bounds.__getitem__)
         if bounds[worst] > TOLERANCE:
             if again is not None:
                 anomalous, weights, regions, _ = anomalous_pixels(again)
@@ -158,8 +160,8 @@ class Streaming:
     def _seen(self) -> tuple[int, int]:
         """Anomalous and normal pixels so far."""
         return (
-            int(self.anomalous_.count.sum()) + sum(len(scores) for _, scores, _ in self.pending_),
-            int(self.normal_.count.sum()) + sum(len(scores) for scores, _, _ in self.pending_),
+            int(self.anomalous_.counts.sum()) + sum(len(scores) for _, scores, _ in self.pending_),
+            int(self.normal_.counts.sum()) + sum(len(scores) for scores, _, _ in self.pending_),
         )
 
     def _make_room(self) -> None:
@@ -174,35 +176,33 @@ class Streaming:
         empty = (np.empty(0, np.float32),) * 3  # of the narrowest type, to widen no scores
         columns = zip(empty, *self.pending_, strict=True)
         normal, anomalous, weights = (np.concatenate(column) for column in columns)
-        new = None
-        if not merged and self.edges_ is not None and pixels < 2 * self.pixels_at_edges_:
-            new = binned(normal, self.edges_), binned(anomalous, self.edges_, weights)
-            crowded = max(bins.count[bins.high > bins.low].max(initial=0) for bins in new)
+        edges, new = self.edges_, None
+        if not merged and edges is not None and pixels < 2 * self.pixels_at_edges_:
+            new = binned(normal, edges), binned(anomalous, edges, weights)
+            crowded = max(bins.counts[bins.high > bins.low].max(initial=0) for bins in new)
             if crowded > 4 / self.bins * pixels:
                 new = None
-        if new is None:
-            self._find_edges(normal, anomalous)
+        if edges is None or new is None:
+            self.edges_ = edges = self._new_edges(normal, anomalous)
             self.pixels_at_edges_ = pixels
-            new = binned(normal, self.edges_), binned(anomalous, self.edges_, weights)
-        self.normal_ = regrouped(joined(self.normal_, new[0]), self.edges_)
-        self.anomalous_ = regrouped(joined(self.anomalous_, new[1]), self.edges_)
+            new = binned(normal, edges), binned(anomalous, edges, weights)
+        self.normal_ = regrouped(joined(self.normal_, new[0]), edges)
+        self.anomalous_ = regrouped(joined(self.anomalous_, new[1]), edges)
         self.pending_ = []
 
-    def _find_edges(self, normal: np.ndarray, anomalous: np.ndarray) -> None:
+    def _new_edges(self, normal: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
         """Edges for all pixels in bins and these; a bin counts at its highest score."""
         scores = (normal, anomalous, self.normal_.high, self.anomalous_.high)
         ones = np.ones(normal.size + anomalous.size, np.int64)
-        counts = np.concatenate([ones, self.normal_.count, self.anomalous_.count])
-        self.edges_ = quantile_edges(np.concatenate(scores), counts, self.bins)
+        counts = np.concatenate([ones, self.normal_.counts, self.anomalous_.counts])
+        return quantile_edges(np.concatenate(scores), counts, self.bins)
 
 
-def _split(
-    anomaly_maps: ArrayLike, masks: ArrayLike
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Normal scores, anomalous scores, their region weights, and the number of regions."""
+def _split(anomaly_maps: ArrayLike, masks: ArrayLike) -> tuple[Pixels, int]:
+    """The pixels of a batch, and the number of its regions."""
     maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
     weights, regions = region_weights(anomalous)
-    return maps[~anomalous], maps[anomalous], weights, regions
+    return (maps[~anomalous], maps[anomalous], weights), regions
 
 
 def _exact(values: dict[str, float]) -> Streamed:
