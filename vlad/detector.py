@@ -298,7 +298,7 @@ class Detector:
 
     def _open(self, picture: Picture) -> Image.Image:
         if isinstance(picture, Prepared):
-            raise ImageError("a prepared picture can only be scored; give the picture itself.")
+            raise ImageError("a prepared picture is only for `score`; give the picture itself.")
         return as_image(picture, max_pixels=self.max_pixels, bits=self.bits)
 
     def _panel(self) -> Panel:

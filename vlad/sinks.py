@@ -32,25 +32,12 @@ from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError, OutputError
 from vlad.files import atomic_write, cannot_write
 from vlad.journal import decode, encode, end_of_last_record, path_of
-from vlad.resources import read_json
+from vlad.runjson import KIND, check_out, differences, written_settings
 from vlad.scoretable import columns, csv_bytes, write_parquet
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy", "none"]
 MAP_SIDE = 1024  # pixels of the longer side of maps that are not larger in truth
-_KIND = "vlad run"
-_PARTS = (
-    "run.json",
-    "joint.sha256",
-    "scores.csv",
-    "scores.parquet",
-    "maps",
-    "overlays",
-    "calibration.json",
-    "calibration",
-    "regions",
-    "report.html",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +86,7 @@ class RunFolder:
         self.rows: dict[str, Row] = {}
         self.done: set[str] = set()
         own = {
-            "kind": _KIND,
+            "kind": KIND,
             "heads": list(heads),
             "score_direction": "higher is more anomalous",
             "map_ranges": heads,
@@ -133,7 +120,7 @@ class RunFolder:
             OutputError: the run there was made with other settings, cannot be read back, or the
                 folder cannot be written to.
         """
-        written = _written_settings(self.out)
+        written = written_settings(self.out)
         if not written:
             return self.create()
         if found := differences(written, self.settings):
@@ -154,7 +141,7 @@ class RunFolder:
             InputError: there is none.
             OutputError: it cannot be read back.
         """
-        written = _written_settings(Path(out))
+        written = written_settings(Path(out))
         try:
             ranges = {head: tuple(written["map_ranges"][head]) for head in written["heads"]}
             found = cls(out, ranges, {}, written["map_format"], written["map_side"])
@@ -308,59 +295,3 @@ class RunFolder:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             except OSError as error:
                 raise cannot_write(path, error) from error
-
-
-def check_out(out: str | Path, *, resume: bool = False, overwrite: bool = False) -> list[str]:
-    """Whether a run may be written to `out`, before anything is computed; what is there of one.
-
-    Raises:
-        OutputError: it holds a run that is neither resumed nor overwritten, or something else of
-            these names, or a part of the path is a file or may not be written to.
-    """
-    out = Path(out)
-    present = [name for name in _PARTS if os.path.lexists(out / name)]
-    if present and not _written_settings(out):
-        raise OutputError(
-            f"{out} holds {present[0]} but no run of vlad, so it is left as it is; choose "
-            "another folder."
-        )
-    if present and not (resume or overwrite):
-        raise OutputError(
-            f"{out} already holds a run; add --resume to continue it, --overwrite to start "
-            "again, or choose another folder."
-        )
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise OutputError(f"cannot write {out}: {nearest} is a file; choose another folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"cannot write {out}: {nearest} may not be written to; choose another folder."
-        )
-    return present
-
-
-def is_run(out: str | Path, **settings: object) -> bool:
-    """Whether the folder holds a run of vlad, made with these settings."""
-    written = _written_settings(Path(out))
-    return written is not None and settings.items() <= written.items()
-
-
-def _written_settings(out: Path) -> dict | None:
-    """What run.json holds, or None where there is none of ours."""
-    try:
-        written = read_json(out / "run.json")
-    except (OSError, ValueError):
-        return None
-    return written if isinstance(written, dict) and written.get("kind") == _KIND else None
-
-
-def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
-    found = []
-    for key in dict.fromkeys([*old, *new]):
-        was, now = old.get(key), new.get(key)
-        if isinstance(was, dict) and isinstance(now, dict):
-            found += differences(was, now, f"{prefix}{key}.")
-        elif was != now:
-            text = f"{prefix}{key}: {was} there, {now} now"
-            found.append(text if len(text) < 120 else f"{prefix}{key}")
-    return found

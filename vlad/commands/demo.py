@@ -27,8 +27,8 @@ def demo(out) -> None:
     from vlad.judging import Rules, summary
     from vlad.measures import Measures
     from vlad.run import Settings, run
+    from vlad.runjson import check_out, is_run
     from vlad.scoring import draw_shots
-    from vlad.sinks import check_out, is_run
 
     # only an earlier demo is replaced
     again = is_run(out, backbone="vlad-tiny", category="hazelnut")

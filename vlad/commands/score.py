@@ -53,7 +53,7 @@ def score(
     from vlad.heads import is_transductive
     from vlad.judging import summary
     from vlad.run import run
-    from vlad.sinks import check_out, is_run
+    from vlad.runjson import check_out, is_run
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")

@@ -35,7 +35,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
 
     from vlad.datasets.layout import existing_folder
     from vlad.interrupt import interruptible
-    from vlad.sinks import check_out
+    from vlad.runjson import check_out
     from vlad.watch import watch
 
     folder = existing_folder(source)

@@ -120,7 +120,7 @@ def evaluate(
         return result
 
     if anomaly_maps is None:
-        raise InputError("there are masks but no anomaly maps; give both or neither.")
+        raise InputError("`masks` stand without anomaly maps; give both or neither.")
     maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
     if labels.shape != maps.shape[:1]:
         raise InputError(

@@ -27,9 +27,9 @@ from vlad.lock import locked
 from vlad.panel import Panel
 from vlad.prepare import Settings, prepare, scores_depend_on
 from vlad.progress import Progress
+from vlad.runjson import differences
 from vlad.scaling.paths import open_picture, without, written_paths
 from vlad.scoring import score_samples
-from vlad.sinks import differences
 from vlad.types import Sample
 
 KIND = "vlad run on ray"

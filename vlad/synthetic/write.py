@@ -26,7 +26,7 @@ from vlad.errors import ImageError, InputError, OutputError
 from vlad.files import atomic_write
 from vlad.images import read_image
 from vlad.journal import csv_line, csv_path, encode
-from vlad.sinks import check_out
+from vlad.runjson import check_out
 from vlad.synthetic import SyntheticSet, load_generators
 from vlad.synthetic.sheet import contact_sheet
 from vlad.types import Sample
