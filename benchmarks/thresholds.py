@@ -251,7 +251,7 @@ def abstention(categories, seeds):
             ]
             cells = ["–" if m is None else f"{m:.3f}" for m in means]
             rows.append([head, "none" if level is None else f"{level:g}", *cells])
-    columns = ["head", "`--abstain`", "withheld: of normal", "of anomalous"]
+    columns = ["head", "`--confidence`", "withheld: of normal", "of anomalous"]
     columns += ["decided: false alarms", "missed", "turned by other references"]
     columns += ["withheld: turned"]
     title = f"Abstaining, {size} reference pictures, rate {rate:g}; means over categories"

@@ -162,7 +162,7 @@ def test_fused_heads(vlad, line, tmp_path):
     out = tmp_path / "run"
     done = vlad(
         "score", line / "parts", "--normal", line / "good", "--k-shot", 5, "--category", "nut",
-        "--head", "winclip,memory", "--fuse", "--abstain", 0.9, "--out", out,
+        "--head", "winclip,memory", "--fuse", "--confidence", 0.9, "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     found = rows(out)
@@ -263,15 +263,15 @@ def test_a_calibration_serves_other_runs(vlad, line, tmp_path):
         (["--threshold", "high"], "is no number; give one, or auto"),
         (["--threshold", "nan"], "is no number; give one, or auto"),
         (["--map-threshold", "1"], "add --threshold auto"),
-        (["--abstain", "0.9"], "add --threshold auto"),
+        (["--confidence", "0.9"], "add --threshold auto"),
         (["--mm-per-pixel", "0.1"], "add --threshold auto"),
         (["--fuse"], "joins several heads"),
-        (["--threshold", "1", "--abstain", "0.9"], "give --threshold auto"),
+        (["--threshold", "1", "--confidence", "0.9"], "give --threshold auto"),
         (["--threshold", "1", "--head", "winclip,memory"], "is for one head, and there are 2"),
         (["--threshold", "auto", "--false-alarms", "0"], "--false-alarms"),
         (["--threshold", "auto", "--calibration", "x.json"], "brings its own threshold"),
         (["--calibration", "x.json"], "x.json is no calibration"),
-        (["--threshold", "auto", "--abstain", "0.4"], "--abstain"),
+        (["--threshold", "auto", "--confidence", "0.4"], "--confidence"),
         (["--threshold", "auto", "--min-area", "-1"], "--min-area"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.judging import abstain_option, false_alarms_option, fuse_option
+from vlad.commands.judging import confidence_option, false_alarms_option, fuse_option
 
 
 @click.command()
@@ -23,9 +23,9 @@ from vlad.commands.judging import abstain_option, false_alarms_option, fuse_opti
 )
 @false_alarms_option
 @fuse_option
-@abstain_option
+@confidence_option
 @click.option("--out", required=True, metavar="FILE", help="The calibration, as JSON.")
-def calibrate(run, labels, target, false_alarms, fuse, abstain, out) -> None:
+def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
     """Find thresholds from the scores of a run over normal or labelled pictures.
 
     \b
@@ -68,7 +68,7 @@ def calibrate(run, labels, target, false_alarms, fuse, abstain, out) -> None:
         target=target,
         false_alarms=false_alarms,
         method=fuse,
-        confidence=abstain,
+        confidence=confidence,
     )
     save_calibration(found, out)
     count = len(next(iter(found.reference.values())))

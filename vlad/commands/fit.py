@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.judging import abstain_option, false_alarms_option
+from vlad.commands.judging import confidence_option, false_alarms_option
 from vlad.commands.options import common_options, make_detector, open_tower
 
 
@@ -28,12 +28,12 @@ from vlad.commands.options import common_options, make_detector, open_tower
     help="Of that draw.",
 )
 @false_alarms_option
-@abstain_option
+@confidence_option
 @common_options
 @click.option("--out", required=True, metavar="DIR", help="Folder of the detector.")
 @click.option("--overwrite", is_flag=True, help="Replace the detector that is in the folder.")
 def fit(
-    normals, head, category, k_shot, seed, false_alarms, abstain, common, out, overwrite
+    normals, head, category, k_shot, seed, false_alarms, confidence, common, out, overwrite
 ) -> None:
     """Fit a detector on normal pictures and save it, for `vlad serve` and Python.
 
@@ -59,7 +59,7 @@ def fit(
     detector.tower = open_tower(common)
     detector.fit(shown)
     if held_out:
-        detector.calibrate(held_out, false_alarms, abstain)
+        detector.calibrate(held_out, false_alarms, confidence)
     detector.save(out)
     click.echo(f"{head}: {len(shown)} normal pictures remembered")
     if held_out:

@@ -25,7 +25,7 @@ class Judging:
     calibration: str | None
     false_alarms: float
     fuse: str | None
-    abstain: float | None
+    confidence: float | None
     map_threshold: float | None
     min_area: float
     mm_per_pixel: float | None
@@ -64,7 +64,7 @@ def judging_options(command: Callable) -> Callable:
             ),
             false_alarms_option,
             fuse_option,
-            abstain_option,
+            confidence_option,
             click.option(
                 "--map-threshold",
                 type=float,
@@ -113,10 +113,10 @@ def fuse_option(command: Callable) -> Callable:
     )(command)
 
 
-def abstain_option(command: Callable) -> Callable:
+def confidence_option(command: Callable) -> Callable:
     """The certainty below which decisions are withheld."""
     return click.option(
-        "--abstain",
+        "--confidence",
         type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
         metavar="CONFIDENCE",
         help="Mark decisions less certain than this, as in 0.9.",
@@ -133,21 +133,21 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
 
     numeric = judging.threshold not in (None, "auto")
     if not judging.wanted:
-        needing = ("abstain", "map_threshold", "min_area", "mm_per_pixel")
+        needing = ("confidence", "map_threshold", "min_area", "mm_per_pixel")
         if given := [name for name in needing if getattr(judging, name)]:
             option = "--" + given[0].replace("_", "-")
             raise InputError(f"{option} is for verdicts; add --threshold auto.")
         return
-    if judging.calibration and (judging.threshold or judging.fuse or judging.abstain):
+    if judging.calibration and (judging.threshold or judging.fuse or judging.confidence):
         raise InputError(
             "--calibration brings its own threshold, fusion and abstention; leave out --threshold, "
-            "--fuse and --abstain."
+            "--fuse and --confidence."
         )
     if numeric:
         _number(judging.threshold)
-        if judging.fuse or judging.abstain:
+        if judging.fuse or judging.confidence:
             raise InputError(
-                "--fuse and --abstain compare with reference pictures; give --threshold auto."
+                "--fuse and --confidence compare with reference pictures; give --threshold auto."
             )
     if judging.fuse and len(heads) < 2:
         raise InputError("--fuse joins several heads; name them, as in --head winclip,memory.")
@@ -182,7 +182,7 @@ def rules_of(
     options = {
         "false_alarms": judging.false_alarms,
         "method": judging.fuse,
-        "confidence": judging.abstain,
+        "confidence": judging.confidence,
         "map_threshold": judging.map_threshold,
         "min_area": judging.min_area,
         "mm_per_pixel": judging.mm_per_pixel,
