@@ -135,3 +135,7 @@ def test_errors_of_a_head_begin_with_its_name(name, small_tower, small_adapter):
     if learned:
         with pytest.raises(AdapterError, match=f"^Head {name} needs an adapter"):
             Panel(small_tower, {name: load_head(name)})
+    made = load_head(name, **given)
+    if made.normals == "needed":
+        with pytest.raises(HeadError, match=f"^Head {name} compares with normal pictures: fit it"):
+            made.score(None)

@@ -108,7 +108,7 @@ class MuSc:
         scores = torch.cat(list(pool.largest(pool.grid_maps())))
         if not scores.isfinite().all():
             raise HeadError(
-                "musc was given a pool with a picture whose features are no numbers; remove it."
+                "Head musc got a pool with a picture whose features are no numbers; remove it."
             )
         self.memory_ = {
             **{f"tokens.{n}": x for n, x in features.patches.items()},
@@ -124,7 +124,9 @@ class MuSc:
             HeadError: `fit` was not called.
         """
         if not hasattr(self, "memory_"):
-            raise HeadError("musc compares pictures with each other: give a list, or fit a pool.")
+            raise HeadError(
+                "Head musc compares pictures with each other: give a list, or fit a pool."
+            )
         total = []
         for n, tokens in features.patches.items():
             for side in self.r:
@@ -165,8 +167,8 @@ class MuScPool:
         """
         if self.tokens and features.size != self.size:
             raise HeadError(
-                f"Pictures at {features.size[0]} and {self.size[0]} pixels cannot be compared; "
-                "give all of them one image size."
+                f"Head musc cannot compare pictures at {features.size[0]} and {self.size[0]} "
+                "pixels; give all of them one image size."
             )
         finite = features.image.isfinite().all(dim=1)
         for x in features.patches.values():
@@ -203,7 +205,7 @@ class MuScPool:
         count = sum(map(len, self.images))
         if count < 2:
             raise HeadError(
-                f"musc compares pictures with each other, and {count} can be used; give it at "
+                f"Head musc compares pictures with each other, and {count} can be used; give it at "
                 "least 2."
             )
         patches = self.grid[0] * self.grid[1]
