@@ -1,0 +1,76 @@
+"""Paths that lead to what is no picture: pipes, devices, sockets, broken tables of paths."""
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlad.errors import ImageError, InputError
+from vlad.scaling.paths import list_pictures, open_picture
+
+
+def test_what_is_no_regular_file_is_a_row_and_nothing_waits(tmp_path, pictures, small_file):
+    os.mkfifo(pictures / "pipe.png")
+    (pictures / "device.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as opened:
+        here = os.getcwd()
+        try:
+            os.chdir(pictures)  # the whole path may be longer than the name of a socket
+            opened.bind("socket.png")
+        finally:
+            os.chdir(here)
+        options = ["--backbone", small_file, "--device", "cpu", "--out", tmp_path / "run"]
+        options += ["--normal", pictures / "0.png"]
+        done = subprocess.run(
+            [sys.executable, "-m", "vlad", "score", pictures, *options],
+            timeout=120,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 0, done.stderr
+    with open(tmp_path / "run" / "scores.csv", newline="") as file:
+        errors = {Path(row["path"]).name: row["error"] for row in csv.DictReader(file)}
+    assert len(errors) == 9
+    for name in ("pipe.png", "device.png", "socket.png"):
+        assert "it is not a regular file" in errors.pop(name)
+    assert not any(errors.values())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path.write_bytes(b"PAR1" + b"\xff" * 500 + b"PAR1"),
+        lambda path: path.write_bytes(path.with_name("good.parquet").read_bytes()[:-9]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.mkdir(),
+        lambda path: os.mkfifo(path),
+        lambda path: path.symlink_to("/dev/zero"),
+        lambda path: pq.write_table(pa.table({"path": [[1]]}), path),
+        lambda path: pq.write_table(pa.table({"path": [{"path": "a.png"}]}), path),
+        lambda path: pq.write_table(pa.table({"path": [b"\xff.png"]}), path),
+        lambda path: pq.write_table(pa.table([["a.png"], ["b.png"]], ["path", "path"]), path),
+        lambda path: pq.write_table(pa.table({"path": ["a.png"], "category": [[1]]}), path),
+    ],
+)  # fmt: skip
+def test_a_table_of_paths_that_cannot_be_used_is_one_sentence(tmp_path, make):
+    pq.write_table(pa.table({"path": ["a.png"]}), tmp_path / "good.parquet")
+    make(tmp_path / "list.parquet")
+    with pytest.raises(InputError, match=r"list\.parquet") as caught:
+        list_pictures([str(tmp_path / "list.parquet")])
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "path", ["x" * 10**6 + ".png", "a\0.png", "\x1b[2J.png", "", "file:///dev/zero"]
+)
+def test_a_path_in_a_table_that_cannot_be_read_is_one_sentence(tmp_path, path):
+    pq.write_table(pa.table({"path": [path]}), tmp_path / "list.parquet")
+    (found,) = list_pictures([str(tmp_path / "list.parquet")])["path"].to_pylist()
+    with pytest.raises(ImageError):
+        open_picture(found, max_pixels=1000, bits=8)
