@@ -204,18 +204,18 @@ def _block(block: torch.nn.Module) -> Block:
     def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
         return mlp.c_proj((activation or own)(mlp.c_fc(x.to(mlp.c_fc.weight.dtype))))
 
-    def qkv(x: torch.Tensor, first: int | None) -> tuple[torch.Tensor, ...]:
+    def qkv(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
-        x = x.to(weight.dtype)
-        if first is None:
-            return F.linear(x, weight, bias).chunk(3, dim=-1)
-        width = x.shape[-1]
-        q = F.linear(x[:, :first], weight[:width], bias[:width])
-        return q, *F.linear(x, weight[width:], bias[width:]).chunk(2, dim=-1)
+        return F.linear(x.to(weight.dtype), weight, bias).chunk(3, dim=-1)
+
+    def projections() -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
+        return list(zip(weights, biases, strict=True))
 
     return Block(
         ln_1=block.ln_1,
         qkv=qkv,
+        projections=projections,
         out=attention.out_proj,
         heads=attention.num_heads,
         ln_2=block.ln_2,

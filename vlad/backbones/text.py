@@ -67,7 +67,7 @@ class TextTransformer:
         for number, block in enumerate(self.blocks, start=1):
             if deep and number in deep:
                 x = overwrite(x, places, deep[number])
-            x = self.call(block, x, act, None, seen)
+            x = self.call(block, x, act, seen)
         return self.proj(self.ln_final(x[0, ends.to(device)]))
 
 

@@ -173,7 +173,8 @@ def _clip_block(layer) -> Block:
     attention = layer.self_attn
     return Block(
         ln_1=layer.layer_norm1,
-        qkv=_qkv(attention),
+        qkv=partial(_qkv, attention),
+        projections=partial(_projections, attention),
         out=attention.out_proj,
         heads=attention.num_heads,
         ln_2=layer.layer_norm2,
@@ -185,7 +186,8 @@ def _dinov2_block(layer) -> Block:
     attention = layer.attention
     return Block(
         ln_1=layer.norm1,
-        qkv=_qkv(attention),
+        qkv=partial(_qkv, attention),
+        projections=partial(_projections, attention),
         out=attention.o_proj,
         heads=attention.num_attention_heads,
         ln_2=layer.norm2,
@@ -195,12 +197,14 @@ def _dinov2_block(layer) -> Block:
     )
 
 
-def _qkv(attention) -> Callable[[torch.Tensor, int | None], tuple[torch.Tensor, ...]]:
-    def project(x: torch.Tensor, first: int | None) -> tuple[torch.Tensor, ...]:
-        x = x.to(attention.q_proj.weight.dtype)
-        return attention.q_proj(x[:, :first]), attention.k_proj(x), attention.v_proj(x)
+def _qkv(attention, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    x = x.to(attention.q_proj.weight.dtype)
+    return attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
 
-    return project
+
+def _projections(attention) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+    layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+    return [(layer.weight, layer.bias) for layer in layers]
 
 
 def _mlp(mlp) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:

@@ -34,13 +34,37 @@ def quick_gelu(x: torch.Tensor) -> torch.Tensor:
     return F.silu(x.mul_(1.702), inplace=True).div_(1.702)
 
 
+def plus(branch: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """branch + x in the type of x; it overwrites the branch unless a gradient needs it."""
+    branch = branch.to(x.dtype)
+    return branch + x if branch.requires_grad or x.requires_grad else branch.add_(x)
+
+
 ACTIVATIONS: dict[Activation, Map] = {"gelu": gelu, "quick_gelu": quick_gelu}
 # windows embedded at once: bounds the memory of a window pass without slowing it
 WINDOW_CHUNK = 1024
+# tokens up to which products beat torch's attention kernel in bfloat16 on a CPU
+SHORT = 256
 
 
 def identity(x: torch.Tensor) -> torch.Tensor:
     return x
+
+
+def attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, seen: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Scaled dot-product attention over (B, H, N, d), as torch's own.
+
+    On a CPU torch's kernel gains nothing from bfloat16 where tokens are few; products do.
+    """
+    short = q.dtype == torch.bfloat16 and q.device.type == "cpu" and k.shape[-2] <= SHORT
+    if not short or seen is not None or q.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    flat = [t.flatten(0, 1) for t in (q, k, v)]
+    zero = q.new_zeros(())
+    logits = torch.baddbmm(zero, flat[0], flat[1].mT, beta=0, alpha=q.shape[-1] ** -0.5)
+    return (logits.softmax(dim=-1) @ flat[2]).unflatten(0, q.shape[:2])
 
 
 @dataclass(frozen=True)
@@ -49,7 +73,8 @@ class Block:
 
     Attributes:
         ln_1, ln_2: the layer norms before attention and before the MLP.
-        qkv: (tokens, n or None) -> (q, k, v), each (B, N, C), but q of the first n tokens alone.
+        qkv: tokens -> (q, k, v), each (B, N, C).
+        projections: () -> the weight (C, C) and the bias, or None, behind each of q, k and v.
         out: the projection after attention.
         heads: number of attention heads.
         mlp: (tokens, activation or None for its own) -> tokens.
@@ -57,7 +82,8 @@ class Block:
     """
 
     ln_1: Map
-    qkv: Callable[[torch.Tensor, int | None], Sequence[torch.Tensor]]
+    qkv: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+    projections: Callable[[], Sequence[tuple[torch.Tensor, torch.Tensor | None]]]
     out: Map
     heads: int
     ln_2: Map
@@ -69,12 +95,28 @@ class Block:
         self,
         x: torch.Tensor,
         activation: Map | None,
-        first: int | None = None,
         seen: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The block; only the first `first` tokens leave it, None is all of them."""
-        q, k, v = self.qkv(self.ln_1(x), first)
-        return self.feed(x[:, :first] + self.attend(q, k, v, seen), activation)
+        """The block on all tokens; `seen` as in `attend`."""
+        return self.feed(plus(self.attend(*self.qkv(self.ln_1(x)), seen), x), activation)
+
+    def first(self, x: torch.Tensor, activation: Map | None) -> torch.Tensor:
+        """(B, 1, C): the first token alone behind the block.
+
+        A single query needs neither keys nor values: q·(Kx) is (Kᵀq)·x, Σ aᵢ(Vxᵢ) is V(Σ aᵢxᵢ), and
+        a bias of the keys adds the same to all logits. That is two small products in place of two
+        over all tokens.
+        """
+        tokens = self.ln_1(x)
+        (to_q, bias), (to_k, _), (to_v, shift) = self.projections()
+        split = (self.heads, len(to_q) // self.heads)
+        q = F.linear(tokens[:, 0].to(to_q.dtype), to_q, bias).unflatten(-1, split).transpose(0, 1)
+        sought = (q @ to_k.unflatten(0, split)).transpose(0, 1).to(tokens.dtype)
+        logits = sought @ tokens.transpose(1, 2) / split[1] ** 0.5
+        mixed = (logits.softmax(dim=-1) @ tokens).transpose(0, 1).to(to_v.dtype)
+        v = (mixed @ to_v.unflatten(0, split).transpose(1, 2)).transpose(0, 1).flatten(1)
+        v = v if shift is None else v + shift
+        return self.feed(plus(self.scale_1(self.out(v))[:, None], x[:, :1]), activation)
 
     def attend(
         self,
@@ -88,15 +130,13 @@ class Block:
         Args:
             seen: (M, N) bool, whether a token of q attends to one of k; None is to all.
         """
-        split = (self.heads, q.shape[-1] // self.heads)
-        q, k, v = (t.unflatten(-1, split).transpose(1, 2) for t in (q, k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-        mixed = mixed.transpose(1, 2).flatten(2)
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        mixed = attention(q, k, v, seen).transpose(1, 2).flatten(2)
         return self.scale_1(self.out(mixed))
 
     def feed(self, x: torch.Tensor, activation: Map | None) -> torch.Tensor:
         """The MLP branch with its residual."""
-        return x + self.scale_2(self.mlp(self.ln_2(x), activation))
+        return plus(self.scale_2(self.mlp(self.ln_2(x), activation)), x)
 
 
 def recompute(step: Callable, *args):
@@ -201,7 +241,7 @@ class VisionTransformer:
         for number, block in enumerate(self.blocks[:depth], start=1):
             if number in prompts:
                 x = torch.cat([x[:, :own], prompts[number].to(x.dtype)], dim=1)
-            first = 1 if only_cls and number == depth else None
+            first = only_cls and number == depth
             x, streams = self.call(_step, number, block, x, streams, act, first)
             for stream, layer in taps:
                 if layer == number:
@@ -277,16 +317,17 @@ class VisionTransformer:
         first = self.blocks[0]
         x = self.ln_pre(tokens)
         # the norms and projections before the first attention see single tokens: computed once
-        q, k, v = first.qkv(first.ln_1(x), None)
+        q, k, v = first.qkv(first.ln_1(x))
         out = []
         for start in range(0, len(index), max(1, WINDOW_CHUNK // len(x))):
             part = index[start : start + max(1, WINDOW_CHUNK // len(x))]
             xw, qw, kw, vw = (t[:, part].flatten(0, 1) for t in (x, q, k, v))
-            xw = first.feed(xw + first.attend(qw, kw, vw), act)
+            xw = first.feed(plus(first.attend(qw, kw, vw), xw), act)
             for block in self.blocks[1:-1]:
                 xw = block(xw, act)
             if len(self.blocks) > 1:
-                xw = self.blocks[-1](xw, act, first=1 if self.pool is None else None)
+                last = self.blocks[-1]
+                xw = last.first(xw, act) if self.pool is None else last(xw, act)
             out.append(self.embed_image(xw).unflatten(0, (len(x), -1)))
         return torch.cat(out, dim=1)
 
@@ -297,10 +338,12 @@ def _step(
     x: torch.Tensor,
     streams: Mapping[Stream, torch.Tensor],
     act: Map | None,
-    first: int | None,
-) -> tuple[torch.Tensor, dict[Stream, torch.Tensor]]:
-    """The first tokens of the ordinary stream, None is all, and the extra ones behind a block."""
-    q, k, v = block.qkv(block.ln_1(x), None if any(s.kind == "qq" for s in streams) else first)
+    first: bool,
+) -> tuple[torch.Tensor, Mapping[Stream, torch.Tensor]]:
+    """The ordinary stream, of its first token alone or all, and the extra ones behind a block."""
+    if not streams:
+        return (block.first if first else block)(x, act), streams
+    q, k, v = block.qkv(block.ln_1(x))
     moved = dict(streams)
     for stream, state in streams.items():
         if number < stream.first_block:
@@ -308,8 +351,9 @@ def _step(
         if number == stream.first_block or number in stream.restart:
             state = x if stream.start == "input" else torch.zeros_like(x)
         same = {"qq": q, "kk": k, "vv": v}[stream.kind]
-        moved[stream] = state + block.attend(same, same, v)
-    return block.feed(x[:, :first] + block.attend(q[:, :first], k, v), act), moved
+        moved[stream] = plus(block.attend(same, same, v), state)
+    own = 1 if first else None
+    return block.feed(plus(block.attend(q[:, :own], k, v), x[:, :own]), act), moved
 
 
 def window_patches(grid: tuple[int, int], side: int) -> torch.Tensor:
