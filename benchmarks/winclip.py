@@ -25,6 +25,7 @@ from PIL import Image
 from seeded import random_model, tower_of
 from timing import machine, ratio, table
 
+from vlad.allocator import keep_freed_memory
 from vlad.heads import load_head
 from vlad.panel import Panel
 
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7, help="pictures; one more warms up")
     options = parser.parse_args()
 
+    keep_freed_memory()  # as the command does
     model = random_model(MODEL)
     panels = {}
     for dtype in (torch.float32, torch.bfloat16):

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from vlad import __version__
+from vlad.allocator import keep_freed_memory
 from vlad.commands.adapters import adapters
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
@@ -75,6 +76,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 @click.version_option(__version__, prog_name="vlad")
 def main() -> None:
     """Find what is wrong in pictures, before anyone has collected a training set."""
+    keep_freed_memory()
 
 
 main.add_command(score)

@@ -58,7 +58,7 @@ class Extractor:
                 window larger than the grid.
         """
         side = self.size(spec)
-        taps = [(spec.stream, layer) for layer in spec.layers]
+        taps = [(spec.stream, layer) for layer in spec.with_normals().layers]
         self.tower.vision.check((side, side), taps, spec.windows)
 
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:

@@ -96,6 +96,7 @@ class Panel:
         for name in parts:
             if not hasattr(self.heads[name], "fit"):
                 raise HeadError(f"Head {name} learns nothing from pictures; score with it at once.")
+            self.specs[name] = self.specs[name].with_normals()
         # heads that want as many rotated views of each reference share their passes
         groups: dict[int, list[str]] = {}
         for name in parts:

@@ -135,6 +135,8 @@ class FeatureSpec:
 
     Attributes:
         layers: blocks (from 1) whose patch tokens are returned.
+        normal_layers: those that are returned besides, once the head has normal pictures to compare
+            with: of them, and of all pictures after them.
         patch_output: what is applied to those tokens: nothing, ln_post, ln_post and the
             projection into the joint space, or the projection alone.
         stream: the attention stream the patch tokens are read from; None is the ordinary one.
@@ -155,6 +157,7 @@ class FeatureSpec:
     """
 
     layers: tuple[int, ...] = ()
+    normal_layers: tuple[int, ...] = ()
     patch_output: PatchOutput = "raw"
     stream: Stream | None = None
     windows: tuple[int, ...] = ()
@@ -166,6 +169,10 @@ class FeatureSpec:
     pos_embed: PosEmbedResize = "bicubic_antialias"
     resize: Resize = "pil"
     prompts: ImagePrompts | None = None
+
+    def with_normals(self) -> FeatureSpec:
+        """What is needed of normal pictures, and after them."""
+        return replace(self, layers=self.layers + self.normal_layers, normal_layers=())
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class WinCLIP:
         self.approximate = approximate
 
     def spec(self, tower: TowerInfo) -> FeatureSpec:
-        """CLS, the patch tokens of the last block, and the windows.
+        """CLS, the windows, and beside normal pictures the patch tokens of the last block.
 
         Raises:
             HeadError: a parameter out of its range.
@@ -70,8 +70,11 @@ class WinCLIP:
                 "approximate": (type(self.approximate) is bool, "true or false"),
             },
         )
+        last = (tower.depth,)
+        always = self.approximate or hasattr(self, "memory_")
         return FeatureSpec(
-            layers=(tower.depth,),
+            layers=last if always else (),
+            normal_layers=() if always else last,
             patch_output="ln_post_proj" if self.approximate else self.patch_output,
             windows=() if self.approximate else tuple(self.windows),
             resize=self.resize,
