@@ -116,8 +116,7 @@ def test_resuming_ends_the_same_and_spares_the_other_heads(
     for path in (stopped / "maps" / "centred").iterdir():
         path.unlink()
     windows = []
-    vision = small_tower.vision
-    monkeypatch.setattr(vision, "_windows", lambda *a: windows.append(a), raising=False)
+    monkeypatch.setattr("vlad.backbones.vit.pass_windows", lambda *a, **k: windows.append(a))
     start(small_tower, pictures, stopped, heads, resume=True)
     assert not windows
     monkeypatch.undo()

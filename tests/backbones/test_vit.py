@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlad.backbones.vit import gelu, quick_gelu, window_patches
+from vlad.backbones.block import gelu, quick_gelu
+from vlad.backbones.windows import window_patches
 from vlad.errors import BackboneError
 from vlad.types import Stream
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlad.backbones.vit import window_patches
+from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
 from vlad.heads import protocol, titled
 from vlad.heads.winclip import WinCLIP, harmonic_mean, spread

@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 
 from vlad import weights
+from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
 from vlad.backbones.plain import MEAN, STD, PlainCLIP, is_plain
 from vlad.backbones.text import TextTransformer, first_largest
 from vlad.backbones.tower import Tower
-from vlad.backbones.vit import ACTIVATIONS, Block, Map, VisionTransformer, identity
+from vlad.backbones.vit import VisionTransformer
 from vlad.errors import BackboneError
 from vlad.resources import read_json
 from vlad.types import Activation, TowerInfo

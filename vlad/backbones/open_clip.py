@@ -9,10 +9,10 @@ import open_clip
 import torch
 
 from vlad import weights
+from vlad.backbones.block import Map
 from vlad.backbones.clip import clip_tower
 from vlad.backbones.text import PlainText
 from vlad.backbones.tower import Tower
-from vlad.backbones.vit import Map
 from vlad.errors import BackboneError
 from vlad.types import TowerInfo
 

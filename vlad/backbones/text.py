@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from vlad.backbones.vit import ACTIVATIONS, Block, Map, run
+from vlad.backbones.block import ACTIVATIONS, Block, Map, run
 from vlad.errors import HeadError
 from vlad.types import Activation
 

@@ -9,8 +9,9 @@ from functools import cached_property
 
 import torch
 
+from vlad.backbones.block import recompute
 from vlad.backbones.text import PlainText, TextTransformer
-from vlad.backbones.vit import Taps, VisionTransformer, recompute
+from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import HeadError
 from vlad.types import Activation, TowerInfo
 

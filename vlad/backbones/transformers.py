@@ -12,9 +12,10 @@ import torch
 import transformers
 
 from vlad import weights
+from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
 from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tower import Tower
-from vlad.backbones.vit import ACTIVATIONS, Block, Map, VisionTransformer, identity
+from vlad.backbones.vit import VisionTransformer
 from vlad.errors import BackboneError
 from vlad.types import TowerInfo
 

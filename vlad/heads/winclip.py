@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from vlad.backbones.vit import window_patches
+from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, whole_numbers
 from vlad.maps import upsample

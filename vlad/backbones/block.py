@@ -1,0 +1,146 @@
+"""One block of a transformer as functions over the modules of another library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
+
+from vlad.types import Activation
+
+Map = Callable[[torch.Tensor], torch.Tensor]
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """GELU; it overwrites x unless a gradient needs it, as new memory costs more than the sum."""
+    return F.gelu(x) if x.requires_grad else torch.ops.aten.gelu_(x)
+
+
+def quick_gelu(x: torch.Tensor) -> torch.Tensor:
+    """x · σ(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with.
+
+    It overwrites x unless a gradient needs it.
+    """
+    if x.requires_grad:
+        return torch.sigmoid(1.702 * x) * x
+    return F.silu(x.mul_(1.702), inplace=True).div_(1.702)
+
+
+def plus(branch: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """branch + x in the type of x; it overwrites the branch unless a gradient needs it."""
+    branch = branch.to(x.dtype)
+    return branch + x if branch.requires_grad or x.requires_grad else branch.add_(x)
+
+
+ACTIVATIONS: dict[Activation, Map] = {"gelu": gelu, "quick_gelu": quick_gelu}
+# tokens up to which products beat torch's attention kernel in bfloat16 on a CPU
+SHORT = 256
+
+
+def identity(x: torch.Tensor) -> torch.Tensor:
+    return x
+
+
+def attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, seen: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Scaled dot-product attention over (B, H, N, d), as torch's own.
+
+    On a CPU torch's kernel gains nothing from bfloat16 where tokens are few; products do.
+    """
+    short = q.dtype == torch.bfloat16 and q.device.type == "cpu" and k.shape[-2] <= SHORT
+    if not short or seen is not None or q.requires_grad:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    flat = [t.flatten(0, 1) for t in (q, k, v)]
+    zero = q.new_zeros(())
+    logits = torch.baddbmm(zero, flat[0], flat[1].mT, beta=0, alpha=q.shape[-1] ** -0.5)
+    return (logits.softmax(dim=-1) @ flat[2]).unflatten(0, q.shape[:2])
+
+
+@dataclass(frozen=True)
+class Block:
+    """One pre-norm transformer block, as functions on (B, N, C) tokens.
+
+    Attributes:
+        ln_1, ln_2: the layer norms before attention and before the MLP.
+        qkv: tokens -> (q, k, v), each (B, N, C).
+        projections: () -> the weight (C, C) and the bias, or None, behind each of q, k and v.
+        out: the projection after attention.
+        heads: number of attention heads.
+        mlp: (tokens, activation or None for its own) -> tokens.
+        scale_1, scale_2: layer scale of the two branches, where the tower has it.
+    """
+
+    ln_1: Map
+    qkv: Callable[[torch.Tensor], Sequence[torch.Tensor]]
+    projections: Callable[[], Sequence[tuple[torch.Tensor, torch.Tensor | None]]]
+    out: Map
+    heads: int
+    ln_2: Map
+    mlp: Callable[[torch.Tensor, Map | None], torch.Tensor]
+    scale_1: Map = identity
+    scale_2: Map = identity
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        activation: Map | None,
+        seen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """The block on all tokens; `seen` as in `mix`."""
+        return self.finish(x, self.mix(*self.qkv(self.ln_1(x)), seen), activation)
+
+    def first(self, x: torch.Tensor, activation: Map | None) -> torch.Tensor:
+        """(B, 1, C): the first token alone behind the block.
+
+        A single query needs neither keys nor values: q·(Kx) is (Kᵀq)·x, Σ aᵢ(Vxᵢ) is V(Σ aᵢxᵢ), and
+        a bias of the keys adds the same to all logits. That is two small products in place of two
+        over all tokens.
+        """
+        tokens = self.ln_1(x)
+        (to_q, bias), (to_k, _), (to_v, shift) = self.projections()
+        split = (self.heads, len(to_q) // self.heads)
+        q = F.linear(tokens[:, 0].to(to_q.dtype), to_q, bias).unflatten(-1, split).transpose(0, 1)
+        sought = (q @ to_k.unflatten(0, split)).transpose(0, 1).to(tokens.dtype)
+        logits = sought @ tokens.transpose(1, 2) / split[1] ** 0.5
+        mixed = (logits.softmax(dim=-1) @ tokens).transpose(0, 1).to(to_v.dtype)
+        v = (mixed @ to_v.unflatten(0, split).transpose(1, 2)).transpose(0, 1).flatten(1)
+        v = v if shift is None else v + shift
+        return self.finish(x[:, :1], v[:, None], activation)
+
+    def mix(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        seen: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Attention before its projection; q (B, M, C), k and v (B, N, C).
+
+        Args:
+            seen: (M, N) bool, whether a token of q attends to one of k; None is to all.
+        """
+        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        return attention(q, k, v, seen).transpose(1, 2).flatten(2)
+
+    def attend(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
+        """x behind the attention branch."""
+        return plus(self.scale_1(self.out(mixed)), x)
+
+    def finish(self, x: torch.Tensor, mixed: torch.Tensor, activation: Map | None) -> torch.Tensor:
+        """x behind both branches."""
+        x = self.attend(x, mixed)
+        return plus(self.scale_2(self.mlp(self.ln_2(x), activation)), x)
+
+
+def recompute(step: Callable, *args):
+    """`step(*args)`, whose values on the way are computed anew for the gradient, not kept."""
+    return checkpoint(step, *args, use_reentrant=False)
+
+
+def run(step: Callable, *args):
+    """`step(*args)`."""
+    return step(*args)

@@ -1,0 +1,122 @@
+"""Windows of patches alone in the tower (WinCLIP), many of them in one product."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlad.errors import BackboneError
+
+if TYPE_CHECKING:
+    from vlad.backbones.block import Block, Map
+    from vlad.backbones.vit import VisionTransformer
+
+# tokens in one pass through the blocks: bounds its memory without slowing it
+TOKENS = 8192
+
+
+def window_patches(grid: tuple[int, int], side: int) -> torch.Tensor:
+    """Indices (n, side²) of the patches in every side×side window, stride 1, row-major.
+
+    Raises:
+        BackboneError: a window larger than the grid.
+    """
+    height, width = grid
+    if side > min(grid):
+        raise BackboneError(
+            f"A window of {side}×{side} patches does not fit a grid of {height}×{width}; "
+            "choose a larger image size."
+        )
+    patches = torch.arange(height * width).reshape(height, width)
+    return patches.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side * side)
+
+
+def pass_windows(
+    vision: VisionTransformer,
+    tokens: torch.Tensor,
+    grid: tuple[int, int],
+    sides: Iterable[int],
+    activation: Map | None,
+    whole: bool = False,
+) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
+    """Every window alone in the tower, with CLS and its own positions.
+
+    Tokens meet in attention alone, so all norms and products take those of all windows at once, and
+    the first ones, which see tokens before they have met, are computed once a token.
+
+    Args:
+        tokens: (B, N, C) with positions, before ln_pre.
+        whole: whether the whole picture is passed as well, as if it were one more window.
+
+    Returns:
+        Side -> (B, n, D) projected embeddings, and what leaves the last block of the whole picture:
+        (B, 1, C), or (B, N, C) where the tower pools all tokens.
+    """
+    indices = {side: _with_cls(window_patches(grid, side), vision.prefix) for side in sides}
+    if whole:
+        indices = {0: torch.arange(tokens.shape[1])[None], **indices}
+    first, *middle = vision.blocks[:-1] or vision.blocks
+    x = vision.ln_pre(tokens)
+    q, k, v = first.qkv(first.ln_1(x))
+    found: dict[int, list[torch.Tensor]] = {side: [] for side in indices}
+    for parts in _batches(indices, len(x)):
+        views = [part.to(x.device) for _, part in parts]
+        shapes = [(len(x) * len(view), view.shape[1]) for view in views]
+        mixed = [first.mix(*(t[:, view].flatten(0, 1) for t in (q, k, v))) for view in views]
+        own = torch.cat([x[:, view].flatten(0, 2) for view in views])
+        own = first.finish(own, _flat(mixed), activation)
+        for block in middle:
+            own = _together(block, own, shapes, activation)
+        split = own.split([count * length for count, length in shapes])
+        for (side, _), shape, flat in zip(parts, shapes, split, strict=True):
+            last = flat.unflatten(0, shape)
+            if len(vision.blocks) > 1:
+                block = vision.blocks[-1]
+                last = (block.first if vision.pool is None else block)(last, activation)
+            if side:
+                last = vision.embed_image(last).unflatten(0, (len(x), -1))
+            found[side].append(last)
+    joined = {side: torch.cat(parts, dim=1) for side, parts in found.items() if side}
+    return joined, found[0][0] if whole else None
+
+
+def _with_cls(patches: torch.Tensor, prefix: int) -> torch.Tensor:
+    """Indices of tokens from those of patches, with that of CLS first where there is one."""
+    return torch.cat([patches.new_zeros(len(patches), prefix), patches + prefix], dim=1)
+
+
+def _batches(
+    indices: Mapping[int, torch.Tensor], pictures: int
+) -> Iterator[list[tuple[int, torch.Tensor]]]:
+    """The windows in order, in batches of at most TOKENS tokens, or of one window."""
+    batch, left = [], TOKENS
+    for side, index in indices.items():
+        while len(index):
+            count = left // (pictures * index.shape[1])
+            if not count and batch:
+                yield batch
+                batch, left = [], TOKENS
+                continue
+            part, index = index[: max(1, count)], index[max(1, count) :]
+            batch.append((side, part))
+            left -= pictures * part.numel()
+    yield batch
+
+
+def _together(
+    block: Block, x: torch.Tensor, shapes: list[tuple[int, int]], activation: Map | None
+) -> torch.Tensor:
+    """A block on (T, C) tokens: `shapes` are (number, length) of sequences that never meet."""
+    sizes = [count * length for count, length in shapes]
+    parts = zip(*(t.split(sizes) for t in block.qkv(block.ln_1(x))), strict=True)
+    mixed = [
+        block.mix(*(t.unflatten(0, shape) for t in part))
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
+    return block.finish(x, _flat(mixed), activation)
+
+
+def _flat(parts: list[torch.Tensor]) -> torch.Tensor:
+    return torch.cat([part.flatten(0, 1) for part in parts])
