@@ -1,5 +1,7 @@
 """A block's short ways against the plain ones."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,8 @@ def test_the_first_token_alone_is_that_of_the_whole_block(small_tower, dinov2_fo
         alone = block.first(x, None)
         assert alone.shape == (3, 1, tower.info.width)
         torch.testing.assert_close(alone, block(x, None)[:, :1], atol=1e-5, rtol=0)
+        slow = replace(block, projections=None).first(x, None)
+        torch.testing.assert_close(alone, slow, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()

@@ -67,22 +67,23 @@ class Block:
     Attributes:
         ln_1, ln_2: the layer norms before attention and before the MLP.
         qkv: tokens -> (q, k, v), each (B, N, C).
-        projections: () -> the weight (C, C) and the bias, or None, behind each of q, k and v.
         out: the projection after attention.
         heads: number of attention heads.
         mlp: (tokens, activation or None for its own) -> tokens.
         scale_1, scale_2: layer scale of the two branches, where the tower has it.
+        projections: () -> the weight (C, C) and the bias, or None, behind each of q, k and v, where
+            they are nothing else: they make `first` quick.
     """
 
     ln_1: Map
     qkv: Callable[[torch.Tensor], Sequence[torch.Tensor]]
-    projections: Callable[[], Sequence[tuple[torch.Tensor, torch.Tensor | None]]]
     out: Map
     heads: int
     ln_2: Map
     mlp: Callable[[torch.Tensor, Map | None], torch.Tensor]
     scale_1: Map = identity
     scale_2: Map = identity
+    projections: Callable[[], Sequence[tuple[torch.Tensor, torch.Tensor | None]]] | None = None
 
     def __call__(
         self,
@@ -100,6 +101,8 @@ class Block:
         a bias of the keys adds the same to all logits. That is two small products in place of two
         over all tokens.
         """
+        if self.projections is None:
+            return self(x, activation)[:, :1]
         tokens = self.ln_1(x)
         (to_q, bias), (to_k, _), (to_v, shift) = self.projections()
         split = (self.heads, len(to_q) // self.heads)
