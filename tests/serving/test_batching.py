@@ -59,10 +59,11 @@ def test_only_what_is_alike_shares_a_pass(batcher, slow, eventually):
     slow.go.set()
     scores = [f.result(20).image_score for group in (first, second, *rest) for f in group]
     assert scores == list(range(10))
-    assert slow.batches == [
+    # two workers take batches in order, and may come to the detector in another
+    assert sorted(slow.batches, key=lambda batch: batch[1]) == [
         (None, [0]), ("nut", [1, 2]), ("a", [3, 5, 7, 8]), ("b", [4, 6]), ("a", [9]),
     ]  # fmt: skip
-    assert counted == [1, 2, 4, 2, 1]
+    assert sorted(counted) == [1, 1, 2, 2, 4]
 
 
 def test_the_queue_takes_all_or_none(batcher, slow, eventually):
