@@ -9,7 +9,8 @@ from PIL import Image
 from vlad.draw import heat_table, overlay, shared_scale, shared_scales, write_overlays
 from vlad.images import read_image
 from vlad.mapfiles import read_map
-from vlad.sinks import Row, RunFolder
+from vlad.rows import Row
+from vlad.sinks import RunFolder
 from vlad.types import Sample
 
 

@@ -17,7 +17,8 @@ from vlad import report
 from vlad.charts import count_scores
 from vlad.draw import shared_scales, write_overlays
 from vlad.images import read_image
-from vlad.sinks import Row, RunFolder
+from vlad.rows import Row
+from vlad.sinks import RunFolder
 from vlad.types import Sample
 
 EVIL = "<img src=x onerror=alert(1)>.png"

@@ -18,7 +18,8 @@ from vlad.draw import shared_scales, write_overlays
 from vlad.errors import OutputError
 from vlad.images import read_image
 from vlad.mapfiles import read_map, write_map
-from vlad.sinks import Row, RunFolder
+from vlad.rows import Row
+from vlad.sinks import RunFolder
 from vlad.types import Sample
 
 HEADS = {"winclip": (0.0, 1.0), "memory": (0.0, 2.0)}
@@ -31,6 +32,10 @@ def folder(tmp_path, **settings) -> RunFolder:
 
 def row(path, score=0.5) -> Row:
     return Row(path, {"winclip": score, "memory": 2 * score})
+
+
+def scored(run: RunFolder) -> set[str]:
+    return {path for path in run.rows if run.rows.scored(path)}
 
 
 def read_csv(path) -> list[list[str]]:
@@ -58,7 +63,7 @@ def test_a_second_run_is_refused_and_the_first_stays(tmp_path):
     folder(tmp_path).create().append([row("a.png")])
     with pytest.raises(OutputError, match=r"--resume .* --overwrite .* another folder"):
         folder(tmp_path, category="other").create()
-    assert folder(tmp_path).resume().done == {"a.png"}
+    assert scored(folder(tmp_path).resume()) == {"a.png"}
 
 
 def test_overwrite_removes_the_old_run_and_nothing_else(tmp_path):
@@ -70,7 +75,7 @@ def test_overwrite_removes_the_old_run_and_nothing_else(tmp_path):
     (run.out / "notes.txt").write_text("mine")
     fresh = folder(tmp_path, category="other").create(overwrite=True)
     assert names_in(run.out) == {"run.json", "scores.csv", "notes.txt"}
-    assert fresh.done == set() and folder(tmp_path, category="other").resume().done == set()
+    assert scored(fresh) == set() and scored(folder(tmp_path, category="other").resume()) == set()
 
 
 def test_overwrite_never_deletes_what_vlad_did_not_write(tmp_path):
@@ -101,7 +106,7 @@ def test_resume_refuses_other_heads_even_in_another_order(tmp_path):
 
 def test_resume_without_a_run_starts_one(tmp_path):
     run = folder(tmp_path).resume()
-    assert run.done == set() and (run.out / "run.json").exists()
+    assert scored(run) == set() and (run.out / "run.json").exists()
 
 
 def test_settings_with_tuples_and_paths_of_any_language_can_be_resumed(tmp_path):
@@ -159,7 +164,7 @@ def test_any_file_name_survives_csv_resume_and_parquet(tmp_path, name):
     run = folder(tmp_path).create()
     run.append([row(name), Row(f"bad/{name}", error=f"cannot read {name}: no, really")])
     again = folder(tmp_path).resume()
-    assert again.done == {name}
+    assert scored(again) == {name}
     assert again.rows[f"bad/{name}"].error == f"cannot read {name}: no, really"
     again.finish([name])
     shown = f"./{name}" if name.startswith("=") else name  # no formula, and the same file
@@ -181,9 +186,9 @@ def test_failed_pictures_are_tried_again_and_replaced(tmp_path):
     run = folder(tmp_path).create()
     run.append([row("a"), Row("b", error="cut short")])
     again = folder(tmp_path).resume()
-    assert again.done == {"a"}
+    assert scored(again) == {"a"}
     again.append([row("b", 0.25)])
-    assert folder(tmp_path).resume().done == {"a", "b"}
+    assert scored(folder(tmp_path).resume()) == {"a", "b"}
     again.finish(["a", "b"])
     assert read_csv(run.scores_csv)[1:] == [["a", "0.5", "1.0", ""], ["b", "0.25", "0.5", ""]]
 
@@ -195,7 +200,7 @@ def test_a_torn_last_line_is_dropped_and_nothing_before_it(tmp_path, cut):
     whole = run.scores_csv.read_bytes()
     run.scores_csv.write_bytes(whole[:-cut])
     again = folder(tmp_path).resume()
-    assert again.done == {"a"}
+    assert scored(again) == {"a"}
     again.append([row('quoted\n"b"', 0.125)])
     assert run.scores_csv.read_bytes() == whole
 
@@ -208,7 +213,7 @@ def test_a_run_stopped_before_the_first_row_can_be_resumed(tmp_path):
         folder(tmp_path).resume()
         assert run.scores_csv.read_bytes() == header
     run.scores_csv.unlink()
-    assert folder(tmp_path).resume().done == set()
+    assert scored(folder(tmp_path).resume()) == set()
 
 
 def test_scores_changed_by_hand_are_refused_and_kept(tmp_path):
@@ -283,15 +288,15 @@ SCORER = """
 import sys, time
 import numpy as np
 from pathlib import Path
-from vlad.sinks import Row, RunFolder
+from vlad.rows import Row
+from vlad.sinks import RunFolder
 from vlad.types import Sample
 
 out, pictures, count, wait = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 run = RunFolder(out, {"winclip": (0.0, 1.0)}, {"category": "nut"}).resume()
-done = run.done
 for i in range(count):
     path = str(pictures / f"{i}.png")
-    if path in done:
+    if run.rows.scored(path):
         continue
     values = np.random.default_rng(i).random((16, 16))
     run.write_map("winclip", Sample(Path(path), str(i)), values, (24, 16))
@@ -328,8 +333,8 @@ def test_a_killed_run_keeps_its_rows_and_ends_like_one_never_stopped(tmp_path):
     printed += [int(line) for line in process.communicate()[0].splitlines()]
     assert process.returncode == -signal.SIGKILL and len(printed) < count
     kept = RunFolder(tmp_path / "killed", {"winclip": (0.0, 1.0)}, {"category": "nut"}).resume()
-    assert {str(pictures / f"{i}.png") for i in printed} <= kept.done
-    assert len(kept.done) < count
+    assert {str(pictures / f"{i}.png") for i in printed} <= scored(kept)
+    assert len(scored(kept)) < count
 
     # a write in full swing leaves half a row
     with open(kept.scores_csv, "ab") as file:
@@ -338,7 +343,7 @@ def test_a_killed_run_keeps_its_rows_and_ends_like_one_never_stopped(tmp_path):
     resumed = start(tmp_path / "killed", pictures, count)
     scored_again = {int(line) for line in resumed.communicate()[0].splitlines()}
     assert resumed.returncode == 0
-    assert len(scored_again) == count - len(kept.done) and not scored_again & set(printed)
+    assert len(scored_again) == count - len(scored(kept)) and not scored_again & set(printed)
 
     for name in ("straight", "killed"):
         finish(tmp_path / name, pictures, count)

@@ -40,7 +40,7 @@ class Comparison:
                 return False
         except (OSError, ValueError):
             return False
-        good = (sample for sample in self.samples if str(sample.path) in self.folder.done)
+        good = (sample for sample in self.samples if self.folder.rows.scored(str(sample.path)))
         return all(self.folder.has(sample, self.heads) for sample in good)
 
     def begin(self) -> None:

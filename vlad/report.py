@@ -19,7 +19,8 @@ from vlad.errors import ImageError
 from vlad.files import atomic_write
 from vlad.heads import titled
 from vlad.judging import Judged
-from vlad.sinks import Row, RunFolder
+from vlad.rows import Row
+from vlad.sinks import RunFolder
 from vlad.types import Sample
 from vlad.verdictview import VerdictView
 

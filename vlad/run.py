@@ -21,8 +21,9 @@ from vlad.panel import Panel
 from vlad.prepare import Settings, prepare, root_of, run_folder
 from vlad.progress import Progress
 from vlad.report import write_report
+from vlad.rows import Row
 from vlad.scoring import Pools, Scored, check_pools, score_samples
-from vlad.sinks import Row, RunFolder
+from vlad.sinks import RunFolder
 from vlad.types import Sample
 
 
@@ -140,6 +141,7 @@ def _score(
     # a resumed run keeps the first spelling of each path, which is what its rows are named by
     spelling = {os.path.realpath(path): Path(path) for path in folder.rows}
     samples = [replace(s, path=spelling.get(os.path.realpath(s.path), s.path)) for s in samples]
+    folder.rows.reserve(str(sample.path) for sample in samples)
 
     def keep(batch: list[Scored]) -> None:
         keep_scored(folder, batch)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from vlad.journal import csv_line, csv_path, csv_text, encode, printable
 
 if TYPE_CHECKING:
-    from vlad.sinks import Row
+    from vlad.rows import Row
 
 Column = Sequence[str | float | int | bool | None]
 _TYPES = {float: "double", int: "int64", bool: "bool", str: "string"}

@@ -21,7 +21,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -32,27 +31,13 @@ from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError, OutputError
 from vlad.files import atomic_write, cannot_write
 from vlad.journal import decode, encode, end_of_last_record, path_of
+from vlad.rows import Row, Rows
 from vlad.runjson import KIND, check_out, differences, written_settings
 from vlad.scoretable import columns, csv_bytes, write_parquet
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy", "none"]
 MAP_SIDE = 1024  # pixels of the longer side of maps that are not larger in truth
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The result of one picture.
-
-    Attributes:
-        path: the picture as the user named it; it identifies the row.
-        scores: head -> image_score; a head that gave none is absent.
-        error: why the picture could not be scored, or None.
-    """
-
-    path: str
-    scores: Mapping[str, float] = field(default_factory=dict)
-    error: str | None = None
 
 
 class RunFolder:
@@ -68,7 +53,6 @@ class RunFolder:
         heads: head -> (low, high), the values between which its maps are stored.
         settings: what run.json holds.
         rows: path -> Row of every picture with a row, failed ones included.
-        done: paths that need no scoring any more; failed pictures are tried again.
     """
 
     def __init__(
@@ -83,8 +67,7 @@ class RunFolder:
         self.heads = dict(heads)
         self.map_format = map_format
         self.map_side = map_side
-        self.rows: dict[str, Row] = {}
-        self.done: set[str] = set()
+        self.rows = Rows(heads)
         own = {
             "kind": KIND,
             "heads": list(heads),
@@ -130,7 +113,7 @@ class RunFolder:
             )
         self._read_journal()
         # drops a torn line and decisions, and shows that the folder can be written to
-        atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
+        atomic_write(self.scores_csv, csv_bytes(columns([*self.rows.values()], self.heads, {})))
         return self
 
     @classmethod
@@ -177,7 +160,8 @@ class RunFolder:
     def has(self, sample: Sample, heads: Iterable[str]) -> bool:
         """Whether a picture is scored by these heads, and their maps are there where any are."""
         heads, path = set(heads), str(sample.path)
-        if path not in self.done or not heads <= set(self.rows[path].scores):
+        # failed pictures are tried again
+        if not self.rows.scored(path) or not heads <= set(self.rows[path].scores):
             return False
         return not self.keeps_maps or heads <= set(self.maps(sample))
 
@@ -250,7 +234,8 @@ class RunFolder:
         table = columns(rows, self.heads, more or {})
         atomic_write(self.out / "scores.parquet", lambda file: write_parquet(table, file))
         atomic_write(self.scores_csv, csv_bytes(table))
-        self.rows = {row.path: row for row in rows}
+        self.rows = Rows(self.heads)  # in the order that they now have
+        self._keep(rows)
         return rows
 
     def drop(self, *names: str) -> None:
@@ -262,9 +247,7 @@ class RunFolder:
         self._delete([name for name in names if os.path.lexists(self.out / name)])
 
     def _keep(self, rows: Iterable[Row]) -> None:
-        for row in rows:
-            self.rows[row.path] = row
-            (self.done.add if row.error is None else self.done.discard)(row.path)
+        self.rows.update((row.path, row) for row in rows)
 
     def _header(self) -> bytes:
         return csv_bytes(columns([], self.heads, {}))

@@ -21,9 +21,10 @@ from vlad.judging import decide, judge
 from vlad.lock import locked
 from vlad.panel import Panel
 from vlad.prepare import Settings, prepare, run_folder
+from vlad.rows import Row
 from vlad.run import keep_scored, score_held_out
 from vlad.scoring import Scored, score_samples
-from vlad.sinks import Row, RunFolder
+from vlad.sinks import RunFolder
 from vlad.types import Sample
 
 State = tuple[int, int]  # size in bytes, time of the last change in ns
@@ -124,7 +125,7 @@ class Arrivals:
             if path in self.done:
                 continue
             real = os.path.realpath(path)
-            if self.rows.get(real) in self.folder.done or real.startswith(self.out):
+            if self.folder.rows.scored(self.rows.get(real)) or real.startswith(self.out):
                 self.done.add(path)
                 self.tried.pop(path, None)
                 continue
