@@ -102,19 +102,25 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.detectors import Served, Store, make_ready, named
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
+    from vlad.serving.threads import in_own_thread
 
     check_reach(host, api_keys)
     keys = read_keys(api_keys) if api_keys else None
-    served = [Served(name, Detector.load(folder)) for name, folder in map(named, detectors)]
-    if head:
-        served.append(Served(head, make_detector(head, category, common)))
-    for one in served:
-        one.detector.device = common.device
-        one.detector.batch_size = common.batch_size
+
+    def load() -> list[Served]:
+        found = [Served(name, Detector.load(folder)) for name, folder in map(named, detectors)]
+        if head:
+            found.append(Served(head, make_detector(head, category, common)))
+        for one in found:
+            one.detector.device = common.device
+            one.detector.batch_size = common.batch_size
+        return found
+
+    served = in_own_thread(load).result()
     store = Store(served)
     limits = Limits(common.batch_size, queue, int(max_mb * 1e6), common.max_pixels, timeout)
     with listen(host, port) as socket:
-        make_ready(served)
+        in_own_thread(make_ready, served).result()
         port = socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Serving {', '.join(one.name for one in store)} at http://{shown}:{port}")

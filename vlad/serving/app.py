@@ -30,6 +30,7 @@ from vlad.serving.guard import Guard, busy, problem
 from vlad.serving.limits import MAX_NAME, MAX_NORMALS, Limits
 from vlad.serving.metrics import Metrics
 from vlad.serving.page import page
+from vlad.serving.threads import in_own_thread
 
 _REFUSALS = {
     400: "The body is no multipart form.",
@@ -214,7 +215,7 @@ class _Service:
         async with self.fitting:
             made = self.store.another(head, category)
             reads = [self._reader(image, made) for image in images]
-            await run_in_threadpool(_fit, made, reads, k_shot, false_alarms)
+            await asyncio.wrap_future(in_own_thread(_fit, made, reads, k_shot, false_alarms))
             served = Served(name, made, made=True)
             self.store.add(served)
         return _shown(served)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from threading import Condition, Lock, Thread
+from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,9 +18,6 @@ from vlad.scoring import READERS
 
 if TYPE_CHECKING:
     from vlad.detector import Detector, Prepared
-
-WAIT = 0.003  # seconds that the first picture of a batch waits for others
-_WORKERS = 2  # one decodes while the other one's pictures are in the tower
 
 
 class Busy(Exception):
@@ -42,19 +39,26 @@ class Found:
     anomaly_map: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Job:
     detector: Detector
     category: str | None
     read: Callable[[], Image.Image]
     done: Future[Found] = field(default_factory=Future)
+    begun: bool = False  # whether a reader has it or had it
+    picture: Prepared | None = None  # once it was read
+
+    def shares(self, other: _Job) -> bool:
+        """Whether both can go through the tower together."""
+        return self.detector is other.detector and self.category == other.category
 
 
 class Batcher:
-    """One queue of pictures, and the threads that empty it.
+    """One queue of pictures, the threads that read them, and the thread that scores them.
 
-    Pictures for one detector and category are scored in one pass, in the order of their arrival.
-    What is said of a picture does not depend on those beside it, but for rounding.
+    Whenever the tower is free it takes what is read by then, so that nobody waits for others to
+    come: pictures for one detector and category in one pass, in the order of their arrival. What
+    is said of a picture does not depend on those beside it, but for rounding.
 
     Args:
         batch_size: the most pictures in one pass.
@@ -71,13 +75,9 @@ class Batcher:
         self._waiting: deque[_Job] = deque()
         self._changed = Condition()
         self._closed = False
-        self._taking, self._tower = Lock(), Lock()
         self._readers = ThreadPoolExecutor(READERS, "vlad-read")
-        self._workers = [
-            Thread(target=self._work, name="vlad-score", daemon=True) for _ in range(_WORKERS)
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._tower = Thread(target=self._work, name="vlad-score", daemon=True)
+        self._tower.start()
 
     def __len__(self) -> int:
         """How many pictures wait."""
@@ -102,7 +102,7 @@ class Batcher:
             if self._closed or len(self._waiting) + len(jobs) > self.queue:
                 raise Busy
             self._waiting.extend(jobs)
-            self._changed.notify_all()
+            self._begin()
         return [job.done for job in jobs]
 
     def close(self) -> None:
@@ -110,70 +110,72 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        for worker in self._workers:
-            worker.join()
+        self._tower.join()
         self._readers.shutdown()
 
     def _work(self) -> None:
         while taken := self._take():
-            jobs = [job for job in taken if job.done.set_running_or_notify_cancel()]
-            ready = []
-            for job, picture in zip(jobs, self._readers.map(_prepare, jobs), strict=True):
-                if isinstance(picture, Exception):
-                    job.done.set_exception(picture)
-                else:
-                    ready.append((job, picture))
-            if ready:
-                with self._tower:
-                    self._score(ready)
+            if ready := [job for job in taken if job.done.set_running_or_notify_cancel()]:
+                self._score(ready)
 
     def _take(self) -> list[_Job]:
         """The next batch; none once the queue is closed and empty."""
-        with self._taking, self._changed:
-            self._changed.wait_for(lambda: self._waiting or self._closed)
-            if not self._waiting:
-                return []
-            self._changed.wait_for(lambda: self._closed or self._full(), WAIT)
+        with self._changed:
+            self._changed.wait_for(lambda: self._next() or (self._closed and not self._waiting))
             batch = self._next()
-            for job in batch:
-                self._waiting.remove(job)
+            self._leave(batch)
             return batch
 
-    def _full(self) -> bool:
-        return len(self._next()) == self.batch_size
-
     def _next(self) -> list[_Job]:
-        """The job that has waited longest, and those that can share its pass."""
-        first = self._waiting[0]
-        alike = (
-            job
-            for job in self._waiting
-            if job.detector is first.detector and job.category == first.category
-        )
-        return list(islice(alike, self.batch_size))
+        """The job that has waited longest of those read, and others that can share its pass."""
+        read = (job for job in self._waiting if job.picture)
+        first = next(read, None)
+        if first is None:
+            return []
+        return [first, *islice(filter(first.shares, read), self.batch_size - 1)]
 
-    def _score(self, ready: Sequence[tuple[_Job, Prepared]]) -> None:
-        first = ready[0][0]
+    def _leave(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            self._waiting.remove(job)
+        self._begin()
+        self._changed.notify_all()
+
+    def _begin(self) -> None:
+        """Has the next pictures read, so many that a full batch can follow each batch."""
+        for job in islice(self._waiting, 2 * self.batch_size):
+            if not job.begun:
+                job.begun = True
+                self._readers.submit(self._read, job)
+
+    def _read(self, job: _Job) -> None:
+        try:
+            picture = None if job.done.cancelled() else job.detector.prepare(job.read())
+        except Exception as error:  # it goes to the one who waits
+            picture = None
+            if job.done.set_running_or_notify_cancel():
+                job.done.set_exception(error)
+        with self._changed:
+            if picture is None:
+                self._leave([job])
+            else:
+                job.picture = picture
+                self._changed.notify_all()
+
+    def _score(self, ready: Sequence[_Job]) -> None:
+        first = ready[0]
         self.on_batch(len(ready))
         try:
-            scores = first.detector.score([p for _, p in ready], category=first.category)
+            scores = first.detector.score([job.picture for job in ready], category=first.category)
         except Exception as error:  # whatever it is, those who wait must hear of it
-            for job, _ in ready:
+            for job in ready:
                 job.done.set_exception(error)
             return
-        for (job, picture), score, found in zip(
+        for job, score, found in zip(
             ready, scores.image_score.tolist(), scores.anomaly_map, strict=True
         ):
             if np.isfinite(score) and np.isfinite(found).all():
-                job.done.set_result(Found(picture.size, score, found))
+                job.done.set_result(Found(job.picture.size, score, found))
             else:
                 job.done.set_exception(
                     ImageError(f"{job.detector.head} gave no number; check the detector.")
                 )
-
-
-def _prepare(job: _Job) -> Prepared | Exception:
-    try:
-        return job.detector.prepare(job.read())
-    except Exception as error:  # it goes to the one who waits
-        return error
