@@ -75,10 +75,13 @@ class Slow:
 
     def __init__(self):
         self.go, self.began = Event(), Event()
+        self.read: list[int] = []
         self.batches: list[tuple[str | None, list[float]]] = []
 
     def prepare(self, image):
-        return SimpleNamespace(size=image.size, value=image.getpixel((0, 0))[0])
+        value = image.getpixel((0, 0))[0]
+        self.read.append(value)
+        return SimpleNamespace(size=image.size, value=value)
 
     def score(self, pictures, *, category=None):
         values = [float(picture.value) for picture in pictures]

@@ -51,27 +51,34 @@ def test_only_what_is_alike_shares_a_pass(batcher, slow, eventually):
     made = batcher(4, 100, counted.append)
     first = made.submit(slow, None, [grey(0)])
     eventually(slow.began.is_set)
-    # the second worker takes a batch before the first is done, and this one is it
-    second = made.submit(slow, "nut", [grey(1), grey(2)])
-    eventually(lambda: not len(made))
-    rest = [made.submit(slow, c, [grey(v)]) for v, c in enumerate(["a", "b", "a", "b", "a"], 3)]
-    rest += [made.submit(slow, "a", [grey(v) for v in (8, 9)])]
+    waiting = [("nut", [1, 2]), ("a", [3]), ("b", [4]), ("a", [5]), ("last", [6, 7])]
+    rest = [made.submit(slow, c, [grey(value) for value in values]) for c, values in waiting]
+    # both readers are at the last ones, so all others are ready for the tower
+    eventually(lambda: {6, 7} <= set(slow.read))
     slow.go.set()
-    scores = [f.result(20).image_score for group in (first, second, *rest) for f in group]
-    assert scores == list(range(10))
-    # two workers take batches in order, and may come to the detector in another
-    assert sorted(slow.batches, key=lambda batch: batch[1]) == [
-        (None, [0]), ("nut", [1, 2]), ("a", [3, 5, 7, 8]), ("b", [4, 6]), ("a", [9]),
-    ]  # fmt: skip
-    assert sorted(counted) == [1, 1, 2, 2, 4]
+    scores = [f.result(20).image_score for group in (first, *rest) for f in group]
+    assert scores == list(range(8))
+    assert slow.batches[:4] == [(None, [0]), ("nut", [1, 2]), ("a", [3, 5]), ("b", [4])]
+    assert all(category == "last" for category, _ in slow.batches[4:])
+    assert counted == [len(values) for _, values in slow.batches]
+
+
+def test_a_pass_is_no_larger_than_it_may_be(batcher, slow, eventually):
+    made = batcher(3, 100)
+    made.submit(slow, None, [grey(0)])
+    eventually(slow.began.is_set)
+    found = made.submit(slow, None, [grey(value) for value in range(1, 9)])
+    # six may be read ahead of a tower that is busy
+    eventually(lambda: len(slow.read) == 7)
+    slow.go.set()
+    assert [future.result(20).image_score for future in found] == list(range(1, 9))
+    assert len(slow.batches[1][1]) == 3 and max(len(values) for _, values in slow.batches) == 3
 
 
 def test_the_queue_takes_all_or_none(batcher, slow, eventually):
     made = batcher(1, 3)
     made.submit(slow, None, [grey(0)])
     eventually(slow.began.is_set)
-    made.submit(slow, None, [grey(0)])
-    eventually(lambda: not len(made))
     made.submit(slow, None, [grey(0)] * 2)
     with pytest.raises(Busy):
         made.submit(slow, None, [grey(0)] * 2)
@@ -86,16 +93,15 @@ def test_a_bad_picture_fails_alone_and_a_cancelled_one_is_not_scored(batcher, sl
     made = batcher(8, 100)
     made.submit(slow, None, [grey(0)])
     eventually(slow.began.is_set)
-    made.submit(slow, None, [grey(0)])
-    eventually(lambda: not len(made))
     good, bad, given_up, more = made.submit(slow, None, [grey(1), broken, grey(2), grey(3)])
     assert given_up.cancel()
+    with pytest.raises(ImageError, match="broken"):
+        bad.result(20)  # while the tower is busy
     slow.go.set()
     assert good.result(20).image_score == 1
     assert more.result(20).image_score == 3
-    with pytest.raises(ImageError, match="broken"):
-        bad.result(20)
-    assert slow.batches[-1] == (None, [1, 3])
+    assert sorted(value for _, values in slow.batches for value in values) == [0, 1, 3]
+    assert len(made) == 0
 
 
 def test_what_breaks_a_pass_reaches_all_who_wait_for_it_and_nobody_else(batcher, slow):

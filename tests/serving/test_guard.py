@@ -111,8 +111,8 @@ def test_a_full_queue_says_when_to_come_again(serve, slow, files, form, eventual
         begun = [later(files[0])]
         eventually(slow.began.is_set)
         begun += [later(files[0])]
-        eventually(waiting(0))
-        begun += [later(*files[:3])]
+        eventually(waiting(1))
+        begun += [later(*files[:2])]
         eventually(waiting(3))
         refused = client.post("/v1/score", files=form(*files[:2]))
         assert refused.status_code == 429

@@ -6,6 +6,7 @@
     detectors   the detectors served, by name
     replies     scores -> what is said of a picture
     schemas     what goes over the wire
+    threads     a thread for one piece of work with tensors
     keys, metrics, page
 
 Nothing here is imported before `vlad serve` runs; it needs the extra `serve`.

@@ -35,6 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
         InputError: the address is not one of this machine, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # named in full, or asyncio does not know it for TCP and replies wait for acknowledgements
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if os.name == "posix":  # elsewhere it would share the port with another process
