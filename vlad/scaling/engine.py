@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 
 from vlad.backbones import load_tower
@@ -28,6 +27,7 @@ from vlad.panel import Panel
 from vlad.prepare import Settings, prepare, scores_depend_on
 from vlad.progress import Progress
 from vlad.runjson import differences
+from vlad.scaling.parts import remove_parts, write_part, writing
 from vlad.scaling.paths import open_picture, without, written_paths
 from vlad.scoring import score_samples
 from vlad.types import Sample
@@ -71,8 +71,9 @@ class Job:
 class Scorer:
     """One worker: pictures in, a partition on disk and its counts out."""
 
-    def __init__(self, job: list[ray.ObjectRef]):
+    def __init__(self, job: list[ray.ObjectRef], folder: Path):
         self.job = ray.get(job[0])  # in a list, so that one copy serves all workers of a machine
+        self.folder = folder
         self.panel = self.job.panel()
 
     def __call__(self, pictures: pa.Table) -> pa.Table:
@@ -99,8 +100,7 @@ class Scorer:
         columns["error"] = pa.array([s.error for s in scored], pa.string())
         # named by its pictures, so that a partition that is scored again replaces itself
         digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
-        path = job.out / f"part-{digest[:32]}.parquet"
-        atomic_write(path, lambda file: pq.write_table(pa.table(columns), file))
+        write_part(self.folder, f"part-{digest[:32]}.parquet", pa.table(columns))
         return pa.table({"rows": [len(rows)], "failed": [sum(s.error is not None for s in scored)]})
 
 
@@ -140,20 +140,27 @@ def score(
         ).hexdigest()
         check_calibration(settings.rules.calibration, shared_settings(record))
     with locked(job.out):
-        _begin(job.out, record, resume, overwrite)
-        waiting = without(pictures, written_paths(job.out))
-        for head in job.heads.values():
-            _move(head, "cpu")
-        rows = failed = 0
-        done = len(pictures) - len(waiting)
-        with Progress(len(pictures), done=done) as progress:
-            for count, bad in _run(job, waiting, workers, tower.device.type == "cuda"):
-                rows, failed = rows + count, failed + bad
-                progress.advance(count, bad)
+        _check(job.out, record, resume, overwrite)
+        with writing(job.out) as folder:
+            if overwrite:
+                remove_parts(job.out)
+            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+            atomic_write(job.out / "run.json", text.encode())
+            waiting = without(pictures, written_paths(job.out))
+            for head in job.heads.values():
+                _move(head, "cpu")
+            rows = failed = 0
+            gpu = tower.device.type == "cuda"
+            with Progress(len(pictures), done=len(pictures) - len(waiting)) as progress:
+                for count, bad in _run(job, folder, waiting, workers, gpu):
+                    rows, failed = rows + count, failed + bad
+                    progress.advance(count, bad)
     return rows, failed
 
 
-def _run(job: Job, waiting: pa.Table, workers: int, gpu: bool) -> Iterator[tuple[int, int]]:
+def _run(
+    job: Job, folder: Path, waiting: pa.Table, workers: int, gpu: bool
+) -> Iterator[tuple[int, int]]:
     """Rows and failures of each partition, as they are written."""
     if not len(waiting):
         return
@@ -162,7 +169,7 @@ def _run(job: Job, waiting: pa.Table, workers: int, gpu: bool) -> Iterator[tuple
     share = {"num_gpus": 1} if gpu else {"num_cpus": max(1, (os.cpu_count() or 1) // workers)}
     counts = ray.data.from_arrow(blocks).map_batches(
         Scorer,
-        fn_constructor_args=([ray.put(job)],),
+        fn_constructor_args=([ray.put(job)], folder),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=None,
         batch_format="pyarrow",
@@ -228,15 +235,14 @@ def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:
     }
 
 
-def _begin(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
-    """Writes run.json, or compares it with that of the run that is continued.
+def _check(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
+    """Compares what is there with what is to be done.
 
     Raises:
         OutputError: the folder holds a run that is neither continued nor overwritten, or another.
     """
-    file = out / "run.json"
     try:
-        written = json.loads(file.read_text(encoding="utf-8"))
+        written = json.loads((out / "run.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         written = None
     except (OSError, ValueError):
@@ -244,17 +250,13 @@ def _begin(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
     if written is not None:
         if not isinstance(written, dict) or written.get("kind") != KIND:
             raise OutputError(f"{out} holds something else than {KIND}; choose another folder.")
-        if overwrite:
-            for part in out.glob("part-*.parquet"):
-                part.unlink()
-        elif not resume:
+        if not (resume or overwrite):
             raise OutputError(
                 f"{out} already holds a run; add --resume to continue it, --overwrite to start "
                 "again, or choose another folder."
             )
-        elif found := differences(written, record):
+        if not overwrite and (found := differences(written, record)):
             raise OutputError(
                 f"{out} was started with other settings ({'; '.join(found)}); repeat the first "
                 "command, add --overwrite to start again, or choose another folder."
             )
-    atomic_write(file, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())

@@ -21,6 +21,7 @@ from vlad.datasets.folder import is_picture_name
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.images import read_image
 from vlad.journal import shown
+from vlad.scaling.parts import parts
 
 # large: a column of many paths passes 2 GiB
 PICTURES = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])
@@ -62,11 +63,11 @@ def written_paths(out: Path) -> pa.ChunkedArray:
     Raises:
         OutputError: a partition cannot be read back.
     """
-    parts = [str(path) for path in out.glob("part-*.parquet")]
-    if not parts:
+    written = [str(path) for path in parts(out)]
+    if not written:
         return pa.chunked_array([], pa.large_string())
     try:
-        found = pd.dataset(parts, schema=pa.schema([("path", pa.large_string())])).to_table()
+        found = pd.dataset(written, schema=pa.schema([("path", pa.large_string())])).to_table()
     except (OSError, pa.ArrowException) as error:
         raise OutputError(
             f"{out} cannot be read back ({error}); remove that file and repeat the command."
