@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import logging
+import re
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
@@ -101,7 +103,8 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     from vlad.images import read_image
     from vlad.panel import Panel
     from vlad.prepare import Settings
-    from vlad.scaling.engine import Job, fit
+    from vlad.scaling.engine import fit
+    from vlad.scaling.worker import Job
 
     samples = list_samples([pictures])[:4]
     head = Memory(coreset=0.25)
@@ -119,6 +122,35 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     assert {name: len(x) for name, x in head.memory_.items()} == {"1": 16, "2": 16, "3": 16}
     for name, rows in head.memory_.items():
         assert (rows - expected.memory_[name]).abs().max() < 1e-5
+
+
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
+    session, vlad, pictures, tmp_path, monkeypatch
+):
+    @contextmanager
+    def nowhere(out):
+        yield out / "gone"  # what a worker writes there fails
+
+    out = tmp_path / "run"
+    command = (pictures, "--normal", pictures / "0.png", "--engine", "ray", "--out", out)
+    with monkeypatch.context() as patch:
+        patch.setattr("vlad.scaling.engine.writing", nowhere)
+        done = vlad(*command, "--workers", 1)
+    assert done.exit_code == 2
+    assert re.search("Error: .*cannot write .*--resume", done.stderr)
+    assert not list(out.glob("part-*"))
+    done = vlad(*command, "--workers", 2, "--resume")
+    assert done.exit_code == 0 and len(written(out)) == 6
+
+
+def test_a_reference_that_a_worker_cannot_read_is_one_sentence(session, vlad, pictures, tmp_path):
+    (pictures / "1.png").write_text("no picture")
+    done = vlad(
+        pictures, "--normal", pictures, "--param", "memory.coreset=0.5", "--engine", "ray",
+        "--workers", 2, "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert re.search("Error: cannot read .*1.png: its content is no picture", done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def score_on_ray(
         VladError: as `vlad.scaling.engine.score`.
     """
     from vlad.backbones import DEFAULT
-    from vlad.errors import InputError
+    from vlad.errors import InputError, VladError
+    from vlad.journal import shown
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_worker_niceness", "0")  # workers are no background of this command
@@ -42,8 +43,9 @@ def score_on_ray(
         raise InputError(
             f"--engine ray needs Ray ({error}); install vlad[ray] with pip."
         ) from error
-    from vlad.scaling.engine import Job, score
+    from vlad.scaling.engine import score
     from vlad.scaling.paths import list_pictures
+    from vlad.scaling.worker import Job
 
     if scoring.map_format in ("png", "npy"):
         raise InputError(
@@ -80,6 +82,13 @@ def score_on_ray(
     except KeyboardInterrupt:
         click.echo(f"Stopped. Whole partitions are kept in {out}; add --resume to continue.", err=1)
         raise SystemExit(130) from None
+    except ray.exceptions.RayError as error:
+        if isinstance(error, ray.exceptions.RayTaskError):
+            raise  # a fault of the program
+        raise VladError(
+            f"Ray cannot go on ({shown(error)}); add --resume to continue from the partitions that "
+            "are there."
+        ) from error
     done = f"{rows - failed} pictures scored"
     if failed:
         done += f", {failed} failed (see the column error)"

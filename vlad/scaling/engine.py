@@ -5,103 +5,31 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import ray
 
-from vlad.backbones import load_tower
 from vlad.backbones.tower import Tower
-from vlad.errors import HeadError, OutputError
+from vlad.errors import HeadError, OutputError, VladError
 from vlad.files import atomic_write
-from vlad.heads import Head
 from vlad.heads.memory import Memory
-from vlad.judging import check_calibration, decide, shared_settings
+from vlad.judging import check_calibration, shared_settings
 from vlad.lock import locked
 from vlad.panel import Panel
-from vlad.prepare import Settings, prepare, scores_depend_on
+from vlad.prepare import prepare, scores_depend_on
 from vlad.progress import Progress
 from vlad.runjson import differences
-from vlad.scaling.parts import remove_parts, write_part, writing
-from vlad.scaling.paths import open_picture, without, written_paths
-from vlad.scoring import score_samples
+from vlad.scaling.parts import remove_parts, writing
+from vlad.scaling.paths import without, written_paths
+from vlad.scaling.worker import Job, Scorer, move
 from vlad.types import Sample
 
 KIND = "vlad run on ray"
 PARTITION = 4096  # rows at most: what a crash of a worker may cost
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that a worker needs, sent to each once; it loads the tower by name where it is."""
-
-    backbone: str
-    device: str
-    dtype: str
-    runtime: str
-    heads: Mapping[str, Head]
-    settings: Settings
-    max_pixels: int
-    out: Path
-
-    def panel(self) -> Panel:
-        tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
-        for head in self.heads.values():
-            _move(head, tower.device)
-        settings = self.settings
-        return Panel(
-            tower,
-            self.heads,
-            bank=settings.bank,
-            image_size=settings.image_size,
-            batch_size=settings.batch_size,
-            tiling=settings.tiling,
-        )
-
-    @property
-    def open_image(self):
-        return partial(open_picture, max_pixels=self.max_pixels, bits=self.settings.bits)
-
-
-class Scorer:
-    """One worker: pictures in, a partition on disk and its counts out."""
-
-    def __init__(self, job: list[ray.ObjectRef], folder: Path):
-        self.job = ray.get(job[0])  # in a list, so that one copy serves all workers of a machine
-        self.folder = folder
-        self.panel = self.job.panel()
-
-    def __call__(self, pictures: pa.Table) -> pa.Table:
-        job, settings = self.job, self.job.settings
-        rows = pictures.to_pylist()
-        # as text, since a URL would not survive pathlib
-        samples = [Sample(row["path"], "", row["category"]) for row in rows]
-        scored = [
-            one
-            for batch in score_samples(
-                self.panel,
-                samples,
-                settings.category,
-                batch_size=settings.batch_size,
-                open_image=job.open_image,
-            )
-            for one in batch
-        ]
-        columns = {"path": pa.array([s.sample.path for s in scored], pa.string())}
-        for head in job.heads:
-            columns[head] = pa.array([s.scores.get(head) for s in scored], pa.float64())
-        if settings.rules:
-            columns |= _verdicts(scored, settings.rules.calibration)
-        columns["error"] = pa.array([s.error for s in scored], pa.string())
-        # named by its pictures, so that a partition that is scored again replaces itself
-        digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
-        write_part(self.folder, f"part-{digest[:32]}.parquet", pa.table(columns))
-        return pa.table({"rows": [len(rows)], "failed": [sum(s.error is not None for s in scored)]})
 
 
 def score(
@@ -148,7 +76,7 @@ def score(
             atomic_write(job.out / "run.json", text.encode())
             waiting = without(pictures, written_paths(job.out))
             for head in job.heads.values():
-                _move(head, "cpu")
+                move(head, "cpu")
             rows = failed = 0
             gpu = tower.device.type == "cuda"
             with Progress(len(pictures), done=len(pictures) - len(waiting)) as progress:
@@ -161,7 +89,11 @@ def score(
 def _run(
     job: Job, folder: Path, waiting: pa.Table, workers: int, gpu: bool
 ) -> Iterator[tuple[int, int]]:
-    """Rows and failures of each partition, as they are written."""
+    """Rows and failures of each partition, as they are written.
+
+    Raises:
+        VladError: a worker cannot go on.
+    """
     if not len(waiting):
         return
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
@@ -176,6 +108,11 @@ def _run(
         **share,
     )
     for row in counts.iter_rows():
+        if row["error"]:
+            raise VladError(
+                f"A worker stopped ({row['error'].rstrip('.')}); repeat the command with --resume "
+                "once that is mended."
+            )
         yield row["rows"], row["failed"]
 
 
@@ -197,42 +134,29 @@ def fit(tower: Tower, job: Job, categories: Sequence[str], workers: int) -> Pane
     parts = ray.get(
         [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
     )
+    for part in parts:
+        if isinstance(part, VladError):
+            raise part
     for name, head in shared.items():
         head.fit_union([part[name] for part in parts])
-        _move(head, tower.device)
+        move(head, tower.device)
     return panel
 
 
 @ray.remote(num_cpus=1)
-def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memory]:
+def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memory] | VladError:
     """Memories of some of `count` references, each of as many rows as the whole one will have."""
     heads = {}
     for name, head in job.heads.items():
         heads[name] = copy(head)
         heads[name].coreset = min(1.0, head.coreset * count / len(shard))
-    replace(job, heads=heads).panel().fit(job.open_image(sample.path) for sample in shard)
+    try:
+        replace(job, heads=heads).panel().fit(job.open_image(sample.path) for sample in shard)
+    except VladError as error:
+        return error
     for head in heads.values():
-        _move(head, "cpu")
+        move(head, "cpu")
     return heads
-
-
-def _move(head: Head, device) -> None:
-    memory = getattr(head, "memory_", {})
-    memory.update({name: x.to(device) for name, x in memory.items()})
-
-
-def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:
-    good = [s for s in scored if s.error is None]
-    scores = {h: np.array([s.scores[h] for s in good]) for h in calibration.reference}
-    found = decide(calibration, [s.sample.path for s in good], scores)
-    types = {"verdict": pa.string(), "abstain": pa.bool_(), "severity": pa.int64()}
-    return {
-        name: pa.array(
-            [values.get(s.sample.path) for s in scored],
-            types.get(name.rpartition("_")[2], pa.float64()),
-        )
-        for name, values in found.items()
-    }
 
 
 def _check(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
