@@ -177,8 +177,8 @@ def test_finish_puts_rows_in_input_order_and_keeps_those_of_earlier_inputs(tmp_p
     run = folder(tmp_path).create()
     run.append([row("c"), row("a")])
     run.append([row("b")])
-    rows = run.finish(["a", Path("b"), "never scored"])
-    assert [r.path for r in rows] == ["a", "b", "c"]
+    run.finish(["a", Path("b"), "never scored"])
+    assert list(run.rows) == ["a", "b", "c"]
     assert [r[0] for r in read_csv(run.scores_csv)] == ["path", "a", "b", "c"]
 
 

@@ -47,6 +47,11 @@ class Rows(MutableMapping[str, Row]):
                 self._filled.append(0)
                 self._scores.extend([math.nan] * len(self.heads))
 
+    @property
+    def failed(self) -> int:
+        """How many pictures could not be scored."""
+        return len(self._errors)
+
     def scored(self, path: str | None) -> bool:
         """Whether a picture has a row without an error."""
         return path in self and path not in self._errors

@@ -29,18 +29,12 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, its rows in the order of the pictures, its report, and what was
-    decided, where anything was."""
+    """A finished run: its folder, whose rows have the order of the pictures, its report, and what
+    was decided, where anything was."""
 
     folder: RunFolder
-    rows: list[Row]
     report: Path
     judged: Judged | None = None
-
-    @property
-    def failed(self) -> int:
-        """Pictures that could not be scored."""
-        return sum(row.error is not None for row in self.rows)
 
 
 def run(
@@ -122,10 +116,10 @@ def _conclude(
         columns = {**judged.columns, **finder.columns()}
     else:
         folder.drop("calibration.json")
-    rows = folder.finish((sample.path for sample in samples), columns)
+    folder.finish((sample.path for sample in samples), columns)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
     report = write_report(folder, samples, scales, open_image, date, judged=judged, finder=finder)
-    return Run(folder, rows, report, judged)
+    return Run(folder, report, judged)
 
 
 def _score(

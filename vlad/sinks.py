@@ -113,7 +113,7 @@ class RunFolder:
             )
         self._read_journal()
         # drops a torn line and decisions, and shows that the folder can be written to
-        atomic_write(self.scores_csv, csv_bytes(columns([*self.rows.values()], self.heads, {})))
+        atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
         return self
 
     @classmethod
@@ -218,8 +218,8 @@ class RunFolder:
 
     def finish(
         self, order: Iterable[str | Path], more: Mapping[str, Mapping[str, object]] | None = None
-    ) -> list[Row]:
-        """Write scores.csv in the order of the paths given, and scores.parquet; return the rows.
+    ) -> None:
+        """Write scores.csv in the order of the paths given, and scores.parquet.
 
         Rows of other paths, from an earlier command on the same folder, follow at the end.
 
@@ -229,14 +229,14 @@ class RunFolder:
         Raises:
             OutputError: a file cannot be written.
         """
-        paths = dict.fromkeys([*map(str, order), *self.rows])
-        rows = [self.rows[path] for path in paths if path in self.rows]
-        table = columns(rows, self.heads, more or {})
+        rows = Rows(self.heads)
+        for path in (*map(str, order), *self.rows):
+            if path in self.rows and path not in rows:
+                rows[path] = self.rows[path]
+        table = columns(rows.values(), self.heads, more or {})
         atomic_write(self.out / "scores.parquet", lambda file: write_parquet(table, file))
         atomic_write(self.scores_csv, csv_bytes(table))
-        self.rows = Rows(self.heads)  # in the order that they now have
-        self._keep(rows)
-        return rows
+        self.rows = rows
 
     def drop(self, *names: str) -> None:
         """Delete what an earlier command left under these names, if it did.

@@ -94,9 +94,10 @@ def score(
             )
     if result.judged:
         click.echo(summary(result.judged))
-    done = f"{len(result.rows) - result.failed} pictures scored"
-    if result.failed:
-        done += f", {result.failed} failed (see the column error)"
+    rows = result.folder.rows
+    done = f"{len(rows) - rows.failed} pictures scored"
+    if rows.failed:
+        done += f", {rows.failed} failed (see the column error)"
     click.echo(f"{done}: {result.folder.scores_csv}\nReport: {result.report}")
-    if fail and result.failed:
+    if fail and rows.failed:
         raise SystemExit(1)

@@ -66,7 +66,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             on_scored=tell,
             on_trouble=lambda sentence: click.echo(f"Waiting: {sentence}", err=True),
         )
-    bad = sum(row.error is not None for row in run.rows.values())
+    bad = run.rows.failed
     click.echo(
         f"Stopped: {len(run.rows) - bad} pictures are scored, {bad} failed: {run.scores_csv}"
     )
