@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
-from vlad.bombs import check_file, check_parts
+from vlad.bombs import Reads, check_file, check_parts
 from vlad.errors import ImageError
 from vlad.journal import shown
 
@@ -50,7 +50,8 @@ def decode(
         try:
             kind = _format(file, where)
             check_file(file, kind, max_pixels)
-            image = Image.OPEN[kind][0](file, "")  # without a file name Pillow maps no memory
+            reads = Reads(file)
+            image = Image.OPEN[kind][0](reads, "")  # without a file name Pillow maps no memory
             check_size(image.size, where)
             width, height = image.size
             if width * height > max_pixels:
@@ -60,6 +61,7 @@ def decode(
                 )
             check_parts([tile[1] for tile in image.tile if tile[1]], image.size)
             deep = any(";16" in str(tile) for tile in image.tile)
+            reads.allow(kind)
             image.load()
         except ImageError:
             raise

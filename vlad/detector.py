@@ -290,6 +290,10 @@ class Detector:
             detector.head_.memory_ = memory
         if (folder / _CALIBRATION).exists():
             detector.calibration_ = load_calibration(folder / _CALIBRATION)
+            if set(detector.calibration_.reference) != {detector.head}:
+                raise InputError(
+                    f"the calibration in {folder} is not of head {detector.head}; calibrate anew."
+                )
         return detector
 
     def __getstate__(self) -> dict:

@@ -7,7 +7,9 @@ looked up. OpenAI's CLIPs are such archives.
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -76,11 +78,19 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
         # the programs in it are compressed, but are not read
         read = [p for p in archive.infolist() if p.filename.startswith((name, f"{folder}data/"))]
         _check_stored(read, path)
-        with archive.open(name) as file:
-            root = _Unpickler(file, archive, folder).load()
+        content = archive.read(name)
+        _check_places(content)
+        root = _Unpickler(io.BytesIO(content), archive, folder).load()
     found: dict[str, torch.Tensor] = {}
     _collect(root, "", found)
     return found
+
+
+def _check_places(content: bytes) -> None:
+    """Raise ValueError for places of the memo beyond the file: a list is made up to there."""
+    for opcode, place, _ in pickletools.genops(content):
+        if opcode.name in ("PUT", "LONG_BINPUT") and place > len(content):
+            raise ValueError("it numbers more objects than it holds")
 
 
 class _Unpickler(pickle.Unpickler):

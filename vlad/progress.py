@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TextIO, TypeVar
 
+from vlad.journal import shown
+
 T = TypeVar("T")
 _BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}"
 
@@ -34,7 +36,8 @@ class Progress:
         unit: str = "pictures",
     ):
         self.unit = unit
-        self.total, self.verb, self.done, self.before = total, verb, done, done
+        # a verb may name a category, and so a folder
+        self.total, self.verb, self.done, self.before = total, shown(verb), done, done
         self.failed = 0
         self.interval = interval
         self.stream = stream or sys.stderr
@@ -52,7 +55,7 @@ class Progress:
             self.bar = tqdm(
                 total=total,
                 initial=done,
-                desc=verb,
+                desc=self.verb,
                 unit=" images",
                 file=self.stream,
                 dynamic_ncols=True,

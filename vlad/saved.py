@@ -8,11 +8,12 @@ from pathlib import Path
 from vlad.adapters import FILE as ADAPTER_FILE
 from vlad.resources import read_json
 
-_TEXTS = ("head", "backbone", "device", "dtype")
+_TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", "bank")
 _COUNTS = ("batch_size", "max_pixels", "bits")
 _MAYBE_COUNTS = ("image_size", "tile")
 _DTYPES = ("float32", "bfloat16", "float16")
+_LONGEST = 4096  # characters of a text: those of a path
 _LARGEST = 2**40  # of any count; torch and Pillow take no larger ones
 
 
@@ -46,7 +47,7 @@ def read_settings(folder: Path) -> dict:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+    return isinstance(value, str) and len(value) <= _LONGEST
 
 
 def _is_count(value: object) -> bool:

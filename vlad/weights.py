@@ -34,14 +34,23 @@ def forbid_network() -> None:
 
 
 @contextmanager
-def from_network(name: str) -> Iterator[None]:
-    """Turns whatever a hub client raises while it loads `name` into one sentence."""
+def from_network(name: str, local: bool = False) -> Iterator[None]:
+    """Turns whatever a hub client raises while it loads `name` into one sentence.
+
+    Args:
+        local: `name` is a folder, so that nothing is fetched.
+    """
     offline = is_offline()
     try:
         yield
     except BackboneError:
         raise
     except Exception as error:
+        if local:
+            raise BackboneError(
+                f"{name} could not be read as a model ({_first_line(error)}); get it anew, or give "
+                "another."
+            ) from error
         why = (
             "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
             "HF_HUB_OFFLINE is set)"

@@ -293,6 +293,8 @@ def test_safetensors_with_headers_that_lie(tmp_path, header):
     ("change", "says"),
     [
         ({"batch_size": 0}, "batch_size"),
+        ({"runtime": ["torch"]}, "the runtime"),
+        ({"device": "x" * 5000}, "the device"),
         ({"head": ["memory"]}, "the head"),
         ({"max_pixels": 10**30}, "max_pixels"),
         ({"dtype": "__class__"}, "dtype"),

@@ -1,6 +1,8 @@
 """Detectors by name: those given, and those made over HTTP."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import vlad
 from vlad.errors import HeadError, InputError
@@ -109,6 +111,13 @@ def test_a_head_that_judges_lists_is_not_served(small_file):
     judge = vlad.load("musc", backbone=str(small_file), device="cpu")
     with pytest.raises(HeadError, match="vlad fit"):
         make_ready([Served("pool", judge)])
+
+
+def test_a_detector_that_cannot_score_is_one_sentence(memory, tmp_path):
+    folder = memory.save(tmp_path)
+    save_file({"1": torch.zeros(2, 2)}, tmp_path / "memory.safetensors")
+    with pytest.raises(HeadError, match="what it remembers does not fit"):
+        make_ready([Served("a", vlad.Detector.load(folder))])
 
 
 def test_names(tmp_path, memory):

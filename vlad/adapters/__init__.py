@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from vlad.adapters.layouts import DEFAULTS, LARGEST, tensor_shapes
 from vlad.errors import AdapterError
 from vlad.files import atomic_write
+from vlad.journal import shown
 from vlad.resources import cache_folder, data_folder
 from vlad.types import TowerInfo
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
+LONGEST = 10_000  # characters of a text that stands beside results, or of a tensor's name
 FILE, CARD = "adapter.safetensors", "card.toml"
 
 
@@ -138,7 +140,7 @@ def read_adapter(file: Path) -> Adapter:
         tensors = load(content)
         for name, x in tensors.items():
             if not x.is_floating_point():
-                raise ValueError(f"tensor {name} holds {x.dtype}, not real numbers")
+                raise ValueError(f"tensor {shown(name)} holds {x.dtype}, not real numbers")
         tensors = {name: x.float() for name, x in tensors.items()}
     except (OSError, MemoryError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
@@ -179,7 +181,7 @@ def check_tensors(
     """
     for name in sorted(tensors.keys() ^ shapes.keys()):
         where = "is missing from" if name in shapes else "is none that the head learns but is in"
-        raise AdapterError(f"Tensor {name} {where} {file}; choose another file or head.")
+        raise AdapterError(f"Tensor {shown(name)} {where} {file}; choose another file or head.")
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != tuple(shapes[name]):
             raise AdapterError(
@@ -192,7 +194,8 @@ def check_tensors(
 
 def is_plain_text(value: object) -> bool:
     """Whether it is words on one line, fit to stand beside results."""
-    return isinstance(value, str) and value.isprintable() and value.strip() != ""
+    fits = isinstance(value, str) and len(value) <= LONGEST
+    return fits and value.isprintable() and value.strip() != ""
 
 
 def sha256_of(content: bytes) -> str:
@@ -213,8 +216,11 @@ def _header(file: Path) -> dict:
         params = header["params"]
         needed = [params[size] for size in DEFAULTS.get(header["head"], ())]
         numbers = [*params["layers"], *needed, params.get("image_size", 1)]
-        if type(params["layers"]) is not list or not params["layers"]:
-            raise ValueError("its layers are no list")
+        if type(params["layers"]) is not list or not 0 < len(params["layers"]) <= LARGEST:
+            raise ValueError("its layers are no list, or one too long")
+        categories = params.get("categories", [])  # that it was trained on
+        if type(categories) is not list or not all(isinstance(c, str) for c in categories):
+            raise ValueError("its categories are no list of texts")
         if not all(type(number) is int and 0 < number <= LARGEST for number in numbers):
             raise ValueError("a size in its header is no whole number that can be")
         return header
@@ -225,7 +231,7 @@ def _header(file: Path) -> dict:
 
 
 def _unreadable(file: Path, error: Exception) -> AdapterError:
-    why = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    why = shown(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
     return AdapterError(
         f"{file} is no adapter of vlad ({why}); give a folder that vlad wrote, or import an "
         "authors' checkpoint first with `vlad adapters import`."

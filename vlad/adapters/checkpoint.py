@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vlad.adapters import Adapter, check_tensors
+from vlad.adapters import LONGEST, Adapter, check_tensors
 from vlad.adapters.layouts import Layout, default_params, layout_of, ours, tensor_shapes, theirs
 from vlad.errors import AdapterError
 from vlad.jitarchive import check_archive
@@ -120,7 +120,7 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
             "--head."
         )
     for name, value in found.items():
-        if not isinstance(name, str) or not torch.is_tensor(value):
+        if not isinstance(name, str) or len(name) > LONGEST or not torch.is_tensor(value):
             said = shown(repr(name)) if isinstance(name, str) else "An entry"
             raise AdapterError(
                 f"{said} of {file} is no tensor, as in a checkpoint of {head}; name another file "

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlad.errors import AdapterError
+from vlad.journal import shown
 from vlad.types import TowerInfo
 
 Shape = tuple[int, ...]
@@ -197,8 +198,9 @@ def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Sha
     layers = params["layers"]
     if len(set(layers)) < len(layers) or max(layers) > tower.depth:
         raise AdapterError(
-            f"The adapter uses blocks {', '.join(map(str, layers))}, but {tower.name} has blocks 1 "
-            f"to {tower.depth}, each to be used once; choose another tower or other --layers."
+            f"The adapter uses blocks {shown(', '.join(map(str, layers)))}, but {tower.name} has "
+            f"blocks 1 to {tower.depth}, each to be used once; choose another tower or other "
+            "--layers."
         )
     if tower.text_width is None and layout.inside_text:
         raise AdapterError(

@@ -13,6 +13,7 @@ any other name                    of another package, registered under the entry
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,15 +79,15 @@ def _find(name: str) -> Tower:
         tower = clip.from_file(EMBEDDED[name])
     elif found := entry_points(group="vlad.backbones", name=name):
         tower = next(iter(found)).load()()
-    elif Path(name).is_dir():
+    elif os.path.isdir(name):  # unlike Path.is_dir, False for names too long
         from vlad.backbones import transformers
 
         tower = transformers.from_pretrained(name)
-    elif Path(name).is_file():
+    elif os.path.isfile(name):
         tower = clip.from_file(Path(name))
     elif "=" in name:
         model, _, path = name.partition("=")
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise BackboneError(f"There is no weights file {path}; correct --backbone.")
         tower = clip.from_file(Path(path), model)
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from vlad.backbones.vit import VisionTransformer
 from vlad.errors import BackboneError
 from vlad.types import TowerInfo
 
+MAX_DEPTH = 256  # blocks of a tower; the largest public ones have 64
+
 
 def from_pretrained(name: str) -> Tower:
     """A CLIP, SigLIP or DINOv2 model, from a local folder, the local cache or the model hub.
@@ -33,15 +36,40 @@ def from_pretrained(name: str) -> Tower:
             "file."
         )
     options = {"local_files_only": local or weights.is_offline(), "trust_remote_code": False}
-    with weights.from_network(name):
+    with weights.from_network(name, local):
+        _check_depth(name, transformers.PretrainedConfig.get_config_dict(name, **options)[0])
         config = transformers.AutoConfig.from_pretrained(name, **options)
         if config.model_type not in LOADERS:
             raise BackboneError(
                 f"{name} is a {config.model_type} model; choose one of type {', '.join(LOADERS)}."
             )
-        model = transformers.AutoModel.from_pretrained(name, dtype=torch.float32, **options)
+        config._attn_implementation = "sdpa"  # it may name a kernel of the hub, which is code
+        model, found = transformers.AutoModel.from_pretrained(
+            name, config=config, dtype=torch.float32, output_loading_info=True, **options
+        )
+        _check_weights(name, model, found["missing_keys"])
         mean, std = _normalisation(name, config.model_type, options)
         return LOADERS[config.model_type](name, model, mean, std, options)
+
+
+def _check_depth(name: str, config: dict) -> None:
+    """Raises a BackboneError for blocks without end, before they are made."""
+    for part in (config, *(config.get(f"{kind}_config") for kind in ("vision", "text"))):
+        depth = part.get("num_hidden_layers") if isinstance(part, dict) else None
+        if isinstance(depth, int | float) and depth > MAX_DEPTH:
+            raise BackboneError(
+                f"The config.json of {name} has {depth:g} layers, and no more than {MAX_DEPTH} are "
+                "made; correct it."
+            )
+
+
+def _check_weights(name: str, model, missing: Collection[str]) -> None:
+    """Raises a BackboneError where transformers would draw weights, or for what is no number."""
+    if missing:
+        raise BackboneError(f"Tensor {min(missing)} is missing from {name}; get it anew.")
+    for tensor, values in model.state_dict().items():
+        if values.is_floating_point() and not values.sum().isfinite():
+            raise BackboneError(f"Tensor {tensor} of {name} holds NaN or infinity; get it anew.")
 
 
 def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
@@ -52,9 +80,16 @@ def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
             name, "preprocessor_config.json", local_files_only=local
         )
         config = json.loads(Path(found).read_text(encoding="utf-8"))
-        return tuple(config["image_mean"]), tuple(config["image_std"])
+        mean, std = tuple(config["image_mean"]), tuple(config["image_std"])
     except (OSError, KeyError, TypeError):
         return USUAL[kind]
+    numbers = all(type(x) in (int, float) and abs(x) < math.inf for x in mean + std)
+    if not numbers or not len(mean) == len(std) == 3 or min(std) <= 0:
+        raise BackboneError(
+            f"The image_mean or image_std in preprocessor_config.json of {name} is not three "
+            "numbers of which all of the second are above 0; correct it."
+        )
+    return mean, std
 
 
 def _clip(name: str, model, mean, std, options) -> Tower:

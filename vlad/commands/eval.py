@@ -134,6 +134,7 @@ def table(results: Sequence[Result]) -> str:
     from vlad.benchtable import COLUMNS, caution
     from vlad.evaluation import mean
     from vlad.heads import titled
+    from vlad.journal import shown
 
     columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
     rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]
@@ -145,7 +146,7 @@ def table(results: Sequence[Result]) -> str:
         rows.append([category, labels[head], str(k_shot), *values])
 
     for result in results:
-        add(result.category, result.head, result.k_shot, result.metrics)
+        add(shown(result.category), result.head, result.k_shot, result.metrics)
     if len({result.category for result in results}) > 1:
         for head in dict.fromkeys(result.head for result in results):
             own = [result for result in results if result.head == head]

@@ -35,6 +35,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
 
     from vlad.datasets.layout import existing_folder
     from vlad.interrupt import interruptible
+    from vlad.journal import shown
     from vlad.runjson import check_out
     from vlad.watch import watch
 
@@ -48,7 +49,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
                 f"{head} {score:.6g} {verdicts.get(f'{head}_verdict', {}).get(path, '')}".rstrip()
                 for head, score in scored.scores.items()
             ]
-            click.echo(f"{path}: {scored.error or ', '.join(words)}")
+            click.echo(shown(f"{path}: {scored.error or ', '.join(words)}", keep="\n"))
 
     plan = plan_of(scoring, pictures=0)
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:

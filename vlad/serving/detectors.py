@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from PIL import Image
 from vlad.backbones.tower import Tower
 from vlad.calibration import Calibration
 from vlad.detector import Detector
-from vlad.errors import HeadError, InputError
+from vlad.errors import HeadError, InputError, VladError
 from vlad.heads import is_transductive
+from vlad.journal import shown
 from vlad.serving.limits import MAX_CATEGORIES, MAX_MADE
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
@@ -145,7 +147,7 @@ def make_ready(served: Sequence[Served]) -> None:
     """Loads towers, one for all detectors that want the same, and scores a blank picture.
 
     Raises:
-        HeadError: a head that was not fitted, or judges a list jointly.
+        HeadError: a head that was not fitted, judges a list jointly, or cannot score.
         BackboneError: a tower that cannot be loaded.
     """
     loaded: dict[tuple, Tower] = {}
@@ -155,11 +157,27 @@ def make_ready(served: Sequence[Served]) -> None:
         if key in loaded:
             detector.tower = loaded[key]
         loaded[key] = detector.tower
-        blank = detector.prepare(Image.new("RGB", (64, 64)))
+        with _said(one):
+            blank = detector.prepare(Image.new("RGB", (64, 64)))
         if is_transductive(detector.head_):
             raise HeadError(
                 f"Head {detector.head} judges a list of pictures jointly, and a service is asked "
                 "about one at a time; fit it on a reference pool first, with `vlad fit`."
             )
-        if not one.reads or detector.category:
-            detector.score(blank)
+        with _said(one):
+            if not one.reads or detector.category:
+                detector.score(blank)
+
+
+@contextmanager
+def _said(one: Served) -> Iterator[None]:
+    """One sentence for a detector that cannot score."""
+    try:
+        yield
+    except VladError:
+        raise
+    except Exception as error:  # what was saved may be of any names, shapes and types
+        raise HeadError(
+            f"Detector {one.name} cannot score ({shown(error)}): what it remembers does not fit "
+            "its tower or settings; fit it anew."
+        ) from error
