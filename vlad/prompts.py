@@ -114,7 +114,7 @@ class PromptBank:
         if self.categories and asked.isdisjoint(self.categories):
             raise PromptError(
                 f"The prompt bank {self.name} has no words for the category {word!r}; choose "
-                f"from {', '.join(self.categories)}."
+                f"from {shown(', '.join(self.categories))}."
             )
         kind = kind_of(word)
         fits = (o for o in self.overrides if o.kind == kind or not asked.isdisjoint(o.categories))

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -68,6 +69,18 @@ def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, fil
             httpx.get(address)
 
 
+def test_connections_that_begin_no_request_are_closed(running, saved):
+    with running(f"line={saved}", "--timeout", "0.5") as (_, address):
+        host, port = address.removeprefix("http://").split(":")
+        begun = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+        # nothing, half a head, and half a second one behind a request that was answered
+        for sent in (b"", begun, begun + b"\r\n" + begun):
+            with socket.create_connection((host, int(port)), timeout=30) as opened:
+                opened.sendall(sent)
+                found = b"".join(iter(lambda: opened.recv(9999), b""))  # up to its end
+                assert found.count(b"200 OK") == (sent.count(b"\r\n\r\n"))
+
+
 def test_a_key_lets_others_in(running, saved, files, form, run_env, tmp_path):
     keys = tmp_path / "keys.txt"
     made = subprocess.run(
@@ -105,8 +118,6 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
 
 
 def test_a_port_that_is_taken_is_one_sentence(saved):
-    import socket
-
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

@@ -77,7 +77,8 @@ def _value(value: Any) -> str:
     # strings, numbers, booleans and lists are written alike in JSON and TOML, DEL excepted
     if isinstance(value, list) and value and isinstance(value[0], str):
         return "[\n" + "".join(f"  {_value(item)},\n" for item in value) + "]"
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    # dates become text
+    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
 def _toml(file: Path) -> dict[str, Any]:

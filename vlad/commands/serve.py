@@ -102,6 +102,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.detectors import Served, Store, make_ready, named
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
+    from vlad.serving.patience import patient
     from vlad.serving.threads import in_own_thread
 
     check_reach(host, api_keys)
@@ -131,6 +132,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
             server_header=False,
             proxy_headers=False,
             ws="none",
+            http=patient(timeout),
             timeout_graceful_shutdown=int(timeout) + 1,
         )
         uvicorn.Server(config).run(sockets=[socket])

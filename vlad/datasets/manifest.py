@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
+from vlad.journal import shown
 from vlad.types import Sample
 
 _LABELS = {"": None, "0": 0, "normal": 0, "1": 1, "anomalous": 1}
@@ -66,8 +67,8 @@ def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     label = row.get("label", "").lower()
     if label not in _LABELS:
         raise InputError(
-            f"{where}: the label {row['label']!r} is unknown; write 0 or normal, 1 or anomalous, "
-            "or nothing."
+            f"{where}: the label {shown(repr(row['label']))} is unknown; write 0 or normal, 1 or "
+            "anomalous, or nothing."
         )
     severity = _severity(row.get("severity", ""), where)
     known = None if severity is None else int(severity > 0)
@@ -92,8 +93,8 @@ def _severity(cell: str, where: str) -> int | None:
         return None
     if not cell.isdecimal() or len(cell) > 9:
         raise InputError(
-            f"{where}: the severity {cell!r} is no whole number; write 0 for normal, 1 and up for "
-            "anomalous, or nothing."
+            f"{where}: the severity {shown(repr(cell))} is no whole number; write 0 for normal, 1 "
+            "and up for anomalous, or nothing."
         )
     return int(cell)
 

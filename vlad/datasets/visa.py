@@ -14,6 +14,7 @@ from pathlib import Path
 
 from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
 from vlad.errors import InputError
+from vlad.journal import shown
 from vlad.types import Sample
 
 SPLIT = Path("split_csv", "1cls.csv")
@@ -106,7 +107,8 @@ def _read(root: Path) -> list[Row]:
     for line, row in rows:
         if row["split"] not in ("train", "test") or row["label"] not in _LABELS:
             raise InputError(
-                f"line {line} of {path} has split {row['split']!r} and label {row['label']!r}; "
+                f"line {line} of {path} has split {shown(repr(row['split']))} and label "
+                f"{shown(repr(row['label']))}; "
                 "write train or test, and normal or anomaly."
             )
     return rows
