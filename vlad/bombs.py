@@ -30,8 +30,8 @@ _BYTES = (1, 2, 7)  # types that stay bytes; of all others each value becomes an
 class Reads:
     """A file that can be read MAX_READS times, however little each time.
 
-    Pillow walks the chunks of a PNG, the blocks of a GIF and the header of a PPM in Python, and
-    keeps some of them.
+    Pillow walks the chunks of a PNG, the blocks of a GIF, the header of a PPM and the runs of a BMP
+    in Python, and keeps some of them.
     """
 
     def __init__(self, file: BinaryIO):
@@ -46,9 +46,10 @@ class Reads:
             raise ValueError("it is cut into too many pieces")
         return self.file.read(*size)
 
-    def allow(self, kind: str) -> None:
-        """As many reads again for what comes now, the pixels: there a PNG alone has pieces."""
-        self.left = MAX_READS + self.size // 512 if kind == "PNG" else math.inf
+    def allow(self, kind: str, pixels: int) -> None:
+        """As many reads again for what comes now, the pixels, and those that these may need."""
+        # a chunk of a PNG, and a run of a BMP, takes a few
+        self.left = MAX_READS + {"PNG": self.size // 512, "BMP": 4 * pixels}.get(kind, math.inf)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.file, name)

@@ -61,7 +61,7 @@ def decode(
                 )
             check_parts([tile[1] for tile in image.tile if tile[1]], image.size)
             deep = any(";16" in str(tile) for tile in image.tile)
-            reads.allow(kind)
+            reads.allow(kind, width * height)
             image.load()
         except ImageError:
             raise

@@ -156,3 +156,11 @@ def test_what_cannot_be_watched_is_one_sentence(pictures, tmp_path, small_file, 
     assert done.exit_code == 2
     assert words in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_names_cannot_command_the_terminal(watcher, source, pictures, tmp_path):
+    process = watcher()
+    (source / "a\x1b[2J.png").write_bytes((pictures / "1.png").read_bytes())
+    until(lambda: rows(tmp_path / "run"), process)
+    said = stop(process)
+    assert "\x1b" not in said and r"a\x1b[2J.png: memory" in said

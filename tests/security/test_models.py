@@ -6,12 +6,15 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from vlad.adapters import Adapter, load_adapter, read_adapter, save_adapter
+from vlad.adapters.cards import card_text
 from vlad.adapters.checkpoint import read_checkpoint
 from vlad.backbones import load_tower
 from vlad.calibration import from_normals, save_calibration
+from vlad.cli import main
 from vlad.detector import Detector
 from vlad.errors import AdapterError, BackboneError, InputError
 
@@ -98,6 +101,15 @@ def test_adapters_with_params_that_cannot_be(tmp_path, params):
     adapter = Adapter("a", "april_gan", "b", "c", params, {})
     with pytest.raises(AdapterError, match=r"its layers are|its categories are"):
         read_adapter(save_adapter(adapter, tmp_path))
+
+
+def test_a_card_with_a_date_is_shown(tmp_path):
+    save_adapter(Adapter("a", "april_gan", "b", "c", {"layers": [1]}, {}), tmp_path)
+    words = dict.fromkeys(("head", "backbone", "auxiliary", "licence", "source", "sha256"), "x")
+    text = card_text(words) + "made = 1979-05-27\n[on]\nlist = [{at = 07:32:00}]\n"
+    (tmp_path / "card.toml").write_text(text)
+    done = CliRunner().invoke(main, ["adapters", "show", str(tmp_path)])
+    assert done.exit_code == 0 and 'made = "1979-05-27"' in done.output, done.output
 
 
 def test_tensor_names_without_end(tmp_path, small_tower):

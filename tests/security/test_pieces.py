@@ -69,6 +69,13 @@ def test_pieces_behind_the_pixels_of_a_png(tmp_path):
     is_read(tmp_path / "b", data[:-12] + piece * 1000 + data[-12:])
 
 
+def test_a_run_length_bmp_of_runs_that_draw_nothing(tmp_path):
+    head = b"BM" + struct.pack("<IHHI", 0, 0, 0, 1078)
+    head += struct.pack("<IiiHHIIiiII", 40, 16, 16, 1, 8, 1, 0, 0, 0, 256, 0) + bytes(1024)
+    refused(tmp_path / "a", head + b"\0\0" * 250_000 + b"\x10\1" * 16, "too many pieces")
+    is_read(tmp_path / "b", head + b"\0\0" * 1000 + b"\x10\1\0\0" * 16)
+
+
 def tiff(*more):
     """A grey TIFF of 16×16 zeros; a line is tag, type, number of values, and value or place."""
     lines = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]

@@ -10,7 +10,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
+from vlad.cli import main
 from vlad.errors import ImageError, InputError
 from vlad.scaling.paths import list_pictures, open_picture
 
@@ -74,3 +77,13 @@ def test_a_path_in_a_table_that_cannot_be_read_is_one_sentence(tmp_path, path):
     (found,) = list_pictures([str(tmp_path / "list.parquet")])["path"].to_pylist()
     with pytest.raises(ImageError):
         open_picture(found, max_pixels=1000, bits=8)
+
+
+def test_categories_cannot_command_the_terminal(tmp_path, small_file):
+    for folder in ("train/good", "test/good", "test/bad"):
+        (tmp_path / "a\x1b[2J" / folder).mkdir(parents=True)
+        Image.new("RGB", (64, 64)).save(tmp_path / "a\x1b[2J" / folder / "0.png")
+    options = ["--head", "memory", "--k-shot", "1", "--device", "cpu", "--backbone", small_file]
+    done = CliRunner().invoke(main, ["eval", str(tmp_path), *map(str, options)])
+    assert done.exit_code == 0, done.output
+    assert "\x1b" not in done.output and done.output.count(r"a\x1b[2J") == 2
