@@ -25,6 +25,7 @@ from vlad.heads import Pool, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, as_image
 from vlad.journal import shown
 from vlad.panel import Panel
+from vlad.resources import check_regular
 from vlad.saved import read_settings
 from vlad.tiles import Mosaic, Tiling, stack_maps
 from vlad.types import Scores, Verdicts
@@ -278,6 +279,7 @@ class Detector:
         folder = Path(folder)
         try:
             detector = cls(**read_settings(folder))
+            check_regular(folder / "memory.safetensors")
             memory = load_file(folder / "memory.safetensors")
             if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
                 raise ValueError("what it remembers holds what is no number")

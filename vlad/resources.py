@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 from typing import Any, Literal
@@ -40,6 +42,12 @@ def data_folder(name: Literal["prompts", "adapters"]) -> Path:
     raise InputError(f"The {name} folder of vlad is missing beside {_PACKAGE}; install vlad again.")
 
 
+def check_regular(path: Path) -> None:
+    """Raise OSError for a pipe, a device or a socket, which may be read without end."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """The table in a UTF-8 TOML file, with or without a byte-order mark.
 
@@ -48,6 +56,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError: it is not UTF-8, not TOML, or more than a file for people holds: over MAX_TOML
             bytes, nested without end, or whole numbers beyond 64 bits.
     """
+    check_regular(path)
     with path.open("rb") as file:
         content = file.read(MAX_TOML + 1)
     if len(content) > MAX_TOML:
@@ -78,6 +87,7 @@ def read_json(path: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it is not JSON, or nested without end.
     """
+    check_regular(path)
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig", "surrogateescape"))
     except RecursionError as error:

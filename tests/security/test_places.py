@@ -13,9 +13,15 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from vlad.calibration import load_calibration
 from vlad.cli import main
-from vlad.errors import ImageError, InputError
+from vlad.datasets.manifest import read_manifest
+from vlad.datasets.visa import VisA
+from vlad.detector import Detector
+from vlad.errors import ImageError, InputError, VladError
+from vlad.prompts import load_bank
 from vlad.scaling.paths import list_pictures, open_picture
+from vlad.training.recipe import load_recipe
 
 
 def test_what_is_no_regular_file_is_a_row_and_nothing_waits(tmp_path, pictures, small_file):
@@ -87,3 +93,22 @@ def test_categories_cannot_command_the_terminal(tmp_path, small_file):
     done = CliRunner().invoke(main, ["eval", str(tmp_path), *map(str, options)])
     assert done.exit_code == 0, done.output
     assert "\x1b" not in done.output and done.output.count(r"a\x1b[2J") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("a.csv", read_manifest),
+        ("split_csv/1cls.csv", lambda path: VisA(path.parent.parent)),
+        ("detector.json", lambda path: Detector.load(path.parent)),
+        ("a.json", load_calibration),
+        ("a.toml", load_bank),
+        ("b.toml", load_recipe),
+    ],
+)
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_regular_file_is_not_read_as_words(tmp_path, name, read, make):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    make(tmp_path / name)
+    with pytest.raises(VladError, match="not a regular file"):
+        read(tmp_path / name)

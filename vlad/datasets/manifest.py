@@ -10,6 +10,7 @@ from pathlib import Path
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
 from vlad.journal import shown
+from vlad.resources import check_regular
 from vlad.types import Sample
 
 _LABELS = {"": None, "0": 0, "normal": 0, "1": 1, "anomalous": 1}
@@ -107,6 +108,7 @@ def _folder(path: Path, folder: Path) -> Path:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and cells by lower-case column name of every line that is not blank."""
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             header = file.readline()
             delimiter = _delimiter(header, path)

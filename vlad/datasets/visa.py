@@ -15,6 +15,7 @@ from pathlib import Path
 from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
 from vlad.errors import InputError
 from vlad.journal import shown
+from vlad.resources import check_regular
 from vlad.types import Sample
 
 SPLIT = Path("split_csv", "1cls.csv")
@@ -88,6 +89,7 @@ class VisA:
 def _read(root: Path) -> list[Row]:
     path = root / SPLIT
     try:
+        check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             if not set(_COLUMNS) <= set(reader.fieldnames or ()):
