@@ -13,7 +13,7 @@ from vlad.adapters import Adapter, load_adapter, read_adapter, save_adapter
 from vlad.adapters.cards import card_text
 from vlad.adapters.checkpoint import read_checkpoint
 from vlad.backbones import load_tower
-from vlad.calibration import from_normals, save_calibration
+from vlad.calibration import from_normals, load_calibration, save_calibration
 from vlad.cli import main
 from vlad.detector import Detector
 from vlad.errors import AdapterError, BackboneError, InputError
@@ -87,6 +87,14 @@ def test_a_calibration_of_another_head_in_a_detector(tmp_path):
     save_calibration(from_normals({"linear": np.arange(40.0)}), tmp_path / "calibration.json")
     with pytest.raises(InputError, match="not of head memory"):
         Detector.load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [{"mean": 0.1}, {"mean": "x", "low": 0, "high": 1}, [], 5])
+def test_a_calibration_with_a_share_that_cannot_be(tmp_path, share):
+    file = save_calibration(from_normals({"memory": np.arange(40.0)}), tmp_path / "a.json")
+    file.write_text(json.dumps({**json.loads(file.read_text()), "share": share}))
+    with pytest.raises(InputError, match="its share"):
+        load_calibration(file)
 
 
 @pytest.mark.parametrize(

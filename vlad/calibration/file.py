@@ -59,8 +59,12 @@ def _check(found: Calibration, unknown: dict) -> None:
         raise ValueError(f"it has an unknown entry {next(iter(unknown))}")
     if found.source not in get_args(get_type_hints(Calibration)["source"]):
         raise ValueError("its source is unknown")
-    if not isinstance(found.settings, dict) or not _are_numbers(found.share or {}):
-        raise ValueError("its settings or its share are no tables")
+    if not isinstance(found.settings, dict):
+        raise ValueError("its settings are no table")
+    if found.share is not None and not (
+        _are_numbers(found.share) and set(found.share) == {"mean", "low", "high"}
+    ):
+        raise ValueError("its share is not given as mean, low and high")
     if found.confidence is not None and not _is_number(found.confidence):
         raise ValueError("its confidence is no number")
     if not all(map(_are_numbers, (found.thresholds, found.rates, found.map_thresholds))):
