@@ -46,7 +46,9 @@ def words(small_file):
 
 @pytest.fixture
 def serve():
-    """(name -> detector, keys, limits) -> a client of a service that runs until the test ends."""
+    """(name -> detector, keys, names of those made over HTTP, limits) -> a client of a service.
+
+    It runs until the test ends."""
     from contextlib import ExitStack
 
     from fastapi.testclient import TestClient
@@ -57,8 +59,8 @@ def serve():
 
     with ExitStack() as stack:
 
-        def make(detectors, keys=None, **limits):
-            served = [Served(name, one) for name, one in detectors.items()]
+        def make(detectors, keys=None, made=(), **limits):
+            served = [Served(name, one, name in made) for name, one in detectors.items()]
             make_ready([one for one in served if not isinstance(one.detector, Slow)])
             app = create_app(Store(served), Limits(**limits), keys)
             return stack.enter_context(TestClient(app, base_url=LOCAL))
@@ -69,7 +71,7 @@ def serve():
 class Slow:
     """A detector that waits for `go` in each pass; a picture's score is its upper left pixel."""
 
-    head, category, bits, backbone = "memory", None, 16, "slow"
+    head, category, bits, backbone, tile = "memory", None, 16, "slow", None
     head_ = SimpleNamespace(bank=None, map_range=(0.0, 1.0))
     tower = SimpleNamespace(info=SimpleNamespace(name="slow"))
 

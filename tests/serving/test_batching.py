@@ -1,5 +1,6 @@
 """What is said of a picture does not depend on which others come with it, or when."""
 
+import weakref
 from functools import partial
 
 import numpy as np
@@ -73,6 +74,26 @@ def test_a_pass_is_no_larger_than_it_may_be(batcher, slow, eventually):
     slow.go.set()
     assert [future.result(20).image_score for future in found] == list(range(1, 9))
     assert len(slow.batches[1][1]) == 3 and max(len(values) for _, values in slow.batches) == 3
+
+
+def test_of_pictures_to_be_cut_only_two_wait_at_full_size(batcher, slow, eventually):
+    slow.tile = 48
+    made = batcher(3, 100)
+    made.submit(slow, None, [grey(0)])
+    eventually(slow.began.is_set)
+    found = made.submit(slow, None, [grey(value) for value in range(1, 9)])
+    eventually(lambda: len(slow.read) == 3)
+    slow.go.set()
+    assert [future.result(20).image_score for future in found] == list(range(1, 9))
+    assert max(len(values) for _, values in slow.batches) <= 2
+
+
+def test_nothing_is_kept_of_what_was_scored(batcher, slow, eventually):
+    made = batcher(4, 100)
+    kept = [weakref.ref(done) for done in made.submit(slow, None, [grey(1), grey(2)])]
+    slow.go.set()
+    eventually(lambda: sum(len(values) for _, values in slow.batches) == 2)
+    eventually(lambda: [done() for done in kept] == [None, None])
 
 
 def test_the_queue_takes_all_or_none(batcher, slow, eventually):

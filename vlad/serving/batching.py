@@ -114,9 +114,15 @@ class Batcher:
         self._readers.shutdown()
 
     def _work(self) -> None:
-        while taken := self._take():
-            if ready := [job for job in taken if job.done.set_running_or_notify_cancel()]:
-                self._score(ready)
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """Scores the next batch, and keeps nothing of it while it waits for another one."""
+        taken = self._take()
+        if ready := [job for job in taken if job.done.set_running_or_notify_cancel()]:
+            self._score(ready)
+        return bool(taken)
 
     def _take(self) -> list[_Job]:
         """The next batch; none once the queue is closed and empty."""
@@ -142,7 +148,12 @@ class Batcher:
 
     def _begin(self) -> None:
         """Has the next pictures read, so many that a full batch can follow each batch."""
-        for job in islice(self._waiting, 2 * self.batch_size):
+        room = 2 * self.batch_size
+        for job in self._waiting:
+            # one to be cut into tiles waits at full size, so two of them take all the room
+            room -= 1 if job.detector.tile is None else self.batch_size
+            if room < 0:
+                break
             if not job.begun:
                 job.begun = True
                 self._readers.submit(self._read, job)
