@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from vlad.detector import Prepared
 from vlad.types import Scores
 
 LOCAL = "http://127.0.0.1"
@@ -83,10 +84,10 @@ class Slow:
     def prepare(self, image):
         value = image.getpixel((0, 0))[0]
         self.read.append(value)
-        return SimpleNamespace(size=image.size, value=value)
+        return Prepared(image.size, [value])
 
     def score(self, pictures, *, category=None):
-        values = [float(picture.value) for picture in pictures]
+        values = [float(tile) for picture in pictures for tile in picture.tiles]
         self.began.set()
         assert self.go.wait(20)
         self.batches.append((category, values))
