@@ -76,8 +76,9 @@ class Batcher:
     """One queue of pictures, the threads that read them, and the thread that scores them.
 
     Whenever the tower is free it takes what is read by then, so that nobody waits for others to
-    come: pictures for one detector and category in one pass, in the order of their arrival. What
-    is said of a picture does not depend on those beside it, but for rounding.
+    come: pictures for one detector and category in one pass, in the order of their arrival, and
+    one that is cut into tiles by itself. What is said of a picture does not depend on those beside
+    it, but for rounding.
 
     Args:
         batch_size: the most pictures in one pass.
