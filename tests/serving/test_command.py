@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -68,6 +69,28 @@ def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, fil
             httpx.get(address)
 
 
+def test_a_second_interrupt_ends_it_at_once(running, saved, eventually, capfd):
+    with running(f"line={saved}") as (process, address):
+        port = int(address.rpartition(":")[2])
+
+        def refused():
+            with socket.socket() as other:
+                return other.connect_ex(("127.0.0.1", port)) != 0
+
+        with socket.create_connection(("127.0.0.1", port)) as begun:
+            begun.sendall(
+                b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
+            )
+            assert httpx.get(f"{address}/healthz").is_success  # so the one before has come as well
+            process.send_signal(signal.SIGINT)
+            eventually(refused)
+            assert process.poll() is None  # it waits for the rest
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+    assert capfd.readouterr().err == "Stopped.\n"
+
+
 def test_a_key_lets_others_in(running, saved, files, form, run_env, tmp_path):
     keys = tmp_path / "keys.txt"
     made = subprocess.run(
@@ -105,8 +128,6 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
 
 
 def test_a_port_that_is_taken_is_one_sentence(saved):
-    import socket
-
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()

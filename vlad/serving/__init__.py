@@ -7,6 +7,7 @@
     replies     scores -> what is said of a picture
     schemas     what goes over the wire
     threads     a thread for one piece of work with tensors
+    server      the process, until a signal ends it
     keys, metrics, page
 
 Nothing here is imported before `vlad serve` runs; it needs the extra `serve`.

@@ -172,9 +172,10 @@ class _Service:
                 raise one
             results.append(str(one) if isinstance(one, ImageError) else one)
         reply = await run_in_threadpool(question.answer, list(map(_name, images)), results)
-        for picture in reply.images:
-            outcome = "failed" if picture.error else picture.verdict or "scored"
-            self.metrics.pictures.labels(served.name, outcome).inc()
+        if self.store.find(served.name) is served:  # else its counts are gone, and stay so
+            for picture in reply.images:
+                outcome = "failed" if picture.error else picture.verdict or "scored"
+                self.metrics.pictures.labels(served.name, outcome).inc()
         if all(picture.error for picture in reply.images):
             others = f" None of the {len(images)} pictures can be used." if len(images) > 1 else ""
             raise HTTPException(422, reply.images[0].error + others)
