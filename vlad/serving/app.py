@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, File, Form, Path, Security, UploadFile
@@ -294,7 +295,10 @@ async def _invalid(request, error: RequestValidationError) -> Response:
 
 
 async def _refused(request, error: HTTPException) -> Response:
-    reply = problem(error.status_code, error.detail)
+    detail = error.detail
+    if detail == HTTPStatus(error.status_code).phrase:  # of the router, which says no more
+        detail = "This address is not served, or not in this way; see /openapi.json."
+    reply = problem(error.status_code, detail)
     reply.headers.update(error.headers or {})
     return reply
 
