@@ -354,3 +354,24 @@ def test_a_killed_run_keeps_its_rows_and_ends_like_one_never_stopped(tmp_path):
 
 def contents(path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("maps", "expected"),
+    [
+        ({"a.jpg": "a", "a.png": "a.png"}, {"a.jpg": "a", "a.png": "a.png"}),  # as they came
+        ({"a.jpg": "a.jpg", "a.png": "a"}, {"a.jpg": "a.jpg", "a.png": "a"}),
+        ({"a.png": "a"}, {"a.jpg": "a.jpg", "a.png": "a"}),  # a.jpg failed
+        # a.png was alone at first, and its map of that time is still there
+        ({"": "a", "a.jpg": "a.jpg", "a.png": "a.png"}, {"a.jpg": "a.jpg", "a.png": "a.png"}),
+    ],
+)
+def test_pictures_of_an_opened_run_go_by_the_names_of_their_own_maps(tmp_path, maps, expected):
+    run = folder(tmp_path, root=os.path.realpath(tmp_path)).create()
+    for path, name in maps.items():
+        for head in HEADS:
+            run.write_map(head, Sample(Path(path), name), np.zeros((4, 4)), (4, 4))
+    paths = [str(tmp_path / name) for name in ("a.jpg", "a.png")]
+    run.append([row(p) if Path(p).name in maps else Row(p, error="cut short") for p in paths])
+    found = {s.path.name: s.id for s in RunFolder.open(run.out).samples()}
+    assert found == expected

@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 
 from vlad import mapfiles
-from vlad.datasets.ids import possible_ids
+from vlad.datasets.ids import ids_again
 from vlad.errors import InputError, OutputError
 from vlad.files import atomic_write, cannot_write
 from vlad.journal import decode, encode, end_of_last_record, path_of
@@ -138,13 +138,12 @@ class RunFolder:
 
     def samples(self) -> list[Sample]:
         """The pictures of a run that was opened, by the ids that their maps go by."""
-        root = self.settings["root"]
-        found = []
-        for path in self.rows:
-            ids = possible_ids(Path(os.path.relpath(os.path.realpath(path), root)).parts)
-            samples = [Sample(Path(path), name) for name in ids]
-            found.append(next(filter(self.maps, samples), samples[0]))
-        return found
+        ids = ids_again(
+            self.rows,
+            self.settings["root"],
+            lambda path, name: bool(self.maps(Sample(Path(path), name))),
+        )
+        return [Sample(Path(path), name) for path, name in ids.items()]
 
     @property
     def scores_csv(self) -> Path:
