@@ -193,6 +193,49 @@ def test_failed_pictures_are_tried_again_and_replaced(tmp_path):
     assert read_csv(run.scores_csv)[1:] == [["a", "0.5", "1.0", ""], ["b", "0.25", "0.5", ""]]
 
 
+@pytest.mark.parametrize(
+    "edited",
+    [
+        b"\xef\xbb\xbfpath,winclip,memory,error\r\na,0.5,1.0,\r\nb,,,bad\r\n",
+        b'"path","winclip","memory","error"\n"a","0.5","1.0",""\n"b","","","bad"\n',
+        b"path,winclip,memory,note,error\na,0.5,1.0,mine,\nb,,,,bad\n,,,,\n",
+    ],
+)
+def test_what_a_spreadsheet_has_saved_is_read(tmp_path, edited):
+    run = folder(tmp_path).create()
+    run.scores_csv.write_bytes(edited)
+    expected = {"a": row("a"), "b": Row("b", error="bad")}
+    assert dict(folder(tmp_path).resume().rows) == expected
+    assert read_csv(run.scores_csv)[1:] == [["a", "0.5", "1.0", ""], ["b", "", "", "bad"]]
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        b"path;winclip;memory;error\na;0.5;1.0;\n",
+        b"error,path,winclip,memory\n,a,0.5,1.0\n",
+        b'path,winclip,memory,error\na,"0,5",1.0,\n',
+        b"path,winclip,memory,error\ra,0.5,1.0,\rb,,,bad\r",
+        b'path,winclip,memory,error\na"b,0.5,1.0,\nc,0.5,1.0,\n',
+        b"path,winclip,memory,error\na,0.5,1.0\n",
+        "path,winclip,memory,error\na,0.5,1.0,\n".encode("utf-16"),
+    ],
+)
+def test_what_cannot_be_read_for_sure_is_refused_and_stays(tmp_path, edited):
+    run = folder(tmp_path).create()
+    run.scores_csv.write_bytes(edited)
+    with pytest.raises(OutputError, match="cannot be read back"):
+        folder(tmp_path).resume()
+    assert run.scores_csv.read_bytes() == edited
+
+
+def test_a_row_that_is_taken_back_is_no_row(tmp_path):
+    run = folder(tmp_path).create()
+    run.append([row("a"), row("b")])
+    run.append([Row("a")])
+    assert list(folder(tmp_path).resume().rows) == ["b"]
+
+
 @pytest.mark.parametrize("cut", [1, 2, 5, 9, 14])
 def test_a_torn_last_line_is_dropped_and_nothing_before_it(tmp_path, cut):
     run = folder(tmp_path).create()

@@ -55,9 +55,7 @@ def possible_ids(parts: tuple[str, ...]) -> list[str]:
     return [_id(parts, level) for level in range(3)]
 
 
-def ids_again(
-    paths: Iterable[str], root: str, used: Callable[[str, str], bool]
-) -> dict[str, str]:
+def ids_again(paths: Iterable[str], root: str, used: Callable[[str, str], bool]) -> dict[str, str]:
     """Path -> the id that each file has, whether all were named at once or as they came.
 
     Args:
