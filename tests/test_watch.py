@@ -48,3 +48,13 @@ def test_what_failed_while_the_folder_was_away_is_tried_again(arrivals, camera, 
     assert names(arrivals) == []
     assert names(arrivals) == ["b.png"]
     assert names(arrivals) == []
+
+
+def test_a_link_beside_its_picture_is_not_scored_as_well(arrivals, camera):
+    (camera / "b.png").write_text("b")
+    (camera / "a.png").symlink_to(camera / "b.png")
+    assert names(arrivals) == []
+    (found,) = arrivals.look()
+    assert (found.path.name, found.id) == ("a.png", "a")
+    arrivals.folder.append([Row(str(found.path), {"memory": 0.5})])
+    assert names(arrivals) == names(arrivals) == []

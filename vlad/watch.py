@@ -127,6 +127,7 @@ class Arrivals:
         seen: dict[str, State] = {}
         before, tried = self.seen, self.tried
         self.seen, self.tried = {}, {}  # what comes back after a folder was away is new
+        files: set[str] = set()  # a link and what it leads to are one
         for path in walk(str(self.source)):
             if path in self.done:
                 continue
@@ -134,6 +135,9 @@ class Arrivals:
             if self.folder.rows.scored(self.rows.get(real)) or real.startswith(self.out):
                 self.done.add(path)
                 continue
+            if real in files:
+                continue
+            files.add(real)
             try:
                 found = os.stat(path)
             except OSError:  # moved away since it was listed
