@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from vlad.draw import shared_scales, write_overlays
-from vlad.errors import OutputError
+from vlad.errors import InputError, OutputError
 from vlad.images import read_image
 from vlad.mapfiles import read_map, write_map
 from vlad.rows import Row
@@ -301,6 +301,16 @@ def test_values_outside_the_range_are_cut_off_and_npy_keeps_them(tmp_path):
     assert png[0, 0] == 0 and png[1, 1] == 1
     npy = read_map(write_map(tmp_path / "m.npy", values, (2, 2), (0.0, 1.0)))
     np.testing.assert_array_equal(npy, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.npy"])
+@pytest.mark.parametrize("share", [0, 0.1, 0.9])
+def test_a_damaged_map_is_one_sentence(tmp_path, name, share):
+    path = write_map(tmp_path / name, np.random.rand(99, 99), (99, 99), (0.0, 1.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(InputError, match=rf"cannot read the map .*{name} .*delete it .*--resume"):
+        read_map(path)
 
 
 @pytest.mark.parametrize(
