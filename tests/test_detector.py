@@ -1,9 +1,11 @@
 """The Python API in scikit-learn's manners."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import vlad
 from vlad.errors import HeadError, InputError
@@ -122,6 +124,19 @@ def test_a_transductive_head_has_no_threshold_for_others(small_file, drawn):
         made.calibrate(drawn)
     made.fit(drawn[:3]).calibrate(drawn[3:], false_alarms=0.3)
     assert len(made.predict(drawn)) == 6
+
+
+def test_a_picture_to_be_cut_waits_at_its_own_size(small_file):
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", tile=32, overlap=0.8)
+    made.prepare(Image.new("RGB", (40, 40)))
+    tracemalloc.start()
+    try:
+        prepared = made.prepare(Image.new("RGB", (400, 400)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert prepared.size == (400, 400)
+    assert held < 400 * 400 * 3
 
 
 @pytest.mark.parametrize("tile", [None, 48])

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from vlad.draw import shared_scales, write_overlays
-from vlad.errors import OutputError
+from vlad.errors import InputError, OutputError
 from vlad.images import read_image
 from vlad.mapfiles import read_map, write_map
 from vlad.rows import Row
@@ -193,6 +193,49 @@ def test_failed_pictures_are_tried_again_and_replaced(tmp_path):
     assert read_csv(run.scores_csv)[1:] == [["a", "0.5", "1.0", ""], ["b", "0.25", "0.5", ""]]
 
 
+@pytest.mark.parametrize(
+    "edited",
+    [
+        b"\xef\xbb\xbfpath,winclip,memory,error\r\na,0.5,1.0,\r\nb,,,bad\r\n",
+        b'"path","winclip","memory","error"\n"a","0.5","1.0",""\n"b","","","bad"\n',
+        b"path,winclip,memory,note,error\na,0.5,1.0,mine,\nb,,,,bad\n,,,,\n",
+    ],
+)
+def test_what_a_spreadsheet_has_saved_is_read(tmp_path, edited):
+    run = folder(tmp_path).create()
+    run.scores_csv.write_bytes(edited)
+    expected = {"a": row("a"), "b": Row("b", error="bad")}
+    assert dict(folder(tmp_path).resume().rows) == expected
+    assert read_csv(run.scores_csv)[1:] == [["a", "0.5", "1.0", ""], ["b", "", "", "bad"]]
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        b"path;winclip;memory;error\na;0.5;1.0;\n",
+        b"error,path,winclip,memory\n,a,0.5,1.0\n",
+        b'path,winclip,memory,error\na,"0,5",1.0,\n',
+        b"path,winclip,memory,error\ra,0.5,1.0,\rb,,,bad\r",
+        b'path,winclip,memory,error\na"b,0.5,1.0,\nc,0.5,1.0,\n',
+        b"path,winclip,memory,error\na,0.5,1.0\n",
+        "path,winclip,memory,error\na,0.5,1.0,\n".encode("utf-16"),
+    ],
+)
+def test_what_cannot_be_read_for_sure_is_refused_and_stays(tmp_path, edited):
+    run = folder(tmp_path).create()
+    run.scores_csv.write_bytes(edited)
+    with pytest.raises(OutputError, match="cannot be read back"):
+        folder(tmp_path).resume()
+    assert run.scores_csv.read_bytes() == edited
+
+
+def test_a_row_that_is_taken_back_is_no_row(tmp_path):
+    run = folder(tmp_path).create()
+    run.append([row("a"), row("b")])
+    run.append([Row("a")])
+    assert list(folder(tmp_path).resume().rows) == ["b"]
+
+
 @pytest.mark.parametrize("cut", [1, 2, 5, 9, 14])
 def test_a_torn_last_line_is_dropped_and_nothing_before_it(tmp_path, cut):
     run = folder(tmp_path).create()
@@ -258,6 +301,16 @@ def test_values_outside_the_range_are_cut_off_and_npy_keeps_them(tmp_path):
     assert png[0, 0] == 0 and png[1, 1] == 1
     npy = read_map(write_map(tmp_path / "m.npy", values, (2, 2), (0.0, 1.0)))
     np.testing.assert_array_equal(npy, values.astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.npy"])
+@pytest.mark.parametrize("share", [0, 0.1, 0.9])
+def test_a_damaged_map_is_one_sentence(tmp_path, name, share):
+    path = write_map(tmp_path / name, np.random.rand(99, 99), (99, 99), (0.0, 1.0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(InputError, match=rf"cannot read the map .*{name} .*remove it .*--resume"):
+        read_map(path)
 
 
 @pytest.mark.parametrize(
@@ -354,3 +407,24 @@ def test_a_killed_run_keeps_its_rows_and_ends_like_one_never_stopped(tmp_path):
 
 def contents(path) -> dict[str, bytes]:
     return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("maps", "expected"),
+    [
+        ({"a.jpg": "a", "a.png": "a.png"}, {"a.jpg": "a", "a.png": "a.png"}),  # as they came
+        ({"a.jpg": "a.jpg", "a.png": "a"}, {"a.jpg": "a.jpg", "a.png": "a"}),
+        ({"a.png": "a"}, {"a.jpg": "a.jpg", "a.png": "a"}),  # a.jpg failed
+        # a.png was alone at first, and its map of that time is still there
+        ({"": "a", "a.jpg": "a.jpg", "a.png": "a.png"}, {"a.jpg": "a.jpg", "a.png": "a.png"}),
+    ],
+)
+def test_pictures_of_an_opened_run_go_by_the_names_of_their_own_maps(tmp_path, maps, expected):
+    run = folder(tmp_path, root=os.path.realpath(tmp_path)).create()
+    for path, name in maps.items():
+        for head in HEADS:
+            run.write_map(head, Sample(Path(path), name), np.zeros((4, 4)), (4, 4))
+    paths = [str(tmp_path / name) for name in ("a.jpg", "a.png")]
+    run.append([row(p) if Path(p).name in maps else Row(p, error="cut short") for p in paths])
+    found = {s.path.name: s.id for s in RunFolder.open(run.out).samples()}
+    assert found == expected

@@ -168,6 +168,17 @@ def test_a_picture_taken_away_is_no_longer_compared(small_tower, pictures, tmp_p
     assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("lost", [1, 6])
+def test_rows_that_were_deleted_are_compared_again(small_tower, pictures, tmp_path, lost):
+    out = tmp_path / "run"
+    start(small_tower, pictures, out)
+    lines = (out / "scores.csv").read_text().splitlines(keepends=True)
+    (out / "scores.csv").write_text("".join(lines[:-lost]))
+    start(small_tower, pictures, out, resume=True)
+    assert len(rows(out)) == 6
+    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
+
+
 def test_a_finished_comparison_is_not_repeated_but_a_mended_picture_is_tried_again(
     small_tower, pictures, drawn, tmp_path, monkeypatch
 ):

@@ -41,6 +41,9 @@ class Commands(click.Group):
     def main(self, *args, **kwargs):
         """The command as a program: it ends the process, or raises SystemExit in one."""
         warnings.showwarning = _show_warning
+        if getattr(sys.stdout, "errors", None) == "strict":
+            # a file name that the terminal or log cannot spell must not end a command
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except VladError as error:

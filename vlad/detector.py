@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from itertools import islice
@@ -39,11 +39,23 @@ class Prepared:
 
     Attributes:
         size: (width, height), upright.
-        tiles: the pixels of each tile; a picture that is left whole is one.
+        tiles: the pixels of each tile; a picture that is left whole is one. Those of a picture
+            that is cut take many times its memory, so each is made when it is come to.
     """
 
     size: tuple[int, int]
-    tiles: Sequence[dict]
+    tiles: Iterable[dict]
+
+
+@dataclass(frozen=True, eq=False)
+class _Cut:
+    """A picture whose tiles are prepared one by one."""
+
+    panel: Panel
+    image: Image.Image
+
+    def __iter__(self) -> Iterator[dict]:
+        return map(self.panel.prepare, self.panel.tiling.cut(self.image))
 
 
 Picture = str | os.PathLike | Image.Image | np.ndarray | Prepared
@@ -134,8 +146,9 @@ class Detector:
             ImageError: it cannot be used.
         """
         image = self._open(picture)
-        panel = self._panel()
-        return Prepared(image.size, [panel.prepare(tile) for tile in panel.tiling.cut(image)])
+        tiles = _Cut(self._panel(), image)
+        whole = len(tiles.panel.tiling.boxes(image.size)) == 1
+        return Prepared(image.size, list(tiles) if whole else tiles)
 
     def score(
         self, pictures: Picture | Iterable[Picture], *, category: str | None = None
@@ -159,13 +172,10 @@ class Detector:
 
         def prepared() -> Iterator[dict]:
             for picture in _pictures(pictures):
-                if isinstance(picture, Prepared):
-                    size, pixels = picture.size, iter(picture.tiles)
-                else:
-                    image = self._open(picture)
-                    size, pixels = image.size, map(panel.prepare, panel.tiling.cut(image))
-                mosaics.append(Mosaic(size, panel.tiling))
-                yield from pixels
+                if not isinstance(picture, Prepared):
+                    picture = self.prepare(picture)
+                mosaics.append(Mosaic(picture.size, panel.tiling))
+                yield from picture.tiles
 
         def parts() -> Iterator[Scores]:
             pools: dict[str, Pool] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -28,13 +29,14 @@ def atomic_write(path: str | Path, content: bytes | Callable[[BinaryIO], object]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            raw = io.FileIO(temporary, "w")
+            with _Written(raw) as file:
                 if callable(content):
                     content(file)
                 else:
                     file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(raw.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -42,6 +44,14 @@ def atomic_write(path: str | Path, content: bytes | Callable[[BinaryIO], object]
     except OSError as error:
         raise cannot_write(path, error) from error
     return path
+
+
+class _Written(io.BufferedWriter):
+    """A file without a descriptor: what Pillow and NumPy write into one by themselves is cut short,
+    and not a word said, where a disk becomes full."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
 
 
 def cache_write(path: Path, content: bytes) -> None:

@@ -40,7 +40,9 @@ class Comparison:
                 return False
         except (OSError, ValueError):
             return False
-        good = (sample for sample in self.samples if self.folder.rows.scored(str(sample.path)))
+        rows = self.folder.rows
+        failed = {path for path in rows if not rows.scored(path)}
+        good = (sample for sample in self.samples if str(sample.path) not in failed)
         return all(self.folder.has(sample, self.heads) for sample in good)
 
     def begin(self) -> None:

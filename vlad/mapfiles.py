@@ -9,7 +9,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from vlad.errors import InputError
 from vlad.files import atomic_write
+from vlad.journal import shown
 
 
 def write_map(
@@ -58,9 +60,21 @@ def save_png(
 
 
 def read_map(path: str | Path) -> np.ndarray:
-    """Read a file of `write_map` -> (H, W) float32 values of the head."""
-    if Path(path).suffix == ".npy":
-        return np.load(path)
+    """Read a file of `write_map` -> (H, W) float32 values of the head.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return np.load(path) if Path(path).suffix == ".npy" else _read_png(path)
+    except Exception as error:  # Pillow and NumPy have many kinds
+        raise InputError(
+            f"cannot read the map {path} ({shown(error)}); remove it and repeat the command "
+            "that made it, with --resume."
+        ) from error
+
+
+def _read_png(path: str | Path) -> np.ndarray:
     # Image.open refuses what it takes for too large
     with PngImagePlugin.PngImageFile(path) as grey:
         levels = np.asarray(grey)

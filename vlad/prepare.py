@@ -114,8 +114,8 @@ def run_folder(
 
 def root_of(samples: Sequence[Sample]) -> Path:
     """The folder that their ids count from."""
-    first = samples[0]
-    return Path(os.path.realpath(first.path)).parents[first.id.count("/")]
+    first = samples[0]  # it may be a link to somewhere else
+    return Path(os.path.realpath(Path(os.path.abspath(first.path)).parents[first.id.count("/")]))
 
 
 def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str]) -> dict:

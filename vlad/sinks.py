@@ -27,7 +27,7 @@ from typing import Literal
 import numpy as np
 
 from vlad import mapfiles
-from vlad.datasets.ids import possible_ids
+from vlad.datasets.ids import ids_again
 from vlad.errors import InputError, OutputError
 from vlad.files import atomic_write, cannot_write
 from vlad.journal import decode, encode, end_of_last_record, path_of
@@ -138,13 +138,12 @@ class RunFolder:
 
     def samples(self) -> list[Sample]:
         """The pictures of a run that was opened, by the ids that their maps go by."""
-        root = self.settings["root"]
-        found = []
-        for path in self.rows:
-            ids = possible_ids(Path(os.path.relpath(os.path.realpath(path), root)).parts)
-            samples = [Sample(Path(path), name) for name in ids]
-            found.append(next(filter(self.maps, samples), samples[0]))
-        return found
+        ids = ids_again(
+            self.rows,
+            self.settings["root"],
+            lambda path, name: bool(self.maps(Sample(Path(path), name))),
+        )
+        return [Sample(Path(path), name) for path, name in ids.items()]
 
     @property
     def scores_csv(self) -> Path:
@@ -255,16 +254,24 @@ class RunFolder:
     def _read_journal(self) -> None:
         try:
             data = self.scores_csv.read_bytes() if self.scores_csv.exists() else b""
-            whole = data[: end_of_last_record(data)] or self._header()
-            header, *records = csv.reader(io.StringIO(decode(whole), newline=""), strict=True)
+            end = end_of_last_record(data)
+            if len(_records(data[end:], strict=False)) > 1:  # more than a torn line
+                raise ValueError("its quotes or line ends are not those that vlad writes")
+            header, *records = _records(data[:end] or self._header())
             wanted = ["path", *self.heads]
             # what was decided from the scores stands between them and the error
             if header[: len(wanted)] != wanted or header[-1] != "error":
                 raise ValueError(f"its columns are {', '.join(header)}")
             for record in records:
+                if len(record) != len(header):
+                    raise ValueError(f"a line has {len(record)} cells for {len(header)} columns")
                 row = dict(zip(header, record, strict=True))
                 scores = {head: float(row[head]) for head in self.heads if row[head]}
-                self._keep([Row(path_of(row["path"]), scores, row["error"] or None)])
+                path, error = path_of(row["path"]), row["error"] or None
+                if scores or error:
+                    self.rows[path] = Row(path, scores, error)
+                else:  # taken back, as by vlad.joint
+                    self.rows.pop(path, None)
         except (OSError, ValueError, csv.Error) as error:
             raise OutputError(
                 f"{self.scores_csv} cannot be read back ({error}); add --overwrite to start again, "
@@ -278,3 +285,9 @@ class RunFolder:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             except OSError as error:
                 raise cannot_write(path, error) from error
+
+
+def _records(data: bytes, strict: bool = True) -> list[list[str]]:
+    """Those of CSV; spreadsheets put a byte-order mark in front."""
+    text = decode(data).removeprefix("\ufeff")
+    return list(csv.reader(io.StringIO(text, newline=""), strict=strict))

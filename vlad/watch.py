@@ -47,7 +47,7 @@ def watch(
     """Scores the pictures below a folder as they arrive, until `stop` is set.
 
     A picture is scored once, also over restarts. A file is read when two looks found it the same;
-    one that could not be scored is tried again when it has changed, or after a restart.
+    one that could not be scored is tried again when it has changed or was away, or after a restart.
 
     Args:
         interval: seconds between two looks.
@@ -56,8 +56,12 @@ def watch(
 
     Raises:
         HeadError: a head that judges pictures jointly.
+        InputError: a source inside `out`.
         VladError: whatever cannot be done for the run as a whole.
     """
+    written = Path(os.path.realpath(out))
+    if Path(os.path.realpath(source)).is_relative_to(written):
+        raise InputError(f"{source} lies in {out}, which is written to; choose another --out.")
     categories = [settings.category or ""]
     panel = prepare(tower, heads, categories, settings, open_image)
     if joint := panel.transductive:
@@ -121,22 +125,27 @@ class Arrivals:
             InputError: the folder cannot be listed.
         """
         seen: dict[str, State] = {}
+        before, tried = self.seen, self.tried
+        self.seen, self.tried = {}, {}  # what comes back after a folder was away is new
+        files: set[str] = set()  # a link and what it leads to are one
         for path in walk(str(self.source)):
             if path in self.done:
                 continue
             real = os.path.realpath(path)
             if self.folder.rows.scored(self.rows.get(real)) or real.startswith(self.out):
                 self.done.add(path)
-                self.tried.pop(path, None)
                 continue
+            if real in files:
+                continue
+            files.add(real)
             try:
                 found = os.stat(path)
             except OSError:  # moved away since it was listed
                 continue
             seen[path] = found.st_size, found.st_mtime_ns
-        rested = [p for p, s in seen.items() if self.seen.get(p) == s != self.tried.get(p)]
+        rested = [p for p, s in seen.items() if before.get(p) == s != tried.get(p)]
         self.seen = seen
-        self.tried |= {path: seen[path] for path in rested}
+        self.tried = {p: s for p, s in tried.items() if p in seen} | {p: seen[p] for p in rested}
         return [self._sample(path) for path in sorted(rested, key=lambda p: (seen[p][1], p))]
 
     def _sample(self, path: str) -> Sample:
@@ -166,7 +175,7 @@ def _verdicts(
     """The columns that verdicts add for these rows."""
     if calibration is None:
         return {}
-    good = [row for row in rows if row.error is None]
+    good = [row for row in rows if row.error is None and row.scores.keys() >= folder.heads.keys()]
     scores = {head: np.array([row.scores[head] for row in good]) for head in folder.heads}
     return decide(calibration, [row.path for row in good], scores)
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from vlad.mapfiles import read_map
+from vlad.sinks import RunFolder
 
 
 def test_everything_is_written(vlad, pictures, tmp_path, rows):
@@ -149,6 +150,23 @@ def test_what_an_earlier_run_wrote_is_no_input(vlad, pictures, rows):
         if name == "first":
             assert vlad(pictures, "--category", "nut", "--out", out, "--resume").exit_code == 0
             assert len(rows(out)) == 6
+
+
+def test_links_go_by_their_own_names(vlad, pictures, tmp_path, rows):
+    out, links = tmp_path / "run", tmp_path / "links"
+    links.mkdir()
+    command = (links, "--normal", pictures / "0.png", "--out", out)
+    for name in ("b", "a"):  # the later one is listed first, and lies in another folder
+        store = tmp_path / f"of {name}"
+        store.mkdir()
+        os.link(pictures / "1.png", store / "picture.png")
+        (links / f"{name}.png").symlink_to(store / "picture.png")
+        done = vlad(*command, "--resume")
+        assert done.exit_code == 0, done.output
+    assert len(rows(out)) == 2
+    run = RunFolder.open(out)
+    assert {s.path.name: s.id for s in run.samples()} == {"a.png": "a", "b.png": "b"}
+    assert all(map(run.maps, run.samples()))
 
 
 def test_parameters_of_heads(vlad, pictures, tmp_path):

@@ -191,6 +191,27 @@ def test_a_folder_of_something_else_is_left_alone(session, vlad, pictures, tmp_p
     assert (out / "run.json").read_text() == content
 
 
+def test_partitions_of_another_program_are_no_run(session, vlad, pictures, tmp_path):
+    listed = tmp_path / "part-00000.parquet"
+    pq.write_table(pa.table({"path": [str(pictures / "0.png")]}), listed)
+    before = listed.read_bytes()
+    for more in ([], ["--resume"], ["--overwrite"]):
+        done = vlad(listed, "--category", "nut", "--engine", "ray", "--out", tmp_path, *more)
+        assert done.exit_code == 2
+        assert "part-00000.parquet" in done.stderr and "choose another folder" in done.stderr
+    assert listed.read_bytes() == before
+
+
+def test_a_normal_picture_with_a_name_of_any_bytes(session, vlad, pictures, tmp_path):
+    good = tmp_path / "caf\udce9.png"
+    (pictures / "0.png").rename(good)
+    command = (pictures, "--normal", good, "--engine", "ray", "--workers", 1, "--out")
+    for more in ([], ["--resume"]):
+        done = vlad(*command, tmp_path / "run", *more)
+        assert done.exit_code == 0, done.output
+    assert len(written(tmp_path / "run")) == 5
+
+
 def test_pictures_against_each_other_are_refused(session, vlad, pictures, tmp_path):
     done = vlad(pictures, "--head", "musc", "--engine", "ray", "--out", tmp_path / "run")
     assert done.exit_code == 2 and "--pool" in done.stderr

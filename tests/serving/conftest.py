@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from vlad.detector import Prepared
 from vlad.types import Scores
 
 LOCAL = "http://127.0.0.1"
@@ -46,7 +47,9 @@ def words(small_file):
 
 @pytest.fixture
 def serve():
-    """(name -> detector, keys, limits) -> a client of a service that runs until the test ends."""
+    """(name -> detector, keys, names of those made over HTTP, limits) -> a client of a service.
+
+    It runs until the test ends."""
     from contextlib import ExitStack
 
     from fastapi.testclient import TestClient
@@ -57,8 +60,8 @@ def serve():
 
     with ExitStack() as stack:
 
-        def make(detectors, keys=None, **limits):
-            served = [Served(name, one) for name, one in detectors.items()]
+        def make(detectors, keys=None, made=(), **limits):
+            served = [Served(name, one, name in made) for name, one in detectors.items()]
             make_ready([one for one in served if not isinstance(one.detector, Slow)])
             app = create_app(Store(served), Limits(**limits), keys)
             return stack.enter_context(TestClient(app, base_url=LOCAL))
@@ -69,7 +72,7 @@ def serve():
 class Slow:
     """A detector that waits for `go` in each pass; a picture's score is its upper left pixel."""
 
-    head, category, bits, backbone = "memory", None, 16, "slow"
+    head, category, bits, backbone, tile = "memory", None, 16, "slow", None
     head_ = SimpleNamespace(bank=None, map_range=(0.0, 1.0))
     tower = SimpleNamespace(info=SimpleNamespace(name="slow"))
 
@@ -81,10 +84,10 @@ class Slow:
     def prepare(self, image):
         value = image.getpixel((0, 0))[0]
         self.read.append(value)
-        return SimpleNamespace(size=image.size, value=value)
+        return Prepared(image.size, [value])
 
     def score(self, pictures, *, category=None):
-        values = [float(picture.value) for picture in pictures]
+        values = [float(tile) for picture in pictures for tile in picture.tiles]
         self.began.set()
         assert self.go.wait(20)
         self.batches.append((category, values))

@@ -1,11 +1,14 @@
 """What is said of a picture does not depend on which others come with it, or when."""
 
+import time
+import weakref
 from functools import partial
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from vlad.detector import Prepared
 from vlad.errors import ImageError
 from vlad.serving.batching import Batcher, Busy
 
@@ -75,6 +78,47 @@ def test_a_pass_is_no_larger_than_it_may_be(batcher, slow, eventually):
     assert len(slow.batches[1][1]) == 3 and max(len(values) for _, values in slow.batches) == 3
 
 
+def test_pictures_to_be_cut_wait_by_two_and_pass_alone(batcher, slow, eventually):
+    slow.tile = 48
+    made = batcher(3, 100)
+    made.submit(slow, None, [grey(0)])
+    eventually(slow.began.is_set)
+    found = made.submit(slow, None, [grey(value) for value in range(1, 9)])
+    eventually(lambda: len(slow.read) == 3)
+    slow.go.set()
+    assert [future.result(20).image_score for future in found] == list(range(1, 9))
+    assert all(len(values) == 1 for _, values in slow.batches)
+
+
+def test_a_picture_in_tiles_is_given_up_in_the_middle(batcher, slow, eventually):
+    slow.tile = 48
+    slow.go.set()
+
+    def tiles():
+        slow.began.set()
+        for value in range(500):
+            time.sleep(0.01)
+            yield value
+
+    slow.prepare = lambda image: Prepared(image.size, tiles())
+    made = batcher(4, 100)
+    (given_up,) = made.submit(slow, None, [grey(0)])
+    eventually(slow.began.is_set)
+    assert given_up.cancel()
+    slow.prepare = lambda image: Prepared(image.size, [7])
+    (next_one,) = made.submit(slow, None, [grey(0)])
+    assert next_one.result(20).image_score == 7
+    assert slow.batches == [(None, [7])]
+
+
+def test_nothing_is_kept_of_what_was_scored(batcher, slow, eventually):
+    made = batcher(4, 100)
+    kept = [weakref.ref(done) for done in made.submit(slow, None, [grey(1), grey(2)])]
+    slow.go.set()
+    eventually(lambda: sum(len(values) for _, values in slow.batches) == 2)
+    eventually(lambda: [done() for done in kept] == [None, None])
+
+
 def test_the_queue_takes_all_or_none(batcher, slow, eventually):
     made = batcher(1, 3)
     made.submit(slow, None, [grey(0)])
@@ -101,7 +145,7 @@ def test_a_bad_picture_fails_alone_and_a_cancelled_one_is_not_scored(batcher, sl
     assert good.result(20).image_score == 1
     assert more.result(20).image_score == 3
     assert sorted(value for _, values in slow.batches for value in values) == [0, 1, 3]
-    assert len(made) == 0
+    eventually(lambda: len(made) == 0)
 
 
 def test_what_breaks_a_pass_reaches_all_who_wait_for_it_and_nobody_else(batcher, slow):
@@ -117,7 +161,7 @@ def test_what_breaks_a_pass_reaches_all_who_wait_for_it_and_nobody_else(batcher,
 
 def test_a_score_that_is_no_number_is_an_error(batcher, slow):
     slow.go.set()
-    slow.prepare = lambda image: type("Odd", (), {"size": (8, 8), "value": "nan"})()
+    slow.prepare = lambda image: Prepared((8, 8), ["nan"])
     with pytest.raises(ImageError, match="no number"):
         batcher(1, 1).submit(slow, None, [grey(1)])[0].result(20)
 

@@ -81,6 +81,28 @@ def test_connections_that_begin_no_request_are_closed(running, saved):
                 assert found.count(b"200 OK") == (sent.count(b"\r\n\r\n"))
 
 
+def test_a_second_interrupt_ends_it_at_once(running, saved, eventually, capfd):
+    with running(f"line={saved}") as (process, address):
+        port = int(address.rpartition(":")[2])
+
+        def refused():
+            with socket.socket() as other:
+                return other.connect_ex(("127.0.0.1", port)) != 0
+
+        with socket.create_connection(("127.0.0.1", port)) as begun:
+            begun.sendall(
+                b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
+            )
+            assert httpx.get(f"{address}/healthz").is_success  # so the one before has come as well
+            process.send_signal(signal.SIGINT)
+            eventually(refused)
+            assert process.poll() is None  # it waits for the rest
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+    assert capfd.readouterr().err == "Stopped.\n"
+
+
 def test_a_key_lets_others_in(running, saved, files, form, run_env, tmp_path):
     keys = tmp_path / "keys.txt"
     made = subprocess.run(

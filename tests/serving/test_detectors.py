@@ -1,5 +1,7 @@
 """Detectors by name: those given, and those made over HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -74,6 +76,21 @@ def test_what_cannot_be_made(serve, memory, files, form, monkeypatch):
     assert post(*files[:3], name="a").status_code == 413
     assert len(client.get("/v1/detectors").json()["detectors"]) == 1
     assert client.delete("/v1/detectors/line").status_code == 409
+
+
+def test_one_deleted_while_it_is_asked_answers_and_leaves_no_counts(
+    serve, memory, slow, files, form, eventually
+):
+    client = serve({"line": memory, "gone": slow}, made=["gone"])
+    with ThreadPoolExecutor() as pool:
+        asked = pool.submit(
+            client.post, "/v1/score", files=form(files[0]), data={"detector": "gone"}
+        )
+        eventually(slow.began.is_set)
+        assert client.delete("/v1/detectors/gone").status_code == 204
+        slow.go.set()
+        assert asked.result().status_code == 200
+    assert "gone" not in client.get("/metrics").text
 
 
 def test_no_more_than_so_many_are_made(serve, memory, files, form, monkeypatch):

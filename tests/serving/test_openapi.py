@@ -39,3 +39,10 @@ def test_nothing_that_loads_from_elsewhere_is_served(serve, memory):
     client = serve({"line": memory})
     assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
     assert "http" not in client.get("/").text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_what_is_not_served_is_told_in_a_sentence(serve, memory):
+    client = serve({"line": memory})
+    for reply, code in ((client.get("/docs"), 404), (client.put("/healthz"), 405)):
+        assert reply.status_code == code
+        assert reply.json()["detail"].endswith("; see /openapi.json.")

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 from vlad.serving.app import create_app
@@ -26,7 +27,8 @@ def running(served, keys=None):
     import uvicorn
 
     make_ready(served)
-    app = create_app(Store(served), Limits(), keys)
+    # one in a pass: a score that lies on the threshold is not moved by those beside it
+    app = create_app(Store(served), Limits(batch_size=1), keys)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
@@ -100,6 +102,22 @@ def status(page, pattern):
     expect(page.locator("#status")).to_have_text(re.compile(pattern), timeout=20_000)
 
 
+def drag(page, kind, uploads):
+    """Drags files over the page's title, or drops them there; False where the page takes them."""
+    sent = [[one["name"], base64.b64encode(one["buffer"]).decode()] for one in uploads]
+    script = """([kind, files]) => {
+        const dragged = new DataTransfer();
+        for (const [name, data] of files) {
+            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+            dragged.items.add(new File([bytes], name, { type: "image/png" }));
+        }
+        const options = { dataTransfer: dragged, bubbles: true, cancelable: true };
+        const event = new DragEvent(kind, options);
+        return document.querySelector("h1").dispatchEvent(event);
+    }"""
+    return page.evaluate(script, [kind, sent])
+
+
 def test_choose_judge_and_download(page, uploads, memory, drawn, tmp_path):
     page.set_input_files("#pictures", uploads)
     status(page, r"5 pictures · 1 anomalous · 1 failed$")
@@ -133,6 +151,21 @@ def test_choose_judge_and_download(page, uploads, memory, drawn, tmp_path):
     assert [row["verdict"] for row in rows] == ["anomalous"] * 4 + [""]
     assert rows[-1]["error"].startswith("cannot read @bad.png")
     assert float(rows[0]["image_score"]) == pytest.approx(expected[0], abs=1e-6)
+
+
+def test_the_slider_reaches_pictures_that_are_dropped_while_it_has_the_focus(
+    page, uploads, memory, drawn
+):
+    lowest, *others = (uploads[i] for i in np.argsort(memory.score(drawn[:4]).image_score))
+    page.set_input_files("#pictures", [lowest])
+    status(page, "1 picture · 0 anomalous$")
+    page.locator("#slider").focus()
+    drag(page, "drop", others)
+    status(page, "4 pictures · [1-4] anomalous$")
+    page.keyboard.press("End")
+    status(page, "4 pictures · 0 anomalous$")
+    page.keyboard.press("Home")
+    status(page, "4 pictures · 4 anomalous$")
 
 
 def test_detectors_and_categories(page, uploads):
@@ -169,21 +202,10 @@ def test_normals_make_a_detector(page, uploads, address):
 def test_files_are_dropped_anywhere_on_the_page(page, uploads):
     from playwright.sync_api import expect
 
-    sent = [[one["name"], base64.b64encode(one["buffer"]).decode()] for one in uploads[:2]]
-    drag = """([kind, files]) => {
-        const dragged = new DataTransfer();
-        for (const [name, data] of files) {
-            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-            dragged.items.add(new File([bytes], name, { type: "image/png" }));
-        }
-        const options = { dataTransfer: dragged, bubbles: true, cancelable: true };
-        const event = new DragEvent(kind, options);
-        return document.querySelector("h1").dispatchEvent(event);
-    }"""
     over = re.compile(r"\bover\b")
-    assert page.evaluate(drag, ["dragover", sent]) is False  # else the browser would open the file
+    assert drag(page, "dragover", uploads[:2]) is False  # else the browser would open the file
     expect(page.locator("#drop")).to_have_class(over)
-    assert page.evaluate(drag, ["drop", sent]) is False
+    assert drag(page, "drop", uploads[:2]) is False
     expect(page.locator("#drop")).not_to_have_class(over)
     status(page, "2 pictures · 0 anomalous$")
     assert set(page.locator(".card .name").all_text_contents()) == {"0.png", HOSTILE}

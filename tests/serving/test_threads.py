@@ -1,3 +1,4 @@
+import asyncio
 import threading
 
 import pytest
@@ -24,3 +25,22 @@ def test_what_goes_wrong_in_a_thread_is_raised_where_it_was_asked_for():
 
     with pytest.raises(InputError, match="not there"):
         in_own_thread(work).result(20)
+
+
+def test_whoever_waits_may_leave_and_the_work_ends_in_silence(monkeypatch):
+    go, threads, unheard = threading.Event(), [], []
+    monkeypatch.setattr(threading, "excepthook", unheard.append)
+
+    def work():
+        threads.append(threading.current_thread())
+        assert go.wait(20)
+        raise InputError("its files are closed by now")
+
+    async def leave():
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(in_own_thread(work)), 0.1)
+
+    asyncio.run(leave())
+    go.set()
+    threads[0].join(20)
+    assert unheard == []

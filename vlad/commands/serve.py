@@ -92,6 +92,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
         import uvicorn
 
         from vlad.serving.app import create_app
+        from vlad.serving.server import Server
     except ImportError as error:
         raise VladError(
             f"vlad serve needs packages that are not installed ({error.name}); "
@@ -135,4 +136,4 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
             http=patient(timeout),
             timeout_graceful_shutdown=int(timeout) + 1,
         )
-        uvicorn.Server(config).run(sockets=[socket])
+        Server(config).run(sockets=[socket])

@@ -49,7 +49,8 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
                 f"{head} {score:.6g} {verdicts.get(f'{head}_verdict', {}).get(path, '')}".rstrip()
                 for head, score in scored.scores.items()
             ]
-            click.echo(shown(f"{path}: {scored.error or ', '.join(words)}", keep="\n"))
+            # a line each, whatever the name holds; never cut
+            click.echo(shown(f"{path}: {scored.error or ', '.join(words)}", keep=" "))
 
     plan = plan_of(scoring, pictures=0)
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
@@ -65,7 +66,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             interval=interval,
             stop=stop,
             on_scored=tell,
-            on_trouble=lambda sentence: click.echo(f"Waiting: {sentence}", err=True),
+            on_trouble=lambda words: click.echo(shown(f"Waiting: {words}", keep=" "), err=True),
         )
     bad = run.rows.failed
     click.echo(

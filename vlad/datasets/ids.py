@@ -7,7 +7,7 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
@@ -53,6 +53,47 @@ def with_ids(found: Iterable[tuple[Sample, Path]]) -> list[Sample]:
 def possible_ids(parts: tuple[str, ...]) -> list[str]:
     """The ids that `with_ids` may have given a file, by its path below their common folder."""
     return [_id(parts, level) for level in range(3)]
+
+
+def ids_again(paths: Iterable[str], root: str, used: Callable[[str, str], bool]) -> dict[str, str]:
+    """Path -> the id that each file has, whether all were named at once or as they came.
+
+    Args:
+        root: real path of the folder that ids count from.
+        used: (path, id) -> whether there is something by this id that may be of this path.
+    """
+    parts = _parts_below(paths, root)
+    files = {Path(root, *below): path for path, below in parts.items()}
+    together = with_ids((Sample(file, ""), Path(root)) for file in files)
+    likely = {files[sample.path]: sample.id for sample in together}
+    ids: dict[str, str] = {}
+    taken: set[str] = set()
+    # those that nothing is there for come last, so that they take no id of the others
+    for allowed in (used, lambda path, name: True):
+        for path, below in parts.items():
+            names = [likely[path]] if path in likely else []
+            for name in [*names, *possible_ids(below)] if path not in ids else []:
+                if comparable(name) not in taken and allowed(path, name):
+                    ids[path] = name
+                    taken.add(comparable(name))
+                    break
+    return {path: ids.get(path) or possible_ids(below)[-1] for path, below in parts.items()}
+
+
+def _parts_below(paths: Iterable[str], root: str) -> dict[str, tuple[str, ...]]:
+    """Path -> its parts below the folder, by the names of links and not of what they lead to."""
+    depths: dict[Path, int | None] = {}  # parts of a folder that spell the root
+    found = {}
+    for path in paths:
+        named = Path(os.path.abspath(path))
+        if named.parent not in depths:
+            above = [*reversed(named.parents)]
+            real = (n for n, folder in enumerate(above, 1) if os.path.realpath(folder) == root)
+            depths[named.parent] = next(real, None)
+        depth = depths[named.parent]
+        resolved = Path(os.path.relpath(os.path.realpath(path), root)) if depth is None else named
+        found[path] = resolved.parts[depth:]
+    return found
 
 
 def comparable(name: str) -> str:

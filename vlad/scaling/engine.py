@@ -17,13 +17,15 @@ from vlad.backbones.tower import Tower
 from vlad.errors import HeadError, OutputError, VladError
 from vlad.files import atomic_write
 from vlad.heads.memory import Memory
+from vlad.journal import encode
 from vlad.judging import check_calibration, shared_settings
 from vlad.lock import locked
 from vlad.panel import Panel
 from vlad.prepare import prepare, scores_depend_on
 from vlad.progress import Progress
+from vlad.resources import read_json
 from vlad.runjson import differences
-from vlad.scaling.parts import remove_parts, writing
+from vlad.scaling.parts import parts, remove_parts, writing
 from vlad.scaling.paths import without, written_paths
 from vlad.scaling.worker import Job, Scorer, move
 from vlad.types import Sample
@@ -73,7 +75,7 @@ def score(
             if overwrite:
                 remove_parts(job.out)
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-            atomic_write(job.out / "run.json", text.encode())
+            atomic_write(job.out / "run.json", encode(text))
             waiting = without(pictures, written_paths(job.out))
             for head in job.heads.values():
                 move(head, "cpu")
@@ -166,11 +168,16 @@ def _check(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
         OutputError: the folder holds a run that is neither continued nor overwritten, or another.
     """
     try:
-        written = json.loads((out / "run.json").read_text(encoding="utf-8"))
+        written = read_json(out / "run.json")
     except FileNotFoundError:
         written = None
     except (OSError, ValueError):
         written = {}
+    if written is None and (found := parts(out)):
+        raise OutputError(
+            f"{out} holds {found[0].name} but no {KIND}, so it is left as it is; choose another "
+            "folder."
+        )
     if written is not None:
         if not isinstance(written, dict) or written.get("kind") != KIND:
             raise OutputError(f"{out} holds something else than {KIND}; choose another folder.")

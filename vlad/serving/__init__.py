@@ -8,6 +8,7 @@
     schemas     what goes over the wire
     threads     a thread for one piece of work with tensors
     patience    how long a connection may be silent
+    server      the process, until a signal ends it
     keys, metrics, page
 
 Nothing here is imported before `vlad serve` runs; it needs the extra `serve`.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, FastAPI, File, Form, Path, Security, UploadFile
@@ -172,9 +173,10 @@ class _Service:
                 raise one
             results.append(str(one) if isinstance(one, ImageError) else one)
         reply = await run_in_threadpool(question.answer, list(map(_name, images)), results)
-        for picture in reply.images:
-            outcome = "failed" if picture.error else picture.verdict or "scored"
-            self.metrics.pictures.labels(served.name, outcome).inc()
+        if self.store.find(served.name) is served:  # else its counts are gone, and stay so
+            for picture in reply.images:
+                outcome = "failed" if picture.error else picture.verdict or "scored"
+                self.metrics.pictures.labels(served.name, outcome).inc()
         if all(picture.error for picture in reply.images):
             others = f" None of the {len(images)} pictures can be used." if len(images) > 1 else ""
             raise HTTPException(422, reply.images[0].error + others)
@@ -293,7 +295,10 @@ async def _invalid(request, error: RequestValidationError) -> Response:
 
 
 async def _refused(request, error: HTTPException) -> Response:
-    reply = problem(error.status_code, error.detail)
+    detail = error.detail
+    if detail == HTTPStatus(error.status_code).phrase:  # of the router, which says no more
+        detail = "This address is not served, or not in this way; see /openapi.json."
+    reply = problem(error.status_code, detail)
     reply.headers.update(error.headers or {})
     return reply
 

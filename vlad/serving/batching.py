@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
@@ -52,13 +52,33 @@ class _Job:
         """Whether both can go through the tower together."""
         return self.detector is other.detector and self.category == other.category
 
+    def wanted(self) -> Prepared:
+        """The picture; if it is to be cut, its tiles fail once nobody waits for it any more."""
+        picture = self.picture
+        return picture if self.detector.tile is None else replace(picture, tiles=self._tiles())
+
+    def _tiles(self) -> Iterator[dict]:
+        for tile in self.picture.tiles:
+            if self.done.cancelled():
+                raise CancelledError
+            yield tile
+
+    def end(self, found: Found | Exception) -> None:
+        """Tells the one who waits, if anybody does."""
+        if self.done.set_running_or_notify_cancel():
+            if isinstance(found, Exception):
+                self.done.set_exception(found)
+            else:
+                self.done.set_result(found)
+
 
 class Batcher:
     """One queue of pictures, the threads that read them, and the thread that scores them.
 
     Whenever the tower is free it takes what is read by then, so that nobody waits for others to
-    come: pictures for one detector and category in one pass, in the order of their arrival. What
-    is said of a picture does not depend on those beside it, but for rounding.
+    come: pictures for one detector and category in one pass, in the order of their arrival, and
+    one that is cut into tiles by itself. What is said of a picture does not depend on those beside
+    it, but for rounding.
 
     Args:
         batch_size: the most pictures in one pass.
@@ -114,9 +134,15 @@ class Batcher:
         self._readers.shutdown()
 
     def _work(self) -> None:
-        while taken := self._take():
-            if ready := [job for job in taken if job.done.set_running_or_notify_cancel()]:
-                self._score(ready)
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """Scores the next batch, and keeps nothing of it while it waits for another one."""
+        taken = self._take()
+        if ready := [job for job in taken if not job.done.cancelled()]:
+            self._score(ready)
+        return bool(taken)
 
     def _take(self) -> list[_Job]:
         """The next batch; none once the queue is closed and empty."""
@@ -132,7 +158,9 @@ class Batcher:
         first = next(read, None)
         if first is None:
             return []
-        return [first, *islice(filter(first.shares, read), self.batch_size - 1)]
+        # one that is cut is passes enough by itself, and may be given up without others
+        most = self.batch_size if first.detector.tile is None else 1
+        return [first, *islice(filter(first.shares, read), most - 1)]
 
     def _leave(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
@@ -142,7 +170,12 @@ class Batcher:
 
     def _begin(self) -> None:
         """Has the next pictures read, so many that a full batch can follow each batch."""
-        for job in islice(self._waiting, 2 * self.batch_size):
+        room = 2 * self.batch_size
+        for job in self._waiting:
+            # one to be cut into tiles waits at full size, so two of them take all the room
+            room -= 1 if job.detector.tile is None else self.batch_size
+            if room < 0:
+                break
             if not job.begun:
                 job.begun = True
                 self._readers.submit(self._read, job)
@@ -152,8 +185,7 @@ class Batcher:
             picture = None if job.done.cancelled() else job.detector.prepare(job.read())
         except Exception as error:  # it goes to the one who waits
             picture = None
-            if job.done.set_running_or_notify_cancel():
-                job.done.set_exception(error)
+            job.end(error)
         with self._changed:
             if picture is None:
                 self._leave([job])
@@ -165,17 +197,15 @@ class Batcher:
         first = ready[0]
         self.on_batch(len(ready))
         try:
-            scores = first.detector.score([job.picture for job in ready], category=first.category)
+            scores = first.detector.score([job.wanted() for job in ready], category=first.category)
         except Exception as error:  # whatever it is, those who wait must hear of it
             for job in ready:
-                job.done.set_exception(error)
+                job.end(error)
             return
         for job, score, found in zip(
             ready, scores.image_score.tolist(), scores.anomaly_map, strict=True
         ):
             if np.isfinite(score) and np.isfinite(found).all():
-                job.done.set_result(Found(job.picture.size, score, found))
+                job.end(Found(job.picture.size, score, found))
             else:
-                job.done.set_exception(
-                    ImageError(f"{job.detector.head} gave no number; check the detector.")
-                )
+                job.end(ImageError(f"{job.detector.head} gave no number; check the detector."))

@@ -178,7 +178,9 @@
     $("csv").disabled = $("clear").disabled = pictures.length === 0;
     $("judged").textContent = "Threshold" + (ready && threshold === null ? ": move it to judge" : "");
     $("ticks").replaceChildren();
-    if (ready && document.activeElement !== $("slider")) {
+    // a slider that is being moved keeps its range, unless pictures came that lie beyond it
+    const fits = scores.every((score) => score >= Number($("slider").min) && score <= Number($("slider").max));
+    if (ready && !(fits && document.activeElement === $("slider"))) {
       Object.assign($("slider"), { min: from, max: to, step: (to - from) / 1000, value: threshold === null ? to : threshold });
     }
     from = Number($("slider").min); to = Number($("slider").max);

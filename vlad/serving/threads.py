@@ -19,6 +19,7 @@ def in_own_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Fu
     takes half as long again; so only the thread that scores may stay.
     """
     done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # whoever waits may leave, but not call the work off
 
     def run() -> None:
         try:
