@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Question:
         regions = None
         if map_threshold is not None:
             regions = [
-                schemas.Region(**asdict(region))
+                schemas.Region(**vars(region))
                 for region in find_regions(found.anomaly_map, map_threshold, found.size)
             ]
         return schemas.Picture(
