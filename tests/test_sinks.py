@@ -4,20 +4,14 @@ import csv
 import json
 import math
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
-from vlad.draw import shared_scales, write_overlays
-from vlad.errors import InputError, OutputError
-from vlad.images import read_image
-from vlad.mapfiles import read_map, write_map
+from vlad.errors import OutputError
+from vlad.mapfiles import read_map
 from vlad.rows import Row
 from vlad.sinks import RunFolder
 from vlad.types import Sample
@@ -271,48 +265,6 @@ def test_scores_changed_by_hand_are_refused_and_kept(tmp_path):
 # --- maps
 
 
-@pytest.mark.parametrize("value_range", [(0.0, 1.0), (-3.0, 17.0), (0.0, 1e-4)])
-def test_a_png_map_comes_back_within_one_level_of_its_range(tmp_path, value_range):
-    low, high = value_range
-    values = np.random.default_rng(0).uniform(low, high, (33, 47)).astype(np.float32)
-    back = read_map(write_map(tmp_path / "m.png", values, (47, 33), value_range))
-    assert back.dtype == np.float32 and back.shape == values.shape
-    assert np.abs(back.astype(float) - values).max() <= (high - low) / 65535
-
-
-def test_a_png_map_is_16_bit_grey_and_holds_its_range(tmp_path):
-    with Image.open(write_map(tmp_path / "m.png", np.eye(5), (5, 5), (0, 2))) as image:
-        assert image.mode.startswith("I;16")
-        assert (float(image.text["low"]), float(image.text["high"])) == (0, 2)
-        assert np.asarray(image).max() == round(65535 / 2)
-
-
-def test_maps_are_never_stretched_per_picture(tmp_path):
-    quiet, loud = np.full((8, 8), 0.25), np.full((8, 8), 0.25)
-    quiet[2, 2], loud[2, 2] = 0.26, 0.9
-    for name, values in (("quiet", quiet), ("loud", loud)):
-        back = read_map(write_map(tmp_path / f"{name}.png", values, (8, 8), (0.0, 1.0)))
-        np.testing.assert_allclose(back, values, atol=1 / 65535)
-
-
-def test_values_outside_the_range_are_cut_off_and_npy_keeps_them(tmp_path):
-    values = np.array([[-1.0, 0.5], [0.5, 3.0]])
-    png = read_map(write_map(tmp_path / "m.png", values, (2, 2), (0.0, 1.0)))
-    assert png[0, 0] == 0 and png[1, 1] == 1
-    npy = read_map(write_map(tmp_path / "m.npy", values, (2, 2), (0.0, 1.0)))
-    np.testing.assert_array_equal(npy, values.astype(np.float32))
-
-
-@pytest.mark.parametrize("name", ["m.png", "m.npy"])
-@pytest.mark.parametrize("share", [0, 0.1, 0.9])
-def test_a_damaged_map_is_one_sentence(tmp_path, name, share):
-    path = write_map(tmp_path / name, np.random.rand(99, 99), (99, 99), (0.0, 1.0))
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match=rf"cannot read the map .*{name} .*remove it .*--resume"):
-        read_map(path)
-
-
 @pytest.mark.parametrize(
     ("picture", "expected"),
     [((300, 200), (200, 300)), ((4000, 2000), (512, 1024)), ((10, 5000), (1024, 2))],
@@ -333,80 +285,6 @@ def test_maps_that_cannot_be_written_leave_no_scraps(tmp_path):
     with pytest.raises(OutputError, match=r"a\.png"):
         run.write_map("winclip", Sample(Path("a.png"), "a"), np.zeros((4, 4)), (4, 4))
     assert names_in(run.out / "maps") == {"winclip", "winclip/a.png"}
-
-
-# --- interruption
-
-SCORER = """
-import sys, time
-import numpy as np
-from pathlib import Path
-from vlad.rows import Row
-from vlad.sinks import RunFolder
-from vlad.types import Sample
-
-out, pictures, count, wait = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-run = RunFolder(out, {"winclip": (0.0, 1.0)}, {"category": "nut"}).resume()
-for i in range(count):
-    path = str(pictures / f"{i}.png")
-    if run.rows.scored(path):
-        continue
-    values = np.random.default_rng(i).random((16, 16))
-    run.write_map("winclip", Sample(Path(path), str(i)), values, (24, 16))
-    run.append([Row(path, {"winclip": float(values.max())})])
-    print(i, flush=True)
-    time.sleep(float(wait))
-"""
-
-
-def start(out, pictures, count, wait=0.0):
-    command = [sys.executable, "-c", SCORER, str(out), str(pictures), str(count), str(wait)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def finish(out, pictures, count):
-    samples = [Sample(pictures / f"{i}.png", str(i)) for i in range(count)]
-    run = RunFolder(out, {"winclip": (0.0, 1.0)}, {"category": "nut"}).resume()
-    run.finish([sample.path for sample in samples])
-    write_overlays(run, samples, shared_scales(run, samples), read_image)
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is a Unix thing")
-def test_a_killed_run_keeps_its_rows_and_ends_like_one_never_stopped(tmp_path):
-    count, pictures = 12, tmp_path / "pictures"
-    pictures.mkdir()
-    for i in range(count):
-        Image.new("RGB", (24, 16), (20 * i, 80, 120)).save(pictures / f"{i}.png")
-    assert start(tmp_path / "straight", pictures, count).wait() == 0
-
-    process = start(tmp_path / "killed", pictures, count, wait=0.02)
-    printed = [int(process.stdout.readline()) for _ in range(5)]
-    process.send_signal(signal.SIGKILL)
-    printed += [int(line) for line in process.communicate()[0].splitlines()]
-    assert process.returncode == -signal.SIGKILL and len(printed) < count
-    kept = RunFolder(tmp_path / "killed", {"winclip": (0.0, 1.0)}, {"category": "nut"}).resume()
-    assert {str(pictures / f"{i}.png") for i in printed} <= scored(kept)
-    assert len(scored(kept)) < count
-
-    # a write in full swing leaves half a row
-    with open(kept.scores_csv, "ab") as file:
-        file.write(str(pictures / "11.png").encode() + b",0.9")
-
-    resumed = start(tmp_path / "killed", pictures, count)
-    scored_again = {int(line) for line in resumed.communicate()[0].splitlines()}
-    assert resumed.returncode == 0
-    assert len(scored_again) == count - len(scored(kept)) and not scored_again & set(printed)
-
-    for name in ("straight", "killed"):
-        finish(tmp_path / name, pictures, count)
-    straight, killed = contents(tmp_path / "straight"), contents(tmp_path / "killed")
-    assert straight == killed
-    assert len(straight) == len(["run.json", "scores.csv", "scores.parquet"]) + 2 * count
-
-
-def contents(path) -> dict[str, bytes]:
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 @pytest.mark.parametrize(

@@ -14,20 +14,27 @@ from typing import BinaryIO
 from vlad.errors import OutputError
 
 
-def atomic_write(path: str | Path, content: bytes | Callable[[BinaryIO], object]) -> Path:
+def atomic_write(
+    path: str | Path,
+    content: bytes | Callable[[BinaryIO], object],
+    through: Path | None = None,
+) -> Path:
     """Write `path` through a temporary file beside it; missing folders are made.
 
     Args:
         content: the bytes, or a function that writes them into an open binary file.
+        through: the folder of the temporary file instead, which is there.
 
     Raises:
         OutputError: the place cannot be written to; a file that was there stays as it was.
     """
     path = Path(path)
     # one fixed name per target: what a killed process left behind is overwritten by the next one
-    temporary = path.parent / f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.tmp"
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()
+    temporary = (through or path.parent) / f".{digest[:16]}.tmp"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if through is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
         try:
             raw = io.FileIO(temporary, "w")
             with _Written(raw) as file:

@@ -213,7 +213,7 @@ class RunFolder:
                 os.fsync(file.fileno())
         except OSError as error:
             raise cannot_write(self.scores_csv, error) from error
-        self._keep(rows)
+        self.rows.update((row.path, row) for row in rows)
 
     def finish(
         self, order: Iterable[str | Path], more: Mapping[str, Mapping[str, object]] | None = None
@@ -244,9 +244,6 @@ class RunFolder:
             OutputError: it cannot be deleted.
         """
         self._delete([name for name in names if os.path.lexists(self.out / name)])
-
-    def _keep(self, rows: Iterable[Row]) -> None:
-        self.rows.update((row.path, row) for row in rows)
 
     def _header(self) -> bytes:
         return csv_bytes(columns([], self.heads, {}))

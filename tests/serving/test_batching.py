@@ -26,6 +26,19 @@ def batcher():
         one.close()
 
 
+@pytest.fixture
+def busy(batcher, slow, eventually):
+    """A batcher whose tower is at a picture of its own, 0, until `slow.go` is set."""
+
+    def make(*args):
+        made = batcher(*args)
+        made.submit(slow, None, [grey(0)])
+        eventually(slow.began.is_set)
+        return made
+
+    return make
+
+
 def grey(value):
     return lambda: Image.new("RGB", (8, 8), (value,) * 3)
 
@@ -66,10 +79,8 @@ def test_only_what_is_alike_shares_a_pass(batcher, slow, eventually):
     assert counted == [len(values) for _, values in slow.batches]
 
 
-def test_a_pass_is_no_larger_than_it_may_be(batcher, slow, eventually):
-    made = batcher(3, 100)
-    made.submit(slow, None, [grey(0)])
-    eventually(slow.began.is_set)
+def test_a_pass_is_no_larger_than_it_may_be(busy, slow, eventually):
+    made = busy(3, 100)
     found = made.submit(slow, None, [grey(value) for value in range(1, 9)])
     # six may be read ahead of a tower that is busy
     eventually(lambda: len(slow.read) == 7)
@@ -78,11 +89,9 @@ def test_a_pass_is_no_larger_than_it_may_be(batcher, slow, eventually):
     assert len(slow.batches[1][1]) == 3 and max(len(values) for _, values in slow.batches) == 3
 
 
-def test_pictures_to_be_cut_wait_by_two_and_pass_alone(batcher, slow, eventually):
+def test_pictures_to_be_cut_wait_by_two_and_pass_alone(busy, slow, eventually):
     slow.tile = 48
-    made = batcher(3, 100)
-    made.submit(slow, None, [grey(0)])
-    eventually(slow.began.is_set)
+    made = busy(3, 100)
     found = made.submit(slow, None, [grey(value) for value in range(1, 9)])
     eventually(lambda: len(slow.read) == 3)
     slow.go.set()
@@ -119,10 +128,8 @@ def test_nothing_is_kept_of_what_was_scored(batcher, slow, eventually):
     eventually(lambda: [done() for done in kept] == [None, None])
 
 
-def test_the_queue_takes_all_or_none(batcher, slow, eventually):
-    made = batcher(1, 3)
-    made.submit(slow, None, [grey(0)])
-    eventually(slow.began.is_set)
+def test_the_queue_takes_all_or_none(busy, slow):
+    made = busy(1, 3)
     made.submit(slow, None, [grey(0)] * 2)
     with pytest.raises(Busy):
         made.submit(slow, None, [grey(0)] * 2)
@@ -130,13 +137,11 @@ def test_the_queue_takes_all_or_none(batcher, slow, eventually):
     made.submit(slow, None, [grey(0)])
 
 
-def test_a_bad_picture_fails_alone_and_a_cancelled_one_is_not_scored(batcher, slow, eventually):
+def test_a_bad_picture_fails_alone_and_a_cancelled_one_is_not_scored(busy, slow, eventually):
     def broken():
         raise ImageError("broken")
 
-    made = batcher(8, 100)
-    made.submit(slow, None, [grey(0)])
-    eventually(slow.began.is_set)
+    made = busy(8, 100)
     good, bad, given_up, more = made.submit(slow, None, [grey(1), broken, grey(2), grey(3)])
     assert given_up.cancel()
     with pytest.raises(ImageError, match="broken"):

@@ -110,7 +110,6 @@ def _read(root: Path) -> list[Row]:
         if row["split"] not in ("train", "test") or row["label"] not in _LABELS:
             raise InputError(
                 f"line {line} of {path} has split {shown(repr(row['split']))} and label "
-                f"{shown(repr(row['label']))}; "
-                "write train or test, and normal or anomaly."
+                f"{shown(repr(row['label']))}; write train or test, and normal or anomaly."
             )
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vlad.files import cannot_write
+from vlad.files import atomic_write, cannot_write
 
 _OPEN, _CLOSED = ".writing-", ".closed-"
 
@@ -67,12 +66,5 @@ def write_part(folder: Path, name: str, table: pa.Table) -> None:
     Raises:
         OutputError: it cannot be written, or a later command has begun.
     """
-    unfinished, path = folder / name, folder.parent / name
-    try:
-        with open(unfinished, "wb") as file:
-            pq.write_table(table, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    path = folder.parent / name
+    atomic_write(path, lambda file: pq.write_table(table, file), through=folder)
