@@ -22,8 +22,8 @@ from timing import interleaved, machine, ratio, table
 from vlad.datasets import list_samples
 from vlad.heads import load_head
 from vlad.images import read_image
-from vlad.panel import Panel
-from vlad.scoring import score_samples
+from vlad.scoring.panel import Panel
+from vlad.scoring.pipeline import score_samples
 
 
 def main() -> None:

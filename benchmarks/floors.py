@@ -24,7 +24,7 @@ from timing import interleaved, machine, ratio, table
 
 from vlad.backbones.tower import Tower
 from vlad.heads import load_head
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 
 HEADS = {"anomalyclip": 1.05, "april_gan": 1.02, "adaclip": 2.1}
 

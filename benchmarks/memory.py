@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from timing import interleaved, machine, ratio, table
 
-from vlad.neighbours import Bank, greedy_coreset
+from vlad.maths.neighbours import Bank, greedy_coreset
 
 PATCHES, WIDTH, LARGE = 225, 896, 3600
 

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 from timing import interleaved, machine, ratio, table
 
-from vlad.halfproducts import as_bfloat16
 from vlad.heads.musc import MuSc
-from vlad.machine import peak_memory
-from vlad.mutual import mutual_similarity
+from vlad.maths.mutual import mutual_similarity
+from vlad.maths.precision import as_bfloat16
+from vlad.system.machine import peak_memory
 from vlad.types import Features
 
 SIDE, WIDTH, LARGE = 15, 896, 3600

@@ -24,7 +24,7 @@ from timing import machine, ratio, table
 from vlad.backbones import load_tower
 from vlad.backbones.tower import Tower
 from vlad.heads import load_head
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 
 HEADS = ("winclip", "memory", "musc", "april_gan", "anomalyclip")
 

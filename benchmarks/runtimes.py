@@ -24,15 +24,15 @@ import torch
 from seeded import random_model, tower_of
 
 from vlad.backbones import load_tower
+from vlad.backbones.runtimes import OUTSIDE_TORCH, load_runtime, use
 from vlad.backbones.tower import Tower
 from vlad.datasets import load_dataset
 from vlad.demo import HAZELNUT
 from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
 from vlad.images import read_image
-from vlad.machine import machine
-from vlad.panel import Panel
-from vlad.runtimes import OUTSIDE_TORCH, load_runtime, use
+from vlad.scoring.panel import Panel
+from vlad.system.machine import machine
 
 LARGE = "ViT-B-16-plus-240"
 WAYS = (

@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import torch
 
 from vlad.demo import HAZELNUT
-from vlad.machine import machine
+from vlad.system.machine import machine
 
 _LATENCIES = """
 done = function(summary, latency, requests)

@@ -18,8 +18,8 @@ import torch
 from seeded import random_model, tower_of
 from timing import interleaved, machine, ratio, table
 
-from vlad import textcache
 from vlad.prompts import load_bank
+from vlad.scoring import textcache
 
 CASES = (("ViT-B-16-plus-240", "winclip"), ("ViT-L-14-336", "april_gan"))
 BATCH = 64

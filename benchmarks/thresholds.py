@@ -24,11 +24,12 @@ from vlad.backbones.tower import Tower
 from vlad.calibration import FUSED, from_normals, from_unlabelled
 from vlad.calibration.conformal import allowed_above, conformal_threshold, least_reference
 from vlad.datasets import load_dataset
+from vlad.datasets.shots import draw_shots
 from vlad.heads import load_head
 from vlad.images import read_image
 from vlad.metrics import auroc, f1_max
-from vlad.panel import Panel
-from vlad.scoring import Pools, draw_shots, score_samples
+from vlad.scoring.panel import Panel
+from vlad.scoring.pipeline import Pools, score_samples
 from vlad.types import Sample
 
 HEADS = ("winclip", "memory", "musc")

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vlad.mapfiles import read_map
+from vlad.results.maps import read_map
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import torch
 
-from vlad import machine as described
+from vlad.system import machine as described
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:

@@ -25,9 +25,9 @@ from PIL import Image
 from seeded import random_model, tower_of
 from timing import machine, ratio, table
 
-from vlad.allocator import keep_freed_memory
 from vlad.heads import load_head
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
+from vlad.system.allocator import keep_freed_memory
 
 MODEL = "ViT-B-16-plus-240"
 THEIRS = "anomalib, float32"

@@ -15,7 +15,7 @@ from vlad.cli import main
 from vlad.detector import Detector
 from vlad.errors import AdapterError, HeadError
 from vlad.heads import HEADS, head_maker, load_head
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 from vlad.types import Verdicts
 
 # what may stand for the values of an option where commands differ in what they take

@@ -16,7 +16,7 @@ import pytest
 from vlad.cli import main
 from vlad.demo import HAZELNUT
 from vlad.heads import HEADS
-from vlad.resources import tomllib
+from vlad.system.resources import tomllib
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -29,10 +29,10 @@ def test_data_is_inside(wheel):
         assert mine
         assert {f"vlad/_data/{folder}/{name}" for name in mine} <= names
     assert {
-        "vlad/tiny/vlad-tiny.safetensors",
-        "vlad/tiny/vlad-tiny.json",
+        "vlad/backbones/tiny/vlad-tiny.safetensors",
+        "vlad/backbones/tiny/vlad-tiny.json",
         "vlad/demo/ATTRIBUTION.txt",
-        "vlad/report.html",
+        "vlad/report/report.html",
         "vlad/serving/page.html",
         "vlad/serving/page.css",
         "vlad/serving/page.js",

@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from vlad import __version__
-from vlad.allocator import keep_freed_memory
 from vlad.commands.adapters import adapters
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
@@ -27,7 +26,8 @@ from vlad.commands.synth import synth
 from vlad.commands.train import train
 from vlad.commands.watch import watch
 from vlad.errors import VladError
-from vlad.journal import shown
+from vlad.system.allocator import keep_freed_memory
+from vlad.system.text import shown
 
 _WHOLE = "\n"  # sentences are never cut
 

@@ -20,14 +20,14 @@ from vlad.backbones.tower import Tower
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
 from vlad.datasets import list_samples
 from vlad.errors import HeadError, ImageError, InputError
-from vlad.files import atomic_write
 from vlad.heads import Pool, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, as_image
-from vlad.journal import shown
-from vlad.panel import Panel
-from vlad.resources import check_regular
+from vlad.images.tiles import Mosaic, Tiling, stack_maps
 from vlad.saved import read_settings
-from vlad.tiles import Mosaic, Tiling, stack_maps
+from vlad.scoring.panel import Panel
+from vlad.system.files import atomic_write
+from vlad.system.resources import check_regular
+from vlad.system.text import shown
 from vlad.types import Scores, Verdicts
 
 _CALIBRATION = "calibration.json"
@@ -71,11 +71,11 @@ class Detector:
         bank: prompt bank, by name or TOML file; None is the head's own.
         image_size: pixels a side of the tower's input; None is the tower's own.
         device, dtype: where and how precisely the tower computes.
-        runtime: what computes its vision passes (see `vlad.runtimes`).
+        runtime: what computes its vision passes (see `vlad.backbones.runtimes`).
         batch_size: pictures, or tiles, in one pass.
         max_pixels, bits: as in `vlad.images.read_image`.
         tile, overlap: large pictures are cut into tiles of so many pixels, which overlap by this
-            fraction (see `vlad.tiles`); None leaves them whole.
+            fraction (see `vlad.images.tiles`); None leaves them whole.
         head_params: arguments of the head.
 
     Attributes:

@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vlad.detector import Picture
-from vlad.draw import overlay, shared_scale
 from vlad.errors import InputError
 from vlad.images import as_image
-from vlad.mapfiles import resize_map
+from vlad.images.resize import resize_map
+from vlad.report.heat import overlay, shared_scale
 
 _GAP = 4  # pixels between pictures
 _LINE = 20  # height of a line of text
@@ -49,8 +49,8 @@ def sheet(
 ) -> Sheet:
     """N pictures in a row and, in a row for each name of `maps`, their maps as heat over them.
 
-    The heat of a row has one scale (`vlad.draw.shared_scale`), so that pictures can be compared
-    along it; rows cannot be, as heads differ in their units.
+    The heat of a row has one scale (`shared_scale`), so that pictures can be compared along it;
+    rows cannot be, as heads differ in their units.
 
     Args:
         pictures: paths, PIL images or RGB arrays.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vlad.adapters import FILE as ADAPTER_FILE
-from vlad.resources import read_json
+from vlad.system.resources import read_json
 
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", "bank")

@@ -5,7 +5,7 @@ from click.testing import CliRunner
 from vlad.adapters.cards import FIELDS, registry
 from vlad.adapters.layouts import LAYOUTS
 from vlad.cli import main
-from vlad.resources import data_folder, read_toml
+from vlad.system.resources import data_folder, read_toml
 
 
 def test_every_card_is_registered_and_whole():

@@ -11,8 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from vlad import weights
-from vlad.backbones import load_tower
+from vlad.backbones import load_tower, weights
 from vlad.errors import BackboneError, HeadError
 
 SENTENCES = ["a photo of a damaged hazelnut.", "a photo of a bolt."]
@@ -241,7 +240,7 @@ def test_a_file_of_weights_needs_no_library_of_towers():
     """They take longer to import than all else of a first picture."""
     slow = "{'open_clip', 'transformers', 'torchvision', 'timm', 'torch._dynamo'}"
     code = (
-        "import sys, vlad.run; from vlad.backbones import load_tower; "
+        "import sys, vlad.runs.run; from vlad.backbones import load_tower; "
         f"load_tower('vlad-tiny', 'cpu'); print(sorted({slow} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-import vlad.bench
+import vlad.evaluation.bench
 from vlad.cli import main
 
 
@@ -89,9 +89,9 @@ def test_a_stopped_bench_goes_on(run, tree, monkeypatch):
     (out / "results.jsonl").write_text("".join(lines[:12]) + lines[12][:30])
     (out / "bench.md").unlink()
     measured = []
-    real = vlad.bench.evaluate_category
+    real = vlad.evaluation.bench.evaluate_category
     monkeypatch.setattr(
-        vlad.bench,
+        vlad.evaluation.bench,
         "evaluate_category",
         lambda tower, entries, category, *a, **o: (
             measured.append(category) or real(tower, entries, category, *a, **o)

@@ -67,7 +67,7 @@ def test_export_through_the_entry_point_to_openvino(small_file, tmp_path, run_en
 
 
 def test_a_graph_that_departs_leaves_nothing(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("vlad.export.TOLERANCE", 0.0)
+    monkeypatch.setattr("vlad.scoring.export.TOLERANCE", 0.0)
     done = run("export", "--to", "onnx", "--category", "nut", "--out", tmp_path / "out")
     assert done.exit_code == 2
     assert "departs from torch" in done.stderr

@@ -5,8 +5,8 @@ import pytest
 from click.testing import CliRunner
 
 import vlad
+from vlad.calibration.holdout import split_normals
 from vlad.cli import main
-from vlad.fitting import split_normals
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from vlad.lock import locked
+from vlad.system.lock import locked
 
 
 def test_resume_scores_nothing_twice_and_ends_the_same(vlad, pictures, tmp_path):

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from vlad.mapfiles import read_map
-from vlad.sinks import RunFolder
+from vlad.results.folder import RunFolder
+from vlad.results.maps import read_map
 
 
 def test_everything_is_written(vlad, pictures, tmp_path, rows):

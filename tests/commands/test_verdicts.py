@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vlad.cli import main
-from vlad.mapfiles import read_map
+from vlad.results.maps import read_map
 
 
 def draw(folder, names, *, stain=False, seed=0):

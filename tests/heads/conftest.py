@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 
 DEVIATIONS: list[tuple[str, float, float]] = []
 

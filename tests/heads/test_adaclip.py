@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vlad.heads.adaclip import AdaCLIP, fuse
-from vlad.panel import Panel
-from vlad.similarity import side_vectors
+from vlad.maths.logits import side_vectors
+from vlad.scoring.panel import Panel
 
 LAYERS = (6, 12, 18, 24)
 NAMES = {

@@ -6,7 +6,7 @@ import torch
 
 from vlad.errors import HeadError, VladError
 from vlad.heads.anomalyclip import AnomalyCLIP
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 
 
 def rename(name):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vlad.heads.april_gan import AprilGAN
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 
 LAYERS = (6, 12, 18, 24)
 
@@ -33,7 +33,7 @@ def test_maps_and_scores(tower, setting, parity_scores, assert_parity):
 
 
 def test_text_vectors(tower, setting):
-    from vlad.similarity import side_vectors
+    from vlad.maths.logits import side_vectors
 
     case, adapter = setting
     panel = Panel(tower, {"head": AprilGAN(adapter)}, image_size=238)

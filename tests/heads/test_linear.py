@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from vlad.backbones import load_tower
 from vlad.errors import AdapterError
 from vlad.heads.linear import Linear
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_label_is_learned_by_the_most_anomalous_patches(panel, drawn):
 def test_towers_without_text(dinov2_folder, drawn):
     from vlad.adapters import Adapter
     from vlad.adapters.layouts import default_params
-    from vlad.extractor import Extractor
+    from vlad.scoring.extractor import Extractor
     from vlad.training.learner import initial_tensors
 
     tower = load_tower(str(dinov2_folder), device="cpu")

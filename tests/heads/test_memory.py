@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from vlad.heads.memory import Memory, patchcore
-from vlad.maps import upsample
-from vlad.panel import Panel
+from vlad.maths.maps import upsample
+from vlad.scoring.panel import Panel
 from vlad.types import Features
 
 TEST = ("defect/000.png", "defect/001.png", "good/000.png", "good/001.png")

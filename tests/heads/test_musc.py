@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import vlad.heads.musc as musc
 from vlad.errors import HeadError
 from vlad.heads.musc import MuSc, aggregate, mean_distance
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 from vlad.types import Features
 
 

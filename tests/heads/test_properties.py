@@ -6,7 +6,7 @@ import torch
 from vlad.backbones import load_tower
 from vlad.errors import HeadError, VladError
 from vlad.heads import HEADS, load_head
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 
 LEARNED = ("april_gan", "anomalyclip", "adaclip", "linear")
 CASES = [

@@ -13,9 +13,9 @@ import torch
 from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.musc import aggregate, mean_distance
 from vlad.heads.winclip import WinCLIP
-from vlad.maps import top_mean, upsample
-from vlad.neighbours import Bank
-from vlad.rescore import rescore
+from vlad.maths.maps import top_mean, upsample
+from vlad.maths.neighbours import Bank
+from vlad.maths.rescore import rescore
 from vlad.types import Features, TextFeatures
 
 

@@ -8,7 +8,7 @@ from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
 from vlad.heads import protocol, titled
 from vlad.heads.winclip import WinCLIP, harmonic_mean, spread
-from vlad.panel import Panel
+from vlad.scoring.panel import Panel
 from vlad.types import Features, TextFeatures
 
 BANK = "winclip_anomalib"  # the sentences both implementations embed

@@ -21,8 +21,8 @@ from vlad.calibration import from_normals, load_calibration, save_calibration
 from vlad.datasets.manifest import read_manifest
 from vlad.errors import ImageError, VladError
 from vlad.images import read_image
-from vlad.journal import csv_line, csv_path, csv_text, path_of
 from vlad.prompts import load_bank
+from vlad.system.text import csv_line, csv_path, csv_text, path_of
 from vlad.training.recipe import load_recipe
 
 EXAMPLES = int(os.environ.get("VLAD_FUZZ", 0))

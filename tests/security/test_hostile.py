@@ -26,8 +26,8 @@ from vlad.detector import Detector
 from vlad.errors import AdapterError, BackboneError, ImageError, InputError, PromptError
 from vlad.images import read_image
 from vlad.prompts import load_bank
-from vlad.rows import Row
-from vlad.sinks import RunFolder
+from vlad.results.folder import RunFolder
+from vlad.results.rows import Row
 
 BANK = 'title = "t"\nsource = "s"\nlicence = "l"\n'
 WORDS = 'templates = ["a {}."]\n[states]\nnormal = ["{}"]\nanomalous = ["bad {}"]\n'

@@ -20,7 +20,7 @@ from vlad.datasets.visa import VisA
 from vlad.detector import Detector
 from vlad.errors import ImageError, InputError, VladError
 from vlad.prompts import load_bank
-from vlad.scaling.paths import list_pictures, open_picture
+from vlad.runs.ray.paths import list_pictures, open_picture
 from vlad.training.recipe import load_recipe
 
 

@@ -32,7 +32,7 @@ def test_one_made_of_uploaded_normals_is_the_one_made_here(
     made = client.post("/v1/detectors", files=form(*files[:5]), data=fields)
     assert made.status_code == 201
     assert (made.json()["name"], made.json()["made"]) == ("new", True)
-    from vlad.fitting import split_normals
+    from vlad.calibration.holdout import split_normals
 
     shown, held_out = split_normals(drawn[:5], 2, 0, 0.25)
     own = vlad.load("memory", backbone=str(small_file), device="cpu")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlad.mapfiles import read_map, write_map
-from vlad.regions import find_regions
+from vlad.results.maps import read_map, write_map
+from vlad.results.regions import find_regions
 
 
 def test_all_that_a_calibrated_detector_knows(serve, memory, drawn, files, form):

@@ -5,8 +5,8 @@ from PIL import Image
 
 from vlad.backbones import load_tower
 from vlad.datasets.folder import list_images
+from vlad.evaluation.synthetic import rank
 from vlad.synthetic import SyntheticSet
-from vlad.synthetic.rank import rank
 
 
 def test_a_stain_is_of_more_use_than_no_change_and_than_noise(normals, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 from vlad.adapters import Adapter
 from vlad.adapters.layouts import default_params, tensor_shapes
 from vlad.cli import main
-from vlad.extractor import Extractor
+from vlad.scoring.extractor import Extractor
 from vlad.training.feed import Batch
 from vlad.training.learner import Learner
 from vlad.training.recipe import load_recipe

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from vlad.backbones import load_tower
-from vlad.extractor import Extractor
 from vlad.heads import load_head
-from vlad.panel import Panel
+from vlad.scoring.extractor import Extractor
+from vlad.scoring.panel import Panel
 from vlad.training.learner import Learner, initial_tensors
 from vlad.training.recipe import load_recipe
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from vlad.adapters.layouts import DEFAULTS, LARGEST, tensor_shapes
 from vlad.errors import AdapterError
-from vlad.files import atomic_write
-from vlad.journal import shown
-from vlad.resources import cache_folder, data_folder
+from vlad.system.files import atomic_write
+from vlad.system.resources import cache_folder, data_folder
+from vlad.system.text import shown
 from vlad.types import TowerInfo
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 
 from vlad.adapters import CARD, FILE, adapters_folder
 from vlad.errors import AdapterError
-from vlad.resources import data_folder, read_toml
+from vlad.system.resources import data_folder, read_toml
 
 FIELDS = ("head", "backbone", "auxiliary", "licence", "source")
 

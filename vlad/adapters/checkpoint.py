@@ -13,8 +13,8 @@ import torch
 from vlad.adapters import LONGEST, Adapter, check_tensors
 from vlad.adapters.layouts import Layout, default_params, layout_of, ours, tensor_shapes, theirs
 from vlad.errors import AdapterError
-from vlad.jitarchive import check_archive
-from vlad.journal import shown
+from vlad.system.text import shown
+from vlad.system.torchscript import check_archive
 from vlad.types import TowerInfo
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def write_checkpoint(adapter: Adapter, file: Path, tower: Tower | None) -> None:
         AdapterError: AnomalyCLIP without its tower, or a tensor that the head does not learn.
         OutputError: the file cannot be written.
     """
-    from vlad.files import atomic_write
+    from vlad.system.files import atomic_write
 
     layout = _authors_layout(adapter.head)
     lead = layout.lead or {}

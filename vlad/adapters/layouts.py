@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlad.errors import AdapterError
-from vlad.journal import shown
+from vlad.system.text import shown
 from vlad.types import TowerInfo
 
 Shape = tuple[int, ...]

@@ -18,8 +18,8 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlad.backbones.tiny import WEIGHTS
 from vlad.errors import BackboneError
-from vlad.tiny import WEIGHTS
 
 if TYPE_CHECKING:
     from vlad.backbones.tower import Tower
@@ -36,7 +36,7 @@ def load_tower(
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: "float32", "bfloat16" or "float16"; some runtimes have "int8".
-        runtime: what computes its vision passes (see `vlad.runtimes`).
+        runtime: what computes its vision passes (see `vlad.backbones.runtimes`).
 
     Raises:
         BackboneError: a name nobody knows, or weights that cannot be found or do not fit.
@@ -44,8 +44,8 @@ def load_tower(
     """
     import torch
 
-    from vlad.runtimes import OUTSIDE_TORCH, load_runtime, use
-    from vlad.weights import forbid_network
+    from vlad.backbones.runtimes import OUTSIDE_TORCH, load_runtime, use
+    from vlad.backbones.weights import forbid_network
 
     made = load_runtime(runtime, dtype, device)  # what is missing is said before a download
     if runtime in OUTSIDE_TORCH:

@@ -8,9 +8,9 @@ from functools import partial
 import open_clip
 import torch
 
-from vlad import weights
+from vlad.backbones import weights
 from vlad.backbones.block import Map
-from vlad.backbones.clip import clip_tower
+from vlad.backbones.modules import clip_tower
 from vlad.backbones.text import PlainText
 from vlad.backbones.tower import Tower
 from vlad.errors import BackboneError

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import transformers
 
-from vlad import weights
+from vlad.backbones import weights
 from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
 from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tower import Tower

@@ -13,9 +13,9 @@ import numpy as np
 from vlad.calibration.calibration import Calibration
 from vlad.calibration.fusion import METHODS
 from vlad.errors import InputError
-from vlad.files import atomic_write
-from vlad.journal import encode, shown
-from vlad.resources import read_json
+from vlad.system.files import atomic_write
+from vlad.system.resources import read_json
+from vlad.system.text import encode, shown
 
 _KIND = "vlad calibration"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.columns import aligned
+from vlad.commands.options.columns import aligned
 
 if TYPE_CHECKING:
     from vlad.types import TowerInfo
@@ -26,7 +26,7 @@ def adapters() -> None:
 def list_() -> None:
     """The adapters that are here, and the authors' checkpoints that can be imported."""
     from vlad.adapters.cards import here, registry
-    from vlad.journal import shown
+    from vlad.system.text import shown
 
     rows = [["name", "head", "backbone", "trained on", "licence", "where"]]
     for cards, where in ((here(), "here"), (registry(), "to import")):
@@ -42,7 +42,7 @@ def show(name) -> None:
     """Print the card of an adapter, by name or folder."""
     from vlad.adapters import CARD, find_adapter
     from vlad.adapters.cards import card_text, here, read_card, registry
-    from vlad.journal import shown
+    from vlad.system.text import shown
 
     known = {**registry(), **here()}  # what is here goes before what might be
     card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
@@ -103,7 +103,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     from vlad.adapters.checkpoint import read_checkpoint
     from vlad.adapters.layouts import layout_of
     from vlad.errors import AdapterError
-    from vlad.files import atomic_write
+    from vlad.system.files import atomic_write
 
     layout_of(head)
     path = Path(file)

@@ -16,7 +16,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     from pathlib import Path
 
     from vlad.errors import InputError
-    from vlad.resources import read_toml
+    from vlad.system.resources import read_toml
 
     try:
         table = read_toml(Path(value))
@@ -94,12 +94,12 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
     from dataclasses import asdict
     from pathlib import Path
 
-    from vlad.bench import bench as run_bench
     from vlad.commands.eval import warn_of_known
     from vlad.datasets import load_dataset
     from vlad.datasets.detect import detect
     from vlad.errors import InputError
-    from vlad.journal import shown
+    from vlad.evaluation.bench import bench as run_bench
+    from vlad.system.text import shown
 
     tiling = common.tiling
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)

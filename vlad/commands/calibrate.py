@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.judging import confidence_option, false_alarms_option, fuse_option
+from vlad.commands.options.verdicts import confidence_option, false_alarms_option, fuse_option
 
 
 @click.command()
@@ -40,8 +40,8 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
     from vlad.calibration.labels import check_target
     from vlad.datasets.manifest import read_manifest
     from vlad.errors import InputError, OutputError
-    from vlad.judging import calibrate_run
-    from vlad.sinks import RunFolder
+    from vlad.results.folder import RunFolder
+    from vlad.results.verdicts import calibrate_run
 
     check_target(target)
     if Path(out).is_dir():

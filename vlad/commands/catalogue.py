@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.columns import aligned, megabytes
+from vlad.commands.options.columns import aligned, megabytes
 
 
 @click.command()
@@ -25,7 +25,7 @@ def backbones() -> None:
     import logging
 
     import vlad.backbones
-    from vlad.stored import stored_towers
+    from vlad.backbones.stored import stored_towers
 
     logging.getLogger().setLevel(logging.CRITICAL)
     rows = [["backbone", "size", "where"]]

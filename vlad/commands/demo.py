@@ -20,15 +20,15 @@ def demo(out) -> None:
     from vlad.backbones import load_tower
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
+    from vlad.datasets.shots import draw_shots
     from vlad.demo import HAZELNUT
     from vlad.evaluation import Result
+    from vlad.evaluation.measures import Measures
     from vlad.heads import load_head, protocol
     from vlad.images import read_image
-    from vlad.judging import Rules, summary
-    from vlad.measures import Measures
-    from vlad.run import Settings, run
-    from vlad.runjson import check_out, is_run
-    from vlad.scoring import draw_shots
+    from vlad.results.runjson import check_out, is_run
+    from vlad.results.verdicts import Rules, summary
+    from vlad.runs.run import Settings, run
 
     # only an earlier demo is replaced
     again = is_run(out, backbone="vlad-tiny", category="hazelnut")

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.columns import aligned, megabytes
+from vlad.commands.options.columns import aligned, megabytes
 
 if TYPE_CHECKING:
-    from vlad.doctor import Examination
+    from vlad.commands.checks import Examination
 
 
 @click.command()
@@ -21,8 +21,8 @@ def doctor(ctx: click.Context, json_file: str | None) -> None:
     import logging
     from pathlib import Path
 
-    from vlad.doctor import examine
-    from vlad.files import atomic_write
+    from vlad.commands.checks import examine
+    from vlad.system.files import atomic_write
 
     # libraries log what an examination is not about
     logging.getLogger().setLevel(logging.CRITICAL)

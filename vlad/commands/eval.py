@@ -59,10 +59,10 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     from vlad.datasets.detect import detect
     from vlad.errors import OutputError
     from vlad.evaluation import Entry, evaluate_category, shots_of
-    from vlad.files import atomic_write
-    from vlad.journal import shown
-    from vlad.machine import machine
     from vlad.prompts import load_bank
+    from vlad.system.files import atomic_write
+    from vlad.system.machine import machine
+    from vlad.system.text import shown
 
     head = head or ("memory" if k_shot else "winclip")
     layout = detect(root) if layout == "auto" else layout
@@ -131,10 +131,10 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 
 def table(results: Sequence[Result]) -> str:
     """Results as lines of text, in percent; with several categories a mean per head follows."""
-    from vlad.benchtable import COLUMNS, caution
     from vlad.evaluation import mean
+    from vlad.evaluation.tables import COLUMNS, caution
     from vlad.heads import titled
-    from vlad.journal import shown
+    from vlad.system.text import shown
 
     columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
     rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]

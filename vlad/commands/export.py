@@ -43,13 +43,13 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     from types import SimpleNamespace
 
     from vlad.backbones import DEFAULT, load_tower
+    from vlad.backbones.runtimes import load_runtime
     from vlad.datasets import list_samples
     from vlad.demo import HAZELNUT
     from vlad.errors import InputError
-    from vlad.export import export as write
     from vlad.images import read_image
-    from vlad.panel import Panel
-    from vlad.runtimes import load_runtime
+    from vlad.scoring.export import export as write
+    from vlad.scoring.panel import Panel
 
     head = head or ("memory" if normals else "winclip")
     written = load_runtime(form)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.judging import confidence_option, false_alarms_option
 from vlad.commands.options import common_options, make_detector, open_tower
+from vlad.commands.options.verdicts import confidence_option, false_alarms_option
 
 
 @click.command()
@@ -44,9 +44,9 @@ def fit(
     from pathlib import Path
 
     from vlad.calibration.conformal import least_reference
+    from vlad.calibration.holdout import split_normals
     from vlad.datasets import list_samples
     from vlad.errors import OutputError
-    from vlad.fitting import split_normals
 
     if (Path(out) / "detector.json").exists() and not overwrite:
         raise OutputError(

@@ -41,8 +41,8 @@ def list_banks() -> None:
 )
 def show(bank: str, category: str, limit: int | None) -> None:
     """Print where BANK (a name or a TOML file) comes from and its sentences about a category."""
-    from vlad.journal import shown
     from vlad.prompts import load_bank
+    from vlad.system.text import shown
 
     chosen = load_bank(bank)
     sentences = chosen.expand(category)

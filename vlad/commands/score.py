@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import open_tower
-from vlad.commands.scoring import Scoring, ScoringCommand, plan_of, scoring_options
+from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 
 @click.command(cls=ScoringCommand)
@@ -51,14 +51,14 @@ def score(
     from vlad.datasets import list_samples
     from vlad.errors import InputError
     from vlad.heads import is_transductive
-    from vlad.judging import summary
-    from vlad.run import run
-    from vlad.runjson import check_out, is_run
+    from vlad.results.runjson import check_out, is_run
+    from vlad.results.verdicts import summary
+    from vlad.runs.run import run
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
     if engine == "ray":
-        from vlad.commands.scaling import score_on_ray
+        from vlad.commands.ray import score_on_ray
 
         failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
         raise SystemExit(1 if fail and failed else 0)

@@ -103,7 +103,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.detectors import Served, Store, make_ready, named
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
-    from vlad.serving.patience import patient
+    from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
 
     check_reach(host, api_keys)

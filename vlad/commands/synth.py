@@ -68,10 +68,10 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     from vlad.datasets.folder import list_images
     from vlad.datasets.layout import existing_folder
     from vlad.errors import InputError
-    from vlad.journal import shown
-    from vlad.progress import Progress
     from vlad.synthetic import GENERATORS, load_generators
     from vlad.synthetic.write import check_folder, write_set
+    from vlad.system.progress import Progress
+    from vlad.system.text import shown
 
     wanted = None if names is None else [n.strip() for n in names.split(",") if n.strip()]
     chosen = list(load_generators(wanted))
@@ -95,7 +95,7 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
         f"refer to: {out}\nSheet: {done.sheet}"
     )
     if tower:
-        from vlad.synthetic.rank import rank
+        from vlad.evaluation.synthetic import rank
 
         groups = {"(normal pictures)": done.held_out, **done.damaged}
         click.echo(table(rank(tower, done.references, done.held_out, groups)))

@@ -88,7 +88,7 @@ def train(
     from vlad.adapters import is_plain_text
     from vlad.backbones import DEFAULT, load_tower
     from vlad.errors import TrainingError
-    from vlad.journal import shown
+    from vlad.system.text import shown
     from vlad.training.adapter import train_adapter
     from vlad.training.checkpoint import open_folder
     from vlad.training.data import Reading

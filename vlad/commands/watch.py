@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import open_tower
-from vlad.commands.scoring import Scoring, ScoringCommand, plan_of, scoring_options
+from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 
 @click.command(cls=ScoringCommand)
@@ -34,10 +34,10 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     from pathlib import Path
 
     from vlad.datasets.layout import existing_folder
-    from vlad.interrupt import interruptible
-    from vlad.journal import shown
-    from vlad.runjson import check_out
-    from vlad.watch import watch
+    from vlad.results.runjson import check_out
+    from vlad.runs.watch import watch
+    from vlad.system.signals import interruptible
+    from vlad.system.text import shown
 
     folder = existing_folder(source)
     check_out(out, resume=True)

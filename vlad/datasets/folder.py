@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vlad.datasets.ids import with_ids
-from vlad.decode import SUFFIXES
 from vlad.errors import InputError
+from vlad.images.decode import SUFFIXES
 from vlad.types import Sample
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]

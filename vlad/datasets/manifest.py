@@ -9,8 +9,8 @@ from pathlib import Path
 
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
-from vlad.journal import shown
-from vlad.resources import check_regular
+from vlad.system.resources import check_regular
+from vlad.system.text import shown
 from vlad.types import Sample
 
 _LABELS = {"": None, "0": 0, "normal": 0, "1": 1, "anomalous": 1}

@@ -14,7 +14,7 @@ from typing import Any
 
 from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
 from vlad.errors import InputError
-from vlad.resources import read_json
+from vlad.system.resources import read_json
 from vlad.types import Sample
 
 PICTURES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")  # first one there is read

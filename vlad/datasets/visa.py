@@ -14,8 +14,8 @@ from pathlib import Path
 
 from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
 from vlad.errors import InputError
-from vlad.journal import shown
-from vlad.resources import check_regular
+from vlad.system.resources import check_regular
+from vlad.system.text import shown
 from vlad.types import Sample
 
 SPLIT = Path("split_csv", "1cls.csv")

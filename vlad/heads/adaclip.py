@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, sorted_names
-from vlad.maps import enlarge, gaussian_blur, upsample
-from vlad.precision import as_half
-from vlad.similarity import Logits, anomalous_logit, side_vectors
+from vlad.maths.logits import Logits, anomalous_logit, side_vectors
+from vlad.maths.maps import enlarge, gaussian_blur, upsample
+from vlad.maths.precision import as_half
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
 
 TEMPERATURE = 0.01

@@ -7,9 +7,9 @@ import torch
 from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads import sorted_names
-from vlad.maps import enlarge, gaussian_blur
-from vlad.precision import as_half
-from vlad.similarity import Logits, anomalous_logit, side_vectors
+from vlad.maths.logits import Logits, anomalous_logit, side_vectors
+from vlad.maths.maps import enlarge, gaussian_blur
+from vlad.maths.precision import as_half
 from vlad.types import Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec, TowerInfo
 
 TEMPERATURE = 0.07

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads import check_params
-from vlad.maps import enlarge, upsample
-from vlad.neighbours import nearest_cosine
-from vlad.similarity import Logits, anomalous_logit, side_vectors
+from vlad.maths.logits import Logits, anomalous_logit, side_vectors
+from vlad.maths.maps import enlarge, upsample
+from vlad.maths.neighbours import nearest_cosine
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
 
 TEMPERATURE = 0.01

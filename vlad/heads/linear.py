@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from vlad.adapters import load_adapter
-from vlad.maps import enlarge, gaussian_blur, top_mean
-from vlad.similarity import Logits, anomalous_logit
+from vlad.maths.logits import Logits, anomalous_logit
+from vlad.maths.maps import enlarge, gaussian_blur, top_mean
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
 
 TEMPERATURE = 0.07

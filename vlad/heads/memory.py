@@ -14,8 +14,8 @@ import torch.nn.functional as F
 
 from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, whole_numbers
-from vlad.maps import top_mean, upsample
-from vlad.neighbours import Bank, Metric, greedy_coreset
+from vlad.maths.maps import top_mean, upsample
+from vlad.maths.neighbours import Bank, Metric, greedy_coreset
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
 
 

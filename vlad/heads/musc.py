@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.halfproducts import PAD, as_bfloat16
 from vlad.heads import check_params, in_range, whole_numbers
-from vlad.maps import upsample
-from vlad.mutual import block_pairs, block_side, mutual_similarity, similarity_to
-from vlad.rescore import rescore, rescore_against
-from vlad.spool import Spool
+from vlad.maths.maps import upsample
+from vlad.maths.mutual import block_pairs, block_side, mutual_similarity, similarity_to
+from vlad.maths.precision import PAD, as_bfloat16
+from vlad.maths.rescore import rescore, rescore_against
+from vlad.system.spool import Spool
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
 
 

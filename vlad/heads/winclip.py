@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, whole_numbers
-from vlad.maps import upsample
-from vlad.neighbours import nearest_cosine
+from vlad.maths.maps import upsample
+from vlad.maths.neighbours import nearest_cosine
 from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
 
 

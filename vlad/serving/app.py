@@ -20,9 +20,9 @@ from starlette.exceptions import HTTPException
 
 from vlad import __version__
 from vlad.calibration import FALSE_ALARMS
+from vlad.calibration.holdout import split_normals
 from vlad.detector import Detector
 from vlad.errors import ImageError, VladError
-from vlad.fitting import split_normals
 from vlad.images import read_image
 from vlad.serving import replies, schemas
 from vlad.serving.batching import Batcher, Busy, Found

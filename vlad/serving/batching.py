@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.errors import ImageError
-from vlad.scoring import READERS
+from vlad.scoring.pipeline import READERS
 
 if TYPE_CHECKING:
     from vlad.detector import Detector, Prepared

@@ -16,8 +16,8 @@ from vlad.calibration import Calibration
 from vlad.detector import Detector
 from vlad.errors import HeadError, InputError, VladError
 from vlad.heads import is_transductive
-from vlad.journal import shown
 from vlad.serving.limits import MAX_CATEGORIES, MAX_MADE
+from vlad.system.text import shown
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 
 from vlad.errors import InputError
-from vlad.files import cannot_write
+from vlad.system.files import cannot_write
 
 _BYTES = 32  # of randomness: a plain hash is then enough, as there is nothing to guess
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vlad.decode import DEFAULT_MAX_PIXELS
+from vlad.images.decode import DEFAULT_MAX_PIXELS
 
 MAX_NORMALS = 64  # pictures that one detector is fitted on over HTTP
 MAX_MADE = 16  # detectors made over HTTP

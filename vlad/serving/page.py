@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from vlad.csp import policy
-from vlad.draw import heat_table
+from vlad.report.csp import policy
+from vlad.report.heat import heat_table
 
 
 def page() -> tuple[str, str]:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlad.calibration import Calibration
-from vlad.mapfiles import fit_within, resize_map, save_png
-from vlad.regions import find_regions
+from vlad.images.resize import fit_within, resize_map
+from vlad.results.folder import MAP_SIDE
+from vlad.results.maps import save_png
+from vlad.results.regions import find_regions
 from vlad.serving import schemas
 from vlad.serving.batching import Found
 from vlad.serving.detectors import Served
-from vlad.sinks import MAP_SIDE
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from PIL import Image
 from scipy import ndimage
 
 from vlad.errors import ImageError
-from vlad.tiny.defects import VISIBLE, Place, spot
-from vlad.tiny.noise import SIZE, spectral
+from vlad.synthetic.noise import SIZE, spectral
+from vlad.synthetic.spots import VISIBLE, Place, spot
 
 Defect = tuple[np.ndarray, np.ndarray, str]
 

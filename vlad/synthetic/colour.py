@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vlad.synthetic.canvas import Defect, Scene, Sources, grey, paint
-from vlad.tiny.noise import mix
+from vlad.synthetic.noise import mix
 
 _WHOLE = 0.2  # how often all of an object is of another colour
 

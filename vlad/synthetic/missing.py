@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from vlad.synthetic.canvas import Defect, Scene, Sources, grey, paint, resized
-from vlad.tiny.noise import mix, polygon, relief
+from vlad.synthetic.noise import mix, polygon, relief
 
 _LOW = 128  # pixels a side at which the background is continued
 

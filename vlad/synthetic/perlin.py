@@ -12,8 +12,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from vlad.synthetic import textures as drawn
 from vlad.synthetic.canvas import Defect, Scene, Sources, borrow, paint
-from vlad.tiny import textures as drawn
 
 _THRESHOLD = 0.5
 _CELLS = 4  # up to 2⁴ cells a side; the 2⁶ of the paper give specks all over

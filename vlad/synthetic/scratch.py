@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from vlad.synthetic.canvas import Defect, Scene, Sources, paint
-from vlad.tiny.noise import lumps, mix, smoothstep, strokes, wander
+from vlad.synthetic.noise import lumps, mix, smoothstep, strokes, wander
 
 
 def scratch(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:

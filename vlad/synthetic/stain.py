@@ -7,7 +7,7 @@ import colorsys
 import numpy as np
 
 from vlad.synthetic.canvas import Defect, Scene, Sources, paint
-from vlad.tiny.noise import mix
+from vlad.synthetic.noise import mix
 
 # hue, saturation, value of what the light is multiplied by, each (low, high)
 _DARK = (

@@ -23,12 +23,12 @@ import numpy as np
 from PIL import Image
 
 from vlad.errors import ImageError, InputError, OutputError
-from vlad.files import atomic_write
 from vlad.images import read_image
-from vlad.journal import csv_line, csv_path, encode
-from vlad.runjson import check_out
+from vlad.results.runjson import check_out
 from vlad.synthetic import SyntheticSet, load_generators
 from vlad.synthetic.sheet import contact_sheet
+from vlad.system.files import atomic_write
+from vlad.system.text import csv_line, csv_path, encode
 from vlad.types import Sample
 
 _COLUMNS = ("path", "label", "mask", "split", "defect", "words", "source")

@@ -16,10 +16,10 @@ from vlad.adapters import CARD, Adapter, packed, save_adapter, sha256_of
 from vlad.adapters.cards import card_text
 from vlad.backbones.tower import Tower
 from vlad.evaluation import Entry, evaluate_category
-from vlad.extractor import Extractor
-from vlad.files import atomic_write
 from vlad.heads import load_head
-from vlad.journal import csv_line, csv_path, csv_text, encode
+from vlad.scoring.extractor import Extractor
+from vlad.system.files import atomic_write
+from vlad.system.text import csv_line, csv_path, csv_text, encode
 from vlad.training.cache import Cache
 from vlad.training.checkpoint import CHECKPOINT, FEATURES, LEFT_OUT, State
 from vlad.training.data import PLAIN, Data, Reading

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save
 
-from vlad.extractor import Extractor
-from vlad.files import cache_write
+from vlad.scoring.extractor import Extractor
+from vlad.system.files import cache_write
 from vlad.types import Features, FeatureSpec
 
 FORMAT = 1  # raise it when the meaning of a stored entry changes

@@ -14,9 +14,9 @@ import torch
 
 from vlad.adapters import CARD, FILE
 from vlad.errors import TrainingError
-from vlad.files import atomic_write
-from vlad.jitarchive import check_archive
-from vlad.journal import csv_line, encode
+from vlad.system.files import atomic_write
+from vlad.system.text import csv_line, encode
+from vlad.system.torchscript import check_archive
 
 CHECKPOINT, LOG, LEFT_OUT, FEATURES = "checkpoint.pt", "log.csv", "left_out.csv", "features"
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vlad.extractor import Extractor
 from vlad.images import resize_mask
-from vlad.scoring import READERS, ahead
+from vlad.scoring.extractor import Extractor
+from vlad.scoring.pipeline import READERS, ahead
 from vlad.training.cache import Cache, Cached, rounded, together
 from vlad.training.data import Data, Item, Source
 from vlad.types import Features, FeatureSpec

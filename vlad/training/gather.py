@@ -18,8 +18,8 @@ from pathlib import Path
 from vlad.datasets import list_samples, load_dataset
 from vlad.datasets.labelled import NORMAL
 from vlad.errors import ImageError, InputError
-from vlad.progress import Progress
-from vlad.scoring import ahead
+from vlad.scoring.pipeline import ahead
+from vlad.system.progress import Progress
 from vlad.training.data import PLAIN, Data, Labelled, Reading, Source, Synthetic
 from vlad.types import Sample
 

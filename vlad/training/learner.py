@@ -10,12 +10,12 @@ import torch
 from vlad.adapters import Adapter
 from vlad.adapters.layouts import tensor_shapes
 from vlad.errors import HeadError
-from vlad.extractor import Extractor
 from vlad.heads import load_head
+from vlad.maths.logits import side_vectors
 from vlad.prompts import Prompts, load_bank
-from vlad.reading import encode, encode_each
-from vlad.similarity import side_vectors
-from vlad.textcache import embed_prompts
+from vlad.scoring.extractor import Extractor
+from vlad.scoring.text import encode, encode_each
+from vlad.scoring.textcache import embed_prompts
 from vlad.training.feed import Batch
 from vlad.training.objectives import batch_losses
 

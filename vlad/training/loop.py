@@ -19,8 +19,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from vlad.errors import TrainingError
-from vlad.interrupt import interruptible
-from vlad.progress import Progress
+from vlad.system.progress import Progress
+from vlad.system.signals import interruptible
 from vlad.training.checkpoint import FEATURES, Log, State, load_state, save_state
 from vlad.training.feed import Feed, Part, epoch_order, split
 from vlad.training.learner import Learner

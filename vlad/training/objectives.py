@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from vlad.similarity import Logits
+from vlad.maths.logits import Logits
 from vlad.training import losses
 
 # name in a recipe -> (logits (B,), labels (B,)) -> (B,)

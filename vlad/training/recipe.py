@@ -10,8 +10,8 @@ from typing import Any
 
 from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, blocks_at, default_params
 from vlad.errors import TrainingError
-from vlad.journal import shown
-from vlad.resources import data_folder, read_toml
+from vlad.system.resources import data_folder, read_toml
+from vlad.system.text import shown
 from vlad.training.objectives import LOSSES
 from vlad.types import TowerInfo
 

@@ -1,0 +1,49 @@
+"""The towers on this disk: found where the libraries keep them, by the names they load under."""
+
+import json
+
+import pytest
+from huggingface_hub import constants
+
+from vlad.backbones.stored import stored_towers
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Puts files into an empty cache of the model hub: (repository, name -> content)."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("vlad.backbones.stored.OPEN_CLIP_CACHE", tmp_path / "clip")
+
+    def add(repository: str, files: dict[str, str]) -> None:
+        folder = tmp_path / f"models--{repository.replace('/', '--')}"
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / "main").write_text("abc")
+        snapshot = folder / "snapshots" / "abc"
+        snapshot.mkdir(parents=True)
+        for name, content in files.items():
+            (snapshot / name).write_text(content)
+
+    return add
+
+
+def test_nothing_but_the_built_in_tower_at_first(hub):
+    assert [tower.name for tower in stored_towers()] == ["vlad-tiny"]
+
+
+def test_those_of_transformers_that_vlad_can_read(hub):
+    for kind, repository in (("clip", "me/clip"), ("bert", "me/bert")):
+        files = {"config.json": json.dumps({"model_type": kind}), "model.safetensors": "12345"}
+        hub(repository, files)
+    hub("me/config-only", {"config.json": json.dumps({"model_type": "clip"})})
+    found = {tower.name: tower.size for tower in stored_towers()}
+    assert found.pop("vlad-tiny") > 1e6
+    assert found == {"me/clip": 5}
+
+
+def test_those_of_open_clip_under_model_and_tag(hub):
+    import open_clip
+
+    source = open_clip.get_pretrained_cfg("ViT-L-14-336", "openai")["hf_hub"]
+    hub(source.rstrip("/"), {"open_clip_model.safetensors": "1234567"})
+    found = {tower.name: tower.size for tower in stored_towers()}
+    assert found["ViT-L-14-336/openai"] == 7

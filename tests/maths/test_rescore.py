@@ -1,0 +1,71 @@
+"""RsCIN: its definition in plain loops, and what must hold on genuine CLIP features."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vlad.maths.rescore import rescore, rescore_against
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    torch.manual_seed(0)
+    return torch.rand(12), torch.randn(12, 8)
+
+
+def slow(scores, images, neighbours):
+    scores = (scores - scores.min()) / (scores.max() - scores.min())
+    unit = F.normalize(images, dim=-1)
+    found = torch.zeros(len(scores))
+    for k in neighbours:
+        for i, own in enumerate(unit):
+            weights = unit @ own
+            near = weights.argsort(descending=True)[:k]
+            found[i] += (weights[near] * scores[near]).sum() / weights[near].sum() / len(neighbours)
+    return found
+
+
+@pytest.mark.parametrize("neighbours", [(1,), (1, 2, 3), (1, 8, 9), (50,)])
+def test_a_plain_version(pictures, neighbours):
+    found = rescore(*pictures, neighbours)
+    torch.testing.assert_close(found, slow(*pictures, neighbours), atol=1e-5, rtol=0)
+
+
+def test_a_neighbourhood_of_one_only_scales(pictures):
+    found = rescore(*pictures, (1,))
+    assert (found.min(), found.max()) == (0, 1)
+    assert found.argsort().tolist() == pictures[0].argsort().tolist()
+
+
+def test_equal_scores_stay_equal(pictures):
+    assert rescore(torch.ones(12), pictures[1], (1, 2, 3)).tolist() == [0] * 12
+
+
+def test_a_picture_of_the_pool_among_the_pool(pictures):
+    scores, images = pictures
+    found = rescore_against(scores[:2], images[:2], scores[2:], images[2:], (1, 2))
+    for i in range(2):
+        alone = rescore_against(
+            scores[i : i + 1], images[i : i + 1], scores[2:], images[2:], (1, 2)
+        )
+        torch.testing.assert_close(found[i : i + 1], alone)
+
+
+def test_the_numbers_of_the_authors(parity):
+    case = parity.case("musc_tinyl14_336")
+    scores = torch.from_numpy(case["rscin.in_score"]).float()
+    images = torch.from_numpy(case["rscin.cls_tokens"])
+    found = rescore(scores, images, case["rscin.k_list"].tolist())
+    np.testing.assert_allclose(found, case["score"], atol=1e-6)
+
+
+def test_similar_pictures_get_similar_scores_on_genuine_features(parity):
+    """On real CLIP embeddings, noise in the scores of one category is smoothed, not spread."""
+    with np.load(parity.folder / "real" / "mvtec_ad_cls_vitl14_336_518.npz") as arrays:
+        images = torch.from_numpy(arrays[arrays.files[0]]).float()
+    torch.manual_seed(0)
+    noise = torch.rand(len(images))
+    found = rescore(noise, images, (1, 2, 3))
+    assert found.std() < noise.std()
+    assert torch.corrcoef(torch.stack([found, noise]))[0, 1] > 0.8

@@ -1,0 +1,234 @@
+"""report.html: one harmless file that says what the run found."""
+
+import base64
+import hashlib
+import io
+import math
+import re
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlad import report
+from vlad.images import read_image
+from vlad.report.charts import count_scores
+from vlad.report.overlays import shared_scales, write_overlays
+from vlad.results.folder import RunFolder
+from vlad.results.rows import Row
+from vlad.types import Sample
+
+EVIL = "<img src=x onerror=alert(1)>.png"
+SETTINGS = {"category": "nut & bolt", "backbone": "tiny", "versions": {"vlad": "0.1"}}
+
+
+class Page(HTMLParser):
+    """The page as a browser's parser sees it: elements with attributes, and texts."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.texts, self.inline, self.open = [], [], {}, ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        self.open = tag
+
+    def handle_data(self, data):
+        if self.open in ("style", "script"):
+            self.inline.setdefault(self.open, data)
+        elif data.strip():
+            self.texts.append(data)
+
+    def handle_endtag(self, tag):
+        self.open = ""
+
+    def all(self, tag, **wanted):
+        return [a for t, a in self.elements if t == tag and wanted.items() <= dict(a).items()]
+
+    def cards(self):
+        return self.all("li")
+
+
+def make_run(tmp_path, names, labels=None, heads=("winclip", "memory"), failed=(), size=(32, 24)):
+    """A finished run; picture i scores i/10 under the first head and -i/10 under the second."""
+    (tmp_path / "pictures").mkdir()
+    run = RunFolder(tmp_path / "run", {head: (0.0, 1.0) for head in heads}, SETTINGS).create()
+    samples = []
+    for i, name in enumerate(names):
+        label = labels[i] if labels else None
+        sample = Sample(tmp_path / "pictures" / name, str(i), label=label)
+        samples.append(sample)
+        if name in failed:
+            run.append([Row(str(sample.path), error=f"cannot read {name}")])
+            continue
+        with open(sample.path, "wb") as file:
+            Image.new("RGB", size, (9 * i % 256, 60, 90)).save(file, "PNG")
+        for head in heads:
+            run.write_map(head, sample, np.eye(8) * (i + 1) / len(names), size)
+        scores = dict(zip(heads, (i / 10, -i / 10), strict=False))
+        run.append([Row(str(sample.path), scores)])
+    run.finish([sample.path for sample in samples])
+    return run, samples
+
+
+def write(run, samples, **kwargs) -> str:
+    scales = shared_scales(run, samples)
+    write_overlays(run, samples, scales, read_image)
+    path = report.write_report(run, samples, scales, read_image, "1 May 2026", **kwargs)
+    return path.read_text(encoding="utf-8")
+
+
+def test_file_names_and_errors_are_never_markup(tmp_path):
+    bad = "<script>alert(2)</script>.png".replace("/", "_")
+    quote = '" autofocus onfocus="alert(3).png'
+    run, samples = make_run(tmp_path, [EVIL, quote, bad, "{{cards}}.png"], failed=[bad])
+    text = write(run, samples)
+    page = Page(text)
+    assert len(page.all("script")) == 1
+    assert not [a for _, attrs in page.elements for a in attrs if a.startswith("on")]
+    assert not page.all("img", src="x")
+    assert {a["alt"] for a in page.all("img")} >= {EVIL, quote, "{{cards}}.png"}
+    assert f"cannot read {bad}" in page.texts
+
+
+def test_the_policy_allows_exactly_this_style_and_script(tmp_path):
+    page = Page(write(*make_run(tmp_path, ["a.png"])))
+    policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})[0]["content"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    for tag in ("style", "script"):
+        digest = hashlib.sha256(page.inline[tag].encode()).digest()
+        assert f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
+    assert not [a for _, attrs in page.elements for a in attrs if a == "style"]
+
+
+def test_the_report_loads_nothing(tmp_path):
+    text = write(*make_run(tmp_path, ["a.png", "b.png"]))
+    assert not re.search(r"https?://|@import|url\((?!#)", text)
+    page = Page(text)
+    assert not page.all("link") and not page.all("iframe")
+    loaded = [a["src"] for _, a in page.elements if "src" in a]
+    assert loaded and all(s.startswith("data:image/jpeg;base64,") for s in loaded)
+    for source in loaded:
+        with Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) as image:
+            assert image.size == (32, 24)
+    assert all(a["href"].startswith("#") for a in page.all("a"))
+
+
+def test_no_placeholder_is_left_and_ids_are_unique(tmp_path):
+    page = Page(write(*make_run(tmp_path, ["a.png", "b.png"], failed=["b.png"])))
+    assert not [t for t in page.texts if "{{" in t]
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"][1:] for a in page.all("a")} | {
+        a["aria-labelledby"] for _, a in page.elements if "aria-labelledby" in a
+    }
+    assert targets and targets <= set(ids)
+
+
+def test_pictures_come_worst_first_with_their_rank_under_each_head(tmp_path):
+    run, samples = make_run(tmp_path, [f"{i}.png" for i in range(5)])
+    page = Page(write(run, samples))
+    assert [c["data-ranks"] for c in page.cards()] == ["1 5", "2 4", "3 3", "4 2", "5 1"]
+    photos = [a["alt"] for a in page.all("img") if "class" not in a]
+    assert photos == [f"{i}.png" for i in (4, 3, 2, 1, 0)]
+    heat = page.all("img", **{"class": "heat", "data-head": "0"})
+    assert len(heat) == 5 and not any("hidden" in a for a in heat)
+    assert all("hidden" in a for a in page.all("img", **{"data-head": "1"}))
+    assert [a["value"] for a in page.all("input", name="head")] == ["0", "1"]
+
+
+def test_one_head_needs_no_switch(tmp_path):
+    page = Page(write(*make_run(tmp_path, ["a.png"], heads=("memory",))))
+    assert not page.all("input", name="head")
+
+
+def test_scores_that_are_missing_or_nan_come_last(tmp_path):
+    run, samples = make_run(tmp_path, [f"{i}.png" for i in range(3)], heads=("memory",))
+    run.append([Row(str(samples[2].path), {"memory": math.nan}), Row(str(samples[1].path), {})])
+    page = Page(write(run, samples))
+    assert next(a["alt"] for a in page.all("img") if "class" not in a) == "0.png"
+
+
+def test_counts_category_date_and_errors_are_told(tmp_path):
+    names = ["a.png", "b.png", "c.png"]
+    page = Page(write(*make_run(tmp_path, names, labels=[0, 1, 1], failed=["c.png"])))
+    texts = [text.strip() for text in page.texts]
+    told = dict(pairwise(texts))
+    assert (told["Scored"], told["Failed"]) == ("2", "1")
+    assert (told["Labelled normal"], told["Labelled defective"]) == ("1", "1")
+    assert told["versions.vlad"] == "0.1"
+    assert "nut & bolt" in page.texts and "tiny" in page.texts
+    assert any("1 May 2026" in t for t in page.texts)
+    assert any("not a probability" in t for t in page.texts)
+    assert "cannot read c.png" in page.texts
+
+
+def test_every_picture_beyond_the_limit_is_a_row_and_each_head_shows_its_worst(tmp_path):
+    run, samples = make_run(tmp_path, [f"{i}.png" for i in range(10)])
+    page = Page(write(run, samples, limit=4))
+    assert [c["data-ranks"] for c in page.cards()] == ["1 10", "2 9", "9 2", "10 1"]
+    rows = [a["data-ranks"] for a in page.all("tr") if "data-ranks" in a]
+    assert rows == ["3 8", "4 7", "5 6", "6 5", "7 4", "8 3"]
+    assert any("4 pictures" in t and "other 6" in t for t in page.texts)
+
+
+def test_thumbnails_stop_at_the_size_limit(tmp_path, monkeypatch):
+    run, samples = make_run(tmp_path, [f"{i}.png" for i in range(6)])
+    monkeypatch.setattr(report, "_THUMBNAIL_BYTES", 12_000)
+    text = write(run, samples)
+    page = Page(text)
+    shown, listed = len(page.cards()), len([a for a in page.all("tr") if "data-ranks" in a])
+    assert 0 < shown < 6 and shown + listed == 6
+    assert text.index("</ol>") - text.index('<ol class="cards">') < 12_100
+
+
+def test_equal_input_gives_equal_bytes(tmp_path):
+    run, samples = make_run(tmp_path, ["a.png", "b.png"], labels=[0, 1])
+    assert write(run, samples) == write(run, samples)
+
+
+def test_a_run_in_which_everything_failed_has_a_report(tmp_path):
+    page = Page(write(*make_run(tmp_path, ["a.png"], failed=["a.png"])))
+    assert not page.cards() and "cannot read a.png" in page.texts
+
+
+def test_a_picture_that_vanished_after_scoring_keeps_its_card(tmp_path):
+    run, samples = make_run(tmp_path, ["a.png", "b.png"])
+    samples[0].path.unlink()
+    assert len(Page(write(run, samples)).cards()) == 2
+
+
+def test_names_that_are_not_utf8_are_shown(tmp_path):
+    run = RunFolder(tmp_path / "run", {"memory": (0.0, 1.0)}, SETTINGS).create()
+    path = Path("caf\udce9.png")
+    run.append([Row(str(path), error="cannot read caf\udce9.png")])
+    assert "caf\\xe9.png" in Page(write(run, [Sample(path, "a")])).texts
+
+
+@pytest.mark.parametrize(
+    "scores", [[0.1, 0.2, 0.9], [5.0] * 4, [0.0], [-1e-9, 1e-9], [3e6, 1e7, math.nan, math.inf], []]
+)
+def test_histogram_counts_sum_up_between_round_edges(scores):
+    labels = [i % 2 for i in range(len(scores))]
+    edges, counts, ticks = count_scores(scores, labels)
+    finite = [(s, label) for s, label in zip(scores, labels, strict=True) if math.isfinite(s)]
+    assert sum(c.sum() for c in counts.values()) == len(finite)
+    for label, count in counts.items():
+        assert count.sum() == sum(own == label for _, own in finite)
+    assert (edges[0], edges[-1]) == (ticks[0], ticks[-1]) and (np.diff(edges) > 0).all()
+    assert all(edges[0] <= s <= edges[-1] for s, _ in finite)
+
+
+def test_histogram_bars_have_the_colours_of_the_labels(tmp_path):
+    names = [f"{i}.png" for i in range(4)]
+    (tmp_path / "known").mkdir()
+    (tmp_path / "unknown").mkdir()
+    known = Page(write(*make_run(tmp_path / "known", names, labels=[0, 0, 1, 1])))
+    assert len(known.all("rect", **{"class": "normal"})) == 4  # two pictures under two heads
+    assert len(known.all("rect", **{"class": "defect"})) == 4
+    unknown = Page(write(*make_run(tmp_path / "unknown", names)))
+    assert len(unknown.all("rect", **{"class": "plain"})) == 8

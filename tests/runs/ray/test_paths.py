@@ -1,0 +1,74 @@
+"""Which pictures there are, by path or URL."""
+
+import io
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from vlad.errors import ImageError, InputError
+from vlad.images import read_image
+from vlad.runs.ray.paths import list_pictures, open_picture, without, written_paths
+
+
+def listed(*paths) -> list[str]:
+    return list_pictures([str(path) for path in paths])["path"].to_pylist()
+
+
+def test_folders_tables_and_files_name_each_picture_once(pictures, tmp_path):
+    names = ["1.png", str(pictures / "0.png"), "1.png", "s3://bucket/a.png"]
+    pq.write_table(pa.table({"path": names, "other": range(4)}), pictures / "list.parquet")
+    table = [str(pictures / "1.png"), str(pictures / "0.png"), "s3://bucket/a.png"]
+    assert listed(pictures / "list.parquet") == table
+    rest = [str(pictures / f"{i}.png") for i in range(2, 6)]
+    assert listed(pictures / "list.parquet", pictures) == table + rest
+
+
+def test_categories_come_along(pictures):
+    table = pa.table({"category": ["nut", None], "path": ["0.png", "1.png"]})
+    pq.write_table(table, pictures / "list.parquet")
+    found = list_pictures([str(pictures / "list.parquet")])
+    assert found["category"].to_pylist() == ["nut", None]
+
+
+def test_a_bucket_is_listed_and_read(pictures):
+    store = fsspec.filesystem("memory")
+    for name, file in {"a.png": "0.png", "deep/b.PNG": "5.png"}.items():
+        store.pipe(f"/bucket/{name}", (pictures / file).read_bytes())
+    store.pipe("/bucket/notes.txt", b"no picture")
+    store.pipe("/bucket/.hidden.png", b"")
+    urls = listed("memory://bucket")
+    assert urls == ["memory:///bucket/a.png", "memory:///bucket/deep/b.PNG"]
+    options = {"max_pixels": 10**8, "bits": 16}
+    assert open_picture(urls[1], **options).tobytes() == read_image(pictures / "5.png").tobytes()
+    with pytest.raises(ImageError, match=r"memory:///bucket/gone\.png"):
+        open_picture("memory:///bucket/gone.png", **options)
+
+
+@pytest.mark.parametrize("columns", [{"file": ["a"]}, {"path": []}, {"path": ["a", None]}])
+def test_a_table_that_names_nothing_is_one_sentence(tmp_path, columns):
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+    with pytest.raises(InputError, match=r"list\.parquet"):
+        listed(tmp_path / "list.parquet")
+
+
+@pytest.mark.parametrize("name", ["memory://nothing/here", "nonsense://a", "no.parquet"])
+def test_places_that_are_not_there_are_one_sentence(name):
+    with pytest.raises(InputError, match=name.split(":")[0]):
+        listed(name)
+
+
+def test_what_is_written_is_left_out(pictures, tmp_path):
+    assert len(written_paths(tmp_path)) == 0
+    for i in range(2):
+        rows = pa.table({"path": [str(pictures / f"{i}.png")], "memory": [0.5]})
+        pq.write_table(rows, tmp_path / f"part-{i}.parquet")
+    (tmp_path / ".0123.tmp").write_bytes(b"half a partition")
+    waiting = without(list_pictures([str(pictures)]), written_paths(tmp_path))
+    assert waiting["path"].to_pylist() == [str(pictures / f"{i}.png") for i in range(2, 6)]
+
+
+def test_a_picture_in_memory_that_is_empty_says_so():
+    with pytest.raises(ImageError, match=r"s3://x: the file is empty"):
+        read_image(io.BytesIO(), name="s3://x")

@@ -1,0 +1,1 @@
+"""Programs that trained the built-in backbone: `python -m tiny.train --out DIR`, in tools/."""

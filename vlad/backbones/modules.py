@@ -1,0 +1,119 @@
+"""The parts of a CLIP built as open_clip builds it, as our forward pass takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+
+from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
+from vlad.backbones.text import TextTransformer, first_largest
+from vlad.backbones.tower import Tower
+from vlad.backbones.vit import VisionTransformer
+from vlad.types import Activation, TowerInfo
+
+_ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
+
+
+def clip_tower(
+    name: str,
+    model: torch.nn.Module,
+    tokenizer,
+    mean: Sequence[float],
+    std: Sequence[float],
+    *,
+    pool: Map | None = None,
+    text=None,
+) -> Tower:
+    """A tower over a CLIP whose modules bear open_clip's names.
+
+    Args:
+        tokenizer: N sentences -> (N, L) token ids.
+        pool: model -> what replaces "ln_post of CLS", as in `VisionTransformer`, or None.
+        text: model -> its text tower; None is CLIP's causal one, read at the end of the text.
+    """
+    visual = model.visual
+    causal = text is None
+    info = TowerInfo(
+        name=name,
+        depth=len(visual.transformer.resblocks),
+        width=visual.conv1.out_channels,
+        embed_dim=visual.output_dim,
+        patch_size=visual.patch_size[0],
+        image_size=visual.image_size[0],
+        has_text=True,
+        text_width=model.token_embedding.embedding_dim if causal else None,
+        text_depth=len(model.transformer.resblocks) if causal else 0,
+        activation=_ACTIVATIONS.get(type(visual.transformer.resblocks[0].mlp.gelu).__name__),
+    )
+    # the printed modules name the activations, which the tensors do not show
+    config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
+    read = text or partial(_text, tokenizer=tokenizer)
+    build = partial(_vision, pool=pool)
+    return Tower(info, model, build, read, _blocks, tuple(mean), tuple(std), config)
+
+
+def _blocks(model: torch.nn.Module) -> torch.nn.Module:
+    return model.visual.transformer
+
+
+def _text(model: torch.nn.Module, tokenizer) -> TextTransformer:
+    project = model.text_projection
+    return TextTransformer(
+        tokenize=tokenizer,
+        end=first_largest,
+        embed=model.token_embedding,
+        pos=model.positional_embedding,
+        blocks=[_block(block) for block in model.transformer.resblocks],
+        ln_final=model.ln_final,
+        proj=project if isinstance(project, torch.nn.Module) else partial(_matmul, weight=project),
+    )
+
+
+def _vision(model: torch.nn.Module, pool) -> VisionTransformer:
+    visual = model.visual
+    return VisionTransformer(
+        patch_embed=visual.conv1,
+        patch_size=visual.patch_size[0],
+        cls=visual.class_embedding,
+        pos=visual.positional_embedding,
+        ln_pre=visual.ln_pre,
+        blocks=[_block(block) for block in visual.transformer.resblocks],
+        ln_post=visual.ln_post,
+        proj=identity if visual.proj is None else partial(_matmul, weight=visual.proj),
+        pool=pool and pool(model),
+    )
+
+
+def _matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x @ weight
+
+
+def _block(block: torch.nn.Module) -> Block:
+    attention, mlp = block.attn, block.mlp
+    own = ACTIVATIONS.get(_ACTIVATIONS.get(type(mlp.gelu).__name__), mlp.gelu)
+
+    def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
+        return mlp.c_proj((activation or own)(mlp.c_fc(x.to(mlp.c_fc.weight.dtype))))
+
+    def qkv(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        return F.linear(x.to(weight.dtype), weight, bias).chunk(3, dim=-1)
+
+    def projections() -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+        weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
+        return list(zip(weights, biases, strict=True))
+
+    return Block(
+        ln_1=block.ln_1,
+        qkv=qkv,
+        projections=projections,
+        out=attention.out_proj,
+        heads=attention.num_heads,
+        ln_2=block.ln_2,
+        mlp=feed,
+        scale_1=block.ls_1,
+        scale_2=block.ls_2,
+    )

@@ -1,0 +1,81 @@
+"""Runtimes: what computes the vision passes of a tower in place of torch as it is.
+
+A pass is traced once from `vlad.backbones.vit`, so there is one description of it; texts and heads
+stay in torch. A runtime is made with a precision, has it and its `name` as attributes, and
+
+    prepare(graph, inputs, key) -> what computes that graph, a function on its inputs
+
+where `key` is all that tells the graph from others (see `vlad.backbones.runtimes.passes`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from vlad.errors import GraphError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from vlad.backbones.tower import Tower
+
+RUNTIMES = {
+    "torch": None,
+    "compile": "vlad.backbones.runtimes.compile:Compiled",
+    "onnx": "vlad.backbones.runtimes.onnx:Onnx",
+    "openvino": "vlad.backbones.runtimes.openvino:OpenVino",
+}
+PRECISIONS = {
+    "torch": ("float32", "bfloat16", "float16"),
+    "compile": ("float32", "bfloat16", "float16"),
+    "onnx": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16"),
+}
+# these trace float32 weights on the CPU, compute there, and see to the precision themselves
+OUTSIDE_TORCH = ("onnx", "openvino")
+
+
+def load_runtime(name: str, precision: str = "float32", device: str = "auto"):
+    """The runtime of a name; None is torch as it is.
+
+    Raises:
+        GraphError: an unknown name, a precision or device that it does not compute in or on, or a
+            library that is not installed.
+    """
+    if name not in RUNTIMES:
+        raise GraphError(f"There is no runtime {name!r}; choose from {', '.join(RUNTIMES)}.")
+    if precision not in PRECISIONS[name]:
+        raise GraphError(
+            f"The runtime {name} does not compute in {precision}; choose "
+            f"{' or '.join(PRECISIONS[name])} with --dtype, or another runtime."
+        )
+    if name in OUTSIDE_TORCH and device not in ("auto", "cpu"):
+        raise GraphError(f"The runtime {name} computes on the CPU; leave --device {device} out.")
+    if RUNTIMES[name] is None:
+        return None
+    module, _, attribute = RUNTIMES[name].partition(":")
+    return getattr(import_module(module), attribute)(precision)
+
+
+def use(tower: Tower, runtime) -> Tower:
+    """Lets a runtime compute the tower's vision passes; returns the tower."""
+    from vlad.backbones.runtimes.passes import Passes
+
+    tower.passes = Passes(tower, runtime)
+    tower.runtime, tower.precision = runtime.name, runtime.precision
+    return tower
+
+
+def library(name: str, extra: str) -> ModuleType:
+    """A library that a runtime needs.
+
+    Raises:
+        GraphError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise GraphError(
+            f"{name} is missing ({error}); install it with `pip install 'vlad[{extra}]'`."
+        ) from error

@@ -1,0 +1,54 @@
+"""torch.compile: the same weights in the same process, with fused kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from vlad.backbones.runtimes.graph import TowerGraph
+from vlad.errors import GraphError
+
+
+class Compiled:
+    """Compiles every kind of pass; on CUDA its kernels are replayed as one CUDA graph.
+
+    A pass is compiled anew for another number of pictures, and in every process; torch keeps the
+    kernels in a cache of its own.
+
+    Args:
+        precision: that of the tower's weights, which torch has already.
+    """
+
+    name = "compile"
+
+    def __init__(self, precision: str):
+        self.precision = precision
+
+    def prepare(
+        self, graph: TowerGraph, inputs: Sequence[torch.Tensor], key: tuple
+    ) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """The compiled pass.
+
+        Raises:
+            GraphError: torch cannot compile it here.
+        """
+        on_gpu = inputs[0].is_cuda
+        compiled = torch.compile(
+            graph, dynamic=False, mode="reduce-overhead" if on_gpu else "default"
+        )
+
+        def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            outputs = compiled(*inputs)
+            # the next replay of a CUDA graph writes into the same memory
+            return tuple(x.clone() for x in outputs) if on_gpu else outputs
+
+        try:
+            with torch.no_grad():
+                run(*inputs)
+        except Exception as error:  # of the compiler, the C++ or the Triton behind it
+            reason = str(error).strip().partition("\n")[0]
+            raise GraphError(
+                f"torch.compile cannot compile this tower here ({reason}); choose another runtime."
+            ) from error
+        return run

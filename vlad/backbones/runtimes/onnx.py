@@ -1,0 +1,68 @@
+"""ONNX Runtime, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from vlad.backbones.runtimes import files, library
+
+EXTRA = "onnx"
+
+
+class Onnx:
+    """Graphs as ONNX files.
+
+    Args:
+        precision: "float32", or "int8": weights and, as they come, activations of the matrix
+            products in 8 bits.
+
+    Raises:
+        GraphError: its libraries are not installed.
+    """
+
+    name = "onnx"
+    suffix = ".onnx"
+
+    def __init__(self, precision: str = "float32"):
+        library("onnx", EXTRA)  # what torch exports with
+        self._library = library("onnxruntime", EXTRA)
+        self.version = self._library.__version__
+        self.precision = precision
+        self.prepare = partial(files.prepare, self)
+
+    def write(self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> None:
+        """Traces the module; see `vlad.backbones.runtimes.files`."""
+        path = stem.with_suffix(self.suffix)
+        # the tracer takes seconds where the exporter by graph capture takes minutes
+        torch.onnx.export(
+            graph,
+            tuple(inputs),
+            str(path),
+            input_names=graph.inputs,
+            output_names=graph.outputs,
+            dynamo=False,
+        )
+        if self.precision == "int8":
+            quantization = library("onnxruntime.quantization", EXTRA)
+            quantization.quantize_dynamic(
+                path,
+                path,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=quantization.QuantType.QInt8,
+            )
+
+    def read(self, stem: Path) -> files.Run:
+        """What the file computes."""
+        options = self._library.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors
+        session = self._library.InferenceSession(
+            stem.with_suffix(self.suffix), options, providers=["CPUExecutionProvider"]
+        )
+        names = [x.name for x in session.get_inputs()]
+        return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))

@@ -1,0 +1,177 @@
+"""Weights on disk: which file, what is in it, and plain words when it does not fit."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from vlad.errors import BackboneError
+from vlad.system.text import shown
+from vlad.system.torchscript import check_archive, is_torchscript, read_archive
+
+OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
+ON = ("1", "true", "yes", "on")
+
+
+def is_offline() -> bool:
+    """Whether the user forbade the network (VLAD_OFFLINE=1 or HF_HUB_OFFLINE=1)."""
+    return any(os.environ.get(name, "").lower() in ON for name in OFFLINE)
+
+
+def forbid_network() -> None:
+    """Lets VLAD_OFFLINE hold for the hub client too, whether or not it is imported already."""
+    if is_offline():
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        if "huggingface_hub" in sys.modules:
+            sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
+
+
+@contextmanager
+def from_network(name: str, local: bool = False) -> Iterator[None]:
+    """Turns whatever a hub client raises while it loads `name` into one sentence.
+
+    Args:
+        local: `name` is a folder, so that nothing is fetched.
+    """
+    offline = is_offline()
+    try:
+        yield
+    except BackboneError:
+        raise
+    except Exception as error:
+        if local:
+            raise BackboneError(
+                f"{name} could not be read as a model ({_first_line(error)}); get it anew, or give "
+                "another."
+            ) from error
+        why = (
+            "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
+            "HF_HUB_OFFLINE is set)"
+            if offline
+            else f"the model hub could not be reached or refused ({_first_line(error)})"
+        )
+        raise BackboneError(
+            f"The weights of {name} could not be loaded: {why}; connect once, give a local file "
+            "with --backbone PATH, or use the built-in --backbone vlad-tiny."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return shown(next(iter(str(error).strip().splitlines()), type(error).__name__))
+
+
+def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
+    """The tensors of a CLIP checkpoint in open_clip's names, in float32.
+
+    Returns:
+        The state dict, and whether the file was OpenAI's TorchScript archive.
+
+    Raises:
+        BackboneError: a file that cannot be read or holds no CLIP. Nothing in it is ever run.
+    """
+    jit = False
+    try:
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        elif is_torchscript(path):
+            jit, state = True, read_archive(path)
+        else:
+            check_archive(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise BackboneError(
+            f"{path} could not be read as weights ({_first_line(error)}); give a .safetensors or "
+            ".pt file that holds tensors only."
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    state = {k.removeprefix("module."): v for k, v in state.items() if torch.is_tensor(v)}
+    for buffer in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
+        state.pop(buffer, None)
+    if "visual.class_embedding" not in state or "token_embedding.weight" not in state:
+        raise BackboneError(
+            f"{path} holds no CLIP vision transformer in open_clip's names (no "
+            "visual.class_embedding or token_embedding.weight); give another file, or a Hugging "
+            "Face folder."
+        )
+    for name, tensor in state.items():
+        if not _is_plain(tensor):
+            raise BackboneError(
+                f"Tensor {shown(name)} of {path} is sparse, or states more numbers than it holds; "
+                "get the file anew."
+            )
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, jit
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Whether all numbers of the tensor are in memory, so that its shape does not lie."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
+def infer_clip_config(state: dict[str, torch.Tensor], path: Path) -> dict:
+    """open_clip's model config of a CLIP, read off the shapes (64-wide heads, as CLIP has them)."""
+
+    def depth(prefix: str) -> int:
+        found = (re.match(rf"{prefix}transformer\.resblocks\.(\d+)\.", key) for key in state)
+        return 1 + max((int(m[1]) for m in found if m), default=-1)
+
+    try:
+        width, _, patch, _ = state["visual.conv1.weight"].shape
+        side = round((len(state["visual.positional_embedding"]) - 1) ** 0.5)
+        vocabulary, text_width = state["token_embedding.weight"].shape
+        return {
+            "embed_dim": state["text_projection"].shape[1],
+            "vision_cfg": {
+                "image_size": side * patch,
+                "layers": depth(r"visual\."),
+                "width": width,
+                "patch_size": patch,
+            },
+            "text_cfg": {
+                "context_length": len(state["positional_embedding"]),
+                "vocab_size": vocabulary,
+                "width": text_width,
+                "heads": max(1, text_width // 64),
+                "layers": depth(""),
+            },
+        }
+    except (KeyError, ValueError) as error:
+        raise BackboneError(
+            f"The architecture of {path} cannot be read off its tensors ({error}); name it, as in "
+            f"--backbone ViT-B-16={path.name}."
+        ) from None
+
+
+def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
+    """Loads a state dict whole, or says which tensor does not fit.
+
+    Raises:
+        BackboneError: a missing, unknown or differently shaped tensor.
+    """
+    own = model.state_dict()
+    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+        # files differ in whether this one number is a scalar or a vector of one
+        state = {**state, "logit_scale": state["logit_scale"].reshape(own["logit_scale"].shape)}
+    for name in sorted(own.keys() ^ state.keys()):
+        where = "is missing from" if name in own else "has no place in this architecture but is in"
+        raise BackboneError(
+            f"Tensor {shown(name)} {where} {path}; name another architecture or file."
+        )
+    for name, tensor in state.items():
+        # a sum is as fast as memory, and one NaN or infinity shows in it
+        if tensor.is_floating_point() and not tensor.sum().isfinite():
+            raise BackboneError(f"Tensor {name} of {path} holds NaN or infinity; get it anew.")
+        if tensor.shape != own[name].shape:
+            raise BackboneError(
+                f"Tensor {name} of {path} has shape {tuple(tensor.shape)} where the architecture "
+                f"has {tuple(own[name].shape)}; name another architecture or file."
+            )
+    model.load_state_dict(state, assign=True)

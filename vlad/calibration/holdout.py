@@ -1,0 +1,38 @@
+"""A detector from normal pictures: some are shown to its head, the others find its threshold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from vlad.calibration.conformal import least_reference
+from vlad.datasets.shots import draw_shots
+
+T = TypeVar("T")
+
+
+def split_normals(
+    normals: Sequence[T], k_shot: int | None, seed: int, false_alarms: float
+) -> tuple[list[T], list[T]]:
+    """Normal pictures to show to a head, and those held out to find its threshold from.
+
+    Args:
+        k_shot: how many are shown, drawn with `seed`; None shows half of them, or all where the
+            other half would be too few to hold false alarms to the rate.
+
+    Returns:
+        The two lists; the second is empty where too few are left for the rate.
+
+    Raises:
+        InputError: fewer pictures than shots.
+    """
+    least = least_reference(false_alarms)
+    half = (len(normals) + 1) // 2
+    if k_shot is None and len(normals) - half >= least:
+        k_shot = half
+    places = range(len(normals))
+    shown = draw_shots(places, k_shot, seed)
+    held_out = sorted(set(places).difference(shown))
+    if len(held_out) < least:
+        held_out = []
+    return [normals[i] for i in shown], [normals[i] for i in held_out]

@@ -1,0 +1,257 @@
+"""What an installation is made of, and what is wrong with it: the checks of `vlad doctor`.
+
+Every check returns facts and the problems it met; it never raises for what it is there to find.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlad import __version__
+from vlad.backbones import DEFAULT
+from vlad.system.resources import cache_folder
+
+if TYPE_CHECKING:
+    import torch
+
+VARIABLES = (
+    "VLAD_OFFLINE", "VLAD_CACHE", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE",
+    "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
+)  # fmt: skip
+OFF = ("", "0", "false", "no", "off")
+# the score of one shipped picture, by the built-in tower, one reference and the head memory
+SMOKE_SCORE, SMOKE_TOLERANCE = 0.06625, 5e-4
+PRODUCT = (1024, 768, 3072)  # rows, inputs and outputs of a matrix product as in a ViT-B/16
+REINSTALL = "install vlad anew in a fresh environment"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One sentence that says what is wrong and how to mend it.
+
+    Attributes:
+        text: the sentence.
+        broken: whether something does not work; otherwise it only may surprise.
+    """
+
+    text: str
+    broken: bool
+
+
+@dataclass
+class Examination:
+    """Facts by the name of their check, and all problems."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def broken(self) -> bool:
+        """Whether something does not work."""
+        return any(problem.broken for problem in self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `vlad doctor --json` writes."""
+        return {**self.facts, "problems": [asdict(problem) for problem in self.problems]}
+
+
+Found = tuple[Any, list[Problem]]
+
+
+def examine() -> Examination:
+    """Runs every check."""
+    done = Examination()
+    for name, check in CHECKS.items():
+        try:
+            facts, problems = check()
+        except Exception as error:  # whatever it was, the other checks still tell something
+            why = f"{type(error).__name__}: {error}".splitlines()[0]
+            facts, problems = None, [Problem(f"{name} failed ({why}); {REINSTALL}.", True)]
+        done.facts[name] = facts
+        done.problems += problems
+    return done
+
+
+def check_versions() -> Found:
+    """Versions of python, vlad and what it requires."""
+    from packaging.requirements import Requirement
+
+    facts = {"python": platform.python_version(), "vlad": __version__}
+    problems = []
+    try:
+        lines = importlib.metadata.requires("vlad") or []
+    except importlib.metadata.PackageNotFoundError:
+        text = "vlad is not installed but run from a folder, so nothing says what it requires"
+        return facts, [Problem(f"{text}; install it with `pip install .` there.", False)]
+    for needed in map(Requirement, lines):
+        if needed.marker and not needed.marker.evaluate({"extra": ""}):
+            continue
+        wanted = f"{needed.name}{needed.specifier}"
+        try:
+            facts[needed.name] = importlib.metadata.version(needed.name)
+        except importlib.metadata.PackageNotFoundError:
+            what = f"{needed.name} is not installed"
+        else:
+            if needed.specifier.contains(facts[needed.name], prereleases=True):
+                continue
+            what = f"{needed.name} is {facts[needed.name]}, and vlad needs {wanted}"
+        problems.append(Problem(f"{what}; run `pip install '{wanted}'`.", True))
+    return facts, problems
+
+
+def check_device() -> Found:
+    """Where `--device auto` computes, and whether bfloat16 is worth asking for there."""
+    import torch
+
+    from vlad.backbones import choose_device
+    from vlad.system.machine import machine
+
+    device = torch.device(choose_device("auto"))
+    facts = {
+        "auto": device.type,
+        **{key: machine(device)[key] for key in ("device", "cpu", "threads")},
+        "cores": _cores(),
+        "cuda": [_gpu(i) for i in range(torch.cuda.device_count())],
+        "mps": torch.backends.mps.is_available(),
+        "product_ms": {
+            name: _product_ms(device, getattr(torch, name)) for name in ("float32", "bfloat16")
+        },
+    }
+    problems = []
+    if shutil.which("nvidia-smi") and not torch.cuda.is_available():
+        what = f"an NVIDIA driver is here, but torch {torch.__version__} computes on the CPU"
+        fix = "install a build of torch for its CUDA version, as pytorch.org names it"
+        problems.append(Problem(f"{what}; {fix}.", False))
+    if facts["threads"] > facts["cores"]:
+        what = f"torch uses {facts['threads']} threads on {facts['cores']} cores, which is slow"
+        problems.append(Problem(f"{what}; set OMP_NUM_THREADS={facts['cores']}.", False))
+    return facts, problems
+
+
+def _cores() -> int:
+    """Cores that this process may use; a container or a batch system may grant fewer than all."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return own or 1
+
+
+def _gpu(index: int) -> dict[str, Any]:
+    import torch
+
+    found = torch.cuda.get_device_properties(index)
+    return {"name": found.name, "memory": found.total_memory}
+
+
+def _product_ms(device: torch.device, dtype: torch.dtype) -> float:
+    """Milliseconds of one matrix product, the least of three measurements."""
+    import torch
+
+    rows, inputs, outputs = PRODUCT
+    a = torch.ones(rows, inputs, device=device, dtype=dtype)
+    b = torch.ones(inputs, outputs, device=device, dtype=dtype)
+    repeats = 1 if device.type == "cpu" else 50  # a GPU is through with one before it can be timed
+    (a @ b)[0, 0].item()
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            product = a @ b
+        product[0, 0].item()  # waits for the device
+        times.append((time.perf_counter() - start) / repeats)
+    return round(1000 * min(times), 3)
+
+
+def check_towers() -> Found:
+    """The towers whose weights are on this disk."""
+    from vlad.backbones.stored import stored_towers
+    from vlad.backbones.weights import is_offline
+
+    towers = stored_towers()
+    facts = [{"name": t.name, "path": str(t.path), "size": t.size} for t in towers]
+    problems = []
+    if is_offline() and DEFAULT not in [tower.name for tower in towers]:
+        what = f"the default tower {DEFAULT} is not on this disk, and the network is forbidden"
+        fix = "fetch it once without VLAD_OFFLINE and HF_HUB_OFFLINE, or name another --backbone"
+        problems.append(Problem(f"{what}; {fix}.", False))
+    return facts, problems
+
+
+def check_caches() -> Found:
+    """What vlad keeps in the user's cache, and what the hubs keep."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    from vlad.adapters.cards import here
+    from vlad.backbones.stored import OPEN_CLIP_CACHE
+
+    try:
+        own = cache_folder()
+    except RuntimeError:
+        what = "there is no folder for vlad's cache because the user has no home"
+        return [], [Problem(f"{what}; set VLAD_CACHE to a folder.", True)]
+    folders = {
+        "texts": own / "text",
+        "adapters": own / "adapters",
+        "weights (model hub)": Path(HF_HUB_CACHE),
+        "weights (open_clip)": OPEN_CLIP_CACHE.expanduser(),
+    }
+    facts = [{"of": k, "path": str(v), "size": _size(v)} for k, v in folders.items()]
+    problems = []
+    nearest = next(folder for folder in (own, *own.absolute().parents) if folder.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        what = f"the cache {own} cannot be written to, so texts are embedded anew in every run"
+        problems.append(Problem(f"{what}; set VLAD_CACHE to a folder you may write to.", False))
+    for name, card in here().items():
+        if "error" in card:
+            why = card["error"].rstrip(".")
+            problems.append(Problem(f"adapter {name} is broken: {why}; import it again.", True))
+    return facts, problems
+
+
+def _size(folder: Path) -> int:
+    """Bytes of the files in a folder, each counted once however many links lead to it."""
+    found = (Path(root, file) for root, _, files in os.walk(folder) for file in files)
+    return sum(path.stat().st_size for path in found if not path.is_symlink())
+
+
+def check_environment() -> Found:
+    """Environment variables that vlad and its libraries obey."""
+    from vlad.backbones.weights import OFFLINE, ON
+
+    facts = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    problems = [
+        Problem(f"{name}={facts[name]} forbids nothing; set it to 1, or unset it.", False)
+        for name in OFFLINE
+        if facts.get(name, "").lower() not in (*ON, *OFF)
+    ]
+    return facts, problems
+
+
+def check_score() -> Found:
+    """Scores one shipped picture and compares with what it scored when vlad was released."""
+    from vlad.demo import HAZELNUT
+    from vlad.detector import Detector
+
+    detector = Detector("memory", backbone="vlad-tiny").fit(HAZELNUT / "train" / "good" / "00.jpg")
+    score = float(detector.score(HAZELNUT / "test" / "colour" / "00.jpg").image_score[0])
+    facts = {"head": "memory", "backbone": "vlad-tiny", "score": score, "expected": SMOKE_SCORE}
+    if abs(score - SMOKE_SCORE) <= SMOKE_TOLERANCE:
+        return facts, []
+    what = f"a shipped picture scores {score:.5f} and not {SMOKE_SCORE:.5f}"
+    return facts, [Problem(f"{what}; {REINSTALL}, or try --device cpu.", True)]
+
+
+CHECKS: dict[str, Callable[[], Found]] = {
+    "versions": check_versions,
+    "device": check_device,
+    "towers": check_towers,
+    "caches": check_caches,
+    "environment": check_environment,
+    "score": check_score,
+}

@@ -1,0 +1,279 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from vlad.backbones.tower import Tower
+    from vlad.detector import Detector
+    from vlad.heads import Head
+    from vlad.images.tiles import Tiling
+
+
+OPTIONS = {
+    "backbone": click.option(
+        "--backbone",
+        metavar="NAME|PATH",
+        help="Tower: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
+        "MODEL=FILE, a Hugging Face folder or name.  "
+        "[default: ViT-B-16-plus-240/laion400m_e31, from the model hub]",
+    ),
+    "bank": click.option(
+        "--bank", metavar="NAME|TOML", help="Prompt bank instead of each head's own."
+    ),
+    "param": click.option(
+        "--param",
+        "params",
+        multiple=True,
+        metavar="HEAD.NAME=VALUE",
+        help="A parameter of a head, as in memory.rotations=8; may be repeated.",
+    ),
+    "adapter": click.option(
+        "--adapter",
+        "adapters",
+        multiple=True,
+        metavar="NAME|PATH",
+        help="What a head learned, as `vlad adapters list` names it; may be repeated.",
+    ),
+    "image_size": click.option(
+        "--image-size",
+        type=click.IntRange(min=16),
+        metavar="PIXELS",
+        help="Side of the tower's input.  [default: the tower's own]",
+    ),
+    "tile": click.option(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="Cut large pictures into tiles of this side, each a picture to the tower.",
+    ),
+    "overlap": click.option(
+        "--overlap",
+        type=float,
+        metavar="FRACTION",
+        help="Least part of a tile that neighbours share.  [default: 0.25]",
+    ),
+    "batch_size": click.option(
+        "--batch-size",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=8,
+        show_default=True,
+        help="Pictures, or tiles, in one pass.",
+    ),
+    "device": click.option(
+        "--device",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="cpu, cuda, mps, ...",
+    ),
+    "dtype": click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
+        default="float32",
+        show_default=True,
+        help="How precisely the tower computes; int8 needs --runtime onnx.",
+    ),
+    "runtime": click.option(
+        "--runtime",
+        metavar="NAME",
+        default="torch",
+        show_default=True,
+        help="What computes the tower's passes: torch, compile, onnx, openvino.",
+    ),
+    "max_pixels": click.option(
+        "--max-pixels",
+        type=click.IntRange(min=1),
+        metavar="N",
+        default=100_000_000,
+        show_default="100 million",
+        help="Refuse larger pictures before decoding them.",
+    ),
+    "bits": click.option(
+        "--bits",
+        type=click.IntRange(min=9, max=16),
+        default=16,
+        show_default=True,
+        metavar="N",
+        help="Significant bits of 16-bit pictures, as in 12 of a 12-bit camera.",
+    ),
+}
+
+
+def given(*names: str) -> Callable[[Callable], Callable]:
+    """Gives a command those of OPTIONS."""
+
+    def wrap(command: Callable) -> Callable:
+        for name in reversed(names):
+            command = OPTIONS[name](command)
+        return command
+
+    return wrap
+
+
+@dataclass(frozen=True)
+class Common:
+    """What the options of `common_options` were set to."""
+
+    backbone: str | None
+    bank: str | None
+    params: tuple[str, ...]
+    adapters: tuple[str, ...]
+    image_size: int | None
+    tile: int | None
+    overlap: float | None
+    batch_size: int
+    device: str
+    dtype: str
+    runtime: str
+    max_pixels: int
+    bits: int
+
+    @property
+    def tiling(self) -> Tiling:
+        """How pictures are cut.
+
+        Raises:
+            InputError: a tile or overlap out of its range, or an overlap of no tiles.
+        """
+        from vlad.errors import InputError
+        from vlad.images.tiles import Tiling
+
+        if self.overlap is None:
+            return Tiling(self.tile)
+        if self.tile is None:
+            raise InputError("--overlap is of tiles; name their size with --tile, or leave it out.")
+        return Tiling(self.tile, self.overlap)
+
+    @property
+    def measuring(self) -> dict[str, object]:
+        """Those of `vlad.evaluation.evaluate_category`."""
+        names = ("bank", "image_size", "batch_size", "max_pixels", "bits")
+        return {name: getattr(self, name) for name in names} | {"tiling": self.tiling}
+
+
+def common_options(command: Callable) -> Callable:
+    """Which tower, how it computes, what its heads read; given to the command as `common`."""
+
+    @wraps(command)
+    def packed(**options):
+        common = Common(**{field.name: options.pop(field.name) for field in fields(Common)})
+        return command(common=common, **options)
+
+    return given(*OPTIONS)(packed)
+
+
+def layout_option(command: Callable) -> Callable:
+    """How a data set is laid out; given to the command as `layout`."""
+    return click.option(
+        "--layout",
+        metavar="NAME",
+        default="auto",
+        show_default=True,
+        help="Of the data: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, kolektorsdd2, "
+        "real_iad, folder, csv; auto tells it from what is in the folder.",
+    )(command)
+
+
+def make_heads(names: str, common: Common) -> dict[str, Head]:
+    """ "winclip,memory" with the --param and --adapter that belong to them -> name -> head.
+
+    Raises:
+        HeadError, AdapterError: as `head_params`, or a parameter that a head does not have.
+    """
+    from vlad.heads import load_head
+
+    return {name: load_head(name, **given) for name, given in head_params(names, common).items()}
+
+
+def make_detector(head: str, category: str | None, common: Common) -> Detector:
+    """A detector by the options of a command that makes one.
+
+    Raises:
+        HeadError, AdapterError: as `make_heads`, or several heads.
+    """
+    from vlad.backbones import DEFAULT
+    from vlad.detector import Detector
+    from vlad.errors import HeadError
+
+    if len(make_heads(head, common)) > 1:
+        raise HeadError(f"A detector has one head, and {head} are several; name one with --head.")
+    ((name, params),) = head_params(head, common).items()
+    names = ("bank", "image_size", "batch_size", "device", "dtype", "runtime", "max_pixels", "bits")
+    return Detector(
+        name,
+        backbone=common.backbone or DEFAULT,
+        category=category,
+        head_params=params or None,
+        tile=common.tiling.tile,
+        overlap=common.tiling.overlap,
+        **{key: getattr(common, key) for key in names},
+    )
+
+
+def head_params(names: str, common: Common) -> dict[str, dict]:
+    """ "winclip,memory" -> name -> those of --param and --adapter that belong to it.
+
+    Raises:
+        HeadError: no head, or a parameter or adapter for one that is not asked for.
+        AdapterError: an unknown adapter.
+    """
+    from vlad.adapters import head_of
+    from vlad.errors import HeadError
+
+    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not wanted:
+        raise HeadError("No head is named; give one or several, as in --head winclip,memory.")
+    given: dict[str, dict] = {name: {} for name in wanted}
+    for param in common.params:
+        target, equals, value = param.partition("=")
+        head, dot, name = target.partition(".")
+        if not (equals and dot) or head not in given:
+            raise HeadError(
+                f"--param {param} does not name a parameter of {' or '.join(wanted)}; write it as "
+                "memory.rotations=8."
+            )
+        given[head][name] = _value(value)
+    for adapter in common.adapters:
+        head = head_of(adapter)
+        if head not in given:
+            raise HeadError(
+                f"Adapter {adapter} is for head {head}, which is not among {', '.join(wanted)}; "
+                "add it to --head, or leave the adapter out."
+            )
+        if "adapter" in given[head]:
+            raise HeadError(
+                f"Head {head} is given two adapters, {given[head]['adapter']} and {adapter}; "
+                "name one."
+            )
+        given[head]["adapter"] = adapter
+    return given
+
+
+def _value(text: str) -> object:
+    """A TOML value, or the text itself where it is none, so that words need no quotes."""
+    from vlad.system.resources import tomllib
+
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+    return tuple(value) if isinstance(value, list) else value
+
+
+def open_tower(common: Common) -> Tower:
+    """The tower of --backbone, or the default one, without the chatter of its libraries."""
+    import logging
+
+    from vlad.backbones import DEFAULT, load_tower
+
+    # open_clip logs to the root logger what its errors say again
+    logging.getLogger().setLevel(logging.CRITICAL)
+    return load_tower(common.backbone or DEFAULT, common.device, common.dtype, common.runtime)

@@ -1,0 +1,212 @@
+"""What `vlad score` and `vlad watch` share: which heads look for what, and by which rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING
+
+import click
+
+from vlad.commands.options import Common, common_options, make_heads
+from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL import Image
+
+    from vlad.heads import Head
+    from vlad.runs.settings import Settings
+
+
+class ScoringCommand(click.Command):
+    """Lets `--normal` take several files, as a shell expands them, once pictures were named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        spread: list[str] = []
+        pictures = False  # whether a PATH was named
+        run = 0  # bare words since the last --normal, its own value included
+        for before, arg in zip(["", *args], args, strict=False):
+            if arg.startswith("-"):
+                run = 0
+            elif before == "--normal":
+                run = 1
+            elif run:
+                run += 1
+                if pictures:
+                    spread.append("--normal")
+                elif run == 3:
+                    from vlad.errors import InputError
+
+                    raise InputError(
+                        "Several files after --normal need the pictures to score before it; write "
+                        f"vlad {self.name} PATH... --normal FILES."
+                    )
+            elif not (before.startswith("-") and self._takes_value(before)):
+                pictures = True
+            spread.append(arg)
+        return super().parse_args(ctx, spread)
+
+    def _takes_value(self, option: str) -> bool:
+        return any(
+            option in p.opts for p in self.params if isinstance(p, click.Option) and not p.is_flag
+        )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What the options of `scoring_options` were set to."""
+
+    category: str | None
+    normals: tuple[str, ...]
+    k_shot: int | None
+    seed: int
+    head: str | None
+    pools: tuple[str, ...]
+    map_format: str | None
+    common: Common
+    judging: Judging
+
+
+def scoring_options(command: Callable) -> Callable:
+    """Pictures to compare with, heads, tower, maps and verdicts; given to the command as
+    `scoring`."""
+
+    @wraps(command)
+    def packed(**options):
+        scoring = Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
+        return command(scoring=scoring, **options)
+
+    packed = judging_options(packed)
+    packed = click.option(
+        "--maps",
+        "map_format",
+        type=click.Choice(["png", "npy", "none"]),
+        help="Anomaly maps as 16-bit PNG, as float32 npy, or none; then no overlays either.  "
+        "[default: png]",
+    )(packed)
+    packed = common_options(packed)
+    for option in reversed(
+        [
+            click.option(
+                "--category", metavar="WORDS", help="What the pictures show, as in hazelnut."
+            ),
+            click.option(
+                "--normal",
+                "normals",
+                multiple=True,
+                metavar="DIR|FILES",
+                help="Normal pictures to compare with; may be repeated.",
+            ),
+            click.option(
+                "--k-shot",
+                type=click.IntRange(min=1),
+                metavar="K",
+                help="Draw K of the normal pictures.  [default: all of them]",
+            ),
+            click.option(
+                "--seed",
+                type=click.IntRange(min=0),
+                metavar="N",
+                default=0,
+                show_default=True,
+                help="Of that draw.",
+            ),
+            click.option(
+                "--pool",
+                "pools",
+                multiple=True,
+                metavar="DIR|FILES",
+                help="Pictures, normal or not, that musc compares each one with, instead of all "
+                "with each other; may be repeated.",
+            ),
+            click.option(
+                "--head",
+                metavar="NAMES",
+                help="One or several heads, as in winclip,memory.  "
+                "[default: memory with --normal, winclip without]",
+            ),
+        ]
+    ):
+        packed = option(packed)
+    return packed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The heads of a run, not yet fitted, its settings, and path -> upright RGB picture."""
+
+    heads: dict[str, Head]
+    settings: Settings
+    open_image: Callable[[Path], Image.Image]
+
+
+def plan_of(scoring: Scoring, pictures: int) -> Plan:
+    """What the options ask for.
+
+    Args:
+        pictures: how many are to be scored, as far as they are known.
+
+    Raises:
+        VladError: options that do not fit each other, or pictures that are not there.
+    """
+    from functools import partial
+
+    from vlad.datasets import list_samples
+    from vlad.datasets.shots import draw_shots
+    from vlad.errors import InputError
+    from vlad.heads import is_transductive
+    from vlad.images import read_image
+    from vlad.prompts import load_bank
+    from vlad.runs.settings import Settings
+
+    common, judging, normals, k_shot = (
+        scoring.common, scoring.judging, scoring.normals, scoring.k_shot,
+    )  # fmt: skip
+    if k_shot and not normals:
+        raise InputError("--k-shot draws from normal pictures; name them with --normal.")
+    heads = make_heads(scoring.head or ("memory" if normals else "winclip"), common)
+    check_judging(judging, heads)
+    normal = list_samples(normals) if normals else []
+    pool = list_samples(scoring.pools) if scoring.pools else []
+    fitted = any(made.normals != "unused" for made in heads.values())
+    if judging.finds_threshold and normals and not (k_shot and fitted):
+        # half of them for the heads, and half to find the threshold from
+        k_shot = (len(normal) + 1) // 2 if fitted else 0
+    references = draw_shots(normal, k_shot, scoring.seed)
+    for name, made in heads.items():
+        if made.normals == "needed" and not references:
+            raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
+    if normals and not fitted and not judging.finds_threshold:
+        raise InputError(
+            f"No head here has use for normal pictures ({', '.join(heads)}); leave --normal out, "
+            "or add a head such as memory."
+        )
+    regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
+    if scoring.map_format == "none" and any(regions):
+        raise InputError(
+            "Regions are found in maps, and none are made here; leave out --map-threshold, "
+            "--min-area and --mm-per-pixel."
+        )
+    if common.bank:
+        load_bank(common.bank)
+    shown = set(references)
+    held_out = [sample for sample in normal if sample not in shown]
+    joint = not pool and any(map(is_transductive, heads.values()))
+    settings = Settings(
+        scoring.category,
+        common.bank,
+        common.image_size,
+        common.batch_size,
+        references,
+        scoring.seed,
+        scoring.map_format or "png",
+        common.bits,
+        rules_of(judging, heads, held_out if not joint else [], pictures),
+        common.tiling,
+        pool,
+    )
+    open_image = partial(read_image, max_pixels=common.max_pixels, bits=common.bits)
+    return Plan(heads, settings, open_image)

@@ -1,0 +1,225 @@
+"""Options that ask for verdicts, and the rules that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from vlad.heads import Head
+    from vlad.results.verdicts import Rules
+    from vlad.types import Sample
+
+METHODS = ("fisher", "stouffer", "harmonic")
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What the options of `judging_options` were set to."""
+
+    threshold: str | None
+    calibration: str | None
+    false_alarms: float
+    fuse: str | None
+    confidence: float | None
+    map_threshold: float | None
+    min_area: float
+    mm_per_pixel: float | None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether verdicts are asked for."""
+        return any((self.threshold, self.calibration, self.fuse))
+
+    @property
+    def finds_threshold(self) -> bool:
+        """Whether the run itself has to find it."""
+        return self.wanted and not self.calibration and self.threshold in (None, "auto")
+
+
+def judging_options(command: Callable) -> Callable:
+    """How verdicts are found; given to the command as `judging`."""
+
+    @wraps(command)
+    def packed(**options):
+        judging = Judging(**{field.name: options.pop(field.name) for field in fields(Judging)})
+        return command(judging=judging, **options)
+
+    for option in reversed(
+        [
+            click.option(
+                "--threshold",
+                metavar="auto|NUMBER",
+                help="Verdicts: pictures that score above NUMBER are anomalous; auto finds it from "
+                "held-out normal pictures, or else from the pictures themselves.",
+            ),
+            click.option(
+                "--calibration",
+                metavar="FILE",
+                help="Verdicts by a file of `vlad calibrate`.",
+            ),
+            false_alarms_option,
+            fuse_option,
+            confidence_option,
+            click.option(
+                "--map-threshold",
+                type=float,
+                metavar="NUMBER",
+                help="Pixels above it make up regions.  [default: found with the threshold]",
+            ),
+            click.option(
+                "--min-area",
+                type=click.FloatRange(min=0),
+                default=0.0,
+                metavar="N",
+                help="Leave out smaller regions; square pixels, or mm² with --mm-per-pixel.",
+            ),
+            click.option(
+                "--mm-per-pixel",
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="MM",
+                help="Side of a pixel of the pictures.",
+            ),
+        ]
+    ):
+        packed = option(packed)
+    return packed
+
+
+def false_alarms_option(command: Callable) -> Callable:
+    """The rate that normal pictures may be called anomalous at."""
+    return click.option(
+        "--false-alarms",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        default=0.05,
+        show_default=True,
+        metavar="RATE",
+        help="Share of normal pictures that may be called anomalous.",
+    )(command)
+
+
+def fuse_option(command: Callable) -> Callable:
+    """How the heads are fused; alone it stands for the first method."""
+    return click.option(
+        "--fuse",
+        type=click.Choice(METHODS),
+        is_flag=False,
+        flag_value=METHODS[0],
+        help="Also judge by all heads together, from their p-values.  [alone: fisher]",
+    )(command)
+
+
+def confidence_option(command: Callable) -> Callable:
+    """The certainty below which decisions are withheld."""
+    return click.option(
+        "--confidence",
+        type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+        metavar="CONFIDENCE",
+        help="Mark decisions less certain than this, as in 0.9.",
+    )(command)
+
+
+def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
+    """Whether the options fit together and the heads.
+
+    Raises:
+        InputError: options that exclude or need each other.
+    """
+    from vlad.errors import InputError
+
+    numeric = judging.threshold not in (None, "auto")
+    if not judging.wanted:
+        needing = ("confidence", "map_threshold", "min_area", "mm_per_pixel")
+        if given := [name for name in needing if getattr(judging, name)]:
+            option = "--" + given[0].replace("_", "-")
+            raise InputError(f"{option} is for verdicts; add --threshold auto.")
+        return
+    if judging.calibration and (judging.threshold or judging.fuse or judging.confidence):
+        raise InputError(
+            "--calibration brings its own threshold, fusion and abstention; leave out --threshold, "
+            "--fuse and --confidence."
+        )
+    if numeric:
+        _number(judging.threshold)
+        if judging.fuse or judging.confidence:
+            raise InputError(
+                "--fuse and --confidence compare with reference pictures; give --threshold auto."
+            )
+    if judging.fuse and len(heads) < 2:
+        raise InputError("--fuse joins several heads; name them, as in --head winclip,memory.")
+    if len(heads) > 1 and (numeric or judging.map_threshold is not None):
+        option = "--threshold" if numeric else "--map-threshold"
+        raise InputError(
+            f"{option} as a number is for one head, and there are {len(heads)}; name one with "
+            "--head."
+        )
+
+
+def rules_of(
+    judging: Judging, heads: Mapping[str, Head], held_out: Sequence[Sample], pictures: int
+) -> Rules | None:
+    """The rules that the options stand for; None where no verdicts are asked for.
+
+    Args:
+        held_out: normal pictures that no head is fitted on; they are used where they are enough.
+        pictures: how many are to be judged.
+
+    Raises:
+        InputError: too few pictures to find a threshold from.
+    """
+    from vlad.calibration import Calibration, load_calibration
+    from vlad.calibration.conformal import least_reference
+    from vlad.calibration.sources import LEAST_UNLABELLED
+    from vlad.errors import InputError
+    from vlad.results.verdicts import Rules
+
+    if not judging.wanted:
+        return None
+    options = {
+        "false_alarms": judging.false_alarms,
+        "method": judging.fuse,
+        "confidence": judging.confidence,
+        "map_threshold": judging.map_threshold,
+        "min_area": judging.min_area,
+        "mm_per_pixel": judging.mm_per_pixel,
+    }
+    if judging.calibration:
+        found = load_calibration(judging.calibration)
+        if set(found.reference) != set(heads):
+            raise InputError(
+                f"{judging.calibration} is of {', '.join(found.reference)}, and the heads here are "
+                f"{', '.join(heads)}; name the same with --head."
+            )
+        return Rules(calibration=found, **options)
+    if not judging.finds_threshold:
+        (head,) = heads
+        fixed = Calibration.fixed(head, _number(judging.threshold))
+        return Rules(calibration=fixed, **options)
+    least = least_reference(judging.false_alarms)
+    if len(held_out) >= least:
+        return Rules(held_out=held_out, **options)
+    if pictures < LEAST_UNLABELLED:
+        raise InputError(
+            f"--threshold auto needs {least} normal pictures beside those shown to the heads, or "
+            f"at least {LEAST_UNLABELLED} pictures to judge, and there are {len(held_out)} and "
+            f"{pictures}; give more with --normal, or a number as --threshold."
+        )
+    return Rules(**options)
+
+
+def _number(text: str) -> float:
+    import math
+
+    from vlad.errors import InputError
+
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"--threshold {text} is no number; give one, or auto.")
+    return value

@@ -1,0 +1,27 @@
+"""Few shots: which of the normal images a head is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlad.errors import InputError
+from vlad.types import Sample
+
+
+def draw_shots(samples: Sequence[Sample], k_shot: int | None, seed: int) -> list[Sample]:
+    """`k_shot` of the normal pictures, drawn without replacement; None takes them all.
+
+    Raises:
+        InputError: fewer pictures than shots.
+    """
+    if k_shot is None:
+        return list(samples)
+    if k_shot > len(samples):
+        raise InputError(
+            f"{k_shot} normal pictures were asked for but only {len(samples)} are given; lower "
+            "k_shot or give more of them."
+        )
+    drawn = np.random.default_rng(seed).choice(len(samples), size=k_shot, replace=False)
+    return [samples[i] for i in sorted(drawn)]

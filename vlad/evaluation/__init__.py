@@ -1,0 +1,199 @@
+"""Metrics of heads on a labelled data set, all heads from one pass over its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from vlad.backbones.tower import Tower
+from vlad.datasets.shots import draw_shots
+from vlad.errors import HeadError
+from vlad.evaluation.measures import Measures
+from vlad.evaluation.pixels import ROOM
+from vlad.heads import Head, is_transductive, protocol
+from vlad.images import DEFAULT_MAX_PIXELS, read_image
+from vlad.images.tiles import WHOLE, Tiling
+from vlad.scoring.panel import Panel
+from vlad.scoring.pipeline import Pools, check_pools, score_samples
+from vlad.system.progress import Progress
+from vlad.types import Sample
+
+# shots of a head that cannot do without normal pictures, where none are asked for
+DEFAULT_SHOTS = 4
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A head to be measured, and the normal pictures it is shown before.
+
+    Attributes:
+        name: of the head, as results name it.
+        head: new; it is fitted here.
+        k_shot: how many normal pictures are drawn for it; 0 is none.
+        seed: of the draw.
+    """
+
+    name: str
+    head: Head
+    k_shot: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """Metrics of one head on one category.
+
+    Attributes:
+        category, head, k_shot, seed: of what.
+        protocol: what its figures may be compared with, as `vlad.heads.protocol` says it.
+        metrics, bounds, errors, pictures: as in `vlad.evaluation.measures.Measured`.
+        references: the normal pictures it was shown.
+        transductive: whether it saw all test pictures at once.
+        auxiliary: the data its adapter was trained on, or None.
+        bank: the prompts it read, or None.
+        image_size: pixels a side of the tower's input.
+        tile, overlap: how pictures were cut, as in `Tiling`; None where they were not.
+        head_seconds: a picture, in the head alone.
+        tower_seconds: a picture, in the tower for all heads measured together.
+    """
+
+    category: str
+    head: str
+    k_shot: int
+    seed: int
+    protocol: str
+    metrics: Mapping[str, float]
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    references: Sequence[str] = ()
+    errors: Mapping[str, str] = field(default_factory=dict)
+    transductive: bool = False
+    auxiliary: str | None = None
+    bank: str | None = None
+    image_size: int = 0
+    tile: int | None = None
+    overlap: float | None = None
+    pictures: int = 0
+    head_seconds: float = 0.0
+    tower_seconds: float = 0.0
+
+
+def evaluate_category(
+    tower: Tower,
+    entries: Sequence[Entry],
+    category: str,
+    train: Sequence[Sample],
+    test: Sequence[Sample],
+    *,
+    bank: str | None = None,
+    image_size: int | None = None,
+    batch_size: int = 8,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    bits: int = 16,
+    tiling: Tiling = WHOLE,
+    room: int = ROOM,
+) -> list[Result]:
+    """Fits heads on normal pictures of a category and measures them on its test pictures.
+
+    All heads are measured in one pass over the test pictures, whatever they were shown.
+
+    Args:
+        max_pixels, bits: as in `vlad.images.read_image`.
+        tiling: how pictures and references are cut. Pixel metrics of pictures cut into tiles are
+            those of maps and masks at the size of each picture.
+        room: bytes of temporary files for the maps of all heads; what is larger is measured by
+            histograms, with a bound of their error.
+
+    Raises:
+        InputError: no picture can be used, fewer normal pictures than shots, or a picture labelled
+            normal has defect pixels.
+        HeadError: no shots for a head that needs normal pictures, or a single test picture for
+            one that compares them with each other.
+    """
+    for entry in entries:
+        if entry.head.normals == "needed" and not entry.k_shot:
+            raise HeadError(
+                f"Head {entry.name} compares with normal pictures; raise --k-shot above 0."
+            )
+    open_image = partial(read_image, max_pixels=max_pixels, bits=bits)
+    named = {_key(entry, entries): entry for entry in entries}
+    panel = Panel(
+        tower,
+        {key: entry.head for key, entry in named.items()},
+        bank=bank,
+        image_size=image_size,
+        batch_size=batch_size,
+        tiling=tiling,
+    )
+    for key in named:
+        panel.text(key, category)
+    drawn = {(e.k_shot, e.seed): draw_shots(train, e.k_shot, e.seed) for e in entries if e.k_shot}
+    for shots, references in drawn.items():
+        keys = [key for key, entry in named.items() if (entry.k_shot, entry.seed) == shots]
+        panel.fit((open_image(sample.path) for sample in references), keys)
+    check_pools(panel, test, category)
+
+    measures = Measures(test, max_pixels, room)
+    pools = Pools(tiling)
+    panel.seconds.clear()
+    with Progress(len(test), verb=f"{category}: scored") as progress:
+        for batch in score_samples(
+            panel, test, category, batch_size=batch_size, open_image=open_image, pools=pools
+        ):
+            measures.add(batch)
+            progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
+    if pools.joint:
+        with Progress(0, verb=f"{category}: compared", unit="parts") as progress:
+            for batch in pools.scores(progress.reach):
+                measures.add(batch)
+    results = []
+    for key, entry in named.items():
+        found = measures.of(key)
+        adapter = getattr(entry.head, "adapter_", None)
+        results.append(
+            Result(
+                category=category,
+                head=entry.name,
+                k_shot=entry.k_shot,
+                seed=entry.seed,
+                protocol=protocol(entry.head),
+                metrics=found.metrics,
+                bounds=found.bounds,
+                references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
+                errors=found.errors,
+                transductive=is_transductive(entry.head),
+                auxiliary=adapter and adapter.auxiliary,
+                bank=panel.banks[key].name if key in panel.banks else None,
+                image_size=panel.extractor.size(panel.specs[key]),
+                **tiling.settings,
+                pictures=found.pictures,
+                head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.pictures,
+                tower_seconds=panel.seconds["tower"] / found.pictures,
+            )
+        )
+    return results
+
+
+def _key(entry: Entry, entries: Sequence[Entry]) -> str:
+    """A name for an entry that no other one has."""
+    if sum(other.name == entry.name for other in entries) == 1:
+        return entry.name
+    return f"{entry.name} with {entry.k_shot} shots of seed {entry.seed}"
+
+
+def shots_of(head: Head, k_shot: int | None) -> int:
+    """How many normal pictures a head is shown where `k_shot` are asked for.
+
+    None shows `DEFAULT_SHOTS` to the heads that need some and none to the others.
+    """
+    if k_shot is None:
+        return DEFAULT_SHOTS if head.normals == "needed" else 0
+    return 0 if head.normals == "unused" else k_shot
+
+
+def mean(results: Sequence[Result]) -> dict[str, float]:
+    """The mean of each metric over the results that have it, as data sets are summarised."""
+    names = dict.fromkeys(name for r in results for name in r.metrics)
+    return {n: float(np.mean([r.metrics[n] for r in results if n in r.metrics])) for n in names}

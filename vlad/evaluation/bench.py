@@ -1,0 +1,187 @@
+"""Heads × data sets × shots × seeds in one table, one pass over each category's test pictures.
+
+    bench.json       what the command asked for, written first
+    results.jsonl    one line for each head, shot, seed and category; also the journal
+    bench.parquet    the same, typed
+    bench.md, bench.html   means over categories, mean ± standard deviation over seeds
+
+A line holds the metrics, how far those of pixels may be off, and all that they must not be compared
+without: resolution, tiles, tower, prompts, auxiliary data, layout, versions, machine. The lines of
+a category are appended together once it is finished, so a bench that is stopped goes on with the
+next one. Maps wait in a temporary file until the category is measured (`vlad.evaluation.pixels`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from vlad.backbones.tower import Tower
+from vlad.errors import InputError, OutputError
+from vlad.evaluation import Entry, Result, evaluate_category
+from vlad.evaluation.tables import html, markdown
+from vlad.heads import Head
+from vlad.system.files import atomic_write, cannot_write
+from vlad.system.machine import machine, peak_memory
+
+
+def bench(
+    tower: Tower,
+    data: Mapping[str, object],
+    make_heads: Callable[[], Mapping[str, Head]],
+    shots: Sequence[int],
+    seeds: Sequence[int],
+    out: str | Path,
+    settings: Mapping[str, object],
+    *,
+    layouts: Mapping[str, str],
+    **options,
+) -> list[dict]:
+    """Measures what is not measured yet, and writes the tables anew.
+
+    Args:
+        data: name -> data set as `vlad.datasets.load_dataset` gives it.
+        make_heads: name -> new head.
+        shots: numbers of normal pictures; 0 is none, for the heads that can do without.
+        seeds: of their draws.
+        settings: what else the figures depend on; a bench in `out` must have the same.
+        layouts: data set -> how it is laid out.
+        options: those of `evaluate_category`.
+
+    Returns:
+        the rows of results.jsonl.
+
+    Raises:
+        InputError: fewer normal pictures than shots, or a category without pictures to use.
+        OutputError: `out` holds a bench of other settings, or cannot be written to.
+    """
+    out = Path(out)
+    rows = _begin(out, settings)
+    wanted = [(e.name, e.k_shot, e.seed) for e in _entries(make_heads, shots, seeds)]
+    for name, dataset in data.items():
+        for category in dataset.categories:
+            done = {
+                (row["head"], row["k_shot"], row["seed"])
+                for row in rows
+                if (row["data"], row["category"]) == (name, category)
+            }
+            if set(wanted) <= done:
+                continue
+            results = evaluate_category(
+                tower,
+                _entries(make_heads, shots, seeds),
+                category,
+                dataset.train(category) if any(k for _, k, _ in wanted) else [],
+                dataset.test(category),
+                **options,
+            )
+            fresh = [_row(name, layouts[name], tower, result) for result in results]
+            rows = [r for r in rows if (r["data"], r["category"]) != (name, category)] + fresh
+            _append(out / "results.jsonl", fresh)
+    rows = [row for row in rows if (row["head"], row["k_shot"], row["seed"]) in wanted]
+    _write(out, rows, settings)
+    return rows
+
+
+def _entries(
+    make_heads: Callable[[], Mapping[str, Head]], shots: Sequence[int], seeds: Sequence[int]
+) -> list[Entry]:
+    """Every head with every number of shots it can use; without shots there is nothing to draw."""
+    found = []
+    for name, head in make_heads().items():
+        for k_shot in sorted({0 if head.normals == "unused" else k for k in shots}):
+            if k_shot == 0 and head.normals == "needed":
+                continue
+            for seed in seeds if k_shot else [0]:
+                found.append(Entry(name, make_heads()[name], k_shot, seed))
+    if not found:
+        raise InputError(
+            f"All heads here ({', '.join(make_heads())}) compare with normal pictures; name shots "
+            "above 0 with --k-shot."
+        )
+    return found
+
+
+def _row(data: str, layout: str, tower: Tower, result: Result) -> dict:
+    return {
+        "data": data,
+        "layout": layout,
+        "category": result.category,
+        "head": result.head,
+        "k_shot": result.k_shot,
+        "seed": result.seed,
+        "protocol": result.protocol,
+        "transductive": result.transductive,
+        "auxiliary": result.auxiliary,
+        "bank": result.bank,
+        "backbone": tower.info.name,
+        "weights": tower.fingerprint[:16],
+        "dtype": tower.precision,
+        "runtime": tower.runtime,
+        "image_size": result.image_size,
+        "tile": result.tile,
+        "overlap": result.overlap,
+        "pictures": result.pictures,
+        "left_out": len(result.errors),
+        "head_seconds": result.head_seconds,
+        "tower_seconds": result.tower_seconds,
+        "peak_memory_mib": peak_memory(),
+        **machine(tower.device),
+        **{f"metric.{name}": value for name, value in result.metrics.items()},
+        **{f"bound.{name}": value for name, value in result.bounds.items()},
+        "references": list(result.references),
+        "errors": list(result.errors.values()),
+    }
+
+
+def _begin(out: Path, settings: Mapping[str, object]) -> list[dict]:
+    """Rows of the bench that is there, or none after starting one."""
+    file, text = out / "bench.json", json.dumps({"kind": "vlad bench", **settings}, indent=1)
+    if not file.exists():
+        atomic_write(file, text.encode())
+        return []
+    try:
+        if json.loads(file.read_text()) != json.loads(text):
+            raise OutputError(
+                f"{out} holds a bench of other settings; repeat the first command, or choose "
+                "another folder."
+            )
+        lines = (out / "results.jsonl").read_text().split("\n")
+        # what follows the last line feed was torn off
+        return [json.loads(line) for line in lines[:-1]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{out} cannot be read back ({error}); choose another folder.") from error
+
+
+def _append(file: Path, rows: Sequence[dict]) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    try:
+        with open(file, "a+b") as opened:
+            # a torn line of a bench that was stopped is cut off
+            opened.seek(0)
+            whole = opened.read().rpartition(b"\n")
+            opened.truncate(len(whole[0] + whole[1]))
+            opened.write(text.encode())
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError as error:
+        raise cannot_write(file, error) from error
+
+
+def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    # what has no value in any row still has a type, so that files can be joined
+    text, texts = pa.string(), pa.list_(pa.string())
+    types = {"auxiliary": text, "bank": text, "references": texts, "errors": texts}
+    types |= {"tile": pa.int64(), "overlap": pa.float64()}
+    columns = dict.fromkeys(name for row in rows for name in row)
+    table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})
+    atomic_write(out / "bench.parquet", lambda file: pq.write_table(table, file))
+    atomic_write(out / "bench.md", markdown(rows, settings).encode())
+    atomic_write(out / "bench.html", html(rows, settings).encode())

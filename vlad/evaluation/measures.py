@@ -1,0 +1,167 @@
+"""The metrics of a labelled list of pictures, from what heads say of them batch by batch."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vlad.errors import ImageError, InputError
+from vlad.evaluation.pixels import ROOM, PixelMetrics
+from vlad.images import DEFAULT_MAX_PIXELS, read_mask
+from vlad.metrics import concordance, evaluate, kendall_tau
+from vlad.scoring.pipeline import Scored
+from vlad.types import Sample
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one head.
+
+    Attributes:
+        metrics: name -> value, as `Measures.of` gives them.
+        bounds: pixel metric -> how far its value may be off; 0 where it is exact.
+        pictures: how many were scored.
+        errors: path -> why a picture was left out.
+    """
+
+    metrics: Mapping[str, float]
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    pictures: int = 0
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+class Measures:
+    """Takes in scored pictures as they come; maps are put away at once (`vlad.evaluation.pixels`).
+
+    Args:
+        samples: all pictures to be scored, with labels.
+        max_pixels: larger masks are refused.
+        room: bytes of temporary files for maps.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], max_pixels: int = DEFAULT_MAX_PIXELS, room: int = ROOM
+    ):
+        self.samples = {sample.id: sample for sample in samples}
+        self.max_pixels = max_pixels
+        self.scores: dict[str, dict[str, float]] = {}  # head -> id -> image_score
+        self.errors: dict[str, str] = {}  # id -> why
+        self.pixels = PixelMetrics(room) if any(sample.mask for sample in samples) else None
+        self.unmarked: dict[str, Sample] = {}  # anomalous, and nothing in the mask
+
+    def add(self, batch: Iterable[Scored]) -> None:
+        """Takes in what some or all heads say of some pictures.
+
+        Raises:
+            InputError: a picture labelled normal has defect pixels in its mask.
+        """
+        for scored in batch:
+            sample = scored.sample
+            if scored.error:
+                self.errors[sample.id] = scored.error
+            try:
+                masks = self._masks(scored)
+            except ImageError as error:
+                self.errors[sample.id] = str(error)
+                continue
+            for head, score in scored.scores.items():
+                self.scores.setdefault(head, {})[sample.id] = score
+                if self.pixels is None:
+                    continue
+                mask = masks[scored.maps[head].shape]
+                if sample.label and not mask.any():
+                    self.unmarked[sample.id] = sample
+                else:
+                    self.pixels.add(head, scored.maps[head], mask)
+
+    def of(self, head: str) -> Measured:
+        """The metrics of a head.
+
+        image_auroc, image_ap and image_f1_max; the same of objects (object_auroc, ...) where they
+        are shown in several views; severity_concordance and severity_tau where severities are
+        known; pixel_auroc, pixel_ap, pixel_f1_max and aupro, at the size of the maps, where any
+        defect has a mask. A picture labelled anomalous with an empty mask is left out of the pixel
+        metrics, because its pixels are not known to be normal.
+
+        Raises:
+            InputError: no picture can be used.
+        """
+        scores = self.scores.get(head, {})
+        errors = {
+            str(self.samples[key].path): why
+            for key, why in self.errors.items()
+            if key not in scores
+        }
+        if not scores:
+            first = next(iter(errors.values()), "there is none")
+            raise InputError(
+                f"No test picture could be used ({first.rstrip('.')}); mend them, or give others."
+            )
+        labels = [self.samples[key].label for key in scores]
+        metrics = evaluate(list(scores.values()), labels)
+        metrics |= self._of_objects(scores) | self._of_severities(scores)
+        bounds = {}
+        if any(self.samples[key].mask for key in scores):
+            found = self.pixels.compute(head)
+            metrics, bounds = metrics | found.values, found.bounds
+            if self.unmarked:
+                first, *others = self.unmarked.values()
+                warnings.warn(
+                    f"{first.path}{f' and {len(others)} more' if others else ''}: labelled "
+                    "anomalous, but the mask is missing or empty; left out of the pixel metrics",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return Measured(metrics, bounds, len(scores), errors)
+
+    def _of_objects(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """The image metrics with each object as one picture, where there are objects.
+
+        An object scores as its most anomalous view, and is anomalous where any view is, as in the
+        sample-level figures of Real-IAD (Wang et al., CVPR 2024). Views that could not be scored
+        still count for its label.
+        """
+        views = {key: sample.group for key, sample in self.samples.items() if sample.group}
+        highest: dict[str, float] = {}
+        for key in scores.keys() & views.keys():
+            group = views[key]
+            highest[group] = max(scores[key], highest.get(group, -np.inf))
+        if not highest:
+            return {}
+        bad = {group for key, group in views.items() if self.samples[key].label}
+        found = evaluate(list(highest.values()), [group in bad for group in highest])
+        return {name.replace("image", "object"): value for name, value in found.items()}
+
+    def _of_severities(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """How well scores follow the severities, where there are any; 0 for normal pictures."""
+        known = {
+            key: sample.severity if sample.label else 0
+            for key in scores
+            if (sample := self.samples[key]).severity is not None or not sample.label
+        }
+        if not any(self.samples[key].severity is not None for key in known):
+            return {}
+        levels, values = list(known.values()), [scores[key] for key in known]
+        return {
+            "severity_concordance": concordance(values, levels),
+            "severity_tau": kendall_tau(values, levels),
+        }
+
+    def _masks(self, scored: Scored) -> dict[tuple[int, int], np.ndarray]:
+        """The mask of a picture at each size of its maps; a normal one without is all zero."""
+        if self.pixels is None:
+            return {}
+        sample = scored.sample
+        sizes = {values.shape for values in scored.maps.values()}
+        if sample.mask is None:
+            return {size: np.zeros(size, bool) for size in sizes}
+        masks = {size: read_mask(sample.mask, size, max_pixels=self.max_pixels) for size in sizes}
+        if not sample.label and any(mask.any() for mask in masks.values()):
+            raise InputError(
+                f"{sample.path} is labelled normal, but its mask {sample.mask} has defect pixels; "
+                "correct the label or the mask."
+            )
+        return masks

@@ -1,0 +1,276 @@
+"""Picture files to upright 8-bit RGB, and those to the pixels a tower sees.
+
+One fixed rule each, never a stretch per picture, so that scores of two pictures stay comparable:
+
+- 16-bit samples keep their high byte, or the top 8 of `bits` significant bits (`bits=12` for a
+  12-bit camera; 12-bit TIFFs say so themselves); larger values become white.
+- Floating-point samples must lie in [0, 1], which becomes 0…255.
+- Transparency is laid over white; embedded colour profiles are ignored.
+- Of several pages or frames the first is taken; EXIF orientation is applied.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from PIL import Image
+
+from vlad.errors import ImageError
+from vlad.images.decode import DEEP_COLOUR, DEFAULT_MAX_PIXELS, check_size, decode
+
+_EXIF_ORIENTATION, _TIFF_BITS, _TIFF_PHOTOMETRIC = 0x0112, 258, 262
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(
+    path: str | os.PathLike | BinaryIO,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    bits: int = 16,
+    name: str | None = None,
+) -> Image.Image:
+    """Read a picture file as upright 8-bit RGB; the format is told from the content.
+
+    Args:
+        path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or one that is open in binary.
+        max_pixels: larger pictures are refused before they are decoded.
+        bits: significant bits of 16-bit pictures that do not state them.
+        name: what errors call it; None is its path.
+
+    Raises:
+        ImageError: missing, unreadable, damaged, too large, a side under 8 pixels, or samples
+            that have no fixed meaning in 8 bits.
+    """
+    image = decode(path, max_pixels, name)
+    return _to_rgb(image, bits, f"cannot use {name or path}")
+
+
+def as_image(
+    picture: str | os.PathLike | Image.Image | np.ndarray,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    bits: int = 16,
+) -> Image.Image:
+    """Upright 8-bit RGB of a path, a PIL image or an array.
+
+    Args:
+        picture: path; PIL image of any mode; or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+            in RGB(A) order, of dtype uint8, uint16 or floating point in [0, 1].
+        max_pixels: as in `read_image`; applies to paths only.
+        bits: as in `read_image`.
+
+    Raises:
+        ImageError: as `read_image`, or an object of another kind, shape, dtype or range.
+    """
+    if isinstance(picture, str | os.PathLike):
+        return read_image(picture, max_pixels=max_pixels, bits=bits)
+    if isinstance(picture, Image.Image):
+        where = f"cannot use the given {picture.mode} picture"
+        check_size(picture.size, where)
+        try:
+            picture.load()  # one from Image.open is decoded only now
+        except Exception as error:
+            raise ImageError(f"{where}: it is damaged ({error}); read it again.") from error
+        return _to_rgb(picture, bits, where)
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture, bits)
+    raise ImageError(
+        f"cannot use a {type(picture).__name__} as a picture; "
+        "give a path, a PIL image or a numpy array."
+    )
+
+
+def to_pixels(
+    image: Image.Image,
+    size: int | tuple[int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    resize: Literal["pil", "float"] = "pil",
+) -> np.ndarray:
+    """The whole picture, squashed to the tower's input size and normalised.
+
+    Args:
+        image: RGB.
+        size: side, or (H, W), in pixels.
+        mean, std: per channel, of pixels in [0, 1].
+        resize: "pil" is bicubic on 8-bit pixels, as CLIP was trained; "float" is antialiased
+            bicubic on float pixels, without rounding or clipping (torchvision v2 on tensors).
+
+    Returns:
+        (3, H, W) float32.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    if resize == "pil":
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        # channels first while they are bytes, and the rest in place: half the time of the plain way
+        pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
+        pixels /= 255
+    else:
+        import torch
+
+        pixels = torch.from_numpy(np.asarray(image, np.float32) / 255).permute(2, 0, 1)[None]
+        pixels = torch.nn.functional.interpolate(
+            pixels, (height, width), mode="bicubic", align_corners=False, antialias=True
+        )
+        pixels = np.ascontiguousarray(pixels[0].numpy())
+    pixels -= np.asarray(mean, np.float32)[:, None, None]
+    pixels /= np.asarray(std, np.float32)[:, None, None]
+    return pixels
+
+
+def read_mask(
+    path: str | os.PathLike,
+    size: tuple[int, int] | None = None,
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+) -> np.ndarray:
+    """Ground-truth mask: whatever is not black is defect.
+
+    Args:
+        path: picture of any mode; transparent parts are not defect. Or a folder of PNGs of one
+            size, whose union is the mask.
+        size: (H, W) to bring it to, bilinear and then > 0.5, as published results do; None
+            keeps the file's own.
+        max_pixels: as in `read_image`.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        ImageError: as `read_image`, or a folder that holds no PNG or several sizes.
+    """
+    if os.path.isdir(path):
+        mask = None
+        for file in sorted(Path(path).glob("[!.]*.png")):  # one at a time, however many there are
+            part = _mask(decode(file, max_pixels))
+            if mask is not None and part.shape != mask.shape:
+                mask = None
+                break
+            mask = part if mask is None else mask | part
+        if mask is None:
+            raise ImageError(f"cannot use {path}; put PNG masks of one size in the folder.")
+    else:
+        mask = _mask(decode(path, max_pixels))
+    return mask if size is None else resize_mask(mask, size)
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask (H, W) brought to another (H, W), bilinear and then > 0.5."""
+    if mask.shape == tuple(size):
+        return mask
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
+
+
+def _mask(image: Image.Image) -> np.ndarray:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.composite(image, Image.new("RGBA", image.size), image.getchannel("A"))
+        image = image.convert("RGB")
+    elif image.mode in ("P", "CMYK", "YCbCr"):
+        image = image.convert("RGB")
+    mask = np.asarray(image) != 0
+    return mask.any(-1) if mask.ndim == 3 else mask
+
+
+def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
+    """Any decoded image as upright RGB without metadata, so that it is not turned twice."""
+    orientation = _orientation(image)
+    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
+        tags = getattr(image, "tag_v2", {})
+        bits = 12 if tags.get(_TIFF_BITS) == (12,) else bits
+        grey = _to_8bit(np.asarray(image), bits, where)
+        if tags.get(_TIFF_PHOTOMETRIC) == 0:  # white is zero; Pillow inverts only 1 and 8 bits
+            grey = 255 - grey
+        image = Image.fromarray(grey)
+    elif image.info.get(DEEP_COLOUR) and bits < 16:
+        raise ImageError(
+            f"{where}: 16-bit colour is read by its high bytes, so it cannot be taken as {bits} "
+            "bits; save it as 8-bit RGB."
+        )
+    deep_colour = image.info.get(DEEP_COLOUR)
+    try:
+        if image.has_transparency_data:
+            image = _over_white(image.convert("RGBA"), where)
+        image = image.convert("RGB")
+    except ValueError as error:
+        raise ImageError(
+            f"{where}: its colour mode {image.mode} is not supported; save it as RGB."
+        ) from error
+    if deep_colour:
+        _warn_if_dark(max(high for _, high in image.getextrema()) < 16)
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    image.info = {}
+    return image
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # unreadable metadata do not spoil the pixels
+        return 1
+
+
+def _over_white(image: Image.Image, where: str) -> Image.Image:
+    lowest, highest = image.getchannel("A").getextrema()
+    if highest == 0:
+        raise ImageError(
+            f"{where}: it is transparent everywhere; save it without the alpha channel."
+        )
+    if lowest == 255:
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _to_8bit(samples: np.ndarray, bits: int, where: str) -> np.ndarray:
+    """Integers within 16 bits, or floats within [0, 1], to uint8 by the rules on top."""
+    integers = samples.dtype.kind in "iu"
+    low, high = samples.min(), samples.max()
+    if not (low >= 0 and high <= (65535 if integers else 1)):  # written so that NaN fails
+        wanted = "integers from 0 to 65535" if integers else "floats from 0 to 1"
+        raise ImageError(
+            f"{where}: its values run from {low:g} to {high:g}, and only {wanted} have a fixed "
+            "meaning; rescale all your pictures alike."
+        )
+    if not integers:
+        return np.rint(samples * 255).astype(np.uint8)
+    if bits == 16:
+        _warn_if_dark(0 < high < 4096)
+    return np.minimum(samples >> (bits - 8), 255).astype(np.uint8)
+
+
+def _warn_if_dark(dark: bool) -> None:
+    if dark:
+        warnings.warn(
+            "16-bit pictures without a value above 4095 come out almost black; if the camera has "
+            "12 bits, say so (bits=12) or save them as 8 bits.",
+            stacklevel=2,
+        )
+
+
+def _from_array(array: np.ndarray, bits: int) -> Image.Image:
+    where = f"cannot use the given {array.dtype} array of shape {array.shape}"
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ImageError(f"{where}: give one picture, (H, W), (H, W, 3) or (H, W, 4).")
+    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
+        raise ImageError(f"{where}: give values in uint8, uint16, or floats from 0 to 1.")
+    check_size(array.shape[1::-1], where)
+    if array.dtype != np.uint8:
+        array = _to_8bit(array, bits, where)
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)), bits, where)

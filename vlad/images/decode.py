@@ -1,0 +1,134 @@
+"""Picture files to Pillow images, with one clear sentence for each file that cannot be used."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+from vlad.errors import ImageError
+from vlad.images.limits import Reads, check_file, check_parts
+from vlad.system.text import shown
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+    | {".ppm", ".pgm", ".pbm", ".pnm"}
+)
+DEFAULT_MAX_PIXELS = 100_000_000
+MIN_SIDE = 8  # below half a patch there is nothing to look at, and resizing would invent it
+DEEP_COLOUR = "vlad: 16 bits a colour"  # key in Image.info; Pillow has kept the high bytes only
+
+Image.preinit()  # with the two plugins above, Image.OPEN now has all of FORMATS
+
+
+def decode(
+    path: str | os.PathLike | BinaryIO, max_pixels: int, name: str | None = None
+) -> Image.Image:
+    """Decode the first page of a picture file, in the mode that Pillow gives it.
+
+    Args:
+        path: the file, or one that is open for reading in binary; that stays open.
+        name: what errors call it; None is its path.
+
+    Raises:
+        ImageError: missing, unreadable, not one of FORMATS, damaged, over `max_pixels` or costly
+            out of proportion (both told before decoding), or with a side under MIN_SIDE.
+    """
+    where = f"cannot read {name or path}"
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise ImageError(
+            f"{where}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES has been switched on, so a cut-off "
+            "picture would pass with grey in place of the rest; set it to False."
+        )
+    with _open(path, where) as file:
+        kind = "picture"
+        try:
+            kind = _format(file, where)
+            check_file(file, kind, max_pixels)
+            reads = Reads(file)
+            image = Image.OPEN[kind][0](reads, "")  # without a file name Pillow maps no memory
+            check_size(image.size, where)
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError(
+                    f"{where}: its {width}×{height} = {width * height:,} pixels are over the "
+                    f"limit of {max_pixels:,}; shrink or tile it, or raise the limit (max_pixels)."
+                )
+            check_parts([tile[1] for tile in image.tile if tile[1]], image.size)
+            deep = any(";16" in str(tile) for tile in image.tile)
+            reads.allow(kind, width * height)
+            image.load()
+        except ImageError:
+            raise
+        except Image.DecompressionBombError as error:
+            raise ImageError(
+                f"{where}: Pillow decodes no {kind} of so many pixels; save it as PNG, or shrink "
+                "or tile it."
+            ) from error
+        except MemoryError as error:
+            raise ImageError(f"{where}: out of memory while decoding it; shrink it.") from error
+        except Exception as error:  # on a broken file Pillow raises nearly anything
+            raise ImageError(
+                f"{where}: this {kind} file is cut short, damaged or of an unsupported kind "
+                f"({shown(error)}); copy it again, or save it as 8-bit PNG."
+            ) from error
+    image.info[DEEP_COLOUR] = deep and image.mode != "I" and not image.mode.startswith("I;16")
+    return image
+
+
+def check_size(size: tuple[int, int], where: str) -> None:
+    """Raise ImageError if (W, H) has a side under MIN_SIDE; `where` begins the sentence."""
+    if min(size) < MIN_SIDE:
+        raise ImageError(
+            f"{where}: {size[0]}×{size[1]} pixels are too few to score; give {MIN_SIDE} or more a "
+            "side."
+        )
+
+
+def _open(path: str | os.PathLike | BinaryIO, where: str) -> AbstractContextManager[BinaryIO]:
+    empty = f"{where}: the file is empty (0 bytes); copy it again."
+    if not isinstance(path, str | os.PathLike):
+        if path.seek(0, os.SEEK_END) == 0:
+            raise ImageError(empty)
+        path.seek(0)
+        return nullcontext(path)
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise ImageError(f"{where}: it is a folder; give the pictures in it.")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise ImageError(f"{where}: it is not a regular file; give a picture file.")
+        if status.st_size == 0:
+            raise ImageError(empty)
+        return Path(path).open("rb")
+    except FileNotFoundError as error:
+        raise ImageError(f"{where}: there is no such file; check the path.") from error
+    except PermissionError as error:
+        raise ImageError(
+            f"{where}: permission denied; let the user who runs this read it."
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{where}: {reason}; check the path and the disk.") from error
+
+
+def _format(file: BinaryIO, where: str) -> str:
+    """Tell the format from the content, as Image.open does.
+
+    Image.open itself also applies Image.MAX_IMAGE_PIXELS, a global that cannot be set aside
+    without racing with other threads' readers.
+    """
+    prefix = file.read(16)
+    file.seek(0)
+    for name in FORMATS:
+        if len(prefix) == 16 and Image.OPEN[name][1](prefix) is True:
+            return name
+    raise ImageError(
+        f"{where}: its content is no picture ({', '.join(FORMATS)} are read); convert it or leave "
+        "it out."
+    )

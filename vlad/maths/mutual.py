@@ -1,0 +1,95 @@
+"""Mutual comparison of pictures: how close each patch comes to the patches of every other one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+
+from vlad.maths.precision import complement, largest_cosine
+
+# entries of one product: what the caches of a CPU hold, and 64 MiB elsewhere
+CPU_BLOCK, BLOCK = 1 << 22, 1 << 24
+
+
+def mutual_similarity(
+    rows: torch.Tensor,
+    out: torch.Tensor | None = None,
+    tick: Callable[[], None] = lambda: None,
+    device: torch.device | str = "cpu",
+    side: int | None = None,
+) -> torch.Tensor:
+    """Cosine of each patch with its nearest patch in each picture; each pair is multiplied once.
+
+    Args:
+        rows: (N, P, C) unit vectors of N pictures, in float32 or from `as_bfloat16`.
+        out: (N, N, P) where the result lies; None makes it.
+        tick: called after each of the `block_pairs`.
+        device: where the products are computed.
+        side: pictures a side of one product, which do not change the result; None suits the
+            device.
+
+    Returns:
+        (N, N, P): [i, j, p] is of patch p of picture i and the patches of picture j; −inf where
+        i = j.
+    """
+    count, patches, _ = rows.shape
+    found = torch.empty(count, count, patches) if out is None else out
+    side = side or block_side(patches, device)
+    buffer = rows.new_empty(min(side, count) ** 2 * patches**2, device=device)
+    before = None
+    for i, j in block_pairs(count, side):
+        if i != before:
+            a, before = _factor(rows[i].to(device)), i
+        b = rows[j].to(device)
+        product = buffer[: len(a) * len(b) * patches**2].view(len(a) * patches, len(b) * patches)
+        torch.mm(a.flatten(0, 1), b.flatten(0, 1).T, out=product)
+        product = product.view(len(a), patches, len(b), patches)
+        found[i, j] = _largest(product, 3).transpose(1, 2)
+        found[j, i] = _largest(product, 1).transpose(0, 1)
+        tick()
+    found.diagonal(dim1=0, dim2=1).fill_(-math.inf)
+    return found
+
+
+def similarity_to(
+    rows: torch.Tensor, others: torch.Tensor, side: int | None = None
+) -> torch.Tensor:
+    """(B, M, P): cosine of each patch of B pictures with its nearest patch in each of M others."""
+    patches = rows.shape[1]
+    side = side or block_side(patches, rows.device)
+    found = rows.new_empty(len(rows), len(others), patches, dtype=torch.float32)
+    for i in range(0, len(rows), side):
+        for j in range(0, len(others), side):
+            a, b = rows[i : i + side], others[j : j + side]
+            product = _factor(a).flatten(0, 1) @ b.flatten(0, 1).T
+            product = product.view(len(a), patches, len(b), patches)
+            found[i : i + side, j : j + side] = _largest(product, 3).transpose(1, 2)
+    return found
+
+
+def _factor(rows: torch.Tensor) -> torch.Tensor:
+    return complement(rows) if rows.dtype == torch.bfloat16 else rows
+
+
+def _largest(product: torch.Tensor, dim: int) -> torch.Tensor:
+    if product.dtype == torch.bfloat16:
+        return largest_cosine(product, dim)
+    return product.amax(dim=dim)
+
+
+def block_side(patches: int, device: torch.device | str = "cpu") -> int:
+    """Pictures a side of one product that suits the device."""
+    block = CPU_BLOCK if torch.device(device).type == "cpu" else BLOCK
+    return max(1, math.isqrt(block) // patches)
+
+
+def block_pairs(count: int, side: int) -> Iterator[tuple[slice, slice]]:
+    """Blocks that together hold each pair of `count` pictures once, and none with itself."""
+    for i in range(0, count, side):
+        end = min(i + side, count)
+        for own in range(i, end - 1):
+            yield slice(own, own + 1), slice(own + 1, end)
+        for j in range(end, count, side):
+            yield slice(i, end), slice(j, min(j + side, count))

@@ -1,0 +1,96 @@
+"""Exact nearest neighbours by blocked matrix products, and greedy coresets."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+
+from vlad.maths.precision import as_bfloat16, complement, largest_cosine
+
+Metric = Literal["cosine", "squared_l2"]
+
+# entries of one block of the distance matrix: 8 MiB in float32
+BLOCK = 1 << 21
+# rows converted to bfloat16 at once
+CONVERTED = 1 << 14
+
+
+class Bank:
+    """Rows made ready for their distances to many queries; blocks bound the memory of a search.
+
+    Args:
+        rows: (M, C) with M ≥ 1; of unit length where the metric is the cosine.
+        metric: "cosine" is 1 − cos, in [0, 2]; "squared_l2" is ‖q − b‖².
+        bfloat16: whether cosines are multiplied in bfloat16; squared distances never are.
+
+    Attributes:
+        source, bfloat16: as they were given.
+    """
+
+    def __init__(self, rows: torch.Tensor, metric: Metric = "cosine", bfloat16: bool = False):
+        self.source, self.metric, self.bfloat16 = rows, metric, bfloat16
+        self._rows = rows
+        if metric == "squared_l2":
+            # ‖q−b‖² = ‖q‖² − 2(q·b − ½‖b‖²); centring keeps the cancellation small
+            self._centre = rows.mean(dim=0)
+            self._rows = rows - self._centre
+            self._offsets = self._rows.square().sum(dim=-1) / -2
+        elif bfloat16:
+            self._rows = torch.cat([as_bfloat16(part) for part in rows.split(CONVERTED)])
+
+    def nearest(self, queries: torch.Tensor) -> torch.Tensor:
+        """Distance of every query (..., C) to its nearest row: (...), in float32."""
+        shape, q = queries.shape[:-1], queries.reshape(-1, queries.shape[-1])
+        found = self._cosine(q) if self.metric == "cosine" else self._squared_l2(q)
+        return found.clamp_min(0).reshape(shape)
+
+    def _cosine(self, q: torch.Tensor) -> torch.Tensor:
+        q = F.normalize(q, dim=-1)
+        if self.bfloat16:
+            q = complement(as_bfloat16(q))
+        best = q.new_full((len(q),), float("-inf"), dtype=torch.float32)
+        for block in self._rows.split(self._size(q)):
+            # rows first: few queries make a product of this shape faster than of the other
+            product = block @ q.T
+            found = largest_cosine(product, 0) if self.bfloat16 else product.amax(dim=0)
+            best = torch.maximum(best, found)
+        return 1 - best
+
+    def _squared_l2(self, q: torch.Tensor) -> torch.Tensor:
+        q, size = q - self._centre, self._size(q)
+        best = q.new_full((len(q),), float("-inf"))
+        for block, offsets in zip(self._rows.split(size), self._offsets.split(size), strict=True):
+            similarity = torch.addmm(offsets[:, None], block, q.T)
+            best = torch.maximum(best, similarity.amax(dim=0))
+        return q.square().sum(dim=-1) - 2 * best
+
+    @staticmethod
+    def _size(q: torch.Tensor) -> int:
+        return max(1, BLOCK // max(1, len(q)))
+
+
+def nearest_cosine(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """1 − cos of every query (..., C) to its nearest among rows (M, C) of any length: (...)."""
+    return Bank(F.normalize(rows, dim=-1)).nearest(queries)
+
+
+def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:
+    """Indices (size,) of rows that cover all others: each is the farthest from those before it.
+
+    The exact greedy k-centre of PatchCore (Roth et al. 2022, algorithm 1) in Euclidean distance,
+    started from the row farthest from the mean, hence without randomness.
+    """
+    norms = rows.square().sum(dim=-1)
+    centre = rows.mean(dim=0)
+    distance = norms - 2 * (rows @ centre)
+    chosen = distance.argmax().reshape(1)
+    distance = torch.full_like(norms, float("inf"))
+    while len(chosen) < size:
+        newest = rows[chosen[-1]]
+        to_newest = norms - 2 * (rows @ newest) + newest.square().sum()
+        distance = torch.minimum(distance, to_newest)
+        distance[chosen[-1]] = float("-inf")
+        chosen = torch.cat([chosen, distance.argmax().reshape(1)])
+    return chosen

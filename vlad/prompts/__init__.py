@@ -1,0 +1,300 @@
+"""Prompt banks: the sentences about a normal and an anomalous object, as data.
+
+A bank is a TOML file of state phrases, templates and words about where they come from;
+prompts/README.md describes the format. Expanding a bank for a category puts the category into
+every state phrase, and every state phrase into every template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlad.errors import PromptError
+from vlad.prompts.categories import FILE, KINDS, check_category, fold, kind_of, readable
+from vlad.system.resources import data_folder, read_toml
+from vlad.system.text import shown
+
+ORDERS = ("state-major", "template-major")
+NAMES = ("verbatim", "readable")
+SIDES = ("normal", "anomalous")
+MAX_SENTENCES = 10_000  # of a side
+MAX_PHRASE = 1000  # characters; CLIP reads 77 tokens
+MAX_OVERRIDES = 1000
+OVERRIDE_KEYS = ("categories", "kind", "templates", "states", "counts")
+BANK_KEYS = (
+    *("title", "source", "licence", "description", "order", "names", "noun", "replace"),
+    *("synonyms", "categories", "duplicates", "templates", "states", "counts", "overrides"),
+)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The sentences of one category, in the order in which the bank lists them."""
+
+    normal: tuple[str, ...]
+    anomalous: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 (hex) of the sentences of both sides and their order; the same in any process."""
+        return hashlib.sha256(json.dumps([self.normal, self.anomalous]).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Wording:
+    """State phrases of both sides and the templates around them, each with one `{}`."""
+
+    normal: tuple[str, ...]
+    anomalous: tuple[str, ...]
+    templates: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Side -> number of sentences it expands to."""
+        return {side: len(getattr(self, side)) * len(self.templates) for side in SIDES}
+
+
+@dataclass(frozen=True)
+class Override:
+    """Another wording for the listed categories (folded), or for all categories of one kind."""
+
+    categories: tuple[str, ...]
+    kind: str
+    wording: Wording
+
+
+@dataclass(frozen=True)
+class PromptBank:
+    """A validated prompt bank.
+
+    Attributes:
+        name: the file's name without its suffix.
+        title, source, licence, description: what it is and where its sentences come from.
+        wording: the state phrases and templates.
+        order: "state-major" (all templates of the first state, then of the next) or
+            "template-major".
+        names: "verbatim" uses a category as it is given, "readable" as one says it.
+        noun: the word used whatever the category, or "".
+        replace: text -> text, applied to the name of the category.
+        synonyms: category (folded) -> the word used for it.
+        categories: the only categories (folded) it has words for; empty for any.
+        overrides: other wordings; the first that applies is taken.
+    """
+
+    name: str
+    title: str
+    source: str
+    licence: str
+    description: str
+    wording: Wording
+    order: str
+    names: str
+    noun: str
+    replace: Mapping[str, str]
+    synonyms: Mapping[str, str]
+    categories: tuple[str, ...]
+    overrides: tuple[Override, ...]
+
+    def expand(self, category: str) -> Prompts:
+        """The sentences about a category.
+
+        Raises:
+            PromptError: the category is no name (see `check_category`), or the
+                bank is limited to other categories.
+        """
+        word = check_category(category)
+        name = check_category(self._name(word))
+        asked = {fold(word), fold(name)}
+        if self.categories and asked.isdisjoint(self.categories):
+            raise PromptError(
+                f"The prompt bank {self.name} has no words for the category {word!r}; choose "
+                f"from {shown(', '.join(self.categories))}."
+            )
+        kind = kind_of(word)
+        fits = (o for o in self.overrides if o.kind == kind or not asked.isdisjoint(o.categories))
+        wording = next((override.wording for override in fits), self.wording)
+        return Prompts(
+            self._sentences(wording.normal, wording.templates, name),
+            self._sentences(wording.anomalous, wording.templates, name),
+        )
+
+    def _name(self, word: str) -> str:
+        name = readable(word) if self.names == "readable" else word
+        name = self.noun or self.synonyms.get(fold(word), name)
+        for old, new in self.replace.items():
+            name = check_category(name.replace(old, new))  # each, as lengths may multiply
+        return name
+
+    def _sentences(
+        self, states: tuple[str, ...], templates: tuple[str, ...], name: str
+    ) -> tuple[str, ...]:
+        phrases = [state.replace("{}", name) for state in states]
+        if self.order == "state-major":
+            return tuple(t.replace("{}", phrase) for phrase in phrases for t in templates)
+        return tuple(t.replace("{}", phrase) for t in templates for phrase in phrases)
+
+
+def bank_names() -> list[str]:
+    """The names of the banks that ship with vlad, in alphabetical order."""
+    return sorted(p.stem for p in data_folder("prompts").glob("*.toml") if p.name != FILE)
+
+
+def load_bank(name_or_path: str | Path) -> PromptBank:
+    """A shipped bank by its name, or any bank by the path of its TOML file.
+
+    Raises:
+        PromptError: there is no such bank, or the file cannot be read or is not a valid bank.
+    """
+    path = Path(name_or_path)
+    if str(name_or_path) in bank_names():
+        path = data_folder("prompts") / f"{name_or_path}.toml"
+    elif path.suffix != ".toml" and not path.is_file():
+        raise PromptError(
+            f"There is no prompt bank {str(name_or_path)!r}; choose one of "
+            f"{', '.join(bank_names())}, or give the path of a TOML file."
+        )
+    try:
+        table = read_toml(path)
+    except OSError as error:
+        raise PromptError(
+            f"The prompt bank {path} cannot be read ({error.strerror}); correct the path."
+        ) from error
+    except ValueError as error:
+        raise PromptError(f"{path} is not a TOML file in UTF-8 ({error}); correct it.") from error
+    return _bank(path.stem, _Reader(path, "", table, BANK_KEYS))
+
+
+class _Reader:
+    """Takes checked values out of a table; each complaint names the file, the key and the fix."""
+
+    def __init__(self, path: Path, prefix: str, table: Any, keys: tuple[str, ...]) -> None:
+        self.path, self.prefix, self.table = path, prefix, table
+        for key in table:
+            self.need(key in keys, key, f"is not a key of a bank; use {', '.join(keys)}")
+
+    def need(self, ok: object, key: str, fix: str) -> None:
+        if not ok:
+            raise PromptError(f"{self.path}: {self.prefix}{shown(key)} {fix}.")
+
+    def text(self, key: str, default: str | None = None, choices: tuple[str, ...] = ()) -> str:
+        value = self.table.get(key, default)
+        self.need(isinstance(value, str), key, "is missing or no text; write it as a line of text")
+        self.need(value.strip() or value == default, key, "is blank; fill it in")
+        fix = f"is {shown(repr(value))}; choose {' or '.join(choices)}"
+        self.need(not choices or value in choices, key, fix)
+        return value
+
+    def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        value = self.table.get(key, default)
+        ok = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
+        self.need(
+            ok and (value or default is not None),
+            key,
+            "is no list of texts, or is empty; list some",
+        )
+        return tuple(value)
+
+    def phrases(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        value = self.texts(key, default)
+        for phrase in value:
+            rest = phrase.replace("{}", "", 1)
+            ok = rest != phrase and not set(rest) & set("{}")
+            said = shown(repr(phrase))
+            self.need(ok, key, f"has {said}; write exactly one {{}} where the words go in")
+            self.need(
+                len(phrase) <= MAX_PHRASE,
+                key,
+                f"has {said}, over {MAX_PHRASE} characters; shrink it",
+            )
+        return value
+
+    def words(self, key: str) -> dict[str, str]:
+        value = self.table.get(key, {})
+        ok = isinstance(value, dict) and all(k and isinstance(v, str) for k, v in value.items())
+        self.need(ok, key, "is no table of texts; write it as one")
+        return value
+
+    def sub(self, key: str) -> _Reader:
+        value = self.table.get(key, {})
+        self.need(
+            isinstance(value, dict), key, f"is no table; write one with {' and '.join(SIDES)}"
+        )
+        return _Reader(self.path, f"{self.prefix}{key}.", value, SIDES)
+
+    def overrides(self) -> list[_Reader]:
+        value = self.table.get("overrides", [])
+        ok = isinstance(value, list) and all(isinstance(v, dict) for v in value)
+        self.need(ok, "overrides", "are no tables; write each below a line [[overrides]]")
+        self.need(
+            len(value) <= MAX_OVERRIDES,
+            "overrides",
+            f"are more than {MAX_OVERRIDES}; leave some out",
+        )
+        return [
+            _Reader(self.path, f"overrides[{i}].", v, OVERRIDE_KEYS) for i, v in enumerate(value)
+        ]
+
+
+def _bank(name: str, reader: _Reader) -> PromptBank:
+    unique = not reader.text("duplicates", "")
+    wording = _wording(reader, None, reader.sub("counts").table, unique)
+    return PromptBank(
+        name=name,
+        title=reader.text("title"),
+        source=reader.text("source"),
+        licence=reader.text("licence"),
+        description=reader.text("description", "").strip(),
+        wording=wording,
+        order=reader.text("order", ORDERS[0], ORDERS),
+        names=reader.text("names", NAMES[0], NAMES),
+        noun=reader.text("noun", ""),
+        replace=reader.words("replace"),
+        synonyms={fold(k): v for k, v in reader.words("synonyms").items()},
+        categories=tuple(map(fold, reader.texts("categories", ()))),
+        overrides=tuple(
+            _override(other, wording, reader.sub("counts").table, unique)
+            for other in reader.overrides()
+        ),
+    )
+
+
+def _override(reader: _Reader, base: Wording, counts: Mapping[str, int], unique: bool) -> Override:
+    categories = tuple(map(fold, reader.texts("categories", ())))
+    kind = reader.text("kind", "", ("", *KINDS))
+    fix = "or kind must say where the override applies; give one of the two"
+    reader.need(bool(categories) != bool(kind), "categories", fix)
+    counts = reader.sub("counts").table or counts
+    return Override(categories, kind, _wording(reader, base, counts, unique))
+
+
+def _wording(
+    reader: _Reader, base: Wording | None, counts: Mapping[str, int], unique: bool
+) -> Wording:
+    """The wording in a table, what it lacks taken from `base`, checked against its counts."""
+    states = reader.sub("states")
+    wording = Wording(
+        states.phrases("normal", base.normal if base else None),
+        states.phrases("anomalous", base.anomalous if base else None),
+        reader.phrases("templates", base.templates if base else None),
+    )
+    for side, number in wording.counts.items():
+        fix = f"make {number:,} {side} sentences; keep to {MAX_SENTENCES:,} at most"
+        reader.need(number <= MAX_SENTENCES, "states", fix)
+    for key, phrases in (
+        ("states", wording.normal + wording.anomalous),
+        ("templates", wording.templates),
+    ):
+        for phrase, times in Counter(phrases).items():
+            fix = f"has {phrase!r} twice; remove one, or give the reason as duplicates at the top"
+            reader.need(not unique or times == 1, key, fix)
+    for side, number in wording.counts.items():
+        said = counts.get(side, number)
+        fix = f"is {shown(repr(said))}, but there are {number} sentences; correct one of them"
+        reader.need(said == number, f"counts.{side}", fix)
+    return wording

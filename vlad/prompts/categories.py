@@ -1,0 +1,67 @@
+"""Names of categories: which words may be one, and what the public data sets call theirs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+from vlad.errors import PromptError
+from vlad.system.resources import data_folder, read_toml
+
+FILE = "categories.toml"
+KINDS = ("object", "texture")
+MAX_LENGTH = 100  # characters; a longer name leaves no room in CLIP's 77 tokens
+
+
+@dataclass(frozen=True)
+class Category:
+    """How a folder name of a public data set reads in a sentence, and one of KINDS."""
+
+    name: str
+    kind: str
+
+
+@cache
+def categories() -> dict[str, Category]:
+    """The categories of MVTec AD and VisA: folded folder name -> Category."""
+    table = read_toml(data_folder("prompts") / FILE)
+    return {fold(k): Category(**v) for dataset in table.values() for k, v in dataset.items()}
+
+
+def fold(word: str) -> str:
+    """The form in which names are compared: "Metal-Nut" and "metal_nut" are both "metal nut"."""
+    return " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def readable(word: str) -> str:
+    """The name in words: from the list of the data sets, else with spaces for underscores."""
+    known = categories().get(fold(word))
+    return known.name if known else word.replace("_", " ")
+
+
+def kind_of(word: str) -> str:
+    """Whether the data sets list a category as a "texture"; all others are an "object"."""
+    known = categories().get(fold(word))
+    return known.kind if known else "object"
+
+
+def check_category(category: str) -> str:
+    """The category without surrounding blanks; any words that name a thing will do.
+
+    Raises:
+        PromptError: it is blank or has no letter or digit, has a brace, a slash or a control
+            character, or is longer than 100 characters.
+    """
+    word = category.strip()
+    if not any(c.isalnum() for c in word):
+        problem = "has no letter or digit"
+    elif set(word) & set("{}/\\") or not word.isprintable():
+        problem = "has a brace, a slash or a control character"
+    elif len(word) > MAX_LENGTH:
+        problem = f"is longer than {MAX_LENGTH} characters"
+    else:
+        return word
+    raise PromptError(
+        f"The category {word[:MAX_LENGTH]!r} {problem}; name the object in plain words, such as "
+        "hazelnut."
+    )

@@ -1,0 +1,110 @@
+"""Regions of the pictures of a run: columns of scores.csv, and COCO files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vlad.results.regions import Region, find_regions
+from vlad.system.files import atomic_write
+from vlad.system.text import encode, printable
+from vlad.types import Sample
+
+
+class RegionFinder:
+    """Finds the regions of each picture and head as the maps go by.
+
+    Args:
+        thresholds: head -> the value above which a pixel belongs to a region.
+        min_area: of a region, in square millimetres with `mm_per_pixel`, else in pixels.
+        mm_per_pixel: the side of a pixel of the pictures, or None.
+
+    Attributes:
+        regions: head -> path -> regions, highest score first.
+        sizes: path -> (width, height) of the picture.
+    """
+
+    def __init__(
+        self,
+        thresholds: Mapping[str, float],
+        min_area: float = 0.0,
+        mm_per_pixel: float | None = None,
+    ):
+        self.thresholds = dict(thresholds)
+        self.min_area = min_area
+        self.mm_per_pixel = mm_per_pixel
+        self.regions: dict[str, dict[str, list[Region]]] = {head: {} for head in thresholds}
+        self.sizes: dict[str, tuple[int, int]] = {}
+
+    @property
+    def _square(self) -> float:
+        return (self.mm_per_pixel or 1.0) ** 2
+
+    def add(self, sample: Sample, size: tuple[int, int], maps: Mapping[str, np.ndarray]) -> None:
+        """Takes in the maps of a picture of (width, height) pixels."""
+        path = str(sample.path)
+        self.sizes[path] = size
+        for head in self.thresholds.keys() & maps.keys():
+            self.regions[head][path] = find_regions(
+                maps[head], self.thresholds[head], size, self.min_area / self._square
+            )
+
+    def columns(self) -> dict[str, dict[str, object]]:
+        """Number and total area of the regions: name of the column -> path -> value."""
+        unit = "mm2" if self.mm_per_pixel else "px"
+        columns: dict[str, dict[str, object]] = {}
+        for head, found in self.regions.items():
+            columns[f"{head}_regions"] = {path: len(regions) for path, regions in found.items()}
+            columns[f"{head}_area_{unit}"] = {
+                path: round(float(sum(r.area for r in regions)) * self._square, 6)
+                for path, regions in found.items()
+            }
+        return columns
+
+    def write(self, folder: Path) -> None:
+        """A COCO file for each head.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        for head, found in self.regions.items():
+            text = json.dumps(self._coco(head, found)) + "\n"
+            atomic_write(folder / f"{head}.json", encode(text))
+
+    def _coco(self, head: str, found: Mapping[str, Sequence[Region]]) -> dict:
+        images, annotations = [], []
+        for number, (path, regions) in enumerate(found.items(), start=1):
+            width, height = self.sizes[path]
+            images.append(
+                {"id": number, "file_name": printable(path), "width": width, "height": height}
+            )
+            annotations += [self._annotation(number, region) for region in regions]
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+        return {
+            "info": {
+                "description": f"Regions of the anomaly maps of {head} above a threshold",
+                "threshold": self.thresholds[head],
+            },
+            "images": images,
+            "annotations": annotations,
+            "categories": [{"id": 1, "name": "anomaly", "supercategory": "anomaly"}],
+        }
+
+    def _annotation(self, image: int, region: Region) -> dict:
+        outlines = [[value for point in outline for value in point] for outline in region.outlines]
+        found = {
+            "image_id": image,
+            "category_id": 1,
+            "bbox": list(region.box),
+            "area": region.area,
+            "segmentation": outlines,
+            "iscrowd": 0,
+            "score": region.score,
+        }
+        if self.mm_per_pixel:
+            found["area_mm2"] = region.area * self._square
+        return found

@@ -1,0 +1,85 @@
+"""Whether the scores of transductive heads in a run are all of one comparison.
+
+Their scores depend on all pictures compared, so those of two comparisons must never stand side by
+side. joint.sha256 in the folder of a run is the mark of a finished one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vlad.results.folder import RunFolder
+from vlad.system.files import atomic_write, cannot_write
+from vlad.system.text import encode
+from vlad.types import Sample
+
+
+class Comparison:
+    """The comparison of a run's pictures by its transductive heads.
+
+    Args:
+        folder: of the run, begun or resumed.
+        samples: the pictures of the command.
+        heads: those that compare them.
+    """
+
+    def __init__(self, folder: RunFolder, samples: Sequence[Sample], heads: Sequence[str]):
+        self.folder = folder
+        self.samples = samples
+        self.heads = heads
+        self.mark = folder.out / "joint.sha256"
+
+    def stands(self) -> bool:
+        """Whether a finished comparison of just these pictures is there, with all its maps."""
+        try:
+            if self.mark.read_text() != self._digest():
+                return False
+        except (OSError, ValueError):
+            return False
+        rows = self.folder.rows
+        failed = {path for path in rows if not rows.scored(path)}
+        good = (sample for sample in self.samples if str(sample.path) not in failed)
+        return all(self.folder.has(sample, self.heads) for sample in good)
+
+    def begin(self) -> None:
+        """Say that scores are being replaced.
+
+        Raises:
+            OutputError: the mark of the last comparison cannot be removed.
+        """
+        try:
+            self.mark.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.mark, error) from error
+
+    def end(self) -> None:
+        """Say that all scores are there; pictures of earlier commands lose theirs, and their rows
+        where nothing else is known of them.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        own = {str(sample.path) for sample in self.samples}
+        others = [row for path, row in self.folder.rows.items() if path not in own]
+        kept = [{h: v for h, v in row.scores.items() if h not in self.heads} for row in others]
+        self.folder.append([replace(r, scores=s) for r, s in zip(others, kept, strict=True)])
+        for row, scores in zip(others, kept, strict=True):
+            if not scores and row.error is None:
+                del self.folder.rows[row.path]  # and from scores.csv when the run is finished
+        atomic_write(self.mark, self._digest().encode())
+
+    def _digest(self) -> str:
+        """Of the pictures; a failed one counts with the state of its file, to be tried again."""
+        lines = []
+        for path in sorted(str(sample.path) for sample in self.samples):
+            row, state = self.folder.rows.get(path), ""
+            if row is not None and row.error is not None:
+                with contextlib.suppress(OSError):
+                    found = os.stat(path)
+                    state = f"{found.st_size} {found.st_mtime_ns}"
+            lines.append(f"{path}\0{state}\n")
+        return hashlib.sha256(encode("".join(lines))).hexdigest()

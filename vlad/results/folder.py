@@ -1,0 +1,291 @@
+"""What a scoring run leaves on disk: its settings, scores and anomaly maps.
+
+    run.json            what the run was made with, written first
+    .lock               held while a command writes here (see vlad.system.lock)
+    scores.csv          one row a picture; while the run goes on it is also the journal
+    scores.parquet      the same, typed, written at the end
+    joint.sha256        which pictures transductive heads compared (see vlad.results.comparison)
+    maps/<head>/<id>    anomaly maps, on one fixed scale per head
+    calibration.json, calibration/, regions/   what verdicts rest on (see vlad.results.verdicts)
+    overlays/<head>/<id>.jpg, report.html
+
+A picture's row is appended after its maps are on disk, so whatever stops the run, a row that is
+there is finished, and a run that is resumed ends as if it had never been stopped.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from vlad.datasets.ids import ids_again
+from vlad.errors import InputError, OutputError
+from vlad.images.resize import fit_within
+from vlad.results.maps import write_map
+from vlad.results.rows import Row, Rows
+from vlad.results.runjson import KIND, check_out, differences, written_settings
+from vlad.results.table import columns, csv_bytes, write_parquet
+from vlad.system.files import atomic_write, cannot_write
+from vlad.system.text import decode, encode, end_of_last_record, path_of
+from vlad.types import Sample
+
+MapFormat = Literal["png", "npy", "none"]
+MAP_SIDE = 1024  # pixels of the longer side of maps that are not larger in truth
+
+
+class RunFolder:
+    """The folder of one run; nothing is written before `create` or `resume`.
+
+    Args:
+        map_format: of the anomaly maps; "none" keeps scores alone.
+        map_side: pixels to which the longer side of a stored map is bounded; None stores maps at
+            the size of their picture.
+
+    Attributes:
+        out: the folder.
+        heads: head -> (low, high), the values between which its maps are stored.
+        settings: what run.json holds.
+        rows: path -> Row of every picture with a row, failed ones included.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        heads: Mapping[str, tuple[float, float]],
+        settings: Mapping[str, object],
+        map_format: MapFormat = "png",
+        map_side: int | None = MAP_SIDE,
+    ):
+        self.out = Path(out)
+        self.heads = dict(heads)
+        self.map_format = map_format
+        self.map_side = map_side
+        self.rows = Rows(heads)
+        own = {
+            "kind": KIND,
+            "heads": list(heads),
+            "score_direction": "higher is more anomalous",
+            "map_ranges": heads,
+            "map_format": map_format,
+            "map_side": map_side,
+        }
+        # through JSON, so that it compares equal to what is read back from run.json
+        self.settings: dict = json.loads(json.dumps({**own, **settings}))
+
+    def create(self, overwrite: bool = False) -> RunFolder:
+        """Start the run: write run.json and an empty scores.csv.
+
+        Args:
+            overwrite: whether a run that is there is deleted first, and nothing else with it.
+
+        Raises:
+            OutputError: the folder holds a run, or cannot be written to.
+        """
+        present = check_out(self.out, overwrite=overwrite)
+        # run.json is replaced last, so that a stop on the way still leaves the folder of a run
+        self._delete([name for name in present if name != "run.json"])
+        text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
+        atomic_write(self.out / "run.json", encode(text))
+        atomic_write(self.scores_csv, self._header())
+        return self
+
+    def resume(self) -> RunFolder:
+        """Continue the run in the folder, or start it where there is none yet.
+
+        Raises:
+            OutputError: the run there was made with other settings, cannot be read back, or the
+                folder cannot be written to.
+        """
+        written = written_settings(self.out)
+        if not written:
+            return self.create()
+        if found := differences(written, self.settings):
+            raise OutputError(
+                f"{self.out} was started with other settings ({'; '.join(found)}); repeat "
+                "the first command, add --overwrite to start again, or choose another folder."
+            )
+        self._read_journal()
+        # drops a torn line and decisions, and shows that the folder can be written to
+        atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
+        return self
+
+    @classmethod
+    def open(cls, out: str | Path) -> RunFolder:
+        """The run in a folder, to read.
+
+        Raises:
+            InputError: there is none.
+            OutputError: it cannot be read back.
+        """
+        written = written_settings(Path(out))
+        try:
+            ranges = {head: tuple(written["map_ranges"][head]) for head in written["heads"]}
+            found = cls(out, ranges, {}, written["map_format"], written["map_side"])
+        except (TypeError, KeyError) as error:
+            raise InputError(
+                f"{out} holds no run of vlad; give the --out of a `vlad score` command."
+            ) from error
+        found.settings = written
+        found._read_journal()
+        return found
+
+    def samples(self) -> list[Sample]:
+        """The pictures of a run that was opened, by the ids that their maps go by."""
+        ids = ids_again(
+            self.rows,
+            self.settings["root"],
+            lambda path, name: bool(self.maps(Sample(Path(path), name))),
+        )
+        return [Sample(Path(path), name) for path, name in ids.items()]
+
+    @property
+    def scores_csv(self) -> Path:
+        return self.out / "scores.csv"
+
+    def map_path(self, head: str, sample: Sample) -> Path:
+        return self.out / "maps" / head / f"{sample.id}.{self.map_format}"
+
+    @property
+    def keeps_maps(self) -> bool:
+        return self.map_format != "none"
+
+    def has(self, sample: Sample, heads: Iterable[str]) -> bool:
+        """Whether a picture is scored by these heads, and their maps are there where any are."""
+        heads, path = set(heads), str(sample.path)
+        # failed pictures are tried again
+        if not self.rows.scored(path) or not heads <= set(self.rows[path].scores):
+            return False
+        return not self.keeps_maps or heads <= set(self.maps(sample))
+
+    def maps(self, sample: Sample) -> dict[str, Path]:
+        """Head -> file of the maps that a scored picture has."""
+        row = self.rows.get(str(sample.path))
+        if row is None or row.error is not None:
+            return {}
+        paths = {head: self.map_path(head, sample) for head in self.heads}
+        return {head: path for head, path in paths.items() if path.exists()}
+
+    def overlay_path(self, head: str, sample: Sample) -> Path:
+        return self.out / "overlays" / head / f"{sample.id}.jpg"
+
+    def write_map(
+        self, head: str, sample: Sample, anomaly_map: np.ndarray, image_size: tuple[int, int]
+    ) -> Path:
+        """Store a map at the proportions of its picture; call it before `append`.
+
+        Args:
+            anomaly_map: (H, W) values of the head, over the whole picture.
+            image_size: (width, height) of the picture, upright.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        return write_map(
+            self.map_path(head, sample),
+            anomaly_map,
+            fit_within(image_size, self.map_side or max(image_size)),
+            self.heads[head],
+        )
+
+    def append(
+        self, rows: Sequence[Row], more: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
+        """Put finished rows on disk at once; a later row of the same path replaces an earlier one.
+
+        Args:
+            more: further columns, as in `finish`, which was called with the same ones before.
+
+        Raises:
+            OutputError: scores.csv cannot be written.
+        """
+        data = csv_bytes(columns(rows, self.heads, more or {}), header=False)
+        try:
+            with open(self.scores_csv, "ab") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise cannot_write(self.scores_csv, error) from error
+        self.rows.update((row.path, row) for row in rows)
+
+    def finish(
+        self, order: Iterable[str | Path], more: Mapping[str, Mapping[str, object]] | None = None
+    ) -> None:
+        """Write scores.csv in the order of the paths given, and scores.parquet.
+
+        Rows of other paths, from an earlier command on the same folder, follow at the end.
+
+        Args:
+            more: further columns, name -> path -> value.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        rows = Rows(self.heads)
+        for path in (*map(str, order), *self.rows):
+            if path in self.rows and path not in rows:
+                rows[path] = self.rows[path]
+        table = columns(rows.values(), self.heads, more or {})
+        atomic_write(self.out / "scores.parquet", lambda file: write_parquet(table, file))
+        atomic_write(self.scores_csv, csv_bytes(table))
+        self.rows = rows
+
+    def drop(self, *names: str) -> None:
+        """Delete what an earlier command left under these names, if it did.
+
+        Raises:
+            OutputError: it cannot be deleted.
+        """
+        self._delete([name for name in names if os.path.lexists(self.out / name)])
+
+    def _header(self) -> bytes:
+        return csv_bytes(columns([], self.heads, {}))
+
+    def _read_journal(self) -> None:
+        try:
+            data = self.scores_csv.read_bytes() if self.scores_csv.exists() else b""
+            end = end_of_last_record(data)
+            if len(_records(data[end:], strict=False)) > 1:  # more than a torn line
+                raise ValueError("its quotes or line ends are not those that vlad writes")
+            header, *records = _records(data[:end] or self._header())
+            wanted = ["path", *self.heads]
+            # what was decided from the scores stands between them and the error
+            if header[: len(wanted)] != wanted or header[-1] != "error":
+                raise ValueError(f"its columns are {', '.join(header)}")
+            for record in records:
+                if len(record) != len(header):
+                    raise ValueError(f"a line has {len(record)} cells for {len(header)} columns")
+                row = dict(zip(header, record, strict=True))
+                scores = {head: float(row[head]) for head in self.heads if row[head]}
+                path, error = path_of(row["path"]), row["error"] or None
+                if scores or error:
+                    self.rows[path] = Row(path, scores, error)
+                else:  # taken back, as by vlad.results.comparison
+                    self.rows.pop(path, None)
+        except (OSError, ValueError, csv.Error) as error:
+            raise OutputError(
+                f"{self.scores_csv} cannot be read back ({error}); add --overwrite to start again, "
+                "or choose another folder."
+            ) from error
+
+    def _delete(self, names: Iterable[str]) -> None:
+        for name in names:
+            path = self.out / name
+            try:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            except OSError as error:
+                raise cannot_write(path, error) from error
+
+
+def _records(data: bytes, strict: bool = True) -> list[list[str]]:
+    """Those of CSV; spreadsheets put a byte-order mark in front."""
+    text = decode(data).removeprefix("\ufeff")
+    return list(csv.reader(io.StringIO(text, newline=""), strict=strict))

@@ -1,0 +1,85 @@
+"""Anomaly maps on disk: 16-bit grey PNG on a fixed scale that is written inside, or npy floats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from vlad.errors import InputError
+from vlad.images.resize import resize_map, strips
+from vlad.system.files import atomic_write
+from vlad.system.text import shown
+
+
+def write_map(
+    path: str | Path,
+    anomaly_map: np.ndarray,
+    size: tuple[int, int],
+    value_range: tuple[float, float],
+) -> Path:
+    """Write a map, resized bilinearly, in the format that the suffix names.
+
+    A PNG holds `value_range` as 0…65535, values outside cut off, and the range itself in its text;
+    an npy file holds the values as they are.
+
+    Args:
+        path: ends in .png or .npy.
+        anomaly_map: (S, S) values of a head.
+        size: (width, height) in the file.
+        value_range: (low, high), the same for all maps of a head.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix == ".npy":
+        resized = resize_map(anomaly_map, size)
+        return atomic_write(path, lambda file: np.save(file, resized))
+    return atomic_write(path, lambda file: save_png(file, anomaly_map, size, value_range))
+
+
+def save_png(
+    file: BinaryIO, anomaly_map: np.ndarray, size: tuple[int, int], value_range: tuple[float, float]
+) -> None:
+    """The PNG of `write_map`, into a file that is open for writing in binary."""
+    low, high = value_range
+    resized = resize_map(anomaly_map, size)
+    levels = np.empty(resized.shape, np.uint16)
+    for rows in strips(len(levels)):  # what is computed in float64 would take 24 bytes a pixel
+        level = (resized[rows].astype(np.float64) - low) / (high - low) * 65535
+        levels[rows] = np.clip(np.rint(level), 0, 65535)
+    grey = Image.fromarray(levels)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("low", repr(float(low)))
+    text.add_text("high", repr(float(high)))
+    # level 1: higher ones take three times as long to save 3 %
+    grey.save(file, "PNG", pnginfo=text, compress_level=1)
+
+
+def read_map(path: str | Path) -> np.ndarray:
+    """Read a file of `write_map` -> (H, W) float32 values of the head.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return np.load(path) if Path(path).suffix == ".npy" else _read_png(path)
+    except Exception as error:  # Pillow and NumPy have many kinds
+        raise InputError(
+            f"cannot read the map {path} ({shown(error)}); remove it and repeat the command "
+            "that made it, with --resume."
+        ) from error
+
+
+def _read_png(path: str | Path) -> np.ndarray:
+    # Image.open refuses what it takes for too large
+    with PngImagePlugin.PngImageFile(path) as grey:
+        levels = np.asarray(grey)
+        low, high = float(grey.text["low"]), float(grey.text["high"])
+    values = np.empty(levels.shape, np.float32)
+    for rows in strips(len(levels)):
+        values[rows] = low + levels[rows].astype(np.float64) / 65535 * (high - low)
+    return values

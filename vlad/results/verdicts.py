@@ -1,0 +1,268 @@
+"""From the scores of a run to verdicts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vlad.calibration import (
+    FALSE_ALARMS,
+    FUSED,
+    Calibration,
+    from_labels,
+    from_normals,
+    from_unlabelled,
+    save_calibration,
+)
+from vlad.errors import InputError
+from vlad.results.folder import RunFolder
+from vlad.results.maps import read_map
+from vlad.types import Sample, Verdicts
+
+# what two runs must share for the scores of one to say something about those of the other
+_SHARED = (
+    "backbone",
+    "weights",
+    "dtype",
+    "runtime",
+    "image_size",
+    "tile",
+    "overlap",
+    "prompts",
+    "params",
+    "adapters",
+    "bits",
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How verdicts are found.
+
+    Attributes:
+        calibration: made before; None makes one from the held-out normal pictures or, where there
+            are none, from the pictures themselves.
+        false_alarms: the share of normal pictures that may be called anomalous.
+        method: how heads are fused, or None.
+        confidence: decisions less certain than this are withheld, or None.
+        held_out: normal pictures that no head was fitted on.
+        map_threshold: in place of that of the calibration.
+        min_area: of a region, in square millimetres with `mm_per_pixel`, else in pixels.
+        mm_per_pixel: the side of a pixel of the pictures, or None.
+    """
+
+    calibration: Calibration | None = None
+    false_alarms: float = FALSE_ALARMS
+    method: str | None = None
+    confidence: float | None = None
+    held_out: Sequence[Sample] = ()
+    map_threshold: float | None = None
+    min_area: float = 0.0
+    mm_per_pixel: float | None = None
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Verdicts of a run.
+
+    Attributes:
+        calibration: that they were found with.
+        columns: name of a column of scores.csv -> path -> value.
+        map_thresholds: head -> the value above which a pixel belongs to a region.
+    """
+
+    calibration: Calibration
+    columns: Mapping[str, Mapping[str, object]]
+    map_thresholds: Mapping[str, float]
+
+
+def judge(
+    folder: RunFolder, samples: Sequence[Sample], rules: Rules, normals: RunFolder | None = None
+) -> Judged:
+    """Finds verdicts of the pictures that were scored, and writes what they rest on.
+
+    Args:
+        normals: the run over the held-out normal pictures.
+
+    Raises:
+        InputError: too few pictures to find a threshold from, or a calibration of other heads.
+        OutputError: a file cannot be written.
+    """
+    good, scores = known_scores(folder, samples)
+    calibration, own = rules.calibration, False
+    if calibration is None:
+        options = {
+            "false_alarms": rules.false_alarms,
+            "method": rules.method,
+            "confidence": rules.confidence,
+            "settings": shared_settings(folder.settings),
+        }
+        if normals is not None:
+            held_out, known = known_scores(normals, rules.held_out)
+            calibration = from_normals(known, map_maxima(normals, held_out), **options)
+        else:
+            calibration = from_unlabelled(scores, map_maxima(folder, good), **options)
+            own = True
+    save_calibration(calibration, folder.out / "calibration.json")
+    columns = decide(calibration, [str(sample.path) for sample in good], scores, own=own)
+    map_thresholds = dict(calibration.map_thresholds)
+    if rules.map_threshold is not None:
+        map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
+    return Judged(calibration, columns, map_thresholds)
+
+
+def decide(
+    calibration: Calibration,
+    paths: Sequence[str],
+    scores: Mapping[str, np.ndarray],
+    *,
+    own: bool = False,
+) -> dict[str, dict[str, object]]:
+    """Verdicts of N pictures as further columns: name -> path -> value.
+
+    Args:
+        scores: head -> (N,).
+        own: as in `Calibration.decide`.
+
+    Raises:
+        InputError: a calibration of other heads.
+    """
+    verdicts = calibration.decide(scores, own=own)
+    columns: dict[str, dict[str, object]] = {}
+    if FUSED in verdicts:
+        columns[FUSED] = dict(zip(paths, verdicts[FUSED].image_score.tolist(), strict=True))
+    for name, found in verdicts.items():
+        columns |= _columns(name, found, paths)
+    return columns
+
+
+def calibrate_run(
+    folder: RunFolder, levels: Mapping[str, int] | None = None, *, target: str = "f1", **options
+) -> Calibration:
+    """A calibration from the pictures of a finished run.
+
+    Args:
+        levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
+            Pictures without a level are left out.
+        target: of the threshold, where there are levels.
+        options: those of `from_normals` and `from_labels`.
+
+    Raises:
+        InputError: a picture that the heads were shown, too few pictures, or no level for any.
+    """
+    good, _ = known_scores(folder, folder.samples())
+    shown = {os.path.realpath(path) for path in folder.settings.get("references", {})}
+    for sample in good:
+        if os.path.realpath(sample.path) in shown:
+            raise InputError(
+                f"{sample.path} was shown to the heads as a normal picture, so its score says "
+                "nothing of new ones; calibrate on a run over other pictures."
+            )
+    if levels is not None:
+        good = [sample for sample in good if os.path.realpath(sample.path) in levels]
+        if not good:
+            raise InputError(
+                f"none of the labelled pictures is in {folder.out}; label pictures of that run."
+            )
+    _, scores = known_scores(folder, good)
+    maxima = map_maxima(folder, good)
+    options["settings"] = shared_settings(folder.settings)
+    if levels is None:
+        return from_normals(scores, maxima, **options)
+    found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
+    return from_labels(scores, found, maxima, target=target, **options)
+
+
+def known_scores(
+    folder: RunFolder, samples: Sequence[Sample]
+) -> tuple[list[Sample], dict[str, np.ndarray]]:
+    """The pictures that every head has scored, and head -> (N,) scores."""
+    good, rows = [], []
+    for sample in samples:
+        row = folder.rows.get(str(sample.path))
+        if row is not None and row.error is None and set(folder.heads) <= set(row.scores):
+            good.append(sample)
+            rows.append([row.scores[head] for head in folder.heads])
+    table = np.array(rows, float).reshape(len(rows), len(folder.heads))
+    return good, dict(zip(folder.heads, table.T, strict=True))
+
+
+def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+    """Head -> (N,) largest value of the stored map of each picture; heads that lack one are out."""
+    found = {}
+    for head in folder.heads:
+        paths = [folder.map_path(head, sample) for sample in samples]
+        if all(path.exists() for path in paths):
+            found[head] = np.array([read_map(path).max() for path in paths], float)
+    return found
+
+
+def shared_settings(settings: Mapping) -> dict[str, object]:
+    """What the scores of a run depend on, besides its pictures, of all that its run.json holds."""
+    shown = {**settings.get("references", {}), **settings.get("pool", {})}
+    return {
+        **{key: settings.get(key) for key in _SHARED},
+        "references": sorted(shown.values()),
+    }
+
+
+def check_calibration(calibration: Calibration, settings: Mapping[str, object]) -> None:
+    """Whether a calibration is of scores like those of a run.
+
+    Args:
+        settings: `shared_settings` of the run.
+
+    Raises:
+        InputError: naming the first setting that differs.
+    """
+    if calibration.source == "number":  # whoever chose it knows what for
+        return
+    for key, value in json.loads(json.dumps(settings)).items():
+        was = calibration.settings.get(key)
+        if was != value:
+            shown = f" ({was} there, {value} here)" if len(f"{was}{value}") < 160 else ""
+            raise InputError(
+                f"the calibration was made with other {key}{shown}, so its threshold means "
+                "nothing here; score with the settings it was made with, or make a new one."
+            )
+
+
+def summary(judged: Judged) -> str:
+    """What was decided and from what, a line for each head and for all together."""
+    calibration = judged.calibration
+    count = len(next(iter(calibration.reference.values())))
+    sources = {
+        "normals": f"from {count} held-out normal pictures",
+        "labels": f"from labelled pictures, {count} of them normal",
+        "unlabelled": f"from the {count} pictures themselves",
+        "number": "as given",
+    }
+    lines = []
+    if share := calibration.share:
+        lines.append(
+            f"Estimated share of anomalous pictures: {share['mean']:.0%} "
+            f"({share['low']:.0%} to {share['high']:.0%})."
+        )
+    for name, threshold in calibration.thresholds.items():
+        verdicts = judged.columns.get(f"{name}_verdict", {})
+        unsure = sum(judged.columns.get(f"{name}_abstain", {}).values())
+        line = f"{name}: {list(verdicts.values()).count('anomalous')} of {len(verdicts)} anomalous"
+        line += f", above {threshold:.6g} ({sources[calibration.source]})"
+        lines.append(line + (f"; {unsure} decisions are unsure" if unsure else ""))
+    return "\n".join(lines)
+
+
+def _columns(name: str, found: Verdicts, paths: Sequence[str]) -> dict[str, dict[str, object]]:
+    words = ["anomalous" if x else "normal" for x in found.anomalous]
+    values = {
+        "p_value": [None if math.isnan(p) else p for p in found.p_value.tolist()],
+        "verdict": words,
+        "abstain": found.abstain.tolist(),
+        "severity": found.severity.tolist(),
+    }
+    return {f"{name}_{key}": dict(zip(paths, x, strict=True)) for key, x in values.items()}

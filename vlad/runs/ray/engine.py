@@ -1,0 +1,193 @@
+"""Scoring with Ray Data: workers that each write whole partitions, exactly one row for a path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from copy import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import ray
+
+from vlad.backbones.tower import Tower
+from vlad.errors import HeadError, OutputError, VladError
+from vlad.system.files import atomic_write
+from vlad.heads.memory import Memory
+from vlad.system.text import encode
+from vlad.results.verdicts import check_calibration, shared_settings
+from vlad.system.lock import locked
+from vlad.scoring.panel import Panel
+from vlad.runs.settings import prepare, scores_depend_on
+from vlad.system.progress import Progress
+from vlad.system.resources import read_json
+from vlad.results.runjson import differences
+from vlad.runs.ray.parts import parts, remove_parts, writing
+from vlad.runs.ray.paths import without, written_paths
+from vlad.runs.ray.worker import Job, Scorer, move
+from vlad.types import Sample
+
+KIND = "vlad run on ray"
+PARTITION = 4096  # rows at most: what a crash of a worker may cost
+
+
+def score(
+    tower: Tower,
+    job: Job,
+    pictures: pa.Table,
+    *,
+    workers: int,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> tuple[int, int]:
+    """Scores what has no row yet into `part-*.parquet` -> rows and failures of this call.
+
+    Args:
+        tower: of `job`, to fit its heads with.
+        pictures: of `vlad.runs.ray.paths.list_pictures`.
+        workers: processes that score; each takes an equal share of the cores, or a GPU.
+
+    Raises:
+        HeadError: a head that judges pictures jointly.
+        VladError: whatever cannot be done for the run as a whole.
+    """
+    settings = job.settings
+    named = pictures["category"].unique().to_pylist()
+    categories = sorted({category or settings.category or "" for category in named})
+    panel = fit(tower, job, categories, workers)
+    if joint := panel.transductive:
+        raise HeadError(
+            f"Head {joint[0]} judges all pictures jointly, and here each worker sees some; give "
+            "musc a --pool, april_gan --param april_gan.rescale=false, or choose another head."
+        )
+    record = json.loads(json.dumps({"kind": KIND, **scores_depend_on(panel, settings, categories)}))
+    if settings.rules:  # rows of two thresholds must not stand side by side
+        record["calibration"] = hashlib.sha256(
+            repr(settings.rules.calibration).encode()
+        ).hexdigest()
+        check_calibration(settings.rules.calibration, shared_settings(record))
+    with locked(job.out):
+        _check(job.out, record, resume, overwrite)
+        with writing(job.out) as folder:
+            if overwrite:
+                remove_parts(job.out)
+            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+            atomic_write(job.out / "run.json", encode(text))
+            waiting = without(pictures, written_paths(job.out))
+            for head in job.heads.values():
+                move(head, "cpu")
+            rows = failed = 0
+            gpu = tower.device.type == "cuda"
+            with Progress(len(pictures), done=len(pictures) - len(waiting)) as progress:
+                for count, bad in _run(job, folder, waiting, workers, gpu):
+                    rows, failed = rows + count, failed + bad
+                    progress.advance(count, bad)
+    return rows, failed
+
+
+def _run(
+    job: Job, folder: Path, waiting: pa.Table, workers: int, gpu: bool
+) -> Iterator[tuple[int, int]]:
+    """Rows and failures of each partition, as they are written.
+
+    Raises:
+        VladError: a worker cannot go on.
+    """
+    if not len(waiting):
+        return
+    size = min(PARTITION, -(-len(waiting) // (4 * workers)))
+    blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
+    share = {"num_gpus": 1} if gpu else {"num_cpus": max(1, (os.cpu_count() or 1) // workers)}
+    counts = ray.data.from_arrow(blocks).map_batches(
+        Scorer,
+        fn_constructor_args=([ray.put(job)], folder),
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        batch_size=None,
+        batch_format="pyarrow",
+        **share,
+    )
+    for row in counts.iter_rows():
+        if row["error"]:
+            raise VladError(
+                f"A worker stopped ({row['error'].rstrip('.')}); repeat the command with --resume "
+                "once that is mended."
+            )
+        yield row["rows"], row["failed"]
+
+
+def fit(tower: Tower, job: Job, categories: Sequence[str], workers: int) -> Panel:
+    """A panel as `prepare` makes it; coresets of more than one picture are made by all workers."""
+    settings, references = job.settings, job.settings.references
+    shared = {
+        name: head
+        for name, head in job.heads.items()
+        if isinstance(head, Memory) and head.coreset and workers > 1 and len(references) > 1
+    }
+    if not shared:
+        return prepare(tower, job.heads, categories, settings, job.open_image)
+    others = {name: head for name, head in job.heads.items() if name not in shared}
+    if any(head.normals != "unused" for head in others.values()):
+        prepare(tower, others, categories, replace(settings, pool=()), job.open_image)
+    panel = prepare(tower, job.heads, categories, replace(settings, references=()), job.open_image)
+    shards = [references[i::workers] for i in range(min(workers, len(references)))]
+    parts = ray.get(
+        [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
+    )
+    for part in parts:
+        if isinstance(part, VladError):
+            raise part
+    for name, head in shared.items():
+        head.fit_union([part[name] for part in parts])
+        move(head, tower.device)
+    return panel
+
+
+@ray.remote(num_cpus=1)
+def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memory] | VladError:
+    """Memories of some of `count` references, each of as many rows as the whole one will have."""
+    heads = {}
+    for name, head in job.heads.items():
+        heads[name] = copy(head)
+        heads[name].coreset = min(1.0, head.coreset * count / len(shard))
+    try:
+        replace(job, heads=heads).panel().fit(job.open_image(sample.path) for sample in shard)
+    except VladError as error:
+        return error
+    for head in heads.values():
+        move(head, "cpu")
+    return heads
+
+
+def _check(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
+    """Compares what is there with what is to be done.
+
+    Raises:
+        OutputError: the folder holds a run that is neither continued nor overwritten, or another.
+    """
+    try:
+        written = read_json(out / "run.json")
+    except FileNotFoundError:
+        written = None
+    except (OSError, ValueError):
+        written = {}
+    if written is None and (found := parts(out)):
+        raise OutputError(
+            f"{out} holds {found[0].name} but no {KIND}, so it is left as it is; choose another "
+            "folder."
+        )
+    if written is not None:
+        if not isinstance(written, dict) or written.get("kind") != KIND:
+            raise OutputError(f"{out} holds something else than {KIND}; choose another folder.")
+        if not (resume or overwrite):
+            raise OutputError(
+                f"{out} already holds a run; add --resume to continue it, --overwrite to start "
+                "again, or choose another folder."
+            )
+        if not overwrite and (found := differences(written, record)):
+            raise OutputError(
+                f"{out} was started with other settings ({'; '.join(found)}); repeat the first "
+                "command, add --overwrite to start again, or choose another folder."
+            )

@@ -1,0 +1,70 @@
+"""Partitions on disk: each there as a whole, and put there by workers of the present command."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from vlad.system.files import atomic_write, cannot_write
+
+_OPEN, _CLOSED = ".writing-", ".closed-"
+
+
+def parts(out: Path) -> list[Path]:
+    """The partitions of a folder."""
+    return list(out.glob("part-*.parquet"))
+
+
+def remove_parts(out: Path) -> None:
+    """Deletes them.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    for part in parts(out):
+        try:
+            part.unlink()
+        except OSError as error:
+            raise cannot_write(part, error) from error
+
+
+@contextlib.contextmanager
+def writing(out: Path) -> Iterator[Path]:
+    """The folder in which partitions of this command are written before they take their place.
+
+    Workers may outlive a command that was killed. From here on those of earlier commands write
+    nothing, since their folders are gone, so what is listed next stays all that there is.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+    """
+    own = out / f"{_OPEN}{uuid.uuid4().hex}"
+    try:
+        for old in out.glob(f"{_OPEN}*"):
+            # renamed as one step: a worker can put a file in place before it or not at all
+            old.rename(out / old.name.replace(_OPEN, _CLOSED))
+        for old in out.glob(f"{_CLOSED}*"):
+            shutil.rmtree(old)
+        own.mkdir()
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def write_part(folder: Path, name: str, table: pa.Table) -> None:
+    """Puts a partition beside the folder of `writing`; one of the same name is replaced.
+
+    Raises:
+        OutputError: it cannot be written, or a later command has begun.
+    """
+    path = folder.parent / name
+    atomic_write(path, lambda file: pq.write_table(table, file), through=folder)

@@ -1,0 +1,125 @@
+"""What a worker of Ray does: whole partitions, one after the other."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from vlad.backbones import load_tower
+from vlad.errors import VladError
+from vlad.heads import Head
+from vlad.results.verdicts import decide
+from vlad.scoring.panel import Panel
+from vlad.runs.settings import Settings
+from vlad.runs.ray.parts import write_part
+from vlad.runs.ray.paths import open_picture
+from vlad.scoring.pipeline import score_samples
+from vlad.types import Sample
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs, sent to each once; it loads the tower by name where it is."""
+
+    backbone: str
+    device: str
+    dtype: str
+    runtime: str
+    heads: Mapping[str, Head]
+    settings: Settings
+    max_pixels: int
+    out: Path
+
+    def panel(self) -> Panel:
+        tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
+        for head in self.heads.values():
+            move(head, tower.device)
+        settings = self.settings
+        return Panel(
+            tower,
+            self.heads,
+            bank=settings.bank,
+            image_size=settings.image_size,
+            batch_size=settings.batch_size,
+            tiling=settings.tiling,
+        )
+
+    @property
+    def open_image(self):
+        return partial(open_picture, max_pixels=self.max_pixels, bits=self.settings.bits)
+
+
+class Scorer:
+    """One worker: pictures in, a partition on disk out, and its counts or why there is none."""
+
+    def __init__(self, job: list[ray.ObjectRef], folder: Path):
+        self.job = ray.get(job[0])  # in a list, so that one copy serves all workers of a machine
+        self.folder = folder
+
+    def __call__(self, pictures: pa.Table) -> pa.Table:
+        rows = failed = 0
+        error = None
+        try:
+            rows, failed = self._write(pictures)
+        except VladError as stopped:  # as a value: raised, it would arrive as many lines of Ray's
+            error = str(stopped)
+        counts = {"rows": [rows], "failed": [failed], "error": pa.array([error], pa.string())}
+        return pa.table(counts)
+
+    @cached_property
+    def panel(self) -> Panel:
+        return self.job.panel()
+
+    def _write(self, pictures: pa.Table) -> tuple[int, int]:
+        job, settings = self.job, self.job.settings
+        rows = pictures.to_pylist()
+        # as text, since a URL would not survive pathlib
+        samples = [Sample(row["path"], "", row["category"]) for row in rows]
+        scored = [
+            one
+            for batch in score_samples(
+                self.panel,
+                samples,
+                settings.category,
+                batch_size=settings.batch_size,
+                open_image=job.open_image,
+            )
+            for one in batch
+        ]
+        columns = {"path": pa.array([s.sample.path for s in scored], pa.string())}
+        for head in job.heads:
+            columns[head] = pa.array([s.scores.get(head) for s in scored], pa.float64())
+        if settings.rules:
+            columns |= _verdicts(scored, settings.rules.calibration)
+        columns["error"] = pa.array([s.error for s in scored], pa.string())
+        # named by its pictures, so that a partition that is scored again replaces itself
+        digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
+        write_part(self.folder, f"part-{digest[:32]}.parquet", pa.table(columns))
+        return len(rows), sum(s.error is not None for s in scored)
+
+
+def move(head: Head, device) -> None:
+    """Takes what a head remembers to another device."""
+    memory = getattr(head, "memory_", {})
+    memory.update({name: x.to(device) for name, x in memory.items()})
+
+
+def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:
+    good = [s for s in scored if s.error is None]
+    scores = {h: np.array([s.scores[h] for s in good]) for h in calibration.reference}
+    found = decide(calibration, [s.sample.path for s in good], scores)
+    types = {"verdict": pa.string(), "abstain": pa.bool_(), "severity": pa.int64()}
+    return {
+        name: pa.array(
+            [values.get(s.sample.path) for s in scored],
+            types.get(name.rpartition("_")[2], pa.float64()),
+        )
+        for name, values in found.items()
+    }

@@ -1,0 +1,208 @@
+"""One scoring run from a tower and heads to a finished folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from PIL import Image
+
+from vlad.backbones.tower import Tower
+from vlad.results.coco import RegionFinder
+from vlad.report.overlays import shared_scales, write_overlays
+from vlad.heads import Head
+from vlad.results.comparison import Comparison
+from vlad.results.verdicts import Judged, Rules, judge
+from vlad.system.lock import locked
+from vlad.scoring.panel import Panel
+from vlad.runs.settings import Settings, prepare, root_of, run_folder
+from vlad.system.progress import Progress
+from vlad.report import write_report
+from vlad.results.rows import Row
+from vlad.scoring.pipeline import Pools, Scored, check_pools, score_samples
+from vlad.results.folder import RunFolder
+from vlad.types import Sample
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, whose rows have the order of the pictures, its report, and what
+    was decided, where anything was."""
+
+    folder: RunFolder
+    report: Path
+    judged: Judged | None = None
+
+
+def run(
+    tower: Tower,
+    heads: Mapping[str, Head],
+    samples: Sequence[Sample],
+    settings: Settings,
+    out: str | Path,
+    open_image: Callable[[Path], Image.Image],
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_scored: Callable[[list[Scored]], None] = lambda batch: None,
+) -> Run:
+    """Scores pictures into a folder, and draws overlays and report from what is there.
+
+    Args:
+        open_image: path -> upright RGB picture; raises ImageError.
+        on_scored: called with each finished batch.
+
+    Raises:
+        VladError: whatever cannot be done for the run as a whole, before anything is written; a
+            picture that cannot be scored becomes a row with its error.
+    """
+    categories = sorted({s.category or settings.category or "" for s in samples})
+    panel = prepare(tower, heads, categories, settings, open_image)
+    check_pools(panel, samples, settings.category)
+    folder = run_folder(panel, categories, root_of(samples), settings, out)
+    with locked(folder.out):
+        folder = folder.resume() if resume else folder.create(overwrite)
+        rules, normals = score_held_out(panel, folder, categories, settings, open_image)
+        samples = _score(panel, folder, samples, settings, open_image, on_scored)
+        return _conclude(folder, samples, rules, normals, open_image)
+
+
+def score_held_out(
+    panel: Panel,
+    folder: RunFolder,
+    categories: Sequence[str],
+    settings: Settings,
+    open_image: Callable[[Path], Image.Image],
+) -> tuple[Rules | None, RunFolder | None]:
+    """The rules of a run, and the run over its held-out normal pictures, where there are any."""
+    rules = settings.rules
+    if not (rules and rules.held_out):
+        return rules, None
+    out = folder.out / "calibration"
+    normals = run_folder(panel, categories, root_of(rules.held_out), settings, out).resume()
+    scored = "held-out normals: scored"
+    held_out = _score(panel, normals, rules.held_out, settings, open_image, verb=scored)
+    normals.finish(sample.path for sample in held_out)
+    return replace(rules, held_out=held_out), normals
+
+
+def _conclude(
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    rules: Rules | None,
+    normals: RunFolder | None,
+    open_image: Callable[[Path], Image.Image],
+) -> Run:
+    """Verdicts, overlays and report from what is in the folder."""
+    judged = judge(folder, samples, rules, normals) if rules else None
+    finder = None
+    if judged:
+        thresholds = judged.map_thresholds if folder.keeps_maps else {}
+        finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
+    scales = {}
+    if folder.keeps_maps:
+        scales = shared_scales(folder, samples)
+        with Progress(len(samples), verb="drawn") as progress:
+            on_drawn = finder.add if finder else None
+            write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
+    # decisions of an earlier command must not stand beside the scores of this one
+    folder.drop("regions", *([] if normals else ["calibration"]))
+    columns = {}
+    if judged:
+        finder.write(folder.out / "regions")
+        columns = {**judged.columns, **finder.columns()}
+    else:
+        folder.drop("calibration.json")
+    folder.finish((sample.path for sample in samples), columns)
+    date = f"{datetime.now():%Y-%m-%d %H:%M}"
+    report = write_report(folder, samples, scales, open_image, date, judged=judged, finder=finder)
+    return Run(folder, report, judged)
+
+
+def _score(
+    panel: Panel,
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    settings: Settings,
+    open_image: Callable[[Path], Image.Image],
+    on_scored: Callable[[list[Scored]], None] = lambda batch: None,
+    verb: str = "scored",
+) -> list[Sample]:
+    """Scores what the folder lacks; the samples as its rows name them."""
+    # a resumed run keeps the first spelling of each path, which is what its rows are named by
+    spelling = {os.path.realpath(path): Path(path) for path in folder.rows}
+    samples = [replace(s, path=spelling.get(os.path.realpath(s.path), s.path)) for s in samples]
+    folder.rows.reserve(str(sample.path) for sample in samples)
+
+    def keep(batch: list[Scored]) -> None:
+        keep_scored(folder, batch)
+        on_scored(batch)
+
+    comparison = Comparison(folder, samples, panel.transductive)
+    joint = [] if comparison.stands() else panel.transductive
+    for names, waiting in _steps(panel, joint, samples, folder):
+        pools = Pools(settings.tiling)
+        if set(names) & set(joint):
+            comparison.begin()
+        with Progress(len(samples), verb, done=len(samples) - len(waiting)) as progress:
+            for batch in score_samples(
+                panel.only(names),
+                waiting,
+                settings.category,
+                batch_size=settings.batch_size,
+                open_image=open_image,
+                pools=pools,
+            ):
+                keep(batch)
+                progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
+        if pools.joint:
+            with Progress(0, verb="compared", unit="parts") as progress:
+                for batch in pools.scores(progress.reach):
+                    keep(batch)
+            comparison.end()
+    return samples
+
+
+def keep_scored(
+    folder: RunFolder,
+    batch: Sequence[Scored],
+    more: Mapping[str, Mapping[str, object]] | None = None,
+) -> None:
+    """Puts maps and rows of a batch on disk, beside what other heads have said of its pictures.
+
+    Args:
+        more: as in `RunFolder.append`.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    rows = []
+    for scored in batch:
+        for name, anomaly_map in scored.maps.items() if folder.keeps_maps else ():
+            folder.write_map(name, scored.sample, anomaly_map, scored.size)
+        path = str(scored.sample.path)
+        before = folder.rows.get(path, Row(path)).scores
+        rows.append(Row(path, {**before, **scored.scores}, scored.error))
+    folder.append(rows, more)
+
+
+def _steps(
+    panel: Panel,
+    joint: Sequence[str],
+    samples: Sequence[Sample],
+    folder: RunFolder,
+) -> Iterator[tuple[list[str], list[Sample]]]:
+    """(heads, pictures) still to be scored; `joint` heads need all pictures at once."""
+    single = [name for name in panel.heads if name not in panel.transductive]
+    waiting = [sample for sample in samples if single and not folder.has(sample, single)]
+    if joint and len(waiting) in (0, len(samples)):
+        together = single if waiting else []
+        yield [*together, *joint], list(samples)
+        return
+    if waiting or not joint:
+        yield single, waiting
+    if joint:
+        yield list(joint), list(samples)

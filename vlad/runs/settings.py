@@ -1,0 +1,155 @@
+"""What comes before a scoring run: a fitted panel, and the settings that its scores depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from vlad import __version__
+from vlad.backbones.tower import Tower
+from vlad.errors import InputError
+from vlad.heads import Head, protocol
+from vlad.results.verdicts import Rules, check_calibration, shared_settings
+from vlad.scoring.panel import Panel
+from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
+from vlad.images.tiles import WHOLE, Tiling
+from vlad.types import Sample
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is asked to do, besides its pictures and heads.
+
+    Attributes:
+        category: what the pictures show, where they do not say it themselves.
+        bank: prompt bank for every head that reads text; None is each head's own.
+        image_size: pixels a side of the tower's input; None is the tower's own.
+        batch_size: pictures, or tiles, in one pass.
+        references: the normal pictures, as drawn.
+        seed: of that draw.
+        map_format: "png", "npy" or "none".
+        bits: significant bits of 16-bit pictures.
+        rules: how verdicts are found, or None for scores alone.
+        tiling: how pictures and references are cut; maps of tiles are kept at the size of their
+            picture.
+        pool: pictures that transductive heads compare each one with, instead of all with all.
+    """
+
+    category: str | None = None
+    bank: str | None = None
+    image_size: int | None = None
+    batch_size: int = 8
+    references: Sequence[Sample] = ()
+    seed: int = 0
+    map_format: MapFormat = "png"
+    bits: int = 16
+    rules: Rules | None = None
+    tiling: Tiling = WHOLE
+    pool: Sequence[Sample] = ()
+
+
+def prepare(
+    tower: Tower,
+    heads: Mapping[str, Head],
+    categories: Sequence[str],
+    settings: Settings,
+    open_image: Callable[[Path], Image.Image],
+) -> Panel:
+    """A panel that has read its prompts and learned from references and pool.
+
+    Args:
+        categories: what the pictures show; "" where nothing says it.
+
+    Raises:
+        VladError: whatever cannot be done for the run as a whole.
+    """
+    panel = Panel(
+        tower,
+        heads,
+        bank=settings.bank,
+        image_size=settings.image_size,
+        batch_size=settings.batch_size,
+        tiling=settings.tiling,
+    )
+    for category in categories:
+        for name in heads:
+            panel.text(name, category or None)
+    if settings.references:
+        panel.fit(open_image(sample.path) for sample in settings.references)
+    if settings.pool:
+        pooled = [n for n in panel.transductive if panel.heads[n].normals == "unused"]
+        if not pooled:
+            raise InputError(
+                f"No head here compares with a pool ({', '.join(heads)}); leave --pool out, or add "
+                "a head such as musc."
+            )
+        panel.fit((open_image(sample.path) for sample in settings.pool), pooled)
+    return panel
+
+
+def run_folder(
+    panel: Panel, categories: Sequence[str], root: Path, settings: Settings, out: str | Path
+) -> RunFolder:
+    """The folder of a run of that panel; nothing is written yet.
+
+    Args:
+        root: the folder that the names of maps and overlays count from.
+
+    Raises:
+        InputError: a calibration of other settings.
+    """
+    ranges = {name: head.map_range for name, head in panel.heads.items()}
+    side = MAP_SIDE if settings.tiling.tile is None else None
+    record = {**scores_depend_on(panel, settings, categories), "root": os.path.realpath(root)}
+    folder = RunFolder(out, ranges, record, settings.map_format, side)
+    if settings.rules and settings.rules.calibration:
+        check_calibration(settings.rules.calibration, shared_settings(folder.settings))
+    return folder
+
+
+def root_of(samples: Sequence[Sample]) -> Path:
+    """The folder that their ids count from."""
+    first = samples[0]  # it may be a link to somewhere else
+    return Path(os.path.realpath(Path(os.path.abspath(first.path)).parents[first.id.count("/")]))
+
+
+def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str]) -> dict:
+    """What run.json keeps."""
+    return {
+        "vlad": __version__,
+        "category": settings.category,
+        "backbone": panel.tower.info.name,
+        "weights": panel.tower.fingerprint[:16],
+        "dtype": panel.tower.precision,
+        "runtime": panel.tower.runtime,
+        "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
+        "banks": {name: bank.name for name, bank in panel.banks.items()},
+        "prompts": {
+            name: {c: bank.expand(c or bank.noun).key[:16] for c in categories}
+            for name, bank in panel.banks.items()
+        },
+        "params": {
+            name: {k: v for k, v in vars(head).items() if not k.endswith("_")}
+            for name, head in panel.heads.items()
+        },
+        "protocol": {name: protocol(head) for name, head in panel.heads.items()},
+        "adapters": {
+            name: {"name": head.adapter_.name, "sha256": head.adapter_.sha256}
+            for name, head in panel.heads.items()
+            if hasattr(head, "adapter_")
+        },
+        "bits": settings.bits,
+        "references": _digests(settings.references),
+        **({"pool": _digests(settings.pool)} if settings.pool else {}),
+        "seed": settings.seed,
+        **settings.tiling.settings,
+    }
+
+
+def _digests(samples: Sequence[Sample]) -> dict[str, str]:
+    return {str(s.path): hashlib.sha256(s.path.read_bytes()).hexdigest()[:16] for s in samples}

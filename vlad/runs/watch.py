@@ -1,0 +1,187 @@
+"""Scoring pictures as they arrive in a folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vlad.backbones.tower import Tower
+from vlad.calibration import Calibration
+from vlad.datasets.folder import walk
+from vlad.datasets.ids import comparable, possible_ids
+from vlad.errors import HeadError, InputError
+from vlad.heads import Head
+from vlad.results.verdicts import decide, judge
+from vlad.system.lock import locked
+from vlad.scoring.panel import Panel
+from vlad.runs.settings import Settings, prepare, run_folder
+from vlad.results.rows import Row
+from vlad.runs.run import keep_scored, score_held_out
+from vlad.scoring.pipeline import Scored, score_samples
+from vlad.results.folder import RunFolder
+from vlad.types import Sample
+
+State = tuple[int, int]  # size in bytes, time of the last change in ns
+Columns = Mapping[str, Mapping[str, object]]
+
+
+def watch(
+    tower: Tower,
+    heads: Mapping[str, Head],
+    source: Path,
+    settings: Settings,
+    out: str | Path,
+    open_image: Callable[[Path], Image.Image],
+    *,
+    interval: float,
+    stop: threading.Event,
+    on_scored: Callable[[list[Scored], Columns], None],
+    on_trouble: Callable[[str], None],
+) -> RunFolder:
+    """Scores the pictures below a folder as they arrive, until `stop` is set.
+
+    A picture is scored once, also over restarts. A file is read when two looks found it the same;
+    one that could not be scored is tried again when it has changed or was away, or after a restart.
+
+    Args:
+        interval: seconds between two looks.
+        on_scored: called with each finished batch and the verdicts in it.
+        on_trouble: called with a sentence when the folder cannot be listed for the time being.
+
+    Raises:
+        HeadError: a head that judges pictures jointly.
+        InputError: a source inside `out`.
+        VladError: whatever cannot be done for the run as a whole.
+    """
+    written = Path(os.path.realpath(out))
+    if Path(os.path.realpath(source)).is_relative_to(written):
+        raise InputError(f"{source} lies in {out}, which is written to; choose another --out.")
+    categories = [settings.category or ""]
+    panel = prepare(tower, heads, categories, settings, open_image)
+    if joint := panel.transductive:
+        raise HeadError(
+            f"Head {joint[0]} judges all pictures jointly, and these come one by one; give musc a "
+            "--pool, april_gan --param april_gan.rescale=false, or choose another head."
+        )
+    folder = run_folder(panel, categories, source, settings, out)
+    with locked(folder.out):
+        folder.resume()
+        rules, normals = score_held_out(panel, folder, categories, settings, open_image)
+        # what was decided by an earlier command is decided anew
+        folder.drop("regions", *([] if normals else ["calibration"]))
+        calibration = judge(folder, [], rules, normals).calibration if rules else None
+        if calibration is None:
+            folder.drop("calibration.json")
+        folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
+        arrivals, trouble = Arrivals(source, folder), None
+        while not stop.is_set():
+            try:
+                rested, trouble = arrivals.look(), None
+            except InputError as error:  # such as a share that is away
+                if str(error) != trouble:
+                    on_trouble(str(error))
+                rested, trouble = [], str(error)
+            for batch in _score(panel, rested, settings, open_image):
+                rows = [Row(str(s.sample.path), s.scores, s.error) for s in batch]
+                verdicts = _verdicts(folder, calibration, rows)
+                keep_scored(folder, batch, verdicts)
+                on_scored(batch, verdicts)
+                if stop.is_set():
+                    break
+            _sleep(interval, stop)
+        folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
+    return folder
+
+
+class Arrivals:
+    """The picture files below a folder that have come to rest and have no score yet.
+
+    Args:
+        source: the folder.
+        folder: the run; what it holds below `source` is left out.
+    """
+
+    def __init__(self, source: Path, folder: RunFolder):
+        self.source = source
+        self.folder = folder
+        self.out = os.path.realpath(folder.out) + os.sep
+        # by real path, so that a row is found again when the folder is spelled in another way
+        self.rows = {os.path.realpath(path): path for path in folder.rows}
+        self.names = {comparable(s.id): str(s.path) for s in folder.samples()}
+        self.seen: dict[str, State] = {}  # files without a score, as of the last look
+        self.tried: dict[str, State] = {}  # as they were when they were given out
+        self.done: set[str] = set()
+
+    def look(self) -> list[Sample]:
+        """Files that are as they were at the last look, the longest unchanged first.
+
+        Raises:
+            InputError: the folder cannot be listed.
+        """
+        seen: dict[str, State] = {}
+        before, tried = self.seen, self.tried
+        self.seen, self.tried = {}, {}  # what comes back after a folder was away is new
+        files: set[str] = set()  # a link and what it leads to are one
+        for path in walk(str(self.source)):
+            if path in self.done:
+                continue
+            real = os.path.realpath(path)
+            if self.folder.rows.scored(self.rows.get(real)) or real.startswith(self.out):
+                self.done.add(path)
+                continue
+            if real in files:
+                continue
+            files.add(real)
+            try:
+                found = os.stat(path)
+            except OSError:  # moved away since it was listed
+                continue
+            seen[path] = found.st_size, found.st_mtime_ns
+        rested = [p for p, s in seen.items() if before.get(p) == s != tried.get(p)]
+        self.seen = seen
+        self.tried = {p: s for p, s in tried.items() if p in seen} | {p: seen[p] for p in rested}
+        return [self._sample(path) for path in sorted(rested, key=lambda p: (seen[p][1], p))]
+
+    def _sample(self, path: str) -> Sample:
+        row = self.rows.setdefault(os.path.realpath(path), path)
+        root, file = os.path.abspath(self.source), os.path.abspath(path)
+        for name in possible_ids(Path(os.path.relpath(file, root)).parts):
+            # names are given as files come, and never change
+            if self.names.setdefault(comparable(name), row) == row:
+                break
+        return Sample(Path(row), name)
+
+
+def _score(
+    panel: Panel,
+    samples: Collection[Sample],
+    settings: Settings,
+    open_image: Callable[[Path], Image.Image],
+) -> Iterator[list[Scored]]:
+    return score_samples(
+        panel, samples, settings.category, batch_size=settings.batch_size, open_image=open_image
+    )
+
+
+def _verdicts(
+    folder: RunFolder, calibration: Calibration | None, rows: Collection[Row]
+) -> dict[str, dict[str, object]]:
+    """The columns that verdicts add for these rows."""
+    if calibration is None:
+        return {}
+    good = [row for row in rows if row.error is None and row.scores.keys() >= folder.heads.keys()]
+    scores = {head: np.array([row.scores[head] for row in good]) for head in folder.heads}
+    return decide(calibration, [row.path for row in good], scores)
+
+
+def _sleep(seconds: float, stop: threading.Event) -> None:
+    """Sleeps in short pieces: a signal handler must not find the event's lock taken by `wait`."""
+    end = time.monotonic() + seconds
+    while not stop.is_set() and (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, 0.2))

@@ -1,0 +1,173 @@
+"""A head's pass of the tower, and where it can be one the whole detector, as graphs in files."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from vlad import __version__
+from vlad.backbones.runtimes import files
+from vlad.backbones.runtimes.graph import PIXELS, TowerGraph
+from vlad.errors import GraphError, HeadError, OutputError
+from vlad.heads import protocol
+from vlad.scoring.panel import Panel
+from vlad.system.files import cannot_write
+from vlad.types import TextFeatures
+
+FILE = "export.json"
+# how far maps and scores may be from torch's; of those that go beyond 1, as a share of the largest
+TOLERANCE = 1e-3
+RESIZE = {
+    "pil": "Pillow's bicubic on 8-bit RGB, to the input size whatever the shape",
+    "float": "antialiased bicubic on float RGB in [0, 1], to the input size whatever the shape",
+}
+
+
+class DetectorGraph(torch.nn.Module):
+    """Pixels (1, 3, S, S) to image score (1,) and anomaly map (1, S, S), by one head of a panel.
+
+    What the head remembers, learned and read about the category are constants.
+    """
+
+    inputs = (PIXELS,)
+    outputs = ("image_score", "anomaly_map")
+
+    def __init__(self, panel: Panel, name: str, text: TextFeatures | None):
+        super().__init__()
+        self.tower = tower_graph(panel, name)
+        self.head = panel.heads[name]
+        self.extractor = panel.extractor
+        self.spec = panel.specs[name]
+        self.text = text
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        taps = self.tower.unpack(self.tower(pixels), pixels.shape[-2:])
+        scores = self.head.score(self.extractor.features(self.spec, taps), self.text)
+        return scores.image_score, scores.anomaly_map
+
+
+def tower_graph(panel: Panel, name: str) -> TowerGraph:
+    """The pass that a head needs.
+
+    Raises:
+        HeadError: it puts tokens made for each picture into the tower.
+    """
+    extractor, spec = panel.extractor, panel.specs[name]
+    if spec.prompts:
+        raise HeadError(
+            f"Head {name} puts tokens made for each picture into the tower, so its pass is no "
+            "graph of pixels alone; choose another head, or score with --runtime."
+        )
+    return TowerGraph(panel.tower, **extractor.options(extractor.pass_of(spec), [spec]))
+
+
+def export(
+    panel: Panel,
+    name: str,
+    form,
+    out: str | Path,
+    pictures: Sequence[Image.Image],
+    category: str | None = None,
+) -> dict:
+    """Writes tower and, where the head judges one by one, detector, and how to feed them.
+
+    Args:
+        name: of the head in the panel; fitted, where it has to be.
+        form: a runtime with files (see `vlad.backbones.runtimes`), in float32.
+        out: a folder that is not there or empty.
+        pictures: RGB, on which the graphs are compared with torch.
+
+    Returns:
+        what stands in export.json.
+
+    Raises:
+        GraphError: the graph cannot be made, or departs from torch; nothing is written.
+        HeadError: a head without a graph, without its category, or not fitted.
+        OutputError: the folder cannot be written to, or holds something.
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise OutputError(f"{out} is not an empty folder; choose another.")
+    graphs = {"tower": tower_graph(panel, name)}
+    if name not in panel.transductive:
+        graphs["detector"] = DetectorGraph(panel, name, panel.text(name, category))
+    ((size, _),) = {key for picture in pictures[:1] for key in panel.prepare(picture)}
+    noise = files.examples([torch.empty(1, 3, size, size)])
+    inputs = [torch.from_numpy(panel.prepare(x).popitem()[1])[None] for x in pictures]
+    card = _card(panel, name, form, size, category)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent, suffix=".part") as temporary:
+            made = Path(temporary) / "export"
+            made.mkdir()
+            for kind, graph in graphs.items():
+                run = files.trace(form, graph, noise, made / kind)
+                files.check(form, graph, noise, run)
+                outputs = [run([x.numpy()]) for x in inputs]
+                shapes = [list(y.shape) for y in outputs[0]]
+                card["files"][kind] = kind + form.suffix
+                card["outputs"][kind] = dict(zip(graph.outputs, shapes, strict=True))
+                card["deviation"][kind] = _deviation(graph, inputs, outputs)
+            _check(card)
+            (made / FILE).write_text(json.dumps(card, indent=1, default=str), encoding="utf-8")
+            if out.exists():
+                out.rmdir()
+            os.rename(made, out)
+    except OSError as error:
+        raise cannot_write(out, error) from error
+    return card
+
+
+@torch.no_grad()
+def _deviation(graph: torch.nn.Module, inputs: Sequence, outputs: Sequence) -> dict[str, float]:
+    """The largest difference from torch of each output, over pictures."""
+    found = dict.fromkeys(graph.outputs, 0.0)
+    for x, arrays in zip(inputs, outputs, strict=True):
+        for name, expected, array in zip(graph.outputs, graph(x), arrays, strict=True):
+            scale = max(1.0, expected.abs().max().item())
+            off = (torch.from_numpy(array) - expected).abs().max().item() / scale
+            found[name] = max(found[name], off)
+    return found
+
+
+def _check(card: dict) -> None:
+    for kind, outputs in card["deviation"].items():
+        for name, off in outputs.items():
+            if not off <= TOLERANCE:
+                raise GraphError(
+                    f"{name} of the exported {kind} departs from torch by {off:.2g}, more than "
+                    f"{TOLERANCE:g}, so nothing was written; choose another format."
+                )
+
+
+def _card(panel: Panel, name: str, form, size: int, category: str | None) -> dict:
+    tower, head = panel.tower, panel.heads[name]
+    return {
+        "kind": "vlad export",
+        "vlad": __version__,
+        "format": form.name,
+        "backbone": tower.info.name,
+        "weights": tower.fingerprint[:16],
+        "head": name,
+        "params": {k: v for k, v in vars(head).items() if not k.endswith("_")},
+        "protocol": protocol(head),
+        "category": category,
+        "bank": panel.banks[name].name if name in panel.banks else None,
+        "input": {
+            "name": PIXELS,
+            "shape": [1, 3, size, size],
+            "channels": "RGB",
+            "resize": RESIZE[panel.specs[name].resize],
+            "mean": tower.mean,
+            "std": tower.std,
+        },
+        "files": {},
+        "outputs": {},
+        "deviation": {},
+    }

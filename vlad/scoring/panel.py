@@ -1,0 +1,233 @@
+"""Several heads on one tower: fit them on normal pictures, score batches in one pass."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from copy import copy
+from functools import cache
+from itertools import chain
+
+import torch
+from PIL import Image
+
+from vlad.backbones.tower import Tower
+from vlad.errors import HeadError
+from vlad.heads import Head, Pool, is_transductive
+from vlad.images.tiles import WHOLE, Tiling
+from vlad.images.views import rotations
+from vlad.prompts import Prompts, load_bank
+from vlad.scoring.extractor import Extractor
+from vlad.scoring.text import encode, encode_each
+from vlad.scoring.textcache import embed_prompts
+from vlad.types import Features, Scores, TextFeatures, TextSpec
+
+
+class Panel:
+    """Heads that score the same pictures from shared features.
+
+    Args:
+        tower: the frozen tower.
+        heads: name -> head.
+        bank: prompt bank (name or TOML file) for every head that reads text; None is each
+            head's own.
+        image_size: pixels a side of the tower's input; None is the tower's own.
+        batch_size: pictures in one pass while fitting.
+        tiling: how `fit` cuts pictures, and how those that are scored should be.
+
+    Raises:
+        HeadError: a head that reads text on a tower that does not.
+        BackboneError: a layer the tower does not have, or a size that patches do not fill.
+        PromptError: an unknown or malformed bank.
+    """
+
+    def __init__(
+        self,
+        tower: Tower,
+        heads: Mapping[str, Head],
+        *,
+        bank: str | None = None,
+        image_size: int | None = None,
+        batch_size: int = 8,
+        tiling: Tiling = WHOLE,
+    ):
+        self.tower = tower
+        self.heads = dict(heads)
+        self.tiling = tiling
+        self.batch_size = batch_size
+        self.extractor = Extractor(tower, image_size)
+        self.specs = {name: head.spec(tower.info) for name, head in self.heads.items()}
+        for spec in self.specs.values():
+            self.extractor.check(spec)
+        reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
+        if reading and not tower.info.has_text:
+            raise HeadError(
+                f"Head {next(iter(reading))} compares pictures with words, but {tower.info.name} "
+                "has no text tower; choose a CLIP or SigLIP tower, or a head such as memory."
+            )
+        self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
+        self.text = cache(self._text)
+        # name of a head, or "tower" -> seconds spent scoring
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def only(self, names: Iterable[str]) -> Panel:
+        """The same panel with some of its heads."""
+        other = copy(self)
+        other.heads = {name: self.heads[name] for name in names}
+        return other
+
+    @property
+    def transductive(self) -> list[str]:
+        """The heads that judge a list of pictures jointly."""
+        return [name for name, head in self.heads.items() if is_transductive(head)]
+
+    @torch.no_grad()
+    def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
+        """Shows pictures, cut into tiles, to the named heads; None is all with use for them.
+
+        Raises:
+            HeadError: a head that learns nothing from pictures.
+        """
+        if heads is None:
+            heads = [name for name, head in self.heads.items() if head.normals != "unused"]
+        parts: dict[str, list[Features]] = {name: [] for name in heads}
+        for name in parts:
+            if not hasattr(self.heads[name], "fit"):
+                raise HeadError(f"Head {name} learns nothing from pictures; score with it at once.")
+            self.specs[name] = self.specs[name].with_normals()
+        # heads that want as many rotated views of each reference share their passes
+        groups: dict[int, list[str]] = {}
+        for name in parts:
+            groups.setdefault(self._rotations(name), []).append(name)
+        views: dict[int, list[Image.Image]] = {count: [] for count in groups}
+
+        def extract(count: int) -> None:
+            specs = [self.specs[name] for name in groups[count]]
+            prepared = [self.extractor.prepare(view, specs) for view in views[count]]
+            views[count].clear()
+            if prepared:
+                features = self.extractor.extract(prepared, specs)
+                for name, found in zip(groups[count], features, strict=True):
+                    parts[name].append(found)
+
+        for image in chain.from_iterable(map(self.tiling.cut, images)):
+            for count, waiting in views.items():
+                for view in rotations(image, count):
+                    waiting.append(view)
+                    if len(waiting) == self.batch_size:
+                        extract(count)
+        for count in groups:
+            extract(count)
+        for name, found in parts.items():
+            self.heads[name].fit(concatenate(found))
+        return self
+
+    def prepare(self, image: Image.Image) -> dict:
+        """The pixels of one RGB picture as `score` takes them; safe in several threads."""
+        return self.extractor.prepare(image, [self.specs[name] for name in self.heads])
+
+    @torch.no_grad()
+    def score(
+        self,
+        prepared: Sequence[dict],
+        category: str | None = None,
+        pools: MutableMapping[str, Pool] | None = None,
+    ) -> dict[str, Scores]:
+        """Scores of B prepared pictures by every head that judges them one by one.
+
+        Args:
+            pools: head -> what it has collected; transductive heads add the batch to theirs, and
+                are missing from the result.
+
+        Raises:
+            HeadError: a head that reads text without a category, one that was not fitted, or a
+                transductive one where there is nowhere to collect.
+        """
+        with self._timed("tower"):
+            found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
+        scores: dict[str, Scores] = {}
+        for (name, head), features in zip(self.heads.items(), found, strict=True):
+            with self._timed(name):
+                self._score(name, head, features, category, scores, pools)
+        return scores
+
+    def _score(
+        self,
+        name: str,
+        head: Head,
+        features: Features,
+        category: str | None,
+        scores: dict[str, Scores],
+        pools: MutableMapping[str, Pool] | None,
+    ) -> None:
+        """Puts what a head says into `scores`, or the features into its pool."""
+        text = self._read(name, category, features)
+        if not is_transductive(head):
+            scores[name] = head.score(features, text)
+        elif pools is None:
+            raise HeadError(f"Head {name} judges a list of pictures jointly; give it a list.")
+        else:
+            if name not in pools:
+                pools[name] = head.pool()
+            pools[name].add(features, text)
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    @torch.no_grad()
+    def _text(self, name: str, category: str | None) -> TextFeatures | None:
+        """What a head reads about a category; None where nothing, or each picture has its own."""
+        if name not in self.banks:
+            return None
+        prompts = self._prompts(name, category)
+        spec = self.specs[name].text or TextSpec()
+        if callable(spec.deep):
+            return None
+        if spec.context or spec.deep:
+            return encode(self.tower, prompts, spec, spec.deep)
+        activation = self.tower.info.replaced(spec.activation)
+        return embed_prompts(self.tower, prompts, activation).to(self.tower.device)
+
+    def _prompts(self, name: str, category: str | None) -> Prompts:
+        bank = self.banks[name]
+        # a bank with a word of its own says the same of every category
+        category = category or bank.noun or None
+        if category is None:
+            raise HeadError(f"Head {name} needs to know what it looks at: give --category.")
+        return bank.expand(category)
+
+    def _read(self, name: str, category: str | None, features: Features) -> TextFeatures | None:
+        text, spec = self.text(name, category), self.specs[name].text
+        if text is not None or name not in self.banks:
+            return text
+        # each picture has words of its own, made from its embedding
+        assert spec is not None and features.plain is not None
+        return encode_each(self.tower, self._prompts(name, category), spec, features.plain)
+
+    def _rotations(self, name: str) -> int:
+        return getattr(self.heads[name], "rotations", 1)
+
+
+def concatenate(parts: Sequence[Features]) -> Features:
+    """Features of several batches as one."""
+    first = parts[0]
+    return Features(
+        image=_joined([p.image for p in parts]),
+        patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
+        windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
+        plain=_joined([p.plain for p in parts]),
+        grid=first.grid,
+        size=first.size,
+        bfloat16=first.bfloat16,
+    )
+
+
+def _joined(parts: Iterable[torch.Tensor | None]) -> torch.Tensor | None:
+    """Those of several batches as one; None where they have none."""
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if found else None
