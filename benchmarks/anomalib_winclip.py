@@ -2,7 +2,7 @@
 
     python benchmarks/anomalib_winclip.py WEIGHTS PIXELS CATEGORY
 
-It answers every line of its input, the index of one of the pictures, with the seconds that its
+It answers every line of its input, the index of one of the images, with the seconds that its
 score took, and writes all maps and scores beside PIXELS when its input ends.
 """
 

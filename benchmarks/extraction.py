@@ -1,10 +1,10 @@
-"""vlad's tower pass against open_clip's `encode_image`, and decoding hidden behind it.
+"""vlad's backbone pass against open_clip's `encode_image`, and decoding hidden behind it.
 
     python benchmarks/extraction.py PICTURES [--batch-size 4] [--dtype bfloat16] [--repeats 5]
 
 Both run the same random weights on the same pixels, interleaved in one process, after their
-embeddings were found to agree. Then the pictures of a folder are scored from their files by the
-memory head, and the same pixels already prepared are put through the tower alone.
+embeddings were found to agree. Then the images of a folder are scored from their files by the
+memory head, and the same pixels already prepared are put through the backbone alone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from seeded import random_model, tower_of
+from seeded import backbone_of, random_model
 from timing import interleaved, machine, ratio, table
 
 from vlad.datasets import list_samples
@@ -28,10 +28,10 @@ from vlad.scoring.pipeline import score_samples
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("pictures", type=Path)
+    parser.add_argument("images", type=Path)
     parser.add_argument("--models", nargs="+", default=["ViT-B-16-plus-240", "ViT-L-14-336"])
     parser.add_argument("--batch-size", type=int, default=4)
-    parser.add_argument("--count", type=int, default=16, help="pictures scored from files")
+    parser.add_argument("--count", type=int, default=16, help="images scored from files")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
         f"{options.dtype}, batches of {options.batch_size}, medians of {options.repeats} rounds\n"
     )
     rows = [row for name in options.models for row in measured(name, options)]
-    print(table(rows, ["", "pictures a second", "of open_clip's"]))
+    print(table(rows, ["", "images a second", "of open_clip's"]))
 
 
 @torch.no_grad()
@@ -49,10 +49,10 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
     """Rows of the table for one model."""
     dtype = getattr(torch, options.dtype)
     model = random_model(name)
-    tower = tower_of(name, copy.deepcopy(model)).to("cpu", dtype)
+    backbone = backbone_of(name, copy.deepcopy(model)).to("cpu", dtype)
     model.to(dtype)
-    samples = list_samples([options.pictures])[: options.count]
-    panel = Panel(tower, {"memory": load_head("memory")})
+    samples = list_samples([options.images])[: options.count]
+    panel = Panel(backbone, {"memory": load_head("memory")})
     panel.fit([read_image(samples[0].path)])
 
     def batches(found: list) -> list:
@@ -63,10 +63,10 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
         torch.from_numpy(np.stack([next(iter(pixels.values())) for pixels in batch]))
         for batch in batches(prepared)
     ]
-    depth = tower.info.depth
+    depth = backbone.info.depth
 
     def embed(pixels: torch.Tensor, taps: tuple = ()) -> torch.Tensor:
-        return tower.vision.embed_image(tower.vision(pixels, taps=taps).last)
+        return backbone.vision.embed_image(backbone.vision(pixels, taps=taps).last)
 
     theirs, ours = model.encode_image(inputs[0].to(dtype)).float(), embed(inputs[0]).float()
     cosine = torch.cosine_similarity(theirs, ours).min()
@@ -89,7 +89,7 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
     ]
     from_files = interleaved(
         {
-            "tower": lambda: [embed(pixels, ((None, depth),)) for pixels in inputs],
+            "backbone": lambda: [embed(pixels, ((None, depth),)) for pixels in inputs],
             "files": lambda: list(
                 score_samples(panel, samples, None, batch_size=options.batch_size)
             ),
@@ -98,11 +98,11 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
         max(2, options.repeats // 2),
     )
     for case, spent in {
-        "vlad's tower on prepared pixels": from_files["tower"],
+        "vlad's backbone on prepared pixels": from_files["backbone"],
         "vlad, files to scores": from_files["files"],
         "decoding and resizing alone": from_files["decoding"],
     }.items():
-        share = f"{ratio(from_files['tower'], spent):.3g} of its tower"
+        share = f"{ratio(from_files['backbone'], spent):.3g} of its backbone"
         rows.append([f"{name}: {case}", len(samples) / statistics.median(spent), share])
     return rows
 

@@ -2,10 +2,10 @@
 
     python benchmarks/floors.py [--model ViT-L-14-336] [--size 518] [--repeats 3]
 
-Weights and adapters are random. A round times the bare tower, by open_clip and by vlad, and the
-full score of each head from prepared pixels, one picture each, interleaved in one process; printed
+Weights and adapters are random. A round times the bare backbone, by open_clip and by vlad, and the
+full score of each head from prepared pixels, one image each, interleaved in one process; printed
 are medians and the medians of ratios. AdaCLIP's time has its texts in it, which it reads anew for
-every picture; those of the others are read once for a category.
+every image; those of the others are read once for a category.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 import open_clip
 import torch
 from PIL import Image
-from seeded import random_adapter, random_model, tower_of
+from seeded import backbone_of, random_adapter, random_model
 from timing import interleaved, machine, ratio, table
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.heads import load_head
 from vlad.scoring.panel import Panel
 
@@ -39,29 +39,31 @@ def main() -> None:
     patch = open_clip.get_model_config(options.model)["vision_cfg"]["patch_size"]
     side = options.size // patch * patch
     model = random_model(options.model, side)
-    towers = {
-        "float32": tower_of(options.model, model),
-        "bfloat16": tower_of(options.model, copy.deepcopy(model)).to("cpu", torch.bfloat16),
+    backbones = {
+        "float32": backbone_of(options.model, model),
+        "bfloat16": backbone_of(options.model, copy.deepcopy(model)).to("cpu", torch.bfloat16),
     }
     image = Image.effect_noise((side, side), 80).convert("RGB")
     cases, activations = {}, {}
     with tempfile.TemporaryDirectory() as name, torch.no_grad():
-        for dtype, tower in towers.items():
+        for dtype, backbone in backbones.items():
             for head in HEADS:
-                folder = random_adapter(head, towers["float32"], Path(name) / head)
-                panel = Panel(tower, {head: load_head(head, adapter=str(folder))}, image_size=side)
+                folder = random_adapter(head, backbones["float32"], Path(name) / head)
+                panel = Panel(
+                    backbone, {head: load_head(head, adapter=str(folder))}, image_size=side
+                )
                 prepared = [panel.prepare(image)]
                 panel.text(head, "nut")
                 cases[head, dtype] = lambda panel=panel, x=prepared: panel.score(x, "nut")
                 activations[head] = panel.specs[head].activation
             pixels = torch.from_numpy(next(iter(prepared[0].values())))[None]
             for activation in ("gelu", "quick_gelu"):
-                cases[activation, dtype] = bare(tower, pixels, activation)
+                cases[activation, dtype] = bare(backbone, pixels, activation)
         cases["open_clip", "float32"] = lambda: model.encode_image(pixels)
         seconds = interleaved(cases, options.repeats)
 
     print(f"{machine(['open_clip_torch'])}\n")
-    print(f"{options.model} at {side} pixels, one picture, medians of {options.repeats} rounds\n")
+    print(f"{options.model} at {side} pixels, one image, medians of {options.repeats} rounds\n")
     rows = []
     for case, spent in seconds.items():
         head, dtype = case
@@ -70,37 +72,37 @@ def main() -> None:
             own = seconds[activations[head], dtype]
             row[2] = ratio(spent, own)
             if dtype == "float32":
-                counted = floor(towers[dtype], side) if head == "anomalyclip" else 1.0
+                counted = floor(backbones[dtype], side) if head == "anomalyclip" else 1.0
                 row[3] = f"{row[2] / counted:.3f} (at most {HEADS[head]})"
             else:
                 row[3] = f"{ratio(seconds[head, 'float32'], spent):.2f} times faster than float32"
         else:
-            row[0] = f"bare tower, {head}, {dtype}"
+            row[0] = f"bare backbone, {head}, {dtype}"
             row[2] = ratio(spent, seconds["gelu", dtype])
         rows.append(row)
-    print(table(rows, ["", "s a picture", "of the bare tower", "of the floor"]))
-    print(f"\nFloor of anomalyclip: {floor(towers['float32'], side):.3f} of the bare tower")
+    print(table(rows, ["", "s an image", "of the bare backbone", "of the floor"]))
+    print(f"\nFloor of anomalyclip: {floor(backbones['float32'], side):.3f} of the bare backbone")
 
 
-def bare(tower: Tower, pixels: torch.Tensor, activation: str):
+def bare(backbone: Backbone, pixels: torch.Tensor, activation: str):
     """Every token through every block, and the image embedding."""
-    replaced, last = tower.info.replaced(activation), tower.info.depth
+    replaced, last = backbone.info.replaced(activation), backbone.info.depth
 
     def run() -> torch.Tensor:
-        found = tower.vision(pixels, taps=[(None, last)], activation=replaced)
-        return tower.vision.embed_image(found.last)
+        found = backbone.vision(pixels, taps=[(None, last)], activation=replaced)
+        return backbone.vision.embed_image(found.last)
 
     return run
 
 
-def floor(tower: Tower, side: int) -> float:
-    """Multiplications of AnomalyCLIP's pass in units of the bare tower's.
+def floor(backbone: Backbone, side: int) -> float:
+    """Multiplications of AnomalyCLIP's pass in units of the bare backbone's.
 
     With N tokens of C channels a block takes 3NC² (q, k, v) + 2N²C (attention) + NC² (output) +
     8NC² (MLP). Dual blocks, from a quarter of the depth on, add 2N²C (v-v) + NC² (output). The last
     block computes q, attention, output and MLP of the ordinary stream for CLS alone.
     """
-    info = tower.info
+    info = backbone.info
     n, c = 1 + (side // info.patch_size) ** 2, info.width
     block = 12 * n * c**2 + 2 * n**2 * c
     dual = 2 * n**2 * c + n * c**2

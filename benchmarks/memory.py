@@ -36,8 +36,8 @@ def main() -> None:
     torch.manual_seed(0)
     bank = F.normalize(torch.randn(options.bank, WIDTH), dim=-1)
     lines = []
-    for pictures in (1, 8):
-        lines += searched(torch.randn(pictures * PATCHES, WIDTH), bank, options.rounds)
+    for images in (1, 8):
+        lines += searched(torch.randn(images * PATCHES, WIDTH), bank, options.rounds)
     header = ["patches searched", "s", "× float32 cosine", "of the product"]
     print(table(lines, header), flush=True)
     if options.coreset_steps:

@@ -2,7 +2,7 @@
 
     python benchmarks/metrics.py [--maps 100] [--size 256] [--rounds 5]
 
-AUPRO against loops over 200 evenly spaced thresholds and the regions of every picture: one finds
+AUPRO against loops over 200 evenly spaced thresholds and the regions of every image: one finds
 the regions at every threshold, as the routine that most repositories share does, the other finds
 them once. Pixel AUROC against scikit-learn's `roc_auc_score`. Every round times each of them,
 interleaved in one process; printed are medians.
@@ -88,7 +88,7 @@ def drawn(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def loop_aupro(maps: np.ndarray, masks: np.ndarray, *, once: bool) -> float:
-    """Without a sort: at each threshold, the overlap with each region of each picture.
+    """Without a sort: at each threshold, the overlap with each region of each image.
 
     Points below the limit are joined by straight lines, without the stretching of their rates that
     the shared routine adds.
@@ -109,7 +109,7 @@ def loop_aupro(maps: np.ndarray, masks: np.ndarray, *, once: bool) -> float:
 
 
 def found_regions(masks: np.ndarray) -> list[tuple]:
-    """Picture, rows and columns of every region."""
+    """Image, rows and columns of every region."""
     regions = []
     for i, mask in enumerate(masks):
         labels, count = ndimage.label(mask, np.ones((3, 3)))

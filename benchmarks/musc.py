@@ -1,11 +1,11 @@
-"""MuSc: pictures compared with each other, beside a plain loop over pairs and the bare product.
+"""MuSc: images compared with each other, beside a plain loop over pairs and the bare product.
 
-    python benchmarks/musc.py [--pictures 1000] [--r 1] [--dtype bfloat16]
+    python benchmarks/musc.py [--images 1000] [--r 1] [--dtype bfloat16]
 
-The plain loop is what the method's authors compute: `torch.cdist` of each picture with each other
+The plain loop is what the method's authors compute: `torch.cdist` of each image with each other
 one, both ways round, and the smallest distance of each patch. "Of the product" is the rate against
 that of one large `torch.mm` in the same type and with as many channels. Then the head itself
-compares `--pictures` random pictures from one block of the tower; by default it reads four. Patches
+compares `--images` random images from one block of the backbone; by default it reads four. Patches
 are random: time does not depend on them.
 """
 
@@ -31,21 +31,21 @@ PATCHES = SIDE * SIDE
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--few", type=int, default=32, help="pictures beside the plain loop")
+    parser.add_argument("--few", type=int, default=32, help="images beside the plain loop")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=1000, help="0 leaves the long run out")
+    parser.add_argument("--images", type=int, default=1000, help="0 leaves the long run out")
     parser.add_argument("--r", type=int, default=1, help="side of the neighbourhoods")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
 
     print(f"{machine()}\n")
     compare(options.few, options.rounds)
-    if options.pictures:
-        many(options.pictures, options.r, options.dtype == "bfloat16")
+    if options.images:
+        many(options.images, options.r, options.dtype == "bfloat16")
 
 
 def compare(count: int, rounds: int) -> None:
-    """Pair distances of a few pictures each way."""
+    """Pair distances of a few images each way."""
     torch.manual_seed(0)
     rows = F.normalize(torch.randn(count, PATCHES, WIDTH), dim=-1)
     half, found = as_bfloat16(rows), torch.empty(count, count, PATCHES)
@@ -71,7 +71,7 @@ def compare(count: int, rounds: int) -> None:
         share = ratio(seconds[f"{name} product"], seconds[name]) / of_product
         faster = ratio(seconds["plain loop"], seconds[name])
         lines.append((name, statistics.median(seconds[name]), faster, share))
-    print(f"{count} pictures of {PATCHES} patches with {WIDTH} channels, {rounds} rounds\n")
+    print(f"{count} images of {PATCHES} patches with {WIDTH} channels, {rounds} rounds\n")
     print(table(lines, ["", "s", "× the plain loop", "of the product"]), flush=True)
     exact, distance = plain(rows), (2 - 2 * mutual_similarity(half)).clamp_min(0).sqrt()
     other = ~torch.eye(count, dtype=torch.bool)
@@ -84,7 +84,7 @@ def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> None:
 
 
 def plain(rows: torch.Tensor) -> torch.Tensor:
-    """(N, N, P): distance of each patch of picture i to its nearest in picture j."""
+    """(N, N, P): distance of each patch of image i to its nearest in image j."""
     found = torch.zeros(len(rows), len(rows), rows.shape[1])
     for i, a in enumerate(rows):
         for j, b in enumerate(rows):
@@ -94,7 +94,7 @@ def plain(rows: torch.Tensor) -> torch.Tensor:
 
 
 def many(count: int, r: int, bfloat16: bool) -> None:
-    """The head on many pictures: seconds, and the most memory the process held."""
+    """The head on many images: seconds, and the most memory the process held."""
     before = peak_memory()
     pool = MuSc(r=(r,)).pool()
     torch.manual_seed(0)
@@ -108,8 +108,8 @@ def many(count: int, r: int, bfloat16: bool) -> None:
         pass
     spent, name = time.perf_counter() - start, "bfloat16" if bfloat16 else "float32"
     print(
-        f"{count} pictures, one block, neighbourhoods of {r}×{r}, {name}: {spent:.0f} s "
-        f"({1000 * spent / count:.0f} ms a picture). The defaults are 12 times that: four blocks, "
+        f"{count} images, one block, neighbourhoods of {r}×{r}, {name}: {spent:.0f} s "
+        f"({1000 * spent / count:.0f} ms an image). The defaults are 12 times that: four blocks, "
         f"three sides. The process held at most {peak_memory():.0f} MiB ({before:.0f} before)."
     )
 

@@ -21,12 +21,12 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "performance.md"
 LARGE = "--models ViT-L-14-336 --batch-size 2 --repeats 3 --count 8"
 PARTS = {
-    "extraction": "extraction.py {pictures} --models ViT-B-16-plus-240 --repeats 9",
+    "extraction": "extraction.py {images} --models ViT-B-16-plus-240 --repeats 9",
     "extraction-bfloat16": (
-        "extraction.py {pictures} --models ViT-B-16-plus-240 --repeats 9 --dtype bfloat16"
+        "extraction.py {images} --models ViT-B-16-plus-240 --repeats 9 --dtype bfloat16"
     ),
-    "extraction-large": f"extraction.py {{pictures}} {LARGE}",
-    "extraction-large-bfloat16": f"extraction.py {{pictures}} {LARGE} --dtype bfloat16",
+    "extraction-large": f"extraction.py {{images}} {LARGE}",
+    "extraction-large-bfloat16": f"extraction.py {{images}} {LARGE} --dtype bfloat16",
     "winclip": "winclip.py --anomalib {anomalib} --rounds 11",
     "floors": "floors.py --repeats 5",
     "musc": "musc.py --rounds 5",
@@ -34,7 +34,7 @@ PARTS = {
     "memory": "memory.py --rounds 5",
     "text": "text.py",
     "start": "start.py",
-    "one-pass": "one_pass.py --backbone ViT-B-16-plus-240 --pictures 4 --batch-size 4 --rounds 3",
+    "one-pass": "one_pass.py --backbone ViT-B-16-plus-240 --images 4 --batch-size 4 --rounds 3",
     "one-pass-tiny": "one_pass.py",
     "runtimes": "runtimes.py --rounds 7",
 }
@@ -51,7 +51,7 @@ def main() -> None:
     failed = []
     for name in options.parts or PARTS:
         arguments = shlex.split(PARTS[name])
-        places = {"pictures": str(HAZELNUT), "anomalib": options.anomalib}
+        places = {"images": str(HAZELNUT), "anomalib": options.anomalib}
         found = subprocess.run(
             [sys.executable, str(HERE / arguments[0])]
             + [word.format(**places) for word in arguments[1:]],

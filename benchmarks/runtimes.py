@@ -1,12 +1,12 @@
-"""What runtimes and precisions cost and change: seconds a picture, deviation, AUROC.
+"""What runtimes and precisions cost and change: seconds an image, deviation, AUROC.
 
     python benchmarks/runtimes.py [--data FOLDER/bottle] [--rounds 5] [--skip-large]
 
-Two tables in Markdown. Of the large tower (seeded random weights), the plain pass to the last block
-and WinCLIP's pass with its windows, of one picture: every round times each runtime in turn, printed
-are medians, and the ratio of torch in float32 to each. Of vlad-tiny on pictures in MVTec layout,
-how far maps and metrics of winclip and memory are from those of torch in float32. Graphs are made
-before the clock starts.
+Two tables in Markdown. Of the large backbone (seeded random weights), the plain pass to the last
+block and WinCLIP's pass with its windows, of one image: every round times each runtime in turn,
+printed are medians, and the ratio of torch in float32 to each. Of vlad-tiny on images in MVTec
+layout, how far maps and metrics of winclip and memory are from those of torch in float32. Graphs
+are made before the clock starts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from seeded import random_model, tower_of
+from seeded import backbone_of, random_model
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
+from vlad.backbones.backbone import Backbone
 from vlad.backbones.runtimes import OUTSIDE_TORCH, load_runtime, use
-from vlad.backbones.tower import Tower
 from vlad.datasets import load_dataset
 from vlad.demo import HAZELNUT
 from vlad.evaluation import Entry, evaluate_category
@@ -57,7 +57,7 @@ def main() -> None:
     versions = {name: load_runtime(name).version for name in OUTSIDE_TORCH}
     print(f"{date.today()}; {listed}, {', '.join(f'{k} {v}' for k, v in versions.items())}\n")
     if not options.skip_large:
-        print(f"Seconds a picture, {LARGE}, batches of one, median of {options.rounds} rounds.\n")
+        print(f"Seconds an image, {LARGE}, batches of one, median of {options.rounds} rounds.\n")
         table(
             ["runtime", "dtype", "plain pass", "× faster", "WinCLIP's pass", "× faster"],
             times(options.rounds),
@@ -74,11 +74,11 @@ def table(head: list[str], rows: list[list[str]]) -> None:
         print("| " + " | ".join(row) + " |", flush=True)
 
 
-def by(tower: Tower, runtime: str, dtype: str) -> Tower:
-    """A fresh tower computed in another way."""
+def by(backbone: Backbone, runtime: str, dtype: str) -> Backbone:
+    """A fresh backbone computed in another way."""
     if runtime in OUTSIDE_TORCH:
-        return use(tower.to("cpu"), load_runtime(runtime, dtype))
-    return tower.to("cpu", getattr(torch, dtype))
+        return use(backbone.to("cpu"), load_runtime(runtime, dtype))
+    return backbone.to("cpu", getattr(torch, dtype))
 
 
 @torch.no_grad()
@@ -87,16 +87,16 @@ def times(rounds: int) -> list[list[str]]:
     medians = {}
     for kind, windows in (("plain", ()), ("windows", (2, 3))):
         options = {"taps": [(None, 12)], "windows": windows}
-        towers = {way: by(tower_of(LARGE, random_model(LARGE)), *way) for way in WAYS}
-        for tower in towers.values():
-            tower.forward(pixels, **options)
-            if tower.runtime in OUTSIDE_TORCH:
-                tower.model.to("meta")  # the graph has weights of its own
+        backbones = {way: by(backbone_of(LARGE, random_model(LARGE)), *way) for way in WAYS}
+        for backbone in backbones.values():
+            backbone.forward(pixels, **options)
+            if backbone.runtime in OUTSIDE_TORCH:
+                backbone.model.to("meta")  # the graph has weights of its own
         seconds = {way: [] for way in WAYS}
         for _ in range(rounds):
-            for way, tower in towers.items():
+            for way, backbone in backbones.items():
                 start = time.perf_counter()
-                tower.forward(pixels, **options)
+                backbone.forward(pixels, **options)
                 seconds[way].append(time.perf_counter() - start)
         medians[kind] = {way: statistics.median(spent) for way, spent in seconds.items()}
     return [
@@ -116,12 +116,12 @@ def deviations(folder: Path) -> list[list[str]]:
     test, train = data.test(category), data.train(category)
     rows, maps = [], {}
     for way in WAYS:
-        tower = by(load_tower("vlad-tiny", "cpu"), *way)
+        backbone = by(load_backbone("vlad-tiny", "cpu"), *way)
         entries = [Entry("winclip", load_head("winclip"), 0, 0)]
         entries += [Entry("memory", load_head("memory"), 4, 0)]
-        results = evaluate_category(tower, entries, category, train, test)
+        results = evaluate_category(backbone, entries, category, train, test)
         for entry, result in zip(entries, results, strict=True):
-            panel = Panel(tower, {entry.name: entry.head})
+            panel = Panel(backbone, {entry.name: entry.head})
             prepared = [panel.prepare(read_image(sample.path)) for sample in test]
             parts = (panel.score([one], category)[entry.name].numpy() for one in prepared)
             found = np.concatenate([part.anomaly_map for part in parts])

@@ -1,8 +1,8 @@
-"""Pictures a second of the local engine and of Ray with one and two workers, in one run.
+"""Images a second of the local engine and of Ray with one and two workers, in one run.
 
-    python benchmarks/scale.py [--backbone vlad-tiny] [--pictures 1000]
+    python benchmarks/scale.py [--backbone vlad-tiny] [--images 1000]
 
-Each is a command of its own over the same pictures, scores alone, one thread a process. The rate of
+Each is a command of its own over the same images, scores alone, one thread a process. The rate of
 the local engine is what it prints; that of Ray is from the moment when each worker has written its
 first partition to the last one, so that starting Ray and its workers is only in the seconds of the
 whole command.
@@ -27,25 +27,25 @@ from PIL import Image
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="vlad-tiny")
-    parser.add_argument("--pictures", type=int, default=1000)
+    parser.add_argument("--images", type=int, default=1000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        pictures = Path(work) / "pictures"
-        pictures.mkdir()
+        images = Path(work) / "images"
+        images.mkdir()
         for i in range(50):
             pixels = np.random.default_rng(i).integers(0, 256, (300, 300, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(pictures / f"{i:06}.png")
-        for i in range(50, options.pictures):
-            os.link(pictures / f"{i % 50:06}.png", pictures / f"{i:06}.png")
-        command = [sys.executable, "-m", "vlad", "score", str(pictures), "--head", "memory"]
-        command += ["--normal", str(pictures / "000000.png"), "--backbone", options.backbone]
+            Image.fromarray(pixels).save(images / f"{i:06}.png")
+        for i in range(50, options.images):
+            os.link(images / f"{i % 50:06}.png", images / f"{i:06}.png")
+        command = [sys.executable, "-m", "vlad", "score", str(images), "--head", "memory"]
+        command += ["--normal", str(images / "000000.png"), "--backbone", options.backbone]
         command += ["--device", "cpu", "--maps", "none"]
         engines = {
             "local": 0,
             "Ray, 1 worker": 1,
             "Ray, 2 workers": 2,
         }
-        print("| engine | pictures/s | whole command, s |\n|---|---|---|")
+        print("| engine | images/s | whole command, s |\n|---|---|---|")
         for name, workers in engines.items():
             out = Path(work) / f"run{workers}"
             more = ["--engine", "ray", "--workers", str(workers)] if workers else []
@@ -68,7 +68,7 @@ def timed(command: list[str]) -> tuple[float, float]:
     began = time.monotonic()
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-    found = re.findall(r"scored (\d+)/\1 pictures, ([\d.]+) images/s", done.stderr)
+    found = re.findall(r"scored (\d+)/\1 images, ([\d.]+) images/s", done.stderr)
     return float(found[-1][1]), time.monotonic() - began
 
 

@@ -54,13 +54,13 @@ def main() -> None:
             load(address, script, 4, 5)  # warms up
             found = machine(torch.device("cpu"))
             print(f"{options.backbone}, {found['cpu']}, {found['cores']} cores", end="\n\n")
-            print("| clients | requests/s | p50, ms | p99, ms | pictures in a pass | failed |")
+            print("| clients | requests/s | p50, ms | p99, ms | images in a pass | failed |")
             print("| ---: | ---: | ---: | ---: | ---: | ---: |")
             for clients in options.clients:
-                passes, pictures = counted(address)
+                passes, images = counted(address)
                 rate, p50, p99, failed = load(address, script, clients, options.seconds)
                 now = counted(address)
-                mean = (now[1] - pictures) / (now[0] - passes)
+                mean = (now[1] - images) / (now[0] - passes)
                 print(f"| {clients} | {rate:.1f} | {p50:.0f} | {p99:.0f} | {mean:.1f} | {failed} |")
         finally:
             server.terminate()
@@ -71,12 +71,12 @@ def vlad(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "vlad", *map(str, arguments)]
 
 
-def write_script(folder: Path, picture: Path) -> Path:
-    """A wrk script that posts the picture as a form."""
+def write_script(folder: Path, image: Path) -> Path:
+    """A wrk script that posts the image as a form."""
     body = folder / "body"
     body.write_bytes(
         b'--x\r\nContent-Disposition: form-data; name="images"; filename="00.jpg"\r\n'
-        b"Content-Type: image/jpeg\r\n\r\n" + picture.read_bytes() + b"\r\n--x--\r\n"
+        b"Content-Type: image/jpeg\r\n\r\n" + image.read_bytes() + b"\r\n--x--\r\n"
     )
     script = folder / "post.lua"
     script.write_text(
@@ -100,10 +100,10 @@ def load(address: str, script: Path, clients: int, seconds: int) -> tuple[float,
 
 
 def counted(address: str) -> tuple[float, float]:
-    """Passes of the tower so far, and the pictures in them."""
+    """Passes of the backbone so far, and the images in them."""
     text = urlopen(f"{address}/metrics").read().decode()
     return tuple(
-        float(re.search(rf"vlad_batch_pictures_{name} ([\d.]+)", text)[1])
+        float(re.search(rf"vlad_batch_images_{name} ([\d.]+)", text)[1])
         for name in ("count", "sum")
     )
 

@@ -1,11 +1,11 @@
 """Many scorings, one in a hundred of a rotten file, killed again and again: is anything lost?
 
-    python benchmarks/soak.py [--pictures 100000] [--kills 20] [--backbone vlad-tiny] [--engine ray]
+    python benchmarks/soak.py [--images 100000] [--kills 20] [--backbone vlad-tiny] [--engine ray]
 
-`vlad score --maps none` runs over hard links of a few pictures. In the first half it is killed by
+`vlad score --maps none` runs over hard links of a few images. In the first half it is killed by
 `kill -9` at random moments and goes on with --resume; the second half is one process, whose memory
-is watched. After every kill, and at the end, scores.csv must hold no good picture twice; at the end
-every good picture once with its score, and every rotten file once with its error. Exits with 1
+is watched. After every kill, and at the end, scores.csv must hold no good image twice; at the end
+every good image once with its score, and every rotten file once with its error. Exits with 1
 where it does not. With --engine ray the same is asked of the Parquet files, and the process that
 was started is killed, not those that Ray started from it.
 """
@@ -34,7 +34,7 @@ HEADER = 1  # lines of scores.csv
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pictures", type=int, default=100_000)
+    parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--rotten", type=float, default=0.01, help="share of rotten files")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--backbone", default="vlad-tiny")
@@ -49,15 +49,15 @@ def main() -> None:
 
 def soak(work: Path, options: argparse.Namespace) -> None:
     chance = random.Random(options.seed)
-    good, rotten = link_pictures(work, options.pictures, options.rotten, chance)
+    good, rotten = link_images(work, options.images, options.rotten, chance)
     out = work / "run"
-    command = [sys.executable, "-m", "vlad", "score", str(work / "pictures")]
+    command = [sys.executable, "-m", "vlad", "score", str(work / "images")]
     command += ["--normal", str(work / "good" / "0.png"), "--head", "memory"]
     command += ["--engine", "ray"] if options.engine == "ray" else ["--maps", "none"]
     command += ["--backbone", options.backbone, "--image-size", str(options.image_size)]
     command += ["--device", "cpu", "--out", str(out), "--resume"]
 
-    moments = sorted(chance.sample(range(1, options.pictures // 2), options.kills))
+    moments = sorted(chance.sample(range(1, options.images // 2), options.kills))
     scorer = RayScorer if options.engine == "ray" else Scorer
     torn, began = 0, time.monotonic()
     for moment in moments:
@@ -82,10 +82,10 @@ def soak(work: Path, options: argparse.Namespace) -> None:
     )
     low, high = last.memory[0][0], last.memory[-1][0]
     print(
-        f"{options.pictures} pictures, {len(rotten)} of them rotten files; kill -9 at "
+        f"{options.images} images, {len(rotten)} of them rotten files; kill -9 at "
         f"{options.kills} moments, {torn} of which left half a line\n"
-        f"every good picture once, every rotten file a row with its error, {seconds:.0f} s\n"
-        f"memory of the last process, from picture {low} to {high}: median of the first quarter "
+        f"every good image once, every rotten file a row with its error, {seconds:.0f} s\n"
+        f"memory of the last process, from image {low} to {high}: median of the first quarter "
         f"{first:.0f} MiB, of the last {fourth:.0f} MiB, peak {last.peak:.0f} MiB"
     )
 
@@ -160,10 +160,10 @@ class RayScorer(Scorer):
         return self.rows
 
 
-def link_pictures(
+def link_images(
     work: Path, count: int, share: float, chance: random.Random
 ) -> tuple[set[str], set[str]]:
-    """Paths of good pictures and of rotten files, a thousand to a folder."""
+    """Paths of good images and of rotten files, a thousand to a folder."""
     sources = {True: work / "good", False: work / "rotten"}
     for folder in sources.values():
         folder.mkdir()
@@ -183,7 +183,7 @@ def link_pictures(
     rotten = set(chance.sample(range(count), round(share * count)))
     found: dict[bool, set[str]] = {True: set(), False: set()}
     for number in range(count):
-        path = work / "pictures" / f"{number // 1000:04}" / f"{number:07}.png"
+        path = work / "images" / f"{number // 1000:04}" / f"{number:07}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         kind = number not in rotten
         os.link(chance.choice(files[kind]), path)
@@ -192,15 +192,15 @@ def link_pictures(
 
 
 def check_once(paths: list[str], good: set[str]) -> None:
-    """No good picture is there twice."""
+    """No good image is there twice."""
     if twice := [path for path, n in Counter(paths).items() if n > 1 and path in good]:
-        raise SystemExit(f"{len(twice)} good pictures were scored twice, as {twice[0]}")
+        raise SystemExit(f"{len(twice)} good images were scored twice, as {twice[0]}")
 
 
 def check_finished(rows: list[dict], good: set[str], rotten: set[str]) -> None:
     times = Counter(row["path"] for row in rows)
     if times != Counter({*good, *rotten}):
-        raise SystemExit("the run does not hold every picture exactly once")
+        raise SystemExit("the run does not hold every image exactly once")
     for row in rows:
         if (row["path"] in good) != (row["memory"] not in ("", None) and not row["error"]):
             raise SystemExit(f"a wrong row: {row}")

@@ -2,7 +2,7 @@
 
     python benchmarks/start.py [--rounds 5]
 
-Measured are `vlad --help` and `vlad score` of one picture by winclip on vlad-tiny, each in its own
+Measured are `vlad --help` and `vlad score` of one image by winclip on vlad-tiny, each in its own
 process, prompts in the cache. "Libraries" imports what the second one imports of others. Where
 the system lets this process drop its file cache, one more round is cold.
 """

@@ -15,7 +15,7 @@ import tempfile
 
 import open_clip
 import torch
-from seeded import random_model, tower_of
+from seeded import backbone_of, random_model
 from timing import interleaved, machine, ratio, table
 
 from vlad.prompts import load_bank
@@ -39,23 +39,23 @@ def main() -> None:
 
 @torch.no_grad()
 def measured(architecture: str, bank: str, rounds: int) -> tuple:
-    tower = tower_of(architecture, random_model(architecture))
+    backbone = backbone_of(architecture, random_model(architecture))
     tokenize = open_clip.get_tokenizer(architecture)
     prompts = load_bank(bank).expand("hazelnut")
     sentences = list(prompts.normal + prompts.anomalous)
 
     def full() -> None:
         for at in range(0, len(sentences), BATCH):
-            tower.model.encode_text(tokenize(sentences[at : at + BATCH]))
+            backbone.model.encode_text(tokenize(sentences[at : at + BATCH]))
 
     def from_disk() -> None:
         textcache._memory.clear()  # as in a new process
-        textcache.embed_prompts(tower, prompts)
+        textcache.embed_prompts(backbone, prompts)
 
     unique = list(dict.fromkeys(sentences))
     with tempfile.TemporaryDirectory() as folder:
         os.environ["VLAD_CACHE"] = folder
-        cases = {"full": full, "cut": lambda: tower.encode_text(unique), "disk": from_disk}
+        cases = {"full": full, "cut": lambda: backbone.encode_text(unique), "disk": from_disk}
         seconds = interleaved(cases, rounds)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     faster = ratio(seconds["full"], seconds["cut"])

@@ -3,8 +3,8 @@
     python benchmarks/thresholds.py CATEGORY_FOLDER ... [--seeds 5] [--backbone vlad-tiny]
 
 Each folder is one labelled category, laid out in any way that `vlad eval` reads. Its normal
-pictures, those of its training part as well, and 30 anomalous ones are scored once: winclip from
-words, memory shown 4 of the normal pictures (which are left out then), musc on the anomalous and
+images, those of its training part as well, and 30 anomalous ones are scored once: winclip from
+words, memory shown 4 of the normal images (which are left out then), musc on the anomalous and
 100 of the normal ones jointly. All else is drawn from these scores.
 """
 
@@ -19,8 +19,8 @@ import numpy as np
 from scipy.stats import gamma
 from sklearn.metrics import f1_score
 
-from vlad.backbones import load_tower
-from vlad.backbones.tower import Tower
+from vlad.backbones import load_backbone
+from vlad.backbones.backbone import Backbone
 from vlad.calibration import FUSED, from_normals, from_unlabelled
 from vlad.calibration.conformal import allowed_above, conformal_threshold, least_reference
 from vlad.datasets import load_dataset
@@ -33,9 +33,9 @@ from vlad.scoring.pipeline import Pools, score_samples
 from vlad.types import Sample
 
 HEADS = ("winclip", "memory", "musc")
-ALONE = ("winclip", "memory")  # heads that judge pictures one by one
+ALONE = ("winclip", "memory")  # heads that judge images one by one
 K_SHOT, ANOMALOUS, JOINT = 4, 30, 100
-MIXED = 100  # pictures in an unlabelled draw
+MIXED = 100  # images in an unlabelled draw
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.3)
 RATES = (0.01, 0.05, 0.1)
 COUNTS = (20, 50, 100, 200)
@@ -49,7 +49,7 @@ class Category:
     Attributes:
         normal: head -> (n,); of musc the first `JOINT` alone.
         anomalous: head -> (m,).
-        train: (n,) whether a normal picture is of the training part.
+        train: (n,) whether a normal image is of the training part.
     """
 
     name: str
@@ -65,8 +65,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="vlad-tiny")
     options = parser.parse_args()
 
-    tower = load_tower(options.backbone, "cpu")
-    categories = [scored(folder, tower) for folder in options.folders]
+    backbone = load_backbone(options.backbone, "cpu")
+    categories = [scored(folder, backbone) for folder in options.folders]
     for part in (quality, shares, by_heads, false_alarms, from_train_to_test, abstention):
         title, head, rows = part(categories, options.seeds)
         print(f"**{title}**\n")
@@ -76,8 +76,8 @@ def main() -> None:
         print()
 
 
-def scored(folder: str, tower: Tower) -> Category:
-    """Scores of the pictures of a category, in a shuffled order."""
+def scored(folder: str, backbone: Backbone) -> Category:
+    """Scores of the images of a category, in a shuffled order."""
     data = load_dataset("auto", folder)
     (name,) = data.categories
     random = np.random.default_rng(0)
@@ -89,7 +89,7 @@ def scored(folder: str, tower: Tower) -> Category:
     normal = [normal[i] for i in order]
     anomalous = [anomalous[i] for i in random.permutation(len(anomalous))[:ANOMALOUS]]
 
-    panel = Panel(tower, {head: load_head(head) for head in HEADS})
+    panel = Panel(backbone, {head: load_head(head) for head in HEADS})
     panel.fit((read_image(s.path) for s in shown), ["memory"])
     words = name.replace("_", " ")
     found: dict[Sample, dict[str, float]] = {s: {} for s in anomalous + normal}
@@ -113,7 +113,7 @@ def scored(folder: str, tower: Tower) -> Category:
 
 
 def quality(categories, seeds):
-    """How well the heads tell the pictures apart: the other tables have to be read with it."""
+    """How well the heads tell the images apart: the other tables have to be read with it."""
     rows = []
     for c in categories:
         values = []
@@ -121,7 +121,7 @@ def quality(categories, seeds):
             labels = np.repeat([0, 1], [len(c.normal[h]), ANOMALOUS])
             values.append(100 * auroc(np.concatenate([c.normal[h], c.anomalous[h]]), labels))
         rows.append([c.name, str(len(c.train)), *(f"{v:.1f}" for v in values)])
-    return "Image AUROC of the scores, in %", ["category", "normal pictures", *HEADS], rows
+    return "Image AUROC of the scores, in %", ["category", "normal images", *HEADS], rows
 
 
 def shares(categories, seeds):
@@ -136,7 +136,7 @@ def shares(categories, seeds):
             row.append(cell + (f"; F1 {f1:.2f} / {best:.2f}" if share else ""))
         rows.append(row)
     title = (
-        f"Estimated share of anomalous pictures among {MIXED} (90 % interval), in how many of "
+        f"Estimated share of anomalous images among {MIXED} (90 % interval), in how many of "
         f"{seeds} draws the interval held the true one; F1 of the fused verdicts / best possible F1"
     )
     return title, ["true share", *(c.name for c in categories)], rows
@@ -180,7 +180,7 @@ def judged(c: Category, heads: Sequence[str], share: float, seed: int) -> tuple[
 
 
 def false_alarms(categories, seeds):
-    """The rate of the conformal threshold on normal pictures that it was not found from."""
+    """The rate of the conformal threshold on normal images that it was not found from."""
     rows, random = [], np.random.default_rng(0)
     for rate, count in reachable():
         drawn = np.sort(random.gamma(4, size=(20_000, count)), axis=1)[:, ::-1]
@@ -195,9 +195,9 @@ def false_alarms(categories, seeds):
                     )
         rows.append([f"{rate:g}", str(count), f"{true.mean():.3f}", spread(true)])
         rows[-1] += [f"{np.mean(list(real.values())):.3f}", f"{max(real.values()):.3f}"]
-    head = ["rate", "reference pictures", "simulated", "10 to 90 % of references"]
+    head = ["rate", "reference images", "simulated", "10 to 90 % of references"]
     head += ["real: mean", "largest of a head and category"]
-    return "False alarms on held-out normal pictures (winclip and memory)", head, rows
+    return "False alarms on held-out normal images (winclip and memory)", head, rows
 
 
 def from_train_to_test(categories, seeds):
@@ -212,7 +212,7 @@ def from_train_to_test(categories, seeds):
                 alarms = (test > conformal_threshold(reference, rate)).sum()
                 row.append(f"{alarms} of {len(test)} ({alarms / len(test):.2f})")
             rows.append(row)
-    title = "False alarms on the normal test pictures, all training pictures as reference"
+    title = "False alarms on the normal test images, all training images as reference"
     return title, ["rate", "head", *(c.name for c in categories)], rows
 
 
@@ -255,7 +255,7 @@ def abstention(categories, seeds):
     columns = ["head", "`--confidence`", "withheld: of normal", "of anomalous"]
     columns += ["decided: false alarms", "missed", "turned by other references"]
     columns += ["withheld: turned"]
-    title = f"Abstaining, {size} reference pictures, rate {rate:g}; means over categories"
+    title = f"Abstaining, {size} reference images, rate {rate:g}; means over categories"
     return title, columns, rows
 
 

@@ -1,6 +1,6 @@
-"""A defect of a few pixels in a large picture: what `vlad score` finds with and without tiles.
+"""A defect of a few pixels in a large image: what `vlad score` finds with and without tiles.
 
-    python benchmarks/tiles.py [--size 4000x3000] [--defect 12] [--pictures 3] [--tile 448]
+    python benchmarks/tiles.py [--size 4000x3000] [--defect 12] [--images 3] [--tile 448]
 
 Brushed plates are drawn, some with a dark pit of `--defect` pixels; every run gets normal plates
 for memory and threshold. Printed are the verdict and score of each plate, how far from the middle
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="4000x3000", help="WIDTHxHEIGHT of the plates")
     parser.add_argument("--defect", type=int, default=12, help="pixels across the pit")
-    parser.add_argument("--pictures", type=int, default=3, help="plates with a pit, and as many ok")
+    parser.add_argument("--images", type=int, default=3, help="plates with a pit, and as many ok")
     parser.add_argument("--normals", type=int, default=22, help="2 for memory, others held out")
     parser.add_argument("--tile", default="448")
     parser.add_argument("--overlap", default="0.25")
@@ -41,13 +41,13 @@ def main() -> None:
     cut = ["--tile", options.tile, "--overlap", options.overlap]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pits = draw(folder, size, options.defect, options.pictures, options.normals)
+        pits = draw(folder, size, options.defect, options.images, options.normals)
         command = [
             *(sys.executable, "-m", "vlad", "score", folder / "parts", "--normal", folder / "good"),
             *("--k-shot", "2", "--threshold", "auto", "--backbone", options.backbone),
             *("--head", "memory", "--param", f"memory.coreset={options.coreset}"),
         ]
-        for title, more in {"whole pictures": [], f"tiles of {options.tile} pixels": cut}.items():
+        for title, more in {"whole images": [], f"tiles of {options.tile} pixels": cut}.items():
             out = folder / title
             seconds, mebibytes = spent([*map(str, command), *more, "--out", str(out)])
             print(f"{title}: {seconds:.0f} s, at most {mebibytes:.0f} MiB")
@@ -64,13 +64,13 @@ def main() -> None:
 
 
 def draw(
-    folder: Path, size: tuple[int, int], defect: int, pictures: int, normals: int
+    folder: Path, size: tuple[int, int], defect: int, images: int, normals: int
 ) -> dict[str, tuple[int, int]]:
     """Plates in `parts` and `good` -> the middle of the pit of each that has one."""
     pits = {}
     random = np.random.default_rng(0)
     names = [f"good/{i:03}" for i in range(normals)]
-    names += [f"parts/{kind}{i}" for kind in ("pit", "ok") for i in range(pictures)]
+    names += [f"parts/{kind}{i}" for kind in ("pit", "ok") for i in range(images)]
     for seed, name in enumerate(names):
         pixels = plate(size, seed)
         if "pit" in name:
@@ -117,7 +117,7 @@ def spent(command: list[str]) -> tuple[float, float]:
 
 
 def missed_by(found: np.ndarray, middle: tuple[int, int], size: tuple[int, int]) -> float:
-    """Pixels of the picture from the middle of the pit to the highest value of the map."""
+    """Pixels of the image from the middle of the pit to the highest value of the map."""
     row, column = np.unravel_index(found.argmax(), found.shape)
     x, y = (column + 0.5) * size[0] / found.shape[1], (row + 0.5) * size[1] / found.shape[0]
     return float(np.hypot(x - middle[0], y - middle[1]))

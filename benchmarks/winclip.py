@@ -3,7 +3,7 @@
     python -m venv .bench-anomalib && .bench-anomalib/bin/pip install 'anomalib[clip]==2.7.0'
     python benchmarks/winclip.py --anomalib .bench-anomalib/bin/python [--rounds 7]
 
-Both have the same random weights, see the same pixels and score one picture at a time, in turn,
+Both have the same random weights, see the same pixels and score one image at a time, in turn,
 each in a process of its own that waits while the other works; texts are embedded before. Printed
 are medians, the medians of ratios, and how far maps and scores are from anomalib's.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from seeded import random_model, tower_of
+from seeded import backbone_of, random_model
 from timing import machine, ratio, table
 
 from vlad.heads import load_head
@@ -37,22 +37,22 @@ CATEGORY = "bottle"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--anomalib", required=True, help="interpreter of its environment")
-    parser.add_argument("--rounds", type=int, default=7, help="pictures; one more warms up")
+    parser.add_argument("--rounds", type=int, default=7, help="images; one more warms up")
     options = parser.parse_args()
 
     keep_freed_memory()  # as the command does
     model = random_model(MODEL)
     panels = {}
     for dtype in (torch.float32, torch.bfloat16):
-        tower = tower_of(MODEL, copy.deepcopy(model)).to("cpu", dtype)
-        panel = Panel(tower, {"winclip": load_head("winclip")}, bank="winclip_anomalib")
+        backbone = backbone_of(MODEL, copy.deepcopy(model)).to("cpu", dtype)
+        panel = Panel(backbone, {"winclip": load_head("winclip")}, bank="winclip_anomalib")
         panel.text("winclip", CATEGORY)
         panels[f"vlad, {str(dtype).removeprefix('torch.')}"] = panel
-    pictures = [
+    images = [
         Image.effect_noise((300, 300), 20 + 10 * i).convert("RGB")
         for i in range(options.rounds + 1)
     ]
-    prepared = [panel.prepare(picture) for picture in pictures]
+    prepared = [panel.prepare(image) for image in images]
     with tempfile.TemporaryDirectory() as name:
         weights, pixels = Path(name, "weights.pt"), Path(name, "pixels.npy")
         torch.save(model.state_dict(), weights)
@@ -73,12 +73,12 @@ def main() -> None:
         expected = dict(np.load(pixels.with_suffix(".npz")))
 
     print(f"{machine(['open_clip_torch'])}\n")
-    print(f"{MODEL}, one picture at a time, {options.rounds} rounds, medians\n")
+    print(f"{MODEL}, one image at a time, {options.rounds} rounds, medians\n")
     rows = []
     for case, spent in seconds.items():
         row = [case, statistics.median(spent), ratio(spent, seconds[THEIRS])]
         rows.append([*row, *off(found[case], expected)] if case in found else [*row, "", ""])
-    print(table(rows, ["", "s a picture", "of anomalib's", "map off by", "score off by"]))
+    print(table(rows, ["", "s an image", "of anomalib's", "map off by", "score off by"]))
 
 
 def in_turn(child: subprocess.Popen, panels: dict, prepared: list) -> tuple[dict, dict]:

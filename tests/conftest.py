@@ -1,4 +1,4 @@
-"""What the tests share: a cache of their own, the reference outputs, small towers."""
+"""What the tests share: a cache of their own, the reference outputs, small backbones."""
 
 from __future__ import annotations
 
@@ -45,25 +45,25 @@ def parity() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="session")
-def parity_tower(parity):
-    """name -> Tower with the seeded weights of the reference outputs ("tinyb16_240", ...)."""
+def parity_backbone(parity):
+    """name -> Backbone with the seeded weights of the reference outputs ("tinyb16_240", ...)."""
     import open_clip
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    from vlad.backbones.open_clip import as_tower
+    from vlad.backbones.open_clip import as_backbone
 
     def make(name: str):
         model = open_clip.CLIP(**parity.weights.oc_config(name))
         model.load_state_dict(parity.weights.state_dict(name))
         tokenizer = open_clip.SimpleTokenizer()
-        return as_tower(name, model, tokenizer, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+        return as_backbone(name, model, tokenizer, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def parity_picture(parity):
-    """ "bottle/test/defect/000.png" -> the drawn RGB picture of that path."""
+def parity_image(parity):
+    """ "bottle/test/defect/000.png" -> the drawn RGB image of that path."""
     from PIL import Image
 
     def draw(path: str):
@@ -111,26 +111,26 @@ def small_file(small_clip, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_tower(small_file):
-    from vlad.backbones import load_tower
+def small_backbone(small_file):
+    from vlad.backbones import load_backbone
 
-    return load_tower(str(small_file), device="cpu")
+    return load_backbone(str(small_file), device="cpu")
 
 
 @pytest.fixture(scope="session")
-def small_adapter(small_tower, tmp_path_factory):
-    """head -> folder of an adapter with seeded tensors for the small tower."""
+def small_adapter(small_backbone, tmp_path_factory):
+    """head -> folder of an adapter with seeded tensors for the small backbone."""
     import torch
 
     from vlad.adapters import Adapter, save_adapter
     from vlad.adapters.layouts import default_params, tensor_shapes
 
     def make(head: str) -> str:
-        params = default_params(head, small_tower.info)
+        params = default_params(head, small_backbone.info)
         generator = torch.Generator().manual_seed(0)
         tensors = {
             name: 0.2 * torch.randn(shape, generator=generator)
-            for name, shape in tensor_shapes(head, small_tower.info, params).items()
+            for name, shape in tensor_shapes(head, small_backbone.info, params).items()
         }
         folder = tmp_path_factory.mktemp("adapter")
         save_adapter(Adapter(head, head, "small", "nothing", params, tensors), folder)
@@ -141,7 +141,7 @@ def small_adapter(small_tower, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def dinov2_folder(tmp_path_factory) -> Path:
-    """A random DINOv2 as `save_pretrained` writes it: a tower without text."""
+    """A random DINOv2 as `save_pretrained` writes it: a backbone without text."""
     import torch
     import transformers
 
@@ -156,7 +156,7 @@ def dinov2_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def drawn() -> list:
-    """Six drawn RGB pictures of different sizes; the last two have a stain."""
+    """Six drawn RGB images of different sizes; the last two have a stain."""
     from PIL import Image
 
     found = []
@@ -173,9 +173,9 @@ def drawn() -> list:
 
 
 @pytest.fixture
-def pictures(drawn, tmp_path) -> Path:
-    """A folder with those pictures, 0.png to 5.png."""
-    folder = tmp_path / "pictures"
+def images(drawn, tmp_path) -> Path:
+    """A folder with those images, 0.png to 5.png."""
+    folder = tmp_path / "images"
     folder.mkdir()
     for i, image in enumerate(drawn):
         image.save(folder / f"{i}.png")
@@ -191,7 +191,7 @@ def run_env(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture
 def category(drawn):
-    """Fills a folder in MVTec layout with drawn pictures: 4 for reference, `normal` to score and
+    """Fills a folder in MVTec layout with drawn images: 4 for reference, `normal` to score and
     the two with a stain at rows 30-50, columns 40-70."""
 
     from PIL import Image

@@ -25,7 +25,7 @@ def test_importing_vlad_loads_no_torch_and_names_its_public_names(run_env):
     done = subprocess.run([sys.executable, "-c", code], env=run_env, capture_output=True, text=True)
     assert done.stdout.split() == [
         "False", "Calibration", "Detector", "FeatureSpec", "Features", "Scores", "TextFeatures",
-        "Verdicts", "VladError", "__version__", "load", "load_bank", "load_tower",
+        "Verdicts", "VladError", "__version__", "load", "load_bank", "load_backbone",
     ]  # fmt: skip
 
 

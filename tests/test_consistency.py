@@ -97,32 +97,32 @@ def test_false_alarms_have_one_default(options):
         assert inspect.signature(function).parameters["false_alarms"].default == FALSE_ALARMS
 
 
-def test_columns_are_fields_of_a_reply(pictures, small_file, tmp_path):
-    from vlad.serving.schemas import Picture
+def test_columns_are_fields_of_a_reply(images, small_file, tmp_path):
+    from vlad.serving.schemas import Image
 
-    # in a file: which picture it is, the score under the name of its head, regions as their number
+    # in a file: which image it is, the score under the name of its head, regions as their number
     # and total area; over HTTP: an uploaded name, one head a detector, regions one by one
     others = {"path": "name", "memory": "image_score", "memory_area_px": "regions"}
-    words = ["score", pictures, "--normal", pictures, "--threshold", "0.1", "--out", tmp_path / "a"]
+    words = ["score", images, "--normal", images, "--threshold", "0.1", "--out", tmp_path / "a"]
     words += ["--map-threshold", "0.1", "--backbone", small_file, "--device", "cpu"]
     done = CliRunner().invoke(main, list(map(str, words)))
     assert done.exit_code == 0, done.output
     with open(tmp_path / "a" / "scores.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for column in rows[0]:
-        assert others.get(column, column.removeprefix("memory_")) in Picture.model_fields, column
+        assert others.get(column, column.removeprefix("memory_")) in Image.model_fields, column
     assert set(others) < set(rows[0])
     # Python has a verdict as a truth value, under the name of what is true
     for field in fields(Verdicts):
         name = {"anomalous": "verdict"}.get(field.name, field.name)
-        assert name in Picture.model_fields
+        assert name in Image.model_fields
         assert name == "image_score" or f"memory_{name}" in rows[0]
-    verdicts = get_args(get_args(Picture.model_fields["verdict"].annotation)[0])
+    verdicts = get_args(get_args(Image.model_fields["verdict"].annotation)[0])
     assert {row["memory_verdict"] for row in rows} <= set(verdicts)
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_errors_of_a_head_begin_with_its_name(name, small_tower, small_adapter):
+def test_errors_of_a_head_begin_with_its_name(name, small_backbone, small_adapter):
     learned = name in ("april_gan", "anomalyclip", "adaclip", "linear")
     given = {"adapter": small_adapter(name)} if learned else {}
     with pytest.raises(HeadError, match=f"^Head {name} cannot be made with"):
@@ -131,11 +131,11 @@ def test_errors_of_a_head_begin_with_its_name(name, small_tower, small_adapter):
         if param != "adapter":
             made = load_head(name, **given, **{param: "nonsense"})
             with pytest.raises(HeadError, match=f"^Head {name}: {param} is 'nonsense'; give "):
-                Panel(small_tower, {name: made})
+                Panel(small_backbone, {name: made})
     if learned:
         with pytest.raises(AdapterError, match=f"^Head {name} needs an adapter"):
-            Panel(small_tower, {name: load_head(name)})
+            Panel(small_backbone, {name: load_head(name)})
     made = load_head(name, **given)
     if made.normals == "needed":
-        with pytest.raises(HeadError, match=f"^Head {name} compares with normal pictures: fit it"):
+        with pytest.raises(HeadError, match=f"^Head {name} compares with normal images: fit it"):
             made.score(None)

@@ -29,18 +29,18 @@ def test_numpy_comes_out(detector, drawn):
     assert scores.anomaly_map.shape == (6, 64, 64)
 
 
-def test_files_pictures_and_arrays_are_the_same(detector, drawn, pictures):
+def test_files_images_and_arrays_are_the_same(detector, drawn, images):
     expected = detector.score(drawn[5])
     assert expected.image_score.shape == (1,)
-    same(detector.score(str(pictures / "5.png")), expected)
-    same(detector.score(pictures / "5.png"), expected)
+    same(detector.score(str(images / "5.png")), expected)
+    same(detector.score(images / "5.png"), expected)
     same(detector.score(np.asarray(drawn[5])), expected)
-    same(detector.score(pictures), detector.score(drawn))
-    same(detector.score([pictures / "5.png", drawn[5]]), detector.score([drawn[5]] * 2))
+    same(detector.score(images), detector.score(drawn))
+    same(detector.score([images / "5.png", drawn[5]]), detector.score([drawn[5]] * 2))
 
 
 def test_the_constructor_only_stores(small_file):
-    made = vlad.load("winclip", backbone="no such tower", category="nut", temperature=0.1)
+    made = vlad.load("winclip", backbone="no such backbone", category="nut", temperature=0.1)
     assert (made.category, made.head_params) == ("nut", {"temperature": 0.1})
     assert not [name for name in vars(made) if name.endswith("_")]
 
@@ -69,7 +69,7 @@ def test_an_adapter_is_saved_with_the_detector(small_file, small_adapter, drawn,
     same(vlad.Detector.load(tmp_path / "moved").score(drawn), expected)
 
 
-def test_pickle_leaves_the_tower_behind(detector, drawn):
+def test_pickle_leaves_the_backbone_behind(detector, drawn):
     data = pickle.dumps(detector)
     assert len(data) < 1_000_000
     same(pickle.loads(data).score(drawn), detector.score(drawn))
@@ -92,7 +92,7 @@ def test_zero_shot_needs_only_words(small_file, drawn):
 def test_what_is_missing_is_said(small_file, drawn, tmp_path):
     with pytest.raises(HeadError, match="fit it"):
         vlad.load("memory", backbone=str(small_file), device="cpu").score(drawn)
-    with pytest.raises(InputError, match="`pictures` is empty"):
+    with pytest.raises(InputError, match="`images` is empty"):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit([])
     with pytest.raises(InputError):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit(tmp_path / "nowhere")
@@ -102,7 +102,7 @@ def test_verdicts_of_a_calibrated_detector(detector, drawn, tmp_path):
     with pytest.raises(InputError, match="call `calibrate`"):
         detector.predict(drawn)
     turned = [image.rotate(angle) for image in drawn[:4] for angle in range(0, 90, 15)]
-    with pytest.raises(InputError, match="24 normal pictures cannot"):
+    with pytest.raises(InputError, match="24 normal images cannot"):
         detector.calibrate(turned, false_alarms=0.01)
     detector.calibrate(turned, false_alarms=0.1)
     found = detector.predict(turned)
@@ -126,7 +126,7 @@ def test_a_transductive_head_has_no_threshold_for_others(small_file, drawn):
     assert len(made.predict(drawn)) == 6
 
 
-def test_a_picture_to_be_cut_waits_at_its_own_size(small_file):
+def test_an_image_to_be_cut_waits_at_its_own_size(small_file):
     made = vlad.load("memory", backbone=str(small_file), device="cpu", tile=32, overlap=0.8)
     made.prepare(Image.new("RGB", (40, 40)))
     tracemalloc.start()
@@ -140,17 +140,17 @@ def test_a_picture_to_be_cut_waits_at_its_own_size(small_file):
 
 
 @pytest.mark.parametrize("tile", [None, 48])
-def test_prepared_pictures_score_as_they_are(small_file, drawn, tile):
+def test_prepared_images_score_as_they_are(small_file, drawn, tile):
     made = vlad.load("memory", backbone=str(small_file), device="cpu", tile=tile).fit(drawn[:2])
     prepared = [made.prepare(image) for image in drawn]
-    assert [picture.size for picture in prepared] == [image.size for image in drawn]
+    assert [one.size for one in prepared] == [image.size for image in drawn]
     one, other = made.score(prepared), made.score(drawn)
     np.testing.assert_array_equal(one.image_score, other.image_score)
     for found, expected in zip(one.anomaly_map, other.anomaly_map, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_pictures_from_an_iterator_are_opened_one_by_one(detector, drawn):
+def test_images_from_an_iterator_are_opened_one_by_one(detector, drawn):
     same(detector.score(image for image in drawn), detector.score(drawn))
 
 
@@ -161,8 +161,10 @@ def test_a_category_in_place_of_its_own(small_file, drawn):
     assert (made.score(drawn).image_score != other.score(drawn).image_score).any()
 
 
-def test_detectors_share_a_tower_and_pickle_without_it(detector, drawn):
-    other = vlad.load("memory", backbone="no such tower", layers=(1, 3))
-    other.tower = detector.tower
+def test_detectors_share_a_backbone_and_pickle_without_it(detector, drawn):
+    other = vlad.load("memory", backbone="no such backbone", layers=(1, 3))
+    other.backbone_ = detector.backbone_
     same(other.fit(drawn[:2]).score(drawn), detector.score(drawn))
-    assert not [name for name in pickle.loads(pickle.dumps(detector)).__dict__ if "tower" in name]
+    assert not [
+        name for name in pickle.loads(pickle.dumps(detector)).__dict__ if "backbone" in name
+    ]

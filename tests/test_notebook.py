@@ -1,4 +1,4 @@
-"""Sheets of pictures and maps, as notebooks show them."""
+"""Sheets of images and maps, as notebooks show them."""
 
 import io
 
@@ -13,7 +13,7 @@ SIDE = 40
 
 
 def cell(drawn, row: int, column: int) -> Image.Image:
-    """The picture in a place of a sheet of two columns with maps and no titles."""
+    """The image in a place of a sheet of two columns with maps and no titles."""
     step = SIDE + 4
     left, top = drawn.image.width - 2 * step + column * step, row * step
     return drawn.image.crop((left, top, left + SIDE, top + SIDE))
@@ -37,8 +37,8 @@ def test_maps_without_any_difference_and_masks_are_drawn(drawn):
     assert differs(cell(made, 0, 0), cell(made, 2, 0))
 
 
-def test_notebooks_are_given_a_jpeg_and_a_text_that_stays(drawn, pictures):
-    made = sheet(sorted(pictures.iterdir())[:3], titles=["a", "b", "c"], side=SIDE)
+def test_notebooks_are_given_a_jpeg_and_a_text_that_stays(drawn, images):
+    made = sheet(sorted(images.iterdir())[:3], titles=["a", "b", "c"], side=SIDE)
     shown = Image.open(io.BytesIO(made._repr_jpeg_()))
     assert (shown.format, shown.size) == ("JPEG", made.image.size)
     assert repr(made) == f"Sheet({3 * (SIDE + 4)}×{SIDE + 4 + 20})"
@@ -46,11 +46,11 @@ def test_notebooks_are_given_a_jpeg_and_a_text_that_stays(drawn, pictures):
 
 
 @pytest.mark.parametrize("wrong", [{"maps": {"head": [np.ones((4, 4))]}}, {"titles": ["one"]}])
-def test_as_many_maps_and_titles_as_pictures(drawn, wrong):
-    with pytest.raises(InputError, match="2 pictures was given 1 of"):
+def test_as_many_maps_and_titles_as_images(drawn, wrong):
+    with pytest.raises(InputError, match="2 images was given 1 of"):
         sheet(drawn[:2], **wrong)
 
 
-def test_no_pictures():
+def test_no_images():
     with pytest.raises(InputError, match="at least one"):
         sheet([])

@@ -2,7 +2,7 @@
 
     VLAD_STORE_NOTEBOOKS=1 pytest tests/test_notebooks.py
 
-stores what they give now; look at the pictures before committing them.
+stores what they give now; look at the images before committing them.
 """
 
 import os
@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 STORE = os.environ.get("VLAD_STORE_NOTEBOOKS") == "1"
 NUMBER = re.compile(r"-?\d+\.\d+")
-LARGEST = 600_000  # bytes of a file, pictures included
+LARGEST = 600_000  # bytes of a file, images included
 VARIES = "varies"  # tag of cells whose text depends on the machine
 
 
@@ -27,7 +27,7 @@ def cells(notebook):
 
 
 def text(cell) -> str:
-    """What a cell printed and returned, without pictures."""
+    """What a cell printed and returned, without images."""
     outputs = [output for output in cell.outputs if not is_stderr(output)]
     return "".join(o.get("text") or o.get("data", {}).get("text/plain", "") for o in outputs)
 
@@ -37,7 +37,7 @@ def is_stderr(output) -> bool:
     return output.get("name") == "stderr"
 
 
-def shows_a_picture(cell) -> bool:
+def shows_an_image(cell) -> bool:
     return any({"image/jpeg", "image/png"} & set(o.get("data", ())) for o in cell.outputs)
 
 
@@ -64,21 +64,21 @@ def test_it_runs_and_prints_what_is_stored(path, kernel_env, tmp_path):
         found.metadata.language_info = {"name": "python"}  # without the version of this Python
         nbformat.write(found, path)
     for mine, theirs in zip(cells(found), cells(stored if not STORE else found), strict=True):
-        assert shows_a_picture(mine) == shows_a_picture(theirs), mine.source
+        assert shows_an_image(mine) == shows_an_image(theirs), mine.source
         if VARIES in mine.metadata.get("tags", ()):
             continue
         assert NUMBER.sub("#", text(mine)) == NUMBER.sub("#", text(theirs)), mine.source
         numbers = [[float(n) for n in NUMBER.findall(text(cell))] for cell in (mine, theirs)]
-        # other processors round otherwise, and AUROCs move by a pair of pictures
+        # other processors round otherwise, and AUROCs move by a pair of images
         assert numbers[0] == pytest.approx(numbers[1], rel=0.01, abs=0.011), mine.source
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_what_is_stored_is_whole_small_and_credits_its_pictures(path):
+def test_what_is_stored_is_whole_small_and_credits_its_images(path):
     stored = nbformat.read(path, as_version=4)
     nbformat.validate(stored)
     assert path.stat().st_size < LARGEST
-    assert sum(map(shows_a_picture, cells(stored))) >= 3
+    assert sum(map(shows_an_image, cells(stored))) >= 3
     assert "© Intel / anomalib contributors" in stored.cells[0].source
     assert "CC BY 4.0" in stored.cells[0].source
     for cell in cells(stored):

@@ -1,4 +1,4 @@
-"""The wheel that users get holds the code, the data and the pictures, and runs from anywhere."""
+"""The wheel that users get holds the code, the data and the images, and runs from anywhere."""
 
 import subprocess
 import sys

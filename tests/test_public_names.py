@@ -6,7 +6,7 @@ import pytest
 
 NAMES = {
     "vlad": """Calibration Detector FeatureSpec Features Scores TextFeatures Verdicts VladError
-        __version__ load load_bank load_tower""",
+        __version__ load load_bank load_backbone""",
     "vlad.errors": """AdapterError BackboneError HeadError ImageError InputError OutputError
         PromptError TrainingError VladError""",
     "vlad.metrics": """Pimo Streamed Streaming aupimo aupro auroc average_precision concordance
@@ -15,7 +15,7 @@ NAMES = {
     "vlad.heads": "HEADS Head Pool head_names load_head protocol",
     "vlad.calibration": """FALSE_ALARMS FUSED Calibration from_labels from_normals from_unlabelled
         load_calibration save_calibration""",
-    "vlad.types": """FeatureSpec Features Sample Scores Stream TextFeatures TextSpec TowerInfo
+    "vlad.types": """FeatureSpec Features Sample Scores Stream TextFeatures TextSpec BackboneInfo
         Verdicts""",
 }
 

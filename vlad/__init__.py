@@ -18,7 +18,7 @@ _HOMES = {
     "Detector": "vlad.detector",
     "load": "vlad.detector",
     "load_bank": "vlad.prompts",
-    "load_tower": "vlad.backbones",
+    "load_backbone": "vlad.backbones",
     "Features": "vlad.types",
     "FeatureSpec": "vlad.types",
     "Scores": "vlad.types",

@@ -78,7 +78,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vlad")
 def main() -> None:
-    """Find what is wrong in pictures, before anyone has collected a training set."""
+    """Find what is wrong in images, before anyone has collected a training set."""
     keep_freed_memory()
 
 

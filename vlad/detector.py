@@ -1,4 +1,4 @@
-"""One detector in scikit-learn's manners: a head, a tower, and what they learned."""
+"""One detector in scikit-learn's manners: a head, a backbone, and what they learned."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from PIL import Image
 
 from vlad.adapters import FILE as ADAPTER_FILE
 from vlad.adapters import find_adapter, read_adapter, save_adapter
-from vlad.backbones import DEFAULT, load_tower
-from vlad.backbones.tower import Tower
+from vlad.backbones import DEFAULT, load_backbone
+from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
 from vlad.datasets import list_samples
 from vlad.errors import HeadError, ImageError, InputError
@@ -35,11 +35,11 @@ _CALIBRATION = "calibration.json"
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A picture as its detector's tower takes it.
+    """An image as its detector's backbone takes it.
 
     Attributes:
         size: (width, height), upright.
-        tiles: the pixels of each tile; a picture that is left whole is one. Those of a picture
+        tiles: the pixels of each tile; an image that is left whole is one. Those of an image
             that is cut take many times its memory, so each is made when it is come to.
     """
 
@@ -49,7 +49,7 @@ class Prepared:
 
 @dataclass(frozen=True, eq=False)
 class _Cut:
-    """A picture whose tiles are prepared one by one."""
+    """An image whose tiles are prepared one by one."""
 
     panel: Panel
     image: Image.Image
@@ -58,23 +58,23 @@ class _Cut:
         return map(self.panel.prepare, self.panel.tiling.cut(self.image))
 
 
-Picture = str | os.PathLike | Image.Image | np.ndarray | Prepared
+ImageLike = str | os.PathLike | Image.Image | np.ndarray | Prepared
 
 
 class Detector:
-    """Scores pictures with one head. Nothing is loaded before the first `fit` or `score`.
+    """Scores images with one head. Nothing is loaded before the first `fit` or `score`.
 
     Args:
         head: name of the head ("winclip", "memory", ...).
-        backbone: tower, by name, file or folder (see `vlad.backbones`).
-        category: what the pictures show; needed by heads that read text.
+        backbone: backbone, by name, file or folder (see `vlad.backbones`).
+        category: what the images show; needed by heads that read text.
         bank: prompt bank, by name or TOML file; None is the head's own.
-        image_size: pixels a side of the tower's input; None is the tower's own.
-        device, dtype: where and how precisely the tower computes.
+        image_size: pixels a side of the backbone's input; None is the backbone's own.
+        device, dtype: where and how precisely the backbone computes.
         runtime: what computes its vision passes (see `vlad.backbones.runtimes`).
-        batch_size: pictures, or tiles, in one pass.
+        batch_size: images, or tiles, in one pass.
         max_pixels, bits: as in `vlad.images.read_image`.
-        tile, overlap: large pictures are cut into tiles of so many pixels, which overlap by this
+        tile, overlap: large images are cut into tiles of so many pixels, which overlap by this
             fraction (see `vlad.images.tiles`); None leaves them whole.
         head_params: arguments of the head.
 
@@ -117,65 +117,65 @@ class Detector:
         self.head_params = head_params
 
     @property
-    def tower(self) -> Tower:
-        """The tower, loaded when it is first needed; detectors may be given that of another."""
-        if not hasattr(self, "_tower"):
-            self._tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
-        return self._tower
+    def backbone_(self) -> Backbone:
+        """The backbone, loaded when it is first needed; detectors may be given that of another."""
+        if not hasattr(self, "_backbone"):
+            self._backbone = load_backbone(self.backbone, self.device, self.dtype, self.runtime)
+        return self._backbone
 
-    @tower.setter
-    def tower(self, tower: Tower) -> None:
-        self._tower = tower
+    @backbone_.setter
+    def backbone_(self, backbone: Backbone) -> None:
+        self._backbone = backbone
 
-    def fit(self, normals: Picture | Iterable[Picture]) -> Detector:
-        """Learns from normal pictures: a folder, files, globs, PIL images or RGB arrays.
+    def fit(self, normals: ImageLike | Iterable[ImageLike]) -> Detector:
+        """Learns from normal images: a folder, files, globs, PIL images or RGB arrays.
 
-        A transductive head learns its reference pool instead, of any pictures, and scores each
-        picture against that from then on.
+        A transductive head learns its reference pool instead, of any images, and scores each
+        image against that from then on.
 
         Raises:
-            InputError: no picture, or one that cannot be used.
+            InputError: no image, or one that cannot be used.
         """
-        self._panel().fit((self._open(p) for p in _pictures(normals)), [self.head])
+        self._panel().fit((self._open(p) for p in _images(normals)), [self.head])
         return self
 
-    def prepare(self, picture: str | os.PathLike | Image.Image | np.ndarray) -> Prepared:
-        """What `score` takes in place of a picture; safe to call from several threads.
+    def prepare(self, image: str | os.PathLike | Image.Image | np.ndarray) -> Prepared:
+        """What `score` takes in place of an image; safe to call from several threads.
 
         Raises:
             ImageError: it cannot be used.
         """
-        image = self._open(picture)
-        tiles = _Cut(self._panel(), image)
-        whole = len(tiles.panel.tiling.boxes(image.size)) == 1
-        return Prepared(image.size, list(tiles) if whole else tiles)
+        opened = self._open(image)
+        tiles = _Cut(self._panel(), opened)
+        whole = len(tiles.panel.tiling.boxes(opened.size)) == 1
+        return Prepared(opened.size, list(tiles) if whole else tiles)
 
     def score(
-        self, pictures: Picture | Iterable[Picture], *, category: str | None = None
+        self, images: ImageLike | Iterable[ImageLike], *, category: str | None = None
     ) -> Scores:
-        """Scores of B pictures as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
+        """Scores of B images as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
 
-        One picture is a batch of one. S is the side of the tower's input. Of pictures cut into
-        tiles, each map has the height and width of its picture; where these differ, `anomaly_map`
+        One image is a batch of one. S is the side of the backbone's input. Of images cut into
+        tiles, each map has the height and width of its image; where these differ, `anomaly_map`
         is an object array of B maps.
 
         Args:
             category: what they show; None is the detector's own.
 
         Raises:
-            InputError: no picture, one that cannot be used, or a tile or overlap out of its range.
+            InputError: no image, one that cannot be used, or a tile or overlap out of its range.
             HeadError: a head that was not fitted, has no category to read about, or judges a list
-                jointly and is given one picture.
+                jointly and is given one image.
         """
         panel = self._panel()
         mosaics: list[Mosaic] = []
 
         def prepared() -> Iterator[dict]:
-            for picture in _pictures(pictures):
-                if not isinstance(picture, Prepared):
-                    picture = self.prepare(picture)
-                mosaics.append(Mosaic(picture.size, panel.tiling))
-                yield from picture.tiles
+            for image in _images(images):
+                if not isinstance(image, Prepared):
+                    image = self.prepare(image)
+                mosaics.append(Mosaic(image.size, panel.tiling))
+                yield from image.tiles
 
         def parts() -> Iterator[Scores]:
             pools: dict[str, Pool] = {}
@@ -185,7 +185,7 @@ class Detector:
             for pool in pools.values():
                 yield from pool.scores()
 
-        # both come tile by tile in the same order, the pictures always ahead of their scores
+        # both come tile by tile in the same order, the images always ahead of their scores
         owners = (mosaic for mosaic in mosaics for _ in mosaic.boxes)
         for part in parts():
             found = {self.head: part.numpy()}
@@ -198,23 +198,23 @@ class Detector:
 
     def calibrate(
         self,
-        normals: Picture | Iterable[Picture],
+        normals: ImageLike | Iterable[ImageLike],
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
     ) -> Detector:
-        """Finds the threshold from normal pictures that `fit` was not shown.
+        """Finds the threshold from normal images that `fit` was not shown.
 
         Args:
-            false_alarms: the share of normal pictures that may be called anomalous.
+            false_alarms: the share of normal images that may be called anomalous.
             confidence: `predict` abstains from decisions less certain than this; None from none.
 
         Raises:
-            InputError: too few pictures for that share, or one that cannot be used.
+            InputError: too few images for that share, or one that cannot be used.
             HeadError: as `score`, or a head that judges a list jointly.
         """
         if self._panel().transductive:
             raise HeadError(
-                f"Head {self.head} judges a list of pictures jointly, so there is no threshold for "
+                f"Head {self.head} judges a list of images jointly, so there is no threshold for "
                 "others; fit it on a reference pool first."
             )
         scores = self.score(normals)
@@ -226,19 +226,19 @@ class Detector:
         )
         return self
 
-    def predict(self, pictures: Picture | Iterable[Picture]) -> Verdicts:
-        """Verdicts of B pictures.
+    def predict(self, images: ImageLike | Iterable[ImageLike]) -> Verdicts:
+        """Verdicts of B images.
 
         Raises:
-            InputError: `calibrate` was not called, no picture, or one that cannot be used.
+            InputError: `calibrate` was not called, no image, or one that cannot be used.
             HeadError: as `score`.
         """
-        return self._decide(self.score(pictures))
+        return self._decide(self.score(images))
 
     def _decide(self, scores: Scores) -> Verdicts:
         if not hasattr(self, "calibration_"):
             raise InputError(
-                "there is no threshold to decide by; call `calibrate` with normal pictures first."
+                "there is no threshold to decide by; call `calibrate` with normal images first."
             )
         return self.calibration_.decide({self.head: np.asarray(scores.image_score)})[self.head]
 
@@ -309,22 +309,22 @@ class Detector:
         return detector
 
     def __getstate__(self) -> dict:
-        # the tower is loaded again where the detector arrives
-        return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_tower")}
+        # the backbone is loaded again where the detector arrives
+        return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_backbone")}
 
-    def _open(self, picture: Picture) -> Image.Image:
-        if isinstance(picture, Prepared):
-            raise ImageError("a prepared picture is only for `score`; give the picture itself.")
-        return as_image(picture, max_pixels=self.max_pixels, bits=self.bits)
+    def _open(self, image: ImageLike) -> Image.Image:
+        if isinstance(image, Prepared):
+            raise ImageError("a prepared image is only for `score`; give the image itself.")
+        return as_image(image, max_pixels=self.max_pixels, bits=self.bits)
 
     def _panel(self) -> Panel:
         if not hasattr(self, "_loaded"):
             if not hasattr(self, "head_"):
                 self.head_ = load_head(self.head, **(self.head_params or {}))
             memory = getattr(self.head_, "memory_", {})
-            memory.update({name: x.to(self.tower.device) for name, x in memory.items()})
+            memory.update({name: x.to(self.backbone_.device) for name, x in memory.items()})
             self._loaded = Panel(
-                self.tower,
+                self.backbone_,
                 {self.head: self.head_},
                 bank=self.bank,
                 image_size=self.image_size,
@@ -344,18 +344,18 @@ def load(head: str = "memory", **options) -> Detector:
     return Detector(head, **own, head_params=params or None)
 
 
-def _pictures(given: Picture | Iterable[Picture]) -> Iterable[Picture]:
-    """One picture, a folder or a glob as the list of what it stands for."""
+def _images(given: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    """One image, a folder or a glob as the list of what it stands for."""
     if isinstance(given, Iterator):
         return given  # opened one by one, so that they need not all be held
-    if isinstance(given, Picture):
+    if isinstance(given, ImageLike):
         given = [given]
-    pictures: list[Picture] = []
+    images: list[ImageLike] = []
     for item in given:
         if isinstance(item, str | os.PathLike):
-            pictures += [sample.path for sample in list_samples([item])]
+            images += [sample.path for sample in list_samples([item])]
         else:
-            pictures.append(item)
-    if not pictures:
-        raise InputError("`pictures` is empty; give files, folders, patterns or pictures.")
-    return pictures
+            images.append(item)
+    if not images:
+        raise InputError("`images` is empty; give files, folders, patterns or images.")
+    return images

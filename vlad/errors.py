@@ -1,9 +1,9 @@
 """The exceptions of vlad, as one tree.
 
 VladError                 one clear sentence: what, where, what to do; a command exits with 2
-├── InputError            a path, folder, manifest or picture list that cannot be used
-│   └── ImageError        one picture that cannot be used; in a batch it becomes a row
-├── BackboneError         an unknown tower, or weights that cannot be found or do not fit
+├── InputError            a path, folder, manifest or image list that cannot be used
+│   └── ImageError        one image that cannot be used; in a batch it becomes a row
+├── BackboneError         an unknown backbone, or weights that cannot be found or do not fit
 ├── HeadError             an unknown head, or a head that cannot work with what it was given
 ├── AdapterError          an adapter or checkpoint that is missing, broken or does not fit
 ├── PromptError           an unknown or malformed prompt bank, or an unknown category
@@ -18,15 +18,15 @@ class VladError(Exception):
 
 
 class InputError(VladError):
-    """A path, folder, manifest or list of pictures that cannot be used."""
+    """A path, folder, manifest or list of images that cannot be used."""
 
 
 class ImageError(InputError):
-    """One picture that cannot be decoded or is outside the limits."""
+    """One image that cannot be decoded or is outside the limits."""
 
 
 class BackboneError(VladError):
-    """An unknown tower, or weights that cannot be found or do not fit."""
+    """An unknown backbone, or weights that cannot be found or do not fit."""
 
 
 class HeadError(VladError):

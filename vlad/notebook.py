@@ -1,4 +1,4 @@
-"""Pictures and their anomaly maps on one sheet, for notebooks."""
+"""Images and their anomaly maps on one sheet, for notebooks."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vlad.detector import Picture
+from vlad.detector import ImageLike
 from vlad.errors import InputError
 from vlad.images import as_image
 from vlad.images.resize import resize_map
 from vlad.report.heat import overlay, shared_scale
 
-_GAP = 4  # pixels between pictures
+_GAP = 4  # pixels between images
 _LINE = 20  # height of a line of text
 _FONT = 13
 _LABEL = 104  # width of the names at the left
@@ -25,7 +25,7 @@ class Sheet:
     """A drawn sheet. Notebooks show it as JPEG, which keeps their files small.
 
     Attributes:
-        image: the RGB picture.
+        image: the RGB image.
     """
 
     def __init__(self, image: Image.Image):
@@ -41,48 +41,48 @@ class Sheet:
 
 
 def sheet(
-    pictures: Sequence[Picture],
+    images: Sequence[ImageLike],
     maps: Mapping[str, np.ndarray] | None = None,
     titles: Sequence[str] | None = None,
     *,
     side: int = 150,
 ) -> Sheet:
-    """N pictures in a row and, in a row for each name of `maps`, their maps as heat over them.
+    """N images in a row and, in a row for each name of `maps`, their maps as heat over them.
 
-    The heat of a row has one scale (`shared_scale`), so that pictures can be compared along it;
+    The heat of a row has one scale (`shared_scale`), so that images can be compared along it;
     rows cannot be, as heads differ in their units.
 
     Args:
-        pictures: paths, PIL images or RGB arrays.
+        images: paths, PIL images or RGB arrays.
         maps: name of the row -> N maps (H, W), or masks.
-        titles: N texts to stand above the pictures.
-        side: width and height in pixels to which each picture is brought.
+        titles: N texts to stand above the images.
+        side: width and height in pixels to which each image is brought.
 
     Raises:
-        InputError: no picture, or not as many maps or titles as pictures.
+        InputError: no image, or not as many maps or titles as images.
     """
     maps = maps or {}
-    for name, found in {**maps, "titles": titles if titles is not None else pictures}.items():
-        if len(found) != len(pictures) or not len(pictures):
+    for name, found in {**maps, "titles": titles if titles is not None else images}.items():
+        if len(found) != len(images) or not len(images):
             raise InputError(
-                f"a sheet of {len(pictures)} pictures was given {len(found)} of {name}; give as "
+                f"a sheet of {len(images)} images was given {len(found)} of {name}; give as "
                 "many, and at least one."
             )
     left = _LABEL if maps else 0
     top = _LINE if titles else 0
     step = side + _GAP
-    drawn = Image.new("RGB", (left + step * len(pictures), top + step * (1 + len(maps))), "white")
+    drawn = Image.new("RGB", (left + step * len(images), top + step * (1 + len(maps))), "white")
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(_FONT)
-    images = [as_image(p).resize((side, side), Image.BICUBIC, reducing_gap=3.0) for p in pictures]
+    small = [as_image(p).resize((side, side), Image.BICUBIC, reducing_gap=3.0) for p in images]
     for column, title in enumerate(titles or ()):
         pen.text((left + step * column + 2, 2), title, "black", font)
-    for column, image in enumerate(images):
+    for column, image in enumerate(small):
         drawn.paste(image, (left + step * column, top))
     for row, (name, found) in enumerate(maps.items(), start=1):
         pen.text((2, top + step * row + side // 2 - _FONT), name, "black", font)
         values = [np.asarray(one, np.float32) for one in found]
         scale = shared_scale(values, _bounds(values))
-        for column, (image, one) in enumerate(zip(images, values, strict=True)):
+        for column, (image, one) in enumerate(zip(small, values, strict=True)):
             heat = overlay(image, resize_map(one, (side, side)), *scale)
             drawn.paste(heat, (left + step * column, top + step * row))
     return Sheet(drawn)

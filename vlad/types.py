@@ -1,7 +1,7 @@
 """The values that travel between the parts of vlad: samples, features, scores.
 
-Shapes are written with B pictures, h·w patches, C channels of the tower, D dimensions of the
-joint image-text space, S pixels a side of the tower's input.
+Shapes are written with B images, h·w patches, C channels of the backbone, D dimensions of the
+joint image-text space, S pixels a side of the backbone's input.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ if TYPE_CHECKING:  # torch is slow to import, and the commands read this module 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture to score.
+    """One image to score.
 
     Attributes:
-        path: the picture file.
+        path: the image file.
         id: unique in its list and safe as a relative file name without suffix ("good/000");
-            outputs of this picture are named after it.
+            outputs of this image are named after it.
         category: the name put into the prompts, or None to use the command's.
         label: 1 anomalous, 0 normal, None unknown.
-        defect: the kind of defect ("good" for normal pictures), or None.
+        defect: the kind of defect ("good" for normal images), or None.
         mask: file of the ground-truth mask (non-zero = defect), a folder of such files whose
             union it is, or None.
         group: the object that it shows, shared by all views of that object, or None.
@@ -47,8 +47,8 @@ Activation = Literal["gelu", "quick_gelu"]
 
 
 @dataclass(frozen=True)
-class TowerInfo:
-    """What a head may know of a tower before it says which features it needs.
+class BackboneInfo:
+    """What a head may know of a backbone before it says which features it needs.
 
     Attributes:
         name: the name it was loaded under.
@@ -57,10 +57,10 @@ class TowerInfo:
         embed_dim: dimensions D of the image embedding.
         patch_size: pixels a side of one patch.
         image_size: pixels a side of the input it was trained at.
-        has_text: whether it has a text tower.
+        has_text: whether it has a text encoder.
         has_cls: whether it has a CLS token (SigLIP has none).
-        text_width: channels T of its text tower, where tokens can be learned inside it.
-        text_depth: blocks of that text tower; 0 without one.
+        text_width: channels T of its text encoder, where tokens can be learned inside it.
+        text_depth: blocks of that text encoder; 0 without one.
         activation: of its MLPs where it is one of CLIP's two, else None.
     """
 
@@ -77,10 +77,10 @@ class TowerInfo:
     activation: Activation | None = None
 
     def replaced(self, activation: Activation | None) -> Activation | None:
-        """The activation to put in place of the tower's own; None where none has to be.
+        """The activation to put in place of the backbone's own; None where none has to be.
 
         CLIP weights trained with one of its two GELUs are run with the other by some methods;
-        towers of another kind keep what they have.
+        backbones of another kind keep what they have.
         """
         return None if activation == self.activation or not self.activation else activation
 
@@ -115,13 +115,13 @@ ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
 
 @dataclass(frozen=True, eq=False)
 class TextSpec:
-    """How a head wants its prompts read, where the text tower as it is will not do.
+    """How a head wants its prompts read, where the text encoder as it is will not do.
 
     Attributes:
-        activation: overrides the activation of the text tower's MLPs, as in FeatureSpec.
+        activation: overrides the activation of the text encoder's MLPs, as in FeatureSpec.
         context: learned words (m, T) in front of the normal and of the anomalous sentences.
         deep: block (from 1) -> (k, T) tokens that overwrite the tokens after the first one before
-            that block; or a function that gives them for each picture, as ImagePrompts does.
+            that block; or a function that gives them for each image, as ImagePrompts does.
     """
 
     activation: Activation | None = None
@@ -131,12 +131,12 @@ class TextSpec:
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a head needs from the tower. Two heads whose pass fields agree share one pass.
+    """What a head needs from the backbone. Two heads whose pass fields agree share one pass.
 
     Attributes:
         layers: blocks (from 1) whose patch tokens are returned.
-        normal_layers: those that are returned besides, once the head has normal pictures to compare
-            with: of them, and of all pictures after them.
+        normal_layers: those that are returned besides, once the head has normal images to compare
+            with: of them, and of all images after them.
         patch_output: what is applied to those tokens: nothing, ln_post, ln_post and the
             projection into the joint space, or the projection alone.
         stream: the attention stream the patch tokens are read from; None is the ordinary one.
@@ -144,14 +144,14 @@ class FeatureSpec:
         image: whether the image embedding is needed; without it the pass stops at the last layer
             asked for.
         image_ln_post: whether ln_post is applied to CLS before the projection.
-        text: how the head's prompts are read; None is by the text tower as it is.
+        text: how the head's prompts are read; None is by the text encoder as it is.
         image_size: (pass) pixels a side of the input, where the user names none; None is the
-            tower's own.
-        activation: (pass) overrides the activation of the MLPs; None is the tower's own.
+            backbone's own.
+        activation: (pass) overrides the activation of the MLPs; None is the backbone's own.
         pos_embed: (pass) how the positional embeddings are resized to another grid.
-        resize: (pass) how pictures are brought to the input size: "pil" on 8-bit pixels, as CLIP
+        resize: (pass) how images are brought to the input size: "pil" on 8-bit pixels, as CLIP
             was trained; "float" on float pixels with antialiased bicubic, without rounding.
-        prompts: (pass) tokens for each picture that stand behind the others: block -> (B, k, C),
+        prompts: (pass) tokens for each image that stand behind the others: block -> (B, k, C),
             replaced before every block named. They are made from the image embedding of the same
             pass without them, which comes back as `Features.plain`.
     """
@@ -171,23 +171,23 @@ class FeatureSpec:
     prompts: ImagePrompts | None = None
 
     def with_normals(self) -> FeatureSpec:
-        """What is needed of normal pictures, and after them."""
+        """What is needed of normal images, and after them."""
         return replace(self, layers=self.layers + self.normal_layers, normal_layers=())
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the tower saw in B pictures.
+    """What the backbone saw in B images.
 
     Attributes:
-        image: (B, D) projected, unnormalised image embedding (CLS, or the tower's own pooling);
+        image: (B, D) projected, unnormalised image embedding (CLS, or the backbone's own pooling);
             None where the spec does without.
         patches: block -> (B, h·w, C or D) patch tokens in row-major order.
         grid: (h, w).
-        size: (H, W) pixels of the tower's input.
+        size: (H, W) pixels of the backbone's input.
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
         plain: (B, D) image embedding of the pass without prompt tokens; None where there are none.
-        bfloat16: whether the tower multiplied in bfloat16, as heads then do where it takes long.
+        bfloat16: whether the backbone multiplied in bfloat16, as heads then do where it takes long.
     """
 
     image: torch.Tensor | None
@@ -214,7 +214,7 @@ class TextFeatures:
     """Embeddings of a category's prompts, one row a sentence, projected and unnormalised.
 
     Attributes:
-        normal: (N, D), or (B, N, D) where every picture has its own.
+        normal: (N, D), or (B, N, D) where every image has its own.
         anomalous: (A, D) or (B, A, D).
     """
 
@@ -228,11 +228,11 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a head says of B pictures; higher is more anomalous, never rescaled per image.
+    """What a head says of B images; higher is more anomalous, never rescaled per image.
 
     Attributes:
         image_score: (B,).
-        anomaly_map: (B, H, W) at the size of the tower's input.
+        anomaly_map: (B, H, W) at the size of the backbone's input.
     """
 
     image_score: torch.Tensor | np.ndarray
@@ -249,11 +249,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What is decided of B pictures, apart from the scores it was decided from.
+    """What is decided of B images, apart from the scores it was decided from.
 
     Attributes:
         image_score: (B,) as the head gave it.
-        p_value: (B,) share of the reference pictures that score as high, in (0, 1].
+        p_value: (B,) share of the reference images that score as high, in (0, 1].
         anomalous: (B,) bool.
         abstain: (B,) bool, whether the decision is too uncertain to be relied on.
         severity: (B,) whole numbers, 0 for normal, higher is worse.

@@ -15,13 +15,13 @@ from vlad.errors import AdapterError
 HEADS = sorted(LAYOUTS)
 
 
-def make(head, tower, seed=0, **sizes):
+def make(head, backbone, seed=0, **sizes):
     """An adapter of seeded tensors."""
-    params = {**default_params(head, tower), **sizes}
+    params = {**default_params(head, backbone), **sizes}
     generator = torch.Generator().manual_seed(seed)
     tensors = {
         name: torch.randn(shape, generator=generator)
-        for name, shape in tensor_shapes(head, tower, params).items()
+        for name, shape in tensor_shapes(head, backbone, params).items()
     }
     return Adapter("made", head, "small", "nothing", params, tensors)
 
@@ -46,28 +46,28 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("head", [head for head in HEADS if LAYOUTS[head].authors])
-def test_import_and_export_are_inverse(head, small_tower, tmp_path):
-    adapter = make(head, small_tower.info)
+def test_import_and_export_are_inverse(head, small_backbone, tmp_path):
+    adapter = make(head, small_backbone.info)
     file = authors_file(adapter, tmp_path / "a.pth")
-    tensors, params = read_checkpoint(file, head, small_tower.info)
+    tensors, params = read_checkpoint(file, head, small_backbone.info)
     assert_equal(tensors, adapter.tensors)
     assert params == adapter.params
-    write_checkpoint(adapter, tmp_path / "b.pth", small_tower)
-    again, _ = read_checkpoint(tmp_path / "b.pth", head, small_tower.info)
+    write_checkpoint(adapter, tmp_path / "b.pth", small_backbone)
+    again, _ = read_checkpoint(tmp_path / "b.pth", head, small_backbone.info)
     assert_equal(again, adapter.tensors)
 
 
-def test_a_head_of_our_own_has_no_files_of_authors(small_tower, tmp_path):
+def test_a_head_of_our_own_has_no_files_of_authors(small_backbone, tmp_path):
     with pytest.raises(AdapterError, match="vlad's own"):
-        read_checkpoint(tmp_path / "a.pth", "linear", small_tower.info)
+        read_checkpoint(tmp_path / "a.pth", "linear", small_backbone.info)
     with pytest.raises(AdapterError, match="vlad's own"):
-        write_checkpoint(make("linear", small_tower.info), tmp_path / "b.pth", small_tower)
+        write_checkpoint(make("linear", small_backbone.info), tmp_path / "b.pth", small_backbone)
 
 
-def test_sizes_are_read_off_the_file(small_tower, tmp_path):
-    made = make("anomalyclip", small_tower.info, context=7, deep_blocks=2, deep_tokens=3)
+def test_sizes_are_read_off_the_file(small_backbone, tmp_path):
+    made = make("anomalyclip", small_backbone.info, context=7, deep_blocks=2, deep_tokens=3)
     file = authors_file(made, tmp_path / "a.pth")
-    tensors, params = read_checkpoint(file, "anomalyclip", small_tower.info)
+    tensors, params = read_checkpoint(file, "anomalyclip", small_backbone.info)
     assert_equal(tensors, made.tensors)
     assert (params["context"], params["deep_blocks"], params["deep_tokens"]) == (7, 2, 3)
 
@@ -95,17 +95,19 @@ def test_names_and_shapes_of_the_released_files(head, shapes, prefix, parity, tm
     assert params["layers"] == ([24] if head == "anomalyclip" else [6, 12, 18, 24])
 
 
-def test_anomalyclip_export_has_all_that_the_strict_loader_asks_for(parity, small_tower, tmp_path):
+def test_anomalyclip_export_has_all_that_the_strict_loader_asks_for(
+    parity, small_backbone, tmp_path
+):
     released = json.loads(
         (parity.folder / "anomalyclip_vitl14_336_prompt_learner_shapes.json").read_text()
     )
-    write_checkpoint(make("anomalyclip", small_tower.info), tmp_path / "a.pth", small_tower)
+    write_checkpoint(make("anomalyclip", small_backbone.info), tmp_path / "a.pth", small_backbone)
     state = torch.load(tmp_path / "a.pth", weights_only=True)["prompt_learner"]
-    width = small_tower.info.text_width
+    width = small_backbone.info.text_width
     expected = {n: tuple(width if x == 768 else x for x in s) for n, s in released.items()}
     assert {n: tuple(x.shape) for n, x in state.items()} == expected
     ids = state["tokenized_prompts_neg"][0, 0]
-    words = small_tower.text.embed(ids[None])[0]
+    words = small_backbone.text.embed(ids[None])[0]
     assert torch.equal(state["token_suffix_neg"][0, 0], words[13:])
 
 
@@ -147,38 +149,38 @@ def replaced(name, value):
         ),
     ],
 )
-def test_a_wrong_tensor_is_named(change, words, small_tower, tmp_path):
-    file = authors_file(make("april_gan", small_tower.info), tmp_path / "a.pth", change)
+def test_a_wrong_tensor_is_named(change, words, small_backbone, tmp_path):
+    file = authors_file(make("april_gan", small_backbone.info), tmp_path / "a.pth", change)
     with pytest.raises(AdapterError, match=words):
-        read_checkpoint(file, "april_gan", small_tower.info)
+        read_checkpoint(file, "april_gan", small_backbone.info)
 
 
-def test_more_learned_blocks_than_the_text_tower_has(small_tower, tmp_path):
+def test_more_learned_blocks_than_the_text_encoder_has(small_backbone, tmp_path):
     from dataclasses import replace
 
-    file = authors_file(make("anomalyclip", small_tower.info), tmp_path / "a.pth")
-    shallow = replace(small_tower.info, text_depth=5)
+    file = authors_file(make("anomalyclip", small_backbone.info), tmp_path / "a.pth")
+    shallow = replace(small_backbone.info, text_depth=5)
     with pytest.raises(AdapterError, match="deep_blocks of the adapter is 8"):
         read_checkpoint(file, "anomalyclip", shallow)
     assert default_params("anomalyclip", shallow)["deep_blocks"] == 4
 
 
-def test_another_tower_and_another_head(small_tower, tmp_path):
+def test_another_backbone_and_another_head(small_backbone, tmp_path):
     from dataclasses import replace
 
-    made = make("anomalyclip", small_tower.info)
+    made = make("anomalyclip", small_backbone.info)
     file = authors_file(made, tmp_path / "a.pth")
-    wider = replace(small_tower.info, text_width=96)
+    wider = replace(small_backbone.info, text_width=96)
     with pytest.raises(AdapterError, match=r"ctx_.*\(1, 1, 12, 64\).*\(1, 1, 12, 96\)"):
         read_checkpoint(file, "anomalyclip", wider)
     with pytest.raises(AdapterError, match="as a checkpoint of april_gan does"):
-        read_checkpoint(file, "april_gan", small_tower.info)
+        read_checkpoint(file, "april_gan", small_backbone.info)
     with pytest.raises(AdapterError, match="prompt_learner"):
-        read_checkpoint(file, "adaclip", small_tower.info)
+        read_checkpoint(file, "adaclip", small_backbone.info)
     with pytest.raises(AdapterError, match="uses no adapter"):
-        read_checkpoint(file, "memory", small_tower.info)
-    blind = replace(small_tower.info, text_width=None)
-    with pytest.raises(AdapterError, match="text tower"):
+        read_checkpoint(file, "memory", small_backbone.info)
+    blind = replace(small_backbone.info, text_width=None)
+    with pytest.raises(AdapterError, match="text encoder"):
         read_checkpoint(file, "anomalyclip", blind)
 
 
@@ -192,11 +194,11 @@ class Evil:
         return Path.touch, (self.trace,)
 
 
-def test_a_pickle_with_code_is_not_executed(small_tower, tmp_path):
+def test_a_pickle_with_code_is_not_executed(small_backbone, tmp_path):
     trace = tmp_path / "trace"
     torch.save({"trainable_linearlayer": Evil(trace)}, tmp_path / "a.pth")
     with pytest.raises(AdapterError, match="nothing in it was executed") as refused:
-        read_checkpoint(tmp_path / "a.pth", "april_gan", small_tower.info)
+        read_checkpoint(tmp_path / "a.pth", "april_gan", small_backbone.info)
     assert not trace.exists()
     assert "weights_only" not in str(refused.value)  # no advice to execute it after all
 
@@ -212,72 +214,72 @@ def test_a_pickle_with_code_is_not_executed(small_tower, tmp_path):
         (b"\x00" * 64, "no checkpoint"),
     ],
 )
-def test_files_that_are_no_checkpoint(content, words, small_tower, tmp_path):
+def test_files_that_are_no_checkpoint(content, words, small_backbone, tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(AdapterError, match=words) as refused:
-        read_checkpoint(tmp_path / "a.pth", "april_gan", small_tower.info)
+        read_checkpoint(tmp_path / "a.pth", "april_gan", small_backbone.info)
     assert len(str(refused.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize("layers", [[1, 2, 3, 9], [1, 1, 2, 3], [1, 2]])
-def test_layers_that_the_tower_or_the_file_does_not_have(layers, small_tower, tmp_path):
-    file = authors_file(make("april_gan", small_tower.info), tmp_path / "a.pth")
+def test_layers_that_the_backbone_or_the_file_does_not_have(layers, small_backbone, tmp_path):
+    file = authors_file(make("april_gan", small_backbone.info), tmp_path / "a.pth")
     with pytest.raises(AdapterError, match="blocks"):
-        read_checkpoint(file, "april_gan", small_tower.info, layers)
+        read_checkpoint(file, "april_gan", small_backbone.info, layers)
 
 
 @pytest.mark.parametrize("words", [0, 73])
-def test_more_words_than_a_sentence_holds_or_none(words, small_tower, tmp_path):
+def test_more_words_than_a_sentence_holds_or_none(words, small_backbone, tmp_path):
     def change(state):
         state.update({f"ctx_{side}": torch.zeros(1, 1, words, 64) for side in ("pos", "neg")})
 
-    file = authors_file(make("anomalyclip", small_tower.info), tmp_path / "a.pth", change)
+    file = authors_file(make("anomalyclip", small_backbone.info), tmp_path / "a.pth", change)
     with pytest.raises(AdapterError, match="context"):
-        read_checkpoint(file, "anomalyclip", small_tower.info)
+        read_checkpoint(file, "anomalyclip", small_backbone.info)
 
 
-def test_export_refuses_a_tower_of_another_width(small_tower, tmp_path):
+def test_export_refuses_a_backbone_of_another_width(small_backbone, tmp_path):
     from dataclasses import replace
 
-    narrow = make("anomalyclip", replace(small_tower.info, text_width=16))
+    narrow = make("anomalyclip", replace(small_backbone.info, text_width=16))
     with pytest.raises(AdapterError, match="16 channels"):
-        write_checkpoint(narrow, tmp_path / "a.pth", small_tower)
+        write_checkpoint(narrow, tmp_path / "a.pth", small_backbone)
     assert not (tmp_path / "a.pth").exists()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_becomes_float32(dtype, small_tower, tmp_path):
+def test_half_precision_becomes_float32(dtype, small_backbone, tmp_path):
     def change(state):
         state.update({name: x.to(dtype) for name, x in state.items()})
 
-    made = make("adaclip", small_tower.info)
+    made = make("adaclip", small_backbone.info)
     file = authors_file(made, tmp_path / "a.pth", change)
-    tensors, _ = read_checkpoint(file, "adaclip", small_tower.info)
+    tensors, _ = read_checkpoint(file, "adaclip", small_backbone.info)
     assert_equal(tensors, {name: x.to(dtype).float() for name, x in made.tensors.items()})
     assert {x.dtype for x in tensors.values()} == {torch.float32}
 
 
-def test_a_truncated_checkpoint_and_a_folder(small_tower, tmp_path):
-    file = authors_file(make("april_gan", small_tower.info), tmp_path / "a.pth")
+def test_a_truncated_checkpoint_and_a_folder(small_backbone, tmp_path):
+    file = authors_file(make("april_gan", small_backbone.info), tmp_path / "a.pth")
     file.write_bytes(file.read_bytes()[:-2000])
     for path in (file, tmp_path):
         with pytest.raises(AdapterError, match="could not be read"):
-            read_checkpoint(path, "april_gan", small_tower.info)
+            read_checkpoint(path, "april_gan", small_backbone.info)
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_saved_adapters_load_equal(head, small_tower, tmp_path):
-    made = make(head, small_tower.info)
+def test_saved_adapters_load_equal(head, small_backbone, tmp_path):
+    made = make(head, small_backbone.info)
     save_adapter(made, tmp_path / "mine")
-    found = load_adapter(tmp_path / "mine", head, small_tower.info)
+    found = load_adapter(tmp_path / "mine", head, small_backbone.info)
     assert_equal(found.tensors, made.tensors)
     assert (found.name, found.auxiliary, found.params) == ("mine", "nothing", made.params)
 
 
-def test_a_safetensors_file_that_is_no_adapter(small_tower, tmp_path):
+def test_a_safetensors_file_that_is_no_adapter(small_backbone, tmp_path):
     from safetensors.torch import save_file
 
-    made = make("april_gan", small_tower.info)
+    made = make("april_gan", small_backbone.info)
     plain = tmp_path / "plain.safetensors"
     save_file(made.tensors, plain)
     save_adapter(made, tmp_path / "mine")
@@ -291,18 +293,18 @@ def test_a_safetensors_file_that_is_no_adapter(small_tower, tmp_path):
             read_adapter(path)
     pth = authors_file(made, tmp_path / "a.pth")
     with pytest.raises(AdapterError, match="vlad adapters import"):
-        load_adapter(pth, "april_gan", small_tower.info)
+        load_adapter(pth, "april_gan", small_backbone.info)
     with pytest.raises(AdapterError, match="of head april_gan"):
-        load_adapter(file, "adaclip", small_tower.info)
+        load_adapter(file, "adaclip", small_backbone.info)
     with pytest.raises(AdapterError, match="no adapter 'nowhere'"):
-        load_adapter("nowhere", "adaclip", small_tower.info)
+        load_adapter("nowhere", "adaclip", small_backbone.info)
 
 
 @pytest.mark.parametrize(
     "params",
     [{"layers": [0]}, {"layers": "all"}, {"layers": [10**9]}, {"context": -1}, {}, {"layers": {}}],
 )
-def test_a_header_with_impossible_sizes(params, small_tower, tmp_path):
+def test_a_header_with_impossible_sizes(params, small_backbone, tmp_path):
     from safetensors.torch import save_file
 
     header = {"format": 1, "head": "anomalyclip", "backbone": "b", "auxiliary": "a"}
@@ -310,7 +312,7 @@ def test_a_header_with_impossible_sizes(params, small_tower, tmp_path):
     file = tmp_path / "a.safetensors"
     save_file({"x": torch.zeros(1)}, file, {"vlad": json.dumps(header)})
     with pytest.raises(AdapterError):
-        load_adapter(file, "anomalyclip", small_tower.info)
+        load_adapter(file, "anomalyclip", small_backbone.info)
 
 
 @pytest.mark.parametrize(
@@ -322,22 +324,22 @@ def test_a_header_with_impossible_sizes(params, small_tower, tmp_path):
         ({"params": {"layers": [1, 1, 1, 1]}}, "each to be used once"),
     ],
 )
-def test_a_header_that_does_not_fit(change, words, small_tower, tmp_path):
+def test_a_header_that_does_not_fit(change, words, small_backbone, tmp_path):
     from safetensors.torch import save_file
 
-    made = make("april_gan", small_tower.info)
+    made = make("april_gan", small_backbone.info)
     header = {"format": 1, "head": "april_gan", "backbone": "b", "auxiliary": "a"}
     header |= {"params": made.params, **change}
     file = tmp_path / "a.safetensors"
     save_file(made.tensors, file, {"vlad": json.dumps(header)})
     with pytest.raises(AdapterError, match=words):
-        load_adapter(file, "april_gan", small_tower.info)
+        load_adapter(file, "april_gan", small_backbone.info)
 
 
-def test_a_header_nested_without_end_whole_numbers_and_a_long_name(small_tower, tmp_path):
+def test_a_header_nested_without_end_whole_numbers_and_a_long_name(small_backbone, tmp_path):
     from safetensors.torch import save_file
 
-    made = make("april_gan", small_tower.info)
+    made = make("april_gan", small_backbone.info)
     header = {"format": 1, "head": "april_gan", "backbone": "b", "auxiliary": "a"}
     header = json.dumps(header | {"params": made.params})
     save_file(made.tensors, tmp_path / "nested.safetensors", {"vlad": "[" * 100_000})
@@ -345,4 +347,4 @@ def test_a_header_nested_without_end_whole_numbers_and_a_long_name(small_tower, 
     save_file(whole, tmp_path / "whole.safetensors", {"vlad": header})
     for name in ("nested.safetensors", "whole.safetensors", "x" * 5000):
         with pytest.raises(AdapterError):
-            load_adapter(tmp_path / name, "april_gan", small_tower.info)
+            load_adapter(tmp_path / name, "april_gan", small_backbone.info)

@@ -23,7 +23,7 @@ def test_every_card_is_registered_and_whole():
         assert all("(" in figure for figure in card["figures"]), name  # each says whose it is
 
 
-def test_what_ships_fits_the_built_in_tower():
+def test_what_ships_fits_the_built_in_backbone():
     done = CliRunner().invoke(main, ["adapters", "verify", "vlad-tiny-linear"])
     assert done.exit_code == 0 and "is whole and fits vlad-tiny" in done.output
     listed = CliRunner().invoke(main, ["adapters", "list"]).output

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.backbones.block import attention, plus
 from vlad.backbones.windows import pass_windows
 
@@ -17,12 +17,14 @@ def noise(*shape: int) -> torch.Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("folder", ["clip", "dinov2"])
-def test_the_first_token_alone_is_that_of_the_whole_block(small_tower, dinov2_folder, folder):
-    tower = small_tower if folder == "clip" else load_tower(str(dinov2_folder), device="cpu")
-    x = noise(3, 7, tower.info.width)
-    for block in tower.vision.blocks:
+def test_the_first_token_alone_is_that_of_the_whole_block(small_backbone, dinov2_folder, folder):
+    backbone = (
+        small_backbone if folder == "clip" else load_backbone(str(dinov2_folder), device="cpu")
+    )
+    x = noise(3, 7, backbone.info.width)
+    for block in backbone.vision.blocks:
         alone = block.first(x, None)
-        assert alone.shape == (3, 1, tower.info.width)
+        assert alone.shape == (3, 1, backbone.info.width)
         torch.testing.assert_close(alone, block(x, None)[:, :1], atol=1e-5, rtol=0)
         slow = replace(block, projections=None).first(x, None)
         torch.testing.assert_close(alone, slow, atol=1e-5, rtol=0)
@@ -63,8 +65,8 @@ def test_sums_take_the_memory_of_the_branch_unless_a_gradient_needs_it():
 
 
 @torch.no_grad()
-def test_neither_batches_of_windows_nor_company_change_them(small_tower, monkeypatch):
-    vision, pixels = small_tower.vision, noise(2, 3, 64, 64)
+def test_neither_batches_of_windows_nor_company_change_them(small_backbone, monkeypatch):
+    vision, pixels = small_backbone.vision, noise(2, 3, 64, 64)
     expected = vision(pixels, windows=(1, 3), taps=[(None, 4)])
     together = vision(pixels, windows=(1, 3))
     monkeypatch.setattr("vlad.backbones.windows.TOKENS", 30)

@@ -1,4 +1,4 @@
-"""Towers from every kind of file and folder, and plain words where one does not fit."""
+"""Backbones from every kind of file and folder, and plain words where one does not fit."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from vlad.backbones import load_tower, weights
+from vlad.backbones import load_backbone, weights
 from vlad.errors import BackboneError, HeadError
 
 SENTENCES = ["a photo of a damaged hazelnut.", "a photo of a bolt."]
@@ -22,23 +22,23 @@ def pixels():
     return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-def embed(tower, pixels):
-    return tower.vision.embed_image(tower.vision(pixels).last)
+def embed(backbone, pixels):
+    return backbone.vision.embed_image(backbone.vision(pixels).last)
 
 
-def check(tower, model, pixels):
-    """The tower gives what open_clip's own model gives."""
+def check(backbone, model, pixels):
+    """The backbone gives what open_clip's own model gives."""
     tokens = open_clip.get_tokenizer("ViT-B-32")(SENTENCES)
     with torch.no_grad():
         image, text = model.encode_image(pixels), model.encode_text(tokens)
-    torch.testing.assert_close(embed(tower, pixels), image, atol=1e-5, rtol=0)
-    torch.testing.assert_close(tower.encode_text(SENTENCES), text, atol=1e-5, rtol=0)
+    torch.testing.assert_close(embed(backbone, pixels), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.encode_text(SENTENCES), text, atol=1e-5, rtol=0)
 
 
 def test_safetensors(small_clip, small_file, pixels):
-    tower = load_tower(str(small_file), device="cpu")
-    assert (tower.info.depth, tower.info.patch_size, tower.info.image_size) == (4, 16, 64)
-    check(tower, small_clip, pixels)
+    backbone = load_backbone(str(small_file), device="cpu")
+    assert (backbone.info.depth, backbone.info.patch_size, backbone.info.image_size) == (4, 16, 64)
+    check(backbone, small_clip, pixels)
 
 
 @pytest.mark.parametrize("wrap", ["plain", "trained"])
@@ -47,7 +47,7 @@ def test_pt(small_clip, pixels, tmp_path, wrap):
     if wrap == "trained":  # as open_clip's training loop on several GPUs saves it
         state = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
     torch.save(state, tmp_path / "small.pt")
-    check(load_tower(str(tmp_path / "small.pt"), device="cpu"), small_clip, pixels)
+    check(load_backbone(str(tmp_path / "small.pt"), device="cpu"), small_clip, pixels)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -58,7 +58,7 @@ def test_jit_archive_is_read_in_full_precision_with_quick_gelu(small_config, pix
     tokens = open_clip.get_tokenizer("ViT-B-32")(SENTENCES)
     path = tmp_path / "ViT.pt"
     torch.jit.trace(model, (pixels, tokens), check_trace=False).save(path)
-    check(load_tower(str(path), device="cpu"), model, pixels)
+    check(load_backbone(str(path), device="cpu"), model, pixels)
 
 
 def test_architecture_named_or_beside_the_file(
@@ -70,9 +70,9 @@ def test_architecture_named_or_beside_the_file(
     shutil.copy(small_file, tmp_path / "mine.safetensors")
     (tmp_path / "mine.json").write_text(json.dumps(config))
     # the number of heads does not show in the tensors, so only the JSON can have told
-    check(load_tower(str(tmp_path / "mine.safetensors"), device="cpu"), model, pixels)
+    check(load_backbone(str(tmp_path / "mine.safetensors"), device="cpu"), model, pixels)
     with pytest.raises(BackboneError, match=r"Tensor .* is missing from"):
-        load_tower(f"ViT-B-32={small_file}", device="cpu")
+        load_backbone(f"ViT-B-32={small_file}", device="cpu")
 
 
 def test_hugging_face_clip(pixels, tmp_path):
@@ -86,15 +86,15 @@ def test_hugging_face_clip(pixels, tmp_path):
     model = transformers.CLIPModel(config).eval()
     model.save_pretrained(tmp_path)
     clip_tokenizer().save_pretrained(tmp_path)
-    tower = load_tower(str(tmp_path), device="cpu")
+    backbone = load_backbone(str(tmp_path), device="cpu")
     with torch.no_grad():
         image = model.get_image_features(pixels).pooler_output
         tokens = clip_tokenizer()(SENTENCES, padding=True, return_tensors="pt")
         sentences = model.get_text_features(**tokens).pooler_output
         hidden = model.vision_model(pixels, output_hidden_states=True).hidden_states
-    torch.testing.assert_close(embed(tower, pixels), image, atol=1e-5, rtol=0)
-    torch.testing.assert_close(tower.encode_text(SENTENCES), sentences, atol=1e-5, rtol=0)
-    patches = tower.vision(pixels, taps=[(None, 1)]).patches[None, 1]
+    torch.testing.assert_close(embed(backbone, pixels), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.encode_text(SENTENCES), sentences, atol=1e-5, rtol=0)
+    patches = backbone.vision(pixels, taps=[(None, 1)]).patches[None, 1]
     torch.testing.assert_close(patches, hidden[1][:, 1:], atol=1e-5, rtol=0)
 
 
@@ -108,13 +108,13 @@ def test_siglip(pixels, tmp_path):
     model = transformers.SiglipModel(config).eval()
     model.save_pretrained(tmp_path)
     clip_tokenizer().save_pretrained(tmp_path)
-    tower = load_tower(str(tmp_path), device="cpu")
-    assert not tower.info.has_cls
+    backbone = load_backbone(str(tmp_path), device="cpu")
+    assert not backbone.info.has_cls
     with torch.no_grad():
         image = model.get_image_features(pixels).pooler_output
-    torch.testing.assert_close(embed(tower, pixels), image, atol=1e-5, rtol=0)
-    assert tower.encode_text(SENTENCES).shape == (2, 32)
-    assert tower.vision(pixels, windows=[2]).windows[2].shape == (2, 9, 32)
+    torch.testing.assert_close(embed(backbone, pixels), image, atol=1e-5, rtol=0)
+    assert backbone.encode_text(SENTENCES).shape == (2, 32)
+    assert backbone.vision(pixels, windows=[2]).windows[2].shape == (2, 9, 32)
 
 
 @pytest.mark.parametrize("swiglu", [False, True])
@@ -131,53 +131,53 @@ def test_dinov2_sees_but_does_not_read(swiglu, tmp_path):
     )
     model = transformers.Dinov2Model(config).eval()
     model.save_pretrained(tmp_path)
-    tower = load_tower(str(tmp_path), device="cpu")
+    backbone = load_backbone(str(tmp_path), device="cpu")
     pixels = torch.randn(2, 3, 56, 84)
     with torch.no_grad():
         expected = model(pixels)
-    taps = tower.vision(pixels, taps=[(None, 2)], pos_embed="bicubic")
-    patches = tower.vision.ln_post(taps.patches[None, 2])
+    taps = backbone.vision(pixels, taps=[(None, 2)], pos_embed="bicubic")
+    patches = backbone.vision.ln_post(taps.patches[None, 2])
     torch.testing.assert_close(patches, expected.last_hidden_state[:, 1:], atol=1e-5, rtol=0)
-    image = tower.vision.embed_image(taps.last)
+    image = backbone.vision.embed_image(taps.last)
     torch.testing.assert_close(image, expected.pooler_output, atol=1e-5, rtol=0)
     with pytest.raises(HeadError, match="only images"):
-        tower.encode_text(SENTENCES)
+        backbone.encode_text(SENTENCES)
 
 
 def test_bfloat16_stays_close(small_file, pixels):
-    full = embed(load_tower(str(small_file), device="cpu"), pixels)
-    tower = load_tower(str(small_file), device="cpu", dtype="bfloat16")
-    half = embed(tower, pixels)
-    assert tower.model.visual.transformer.resblocks[0].mlp.c_fc.weight.dtype == torch.bfloat16
+    full = embed(load_backbone(str(small_file), device="cpu"), pixels)
+    backbone = load_backbone(str(small_file), device="cpu", dtype="bfloat16")
+    half = embed(backbone, pixels)
+    assert backbone.model.visual.transformer.resblocks[0].mlp.c_fc.weight.dtype == torch.bfloat16
     assert torch.cosine_similarity(full, half).min() > 0.9999
     assert (full - half).abs().max() > 1e-6
 
 
 def test_fingerprint_tells_weights_and_activation_apart(small_config, small_file, tmp_path):
     state = load_file(small_file)
-    first = load_tower(str(small_file), device="cpu").fingerprint
-    assert load_tower(str(small_file), device="cpu").fingerprint == first
+    first = load_backbone(str(small_file), device="cpu").fingerprint
+    assert load_backbone(str(small_file), device="cpu").fingerprint == first
     save_file(state, tmp_path / "quick.safetensors")
     (tmp_path / "quick.json").write_text(json.dumps({**small_config, "quick_gelu": True}))
-    assert load_tower(str(tmp_path / "quick.safetensors"), device="cpu").fingerprint != first
+    assert load_backbone(str(tmp_path / "quick.safetensors"), device="cpu").fingerprint != first
     save_file(
         {**state, "text_projection": state["text_projection"] * 1.01}, tmp_path / "w.safetensors"
     )
-    assert load_tower(str(tmp_path / "w.safetensors"), device="cpu").fingerprint != first
+    assert load_backbone(str(tmp_path / "w.safetensors"), device="cpu").fingerprint != first
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nonsense", "no tower 'nonsense'"),
-        ("./missing.pt", "no tower"),
+        ("nonsense", "no backbone 'nonsense'"),
+        ("./missing.pt", "no backbone"),
         ("ViT-B-32=missing.pt", "no weights file missing.pt"),
         ("ViT-B-32/nonsense", "no pretrained tag 'nonsense'"),
     ],
 )
 def test_unknown_names(name, words):
     with pytest.raises(BackboneError, match=words):
-        load_tower(name)
+        load_backbone(name)
 
 
 @pytest.mark.parametrize("name", ["ViT-B-32/laion2b_s34b_b79k", "openai/clip-vit-base-patch32"])
@@ -185,19 +185,19 @@ def test_no_network_and_no_weights(name, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("VLAD_OFFLINE", "1")
     with pytest.raises(BackboneError, match=r"network is forbidden.*--backbone PATH"):
-        load_tower(name)
+        load_backbone(name)
 
 
 def test_files_that_are_no_clip(tmp_path):
     (tmp_path / "text.pt").write_text("not weights")
     with pytest.raises(BackboneError, match="could not be read as weights"):
-        load_tower(str(tmp_path / "text.pt"))
+        load_backbone(str(tmp_path / "text.pt"))
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(BackboneError, match="holds no CLIP"):
-        load_tower(str(tmp_path / "other.safetensors"))
+        load_backbone(str(tmp_path / "other.safetensors"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(BackboneError, match=r"no config\.json"):
-        load_tower(str(tmp_path / "empty"))
+        load_backbone(str(tmp_path / "empty"))
 
 
 def test_a_pickle_never_runs_code(tmp_path):
@@ -207,7 +207,7 @@ def test_a_pickle_never_runs_code(tmp_path):
 
     torch.save({"x": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(BackboneError, match="could not be read"):
-        load_tower(str(tmp_path / "evil.pt"))
+        load_backbone(str(tmp_path / "evil.pt"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -216,7 +216,7 @@ def test_a_missing_tensor_is_named(small_file, tmp_path):
     del state["visual.ln_post.bias"]
     save_file(state, tmp_path / "holed.safetensors")
     with pytest.raises(BackboneError, match=r"visual\.ln_post\.bias is missing from"):
-        load_tower(str(tmp_path / "holed.safetensors"))
+        load_backbone(str(tmp_path / "holed.safetensors"))
 
 
 def test_offline_is_read_from_either_variable(monkeypatch):
@@ -236,12 +236,12 @@ def clip_tokenizer():
     return transformers.CLIPTokenizer(vocab=vocab, merges=merges)
 
 
-def test_a_file_of_weights_needs_no_library_of_towers():
-    """They take longer to import than all else of a first picture."""
+def test_a_file_of_weights_needs_no_library_of_backbones():
+    """They take longer to import than all else of a first image."""
     slow = "{'open_clip', 'transformers', 'torchvision', 'timm', 'torch._dynamo'}"
     code = (
-        "import sys, vlad.runs.run; from vlad.backbones import load_tower; "
-        f"load_tower('vlad-tiny', 'cpu'); print(sorted({slow} & set(sys.modules)))"
+        "import sys, vlad.runs.run; from vlad.backbones import load_backbone; "
+        f"load_backbone('vlad-tiny', 'cpu'); print(sorted({slow} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -256,4 +256,4 @@ def test_an_impossible_architecture_is_one_sentence(small_config, small_file, tm
     config = {**small_config, "vision_cfg": {**small_config["vision_cfg"], **change}}
     (tmp_path / "mine.json").write_text(json.dumps(config))
     with pytest.raises(BackboneError, match="no model config of open_clip"):
-        load_tower(str(tmp_path / "mine.safetensors"), device="cpu")
+        load_backbone(str(tmp_path / "mine.safetensors"), device="cpu")

@@ -1,11 +1,11 @@
-"""The towers on this disk: found where the libraries keep them, by the names they load under."""
+"""The backbones on this disk: found where the libraries keep them, by the names they load under."""
 
 import json
 
 import pytest
 from huggingface_hub import constants
 
-from vlad.backbones.stored import stored_towers
+from vlad.backbones.stored import stored_backbones
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def hub(tmp_path, monkeypatch):
     return add
 
 
-def test_nothing_but_the_built_in_tower_at_first(hub):
-    assert [tower.name for tower in stored_towers()] == ["vlad-tiny"]
+def test_nothing_but_the_built_in_backbone_at_first(hub):
+    assert [backbone.name for backbone in stored_backbones()] == ["vlad-tiny"]
 
 
 def test_those_of_transformers_that_vlad_can_read(hub):
@@ -35,7 +35,7 @@ def test_those_of_transformers_that_vlad_can_read(hub):
         files = {"config.json": json.dumps({"model_type": kind}), "model.safetensors": "12345"}
         hub(repository, files)
     hub("me/config-only", {"config.json": json.dumps({"model_type": "clip"})})
-    found = {tower.name: tower.size for tower in stored_towers()}
+    found = {backbone.name: backbone.size for backbone in stored_backbones()}
     assert found.pop("vlad-tiny") > 1e6
     assert found == {"me/clip": 5}
 
@@ -45,5 +45,5 @@ def test_those_of_open_clip_under_model_and_tag(hub):
 
     source = open_clip.get_pretrained_cfg("ViT-L-14-336", "openai")["hf_hub"]
     hub(source.rstrip("/"), {"open_clip_model.safetensors": "1234567"})
-    found = {tower.name: tower.size for tower in stored_towers()}
+    found = {backbone.name: backbone.size for backbone in stored_backbones()}
     assert found["ViT-L-14-336/openai"] == 7

@@ -1,10 +1,10 @@
-"""The text tower's own forward pass: the library's numbers, and learned tokens in their places."""
+"""The text encoder's own forward pass: the library's numbers, and learned tokens."""
 
 import open_clip
 import pytest
 import torch
 
-from vlad.backbones.open_clip import as_tower
+from vlad.backbones.open_clip import as_backbone
 from vlad.backbones.text import share
 from vlad.errors import HeadError
 
@@ -16,21 +16,21 @@ SENTENCES = [
 
 
 @pytest.fixture(scope="module")
-def tower(small_clip):
+def backbone(small_clip):
     half = (0.5, 0.5, 0.5)
-    return as_tower("small", small_clip, open_clip.get_tokenizer("ViT-B-32"), half, half)
+    return as_backbone("small", small_clip, open_clip.get_tokenizer("ViT-B-32"), half, half)
 
 
-def test_plain_text_equals_open_clip(tower, small_clip):
+def test_plain_text_equals_open_clip(backbone, small_clip):
     tokens = open_clip.get_tokenizer("ViT-B-32")(SENTENCES)
     with torch.no_grad():
         expected = small_clip.encode_text(tokens)
-    torch.testing.assert_close(tower.encode_text(SENTENCES), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(backbone.encode_text(SENTENCES), expected, atol=1e-5, rtol=0)
 
 
-def test_the_length_of_the_others_does_not_matter(tower):
-    alone = torch.cat([tower.encode_text([sentence]) for sentence in SENTENCES])
-    torch.testing.assert_close(tower.encode_text(SENTENCES), alone, atol=1e-5, rtol=0)
+def test_the_length_of_the_others_does_not_matter(backbone):
+    alone = torch.cat([backbone.encode_text([sentence]) for sentence in SENTENCES])
+    torch.testing.assert_close(backbone.encode_text(SENTENCES), alone, atol=1e-5, rtol=0)
 
 
 def test_what_sentences_begin_with_in_common_is_computed_once():
@@ -43,15 +43,15 @@ def test_what_sentences_begin_with_in_common_is_computed_once():
         assert places[line].tolist() == list(range(last + 1))
 
 
-def test_another_activation(tower, small_config):
+def test_another_activation(backbone, small_config):
     torch.manual_seed(0)
     quick = open_clip.CLIP(**small_config, quick_gelu=True).eval()
-    quick.load_state_dict(tower.model.state_dict())
+    quick.load_state_dict(backbone.model.state_dict())
     with torch.no_grad():
         expected = quick.encode_text(open_clip.get_tokenizer("ViT-B-32")(SENTENCES))
-    found = tower.encode_text(SENTENCES, activation="quick_gelu")
+    found = backbone.encode_text(SENTENCES, activation="quick_gelu")
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert (found - tower.encode_text(SENTENCES)).abs().max() > 1e-3
+    assert (found - backbone.encode_text(SENTENCES)).abs().max() > 1e-3
 
 
 def slow(model, ids, context, deep):
@@ -68,31 +68,34 @@ def slow(model, ids, context, deep):
         return x[torch.arange(len(x)), ids.argmax(dim=-1)] @ model.text_projection
 
 
-def test_learned_tokens_equal_a_plain_version(tower, small_clip):
+def test_learned_tokens_equal_a_plain_version(backbone, small_clip):
     torch.manual_seed(1)
     context, deep = torch.randn(5, 64), {2: torch.randn(3, 64)}
     ids = open_clip.get_tokenizer("ViT-B-32")(["X X X X X " + sentence for sentence in SENTENCES])
-    found = tower.encode_text(SENTENCES, context=context, deep=deep)
+    found = backbone.encode_text(SENTENCES, context=context, deep=deep)
     torch.testing.assert_close(found, slow(small_clip, ids, context, deep), atol=1e-5, rtol=0)
-    for other in (tower.encode_text(SENTENCES, context=context), tower.encode_text(SENTENCES)):
+    for other in (
+        backbone.encode_text(SENTENCES, context=context),
+        backbone.encode_text(SENTENCES),
+    ):
         assert (found - other).abs().max() > 1e-3
 
 
-def test_prompts_longer_than_the_sentence(tower, small_clip):
+def test_prompts_longer_than_the_sentence(backbone, small_clip):
     torch.manual_seed(1)
     deep = {1: torch.randn(6, 64), 2: torch.randn(6, 64)}
     ids = open_clip.get_tokenizer("ViT-B-32")(["nut"])
-    found = tower.encode_text(["nut"], deep=deep)
+    found = backbone.encode_text(["nut"], deep=deep)
     expected = slow(small_clip, ids, torch.zeros(0, 64), deep)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_a_tower_with_another_text_model_takes_no_tokens(tower):
+def test_a_backbone_with_another_text_model_takes_no_tokens(backbone):
     from dataclasses import replace
 
     from vlad.backbones.text import PlainText
 
-    plain = replace(tower, read=lambda model: PlainText(lambda s: torch.ones(len(s), 8)))
+    plain = replace(backbone, read=lambda model: PlainText(lambda s: torch.ones(len(s), 8)))
     assert plain.encode_text(SENTENCES).shape == (3, 8)
     with pytest.raises(HeadError, match="learned tokens"):
         plain.encode_text(SENTENCES, context=torch.zeros(2, 64))

@@ -16,21 +16,23 @@ def pixels():
 
 
 @torch.no_grad()
-def test_every_block_and_the_embedding_equal_open_clip(small_clip, small_tower, pixels):
+def test_every_block_and_the_embedding_equal_open_clip(small_clip, small_backbone, pixels):
     expected = small_clip.visual.forward_intermediates(pixels, output_fmt="NLC")
-    found = small_tower.vision(pixels, taps=[(None, n) for n in range(1, 5)])
+    found = small_backbone.vision(pixels, taps=[(None, n) for n in range(1, 5)])
     for n, tokens in enumerate(expected["image_intermediates"], start=1):
         torch.testing.assert_close(found.patches[None, n], tokens, atol=1e-5, rtol=0)
-    embedding = small_tower.vision.embed_image(found.last)
+    embedding = small_backbone.vision.embed_image(found.last)
     torch.testing.assert_close(embedding, small_clip.encode_image(pixels), atol=1e-5, rtol=0)
 
 
-def test_reference_taps(parity, parity_tower):
+def test_reference_taps(parity, parity_backbone):
     case = parity.case("winclip_anomalib_tinyb16_240_k0")
-    tower = parity_tower("tinyb16_240")
-    found = tower.vision(torch.from_numpy(case["pixel_values"]), taps=[(None, 12)], windows=(2, 3))
-    patches = tower.vision.ln_post(found.patches[None, 12])
-    embedding = tower.vision.embed_image(found.last)
+    backbone = parity_backbone("tinyb16_240")
+    found = backbone.vision(
+        torch.from_numpy(case["pixel_values"]), taps=[(None, 12)], windows=(2, 3)
+    )
+    patches = backbone.vision.ln_post(found.patches[None, 12])
+    embedding = backbone.vision.embed_image(found.last)
     for mine, name in (
         (patches, "patch_embed"),
         (embedding, "image_embed"),
@@ -43,12 +45,12 @@ def test_reference_taps(parity, parity_tower):
 
 @torch.no_grad()
 @pytest.mark.parametrize("side", [1, 2, 3])
-def test_a_window_is_the_tower_on_these_tokens_alone(small_clip, small_tower, pixels, side):
+def test_a_window_is_the_backbone_on_these_tokens_alone(small_clip, small_backbone, pixels, side):
     visual = small_clip.visual
     tokens = visual.conv1(pixels).flatten(2).transpose(1, 2)
     cls = visual.class_embedding.expand(2, 1, -1)
     tokens = torch.cat([cls, tokens], dim=1) + visual.positional_embedding
-    found = small_tower.vision(pixels, windows=[side], image=False).windows[side]
+    found = small_backbone.vision(pixels, windows=[side], image=False).windows[side]
     assert found.shape[1] == (5 - side) ** 2
     for place, patches in enumerate(window_patches((4, 4), side)):
         kept = torch.cat([tokens[:, :1], tokens[:, 1 + patches]], dim=1)
@@ -58,10 +60,12 @@ def test_a_window_is_the_tower_on_these_tokens_alone(small_clip, small_tower, pi
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["vv", "qq", "kk"])
-def test_what_leaves_the_last_block_does_not_change_what_is_asked_of_it(small_tower, pixels, kind):
+def test_what_leaves_the_last_block_does_not_change_what_is_asked_of_it(
+    small_backbone, pixels, kind
+):
     stream = Stream(kind=kind, first_block=2)
-    whole = small_tower.vision(pixels, taps=[(None, 4), (stream, 4)])
-    alone = small_tower.vision(pixels, taps=[(stream, 4)])
+    whole = small_backbone.vision(pixels, taps=[(None, 4), (stream, 4)])
+    alone = small_backbone.vision(pixels, taps=[(stream, 4)])
     assert alone.last.shape[1] == 1
     torch.testing.assert_close(alone.last[:, 0], whole.last[:, 0], atol=1e-5, rtol=0)
     torch.testing.assert_close(alone.patches[stream, 4], whole.patches[stream, 4])
@@ -86,9 +90,9 @@ def test_window_order_is_row_major():
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["vv", "qq", "kk"])
 @pytest.mark.parametrize(("start", "restart"), [("input", ()), ("zero", (3,))])
-def test_streams_against_a_plain_version(small_clip, small_tower, pixels, kind, start, restart):
+def test_streams_against_a_plain_version(small_clip, small_backbone, pixels, kind, start, restart):
     stream = Stream(kind=kind, first_block=2, start=start, restart=restart)
-    found = small_tower.vision(pixels, taps=[(stream, 3), (stream, 4), (None, 4)])
+    found = small_backbone.vision(pixels, taps=[(stream, 3), (stream, 4), (None, 4)])
 
     visual = small_clip.visual
     x = visual._embeds(pixels)
@@ -120,7 +124,7 @@ def test_streams_against_a_plain_version(small_clip, small_tower, pixels, kind, 
 )
 @pytest.mark.parametrize("size", [(96, 96), (48, 80)])
 def test_another_input_size_interpolates_the_positions(
-    small_clip, small_tower, mode, options, size
+    small_clip, small_backbone, mode, options, size
 ):
     pixels = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(2))
     grid = (size[0] // 16, size[1] // 16)
@@ -131,24 +135,24 @@ def test_another_input_size_interpolates_the_positions(
     tokens = visual.conv1(pixels).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(1, 1, -1), tokens], dim=1) + positions
     slow = visual.transformer(visual.ln_pre(x))
-    found = small_tower.vision(pixels, taps=[(None, 4)], pos_embed=mode)
+    found = small_backbone.vision(pixels, taps=[(None, 4)], pos_embed=mode)
     assert found.grid == grid
     torch.testing.assert_close(found.patches[None, 4], slow[:, 1:], atol=1e-5, rtol=0)
 
 
-def test_the_activation_can_be_overridden(small_clip, small_tower, pixels):
-    plain = small_tower.vision(pixels, taps=[(None, 4)])
-    same = small_tower.vision(pixels, taps=[(None, 4)], activation="gelu")
-    other = small_tower.vision(pixels, taps=[(None, 4)], activation="quick_gelu")
+def test_the_activation_can_be_overridden(small_clip, small_backbone, pixels):
+    plain = small_backbone.vision(pixels, taps=[(None, 4)])
+    same = small_backbone.vision(pixels, taps=[(None, 4)], activation="gelu")
+    other = small_backbone.vision(pixels, taps=[(None, 4)], activation="quick_gelu")
     assert torch.equal(plain.patches[None, 4], same.patches[None, 4])
     assert not torch.allclose(plain.patches[None, 4], other.patches[None, 4], atol=1e-4)
 
 
-def test_prompt_tokens_stand_behind_the_others(small_clip, small_tower, pixels):
+def test_prompt_tokens_stand_behind_the_others(small_clip, small_backbone, pixels):
     torch.manual_seed(3)
-    width = small_tower.info.width
+    width = small_backbone.info.width
     first, third = torch.randn(len(pixels), 2, width), torch.randn(len(pixels), 2, width)
-    found = small_tower.vision(pixels, taps=[(None, 4)], prompts={1: first, 3: third})
+    found = small_backbone.vision(pixels, taps=[(None, 4)], prompts={1: first, 3: third})
     visual = small_clip.visual
     with torch.no_grad():
         x = torch.cat([visual._embeds(pixels), first], dim=1)
@@ -160,16 +164,16 @@ def test_prompt_tokens_stand_behind_the_others(small_clip, small_tower, pixels):
     torch.testing.assert_close(found.last, x[:, :-2], atol=1e-5, rtol=0)
 
 
-def test_without_the_image_the_pass_stops_at_the_last_tap(small_tower, pixels):
-    found = small_tower.vision(pixels, taps=[(None, 2)], image=False)
+def test_without_the_image_the_pass_stops_at_the_last_tap(small_backbone, pixels):
+    found = small_backbone.vision(pixels, taps=[(None, 2)], image=False)
     assert found.last is None
     assert list(found.patches) == [(None, 2)]
 
 
-def test_what_does_not_fit_is_said(small_tower, pixels):
+def test_what_does_not_fit_is_said(small_backbone, pixels):
     with pytest.raises(BackboneError, match="Block 5"):
-        small_tower.vision(pixels, taps=[(None, 5)])
+        small_backbone.vision(pixels, taps=[(None, 5)])
     with pytest.raises(BackboneError, match="60×60"):
-        small_tower.vision(pixels[..., :60, :60])
+        small_backbone.vision(pixels[..., :60, :60])
     with pytest.raises(BackboneError, match="5×5 patches"):
-        small_tower.vision(pixels, windows=[5])
+        small_backbone.vision(pixels, windows=[5])

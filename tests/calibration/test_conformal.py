@@ -24,7 +24,7 @@ def test_p_values_and_threshold_by_their_definition(decimals):
             assert (called == (found <= rate + 1e-12)).all()
 
 
-def test_the_rate_holds_for_new_normal_pictures():
+def test_the_rate_holds_for_new_normal_images():
     rng = np.random.default_rng(0)
     for rate in (0.05, 0.2):
         alarms = []
@@ -50,11 +50,11 @@ def hazelnuts():
     return scores.image_score, scores.anomaly_map.max(axis=(1, 2))
 
 
-def test_the_rate_holds_on_held_out_pictures(hazelnuts):
+def test_the_rate_holds_on_held_out_images(hazelnuts):
     rng = np.random.default_rng(0)
     scores, maxima = hazelnuts
     alarms, regions = [], []
-    for _ in range(4000):  # which picture is new is drawn, as the promise has it
+    for _ in range(4000):  # which image is new is drawn, as the promise has it
         order = rng.permutation(len(scores))
         new, known = order[:1], order[1:]
         found = from_normals({"memory": scores[known]}, {"memory": maxima[known]}, false_alarms=0.1)
@@ -65,10 +65,10 @@ def test_the_rate_holds_on_held_out_pictures(hazelnuts):
         assert 2 / 24 - 0.02 < rate <= 0.1
 
 
-def test_too_few_pictures_for_the_rate():
+def test_too_few_images_for_the_rate():
     assert [least_reference(rate) for rate in (0.5, 0.1, 0.05, 0.01, 0.001)] == [1, 9, 19, 99, 999]
     assert conformal_threshold(np.arange(19.0), 0.05) == 18
-    with pytest.raises(InputError, match=r"18 normal pictures .* at least 19"):
+    with pytest.raises(InputError, match=r"18 normal images .* at least 19"):
         conformal_threshold(np.arange(18.0), 0.05)
     for rate in (0, 1, -0.1, float("nan")):
         with pytest.raises(InputError, match="between 0 and 1"):

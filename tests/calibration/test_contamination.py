@@ -1,4 +1,4 @@
-"""The share of anomalous pictures, estimated from unlabelled scores."""
+"""The share of anomalous images, estimated from unlabelled scores."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from vlad.errors import InputError
 
 
 def drawn(rng, n, share, distance, heads=2):
-    """Scores of n pictures by heads that agree on which are anomalous."""
+    """Scores of n images by heads that agree on which are anomalous."""
     count = round(n * share)
     normal = rng.normal(size=(n - count, heads))
     return np.concatenate([normal, rng.normal(distance, 1.5, (count, heads))])
@@ -38,7 +38,7 @@ def test_intervals_hold_the_share_as_often_as_they_say(rng):
 
 
 @pytest.mark.parametrize("n", [10, 30, 300])
-def test_of_normal_pictures_alone_few_are_anomalous(n):
+def test_of_normal_images_alone_few_are_anomalous(n):
     means = [
         contamination(np.random.default_rng(seed).normal(size=(n, 2)), seed=seed).mean
         for seed in range(5)
@@ -46,7 +46,7 @@ def test_of_normal_pictures_alone_few_are_anomalous(n):
     assert np.mean(means) < 0.05
 
 
-def test_more_pictures_know_more(rng):
+def test_more_images_know_more(rng):
     widths = []
     for n in (20, 200, 2000):
         found = contamination(drawn(rng, n, 0.2, 7))
@@ -54,7 +54,7 @@ def test_more_pictures_know_more(rng):
     assert widths[0] > 2 * widths[1] > 4 * widths[2]
 
 
-def test_scale_and_order_of_pictures_do_not_matter(rng):
+def test_scale_and_order_of_images_do_not_matter(rng):
     scores = drawn(rng, 80, 0.15, 5)
     once = contamination(scores, seed=3)
     assert (once.samples == contamination(scores, seed=3).samples).all()
@@ -101,9 +101,9 @@ def test_the_threshold_lets_the_share_through(rng):
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        (np.ones((20, 2)), "all 20 pictures have the same score"),
-        (np.ones((1, 2)), "2 or more pictures"),
-        (np.arange(20.0), "2 or more pictures"),
+        (np.ones((20, 2)), "all 20 images have the same score"),
+        (np.ones((1, 2)), "2 or more images"),
+        (np.arange(20.0), "2 or more images"),
         ([[0.0], [np.nan], [1.0]], "give finite ones"),
     ],
 )

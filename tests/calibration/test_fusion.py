@@ -14,7 +14,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def test_each_reference_picture_is_compared_with_the_others(rng):
+def test_each_reference_image_is_compared_with_the_others(rng):
     drawn = rng.normal(size=40)
     for reference in (drawn, drawn.round(1), drawn.round(0), np.ones(5), np.array([1.0, 2, 2, 2])):
         others = [np.delete(reference, i) for i in range(len(reference))]

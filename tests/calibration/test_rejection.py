@@ -1,4 +1,4 @@
-"""The stability of decisions under another draw of normal pictures."""
+"""The stability of decisions under another draw of normal images."""
 
 import numpy as np
 import pytest
@@ -153,7 +153,7 @@ def test_verdicts_abstain_where_another_sample_might_turn_them(rng):
     assert not from_normals({"a": reference}).decide({"a": scores})["a"].abstain.any()
 
 
-def test_between_the_normal_pictures_and_a_labelled_threshold_nothing_is_sure(rng):
+def test_between_the_normal_images_and_a_labelled_threshold_nothing_is_sure(rng):
     normal, anomalous = rng.normal(size=60), rng.normal(20, 1, 10)
     levels = np.repeat([0, 1], [60, 10])
     found = from_labels({"a": np.concatenate([normal, anomalous])}, levels, confidence=0.9)

@@ -1,4 +1,4 @@
-"""Calibrations from labelled and unlabelled pictures, their grades, and their file."""
+"""Calibrations from labelled and unlabelled images, their severities, and their file."""
 
 import json
 
@@ -15,7 +15,7 @@ from vlad.calibration import (
     save_calibration,
 )
 from vlad.calibration.labels import below, labelled_threshold
-from vlad.calibration.severity import excess, grades, learned_edges
+from vlad.calibration.severity import excess, learned_edges, severities
 from vlad.calibration.sources import share_threshold
 from vlad.errors import InputError
 
@@ -67,26 +67,26 @@ def test_targets_that_cannot_be(target, words):
 
 def test_one_class_is_a_sentence():
     for level, word in (
-        (1, "labelled pictures are normal, and 2 are needed"),
+        (1, "labelled images are normal, and 2 are needed"),
         (0, "none .* is anomalous"),
     ):
         with pytest.raises(InputError, match=word):
             from_labels({"a": np.arange(10.0)}, np.full(10, level))
 
 
-def test_grades_start_at_the_threshold_and_are_learned_from_levels(rng):
+def test_severities_start_at_the_threshold_and_are_learned_from_levels(rng):
     reference, threshold = rng.normal(size=99), 2.0
     scores = np.array([-5, 0, 2, np.nextafter(2, 3), 3, 4.5, 50])
-    found = grades(scores, reference, threshold)
+    found = severities(scores, reference, threshold)
     assert found.tolist()[:4] == [0, 0, 0, 1]
     assert (np.diff(found) >= 0).all() and found[-1] == 3
-    moved = grades(7 * scores - 3, 7 * reference - 3, 7 * threshold - 3)
+    moved = severities(7 * scores - 3, 7 * reference - 3, 7 * threshold - 3)
     assert moved.tolist() == found.tolist()
 
     levels = np.repeat([0, 1, 2, 3], 50)
     scores = rng.normal(3.0 * levels, 0.4)
     edges = learned_edges(scores, levels, scores[:50], 1.5)
-    told = grades(scores, scores[:50], 1.5, edges)
+    told = severities(scores, scores[:50], 1.5, edges)
     assert (told == levels).mean() > 0.97
     ways = excess(np.array([4.5, 7.5]), scores[:50], 1.5)
     assert edges[0] == 1 and edges[1:] == pytest.approx(ways, rel=0.25)
@@ -94,7 +94,7 @@ def test_grades_start_at_the_threshold_and_are_learned_from_levels(rng):
     assert (calibrated.decide({"a": scores})["a"].severity == levels).mean() > 0.95
 
 
-def test_unlabelled_pictures_set_their_own_threshold(rng):
+def test_unlabelled_images_set_their_own_threshold(rng):
     scores = np.concatenate([rng.normal(0, 1, 180), rng.normal(7, 1, 20)])
     both = {"a": scores, "b": np.exp(0.3 * scores + 0.1 * rng.normal(size=200))}
     found = from_unlabelled(both, {"a": scores}, method="fisher")
@@ -104,7 +104,7 @@ def test_unlabelled_pictures_set_their_own_threshold(rng):
         called = found.decide(both, own=True)[name].anomalous
         assert called[180:].mean() > 0.6 and called[:180].mean() < 0.06
     assert found.map_thresholds["a"] < 4
-    with pytest.raises(InputError, match="9 pictures are too few"):
+    with pytest.raises(InputError, match="9 images are too few"):
         from_unlabelled({"a": scores[:9]})
 
 

@@ -12,7 +12,7 @@ from vlad.cli import main
 
 @pytest.fixture
 def vlad(small_file):
-    """Runs `vlad score` with the small tower -> click's result."""
+    """Runs `vlad score` with the small backbone -> click's result."""
 
     def run(*args, backbone=str(small_file)):
         options = ["--backbone", backbone, "--device", "cpu"] if backbone else []

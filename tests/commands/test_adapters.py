@@ -23,18 +23,18 @@ def vlad(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def checkpoint(small_tower, tmp_path):
-    """A file of APRIL-GAN's authors for the small tower."""
+def checkpoint(small_backbone, tmp_path):
+    """A file of APRIL-GAN's authors for the small backbone."""
     torch.manual_seed(0)
-    params = default_params("april_gan", small_tower.info)
-    shapes = tensor_shapes("april_gan", small_tower.info, params)
+    params = default_params("april_gan", small_backbone.info)
+    shapes = tensor_shapes("april_gan", small_backbone.info, params)
     state = {theirs("april_gan", name): torch.randn(shape) for name, shape in shapes.items()}
     file = tmp_path / "visa.pth"
     torch.save({"trainable_linearlayer": state}, file)
     return file
 
 
-def test_import_list_show_verify_use_export(vlad, checkpoint, small_file, pictures, tmp_path):
+def test_import_list_show_verify_use_export(vlad, checkpoint, small_file, images, tmp_path):
     done = vlad(
         "adapters", "import", "--head", "april_gan", checkpoint,
         "--auxiliary", "VisA", "--backbone", small_file,
@@ -51,7 +51,7 @@ def test_import_list_show_verify_use_export(vlad, checkpoint, small_file, pictur
     out = tmp_path / "run"
     options = ["--backbone", small_file, "--device", "cpu", "--category", "nut"]
     done = vlad(
-        "score", pictures, *options,
+        "score", images, *options,
         "--head", "april_gan", "--adapter", "april_gan-visa", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -111,14 +111,14 @@ def test_bad_input_is_one_sentence(vlad, checkpoint, args, words):
 
 
 def test_heads_and_adapters_that_do_not_belong_together(
-    vlad, checkpoint, small_file, dinov2_folder, pictures, tmp_path
+    vlad, checkpoint, small_file, dinov2_folder, images, tmp_path
 ):
     mine = tmp_path / "mine"
     vlad(
         "adapters", "import", "--head", "april_gan", checkpoint,
         "--auxiliary", "VisA", "--backbone", small_file, "--out", mine,
     )  # fmt: skip
-    common = [pictures, "--category", "nut", "--device", "cpu", "--out", tmp_path / "run"]
+    common = [images, "--category", "nut", "--device", "cpu", "--out", tmp_path / "run"]
     small = ["--backbone", small_file]
     for args, words in (
         (["--head", "april_gan", *small], "needs an adapter"),
@@ -135,11 +135,11 @@ def test_heads_and_adapters_that_do_not_belong_together(
 
 
 def test_what_knows_no_category_is_scored_without_one(
-    vlad, small_file, small_adapter, pictures, tmp_path
+    vlad, small_file, small_adapter, images, tmp_path
 ):
     options = ["--backbone", small_file, "--device", "cpu", "--out", tmp_path / "run"]
     adapter = small_adapter("anomalyclip")
-    done = vlad("score", pictures, "--head", "anomalyclip", "--adapter", adapter, *options)
+    done = vlad("score", images, "--head", "anomalyclip", "--adapter", adapter, *options)
     assert done.exit_code == 0, done.output
 
 

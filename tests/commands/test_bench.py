@@ -93,8 +93,8 @@ def test_a_stopped_bench_goes_on(run, tree, monkeypatch):
     monkeypatch.setattr(
         vlad.evaluation.bench,
         "evaluate_category",
-        lambda tower, entries, category, *a, **o: (
-            measured.append(category) or real(tower, entries, category, *a, **o)
+        lambda backbone, entries, category, *a, **o: (
+            measured.append(category) or real(backbone, entries, category, *a, **o)
         ),
     )
     done = run(tree / "one", *PLAN, "--out", out)
@@ -175,7 +175,7 @@ def test_what_is_too_large_to_keep_comes_with_its_bound(run, tree, monkeypatch):
     assert said in (tree / "bench" / "bench.md").read_text()
 
 
-def test_a_broken_picture_is_named_once(run, tree):
+def test_a_broken_image_is_named_once(run, tree):
     (tree / "two" / "cap" / "test" / "good" / "1.png").write_bytes(b"broken")
     done = run(tree / "two", *PLAN, "--out", tree / "bench")
     assert done.exit_code == 0, done.output
@@ -255,7 +255,7 @@ def test_options_from_a_file(run, tree):
         (["--k-shot", "1,1"], "different numbers"),
         (["--seeds", "-1"], "--seeds -1"),
         (["--head", "memory", "--k-shot", "0"], "above 0"),
-        (["--head", "memory", "--k-shot", "9"], "9 normal pictures"),
+        (["--head", "memory", "--k-shot", "9"], "9 normal images"),
         (["--head", "nonsense"], "no head"),
         (["--config", "nowhere.toml"], "nowhere.toml"),
     ],

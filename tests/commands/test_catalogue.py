@@ -17,10 +17,10 @@ def test_heads_says_what_each_needs_and_its_paper():
     lines = CliRunner().invoke(main, ["heads"]).output.splitlines()
     cells = {line.split()[0]: re.split(r"\s{2,}", line) for line in lines[1:]}
     assert list(cells) == head_names()
-    assert cells["memory"][1] == "normal pictures"
-    assert cells["musc"][1] == "several pictures"
+    assert cells["memory"][1] == "normal images"
+    assert cells["musc"][1] == "several images"
     assert cells["linear"][1:3] == ["an adapter", "–"]
-    assert cells["april_gan"][1] == "a category, an adapter; normal pictures optional"
+    assert cells["april_gan"][1] == "a category, an adapter; normal images optional"
     assert "2106.08265" in cells["patchcore"][2]
     assert "2303.14814" in cells["winclip"][2]
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from vlad import __version__
 from vlad.backbones import DEFAULT
-from vlad.backbones.stored import StoredTower
+from vlad.backbones.stored import StoredBackbone
 from vlad.cli import main
 from vlad.commands import checks as doctor
 
@@ -24,7 +24,7 @@ def test_json_of_this_installation(run_env, tmp_path):
     found = json.loads(file.read_text())
     assert found["versions"]["vlad"] == __version__
     assert found["versions"]["torch"]
-    assert found["towers"][0]["name"] == "vlad-tiny"
+    assert found["backbones"][0]["name"] == "vlad-tiny"
     assert {cache["of"] for cache in found["caches"]} >= {"texts", "adapters"}
     assert found["environment"]["VLAD_CACHE"] == run_env["VLAD_CACHE"]
     assert found["score"]["score"] == pytest.approx(found["score"]["expected"], abs=1e-3)
@@ -86,10 +86,10 @@ def test_what_only_may_surprise_is_a_note(only, monkeypatch):
     assert "Note: VLAD_OFFLINE=please forbids nothing; set it to 1, or unset it." in done.output
 
 
-def test_a_default_tower_that_is_here_is_no_problem(monkeypatch, tmp_path):
-    tower = StoredTower(DEFAULT, tmp_path, 5)
-    monkeypatch.setattr("vlad.backbones.stored.stored_towers", lambda: [tower])
-    facts, problems = doctor.check_towers()
+def test_a_default_backbone_that_is_here_is_no_problem(monkeypatch, tmp_path):
+    backbone = StoredBackbone(DEFAULT, tmp_path, 5)
+    monkeypatch.setattr("vlad.backbones.stored.stored_backbones", lambda: [backbone])
+    facts, problems = doctor.check_backbones()
     assert facts == [{"name": DEFAULT, "path": str(tmp_path), "size": 5}]
     assert problems == []
 

@@ -16,7 +16,7 @@ TINY = ["--backbone", "vlad-tiny"]
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder to be in: two pictures, one that is none, and files that are not what they seem."""
+    """A folder to be in: two images, one that is none, and files that are not what they seem."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "parts").mkdir()
     (tmp_path / "empty").mkdir()

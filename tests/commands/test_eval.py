@@ -98,7 +98,7 @@ def test_wrong_layout(run, tmp_path):
         assert words in done.stderr
 
 
-def test_a_set_without_normal_pictures_is_still_told_by_its_masks(run, tree):
+def test_a_set_without_normal_images_is_still_told_by_its_masks(run, tree):
     import shutil
 
     shutil.rmtree(tree / "nut" / "train")
@@ -108,7 +108,7 @@ def test_a_set_without_normal_pictures_is_still_told_by_its_masks(run, tree):
     assert "nut" in done.stdout
 
 
-def test_a_broken_picture_is_left_out_and_named(run, tree, tmp_path):
+def test_a_broken_image_is_left_out_and_named(run, tree, tmp_path):
     (tree / "nut" / "test" / "good" / "1.png").write_bytes(b"broken")
     done = run(tree / "nut", "--json", tmp_path / "t.json")
     assert done.exit_code == 0, done.output
@@ -136,7 +136,7 @@ def test_what_makes_figures_incomparable_stands_beside_them(run, tree, small_ada
     assert "musc (transductive)" in done.stdout
     assert "anomalyclip (trained on nothing)" in done.stdout
     results = json.loads((tmp_path / "table.json").read_text())["results"]
-    # only winclip has use for the two normal pictures
+    # only winclip has use for the two normal images
     assert [(r["protocol"], r["k_shot"], len(r["references"])) for r in results] == [
         ("few-shot", 2, 2),
         ("transductive, zero-shot", 0, 0),
@@ -144,7 +144,7 @@ def test_what_makes_figures_incomparable_stands_beside_them(run, tree, small_ada
     ]
 
 
-def test_a_single_test_picture_cannot_be_compared_with_others(run, tree):
+def test_a_single_test_image_cannot_be_compared_with_others(run, tree):
     for path in sorted((tree / "nut" / "test").glob("*/*.png"))[:-1]:
         path.unlink()
     done = run(tree / "nut", "--head", "musc")

@@ -23,14 +23,14 @@ def run(small_file):
 
 
 @pytest.mark.parametrize("head", ["winclip", "memory", "linear", "anomalyclip", "april_gan"])
-def test_the_graph_is_the_detector(run, small_file, small_adapter, pictures, drawn, tmp_path, head):
+def test_the_graph_is_the_detector(run, small_file, small_adapter, images, drawn, tmp_path, head):
     args = ["--to", "onnx", "--head", head, "--out", tmp_path / "out"]
     options = {"backbone": str(small_file), "device": "cpu"}
     if head in ("winclip", "april_gan"):
         args += ["--category", "nut"]
         options["category"] = "nut"
     if head == "memory":
-        args += ["--normal", pictures / "0.png"]
+        args += ["--normal", images / "0.png"]
     if head in ("linear", "anomalyclip", "april_gan"):
         options["adapter"] = small_adapter(head)
         args += ["--adapter", options["adapter"]]
@@ -40,7 +40,7 @@ def test_the_graph_is_the_detector(run, small_file, small_adapter, pictures, dra
 
     detector = vlad.load(head, **options)
     if head == "memory":
-        detector.fit(pictures / "0.png")
+        detector.fit(images / "0.png")
     expected = detector.score(drawn[5])
     card = json.loads((tmp_path / "out" / "export.json").read_text())
     side = card["input"]["shape"][2]
@@ -62,7 +62,7 @@ def test_export_through_the_entry_point_to_openvino(small_file, tmp_path, run_en
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "tower.xml", "tower.bin", "detector.xml", "detector.bin", "export.json",
+        "backbone.xml", "backbone.bin", "detector.xml", "detector.bin", "export.json",
     }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_a_graph_that_departs_leaves_nothing(run, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_cannot_be_exported_is_said(run, small_adapter, pictures, tmp_path):
+def test_what_cannot_be_exported_is_said(run, small_adapter, images, tmp_path):
     for args, words in (
         (["--head", "memory"], "--normal"),
         (["--head", "winclip"], "--category"),
@@ -87,16 +87,16 @@ def test_what_cannot_be_exported_is_said(run, small_adapter, pictures, tmp_path)
         done = run("export", "--to", "onnx", *args, "--out", tmp_path / "out")
         assert done.exit_code == 2
         assert words in done.stderr
-    done = run("export", "--to", "onnx", "--category", "nut", "--out", pictures)
+    done = run("export", "--to", "onnx", "--category", "nut", "--out", images)
     assert done.exit_code == 2
     assert "not an empty folder" in done.stderr
     done = run("export", "--to", "onnx", "--head", "musc", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"tower.onnx", "export.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"backbone.onnx", "export.json"}
 
 
-def test_a_run_names_its_runtime_and_is_not_resumed_by_another(run, pictures, tmp_path):
-    args = [pictures, "--normal", pictures / "0.png", "--out", tmp_path / "out"]
+def test_a_run_names_its_runtime_and_is_not_resumed_by_another(run, images, tmp_path):
+    args = [images, "--normal", images / "0.png", "--out", tmp_path / "out"]
     done = run("score", *args, "--runtime", "onnx")
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "out" / "run.json").read_text())["runtime"] == "onnx"

@@ -19,14 +19,12 @@ def fit(small_file):
     return run
 
 
-def test_some_are_shown_and_the_others_find_the_threshold(
-    fit, pictures, drawn, small_file, tmp_path
-):
+def test_some_are_shown_and_the_others_find_the_threshold(fit, images, drawn, small_file, tmp_path):
     out = tmp_path / "detector"
-    done = fit(pictures, "--k-shot", 2, "--false-alarms", 0.25, "--out", out)
+    done = fit(images, "--k-shot", 2, "--false-alarms", 0.25, "--out", out)
     assert done.exit_code == 0, done.output
-    assert "2 normal pictures remembered" in done.output
-    assert "from 4 held-out normal pictures" in done.output
+    assert "2 normal images remembered" in done.output
+    assert "from 4 held-out normal images" in done.output
     found = vlad.Detector.load(out)
     shown, held_out = split_normals(drawn, 2, 0, 0.25)
     own = vlad.load("memory", backbone=str(small_file), device="cpu")
@@ -36,37 +34,37 @@ def test_some_are_shown_and_the_others_find_the_threshold(
     assert found.predict(drawn).anomalous.tolist() == own.predict(drawn).anomalous.tolist()
 
 
-def test_too_few_for_a_threshold_are_all_shown(fit, pictures, tmp_path):
-    done = fit(pictures, "--out", tmp_path / "detector")
+def test_too_few_for_a_threshold_are_all_shown(fit, images, tmp_path):
+    done = fit(images, "--out", tmp_path / "detector")
     assert done.exit_code == 0, done.output
-    assert "6 normal pictures remembered" in done.output
-    assert "No threshold: 19 normal pictures" in done.output
+    assert "6 normal images remembered" in done.output
+    assert "No threshold: 19 normal images" in done.output
     assert not hasattr(vlad.Detector.load(tmp_path / "detector"), "calibration_")
 
 
-def test_a_detector_is_replaced_only_when_told(fit, pictures, tmp_path):
+def test_a_detector_is_replaced_only_when_told(fit, images, tmp_path):
     out = tmp_path / "detector"
-    assert fit(pictures, "--out", out).exit_code == 0
+    assert fit(images, "--out", out).exit_code == 0
     before = (out / "memory.safetensors").read_bytes()
-    again = fit(pictures / "0.png", "--out", out)
+    again = fit(images / "0.png", "--out", out)
     assert (again.exit_code, "--overwrite" in again.output) == (2, True)
     assert (out / "memory.safetensors").read_bytes() == before
-    assert fit(pictures / "0.png", "--out", out, "--overwrite").exit_code == 0
+    assert fit(images / "0.png", "--out", out, "--overwrite").exit_code == 0
     assert (out / "memory.safetensors").read_bytes() != before
 
 
-def test_head_and_parameters(fit, pictures, tmp_path):
+def test_head_and_parameters(fit, images, tmp_path):
     done = fit(
-        pictures, "--head", "winclip", "--category", "nut", "--param", "winclip.temperature=0.1",
+        images, "--head", "winclip", "--category", "nut", "--param", "winclip.temperature=0.1",
         "--image-size", 48, "--out", tmp_path / "a",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     found = vlad.Detector.load(tmp_path / "a")
     assert (found.head, found.category, found.image_size) == ("winclip", "nut", 48)
     assert found.head_params == {"temperature": 0.1}
-    several = fit(pictures, "--head", "memory,winclip", "--out", tmp_path / "b")
+    several = fit(images, "--head", "memory,winclip", "--out", tmp_path / "b")
     assert (several.exit_code, "one head" in several.output) == (2, True)
-    learns_nothing = fit(pictures, "--head", "anomalyclip", "--out", tmp_path / "b")
+    learns_nothing = fit(images, "--head", "anomalyclip", "--out", tmp_path / "b")
     assert learns_nothing.exit_code == 2
     assert not (tmp_path / "b").exists()
 

@@ -32,12 +32,12 @@ def real_iad(drawn, tmp_path):
     mask = np.zeros((90, 120), np.uint8)
     mask[30:50, 40:70] = 255
 
-    def entry(kind, name, view, picture):
+    def entry(kind, name, view, number):
         stem = f"{name}/plug_{view}"
         (folder / name).mkdir(parents=True, exist_ok=True)
-        drawn[picture].save(folder / f"{stem}.png")
+        drawn[number].save(folder / f"{stem}.png")
         if kind != "OK":
-            image = Image.fromarray(mask).resize(drawn[picture].size, Image.NEAREST)
+            image = Image.fromarray(mask).resize(drawn[number].size, Image.NEAREST)
             image.save(folder / f"{stem}_mask.png")
         return {
             "anomaly_class": kind,
@@ -63,7 +63,7 @@ def real_iad(drawn, tmp_path):
     return tmp_path
 
 
-def test_real_iad_is_measured_by_picture_and_by_object(run, real_iad, small_file):
+def test_real_iad_is_measured_by_image_and_by_object(run, real_iad, small_file):
     done = run("eval", real_iad, "--k-shot", 2, "--json", real_iad / "eval.json")
     assert "object AUROC" in done.stdout
     (result,) = json.loads((real_iad / "eval.json").read_text())["results"]
@@ -89,20 +89,20 @@ def test_real_iad_is_measured_by_picture_and_by_object(run, real_iad, small_file
     )
 
 
-def test_severities_of_a_manifest(run, pictures, small_file):
-    file = pictures / "list.csv"
+def test_severities_of_a_manifest(run, images, small_file):
+    file = images / "list.csv"
     levels = {2: 0, 3: 0, 4: 3, 5: 1}
     with file.open("w", newline="") as opened:
         rows = csv.writer(opened)
         rows.writerow(["path", "severity", "split"])
         rows.writerows([[f"{i}.png", "", "train"] for i in (0, 1)])
         rows.writerows([[f"{i}.png", level, "test"] for i, level in levels.items()])
-    done = run("eval", file, "--k-shot", 2, "--json", pictures / "eval.json")
+    done = run("eval", file, "--k-shot", 2, "--json", images / "eval.json")
     assert "severity concordance" in done.stdout
-    (result,) = json.loads((pictures / "eval.json").read_text())["results"]
+    (result,) = json.loads((images / "eval.json").read_text())["results"]
     detector = vlad.load("memory", backbone=str(small_file), device="cpu")
-    detector.fit([pictures / "0.png", pictures / "1.png"])
-    scores = detector.score([pictures / f"{i}.png" for i in levels]).image_score
+    detector.fit([images / "0.png", images / "1.png"])
+    scores = detector.score([images / f"{i}.png" for i in levels]).image_score
     expected = concordance(scores, list(levels.values()))
     assert result["metrics"]["severity_concordance"] == expected
     assert "object_auroc" not in result["metrics"]

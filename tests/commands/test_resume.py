@@ -14,11 +14,11 @@ import pytest
 from vlad.system.lock import locked
 
 
-def test_resume_scores_nothing_twice_and_ends_the_same(vlad, pictures, tmp_path):
+def test_resume_scores_nothing_twice_and_ends_the_same(vlad, images, tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     options = ["--category", "nut", "--batch-size", 2]
-    assert vlad(pictures, *options, "--out", whole).exit_code == 0
-    assert vlad(pictures, *options, "--out", stopped).exit_code == 0
+    assert vlad(images, *options, "--out", whole).exit_code == 0
+    assert vlad(images, *options, "--out", stopped).exit_code == 0
     # as a kill in the middle leaves it: three rows, one of them torn
     text = (stopped / "scores.csv").read_text().splitlines(keepends=True)
     (stopped / "scores.csv").write_text("".join(text[:3]) + text[3][:20])
@@ -27,7 +27,7 @@ def test_resume_scores_nothing_twice_and_ends_the_same(vlad, pictures, tmp_path)
     (stopped / "report.html").unlink()
     (stopped / "maps" / "winclip" / "0.png").chmod(0o600)
     before = (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns
-    done = vlad(pictures, *options, "--out", stopped, "--resume")
+    done = vlad(images, *options, "--out", stopped, "--resume")
     assert done.exit_code == 0, done.output
     assert (stopped / "maps" / "winclip" / "0.png").stat().st_mtime_ns == before
     assert (stopped / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
@@ -42,33 +42,33 @@ def heed_interrupts():
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_resume_with_other_pictures_or_references(vlad, pictures, tmp_path, rows):
+def test_resume_with_other_images_or_references(vlad, images, tmp_path, rows):
     other = tmp_path / "other"
     other.mkdir()
-    (other / "0.png").write_bytes((pictures / "5.png").read_bytes())
+    (other / "0.png").write_bytes((images / "5.png").read_bytes())
     out, normal = tmp_path / "run", tmp_path / "normal.png"
-    normal.write_bytes((pictures / "1.png").read_bytes())
-    assert vlad(pictures, "--normal", normal, "--out", out).exit_code == 0
+    normal.write_bytes((images / "1.png").read_bytes())
+    assert vlad(images, "--normal", normal, "--out", out).exit_code == 0
     # their maps would have the names of those that are there
     done = vlad(other, "--normal", normal, "--out", out, "--resume")
     assert done.exit_code == 2
     assert "root" in done.stderr
-    again = pictures / ".." / pictures.name
+    again = images / ".." / images.name
     done = vlad(again, "--normal", normal, "--out", out, "--resume")
     assert done.exit_code == 0, done.output
     assert len(rows(out)) == 6
-    normal.write_bytes((pictures / "2.png").read_bytes())
-    done = vlad(pictures, "--normal", normal, "--out", out, "--resume")
+    normal.write_bytes((images / "2.png").read_bytes())
+    done = vlad(images, "--normal", normal, "--out", out, "--resume")
     assert done.exit_code == 2
     assert "references" in done.stderr
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_run_keeps_every_finished_row(how, pictures, tmp_path, small_file, run_env):
+def test_a_stopped_run_keeps_every_finished_row(how, images, tmp_path, small_file, run_env):
     for i in range(6, 60):
-        (pictures / f"{i}.png").write_bytes((pictures / f"{i % 6}.png").read_bytes())
+        (images / f"{i}.png").write_bytes((images / f"{i % 6}.png").read_bytes())
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
+    command = [sys.executable, "-m", "vlad", "score", str(images), "--category", "nut"]
     command += ["--backbone", str(small_file), "--device", "cpu", "--batch-size", "1"]
     command += ["--out", str(out)]
     process = subprocess.Popen(
@@ -97,29 +97,29 @@ def test_a_stopped_run_keeps_every_finished_row(how, pictures, tmp_path, small_f
     assert set(kept) <= set(after)
 
 
-def test_two_runs_never_write_to_one_folder(vlad, pictures, tmp_path, rows):
+def test_two_runs_never_write_to_one_folder(vlad, images, tmp_path, rows):
     out = tmp_path / "run"
     with locked(out):
         for more in ([], ["--resume"]):
-            done = vlad(pictures, "--category", "nut", "--out", out, *more)
+            done = vlad(images, "--category", "nut", "--out", out, *more)
             assert done.exit_code == 2
             assert "another run is writing to" in done.stderr and done.stderr.count("\n") == 1
         assert not (out / "run.json").exists()
-    assert vlad(pictures, "--category", "nut", "--out", out).exit_code == 0
+    assert vlad(images, "--category", "nut", "--out", out).exit_code == 0
     with locked(out):
-        done = vlad(pictures, "--category", "nut", "--out", out, "--overwrite")
+        done = vlad(images, "--category", "nut", "--out", out, "--overwrite")
         assert done.exit_code == 2
     assert len(rows(out)) == 6
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are a Unix thing")
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(
-    pictures, tmp_path, small_file, run_env, rows
+    images, tmp_path, small_file, run_env, rows
 ):
     for i in range(6, 80):
-        os.link(pictures / f"{i % 6}.png", pictures / f"{i}.png")
+        os.link(images / f"{i % 6}.png", images / f"{i}.png")
     out, limit = tmp_path / "run", 4096
-    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--category", "nut"]
+    command = [sys.executable, "-m", "vlad", "score", str(images), "--category", "nut"]
     command += ["--backbone", str(small_file), "--device", "cpu", "--maps", "none"]
     command += ["--out", str(out), "--resume"]
 
@@ -140,16 +140,16 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(
     assert set(whole) <= set((out / "scores.csv").read_text().splitlines())
 
 
-def test_a_run_that_is_there_is_kept_unless_told(vlad, pictures, tmp_path):
+def test_a_run_that_is_there_is_kept_unless_told(vlad, images, tmp_path):
     out = tmp_path / "run"
-    vlad(pictures, "--category", "nut", "--out", out)
+    vlad(images, "--category", "nut", "--out", out)
     before = (out / "scores.csv").read_bytes()
-    done = vlad(pictures, "--category", "nut", "--out", out)
+    done = vlad(images, "--category", "nut", "--out", out)
     assert done.exit_code == 2
     assert "--resume" in done.stderr
-    done = vlad(pictures, "--category", "bolt", "--out", out, "--resume")
+    done = vlad(images, "--category", "bolt", "--out", out, "--resume")
     assert done.exit_code == 2
     assert "category: nut there, bolt now" in done.stderr
     assert (out / "scores.csv").read_bytes() == before
-    assert vlad(pictures, "--category", "bolt", "--out", out, "--overwrite").exit_code == 0
+    assert vlad(images, "--category", "bolt", "--out", out, "--overwrite").exit_code == 0
     assert (out / "scores.csv").read_bytes() != before

@@ -14,153 +14,151 @@ from vlad.results.folder import RunFolder
 from vlad.results.maps import read_map
 
 
-def test_everything_is_written(vlad, pictures, tmp_path, rows):
+def test_everything_is_written(vlad, images, tmp_path, rows):
     out = tmp_path / "run"
     done = vlad(
-        pictures, "--category", "hazelnut", "--normal", pictures / "0.png",
-        "--normal", pictures / "1.png", "--head", "winclip,memory", "--out", out,
+        images, "--category", "hazelnut", "--normal", images / "0.png",
+        "--normal", images / "1.png", "--head", "winclip,memory", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert str(out / "report.html") in done.output
     found = rows(out)
-    assert [row["path"] for row in found] == [str(pictures / f"{i}.png") for i in range(6)]
+    assert [row["path"] for row in found] == [str(images / f"{i}.png") for i in range(6)]
     table = pq.read_table(out / "scores.parquet").to_pydict()
     for head in ("winclip", "memory"):
         assert table[head] == [float(row[head]) for row in found]
         for i in range(6):
             stored = Image.open(out / "maps" / head / f"{i}.png")
-            picture = Image.open(pictures / f"{i}.png")
+            image = Image.open(images / f"{i}.png")
             assert stored.mode.startswith("I")
-            assert stored.size == picture.size
+            assert stored.size == image.size
             assert (out / "overlays" / head / f"{i}.jpg").is_file()
     assert all(row["error"] == "" for row in found)
-    # a reference is its own nearest neighbour, and the stained pictures are none of the references
+    # a reference is its own nearest neighbour, and the stained images are none of the references
     assert max(table["memory"][:2]) < 1e-5 < min(table["memory"][2:])
     settings = json.loads((out / "run.json").read_text())
-    assert list(settings["references"]) == [str(pictures / "0.png"), str(pictures / "1.png")]
+    assert list(settings["references"]) == [str(images / "0.png"), str(images / "1.png")]
 
 
-def test_the_same_scores_as_in_python(vlad, pictures, tmp_path, small_file, rows):
+def test_the_same_scores_as_in_python(vlad, images, tmp_path, small_file, rows):
     import vlad as library
 
     out = tmp_path / "run"
-    assert (
-        vlad(pictures, "--normal", pictures / "0.png", "--maps", "npy", "--out", out).exit_code == 0
-    )
+    assert vlad(images, "--normal", images / "0.png", "--maps", "npy", "--out", out).exit_code == 0
     detector = library.load("memory", backbone=str(small_file), device="cpu")
-    scores = detector.fit(pictures / "0.png").score(pictures)
+    scores = detector.fit(images / "0.png").score(images)
     np.testing.assert_allclose(
         [float(r["memory"]) for r in rows(out)], scores.image_score, atol=1e-6
     )
     stored = read_map(out / "maps" / "memory" / "5.npy")
-    assert stored.shape == Image.open(pictures / "5.png").size[::-1]
+    assert stored.shape == Image.open(images / "5.png").size[::-1]
     assert abs(stored.max() - scores.anomaly_map[5].max()) < 1e-2
 
 
-def test_bad_pictures_become_rows(vlad, pictures, tmp_path, rows):
-    (pictures / "a_empty.png").touch()
-    (pictures / "b_text.png").write_text("no picture")
-    whole = (pictures / "0.png").read_bytes()
-    (pictures / "c_cut.png").write_bytes(whole[: len(whole) // 2])
-    Image.new("RGB", (1, 1)).save(pictures / "d_dot.png")
-    Image.new("1", (20_000, 20_000)).save(pictures / "e_huge.png")
+def test_bad_images_become_rows(vlad, images, tmp_path, rows):
+    (images / "a_empty.png").touch()
+    (images / "b_text.png").write_text("no image")
+    whole = (images / "0.png").read_bytes()
+    (images / "c_cut.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (1, 1)).save(images / "d_dot.png")
+    Image.new("1", (20_000, 20_000)).save(images / "e_huge.png")
     out = tmp_path / "run"
-    done = vlad(pictures, "--category", "nut", "--out", out)
+    done = vlad(images, "--category", "nut", "--out", out)
     assert done.exit_code == 0, done.output
-    assert "6 pictures scored, 5 failed" in done.output
+    assert "6 images scored, 5 failed" in done.output
     bad = {row["path"]: row for row in rows(out) if row["error"]}
     assert [os.path.basename(path)[0] for path in bad] == ["a", "b", "c", "d", "e"]
     assert all(row["winclip"] == "" for row in bad.values())
-    assert "400" in bad[str(pictures / "e_huge.png")]["error"]
+    assert "400" in bad[str(images / "e_huge.png")]["error"]
     page = (out / "report.html").read_text()
     assert "e_huge.png" in page
 
     again = tmp_path / "again"
-    assert vlad(pictures, "--category", "nut", "--out", again, "--fail").exit_code == 1
+    assert vlad(images, "--category", "nut", "--out", again, "--fail").exit_code == 1
     assert len(rows(again)) == 11
 
 
-def test_the_pixel_limit_can_be_raised_and_lowered(vlad, pictures, tmp_path, rows):
+def test_the_pixel_limit_can_be_raised_and_lowered(vlad, images, tmp_path, rows):
     out = tmp_path / "run"
-    vlad(pictures, "--category", "nut", "--max-pixels", 10_000, "--out", out)
+    vlad(images, "--category", "nut", "--max-pixels", 10_000, "--out", out)
     refused = [row for row in rows(out) if "pixels" in row["error"]]
     assert 0 < len(refused) <= 6
 
 
-def test_a_manifest_names_pictures_and_categories(vlad, pictures, tmp_path, rows):
-    manifest = pictures / "list.csv"
+def test_a_manifest_names_images_and_categories(vlad, images, tmp_path, rows):
+    manifest = images / "list.csv"
     manifest.write_text("path,category\n0.png,bolt\n1.png,nut\nmissing.png,nut\n")
     out = tmp_path / "run"
     done = vlad(manifest, "--out", out)
     assert done.exit_code == 0, done.output
     assert [bool(row["error"]) for row in rows(out)] == [False, False, True]
     bolts = tmp_path / "bolts"
-    vlad(pictures / "0.png", pictures / "1.png", "--category", "bolt", "--out", bolts)
+    vlad(images / "0.png", images / "1.png", "--category", "bolt", "--out", bolts)
     # other batches round otherwise
     found = [[float(rows(folder)[i]["winclip"]) for i in range(2)] for folder in (bolts, out)]
     assert found[0][0] == pytest.approx(found[1][0], abs=1e-5)
     assert found[0][1] != pytest.approx(found[1][1], abs=1e-5)
 
 
-def test_a_bank_of_ones_own_changes_the_scores(vlad, pictures, tmp_path, rows):
+def test_a_bank_of_ones_own_changes_the_scores(vlad, images, tmp_path, rows):
     bank = tmp_path / "mine.toml"
     bank.write_text(
         'title = "Mine"\nsource = "me"\nlicence = "CC0-1.0"\ntemplates = ["a scan of {}"]\n'
         'states = { normal = ["a healthy {}"], anomalous = ["a sick {}"] }\n'
     )
-    vlad(pictures, "--category", "nut", "--out", tmp_path / "a")
-    done = vlad(pictures, "--category", "nut", "--bank", bank, "--out", tmp_path / "b")
+    vlad(images, "--category", "nut", "--out", tmp_path / "a")
+    done = vlad(images, "--category", "nut", "--bank", bank, "--out", tmp_path / "b")
     assert done.exit_code == 0, done.output
     assert [r["winclip"] for r in rows(tmp_path / "a")] != [
         r["winclip"] for r in rows(tmp_path / "b")
     ]
 
 
-def test_normal_takes_several_files_as_a_shell_expands_them(vlad, pictures, tmp_path, rows):
+def test_normal_takes_several_files_as_a_shell_expands_them(vlad, images, tmp_path, rows):
     out = tmp_path / "run"
-    normal = [pictures / "0.png", pictures / "1.png", pictures / "2.png"]
-    done = vlad(pictures / "5.png", "--normal", *normal, "--out", out)
+    normal = [images / "0.png", images / "1.png", images / "2.png"]
+    done = vlad(images / "5.png", "--normal", *normal, "--out", out)
     assert done.exit_code == 0, done.output
     assert len(rows(out)) == 1
     assert len(json.loads((out / "run.json").read_text())["references"]) == 3
-    done = vlad("--normal", normal[0], pictures / "5.png", "--out", tmp_path / "other")
+    done = vlad("--normal", normal[0], images / "5.png", "--out", tmp_path / "other")
     assert done.exit_code == 0, done.output
     assert len(rows(tmp_path / "other")) == 1
-    # here the shell may have expanded a pattern, and pictures to score be taken for normal ones
-    done = vlad("--normal", *normal, "--out", tmp_path / "unclear", pictures / "5.png")
+    # here the shell may have expanded a pattern, and images to score be taken for normal ones
+    done = vlad("--normal", *normal, "--out", tmp_path / "unclear", images / "5.png")
     assert done.exit_code == 2
     assert "PATH... --normal FILES" in done.stderr
 
 
-def test_shots_are_drawn_by_seed_and_written_down(vlad, pictures, tmp_path):
+def test_shots_are_drawn_by_seed_and_written_down(vlad, images, tmp_path):
     drawn = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         out = tmp_path / name
-        options = ["--normal", pictures, "--k-shot", 3, "--seed", seed, "--out", out]
-        assert vlad(pictures / "5.png", *options).exit_code == 0
+        options = ["--normal", images, "--k-shot", 3, "--seed", seed, "--out", out]
+        assert vlad(images / "5.png", *options).exit_code == 0
         drawn.append(json.loads((out / "run.json").read_text())["references"])
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(drawn[0]) == 3
 
 
-def test_what_an_earlier_run_wrote_is_no_input(vlad, pictures, rows):
+def test_what_an_earlier_run_wrote_is_no_input(vlad, images, rows):
     for name in ("first", "second"):
-        out = pictures / "runs" / name
-        assert vlad(pictures, "--category", "nut", "--out", out).exit_code == 0
+        out = images / "runs" / name
+        assert vlad(images, "--category", "nut", "--out", out).exit_code == 0
         if name == "first":
-            assert vlad(pictures, "--category", "nut", "--out", out, "--resume").exit_code == 0
+            assert vlad(images, "--category", "nut", "--out", out, "--resume").exit_code == 0
             assert len(rows(out)) == 6
 
 
-def test_links_go_by_their_own_names(vlad, pictures, tmp_path, rows):
+def test_links_go_by_their_own_names(vlad, images, tmp_path, rows):
     out, links = tmp_path / "run", tmp_path / "links"
     links.mkdir()
-    command = (links, "--normal", pictures / "0.png", "--out", out)
+    command = (links, "--normal", images / "0.png", "--out", out)
     for name in ("b", "a"):  # the later one is listed first, and lies in another folder
         store = tmp_path / f"of {name}"
         store.mkdir()
-        os.link(pictures / "1.png", store / "picture.png")
-        (links / f"{name}.png").symlink_to(store / "picture.png")
+        os.link(images / "1.png", store / "image.png")
+        (links / f"{name}.png").symlink_to(store / "image.png")
         done = vlad(*command, "--resume")
         assert done.exit_code == 0, done.output
     assert len(rows(out)) == 2
@@ -169,10 +167,10 @@ def test_links_go_by_their_own_names(vlad, pictures, tmp_path, rows):
     assert all(map(run.maps, run.samples()))
 
 
-def test_parameters_of_heads(vlad, pictures, tmp_path):
+def test_parameters_of_heads(vlad, images, tmp_path):
     out = tmp_path / "run"
     done = vlad(
-        pictures, "--normal", pictures / "0.png", "--param", "memory.layers=[1, 2]",
+        images, "--normal", images / "0.png", "--param", "memory.layers=[1, 2]",
         "--param", "memory.metric=squared_l2", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -180,11 +178,11 @@ def test_parameters_of_heads(vlad, pictures, tmp_path):
     assert (params["layers"], params["metric"]) == ([1, 2], "squared_l2")
 
 
-def test_scores_alone(vlad, pictures, tmp_path, rows):
+def test_scores_alone(vlad, images, tmp_path, rows):
     out, whole = tmp_path / "run", tmp_path / "whole"
-    options = ["--normal", pictures / "0.png", "--head", "memory,musc"]
-    assert vlad(pictures, *options, "--out", whole).exit_code == 0
-    assert vlad(pictures, *options, "--out", out, "--maps", "none").exit_code == 0
+    options = ["--normal", images / "0.png", "--head", "memory,musc"]
+    assert vlad(images, *options, "--out", whole).exit_code == 0
+    assert vlad(images, *options, "--out", out, "--maps", "none").exit_code == 0
     assert (out / "scores.csv").read_bytes() == (whole / "scores.csv").read_bytes()
     for folder, hints in ((whole, 1), (out, 0)):
         assert (folder / "report.html").read_text().count('class="hint"') == hints
@@ -196,38 +194,38 @@ def test_scores_alone(vlad, pictures, tmp_path, rows):
     kept = lines[1].replace(lines[1].split(",")[1], "0.125")
     (out / "scores.csv").write_text("".join([lines[0], kept, *lines[2:4]]))
     (out / "joint.sha256").unlink()
-    done = vlad(pictures, *options, "--out", out, "--maps", "none", "--resume")
+    done = vlad(images, *options, "--out", out, "--maps", "none", "--resume")
     assert done.exit_code == 0, done.output
     assert (out / "scores.csv").read_text() == "".join([lines[0], kept, *lines[2:]])
-    done = vlad(pictures, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--out", out)
+    done = vlad(images, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--out", out)
     assert done.exit_code == 2
     done = vlad(
-        pictures, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--overwrite",
+        images, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--overwrite",
         "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert rows(out)[0]["winclip_verdict"] in ("normal", "anomalous")
     done = vlad(
-        pictures, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--min-area", 3,
+        images, "--category", "nut", "--maps", "none", "--threshold", 0.5, "--min-area", 3,
         "--out", tmp_path / "regions",
     )  # fmt: skip
     assert done.exit_code == 2 and "Regions are found in maps" in done.stderr
 
 
-def test_a_pool_lets_musc_judge_pictures_one_by_one(vlad, pictures, tmp_path, small_file, rows):
+def test_a_pool_lets_musc_judge_images_one_by_one(vlad, images, tmp_path, small_file, rows):
     import vlad as library
 
-    pool = [pictures / f"{i}.png" for i in range(4)]
+    pool = [images / f"{i}.png" for i in range(4)]
     named = [x for path in pool for x in ("--pool", path)]
     out = tmp_path / "run"
-    done = vlad(pictures / "4.png", "--head", "musc", *named, "--out", out)
+    done = vlad(images / "4.png", "--head", "musc", *named, "--out", out)
     assert done.exit_code == 0, done.output
     assert "transductive" not in done.output
     detector = library.load("musc", backbone=str(small_file), device="cpu").fit(pool)
-    expected = detector.score(pictures / "4.png").image_score
+    expected = detector.score(images / "4.png").image_score
     np.testing.assert_allclose([float(r["musc"]) for r in rows(out)], expected, atol=1e-5)
     pool[0].write_bytes(pool[1].read_bytes())
-    done = vlad(pictures / "4.png", "--head", "musc", *named, "--out", out, "--resume")
+    done = vlad(images / "4.png", "--head", "musc", *named, "--out", out, "--resume")
     assert done.exit_code == 2 and "pool" in done.stderr
 
 
@@ -256,11 +254,11 @@ def test_a_pool_lets_musc_judge_pictures_one_by_one(vlad, pictures, tmp_path, sm
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
-    vlad, pictures, tmp_path, monkeypatch, args, words
+    vlad, images, tmp_path, monkeypatch, args, words
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
-    named = [str(pictures) if arg == "PICTURES" else arg for arg in args]
+    named = [str(images) if arg == "PICTURES" else arg for arg in args]
     if "--category" not in named and "--normal" not in named and "--head" not in named:
         named += ["--category", "nut"]
     done = vlad(*named, "--out", "run")
@@ -271,54 +269,54 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_pictures_against_each_other(vlad, pictures, tmp_path, dinov2_folder, rows):
+def test_images_against_each_other(vlad, images, tmp_path, dinov2_folder, rows):
     out = tmp_path / "run"
-    done = vlad(pictures, "--normal", pictures / "0.png", "--head", "musc,memory", "--out", out)
+    done = vlad(images, "--normal", images / "0.png", "--head", "musc,memory", "--out", out)
     assert done.exit_code == 0, done.output
     assert "musc are transductive" in done.output
     assert all(row["musc"] and row["memory"] for row in rows(out))
-    # normal pictures are shown to memory alone
+    # normal images are shown to memory alone
     assert json.loads((out / "run.json").read_text())["protocol"] == {
         "musc": "transductive, zero-shot",
         "memory": "few-shot",
     }
-    # no words are needed, so any tower will do
+    # no words are needed, so any backbone will do
     other = tmp_path / "other"
-    done = vlad(pictures, "--head", "musc", "--out", other, backbone=str(dinov2_folder))
+    done = vlad(images, "--head", "musc", "--out", other, backbone=str(dinov2_folder))
     assert done.exit_code == 0, done.output
-    done = vlad(pictures, "--head", "musc", "--normal", pictures, "--out", tmp_path / "one")
+    done = vlad(images, "--head", "musc", "--normal", images, "--out", tmp_path / "one")
     assert done.exit_code == 2
-    assert "has use for normal pictures" in done.stderr
-    done = vlad(pictures / "0.png", "--head", "musc", "--out", tmp_path / "one")
+    assert "has use for normal images" in done.stderr
+    done = vlad(images / "0.png", "--head", "musc", "--out", tmp_path / "one")
     assert done.exit_code == 2
     assert "only one" in done.stderr
     assert not (tmp_path / "one").exists()
 
 
-def test_text_head_on_an_image_only_tower(vlad, pictures, tmp_path, dinov2_folder):
+def test_text_head_on_an_image_only_backbone(vlad, images, tmp_path, dinov2_folder):
     out = tmp_path / "run"
-    done = vlad(pictures, "--category", "nut", "--out", out, backbone=str(dinov2_folder))
+    done = vlad(images, "--category", "nut", "--out", out, backbone=str(dinov2_folder))
     assert done.exit_code == 2
-    assert "no text tower" in done.stderr
+    assert "no text encoder" in done.stderr
     assert not out.exists()
-    done = vlad(pictures, "--normal", pictures, "--out", out, backbone=str(dinov2_folder))
+    done = vlad(images, "--normal", images, "--out", out, backbone=str(dinov2_folder))
     assert done.exit_code == 0, done.output
 
 
-def test_unwritable_output_and_unknown_backbone(vlad, pictures, tmp_path):
+def test_unwritable_output_and_unknown_backbone(vlad, images, tmp_path):
     (tmp_path / "file").touch()
-    done = vlad(pictures, "--category", "nut", "--out", tmp_path / "file" / "run")
+    done = vlad(images, "--category", "nut", "--out", tmp_path / "file" / "run")
     assert done.exit_code == 2
     assert "is a file" in done.stderr
-    done = vlad(pictures, "--category", "nut", "--out", tmp_path / "run", backbone="nonsense")
+    done = vlad(images, "--category", "nut", "--out", tmp_path / "run", backbone="nonsense")
     assert done.exit_code == 2
-    assert "no tower 'nonsense'" in done.stderr
+    assert "no backbone 'nonsense'" in done.stderr
 
 
-def test_without_weights_and_network_it_says_what_to_do(pictures, tmp_path, monkeypatch, vlad):
+def test_without_weights_and_network_it_says_what_to_do(images, tmp_path, monkeypatch, vlad):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     monkeypatch.setenv("VLAD_OFFLINE", "1")
-    done = vlad(pictures, "--category", "nut", "--out", tmp_path / "run", backbone=None)
+    done = vlad(images, "--category", "nut", "--out", tmp_path / "run", backbone=None)
     assert done.exit_code == 2
     assert "--backbone vlad-tiny" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -1,4 +1,4 @@
-"""vlad synth: normal pictures in; a labelled set that `vlad eval` reads back out."""
+"""vlad synth: normal images in; a labelled set that `vlad eval` reads back out."""
 
 import csv
 import json
@@ -20,20 +20,20 @@ def run(*args):
 
 @pytest.fixture
 def good(tmp_path):
-    """Twelve normal pictures: a brown disc on a yellow ground."""
+    """Twelve normal images: a brown disc on a yellow ground."""
     folder = tmp_path / "good"
     folder.mkdir()
     y, x = np.ogrid[:64, :80]
     inside = np.hypot(y / 64 - 0.5, x / 80 - 0.5) < 0.3
     for i in range(12):
-        picture = np.where(inside[..., None], (110, 70, 40 + i), (220, 205, 60))
+        image = np.where(inside[..., None], (110, 70, 40 + i), (220, 205, 60))
         grain = np.random.default_rng(i).normal(0, 3, (64, 80, 1))
-        Image.fromarray(np.uint8((picture + grain).clip(0, 255))).save(folder / f"{i:02}.png")
+        Image.fromarray(np.uint8((image + grain).clip(0, 255))).save(folder / f"{i:02}.png")
     return folder
 
 
 def read_back(root):
-    """Its train and test pictures, as `vlad eval` finds them."""
+    """Its train and test images, as `vlad eval` finds them."""
     data = load_dataset("auto", root)
     (category,) = data.categories
     return data.train(category), data.test(category)
@@ -47,7 +47,7 @@ def test_is_read_back_and_measured(good, tmp_path, small_file):
     out = tmp_path / "set"
     done = run(good, "--out", out, "--count", 2)
     assert done.exit_code == 0, done.output
-    assert "16 pictures with a defect (8 of 8 generators), 4 normal ones beside" in done.stdout
+    assert "16 images with a defect (8 of 8 generators), 4 normal ones beside" in done.stdout
     train, test = read_back(out)
     defects = [sample for sample in test if sample.label]
     assert sorted({sample.defect for sample in defects}) == sorted(GENERATORS)
@@ -61,7 +61,7 @@ def test_is_read_back_and_measured(good, tmp_path, small_file):
     )
     assert measured.exit_code == 0, measured.output
     (result,) = json.loads(table.read_text())["results"]
-    assert result["pictures"] == 20 and not result["errors"]
+    assert result["images"] == 20 and not result["errors"]
     assert {"image_auroc", "pixel_auroc", "aupro"} <= set(result["metrics"])
 
 
@@ -106,14 +106,14 @@ def test_a_seed_gives_the_same_set(good, tmp_path):
     assert any(a[name] != c.get(name) for name in a if name.startswith("test/missing"))
 
 
-def test_more_pictures_than_normal_ones_all_differ(good, tmp_path):
+def test_more_images_than_normal_ones_all_differ(good, tmp_path):
     done = run(good, "--out", tmp_path / "set", "--count", 10, "--generator", "scratch")
     assert done.exit_code == 0, done.output
     assert len({p.read_bytes() for p in (tmp_path / "set/test/scratch").iterdir()}) == 10
 
 
 def test_bad_file_is_left_out(good, tmp_path):
-    (good / "03.png").write_bytes(b"not a picture")
+    (good / "03.png").write_bytes(b"not an image")
     Image.new("RGB", (4, 4)).save(good / "05.png")
     done = run(good, "--out", tmp_path / "set", "--count", 1, "--generator", "stain")
     assert done.exit_code == 0, done.output
@@ -129,7 +129,7 @@ def test_rank(good, tmp_path, small_file):
     assert done.exit_code == 0, done.output
     start = next(i for i, s in enumerate(done.stdout.splitlines()) if s.startswith("generator"))
     lines = [line.rsplit(maxsplit=4) for line in done.stdout.splitlines()[start + 1 :]]
-    assert {line[0] for line in lines} == {"stain", "colour", "(normal pictures)"}
+    assert {line[0] for line in lines} == {"stain", "colour", "(normal images)"}
     eap = [float(line[2]) for line in lines]
     assert eap == sorted(eap, reverse=True) and all(0 < value < 1 for value in eap)
 
@@ -153,13 +153,13 @@ def test_refusals(good, tmp_path):
         ([good, "--out", good], f"{good} is not empty"),
         ([good, "--out", full], "is not empty, so it is left as it is"),
         ([good, "--out", full / "mine.txt"], "is a file; choose another folder"),
-        ([empty, "--out", out], "no pictures in"),
+        ([empty, "--out", out], "no images in"),
         ([tmp_path / "nowhere", "--out", out], "nowhere"),
         ([labelled, "--out", out], "is a labelled data set (mvtec)"),
-        ([one, "--out", out], "needs two or more normal pictures, and 1 can be read"),
+        ([one, "--out", out], "needs two or more normal images, and 1 can be read"),
         ([good, "--out", out, "--generator", "dent"], "no generator 'dent'; choose from"),
         ([good, "--out", out, "--generator", " , "], "no generator is named"),
-        ([good, "--out", out, "--textures", empty], "no pictures in"),
+        ([good, "--out", out, "--textures", empty], "no images in"),
         ([good, "--out", out, "--backbone", "vlad-tiny"], "add --rank"),
     ):
         done = run(*args)

@@ -20,29 +20,29 @@ TILES = ("--tile", "48", "--overlap", "0.5")
 @pytest.fixture
 def command(small_file):
     def run(verb, *args, backbone=small_file):
-        tower = ["--backbone", str(backbone), "--device", "cpu"] if verb != "calibrate" else []
-        return CliRunner().invoke(main, [verb, *map(str, args), *tower])
+        model = ["--backbone", str(backbone), "--device", "cpu"] if verb != "calibrate" else []
+        return CliRunner().invoke(main, [verb, *map(str, args), *model])
 
     return run
 
 
 @pytest.fixture
 def line(drawn, tmp_path):
-    """Folders of pictures of different sizes: `good`, `more` of that kind, and `parts`.
+    """Folders of images of different sizes: `good`, `more` of that kind, and `parts`.
 
     Part 4 has a square of coloured noise.
     """
     noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)
     spoilt = drawn[2].copy()
     spoilt.paste(Image.fromarray(noise), (20, 30))
-    for name, pictures in {
+    for name, images in {
         "good": [drawn[i].rotate(angle) for i in (0, 1) for angle in (0, 90, 180)],
         "more": [drawn[i].rotate(angle) for i in (2, 3) for angle in (0, 90, 180)],
         "parts": [drawn[0].rotate(270), drawn[2], drawn[4], drawn[5].resize((300, 40)), spoilt],
     }.items():
         (tmp_path / name).mkdir()
-        for i, picture in enumerate(pictures):
-            picture.save(tmp_path / name / f"{i}.png")
+        for i, image in enumerate(images):
+            image.save(tmp_path / name / f"{i}.png")
     return tmp_path
 
 
@@ -62,14 +62,14 @@ def test_a_run_in_tiles(command, line, tmp_path):
     out = tmp_path / "run"
     done = judged(command, line, out, *TILES, "--min-area", 4)
     assert done.exit_code == 0, done.output
-    assert "from 4 held-out normal pictures" in done.output
+    assert "from 4 held-out normal images" in done.output
     settings = json.loads((out / "run.json").read_text())
     assert (settings["tile"], settings["overlap"]) == (48, 0.5)
-    # maps, overlays and regions at the size of the pictures, held-out ones too
-    for folder, pictures in ((out, line / "parts"), (out / "calibration", line / "good")):
+    # maps, overlays and regions at the size of the images, held-out ones too
+    for folder, images in ((out, line / "parts"), (out / "calibration", line / "good")):
         for file in (folder / "maps" / "memory").glob("*.png"):
-            with Image.open(pictures / file.name) as picture:
-                assert read_map(file).shape == picture.size[::-1]
+            with Image.open(images / file.name) as opened:
+                assert read_map(file).shape == opened.size[::-1]
     with Image.open(out / "overlays" / "memory" / "3.jpg") as overlay:
         assert overlay.size == (300, 40)
     threshold = json.loads((out / "calibration.json").read_text())["map_thresholds"]["memory"]
@@ -137,7 +137,7 @@ def test_musc_compares_the_tiles_of_a_run(command, line, tmp_path):
     assert read_map(out / "maps" / "musc" / "3.png").shape == (40, 300)
 
 
-def test_eval_and_bench_say_how_pictures_were_cut(command, category, tmp_path):
+def test_eval_and_bench_say_how_images_were_cut(command, category, tmp_path):
     category(tmp_path / "set" / "nut", normal=2)
     file = tmp_path / "eval.json"
     done = command("eval", tmp_path / "set", "--head", "memory", *TILES, "--json", file)
@@ -221,6 +221,6 @@ def test_a_defect_of_12_pixels_is_found_in_tiles_alone(command, tmp_path):
 
     verdicts, distances = missed_by(tmp_path / "tiled", "--tile", "448", "--overlap", "0.25")
     assert set(verdicts.values()) == {"anomalous"}
-    assert max(distances.values()) < 15  # half a patch, of 30 pixels of the picture here
+    assert max(distances.values()) < 15  # half a patch, of 30 pixels of the image here
     _, distances = missed_by(tmp_path / "whole")
     assert min(distances.values()) > 100

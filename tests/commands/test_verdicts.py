@@ -31,7 +31,7 @@ def draw(folder, names, *, stain=False, seed=0):
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory):
-    """A folder `good` of 30 normal pictures, and `parts` of 8 normal and 4 stained ones."""
+    """A folder `good` of 30 normal images, and `parts` of 8 normal and 4 stained ones."""
     root = tmp_path_factory.mktemp("line")
     draw(root / "good", [f"{i:02}.png" for i in range(30)], seed=3)
     draw(root / "parts", [f"fine{i}.png" for i in range(8)], seed=1)
@@ -64,7 +64,7 @@ def test_auto_from_held_out_normals(vlad, line, tmp_path):
         "--threshold", "auto", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "from 25 held-out normal pictures" in done.output
+    assert "from 25 held-out normal images" in done.output
     found = rows(out)
     assert list(found[0]) == [
         "path", "memory", "memory_p_value", "memory_verdict", "memory_abstain",
@@ -86,7 +86,7 @@ def test_auto_from_held_out_normals(vlad, line, tmp_path):
     types = {field.name: str(field.type) for field in table.schema}
     assert types["memory_abstain"] == "bool" and types["memory_regions"] == "int64"
     assert table["memory_verdict"].to_pylist() == [row["memory_verdict"] for row in found]
-    # the pictures shown to the head are none of those that the threshold was found from
+    # the images shown to the head are none of those that the threshold was found from
     settings = json.loads((out / "run.json").read_text())
     scored = {row["path"] for row in rows(out / "calibration")}
     assert len(scored) == 25 and not scored & set(settings["references"])
@@ -139,22 +139,22 @@ def test_without_k_shot_half_of_the_normals_are_held_out(vlad, line, tmp_path):
         "--false-alarms", 0.1, "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "from 15 held-out normal pictures" in done.output
+    assert "from 15 held-out normal images" in done.output
     assert len(json.loads((out / "run.json").read_text())["references"]) == 15
 
 
-def test_too_few_normals_leave_it_to_the_pictures(vlad, line, tmp_path):
+def test_too_few_normals_leave_it_to_the_images(vlad, line, tmp_path):
     out = tmp_path / "run"
     good = sorted((line / "good").iterdir())[:8]
     options = [x for path in good for x in ("--normal", path)]
     done = vlad("score", line / "parts", *options, "--threshold", "auto", "--out", out)
     assert done.exit_code == 0, done.output
-    assert "from the 12 pictures themselves" in done.output
-    assert "Estimated share of anomalous pictures" in done.output
+    assert "from the 12 images themselves" in done.output
+    assert "Estimated share of anomalous images" in done.output
     few = [line / "parts" / f"fine{i}.png" for i in range(3)]
     done = vlad("score", *few, *options, "--threshold", "auto", "--out", tmp_path / "few")
     assert done.exit_code == 2
-    assert "at least 10 pictures to judge" in done.stderr
+    assert "at least 10 images to judge" in done.stderr
     assert not (tmp_path / "few").exists()
 
 
@@ -199,9 +199,9 @@ def test_a_threshold_of_ones_own(vlad, line, tmp_path):
     assert not (out / "regions").exists() and not (out / "calibration.json").exists()
 
 
-def test_a_broken_picture_has_no_verdict(vlad, line, tmp_path):
+def test_a_broken_image_has_no_verdict(vlad, line, tmp_path):
     draw(tmp_path / "some", [f"{i}.png" for i in range(3)])
-    (tmp_path / "some" / "broken.png").write_bytes(b"no picture at all, but bytes")
+    (tmp_path / "some" / "broken.png").write_bytes(b"no image at all, but bytes")
     out = tmp_path / "run"
     done = vlad(
         "score", tmp_path / "some", "--normal", line / "good", "--k-shot", 5,
@@ -222,7 +222,7 @@ def test_a_calibration_serves_other_runs(vlad, line, tmp_path):
     file = tmp_path / "line.json"
     done = vlad("calibrate", tmp_path / "good", "--false-alarms", 0.08, "--out", file)
     assert done.exit_code == 0, done.output
-    assert "from 25 normal pictures" in done.output
+    assert "from 25 normal images" in done.output
     out = tmp_path / "parts"
     done = vlad("score", line / "parts", *fit, "--calibration", file, "--out", out)
     assert done.exit_code == 0, done.output
@@ -244,7 +244,7 @@ def test_a_calibration_serves_other_runs(vlad, line, tmp_path):
     assert "is of memory" in done.stderr
     assert not (tmp_path / "other").exists()
 
-    # labels move the threshold; the same pictures by another spelling are still the same
+    # labels move the threshold; the same images by another spelling are still the same
     labels = tmp_path / "labels.csv"
     lines = [
         f"{path},{int(path.name.startswith('stained'))}" for path in (line / "parts").iterdir()
@@ -301,10 +301,10 @@ def test_calibrate_says_what_it_cannot_do(vlad, line, tmp_path):
         ([tmp_path], "holds no run"),
         ([tmp_path / "nowhere"], "holds no run"),
         ([some], "was shown to the heads"),
-        ([tmp_path / "run"], "12 normal pictures cannot hold false alarms to 0.05"),
+        ([tmp_path / "run"], "12 normal images cannot hold false alarms to 0.05"),
         ([tmp_path / "run", "--fuse", "fisher"], "has only memory"),
         ([tmp_path / "run", "--target", "best"], "unknown target"),
-        ([tmp_path / "run", "--labels", labels], "none of the labelled pictures"),
+        ([tmp_path / "run", "--labels", labels], "none of the labelled images"),
         ([tmp_path / "run", "--labels", empty], "states no label"),
         ([tmp_path / "run", "--labels", tmp_path / "no.csv"], "no.csv"),
     ):

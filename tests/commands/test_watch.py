@@ -1,4 +1,4 @@
-"""vlad watch through its entry point: pictures that come slowly, restarts, and how it stops."""
+"""vlad watch through its entry point: images that come slowly, restarts, and how it stops."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def source(tmp_path):
 
 
 @pytest.fixture
-def watcher(pictures, source, tmp_path, small_file, run_env):
+def watcher(images, source, tmp_path, small_file, run_env):
     """Starts `vlad watch` on `source` as a process of its own -> the process."""
     started = []
     base = [sys.executable, "-m", "vlad"]
-    options = ["--normal", str(pictures / "0.png"), "--backbone", str(small_file)]
+    options = ["--normal", str(images / "0.png"), "--backbone", str(small_file)]
     options += ["--device", "cpu", "--out", str(tmp_path / "run")]
 
     def start(*more, verb="watch"):
@@ -71,10 +71,10 @@ def stop(process, how=signal.SIGTERM) -> str:
     return said
 
 
-def test_pictures_are_scored_as_they_arrive_and_once(watcher, pictures, source, tmp_path):
+def test_images_are_scored_as_they_arrive_and_once(watcher, images, source, tmp_path):
     out = tmp_path / "run"
-    whole = (pictures / "4.png").read_bytes()
-    (source / "0.png").write_bytes((pictures / "0.png").read_bytes())
+    whole = (images / "4.png").read_bytes()
+    (source / "0.png").write_bytes((images / "0.png").read_bytes())
     first = watcher("--threshold", "0.01")
     until(lambda: len(rows(out)) == 1, first)
 
@@ -85,9 +85,9 @@ def test_pictures_are_scored_as_they_arrive_and_once(watcher, pictures, source, 
             time.sleep(0.05)
     until(lambda: len(rows(out)) == 2, first)
     # one that is renamed into place, beside its unfinished name
-    (source / "other.part").write_bytes((pictures / "5.png").read_bytes())
+    (source / "other.part").write_bytes((images / "5.png").read_bytes())
     (source / "other.part").rename(source / "other.png")
-    (source / "notes.txt").write_text("no picture")
+    (source / "notes.txt").write_text("no image")
     until(lambda: len(rows(out)) == 3, first)
     (source / "bad.png").write_bytes(whole[:200])
     until(lambda: len(rows(out)) == 4, first)
@@ -97,18 +97,18 @@ def test_pictures_are_scored_as_they_arrive_and_once(watcher, pictures, source, 
     verdicts = [row["memory_verdict"] for row in found.values()]
     assert verdicts == ["normal", "anomalous", "anomalous", ""]
 
-    time.sleep(1)  # what is said of a picture follows its row
+    time.sleep(1)  # what is said of an image follows its row
     first.kill()
     said = first.communicate()[0]
     assert "slow.png: memory 0." in said and "anomalous" in said and "bad.png: cannot read" in said
 
-    # while it is away: a new picture, and the bad one is mended
-    (source / "new.png").write_bytes((pictures / "1.png").read_bytes())
+    # while it is away: a new image, and the bad one is mended
+    (source / "new.png").write_bytes((images / "1.png").read_bytes())
     (source / "bad.png").write_bytes(whole)
     again = watcher("--threshold", "0.01")
     until(lambda: len(rows(out)) >= 6, again)
     said = stop(again)
-    assert "5 pictures are scored, 0 failed" in said
+    assert "5 images are scored, 0 failed" in said
     assert "slow.png" not in said and "bad.png: memory" in said
     table = pq.read_table(out / "scores.parquet").to_pydict()
     assert sorted(map(os.path.basename, table["path"])) == [
@@ -122,31 +122,31 @@ def test_pictures_are_scored_as_they_arrive_and_once(watcher, pictures, source, 
     before = {path: path.stat().st_mtime_ns for path in (out / "maps").rglob("*.png")}
     assert len(before) == 5
     done = watcher("--threshold", "0.01", "--resume", verb="score")
-    assert "5 pictures scored" in done.communicate()[0]
+    assert "5 images scored" in done.communicate()[0]
     assert done.returncode == 0 and (out / "report.html").is_file()
     assert before == {path: path.stat().st_mtime_ns for path in (out / "maps").rglob("*.png")}
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_behind_the_picture_in_flight(watcher, pictures, source, tmp_path, how):
+def test_it_stops_behind_the_image_in_flight(watcher, images, source, tmp_path, how):
     out = tmp_path / "run"
     for i in range(300):
-        os.link(pictures / f"{i % 6}.png", source / f"{i:03}.png")
+        os.link(images / f"{i % 6}.png", source / f"{i:03}.png")
     process = watcher("--batch-size", 1)
     until(lambda: len(rows(out)) > 2, process)
     said = stop(process, how)
     done = rows(out)
     assert 2 < len(done) < 300
-    assert said.splitlines()[-1].startswith(f"Stopped: {len(done)} pictures are scored, 0 failed")
+    assert said.splitlines()[-1].startswith(f"Stopped: {len(done)} images are scored, 0 failed")
     for row in done:
         assert (out / "maps" / "memory" / os.path.basename(row["path"])).is_file()
 
 
-def test_a_name_of_any_bytes_is_one_line(watcher, pictures, source, tmp_path, run_env):
+def test_a_name_of_any_bytes_is_one_line(watcher, images, source, tmp_path, run_env):
     out = tmp_path / "run"
     run_env["PYTHONIOENCODING"] = "utf-8:strict"  # as in most countries
     for i, name in enumerate(["caf\udce9.png", "two\nlines.png", "\x1b[31m.png", "z.png"]):
-        os.link(pictures / f"{i}.png", source / name)
+        os.link(images / f"{i}.png", source / name)
     process = watcher("--batch-size", 1)
     until(lambda: len(rows(out)) == 4, process)
     said = stop(process).splitlines()[1:-1]
@@ -160,12 +160,12 @@ def test_a_name_of_any_bytes_is_one_line(watcher, pictures, source, tmp_path, ru
         (["NOWHERE", "--category", "nut"], "no folder"),
         (["PICTURES", "--head", "musc"], "--pool"),
         (["PICTURES", "--category", "nut", "--out", "PICTURES"], "which is written to"),
-        (["PICTURES", "--category", "nut", "--threshold", "auto"], "needs 19 normal pictures"),
+        (["PICTURES", "--category", "nut", "--threshold", "auto"], "needs 19 normal images"),
         (["PICTURES", "--category", "nut", "--pool", "PICTURES"], "leave --pool out"),
     ],
 )
-def test_what_cannot_be_watched_is_one_sentence(pictures, tmp_path, small_file, args, words):
-    named = [{"PICTURES": str(pictures), "NOWHERE": str(tmp_path / "no")}.get(a, a) for a in args]
+def test_what_cannot_be_watched_is_one_sentence(images, tmp_path, small_file, args, words):
+    named = [{"PICTURES": str(images), "NOWHERE": str(tmp_path / "no")}.get(a, a) for a in args]
     options = ["--backbone", str(small_file), "--device", "cpu", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(main, ["watch", *options, *named])
     assert done.exit_code == 2

@@ -1,4 +1,4 @@
-"""Which pictures files, folders and patterns name, in which order, under which ids."""
+"""Which images files, folders and patterns name, in which order, under which ids."""
 
 import os
 import random
@@ -113,10 +113,10 @@ def test_home_is_expanded(tree, monkeypatch):
         ([], "`paths` is empty"),
         ("nowhere", "no file or folder nowhere"),
         (["a", "a/9.png"], "no file or folder a/9.png"),
-        ("a/*.gif", "no picture matches a/*.gif"),
-        ("nowhere/**/*.png", "no picture matches nowhere"),
-        ("b/*.txt", "no picture matches b/*.txt"),
-        ("empty", "no pictures in empty"),
+        ("a/*.gif", "no image matches a/*.gif"),
+        ("nowhere/**/*.png", "no image matches nowhere"),
+        ("b/*.txt", "no image matches b/*.txt"),
+        ("empty", "no images in empty"),
     ],
 )
 def test_nothing_found_is_one_clear_sentence(tree, paths, says):

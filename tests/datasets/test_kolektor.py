@@ -100,5 +100,5 @@ def test_unknown_category_and_nothing_to_refer_to(sdd):
         KolektorSDD(sdd).test("kos01")
     for part in [*sdd.glob("kos0[1-4]/Part0.jpg"), *sdd.glob("kos0[24]/Part1.jpg")]:
         part.unlink()
-    with pytest.raises(InputError, match="has no train pictures"):
+    with pytest.raises(InputError, match="has no train images"):
         KolektorSDD(sdd).train("kolektorsdd")

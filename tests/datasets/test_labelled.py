@@ -1,4 +1,4 @@
-"""One's own labelled pictures, in folders and in a CSV manifest."""
+"""One's own labelled images, in folders and in a CSV manifest."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_folder_that_lacks_something(tmp_path, fill):
     with pytest.raises(InputError, match=r"put good/ \(or normal/, ok/\)"):
         LabelledFolder(fill(tmp_path / "a", ["scratch/0.png"]))
     data = LabelledFolder(fill(tmp_path / "b", ["good/readme.txt"]))
-    with pytest.raises(InputError, match="hold no pictures"):
+    with pytest.raises(InputError, match="hold no images"):
         data.test("b")
     with pytest.raises(InputError, match="has no folder train"):
         data.train("b")
@@ -76,7 +76,7 @@ def test_csv(manifest):
         ("4.png", 1, "nut"),
     ]
     assert samples[1].mask == path.parent / "m/4.png"
-    with pytest.raises(InputError, match="lists no train pictures of bolt"):
+    with pytest.raises(InputError, match="lists no train images of bolt"):
         data.train("bolt")
 
 

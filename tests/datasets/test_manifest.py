@@ -59,7 +59,7 @@ def test_severities(tmp_path):
     assert [(sample.label, sample.severity) for sample in samples] == expected
 
 
-def test_pictures_outside_its_folder(tmp_path):
+def test_images_outside_its_folder(tmp_path):
     path = write(tmp_path, "path\n../other/a.png\nb.png\n")
     parent = tmp_path.name
     assert [s.id for s in read_manifest(path)] == ["other/a", f"{parent}/b"]
@@ -77,8 +77,8 @@ def test_repeated_lines_count_once(tmp_path):
         ("", "names no column path"),
         ("file,label\na.png,1\n", "names no column path"),
         ("a.png\nb.png\n", "names no column path"),
-        ("path,label\n", "lists no pictures"),
-        ("path,label\n\n,\n", "lists no pictures"),
+        ("path,label\n", "lists no images"),
+        ("path,label\n\n,\n", "lists no images"),
         ("path,label\na.png,1\nb.png,2\n", "line 3 of"),
         ("path,label\na.png,1\n\nb.png,maybe\n", "line 4 of"),
         ("path,label\n,1\n", "line 2 of"),

@@ -67,7 +67,7 @@ def test_category_of_a_relative_root_is_named_after_its_folder(fill, tmp_path, m
 def test_without_ground_truth_or_train(fill, tmp_path):
     data = MVTec(fill(tmp_path / "bottle", ["test/crack/000.png"]))
     assert [(s.label, s.mask) for s in data.test("bottle")] == [(1, None)]
-    with pytest.raises(InputError, match="no normal pictures"):
+    with pytest.raises(InputError, match="no normal images"):
         data.train("bottle")
 
 

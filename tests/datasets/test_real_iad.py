@@ -80,7 +80,7 @@ def test_largest_of_the_usual_sizes_is_read(real_iad):
     assert all("realiad_512" in sample.path.parts for sample in data.test(CATEGORY))
 
 
-def test_defects_among_the_train_pictures_are_left_out(real_iad):
+def test_defects_among_the_train_images_are_left_out(real_iad):
     data = RealIAD(real_iad(SPLIT | {"train": TRAIN + TEST}))
     assert [sample.label for sample in data.train(CATEGORY)] == [0] * 4
 
@@ -99,7 +99,7 @@ def test_missing_file_is_told(real_iad, key):
         ([], "not a split of Real-IAD"),
         ({"meta": META, "train": TRAIN}, "not a split of Real-IAD"),
         ({"meta": META, "test": [{"image_path": "a.jpg"}]}, "not a split of Real-IAD"),
-        ({"meta": META, "test": []}, "lists no test pictures"),
+        ({"meta": META, "test": []}, "lists no test images"),
     ],
 )
 def test_unusable_json(real_iad, data, says):
@@ -108,7 +108,7 @@ def test_unusable_json(real_iad, data, says):
         data.test(CATEGORY)
 
 
-def test_missing_json_pictures_and_category(tmp_path, fill, real_iad):
+def test_missing_json_images_and_category(tmp_path, fill, real_iad):
     for names in (["realiad_1024/audiojack/a.jpg"], [JSON]):
         (folder := tmp_path / names[0].split("/")[0]).mkdir()
         with pytest.raises(InputError, match="put realiad_1024/<category>"):

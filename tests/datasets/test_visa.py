@@ -94,5 +94,5 @@ def test_missing_csv_columns_category_and_split(visa, tmp_path):
     data = VisA(visa())
     with pytest.raises(InputError, match="unknown category 'pcb2'; choose from candle, pcb1"):
         data.train("pcb2")
-    with pytest.raises(InputError, match="lists no test pictures of pcb1"):
+    with pytest.raises(InputError, match="lists no test images of pcb1"):
         data.test("pcb1")

@@ -1,4 +1,4 @@
-"""What is measured of scores as they come, and which pictures are left out of what."""
+"""What is measured of scores as they come, and which images are left out of what."""
 
 import warnings
 
@@ -73,7 +73,7 @@ def test_the_same_as_all_at_once(mask, room):
         assert found.metrics == pytest.approx(expected, abs=1e-12)
         assert list(found.metrics) == list(expected)
         assert found.bounds == dict.fromkeys(list(expected)[3:], 0)
-        assert (found.pictures, found.errors) == (8, {})
+        assert (found.images, found.errors) == (8, {})
 
 
 def test_maps_of_two_sizes_take_the_mask_at_theirs(mask):
@@ -97,7 +97,7 @@ def test_without_masks_there_are_no_pixel_metrics():
     assert found.bounds == {}
 
 
-def test_a_defect_without_pixels_counts_for_the_picture_alone(mask):
+def test_a_defect_without_pixels_counts_for_the_image_alone(mask):
     samples = [sample("good", 0), sample("bad", 1, mask=mask("bad", 5))]
     lost = [sample("empty", 1, mask=mask("empty", 0)), sample("none", 1)]
     batch = scored([*samples, *lost])
@@ -109,16 +109,16 @@ def test_a_defect_without_pixels_counts_for_the_picture_alone(mask):
         warnings.simplefilter("error")
         without = measured(samples, batch[:2]).of("a")
     assert found.metrics["pixel_ap"] == without.metrics["pixel_ap"]
-    assert found.pictures == 4
+    assert found.images == 4
 
 
-def test_a_normal_picture_with_defect_pixels_is_refused(mask):
+def test_a_normal_image_with_defect_pixels_is_refused(mask):
     samples = [sample("bad", 1, mask=mask("bad", 3)), sample("good", 0, mask=mask("good", 1))]
     with pytest.raises(InputError, match=r"good\.png is labelled normal, but its mask .* correct"):
         measured(samples, scored(samples))
 
 
-def test_pictures_that_cannot_be_used_are_left_out(mask, tmp_path):
+def test_images_that_cannot_be_used_are_left_out(mask, tmp_path):
     samples = [sample(f"good{i}", 0) for i in range(3)]
     samples += [sample(f"bad{i}", 1, mask=mask(f"bad{i}", 5)) for i in range(3)]
     samples[5].mask.write_bytes(b"broken")
@@ -128,16 +128,16 @@ def test_pictures_that_cannot_be_used_are_left_out(mask, tmp_path):
     found = measures.of("a")
     expected = measured(samples[1:5], batch[1:5]).of("a")
     assert found.metrics == expected.metrics
-    assert found.pictures == 4
+    assert found.images == 4
     assert found.errors["good0.png"] == "cannot read it"
     assert "bad2" in found.errors["bad2.png"]
-    # what one head alone fails on, when pictures are compared later, the others still have
+    # what one head alone fails on, when images are compared later, the others still have
     measures.add([Scored(samples[1], SIZE, {}, {}, "c gave no number")])
     measures.add(scored(samples[2:5], heads=["c"]))
     assert measures.of("a") == found
-    assert measures.of("c").pictures == 3
+    assert measures.of("c").images == 3
     assert measures.of("c").errors["good1.png"] == "c gave no number"
-    with pytest.raises(InputError, match=r"No test picture could be used \(cannot read"):
+    with pytest.raises(InputError, match=r"No test image could be used \(cannot read"):
         measures.of("d")
 
 
@@ -175,7 +175,7 @@ def test_severities():
     ]
     batch = scored(samples)
     found = measured(samples, batch).of("b").metrics
-    # a normal picture is of level 0; a defect of unknown severity cannot be placed
+    # a normal image is of level 0; a defect of unknown severity cannot be placed
     scores = [s.scores["b"] for s in batch[:5]]
     assert found["severity_concordance"] == concordance(scores, [0, 0, 3, 1, 2])
     assert found["severity_tau"] == kendall_tau(scores, [0, 0, 3, 1, 2])

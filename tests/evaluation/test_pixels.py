@@ -14,7 +14,7 @@ PIXEL = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
 
 
 def drawn(seed, sizes):
-    """Maps of two heads and a mask for each size; every third picture is normal."""
+    """Maps of two heads and a mask for each size; every third image is normal."""
     rng = np.random.default_rng(seed)
     for i, size in enumerate(sizes):
         mask = ndimage.gaussian_filter(rng.random(size), 3) > (0.54 if i % 3 else 2)
@@ -25,17 +25,17 @@ def drawn(seed, sizes):
         yield maps, mask
 
 
-def taken(pictures, room):
+def taken(images, room):
     found = PixelMetrics(room)
-    for maps, mask in pictures:
+    for maps, mask in images:
         for head, anomaly_map in maps.items():
             found.add(head, anomaly_map, mask)
     return found
 
 
-def in_memory(pictures, head):
-    maps = np.stack([maps[head] for maps, _ in pictures])
-    masks = np.stack([mask for _, mask in pictures])
+def in_memory(images, head):
+    maps = np.stack([maps[head] for maps, _ in images])
+    masks = np.stack([mask for _, mask in images])
     found = evaluate(np.zeros(len(maps)), masks.any((1, 2)), maps, masks)
     return {name: found[name] for name in PIXEL}
 
@@ -46,9 +46,9 @@ def same_size(seed):
 
 @pytest.mark.parametrize("head", ["sharp", "dim"])
 def test_exact_while_there_is_room(head):
-    pictures = same_size(0)
-    result = taken(pictures, 1 << 30).compute(head)
-    expected = in_memory(pictures, head)
+    images = same_size(0)
+    result = taken(images, 1 << 30).compute(head)
+    expected = in_memory(images, head)
     assert result.engine == "exact" and set(result.bounds.values()) == {0}
     assert result.values == pytest.approx(expected, abs=1e-12)
 
@@ -59,29 +59,29 @@ def test_beyond_it_bounded(monkeypatch, room, buffer):
     from vlad.metrics import Streaming
 
     monkeypatch.setattr(Streaming.__init__, "__kwdefaults__", {"buffer": buffer, "bins": 64})
-    pictures = same_size(1)
-    found = taken(pictures, room)
+    images = same_size(1)
+    found = taken(images, room)
     assert not found.places
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         results = {head: found.compute(head) for head in ("sharp", "dim")}
     for head, result in results.items():
-        expected = in_memory(pictures, head)
+        expected = in_memory(images, head)
         assert (result.engine == "histogram") == (buffer == 1 << 12)
         for name in PIXEL:
             assert abs(result.values[name] - expected[name]) <= result.bounds[name] + 1e-12
         assert max(result.bounds.values()) > 1e-3 or result.engine == "exact"
 
 
-def test_pictures_of_any_size():
-    pictures = list(drawn(2, [(50, 31), (20, 77), (64, 64), (1, 200), (50, 31)]))
-    exact, streamed = (taken(pictures, room).compute("dim") for room in (1 << 30, 10_000))
+def test_images_of_any_size():
+    images = list(drawn(2, [(50, 31), (20, 77), (64, 64), (1, 200), (50, 31)]))
+    exact, streamed = (taken(images, room).compute("dim") for room in (1 << 30, 10_000))
     assert exact.values == pytest.approx(streamed.values, abs=1e-12)  # both are exact so far
 
 
 def test_a_full_disk_is_no_mishap(monkeypatch):
-    pictures = same_size(3)
-    expected = taken(pictures, 1 << 30).compute("dim").values
+    images = same_size(3)
+    expected = taken(images, 1 << 30).compute("dim").values
 
     class Full:
         """A file on a disk that takes five maps, the last of them in part."""
@@ -101,7 +101,7 @@ def test_a_full_disk_is_no_mishap(monkeypatch):
 
     real = tempfile.TemporaryFile
     monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: Full(real(**options)))
-    found = taken(pictures, 1 << 30)
+    found = taken(images, 1 << 30)
     assert found.streams is not None
     assert found.compute("dim").values == pytest.approx(expected, abs=1e-12)
 
@@ -109,7 +109,7 @@ def test_a_full_disk_is_no_mishap(monkeypatch):
         raise FileNotFoundError(2, "No usable temporary directory found")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", nowhere)
-    assert taken(pictures, 1 << 30).compute("dim").values == pytest.approx(expected, abs=1e-12)
+    assert taken(images, 1 << 30).compute("dim").values == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_head_without_maps_has_no_value():

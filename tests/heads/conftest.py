@@ -44,22 +44,22 @@ def parity_adapter(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def parity_scores(parity_picture):
-    """Scores of all pictures of a case, in its order, by one head for each category."""
+def parity_scores(parity_image):
+    """Scores of all images of a case, in its order, by one head for each category."""
 
-    def run(tower, make_head, case, batch_size=4):
+    def run(backbone, make_head, case, batch_size=4):
         maps, scores, done = [], [], []
         paths = [str(path) for path in case["image_path"]]
         for category in dict.fromkeys(path.split("/")[0] for path in paths):
-            panel = Panel(tower, {"head": make_head()}, image_size=238)
+            panel = Panel(backbone, {"head": make_head()}, image_size=238)
             if "ref_path" in case:
                 references = [str(r) for r in case["ref_path"] if str(r).startswith(category)]
-                panel.fit(parity_picture(path) for path in references)
+                panel.fit(parity_image(path) for path in references)
             own = [path for path in paths if path.startswith(category)]
             pools, parts = {}, []
             for start in range(0, len(own), batch_size):
                 batch = own[start : start + batch_size]
-                prepared = [panel.prepare(parity_picture(path)) for path in batch]
+                prepared = [panel.prepare(parity_image(path)) for path in batch]
                 parts += panel.score(prepared, category, pools).values()
             for pool in pools.values():
                 parts += pool.scores()

@@ -29,8 +29,8 @@ def rename(name):
 
 
 @pytest.fixture(scope="module")
-def tower(parity_tower):
-    return parity_tower("tinyl14_336")
+def backbone(parity_backbone):
+    return parity_backbone("tinyl14_336")
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def adapter(case, parity_adapter):
     return parity_adapter("adaclip", LAYERS, rename, case)
 
 
-def test_maps_and_scores(tower, case, adapter, parity_scores, assert_parity):
-    assert_parity(parity_scores(tower, lambda: AdaCLIP(adapter), case), case)
+def test_maps_and_scores(backbone, case, adapter, parity_scores, assert_parity):
+    assert_parity(parity_scores(backbone, lambda: AdaCLIP(adapter), case), case)
 
 
-def test_features_on_the_way(tower, case, adapter, parity_picture):
-    panel = Panel(tower, {"head": AdaCLIP(adapter)}, image_size=238)
-    prepared = panel.prepare(parity_picture(str(case["image_path"][0])))
+def test_features_on_the_way(backbone, case, adapter, parity_image):
+    panel = Panel(backbone, {"head": AdaCLIP(adapter)}, image_size=238)
+    prepared = panel.prepare(parity_image(str(case["image_path"][0])))
     (features,) = panel.extractor.extract([prepared], list(panel.specs.values()))
     np.testing.assert_allclose(features.plain, case["dynamic_source_cls"][:1], atol=1e-4)
     np.testing.assert_allclose(features.image, case["image_features"][:1], atol=1e-4)
@@ -59,7 +59,7 @@ def test_features_on_the_way(tower, case, adapter, parity_picture):
     np.testing.assert_allclose(side_vectors(text)[0].T, case["text_features"][0], atol=1e-5)
 
 
-def test_fusion_with_the_clusters_of_the_authors(tower, case, adapter):
+def test_fusion_with_the_clusters_of_the_authors(backbone, case, adapter):
     tokens = [torch.from_numpy(case[f"proj_patch.{layer}"][0]) for layer in LAYERS]
     axis = torch.from_numpy(case["text_features"][0])
     logit = torch.stack([100 * x @ (axis[:, 1] - axis[:, 0]) for x in tokens]).mean(dim=0)
@@ -68,9 +68,9 @@ def test_fusion_with_the_clusters_of_the_authors(tower, case, adapter):
     np.testing.assert_allclose(found, case["hsf_feature"][0], atol=1e-5)
 
 
-def test_each_picture_has_prompts_of_its_own(tower, case, adapter, parity_scores):
-    together = parity_scores(tower, lambda: AdaCLIP(adapter), case)
-    alone = parity_scores(tower, lambda: AdaCLIP(adapter), case, batch_size=1)
+def test_each_image_has_prompts_of_its_own(backbone, case, adapter, parity_scores):
+    together = parity_scores(backbone, lambda: AdaCLIP(adapter), case)
+    alone = parity_scores(backbone, lambda: AdaCLIP(adapter), case, batch_size=1)
     for mine, theirs in zip(alone, together, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 

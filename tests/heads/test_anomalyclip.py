@@ -18,8 +18,8 @@ def rename(name):
 
 
 @pytest.fixture(scope="module")
-def tower(parity_tower):
-    return parity_tower("tinyl14_336")
+def backbone(parity_backbone):
+    return parity_backbone("tinyl14_336")
 
 
 @pytest.fixture(
@@ -36,15 +36,15 @@ def setting(request, parity, parity_adapter):
     return case, parity_adapter("anomalyclip", layers, rename, case)
 
 
-def test_maps_and_scores(tower, setting, parity_scores, assert_parity):
+def test_maps_and_scores(backbone, setting, parity_scores, assert_parity):
     case, adapter = setting
-    assert_parity(parity_scores(tower, lambda: AnomalyCLIP(adapter), case), case)
+    assert_parity(parity_scores(backbone, lambda: AnomalyCLIP(adapter), case), case)
 
 
-def test_features_on_the_way(tower, setting, parity_picture):
+def test_features_on_the_way(backbone, setting, parity_image):
     case, adapter = setting
-    panel = Panel(tower, {"head": AnomalyCLIP(adapter)}, image_size=238)
-    prepared = panel.prepare(parity_picture(str(case["image_path"][0])))
+    panel = Panel(backbone, {"head": AnomalyCLIP(adapter)}, image_size=238)
+    prepared = panel.prepare(parity_image(str(case["image_path"][0])))
     (features,) = panel.extractor.extract([prepared], list(panel.specs.values()))
     text = panel.text("head", "bottle")
     found = torch.cat([text.normal, text.anomalous])
@@ -55,21 +55,21 @@ def test_features_on_the_way(tower, setting, parity_picture):
         np.testing.assert_allclose(patches, expected, atol=1e-4)
 
 
-def test_the_category_does_not_matter(tower, setting):
+def test_the_category_does_not_matter(backbone, setting):
     _, adapter = setting
-    panel = Panel(tower, {"head": AnomalyCLIP(adapter)}, image_size=238)
+    panel = Panel(backbone, {"head": AnomalyCLIP(adapter)}, image_size=238)
     one, other = panel.text("head", "bottle"), panel.text("head", "metal nut")
     torch.testing.assert_close(one.anomalous, other.anomalous)
     assert (one.anomalous - one.normal).abs().max() > 1e-3
 
 
-def test_it_learns_nothing_from_normal_pictures(tower, setting, parity_picture):
+def test_it_learns_nothing_from_normal_images(backbone, setting, parity_image):
     _, adapter = setting
-    panel = Panel(tower, {"head": AnomalyCLIP(adapter)}, image_size=238)
+    panel = Panel(backbone, {"head": AnomalyCLIP(adapter)}, image_size=238)
     with pytest.raises(HeadError, match="learns nothing"):
-        panel.fit([parity_picture("bottle/train/good/000.png")], ["head"])
+        panel.fit([parity_image("bottle/train/good/000.png")], ["head"])
 
 
-def test_without_an_adapter_it_says_what_is_missing(tower):
+def test_without_an_adapter_it_says_what_is_missing(backbone):
     with pytest.raises(VladError, match="adapter"):
-        Panel(tower, {"head": AnomalyCLIP()})
+        Panel(backbone, {"head": AnomalyCLIP()})

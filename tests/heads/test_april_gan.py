@@ -16,8 +16,8 @@ def rename(name):
 
 
 @pytest.fixture(scope="module")
-def tower(parity_tower):
-    return parity_tower("tinyl14_336")
+def backbone(parity_backbone):
+    return parity_backbone("tinyl14_336")
 
 
 @pytest.fixture(scope="module", params=["zero_shot", "few_shot"])
@@ -27,37 +27,37 @@ def setting(request, parity, parity_adapter):
     return case, parity_adapter("april_gan", LAYERS, rename, case)
 
 
-def test_maps_and_scores(tower, setting, parity_scores, assert_parity):
+def test_maps_and_scores(backbone, setting, parity_scores, assert_parity):
     case, adapter = setting
-    assert_parity(parity_scores(tower, lambda: AprilGAN(adapter), case), case)
+    assert_parity(parity_scores(backbone, lambda: AprilGAN(adapter), case), case)
 
 
-def test_text_vectors(tower, setting):
+def test_text_vectors(backbone, setting):
     from vlad.maths.logits import side_vectors
 
     case, adapter = setting
-    panel = Panel(tower, {"head": AprilGAN(adapter)}, image_size=238)
+    panel = Panel(backbone, {"head": AprilGAN(adapter)}, image_size=238)
     for category in ("bottle", "metal_nut"):
         found = side_vectors(panel.text("head", category)).T
         np.testing.assert_allclose(found, case[f"text_features.{category}"], atol=1e-5)
 
 
-def test_batches_do_not_change_scores(tower, setting, parity_scores):
+def test_batches_do_not_change_scores(backbone, setting, parity_scores):
     case, adapter = setting
-    one = parity_scores(tower, lambda: AprilGAN(adapter), case, batch_size=1)
-    four = parity_scores(tower, lambda: AprilGAN(adapter), case)
+    one = parity_scores(backbone, lambda: AprilGAN(adapter), case, batch_size=1)
+    four = parity_scores(backbone, lambda: AprilGAN(adapter), case)
     for mine, theirs in zip(one, four, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=2e-5)
 
 
-def test_without_rescaling_each_picture_is_judged_by_itself(
-    tower, parity, parity_adapter, parity_picture
+def test_without_rescaling_each_image_is_judged_by_itself(
+    backbone, parity, parity_adapter, parity_image
 ):
     case = parity.case("aprilgan_tinyl14_336_few_shot")
     adapter = parity_adapter("april_gan", LAYERS, rename, case)
-    panel = Panel(tower, {"head": AprilGAN(adapter, rescale=False)}, image_size=238)
-    panel.fit([parity_picture("bottle/train/good/001.png")])
-    prepared = [panel.prepare(parity_picture(str(path))) for path in case["image_path"][:2]]
+    panel = Panel(backbone, {"head": AprilGAN(adapter, rescale=False)}, image_size=238)
+    panel.fit([parity_image("bottle/train/good/001.png")])
+    prepared = [panel.prepare(parity_image(str(path))) for path in case["image_path"][:2]]
     both = panel.score(prepared, "bottle")["head"]
     alone = panel.score(prepared[:1], "bottle")["head"]
     np.testing.assert_allclose(both.image_score[:1], alone.image_score, atol=1e-5)

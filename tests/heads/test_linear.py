@@ -4,15 +4,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.errors import AdapterError
 from vlad.heads.linear import Linear
 from vlad.scoring.panel import Panel
 
 
 @pytest.fixture(scope="module")
-def panel(small_tower, small_adapter):
-    return Panel(small_tower, {"linear": Linear(small_adapter("linear"))})
+def panel(small_backbone, small_adapter):
+    return Panel(small_backbone, {"linear": Linear(small_adapter("linear"))})
 
 
 def test_against_a_plain_computation(panel, drawn):
@@ -28,7 +28,7 @@ def test_against_a_plain_computation(panel, drawn):
         grid = ((sides[1] - sides[0]) / 0.07).reshape(1, 1, 4, 4)
         maps.append(F.interpolate(grid, (64, 64), mode="bilinear", align_corners=False).sigmoid())
     found = panel.score(prepared)["linear"]
-    # blurring moves nothing in or out of the picture
+    # blurring moves nothing in or out of the image
     assert found.anomaly_map.mean().item() == pytest.approx(torch.stack(maps).mean().item(), 1e-4)
     top = found.anomaly_map.flatten().sort(descending=True).values[:40].mean()  # 1 % of 64²
     torch.testing.assert_close(found.image_score[0], top)
@@ -40,18 +40,18 @@ def test_the_label_is_learned_by_the_most_anomalous_patches(panel, drawn):
     assert logits.image.item() == pytest.approx(logits.patches.mean(1).max().item())  # of 16
 
 
-def test_towers_without_text(dinov2_folder, drawn):
+def test_backbones_without_text(dinov2_folder, drawn):
     from vlad.adapters import Adapter
     from vlad.adapters.layouts import default_params
     from vlad.scoring.extractor import Extractor
     from vlad.training.learner import initial_tensors
 
-    tower = load_tower(str(dinov2_folder), device="cpu")
-    params = default_params("linear", tower.info)
-    tensors = initial_tensors("linear", Extractor(tower), params, 0)
+    backbone = load_backbone(str(dinov2_folder), device="cpu")
+    params = default_params("linear", backbone.info)
+    tensors = initial_tensors("linear", Extractor(backbone), params, 0)
     made = Adapter("mine", "linear", "dinov2", "nothing", params, tensors)
-    panel = Panel(tower, {"linear": Linear(made)})
+    panel = Panel(backbone, {"linear": Linear(made)})
     scores = panel.score([panel.prepare(image) for image in drawn[:2]])["linear"]
     assert scores.anomaly_map.shape == (2, 56, 56)
     with pytest.raises(AdapterError, match="no adapter"):
-        Panel(tower, {"linear": Linear("nowhere")})
+        Panel(backbone, {"linear": Linear("nowhere")})

@@ -13,8 +13,8 @@ TEST = ("defect/000.png", "defect/001.png", "good/000.png", "good/001.png")
 
 
 @pytest.fixture(scope="module")
-def tower(parity_tower):
-    return parity_tower("tinyl14_336")
+def backbone(parity_backbone):
+    return parity_backbone("tinyl14_336")
 
 
 @pytest.fixture(scope="module")
@@ -22,18 +22,18 @@ def expected(parity):
     return parity.case("memory_tinyl14_336")
 
 
-def run(tower, head, draw, category):
-    """Scores and patch distances of the four test pictures against the two train pictures."""
-    panel = Panel(tower, {"head": head}, image_size=238)
+def run(backbone, head, draw, category):
+    """Scores and patch distances of the four test images against the two train images."""
+    panel = Panel(backbone, {"head": head}, image_size=238)
     panel.fit(draw(f"{category}/train/good/{i:03d}.png") for i in range(2))
     return panel.score([panel.prepare(draw(f"{category}/test/{name}")) for name in TEST])["head"]
 
 
 @pytest.mark.parametrize("category", ["bottle", "metal_nut"])
 @pytest.mark.parametrize(("mode", "rotations"), [("norot", 1), ("rot", 8)])
-def test_anomalydino_scores(tower, expected, parity_picture, category, mode, rotations):
+def test_anomalydino_scores(backbone, expected, parity_image, category, mode, rotations):
     head = Memory(layers=(18,), rotations=rotations)
-    found = run(tower, head, parity_picture, category)
+    found = run(backbone, head, parity_image, category)
     assert list(expected[f"adino.{mode}.{category}.names"]) == list(TEST)
     np.testing.assert_allclose(
         found.image_score, expected[f"adino.{mode}.{category}.score"], atol=1e-4, rtol=0
@@ -41,7 +41,7 @@ def test_anomalydino_scores(tower, expected, parity_picture, category, mode, rot
 
 
 @pytest.mark.parametrize(("category", "size"), [("bottle", (700, 700)), ("metal_nut", (480, 640))])
-def test_anomalydino_map_at_the_size_of_the_picture(expected, category, size):
+def test_anomalydino_map_at_the_size_of_the_image(expected, category, size):
     distance = torch.from_numpy(expected[f"adino.norot.{category}.patch_dist"])
     found = upsample(distance[:1].float(), size, sigma=4)
     np.testing.assert_allclose(
@@ -50,7 +50,7 @@ def test_anomalydino_map_at_the_size_of_the_picture(expected, category, size):
 
 
 @pytest.mark.parametrize("category", ["bottle", "metal_nut"])
-def test_patchcore_maps_and_scores(tower, expected, parity_picture, category):
+def test_patchcore_maps_and_scores(backbone, expected, parity_image, category):
     head = patchcore(layers=(12, 18), coreset=None)
     fit = head.fit
 
@@ -63,7 +63,7 @@ def test_patchcore_maps_and_scores(tower, expected, parity_picture, category):
         return head
 
     head.fit = fit_on_the_reference_coreset
-    found = run(tower, head, parity_picture, category)
+    found = run(backbone, head, parity_image, category)
     # squared distances reach 166: a few 1e-6 of that is what float32 keeps of them
     atol = 2e-5 * expected[f"patchcore.{category}.map"].max()
     np.testing.assert_allclose(

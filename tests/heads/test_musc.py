@@ -15,8 +15,8 @@ from vlad.types import Features
 
 
 @pytest.fixture(scope="module")
-def tower(parity_tower):
-    return parity_tower("tinyl14_336")
+def backbone(parity_backbone):
+    return parity_backbone("tinyl14_336")
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +25,13 @@ def case(parity):
 
 
 @pytest.mark.parametrize("batch_size", [3, 7], ids=lambda size: f"batches of {size}")
-def test_maps_and_scores(tower, case, parity_scores, assert_parity, batch_size):
-    assert_parity(parity_scores(tower, MuSc, case, batch_size), case)
+def test_maps_and_scores(backbone, case, parity_scores, assert_parity, batch_size):
+    assert_parity(parity_scores(backbone, MuSc, case, batch_size), case)
 
 
-def test_parts_on_the_way(tower, case, parity_picture):
-    panel = Panel(tower, {"head": MuSc()}, image_size=238)
-    prepared = [panel.prepare(parity_picture(str(path))) for path in case["image_path"]]
+def test_parts_on_the_way(backbone, case, parity_image):
+    panel = Panel(backbone, {"head": MuSc()}, image_size=238)
+    prepared = [panel.prepare(parity_image(str(path))) for path in case["image_path"]]
     (features,) = panel.extractor.extract(prepared, list(panel.specs.values()))
     for layer, r in itertools.product((6, 24), (1, 3, 5)):
         rows = aggregate(features.patches[layer], (17, 17), r)
@@ -127,7 +127,7 @@ def test_progress_ends_at_its_total():
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_few_pictures_give_numbers(count):
+def test_few_images_give_numbers(count):
     scores, maps = joint(MuSc(), make(count))
     assert scores.isfinite().all() and maps.isfinite().all()
 
@@ -150,7 +150,7 @@ def test_interval_says_which_distances_count(interval, places):
     torch.testing.assert_close(found.flatten()[0], expected, atol=1e-5, rtol=0)
 
 
-def test_one_picture_is_a_sentence():
+def test_one_image_is_a_sentence():
     pool = MuSc().pool()
     pool.add(make(1))
     with pytest.raises(HeadError, match="at least 2"):
@@ -159,14 +159,14 @@ def test_one_picture_is_a_sentence():
         MuSc().score(make(1))
 
 
-def test_pictures_of_several_sizes():
+def test_images_of_several_sizes():
     pool, other = MuSc().pool(), make()
     pool.add(make())
     with pytest.raises(HeadError, match="64 and 40 pixels"):
         pool.add(Features(other.image, other.patches, other.grid, (64, 80)))
 
 
-def test_a_picture_without_numbers_does_not_disturb_the_others():
+def test_an_image_without_numbers_does_not_disturb_the_others():
     features = make()
     features.patches[2][3, 7, 1] = torch.nan
     scores, maps = joint(MuSc(), features)
@@ -175,7 +175,7 @@ def test_a_picture_without_numbers_does_not_disturb_the_others():
     assert_same((scores[others], maps[others]), joint(MuSc(), part(make(), others)))
 
 
-def test_new_pictures_against_a_pool():
+def test_new_images_against_a_pool():
     pool, new = make(5), make(3, seed=1)
     head = MuSc(rescore=())
     assert head.transductive
@@ -195,7 +195,7 @@ def test_new_pictures_against_a_pool():
         assert_same((alone.image_score, alone.anomaly_map), (scores[-1:], maps[-1:]))
 
 
-def test_parameters_out_of_range(small_tower):
+def test_parameters_out_of_range(small_backbone):
     for params in (
         {"r": (2,)},
         {"r": (2**31 + 1,)},
@@ -209,7 +209,7 @@ def test_parameters_out_of_range(small_tower):
         {"layers": (0,)},
     ):
         with pytest.raises(HeadError, match=next(iter(params))):
-            Panel(small_tower, {"musc": MuSc(**params)})
+            Panel(small_backbone, {"musc": MuSc(**params)})
 
 
 def test_detector_lists_pools_and_saved_pools(small_file, drawn, tmp_path):

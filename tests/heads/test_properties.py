@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads import HEADS, load_head
 from vlad.scoring.panel import Panel
@@ -20,20 +20,20 @@ def adapters(small_adapter):
     return {name: small_adapter(name) for name in LEARNED}
 
 
-def make(tower, adapters, names, references=(), **options):
+def make(backbone, adapters, names, references=(), **options):
     heads = {
         name: load_head(name, **({"adapter": adapters[name]} if name in adapters else {}))
         for name in names
     }
-    panel = Panel(tower, heads, **options)
+    panel = Panel(backbone, heads, **options)
     return panel.fit(references) if references else panel
 
 
-def score(panel, pictures, batch_size=6):
-    """name -> (scores, maps) of all pictures."""
+def score(panel, images, batch_size=6):
+    """name -> (scores, maps) of all images."""
     parts, pools = {name: [] for name in panel.heads}, {}
-    for start in range(0, len(pictures), batch_size):
-        prepared = [panel.prepare(picture) for picture in pictures[start : start + batch_size]]
+    for start in range(0, len(images), batch_size):
+        prepared = [panel.prepare(image) for image in images[start : start + batch_size]]
         for name, found in panel.score(prepared, "nut", pools).items():
             parts[name].append(found)
     for name, pool in pools.items():
@@ -53,10 +53,10 @@ def assert_same(found, expected, atol=2e-5):
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}{'+' * case[1]}")
-def case(request, small_tower, adapters, drawn):
-    """(name, panel with that head, scores of all pictures in one batch)."""
+def case(request, small_backbone, adapters, drawn):
+    """(name, panel with that head, scores of all images in one batch)."""
     name, fitted = request.param
-    panel = make(small_tower, adapters, [name], drawn[:2] if fitted else ())
+    panel = make(small_backbone, adapters, [name], drawn[:2] if fitted else ())
     return name, panel, score(panel, drawn)[name]
 
 
@@ -84,38 +84,40 @@ def test_order(case, drawn):
 
 def test_half_precision_moves_scores_little(case, small_file, adapters, drawn):
     name, panel, (scores, maps) = case
-    half = load_tower(str(small_file), device="cpu", dtype="bfloat16")
+    half = load_backbone(str(small_file), device="cpu", dtype="bfloat16")
     fitted = hasattr(panel.heads[name], "memory_")
     found = score(make(half, adapters, [name], drawn[:2] if fitted else ()), drawn)[name]
     low, high = panel.heads[name].map_range
     assert (found[1] - maps).abs().max() < 2e-2 * (high - low)
-    # what is scaled to the range of the pictures takes their noise with it, by one over that range
+    # what is scaled to the range of the images takes their noise with it, by one over that range
     if not panel.transductive:
         span = 1 if high == 1 or name == "anomalyclip" else high - low
         assert (found[0] - scores).abs().max() < 2e-2 * span
 
 
-def test_company(small_tower, adapters, drawn):
+def test_company(small_backbone, adapters, drawn):
     names = [name for name in HEADS if name not in ("memory", "patchcore")]
-    together = score(make(small_tower, adapters, names), drawn)
+    together = score(make(small_backbone, adapters, names), drawn)
     for name in names:
-        assert_same(score(make(small_tower, adapters, [name]), drawn)[name], together[name])
+        assert_same(score(make(small_backbone, adapters, [name]), drawn)[name], together[name])
 
 
-def test_other_input_sizes_and_patches_that_do_not_fill_them(small_tower, adapters, drawn):
+def test_other_input_sizes_and_patches_that_do_not_fill_them(small_backbone, adapters, drawn):
     names = ("musc", *LEARNED)
-    for name, (_, maps) in score(make(small_tower, adapters, names, image_size=96), drawn).items():
+    for name, (_, maps) in score(
+        make(small_backbone, adapters, names, image_size=96), drawn
+    ).items():
         assert maps.shape == (6, 96, 96), name
     with pytest.raises(Exception, match="multiple"):
-        make(small_tower, adapters, names, image_size=100)
+        make(small_backbone, adapters, names, image_size=100)
 
 
-def test_a_picture_without_numbers_does_not_disturb_the_others(
-    small_tower, adapters, drawn, monkeypatch
+def test_an_image_without_numbers_does_not_disturb_the_others(
+    small_backbone, adapters, drawn, monkeypatch
 ):
     for name in ("musc", *LEARNED):
-        panel = make(small_tower, adapters, [name])
-        prepared = [panel.prepare(picture) for picture in drawn]
+        panel = make(small_backbone, adapters, [name])
+        prepared = [panel.prepare(image) for image in drawn]
         for pixels in prepared[2].values():
             pixels[:] = float("nan")
         pools = {}
@@ -130,9 +132,9 @@ def test_a_picture_without_numbers_does_not_disturb_the_others(
         assert_same((found.image_score[others], found.anomaly_map[others]), expected, atol=1e-4)
 
 
-def test_rescaling_leaves_a_picture_without_numbers_out(small_tower, adapters, drawn):
-    panel = make(small_tower, adapters, ["april_gan"], drawn[:2])
-    prepared = [panel.prepare(picture) for picture in drawn]
+def test_rescaling_leaves_an_image_without_numbers_out(small_backbone, adapters, drawn):
+    panel = make(small_backbone, adapters, ["april_gan"], drawn[:2])
+    prepared = [panel.prepare(image) for image in drawn]
     for pixels in prepared[2].values():
         pixels[:] = float("nan")
     pools = {}
@@ -153,22 +155,22 @@ def test_rescaling_leaves_a_picture_without_numbers_out(small_tower, adapters, d
         ("anomalyclip", {"adapter": 5}),
     ],
 )
-def test_parameters_out_of_range(name, params, small_tower, adapters):
+def test_parameters_out_of_range(name, params, small_backbone, adapters):
     with pytest.raises(VladError):
         head = load_head(name, **{"adapter": adapters[name], **params})
-        Panel(small_tower, {name: head})
+        Panel(small_backbone, {name: head})
 
 
-def test_learned_words_about_any_object_need_no_category(small_tower, adapters, drawn):
-    panel = make(small_tower, adapters, ["anomalyclip"])
+def test_learned_words_about_any_object_need_no_category(small_backbone, adapters, drawn):
+    panel = make(small_backbone, adapters, ["anomalyclip"])
     prepared = [panel.prepare(drawn[0])]
     without, given = (panel.score(prepared, name)["anomalyclip"] for name in (None, "nut"))
     torch.testing.assert_close(without.image_score, given.image_score)
 
 
 @pytest.mark.parametrize("name", [name for name in LEARNED if name != "linear"])
-def test_text_heads_need_text_and_towers_that_read(name, small_tower, adapters, drawn):
-    panel = make(small_tower, adapters, [name])
+def test_text_heads_need_text_and_backbones_that_read(name, small_backbone, adapters, drawn):
+    panel = make(small_backbone, adapters, [name])
     if name != "anomalyclip":
         with pytest.raises(HeadError, match="--category"):
             panel.score([panel.prepare(drawn[0])], None)

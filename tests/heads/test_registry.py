@@ -19,7 +19,7 @@ class Brightness:
     normals = "unused"
     map_range = (-100.0, 100.0)
 
-    def spec(self, tower):
+    def spec(self, backbone):
         return FeatureSpec(layers=(1,), image=False)
 
     def fit(self, features):
@@ -61,9 +61,9 @@ def test_a_head_of_another_package_registers_by_entry_point(plugin, monkeypatch)
     assert type(load_head("brightness")).__name__ == "Brightness"
 
 
-def test_and_scores_through_the_command(plugin, small_file, pictures, tmp_path, run_env):
+def test_and_scores_through_the_command(plugin, small_file, images, tmp_path, run_env):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "vlad", "score", str(pictures), "--head", "brightness"]
+    command = [sys.executable, "-m", "vlad", "score", str(images), "--head", "brightness"]
     command += ["--backbone", str(small_file), "--device", "cpu", "--out", str(out)]
     env = {**run_env, "PYTHONPATH": str(plugin)}
     done = subprocess.run(command, env=env, capture_output=True, text=True)

@@ -1,6 +1,6 @@
-"""A part of the reference outputs that every clone has: the maths of the heads, without a tower.
+"""A part of the reference outputs that every clone has: the maths of the heads, without a backbone.
 
-`tests/data` holds features, maps (every fourth pixel) and scores of drawn pictures, computed by
+`tests/data` holds features, maps (every fourth pixel) and scores of drawn images, computed by
 anomalib's WinCLIP, PatchCore, AnomalyDINO, AnomalyCLIP and MuSc on seeded random weights.
 """
 
@@ -71,7 +71,7 @@ def test_musc_neighbourhoods_and_distances():
     for i, side in enumerate((1, 3, 5)):
         rows = aggregate(known["tokens"][None].float(), (17, 17), side)
         assert_close(rows[0, known["patch"]], known["lnamd"][i])
-    # the nearest patches of each of the seven pictures; the first is the picture itself
+    # the nearest patches of each of the seven images; the first is the image itself
     similarity = (known["lnamd"][2] * known["nearest"][1:]).sum(dim=-1)
     assert_close(mean_distance(similarity[None], (0, 0.3))[0], known["msm"])
 

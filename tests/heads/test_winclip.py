@@ -19,14 +19,14 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def tower(parity_tower):
-    return parity_tower("tinyb16_240")
+def backbone(parity_backbone):
+    return parity_backbone("tinyb16_240")
 
 
 @pytest.mark.parametrize("k_shot", [0, 2])
 @pytest.mark.parametrize("implementation", CASES)
 def test_reference_maps_and_scores(
-    parity, tower, parity_picture, assert_parity, implementation, k_shot
+    parity, backbone, parity_image, assert_parity, implementation, k_shot
 ):
     expected = parity.case(f"winclip_{implementation}_tinyb16_240_k{k_shot}")
     maps, scores = [], []
@@ -35,11 +35,11 @@ def test_reference_maps_and_scores(
     both = [f"{c}/train/good/{i:03d}.png" for c in ("bottle", "metal_nut") for i in range(2)]
     references = expected.get("ref_path", both)
     for category in dict.fromkeys(path.split("/")[-4] for path in paths):
-        panel = Panel(tower, {"winclip": WinCLIP(**CASES[implementation])}, bank=BANK)
+        panel = Panel(backbone, {"winclip": WinCLIP(**CASES[implementation])}, bank=BANK)
         if k_shot:
-            panel.fit(parity_picture(path) for path in references if category in path)
-        pictures = [parity_picture(path) for path in paths if path.split("/")[-4] == category]
-        found = panel.score([panel.prepare(picture) for picture in pictures], category)["winclip"]
+            panel.fit(parity_image(path) for path in references if category in path)
+        images = [parity_image(path) for path in paths if path.split("/")[-4] == category]
+        found = panel.score([panel.prepare(image) for image in images], category)["winclip"]
         maps.append(found.anomaly_map.numpy())
         scores.append(found.image_score.numpy())
     # Accurate-WinCLIP adds the text and reference maps where anomalib averages them
@@ -71,9 +71,9 @@ def test_without_text_it_says_what_is_missing():
         WinCLIP().score(None)
 
 
-def test_approximate_windows_are_means_of_patches_and_marked(small_tower, drawn):
+def test_approximate_windows_are_means_of_patches_and_marked(small_backbone, drawn):
     head = WinCLIP(approximate=True)
-    assert head.spec(small_tower.info).windows == ()
+    assert head.spec(small_backbone.info).windows == ()
     random = torch.Generator().manual_seed(0)
     patches = torch.randn(2, 12, 8, generator=random)
     means = {
@@ -87,7 +87,7 @@ def test_approximate_windows_are_means_of_patches_and_marked(small_tower, drawn)
     slow = WinCLIP().score(Features(**given, windows=means), text)
     torch.testing.assert_close(found.anomaly_map, slow.anomaly_map)
     assert titled("winclip", protocol(head)) == "winclip (approximate)"
-    panel = Panel(small_tower, {"winclip": head}, bank=BANK).fit(drawn[:2])
+    panel = Panel(small_backbone, {"winclip": head}, bank=BANK).fit(drawn[:2])
     scores = panel.score([panel.prepare(drawn[4])], "plate")["winclip"]
     assert protocol(head) == "approximate, few-shot"
     assert 0 <= float(scores.image_score) <= 1

@@ -95,10 +95,10 @@ def test_zero_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"x", b"P6", b"this is a text, renamed\n" * 20, b"\0" * 500])
-def test_not_a_picture(tmp_path, content):
+def test_not_an_image(tmp_path, content):
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    assert "content is no picture" in refusal(path)
+    assert "content is no image" in refusal(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
@@ -169,7 +169,7 @@ def test_only_our_own_limit_counts(tmp_path, monkeypatch):
     assert Image.MAX_IMAGE_PIXELS == 10
 
 
-def test_greyed_out_pictures_never_pass(tmp_path, monkeypatch):
+def test_greyed_out_images_never_pass(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     Image.fromarray(NOISE).save(path)
     path.write_bytes(path.read_bytes()[:2000])

@@ -1,4 +1,4 @@
-"""What pictures of every kind become, and the pixels a tower gets from them."""
+"""What images of every kind become, and the pixels a backbone gets from them."""
 
 import io
 import warnings
@@ -144,7 +144,7 @@ def test_exif_orientation_is_applied_once(tmp_path, name, orientation):
         assert as_image(opened).tobytes() == once.tobytes()
 
 
-def test_broken_exif_does_not_spoil_the_picture(tmp_path):
+def test_broken_exif_does_not_spoil_the_image(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff nonsense")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -192,7 +192,7 @@ def test_as_image_takes_arrays(array, expected):
         (RGB > 5, "uint8, uint16, or floats"),
         (RGB.astype(np.float32), "floats from 0 to 1"),
         (RGB.transpose(2, 0, 1), "(H, W, 3)"),
-        (RGB[None], "one picture"),
+        (RGB[None], "one image"),
         (RGB[:0], "too few"),
         (RGB[:1, :1], "too few"),
         (RGB[..., :0], "(H, W, 3)"),
@@ -216,15 +216,15 @@ def test_as_image_of_a_file_cut_short(tmp_path):
 
 
 @pytest.mark.parametrize("resize", ["pil", "float"])
-def test_to_pixels_squashes_the_whole_picture(resize):
-    picture = np.zeros((60, 200, 3), np.uint8)
-    picture[:, :100, 0], picture[30:, :, 2] = 255, 255
-    out = to_pixels(Image.fromarray(picture), (20, 24), (0, 0, 0), (1, 1, 1), resize)
+def test_to_pixels_squashes_the_whole_image(resize):
+    image = np.zeros((60, 200, 3), np.uint8)
+    image[:, :100, 0], image[30:, :, 2] = 255, 255
+    out = to_pixels(Image.fromarray(image), (20, 24), (0, 0, 0), (1, 1, 1), resize)
     assert out.shape == (3, 20, 24) and out.dtype == np.float32 and out.flags.c_contiguous
     expected = np.zeros((3, 20, 24))
     expected[0, :, :12], expected[2, 10:] = 1, 1
     assert np.abs(out - expected).mean() < 0.02
-    square = to_pixels(Image.fromarray(picture), 16, MEAN, STD, resize)
+    square = to_pixels(Image.fromarray(image), 16, MEAN, STD, resize)
     assert square.shape == (3, 16, 16)
 
 

@@ -1,4 +1,4 @@
-"""What pictures of more than 8 bits a sample become, and that no picture is stretched alone."""
+"""What images of more than 8 bits a sample become, and that no image is stretched alone."""
 
 import struct
 import zlib
@@ -78,12 +78,12 @@ def test_16_bit_grey_keeps_its_high_byte(tmp_path, name):
     assert np.array_equal(pixels(path), grey(GREY16 >> 8))
 
 
-def test_16_bit_is_not_stretched_per_picture(tmp_path):
-    """The same light gives the same grey, whatever else is in the picture."""
+def test_16_bit_is_not_stretched_per_image(tmp_path):
+    """The same light gives the same grey, whatever else is in the image."""
     for name, brightest in (("dim.png", 20_000), ("bright.png", 60_000)):
-        picture = np.full((10, 10), 10_000, np.uint16)
-        picture[0, 0] = brightest
-        Image.fromarray(picture).save(tmp_path / name)
+        image = np.full((10, 10), 10_000, np.uint16)
+        image[0, 0] = brightest
+        Image.fromarray(image).save(tmp_path / name)
     assert pixels(tmp_path / "dim.png")[5, 5, 0] == pixels(tmp_path / "bright.png")[5, 5, 0] == 39
 
 
@@ -124,7 +124,7 @@ def test_12_bit_tiff_says_so_itself(tmp_path):
     assert np.array_equal(pixels(tmp_path / "a.tif"), grey(twelve >> 4))
 
 
-def test_bits_leave_8_bit_pictures_alone_and_refuse_16_bit_colour(tmp_path):
+def test_bits_leave_8_bit_images_alone_and_refuse_16_bit_colour(tmp_path):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     assert np.array_equal(pixels(tmp_path / "a.png", bits=12), RGB)
     png16(tmp_path / "b.png", RGB.astype(np.uint16) * 16, 2)

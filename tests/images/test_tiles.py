@@ -15,7 +15,7 @@ SIZES = [(100, 100), (99, 101), (33, 32), (32, 33), (200, 40), (40, 200), (20, 2
 
 
 def mosaic_of(size, tiling, maps, scores=None):
-    """A picture put together from the maps of its tiles by a head "a"."""
+    """An image put together from the maps of its tiles by a head "a"."""
     mosaic = Mosaic(size, tiling)
     assert len(maps) == len(mosaic.boxes)
     for i, tile_map in enumerate(maps):
@@ -72,7 +72,7 @@ def test_boxes_are_those_of_columns_and_rows_row_by_row():
     assert tile_boxes((20, 90), 40, 0) == [(0, 0, 20, 40), (0, 25, 20, 65), (0, 50, 20, 90)]
 
 
-def test_a_picture_is_cut_where_the_boxes_say():
+def test_an_image_is_cut_where_the_boxes_say():
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8))
     tiling = Tiling(40, 0.25)
     for tile, box in zip(tiling.cut(image), tiling.boxes(image.size), strict=True):
@@ -154,7 +154,7 @@ def test_tiles_that_disagree_pass_into_each_other_step_by_step():
     np.testing.assert_allclose(np.diff(line[20:40]), 1 / 20, atol=1e-6)
 
 
-def test_a_picture_that_is_one_tile_has_the_map_of_the_head():
+def test_an_image_that_is_one_tile_has_the_map_of_the_head():
     tile_map = np.random.default_rng(0).random((24, 24), np.float32)
     resized = np.asarray(Image.fromarray(tile_map).resize((40, 30), Image.BILINEAR))
     found = mosaic_of((40, 30), Tiling(64), [tile_map], [0.7])

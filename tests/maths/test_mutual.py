@@ -25,23 +25,23 @@ def slow(rows):
     return found
 
 
-@pytest.mark.parametrize("pictures", [1, 2, 3, 7, 20])
-def test_blocks_do_not_change_the_result(rows, pictures):
-    found = mutual_similarity(rows, side=pictures)
+@pytest.mark.parametrize("images", [1, 2, 3, 7, 20])
+def test_blocks_do_not_change_the_result(rows, images):
+    found = mutual_similarity(rows, side=images)
     torch.testing.assert_close(found, slow(rows), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("pictures", [1, 3, 20])
-def test_bfloat16_keeps_small_distances(pictures):
+@pytest.mark.parametrize("images", [1, 3, 20])
+def test_bfloat16_keeps_small_distances(images):
     torch.manual_seed(0)
     rows = F.normalize(torch.randn(7, 9, 256), dim=-1)
-    rows[1] = F.normalize(rows[0] + 0.004 * torch.randn(9, 256), dim=-1)  # nearly the same picture
+    rows[1] = F.normalize(rows[0] + 0.004 * torch.randn(9, 256), dim=-1)  # nearly the same image
     expected, half = slow(rows), as_bfloat16(rows)
-    found = mutual_similarity(half, side=pictures)
+    found = mutual_similarity(half, side=images)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, expected, atol=4e-3, rtol=0)
     assert (found[0, 1] - expected[0, 1]).abs().max() < 4e-4
-    torch.testing.assert_close(similarity_to(half[:1], half[1:], side=pictures)[0], found[0, 1:])
+    torch.testing.assert_close(similarity_to(half[:1], half[1:], side=images)[0], found[0, 1:])
 
 
 def test_each_pair_is_multiplied_once():
@@ -53,10 +53,10 @@ def test_each_pair_is_multiplied_once():
         assert all(a < b for a, b in pairs)
 
 
-@pytest.mark.parametrize("pictures", [1, 3, 20])
-def test_new_pictures_against_others(rows, pictures):
+@pytest.mark.parametrize("images", [1, 3, 20])
+def test_new_images_against_others(rows, images):
     new, others = rows[:3], rows[3:]
-    found = similarity_to(new, others, side=pictures)
+    found = similarity_to(new, others, side=images)
     expected = torch.stack([torch.stack([(a @ b.T).amax(dim=1) for b in others]) for a in new])
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 

@@ -9,7 +9,7 @@ from vlad.maths.rescore import rescore, rescore_against
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     torch.manual_seed(0)
     return torch.rand(12), torch.randn(12, 8)
 
@@ -27,27 +27,27 @@ def slow(scores, images, neighbours):
 
 
 @pytest.mark.parametrize("neighbours", [(1,), (1, 2, 3), (1, 8, 9), (50,)])
-def test_a_plain_version(pictures, neighbours):
-    found = rescore(*pictures, neighbours)
-    torch.testing.assert_close(found, slow(*pictures, neighbours), atol=1e-5, rtol=0)
+def test_a_plain_version(images, neighbours):
+    found = rescore(*images, neighbours)
+    torch.testing.assert_close(found, slow(*images, neighbours), atol=1e-5, rtol=0)
 
 
-def test_a_neighbourhood_of_one_only_scales(pictures):
-    found = rescore(*pictures, (1,))
+def test_a_neighbourhood_of_one_only_scales(images):
+    found = rescore(*images, (1,))
     assert (found.min(), found.max()) == (0, 1)
-    assert found.argsort().tolist() == pictures[0].argsort().tolist()
+    assert found.argsort().tolist() == images[0].argsort().tolist()
 
 
-def test_equal_scores_stay_equal(pictures):
-    assert rescore(torch.ones(12), pictures[1], (1, 2, 3)).tolist() == [0] * 12
+def test_equal_scores_stay_equal(images):
+    assert rescore(torch.ones(12), images[1], (1, 2, 3)).tolist() == [0] * 12
 
 
-def test_a_picture_of_the_pool_among_the_pool(pictures):
-    scores, images = pictures
-    found = rescore_against(scores[:2], images[:2], scores[2:], images[2:], (1, 2))
+def test_an_image_of_the_pool_among_the_pool(images):
+    scores, tokens = images
+    found = rescore_against(scores[:2], tokens[:2], scores[2:], tokens[2:], (1, 2))
     for i in range(2):
         alone = rescore_against(
-            scores[i : i + 1], images[i : i + 1], scores[2:], images[2:], (1, 2)
+            scores[i : i + 1], tokens[i : i + 1], scores[2:], tokens[2:], (1, 2)
         )
         torch.testing.assert_close(found[i : i + 1], alone)
 
@@ -60,7 +60,7 @@ def test_the_numbers_of_the_authors(parity):
     np.testing.assert_allclose(found, case["score"], atol=1e-6)
 
 
-def test_similar_pictures_get_similar_scores_on_genuine_features(parity):
+def test_similar_images_get_similar_scores_on_genuine_features(parity):
     """On real CLIP embeddings, noise in the scores of one category is smoothed, not spread."""
     with np.load(parity.folder / "real" / "mvtec_ad_cls_vitl14_336_518.npz") as arrays:
         images = torch.from_numpy(arrays[arrays.files[0]]).float()

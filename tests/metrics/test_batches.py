@@ -35,8 +35,8 @@ def test_the_same_as_in_memory(monkeypatch, size, together, limit):
     assert found == pytest.approx(pixel_part(maps, masks, limit), abs=1e-12)
 
 
-def test_pictures_of_several_sizes():
-    # two pictures side by side, cut between their defects, are one larger picture
+def test_images_of_several_sizes():
+    # two images side by side, cut between their defects, are one larger image
     maps, masks = drawn(1)
     masks[:, :, 14:16] = False
     batches = [

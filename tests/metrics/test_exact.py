@@ -27,7 +27,7 @@ DISTRIBUTIONS = {
 }
 
 
-def pictures(seed, distribution="random", n=5, size=12):
+def images(seed, distribution="random", n=5, size=12):
     """Maps that see the defects dimly, and masks with large and small regions; one is normal."""
     rng = np.random.default_rng(seed)
     masks = ndimage.gaussian_filter(rng.random((n, size, size)), (0, 1, 1)) > 0.56
@@ -73,7 +73,7 @@ def reference(parity):
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("seed", range(3))
 def test_agrees_with_scikit_learn(distribution, seed):
-    maps, masks = pictures(seed, distribution)
+    maps, masks = images(seed, distribution)
     # scikit-learn refuses infinite scores; ranks stand for any of them.
     ranks = np.unique(maps, return_inverse=True)[1].ravel()
     precision, recall, _ = precision_recall_curve(masks.ravel(), ranks)
@@ -88,7 +88,7 @@ def test_agrees_with_scikit_learn(distribution, seed):
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_f1_max_is_reached_at_its_threshold_and_not_above(distribution):
-    maps, masks = pictures(1, distribution)
+    maps, masks = images(1, distribution)
     best, threshold = f1_max(maps, masks)
 
     def f1(flagged):
@@ -106,7 +106,7 @@ def test_of_equally_good_thresholds_f1_max_gives_the_highest():
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("seed", range(3))
 def test_aupro_agrees_with_its_definition(distribution, seed):
-    maps, masks = pictures(seed, distribution)
+    maps, masks = images(seed, distribution)
     points = slow_curve(maps, masks)
     for limit in (0.001, 0.05, 0.3, 1.0):
         value = aupro(maps, masks, limit=limit)
@@ -123,7 +123,7 @@ def test_aupro_by_hand():
     assert auroc(maps, masks) == pytest.approx(23 / 25)
 
 
-def test_regions_join_at_corners_but_not_across_pictures():
+def test_regions_join_at_corners_but_not_across_images():
     masks = np.zeros((2, 3, 3), int)
     masks[0, 0, 0] = masks[0, 1, 1] = masks[1, 1, 1] = 255
     maps = np.zeros(masks.shape)
@@ -143,7 +143,7 @@ def test_perfect_and_inverted_maps_reach_the_bounds():
 
 
 def test_only_the_order_of_scores_counts():
-    maps, masks = pictures(4)
+    maps, masks = images(4)
     maps = 0.5 + maps / 2
     for metric in (auroc, average_precision, aupro):
         for transform in (lambda x: x**30, np.log, lambda x: 1e6 * x - 3):
@@ -152,22 +152,22 @@ def test_only_the_order_of_scores_counts():
     assert after == (before[0], before[1] ** 30)
 
 
-def test_the_order_of_pictures_does_not_count():
-    maps, masks = pictures(5, n=9)
+def test_the_order_of_images_does_not_count():
+    maps, masks = images(5, n=9)
     order = np.random.default_rng(0).permutation(9)
     for metric in (auroc, average_precision, aupro):
         assert metric(maps[order], masks[order]) == pytest.approx(metric(maps, masks), abs=1e-12)
 
 
-def test_normal_pictures_count_in_the_false_positive_rate():
-    maps, masks = pictures(6)
+def test_normal_images_count_in_the_false_positive_rate():
+    maps, masks = images(6)
     noisy = np.concatenate([maps, np.full((1, 12, 12), 2.0)])
     more = np.concatenate([masks, np.zeros((1, 12, 12), bool)])
     assert aupro(noisy, more) < aupro(maps, masks) - 0.1
 
 
 def test_arguments_stay_as_they_were():
-    maps, masks = pictures(7)
+    maps, masks = images(7)
     maps.flags.writeable = masks.flags.writeable = False
     evaluate(maps.max(axis=(1, 2)), masks.any(axis=(1, 2)), maps, masks)
 
@@ -206,15 +206,15 @@ def test_wrong_input_is_refused(metric, maps, masks, message):
 
 
 def test_aupro_refuses_flat_arrays_and_impossible_limits():
-    with pytest.raises(InputError, match="pictures, height, width"):
+    with pytest.raises(InputError, match="images, height, width"):
         aupro([0.1, 0.2], [0, 1])
     for limit in (0, -0.1, 1.1, np.nan):
         with pytest.raises(InputError, match="limit"):
-            aupro(*pictures(0), limit=limit)
+            aupro(*images(0), limit=limit)
 
 
 def test_evaluate_gives_the_values_of_the_single_functions():
-    maps, masks = pictures(8)
+    maps, masks = images(8)
     scores, labels = maps.max(axis=(1, 2)), masks.any(axis=(1, 2))
     image = {
         "image_auroc": auroc(scores, labels),
@@ -238,8 +238,8 @@ def test_evaluate_gives_the_values_of_the_single_functions():
     json.dumps(evaluate(scores, labels, maps, masks))  # plain floats, fit for a report
 
 
-def test_evaluate_leaves_out_anomalous_pictures_with_an_empty_mask():
-    maps, masks = pictures(9)
+def test_evaluate_leaves_out_anomalous_images_with_an_empty_mask():
+    maps, masks = images(9)
     scores, labels = maps.max(axis=(1, 2)), np.array([1, 1, 0, 1, 1])
     expected = evaluate(scores, labels, maps, masks)
     extra = np.concatenate([np.full((1, 12, 12), 5.0), maps])
@@ -251,16 +251,16 @@ def test_evaluate_leaves_out_anomalous_pictures_with_an_empty_mask():
     }
 
 
-def test_evaluate_of_normal_pictures_alone_is_nan():
+def test_evaluate_of_normal_images_alone_is_nan():
     maps = np.random.default_rng(0).random((3, 4, 4))
     with pytest.warns(UserWarning) as caught:
         result = evaluate([0.1, 0.2, 0.3], [0, 0, 0], maps, np.zeros((3, 4, 4)))
     assert len(result) == 7 and np.isnan(list(result.values())).all()
-    assert len(caught) == 2  # one for the pictures, one for the pixels
+    assert len(caught) == 2  # one for the images, one for the pixels
 
 
-def test_evaluate_of_defective_pictures_alone_keeps_the_pixel_metrics():
-    maps, masks = pictures(10)
+def test_evaluate_of_defective_images_alone_keeps_the_pixel_metrics():
+    maps, masks = images(10)
     maps, masks = maps[:2], masks[:2]
     with pytest.warns(UserWarning, match="every image metric is undefined"):
         result = evaluate([0.1, 0.2], [1, 1], maps, masks)
@@ -269,11 +269,11 @@ def test_evaluate_of_defective_pictures_alone_keeps_the_pixel_metrics():
 
 
 def test_evaluate_refuses_contradictions():
-    maps, masks = pictures(11)
+    maps, masks = images(11)
     scores, labels = maps.max(axis=(1, 2)), masks.any(axis=(1, 2))
     with pytest.raises(InputError, match="positions 0, 1 are labelled normal"):
         evaluate(scores, [0, 0, 0, 1, 1], maps, masks)
-    with pytest.raises(InputError, match="one label a picture"):
+    with pytest.raises(InputError, match="one label an image"):
         evaluate(scores[:4], labels[:4], maps, masks)
     with pytest.raises(InputError, match="anomaly maps"):
         evaluate(scores, labels, None, masks)

@@ -9,8 +9,8 @@ from vlad.errors import InputError
 from vlad.metrics import aupimo
 
 
-def pictures(seed, levels=None, n=6, size=40):
-    """Maps that see the defects in the second half of the pictures; `levels` makes ties."""
+def images(seed, levels=None, n=6, size=40):
+    """Maps that see the defects in the second half of the images; `levels` makes ties."""
     rng = np.random.default_rng(seed)
     masks = np.zeros((n, size, size), bool)
     for i in range(n // 2, n):
@@ -21,17 +21,17 @@ def pictures(seed, levels=None, n=6, size=40):
 
 
 def slow_aupimo(maps, masks, lower, upper):
-    """Picture by picture, normal score by normal score; each piece by a fine sum over log rate."""
+    """Image by image, normal score by normal score; each piece by a fine sum over log rate."""
     normal = maps[~masks.any(axis=(1, 2))].ravel()
     values = []
-    for picture, mask in zip(maps, masks, strict=True):
+    for image, mask in zip(maps, masks, strict=True):
         if not mask.any():
             values.append(np.nan)
             continue
         area = 0.0
         for score in np.unique(normal)[::-1]:
             rate = (normal > score).mean(), (normal >= score).mean()
-            overlap = (picture[mask] > score).mean(), (picture[mask] >= score).mean()
+            overlap = (image[mask] > score).mean(), (image[mask] >= score).mean()
             start, end = max(rate[0], lower), min(rate[1], upper)
             if start >= end:
                 continue
@@ -45,7 +45,7 @@ def slow_aupimo(maps, masks, lower, upper):
 @pytest.mark.parametrize("levels", [None, 8, 2])
 @pytest.mark.parametrize("bounds", [(1e-3, 1e-2), (0.02, 0.3)])
 def test_agrees_with_its_definition(levels, bounds):
-    maps, masks = pictures(0, levels, size=24)
+    maps, masks = images(0, levels, size=24)
     values = aupimo(maps, masks, bounds=bounds)
     expected = slow_aupimo(maps, masks, *bounds)
     assert values.per_image == pytest.approx(expected, abs=1e-6, nan_ok=True)
@@ -64,22 +64,22 @@ def trapezoid_of_the_authors(maps, masks, lower, upper, count):
     inside = slice(ends[0], ends[1] + 1)
     x = np.log(rate[inside][::-1])
     values = []
-    for picture, mask in zip(maps[has_defect], masks[has_defect], strict=True):
-        defect = np.sort(picture[mask])
+    for image, mask in zip(maps[has_defect], masks[has_defect], strict=True):
+        defect = np.sort(image[mask])
         overlap = 1 - np.searchsorted(defect, thresholds[inside], side="left") / defect.size
         values.append(np.trapezoid(overlap[::-1], x) / np.log(upper / lower))
     return np.array(values)
 
 
 def test_comes_to_the_same_as_many_evenly_spaced_thresholds():
-    maps, masks = pictures(1, n=8, size=400)
+    maps, masks = images(1, n=8, size=400)
     values = aupimo(maps, masks).per_image[4:]
     theirs = trapezoid_of_the_authors(maps, masks, 1e-5, 1e-4, 300_000)
     assert values == pytest.approx(theirs, abs=5e-3)
 
 
 def test_only_the_order_of_scores_counts_and_types_do_not_matter():
-    maps, masks = pictures(2, 16, size=60)
+    maps, masks = images(2, 16, size=60)
     bounds = (1e-3, 1e-1)
     expected = aupimo(maps, masks, bounds=bounds).per_image
     for changed in (np.exp(maps), maps.astype(np.float32), 1e6 * maps - 3):
@@ -88,8 +88,8 @@ def test_only_the_order_of_scores_counts_and_types_do_not_matter():
         )
 
 
-def test_defective_pictures_do_not_move_the_shared_rate():
-    maps, masks = pictures(3, size=60)
+def test_defective_images_do_not_move_the_shared_rate():
+    maps, masks = images(3, size=60)
     loud = maps.copy()
     loud[3:][~masks[3:]] = 100.0
     expected = aupimo(maps, masks, bounds=(1e-3, 1e-2)).per_image
@@ -99,7 +99,7 @@ def test_defective_pictures_do_not_move_the_shared_rate():
 
 
 def test_perfect_blind_and_constant_maps():
-    masks = pictures(4, size=200)[1]
+    masks = images(4, size=200)[1]
     assert aupimo(masks, masks).per_image[3:] == pytest.approx(1)
     assert aupimo(~masks, masks).per_image[3:] == pytest.approx(0)
     # one tie of everything: flagging x of the normal pixels finds x of the defect
@@ -109,8 +109,8 @@ def test_perfect_blind_and_constant_maps():
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        (np.zeros((4, 400, 400)), "no picture has a defect"),
-        (np.eye(40)[None].repeat(3, 0), "no picture is normal"),
+        (np.zeros((4, 400, 400)), "no image has a defect"),
+        (np.eye(40)[None].repeat(3, 0), "no image is normal"),
         (np.stack([np.zeros((300, 300)), np.eye(300)]), "90000 pixels, too few"),
     ],
 )
@@ -133,7 +133,7 @@ def test_as_many_normal_pixels_as_the_lower_bound_needs_are_enough():
 @pytest.mark.parametrize("bounds", [(0, 1e-4), (1e-4, 1e-5), (1e-3, 1e-3), (1e-5, 2), (np.nan, 1)])
 def test_impossible_bounds_are_refused(bounds):
     with pytest.raises(InputError, match="bounds"):
-        aupimo(*pictures(0), bounds=bounds)
+        aupimo(*images(0), bounds=bounds)
 
 
 def test_masks_of_another_size_are_refused():

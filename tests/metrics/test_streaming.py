@@ -31,7 +31,7 @@ DISTRIBUTIONS = {
 }
 
 
-def pictures(seed, distribution="random", n=40, size=48):
+def images(seed, distribution="random", n=40, size=48):
     """Maps that see the defects dimly, and masks with large and small regions; some are normal."""
     rng = np.random.default_rng(seed)
     masks = ndimage.gaussian_filter(rng.random((n, size, size)), (0, 2, 2)) > 0.57
@@ -75,7 +75,7 @@ def assert_within_bounds(result, expected):
 @pytest.mark.parametrize("limit", [0.3, 0.05])
 def test_the_exact_value_lies_within_the_bound(distribution, bins, limit):
     for seed, size in ((0, 1), (1, 7)):
-        maps, masks = pictures(seed, distribution)
+        maps, masks = images(seed, distribution)
         result = streamed(maps, masks, bins=bins, size=size, limit=limit)
         assert result.engine == "histogram"
         assert_within_bounds(result, exact(maps, masks, limit))
@@ -97,7 +97,7 @@ def test_the_bound_holds_for_small_crowded_sets(seed):
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 def test_with_the_usual_bins_the_bound_stays_below_a_thousandth(distribution):
-    maps, masks = pictures(2, distribution, n=120)
+    maps, masks = images(2, distribution, n=120)
     result = streamed(maps, masks, buffer=40_000, bins=1 << 14)
     assert result.engine == "histogram"
     assert max(result.bounds.values()) < 1e-3
@@ -106,30 +106,30 @@ def test_with_the_usual_bins_the_bound_stays_below_a_thousandth(distribution):
 
 @pytest.mark.parametrize("distribution", ["all tied", "few values", "8-bit"])
 def test_ties_cost_nothing(distribution):
-    maps, masks = pictures(3, distribution)
+    maps, masks = images(3, distribution)
     result = streamed(maps, masks, bins=1024)
     assert max(result.bounds.values()) < 1e-8
 
 
 def test_more_bins_lower_the_bound():
-    maps, masks = pictures(4)
+    maps, masks = images(4)
     few, many = (streamed(maps, masks, bins=bins) for bins in (64, 1024))
     for name in few.bounds:
         assert many.bounds[name] < few.bounds[name] / 4
 
 
-def test_memory_does_not_grow_with_the_pictures():
+def test_memory_does_not_grow_with_the_images():
     stream = Streaming(buffer=10_000, bins=64)
     sizes = []
     for seed in range(6):
-        for batch in batches(*pictures(seed, "ever wider")):
+        for batch in batches(*images(seed, "ever wider")):
             stream.update(*batch)
         sizes.append(len(pickle.dumps(stream)))
     assert max(sizes) < 1.2 * 10_000 * 8 + 4 * 4 * 64 * 8 * 2
 
 
 def test_is_exact_while_the_pixels_fit_the_buffer():
-    maps, masks = pictures(5)
+    maps, masks = images(5)
     stream = Streaming()
     for batch in batches(maps, masks):
         stream.update(*batch)
@@ -140,7 +140,7 @@ def test_is_exact_while_the_pixels_fit_the_buffer():
 
 
 def test_computing_in_between_changes_nothing_but_the_edges():
-    maps, masks = pictures(6)
+    maps, masks = images(6)
     stream = Streaming(buffer=10_000, bins=1 << 14)
     for i, batch in enumerate(batches(maps, masks), 1):
         stream.update(*batch)
@@ -153,7 +153,7 @@ def test_computing_in_between_changes_nothing_but_the_edges():
 @pytest.mark.parametrize("buffers", [(5_000, 5_000), (5_000, 10**6), (10**6, 5_000), (10**6,) * 2])
 @pytest.mark.parametrize("distribution", ["random", "rising", "few values"])
 def test_merged_from_processes_it_is_as_one(buffers, distribution):
-    maps, masks = pictures(7, distribution)
+    maps, masks = images(7, distribution)
     whole = Streaming(buffer=buffers[0], bins=1 << 12)
     for part, buffer in zip((slice(0, 9), slice(9, 40)), buffers, strict=True):
         stream = Streaming(buffer=buffer, bins=1 << 12)
@@ -173,7 +173,7 @@ def test_merged_from_processes_it_is_as_one(buffers, distribution):
 
 
 def test_many_merges_stay_within_the_bound():
-    maps, masks = pictures(8, "falling")
+    maps, masks = images(8, "falling")
     whole = Streaming(buffer=0, bins=1 << 13)
     for batch in batches(maps, masks, 1):
         whole.merge(Streaming(buffer=0, bins=1 << 13).update(*batch))
@@ -183,7 +183,7 @@ def test_many_merges_stay_within_the_bound():
 
 
 def test_too_wide_a_bound_is_warned_of_or_mended_by_a_second_pass():
-    maps, masks = pictures(9)
+    maps, masks = images(9)
     stream = Streaming(buffer=10_000, bins=16)
     for batch in batches(maps, masks):
         stream.update(*batch)
@@ -199,7 +199,7 @@ def test_too_wide_a_bound_is_warned_of_or_mended_by_a_second_pass():
 
 
 def test_a_second_pass_over_other_pixels_is_refused():
-    maps, masks = pictures(10)
+    maps, masks = images(10)
     stream = Streaming(buffer=10_000, bins=16).update(maps, masks)
     for again in (batches(maps[1:], masks[1:]), iter(batches(maps, masks)), []):
         with pytest.raises(InputError, match="same batches"):
@@ -226,17 +226,17 @@ def test_without_any_pixel_the_values_are_nan_with_a_warning():
 
 
 def test_the_first_defect_may_come_late():
-    maps, masks = pictures(11)
+    maps, masks = images(11)
     masks[:30] = False
     result = streamed(maps, masks, bins=1 << 12, size=1)
     assert_within_bounds(result, exact(maps, masks))
 
 
-def test_pictures_of_several_sizes_add_up():
+def test_images_of_several_sizes_add_up():
     stream = Streaming()
     scores, labels = [], []
     for size in (20, 30):
-        maps, masks = pictures(size, size=size)
+        maps, masks = images(size, size=size)
         stream.update(maps, masks)
         scores.append(maps.ravel())
         labels.append(masks.ravel())
@@ -245,7 +245,7 @@ def test_pictures_of_several_sizes_add_up():
 
 
 def test_wrong_input_is_refused():
-    maps, masks = pictures(12)
+    maps, masks = images(12)
     with pytest.raises(InputError, match="same shape"):
         Streaming().update(maps, masks[:, 1:])
     with pytest.raises(InputError, match="NaN"):

@@ -1,4 +1,4 @@
-"""Heat over pictures: one scale for all, weak values clear, strong ones visible."""
+"""Heat over images: one scale for all, weak values clear, strong ones visible."""
 
 from pathlib import Path
 
@@ -39,9 +39,9 @@ def test_the_scale_is_never_empty(given):
 
 def test_normal_areas_stay_as_they_are_and_heat_grows_with_the_value():
     for background in (0, 128, 255):
-        picture = Image.new("RGB", (256, 8), (background,) * 3)
+        image = Image.new("RGB", (256, 8), (background,) * 3)
         ramp = np.tile(np.linspace(-0.5, 1.5, 256, dtype=np.float32), (8, 1))
-        drawn = np.asarray(overlay(picture, ramp, 0.0, 1.0), int)[4]
+        drawn = np.asarray(overlay(image, ramp, 0.0, 1.0), int)[4]
         change = np.abs(drawn - background).sum(axis=1)
         assert (change[:64] == 0).all(), "clear below `low`"
         assert (np.diff(np.abs(drawn - background).max(axis=1)[64:192]) >= -2).all()
@@ -50,8 +50,8 @@ def test_normal_areas_stay_as_they_are_and_heat_grows_with_the_value():
 
 
 def test_a_strong_defect_stays_visible_through_the_heat():
-    picture = Image.fromarray(np.tile(np.uint8([[0, 255]]), (2, 1))).convert("RGB")
-    drawn = np.asarray(overlay(picture, np.ones((2, 2)), 0.0, 1.0), int)
+    image = Image.fromarray(np.tile(np.uint8([[0, 255]]), (2, 1))).convert("RGB")
+    drawn = np.asarray(overlay(image, np.ones((2, 2)), 0.0, 1.0), int)
     assert np.abs(drawn[0, 0] - drawn[0, 1]).min() > 50
 
 
@@ -62,7 +62,7 @@ def test_the_heat_scale_is_ordered_in_grey_too():
     assert (np.diff(opacity) >= 0).all() and opacity[0] == 0
 
 
-def test_equal_values_get_equal_colours_in_two_pictures():
+def test_equal_values_get_equal_colours_in_two_images():
     grey = Image.new("RGB", (4, 4), (90, 90, 90))
     alone, beside = np.full((4, 4), 0.4), np.full((4, 4), 0.4)
     beside[0, 0] = 5.0
@@ -71,7 +71,7 @@ def test_equal_values_get_equal_colours_in_two_pictures():
     assert (first[3, 3] == second[3, 3]).all()
 
 
-def test_any_picture_mode_is_drawn_at_the_size_of_the_map():
+def test_any_image_mode_is_drawn_at_the_size_of_the_map():
     for mode in ("L", "RGBA", "P", "CMYK"):
         drawn = overlay(Image.new(mode, (300, 200)), np.zeros((20, 30)), 0.0, 1.0)
         assert drawn.mode == "RGB" and drawn.size == (30, 20)

@@ -54,13 +54,13 @@ class Page(HTMLParser):
 
 
 def make_run(tmp_path, names, labels=None, heads=("winclip", "memory"), failed=(), size=(32, 24)):
-    """A finished run; picture i scores i/10 under the first head and -i/10 under the second."""
-    (tmp_path / "pictures").mkdir()
+    """A finished run; image i scores i/10 under the first head and -i/10 under the second."""
+    (tmp_path / "images").mkdir()
     run = RunFolder(tmp_path / "run", {head: (0.0, 1.0) for head in heads}, SETTINGS).create()
     samples = []
     for i, name in enumerate(names):
         label = labels[i] if labels else None
-        sample = Sample(tmp_path / "pictures" / name, str(i), label=label)
+        sample = Sample(tmp_path / "images" / name, str(i), label=label)
         samples.append(sample)
         if name in failed:
             run.append([Row(str(sample.path), error=f"cannot read {name}")])
@@ -129,7 +129,7 @@ def test_no_placeholder_is_left_and_ids_are_unique(tmp_path):
     assert targets and targets <= set(ids)
 
 
-def test_pictures_come_worst_first_with_their_rank_under_each_head(tmp_path):
+def test_images_come_worst_first_with_their_rank_under_each_head(tmp_path):
     run, samples = make_run(tmp_path, [f"{i}.png" for i in range(5)])
     page = Page(write(run, samples))
     assert [c["data-ranks"] for c in page.cards()] == ["1 5", "2 4", "3 3", "4 2", "5 1"]
@@ -167,13 +167,13 @@ def test_counts_category_date_and_errors_are_told(tmp_path):
     assert "cannot read c.png" in page.texts
 
 
-def test_every_picture_beyond_the_limit_is_a_row_and_each_head_shows_its_worst(tmp_path):
+def test_every_image_beyond_the_limit_is_a_row_and_each_head_shows_its_worst(tmp_path):
     run, samples = make_run(tmp_path, [f"{i}.png" for i in range(10)])
     page = Page(write(run, samples, limit=4))
     assert [c["data-ranks"] for c in page.cards()] == ["1 10", "2 9", "9 2", "10 1"]
     rows = [a["data-ranks"] for a in page.all("tr") if "data-ranks" in a]
     assert rows == ["3 8", "4 7", "5 6", "6 5", "7 4", "8 3"]
-    assert any("4 pictures" in t and "other 6" in t for t in page.texts)
+    assert any("4 images" in t and "other 6" in t for t in page.texts)
 
 
 def test_thumbnails_stop_at_the_size_limit(tmp_path, monkeypatch):
@@ -196,7 +196,7 @@ def test_a_run_in_which_everything_failed_has_a_report(tmp_path):
     assert not page.cards() and "cannot read a.png" in page.texts
 
 
-def test_a_picture_that_vanished_after_scoring_keeps_its_card(tmp_path):
+def test_an_image_that_vanished_after_scoring_keeps_its_card(tmp_path):
     run, samples = make_run(tmp_path, ["a.png", "b.png"])
     samples[0].path.unlink()
     assert len(Page(write(run, samples)).cards()) == 2
@@ -228,7 +228,7 @@ def test_histogram_bars_have_the_colours_of_the_labels(tmp_path):
     (tmp_path / "known").mkdir()
     (tmp_path / "unknown").mkdir()
     known = Page(write(*make_run(tmp_path / "known", names, labels=[0, 0, 1, 1])))
-    assert len(known.all("rect", **{"class": "normal"})) == 4  # two pictures under two heads
+    assert len(known.all("rect", **{"class": "normal"})) == 4  # two images under two heads
     assert len(known.all("rect", **{"class": "defect"})) == 4
     unknown = Page(write(*make_run(tmp_path / "unknown", names)))
     assert len(unknown.all("rect", **{"class": "plain"})) == 8

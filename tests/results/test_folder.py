@@ -176,7 +176,7 @@ def test_finish_puts_rows_in_input_order_and_keeps_those_of_earlier_inputs(tmp_p
     assert [r[0] for r in read_csv(run.scores_csv)] == ["path", "a", "b", "c"]
 
 
-def test_failed_pictures_are_tried_again_and_replaced(tmp_path):
+def test_failed_images_are_tried_again_and_replaced(tmp_path):
     run = folder(tmp_path).create()
     run.append([row("a"), Row("b", error="cut short")])
     again = folder(tmp_path).resume()
@@ -266,13 +266,13 @@ def test_scores_changed_by_hand_are_refused_and_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("picture", "expected"),
+    ("image", "expected"),
     [((300, 200), (200, 300)), ((4000, 2000), (512, 1024)), ((10, 5000), (1024, 2))],
 )
-def test_maps_have_the_proportions_of_their_pictures(tmp_path, picture, expected):
+def test_maps_have_the_proportions_of_their_images(tmp_path, image, expected):
     run = folder(tmp_path).create()
     ramp = np.tile(np.linspace(0, 1, 64), (64, 1))
-    path = run.write_map("winclip", Sample(Path("x/a.b.png"), "x/a.b"), ramp, picture)
+    path = run.write_map("winclip", Sample(Path("x/a.b.png"), "x/a.b"), ramp, image)
     assert path == run.out / "maps" / "winclip" / "x" / "a.b.png"
     back = read_map(path)
     assert back.shape == expected
@@ -297,7 +297,7 @@ def test_maps_that_cannot_be_written_leave_no_scraps(tmp_path):
         ({"": "a", "a.jpg": "a.jpg", "a.png": "a.png"}, {"a.jpg": "a.jpg", "a.png": "a.png"}),
     ],
 )
-def test_pictures_of_an_opened_run_go_by_the_names_of_their_own_maps(tmp_path, maps, expected):
+def test_images_of_an_opened_run_go_by_the_names_of_their_own_maps(tmp_path, maps, expected):
     run = folder(tmp_path, root=os.path.realpath(tmp_path)).create()
     for path, name in maps.items():
         for head in HEADS:

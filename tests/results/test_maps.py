@@ -24,7 +24,7 @@ def test_a_png_map_is_16_bit_grey_and_holds_its_range(tmp_path):
         assert np.asarray(image).max() == round(65535 / 2)
 
 
-def test_maps_are_never_stretched_per_picture(tmp_path):
+def test_maps_are_never_stretched_per_image(tmp_path):
     quiet, loud = np.full((8, 8), 0.25), np.full((8, 8), 0.25)
     quiet[2, 2], loud[2, 2] = 0.26, 0.9
     for name, values in (("quiet", quiet), ("loud", loud)):

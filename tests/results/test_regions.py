@@ -63,7 +63,7 @@ def test_outlines_close_in_the_region(drawn):
     assert overlap > 0.9
 
 
-def test_sizes_count_in_pixels_of_the_picture():
+def test_sizes_count_in_pixels_of_the_image():
     values = np.zeros((10, 20))
     values[2:4, 5:9] = 1
     values[7, 15] = 3

@@ -50,7 +50,7 @@ def test_what_failed_while_the_folder_was_away_is_tried_again(arrivals, camera, 
     assert names(arrivals) == []
 
 
-def test_a_link_beside_its_picture_is_not_scored_as_well(arrivals, camera):
+def test_a_link_beside_its_image_is_not_scored_as_well(arrivals, camera):
     (camera / "b.png").write_text("b")
     (camera / "a.png").symlink_to(camera / "b.png")
     assert names(arrivals) == []

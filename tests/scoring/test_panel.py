@@ -11,8 +11,8 @@ from vlad.scoring.panel import Panel
 from vlad.types import FeatureSpec
 
 
-def panel(tower, *names, images=(), **options):
-    made = Panel(tower, {name: load_head(name) for name in names}, **options)
+def panel(backbone, *names, images=(), **options):
+    made = Panel(backbone, {name: load_head(name) for name in names}, **options)
     return made.fit(images) if images else made
 
 
@@ -38,8 +38,8 @@ def assert_same(found, expected, atol=1e-5):
 
 
 @pytest.fixture(scope="module")
-def few_shot(small_tower, drawn):
-    return panel(small_tower, "winclip", "memory", images=drawn[:2])
+def few_shot(small_backbone, drawn):
+    return panel(small_backbone, "winclip", "memory", images=drawn[:2])
 
 
 def test_shapes_and_bounds(few_shot, drawn):
@@ -61,27 +61,27 @@ def test_order_does_not_change_scores(few_shot, drawn):
     assert_same(score(few_shot, drawn[::-1]), expected)
 
 
-def test_company_of_other_heads_does_not_change_scores(small_tower, few_shot, drawn):
+def test_company_of_other_heads_does_not_change_scores(small_backbone, few_shot, drawn):
     together = score(few_shot, drawn)
     for name in ("winclip", "memory"):
-        alone = panel(small_tower, name, images=drawn[:2])
+        alone = panel(small_backbone, name, images=drawn[:2])
         assert_same(score(alone, drawn), {name: together[name]})
 
 
-def test_the_order_of_references_does_not_change_scores(small_tower, few_shot, drawn):
-    turned = panel(small_tower, "winclip", "memory", images=drawn[1::-1], batch_size=1)
+def test_the_order_of_references_does_not_change_scores(small_backbone, few_shot, drawn):
+    turned = panel(small_backbone, "winclip", "memory", images=drawn[1::-1], batch_size=1)
     assert_same(score(turned, drawn), score(few_shot, drawn))
 
 
-def test_a_reference_itself_is_normal(small_tower, drawn):
-    found = score(panel(small_tower, "memory", images=drawn[:2]), drawn)["memory"][0]
+def test_a_reference_itself_is_normal(small_backbone, drawn):
+    found = score(panel(small_backbone, "memory", images=drawn[:2]), drawn)["memory"][0]
     assert found[:2].max() < 1e-5 < found[2:].min()
 
 
 def test_bfloat16_stays_within_2e_2_of_the_range(small_file, few_shot, drawn):
-    from vlad.backbones import load_tower
+    from vlad.backbones import load_backbone
 
-    half = load_tower(str(small_file), device="cpu", dtype="bfloat16")
+    half = load_backbone(str(small_file), device="cpu", dtype="bfloat16")
     found = score(panel(half, "winclip", "memory", images=drawn[:2]), drawn)
     for name, (scores, maps) in score(few_shot, drawn).items():
         low, high = few_shot.heads[name].map_range
@@ -89,37 +89,37 @@ def test_bfloat16_stays_within_2e_2_of_the_range(small_file, few_shot, drawn):
         assert np.abs(found[name][1] - maps).max() < 2e-2 * (high - low)
 
 
-def test_rotated_references_are_remembered_beside_the_upright_ones(small_tower, drawn):
+def test_rotated_references_are_remembered_beside_the_upright_ones(small_backbone, drawn):
     head = load_head("memory", rotations=4)
-    Panel(small_tower, {"memory": head}, batch_size=3).fit(drawn[:2])
+    Panel(small_backbone, {"memory": head}, batch_size=3).fit(drawn[:2])
     assert all(len(rows) == 2 * 4 * 16 for rows in head.memory_.values())
 
 
-def test_coreset_keeps_the_fraction(small_tower, drawn):
+def test_coreset_keeps_the_fraction(small_backbone, drawn):
     head = load_head("memory", coreset=0.25)
-    Panel(small_tower, {"memory": head}).fit(drawn[:2])
+    Panel(small_backbone, {"memory": head}).fit(drawn[:2])
     assert all(len(rows) == 8 for rows in head.memory_.values())
 
 
-def test_heads_with_equal_passes_share_one(small_tower, drawn, monkeypatch):
+def test_heads_with_equal_passes_share_one(small_backbone, drawn, monkeypatch):
     passes = []
-    vision = small_tower.vision
+    vision = small_backbone.vision
     monkeypatch.setattr(
-        small_tower, "vision", Spy(vision, lambda **options: passes.append(options))
+        small_backbone, "vision", Spy(vision, lambda **options: passes.append(options))
     )
-    made = panel(small_tower, "winclip", "memory", "patchcore", images=drawn[:2])
+    made = panel(small_backbone, "winclip", "memory", "patchcore", images=drawn[:2])
     passes.clear()
     score(made, drawn[:2])
     assert len(passes) == 1
 
 
-def test_specs_that_show_no_difference_on_this_tower_share_one_pass(
-    small_tower, monkeypatch, drawn
+def test_specs_that_show_no_difference_on_this_backbone_share_one_pass(
+    small_backbone, monkeypatch, drawn
 ):
     passes = []
-    vision = small_tower.vision
-    monkeypatch.setattr(small_tower, "vision", Spy(vision, lambda **o: passes.append(o)))
-    extractor = Extractor(small_tower)
+    vision = small_backbone.vision
+    monkeypatch.setattr(small_backbone, "vision", Spy(vision, lambda **o: passes.append(o)))
+    extractor = Extractor(small_backbone)
     # at its own size no position is resized, and its own activation is no other
     specs = [
         FeatureSpec(layers=(2,)),
@@ -130,16 +130,16 @@ def test_specs_that_show_no_difference_on_this_tower_share_one_pass(
     assert len(passes) == 2
 
 
-def test_prompts_are_made_from_the_pass_without_them(small_tower, drawn, monkeypatch):
+def test_prompts_are_made_from_the_pass_without_them(small_backbone, drawn, monkeypatch):
     passes, seen = [], []
-    vision = small_tower.vision
-    monkeypatch.setattr(small_tower, "vision", Spy(vision, lambda **o: passes.append(o)))
+    vision = small_backbone.vision
+    monkeypatch.setattr(small_backbone, "vision", Spy(vision, lambda **o: passes.append(o)))
 
     def prompts(image):
         seen.append(image)
-        return {1: image.new_ones(len(image), 2, small_tower.info.width)}
+        return {1: image.new_ones(len(image), 2, small_backbone.info.width)}
 
-    extractor = Extractor(small_tower)
+    extractor = Extractor(small_backbone)
     specs = [FeatureSpec(layers=(4,), prompts=prompts), FeatureSpec(layers=(4,))]
     prepared = [extractor.prepare(image, specs) for image in drawn[:2]]
     with_prompts, without = extractor.extract(prepared, specs)
@@ -151,8 +151,8 @@ def test_prompts_are_made_from_the_pass_without_them(small_tower, drawn, monkeyp
     assert (with_prompts.patches[4] - without.patches[4]).abs().max() > 1e-3
 
 
-def test_pictures_of_several_sizes_in_one_batch(small_tower, drawn):
-    one, other = Extractor(small_tower), Extractor(small_tower, image_size=96)
+def test_images_of_several_sizes_in_one_batch(small_backbone, drawn):
+    one, other = Extractor(small_backbone), Extractor(small_backbone, image_size=96)
     specs = [FeatureSpec(layers=(4,))]
     prepared = [one.prepare(drawn[0], specs), other.prepare(drawn[1], specs)]
     with pytest.raises(InputError, match="64 and 96 pixels"):
@@ -160,7 +160,7 @@ def test_pictures_of_several_sizes_in_one_batch(small_tower, drawn):
 
 
 class Spy:
-    """A tower's vision that reports each call and passes everything on."""
+    """A backbone's vision that reports each call and passes everything on."""
 
     def __init__(self, vision, report):
         self.vision, self.report = vision, report
@@ -174,8 +174,8 @@ class Spy:
 
 
 @pytest.mark.parametrize("output", ["raw", "ln_post", "ln_post_proj", "proj"])
-def test_patch_outputs(small_tower, small_clip, drawn, output):
-    extractor, spec = Extractor(small_tower), FeatureSpec(layers=(4,), patch_output=output)
+def test_patch_outputs(small_backbone, small_clip, drawn, output):
+    extractor, spec = Extractor(small_backbone), FeatureSpec(layers=(4,), patch_output=output)
     prepared = extractor.prepare(drawn[0], [spec])
     (found,) = extractor.extract([prepared], [spec])
     visual = small_clip.visual
@@ -191,30 +191,30 @@ def test_patch_outputs(small_tower, small_clip, drawn, output):
     torch.testing.assert_close(found.patches[4], expected, atol=1e-5, rtol=0)
 
 
-def test_image_only_tower(dinov2_folder, drawn):
-    from vlad.backbones import load_tower
+def test_image_only_backbone(dinov2_folder, drawn):
+    from vlad.backbones import load_backbone
 
-    tower = load_tower(str(dinov2_folder), device="cpu")
-    with pytest.raises(HeadError, match="no text tower"):
-        panel(tower, "winclip")
-    found = score(panel(tower, "memory", images=drawn[:2]), drawn)
+    backbone = load_backbone(str(dinov2_folder), device="cpu")
+    with pytest.raises(HeadError, match="no text encoder"):
+        panel(backbone, "winclip")
+    found = score(panel(backbone, "memory", images=drawn[:2]), drawn)
     assert found["memory"][1].shape == (len(drawn), 56, 56)
 
 
-def test_words_decide_the_zero_shot_score(small_tower, drawn, tmp_path):
+def test_words_decide_the_zero_shot_score(small_backbone, drawn, tmp_path):
     bank = tmp_path / "mine.toml"
     bank.write_text(
         'title = "Mine"\nsource = "me"\nlicence = "CC0-1.0"\ntemplates = ["a scan of {}"]\n'
         'states = { normal = ["a healthy {}"], anomalous = ["a sick {}"] }\n'
     )
-    own = score(panel(small_tower, "winclip"), drawn)["winclip"][0]
-    mine = score(panel(small_tower, "winclip", bank=str(bank)), drawn)["winclip"][0]
+    own = score(panel(small_backbone, "winclip"), drawn)["winclip"][0]
+    mine = score(panel(small_backbone, "winclip", bank=str(bank)), drawn)["winclip"][0]
     assert np.abs(own - mine).max() > 1e-4
 
 
-def test_unknown_bank_and_missing_category(small_tower, drawn):
+def test_unknown_bank_and_missing_category(small_backbone, drawn):
     with pytest.raises(PromptError, match="no prompt bank"):
-        panel(small_tower, "winclip", bank="nonsense")
-    made = panel(small_tower, "winclip")
+        panel(small_backbone, "winclip", bank="nonsense")
+    made = panel(small_backbone, "winclip")
     with pytest.raises(HeadError, match="--category"):
         made.score([made.prepare(drawn[0])], None)

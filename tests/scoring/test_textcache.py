@@ -4,7 +4,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.cli import main
 from vlad.prompts import Prompts, load_bank
 from vlad.scoring import textcache
@@ -13,7 +13,7 @@ from vlad.scoring.textcache import embed_prompts
 PROMPTS = Prompts(("a nut.", "the nut.", "a nut."), ("a bent nut.", "the nut."))
 
 
-class CountingTower:
+class CountingBackbone:
     """Embeds a sentence as random numbers seeded by it, and remembers what it was asked."""
 
     def __init__(self, fingerprint="f" * 64):
@@ -45,66 +45,66 @@ def assert_equal(a, b):
 
 
 def test_rows_are_the_embeddings_of_the_sentences_in_order():
-    text = embed_prompts(CountingTower(), PROMPTS)
-    assert torch.equal(text.normal, CountingTower().encode_text(PROMPTS.normal))
-    assert torch.equal(text.anomalous, CountingTower().encode_text(PROMPTS.anomalous))
+    text = embed_prompts(CountingBackbone(), PROMPTS)
+    assert torch.equal(text.normal, CountingBackbone().encode_text(PROMPTS.normal))
+    assert torch.equal(text.anomalous, CountingBackbone().encode_text(PROMPTS.anomalous))
     assert text.normal.dtype == torch.float32
 
 
 def test_each_sentence_is_encoded_once():
-    tower = CountingTower()
-    embed_prompts(tower, PROMPTS)
-    assert tower.asked == [["a nut.", "the nut.", "a bent nut."]]
+    backbone = CountingBackbone()
+    embed_prompts(backbone, PROMPTS)
+    assert backbone.asked == [["a nut.", "the nut.", "a bent nut."]]
 
 
-def test_memory_and_disk_give_the_same_bits_without_the_tower(monkeypatch, cache):
-    tower = CountingTower()
+def test_memory_and_disk_give_the_same_bits_without_the_backbone(monkeypatch, cache):
+    backbone = CountingBackbone()
     prompts = load_bank("winclip").expand("hazelnut")
-    fresh = embed_prompts(tower, prompts)
-    assert_equal(fresh, embed_prompts(tower, prompts))
+    fresh = embed_prompts(backbone, prompts)
+    assert_equal(fresh, embed_prompts(backbone, prompts))
     forget(monkeypatch)
-    assert_equal(fresh, embed_prompts(tower, prompts))
-    assert len(tower.asked) == 1
+    assert_equal(fresh, embed_prompts(backbone, prompts))
+    assert len(backbone.asked) == 1
     assert [p.suffix for p in cache.iterdir()] == [".safetensors"]
 
 
 def test_other_weights_and_other_sentences_are_other_entries(cache):
-    tower, other = CountingTower(), CountingTower("0" * 64)
-    embed_prompts(tower, PROMPTS)
+    backbone, other = CountingBackbone(), CountingBackbone("0" * 64)
+    embed_prompts(backbone, PROMPTS)
     embed_prompts(other, PROMPTS)
-    embed_prompts(tower, Prompts(PROMPTS.normal, PROMPTS.anomalous[:1]))
-    assert (len(tower.asked), len(other.asked)) == (2, 1)
+    embed_prompts(backbone, Prompts(PROMPTS.normal, PROMPTS.anomalous[:1]))
+    assert (len(backbone.asked), len(other.asked)) == (2, 1)
     assert len(list(cache.iterdir())) == 3
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "of other sentences"])
 def test_a_damaged_file_is_written_anew(monkeypatch, cache, damage):
-    fresh = embed_prompts(CountingTower(), PROMPTS)
+    fresh = embed_prompts(CountingBackbone(), PROMPTS)
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     if damage == "of other sentences":
-        embed_prompts(CountingTower(), Prompts(("a",), ("b",)))
+        embed_prompts(CountingBackbone(), Prompts(("a",), ("b",)))
         (other,) = set(cache.iterdir()) - {path}
         path.write_bytes(other.read_bytes())
     else:
         path.write_bytes({"truncated": whole[:-5], "empty": b"", "garbage": b"x" * 99}[damage])
     forget(monkeypatch)
-    tower = CountingTower()
-    assert_equal(fresh, embed_prompts(tower, PROMPTS))
-    assert len(tower.asked) == 1
+    backbone = CountingBackbone()
+    assert_equal(fresh, embed_prompts(backbone, PROMPTS))
+    assert len(backbone.asked) == 1
     assert path.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("VLAD_CACHE", str(tmp_path / "file"))
-    tower = CountingTower()
-    fresh = embed_prompts(tower, PROMPTS)
-    assert_equal(fresh, embed_prompts(tower, PROMPTS))
-    assert len(tower.asked) == 1  # from memory
+    backbone = CountingBackbone()
+    fresh = embed_prompts(backbone, PROMPTS)
+    assert_equal(fresh, embed_prompts(backbone, PROMPTS))
+    assert len(backbone.asked) == 1  # from memory
     forget(monkeypatch)
-    embed_prompts(tower, PROMPTS)
-    assert len(tower.asked) == 2
+    embed_prompts(backbone, PROMPTS)
+    assert len(backbone.asked) == 2
 
 
 def test_no_part_of_a_file_is_left_when_the_disk_is_full(monkeypatch, cache):
@@ -112,21 +112,21 @@ def test_no_part_of_a_file_is_left_when_the_disk_is_full(monkeypatch, cache):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    embed_prompts(CountingTower(), PROMPTS)
+    embed_prompts(CountingBackbone(), PROMPTS)
     assert list(cache.iterdir()) == []
 
 
 def test_changing_the_result_in_place_leaves_the_cache_alone():
-    text = embed_prompts(CountingTower(), PROMPTS)
+    text = embed_prompts(CountingBackbone(), PROMPTS)
     before = text.normal.clone()
     text.normal.div_(text.normal.norm(dim=-1, keepdim=True))
-    assert torch.equal(embed_prompts(CountingTower(), PROMPTS).normal, before)
+    assert torch.equal(embed_prompts(CountingBackbone(), PROMPTS).normal, before)
 
 
 def test_what_scoring_cached_can_be_used_in_training():
     with torch.inference_mode():
-        embed_prompts(CountingTower(), PROMPTS)
-    text = embed_prompts(CountingTower(), PROMPTS)
+        embed_prompts(CountingBackbone(), PROMPTS)
+    text = embed_prompts(CountingBackbone(), PROMPTS)
     weight = torch.ones(8, requires_grad=True)
     (text.normal @ weight).sum().backward()
     assert torch.allclose(weight.grad, text.normal.sum(0))
@@ -135,20 +135,20 @@ def test_what_scoring_cached_can_be_used_in_training():
 def test_memory_is_bounded(monkeypatch):
     monkeypatch.setattr(textcache, "MEMORY", 3)
     for i in range(5):
-        embed_prompts(CountingTower(), Prompts((f"nut {i}",), ("bent",)))
+        embed_prompts(CountingBackbone(), Prompts((f"nut {i}",), ("bent",)))
     assert len(textcache._memory) == 3
-    tower = CountingTower()
-    embed_prompts(tower, Prompts(("nut 4",), ("bent",)))
-    assert tower.asked == []
+    backbone = CountingBackbone()
+    embed_prompts(backbone, Prompts(("nut 4",), ("bent",)))
+    assert backbone.asked == []
 
 
 def test_a_later_command_on_a_known_category_embeds_nothing(
     small_file, drawn, tmp_path, monkeypatch
 ):
     drawn[0].save(tmp_path / "nut.png")
-    asked, encode = [], Tower.encode_text
+    asked, encode = [], Backbone.encode_text
     monkeypatch.setattr(
-        Tower, "encode_text", lambda *a, **options: asked.append(1) or encode(*a, **options)
+        Backbone, "encode_text", lambda *a, **options: asked.append(1) or encode(*a, **options)
     )
     seen = []
     for name in ("first", "second"):

@@ -1,4 +1,4 @@
-"""Pictures in tiles through scoring, pools, evaluation and detectors."""
+"""Images in tiles through scoring, pools, evaluation and detectors."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ HEADS = ("winclip", "memory", "musc")
 
 
 @pytest.fixture(scope="module")
-def panel(small_tower):
-    """Fits heads on pictures under a tiling."""
+def panel(small_backbone):
+    """Fits heads on images under a tiling."""
 
     def make(heads, normals, tiling):
-        made = Panel(small_tower, {name: load_head(name) for name in heads}, tiling=tiling)
+        made = Panel(small_backbone, {name: load_head(name) for name in heads}, tiling=tiling)
         return made.fit(normals, ["memory"]) if "memory" in heads else made
 
     return make
 
 
 def scored(panel, images, batch_size=8):
-    """id -> Scored of pictures in memory; None is one that cannot be opened."""
+    """id -> Scored of images in memory; None is one that cannot be opened."""
 
     def open_image(path):
         if images[path] is None:
@@ -50,8 +50,8 @@ def scored(panel, images, batch_size=8):
     return {name: found[name] for name in images}
 
 
-def named(pictures):
-    return {f"picture {i}": picture for i, picture in enumerate(pictures)}
+def named(images):
+    return {f"image {i}": image for i, image in enumerate(images)}
 
 
 def same(one, other, atol=2e-6):
@@ -68,7 +68,7 @@ def same(one, other, atol=2e-6):
 def test_scores_and_maps_are_those_of_the_tiles_by_hand(panel, drawn):
     made = panel(HEADS, drawn[:2], TILING)
     found = scored(made, named(drawn[2:]))
-    # each tile as a picture by itself, compared by musc with all tiles of all pictures
+    # each tile as an image by itself, compared by musc with all tiles of all images
     whole = panel(HEADS, [t for image in drawn[:2] for t in TILING.cut(image)], WHOLE)
     tiles = {
         (name, box): image.crop(box)
@@ -105,7 +105,7 @@ def test_references_are_remembered_tile_by_tile(panel, drawn):
         torch.testing.assert_close(rows, by_hand[name], atol=1e-6, rtol=0)
 
 
-def test_a_picture_no_larger_than_a_tile_scores_as_without(panel, drawn):
+def test_an_image_no_larger_than_a_tile_scores_as_without(panel, drawn):
     tiled, whole = (panel(HEADS, drawn[:2], tiling) for tiling in (Tiling(120, 0.5), WHOLE))
     found, expected = (scored(made, named(drawn)) for made in (tiled, whole))
     for name, image in named(drawn).items():
@@ -118,10 +118,10 @@ def test_a_picture_no_larger_than_a_tile_scores_as_without(panel, drawn):
 @pytest.mark.parametrize("batch_size", [1, 3, 100])
 def test_neither_batches_nor_order_count(panel, drawn, batch_size):
     made = panel(HEADS, drawn[:2], TILING)
-    pictures = named(drawn) | {"small": drawn[0].resize((20, 30))}
-    backwards = dict(reversed(pictures.items()))
-    expected = scored(made, pictures)
-    same(scored(made, pictures, batch_size), expected)
+    images = named(drawn) | {"small": drawn[0].resize((20, 30))}
+    backwards = dict(reversed(images.items()))
+    expected = scored(made, images)
+    same(scored(made, images, batch_size), expected)
     same(scored(made, backwards, batch_size), dict(reversed(expected.items())))
 
 
@@ -134,7 +134,7 @@ def test_any_proportions(panel, drawn, size):
     assert np.isfinite(found.maps["memory"]).all()
 
 
-def test_a_broken_picture_leaves_its_neighbours_alone(panel, drawn):
+def test_a_broken_image_leaves_its_neighbours_alone(panel, drawn):
     made = panel(HEADS, drawn[:2], TILING)
     good = named(drawn)
     expected = scored(made, good)
@@ -144,7 +144,7 @@ def test_a_broken_picture_leaves_its_neighbours_alone(panel, drawn):
     same({name: mixed[name] for name in good}, expected)
 
 
-def test_one_picture_of_several_tiles_is_enough_to_compare(panel, drawn):
+def test_one_image_of_several_tiles_is_enough_to_compare(panel, drawn):
     (found,) = scored(panel(["musc"], [], TILING), {"alone": drawn[4]}).values()
     assert found.error is None and found.maps["musc"].shape == drawn[4].size[::-1]
     (refused,) = scored(panel(["musc"], [], Tiling(200)), {"alone": drawn[4]}).values()
@@ -154,7 +154,7 @@ def test_one_picture_of_several_tiles_is_enough_to_compare(panel, drawn):
 # --- metrics
 
 
-def test_pixel_metrics_are_those_at_the_size_of_each_picture(panel, small_tower, drawn, tmp_path):
+def test_pixel_metrics_are_those_at_the_size_of_each_image(panel, small_backbone, drawn, tmp_path):
     samples, masks = [], {}
     for i, image in enumerate(drawn):
         image.save(tmp_path / f"{i}.png")
@@ -171,7 +171,7 @@ def test_pixel_metrics_are_those_at_the_size_of_each_picture(panel, small_tower,
         entries = [Entry("winclip", load_head("winclip")), Entry("musc", load_head("musc"))]
         entries.append(Entry("memory", load_head("memory"), k_shot=2))
         return evaluate_category(
-            small_tower, entries, "nut", train, test, tiling=TILING, room=room, batch_size=5
+            small_backbone, entries, "nut", train, test, tiling=TILING, room=room, batch_size=5
         )
 
     by_hand = scored(panel(HEADS, drawn[:2], TILING), {f"{i}": drawn[i] for i in range(2, 6)})
@@ -199,7 +199,7 @@ def detector(small_file, drawn):
     return vlad.load("memory", **options).fit(drawn[:2])
 
 
-def test_a_detector_has_maps_at_the_size_of_its_pictures(detector, panel, drawn):
+def test_a_detector_has_maps_at_the_size_of_its_images(detector, panel, drawn):
     found = detector.score(drawn)
     expected = scored(panel(["memory"], drawn[:2], Tiling(48, 0.5)), named(drawn))
     assert found.anomaly_map.dtype == object and found.image_score.dtype == np.float32

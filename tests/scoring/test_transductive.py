@@ -1,4 +1,4 @@
-"""Heads that judge a whole list of pictures jointly, through runs, evaluation and detectors."""
+"""Heads that judge a whole list of images jointly, through runs, evaluation and detectors."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ from vlad.types import FeatureSpec, Sample, Scores
 
 
 class Centred:
-    """The mean of a picture's first channel, less that of all pictures: needs all of them."""
+    """The mean of an image's first channel, less that of all images: needs all of them."""
 
     bank = None
     normals = "unused"
@@ -26,7 +26,7 @@ class Centred:
     def __init__(self, refuse=False):
         self.refuse = refuse
 
-    def spec(self, tower):
+    def spec(self, backbone):
         return FeatureSpec(layers=(1,), image=False)
 
     def pool(self):
@@ -65,14 +65,14 @@ def rows(out):
         return {row["path"].rpartition("/")[2]: row for row in csv.DictReader(file)}
 
 
-def start(tower, pictures, out, heads=("centred",), refuse=False, **options):
+def start(backbone, images, out, heads=("centred",), refuse=False, **options):
     made = {name: Centred(refuse) if name == "centred" else load_head(name) for name in heads}
     settings = Settings("nut", batch_size=2)
-    return run(tower, made, samples(pictures), settings, out, read_image, **options)
+    return run(backbone, made, samples(images), settings, out, read_image, **options)
 
 
-def test_scores_are_of_all_pictures_together(small_tower, pictures, tmp_path):
-    finished = start(small_tower, pictures, tmp_path / "run", ("winclip", "centred"))
+def test_scores_are_of_all_images_together(small_backbone, images, tmp_path):
+    finished = start(small_backbone, images, tmp_path / "run", ("winclip", "centred"))
     found = [float(row["centred"]) for row in rows(tmp_path / "run").values()]
     assert len(found) == 6
     assert np.mean(found) == pytest.approx(0, abs=1e-6)
@@ -85,10 +85,10 @@ def test_scores_are_of_all_pictures_together(small_tower, pictures, tmp_path):
         assert (tmp_path / "run" / "maps" / "centred" / f"{i}.png").is_file()
 
 
-def test_a_bad_picture_does_not_disturb_the_others(small_tower, pictures, tmp_path):
-    start(small_tower, pictures, tmp_path / "good")
-    (pictures / "3a.png").write_bytes(b"not a picture")
-    start(small_tower, pictures, tmp_path / "run")
+def test_a_bad_image_does_not_disturb_the_others(small_backbone, images, tmp_path):
+    start(small_backbone, images, tmp_path / "good")
+    (images / "3a.png").write_bytes(b"not an image")
+    start(small_backbone, images, tmp_path / "run")
     found = rows(tmp_path / "run")
     assert found["3a.png"]["error"] and not found["3a.png"]["centred"]
     for name, row in rows(tmp_path / "good").items():
@@ -96,28 +96,28 @@ def test_a_bad_picture_does_not_disturb_the_others(small_tower, pictures, tmp_pa
 
 
 def test_what_the_other_heads_found_is_kept_when_the_comparison_fails(
-    small_tower, pictures, tmp_path
+    small_backbone, images, tmp_path
 ):
-    start(small_tower, pictures, tmp_path / "run", ("winclip", "centred"), refuse=True)
+    start(small_backbone, images, tmp_path / "run", ("winclip", "centred"), refuse=True)
     for row in rows(tmp_path / "run").values():
         assert row["error"] == "centred will not."
         assert float(row["winclip"])
 
 
 def test_resuming_ends_the_same_and_spares_the_other_heads(
-    small_tower, pictures, tmp_path, monkeypatch
+    small_backbone, images, tmp_path, monkeypatch
 ):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     heads = ("winclip", "centred")
-    start(small_tower, pictures, whole, heads)
-    start(small_tower, pictures, stopped, heads)
+    start(small_backbone, images, whole, heads)
+    start(small_backbone, images, stopped, heads)
     # as a kill before the comparison leaves it
     (stopped / "joint.sha256").unlink()
     for path in (stopped / "maps" / "centred").iterdir():
         path.unlink()
     windows = []
     monkeypatch.setattr("vlad.backbones.vit.pass_windows", lambda *a, **k: windows.append(a))
-    start(small_tower, pictures, stopped, heads, resume=True)
+    start(small_backbone, images, stopped, heads, resume=True)
     assert not windows
     monkeypatch.undo()
     for name, row in rows(whole).items():
@@ -125,9 +125,9 @@ def test_resuming_ends_the_same_and_spares_the_other_heads(
         assert rows(stopped)[name]["winclip"] == row["winclip"]
 
 
-def assert_one_comparison(tower, pictures, out, fresh):
+def assert_one_comparison(backbone, images, out, fresh):
     """The scores in `out` are those of a run from scratch."""
-    start(tower, pictures, fresh)
+    start(backbone, images, fresh)
     found = {name: row["centred"] for name, row in rows(out).items() if row["centred"]}
     expected = {name: row["centred"] for name, row in rows(fresh).items() if row["centred"]}
     assert found.keys() == expected.keys()
@@ -136,15 +136,15 @@ def assert_one_comparison(tower, pictures, out, fresh):
 
 
 def test_scores_of_two_comparisons_never_stand_side_by_side(
-    small_tower, pictures, tmp_path, monkeypatch
+    small_backbone, images, tmp_path, monkeypatch
 ):
     out = tmp_path / "run"
-    late = {name: (pictures / name).read_bytes() for name in ("0.png", "5.png")}
+    late = {name: (images / name).read_bytes() for name in ("0.png", "5.png")}
     for name in late:
-        (pictures / name).unlink()
-    start(small_tower, pictures, out)
+        (images / name).unlink()
+    start(small_backbone, images, out)
     for name, content in late.items():
-        (pictures / name).write_bytes(content)
+        (images / name).write_bytes(content)
 
     def killed(self, progress=None):
         yield next(CentredPool.scores_of(self, progress))
@@ -152,72 +152,79 @@ def test_scores_of_two_comparisons_never_stand_side_by_side(
 
     monkeypatch.setattr(CentredPool, "scores_of", CentredPool.scores, raising=False)
     monkeypatch.setattr(CentredPool, "scores", killed)
-    with pytest.raises(KeyboardInterrupt):  # after the first pictures of the new comparison
-        start(small_tower, pictures, out, resume=True)
+    with pytest.raises(KeyboardInterrupt):  # after the first images of the new comparison
+        start(small_backbone, images, out, resume=True)
     monkeypatch.undo()
-    start(small_tower, pictures, out, resume=True)
-    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
+    start(small_backbone, images, out, resume=True)
+    assert_one_comparison(small_backbone, images, out, tmp_path / "fresh")
 
 
-def test_a_picture_taken_away_is_no_longer_compared(small_tower, pictures, tmp_path):
+def test_an_image_taken_away_is_no_longer_compared(small_backbone, images, tmp_path):
     out = tmp_path / "run"
-    start(small_tower, pictures, out)
-    (pictures / "2.png").unlink()
-    start(small_tower, pictures, out, resume=True)
+    start(small_backbone, images, out)
+    (images / "2.png").unlink()
+    start(small_backbone, images, out, resume=True)
     assert "2.png" not in rows(out)
-    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
+    assert_one_comparison(small_backbone, images, out, tmp_path / "fresh")
 
 
 @pytest.mark.parametrize("lost", [1, 6])
-def test_rows_that_were_deleted_are_compared_again(small_tower, pictures, tmp_path, lost):
+def test_rows_that_were_deleted_are_compared_again(small_backbone, images, tmp_path, lost):
     out = tmp_path / "run"
-    start(small_tower, pictures, out)
+    start(small_backbone, images, out)
     lines = (out / "scores.csv").read_text().splitlines(keepends=True)
     (out / "scores.csv").write_text("".join(lines[:-lost]))
-    start(small_tower, pictures, out, resume=True)
+    start(small_backbone, images, out, resume=True)
     assert len(rows(out)) == 6
-    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
+    assert_one_comparison(small_backbone, images, out, tmp_path / "fresh")
 
 
-def test_a_finished_comparison_is_not_repeated_but_a_mended_picture_is_tried_again(
-    small_tower, pictures, drawn, tmp_path, monkeypatch
+def test_a_finished_comparison_is_not_repeated_but_a_mended_image_is_tried_again(
+    small_backbone, images, drawn, tmp_path, monkeypatch
 ):
     out = tmp_path / "run"
-    (pictures / "6.png").write_bytes(b"not a picture")
-    start(small_tower, pictures, out)
+    (images / "6.png").write_bytes(b"not an image")
+    start(small_backbone, images, out)
     compared = []
     monkeypatch.setattr(CentredPool, "add", lambda *a: compared.append(a))
-    start(small_tower, pictures, out, resume=True)
+    start(small_backbone, images, out, resume=True)
     assert not compared
     monkeypatch.undo()
-    drawn[0].rotate(90).save(pictures / "6.png")
-    start(small_tower, pictures, out, resume=True)
+    drawn[0].rotate(90).save(images / "6.png")
+    start(small_backbone, images, out, resume=True)
     assert rows(out)["6.png"]["centred"]
-    assert_one_comparison(small_tower, pictures, out, tmp_path / "fresh")
+    assert_one_comparison(small_backbone, images, out, tmp_path / "fresh")
 
 
-def test_categories_are_compared_apart(small_tower, pictures, tmp_path):
-    found = samples(pictures)
+def test_categories_are_compared_apart(small_backbone, images, tmp_path):
+    found = samples(images)
     mixed = [Sample(s.path, s.id, category="bolt" if i % 2 else "nut") for i, s in enumerate(found)]
-    run(small_tower, {"centred": Centred()}, mixed, Settings(), tmp_path / "run", read_image)
+    run(small_backbone, {"centred": Centred()}, mixed, Settings(), tmp_path / "run", read_image)
     values = [float(row["centred"]) for row in rows(tmp_path / "run").values()]
     assert np.mean(values[::2]) == pytest.approx(0, abs=1e-6)
     assert np.mean(values[1::2]) == pytest.approx(0, abs=1e-6)
 
 
-def test_one_picture_of_a_category_is_refused_before_anything_is_written(
-    small_tower, pictures, tmp_path
+def test_one_image_of_a_category_is_refused_before_anything_is_written(
+    small_backbone, images, tmp_path
 ):
-    one = samples(pictures)[:1]
+    one = samples(images)[:1]
     with pytest.raises(HeadError, match="only one of category nut"):
-        run(small_tower, {"centred": Centred()}, one, Settings("nut"), tmp_path / "run", read_image)
+        run(
+            small_backbone,
+            {"centred": Centred()},
+            one,
+            Settings("nut"),
+            tmp_path / "run",
+            read_image,
+        )
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluation(small_tower, pictures):
-    test = samples(pictures, [0, 0, 0, 0, 1, 1])
+def test_evaluation(small_backbone, images):
+    test = samples(images, [0, 0, 0, 0, 1, 1])
     centred, winclip = evaluate_category(
-        small_tower,
+        small_backbone,
         [Entry("centred", Centred()), Entry("winclip", load_head("winclip"))],
         "nut",
         [],

@@ -116,7 +116,7 @@ def one_sentence(error: Exception, path) -> None:
 @pytest.mark.parametrize("kind", SAVES)
 @fuzz
 @given(seed=st.integers(0, 2**63))
-def test_a_picture_is_rgb_within_the_limit_or_an_image_error(kind, seed, tmp_path_factory):
+def test_an_image_is_rgb_within_the_limit_or_an_image_error(kind, seed, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / f"fuzz-{kind}"
     everything = [saved(options) for options in SAVES.values()]
     whole = everything[list(SAVES).index(kind)]

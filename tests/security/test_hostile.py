@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from vlad.adapters import read_adapter
 from vlad.adapters.checkpoint import read_checkpoint
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.cli import main
 from vlad.datasets import list_samples
 from vlad.detector import Detector
@@ -66,13 +66,13 @@ def test_a_tiff_of_a_million_strips(tmp_path):
     refused(tmp_path, content, "100,000 parts for 1000×1000")
 
 
-def test_strips_that_cover_the_picture_many_times(tmp_path):
+def test_strips_that_cover_the_image_many_times(tmp_path):
     tags = {278: [63], 279: [4096]}
     content = tiff(64, 64, {**tags, 273: [100] * 100}, bytes(9000))
     refused(tmp_path, content, "cover it many times over")
 
 
-def test_a_tile_far_larger_than_its_picture(tmp_path):
+def test_a_tile_far_larger_than_its_image(tmp_path):
     tile = {259: [8], 322: [40_000], 323: [40_000], 324: [8], 325: [8]}
     refused(tmp_path, tiff(64, 64, tile), "tiles is over the pixel limit")
 
@@ -131,7 +131,7 @@ def test_text_in_a_png_that_swells(tmp_path, chunk):
 )
 def test_other_formats_renamed_never_reach_their_reader(tmp_path, content, monkeypatch):
     monkeypatch.setattr("subprocess.Popen", None)  # Pillow would call Ghostscript
-    refused(tmp_path, content, "content is no picture")
+    refused(tmp_path, content, "content is no image")
 
 
 def test_folders_nested_deeper_than_python_recurses(tmp_path):
@@ -233,13 +233,13 @@ def test_no_program_of_a_torchscript_archive_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.jit.script(Writes()).save("evil.pt")
     with pytest.raises(BackboneError, match="holds no CLIP"):
-        load_tower("evil.pt")
+        load_backbone("evil.pt")
     assert not Path("TRACE").exists()
     torch.jit.load("evil.pt")
     assert Path("TRACE").exists(), "the archive would have done it"
 
 
-def test_a_checkpoint_that_swells(small_tower, tmp_path):
+def test_a_checkpoint_that_swells(small_backbone, tmp_path):
     torch.save({"x": torch.zeros(10**6)}, tmp_path / "plain.pt")
     with (
         zipfile.ZipFile(tmp_path / "plain.pt") as plain,
@@ -248,9 +248,9 @@ def test_a_checkpoint_that_swells(small_tower, tmp_path):
         for name in plain.namelist():
             bomb.writestr(name, plain.read(name))
     with pytest.raises(BackboneError, match="compressed or overlap"):
-        load_tower(str(tmp_path / "bomb.pt"))
+        load_backbone(str(tmp_path / "bomb.pt"))
     with pytest.raises(AdapterError, match="compressed or overlap"):
-        read_checkpoint(tmp_path / "bomb.pt", "april_gan", small_tower.info)
+        read_checkpoint(tmp_path / "bomb.pt", "april_gan", small_backbone.info)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
@@ -259,20 +259,20 @@ def test_weights_that_are_no_numbers(small_file, tmp_path, value):
     state["visual.proj"][0, 0] = value
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(BackboneError, match=r"visual\.proj .* NaN or infinity"):
-        load_tower(str(tmp_path / "a.safetensors"))
+        load_backbone(str(tmp_path / "a.safetensors"))
 
 
-def test_shapes_that_lie_and_towers_without_end(small_clip, small_file, small_config, tmp_path):
+def test_shapes_that_lie_and_backbones_without_end(small_clip, small_file, small_config, tmp_path):
     state = small_clip.state_dict()
     state["visual.proj"] = torch.zeros(1).half().expand(10**7, 10**6)  # 20 TB if it were copied
     torch.save(state, tmp_path / "a.pt")
     with pytest.raises(BackboneError, match="more numbers than it holds"):
-        load_tower(str(tmp_path / "a.pt"))
+        load_backbone(str(tmp_path / "a.pt"))
     (tmp_path / "b.safetensors").write_bytes(small_file.read_bytes())
     vision = {**small_config["vision_cfg"], "layers": 10**9}
     (tmp_path / "b.json").write_text(json.dumps({**small_config, "vision_cfg": vision}))
     with pytest.raises(BackboneError, match="1e\\+09 layers"):
-        load_tower(str(tmp_path / "b.safetensors"))
+        load_backbone(str(tmp_path / "b.safetensors"))
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_code_beside_a_transformers_model_is_never_asked_about(tmp_path, monkeyp
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "code.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')")
     with pytest.raises(BackboneError):
-        load_tower(str(tmp_path))
+        load_backbone(str(tmp_path))
     assert not (tmp_path / "trace").exists()
 
 
@@ -356,7 +356,7 @@ read_image(sys.argv[1]); before = peak(); read_image(sys.argv[2]); print(peak() 
         ("RGB", {"format": "WEBP"}),
     ],
 )
-def test_memory_of_a_picture_stays_below_20_bytes_a_pixel(tmp_path, mode, options):
+def test_memory_of_an_image_stays_below_20_bytes_a_pixel(tmp_path, mode, options):
     side = 2500
     for name, size in (("small", 64), ("large", side)):
         Image.new("RGB", (size, size), "grey").convert(mode).save(tmp_path / name, **options)

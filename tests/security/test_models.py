@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from vlad.adapters import Adapter, load_adapter, read_adapter, save_adapter
 from vlad.adapters.cards import card_text
 from vlad.adapters.checkpoint import read_checkpoint
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.calibration import from_normals, load_calibration, save_calibration
 from vlad.cli import main
 from vlad.detector import Detector
@@ -25,7 +25,7 @@ def test_a_torchscript_archive_that_numbers_objects_without_end(tmp_path):
         # place 2**27 of the memo, for which 2 GB would be taken
         archive.writestr("a/data.pkl", b"\x80\x02Nr\0\0\0\x08.")
     with pytest.raises(BackboneError, match="numbers more objects than it holds"):
-        load_tower(str(tmp_path / "a.pt"))
+        load_backbone(str(tmp_path / "a.pt"))
 
 
 def dinov2(folder, **config):
@@ -45,14 +45,14 @@ def test_no_kernel_that_a_transformers_model_names_is_fetched(tmp_path, name, mo
 
     asked = []
     monkeypatch.setattr(modeling_utils, "is_kernel", asked.append)
-    assert load_tower(str(dinov2(tmp_path, **{name: "evil/kernel"})), "cpu").info.depth == 1
+    assert load_backbone(str(dinov2(tmp_path, **{name: "evil/kernel"})), "cpu").info.depth == 1
     assert "evil/kernel" not in asked
 
 
 def test_a_transformers_model_without_end_or_in_part(tmp_path):
     folder = dinov2(tmp_path / "a", num_hidden_layers=10**9)
     with pytest.raises(BackboneError, match="1e\\+09 layers"):
-        load_tower(str(folder))
+        load_backbone(str(folder))
     folder = dinov2(tmp_path / "b")
     state = load_file(folder / "model.safetensors")
     save_file(
@@ -61,11 +61,11 @@ def test_a_transformers_model_without_end_or_in_part(tmp_path):
         {"format": "pt"},
     )
     with pytest.raises(BackboneError, match=r"layernorm\.bias .* NaN or infinity"):
-        load_tower(str(folder))
+        load_backbone(str(folder))
     del state["layernorm.bias"]  # random numbers would stand in for it
     save_file(state, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(BackboneError, match=r"layernorm\.bias is missing"):
-        load_tower(str(folder))
+        load_backbone(str(folder))
 
 
 @pytest.mark.parametrize("std", ["[0, 0, 0]", '["a", "b", "c"]', "[1, 1]", "[NaN, 1, 1]"])
@@ -73,12 +73,12 @@ def test_a_transformers_model_that_divides_by_nothing(tmp_path, std):
     text = f'{{"image_mean": [0, 0, 0], "image_std": {std}}}'
     (dinov2(tmp_path) / "preprocessor_config.json").write_text(text)
     with pytest.raises(BackboneError, match="image_std"):
-        load_tower(str(tmp_path))
+        load_backbone(str(tmp_path))
 
 
-def test_a_tower_of_a_name_longer_than_any_file(tmp_path):
-    with pytest.raises(BackboneError, match="There is no tower"):
-        load_tower("x/" * 10_000)
+def test_a_backbone_of_a_name_longer_than_any_file(tmp_path):
+    with pytest.raises(BackboneError, match="There is no backbone"):
+        load_backbone("x/" * 10_000)
 
 
 def test_a_calibration_of_another_head_in_a_detector(tmp_path):
@@ -120,7 +120,7 @@ def test_a_card_with_a_date_is_shown(tmp_path):
     assert done.exit_code == 0 and 'made = "1979-05-27"' in done.output, done.output
 
 
-def test_tensor_names_without_end(tmp_path, small_tower):
+def test_tensor_names_without_end(tmp_path, small_backbone):
     names = {
         "z" * 10**6: torch.zeros(1),
         **dict.fromkeys(("projections.0.weight",), torch.zeros(1)),
@@ -128,9 +128,9 @@ def test_tensor_names_without_end(tmp_path, small_tower):
     for tensors in (names, {"z" * 10**6: torch.zeros(1).int()}):
         adapter = Adapter("a", "april_gan", "b", "c", {"layers": [1]}, tensors)
         with pytest.raises(AdapterError) as caught:
-            load_adapter(adapter, "april_gan", small_tower.info)
+            load_adapter(adapter, "april_gan", small_backbone.info)
         assert len(str(caught.value)) < 1000
     torch.save({"trainable_linearlayer": names}, tmp_path / "a.pth")
     with pytest.raises(AdapterError) as caught:
-        read_checkpoint(tmp_path / "a.pth", "april_gan", small_tower.info)
+        read_checkpoint(tmp_path / "a.pth", "april_gan", small_backbone.info)
     assert len(str(caught.value)) < 1000

@@ -1,4 +1,4 @@
-"""Small pictures in very many pieces: each is refused before the pieces cost anything."""
+"""Small images in very many pieces: each is refused before the pieces cost anything."""
 
 import io
 import struct
@@ -46,7 +46,7 @@ def test_a_jpeg_of_many_segments(tmp_path, start, segment):
 
 
 def in_pieces(kind, count):
-    """A picture with so many pieces where Pillow looks for its pixels."""
+    """An image with so many pieces where Pillow looks for its pixels."""
     data = saved(kind)
     at, piece = {
         "PNG": (33, b"\0\0\0\0aaAa" + struct.pack(">I", zlib.crc32(b"aaAa"))),

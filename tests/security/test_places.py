@@ -1,4 +1,4 @@
-"""Paths that lead to what is no picture: pipes, devices, sockets, broken tables of paths."""
+"""Paths that lead to what is no image: pipes, devices, sockets, broken tables of paths."""
 
 import csv
 import os
@@ -20,24 +20,24 @@ from vlad.datasets.visa import VisA
 from vlad.detector import Detector
 from vlad.errors import ImageError, InputError, VladError
 from vlad.prompts import load_bank
-from vlad.runs.ray.paths import list_pictures, open_picture
+from vlad.runs.ray.paths import list_images, open_stored
 from vlad.training.recipe import load_recipe
 
 
-def test_what_is_no_regular_file_is_a_row_and_nothing_waits(tmp_path, pictures, small_file):
-    os.mkfifo(pictures / "pipe.png")
-    (pictures / "device.png").symlink_to("/dev/zero")
+def test_what_is_no_regular_file_is_a_row_and_nothing_waits(tmp_path, images, small_file):
+    os.mkfifo(images / "pipe.png")
+    (images / "device.png").symlink_to("/dev/zero")
     with socket.socket(socket.AF_UNIX) as opened:
         here = os.getcwd()
         try:
-            os.chdir(pictures)  # the whole path may be longer than the name of a socket
+            os.chdir(images)  # the whole path may be longer than the name of a socket
             opened.bind("socket.png")
         finally:
             os.chdir(here)
         options = ["--backbone", small_file, "--device", "cpu", "--out", tmp_path / "run"]
-        options += ["--normal", pictures / "0.png"]
+        options += ["--normal", images / "0.png"]
         done = subprocess.run(
-            [sys.executable, "-m", "vlad", "score", pictures, *options],
+            [sys.executable, "-m", "vlad", "score", images, *options],
             timeout=120,
             capture_output=True,
             text=True,
@@ -71,7 +71,7 @@ def test_a_table_of_paths_that_cannot_be_used_is_one_sentence(tmp_path, make):
     pq.write_table(pa.table({"path": ["a.png"]}), tmp_path / "good.parquet")
     make(tmp_path / "list.parquet")
     with pytest.raises(InputError, match=r"list\.parquet") as caught:
-        list_pictures([str(tmp_path / "list.parquet")])
+        list_images([str(tmp_path / "list.parquet")])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 1000
 
 
@@ -80,9 +80,9 @@ def test_a_table_of_paths_that_cannot_be_used_is_one_sentence(tmp_path, make):
 )
 def test_a_path_in_a_table_that_cannot_be_read_is_one_sentence(tmp_path, path):
     pq.write_table(pa.table({"path": [path]}), tmp_path / "list.parquet")
-    (found,) = list_pictures([str(tmp_path / "list.parquet")])["path"].to_pylist()
+    (found,) = list_images([str(tmp_path / "list.parquet")])["path"].to_pylist()
     with pytest.raises(ImageError):
-        open_picture(found, max_pixels=1000, bits=8)
+        open_stored(found, max_pixels=1000, bits=8)
 
 
 def test_categories_cannot_command_the_terminal(tmp_path, small_file):

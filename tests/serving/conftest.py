@@ -1,4 +1,4 @@
-"""What the tests of the service share: small detectors, pictures as files, a client."""
+"""What the tests of the service share: small detectors, images as files, a client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCAL = "http://127.0.0.1"
 
 @pytest.fixture(scope="session")
 def files(drawn) -> list[bytes]:
-    """The drawn pictures as PNG files."""
+    """The drawn images as PNG files."""
 
     def encode(image) -> bytes:
         file = io.BytesIO()
@@ -70,11 +70,11 @@ def serve():
 
 
 class Slow:
-    """A detector that waits for `go` in each pass; a picture's score is its upper left pixel."""
+    """A detector that waits for `go` in each pass; an image's score is its upper left pixel."""
 
     head, category, bits, backbone, tile = "memory", None, 16, "slow", None
     head_ = SimpleNamespace(bank=None, map_range=(0.0, 1.0))
-    tower = SimpleNamespace(info=SimpleNamespace(name="slow"))
+    backbone = SimpleNamespace(info=SimpleNamespace(name="slow"))
 
     def __init__(self):
         self.go, self.began = Event(), Event()
@@ -86,8 +86,8 @@ class Slow:
         self.read.append(value)
         return Prepared(image.size, [value])
 
-    def score(self, pictures, *, category=None):
-        values = [float(tile) for picture in pictures for tile in picture.tiles]
+    def score(self, images, *, category=None):
+        values = [float(tile) for image in images for tile in image.tiles]
         self.began.set()
         assert self.go.wait(20)
         self.batches.append((category, values))
@@ -103,7 +103,7 @@ def slow():
 
 @pytest.fixture(scope="session")
 def form():
-    """Contents of pictures -> the fields of a form, called 0.png, 1.png, ..."""
+    """Contents of images -> the fields of a form, called 0.png, 1.png, ..."""
 
     def make(*contents: bytes) -> list[tuple]:
         return [("images", (f"{i}.png", content)) for i, content in enumerate(contents)]

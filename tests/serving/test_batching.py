@@ -1,4 +1,4 @@
-"""What is said of a picture does not depend on which others come with it, or when."""
+"""What is said of an image does not depend on which others come with it, or when."""
 
 import time
 import weakref
@@ -28,7 +28,7 @@ def batcher():
 
 @pytest.fixture
 def busy(batcher, slow, eventually):
-    """A batcher whose tower is at a picture of its own, 0, until `slow.go` is set."""
+    """A batcher whose backbone is at an image of its own, 0, until `slow.go` is set."""
 
     def make(*args):
         made = batcher(*args)
@@ -45,7 +45,7 @@ def grey(value):
 
 @pytest.mark.parametrize("tile", [None, 48])
 @pytest.mark.parametrize("batch_size", [1, 4, 16])
-def test_scores_are_those_of_pictures_alone(batcher, memory, drawn, batch_size, tile, small_file):
+def test_scores_are_those_of_images_alone(batcher, memory, drawn, batch_size, tile, small_file):
     import vlad
 
     detector = memory
@@ -69,7 +69,7 @@ def test_only_what_is_alike_shares_a_pass(batcher, slow, eventually):
     eventually(slow.began.is_set)
     waiting = [("nut", [1, 2]), ("a", [3]), ("b", [4]), ("a", [5]), ("last", [6, 7])]
     rest = [made.submit(slow, c, [grey(value) for value in values]) for c, values in waiting]
-    # both readers are at the last ones, so all others are ready for the tower
+    # both readers are at the last ones, so all others are ready for the backbone
     eventually(lambda: {6, 7} <= set(slow.read))
     slow.go.set()
     scores = [f.result(20).image_score for group in (first, *rest) for f in group]
@@ -82,14 +82,14 @@ def test_only_what_is_alike_shares_a_pass(batcher, slow, eventually):
 def test_a_pass_is_no_larger_than_it_may_be(busy, slow, eventually):
     made = busy(3, 100)
     found = made.submit(slow, None, [grey(value) for value in range(1, 9)])
-    # six may be read ahead of a tower that is busy
+    # six may be read ahead of a backbone that is busy
     eventually(lambda: len(slow.read) == 7)
     slow.go.set()
     assert [future.result(20).image_score for future in found] == list(range(1, 9))
     assert len(slow.batches[1][1]) == 3 and max(len(values) for _, values in slow.batches) == 3
 
 
-def test_pictures_to_be_cut_wait_by_two_and_pass_alone(busy, slow, eventually):
+def test_images_to_be_cut_wait_by_two_and_pass_alone(busy, slow, eventually):
     slow.tile = 48
     made = busy(3, 100)
     found = made.submit(slow, None, [grey(value) for value in range(1, 9)])
@@ -99,7 +99,7 @@ def test_pictures_to_be_cut_wait_by_two_and_pass_alone(busy, slow, eventually):
     assert all(len(values) == 1 for _, values in slow.batches)
 
 
-def test_a_picture_in_tiles_is_given_up_in_the_middle(batcher, slow, eventually):
+def test_an_image_in_tiles_is_given_up_in_the_middle(batcher, slow, eventually):
     slow.tile = 48
     slow.go.set()
 
@@ -137,7 +137,7 @@ def test_the_queue_takes_all_or_none(busy, slow):
     made.submit(slow, None, [grey(0)])
 
 
-def test_a_bad_picture_fails_alone_and_a_cancelled_one_is_not_scored(busy, slow, eventually):
+def test_a_bad_image_fails_alone_and_a_cancelled_one_is_not_scored(busy, slow, eventually):
     def broken():
         raise ImageError("broken")
 
@@ -145,7 +145,7 @@ def test_a_bad_picture_fails_alone_and_a_cancelled_one_is_not_scored(busy, slow,
     good, bad, given_up, more = made.submit(slow, None, [grey(1), broken, grey(2), grey(3)])
     assert given_up.cancel()
     with pytest.raises(ImageError, match="broken"):
-        bad.result(20)  # while the tower is busy
+        bad.result(20)  # while the backbone is busy
     slow.go.set()
     assert good.result(20).image_score == 1
     assert more.result(20).image_score == 3

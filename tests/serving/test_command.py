@@ -59,7 +59,7 @@ def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, fil
             )
             while 'route="/v1/score",status="200"} 1.0' not in httpx.get(f"{address}/metrics").text:
                 time.sleep(0.01)
-            while "vlad_queue_pictures 0.0" in httpx.get(f"{address}/metrics").text:
+            while "vlad_queue_images 0.0" in httpx.get(f"{address}/metrics").text:
                 assert not late.done()
             process.send_signal(signal.SIGTERM)
             assert late.result().status_code == 200
@@ -133,7 +133,7 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
     assert "no API keys" in said(f"a={saved}", "--api-keys", saved / "detector.json")
     assert "Two detectors" in said(f"a={saved}", f"a={saved}")
     assert "64 letters" in said(f"a b={saved}")
-    assert "normal pictures" in said("--head", "memory", "--backbone", small_file)
+    assert "normal images" in said("--head", "memory", "--backbone", small_file)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     monkeypatch.delitem(sys.modules, "vlad.serving.app", raising=False)
     assert "install vlad[serve] with pip" in said(f"a={saved}")

@@ -21,7 +21,7 @@ def test_those_given_are_listed_in_order_with_the_limits(serve, memory, words):
     )  # fmt: skip
     assert line["threshold"] == memory.calibration_.thresholds["memory"]
     assert (reading["category"], reading["reads"], reading["threshold"]) == ("nut", True, None)
-    assert (found["limits"]["pictures"], found["limits"]["bytes"]) == (7, 10**6)
+    assert (found["limits"]["images"], found["limits"]["bytes"]) == (7, 10**6)
 
 
 def test_one_made_of_uploaded_normals_is_the_one_made_here(
@@ -69,7 +69,7 @@ def test_what_cannot_be_made(serve, memory, files, form, monkeypatch):
         assert client.delete(f"/v1/detectors/{name.replace('/', '%2F')}").status_code in (404, 422)
     assert post(files[0]).status_code == 422
     assert post(files[0], name="a", head="adaclip").status_code == 422
-    bad = post(files[0], b"no picture", name="a")
+    bad = post(files[0], b"no image", name="a")
     assert (bad.status_code, "cannot read 1.png" in bad.json()["detail"]) == (422, True)
     assert post(files[0], name="a", k_shot=2).status_code == 422
     monkeypatch.setattr(service, "MAX_NORMALS", 2)
@@ -117,11 +117,11 @@ def test_words_are_not_collected_without_end(serve, words, files, form, monkeypa
     assert statuses == [200, 200, 200, 422]
 
 
-def test_detectors_of_one_tower_share_it(memory, small_file, drawn, tmp_path):
+def test_detectors_of_one_backbone_share_it(memory, small_file, drawn, tmp_path):
     other = vlad.load("memory", backbone=str(small_file), device="cpu").fit(drawn[:1])
     other = vlad.Detector.load(other.save(tmp_path))
     make_ready([Served("a", memory), Served("b", other)])
-    assert other.tower is memory.tower
+    assert other.backbone_ is memory.backbone_
 
 
 def test_a_head_that_judges_lists_is_not_served(small_file):

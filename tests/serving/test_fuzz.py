@@ -82,7 +82,7 @@ SPLICES = [
 ]  # fmt: skip
 
 
-def pictures() -> list[bytes]:
+def images() -> list[bytes]:
     """Files of which the first is good and the others hide something."""
 
     def saved(image, kind, **options) -> bytes:
@@ -100,7 +100,7 @@ def pictures() -> list[bytes]:
     return [good, large, thin, small, turned, deep, good[:90], *text]
 
 
-PICTURES = pictures()
+PICTURES = images()
 
 
 def form_of(draw: random.Random) -> bytes:
@@ -126,7 +126,7 @@ def form_of(draw: random.Random) -> bytes:
 
 @pytest.fixture
 def service(serve, memory, words, files, form):
-    """A client and the service's description; at the end a picture must score as it did before."""
+    """A client and the service's description; at the end an image must score as it did before."""
     # limits so small that they are met, but for the time: a machine may sleep
     limits = {"queue": 6, "max_bytes": 200_000, "max_pixels": 50_000, "timeout": 1e6}
     client = serve({"line": memory, "words": words}, **limits)

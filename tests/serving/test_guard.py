@@ -106,7 +106,7 @@ def test_a_full_queue_says_when_to_come_again(serve, slow, files, form, eventual
             return pool.submit(client.post, "/v1/score", files=form(*contents))
 
         def waiting(count):
-            return lambda: f"vlad_queue_pictures {count}.0" in client.get("/metrics").text
+            return lambda: f"vlad_queue_images {count}.0" in client.get("/metrics").text
 
         begun = [later(files[0])]
         eventually(slow.began.is_set)
@@ -119,7 +119,7 @@ def test_a_full_queue_says_when_to_come_again(serve, slow, files, form, eventual
         assert refused.headers["Retry-After"] == "1"
         begun += [later(files[0])]
         eventually(waiting(4))
-        # as many requests as pictures may wait: the next one's body is not read
+        # as many requests as images may wait: the next one's body is not read
         assert client.post("/v1/score", content=b"no form").status_code == 429
         assert client.get("/healthz").is_success
         slow.go.set()
@@ -134,7 +134,7 @@ def test_what_takes_too_long_is_given_up(serve, slow, files, form, eventually):
     assert isinstance(reply.json()["detail"], str)
     # what was not begun is not scored for nobody
     slow.go.set()
-    eventually(lambda: "vlad_queue_pictures 0.0" in client.get("/metrics").text)
+    eventually(lambda: "vlad_queue_images 0.0" in client.get("/metrics").text)
     assert client.post("/v1/score", files=form(files[5])).is_success
     assert 1 <= len(slow.batches) <= 3
 
@@ -183,9 +183,9 @@ def test_metrics_count_requests_and_take_no_names_from_them(serve, slow, files, 
     for line in (
         'vlad_requests_total{method="POST",route="/v1/score",status="200"} 1.0',
         'vlad_requests_total{method="GET",route="other",status="404"} 1.0',
-        'vlad_pictures_total{detector="line",outcome="scored"} 1.0',
-        'vlad_pictures_total{detector="line",outcome="failed"} 1.0',
-        "vlad_batch_pictures_count 1.0",
+        'vlad_images_total{detector="line",outcome="scored"} 1.0',
+        'vlad_images_total{detector="line",outcome="failed"} 1.0',
+        "vlad_batch_images_count 1.0",
     ):
         assert line in text
     assert "some-name" not in text and "BREW" not in text

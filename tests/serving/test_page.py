@@ -93,7 +93,7 @@ def uploads(files):
     return [
         {"name": name, "mimeType": "image/png", "buffer": content}
         for name, content in zip(("0.png", HOSTILE, "2.png", "=3.png"), files, strict=False)
-    ] + [{"name": "@bad.png", "mimeType": "image/png", "buffer": b"no picture"}]
+    ] + [{"name": "@bad.png", "mimeType": "image/png", "buffer": b"no image"}]
 
 
 def status(page, pattern):
@@ -119,13 +119,13 @@ def drag(page, kind, uploads):
 
 
 def test_choose_judge_and_download(page, uploads, memory, drawn, tmp_path):
-    page.set_input_files("#pictures", uploads)
-    status(page, r"5 pictures · 1 anomalous · 1 failed$")
+    page.set_input_files("#images", uploads)
+    status(page, r"5 images · 1 anomalous · 1 failed$")
     scores = page.locator(".card .score").all_text_contents()
     expected = sorted(memory.score(drawn[:4]).image_score, reverse=True)
     assert [float(text) for text in scores[:3]] == pytest.approx(expected[:3], rel=1e-3)
     assert page.locator(".card .verdict").first.text_content() == "anomalous"
-    # the heat map of the worst picture shows
+    # the heat map of the worst image shows
     drawn_heat = """canvas => { const d = canvas.getContext("2d")
         .getImageData(0, 0, canvas.width, canvas.height).data;
         return d.some((value, i) => i % 4 === 3 && value > 100); }"""
@@ -153,28 +153,28 @@ def test_choose_judge_and_download(page, uploads, memory, drawn, tmp_path):
     assert float(rows[0]["image_score"]) == pytest.approx(expected[0], abs=1e-6)
 
 
-def test_the_slider_reaches_pictures_that_are_dropped_while_it_has_the_focus(
+def test_the_slider_reaches_images_that_are_dropped_while_it_has_the_focus(
     page, uploads, memory, drawn
 ):
     lowest, *others = (uploads[i] for i in np.argsort(memory.score(drawn[:4]).image_score))
-    page.set_input_files("#pictures", [lowest])
-    status(page, "1 picture · 0 anomalous$")
+    page.set_input_files("#images", [lowest])
+    status(page, "1 image · 0 anomalous$")
     page.locator("#slider").focus()
     drag(page, "drop", others)
-    status(page, "4 pictures · [1-4] anomalous$")
+    status(page, "4 images · [1-4] anomalous$")
     page.keyboard.press("End")
-    status(page, "4 pictures · 0 anomalous$")
+    status(page, "4 images · 0 anomalous$")
     page.keyboard.press("Home")
-    status(page, "4 pictures · 4 anomalous$")
+    status(page, "4 images · 4 anomalous$")
 
 
 def test_detectors_and_categories(page, uploads):
-    page.set_input_files("#pictures", uploads[:2])
-    status(page, "2 pictures · 0 anomalous$")
+    page.set_input_files("#images", uploads[:2])
+    status(page, "2 images · 0 anomalous$")
     before = page.locator(".card .score").first.text_content()
     assert page.locator("#category").is_hidden()
     page.select_option("#detector", "words")
-    status(page, "2 pictures$")  # it is not calibrated
+    status(page, "2 images$")  # it is not calibrated
     after = page.locator(".card .score").first.text_content()
     assert after != before
     page.fill("#category", "cable")
@@ -185,8 +185,8 @@ def test_detectors_and_categories(page, uploads):
 
 
 def test_normals_make_a_detector(page, uploads, address):
-    page.set_input_files("#pictures", uploads[:1])
-    status(page, "1 picture · 0 anomalous$")
+    page.set_input_files("#images", uploads[:1])
+    status(page, "1 image · 0 anomalous$")
     page.fill("#name", "new")
     page.set_input_files("#normals", uploads[:2])
     page.click("#make-it")
@@ -194,7 +194,7 @@ def test_normals_make_a_detector(page, uploads, address):
 
     expect(page.locator("#detector")).to_have_value("new", timeout=20_000)
     expect(page.locator("#lead")).to_have_text(re.compile("Not calibrated"))
-    status(page, "1 picture$")
+    status(page, "1 image$")
     page.click("#delete")
     expect(page.locator("#detector")).to_have_value("line")
 
@@ -207,7 +207,7 @@ def test_files_are_dropped_anywhere_on_the_page(page, uploads):
     expect(page.locator("#drop")).to_have_class(over)
     assert drag(page, "drop", uploads[:2]) is False
     expect(page.locator("#drop")).not_to_have_class(over)
-    status(page, "2 pictures · 0 anomalous$")
+    status(page, "2 images · 0 anomalous$")
     assert set(page.locator(".card .name").all_text_contents()) == {"0.png", HOSTILE}
 
 
@@ -227,8 +227,8 @@ def test_the_page_asks_for_a_key(visit, memory, uploads, tmp_path):
         page.fill("#key", key)
         page.locator("#login button").click()
         expect(page.locator("#login")).to_be_hidden()
-        page.set_input_files("#pictures", uploads[:1])
-        status(page, "1 picture · 0 anomalous$")
+        page.set_input_files("#images", uploads[:1])
+        status(page, "1 image · 0 anomalous$")
         page.reload()  # the tab keeps it
         expect(page.locator("#lead")).to_have_text(re.compile("Calibrated"))
         page.evaluate("sessionStorage.clear()")

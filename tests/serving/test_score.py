@@ -100,7 +100,7 @@ def test_maps(serve, memory, drawn, files, form, tmp_path):
     np.testing.assert_allclose(read_map(tmp_path / "sent.png"), read_map(stored), atol=4e-5)
 
 
-def test_bad_pictures_are_entries_and_the_others_go_on(serve, memory, files, form):
+def test_bad_images_are_entries_and_the_others_go_on(serve, memory, files, form):
     client = serve({"line": memory}, max_pixels=20_000)
     big = io.BytesIO()
     Image.new("RGB", (300, 100)).save(big, "PNG")
@@ -112,7 +112,7 @@ def test_bad_pictures_are_entries_and_the_others_go_on(serve, memory, files, for
     assert first["error"] is None and last["verdict"] == "anomalous"
     for image, words in (
         (cut, "cut short"),
-        (text, "no picture"),
+        (text, "no image"),
         (empty, "empty"),
         (large, "over the limit of 20,000"),
     ):
@@ -123,8 +123,8 @@ def test_bad_pictures_are_entries_and_the_others_go_on(serve, memory, files, for
     assert reply.status_code == 422
     assert reply.json()["detail"].startswith("cannot read 0.png: ")
     outcomes = client.get("/metrics").text
-    assert 'vlad_pictures_total{detector="line",outcome="failed"} 8.0' in outcomes
-    assert 'vlad_pictures_total{detector="line",outcome="anomalous"} 1.0' in outcomes
+    assert 'vlad_images_total{detector="line",outcome="failed"} 8.0' in outcomes
+    assert 'vlad_images_total{detector="line",outcome="anomalous"} 1.0' in outcomes
 
 
 @pytest.mark.parametrize(
@@ -132,11 +132,11 @@ def test_bad_pictures_are_entries_and_the_others_go_on(serve, memory, files, for
 )
 def test_names_are_only_said_back(serve, memory, files, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    sent = [("images", (name, files[0])), ("images", (name, b"no picture"))]
+    sent = [("images", (name, files[0])), ("images", (name, b"no image"))]
     reply = serve({"line": memory}).post("/v1/score", files=sent)
     good, bad = reply.json()["images"]
     assert (good["name"], good["error"]) == (name, None)
-    assert bad["error"].startswith(f"cannot read {name}: its content is no picture")
+    assert bad["error"].startswith(f"cannot read {name}: its content is no image")
     assert not list(tmp_path.iterdir())
 
 

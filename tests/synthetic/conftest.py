@@ -1,4 +1,4 @@
-"""Normal pictures of every shape that the generators meet."""
+"""Normal images of every shape that the generators meet."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def _on_ground(height, width, seed=0):
     """A brown disc on a yellow ground, and where it lies."""
     y, x = np.ogrid[:height, :width]
     inside = np.hypot(y / height - 0.5, x / width - 0.5) < 0.3
-    picture = np.where(inside[..., None], (110, 70, 40), (220, 205, 60))
+    image = np.where(inside[..., None], (110, 70, 40), (220, 205, 60))
     grain = np.random.default_rng(seed).normal(0, 3, (height, width, 1))
-    return (picture + grain).clip(0, 255).astype(np.uint8), inside
+    return (image + grain).clip(0, 255).astype(np.uint8), inside
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def on_ground():
 
 @pytest.fixture(scope="session")
 def shapes() -> dict[str, np.ndarray]:
-    """Name -> picture (H, W, 3) uint8."""
+    """Name -> image (H, W, 3) uint8."""
     grey = _surface(90, 90)[..., :1].repeat(3, 2)
     return {
         "colour": _surface(96, 96),
@@ -55,7 +55,7 @@ def shapes() -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def normals(tmp_path):
-    """A folder of twelve normal pictures, each with an object."""
+    """A folder of twelve normal images, each with an object."""
     folder = tmp_path / "good"
     folder.mkdir()
     for i in range(12):

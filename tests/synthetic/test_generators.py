@@ -1,4 +1,4 @@
-"""What holds of every generator: where the mask is set the picture differs, and nowhere else."""
+"""What holds of every generator: where the mask is set the image differs, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -16,15 +16,15 @@ def generator(request):
     return load_generators([request.param])[request.param]
 
 
-def damaged(generator, picture, seed=0, others=()):
-    return generator(picture, Sources(others), np.random.default_rng(seed))
+def damaged(generator, image, seed=0, others=()):
+    return generator(image, Sources(others), np.random.default_rng(seed))
 
 
 def test_changes_lie_in_the_mask_and_nowhere_else(generator, shapes, surface):
-    for name, picture in shapes.items():
-        before = picture.copy()
+    for name, image in shapes.items():
+        before = image.copy()
         for seed in range(2):
-            after, mask, words = damaged(generator, picture, seed, [surface(50, 60, 1)])
+            after, mask, words = damaged(generator, image, seed, [surface(50, 60, 1)])
             changed = np.abs(after.astype(int) - before).max(2)
             assert after.shape == before.shape and after.dtype == np.uint8, name
             assert mask.shape == before.shape[:2] and mask.dtype == bool, name
@@ -34,7 +34,7 @@ def test_changes_lie_in_the_mask_and_nowhere_else(generator, shapes, surface):
             # enough of it shows, beside the gaps between what shows
             assert (changed > LEVELS).sum() >= max(1, 1e-4 * mask.size), name
             assert words.split()[0] in ("a", "an") and words == words.lower()
-        assert np.array_equal(picture, before), name
+        assert np.array_equal(image, before), name
 
 
 def test_the_same_seed_gives_the_same_bytes(generator, shapes):
@@ -43,47 +43,47 @@ def test_the_same_seed_gives_the_same_bytes(generator, shapes):
     assert not np.array_equal(first[0], other[0])
 
 
-def test_grey_pictures_stay_grey(generator, shapes, surface):
+def test_grey_images_stay_grey(generator, shapes, surface):
     for seed in range(3):
         after, _, _ = damaged(generator, shapes["grey"], seed, [surface(50, 60, 1)])
         assert (after == after[..., :1]).all()
 
 
 def test_defects_lie_on_the_object(generator, on_ground):
-    picture, inside = on_ground(128, 128)
+    image, inside = on_ground(128, 128)
     near = ndimage.binary_dilation(inside, iterations=5)  # its outline goes with a broken rim
     for seed in range(4):
-        _, mask, _ = damaged(generator, picture, seed, [on_ground(100, 120, 1)[0]])
+        _, mask, _ = damaged(generator, image, seed, [on_ground(100, 120, 1)[0]])
         assert mask[near].sum() == mask.sum()
         assert mask[inside].any()
 
 
-def test_most_of_a_picture_is_left(generator, surface):
+def test_most_of_an_image_is_left(generator, surface):
     shares = [damaged(generator, surface(128, 128), seed)[1].mean() for seed in range(6)]
     assert np.median(shares) < 0.35
 
 
 def test_object_is_found_and_a_surface_has_none(on_ground, surface):
-    picture, inside = on_ground(150, 210)
-    found = object_cover(picture)
+    image, inside = on_ground(150, 210)
+    found = object_cover(image)
     assert (found & inside).sum() / (found | inside).sum() > 0.9
     assert object_cover(surface(100, 100)) is None
     assert object_cover(np.full((20, 20, 3), 7, np.uint8)) is None
 
 
-def test_object_of_a_grey_picture_is_found(on_ground):
-    picture, inside = on_ground(120, 120)
-    grey = picture.mean(2, keepdims=True).astype(np.uint8).repeat(3, 2)
+def test_object_of_a_grey_image_is_found(on_ground):
+    image, inside = on_ground(120, 120)
+    grey = image.mean(2, keepdims=True).astype(np.uint8).repeat(3, 2)
     found = object_cover(grey)
     assert (found & inside).sum() / (found | inside).sum() > 0.9
 
 
 def test_missing_part_shows_the_background(on_ground):
-    picture, inside = on_ground(128, 128)
+    image, inside = on_ground(128, 128)
     gone = load_generators(["missing"])["missing"]
     shown = []
     for seed in range(6):
-        after, mask, _ = damaged(gone, picture, seed)
+        after, mask, _ = damaged(gone, image, seed)
         ground = np.abs(after.astype(int) - (220, 205, 60)).max(2) < 30
         shown.append((ground & mask & inside).sum() / (mask & inside).sum())
     assert np.median(shown) > 0.5

@@ -1,9 +1,9 @@
-"""Ranking generators by what the built-in tower sees."""
+"""Ranking generators by what the built-in backbone sees."""
 
 import numpy as np
 from PIL import Image
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.datasets.folder import list_images
 from vlad.evaluation.synthetic import rank
 from vlad.synthetic import SyntheticSet
@@ -22,7 +22,7 @@ def test_a_stain_is_of_more_use_than_no_change_and_than_noise(normals, tmp_path)
         for name, image in (("stain", made.item(i).image), ("noise", noise)):
             groups[name].append(tmp_path / f"{name}{i}.png")
             image.save(groups[name][-1])
-    found = rank(load_tower("vlad-tiny", "cpu"), references, held_out, groups)
+    found = rank(load_backbone("vlad-tiny", "cpu"), references, held_out, groups)
     assert next(iter(found)) == "stain"
     mean = {name: posterior.expected.mean() for name, posterior in found.items()}
     assert mean["stain"] > mean["unchanged"] + 0.1

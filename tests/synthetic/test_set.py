@@ -1,4 +1,4 @@
-"""A training set of normal pictures, some of them damaged."""
+"""A training set of normal images, some of them damaged."""
 
 import pickle
 import subprocess
@@ -68,7 +68,7 @@ def test_share(normals, share, label):
     assert {made.item(index).label for index in range(len(made))} == {label}
 
 
-def test_deep_grey_pictures(tmp_path):
+def test_deep_grey_images(tmp_path):
     ramp = np.linspace(0, 65535, 60 * 80).reshape(60, 80).astype(np.uint16)
     for i in range(2):
         Image.fromarray(np.roll(ramp, i)).save(tmp_path / f"{i}.png")
@@ -78,9 +78,9 @@ def test_deep_grey_pictures(tmp_path):
     assert pixels.max() > 200
 
 
-def test_pictures_to_borrow_from_that_cannot_be_read_are_passed_over(normals):
+def test_images_to_borrow_from_that_cannot_be_read_are_passed_over(normals):
     for path in sorted(normals.iterdir())[1:]:
-        path.write_bytes(b"not a picture")
+        path.write_bytes(b"not an image")
     for name in GENERATORS:
         assert SyntheticSet(normals, [name], share=1).item(0).mask.any()
 
@@ -97,7 +97,7 @@ def test_errors(normals, tmp_path):
     with pytest.raises(IndexError):
         SyntheticSet(normals).item(12)
     Image.new("RGB", (7, 30)).save(normals / "00.png")
-    (normals / "01.png").write_bytes(b"not a picture")
+    (normals / "01.png").write_bytes(b"not an image")
     with pytest.raises(ImageError, match=r"00\.png: 7×30 pixels are too few"):
         SyntheticSet(normals).item(0)
     with pytest.raises(ImageError, match=r"01\.png"):

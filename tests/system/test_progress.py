@@ -20,9 +20,9 @@ def run(total, interval, steps, **kwargs):
 def test_a_log_gets_the_first_and_the_last_line_and_few_between():
     lines = run(400, 3600, [(4, 0)] * 100)
     assert len(lines) == 2
-    assert lines[0].startswith("scored 4/400 pictures, ")
+    assert lines[0].startswith("scored 4/400 images, ")
     assert "images/s" in lines[0] and lines[0].endswith(" left")
-    assert lines[1].startswith("scored 400/400 pictures, ") and lines[1].endswith(" in all")
+    assert lines[1].startswith("scored 400/400 images, ") and lines[1].endswith(" in all")
 
 
 def test_a_line_is_printed_whenever_the_interval_has_passed():
@@ -35,8 +35,8 @@ def test_failures_are_counted():
     assert lines[-1].endswith("2 failed")
 
 
-def test_pictures_of_an_earlier_run_count_as_done_but_not_in_the_speed():
-    assert run(10, 3600, [], done=4) == ["scored 4/10 pictures"]
+def test_images_of_an_earlier_run_count_as_done_but_not_in_the_speed():
+    assert run(10, 3600, [], done=4) == ["scored 4/10 images"]
     assert run(1_000_000, 3600, [(1, 0)], done=999_998)[0].startswith("scored 999999/1000000")
 
 
@@ -46,14 +46,14 @@ def test_a_run_that_is_stopped_still_says_how_far_it_came():
         progress.advance(2)
         progress.advance(3)
         raise KeyboardInterrupt
-    assert stream.getvalue().splitlines()[-1].startswith("scored 5/9 pictures")
+    assert stream.getvalue().splitlines()[-1].startswith("scored 5/9 images")
 
 
 def test_track_counts_what_it_hands_on():
     stream = io.StringIO()
     with Progress(3, "drew", stream=stream) as progress:
         assert list(progress.track("abc")) == ["a", "b", "c"]
-    assert stream.getvalue().splitlines()[-1].startswith("drew 3/3 pictures")
+    assert stream.getvalue().splitlines()[-1].startswith("drew 3/3 images")
 
 
 def read_all(master):

@@ -16,9 +16,9 @@ def visual():
 
 
 @torch.no_grad()
-def tokens(visual, pictures):
+def tokens(visual, images):
     """Raw patch tokens after each block: a list of (B, 225, width)."""
-    pixels = (torch.as_tensor(pictures, dtype=torch.float32) - MEAN) / STD
+    pixels = (torch.as_tensor(images, dtype=torch.float32) - MEAN) / STD
     found = visual.forward_intermediates(pixels.permute(0, 3, 1, 2), output_fmt="NLC")
     return found["image_intermediates"]
 
@@ -39,9 +39,9 @@ def test_a_grating_excites_the_energy_of_its_angle_and_scale(visual, scale, peri
 
 
 def test_colour_is_the_mean_of_the_patch_and_context_that_of_its_neighbours(visual):
-    picture = np.full((1, 240, 240, 3), 0.5)
-    picture[0, :, 112:128] = (0.9, 0.5, 0.1)  # the patches of column 7
-    last = tokens(visual, picture)[2].reshape(15, 15, -1)
+    image = np.full((1, 240, 240, 3), 0.5)
+    image[0, :, 112:128] = (0.9, 0.5, 0.1)  # the patches of column 7
+    last = tokens(visual, image)[2].reshape(15, 15, -1)
     colour, context = last[..., list(start.COLOUR)], last[..., list(start.CONTEXT)][..., :3]
     torch.testing.assert_close(
         colour[7, 7] - colour[7, 0], torch.tensor([0.4, 0, -0.4]), atol=0.03, rtol=0
@@ -53,7 +53,7 @@ def test_colour_is_the_mean_of_the_patch_and_context_that_of_its_neighbours(visu
 
 def test_an_odd_patch_is_novel(visual):
     random = np.random.default_rng(0)
-    picture = 0.5 + 0.02 * random.normal(size=(1, 240, 240, 3))
-    picture[0, 96:112, 96:112] = (0.9, 0.2, 0.2)
-    novelty = tokens(visual, picture)[3][0, :, list(start.NOVELTY)].sum(dim=1)
+    image = 0.5 + 0.02 * random.normal(size=(1, 240, 240, 3))
+    image[0, 96:112, 96:112] = (0.9, 0.2, 0.2)
+    novelty = tokens(visual, image)[3][0, :, list(start.NOVELTY)].sum(dim=1)
     assert novelty.argmax() == 6 * 15 + 6

@@ -1,4 +1,4 @@
-"""The embedded tower: its drawing code, its captions, its weights and its trainer."""
+"""The embedded backbone: its drawing code, its captions, its weights and its trainer."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from vlad.backbones.tiny import CONFIG, WEIGHTS
 
 
 def test_drawing_is_deterministic():
-    from tiny.pictures import draw_category
+    from tiny.images import draw_category
 
     for index in (0, 3):
         first, second = draw_category(index, seed=5), draw_category(index, seed=5)
@@ -22,18 +22,18 @@ def test_drawing_is_deterministic():
     assert not np.array_equal(draw_category(0, seed=5)[0], draw_category(1, seed=5)[0])
 
 
-def test_every_texture_is_a_picture():
+def test_every_texture_is_an_image():
     from vlad.synthetic.textures import TEXTURES
 
     for texture in TEXTURES:
-        picture = texture(np.random.default_rng(0), np.random.default_rng(1))
-        assert picture.shape == (256, 256, 3), texture.__name__
-        assert np.isfinite(picture).all(), texture.__name__
+        image = texture(np.random.default_rng(0), np.random.default_rng(1))
+        assert image.shape == (256, 256, 3), texture.__name__
+        assert np.isfinite(image).all(), texture.__name__
 
 
-def test_masks_are_where_the_picture_changed():
+def test_masks_are_where_the_image_changed():
     from tiny.defects import add_defects
-    from tiny.pictures import draw_category
+    from tiny.images import draw_category
 
     from vlad.synthetic.spots import VISIBLE
 
@@ -161,7 +161,7 @@ def small(tmp_path):
 
 def test_a_step_lowers_the_loss(small):
     from tiny.data import Pairs, Replay
-    from tiny.pictures import Pool
+    from tiny.images import Pool
     from tiny.train import Learner, Trainer, vocabulary
 
     recipe, folder = small

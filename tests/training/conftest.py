@@ -1,4 +1,4 @@
-"""A seeded batch, learners on the small tower, and the command on drawn pictures."""
+"""A seeded batch, learners on the small backbone, and the command on drawn images."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ map_dice_anomalous = 1.0
 
 
 @pytest.fixture(scope="session")
-def make_learner(small_tower):
-    """head -> (learner with seeded tensors on the small tower, its recipe)."""
+def make_learner(small_backbone):
+    """head -> (learner with seeded tensors on the small backbone, its recipe)."""
 
     def make(head: str):
         recipe = load_recipe(head)
-        params = default_params(head, small_tower.info) | {"image_size": 64}
+        params = default_params(head, small_backbone.info) | {"image_size": 64}
         generator = torch.Generator().manual_seed(0)
         tensors = {
             name: 0.1 * torch.randn(shape, generator=generator)
-            for name, shape in tensor_shapes(head, small_tower.info, params).items()
+            for name, shape in tensor_shapes(head, small_backbone.info, params).items()
         }
         adapter = Adapter(head, head, "small", "nothing", params, tensors)
-        return Learner(Extractor(small_tower, 64), adapter, list(recipe.losses)), recipe
+        return Learner(Extractor(small_backbone, 64), adapter, list(recipe.losses)), recipe
 
     return make
 
 
 @pytest.fixture(scope="session")
-def batch(small_tower, drawn) -> Batch:
-    """Four pictures of two categories, two of them with a defect; pixels, not features."""
+def batch(small_backbone, drawn) -> Batch:
+    """Four images of two categories, two of them with a defect; pixels, not features."""
     from vlad.types import FeatureSpec
 
-    extractor = Extractor(small_tower, 64)
+    extractor = Extractor(small_backbone, 64)
     prepared = [extractor.prepare(image, [FeatureSpec()]) for image in drawn[2:]]
     masks = np.zeros((4, 64, 64), np.float32)
     masks[2, 20:34, 20:40], masks[3, 5:9, 40:60] = 1, 1
@@ -72,7 +72,7 @@ def batch(small_tower, drawn) -> Batch:
 
 @pytest.fixture(scope="session")
 def part_of(batch):
-    """Some of the pictures of the batch."""
+    """Some of the images of the batch."""
 
     def take(index: list[int]) -> Batch:
         return replace(
@@ -89,7 +89,7 @@ def part_of(batch):
 
 @pytest.fixture
 def tree(category, tmp_path):
-    """Two categories of five pictures each, which differ in content."""
+    """Two categories of five images each, which differ in content."""
     for turn, name in enumerate(("bolt", "nut")):
         folder = tmp_path / "data" / name
         category(folder, normal=3)

@@ -1,5 +1,5 @@
 """The three methods once more, in plain torch over open_clip's modules, straight from the papers'
-and programs' description; nothing of vlad's heads, towers or losses is called."""
+and programs' description; nothing of vlad's heads, backbones or losses is called."""
 
 from __future__ import annotations
 
@@ -130,10 +130,10 @@ def adaclip(model, t, pixels, labels, masks, layers, texts, clusters):
             x = block(b, x, "exact")
         plain = visual.ln_post(x[:, 0]) @ visual.proj
     prompts = {}
-    for tower in ("image", "text"):
-        dynamic = torch.stack([linear(f"dynamic.{tower}.{k}", plain) for k in range(5)], 1)
+    for backbone in ("image", "text"):
+        dynamic = torch.stack([linear(f"dynamic.{backbone}.{k}", plain) for k in range(5)], 1)
         for i in range(4):
-            prompts[tower, 1 + i] = to_half(t[f"static.{tower}.{i}"] + dynamic)
+            prompts[backbone, 1 + i] = to_half(t[f"static.{backbone}.{i}"] + dynamic)
     x, own, taps = start, start.shape[1], {}
     for number, b in enumerate(blocks, 1):
         if number <= 4:

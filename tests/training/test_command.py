@@ -1,4 +1,4 @@
-"""vlad train: from labelled pictures to an adapter that scores, on one process or several."""
+"""vlad train: from labelled images to an adapter that scores, on one process or several."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def test_an_adapter_with_card_and_log(run, tree, small_file, tmp_path):
     assert card["data"]["data"]["normal"] == 6
     assert card["data"]["data"]["anomalous"] == card["data"]["data"]["masks"] == 4
     log = rows(out)
-    assert [row["step"] for row in log] == [str(n) for n in range(1, 10)]  # 10 pictures by 4
+    assert [row["step"] for row in log] == [str(n) for n in range(1, 10)]  # 10 images by 4
     assert [row["epoch"] for row in log] == [*"111222333"]
     assert all(math.isfinite(float(row["loss"])) for row in log)
     curve = card["curve"]["loss"]
@@ -65,7 +65,7 @@ def test_an_adapter_with_card_and_log(run, tree, small_file, tmp_path):
     verified = CliRunner().invoke(
         main, ["adapters", "verify", str(out), "--backbone", str(small_file)]
     )
-    # the tower's name is its file's
+    # the backbone's name is its file's
     assert verified.exit_code == 0, verified.output
     options = ["--head", "linear", "--adapter", out, "--backbone", small_file, "--device", "cpu"]
     words = ["score", tree / "nut" / "test", *options, "--out", tmp_path / "run"]
@@ -125,7 +125,7 @@ def test_resume_with_other_settings(run, tree, tmp_path, monkeypatch):
         run(out)
     for args, options, words in [
         (("--seed", 6), {}, "another recipe (seed: 5 before, 6 now)"),
-        (("--dtype", "bfloat16"), {}, "another tower (dtype"),
+        (("--dtype", "bfloat16"), {}, "another backbone (dtype"),
         (("--hold-out", "nut"), {}, "another data"),
         ((), {"data": tree / "nut"}, "another data"),
         (("--image-size", "96"), {}, "another params"),
@@ -147,9 +147,9 @@ def test_a_held_out_category_tells_the_best_epoch(run, tmp_path, monkeypatch):
     learned = []
     before = Training._finish_epoch
 
-    def finish(self, pictures):
+    def finish(self, images):
         learned.append(self.learner.tensors())
-        before(self, pictures)
+        before(self, images)
 
     monkeypatch.setattr(Training, "_finish_epoch", finish)
     done = run(tmp_path / "out", "--hold-out", "nut", more="patience = 2")
@@ -191,10 +191,10 @@ def test_weights_and_precision(run, tree, tmp_path):
     assert card["auxiliary"] == "data + nut"
     assert card["dtype"] == "bfloat16"
     assert card["data"]["nut"]["weight"] == 2.0
-    assert len(rows(tmp_path / "out")) == 3 * 5  # 10 and twice 5 pictures by 4
+    assert len(rows(tmp_path / "out")) == 3 * 5  # 10 and twice 5 images by 4
 
 
-def test_a_tower_without_text(run, dinov2_folder, tmp_path):
+def test_a_backbone_without_text(run, dinov2_folder, tmp_path):
     done = run(tmp_path / "out", "--backbone", dinov2_folder)
     assert done.exit_code == 0, done.output
 

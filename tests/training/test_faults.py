@@ -29,13 +29,13 @@ def test_known_targets_are_not_zero_shot(run, tree, tmp_path):
     assert (done.exit_code, "nut is among the data" in done.stderr) == (0, True)
     done = run(tmp_path / "two", "--for-category", "screw")
     assert "Warning" not in done.stderr
-    for kind in ("test/good/0.png", "test/stain/4.png"):  # the same picture under another category
+    for kind in ("test/good/0.png", "test/stain/4.png"):  # the same image under another category
         (tree / "bolt" / kind).write_bytes((tree / "nut" / kind).read_bytes())
     done = run(tmp_path / "three", "--hold-out", "nut")
-    assert "2 held-out pictures are also among the data" in done.stderr
+    assert "2 held-out images are also among the data" in done.stderr
 
 
-def test_pictures_that_cannot_be_read_are_left_out_and_named(run, tree, tmp_path):
+def test_images_that_cannot_be_read_are_left_out_and_named(run, tree, tmp_path):
     bad = tree / "nut" / "test" / "good" / "1.png"
     bad.write_bytes(bad.read_bytes()[:200])
     done = run(tmp_path / "out")
@@ -48,7 +48,7 @@ def test_pictures_that_cannot_be_read_are_left_out_and_named(run, tree, tmp_path
     assert str(bad) in card["left_out"][0]
 
 
-def test_pictures_without_masks_train_the_image_score(run, tree, tmp_path):
+def test_images_without_masks_train_the_image_score(run, tree, tmp_path):
     for category in ("bolt", "nut"):
         for mask in (tree / category / "ground_truth" / "stain").iterdir():
             mask.unlink()
@@ -72,7 +72,7 @@ def test_an_empty_class(run, tree, tmp_path, kind, word):
             path.unlink()
     done = run(tmp_path / "out")
     assert done.exit_code == 2
-    assert f"the data have no {word} pictures" in done.stderr
+    assert f"the data have no {word} images" in done.stderr
 
 
 def test_a_loss_that_is_no_number(run, tmp_path, monkeypatch):
@@ -126,4 +126,4 @@ def test_what_cannot_go_together(run, tree, tmp_path, dinov2_folder):
         assert (done.exit_code, words in done.stderr) == (2, True), done.stderr
     assert run(tmp_path / "out", licence=" ").exit_code == 2
     done = run(tmp_path / "out", "--backbone", dinov2_folder, head="april_gan")
-    assert (done.exit_code, "has no text tower" in done.stderr) == (2, True)
+    assert (done.exit_code, "has no text encoder" in done.stderr) == (2, True)

@@ -26,7 +26,7 @@ def sources(*weights, count=4):
     return [Labelled("x", samples, ["d"] * count, weight) for weight in weights]
 
 
-def test_an_epoch_sees_each_picture_as_often_as_its_weight_says():
+def test_an_epoch_sees_each_image_as_often_as_its_weight_says():
     order = epoch_order(sources(1, 2.5), 0, seed=3)
     assert Counter(place.source for place in order) == {0: 4, 1: 10}
     assert set(Counter(p.index for p in order if p.source == 1).values()) == {2, 3}
@@ -88,7 +88,7 @@ def test_cached_features_are_the_fresh_ones_to_the_last_bit(data, make_learner, 
     feed, _ = feed_of(data, make_learner, cache=tmp_path / "cache")
     fresh = one_epoch(feed, data)
     files = list((tmp_path / "cache").glob("*/*/*.safetensors"))
-    assert len(files) == 5  # both categories hold the same five pictures
+    assert len(files) == 5  # both categories hold the same five images
     cached = one_epoch(feed, data)
     for one, two in zip(fresh, cached, strict=True):
         assert torch.equal(one.masks, two.masks)
@@ -144,7 +144,7 @@ def test_drawn_defects_differ_from_epoch_to_epoch(make_learner, tmp_path):
     assert data.card()["mine"]["kind"] == "drawn defects"
 
 
-def test_normal_pictures_to_draw_into(category, tmp_path, monkeypatch):
+def test_normal_images_to_draw_into(category, tmp_path, monkeypatch):
     """Of a labelled set those without a defect, in a plain folder all."""
     category(tmp_path / "data" / "nut", normal=3)
     monkeypatch.setattr("vlad.training.gather._draw", lambda *args: Drawn())

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.heads import load_head
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.panel import Panel
@@ -25,7 +25,7 @@ def test_only_the_adapter_gets_gradients(make_learner, part_of, head):
     found = gradients(learner, recipe, part_of([0, 2]))
     # AdaCLIP's authors learn a tensor that stands nowhere
     assert set(found) == set(learner.adapter.tensors) - {"static.text.0"}
-    assert all(x.grad is None for x in learner.tower.model.parameters())
+    assert all(x.grad is None for x in learner.backbone.model.parameters())
     assert [n for n, _ in learner.named_parameters()] == [
         f"learned.{i}" for i in range(len(learner.names))
     ]
@@ -36,8 +36,8 @@ def test_gradient_checkpointing_gives_the_same_gradients(small_file, make_learne
     learner, recipe = make_learner(head)
     batch = part_of([0, 2])
     expected = gradients(learner, recipe, batch)
-    tower = load_tower(str(small_file), device="cpu")
-    tower.recompute()
+    backbone = load_backbone(str(small_file), device="cpu")
+    backbone.recompute()
     kept = []
 
     def keep(x):
@@ -45,7 +45,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(small_file, make_learne
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        other = Learner(Extractor(tower, 64), learner.adapter, learner.losses)
+        other = Learner(Extractor(backbone, 64), learner.adapter, learner.losses)
         found = gradients(other, recipe, batch)
         recomputed = sum(kept)
         kept.clear()
@@ -57,19 +57,19 @@ def test_gradient_checkpointing_gives_the_same_gradients(small_file, make_learne
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_scoring_keeps_nothing_for_gradients(small_tower, make_learner, drawn, head):
+def test_scoring_keeps_nothing_for_gradients(small_backbone, make_learner, drawn, head):
     """Not even with tensors that are being learned."""
     learner, _ = make_learner(head)
-    panel = Panel(small_tower, {head: load_head(head, adapter=learner.adapter)})
+    panel = Panel(small_backbone, {head: load_head(head, adapter=learner.adapter)})
     scores = panel.score([panel.prepare(drawn[0])], "nut")[head]
     assert not scores.image_score.requires_grad
     assert not scores.anomaly_map.requires_grad
 
 
-def test_initial_tensors_follow_from_the_seed(small_tower):
-    params = load_recipe("adaclip").params_on(small_tower.info)
+def test_initial_tensors_follow_from_the_seed(small_backbone):
+    params = load_recipe("adaclip").params_on(small_backbone.info)
     one, two, other = (
-        initial_tensors("adaclip", Extractor(small_tower), params, seed) for seed in (1, 1, 2)
+        initial_tensors("adaclip", Extractor(small_backbone), params, seed) for seed in (1, 1, 2)
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["static.text.1"], other["static.text.1"])

@@ -19,24 +19,24 @@ def arrays():
 
 def test_focal(arrays):
     p, t = arrays
-    for picture in range(3):
+    for image in range(3):
         total = 0
-        for probability, target in zip(p[picture].flat, t[picture].flat, strict=True):
+        for probability, target in zip(p[image].flat, t[image].flat, strict=True):
             anomalous = min(max(target, 1e-5), 1 - 1e-5)
             normal = min(max(1 - target, 1e-5), 1 - 1e-5)
             true = anomalous * probability + normal * (1 - probability) + 1e-5
             total += -((1 - true) ** 2) * math.log(true)
-        found = focal(torch.tensor(p), torch.tensor(t))[picture]
+        found = focal(torch.tensor(p), torch.tensor(t))[image]
         assert float(found) == pytest.approx(total / 20, rel=1e-6)
 
 
 def test_dice(arrays):
     p, t = arrays
     found = dice(torch.tensor(p), torch.tensor(t))
-    for picture in range(3):
-        overlap = sum(a * b for a, b in zip(p[picture].flat, t[picture].flat, strict=True))
-        expected = 1 - (2 * overlap + 1) / (p[picture].sum() + t[picture].sum() + 1)
-        assert float(found[picture]) == pytest.approx(expected, rel=1e-6)
+    for image in range(3):
+        overlap = sum(a * b for a, b in zip(p[image].flat, t[image].flat, strict=True))
+        expected = 1 - (2 * overlap + 1) / (p[image].sum() + t[image].sum() + 1)
+        assert float(found[image]) == pytest.approx(expected, rel=1e-6)
 
 
 def test_cross_entropy():

@@ -84,13 +84,13 @@ def test_no_such_recipe(tmp_path):
         load_recipe(tmp_path)
 
 
-def test_params_on_a_tower(write, small_tower):
+def test_params_on_a_backbone(write, small_backbone):
     """Parts of the depth and block numbers; sizes are cut to the places there are, and said so."""
     text = GOOD.replace("[optimiser]", "[params]\nlayers = [0.5, 3, 1.0]\n[optimiser]")
-    assert load_recipe(write(text)).params_on(small_tower.info)["layers"] == [2, 3, 4]
+    assert load_recipe(write(text)).params_on(small_backbone.info)["layers"] == [2, 3, 4]
     deep = load_recipe(write(GOOD.replace("linear", "adaclip") + "[params]\nprompt_blocks = 9"))
     with pytest.warns(UserWarning, match="has places for prompt_blocks = 4, not 9"):
-        assert deep.params_on(small_tower.info)["prompt_blocks"] == 4
+        assert deep.params_on(small_backbone.info)["prompt_blocks"] == 4
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        load_recipe("anomalyclip").params_on(small_tower.info)
+        load_recipe("anomalyclip").params_on(small_backbone.info)

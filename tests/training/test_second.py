@@ -20,7 +20,7 @@ OPTIMISERS = {
     "april_gan": lambda x: torch.optim.Adam(x, lr=1e-3, betas=(0.5, 0.999)),
     "adaclip": lambda x: torch.optim.AdamW(x, lr=1e-2, betas=(0.5, 0.999), weight_decay=0.01),
 }
-# AdaCLIP rounds tokens that are made of the picture's embedding: two ways to the same embedding
+# AdaCLIP rounds tokens that are made of the image's embedding: two ways to the same embedding
 # differ in its last bits, so that here and there one rounds up and the other down
 CASES = [("anomalyclip", True, 1e-5), ("april_gan", True, 1e-5)]
 CASES += [("adaclip", False, 1e-5), ("adaclip", True, 1e-4)]
@@ -36,7 +36,7 @@ def pair(request, monkeypatch, make_learner, small_clip, batch, part_of):
     learner, recipe = make_learner(head)
     if head == "adaclip":
         learner.head.clusters = CLUSTERS
-        batch = part_of([0, 2])  # it reads all sentences anew for each picture
+        batch = part_of([0, 2])  # it reads all sentences anew for each image
     theirs = {n: x.detach().clone().requires_grad_() for n, x in learner.adapter.tensors.items()}
     pixels = torch.from_numpy(np.stack([next(iter(p.values())) for p in batch.prepared]))
     layers = learner.adapter.params["layers"]

@@ -11,10 +11,10 @@ from vlad.synthetic.noise import grid
 
 @dataclass
 class Camera:
-    """One set-up, shared by the pictures of a category; each shot differs a little.
+    """One set-up, shared by the images of a category; each shot differs a little.
 
     Args:
-        side: side of the picture that comes out, pixels.
+        side: side of the image that comes out, pixels.
     """
 
     side: int
@@ -52,50 +52,50 @@ class Camera:
             sloppy=float(rng.choice([0, rng.uniform(0, 1)])),
         )
 
-    def shoot(self, rng, picture, mask):
-        """Take one picture.
+    def shoot(self, rng, image, mask):
+        """Take one image.
 
         Args:
-            picture: (n, n, 3) in [0, 1]; mask: (n, n).
+            image: (n, n, 3) in [0, 1]; mask: (n, n).
 
         Returns:
             ``(uint8 (side, side, 3), float32 (side, side) mask)``.
         """
-        n = picture.shape[0]
+        n = image.shape[0]
         y, x = grid(n)
         tilt = self.slope + rng.normal(0, 0.01, 2)
         gain = self.gain * np.exp(rng.normal(0, 0.02))
         light = 1 + tilt[0] * y + tilt[1] * x
-        out = np.clip(picture * gain, 0, 1) ** self.gamma * light[..., None]
+        out = np.clip(image * gain, 0, 1) ** self.gamma * light[..., None]
         out = (out - 0.5) * self.contrast + 0.5
         if self.gray:
             out = np.broadcast_to(out.mean(2, keepdims=True), out.shape)
         if self.noise:
             out = out + self.noise * rng.standard_normal(out.shape, dtype=np.float32)
-        image = Image.fromarray(np.uint8(np.clip(out, 0, 1) * 255))
+        taken = Image.fromarray(np.uint8(np.clip(out, 0, 1) * 255))
         size = n * self.zoom
         low = (n - size) * self.corner + rng.normal(0, 1 + 2 * self.sloppy, 2)
         low = np.clip(low, 0, n - size)
         box = (low[1], low[0], low[1] + size, low[0] + size)
         angle = self.sloppy * rng.normal(0, 2)
-        image, mask = self._frame(image, box, angle), self._frame(Image.fromarray(mask), box, angle)
+        taken, mask = self._frame(taken, box, angle), self._frame(Image.fromarray(mask), box, angle)
         if self.blur:
-            image = image.filter(ImageFilter.GaussianBlur(self.blur))
+            taken = taken.filter(ImageFilter.GaussianBlur(self.blur))
         file = io.BytesIO()
-        image.save(file, "JPEG", quality=self.quality)
+        taken.save(file, "JPEG", quality=self.quality)
         return np.asarray(Image.open(file)), np.asarray(mask)
 
-    def _frame(self, image, box, angle):
+    def _frame(self, taken, box, angle):
         if angle:
             fill = (
-                tuple(int(v) for v in np.asarray(image).reshape(-1, 3)[0])
-                if image.mode == "RGB"
+                tuple(int(v) for v in np.asarray(taken).reshape(-1, 3)[0])
+                if taken.mode == "RGB"
                 else 0
             )
-            image = image.rotate(angle, Image.BILINEAR, fillcolor=fill)
-        image = image.resize((self.side, self.side), Image.BILINEAR, box=box)
+            taken = taken.rotate(angle, Image.BILINEAR, fillcolor=fill)
+        taken = taken.resize((self.side, self.side), Image.BILINEAR, box=box)
         if self.flip:
-            image = image.transpose(Image.FLIP_LEFT_RIGHT)
+            taken = taken.transpose(Image.FLIP_LEFT_RIGHT)
         if self.turns:
-            image = image.transpose(Image.ROTATE_90 + self.turns - 1)
-        return image
+            taken = taken.transpose(Image.ROTATE_90 + self.turns - 1)
+        return taken

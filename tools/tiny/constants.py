@@ -1,4 +1,4 @@
-"""What the tower's pixels are: CLIP's normalisation, and the patch size."""
+"""What the backbone's pixels are: CLIP's normalisation, and the patch size."""
 
 import torch
 

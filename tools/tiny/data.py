@@ -1,4 +1,4 @@
-"""From pools of pictures to training batches, every one a function of the seed and its number."""
+"""From pools of images to training batches, every one a function of the seed and its number."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ SIDE = 240
 
 
 class Pairs(Dataset):
-    """Pair ``i``: a picture that may be damaged, its mask, and a sound one of the same category.
+    """Pair ``i``: an image that may be damaged, its mask, and a sound one of the same category.
 
     Args:
         pool: drawn categories.
-        real: real pictures, or None.
+        real: real images, or None.
         length: how many pairs there are.
     """
 
@@ -114,7 +114,7 @@ class Replay:
 
     @staticmethod
     def _vary(rng, a, mask, b):
-        """Turn, mirror and re-light a pair, both pictures alike."""
+        """Turn, mirror and re-light a pair, both images alike."""
         turns, mirror = int(rng.integers(4)), rng.random() < 0.5
         gain = np.exp(rng.normal(0, 0.1, 3)) if rng.random() < 0.5 else np.ones(3)
 

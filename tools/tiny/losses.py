@@ -1,4 +1,4 @@
-"""What the tower is asked to learn, one function per demand."""
+"""What the backbone is asked to learn, one function per demand."""
 
 import torch
 from torch.nn import functional as F
@@ -44,7 +44,7 @@ def state_logit(embedding, sides):
 
 
 def names(image, captions, pairs, scale):
-    """Pictures find their caption among the batch's; equal captions share the target.
+    """Images find their caption among the batch's; equal captions share the target.
 
     Args:
         image: (B, D); captions: (P, D); pairs: (B, P) 1 where the caption is true.

@@ -1,4 +1,4 @@
-"""The tower: configuration, initialisation, passes over any set of patches, and export."""
+"""The backbone: configuration, initialisation, passes over any set of patches, and export."""
 
 import json
 
@@ -31,7 +31,7 @@ CONFIG = {
 }
 
 
-class Tower(nn.Module):
+class Backbone(nn.Module):
     """An ``open_clip.model.CLIP`` with a short table of the words that captions use.
 
     Args:
@@ -67,11 +67,11 @@ class Tower(nn.Module):
         return x + visual.positional_embedding[1:]
 
     def vision(self, tokens, index=None):
-        """Run the tower on some of the patches, each at its own position.
+        """Run the backbone on some of the patches, each at its own position.
 
         Args:
             tokens: (B, N, width) from :meth:`tokens`.
-            index: (B, n, k) patches of n subsets of each picture; None takes all, n = 1.
+            index: (B, n, k) patches of n subsets of each image; None takes all, n = 1.
 
         Returns:
             ``(image, patches)``: (B·n, D) projected CLS and (B·n, k, D) projected patches.
@@ -134,14 +134,14 @@ def initialise(visual):
     visual.class_embedding.requires_grad_(False)
 
 
-def export(tower, state, folder):
+def export(backbone, state, folder):
     """Write ``vlad-tiny.safetensors`` (half precision) and ``vlad-tiny.json``, atomically."""
-    half = {k: v.half().contiguous() for k, v in tower.full_state(state).items()}
+    half = {k: v.half().contiguous() for k, v in backbone.full_state(state).items()}
     half["logit_scale"] = half["logit_scale"].reshape(())
     temporary = folder / "vlad-tiny.part"
     save_file(half, temporary)
     temporary.replace(folder / "vlad-tiny.safetensors")
-    (folder / "vlad-tiny.json").write_text(json.dumps(tower.config, indent=2) + "\n")
+    (folder / "vlad-tiny.json").write_text(json.dumps(backbone.config, indent=2) + "\n")
 
 
 def normalise(pixels):

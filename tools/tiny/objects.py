@@ -3,7 +3,7 @@
 An object is a stack of outlines (body, bore, slot, rim, chips, print ...), each with a height
 profile and a surface of its own, so that a few shapes give nuts, washers, pills, caps, screws,
 biscuits, tubes, gears and boards.  As with textures, ``style`` draws the category and ``shot``
-what differs from picture to picture.
+what differs from image to image.
 """
 
 from dataclasses import dataclass
@@ -167,7 +167,7 @@ def _design(style):
 
 
 def _layout(style):
-    """Centres and radii of the copies of the object in the picture."""
+    """Centres and radii of the copies of the object in the image."""
     if style.random() < 0.72:
         return [(np.zeros(2), style.uniform(0.45, 0.92))]
     count = int(style.integers(2, 4))
@@ -183,11 +183,11 @@ def _layout(style):
 
 
 def draw_object(style, shot):
-    """Draw one picture of a category of objects.
+    """Draw one image of a category of objects.
 
     Returns:
-        ``(picture, foreground, ground, kind)``: the picture (n, n, 3), the object's coverage
-        (n, n), the picture of the bare ground (n, n, 3), shadow included, and the kind of outline.
+        ``(image, foreground, ground, kind)``: the image (n, n, 3), the object's coverage
+        (n, n), the image of the bare ground (n, n, 3), shadow included, and the kind of outline.
     """
     surface = SURFACES[style.integers(len(SURFACES))]
     seed = int(style.integers(2**31))
@@ -202,7 +202,7 @@ def draw_object(style, shot):
     natural = style.uniform(0, 0.04) * (style.random() < 0.4)
     seeds = {part.seed: part for part in parts}
     tones = {k: _surface(p, np.random.default_rng(k), shot) for k, p in seeds.items()}
-    picture, foreground = ground.copy(), np.zeros((SIZE, SIZE), np.float32)
+    image, foreground = ground.copy(), np.zeros((SIZE, SIZE), np.float32)
     ground = ground.copy()
     y, x = grid()
     if natural:
@@ -216,16 +216,16 @@ def draw_object(style, shot):
         v, u = v * np.cos(turn) - u * np.sin(turn), u * np.cos(turn) + v * np.sin(turn)
         layers, cover = _render(parts, {k: t[box] for k, t in tones.items()}, v, u, size, azimuth)
         foreground[box] = np.maximum(foreground[box], cover)
-        picture[box] = mix(picture[box], layers, cover)
+        image[box] = mix(image[box], layers, cover)
     cast = np.roll(
         blur(foreground, 5),
         np.rint(6 * np.array([-np.sin(azimuth), -np.cos(azimuth)])).astype(int),
         (0, 1),
     )
     shade = (1 - shadow * cast)[..., None]
-    picture = picture * (shade + (1 - shade) * foreground[..., None])
+    image = image * (shade + (1 - shade) * foreground[..., None])
     ground = ground * shade
-    return np.clip(picture, 0, 1), foreground, np.clip(ground, 0, 1), parts[0].shape.kind
+    return np.clip(image, 0, 1), foreground, np.clip(ground, 0, 1), parts[0].shape.kind
 
 
 def _span(centre, reach):
@@ -236,16 +236,16 @@ def _span(centre, reach):
 
 def _surface(part, style, shot):
     """The part's tint under the grain of its texture, (n, n, 3)."""
-    picture = np.clip(part.surface(style, shot), 0, 1)
-    tone = picture.mean(2, keepdims=True) / (picture.mean() + 1e-3)
+    image = np.clip(part.surface(style, shot), 0, 1)
+    tone = image.mean(2, keepdims=True) / (image.mean() + 1e-3)
     return part.tint * (1 + part.grain * (np.clip(tone, 0, 2) - 1))
 
 
 def _render(parts, tones, v, u, size, azimuth):
-    """Compose the parts: (n, n, 3) lit picture and the body's coverage."""
+    """Compose the parts: (n, n, 3) lit image and the body's coverage."""
     pixels = size * SIZE / 2
     height = np.zeros_like(u)
-    picture, body, gloss = None, None, 0.0
+    image, body, gloss = None, None, 0.0
     for part in parts:
         py, px = (v - part.centre[0]) / part.radius, (u - part.centre[1]) / part.radius
         c, s = np.cos(part.turn), np.sin(part.turn)
@@ -254,15 +254,15 @@ def _render(parts, tones, v, u, size, azimuth):
         depth = np.clip(-d / part.round, 0, 1)
         profile = np.sqrt(np.clip(1 - (1 - depth) ** 2, 0, 1))
         if body is None:
-            picture, body = tones[part.seed], cover
+            image, body = tones[part.seed], cover
         else:
             cover = cover * body
-            picture = mix(picture, tones[part.seed], cover)
+            image = mix(image, tones[part.seed], cover)
         height = height + part.rise * profile * cover * min(1.0, pixels / 60)
         gloss = gloss + (part.gloss - gloss) * cover
     light = relief(height, azimuth, 0.7)
     shine = np.clip(light - 1.15, 0, 1) * gloss * 2
-    return np.clip(picture * light[..., None] + shine[..., None], 0, 1), body
+    return np.clip(image * light[..., None] + shine[..., None], 0, 1), body
 
 
 #: Nouns for objects by outline; the rest of the nouns are drawn from captions.NOUNS.

@@ -160,7 +160,7 @@ def wavelets():
 
 
 def _patch_filters(width, cosines):
-    # the tower sees pixels divided by STD; filters undo that, so that they read plain colours
+    # the backbone sees pixels divided by STD; filters undo that, so that they read plain colours
     std = STD.numpy()
     filters = np.zeros((width, 3, PATCH, PATCH), np.float32)
     for tone, channel in enumerate(COLOUR):

@@ -1,4 +1,4 @@
-"""Train: ``python -m tiny.train --out DIR [--pictures DIR ...] [--resume]``."""
+"""Train: ``python -m tiny.train --out DIR [--images DIR ...] [--resume]``."""
 
 import argparse
 import json
@@ -14,14 +14,14 @@ from torch.nn import functional as F
 from tiny import captions, losses
 from tiny.constants import PATCH
 from tiny.data import SIDE, Pairs, Replay
-from tiny.model import CONFIG, Tower, export, normalise
+from tiny.images import COLOURS, Pool, RealImages
+from tiny.model import CONFIG, Backbone, export, normalise
 from tiny.objects import OBJECT_NOUNS
 from tiny.optim import Muon
-from tiny.pictures import COLOURS, Pool, RealPictures
 from vlad.synthetic.textures import TEXTURES
 
 GRID = SIDE // PATCH
-WHOLE = 0.4  # share of the steps that see whole pictures rather than parts
+WHOLE = 0.4  # share of the steps that see whole images rather than parts
 
 
 @dataclass(frozen=True)
@@ -62,25 +62,25 @@ def vocabulary(real=None):
 
 
 class Learner(nn.Module):
-    """The tower with the small heads that only training needs."""
+    """The backbone with the small heads that only training needs."""
 
     def __init__(self, words, config=CONFIG):
         super().__init__()
-        self.tower = Tower(words, config)
+        self.backbone = Backbone(words, config)
 
     def losses(self, batch, rng, nouns):
         """Each loss of one batch, by name."""
-        tower, pairs = self.tower, len(batch.names) // 2
+        backbone, pairs = self.backbone, len(batch.names) // 2
         pixels = normalise(batch.pixels)
         labels = losses.patch_labels(batch.mask)
-        tokens = tower.tokens(pixels)
+        tokens = backbone.tokens(pixels)
         part = area(rng, labels[:pairs], rng.random() < WHOLE)
         part = part.repeat(2, 1)
-        image, patches = tower.vision(tokens, part[:, None])
+        image, patches = backbone.vision(tokens, part[:, None])
         seen = labels.gather(1, part)
 
         normal, abnormal = captions.sides(rng, 12, nouns)
-        told = tower.text(normal + abnormal + batch.names)
+        told = backbone.text(normal + abnormal + batch.names)
         sides = torch.stack([told[:12].mean(0), told[12:24].mean(0)])
         axis = F.normalize(F.normalize(sides, dim=1)[1] - F.normalize(sides, dim=1)[0], dim=0)
         said = F.normalize(told[:24], dim=1) @ axis.detach()
@@ -91,12 +91,12 @@ class Learner(nn.Module):
         }
         same = [[float(x == y) for y in batch.names] for x in batch.names]
         out["name"] = losses.names(
-            image, told[24:], torch.tensor(same), tower.clip.logit_scale.exp().clamp(max=50)
+            image, told[24:], torch.tensor(same), backbone.clip.logit_scale.exp().clamp(max=50)
         )
         window_loss = []
         for size, count in ((2, 2), (3, 2)):
             index = windows(rng, labels, size, count)
-            cls, _ = tower.vision(tokens, index)
+            cls, _ = backbone.vision(tokens, index)
             truth = labels.gather(1, index.flatten(1)).view(index.shape)
             truth = losses.any_label(truth).flatten()
             window_loss.append(losses.balanced(losses.state_logit(cls, sides), truth))
@@ -104,8 +104,8 @@ class Learner(nn.Module):
         return out
 
 
-def teach_states(tower, nouns, seed, steps=80):
-    """Part the two sides of the text tower first, so that pictures have something to align to."""
+def teach_states(backbone, nouns, seed, steps=80):
+    """Part the two sides of the text encoder first, so that images have something to align to."""
     names = (
         "transformer",
         "token_embedding",
@@ -113,12 +113,12 @@ def teach_states(tower, nouns, seed, steps=80):
         "ln_final",
         "positional_embedding",
     )
-    params = [p for n, p in tower.clip.named_parameters() if n.startswith(names)]
+    params = [p for n, p in backbone.clip.named_parameters() if n.startswith(names)]
     optimiser = torch.optim.AdamW(params, lr=1e-3, weight_decay=0.0)
     rng = np.random.default_rng([seed, 4])
     for _ in range(steps):
         said = captions.sides(rng, 16, nouns)
-        told = F.normalize(tower.text([*said[0], *said[1]]), dim=1)
+        told = F.normalize(backbone.text([*said[0], *said[1]]), dim=1)
         normal, abnormal = (
             F.normalize(told[:16].mean(0), dim=0),
             F.normalize(told[16:].mean(0), dim=0),
@@ -148,7 +148,7 @@ def area(rng, labels, whole):
 
 
 def windows(rng, labels, size, count):
-    """``count`` square windows of each picture, half of them on damage: (B, count, size²)."""
+    """``count`` square windows of each image, half of them on damage: (B, count, size²)."""
     drawn = [
         torch.stack([_square(rng, row, size, k < count // 2) for k in range(count)])
         for row in labels
@@ -183,7 +183,7 @@ class Trainer:
             torch.optim.AdamW(rest, lr=recipe.side_rate, betas=(0.9, 0.98), weight_decay=0.0),
         ]
         self.rates = (recipe.rate, recipe.side_rate)
-        self.mean = {k: v.clone() for k, v in learner.tower.clip.state_dict().items()}
+        self.mean = {k: v.clone() for k, v in learner.backbone.clip.state_dict().items()}
         self.blend = {k: torch.zeros_like(v) for k, v in self.mean.items()}
 
     def update(self, parts):
@@ -199,7 +199,7 @@ class Trainer:
             optimiser.zero_grad(set_to_none=True)
         self.step += 1
         keep = min(self.recipe.average, self.step / (self.step + 10))
-        for name, value in self.learner.tower.clip.state_dict().items():
+        for name, value in self.learner.backbone.clip.state_dict().items():
             self.mean[name].lerp_(value, 1 - keep)
             if self.step in self.recipe.blend:
                 self.blend[name] += self.mean[name] / len(self.recipe.blend)
@@ -217,7 +217,7 @@ class Trainer:
         torch.save(state, folder / "checkpoint.part")
         (folder / "checkpoint.part").replace(folder / "checkpoint.pt")
         done = self.step >= max(self.recipe.blend)
-        export(self.learner.tower, self.blend if done else self.mean, folder)
+        export(self.learner.backbone, self.blend if done else self.mean, folder)
 
     def load(self, folder):
         """Take up a checkpoint."""
@@ -231,7 +231,7 @@ class Trainer:
 def train(
     out,
     recipe,
-    pictures=(),
+    images=(),
     cache=None,
     resume=False,
     workers=1,
@@ -242,7 +242,7 @@ def train(
     """Train and write checkpoints, weights and ``log.jsonl`` under ``out``.
 
     Args:
-        pictures: folders of real pictures, see :class:`RealPictures`.
+        images: folders of real images, see :class:`RealImages`.
         cache: folder for the drawn pool; ``out`` if None.
         every: steps between checkpoints.
         until: stop after this step, to be resumed.
@@ -253,14 +253,16 @@ def train(
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    real = RealPictures(pictures) if pictures else None
+    real = RealImages(images) if images else None
     pool = Pool(cache or out, recipe.categories, recipe.seed)
     nouns, words = vocabulary(real)
     trainer = Trainer(Learner(words, config), recipe)
     if resume and (out / "checkpoint.pt").exists():
         trainer.load(out)
     else:
-        print("apart, close", teach_states(trainer.learner.tower, nouns, recipe.seed), flush=True)
+        print(
+            "apart, close", teach_states(trainer.learner.backbone, nouns, recipe.seed), flush=True
+        )
     pairs = Pairs(pool, real, recipe.seed, recipe.start + recipe.fresh * recipe.steps)
     replay = Replay(
         pairs, trainer.step, recipe.capacity, recipe.start, recipe.fresh, recipe.pairs, workers
@@ -288,13 +290,13 @@ def train(
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True, help="folder for weights, checkpoint and log")
-    parser.add_argument("--pictures", nargs="*", default=(), help="folders of real pictures")
-    parser.add_argument("--cache", help="folder for the drawn pictures (default: --out)")
+    parser.add_argument("--images", nargs="*", default=(), help="folders of real images")
+    parser.add_argument("--cache", help="folder for the drawn images (default: --out)")
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_args(argv)
     recipe = Recipe(seed=args.seed)
-    train(args.out, recipe, args.pictures, args.cache, args.resume)
+    train(args.out, recipe, args.images, args.cache, args.resume)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Adapters: what a head learned on auxiliary data, as tensors with a card, never as code.
 
-An adapter is a folder with `adapter.safetensors`, whose header says for which head and tower it was
-made, and `card.toml`, which says where it comes from and what it reaches. Its name is that of a
+An adapter is a folder with `adapter.safetensors`, whose header says for which head and backbone it
+was made, and `card.toml`, which says where it comes from and what it reaches. Its name is that of a
 folder below the user's adapters (see `adapters_folder`) or among those that ship with vlad; any
 other folder is given by its path.
 """
@@ -21,7 +21,7 @@ from vlad.errors import AdapterError
 from vlad.system.files import atomic_write
 from vlad.system.resources import cache_folder, data_folder
 from vlad.system.text import shown
-from vlad.types import TowerInfo
+from vlad.types import BackboneInfo
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class Adapter:
     Attributes:
         name: of the adapter.
         head: the head it is for.
-        backbone: name of the tower it was trained on.
+        backbone: name of the backbone it was trained on.
         auxiliary: the data it was trained on, said beside every figure made with it.
         params: what the head was trained with: `layers` and the like.
         tensors: our name -> float32 tensor.
@@ -96,15 +96,17 @@ def head_of(name_or_path: str | Path) -> str:
     return _header(find_adapter(name_or_path))["head"]
 
 
-def load_adapter(name_or_path: str | Path | Adapter | None, head: str, tower: TowerInfo) -> Adapter:
-    """An adapter, checked against the head and the tower it is to work with.
+def load_adapter(
+    name_or_path: str | Path | Adapter | None, head: str, backbone: BackboneInfo
+) -> Adapter:
+    """An adapter, checked against the head and the backbone it is to work with.
 
     Args:
         name_or_path: its name, folder or file, or the adapter itself.
 
     Raises:
         AdapterError: no adapter is named or there, it is for another head, or a tensor is missing,
-            unknown, of another shape than the tower asks for, or holds what is no number.
+            unknown, of another shape than the backbone asks for, or holds what is no number.
     """
     if name_or_path is None:
         raise AdapterError(
@@ -121,7 +123,7 @@ def load_adapter(name_or_path: str | Path | Adapter | None, head: str, tower: To
             f"{file} is an adapter of head {adapter.head}, not of {head}; name another one, or "
             "that head."
         )
-    check_tensors(adapter.tensors, tensor_shapes(head, tower, adapter.params), file, tower)
+    check_tensors(adapter.tensors, tensor_shapes(head, backbone, adapter.params), file, backbone)
     return adapter
 
 
@@ -172,7 +174,7 @@ def check_tensors(
     tensors: Mapping[str, torch.Tensor],
     shapes: Mapping[str, tuple[int, ...]],
     file: Path | str,
-    tower: TowerInfo,
+    backbone: BackboneInfo,
 ) -> None:
     """Whether the tensors are those of the layout, with numbers in them.
 
@@ -185,8 +187,9 @@ def check_tensors(
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != tuple(shapes[name]):
             raise AdapterError(
-                f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but {tower.name} needs "
-                f"{tuple(shapes[name])}; choose the tower it was trained on, with --backbone."
+                f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but {backbone.name} "
+                f"needs {tuple(shapes[name])}; choose the backbone it was trained on, with "
+                "--backbone."
             )
         if not tensor.isfinite().all():
             raise AdapterError(f"Tensor {name} of {file} holds NaN or infinity; get it anew.")

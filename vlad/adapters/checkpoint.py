@@ -15,10 +15,10 @@ from vlad.adapters.layouts import Layout, default_params, layout_of, ours, tenso
 from vlad.errors import AdapterError
 from vlad.system.text import shown
 from vlad.system.torchscript import check_archive
-from vlad.types import TowerInfo
+from vlad.types import BackboneInfo
 
 if TYPE_CHECKING:
-    from vlad.backbones.tower import Tower
+    from vlad.backbones.backbone import Backbone
 
 # AnomalyCLIP's prompt learner has these layers, which nothing reads, of this fixed width
 PROJECTION_WIDTH = 896
@@ -26,7 +26,7 @@ REAL = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def read_checkpoint(
-    file: Path, head: str, tower: TowerInfo, layers: Sequence[int] | None = None
+    file: Path, head: str, backbone: BackboneInfo, layers: Sequence[int] | None = None
 ) -> tuple[dict[str, torch.Tensor], dict]:
     """The learned tensors of an authors' checkpoint under our names, and the head's params.
 
@@ -35,14 +35,14 @@ def read_checkpoint(
 
     Raises:
         AdapterError: the file cannot be read without executing code, or a tensor is missing,
-            unknown, or of another shape than the tower asks for.
+            unknown, or of another shape than the backbone asks for.
     """
     layout = _authors_layout(head)
     lead = layout.lead or {}
     learned: dict[str, torch.Tensor] = {}
     for name, tensor in _state(file, layout, head).items():
         if ours(head, name) is None:
-            _check_unused(name, tensor, layout, tower, file, head)
+            _check_unused(name, tensor, layout, backbone, file, head)
         elif tensor.dtype not in REAL:
             raise AdapterError(
                 f"Tensor {name} of {file} holds {tensor.dtype}, not real numbers; save it as "
@@ -52,30 +52,30 @@ def read_checkpoint(
             learned[name] = tensor
     found = {ours(head, n): tuple(x.shape) for n, x in learned.items()}
     found = {name: shape[lead.get(name, 0) :] for name, shape in found.items()}
-    params = default_params(head, tower)
+    params = default_params(head, backbone)
     params |= {"layers": list(layers)} if layers else {}
     params |= _sizes(layout, found)
     _check_layers(params["layers"], found, file)
-    shapes = tensor_shapes(head, tower, params)
+    shapes = tensor_shapes(head, backbone, params)
     # in the authors' names and shapes, before any number is touched: a shape can lie about memory
     expected = {theirs(head, n): (1,) * lead.get(n, 0) + s for n, s in shapes.items()}
-    check_tensors(learned, expected, file, tower)
+    check_tensors(learned, expected, file, backbone)
     tensors = {ours(head, n): x.float() for n, x in learned.items()}
     tensors = {name: x.reshape(shapes[name]) for name, x in tensors.items()}
-    # all of the authors' towers see 336-pixel positions stretched over this size
-    if tower.image_size == 336:
+    # all of the authors' backbones see 336-pixel positions stretched over this size
+    if backbone.image_size == 336:
         params["image_size"] = 518
     return tensors, params
 
 
-def write_checkpoint(adapter: Adapter, file: Path, tower: Tower | None) -> None:
+def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) -> None:
     """Writes an adapter as the authors' own programs read it.
 
     Args:
-        tower: needed for AnomalyCLIP, whose files repeat embeddings of the text tower.
+        backbone: needed for AnomalyCLIP, whose files repeat embeddings of the text encoder.
 
     Raises:
-        AdapterError: AnomalyCLIP without its tower, or a tensor that the head does not learn.
+        AdapterError: AnomalyCLIP without its backbone, or a tensor that the head does not learn.
         OutputError: the file cannot be written.
     """
     from vlad.system.files import atomic_write
@@ -87,7 +87,7 @@ def write_checkpoint(adapter: Adapter, file: Path, tower: Tower | None) -> None:
         for name, x in adapter.tensors.items()
     }
     if adapter.head == "anomalyclip":
-        state |= _prompt_learner_rest(adapter, tower)
+        state |= _prompt_learner_rest(adapter, backbone)
     found = {layout.key: state} if layout.key else state
     atomic_write(file, lambda opened: torch.save(found, opened))
 
@@ -172,37 +172,38 @@ def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path)
 
 
 def _check_unused(
-    name: str, tensor: torch.Tensor, layout: Layout, tower: TowerInfo, file: Path, head: str
+    name: str, tensor: torch.Tensor, layout: Layout, backbone: BackboneInfo, file: Path, head: str
 ) -> None:
     for pattern, width in (layout.unused or {}).items():
         if re.fullmatch(pattern, name):
-            if width and (tensor.ndim == 0 or tensor.shape[-1] != tower.text_width):
+            if width and (tensor.ndim == 0 or tensor.shape[-1] != backbone.text_width):
                 raise AdapterError(
-                    f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but the text tower "
-                    f"of {tower.name} has {tower.text_width} channels; choose another --backbone."
+                    f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but the text "
+                    f"encoder of {backbone.name} has {backbone.text_width} channels; choose "
+                    "another --backbone."
                 )
             return
     raise AdapterError(f"Tensor {name} of {file} is none that {head} learns; choose another file.")
 
 
-def _prompt_learner_rest(adapter: Adapter, tower: Tower | None) -> dict[str, torch.Tensor]:
+def _prompt_learner_rest(adapter: Adapter, backbone: Backbone | None) -> dict[str, torch.Tensor]:
     """What AnomalyCLIP's strict loader expects besides: embeddings of the words, unread layers."""
-    if tower is None or tower.info.text_width is None:
+    if backbone is None or backbone.info.text_width is None:
         raise AdapterError(
-            "A file of AnomalyCLIP repeats embeddings of the text tower it was trained on; name "
-            "that tower with --backbone."
+            "A file of AnomalyCLIP repeats embeddings of the text encoder it was trained on; name "
+            "that backbone with --backbone."
         )
-    words, width = adapter.params["context"], tower.info.text_width
+    words, width = adapter.params["context"], backbone.info.text_width
     if adapter.tensors["context.normal"].shape[-1] != width:
         raise AdapterError(
             f"Adapter {adapter.name} has words of {adapter.tensors['context.normal'].shape[-1]} "
-            f"channels and {tower.info.name} of {width}; name the tower it was trained on with "
-            "--backbone."
+            f"channels and {backbone.info.name} of {width}; name the backbone it was trained on "
+            "with --backbone."
         )
     rest: dict[str, torch.Tensor] = {}
     for side, sentence in (("pos", "object."), ("neg", "damaged object.")):
-        ids = tower.text.tokenize([" ".join(["X"] * words + [sentence])]).cpu()
-        embedded = tower.text.embed(ids.to(tower.device)).float().cpu()
+        ids = backbone.text.tokenize([" ".join(["X"] * words + [sentence])]).cpu()
+        embedded = backbone.text.embed(ids.to(backbone.device)).float().cpu()
         rest[f"token_prefix_{side}"] = embedded[None, :, :1]
         rest[f"token_suffix_{side}"] = embedded[None, :, 1 + words :]
         rest[f"tokenized_prompts_{side}"] = ids[None]

@@ -1,7 +1,7 @@
 """Which tensors a head learns, and what the authors call them in their released checkpoints.
 
-Shapes are written with C channels and D joint dimensions of the image tower, T channels of the text
-tower. Sizes that a method leaves open are numbers in the adapter's params.
+Shapes are written with C channels and D joint dimensions of the image encoder, T channels of the
+text backbone. Sizes that a method leaves open are numbers in the adapter's params.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from vlad.errors import AdapterError
 from vlad.system.text import shown
-from vlad.types import TowerInfo
+from vlad.types import BackboneInfo
 
 Shape = tuple[int, ...]
 # CLIP reads 77 tokens; the first, "damaged object ." and the last have to fit with the learned ones
 LONGEST_CONTEXT = 77 - 5
-LARGEST = 4096  # of any size that a file states: no tower comes near it
+LARGEST = 4096  # of any size that a file states: no backbone comes near it
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Layout:
     """The learned tensors of one head.
 
     Attributes:
-        shapes: (tower, params) -> our name -> shape.
+        shapes: (backbone, params) -> our name -> shape.
         sizes: param -> (pattern of our names, axis): the size is the length of that axis, or how
             many names match where axis is None.
         authors: pattern of the authors' names -> ours (a template of re.sub).
@@ -34,10 +34,10 @@ class Layout:
         unused: pattern of the authors' tensors that scoring does without -> length of their last
             axis, "text" for T, or None for any.
         layers: fractions of the depth whose blocks are used, where the user names none.
-        inside_text: whether some of the tensors stand inside the text tower.
+        inside_text: whether some of the tensors stand inside the text encoder.
     """
 
-    shapes: Callable[[TowerInfo, Mapping], dict[str, Shape]]
+    shapes: Callable[[BackboneInfo, Mapping], dict[str, Shape]]
     sizes: Mapping[str, tuple[str, int | None]]
     authors: Mapping[str, str]
     key: str = ""
@@ -51,36 +51,36 @@ def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
-def _april_gan(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+def _april_gan(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for i in range(len(params["layers"])):
-        found |= _linear(f"projections.{i}", tower.embed_dim, tower.width)
+        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.width)
     return found
 
 
-def _anomalyclip(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
-    width = tower.text_width
+def _anomalyclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    width = backbone.text_width
     sides = {f"context.{side}": (params["context"], width) for side in ("normal", "anomalous")}
     deep = (params["deep_tokens"], width)
     return sides | {f"deep.{i}": deep for i in range(params["deep_blocks"])}
 
 
-def _adaclip(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+def _adaclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
-    for side, width in (("image", tower.width), ("text", tower.text_width)):
+    for side, width in (("image", backbone.width), ("text", backbone.text_width)):
         for i in range(params["prompt_blocks"]):
             found[f"static.{side}.{i}"] = (params["prompt_tokens"], width)
         for i in range(params["prompt_tokens"]):
-            found |= _linear(f"dynamic.{side}.{i}", width, tower.embed_dim)
+            found |= _linear(f"dynamic.{side}.{i}", width, backbone.embed_dim)
     for i in range(len(params["layers"])):
-        found |= _linear(f"projections.{i}", tower.embed_dim, tower.width)
-    return found | _linear("image_projection", tower.embed_dim, tower.embed_dim)
+        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.width)
+    return found | _linear("image_projection", backbone.embed_dim, backbone.embed_dim)
 
 
-def _vectors(tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
+def _vectors(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for i in range(len(params["layers"])):
-        found |= _linear(f"projections.{i}", params["dims"], tower.width)
+        found |= _linear(f"projections.{i}", params["dims"], backbone.width)
     return found | {side: (params["dims"],) for side in ("normal", "anomalous")}
 
 
@@ -160,61 +160,63 @@ def layout_of(head: str) -> Layout:
     return LAYOUTS[head]
 
 
-def default_params(head: str, tower: TowerInfo, sizes: Mapping[str, int] | None = None) -> dict:
-    """Params as the authors of the method chose them, as far as the tower has blocks for them.
+def default_params(
+    head: str, backbone: BackboneInfo, sizes: Mapping[str, int] | None = None
+) -> dict:
+    """Params as the authors of the method chose them, as far as the backbone has blocks for them.
 
     Args:
         sizes: other choices than theirs.
     """
-    layers = blocks_at(layout_of(head).layers, tower.depth)
+    layers = blocks_at(layout_of(head).layers, backbone.depth)
     chosen = DEFAULTS[head] | (sizes or {})
-    sizes = {size: min(n, _highest(size, tower)) for size, n in chosen.items()}
+    sizes = {size: min(n, _highest(size, backbone)) for size, n in chosen.items()}
     return {"layers": layers, **sizes}
 
 
 def blocks_at(parts: Sequence[float], depth: int) -> list[int]:
-    """The blocks at fractions of the depth, each once: shallow towers have fewer than are named."""
+    """The blocks at fractions of the depth, each once: a shallow backbone has fewer."""
     return list(dict.fromkeys(max(1, round(depth * part)) for part in parts))
 
 
-def _highest(size: str, tower: TowerInfo) -> int:
-    """The most that a tower has places for."""
+def _highest(size: str, backbone: BackboneInfo) -> int:
+    """The most that a backbone has places for."""
     limits = {
         "context": LONGEST_CONTEXT,
-        "deep_blocks": tower.text_depth - 1,  # none stands before the first
-        "prompt_blocks": min(tower.depth, tower.text_depth),
+        "deep_blocks": backbone.text_depth - 1,  # none stands before the first
+        "prompt_blocks": min(backbone.depth, backbone.text_depth),
     }
     return limits.get(size, LARGEST)
 
 
-def tensor_shapes(head: str, tower: TowerInfo, params: Mapping) -> dict[str, Shape]:
-    """Name -> shape of every tensor that a head learns on a tower.
+def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    """Name -> shape of every tensor that a head learns on a backbone.
 
     Raises:
-        AdapterError: the head has no adapters, learns inside a text tower that this tower does not
-            have, or params name blocks or sizes that cannot be.
+        AdapterError: the head has no adapters, learns inside a text encoder that this backbone does
+            not have, or params name blocks or sizes that cannot be.
     """
     layout = layout_of(head)
     layers = params["layers"]
-    if len(set(layers)) < len(layers) or max(layers) > tower.depth:
+    if len(set(layers)) < len(layers) or max(layers) > backbone.depth:
         raise AdapterError(
-            f"The adapter uses blocks {shown(', '.join(map(str, layers)))}, but {tower.name} has "
-            f"blocks 1 to {tower.depth}, each to be used once; choose another tower or other "
-            "--layers."
+            f"The adapter uses blocks {shown(', '.join(map(str, layers)))}, but {backbone.name} "
+            f"has blocks 1 to {backbone.depth}, each to be used once; choose another backbone or "
+            "other --layers."
         )
-    if tower.text_width is None and layout.inside_text:
+    if backbone.text_width is None and layout.inside_text:
         raise AdapterError(
-            f"Head {head} puts learned tokens into the text tower, and {tower.name} has none that "
-            "takes them; choose a CLIP tower."
+            f"Head {head} puts learned tokens into the text encoder, and {backbone.name} has none "
+            "that takes them; choose a CLIP backbone."
         )
     for size in DEFAULTS[head]:
-        highest = _highest(size, tower)
+        highest = _highest(size, backbone)
         if not 0 < params[size] <= highest:
             raise AdapterError(
-                f"The {size} of the adapter is {params[size]}, but {tower.name} has places for 1 "
-                f"to {highest}; choose the tower it was trained on, with --backbone."
+                f"The {size} of the adapter is {params[size]}, but {backbone.name} has places for "
+                f"1 to {highest}; choose the backbone it was trained on, with --backbone."
             )
-    return layout.shapes(tower, params)
+    return layout.shapes(backbone, params)
 
 
 def ours(head: str, name: str) -> str | None:

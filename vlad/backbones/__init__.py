@@ -1,6 +1,6 @@
-"""Towers by name, file or folder.
+"""Backbones by name, file or folder.
 
-vlad-tiny                         the small tower that ships with vlad
+vlad-tiny                         the small backbone that ships with vlad
 ViT-B-16-plus-240/laion400m_e31   an open_clip model and its pretrained tag
 ViT-L-14-336                      the same with the first tag that open_clip lists
 weights.pt, weights.safetensors   a local CLIP checkpoint, architecture read off or beside it
@@ -8,7 +8,7 @@ ViT-B-16=weights.pt               the same with the architecture named
 path/to/folder                    a Hugging Face folder (CLIP, SigLIP, DINOv2)
 openai/clip-vit-base-patch16      the same from the model hub
 any other name                    of another package, registered under the entry-point group
-                                  "vlad.backbones" as a function () -> Tower
+                                  "vlad.backbones" as a function () -> Backbone
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from vlad.backbones.tiny import WEIGHTS
 from vlad.errors import BackboneError
 
 if TYPE_CHECKING:
-    from vlad.backbones.tower import Tower
+    from vlad.backbones.backbone import Backbone
 
 DEFAULT = "ViT-B-16-plus-240/laion400m_e31"
 EMBEDDED = {"vlad-tiny": WEIGHTS}
 
 
-def load_tower(
+def load_backbone(
     name: str = DEFAULT, device: str = "auto", dtype: str = "float32", runtime: str = "torch"
-) -> Tower:
-    """The tower of a name, file or folder (see this module's list).
+) -> Backbone:
+    """The backbone of a name, file or folder (see this module's list).
 
     Args:
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
@@ -51,14 +51,14 @@ def load_tower(
     if runtime in OUTSIDE_TORCH:
         device, dtype = "cpu", "float32"
     forbid_network()
-    tower = _find(str(name))
+    backbone = _find(str(name))
     try:
-        tower.to(choose_device(device), getattr(torch, dtype))
+        backbone.to(choose_device(device), getattr(torch, dtype))
     except Exception as error:  # each kind of device has errors of its own
         raise BackboneError(
-            f"The tower cannot be put on device {device!r} ({error}); choose another --device."
+            f"The backbone cannot be put on device {device!r} ({error}); choose another --device."
         ) from error
-    return use(tower, made) if made else tower
+    return use(backbone, made) if made else backbone
 
 
 def choose_device(device: str) -> str:
@@ -72,30 +72,30 @@ def choose_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _find(name: str) -> Tower:
+def _find(name: str) -> Backbone:
     from vlad.backbones import clip
 
     if name in EMBEDDED:
-        tower = clip.from_file(EMBEDDED[name])
+        backbone = clip.from_file(EMBEDDED[name])
     elif found := entry_points(group="vlad.backbones", name=name):
-        tower = next(iter(found)).load()()
+        backbone = next(iter(found)).load()()
     elif os.path.isdir(name):  # unlike Path.is_dir, False for names too long
         from vlad.backbones import transformers
 
-        tower = transformers.from_pretrained(name)
+        backbone = transformers.from_pretrained(name)
     elif os.path.isfile(name):
-        tower = clip.from_file(Path(name))
+        backbone = clip.from_file(Path(name))
     elif "=" in name:
         model, _, path = name.partition("=")
         if not os.path.isfile(path):
             raise BackboneError(f"There is no weights file {path}; correct --backbone.")
-        tower = clip.from_file(Path(path), model)
+        backbone = clip.from_file(Path(path), model)
     else:
-        tower = _from_hub(name)
-    return tower
+        backbone = _from_hub(name)
+    return backbone
 
 
-def _from_hub(name: str) -> Tower:
+def _from_hub(name: str) -> Backbone:
     from vlad.backbones import open_clip
 
     model, _, tag = name.partition("/")
@@ -106,8 +106,8 @@ def _from_hub(name: str) -> Tower:
     }  # fmt: skip
     if name.count("/") != 1 or looks_like_a_path:
         raise BackboneError(
-            f"There is no tower {name!r}: it is no file or folder, no open_clip model and no "
-            f"built-in tower ({', '.join(EMBEDDED)}); name one as `vlad backbones` says."
+            f"There is no backbone {name!r}: it is no file or folder, no open_clip model and no "
+            f"built-in backbone ({', '.join(EMBEDDED)}); name one as `vlad backbones` says."
         )
     from vlad.backbones import transformers
 

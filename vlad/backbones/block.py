@@ -70,7 +70,7 @@ class Block:
         out: the projection after attention.
         heads: number of attention heads.
         mlp: (tokens, activation or None for its own) -> tokens.
-        scale_1, scale_2: layer scale of the two branches, where the tower has it.
+        scale_1, scale_2: layer scale of the two branches, where the backbone has it.
         projections: () -> the weight (C, C) and the bias, or None, behind each of q, k and v, where
             they are nothing else: they make `first` quick.
     """

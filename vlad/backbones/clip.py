@@ -1,4 +1,4 @@
-"""Towers of CLIP: from a file of weights, and the parts of any model built as open_clip builds it.
+"""CLIP backbones from a file of weights.
 
 open_clip itself is imported where its vocabulary or one of its architectures is needed.
 """
@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 
 from vlad.backbones import weights
-from vlad.backbones.modules import clip_tower
+from vlad.backbones.backbone import Backbone
+from vlad.backbones.modules import clip_backbone
 from vlad.backbones.plain import MEAN, STD, PlainCLIP, is_plain
-from vlad.backbones.tower import Tower
 from vlad.errors import BackboneError
 from vlad.system.resources import read_json
 
 
-def from_file(path: Path, model: str | None = None) -> Tower:
+def from_file(path: Path, model: str | None = None) -> Backbone:
     """A CLIP checkpoint on disk: open_clip's .pt or .safetensors, or OpenAI's JIT archive.
 
     The architecture is `model` where given, else the JSON in open_clip's config format beside
@@ -36,10 +36,10 @@ def from_file(path: Path, model: str | None = None) -> Tower:
     weights.load_strictly(built, state, path)
     tokenizer = Tokenizer(built.positional_embedding.shape[0])
     if isinstance(built, PlainCLIP):
-        return clip_tower(path.stem, built, tokenizer, MEAN, STD)
-    from vlad.backbones.open_clip import as_tower
+        return clip_backbone(path.stem, built, tokenizer, MEAN, STD)
+    from vlad.backbones.open_clip import as_backbone
 
-    return as_tower(path.stem, built, tokenizer, MEAN, STD)
+    return as_backbone(path.stem, built, tokenizer, MEAN, STD)
 
 
 def _check_depth(config: dict, state: dict, path: Path) -> None:

@@ -8,16 +8,16 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
 from vlad.backbones.text import TextTransformer, first_largest
-from vlad.backbones.tower import Tower
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import Activation, TowerInfo
+from vlad.types import Activation, BackboneInfo
 
 _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
 
 
-def clip_tower(
+def clip_backbone(
     name: str,
     model: torch.nn.Module,
     tokenizer,
@@ -26,17 +26,17 @@ def clip_tower(
     *,
     pool: Map | None = None,
     text=None,
-) -> Tower:
-    """A tower over a CLIP whose modules bear open_clip's names.
+) -> Backbone:
+    """A backbone over a CLIP whose modules bear open_clip's names.
 
     Args:
         tokenizer: N sentences -> (N, L) token ids.
         pool: model -> what replaces "ln_post of CLS", as in `VisionTransformer`, or None.
-        text: model -> its text tower; None is CLIP's causal one, read at the end of the text.
+        text: model -> its text encoder; None is CLIP's causal one, read at the end of the text.
     """
     visual = model.visual
     causal = text is None
-    info = TowerInfo(
+    info = BackboneInfo(
         name=name,
         depth=len(visual.transformer.resblocks),
         width=visual.conv1.out_channels,
@@ -52,7 +52,7 @@ def clip_tower(
     config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
     read = text or partial(_text, tokenizer=tokenizer)
     build = partial(_vision, pool=pool)
-    return Tower(info, model, build, read, _blocks, tuple(mean), tuple(std), config)
+    return Backbone(info, model, build, read, _blocks, tuple(mean), tuple(std), config)
 
 
 def _blocks(model: torch.nn.Module) -> torch.nn.Module:

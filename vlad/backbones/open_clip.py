@@ -1,4 +1,4 @@
-"""Towers of open_clip: by name and pretrained tag, or of an architecture that only it builds."""
+"""Backbones of open_clip: by name and pretrained tag, or of an architecture that only it builds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import open_clip
 import torch
 
 from vlad.backbones import weights
+from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import Map
-from vlad.backbones.modules import clip_tower
+from vlad.backbones.modules import clip_backbone
 from vlad.backbones.text import PlainText
-from vlad.backbones.tower import Tower
 from vlad.errors import BackboneError
-from vlad.types import TowerInfo
+from vlad.types import BackboneInfo
 
 
 def is_model(name: str) -> bool:
@@ -22,21 +22,21 @@ def is_model(name: str) -> bool:
     return name in open_clip.list_models()
 
 
-def describe(model: str, tag: str | None) -> TowerInfo:
+def describe(model: str, tag: str | None) -> BackboneInfo:
     """What heads may know of a pretrained model, from its configuration alone.
 
     Raises:
-        BackboneError: an unknown tag, or an image tower without taps.
+        BackboneError: an unknown tag, or an image encoder without taps.
     """
     tag = _tag(model, tag)
     quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
     with torch.device("meta"):  # shapes without numbers
         built = open_clip.create_model(model, device="meta", force_quick_gelu=quick_gelu)
     half = (0.5, 0.5, 0.5)
-    return as_tower(f"{model}/{tag}", built, open_clip.get_tokenizer(model), half, half).info
+    return as_backbone(f"{model}/{tag}", built, open_clip.get_tokenizer(model), half, half).info
 
 
-def from_hub(model: str, tag: str | None) -> Tower:
+def from_hub(model: str, tag: str | None) -> Backbone:
     """A pretrained open_clip model, from the local cache or the model hub.
 
     Args:
@@ -52,7 +52,7 @@ def from_hub(model: str, tag: str | None) -> Tower:
     with weights.from_network(name):
         built = open_clip.create_model(model, tag, force_quick_gelu=quick_gelu)
     preprocess = built.visual.preprocess_cfg
-    return as_tower(
+    return as_backbone(
         name, built, open_clip.get_tokenizer(model), preprocess["mean"], preprocess["std"]
     )
 
@@ -85,19 +85,19 @@ def build(config: dict) -> torch.nn.Module:
     return open_clip.CLIP(**config)
 
 
-def as_tower(
+def as_backbone(
     name: str, model: torch.nn.Module, tokenizer, mean: Sequence[float], std: Sequence[float]
-) -> Tower:
-    """A tower over a model of open_clip.
+) -> Backbone:
+    """A backbone over a model of open_clip.
 
     Raises:
-        BackboneError: its image tower is no plain vision transformer.
+        BackboneError: its image encoder is no plain vision transformer.
     """
     visual = model.visual
     if not isinstance(visual, open_clip.transformer.VisionTransformer):
         raise BackboneError(
-            f"The image tower of {name} is a {type(visual).__name__}, which has no taps; choose a "
-            "model whose image tower is open_clip's own vision transformer (ViT-*)."
+            f"The image encoder of {name} is a {type(visual).__name__}, which has no taps; choose "
+            "a model whose image encoder is open_clip's own vision transformer (ViT-*)."
         )
     plain_text = isinstance(model, open_clip.CLIP) and model.text_pool_type == "argmax"
     for transformer in (visual.transformer, model.transformer if plain_text else None):
@@ -107,7 +107,7 @@ def as_tower(
                     f"Blocks of type {type(block).__name__} are not supported; choose a plain "
                     "CLIP ViT."
                 )
-    return clip_tower(
+    return clip_backbone(
         name,
         model,
         tokenizer,

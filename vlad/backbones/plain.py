@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the pictures that OpenAI trained CLIP on
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the images that OpenAI trained CLIP on
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 _KNOWN = {

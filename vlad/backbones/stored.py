@@ -1,4 +1,4 @@
-"""Which towers can be used without a network: those whose weights are on this disk."""
+"""Which backbones can be used without a network: those whose weights are on this disk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ OPEN_CLIP_CACHE = Path("~/.cache/clip")  # of what it fetches from elsewhere tha
 
 
 @dataclass(frozen=True)
-class StoredTower:
-    """A tower whose weights are here.
+class StoredBackbone:
+    """A backbone whose weights are here.
 
     Attributes:
         name: as `--backbone` takes it.
@@ -25,24 +25,24 @@ class StoredTower:
     size: int
 
 
-def stored_towers() -> list[StoredTower]:
-    """The built-in tower, and those in the local caches of open_clip and transformers."""
+def stored_backbones() -> list[StoredBackbone]:
+    """The built-in backbone, and those in the local caches of open_clip and transformers."""
     from vlad.backbones import EMBEDDED
 
     built_in = (_of_file(name, path) for name, path in EMBEDDED.items())
     return [*built_in, *_of_open_clip(), *_of_transformers()]
 
 
-def _of_file(name: str, path: Path) -> StoredTower:
-    return StoredTower(name, path, path.stat().st_size)
+def _of_file(name: str, path: Path) -> StoredBackbone:
+    return StoredBackbone(name, path, path.stat().st_size)
 
 
-def _of_open_clip() -> Iterator[StoredTower]:
+def _of_open_clip() -> Iterator[StoredBackbone]:
     import open_clip
 
     for model, tag in open_clip.list_pretrained():
         vision = open_clip.get_model_config(model)["vision_cfg"]
-        # vlad taps plain vision transformers; convolutions and timm's towers have no such blocks
+        # vlad taps plain vision transformers; convolutions and timm's backbones have no such blocks
         if isinstance(vision.get("layers"), int) and "timm_model_name" not in vision:
             path = _file_of(open_clip.get_pretrained_cfg(model, tag))
             if path is not None:
@@ -65,7 +65,7 @@ def _file_of(source: dict) -> Path | None:
     return None
 
 
-def _of_transformers() -> Iterator[StoredTower]:
+def _of_transformers() -> Iterator[StoredBackbone]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -82,4 +82,4 @@ def _of_transformers() -> Iterator[StoredTower]:
             config = json.loads(files["config.json"].file_path.read_text(encoding="utf-8"))
             if config.get("model_type") in LOADERS:
                 size = sum(f.size_on_disk for f in weights)
-                yield StoredTower(repository.repo_id, repository.repo_path, size)
+                yield StoredBackbone(repository.repo_id, repository.repo_path, size)

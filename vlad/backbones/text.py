@@ -1,4 +1,4 @@
-"""The text tower's forward pass, with learned tokens in place of words."""
+"""The text encoder's forward pass, with learned tokens in place of words."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def overwrite(x: torch.Tensor, places: torch.Tensor, learned: torch.Tensor) -> t
 
 @dataclass
 class PlainText:
-    """A text tower read as its library does, for those whose inside differs from CLIP's.
+    """A text encoder read as its library does, for those whose inside differs from CLIP's.
 
     Attributes:
         encode: N sentences -> (N, D) unnormalised embeddings.
@@ -126,8 +126,8 @@ class PlainText:
         """
         if any(value is not None for value in learned.values()):
             raise HeadError(
-                "The head puts learned tokens into the text tower, and this one takes none; choose "
-                "a CLIP tower with --backbone."
+                "The head puts learned tokens into the text encoder, and this one takes none; "
+                "choose a CLIP backbone with --backbone."
             )
         return self.encode(sentences)
 

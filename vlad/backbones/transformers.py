@@ -1,4 +1,4 @@
-"""Towers of Hugging Face transformers: CLIPModel, SiglipModel, Dinov2Model."""
+"""Backbones of Hugging Face transformers: CLIPModel, SiglipModel, Dinov2Model."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import torch
 import transformers
 
 from vlad.backbones import weights
+from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
 from vlad.backbones.text import PlainText, TextTransformer, first_largest
-from vlad.backbones.tower import Tower
 from vlad.backbones.vit import VisionTransformer
 from vlad.errors import BackboneError
-from vlad.types import TowerInfo
+from vlad.types import BackboneInfo
 
-MAX_DEPTH = 256  # blocks of a tower; the largest public ones have 64
+MAX_DEPTH = 256  # blocks of a backbone; the largest public ones have 64
 
 
-def from_pretrained(name: str) -> Tower:
+def from_pretrained(name: str) -> Backbone:
     """A CLIP, SigLIP or DINOv2 model, from a local folder, the local cache or the model hub.
 
     Raises:
@@ -92,7 +92,7 @@ def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
     return mean, std
 
 
-def _clip(name: str, model, mean, std, options) -> Tower:
+def _clip(name: str, model, mean, std, options) -> Backbone:
     vision = model.config.vision_config
     info = replace(
         _info(name, vision, model.config.projection_dim, has_text=True),
@@ -101,7 +101,7 @@ def _clip(name: str, model, mean, std, options) -> Tower:
         activation=vision.hidden_act if vision.hidden_act in ACTIVATIONS else None,
     )
     tokenize = _tokenizer(model, name, options, pad="longest")
-    return Tower(
+    return Backbone(
         info,
         model,
         _clip_vision,
@@ -142,12 +142,12 @@ def _clip_text(model, tokenize) -> TextTransformer:
     )
 
 
-def _siglip(name: str, model, mean, std, options) -> Tower:
+def _siglip(name: str, model, mean, std, options) -> Backbone:
     vision = model.config.vision_config
     info = _info(name, vision, vision.hidden_size, has_text=True, has_cls=False)
     # SigLIP was trained on sentences padded to the full context
     tokenize = _tokenizer(model, name, options, pad="max_length")
-    return Tower(
+    return Backbone(
         info,
         model,
         _siglip_vision,
@@ -174,9 +174,9 @@ def _siglip_vision(model) -> VisionTransformer:
     )
 
 
-def _dinov2(name: str, model, mean, std, options) -> Tower:
+def _dinov2(name: str, model, mean, std, options) -> Backbone:
     info = _info(name, model.config, model.config.hidden_size, has_text=False)
-    return Tower(info, model, _dinov2_vision, None, lambda model: model.encoder, mean, std)
+    return Backbone(info, model, _dinov2_vision, None, lambda model: model.encoder, mean, std)
 
 
 def _dinov2_vision(model) -> VisionTransformer:
@@ -192,8 +192,10 @@ def _dinov2_vision(model) -> VisionTransformer:
     )
 
 
-def _info(name: str, config, embed_dim: int, *, has_text: bool, has_cls: bool = True) -> TowerInfo:
-    return TowerInfo(
+def _info(
+    name: str, config, embed_dim: int, *, has_text: bool, has_cls: bool = True
+) -> BackboneInfo:
+    return BackboneInfo(
         name=name,
         depth=config.num_hidden_layers,
         width=config.hidden_size,
@@ -251,7 +253,7 @@ def _mlp(mlp) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
         if not hasattr(mlp, "fc2"):
             raise BackboneError(
                 f"The activation of a {type(mlp).__name__} cannot be replaced; choose another "
-                "tower or head."
+                "backbone or head."
             )
         return mlp.fc2(activation(mlp.fc1(x)))
 

@@ -45,9 +45,9 @@ class VisionTransformer:
         patch_size: pixels a side of one patch.
         cls: (C,) class token, or None.
         pos: (prefix + g·g, C) positional embeddings, prefix = 1 with a class token.
-        ln_pre, ln_post, proj: identity where the tower has none.
+        ln_pre, ln_post, proj: identity where the backbone has none.
         blocks: in order.
-        pool: replaces "ln_post of CLS" where the tower pools otherwise: (B, N, C) -> (B, C').
+        pool: replaces "ln_post of CLS" where the backbone pools otherwise: (B, N, C) -> (B, C').
         call: how a block is run, `run` or `recompute`.
     """
 
@@ -91,7 +91,7 @@ class VisionTransformer:
                 of an earlier block.
 
         Raises:
-            BackboneError: a size that patches do not fill, or a block the tower does not have.
+            BackboneError: a size that patches do not fill, or a block the backbone does not have.
         """
         taps = set(taps)
         act = ACTIVATIONS[activation] if activation else None
@@ -130,19 +130,19 @@ class VisionTransformer:
         """Whether a pass over inputs of `size` (H, W) can give these taps and windows.
 
         Raises:
-            BackboneError: a size that patches do not fill, a block the tower does not have, or a
+            BackboneError: a size that patches do not fill, a block the backbone does not have, or a
                 window larger than the grid.
         """
         height, width = size
         if height % self.patch_size or width % self.patch_size:
             raise BackboneError(
-                f"An input of {height}×{width} pixels is not a multiple of this tower's "
+                f"An input of {height}×{width} pixels is not a multiple of this backbone's "
                 f"{self.patch_size}-pixel patches; choose another image size."
             )
         for _, layer in taps:
             if not 1 <= layer <= len(self.blocks):
                 raise BackboneError(
-                    f"Block {layer} was asked for, but this tower has blocks 1 to "
+                    f"Block {layer} was asked for, but this backbone has blocks 1 to "
                     f"{len(self.blocks)}; choose other layers."
                 )
         for side in windows:

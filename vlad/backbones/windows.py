@@ -1,4 +1,4 @@
-"""Windows of patches alone in the tower (WinCLIP), many of them in one product."""
+"""Windows of patches alone in the backbone (WinCLIP), many of them in one product."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def pass_windows(
     activation: Map | None,
     whole: bool = False,
 ) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
-    """Every window alone in the tower, with CLS and its own positions.
+    """Every window alone in the backbone, with CLS and its own positions.
 
     Tokens meet in attention alone, so all norms and products take those of all windows at once, and
     the first ones, which see tokens before they have met, are computed once a token.
 
     Args:
         tokens: (B, N, C) with positions, before ln_pre.
-        whole: whether the whole picture is passed as well, as if it were one more window.
+        whole: whether the whole image is passed as well, as if it were one more window.
 
     Returns:
-        Side -> (B, n, D) projected embeddings, and what leaves the last block of the whole picture:
-        (B, 1, C), or (B, N, C) where the tower pools all tokens.
+        Side -> (B, n, D) projected embeddings, and what leaves the last block of the whole image:
+        (B, 1, C), or (B, N, C) where the backbone pools all tokens.
     """
     indices = {side: _with_cls(window_patches(grid, side), vision.prefix) for side in sides}
     if whole:
@@ -88,20 +88,20 @@ def _with_cls(patches: torch.Tensor, prefix: int) -> torch.Tensor:
 
 
 def _batches(
-    indices: Mapping[int, torch.Tensor], pictures: int
+    indices: Mapping[int, torch.Tensor], images: int
 ) -> Iterator[list[tuple[int, torch.Tensor]]]:
     """The windows in order, in batches of at most TOKENS tokens, or of one window."""
     batch, left = [], TOKENS
     for side, index in indices.items():
         while len(index):
-            count = left // (pictures * index.shape[1])
+            count = left // (images * index.shape[1])
             if not count and batch:
                 yield batch
                 batch, left = [], TOKENS
                 continue
             part, index = index[: max(1, count)], index[max(1, count) :]
             batch.append((side, part))
-            left -= pictures * part.numel()
+            left -= images * part.numel()
     yield batch
 
 

@@ -1,7 +1,7 @@
-"""What image scores mean: p-values, thresholds, abstention, grades and fused heads.
+"""What image scores mean: p-values, thresholds, abstention, severity and fused heads.
 
-A calibration keeps the scores that heads gave to reference pictures: normal ones that they had not
-seen (`from_normals`), labelled ones (`from_labels`), or the very pictures to be judged
+A calibration keeps the scores that heads gave to reference images: normal ones that they had not
+seen (`from_normals`), labelled ones (`from_labels`), or the very images to be judged
 (`from_unlabelled`). Raw scores, p-values and verdicts are kept apart.
 
     calibration = from_normals({"memory": held_out_scores}, false_alarms=0.05)

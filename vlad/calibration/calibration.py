@@ -10,13 +10,13 @@ import numpy as np
 
 from vlad.calibration.conformal import p_values
 from vlad.calibration.fusion import fuse
-from vlad.calibration.severity import GRADES, grades
+from vlad.calibration.severity import EDGES, severities
 from vlad.errors import InputError
 from vlad.types import Verdicts
 
 FUSED = "fused"  # the name under which the combination of all heads stands beside them
 
-Scores = Mapping[str, np.ndarray]  # head -> (N,) scores of the same pictures
+Scores = Mapping[str, np.ndarray]  # head -> (N,) scores of the same images
 
 
 @dataclass(frozen=True)
@@ -24,15 +24,15 @@ class Calibration:
     """Reference scores and what follows from them; names are those of heads, and "fused".
 
     Attributes:
-        source: where the reference pictures come from.
+        source: where the reference images come from.
         reference: head -> (n,) their image scores; none where the threshold is a given number.
-        thresholds: name -> the image score above which a picture is called anomalous.
-        rates: name -> the share of normal pictures, or of all where unlabelled, that this means.
+        thresholds: name -> the image score above which an image is called anomalous.
+        rates: name -> the share of normal images, or of all where unlabelled, that this means.
         map_thresholds: head -> the value above which a pixel belongs to a region.
-        edges: name -> where grades begin (see `vlad.calibration.severity`).
+        edges: name -> where levels begin (see `vlad.calibration.severity`).
         method: how heads are fused, or None.
         confidence: decisions less certain than this are withheld; None withholds none.
-        share: of the anomalous among unlabelled pictures: "mean", "low", "high" (90 % interval).
+        share: of the anomalous among unlabelled images: "mean", "low", "high" (90 % interval).
         settings: what the scores depend on, as run.json has it.
     """
 
@@ -53,11 +53,11 @@ class Calibration:
         return cls("number", {head: np.empty(0)}, {head: threshold}, {})
 
     def decide(self, scores: Scores, *, own: bool = False) -> dict[str, Verdicts]:
-        """Verdicts of B pictures by every head and, where they are fused, by all together.
+        """Verdicts of B images by every head and, where they are fused, by all together.
 
         Args:
             scores: head -> (B,).
-            own: the pictures are those of the reference themselves, in its order.
+            own: the images are those of the reference themselves, in its order.
 
         Raises:
             InputError: a head that the calibration lacks.
@@ -97,7 +97,7 @@ class Calibration:
             p_value=p_values(scores, reference),
             anomalous=anomalous,
             abstain=abstain,
-            severity=grades(scores, reference, threshold, self.edges.get(name, GRADES)),
+            severity=severities(scores, reference, threshold, self.edges.get(name, EDGES)),
         )
 
 

@@ -1,4 +1,4 @@
-"""Split-conformal p-values and thresholds: a stated false-alarm rate from normal pictures alone.
+"""Split-conformal p-values and thresholds: a stated false-alarm rate from normal images alone.
 
 Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005; for anomaly detection
 Laxhammar & Falkman 2010 and Bates et al., Annals of Statistics 2023 (arXiv 2104.08279).
@@ -16,8 +16,8 @@ from vlad.errors import InputError
 def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """(1 + number of reference scores at or above) / (n + 1), for each of (B,) scores.
 
-    If the reference pictures are normal, were not used for fitting, and are drawn as the normal
-    pictures to come, a normal picture has p ≤ α with a probability of at most α, for any α.
+    If the reference images are normal, were not used for fitting, and are drawn as the normal
+    images to come, a normal image has p ≤ α with a probability of at most α, for any α.
 
     Args:
         reference: (n,) scores, in any order.
@@ -37,12 +37,12 @@ def allowed_above(count: int, rate: float) -> int:
 
 
 def conformal_threshold(reference: np.ndarray, rate: float) -> float:
-    """The score that normal pictures exceed with a probability of at most `rate`.
+    """The score that normal images exceed with a probability of at most `rate`.
 
     A score has p ≤ `rate` exactly if it is greater.
 
     Args:
-        reference: (n,) scores of normal pictures.
+        reference: (n,) scores of normal images.
         rate: in (0, 1).
 
     Raises:
@@ -52,7 +52,7 @@ def conformal_threshold(reference: np.ndarray, rate: float) -> float:
     above = allowed_above(len(reference), rate)
     if above < 0:
         raise InputError(
-            f"{len(reference)} normal pictures cannot hold false alarms to {rate:g}: at least "
+            f"{len(reference)} normal images cannot hold false alarms to {rate:g}: at least "
             f"{least_reference(rate)} are needed; give more, or raise the rate."
         )
     return float(np.sort(reference)[::-1][above])
@@ -60,7 +60,7 @@ def conformal_threshold(reference: np.ndarray, rate: float) -> float:
 
 def least_reference(rate: float) -> int:
     """The fewest reference scores with which some score can have p ≤ `rate`."""
-    # nobody has so many pictures, and 1 over the smallest rates is infinite
+    # nobody has so many images, and 1 over the smallest rates is infinite
     return math.ceil(1 / max(rate, 1e-12) - 1e-9) - 1
 
 

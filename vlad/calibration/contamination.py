@@ -1,4 +1,4 @@
-"""The share of anomalous pictures among unlabelled ones, as a distribution.
+"""The share of anomalous images among unlabelled ones, as a distribution.
 
 After γGMM: Perini, Bürkner & Klami, "Estimating the Contamination Factor's Distribution in
 Unsupervised Anomaly Detection", ICML 2023.
@@ -24,7 +24,7 @@ EVEN, SOFT = 1.3, 0.2
 
 @dataclass(frozen=True)
 class Contamination:
-    """What is known of the share of anomalous pictures.
+    """What is known of the share of anomalous images.
 
     Attributes:
         samples: (S,) draws of the share from its posterior, each in [0, 1].
@@ -43,55 +43,55 @@ class Contamination:
 
 
 def contamination(scores: ArrayLike, *, seed: int = 0) -> Contamination:
-    """How many of these pictures are anomalous, from the scores of M heads alone.
+    """How many of these images are anomalous, from the scores of M heads alone.
 
     As in γGMM, a Dirichlet-process mixture of Gaussians is fitted to the scores of all heads, its
     components are ordered by remoteness r, the mean over heads of μ / (1 + σ), and the k most
     remote ones are the anomalous ones with probability p₁ ⋯ pₖ · (1 − pₖ₊₁), where p is a sigmoid
     of r. A draw of the share is a draw of k and of the weight of those k. μ, σ and the weights are
-    drawn from the posterior of the mixture, so that few pictures leave the share wide open.
+    drawn from the posterior of the mixture, so that few images leave the share wide open.
 
     Differences from the paper:
 
     - It fixes the sigmoid by two beliefs, P(nothing anomalous) = 0.01 and P(share > 0.15) = 0.01,
       which hold of the fitted components whatever the scores are, so that a fifth can never be
       anomalous, and the most remote component always is. Here the sigmoid is given, in units of the
-      bulk of the pictures: a component as wide as the bulk is as likely anomalous as not at 2.6
+      bulk of the images: a component as wide as the bulk is as likely anomalous as not at 2.6
       standard deviations from it. docs/thresholds.md has what came of that.
     - Scores are therefore measured from the middle of their shortest half, and in its spread, which
-      anomalous pictures hardly move; logarithms begin `STRAIGHT` spreads above. The paper takes
+      anomalous images hardly move; logarithms begin `STRAIGHT` spreads above. The paper takes
       those of all scores, and their mean and standard deviation.
     - Components are at most 10, not 100, and the mass of empty ones is dropped, not shared out
-      among the rest, where it would outweigh the pictures unless these are thousands.
+      among the rest, where it would outweigh the images unless these are thousands.
     - μ and σ come from the normal-inverse-Wishart posterior itself.
 
-    The bulk is taken to be normal: more than half of the pictures have to be. What a head cannot
-    tell from normal is not counted, and odd normal pictures are.
+    The bulk is taken to be normal: more than half of the images have to be. What a head cannot
+    tell from normal is not counted, and odd normal images are.
 
     Args:
         scores: (N, M) raw image scores, higher is more anomalous; any scale. A head that gives all
-            pictures the same score is left out.
+            images the same score is left out.
         seed: of the fit and the draws.
 
     Raises:
-        InputError: fewer than two pictures, a value that is no number, or heads that all give the
-            same score to every picture.
+        InputError: fewer than two images, a value that is no number, or heads that all give the
+            same score to every image.
     """
     scores = np.asarray(scores, float)
     if scores.ndim != 2 or len(scores) < 2 or not np.isfinite(scores).all():
         raise InputError(
-            f"scores of shape {scores.shape} do not tell the share of anomalous pictures; give "
-            "finite ones of 2 or more pictures in rows, one column for each head."
+            f"scores of shape {scores.shape} do not tell the share of anomalous images; give "
+            "finite ones of 2 or more images in rows, one column for each head."
         )
     differ = np.ptp(scores, axis=0) > 0
     if not differ.any():
         raise InputError(
-            f"all {len(scores)} pictures have the same score, which says nothing of how many are "
-            "anomalous; choose another head, or give normal pictures."
+            f"all {len(scores)} images have the same score, which says nothing of how many are "
+            "anomalous; choose another head, or give normal images."
         )
     scores = scores[:, differ]
     standard = _standard(scores)
-    standard = standard[np.lexsort(standard.T)]  # the order of the pictures shall not matter
+    standard = standard[np.lexsort(standard.T)]  # the order of the images shall not matter
     random = np.random.default_rng(seed)
     counts, remote = _components(standard, seed, random)
     order = np.argsort(-remote.mean(axis=0))

@@ -44,13 +44,13 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def fuse(
     scores: np.ndarray, reference: np.ndarray, method: str, *, own: bool = False
 ) -> np.ndarray:
-    """One score for each picture from those of several heads; higher is more anomalous.
+    """One score for each image from those of several heads; higher is more anomalous.
 
     Args:
         scores: (B, H).
-        reference: (n, H) scores of the reference pictures, n ≥ 3.
+        reference: (n, H) scores of the reference images, n ≥ 3.
         method: a name in METHODS.
-        own: `scores` are those of the reference pictures; each is compared with the others.
+        own: `scores` are those of the reference images; each is compared with the others.
 
     Raises:
         InputError: an unknown method.

@@ -1,4 +1,4 @@
-"""A detector from normal pictures: some are shown to its head, the others find its threshold."""
+"""A detector from normal images: some are shown to its head, the others find its threshold."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 def split_normals(
     normals: Sequence[T], k_shot: int | None, seed: int, false_alarms: float
 ) -> tuple[list[T], list[T]]:
-    """Normal pictures to show to a head, and those held out to find its threshold from.
+    """Normal images to show to a head, and those held out to find its threshold from.
 
     Args:
         k_shot: how many are shown, drawn with `seed`; None shows half of them, or all where the
@@ -24,7 +24,7 @@ def split_normals(
         The two lists; the second is empty where too few are left for the rate.
 
     Raises:
-        InputError: fewer pictures than shots.
+        InputError: fewer images than shots.
     """
     least = least_reference(false_alarms)
     half = (len(normals) + 1) // 2

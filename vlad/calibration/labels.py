@@ -1,4 +1,4 @@
-"""Thresholds from pictures whose state is known."""
+"""Thresholds from images whose state is known."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from vlad.metrics.curves import curve, f1_max
 
 
 def labelled_threshold(scores: np.ndarray, labels: np.ndarray, target: str = "f1") -> float:
-    """The threshold above which pictures are called anomalous, half-way between two scores.
+    """The threshold above which images are called anomalous, half-way between two scores.
 
     Args:
         scores: (N,).
         labels: (N,) bool, true where anomalous.
         target: "f1" for the best F1; "recall=0.95" for the fewest false alarms that still find so
-            many of the anomalous pictures; "precision=0.9" for the most anomalous pictures found
+            many of the anomalous images; "precision=0.9" for the most anomalous images found
             while so many of those called anomalous are.
 
     Raises:
@@ -23,7 +23,7 @@ def labelled_threshold(scores: np.ndarray, labels: np.ndarray, target: str = "f1
     """
     for word, count in (("anomalous", labels.sum()), ("normal", (~labels).sum())):
         if not count:
-            raise InputError(f"none of the labelled pictures is {word}; add some of them.")
+            raise InputError(f"none of the labelled images is {word}; add some of them.")
     found = curve(scores[labels], scores[~labels])
     kind, value = _parsed(target)
     if kind == "f1":

@@ -1,4 +1,4 @@
-"""How stable a decision is: would it be the same had other normal pictures been at hand?"""
+"""How stable a decision is: would it be the same had other normal images been at hand?"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def decision_confidence(
     for less with few references.
 
     Two things differ from the papers. They take q from ranks, (1 + #{reference > s}) / (2 + n);
-    with the 20 to 50 normal pictures at hand here no score can then be decided, however far it lies
+    with the 20 to 50 normal images at hand here no score can then be decided, however far it lies
     beyond all of them: n = 24 and rate = 0.05 give C = 0.39. Here the mean of q is that of Gaussian
     kernels on the references, of width A·(4/n)^(1/3), the normal-reference rule for distribution
     functions, with A = min(standard deviation, IQR / 1.349). It comes to the ranks as n grows. And
@@ -42,13 +42,13 @@ def decision_confidence(
 
     What the kernels add is an assumption: that beyond the references their density falls as fast as
     a normal one. With few references and heavy tails C is too sure of scores that lie a little
-    outside. Nor can it know whether the references are like the pictures to be judged: it speaks of
+    outside. Nor can it know whether the references are like the images to be judged: it speaks of
     the luck of the draw alone.
 
     Args:
         scores: (B,), higher is more anomalous.
-        reference: (n,) scores of normal pictures that the head was not fitted on, n ≥ 2.
-        rate: share of normal pictures that may be called anomalous, 0 < rate < 1. Below
+        reference: (n,) scores of normal images that the head was not fitted on, n ≥ 2.
+        rate: share of normal images that may be called anomalous, 0 < rate < 1. Below
             1 / (n + 1) nothing ever is: C = 0.
 
     Returns:
@@ -116,5 +116,5 @@ def _scale(values: np.ndarray) -> float:
 def _finite(values: ArrayLike, what: str) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise InputError(f"the {what} must be a list of finite numbers; leave out failed pictures.")
+        raise InputError(f"the {what} must be a list of finite numbers; leave out failed images.")
     return values

@@ -1,11 +1,11 @@
-"""How bad: image scores as ordered grades."""
+"""How bad: image scores as ordered levels."""
 
 from __future__ import annotations
 
 import numpy as np
 
 # multiples of the way from the median of the reference to the threshold
-GRADES = (1.0, 2.0, 3.0)
+EDGES = (1.0, 2.0, 3.0)
 
 
 def excess(scores: np.ndarray, reference: np.ndarray, threshold: float) -> np.ndarray:
@@ -15,13 +15,15 @@ def excess(scores: np.ndarray, reference: np.ndarray, threshold: float) -> np.nd
     return (scores - median) / way
 
 
-def grades(scores: np.ndarray, reference: np.ndarray, threshold: float, edges=GRADES) -> np.ndarray:
+def severities(
+    scores: np.ndarray, reference: np.ndarray, threshold: float, edges=EDGES
+) -> np.ndarray:
     """(B,) whole numbers: how many of the edges the excess of a score passes; 0 is normal.
 
     Args:
         edges: ascending, in units of `excess`; the first is 1, the threshold itself.
     """
-    # the threshold itself decides the first grade, so that rounding cannot part it from the verdict
+    # the threshold itself decides the first level, so that rounding cannot part it from the verdict
     passed = np.searchsorted(np.asarray(edges[1:]), excess(scores, reference, threshold))
     return np.where(scores > threshold, 1 + passed, 0)
 
@@ -29,7 +31,7 @@ def grades(scores: np.ndarray, reference: np.ndarray, threshold: float, edges=GR
 def learned_edges(
     scores: np.ndarray, levels: np.ndarray, reference: np.ndarray, threshold: float
 ) -> tuple[float, ...]:
-    """Edges that part the levels of labelled pictures best (largest mean recall of both sides).
+    """Edges that part the levels of labelled images best (largest mean recall of both sides).
 
     Args:
         scores: (N,).

@@ -1,4 +1,4 @@
-"""Calibrations from normal pictures, from labelled ones, and from those to be judged."""
+"""Calibrations from normal images, from labelled ones, and from those to be judged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vlad.calibration.severity import learned_edges
 from vlad.errors import InputError
 
 FALSE_ALARMS = 0.05
-LEAST_UNLABELLED = 10  # pictures; fewer say nothing of the share of anomalous ones
+LEAST_UNLABELLED = 10  # images; fewer say nothing of the share of anomalous ones
 
 
 def from_normals(
@@ -23,18 +23,18 @@ def from_normals(
     method: str | None = None,
     **options,
 ) -> Calibration:
-    """From normal pictures that no head was fitted on; holds the stated false-alarm rate.
+    """From normal images that no head was fitted on; holds the stated false-alarm rate.
 
     Args:
         scores: head -> (n,) image scores.
         map_maxima: head -> (n,) largest values of their maps.
-        false_alarms: share of normal pictures that may be called anomalous; also of those in which
+        false_alarms: share of normal images that may be called anomalous; also of those in which
             a region may appear.
         method: how heads are fused (see `vlad.calibration.fusion`), or None.
         options: other fields of Calibration.
 
     Raises:
-        InputError: too few pictures for the rate.
+        InputError: too few images for the rate.
     """
     reference = _arrays(scores)
     known = _with_fused(reference, method)
@@ -59,14 +59,14 @@ def from_labels(
     method: str | None = None,
     **options,
 ) -> Calibration:
-    """From pictures whose state is known; p-values are among the normal ones.
+    """From images whose state is known; p-values are among the normal ones.
 
     Args:
         scores: head -> (N,) image scores.
         levels: (N,) 0 for normal; 1 for anomalous, or how bad in whole numbers.
         map_maxima: head -> (N,) largest values of their maps.
         target: as in `vlad.calibration.labels.labelled_threshold`.
-        false_alarms: share of normal pictures in which a region may appear.
+        false_alarms: share of normal images in which a region may appear.
 
     Raises:
         InputError: only one class, or a target that cannot be reached.
@@ -76,7 +76,7 @@ def from_labels(
     reference = {head: x[normal] for head, x in everything.items()}
     if normal.sum() < 2:
         raise InputError(
-            f"{normal.sum()} of {len(levels)} labelled pictures are normal, and 2 are needed; add "
+            f"{normal.sum()} of {len(levels)} labelled images are normal, and 2 are needed; add "
             "some."
         )
     known = _with_fused(reference, method)
@@ -113,19 +113,19 @@ def from_unlabelled(
     seed: int = 0,
     **options,
 ) -> Calibration:
-    """From the pictures to be judged: the share of anomalous ones is estimated from all scores.
+    """From the images to be judged: the share of anomalous ones is estimated from all scores.
 
     That share is the posterior mean of `vlad.calibration.contamination`; the threshold of each head
-    lets it through. p-values are ranks among the pictures.
+    lets it through. p-values are ranks among the images.
 
     Args:
         scores: head -> (N,) image scores.
         map_maxima: head -> (N,) largest values of their maps.
-        false_alarms: share of the pictures called normal in which a region may appear.
+        false_alarms: share of the images called normal in which a region may appear.
         seed: of the estimate.
 
     Raises:
-        InputError: fewer than 10 pictures, or scores that are all the same.
+        InputError: fewer than 10 images, or scores that are all the same.
     """
     from vlad.calibration.contamination import contamination
 
@@ -133,8 +133,8 @@ def from_unlabelled(
     count = len(next(iter(reference.values())))
     if count < LEAST_UNLABELLED:
         raise InputError(
-            f"{count} pictures are too few to find a threshold from themselves: at least "
-            f"{LEAST_UNLABELLED} are needed; give more, or normal pictures."
+            f"{count} images are too few to find a threshold from themselves: at least "
+            f"{LEAST_UNLABELLED} are needed; give more, or normal images."
         )
     found = contamination(as_matrix(reference), seed=seed)
     known = _with_fused(reference, method)

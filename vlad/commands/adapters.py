@@ -12,7 +12,7 @@ import click
 from vlad.commands.options.columns import aligned
 
 if TYPE_CHECKING:
-    from vlad.types import TowerInfo
+    from vlad.types import BackboneInfo
 
 BACKBONE = "ViT-L-14-336/openai"
 
@@ -63,7 +63,7 @@ def show(name) -> None:
     default=BACKBONE,
     show_default=True,
     metavar="NAME|PATH",
-    help="Tower that it was trained on.",
+    help="Backbone that it was trained on.",
 )
 @click.option(
     "--licence",
@@ -166,28 +166,28 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 @click.argument("adapter")
 @click.option("--out", required=True, metavar="FILE", help="Written as torch.save writes it.")
 @click.option(
-    "--backbone", metavar="NAME|PATH", help="Tower that it is for.  [default: the adapter's own]"
+    "--backbone", metavar="NAME|PATH", help="Backbone that it is for.  [default: the adapter's own]"
 )
 def export(adapter, out, backbone) -> None:
     """Write an adapter as the authors' own program reads it."""
     from vlad.adapters import find_adapter, read_adapter
     from vlad.adapters.checkpoint import write_checkpoint
-    from vlad.backbones import load_tower
+    from vlad.backbones import load_backbone
 
     found = read_adapter(find_adapter(adapter))
     needs_words = found.head == "anomalyclip"
-    tower = load_tower(backbone or found.backbone, "cpu") if needs_words else None
-    write_checkpoint(found, Path(out), tower)
+    loaded = load_backbone(backbone or found.backbone, "cpu") if needs_words else None
+    write_checkpoint(found, Path(out), loaded)
     click.echo(f"{len(found.tensors)} learned tensors written to {out}")
 
 
 @adapters.command()
 @click.argument("adapter")
 @click.option(
-    "--backbone", metavar="NAME|PATH", help="Tower that it is for.  [default: the adapter's own]"
+    "--backbone", metavar="NAME|PATH", help="Backbone that it is for.  [default: the adapter's own]"
 )
 def verify(adapter, backbone) -> None:
-    """Check an adapter against its card and against the shapes of its tower."""
+    """Check an adapter against its card and against the shapes of its backbone."""
     from vlad.adapters import CARD, find_adapter, load_adapter, read_adapter
     from vlad.adapters.cards import read_card
     from vlad.errors import AdapterError
@@ -209,18 +209,18 @@ def verify(adapter, backbone) -> None:
     click.echo(f"{file} is whole and fits {backbone or found.backbone}")
 
 
-def describe(backbone: str) -> TowerInfo:
-    """What heads may know of a tower, without its weights where its name alone says it."""
+def describe(backbone: str) -> BackboneInfo:
+    """What heads may know of a backbone, without its weights where its name alone says it."""
     import logging
 
-    from vlad.backbones import load_tower, open_clip
+    from vlad.backbones import load_backbone, open_clip
 
     # open_clip warns that a model has no weights, which is what is wanted here
     logging.getLogger().setLevel(logging.CRITICAL)
     model, _, tag = backbone.partition("/")
     if open_clip.is_model(model):
         return open_clip.describe(model, tag or None)
-    return load_tower(backbone, "cpu").info
+    return load_backbone(backbone, "cpu").info
 
 
 def _layers(text: str | None) -> list[int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, layout_option, make_heads, open_tower
+from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
 
 LISTS = ("head", "k-shot", "seeds")  # options that name several things with commas between
 
@@ -77,7 +77,7 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     default="0,1,2,4",
     show_default=True,
     metavar="K,K,...",
-    help="Draw so many normal pictures to show to every head.",
+    help="Draw so many normal images to show to every head.",
 )
 @click.option(
     "--seeds", default="0,1,2", show_default=True, metavar="N,N,...", help="Of those draws."
@@ -112,7 +112,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         data[name] = load_dataset(layouts[name], root)
         warn_of_known(common.adapters, data[name].categories)
     make_heads(head, common)
-    tower = open_tower(common)
+    backbone = open_backbone(common)
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
         "layout": layouts,
@@ -121,11 +121,11 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         "seeds": draws,
         **asdict(common),
         **tiling.settings,
-        "backbone": tower.info.name,
-        "weights": tower.fingerprint[:16],
+        "backbone": backbone.info.name,
+        "weights": backbone.fingerprint[:16],
     }
     rows = run_bench(
-        tower,
+        backbone,
         data,
         lambda: make_heads(head, common),
         shots,

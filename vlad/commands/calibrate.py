@@ -12,21 +12,21 @@ from vlad.commands.options.verdicts import confidence_option, false_alarms_optio
 @click.option(
     "--labels",
     metavar="CSV",
-    help="States of the pictures: columns path and label, or severity.  [default: all are normal]",
+    help="States of the images: columns path and label, or severity.  [default: all are normal]",
 )
 @click.option(
     "--target",
     default="f1",
     show_default=True,
     metavar="f1|recall=R|precision=P",
-    help="What the threshold is to reach on labelled pictures.",
+    help="What the threshold is to reach on labelled images.",
 )
 @false_alarms_option
 @fuse_option
 @confidence_option
 @click.option("--out", required=True, metavar="FILE", help="The calibration, as JSON.")
 def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
-    """Find thresholds from the scores of a run over normal or labelled pictures.
+    """Find thresholds from the scores of a run over normal or labelled images.
 
     \b
     vlad score more-good/ --normal good/ --k-shot 4 --out runs/good
@@ -73,5 +73,5 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
     save_calibration(found, out)
     count = len(next(iter(found.reference.values())))
     for name, threshold in found.thresholds.items():
-        click.echo(f"{name}: anomalous above {threshold:.6g}, from {count} normal pictures")
+        click.echo(f"{name}: anomalous above {threshold:.6g}, from {count} normal images")
     click.echo(f"Calibration: {out}")

@@ -21,15 +21,18 @@ def heads() -> None:
 
 @click.command()
 def backbones() -> None:
-    """List the towers whose weights are on this disk, and say how others are named."""
+    """List the backbones whose weights are on this disk, and say how others are named."""
     import logging
 
     import vlad.backbones
-    from vlad.backbones.stored import stored_towers
+    from vlad.backbones.stored import stored_backbones
 
     logging.getLogger().setLevel(logging.CRITICAL)
     rows = [["backbone", "size", "where"]]
-    rows += [[tower.name, megabytes(tower.size), str(tower.path)] for tower in stored_towers()]
+    rows += [
+        [backbone.name, megabytes(backbone.size), str(backbone.path)]
+        for backbone in stored_backbones()
+    ]
     click.echo(aligned(rows))
     click.echo(f"\nThe default is {vlad.backbones.DEFAULT}. --backbone takes:\n")
     click.echo((vlad.backbones.__doc__ or "").partition("\n\n")[2].rstrip())

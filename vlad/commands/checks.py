@@ -27,7 +27,7 @@ VARIABLES = (
     "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
 )  # fmt: skip
 OFF = ("", "0", "false", "no", "off")
-# the score of one shipped picture, by the built-in tower, one reference and the head memory
+# the score of one shipped image, by the built-in backbone, one reference and the head memory
 SMOKE_SCORE, SMOKE_TOLERANCE = 0.06625, 5e-4
 PRODUCT = (1024, 768, 3072)  # rows, inputs and outputs of a matrix product as in a ViT-B/16
 REINSTALL = "install vlad anew in a fresh environment"
@@ -168,16 +168,16 @@ def _product_ms(device: torch.device, dtype: torch.dtype) -> float:
     return round(1000 * min(times), 3)
 
 
-def check_towers() -> Found:
-    """The towers whose weights are on this disk."""
-    from vlad.backbones.stored import stored_towers
+def check_backbones() -> Found:
+    """The backbones whose weights are on this disk."""
+    from vlad.backbones.stored import stored_backbones
     from vlad.backbones.weights import is_offline
 
-    towers = stored_towers()
-    facts = [{"name": t.name, "path": str(t.path), "size": t.size} for t in towers]
+    backbones = stored_backbones()
+    facts = [{"name": t.name, "path": str(t.path), "size": t.size} for t in backbones]
     problems = []
-    if is_offline() and DEFAULT not in [tower.name for tower in towers]:
-        what = f"the default tower {DEFAULT} is not on this disk, and the network is forbidden"
+    if is_offline() and DEFAULT not in [backbone.name for backbone in backbones]:
+        what = f"the default backbone {DEFAULT} is not on this disk, and the network is forbidden"
         fix = "fetch it once without VLAD_OFFLINE and HF_HUB_OFFLINE, or name another --backbone"
         problems.append(Problem(f"{what}; {fix}.", False))
     return facts, problems
@@ -234,7 +234,7 @@ def check_environment() -> Found:
 
 
 def check_score() -> Found:
-    """Scores one shipped picture and compares with what it scored when vlad was released."""
+    """Scores one shipped image and compares with what it scored when vlad was released."""
     from vlad.demo import HAZELNUT
     from vlad.detector import Detector
 
@@ -243,14 +243,14 @@ def check_score() -> Found:
     facts = {"head": "memory", "backbone": "vlad-tiny", "score": score, "expected": SMOKE_SCORE}
     if abs(score - SMOKE_SCORE) <= SMOKE_TOLERANCE:
         return facts, []
-    what = f"a shipped picture scores {score:.5f} and not {SMOKE_SCORE:.5f}"
+    what = f"a shipped image scores {score:.5f} and not {SMOKE_SCORE:.5f}"
     return facts, [Problem(f"{what}; {REINSTALL}, or try --device cpu.", True)]
 
 
 CHECKS: dict[str, Callable[[], Found]] = {
     "versions": check_versions,
     "device": check_device,
-    "towers": check_towers,
+    "backbones": check_backbones,
     "caches": check_caches,
     "environment": check_environment,
     "score": check_score,

@@ -1,4 +1,4 @@
-"""vlad demo: the main job on pictures that ship with vlad, without a network."""
+"""vlad demo: the main job on images that ship with vlad, without a network."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ K_SHOT = 4
     help="Folder for everything that is written.",
 )
 def demo(out) -> None:
-    """Score and judge the shipped hazelnuts with the built-in tower: a table and a report."""
-    from vlad.backbones import load_tower
+    """Score and judge the shipped hazelnuts with the built-in backbone: a table and a report."""
+    from vlad.backbones import load_backbone
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
     from vlad.datasets.shots import draw_shots
@@ -41,7 +41,7 @@ def demo(out) -> None:
     test = data.test("hazelnut")
     measures = Measures(test)
     finished = run(
-        load_tower("vlad-tiny", device="cpu"),
+        load_backbone("vlad-tiny", device="cpu"),
         heads,
         test,
         Settings("hazelnut", references=references, rules=Rules(held_out=held_out)),

@@ -43,8 +43,10 @@ def _rows(done: Examination) -> list[list[str]]:
     rows = [["versions", name, version] for name, version in (facts["versions"] or {}).items()]
     if device := facts["device"]:
         rows += _device_rows(device)
-    for tower in facts["towers"] or []:
-        rows.append(["tower", tower["name"], f"{megabytes(tower['size'])}  {tower['path']}"])
+    for backbone in facts["backbones"] or []:
+        rows.append(
+            ["backbone", backbone["name"], f"{megabytes(backbone['size'])}  {backbone['path']}"]
+        )
     for cache in facts["caches"] or []:
         rows.append(["cache", cache["of"], f"{megabytes(cache['size'])}  {cache['path']}"])
     for name, value in (facts["environment"] or {}).items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import common_options, layout_option, make_heads, open_tower
+from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     "--k-shot",
     type=click.IntRange(min=0),
     metavar="K",
-    help="Draw K of the normal pictures to show to every head.  [default: 4 to heads that need "
+    help="Draw K of the normal images to show to every head.  [default: 4 to heads that need "
     "some, else none]",
 )
 @click.option(
@@ -75,12 +75,12 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
     if common.bank:
         load_bank(common.bank)
-    tower = open_tower(common)
+    backbone = open_backbone(common)
     warn_of_known(common.adapters, chosen)
     results = []
     for name, (test, train) in sets.items():
         results += evaluate_category(
-            tower,
+            backbone,
             [
                 Entry(key, made, shots_of(made, k_shot), seed)
                 for key, made in make_heads(head, common).items()
@@ -95,13 +95,13 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     click.echo(table(results))
     if json_file:
         found = {
-            "backbone": tower.info.name,
-            "weights": tower.fingerprint[:16],
-            "dtype": tower.precision,
-            "runtime": tower.runtime,
+            "backbone": backbone.info.name,
+            "weights": backbone.fingerprint[:16],
+            "dtype": backbone.precision,
+            "runtime": backbone.runtime,
             "layout": layout,
             "seed": seed,
-            **machine(tower.device),
+            **machine(backbone.device),
             "results": [
                 vars(r) | {"metrics": _numbers(r.metrics), "bounds": _numbers(r.bounds)}
                 for r in results
@@ -138,7 +138,7 @@ def table(results: Sequence[Result]) -> str:
 
     columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
     rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]
-    # nothing that saw the test pictures, or other defects, may pass for plain zero-shot
+    # nothing that saw the test images, or other defects, may pass for plain zero-shot
     labels = {result.head: titled(result.head, result.protocol) for result in results}
 
     def add(category: str, head: str, k_shot: int, metrics) -> None:

@@ -1,4 +1,4 @@
-"""vlad export: a head and its tower as graphs for other programs."""
+"""vlad export: a head and its backbone as graphs for other programs."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vlad.commands.options import given, make_heads
     metavar="NAME",
     help="The head.  [default: memory with --normal, winclip without]",
 )
-@click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
+@click.option("--category", metavar="WORDS", help="What the images show, as in hazelnut.")
 @click.option(
     "--normal",
     "normals",
     multiple=True,
     metavar="DIR|FILES",
-    help="Normal pictures to compare with; may be repeated.",
+    help="Normal images to compare with; may be repeated.",
 )
 @given("backbone", "bank", "param", "adapter", "image_size")
 @click.option("--out", required=True, metavar="DIR", help="A folder that is not there or empty.")
 def export(form, head, category, normals, backbone, bank, params, adapters, image_size, out):
-    """Write the tower's pass that a head needs, and the detector from pixels to map, as graphs.
+    """Write the backbone's pass that a head needs, and the detector from pixels to map, as graphs.
 
-    Each is compared with torch on pictures that ship with vlad. What other programs must know of
+    Each is compared with torch on images that ship with vlad. What other programs must know of
     input and outputs is in export.json beside them.
 
     \b
@@ -42,7 +42,7 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     """
     from types import SimpleNamespace
 
-    from vlad.backbones import DEFAULT, load_tower
+    from vlad.backbones import DEFAULT, load_backbone
     from vlad.backbones.runtimes import load_runtime
     from vlad.datasets import list_samples
     from vlad.demo import HAZELNUT
@@ -61,20 +61,20 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     ((name, made),) = heads.items()
     references = list_samples(normals) if normals else []
     if made.normals == "needed" and not references:
-        raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
+        raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if made.normals == "unused" and references:
-        raise InputError(f"Head {name} has no use for normal pictures; leave --normal out.")
-    tower = load_tower(backbone or DEFAULT, "cpu")
-    panel = Panel(tower, heads, bank=bank, image_size=image_size)
+        raise InputError(f"Head {name} has no use for normal images; leave --normal out.")
+    loaded = load_backbone(backbone or DEFAULT, "cpu")
+    panel = Panel(loaded, heads, bank=bank, image_size=image_size)
     panel.text(name, category)  # a category that is missing is said before the work
     if references:
         panel.fit(read_image(sample.path) for sample in references)
     shown = list_samples([HAZELNUT / "test"])
-    pictures = [read_image(sample.path) for sample in (shown[0], shown[-1])]
-    card = write(panel, name, written, out, pictures, category)
+    images = [read_image(sample.path) for sample in (shown[0], shown[-1])]
+    card = write(panel, name, written, out, images, category)
     for kind, outputs in card["deviation"].items():
         worst = max(outputs, key=outputs.get)
         click.echo(f"{card['files'][kind]}: at most {outputs[worst]:.1e} from torch ({worst})")
     if "detector" not in card["files"]:
-        click.echo(f"{name} judges a list of pictures jointly, so its maps are no graph.")
+        click.echo(f"{name} judges a list of images jointly, so its maps are no graph.")
     click.echo(f"Written: {out}")

@@ -1,17 +1,17 @@
-"""vlad fit: a detector from normal pictures, saved as a folder."""
+"""vlad fit: a detector from normal images, saved as a folder."""
 
 from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, make_detector, open_tower
+from vlad.commands.options import common_options, make_detector, open_backbone
 from vlad.commands.options.verdicts import confidence_option, false_alarms_option
 
 
 @click.command()
 @click.argument("normals", nargs=-1, required=True, metavar="NORMALS...")
 @click.option("--head", default="memory", show_default=True, metavar="NAME", help="The head.")
-@click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
+@click.option("--category", metavar="WORDS", help="What the images show, as in hazelnut.")
 @click.option(
     "--k-shot",
     type=click.IntRange(min=1),
@@ -35,7 +35,7 @@ from vlad.commands.options.verdicts import confidence_option, false_alarms_optio
 def fit(
     normals, head, category, k_shot, seed, false_alarms, confidence, common, out, overwrite
 ) -> None:
-    """Fit a detector on normal pictures and save it, for `vlad serve` and Python.
+    """Fit a detector on normal images and save it, for `vlad serve` and Python.
 
     \b
     vlad fit good/ --k-shot 4 --out detectors/bottle
@@ -56,21 +56,19 @@ def fit(
     paths = [sample.path for sample in list_samples(normals)]
     shown, held_out = split_normals(paths, k_shot, seed, false_alarms)
     detector = make_detector(head, category, common)
-    detector.tower = open_tower(common)
+    detector.backbone = open_backbone(common)
     detector.fit(shown)
     if held_out:
         detector.calibrate(held_out, false_alarms, confidence)
     detector.save(out)
-    click.echo(f"{head}: {len(shown)} normal pictures remembered")
+    click.echo(f"{head}: {len(shown)} normal images remembered")
     if held_out:
         threshold = detector.calibration_.thresholds[detector.head]
-        click.echo(
-            f"Anomalous above {threshold:.6g}, from {len(held_out)} held-out normal pictures"
-        )
+        click.echo(f"Anomalous above {threshold:.6g}, from {len(held_out)} held-out normal images")
     else:
         least = least_reference(false_alarms)
         click.echo(
-            f"No threshold: {least} normal pictures beside those shown to the head are needed, and "
+            f"No threshold: {least} normal images beside those shown to the head are needed, and "
             f"{len(paths) - len(shown)} are left."
         )
     click.echo(f"Detector: {out}")

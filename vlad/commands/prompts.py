@@ -31,7 +31,7 @@ def list_banks() -> None:
     metavar="WORDS",
     default="object",
     show_default=True,
-    help="What the pictures show, as in hazelnut.",
+    help="What the images show, as in hazelnut.",
 )
 @click.option(
     "--limit",

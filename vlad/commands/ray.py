@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from vlad.commands.options import open_tower
+from vlad.commands.options import open_backbone
 from vlad.commands.options.scoring import Scoring, plan_of
 
 
@@ -22,7 +22,7 @@ def score_on_ray(
     resume: bool,
     overwrite: bool,
 ) -> int:
-    """Scores into Parquet files -> the number of pictures that failed.
+    """Scores into Parquet files -> the number of images that failed.
 
     Ray is joined where RAY_ADDRESS says, and else started on this machine.
 
@@ -44,26 +44,26 @@ def score_on_ray(
             f"--engine ray needs Ray ({error}); install vlad[ray] with pip."
         ) from error
     from vlad.runs.ray.engine import score
-    from vlad.runs.ray.paths import list_pictures
+    from vlad.runs.ray.paths import list_images
     from vlad.runs.ray.worker import Job
 
     if scoring.map_format in ("png", "npy"):
         raise InputError(
             "--engine ray writes scores alone, no maps and no report; leave --maps out."
         )
-    plan = plan_of(replace(scoring, map_format="none"), pictures=0)
+    plan = plan_of(replace(scoring, map_format="none"), images=0)
     rules = plan.settings.rules
     if rules and rules.calibration is None:
         raise InputError(
             "--engine ray finds no threshold; give a number, or a --calibration that "
             "`vlad calibrate` made from a smaller run."
         )
-    pictures = list_pictures(paths)
+    images = list_images(paths)
     common = scoring.common
-    tower = open_tower(common)
+    backbone = open_backbone(common)
     if not ray.is_initialized():
         _start(workers)
-    kind = "GPU" if tower.device.type == "cuda" else "CPU"
+    kind = "GPU" if backbone.device.type == "cuda" else "CPU"
     workers = workers or max(1, int(ray.cluster_resources().get(kind, 1)))
     job = Job(
         common.backbone or DEFAULT,
@@ -77,7 +77,7 @@ def score_on_ray(
     )
     try:
         rows, failed = score(
-            tower, job, pictures, workers=workers, resume=resume, overwrite=overwrite
+            backbone, job, images, workers=workers, resume=resume, overwrite=overwrite
         )
     except KeyboardInterrupt:
         click.echo(f"Stopped. Whole partitions are kept in {out}; add --resume to continue.", err=1)
@@ -89,7 +89,7 @@ def score_on_ray(
             f"Ray cannot go on ({shown(error)}); add --resume to continue from the partitions that "
             "are there."
         ) from error
-    done = f"{rows - failed} pictures scored"
+    done = f"{rows - failed} images scored"
     if failed:
         done += f", {failed} failed (see the column error)"
     click.echo(f"{done}: {out}")

@@ -1,10 +1,10 @@
-"""vlad score: pictures in; scores, maps, overlays and a report out."""
+"""vlad score: images in; scores, maps, overlays and a report out."""
 
 from __future__ import annotations
 
 import click
 
-from vlad.commands.options import open_tower
+from vlad.commands.options import open_backbone
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 
@@ -27,7 +27,7 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
     metavar="N",
     help="Processes that score with --engine ray.  [default: one for each core, or GPU]",
 )
-@click.option("--fail", is_flag=True, help="Exit with 1 if any picture could not be scored.")
+@click.option("--fail", is_flag=True, help="Exit with 1 if any image could not be scored.")
 def score(
     paths: tuple[str, ...],
     scoring: Scoring,
@@ -38,7 +38,7 @@ def score(
     workers: int | None,
     fail: bool,
 ) -> None:
-    """Score pictures: files, folders, patterns, or a CSV manifest with a column `path`.
+    """Score images: files, folders, patterns, or a CSV manifest with a column `path`.
     With --engine ray also URLs, such as s3://bucket/parts, and Parquet files with a column `path`.
 
     \b
@@ -65,16 +65,16 @@ def score(
     if workers:
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
     check_out(out, resume=resume, overwrite=overwrite)
-    # what an earlier run wrote below the pictures is no input
+    # what an earlier run wrote below the images is no input
     written = Path(out).resolve()
     samples = [s for s in list_samples(paths) if written not in s.path.resolve().parents]
     if not samples:
-        raise InputError(f"All these pictures lie in {out}, which is written to; choose another.")
+        raise InputError(f"All these images lie in {out}, which is written to; choose another.")
     plan = plan_of(scoring, len(samples))
-    tower = open_tower(scoring.common)
+    backbone = open_backbone(scoring.common)
     try:
         result = run(
-            tower,
+            backbone,
             plan.heads,
             samples,
             plan.settings,
@@ -89,13 +89,11 @@ def score(
         raise SystemExit(130) from None
     for name, made in plan.heads.items():
         if is_transductive(made):
-            click.echo(
-                f"Scores of {name} are transductive: they depend on all pictures of the run."
-            )
+            click.echo(f"Scores of {name} are transductive: they depend on all images of the run.")
     if result.judged:
         click.echo(summary(result.judged))
     rows = result.folder.rows
-    done = f"{len(rows) - rows.failed} pictures scored"
+    done = f"{len(rows) - rows.failed} images scored"
     if rows.failed:
         done += f", {rows.failed} failed (see the column error)"
     click.echo(f"{done}: {result.folder.scores_csv}\nReport: {result.report}")

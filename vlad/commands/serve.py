@@ -19,7 +19,7 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
 @click.command()
 @click.argument("detectors", nargs=-1, metavar="[NAME=]FOLDER...")
 @click.option("--head", metavar="NAME", help="Also serve this head, as it is without a fit.")
-@click.option("--category", metavar="WORDS", help="What the pictures show, as in hazelnut.")
+@click.option("--category", metavar="WORDS", help="What the images show, as in hazelnut.")
 @click.option(
     "--host",
     metavar="ADDRESS",
@@ -54,7 +54,7 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     default=256,
     show_default=True,
     metavar="N",
-    help="Pictures that may wait, and the most in one request.",
+    help="Images that may wait, and the most in one request.",
 )
 @click.option(
     "--max-mb",
@@ -76,8 +76,8 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
 def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:
     """Serve detectors over HTTP: POST /v1/score, and a page at /.
 
-    FOLDER is what `vlad fit` or Detector.save wrote. Options of tower and head are those of --head;
-    --device, --batch-size and --max-pixels are of all detectors.
+    FOLDER is what `vlad fit` or Detector.save wrote. Options of backbone and head are those of
+    --head; --device, --batch-size and --max-pixels are of all detectors.
 
     \b
     vlad fit good/ --out detectors/bottle && vlad serve detectors/bottle

@@ -1,4 +1,4 @@
-"""vlad synth: normal pictures in; a labelled set of synthetic defects out."""
+"""vlad synth: normal images in; a labelled set of synthetic defects out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     default=8,
     show_default=True,
     metavar="N",
-    help="Pictures of each generator.",
+    help="Images of each generator.",
 )
 @click.option(
     "--seed",
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option(
     "--textures",
     metavar="DIR",
-    help="Pictures of other materials for perlin.  [default: drawn ones]",
+    help="Images of other materials for perlin.  [default: drawn ones]",
 )
 @click.option(
     "--rank",
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 @click.option(
     "--backbone",
     metavar="NAME|PATH",
-    help="Tower that --rank looks with, named as for `vlad score`.  [default: vlad-tiny]",
+    help="Backbone that --rank looks with, named as for `vlad score`.  [default: vlad-tiny]",
 )
 @given("device")
 def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> None:
-    """Put synthetic defects on the normal pictures in DIR.
+    """Put synthetic defects on the normal images in DIR.
 
     What is written can be measured at once:
 
@@ -82,7 +82,7 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     _refuse_labelled(root)
     samples = list_images(root)
     materials = list_images(existing_folder(textures)) if textures else []
-    tower = _open_tower(backbone, device) if ranked else None
+    loaded = _open_backbone(backbone, device) if ranked else None
     with Progress(len(chosen) * count, verb="drawn") as progress:
         done = write_set(
             samples, out, chosen, count, seed, textures=materials, progress=progress.advance
@@ -90,19 +90,19 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     for path, error in done.left_out.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
     click.echo(
-        f"{len(chosen) * count} pictures with a defect ({len(chosen)} of {len(GENERATORS)} "
+        f"{len(chosen) * count} images with a defect ({len(chosen)} of {len(GENERATORS)} "
         f"generators), {len(done.held_out)} normal ones beside them and {len(done.references)} to "
         f"refer to: {out}\nSheet: {done.sheet}"
     )
-    if tower:
+    if loaded:
         from vlad.evaluation.synthetic import rank
 
-        groups = {"(normal pictures)": done.held_out, **done.damaged}
-        click.echo(table(rank(tower, done.references, done.held_out, groups)))
+        groups = {"(normal images)": done.held_out, **done.damaged}
+        click.echo(table(rank(loaded, done.references, done.held_out, groups)))
 
 
 def _refuse_labelled(root) -> None:
-    """Raises an InputError where the folder also holds defective pictures."""
+    """Raises an InputError where the folder also holds defective images."""
     from vlad.datasets.detect import detect
     from vlad.errors import InputError
 
@@ -111,19 +111,19 @@ def _refuse_labelled(root) -> None:
     except InputError:
         return
     raise InputError(
-        f"{root} is a labelled data set ({layout}), not a folder of normal pictures; give the one "
+        f"{root} is a labelled data set ({layout}), not a folder of normal images; give the one "
         "in it that holds these, as in train/good."
     )
 
 
-def _open_tower(backbone: str | None, device: str):
+def _open_backbone(backbone: str | None, device: str):
     import logging
 
-    from vlad.backbones import load_tower
+    from vlad.backbones import load_backbone
 
     # open_clip logs to the root logger what its errors say again
     logging.getLogger().setLevel(logging.CRITICAL)
-    return load_tower(backbone or "vlad-tiny", device)
+    return load_backbone(backbone or "vlad-tiny", device)
 
 
 def table(ranked: Mapping[str, Posterior]) -> str:
@@ -133,7 +133,7 @@ def table(ranked: Mapping[str, Posterior]) -> str:
     of them is low where the posterior is.
     """
     width = max(len("generator"), *map(len, ranked))
-    lines = [f"{'generator':{width}}  pictures    EAP  told apart  near normal"]
+    lines = [f"{'generator':{width}}  images    EAP  told apart  near normal"]
     for name, found in ranked.items():
         means = (x.mean() for x in (found.expected, found.probability, found.evidence))
         eap, apart, near = means

@@ -14,15 +14,15 @@ from vlad.commands.options import given, layout_option
     "roots",
     multiple=True,
     metavar="DIR[:WEIGHT]",
-    help="Labelled set, whose test pictures are learned from; may be repeated. A weight says how "
-    "often an epoch sees each picture, as in visa:2.",
+    help="Labelled set, whose test images are learned from; may be repeated. A weight says how "
+    "often an epoch sees each image, as in visa:2.",
 )
 @layout_option
 @click.option(
     "--synthetic",
     multiple=True,
     metavar="DIR[:WEIGHT]",
-    help="Normal pictures, or a set of which these are taken; defects are drawn into half of them. "
+    help="Normal images, or a set of which these are taken; defects are drawn into half of them. "
     "May be repeated.",
 )
 @click.option(
@@ -60,13 +60,13 @@ from vlad.commands.options import given, layout_option
 @click.option(
     "--gradient-checkpointing",
     is_flag=True,
-    help="Less memory and more time, where learned tokens stand inside a tower.",
+    help="Less memory and more time, where learned tokens stand inside a backbone.",
 )
 @click.option(
     "--cache",
     metavar="DIR",
-    help="Keep the tower's features here for further trainings.  [default: in --out, and removed "
-    "at the end]",
+    help="Keep the backbone's features here for further trainings.  [default: in --out, and "
+    "removed at the end]",
 )
 @click.option("--resume", is_flag=True, help="Go on with a stopped training.")
 def train(
@@ -86,7 +86,7 @@ def train(
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     from vlad.adapters import is_plain_text
-    from vlad.backbones import DEFAULT, load_tower
+    from vlad.backbones import DEFAULT, load_backbone
     from vlad.errors import TrainingError
     from vlad.system.text import shown
     from vlad.training.adapter import train_adapter
@@ -100,7 +100,7 @@ def train(
     made_by = load_recipe(recipe, seed)
     folder = Path(out)
     open_folder(folder, resume)
-    # the towers' own precision is what --dtype says, whatever accelerate was configured for
+    # the backbones' own precision is what --dtype says, whatever accelerate was configured for
     accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision="no",
@@ -129,17 +129,17 @@ def train(
                 )
         if same := seen_before(data):
             warnings.warn(
-                f"{len(same)} held-out pictures are also among the data ({same[0]}): their figures "
+                f"{len(same)} held-out images are also among the data ({same[0]}): their figures "
                 "are not zero-shot.",
                 stacklevel=1,
             )
     logging.getLogger().setLevel(logging.CRITICAL)
     where = str(accelerator.device) if accelerator.num_processes > 1 else device
-    tower = load_tower(backbone or DEFAULT, where, dtype)
+    loaded = load_backbone(backbone or DEFAULT, where, dtype)
     try:
         adapter = train_adapter(
             made_by,
-            tower,
+            loaded,
             data,
             folder,
             licence=licence,

@@ -1,10 +1,10 @@
-"""vlad watch: scores pictures as they arrive in a folder."""
+"""vlad watch: scores images as they arrive in a folder."""
 
 from __future__ import annotations
 
 import click
 
-from vlad.commands.options import open_tower
+from vlad.commands.options import open_backbone
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 
@@ -21,7 +21,7 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
     help="Between two looks into DIR; a file is read when two of them found it the same.",
 )
 def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
-    """Score pictures as they arrive in DIR, and append them to scores.csv until Ctrl-C or SIGTERM.
+    """Score images as they arrive in DIR, and append them to scores.csv until Ctrl-C or SIGTERM.
 
     Started again, it goes on where it was. Overlays and a report of what is there are made by
     `vlad score DIR` with the same options and --resume.
@@ -52,12 +52,12 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             # a line each, whatever the name holds; never cut
             click.echo(shown(f"{path}: {scored.error or ', '.join(words)}", keep=" "))
 
-    plan = plan_of(scoring, pictures=0)
+    plan = plan_of(scoring, images=0)
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
-        tower = open_tower(scoring.common)
+        backbone = open_backbone(scoring.common)
         click.echo(f"Watching {folder}; scores go to {Path(out) / 'scores.csv'}.")
         run = watch(
-            tower,
+            backbone,
             plan.heads,
             folder,
             plan.settings,
@@ -69,6 +69,4 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             on_trouble=lambda words: click.echo(shown(f"Waiting: {words}", keep=" "), err=True),
         )
     bad = run.rows.failed
-    click.echo(
-        f"Stopped: {len(run.rows) - bad} pictures are scored, {bad} failed: {run.scores_csv}"
-    )
+    click.echo(f"Stopped: {len(run.rows) - bad} images are scored, {bad} failed: {run.scores_csv}")

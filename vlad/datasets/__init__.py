@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, patterns, manifests, and data sets with labels.
+"""Where images come from: files, folders, patterns, manifests, and data sets with labels.
 
 A layout of another package registers under the entry-point group "vlad.datasets".
 """
@@ -60,11 +60,11 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
 
 
 def list_samples(paths: Paths) -> list[Sample]:
-    """List the pictures that files, folders, patterns and CSV manifests name, each once.
+    """List the images that files, folders, patterns and CSV manifests name, each once.
 
     Args:
         paths: one or several; a file ending in .csv is a manifest (`read_manifest`), all others
-            are as in `list_images`. A picture named twice keeps its first place and values.
+            are as in `list_images`. An image named twice keeps its first place and values.
 
     Raises:
         InputError: as `list_images` and `read_manifest`.

@@ -41,5 +41,5 @@ def detect(root: str | os.PathLike) -> str:
     looked_for = ", ".join(f"{patterns[0]} ({name})" for name, patterns in SIGNS.items())
     raise InputError(
         f"{root} is in no known layout; looked for {looked_for} in it; name its layout, as in "
-        "--layout mvtec, or sort the pictures so."
+        "--layout mvtec, or sort the images so."
     )

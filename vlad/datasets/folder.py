@@ -1,4 +1,4 @@
-"""Pictures named by files, folders and patterns."""
+"""Images named by files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Paths = str | os.PathLike | Iterable[str | os.PathLike]
 
 
 def list_images(paths: Paths) -> list[Sample]:
-    """List the pictures that files, folders and patterns name, each file once.
+    """List the images that files, folders and patterns name, each file once.
 
     Args:
         paths: one or several of: a file, of any suffix; a folder, searched to its depths; a
-            pattern with `*`, `?`, `[]` or `**`. In folders and patterns only files with a picture
+            pattern with `*`, `?`, `[]` or `**`. In folders and patterns only files with an image
             suffix count, and hidden ones are left out. The order is that of the arguments, and
             inside each sorted by path.
 
     Raises:
-        InputError: no paths, or one that does not exist or holds no picture.
+        InputError: no paths, or one that does not exist or holds no image.
     """
     return with_ids(find_images(one_or_many(paths)))
 
@@ -40,7 +40,7 @@ def one_or_many(paths: Paths) -> list[str | os.PathLike]:
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> list[tuple[Sample, Path]]:
-    """Each picture, still without id, with the folder it was looked for in."""
+    """Each image, still without id, with the folder it was looked for in."""
     found = []
     for path in paths:
         folder, files = _expand(os.path.expanduser(os.fspath(path)))
@@ -53,7 +53,7 @@ def _expand(text: str) -> tuple[Path, list[str]]:
         files = list(walk(text))
         if not files:
             raise InputError(
-                f"no pictures in {text}; give files with a suffix such as .png, .jpg or .tif."
+                f"no images in {text}; give files with a suffix such as .png, .jpg or .tif."
             )
         return Path(text), files
     if os.path.lexists(text):
@@ -62,12 +62,12 @@ def _expand(text: str) -> tuple[Path, list[str]]:
         raise InputError(f"there is no file or folder {text}; check the path.")
     files = _match(text)
     if not files:
-        raise InputError(f"no picture matches {text}; check the pattern.")
+        raise InputError(f"no image matches {text}; check the pattern.")
     return _fixed_part(text), files
 
 
 def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
-    """Pictures below a folder, sorted by path; `seen` stops loops of links.
+    """Images below a folder, sorted by path; `seen` stops loops of links.
 
     Raises:
         InputError: a folder that cannot be listed.
@@ -77,7 +77,7 @@ def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
     while waiting:
         path = waiting.pop()
         if path != folder and not os.path.isdir(path):
-            if is_picture_name(os.path.basename(path)):
+            if is_image_name(os.path.basename(path)):
                 yield path
             continue
         real = os.path.realpath(path)
@@ -96,13 +96,13 @@ def _names(folder: str) -> list[str]:
         ) from error
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether the name has the suffix of a picture and is not hidden."""
+def is_image_name(name: str) -> bool:
+    """Whether the name has the suffix of an image and is not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _match(pattern: str) -> list[str]:
-    """Pictures that match, or that lie in a folder that matches, as a shell would expand it."""
+    """Images that match, or that lie in a folder that matches, as a shell would expand it."""
     seen: set[str] = set()
     if "**" not in pattern:
         matches = sorted(glob.glob(pattern), key=lambda match: Path(match).parts)
@@ -110,7 +110,7 @@ def _match(pattern: str) -> list[str]:
         for match in matches:
             if os.path.isdir(match):
                 files += walk(match, seen)
-            elif is_picture_name(os.path.basename(match)):
+            elif is_image_name(os.path.basename(match)):
                 files.append(match)
         return files
     folder = _fixed_part(pattern)  # searched here, as glob's own ** follows links in circles

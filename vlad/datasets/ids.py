@@ -1,4 +1,4 @@
-"""Ids for pictures: short, unique, and safe as relative file names on every system."""
+"""Ids for images: short, unique, and safe as relative file names on every system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KolektorSDD and KolektorSDD2, whose masks alone tell which pictures have defects.
+"""KolektorSDD and KolektorSDD2, whose masks alone tell which images have defects.
 
 KolektorSDD (Tabernik et al., J. Intell. Manuf. 2020): `kos01/Part0.jpg` and `Part0_label.bmp`, a
 folder per item. KolektorSDD2 (Božič et al., Computers in Industry 2021): `train/10000.png`,
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vlad.datasets.layout import existing_folder, finish, folders, of_category, pictures
+from vlad.datasets.layout import existing_folder, finish, folders, images, of_category
 from vlad.errors import InputError
 from vlad.images import read_mask
 from vlad.types import Sample
@@ -20,8 +20,8 @@ from vlad.types import Sample
 class KolektorSDD:
     """The folder of KolektorSDD, as one category.
 
-    The authors publish folds for supervised learning only. Here the normal pictures of the first
-    four fifths of the items are for reference, and all others are test pictures.
+    The authors publish folds for supervised learning only. Here the normal images of the first
+    four fifths of the items are for reference, and all others are test images.
 
     Attributes:
         categories: the name -> the folder.
@@ -41,7 +41,7 @@ class KolektorSDD:
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal pictures to refer to.
+        """The normal images to refer to.
 
         Raises:
             InputError: an unknown category, there are none, or a mask is missing.
@@ -49,7 +49,7 @@ class KolektorSDD:
         return self._split(category, "train")
 
     def test(self, category: str) -> list[Sample]:
-        """The pictures to score, with label, and mask where there is a defect.
+        """The images to score, with label, and mask where there is a defect.
 
         Raises:
             InputError: as `train`.
@@ -87,7 +87,7 @@ class KolektorSDD2:
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal pictures to refer to; those of `train` with a defect are left out.
+        """The normal images to refer to; those of `train` with a defect are left out.
 
         Raises:
             InputError: an unknown category, there are none, or a mask is missing.
@@ -97,7 +97,7 @@ class KolektorSDD2:
         return _finish(samples, category, root, "train")
 
     def test(self, category: str) -> list[Sample]:
-        """The pictures to score, with label, and mask where there is a defect.
+        """The images to score, with label, and mask where there is a defect.
 
         Raises:
             InputError: as `train`.
@@ -107,9 +107,9 @@ class KolektorSDD2:
 
 
 def _samples(folder: Path, ending: str, suffix: str) -> list[Sample]:
-    """The pictures of a folder; the label is 1 where the mask is not black throughout."""
+    """The images of a folder; the label is 1 where the mask is not black throughout."""
     samples = []
-    for path in pictures(folder):
+    for path in images(folder):
         if ending in path.stem:  # also stray copies, as 10301_GT(1).png
             continue
         mask = path.with_name(path.stem + ending + suffix)
@@ -130,5 +130,5 @@ def _samples(folder: Path, ending: str, suffix: str) -> list[Sample]:
 
 def _finish(samples: list[Sample], category: str, root: Path, split: str) -> list[Sample]:
     if not samples:
-        raise InputError(f"{root} has no {split} pictures; unpack the data set anew.")
+        raise InputError(f"{root} has no {split} images; unpack the data set anew.")
     return finish(samples, category, root)

@@ -1,4 +1,4 @@
-"""One's own labelled pictures: sorted into folders, or listed in a CSV manifest."""
+"""One's own labelled images: sorted into folders, or listed in a CSV manifest."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vlad.datasets.folder import find_images
 from vlad.datasets.ids import with_ids
-from vlad.datasets.layout import existing_folder, finish, folders, of_category, pictures
+from vlad.datasets.layout import existing_folder, finish, folders, images, of_category
 from vlad.datasets.manifest import find_listed, listed_splits
 from vlad.datasets.mvtec import defects
 from vlad.errors import InputError
@@ -19,16 +19,16 @@ _OTHER = ("train", "ground_truth")
 
 
 class LabelledFolder:
-    """A folder with a folder per kind of picture, as one category named after it.
+    """A folder with a folder per kind of image, as one category named after it.
 
-    `good` (or `normal`, `ok`) holds normal pictures, `ground_truth` may hold `<defect>/<stem>.png`
-    (or `<stem>_mask.png`), `train` further normal pictures; any other folder is a kind of defect.
+    `good` (or `normal`, `ok`) holds normal images, `ground_truth` may hold `<defect>/<stem>.png`
+    (or `<stem>_mask.png`), `train` further normal images; any other folder is a kind of defect.
 
     Attributes:
         categories: the name -> the folder.
 
     Raises:
-        InputError: no such folder, or no folder of normal pictures in it.
+        InputError: no such folder, or no folder of normal images in it.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -36,25 +36,25 @@ class LabelledFolder:
         self.categories = {root.resolve().name: root}
         if not any(folder.name in NORMAL for folder in folders(root)):
             raise InputError(
-                f"{root} is not a folder of labelled pictures; put good/ (or normal/, ok/), a "
+                f"{root} is not a folder of labelled images; put good/ (or normal/, ok/), a "
                 "folder per kind of defect and, if you like, train/ and ground_truth/<defect>/ "
                 "in it."
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal pictures to refer to, those in `train`.
+        """The normal images to refer to, those in `train`.
 
         Raises:
             InputError: an unknown category, or there are none.
         """
         root = of_category(self.categories, category)
         if not os.path.isdir(root / "train"):
-            raise InputError(f"{root} has no folder train; put normal pictures to refer to in it.")
+            raise InputError(f"{root} has no folder train; put normal images to refer to in it.")
         found = [replace(s, label=0, defect="good") for s, _ in find_images([root / "train"])]
         return finish(found, category, root)
 
     def test(self, category: str) -> list[Sample]:
-        """The pictures to score, with label, defect and, where there is one, mask.
+        """The images to score, with label, defect and, where there is one, mask.
 
         Raises:
             InputError: an unknown category, or there are none.
@@ -62,13 +62,13 @@ class LabelledFolder:
         root = of_category(self.categories, category)
         samples = []
         for folder in folders(root):
-            paths = pictures(folder)
+            paths = images(folder)
             if folder.name in NORMAL:
                 samples += [Sample(path, id="", label=0, defect="good") for path in paths]
             elif folder.name not in _OTHER:
                 samples += defects(paths, folder.name, root / "ground_truth")
         if not samples:
-            raise InputError(f"the folders in {root} hold no pictures; fill good/ and the others.")
+            raise InputError(f"the folders in {root} hold no images; fill good/ and the others.")
         return finish(samples, category, root)
 
 
@@ -107,7 +107,7 @@ class Manifest:
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal pictures to refer to.
+        """The normal images to refer to.
 
         Raises:
             InputError: an unknown category, or there are none.
@@ -115,7 +115,7 @@ class Manifest:
         return self._split(category, "train", (0, None))
 
     def test(self, category: str) -> list[Sample]:
-        """The pictures to score, with label and, where there is one, mask.
+        """The images to score, with label and, where there is one, mask.
 
         Raises:
             InputError: an unknown category, there are none, or one has no label.
@@ -136,5 +136,5 @@ class Manifest:
             if (sample.category or self._name) == category and sample.label in labels
         ]
         if not found:
-            raise InputError(f"{self._path} lists no {split} pictures of {category}; add some.")
+            raise InputError(f"{self._path} lists no {split} images of {category}; add some.")
         return with_ids(found)

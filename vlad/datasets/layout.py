@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from vlad.datasets.folder import is_picture_name
+from vlad.datasets.folder import is_image_name
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
 from vlad.types import Sample
@@ -55,9 +55,9 @@ def listed_file(path: Path, where: str) -> Path:
     return path
 
 
-def pictures(folder: Path) -> list[Path]:
-    """Picture files of a folder, sorted; none where there is no such folder."""
-    return [path for path in entries(folder) if is_picture_name(path.name)]
+def images(folder: Path) -> list[Path]:
+    """Image files of a folder, sorted; none where there is no such folder."""
+    return [path for path in entries(folder) if is_image_name(path.name)]
 
 
 def folders(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Pictures named by a CSV manifest."""
+"""Images named by a CSV manifest."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LABELS = {"": None, "0": 0, "normal": 0, "1": 1, "anomalous": 1}
 
 
 def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sample]:
-    """List the pictures of a CSV manifest, in its order, each once.
+    """List the images of a CSV manifest, in its order, each once.
 
     The first line names the columns: `path`, and any of `category`, `label` (0 or normal, 1 or
     anomalous), `severity` (a whole number, 0 for normal), `mask` and `split`; others are left
     alone. A severity says the label where there is none. Comma, semicolon or tab part them. Paths
-    start at the folder of the manifest. Pictures need not exist; reading them will tell.
+    start at the folder of the manifest. Images need not exist; reading them will tell.
 
     Args:
         path: UTF-8 file, with or without a byte-order mark.
@@ -53,7 +53,7 @@ def find_listed(path: str | os.PathLike, split: str | None = None) -> list[tuple
         lines.setdefault(sample.path, line)
     if not found:
         of_split = "" if split is None else f" of split {split!r}"
-        raise InputError(f"{path} lists no pictures{of_split}; add a line for each.")
+        raise InputError(f"{path} lists no images{of_split}; add a line for each.")
     return [(sample, _folder(sample.path, path.parent)) for sample in found.values()]
 
 
@@ -76,7 +76,7 @@ def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     if label and known not in (None, _LABELS[label]):
         raise InputError(
             f"{where}: the label {row['label']} and the severity {severity} contradict each other; "
-            "write 0 for normal pictures and for no others."
+            "write 0 for normal images and for no others."
         )
     mask = row.get("mask")
     return Sample(

@@ -4,7 +4,7 @@ Bergmann et al., "MVTec AD", CVPR 2019: `train/good`, `test/good`, `test/<defect
 `ground_truth/<defect>/<stem>_mask.png`, in a folder per category. MVTec LOCO AD (Bergmann et al.,
 IJCV 2022) has `ground_truth/<defect>/<stem>/000.png`, `001.png`… instead, whose union is the mask;
 its defects are `logical_anomalies` and `structural_anomalies`. BTAD (Mishra et al., ISIE 2021)
-says `ok` and `ko`, and its masks are named as the pictures. Layouts checked against the loaders
+says `ok` and `ko`, and its masks are named as the images. Layouts checked against the loaders
 of Anomalib.
 """
 
@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vlad.datasets.folder import is_picture_name
-from vlad.datasets.layout import entries, existing_folder, finish, folders, of_category, pictures
+from vlad.datasets.folder import is_image_name
+from vlad.datasets.layout import entries, existing_folder, finish, folders, images, of_category
 from vlad.errors import InputError
 from vlad.types import Sample
 
@@ -30,7 +30,7 @@ class MVTec:
     """
 
     name = "MVTec"
-    normal = "good"  # the folder of normal pictures
+    normal = "good"  # the folder of normal images
 
     def __init__(self, root: str | os.PathLike) -> None:
         root = existing_folder(root)
@@ -48,7 +48,7 @@ class MVTec:
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal pictures to refer to, `train/good`.
+        """The normal images to refer to, `train/good`.
 
         Raises:
             InputError: an unknown category, or there are none.
@@ -56,13 +56,13 @@ class MVTec:
         folder = of_category(self.categories, category)
         samples = self._samples(folder, "train", self.normal)
         if not samples:
-            raise InputError(f"{folder} has no normal pictures; put some in train/{self.normal}.")
+            raise InputError(f"{folder} has no normal images; put some in train/{self.normal}.")
         return finish(samples, category, folder)
 
     def test(self, category: str) -> list[Sample]:
-        """The pictures to score, with label, defect and, where there is one, mask.
+        """The images to score, with label, defect and, where there is one, mask.
 
-        A normal picture has no mask: it is normal everywhere. A mask may be a folder of masks,
+        A normal image has no mask: it is normal everywhere. A mask may be a folder of masks,
         whose union it is.
 
         Raises:
@@ -74,12 +74,12 @@ class MVTec:
             samples += self._samples(folder, "test", defect.name)
         if not samples:
             raise InputError(
-                f"{folder} has no test pictures; put some in test/{self.normal} and test/<defect>."
+                f"{folder} has no test images; put some in test/{self.normal} and test/<defect>."
             )
         return finish(samples, category, folder)
 
     def _samples(self, folder: Path, split: str, kind: str) -> list[Sample]:
-        paths = pictures(folder / split / kind)
+        paths = images(folder / split / kind)
         if kind == self.normal:
             return [Sample(path, id="", label=0, defect="good") for path in paths]
         return defects(paths, kind, folder / "ground_truth")
@@ -93,16 +93,16 @@ class BTAD(MVTec):
 
 
 def defects(paths: list[Path], kind: str, ground_truth: Path) -> list[Sample]:
-    """Pictures of one kind of defect, with their masks below the folder `ground_truth`."""
+    """Images of one kind of defect, with their masks below the folder `ground_truth`."""
     masks = _masks(ground_truth / kind)
     return [Sample(path, "", label=1, defect=kind, mask=masks.get(path.stem)) for path in paths]
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """Stem of the picture -> mask: a file named alike, with or without "_mask", or a folder."""
+    """Stem of the image -> mask: a file named alike, with or without "_mask", or a folder."""
     exact, named = {}, {}
     for path in entries(folder):
-        if is_picture_name(path.name):
+        if is_image_name(path.name):
             exact[path.stem] = path
             if path.stem.endswith("_mask"):
                 named[path.stem.removesuffix("_mask")] = path

@@ -1,6 +1,6 @@
 """Real-IAD, several views of each object, with its own JSON split.
 
-Wang et al., "Real-IAD", CVPR 2024: pictures in `realiad_1024/<category>/…` (or 512, 256, raw) and
+Wang et al., "Real-IAD", CVPR 2024: images in `realiad_1024/<category>/…` (or 512, 256, raw) and
 `realiad_jsons/realiad_jsons/<category>.json`, the multi-view split: `meta` with `normal_class`,
 then `train` and `test`, lists with `anomaly_class`, `image_path` and `mask_path`, which count from
 the category. Layout checked against the loaders of Anomalib and VLMDiff.
@@ -31,7 +31,7 @@ class RealIAD:
         categories: name -> JSON file, sorted by name.
 
     Raises:
-        InputError: no such folder, or no pictures or JSON files in it.
+        InputError: no such folder, or no images or JSON files in it.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -43,11 +43,11 @@ class RealIAD:
                 f"{root} is not in Real-IAD layout; put {PICTURES[0]}/<category> (or "
                 f"{', '.join(PICTURES[1:])}) and {_SPLITS[0].as_posix()}/<category>.json in it."
             )
-        self._pictures = sizes[0]
+        self._images = sizes[0]
         self.categories = {path.stem: path for path in splits[0]}
 
     def train(self, category: str) -> list[Sample]:
-        """The normal pictures to refer to, all views.
+        """The normal images to refer to, all views.
 
         Raises:
             InputError: an unknown category, unusable JSON, there are none, or a file is missing.
@@ -55,7 +55,7 @@ class RealIAD:
         return self._split(category, "train")
 
     def test(self, category: str) -> list[Sample]:
-        """The pictures to score, all views, with label, kind of defect, mask and group.
+        """The images to score, all views, with label, kind of defect, mask and group.
 
         Raises:
             InputError: as `train`.
@@ -64,7 +64,7 @@ class RealIAD:
 
     def _split(self, category: str, split: str) -> list[Sample]:
         path = of_category(self.categories, category)
-        folder = self._pictures / category
+        folder = self._images / category
         data = _read(path)
         try:
             normal = data["meta"]["normal_class"]
@@ -77,7 +77,7 @@ class RealIAD:
         if split == "train":
             samples = [sample for sample in samples if sample.label == 0]
         if not samples:
-            raise InputError(f"{path} lists no {split} pictures; copy the file anew.")
+            raise InputError(f"{path} lists no {split} images; copy the file anew.")
         return finish(samples, category, folder)
 
 

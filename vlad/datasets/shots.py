@@ -11,16 +11,16 @@ from vlad.types import Sample
 
 
 def draw_shots(samples: Sequence[Sample], k_shot: int | None, seed: int) -> list[Sample]:
-    """`k_shot` of the normal pictures, drawn without replacement; None takes them all.
+    """`k_shot` of the normal images, drawn without replacement; None takes them all.
 
     Raises:
-        InputError: fewer pictures than shots.
+        InputError: fewer images than shots.
     """
     if k_shot is None:
         return list(samples)
     if k_shot > len(samples):
         raise InputError(
-            f"{k_shot} normal pictures were asked for but only {len(samples)} are given; lower "
+            f"{k_shot} normal images were asked for but only {len(samples)} are given; lower "
             "k_shot or give more of them."
         )
     drawn = np.random.default_rng(seed).choice(len(samples), size=k_shot, replace=False)

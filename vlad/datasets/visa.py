@@ -1,7 +1,7 @@
 """VisA, split as its authors do.
 
 Zou et al., "SPot-the-Difference", ECCV 2022. `split_csv/1cls.csv` (one-class split, from
-github.com/amazon-science/spot-diff) has a line per picture with the columns object, split, label,
+github.com/amazon-science/spot-diff) has a line per image with the columns object, split, label,
 image and mask; the paths count from the root, as in `candle/Data/Images/Normal/0000.JPG` and
 `candle/Data/Masks/Anomaly/000.png`. Folders converted to MVTec layout are read as `mvtec`.
 """
@@ -42,7 +42,7 @@ class VisA:
         self.categories = {name: self._root / name for name in names}
 
     def train(self, category: str) -> list[Sample]:
-        """The normal pictures to refer to.
+        """The normal images to refer to.
 
         Raises:
             InputError: an unknown category, there are none, or a file is missing.
@@ -50,7 +50,7 @@ class VisA:
         return self._split(category, "train")
 
     def test(self, category: str) -> list[Sample]:
-        """The pictures to score, with label, and mask where the CSV names one.
+        """The images to score, with label, and mask where the CSV names one.
 
         The kind of defect is "anomaly", as the split tells no more.
 
@@ -70,7 +70,7 @@ class VisA:
             samples = [sample for sample in samples if sample.label == 0]
         if not samples:
             raise InputError(
-                f"{self._root / SPLIT} lists no {split} pictures of {category}; copy it anew."
+                f"{self._root / SPLIT} lists no {split} images of {category}; copy it anew."
             )
         return finish(samples, category, folder)
 

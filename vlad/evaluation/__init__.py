@@ -1,4 +1,4 @@
-"""Metrics of heads on a labelled data set, all heads from one pass over its pictures."""
+"""Metrics of heads on a labelled data set, all heads from one pass over its images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.datasets.shots import draw_shots
 from vlad.errors import HeadError
 from vlad.evaluation.measures import Measures
@@ -21,18 +21,18 @@ from vlad.scoring.pipeline import Pools, check_pools, score_samples
 from vlad.system.progress import Progress
 from vlad.types import Sample
 
-# shots of a head that cannot do without normal pictures, where none are asked for
+# shots of a head that cannot do without normal images, where none are asked for
 DEFAULT_SHOTS = 4
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A head to be measured, and the normal pictures it is shown before.
+    """A head to be measured, and the normal images it is shown before.
 
     Attributes:
         name: of the head, as results name it.
         head: new; it is fitted here.
-        k_shot: how many normal pictures are drawn for it; 0 is none.
+        k_shot: how many normal images are drawn for it; 0 is none.
         seed: of the draw.
     """
 
@@ -49,15 +49,15 @@ class Result:
     Attributes:
         category, head, k_shot, seed: of what.
         protocol: what its figures may be compared with, as `vlad.heads.protocol` says it.
-        metrics, bounds, errors, pictures: as in `vlad.evaluation.measures.Measured`.
-        references: the normal pictures it was shown.
-        transductive: whether it saw all test pictures at once.
+        metrics, bounds, errors, images: as in `vlad.evaluation.measures.Measured`.
+        references: the normal images it was shown.
+        transductive: whether it saw all test images at once.
         auxiliary: the data its adapter was trained on, or None.
         bank: the prompts it read, or None.
-        image_size: pixels a side of the tower's input.
-        tile, overlap: how pictures were cut, as in `Tiling`; None where they were not.
-        head_seconds: a picture, in the head alone.
-        tower_seconds: a picture, in the tower for all heads measured together.
+        image_size: pixels a side of the backbone's input.
+        tile, overlap: how images were cut, as in `Tiling`; None where they were not.
+        head_seconds: an image, in the head alone.
+        backbone_seconds: an image, in the backbone for all heads measured together.
     """
 
     category: str
@@ -75,13 +75,13 @@ class Result:
     image_size: int = 0
     tile: int | None = None
     overlap: float | None = None
-    pictures: int = 0
+    images: int = 0
     head_seconds: float = 0.0
-    tower_seconds: float = 0.0
+    backbone_seconds: float = 0.0
 
 
 def evaluate_category(
-    tower: Tower,
+    backbone: Backbone,
     entries: Sequence[Entry],
     category: str,
     train: Sequence[Sample],
@@ -95,32 +95,32 @@ def evaluate_category(
     tiling: Tiling = WHOLE,
     room: int = ROOM,
 ) -> list[Result]:
-    """Fits heads on normal pictures of a category and measures them on its test pictures.
+    """Fits heads on normal images of a category and measures them on its test images.
 
-    All heads are measured in one pass over the test pictures, whatever they were shown.
+    All heads are measured in one pass over the test images, whatever they were shown.
 
     Args:
         max_pixels, bits: as in `vlad.images.read_image`.
-        tiling: how pictures and references are cut. Pixel metrics of pictures cut into tiles are
-            those of maps and masks at the size of each picture.
+        tiling: how images and references are cut. Pixel metrics of images cut into tiles are
+            those of maps and masks at the size of each image.
         room: bytes of temporary files for the maps of all heads; what is larger is measured by
             histograms, with a bound of their error.
 
     Raises:
-        InputError: no picture can be used, fewer normal pictures than shots, or a picture labelled
+        InputError: no image can be used, fewer normal images than shots, or an image labelled
             normal has defect pixels.
-        HeadError: no shots for a head that needs normal pictures, or a single test picture for
+        HeadError: no shots for a head that needs normal images, or a single test image for
             one that compares them with each other.
     """
     for entry in entries:
         if entry.head.normals == "needed" and not entry.k_shot:
             raise HeadError(
-                f"Head {entry.name} compares with normal pictures; raise --k-shot above 0."
+                f"Head {entry.name} compares with normal images; raise --k-shot above 0."
             )
     open_image = partial(read_image, max_pixels=max_pixels, bits=bits)
     named = {_key(entry, entries): entry for entry in entries}
     panel = Panel(
-        tower,
+        backbone,
         {key: entry.head for key, entry in named.items()},
         bank=bank,
         image_size=image_size,
@@ -168,9 +168,9 @@ def evaluate_category(
                 bank=panel.banks[key].name if key in panel.banks else None,
                 image_size=panel.extractor.size(panel.specs[key]),
                 **tiling.settings,
-                pictures=found.pictures,
-                head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.pictures,
-                tower_seconds=panel.seconds["tower"] / found.pictures,
+                images=found.images,
+                head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.images,
+                backbone_seconds=panel.seconds["backbone"] / found.images,
             )
         )
     return results
@@ -184,7 +184,7 @@ def _key(entry: Entry, entries: Sequence[Entry]) -> str:
 
 
 def shots_of(head: Head, k_shot: int | None) -> int:
-    """How many normal pictures a head is shown where `k_shot` are asked for.
+    """How many normal images a head is shown where `k_shot` are asked for.
 
     None shows `DEFAULT_SHOTS` to the heads that need some and none to the others.
     """

@@ -1,4 +1,4 @@
-"""Heads × data sets × shots × seeds in one table, one pass over each category's test pictures.
+"""Heads × data sets × shots × seeds in one table, one pass over each category's test images.
 
     bench.json       what the command asked for, written first
     results.jsonl    one line for each head, shot, seed and category; also the journal
@@ -6,8 +6,8 @@
     bench.md, bench.html   means over categories, mean ± standard deviation over seeds
 
 A line holds the metrics, how far those of pixels may be off, and all that they must not be compared
-without: resolution, tiles, tower, prompts, auxiliary data, layout, versions, machine. The lines of
-a category are appended together once it is finished, so a bench that is stopped goes on with the
+without: resolution, tiles, backbone, prompts, auxiliary data, layout, versions, machine. The lines
+of a category are appended together once it is finished, so a bench that is stopped goes on with the
 next one. Maps wait in a temporary file until the category is measured (`vlad.evaluation.pixels`).
 """
 
@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError, OutputError
 from vlad.evaluation import Entry, Result, evaluate_category
 from vlad.evaluation.tables import html, markdown
@@ -28,7 +28,7 @@ from vlad.system.machine import machine, peak_memory
 
 
 def bench(
-    tower: Tower,
+    backbone: Backbone,
     data: Mapping[str, object],
     make_heads: Callable[[], Mapping[str, Head]],
     shots: Sequence[int],
@@ -44,7 +44,7 @@ def bench(
     Args:
         data: name -> data set as `vlad.datasets.load_dataset` gives it.
         make_heads: name -> new head.
-        shots: numbers of normal pictures; 0 is none, for the heads that can do without.
+        shots: numbers of normal images; 0 is none, for the heads that can do without.
         seeds: of their draws.
         settings: what else the figures depend on; a bench in `out` must have the same.
         layouts: data set -> how it is laid out.
@@ -54,7 +54,7 @@ def bench(
         the rows of results.jsonl.
 
     Raises:
-        InputError: fewer normal pictures than shots, or a category without pictures to use.
+        InputError: fewer normal images than shots, or a category without images to use.
         OutputError: `out` holds a bench of other settings, or cannot be written to.
     """
     out = Path(out)
@@ -70,14 +70,14 @@ def bench(
             if set(wanted) <= done:
                 continue
             results = evaluate_category(
-                tower,
+                backbone,
                 _entries(make_heads, shots, seeds),
                 category,
                 dataset.train(category) if any(k for _, k, _ in wanted) else [],
                 dataset.test(category),
                 **options,
             )
-            fresh = [_row(name, layouts[name], tower, result) for result in results]
+            fresh = [_row(name, layouts[name], backbone, result) for result in results]
             rows = [r for r in rows if (r["data"], r["category"]) != (name, category)] + fresh
             _append(out / "results.jsonl", fresh)
     rows = [row for row in rows if (row["head"], row["k_shot"], row["seed"]) in wanted]
@@ -98,13 +98,13 @@ def _entries(
                 found.append(Entry(name, make_heads()[name], k_shot, seed))
     if not found:
         raise InputError(
-            f"All heads here ({', '.join(make_heads())}) compare with normal pictures; name shots "
+            f"All heads here ({', '.join(make_heads())}) compare with normal images; name shots "
             "above 0 with --k-shot."
         )
     return found
 
 
-def _row(data: str, layout: str, tower: Tower, result: Result) -> dict:
+def _row(data: str, layout: str, backbone: Backbone, result: Result) -> dict:
     return {
         "data": data,
         "layout": layout,
@@ -116,19 +116,19 @@ def _row(data: str, layout: str, tower: Tower, result: Result) -> dict:
         "transductive": result.transductive,
         "auxiliary": result.auxiliary,
         "bank": result.bank,
-        "backbone": tower.info.name,
-        "weights": tower.fingerprint[:16],
-        "dtype": tower.precision,
-        "runtime": tower.runtime,
+        "backbone": backbone.info.name,
+        "weights": backbone.fingerprint[:16],
+        "dtype": backbone.precision,
+        "runtime": backbone.runtime,
         "image_size": result.image_size,
         "tile": result.tile,
         "overlap": result.overlap,
-        "pictures": result.pictures,
+        "images": result.images,
         "left_out": len(result.errors),
         "head_seconds": result.head_seconds,
-        "tower_seconds": result.tower_seconds,
+        "backbone_seconds": result.backbone_seconds,
         "peak_memory_mib": peak_memory(),
-        **machine(tower.device),
+        **machine(backbone.device),
         **{f"metric.{name}": value for name, value in result.metrics.items()},
         **{f"bound.{name}": value for name, value in result.bounds.items()},
         "references": list(result.references),

@@ -1,4 +1,4 @@
-"""The metrics of a labelled list of pictures, from what heads say of them batch by batch."""
+"""The metrics of a labelled list of images, from what heads say of them batch by batch."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ class Measured:
     Attributes:
         metrics: name -> value, as `Measures.of` gives them.
         bounds: pixel metric -> how far its value may be off; 0 where it is exact.
-        pictures: how many were scored.
-        errors: path -> why a picture was left out.
+        images: how many were scored.
+        errors: path -> why an image was left out.
     """
 
     metrics: Mapping[str, float]
     bounds: Mapping[str, float] = field(default_factory=dict)
-    pictures: int = 0
+    images: int = 0
     errors: Mapping[str, str] = field(default_factory=dict)
 
 
 class Measures:
-    """Takes in scored pictures as they come; maps are put away at once (`vlad.evaluation.pixels`).
+    """Takes in scored images as they come; maps are put away at once (`vlad.evaluation.pixels`).
 
     Args:
-        samples: all pictures to be scored, with labels.
+        samples: all images to be scored, with labels.
         max_pixels: larger masks are refused.
         room: bytes of temporary files for maps.
     """
@@ -53,10 +53,10 @@ class Measures:
         self.unmarked: dict[str, Sample] = {}  # anomalous, and nothing in the mask
 
     def add(self, batch: Iterable[Scored]) -> None:
-        """Takes in what some or all heads say of some pictures.
+        """Takes in what some or all heads say of some images.
 
         Raises:
-            InputError: a picture labelled normal has defect pixels in its mask.
+            InputError: an image labelled normal has defect pixels in its mask.
         """
         for scored in batch:
             sample = scored.sample
@@ -83,11 +83,11 @@ class Measures:
         image_auroc, image_ap and image_f1_max; the same of objects (object_auroc, ...) where they
         are shown in several views; severity_concordance and severity_tau where severities are
         known; pixel_auroc, pixel_ap, pixel_f1_max and aupro, at the size of the maps, where any
-        defect has a mask. A picture labelled anomalous with an empty mask is left out of the pixel
+        defect has a mask. An image labelled anomalous with an empty mask is left out of the pixel
         metrics, because its pixels are not known to be normal.
 
         Raises:
-            InputError: no picture can be used.
+            InputError: no image can be used.
         """
         scores = self.scores.get(head, {})
         errors = {
@@ -98,7 +98,7 @@ class Measures:
         if not scores:
             first = next(iter(errors.values()), "there is none")
             raise InputError(
-                f"No test picture could be used ({first.rstrip('.')}); mend them, or give others."
+                f"No test image could be used ({first.rstrip('.')}); mend them, or give others."
             )
         labels = [self.samples[key].label for key in scores]
         metrics = evaluate(list(scores.values()), labels)
@@ -118,7 +118,7 @@ class Measures:
         return Measured(metrics, bounds, len(scores), errors)
 
     def _of_objects(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """The image metrics with each object as one picture, where there are objects.
+        """The image metrics with each object as one image, where there are objects.
 
         An object scores as its most anomalous view, and is anomalous where any view is, as in the
         sample-level figures of Real-IAD (Wang et al., CVPR 2024). Views that could not be scored
@@ -136,7 +136,7 @@ class Measures:
         return {name.replace("image", "object"): value for name, value in found.items()}
 
     def _of_severities(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """How well scores follow the severities, where there are any; 0 for normal pictures."""
+        """How well scores follow the severities, where there are any; 0 for normal images."""
         known = {
             key: sample.severity if sample.label else 0
             for key in scores
@@ -151,7 +151,7 @@ class Measures:
         }
 
     def _masks(self, scored: Scored) -> dict[tuple[int, int], np.ndarray]:
-        """The mask of a picture at each size of its maps; a normal one without is all zero."""
+        """The mask of an image at each size of its maps; a normal one without is all zero."""
         if self.pixels is None:
             return {}
         sample = scored.sample

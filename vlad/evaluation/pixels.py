@@ -21,7 +21,7 @@ ROOM = 4 << 30  # bytes of the temporary file
 
 
 class PixelMetrics:
-    """Takes maps and masks of any size, head by head and picture by picture.
+    """Takes maps and masks of any size, head by head and image by image.
 
     Args:
         room: bytes of the temporary file, for all heads together; it goes away with the object.
@@ -35,7 +35,7 @@ class PixelMetrics:
         self.streams: dict[str, Streaming] | None = None
 
     def add(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> None:
-        """Takes in what a head says of a picture.
+        """Takes in what a head says of an image.
 
         Args:
             anomaly_map: (H, W), kept as float32.

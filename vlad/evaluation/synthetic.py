@@ -1,4 +1,4 @@
-"""Which generator makes the most useful defects, as one tower sees them."""
+"""Which generator makes the most useful defects, as one backbone sees them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.heads.memory import Memory
 from vlad.images import read_image
 from vlad.scoring.extractor import Extractor
@@ -16,34 +16,34 @@ from vlad.scoring.panel import concatenate
 from vlad.synthetic.quality import Posterior, expected_anomaly_posterior
 from vlad.types import Features
 
-_MOST = 100  # normal pictures that are compared with
+_MOST = 100  # normal images that are compared with
 _BATCH = 8
 
 
 def rank(
-    tower: Tower,
+    backbone: Backbone,
     references: Sequence[Path],
     held_out: Sequence[Path],
     groups: Mapping[str, Sequence[Path]],
 ) -> dict[str, Posterior]:
-    """The expected anomaly posterior of groups of pictures, best group first.
+    """The expected anomaly posterior of groups of images, best group first.
 
     The detector is the head `memory`, which sees small defects: it remembers the reference
-    pictures, and those held out say what scores are normal. The density is that of the mean patch
+    images, and those held out say what scores are normal. The density is that of the mean patch
     token of its middle layer.
 
     Args:
-        references: normal pictures; the first 100 are used.
-        held_out: other normal pictures; the first 100 are used.
+        references: normal images; the first 100 are used.
+        held_out: other normal images; the first 100 are used.
         groups: name -> synthetic anomalies.
 
     Raises:
         InputError: fewer than 7 references.
-        ImageError: a picture that cannot be read.
+        ImageError: an image that cannot be read.
     """
     head = Memory()
-    spec = head.spec(tower.info)
-    extractor = Extractor(tower)
+    spec = head.spec(backbone.info)
+    extractor = Extractor(backbone)
     middle = spec.layers[len(spec.layers) // 2]
 
     def features(paths: Iterable[Path]) -> Iterable[Features]:

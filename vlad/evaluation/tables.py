@@ -67,7 +67,7 @@ def _lead(rows: Sequence[dict]) -> str:
     shown = f" Peak memory of the whole process: {peak:.0f} MiB." if peak else ""
     return (
         "In percent; means over the categories of a set, mean ± standard deviation over seeds. "
-        "Times are a picture, in the head alone; the tower's pass is shared by all heads."
+        "Times are an image, in the head alone; the backbone's pass is shared by all heads."
         + shown
         + caution(row.get(name) for row in rows for name in row if name.startswith("bound."))
     )
@@ -106,8 +106,8 @@ def _tables(rows: Sequence[dict]) -> dict[str, list[list[str]]]:
         own = [row for row in rows if row["data"] == name]
         categories = dict.fromkeys(row["category"] for row in own)
         count = f", mean of {len(categories)} categories" if len(categories) > 1 else ""
-        seconds = sum(row["tower_seconds"] for row in own) / len(own)
-        found[f"{name}{count} (tower {1000 * seconds:.0f} ms a picture)"] = _table(own)
+        seconds = sum(row["backbone_seconds"] for row in own) / len(own)
+        found[f"{name}{count} (backbone {1000 * seconds:.0f} ms an image)"] = _table(own)
     if len(sets) > 1:
         found[f"Mean of {len(sets)} data sets"] = _table(rows)
     return found

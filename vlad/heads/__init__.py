@@ -5,8 +5,8 @@ A head is any object with
     bank            name of its default prompt bank, or None if it needs no text
     normals         "needed" (`fit` comes before `score`), "optional" or "unused"
     map_range       (low, high) bounds of its anomaly maps, known once it can score
-    spec(tower)     -> FeatureSpec for a TowerInfo
-    fit(features)   learns from pictures; returns itself; state ends in `_` (or no such method)
+    spec(backbone)     -> FeatureSpec for a BackboneInfo
+    fit(features)   learns from images; returns itself; state ends in `_` (or no such method)
     score(features, text) -> Scores
 
 to which `load_head` adds its `name`, as options, files and errors have it; and, where it has use
@@ -19,7 +19,7 @@ for them,
                     what its adapter is trained by (see vlad.training)
     text_spec()     -> TextSpec, where tokens that are learned stand among its words
     approximate     True while it leaves out work that its method asks for
-    transductive    True while it judges a whole list of pictures jointly; then it has
+    transductive    True while it judges a whole list of images jointly; then it has
     pool()          -> Pool, which takes the place of `score`
 
 Constructors only store their arguments. The first line of a head's docstring says what it does; its
@@ -40,7 +40,7 @@ from vlad.errors import HeadError
 if TYPE_CHECKING:
     import torch
 
-    from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+    from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
@@ -63,7 +63,7 @@ class Head(Protocol):
     map_range: tuple[float, float]
     memory_: dict[str, torch.Tensor]
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec: ...
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec: ...
 
     def fit(self, features: Features) -> Head: ...
 
@@ -71,13 +71,13 @@ class Head(Protocol):
 
 
 class Transductive(Head, Protocol):
-    """A head that judges a whole list of pictures jointly."""
+    """A head that judges a whole list of images jointly."""
 
     def pool(self) -> Pool: ...
 
 
 class Pool(Protocol):
-    """Collects the pictures that a transductive head judges jointly."""
+    """Collects the images that a transductive head judges jointly."""
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
         """Takes in a batch."""
@@ -89,12 +89,12 @@ class Pool(Protocol):
             progress: called with the steps done and the steps in all, in any unit.
 
         Raises:
-            HeadError: too few pictures.
+            HeadError: too few images.
         """
 
 
 def is_transductive(head: Head) -> TypeGuard[Transductive]:
-    """Whether the head, as it is now, judges a list of pictures jointly."""
+    """Whether the head, as it is now, judges a list of images jointly."""
     return getattr(head, "transductive", False)
 
 
@@ -102,7 +102,7 @@ def protocol(head: Head) -> str:
     """What must be known of a head's results before they are compared with those of others.
 
     "zero-shot" or "few-shot"; before it "approximate" where the head is not quite its method, and
-    "transductive" where it saw all pictures scored; behind it the auxiliary data of its adapter.
+    "transductive" where it saw all images scored; behind it the auxiliary data of its adapter.
     """
     shown = hasattr(head, "memory_") and head.normals != "unused"
     parts = ["approximate"] * getattr(head, "approximate", False)

@@ -13,17 +13,17 @@ from vlad.heads import check_params, in_range, sorted_names
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur, upsample
 from vlad.maths.precision import as_half
-from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
 
 TEMPERATURE = 0.01
 SIGMA = 4.0
 
 
 class AdaCLIP:
-    """Learned tokens in both towers, in part made anew for every picture.
+    """Learned tokens in both backbones, in part made anew for every image.
 
-    In the first blocks of both towers stand prompt tokens: static ones plus dynamic ones, which
-    linear layers make from the picture's own embedding (paper, section 3.2). Linear projections
+    In the first blocks of both backbones stand prompt tokens: static ones plus dynamic ones, which
+    linear layers make from the image's own embedding (paper, section 3.2). Linear projections
     bring the patches of several blocks into the space of the words. Hybrid semantic fusion adds to
     the image embedding the mean of clusters of the most anomalous patches (section 3.3).
 
@@ -47,11 +47,11 @@ class AdaCLIP:
         self.clusters = clusters
         self.seed = seed
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec:
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of the adapter's layers, from a pass with the prompt tokens.
 
         Raises:
-            AdapterError: no adapter, or one that does not fit the tower.
+            AdapterError: no adapter, or one that does not fit the backbone.
             HeadError: a parameter out of its range.
         """
         whole = type(self.clusters) is int and in_range(self.clusters, 0)
@@ -65,7 +65,7 @@ class AdaCLIP:
                 ),
             },
         )
-        self.adapter_ = load_adapter(self.adapter, "adaclip", tower)
+        self.adapter_ = load_adapter(self.adapter, "adaclip", backbone)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
             text=self.text_spec(),
@@ -76,11 +76,11 @@ class AdaCLIP:
         )
 
     def text_spec(self) -> TextSpec:
-        """How the prompts are read: with tokens made for every picture."""
+        """How the prompts are read: with tokens made for every image."""
         return TextSpec(activation="gelu", deep=self._text_prompts)
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
-        """How anomalous B pictures and their patches are, against the vectors of both sides."""
+        """How anomalous B images and their patches are, against the vectors of both sides."""
         tokens = [
             F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
             for i, patches in enumerate(features.patches.values())
@@ -106,34 +106,34 @@ class AdaCLIP:
         return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B pictures, in [0, 1].
+        """Scores of B images, in [0, 1].
 
         Raises:
             HeadError: no text embeddings were given.
         """
         if text is None:
-            raise HeadError("Head adaclip compares pictures with prompts: give it a category.")
+            raise HeadError("Head adaclip compares images with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
         grid_map = logits.patches.mean(dim=1).unflatten(1, features.grid)
         full = upsample(grid_map, features.size, align_corners=True)
         return Scores(logits.image.sigmoid(), gaussian_blur(full.sigmoid(), SIGMA))
 
     def _image_prompts(self, plain: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Tokens (B, k, C) of the image tower, before its first blocks."""
+        """Tokens (B, k, C) of the image encoder, before its first blocks."""
         static = self._static("image")
         return {1 + i: self._mix(x, "image", plain) for i, x in enumerate(static)}
 
     def _text_prompts(self, plain: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Tokens (B, k, T) of the text tower; none before its first block, where words stand."""
+        """Tokens (B, k, T) of the text encoder; none before its first block, where words stand."""
         static = self._static("text")
         return {1 + i: self._mix(x, "text", plain) for i, x in enumerate(static) if i}
 
-    def _static(self, tower: str) -> list[torch.Tensor]:
+    def _static(self, backbone: str) -> list[torch.Tensor]:
         tensors = self.adapter_.tensors
-        return [tensors[name] for name in sorted_names(tensors, f"static.{tower}.")]
+        return [tensors[name] for name in sorted_names(tensors, f"static.{backbone}.")]
 
-    def _mix(self, static: torch.Tensor, tower: str, plain: torch.Tensor) -> torch.Tensor:
-        dynamic = [self._linear(f"dynamic.{tower}.{i}", plain) for i in range(len(static))]
+    def _mix(self, static: torch.Tensor, backbone: str, plain: torch.Tensor) -> torch.Tensor:
+        dynamic = [self._linear(f"dynamic.{backbone}.{i}", plain) for i in range(len(static))]
         # the authors round the sum to half precision
         return as_half(static.to(plain) + torch.stack(dynamic, dim=1))
 
@@ -149,7 +149,7 @@ def fuse(
     seed: int = 0,
     labels: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Hybrid semantic fusion of one picture: the mean (D,), of unit length, of its clusters.
+    """Hybrid semantic fusion of one image: the mean (D,), of unit length, of its clusters.
 
     Args:
         tokens: of every block, (h·w, D) unit vectors.

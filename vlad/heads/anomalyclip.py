@@ -10,7 +10,7 @@ from vlad.heads import sorted_names
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur
 from vlad.maths.precision import as_half
-from vlad.types import Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec, TowerInfo
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
 
 TEMPERATURE = 0.07
 SIGMA = 4.0
@@ -20,7 +20,7 @@ class AnomalyCLIP:
     """Learned words about any object, against patches that attend by their values alone.
 
     Learned tokens stand in front of "object." and "damaged object." whatever the category (paper,
-    equation 2), and further ones enter the text tower block by block (section 3.3). Patches come
+    equation 2), and further ones enter the text encoder block by block (section 3.3). Patches come
     from a second stream with v-v attention (DPAM, section 3.2).
 
     Where the authors' code departs from the paper, the code is followed: their published figures
@@ -43,17 +43,17 @@ class AnomalyCLIP:
         """The maps of all layers are added."""
         return (0.0, float(len(self.adapter_.params["layers"])))
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec:
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Projected patch tokens of the v-v stream, which starts at a quarter of the depth.
 
         Raises:
-            AdapterError: no adapter, or one that does not fit the tower.
+            AdapterError: no adapter, or one that does not fit the backbone.
         """
-        self.adapter_ = load_adapter(self.adapter, "anomalyclip", tower)
+        self.adapter_ = load_adapter(self.adapter, "anomalyclip", backbone)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
             patch_output="ln_post_proj",
-            stream=Stream("vv", first_block=max(1, round(tower.depth / 4))),
+            stream=Stream("vv", first_block=max(1, round(backbone.depth / 4))),
             image_ln_post=False,
             text=self.text_spec(),
             image_size=self.adapter_.params.get("image_size"),
@@ -73,7 +73,7 @@ class AnomalyCLIP:
         )
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
-        """How anomalous B pictures and their patches are, against the vectors of both sides."""
+        """How anomalous B images and their patches are, against the vectors of both sides."""
         return Logits(
             anomalous_logit(features.image, sides, TEMPERATURE),
             torch.stack(
@@ -88,14 +88,14 @@ class AnomalyCLIP:
         return enlarge(patches.sigmoid(), grid, size)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B pictures; image scores lie in [0, 1].
+        """Scores of B images; image scores lie in [0, 1].
 
         Raises:
             HeadError: no text embeddings were given.
         """
         if text is None:
             raise HeadError(
-                "Head anomalyclip compares pictures with its learned words: give it text."
+                "Head anomalyclip compares images with its learned words: give it text."
             )
         logits = self.logits(features, side_vectors(text))
         maps = self.layer_maps(logits.patches, features.grid, features.size)

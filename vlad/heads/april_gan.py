@@ -13,7 +13,7 @@ from vlad.heads import check_params
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, upsample
 from vlad.maths.neighbours import nearest_cosine
-from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TextSpec, TowerInfo
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
 
 TEMPERATURE = 0.01
 
@@ -28,9 +28,9 @@ class AprilGAN:
 
     Args:
         adapter: the learned projections, by name or path (see `vlad.adapters`).
-        rescale: whether the largest values of the maps are brought to [0, 1] over all pictures
+        rescale: whether the largest values of the maps are brought to [0, 1] over all images
             scored together before they enter the image score, as the authors' code does. It makes
-            the fitted head transductive; without it, each picture is judged by itself.
+            the fitted head transductive; without it, each image is judged by itself.
     """
 
     bank = "april_gan"
@@ -48,19 +48,19 @@ class AprilGAN:
 
     @property
     def transductive(self) -> bool:
-        """Whether image scores depend on the other pictures scored."""
+        """Whether image scores depend on the other images scored."""
         return self.rescale and hasattr(self, "memory_")
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec:
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of the adapter's layers; exact GELU whatever the weights were trained
         with, as in the authors' code.
 
         Raises:
-            AdapterError: no adapter, or one that does not fit the tower.
+            AdapterError: no adapter, or one that does not fit the backbone.
             HeadError: a parameter out of its range.
         """
         check_params(self, {"rescale": (type(self.rescale) is bool, "true or false")})
-        self.adapter_ = load_adapter(self.adapter, "april_gan", tower)
+        self.adapter_ = load_adapter(self.adapter, "april_gan", backbone)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
             image_size=self.adapter_.params.get("image_size"),
@@ -69,7 +69,7 @@ class AprilGAN:
         )
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
-        """How anomalous B pictures and their patches are, against the vectors of both sides."""
+        """How anomalous B images and their patches are, against the vectors of both sides."""
         tensors = self.adapter_.tensors
         patches = []
         for i, x in enumerate(features.patches.values()):
@@ -87,12 +87,12 @@ class AprilGAN:
         return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def fit(self, features: Features) -> AprilGAN:
-        """Remembers the patches of normal pictures."""
+        """Remembers the patches of normal images."""
         self.memory_ = {str(n): x.flatten(0, 1) for n, x in features.patches.items()}
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B pictures.
+        """Scores of B images.
 
         Raises:
             HeadError: no text embeddings were given.
@@ -104,7 +104,7 @@ class AprilGAN:
         return Scores(probability, anomaly_map)
 
     def pool(self) -> _Pool:
-        """A collector of pictures whose image scores are rescaled together."""
+        """A collector of images whose image scores are rescaled together."""
         return _Pool(self)
 
     def _compare(
@@ -112,7 +112,7 @@ class AprilGAN:
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability of the words."""
         if text is None:
-            raise HeadError("Head april_gan compares pictures with prompts: give it a category.")
+            raise HeadError("Head april_gan compares images with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
         distance = None
         if hasattr(self, "memory_"):
@@ -138,7 +138,7 @@ def _full_map(
 
 
 class _Pool:
-    """Keeps what the maps are made of, on the grid of patches, until all pictures are there."""
+    """Keeps what the maps are made of, on the grid of patches, until all images are there."""
 
     def __init__(self, head: AprilGAN):
         self.head = head
@@ -152,7 +152,7 @@ class _Pool:
         maxima = [
             _full_map(x, d, grid, size).flatten(1).amax(1) for x, d, _, grid, size in self.parts
         ]
-        # a picture without numbers must not take the scale from the others
+        # an image without numbers must not take the scale from the others
         together = torch.cat(maxima)
         together = together[together.isfinite()]
         if not len(together):

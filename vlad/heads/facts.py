@@ -16,7 +16,7 @@ class HeadFacts:
 
     Attributes:
         name: as `--head` takes it.
-        needs: what must be given to it besides the pictures.
+        needs: what must be given to it besides the images.
         summary: the first sentence of its docstring.
         paper: who wrote it, where, and its number in arXiv; empty for a method of ours.
     """
@@ -55,8 +55,8 @@ def _needs(make) -> str:
     if "adapter" in inspect.signature(make).parameters:
         parts.append("an adapter")
     if head.normals == "needed":
-        parts.append("normal pictures")
+        parts.append("normal images")
     if hasattr(head, "pool") and head.normals == "unused":
-        parts.append("several pictures")
+        parts.append("several images")
     needs = ", ".join(parts) or "nothing"
-    return f"{needs}; normal pictures optional" if head.normals == "optional" else needs
+    return f"{needs}; normal images optional" if head.normals == "optional" else needs

@@ -8,22 +8,22 @@ import torch.nn.functional as F
 from vlad.adapters import load_adapter
 from vlad.maths.logits import Logits, anomalous_logit
 from vlad.maths.maps import enlarge, gaussian_blur, top_mean
-from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 TEMPERATURE = 0.07
 SIGMA = 4.0
 TOP = 0.01  # share of the map's pixels whose mean is the image score
-TOP_PATCHES = 0.03  # share of the patches by which a picture without mask is learned from
+TOP_PATCHES = 0.03  # share of the patches by which an image without mask is learned from
 
 
 class Linear:
     """Patches of several blocks, projected and compared with a normal and an anomalous vector.
 
-    As APRIL-GAN with learned vectors in place of embedded words, so that it works on towers
-    without text too. Patch tokens are brought to mean 0 and variance 1 first, which makes towers
+    As APRIL-GAN with learned vectors in place of embedded words, so that it works on backbones
+    without text too. Patch tokens are brought to mean 0 and variance 1 first, which makes backbones
     alike to the optimiser. The map is the mean over blocks of p(anomalous), the image score the
     mean of its highest hundredth. The image embedding has no say: vectors learned for it tell the
-    auxiliary sets apart rather than what is wrong in them. The label of a picture is learned by
+    auxiliary sets apart rather than what is wrong in them. The label of an image is learned by
     its most anomalous patches instead, as in multiple-instance learning.
 
     Args:
@@ -37,20 +37,20 @@ class Linear:
     def __init__(self, adapter: str | None = None):
         self.adapter = adapter
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec:
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of the adapter's layers.
 
         Raises:
-            AdapterError: no adapter, or one that does not fit the tower.
+            AdapterError: no adapter, or one that does not fit the backbone.
         """
-        self.adapter_ = load_adapter(self.adapter, "linear", tower)
+        self.adapter_ = load_adapter(self.adapter, "linear", backbone)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
             image_size=self.adapter_.params.get("image_size"),
         )
 
     def logits(self, features: Features, sides: torch.Tensor | None = None) -> Logits:
-        """How anomalous B pictures and their patches are; `sides` is what other heads read."""
+        """How anomalous B images and their patches are; `sides` is what other heads read."""
         patches = []
         for i, x in enumerate(features.patches.values()):
             x = F.layer_norm(x, x.shape[-1:])
@@ -67,7 +67,7 @@ class Linear:
         return enlarge(patches, grid, size).sigmoid()
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B pictures, in [0, 1]."""
+        """Scores of B images, in [0, 1]."""
         logits = self.logits(features)
         maps = self.layer_maps(logits.patches, features.grid, features.size)
         anomaly_map = gaussian_blur(maps.mean(dim=1), SIGMA)

@@ -1,4 +1,4 @@
-"""Patch memory: how far is each patch from the nearest patch of the normal pictures?
+"""Patch memory: how far is each patch from the nearest patch of the normal images?
 
 With its defaults the rules are those of AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529):
 cosine distance, mean of the top 1 % as image score. `patchcore` gives those of PatchCore.
@@ -16,11 +16,11 @@ from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, whole_numbers
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import Bank, Metric, greedy_coreset
-from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 
 class Memory:
-    """Distance of each patch to its nearest neighbour among the patches of normal pictures.
+    """Distance of each patch to its nearest neighbour among the patches of normal images.
 
     Args:
         layers: blocks whose patch tokens are compared; None takes those nearest to one, two and
@@ -31,7 +31,7 @@ class Memory:
         coreset: fraction of the reference patches kept (greedy k-centre); None keeps all.
         rotations: how many evenly spaced rotations of each reference are remembered.
         neighbourhood: side of the square of patches averaged (zero-padded) before comparing.
-        join: whether layers are joined into one vector of the tower's width (adaptive average
+        join: whether layers are joined into one vector of the backbone's width (adaptive average
             pooling over channels, as PatchCore does) instead of compared one by one.
     """
 
@@ -67,7 +67,7 @@ class Memory:
         rows = self._fitted().values()
         return (0.0, 4 * max(x.square().sum(dim=-1).max().item() for x in rows))
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec:
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers.
 
         Raises:
@@ -91,18 +91,18 @@ class Memory:
                 "neighbourhood": (type(side) is int and side > 0 and side % 2, "an odd number"),
             },
         )
-        quarters = sorted({max(1, round(tower.depth * n / 4)) for n in (1, 2, 3)})
+        quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3)})
         return FeatureSpec(layers=tuple(self.layers or quarters), image=False)
 
     def fit(self, features: Features) -> Memory:
-        """Remembers the patches of normal pictures."""
+        """Remembers the patches of normal images."""
         self.memory_ = {
             name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in self._patches(features)
         }
         return self
 
     def fit_union(self, parts: Sequence[Memory]) -> Memory:
-        """Remembers what memories of as many pictures each remember, reduced again to its own size.
+        """Remembers what memories of as many images each remember, reduced again to its own size.
 
         Greedy k-centre of the union of greedy k-centres: the farthest patch left out is at most 4
         times as far as the best k would leave it, where one greedy pass promises 2 (Malkomes et
@@ -116,7 +116,7 @@ class Memory:
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B pictures; cosine distances lie in [0, 2].
+        """Scores of B images; cosine distances lie in [0, 2].
 
         Raises:
             HeadError: `fit` was not called.
@@ -136,7 +136,7 @@ class Memory:
     def _fitted(self) -> dict[str, torch.Tensor]:
         if not hasattr(self, "memory_"):
             name = getattr(self, "name", "memory")  # patchcore is one too
-            raise HeadError(f"Head {name} compares with normal pictures: fit it, or give --normal.")
+            raise HeadError(f"Head {name} compares with normal images: fit it, or give --normal.")
         return self.memory_
 
     def _bank(self, name: str, rows: torch.Tensor, bfloat16: bool) -> Bank:

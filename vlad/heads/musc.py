@@ -1,4 +1,4 @@
-"""MuSc, mutual scoring of the unlabelled pictures (Li et al., ICLR 2024, arXiv 2401.16753)."""
+"""MuSc, mutual scoring of the unlabelled images (Li et al., ICLR 2024, arXiv 2401.16753)."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from vlad.maths.mutual import block_pairs, block_side, mutual_similarity, simila
 from vlad.maths.precision import PAD, as_bfloat16
 from vlad.maths.rescore import rescore, rescore_against
 from vlad.system.spool import Spool
-from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 
 class MuSc:
-    """Patches of normal pictures find their like in many other pictures; anomalies do not.
+    """Patches of normal images find their like in many other images; anomalies do not.
 
     Patch tokens are averaged over r×r neighbourhoods (LNAMD, paper section 3.2), compared with
-    those of every other picture (MSM, section 3.3), and image scores are averaged with those of
-    similar pictures (RsCIN, section 3.4). All pictures are scored jointly: results are
-    **transductive**. With `fit`, new pictures are scored one by one against a reference pool.
+    those of every other image (MSM, section 3.3), and image scores are averaged with those of
+    similar images (RsCIN, section 3.4). All images are scored jointly: results are
+    **transductive**. With `fit`, new images are scored one by one against a reference pool.
 
-    N pictures of P patches with C channels in L layers take 4·N·P·(L·C + C + N) bytes for tokens,
+    N images of P patches with C channels in L layers take 4·N·P·(L·C + C + N) bytes for tokens,
     the rows compared and their similarities. 2 GiB of them lie in memory and the rest in temporary
-    files, so that the peak is some 3 GiB more than the tower's whatever N is.
+    files, so that the peak is some 3 GiB more than the backbone's whatever N is.
 
-    On a tower in bfloat16 pictures are compared in it. In half precision maps move by less than
+    On a backbone in bfloat16 images are compared in it. In half precision maps move by less than
     2e-2 of their range. Re-scored image scores may move by more: they are scaled to the range of
-    the pictures, and a neighbour more or less is a step.
+    the images, and a neighbour more or less is a step.
 
     Args:
         layers: blocks whose patch tokens are compared; None takes the four quarters of the depth.
         r: sides of the neighbourhoods that are averaged, odd.
-        interval: which of the distances to the other pictures count, from the smallest: between
+        interval: which of the distances to the other images count, from the smallest: between
             these two fractions of their number, or counts where 1 or more; (0, 1) is the smallest
-            alone. At least one always counts, where the authors' code gives NaN for few pictures.
-        rescore: neighbourhood sizes k of RsCIN, the picture included; () does without it.
+            alone. At least one always counts, where the authors' code gives NaN for few images.
+        rescore: neighbourhood sizes k of RsCIN, the image included; () does without it.
     """
 
     bank = None
@@ -61,10 +61,10 @@ class MuSc:
 
     @property
     def transductive(self) -> bool:
-        """Whether pictures are judged jointly: until there is a reference pool."""
+        """Whether images are judged jointly: until there is a reference pool."""
         return not hasattr(self, "memory_")
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec:
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers; GELU and positions as in the authors' code.
 
         Raises:
@@ -73,7 +73,7 @@ class MuSc:
         odd = whole_numbers(self.r) and all(side % 2 and side < 100 for side in self.r)
         bounds = isinstance(self.interval, list | tuple) and len(self.interval) == 2
         bounds = bounds and all(in_range(x, 0, 1e9) for x in self.interval)
-        # a count and a fraction cannot be put in order before the pictures are counted
+        # a count and a fraction cannot be put in order before the images are counted
         ordered = (
             bounds
             and self.interval[1] > 0
@@ -89,26 +89,26 @@ class MuSc:
                 "rescore": (counts, "a list of whole numbers, or empty"),
             },
         )
-        quarters = sorted({max(1, round(tower.depth * n / 4)) for n in (1, 2, 3, 4)})
+        quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3, 4)})
         return FeatureSpec(
             layers=tuple(self.layers or quarters), activation="gelu", pos_embed="bicubic"
         )
 
     def fit(self, features: Features) -> MuSc:
-        """Remembers a reference pool of at least two pictures, normal or not.
+        """Remembers a reference pool of at least two images, normal or not.
 
-        A picture of the pool that is scored again finds itself there, at a distance of rounding
+        An image of the pool that is scored again finds itself there, at a distance of rounding
         alone (up to 1e-3, the root of what float32 keeps of 1 − cos).
 
         Raises:
-            HeadError: fewer than two pictures, or one with features that are no numbers.
+            HeadError: fewer than two images, or one with features that are no numbers.
         """
         pool = MuScPool(self)
         pool.add(features)
         scores = torch.cat(list(pool.largest(pool.grid_maps())))
         if not scores.isfinite().all():
             raise HeadError(
-                "Head musc got a pool with a picture whose features are no numbers; remove it."
+                "Head musc got a pool with an image whose features are no numbers; remove it."
             )
         self.memory_ = {
             **{f"tokens.{n}": x for n, x in features.patches.items()},
@@ -118,14 +118,14 @@ class MuSc:
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B pictures, each by itself against the pool.
+        """Scores of B images, each by itself against the pool.
 
         Raises:
             HeadError: `fit` was not called.
         """
         if not hasattr(self, "memory_"):
             raise HeadError(
-                "Head musc compares pictures with each other: give a list, or fit a pool."
+                "Head musc compares images with each other: give a list, or fit a pool."
             )
         total = []
         for n, tokens in features.patches.items():
@@ -144,12 +144,12 @@ class MuSc:
         return Scores(score, anomaly_map)
 
     def pool(self) -> MuScPool:
-        """A collector of the pictures that are scored jointly."""
+        """A collector of the images that are scored jointly."""
         return MuScPool(self)
 
 
 class MuScPool:
-    """Pictures that are scored jointly once all are there."""
+    """Images that are scored jointly once all are there."""
 
     def __init__(self, head: MuSc):
         self.head = head
@@ -160,14 +160,14 @@ class MuScPool:
         self.device: torch.device | None = None
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        """Takes in a batch; pictures with features that are no numbers are not compared.
+        """Takes in a batch; images with features that are no numbers are not compared.
 
         Raises:
-            HeadError: pictures of another size than those before.
+            HeadError: images of another size than those before.
         """
         if self.tokens and features.size != self.size:
             raise HeadError(
-                f"Head musc cannot compare pictures at {features.size[0]} and {self.size[0]} "
+                f"Head musc cannot compare images at {features.size[0]} and {self.size[0]} "
                 "pixels; give all of them one image size."
             )
         finite = features.image.isfinite().all(dim=1)
@@ -181,10 +181,10 @@ class MuScPool:
         self.width, self.bfloat16 = x.shape[-1], features.bfloat16
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
-        """Scores in the order added; NaN for pictures with features that are no numbers.
+        """Scores in the order added; NaN for images with features that are no numbers.
 
         Raises:
-            HeadError: fewer than two pictures to compare.
+            HeadError: fewer than two images to compare.
         """
         grid_maps = self.grid_maps(progress)
         scores = torch.cat(list(self.largest(grid_maps)))
@@ -205,7 +205,7 @@ class MuScPool:
         count = sum(map(len, self.images))
         if count < 2:
             raise HeadError(
-                f"Head musc compares pictures with each other, and {count} can be used; give it at "
+                f"Head musc compares images with each other, and {count} can be used; give it at "
                 "least 2."
             )
         patches = self.grid[0] * self.grid[1]
@@ -247,7 +247,7 @@ class MuScPool:
 def aggregate(tokens: torch.Tensor, grid: tuple[int, int], side: int) -> torch.Tensor:
     """LNAMD: (B, h·w, C) tokens -> unit vectors of their side×side neighbourhoods.
 
-    Each picture is normalised as a whole; the authors' adaptive pooling of the unfolded
+    Each image is normalised as a whole; the authors' adaptive pooling of the unfolded
     neighbourhood is the mean of each channel over it, zeros beyond the border included.
     """
     x = F.layer_norm(tokens, tokens.shape[1:])
@@ -258,7 +258,7 @@ def aggregate(tokens: torch.Tensor, grid: tuple[int, int], side: int) -> torch.T
 
 
 def mean_distance(similarity: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor:
-    """MSM: (B, M, P) cosines with M other pictures -> (B, P) mean of the distances that count."""
+    """MSM: (B, M, P) cosines with M other images -> (B, P) mean of the distances that count."""
     count = similarity.shape[1]
     low, high = (int(x * count) if x < 1 else int(x) for x in interval)
     high = min(max(high, 1), count)

@@ -14,11 +14,11 @@ from vlad.errors import HeadError
 from vlad.heads import check_params, in_range, whole_numbers
 from vlad.maths.maps import upsample
 from vlad.maths.neighbours import nearest_cosine
-from vlad.types import Features, FeatureSpec, Scores, TextFeatures, TowerInfo
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 
 class WinCLIP:
-    """Words against the picture and its windows; with normal pictures, also windows against them.
+    """Words against the image and its windows; with normal images, also windows against them.
 
     Zero-shot, the image score is p(anomalous) of the CLS embedding and the map is the harmonic
     mean of that and of the window probabilities around each patch (paper, section 4). With `fit`,
@@ -30,7 +30,7 @@ class WinCLIP:
         patch_output: what is applied to the patch tokens kept as references. The paper does not
             say; "ln_post" is anomalib's choice, "raw" that of Accurate-WinCLIP.
         resize: "pil" as CLIP was trained and as in Accurate-WinCLIP; "float" as in anomalib.
-        approximate: whether a window is the mean of its patches' projected tokens of the picture's
+        approximate: whether a window is the mean of its patches' projected tokens of the image's
             own pass, in place of a pass of its own. Quick, but no longer the method of the paper;
             references are then kept of projected tokens whatever `patch_output` says.
     """
@@ -53,8 +53,8 @@ class WinCLIP:
         self.resize = resize
         self.approximate = approximate
 
-    def spec(self, tower: TowerInfo) -> FeatureSpec:
-        """CLS, the windows, and beside normal pictures the patch tokens of the last block.
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """CLS, the windows, and beside normal images the patch tokens of the last block.
 
         Raises:
             HeadError: a parameter out of its range.
@@ -70,7 +70,7 @@ class WinCLIP:
                 "approximate": (type(self.approximate) is bool, "true or false"),
             },
         )
-        last = (tower.depth,)
+        last = (backbone.depth,)
         always = self.approximate or hasattr(self, "memory_")
         return FeatureSpec(
             layers=last if always else (),
@@ -81,19 +81,19 @@ class WinCLIP:
         )
 
     def fit(self, features: Features) -> WinCLIP:
-        """Remembers the patches and windows of normal pictures."""
+        """Remembers the patches and windows of normal images."""
         scales = _scales(self._windowed(features))
         self.memory_ = {k: v.flatten(0, 1) for k, v in scales.items()}
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B pictures, in [0, 1].
+        """Scores of B images, in [0, 1].
 
         Raises:
             HeadError: no text embeddings were given.
         """
         if text is None:
-            raise HeadError("Head winclip compares pictures with prompts: give it a category.")
+            raise HeadError("Head winclip compares images with prompts: give it a category.")
         grid, features = features.grid, self._windowed(features)
         # the ensemble is the mean of embeddings that are not normalised before it
         sides = torch.stack([text.normal.mean(dim=0), text.anomalous.mean(dim=0)])

@@ -1,6 +1,6 @@
-"""Picture files to upright 8-bit RGB, and those to the pixels a tower sees.
+"""Image files to upright 8-bit RGB, and those to the pixels a backbone sees.
 
-One fixed rule each, never a stretch per picture, so that scores of two pictures stay comparable:
+One fixed rule each, never a stretch per image, so that scores of two images stay comparable:
 
 - 16-bit samples keep their high byte, or the top 8 of `bits` significant bits (`bits=12` for a
   12-bit camera; 12-bit TIFFs say so themselves); larger values become white.
@@ -42,12 +42,12 @@ def read_image(
     bits: int = 16,
     name: str | None = None,
 ) -> Image.Image:
-    """Read a picture file as upright 8-bit RGB; the format is told from the content.
+    """Read an image file as upright 8-bit RGB; the format is told from the content.
 
     Args:
         path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or one that is open in binary.
-        max_pixels: larger pictures are refused before they are decoded.
-        bits: significant bits of 16-bit pictures that do not state them.
+        max_pixels: larger images are refused before they are decoded.
+        bits: significant bits of 16-bit images that do not state them.
         name: what errors call it; None is its path.
 
     Raises:
@@ -59,7 +59,7 @@ def read_image(
 
 
 def as_image(
-    picture: str | os.PathLike | Image.Image | np.ndarray,
+    image: str | os.PathLike | Image.Image | np.ndarray,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bits: int = 16,
@@ -67,7 +67,7 @@ def as_image(
     """Upright 8-bit RGB of a path, a PIL image or an array.
 
     Args:
-        picture: path; PIL image of any mode; or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
+        image: path; PIL image of any mode; or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
             in RGB(A) order, of dtype uint8, uint16 or floating point in [0, 1].
         max_pixels: as in `read_image`; applies to paths only.
         bits: as in `read_image`.
@@ -75,20 +75,20 @@ def as_image(
     Raises:
         ImageError: as `read_image`, or an object of another kind, shape, dtype or range.
     """
-    if isinstance(picture, str | os.PathLike):
-        return read_image(picture, max_pixels=max_pixels, bits=bits)
-    if isinstance(picture, Image.Image):
-        where = f"cannot use the given {picture.mode} picture"
-        check_size(picture.size, where)
+    if isinstance(image, str | os.PathLike):
+        return read_image(image, max_pixels=max_pixels, bits=bits)
+    if isinstance(image, Image.Image):
+        where = f"cannot use the given {image.mode} image"
+        check_size(image.size, where)
         try:
-            picture.load()  # one from Image.open is decoded only now
+            image.load()  # one from Image.open is decoded only now
         except Exception as error:
             raise ImageError(f"{where}: it is damaged ({error}); read it again.") from error
-        return _to_rgb(picture, bits, where)
-    if isinstance(picture, np.ndarray):
-        return _from_array(picture, bits)
+        return _to_rgb(image, bits, where)
+    if isinstance(image, np.ndarray):
+        return _from_array(image, bits)
     raise ImageError(
-        f"cannot use a {type(picture).__name__} as a picture; "
+        f"cannot use a {type(image).__name__} as an image; "
         "give a path, a PIL image or a numpy array."
     )
 
@@ -100,7 +100,7 @@ def to_pixels(
     std: Sequence[float],
     resize: Literal["pil", "float"] = "pil",
 ) -> np.ndarray:
-    """The whole picture, squashed to the tower's input size and normalised.
+    """The whole image, squashed to the backbone's input size and normalised.
 
     Args:
         image: RGB.
@@ -140,7 +140,7 @@ def read_mask(
     """Ground-truth mask: whatever is not black is defect.
 
     Args:
-        path: picture of any mode; transparent parts are not defect. Or a folder of PNGs of one
+        path: image of any mode; transparent parts are not defect. Or a folder of PNGs of one
             size, whose union is the mask.
         size: (H, W) to bring it to, bilinear and then > 0.5, as published results do; None
             keeps the file's own.
@@ -244,7 +244,7 @@ def _to_8bit(samples: np.ndarray, bits: int, where: str) -> np.ndarray:
         wanted = "integers from 0 to 65535" if integers else "floats from 0 to 1"
         raise ImageError(
             f"{where}: its values run from {low:g} to {high:g}, and only {wanted} have a fixed "
-            "meaning; rescale all your pictures alike."
+            "meaning; rescale all your images alike."
         )
     if not integers:
         return np.rint(samples * 255).astype(np.uint8)
@@ -256,7 +256,7 @@ def _to_8bit(samples: np.ndarray, bits: int, where: str) -> np.ndarray:
 def _warn_if_dark(dark: bool) -> None:
     if dark:
         warnings.warn(
-            "16-bit pictures without a value above 4095 come out almost black; if the camera has "
+            "16-bit images without a value above 4095 come out almost black; if the camera has "
             "12 bits, say so (bits=12) or save them as 8 bits.",
             stacklevel=2,
         )
@@ -267,7 +267,7 @@ def _from_array(array: np.ndarray, bits: int) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise ImageError(f"{where}: give one picture, (H, W), (H, W, 3) or (H, W, 4).")
+        raise ImageError(f"{where}: give one image, (H, W), (H, W, 3) or (H, W, 4).")
     if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
         raise ImageError(f"{where}: give values in uint8, uint16, or floats from 0 to 1.")
     check_size(array.shape[1::-1], where)

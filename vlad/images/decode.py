@@ -1,4 +1,4 @@
-"""Picture files to Pillow images, with one clear sentence for each file that cannot be used."""
+"""Image files to Pillow images, with one clear sentence for each file that cannot be used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Image.preinit()  # with the two plugins above, Image.OPEN now has all of FORMATS
 def decode(
     path: str | os.PathLike | BinaryIO, max_pixels: int, name: str | None = None
 ) -> Image.Image:
-    """Decode the first page of a picture file, in the mode that Pillow gives it.
+    """Decode the first page of an image file, in the mode that Pillow gives it.
 
     Args:
         path: the file, or one that is open for reading in binary; that stays open.
@@ -43,10 +43,10 @@ def decode(
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ImageError(
             f"{where}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES has been switched on, so a cut-off "
-            "picture would pass with grey in place of the rest; set it to False."
+            "image would pass with grey in place of the rest; set it to False."
         )
     with _open(path, where) as file:
-        kind = "picture"
+        kind = "image"
         try:
             kind = _format(file, where)
             check_file(file, kind, max_pixels)
@@ -100,9 +100,9 @@ def _open(path: str | os.PathLike | BinaryIO, where: str) -> AbstractContextMana
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
-            raise ImageError(f"{where}: it is a folder; give the pictures in it.")
+            raise ImageError(f"{where}: it is a folder; give the images in it.")
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise ImageError(f"{where}: it is not a regular file; give a picture file.")
+            raise ImageError(f"{where}: it is not a regular file; give an image file.")
         if status.st_size == 0:
             raise ImageError(empty)
         return Path(path).open("rb")
@@ -129,6 +129,6 @@ def _format(file: BinaryIO, where: str) -> str:
         if len(prefix) == 16 and Image.OPEN[name][1](prefix) is True:
             return name
     raise ImageError(
-        f"{where}: its content is no picture ({', '.join(FORMATS)} are read); convert it or leave "
+        f"{where}: its content is no image ({', '.join(FORMATS)} are read); convert it or leave "
         "it out."
     )

@@ -1,4 +1,4 @@
-"""What a picture file would cost out of all proportion, told before it is decoded."""
+"""What an image file would cost out of all proportion, told before it is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_READS = 200_000  # of the file while Pillow looks for the pixels
 MAX_COMMENTS = 1000  # of a PPM in plain text: Pillow copies a megabyte to drop one
 _PLAIN = (b"P1", b"P2", b"P3")
 _MOST = 2**19  # numbers in the tags of a TIFF; a colour map has 196,608
-_LAYERS = 8  # times that the parts of a picture may cover it: once for each channel
+_LAYERS = 8  # times that the parts of an image may cover it: once for each channel
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _BARE = (0x01, 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE))  # markers behind which Pillow skips nothing
@@ -56,7 +56,7 @@ class Reads:
 
 
 def check_file(file: BinaryIO, kind: str, max_pixels: int) -> None:
-    """Raise ValueError for a file that costs more than any picture of `max_pixels` should.
+    """Raise ValueError for a file that costs more than any image of `max_pixels` should.
 
     Pillow keeps some files whole in memory, decodes every scan that a JPEG lists, makes an object
     for every strip and many a number that a TIFF lists, and takes time that grows with the square
@@ -78,7 +78,7 @@ def check_file(file: BinaryIO, kind: str, max_pixels: int) -> None:
 
 
 def check_parts(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int]) -> None:
-    """Raise ValueError where the parts to be decoded cover a picture of (W, H) many times over."""
+    """Raise ValueError where the parts to be decoded cover an image of (W, H) many times over."""
     if sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) > _LAYERS * size[0] * size[1]:
         raise ValueError("its parts cover it many times over")
 
@@ -88,11 +88,11 @@ def _comments(file: BinaryIO) -> int:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Walks the segments as Pillow does, up to the end of the picture."""
+    """Walks the segments as Pillow does, up to the end of the image."""
     scans, segments, at = 0, 0, 2
     while marker := _MARKER.search(data, at):
         kind, at = data[marker.end() - 1], marker.end()
-        if kind == 0xD9 and scans:  # end of the picture; more may follow in the file
+        if kind == 0xD9 and scans:  # end of the image; more may follow in the file
             break
         scans += kind == 0xDA
         segments += kind != 0xDA

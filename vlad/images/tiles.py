@@ -1,15 +1,15 @@
-"""Large pictures in tiles: where these lie, and what heads say of a picture from its tiles.
+"""Large images in tiles: where these lie, and what heads say of an image from its tiles.
 
-A tile goes through the tower like a picture of its own, so that a defect of a few pixels is not
-squashed away with a large picture:
+A tile goes through the backbone like an image of its own, so that a defect of a few pixels is not
+squashed away with a large image:
 
-- Tiles are squares of `tile` pixels of the original picture, spaced evenly, the last one ending at
+- Tiles are squares of `tile` pixels of the original image, spaced evenly, the last one ending at
   the border. Neighbours share at least the fraction `overlap` of a tile.
 - Along a side no longer than a tile there is one tile of the whole side, squashed to the square of
-  the tower's input as whole pictures are; a picture with no side longer is a tile by itself.
-- The image score is the largest of the tiles'. It grows a little with their number, so pictures
+  the backbone's input as whole images are; an image with no side longer is a tile by itself.
+- The image score is the largest of the tiles'. It grows a little with their number, so images
   of about one size are compared best.
-- The anomaly map has the size of the picture. Each pixel is the mean of the tiles that cover it,
+- The anomaly map has the size of the image. Each pixel is the mean of the tiles that cover it,
   weighted by how far it lies inside them, so that one tile passes linearly into the next.
 """
 
@@ -30,15 +30,15 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom, as `Image.crop` tak
 Span = tuple[int, int]  # from, to
 
 MIN_TILE = 32
-MAX_OVERLAP = 0.9  # from here on every pixel would pass the tower a hundred times
+MAX_OVERLAP = 0.9  # from here on every pixel would pass the backbone a hundred times
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How pictures are cut.
+    """How images are cut.
 
     Args:
-        tile: pixels a side of a tile, of the original picture; None leaves pictures whole.
+        tile: pixels a side of a tile, of the original image; None leaves images whole.
         overlap: smallest fraction of a tile that neighbours share, in [0, 0.9).
 
     Raises:
@@ -62,17 +62,17 @@ class Tiling:
 
     @property
     def settings(self) -> dict[str, float | None]:
-        """`tile` and `overlap` as runs record them; pictures left whole have neither."""
+        """`tile` and `overlap` as runs record them; images left whole have neither."""
         return {"tile": self.tile, "overlap": None if self.tile is None else self.overlap}
 
     def boxes(self, size: tuple[int, int]) -> list[Box]:
-        """Where the tiles of a picture of (width, height) lie, row by row."""
+        """Where the tiles of an image of (width, height) lie, row by row."""
         if self.tile is None:
             return [(0, 0, *size)]
         return tile_boxes(size, self.tile, self.overlap)
 
     def cut(self, image: Image.Image) -> Iterator[Image.Image]:
-        """The tiles of a picture, in that order."""
+        """The tiles of an image, in that order."""
         boxes = self.boxes(image.size)
         return iter([image]) if len(boxes) == 1 else map(image.crop, boxes)
 
@@ -91,7 +91,7 @@ def spans(length: int, tile: int, overlap: float) -> list[Span]:
 
 
 def tile_boxes(size: tuple[int, int], tile: int, overlap: float) -> list[Box]:
-    """The tiles of a picture, row by row.
+    """The tiles of an image, row by row.
 
     Args:
         size: (width, height).
@@ -140,14 +140,14 @@ def blend_shares(columns: list[Span], rows: list[Span]) -> Iterator[np.ndarray]:
 
 
 class Mosaic:
-    """What heads say of one picture, put together tile by tile; holds 4 bytes a pixel and head.
+    """What heads say of one image, put together tile by tile; holds 4 bytes a pixel and head.
 
     Attributes:
-        size: (width, height) of the picture.
+        size: (width, height) of the image.
         boxes: of its tiles.
         scores: head -> the largest image score of the tiles so far.
         maps: head -> (height, width) anomaly map, finished with the last tile; the head's own
-            (S, S) map where pictures are left whole.
+            (S, S) map where images are left whole.
     """
 
     def __init__(self, size: tuple[int, int], tiling: Tiling = WHOLE):

@@ -1,4 +1,4 @@
-"""Views of a reference picture that a normal part may also show."""
+"""Views of a reference image that a normal part may also show."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from PIL import Image
 
 
 def rotations(image: Image.Image, count: int) -> list[Image.Image]:
-    """`count` views of an RGB picture, rotated by multiples of 360°/count; the first is itself."""
+    """`count` views of an RGB image, rotated by multiples of 360°/count; the first is itself."""
     return [image, *(rotate(image, 360 * n / count) for n in range(1, count))]
 
 
 def rotate(image: Image.Image, degrees: float) -> Image.Image:
-    """Counter-clockwise rotation of an RGB picture at its own size, bilinear, edges mirrored."""
+    """Counter-clockwise rotation of an RGB image at its own size, bilinear, edges mirrored."""
     width, height = image.size
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     y, x = np.mgrid[0:height, 0:width] - np.array([height / 2, width / 2]).reshape(2, 1, 1)

@@ -12,7 +12,7 @@ from vlad.types import TextFeatures
 
 @dataclass(frozen=True)
 class Logits:
-    """How anomalous B pictures and their patches are, as logits of the anomalous share.
+    """How anomalous B images and their patches are, as logits of the anomalous share.
 
     Attributes:
         image: (B,).

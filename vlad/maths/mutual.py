@@ -1,4 +1,4 @@
-"""Mutual comparison of pictures: how close each patch comes to the patches of every other one."""
+"""Mutual comparison of images: how close each patch comes to the patches of every other one."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def mutual_similarity(
     device: torch.device | str = "cpu",
     side: int | None = None,
 ) -> torch.Tensor:
-    """Cosine of each patch with its nearest patch in each picture; each pair is multiplied once.
+    """Cosine of each patch with its nearest patch in each image; each pair is multiplied once.
 
     Args:
-        rows: (N, P, C) unit vectors of N pictures, in float32 or from `as_bfloat16`.
+        rows: (N, P, C) unit vectors of N images, in float32 or from `as_bfloat16`.
         out: (N, N, P) where the result lies; None makes it.
         tick: called after each of the `block_pairs`.
         device: where the products are computed.
-        side: pictures a side of one product, which do not change the result; None suits the
+        side: images a side of one product, which do not change the result; None suits the
             device.
 
     Returns:
-        (N, N, P): [i, j, p] is of patch p of picture i and the patches of picture j; −inf where
+        (N, N, P): [i, j, p] is of patch p of image i and the patches of image j; −inf where
         i = j.
     """
     count, patches, _ = rows.shape
@@ -56,7 +56,7 @@ def mutual_similarity(
 def similarity_to(
     rows: torch.Tensor, others: torch.Tensor, side: int | None = None
 ) -> torch.Tensor:
-    """(B, M, P): cosine of each patch of B pictures with its nearest patch in each of M others."""
+    """(B, M, P): cosine of each patch of B images with its nearest patch in each of M others."""
     patches = rows.shape[1]
     side = side or block_side(patches, rows.device)
     found = rows.new_empty(len(rows), len(others), patches, dtype=torch.float32)
@@ -80,13 +80,13 @@ def _largest(product: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def block_side(patches: int, device: torch.device | str = "cpu") -> int:
-    """Pictures a side of one product that suits the device."""
+    """Images a side of one product that suits the device."""
     block = CPU_BLOCK if torch.device(device).type == "cpu" else BLOCK
     return max(1, math.isqrt(block) // patches)
 
 
 def block_pairs(count: int, side: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks that together hold each pair of `count` pictures once, and none with itself."""
+    """Blocks that together hold each pair of `count` images once, and none with itself."""
     for i in range(0, count, side):
         end = min(i + side, count)
         for own in range(i, end - 1):

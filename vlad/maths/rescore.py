@@ -9,12 +9,12 @@ import torch.nn.functional as F
 
 
 def rescore(scores: torch.Tensor, images: torch.Tensor, neighbours: Sequence[int]) -> torch.Tensor:
-    """(N,) scores, scaled to [0, 1] over all pictures and averaged with those of similar pictures.
+    """(N,) scores, scaled to [0, 1] over all images and averaged with those of similar images.
 
     Args:
         scores: (N,).
         images: (N, D) image embeddings of any length.
-        neighbours: sizes k of the neighbourhoods, the picture itself included; the results are
+        neighbours: sizes k of the neighbourhoods, the image itself included; the results are
             averaged.
     """
     unit = F.normalize(images, dim=-1)
@@ -28,7 +28,7 @@ def rescore_against(
     pool_images: torch.Tensor,
     neighbours: Sequence[int],
 ) -> torch.Tensor:
-    """The same for (B,) new pictures, each by itself among the pictures of a pool.
+    """The same for (B,) new images, each by itself among the images of a pool.
 
     Scores are scaled by the range of the pool's, so that they may leave [0, 1].
     """

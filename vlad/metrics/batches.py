@@ -49,7 +49,7 @@ def anomalous_pixels(batches: Batches) -> tuple[np.ndarray, np.ndarray, int, int
     """The first walk: anomalous scores, their region weights, numbers of regions and normals."""
     scores, weights, regions, normals = [np.empty(0, np.float32)], [np.empty(0)], 0, 0
     for batch in batches:
-        maps, anomalous = score_arrays(*batch, pictures=True)
+        maps, anomalous = score_arrays(*batch, images=True)
         scores.append(maps[anomalous])
         found, count = region_weights(anomalous)
         weights.append(found)
@@ -84,7 +84,7 @@ def _normal_scores(batches: Batches) -> Iterator[np.ndarray]:
     anomalous ones."""
     waiting, held = [], 0
     for batch in batches:
-        maps, anomalous = score_arrays(*batch, pictures=True)
+        maps, anomalous = score_arrays(*batch, images=True)
         waiting.append(maps[~anomalous])
         held += waiting[-1].size
         if held >= SORTED:

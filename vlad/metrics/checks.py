@@ -9,18 +9,18 @@ from vlad.errors import InputError
 
 
 def score_arrays(
-    scores: ArrayLike, labels: ArrayLike, *, pictures: bool = False
+    scores: ArrayLike, labels: ArrayLike, *, images: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """The scores and a boolean array of the anomalous values, checked.
 
     Raises:
-        InputError: shapes differ (or are not (N, H, W) where `pictures`), a score is NaN, or a
+        InputError: shapes differ (or are not (N, H, W) where `images`), a score is NaN, or a
             label is no number ≥ 0.
     """
-    what, truth = ("anomaly maps", "masks") if pictures else ("scores", "labels")
+    what, truth = ("anomaly maps", "masks") if images else ("scores", "labels")
     scores, labels = same_shape(scores, labels, what, truth)
-    if pictures and scores.ndim != 3:
-        raise InputError(f"{what} have shape {scores.shape}; give (pictures, height, width).")
+    if images and scores.ndim != 3:
+        raise InputError(f"{what} have shape {scores.shape}; give (images, height, width).")
     return scores, labels > 0
 
 
@@ -40,7 +40,7 @@ def same_shape(
         )
     if unknown := np.count_nonzero(np.isnan(scores)):
         raise InputError(
-            f"{unknown} of {scores.size} {what} values are NaN; leave those pictures out."
+            f"{unknown} of {scores.size} {what} values are NaN; leave those images out."
         )
     if not (labels >= 0).all():
         raise InputError(

@@ -18,7 +18,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
     """Probability that an anomalous value scores above a normal one, ties counting half.
 
     Args:
-        scores, labels: arrays of one shape: (N,) for pictures, (N, H, W) for pixels.
+        scores, labels: arrays of one shape: (N,) for images, (N, H, W) for pixels.
 
     Returns:
         A value in [0, 1]; NaN with a UserWarning when either class is absent.
@@ -57,8 +57,8 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, *, limit: float = 0.3) -> f
     """Area under the per-region-overlap curve up to a false-positive rate, divided by that rate.
 
     The overlap at a threshold is the share of a defect region that scores at or above it, averaged
-    over all regions (8-connected) of all pictures, so that small defects count as much as large
-    ones. The false-positive rate is over all normal pixels of all pictures. The curve has a point
+    over all regions (8-connected) of all images, so that small defects count as much as large
+    ones. The false-positive rate is over all normal pixels of all images. The curve has a point
     at every distinct score and is cut at `limit` by linear interpolation, as in Bergmann et al.,
     "The MVTec Anomaly Detection Dataset", IJCV 2021, and MVTec's own evaluation code.
 
@@ -69,7 +69,7 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, *, limit: float = 0.3) -> f
     are no pixels.
 
     Args:
-        anomaly_maps, masks: (N, H, W); the mask of a normal picture is all zero.
+        anomaly_maps, masks: (N, H, W); the mask of a normal image is all zero.
         limit: the largest false-positive rate, in (0, 1]; 0.3 is usual, 0.05 is stricter.
 
     Returns:
@@ -80,7 +80,7 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, *, limit: float = 0.3) -> f
             ≥ 0, or the limit lies outside (0, 1].
     """
     check_limit(limit)
-    maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
+    maps, anomalous = score_arrays(anomaly_maps, masks, images=True)
     curve = _curve_or_warning(maps, anomalous, "AUPRO")
     return curves.aupro(curve, _overlap(curve, maps, anomalous), limit) if curve else np.nan
 
@@ -95,7 +95,7 @@ def evaluate(
 ) -> dict[str, float]:
     """All metrics of one data set, each level from a single sort.
 
-    A picture labelled anomalous whose mask is empty (a missing mask, or a defect lost when the
+    An image labelled anomalous whose mask is empty (a missing mask, or a defect lost when the
     mask was made smaller) is left out of the pixel metrics with a UserWarning, because its pixels
     are not known to be normal.
 
@@ -109,7 +109,7 @@ def evaluate(
         "pixel_f1_max", "aupro"; NaN with a UserWarning where a level lacks one of its classes.
 
     Raises:
-        InputError: as `auroc` and `aupro`, and when the numbers of pictures differ or a picture
+        InputError: as `auroc` and `aupro`, and when the numbers of images differ or an image
             labelled normal has defect pixels.
     """
     check_limit(limit)
@@ -121,22 +121,22 @@ def evaluate(
 
     if anomaly_maps is None:
         raise InputError("`masks` stand without anomaly maps; give both or neither.")
-    maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
+    maps, anomalous = score_arrays(anomaly_maps, masks, images=True)
     if labels.shape != maps.shape[:1]:
         raise InputError(
             f"image labels have shape {labels.shape} but there are {len(maps)} anomaly maps; "
-            "give one label a picture."
+            "give one label an image."
         )
     has_defect = anomalous.any(axis=(1, 2))
     if (has_defect & ~labels).any():
         raise InputError(
-            f"pictures at positions {some(has_defect & ~labels)} are labelled normal but their "
+            f"images at positions {some(has_defect & ~labels)} are labelled normal but their "
             "masks have defect pixels; correct the label or the mask."
         )
     unknown = labels & ~has_defect
     if unknown.any():
         warnings.warn(
-            f"pictures at positions {some(unknown)} are labelled anomalous but their masks are "
+            f"images at positions {some(unknown)} are labelled anomalous but their masks are "
             "empty; they are left out of the pixel metrics",
             UserWarning,
             stacklevel=2,

@@ -1,4 +1,4 @@
-"""AUPIMO: how much of each defect is found while normal pictures stay (nearly) silent."""
+"""AUPIMO: how much of each defect is found while normal images stay (nearly) silent."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vlad.metrics.curves import counts_at
 
 
 class Pimo(NamedTuple):
-    """AUPIMO of each picture and their mean.
+    """AUPIMO of each image and their mean.
 
     Attributes:
-        per_image: (N,) values in [0, 1], NaN for normal pictures.
-        mean: over the pictures with a defect.
+        per_image: (N,) values in [0, 1], NaN for normal images.
+        mean: over the images with a defect.
     """
 
     per_image: np.ndarray
@@ -28,12 +28,12 @@ class Pimo(NamedTuple):
 def aupimo(
     anomaly_maps: ArrayLike, masks: ArrayLike, *, bounds: tuple[float, float] = (1e-5, 1e-4)
 ) -> Pimo:
-    """Area under each picture's overlap curve over the logarithm of the false-positive rate.
+    """Area under each image's overlap curve over the logarithm of the false-positive rate.
 
-    The overlap of a picture is the share of its defect pixels at or above a threshold. The rate is
-    shared by all pictures: the share of all pixels of the *normal* pictures (those with an empty
+    The overlap of an image is the share of its defect pixels at or above a threshold. The rate is
+    shared by all images: the share of all pixels of the *normal* images (those with an empty
     mask) at or above it. The area between the two bounds is divided by log(upper / lower), so a
-    value is the mean recall in one picture while at most one normal pixel in 10 000 is flagged
+    value is the mean recall in one image while at most one normal pixel in 10 000 is flagged
     (Bertoldo et al., "AUPIMO", BMVC 2024, arXiv 2401.01984).
 
     A point stands at every distinct score. The authors' code takes 300 000 evenly spaced
@@ -43,13 +43,13 @@ def aupimo(
     itself, as in AUROC and AUPRO: the mean over all ways to break the ties.
 
     Args:
-        anomaly_maps, masks: (N, H, W); the mask of a normal picture is all zero. Leave out
-            pictures whose defect is not in the mask.
+        anomaly_maps, masks: (N, H, W); the mask of a normal image is all zero. Leave out
+            images whose defect is not in the mask.
         bounds: lower and upper false-positive rate, 0 < lower < upper ≤ 1.
 
     Returns:
-        The values; all NaN with a UserWarning when no picture has a defect, none is normal, or the
-        normal pictures have fewer than 1 / lower pixels, too few to measure that rate.
+        The values; all NaN with a UserWarning when no image has a defect, none is normal, or the
+        normal images have fewer than 1 / lower pixels, too few to measure that rate.
 
     Raises:
         InputError: as `aupro`, and for impossible bounds.
@@ -57,7 +57,7 @@ def aupimo(
     lower, upper = bounds
     if not 0 < lower < upper <= 1:
         raise InputError(f"the bounds of AUPIMO are {bounds}; give 0 < lower < upper ≤ 1.")
-    maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
+    maps, anomalous = score_arrays(anomaly_maps, masks, images=True)
     has_defect = np.asarray(anomalous.any(axis=(1, 2)))
     per_image = np.full(len(maps), np.nan)
     normal = maps[~has_defect].ravel()
@@ -66,23 +66,23 @@ def aupimo(
         return Pimo(per_image, np.nan)
 
     highest = _highest(normal, int(upper * normal.size) + 1)
-    picture = anomalous.nonzero()[0]
+    image = anomalous.nonzero()[0]
     at, above = counts_at(maps[anomalous], highest)
     found = _mean_share(above / normal.size, at / normal.size, lower, upper)
-    sums = np.bincount(picture, found, minlength=len(maps))[has_defect]
+    sums = np.bincount(image, found, minlength=len(maps))[has_defect]
     per_image[has_defect] = np.clip(sums / anomalous[has_defect].sum(axis=(1, 2)), 0, 1)
     return Pimo(per_image, float(per_image[has_defect].mean()))
 
 
 def _undefined(has_defect: np.ndarray, pixels: int, lower: float) -> str | None:
     if not has_defect.any():
-        return "no picture has a defect"
+        return "no image has a defect"
     if has_defect.all():
-        return "no picture is normal"
+        return "no image is normal"
     if pixels * lower < 1 - 1e-9:  # 1e5 pixels resolve 1e-5 however the product is rounded
         return (
-            f"the normal pictures have {pixels} pixels, too few to measure a false-positive rate "
-            f"of {lower:g}; add normal pictures or raise the lower bound"
+            f"the normal images have {pixels} pixels, too few to measure a false-positive rate "
+            f"of {lower:g}; add normal images or raise the lower bound"
         )
     return None
 

@@ -1,7 +1,7 @@
 """How well scores order what has more than two levels, such as the severity of defects.
 
 These are two of the measures of MAD-Bench (Cao et al., "Are Anomaly Scores Telling the Whole
-Story?", 2024, arXiv 2411.14515), over normal pictures (level 0) and anomalous ones together.
+Story?", 2024, arXiv 2411.14515), over normal images (level 0) and anomalous ones together.
 """
 
 from __future__ import annotations

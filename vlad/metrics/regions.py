@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# Pixels touch by side or corner within a picture, never across pictures.
+# Pixels touch by side or corner within an image, never across images.
 _CONNECTED = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 
 

@@ -80,11 +80,11 @@ class Streaming:
         self.pixels_at_edges_ = 0
 
     def update(self, anomaly_maps: ArrayLike, masks: ArrayLike) -> Streaming:
-        """Adds pictures, whole ones: a region ends with its picture.
+        """Adds images, whole ones: a region ends with its image.
 
         Args:
-            anomaly_maps, masks: (N, H, W); the mask of a normal picture is all zero. Leave out
-                pictures whose defect is not in the mask. H and W may differ between batches.
+            anomaly_maps, masks: (N, H, W); the mask of a normal image is all zero. Leave out
+                images whose defect is not in the mask. H and W may differ between batches.
 
         Raises:
             InputError: as `vlad.metrics.aupro`, and for a buffer below 0 or fewer than 2 bins.
@@ -200,7 +200,7 @@ class Streaming:
 
 def _split(anomaly_maps: ArrayLike, masks: ArrayLike) -> tuple[Pixels, int]:
     """The pixels of a batch, and the number of its regions."""
-    maps, anomalous = score_arrays(anomaly_maps, masks, pictures=True)
+    maps, anomalous = score_arrays(anomaly_maps, masks, images=True)
     weights, regions = region_weights(anomalous)
     return (maps[~anomalous], maps[anomalous], weights), regions
 

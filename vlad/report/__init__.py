@@ -1,4 +1,4 @@
-"""report.html: the scores and pictures of one run as a single file that needs nothing else."""
+"""report.html: the scores and images of one run as a single file that needs nothing else."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from vlad.types import Sample
 _TEMPLATE = Path(__file__).with_name("report.html")
 _THUMBNAIL_BYTES = 20_000_000  # of base64 text, so that the file stays below 25 MB
 _TABLE_ROWS = 5000
-# what only pictures with heat over them need
+# what only images with heat over them need
 _SHOW = (
     '<fieldset data-script hidden><legend>Show</legend><div class="segments">'
-    '<label><input type="radio" name="show" value="" checked><span>Picture</span></label>'
+    '<label><input type="radio" name="show" value="" checked><span>Image</span></label>'
     '<label><input type="radio" name="show" value="heated"><span>Heat map</span></label>'
     '<label><input type="radio" name="show" value="beside"><span>Both</span></label>'
     "</div></fieldset>"
@@ -40,7 +40,7 @@ _HINT = '<p class="hint" data-script hidden></p>'
 
 @dataclass(frozen=True)
 class _Entry:
-    """A scored picture: its row, its sample, and its place from 1 (the worst) under each head."""
+    """A scored image: its row, its sample, and its place from 1 (the worst) under each head."""
 
     row: Row
     sample: Sample
@@ -60,13 +60,13 @@ def write_report(
 ) -> Path:
     """Write report.html into a finished run; equal inputs give equal bytes.
 
-    Thumbnails are given to the pictures that any head ranks highest, `limit` in all or fewer if
-    they would pass 20 MB; the other pictures follow as rows of a table.
+    Thumbnails are given to the images that any head ranks highest, `limit` in all or fewer if
+    they would pass 20 MB; the other images follow as rows of a table.
 
     Args:
-        samples: the pictures of the report; those without a row in the run are left out.
+        samples: the images of the report; those without a row in the run are left out.
         scales: head -> (low, high), the heat scale of the overlays; empty where no maps are kept.
-        open_image: path -> upright picture; raises ImageError.
+        open_image: path -> upright image; raises ImageError.
         date: when the run was made, as it is to be printed.
         judged, finder: verdicts and regions, where there are any.
 
@@ -99,7 +99,7 @@ def write_report(
 
     category = run.settings.get("category")
     values = {
-        "title": html_text(category or "Pictures"),
+        "title": html_text(category or "Images"),
         "date": html_text(date),
         "lead": _lead(run, list(titles.values())),
         "tiles": _tiles(entries, failed) + view.tiles(),
@@ -271,7 +271,7 @@ def _limit_note(shown: int, rest: int) -> str:
     if not rest:
         return ""
     more = f" The first {_TABLE_ROWS:,} of these are listed." if rest > _TABLE_ROWS else ""
-    words = f"Shown are the {shown:,} pictures that a head ranks worst; the other {rest:,} are in"
+    words = f"Shown are the {shown:,} images that a head ranks worst; the other {rest:,} are in"
     return f'<p>{words} <a href="#rest">the table below</a> and in scores.csv.{more}</p>'
 
 
@@ -284,7 +284,7 @@ def _rest_table(
         + "".join(f'<td class="number">{_score(e, h, digits[h])}</td>' for h in heads)
         for e in rest[:_TABLE_ROWS]
     ]
-    return _table("rest", "Other pictures", titles, rows)
+    return _table("rest", "Other images", titles, rows)
 
 
 def _failed_table(failed: list[Row]) -> str:
@@ -294,7 +294,7 @@ def _failed_table(failed: list[Row]) -> str:
     ]
     if len(failed) > _TABLE_ROWS:
         rows.append(f"<tr><td>{len(failed) - _TABLE_ROWS:,} more are in scores.csv</td><td></td>")
-    return _table("failed", "Pictures that could not be scored", '<th scope="col">Why</th>', rows)
+    return _table("failed", "Images that could not be scored", '<th scope="col">Why</th>', rows)
 
 
 def _table(name: str, title: str, columns: str, rows: list[str]) -> str:
@@ -302,7 +302,7 @@ def _table(name: str, title: str, columns: str, rows: list[str]) -> str:
         return ""
     return (
         f'<section id="{name}"><h2>{title}</h2><div class="scroll"><table><thead><tr>'
-        f'<th scope="col">Picture</th>{columns}</tr></thead><tbody>{"</tr>".join(rows)}</tr>'
+        f'<th scope="col">Image</th>{columns}</tr></thead><tbody>{"</tr>".join(rows)}</tr>'
         "</tbody></table></div></section>"
     )
 

@@ -97,7 +97,7 @@ def histogram(
     return (
         f'<div class="panel chart"><header><h3>{html_text(head)}</h3><span>{summary}</span>'
         f'<span class="keys">{keys}</span></header>'
-        f'<div class="top">{highest} picture{"s" * (highest > 1)}</div>'
+        f'<div class="top">{highest} image{"s" * (highest > 1)}</div>'
         f'<svg class="bars" viewBox="0 0 {_BINS} 100" preserveAspectRatio="none" role="img" '
         f'aria-label="Histogram of the scores of {html_text(head)}: {summary}">{"".join(bars)}{cut}'
         f'</svg><div class="ticks" aria-hidden="true">{axis}</div></div>'
@@ -124,7 +124,7 @@ def heat_legend(head: str, index: int, low: float, high: float) -> str:
 
 
 def thumbnail(image: Image.Image) -> str:
-    """The size and source attributes of an <img> that holds a small copy of the picture."""
+    """The size and source attributes of an <img> that holds a small copy of the image."""
     small = image.convert("RGB")
     size = fit_within(small.size, _THUMBNAIL_SIDE)
     buffer = io.BytesIO()

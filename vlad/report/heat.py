@@ -1,4 +1,4 @@
-"""Anomaly maps as heat over the picture, on one scale for all pictures of a run."""
+"""Anomaly maps as heat over the image, on one scale for all images of a run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def shared_scale(
     value_range: tuple[float, float],
     quantiles: tuple[float, float] = (0.5, 0.999),
 ) -> tuple[float, float]:
-    """The values at which the heat of all pictures of a run begins and is full.
+    """The values at which the heat of all images of a run begins and is full.
 
     They are quantiles of all pixels, from a histogram of 65536 bins over `value_range`; so memory
     is constant, the order of the maps does not matter, and low < high always.
@@ -44,10 +44,10 @@ def shared_scale(
 
 
 def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float) -> Image.Image:
-    """The picture at the size of the map, under heat that is clear at `low` and full at `high`.
+    """The image at the size of the map, under heat that is clear at `low` and full at `high`.
 
     Args:
-        image: the picture, upright.
+        image: the image, upright.
         anomaly_map: (H, W).
         low, high: from `shared_scale`.
     """

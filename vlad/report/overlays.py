@@ -38,14 +38,14 @@ def write_overlays(
     open_image: Callable[[Path], Image.Image],
     on_drawn: Callable[[Sample, tuple[int, int], dict[str, np.ndarray]], None] | None = None,
 ) -> None:
-    """Draw the saved maps of a run over their pictures, as JPEG files of up to 8192 pixels a side.
+    """Draw the saved maps of a run over their images, as JPEG files of up to 8192 pixels a side.
 
-    A picture without maps, or one that can no longer be opened, gets none.
+    An image without maps, or one that can no longer be opened, gets none.
 
     Args:
         scales: from `shared_scales`.
-        open_image: path -> upright picture; raises ImageError.
-        on_drawn: called with each picture, its (width, height), and head -> (H, W) map.
+        open_image: path -> upright image; raises ImageError.
+        on_drawn: called with each image, its (width, height), and head -> (H, W) map.
 
     Raises:
         OutputError: a file cannot be written.

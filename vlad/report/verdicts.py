@@ -36,18 +36,18 @@ class VerdictView:
         return {} if score is None else {FUSED: score}
 
     def threshold(self, name: str) -> float | None:
-        """The image score above which pictures are called anomalous."""
+        """The image score above which images are called anomalous."""
         return self.judged.calibration.thresholds.get(name) if self.judged else None
 
     def data(self, path: str) -> str:
-        """The attribute that pictures are filtered by."""
+        """The attribute that images are filtered by."""
         if not self.judged:
             return ""
         words = " ".join(self.verdict(name, path) or "none" for name in self.names)
         return f' data-verdicts="{words}"'
 
     def line(self, name: str, path: str, part: str) -> str:
-        """The verdict of a picture in words; `part` says for which head it is shown."""
+        """The verdict of an image in words; `part` says for which head it is shown."""
         kind = self.verdict(name, path)
         if kind is None:
             return ""
@@ -56,7 +56,7 @@ class VerdictView:
         if p_value is not None:
             notes.append(f"p {p_value:.2g}")
         if severity := self._value(name, "severity", path):
-            notes.append(f"grade {severity}")
+            notes.append(f"severity {severity}")
         if count := len(self._regions(name, path)):
             notes.append(f"{count} region{'s' * (count > 1)}")
         return (
@@ -65,7 +65,7 @@ class VerdictView:
         )
 
     def outlines(self, name: str, path: str, part: str) -> str:
-        """The regions of a picture as lines over it."""
+        """The regions of an image as lines over it."""
         regions = self._regions(name, path)
         if not regions:
             return ""
@@ -81,7 +81,7 @@ class VerdictView:
         )
 
     def tiles(self) -> str:
-        """How many pictures each verdict was given, for each head."""
+        """How many images each verdict was given, for each head."""
         if not self.judged:
             return ""
         tiles = ""
@@ -107,18 +107,18 @@ class VerdictView:
         calibration = self.judged.calibration
         rate = max(calibration.rates.values(), default=0)
         meaning = {
-            "normals": f"Of pictures like the held-out normal ones, at most {rate:.3g} are called "
-            "anomalous. p is the share of held-out normal pictures that score as high.",
-            "labels": "p is the share of the labelled normal pictures that score as high.",
-            "unlabelled": "The share of anomalous pictures was estimated from the scores alone, "
-            "which is less reliable than held-out normal pictures. p is a rank among the pictures.",
+            "normals": f"Of images like the held-out normal ones, at most {rate:.3g} are called "
+            "anomalous. p is the share of held-out normal images that score as high.",
+            "labels": "p is the share of the labelled normal images that score as high.",
+            "unlabelled": "The share of anomalous images was estimated from the scores alone, "
+            "which is less reliable than held-out normal images. p is a rank among the images.",
             "number": "The threshold was given.",
         }[calibration.source]
         lines = "<br>".join(html_text(line) for line in summary(self.judged).splitlines())
         return f'<p class="note"><b>Verdicts.</b> {meaning}<br>{lines}</p>'
 
     def filters(self) -> str:
-        """The choice of pictures by their verdict."""
+        """The choice of images by their verdict."""
         if not self.judged:
             return ""
         options = [("", "All"), *_WORDS.items()]

@@ -1,4 +1,4 @@
-"""Regions of the pictures of a run: columns of scores.csv, and COCO files."""
+"""Regions of the images of a run: columns of scores.csv, and COCO files."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vlad.types import Sample
 
 
 class RegionFinder:
-    """Finds the regions of each picture and head as the maps go by.
+    """Finds the regions of each image and head as the maps go by.
 
     Args:
         thresholds: head -> the value above which a pixel belongs to a region.
         min_area: of a region, in square millimetres with `mm_per_pixel`, else in pixels.
-        mm_per_pixel: the side of a pixel of the pictures, or None.
+        mm_per_pixel: the side of a pixel of the images, or None.
 
     Attributes:
         regions: head -> path -> regions, highest score first.
-        sizes: path -> (width, height) of the picture.
+        sizes: path -> (width, height) of the image.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class RegionFinder:
         return (self.mm_per_pixel or 1.0) ** 2
 
     def add(self, sample: Sample, size: tuple[int, int], maps: Mapping[str, np.ndarray]) -> None:
-        """Takes in the maps of a picture of (width, height) pixels."""
+        """Takes in the maps of an image of (width, height) pixels."""
         path = str(sample.path)
         self.sizes[path] = size
         for head in self.thresholds.keys() & maps.keys():

@@ -1,6 +1,6 @@
 """Whether the scores of transductive heads in a run are all of one comparison.
 
-Their scores depend on all pictures compared, so those of two comparisons must never stand side by
+Their scores depend on all images compared, so those of two comparisons must never stand side by
 side. joint.sha256 in the folder of a run is the mark of a finished one.
 """
 
@@ -19,11 +19,11 @@ from vlad.types import Sample
 
 
 class Comparison:
-    """The comparison of a run's pictures by its transductive heads.
+    """The comparison of a run's images by its transductive heads.
 
     Args:
         folder: of the run, begun or resumed.
-        samples: the pictures of the command.
+        samples: the images of the command.
         heads: those that compare them.
     """
 
@@ -34,7 +34,7 @@ class Comparison:
         self.mark = folder.out / "joint.sha256"
 
     def stands(self) -> bool:
-        """Whether a finished comparison of just these pictures is there, with all its maps."""
+        """Whether a finished comparison of just these images is there, with all its maps."""
         try:
             if self.mark.read_text() != self._digest():
                 return False
@@ -57,7 +57,7 @@ class Comparison:
             raise cannot_write(self.mark, error) from error
 
     def end(self) -> None:
-        """Say that all scores are there; pictures of earlier commands lose theirs, and their rows
+        """Say that all scores are there; images of earlier commands lose theirs, and their rows
         where nothing else is known of them.
 
         Raises:
@@ -73,7 +73,7 @@ class Comparison:
         atomic_write(self.mark, self._digest().encode())
 
     def _digest(self) -> str:
-        """Of the pictures; a failed one counts with the state of its file, to be tried again."""
+        """Of the images; a failed one counts with the state of its file, to be tried again."""
         lines = []
         for path in sorted(str(sample.path) for sample in self.samples):
             row, state = self.folder.rows.get(path), ""

@@ -2,14 +2,14 @@
 
     run.json            what the run was made with, written first
     .lock               held while a command writes here (see vlad.system.lock)
-    scores.csv          one row a picture; while the run goes on it is also the journal
+    scores.csv          one row an image; while the run goes on it is also the journal
     scores.parquet      the same, typed, written at the end
-    joint.sha256        which pictures transductive heads compared (see vlad.results.comparison)
+    joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, regions/   what verdicts rest on (see vlad.results.verdicts)
     overlays/<head>/<id>.jpg, report.html
 
-A picture's row is appended after its maps are on disk, so whatever stops the run, a row that is
+An image's row is appended after its maps are on disk, so whatever stops the run, a row that is
 there is finished, and a run that is resumed ends as if it had never been stopped.
 """
 
@@ -47,13 +47,13 @@ class RunFolder:
     Args:
         map_format: of the anomaly maps; "none" keeps scores alone.
         map_side: pixels to which the longer side of a stored map is bounded; None stores maps at
-            the size of their picture.
+            the size of their image.
 
     Attributes:
         out: the folder.
         heads: head -> (low, high), the values between which its maps are stored.
         settings: what run.json holds.
-        rows: path -> Row of every picture with a row, failed ones included.
+        rows: path -> Row of every image with a row, failed ones included.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class RunFolder:
         return found
 
     def samples(self) -> list[Sample]:
-        """The pictures of a run that was opened, by the ids that their maps go by."""
+        """The images of a run that was opened, by the ids that their maps go by."""
         ids = ids_again(
             self.rows,
             self.settings["root"],
@@ -158,15 +158,15 @@ class RunFolder:
         return self.map_format != "none"
 
     def has(self, sample: Sample, heads: Iterable[str]) -> bool:
-        """Whether a picture is scored by these heads, and their maps are there where any are."""
+        """Whether an image is scored by these heads, and their maps are there where any are."""
         heads, path = set(heads), str(sample.path)
-        # failed pictures are tried again
+        # failed images are tried again
         if not self.rows.scored(path) or not heads <= set(self.rows[path].scores):
             return False
         return not self.keeps_maps or heads <= set(self.maps(sample))
 
     def maps(self, sample: Sample) -> dict[str, Path]:
-        """Head -> file of the maps that a scored picture has."""
+        """Head -> file of the maps that a scored image has."""
         row = self.rows.get(str(sample.path))
         if row is None or row.error is not None:
             return {}
@@ -179,11 +179,11 @@ class RunFolder:
     def write_map(
         self, head: str, sample: Sample, anomaly_map: np.ndarray, image_size: tuple[int, int]
     ) -> Path:
-        """Store a map at the proportions of its picture; call it before `append`.
+        """Store a map at the proportions of its image; call it before `append`.
 
         Args:
-            anomaly_map: (H, W) values of the head, over the whole picture.
-            image_size: (width, height) of the picture, upright.
+            anomaly_map: (H, W) values of the head, over the whole image.
+            image_size: (width, height) of the image, upright.
 
         Raises:
             OutputError: the file cannot be written.

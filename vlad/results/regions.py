@@ -1,4 +1,4 @@
-"""Connected regions of an anomaly map above a threshold, in pixels of the picture."""
+"""Connected regions of an anomaly map above a threshold, in pixels of the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Region:
-    """One region, in pixels of the original picture.
+    """One region, in pixels of the original image.
 
     Attributes:
         area: square pixels.
@@ -36,8 +36,8 @@ def find_regions(
     Args:
         anomaly_map: (H, W).
         threshold: as `Calibration.map_thresholds` has it.
-        size: (width, height) of the picture, where the map is smaller; None is the map's own.
-        min_area: smaller regions are left out; square pixels of the picture.
+        size: (width, height) of the image, where the map is smaller; None is the map's own.
+        min_area: smaller regions are left out; square pixels of the image.
     """
     from scipy import ndimage
 

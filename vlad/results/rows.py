@@ -1,4 +1,4 @@
-"""What is known of each picture of a run, held so that a long run does not grow."""
+"""What is known of each image of a run, held so that a long run does not grow."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The result of one picture.
+    """The result of one image.
 
     Attributes:
-        path: the picture as the user named it; it identifies the row.
+        path: the image as the user named it; it identifies the row.
         scores: head -> image_score; a head that gave none is absent.
-        error: why the picture could not be scored, or None.
+        error: why the image could not be scored, or None.
     """
 
     path: str
@@ -49,11 +49,11 @@ class Rows(MutableMapping[str, Row]):
 
     @property
     def failed(self) -> int:
-        """How many pictures could not be scored."""
+        """How many images could not be scored."""
         return len(self._errors)
 
     def scored(self, path: str | None) -> bool:
-        """Whether a picture has a row without an error."""
+        """Whether an image has a row without an error."""
         return path in self and path not in self._errors
 
     def __getitem__(self, path: str) -> Row:

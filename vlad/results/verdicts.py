@@ -45,15 +45,15 @@ class Rules:
     """How verdicts are found.
 
     Attributes:
-        calibration: made before; None makes one from the held-out normal pictures or, where there
-            are none, from the pictures themselves.
-        false_alarms: the share of normal pictures that may be called anomalous.
+        calibration: made before; None makes one from the held-out normal images or, where there
+            are none, from the images themselves.
+        false_alarms: the share of normal images that may be called anomalous.
         method: how heads are fused, or None.
         confidence: decisions less certain than this are withheld, or None.
-        held_out: normal pictures that no head was fitted on.
+        held_out: normal images that no head was fitted on.
         map_threshold: in place of that of the calibration.
         min_area: of a region, in square millimetres with `mm_per_pixel`, else in pixels.
-        mm_per_pixel: the side of a pixel of the pictures, or None.
+        mm_per_pixel: the side of a pixel of the images, or None.
     """
 
     calibration: Calibration | None = None
@@ -84,13 +84,13 @@ class Judged:
 def judge(
     folder: RunFolder, samples: Sequence[Sample], rules: Rules, normals: RunFolder | None = None
 ) -> Judged:
-    """Finds verdicts of the pictures that were scored, and writes what they rest on.
+    """Finds verdicts of the images that were scored, and writes what they rest on.
 
     Args:
-        normals: the run over the held-out normal pictures.
+        normals: the run over the held-out normal images.
 
     Raises:
-        InputError: too few pictures to find a threshold from, or a calibration of other heads.
+        InputError: too few images to find a threshold from, or a calibration of other heads.
         OutputError: a file cannot be written.
     """
     good, scores = known_scores(folder, samples)
@@ -123,7 +123,7 @@ def decide(
     *,
     own: bool = False,
 ) -> dict[str, dict[str, object]]:
-    """Verdicts of N pictures as further columns: name -> path -> value.
+    """Verdicts of N images as further columns: name -> path -> value.
 
     Args:
         scores: head -> (N,).
@@ -144,30 +144,30 @@ def decide(
 def calibrate_run(
     folder: RunFolder, levels: Mapping[str, int] | None = None, *, target: str = "f1", **options
 ) -> Calibration:
-    """A calibration from the pictures of a finished run.
+    """A calibration from the images of a finished run.
 
     Args:
         levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
-            Pictures without a level are left out.
+            Images without a level are left out.
         target: of the threshold, where there are levels.
         options: those of `from_normals` and `from_labels`.
 
     Raises:
-        InputError: a picture that the heads were shown, too few pictures, or no level for any.
+        InputError: an image that the heads were shown, too few images, or no level for any.
     """
     good, _ = known_scores(folder, folder.samples())
     shown = {os.path.realpath(path) for path in folder.settings.get("references", {})}
     for sample in good:
         if os.path.realpath(sample.path) in shown:
             raise InputError(
-                f"{sample.path} was shown to the heads as a normal picture, so its score says "
-                "nothing of new ones; calibrate on a run over other pictures."
+                f"{sample.path} was shown to the heads as a normal image, so its score says "
+                "nothing of new ones; calibrate on a run over other images."
             )
     if levels is not None:
         good = [sample for sample in good if os.path.realpath(sample.path) in levels]
         if not good:
             raise InputError(
-                f"none of the labelled pictures is in {folder.out}; label pictures of that run."
+                f"none of the labelled images is in {folder.out}; label images of that run."
             )
     _, scores = known_scores(folder, good)
     maxima = map_maxima(folder, good)
@@ -181,7 +181,7 @@ def calibrate_run(
 def known_scores(
     folder: RunFolder, samples: Sequence[Sample]
 ) -> tuple[list[Sample], dict[str, np.ndarray]]:
-    """The pictures that every head has scored, and head -> (N,) scores."""
+    """The images that every head has scored, and head -> (N,) scores."""
     good, rows = [], []
     for sample in samples:
         row = folder.rows.get(str(sample.path))
@@ -193,7 +193,7 @@ def known_scores(
 
 
 def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """Head -> (N,) largest value of the stored map of each picture; heads that lack one are out."""
+    """Head -> (N,) largest value of the stored map of each image; heads that lack one are out."""
     found = {}
     for head in folder.heads:
         paths = [folder.map_path(head, sample) for sample in samples]
@@ -203,7 +203,7 @@ def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.nda
 
 
 def shared_settings(settings: Mapping) -> dict[str, object]:
-    """What the scores of a run depend on, besides its pictures, of all that its run.json holds."""
+    """What the scores of a run depend on, besides its images, of all that its run.json holds."""
     shown = {**settings.get("references", {}), **settings.get("pool", {})}
     return {
         **{key: settings.get(key) for key in _SHARED},
@@ -237,15 +237,15 @@ def summary(judged: Judged) -> str:
     calibration = judged.calibration
     count = len(next(iter(calibration.reference.values())))
     sources = {
-        "normals": f"from {count} held-out normal pictures",
-        "labels": f"from labelled pictures, {count} of them normal",
-        "unlabelled": f"from the {count} pictures themselves",
+        "normals": f"from {count} held-out normal images",
+        "labels": f"from labelled images, {count} of them normal",
+        "unlabelled": f"from the {count} images themselves",
         "number": "as given",
     }
     lines = []
     if share := calibration.share:
         lines.append(
-            f"Estimated share of anomalous pictures: {share['mean']:.0%} "
+            f"Estimated share of anomalous images: {share['mean']:.0%} "
             f"({share['low']:.0%} to {share['high']:.0%})."
         )
     for name, threshold in calibration.thresholds.items():

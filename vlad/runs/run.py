@@ -1,4 +1,4 @@
-"""One scoring run from a tower and heads to a finished folder."""
+"""One scoring run from a backbone and heads to a finished folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.results.coco import RegionFinder
 from vlad.report.overlays import shared_scales, write_overlays
 from vlad.heads import Head
@@ -29,7 +29,7 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, whose rows have the order of the pictures, its report, and what
+    """A finished run: its folder, whose rows have the order of the images, its report, and what
     was decided, where anything was."""
 
     folder: RunFolder
@@ -38,7 +38,7 @@ class Run:
 
 
 def run(
-    tower: Tower,
+    backbone: Backbone,
     heads: Mapping[str, Head],
     samples: Sequence[Sample],
     settings: Settings,
@@ -49,18 +49,18 @@ def run(
     overwrite: bool = False,
     on_scored: Callable[[list[Scored]], None] = lambda batch: None,
 ) -> Run:
-    """Scores pictures into a folder, and draws overlays and report from what is there.
+    """Scores images into a folder, and draws overlays and report from what is there.
 
     Args:
-        open_image: path -> upright RGB picture; raises ImageError.
+        open_image: path -> upright RGB image; raises ImageError.
         on_scored: called with each finished batch.
 
     Raises:
-        VladError: whatever cannot be done for the run as a whole, before anything is written; a
-            picture that cannot be scored becomes a row with its error.
+        VladError: whatever cannot be done for the run as a whole, before anything is written; an
+            image that cannot be scored becomes a row with its error.
     """
     categories = sorted({s.category or settings.category or "" for s in samples})
-    panel = prepare(tower, heads, categories, settings, open_image)
+    panel = prepare(backbone, heads, categories, settings, open_image)
     check_pools(panel, samples, settings.category)
     folder = run_folder(panel, categories, root_of(samples), settings, out)
     with locked(folder.out):
@@ -77,7 +77,7 @@ def score_held_out(
     settings: Settings,
     open_image: Callable[[Path], Image.Image],
 ) -> tuple[Rules | None, RunFolder | None]:
-    """The rules of a run, and the run over its held-out normal pictures, where there are any."""
+    """The rules of a run, and the run over its held-out normal images, where there are any."""
     rules = settings.rules
     if not (rules and rules.held_out):
         return rules, None
@@ -171,7 +171,7 @@ def keep_scored(
     batch: Sequence[Scored],
     more: Mapping[str, Mapping[str, object]] | None = None,
 ) -> None:
-    """Puts maps and rows of a batch on disk, beside what other heads have said of its pictures.
+    """Puts maps and rows of a batch on disk, beside what other heads have said of its images.
 
     Args:
         more: as in `RunFolder.append`.
@@ -195,7 +195,7 @@ def _steps(
     samples: Sequence[Sample],
     folder: RunFolder,
 ) -> Iterator[tuple[list[str], list[Sample]]]:
-    """(heads, pictures) still to be scored; `joint` heads need all pictures at once."""
+    """(heads, images) still to be scored; `joint` heads need all images at once."""
     single = [name for name in panel.heads if name not in panel.transductive]
     waiting = [sample for sample in samples if single and not folder.has(sample, single)]
     if joint and len(waiting) in (0, len(samples)):

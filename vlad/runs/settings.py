@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from vlad import __version__
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError
 from vlad.heads import Head, protocol
 from vlad.results.verdicts import Rules, check_calibration, shared_settings
@@ -23,21 +23,21 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is asked to do, besides its pictures and heads.
+    """What a run is asked to do, besides its images and heads.
 
     Attributes:
-        category: what the pictures show, where they do not say it themselves.
+        category: what the images show, where they do not say it themselves.
         bank: prompt bank for every head that reads text; None is each head's own.
-        image_size: pixels a side of the tower's input; None is the tower's own.
-        batch_size: pictures, or tiles, in one pass.
-        references: the normal pictures, as drawn.
+        image_size: pixels a side of the backbone's input; None is the backbone's own.
+        batch_size: images, or tiles, in one pass.
+        references: the normal images, as drawn.
         seed: of that draw.
         map_format: "png", "npy" or "none".
-        bits: significant bits of 16-bit pictures.
+        bits: significant bits of 16-bit images.
         rules: how verdicts are found, or None for scores alone.
-        tiling: how pictures and references are cut; maps of tiles are kept at the size of their
-            picture.
-        pool: pictures that transductive heads compare each one with, instead of all with all.
+        tiling: how images and references are cut; maps of tiles are kept at the size of their
+            image.
+        pool: images that transductive heads compare each one with, instead of all with all.
     """
 
     category: str | None = None
@@ -54,7 +54,7 @@ class Settings:
 
 
 def prepare(
-    tower: Tower,
+    backbone: Backbone,
     heads: Mapping[str, Head],
     categories: Sequence[str],
     settings: Settings,
@@ -63,13 +63,13 @@ def prepare(
     """A panel that has read its prompts and learned from references and pool.
 
     Args:
-        categories: what the pictures show; "" where nothing says it.
+        categories: what the images show; "" where nothing says it.
 
     Raises:
         VladError: whatever cannot be done for the run as a whole.
     """
     panel = Panel(
-        tower,
+        backbone,
         heads,
         bank=settings.bank,
         image_size=settings.image_size,
@@ -123,10 +123,10 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str]
     return {
         "vlad": __version__,
         "category": settings.category,
-        "backbone": panel.tower.info.name,
-        "weights": panel.tower.fingerprint[:16],
-        "dtype": panel.tower.precision,
-        "runtime": panel.tower.runtime,
+        "backbone": panel.backbone.info.name,
+        "weights": panel.backbone.fingerprint[:16],
+        "dtype": panel.backbone.precision,
+        "runtime": panel.backbone.runtime,
         "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
         "banks": {name: bank.name for name, bank in panel.banks.items()},
         "prompts": {

@@ -1,4 +1,4 @@
-"""Scoring pictures as they arrive in a folder."""
+"""Scoring images as they arrive in a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
 from vlad.datasets.folder import walk
 from vlad.datasets.ids import comparable, possible_ids
@@ -32,7 +32,7 @@ Columns = Mapping[str, Mapping[str, object]]
 
 
 def watch(
-    tower: Tower,
+    backbone: Backbone,
     heads: Mapping[str, Head],
     source: Path,
     settings: Settings,
@@ -44,9 +44,9 @@ def watch(
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
 ) -> RunFolder:
-    """Scores the pictures below a folder as they arrive, until `stop` is set.
+    """Scores the images below a folder as they arrive, until `stop` is set.
 
-    A picture is scored once, also over restarts. A file is read when two looks found it the same;
+    An image is scored once, also over restarts. A file is read when two looks found it the same;
     one that could not be scored is tried again when it has changed or was away, or after a restart.
 
     Args:
@@ -55,7 +55,7 @@ def watch(
         on_trouble: called with a sentence when the folder cannot be listed for the time being.
 
     Raises:
-        HeadError: a head that judges pictures jointly.
+        HeadError: a head that judges images jointly.
         InputError: a source inside `out`.
         VladError: whatever cannot be done for the run as a whole.
     """
@@ -63,10 +63,10 @@ def watch(
     if Path(os.path.realpath(source)).is_relative_to(written):
         raise InputError(f"{source} lies in {out}, which is written to; choose another --out.")
     categories = [settings.category or ""]
-    panel = prepare(tower, heads, categories, settings, open_image)
+    panel = prepare(backbone, heads, categories, settings, open_image)
     if joint := panel.transductive:
         raise HeadError(
-            f"Head {joint[0]} judges all pictures jointly, and these come one by one; give musc a "
+            f"Head {joint[0]} judges all images jointly, and these come one by one; give musc a "
             "--pool, april_gan --param april_gan.rescale=false, or choose another head."
         )
     folder = run_folder(panel, categories, source, settings, out)
@@ -100,7 +100,7 @@ def watch(
 
 
 class Arrivals:
-    """The picture files below a folder that have come to rest and have no score yet.
+    """The image files below a folder that have come to rest and have no score yet.
 
     Args:
         source: the folder.

@@ -1,4 +1,4 @@
-"""A head's pass of the tower, and where it can be one the whole detector, as graphs in files."""
+"""A head's pass of the backbone, and where it can be one the whole detector, as graphs in files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlad import __version__
 from vlad.backbones.runtimes import files
-from vlad.backbones.runtimes.graph import PIXELS, TowerGraph
+from vlad.backbones.runtimes.graph import PIXELS, BackboneGraph
 from vlad.errors import GraphError, HeadError, OutputError
 from vlad.heads import protocol
 from vlad.scoring.panel import Panel
@@ -40,31 +40,31 @@ class DetectorGraph(torch.nn.Module):
 
     def __init__(self, panel: Panel, name: str, text: TextFeatures | None):
         super().__init__()
-        self.tower = tower_graph(panel, name)
+        self.backbone = backbone_graph(panel, name)
         self.head = panel.heads[name]
         self.extractor = panel.extractor
         self.spec = panel.specs[name]
         self.text = text
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        taps = self.tower.unpack(self.tower(pixels), pixels.shape[-2:])
+        taps = self.backbone.unpack(self.backbone(pixels), pixels.shape[-2:])
         scores = self.head.score(self.extractor.features(self.spec, taps), self.text)
         return scores.image_score, scores.anomaly_map
 
 
-def tower_graph(panel: Panel, name: str) -> TowerGraph:
+def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
     """The pass that a head needs.
 
     Raises:
-        HeadError: it puts tokens made for each picture into the tower.
+        HeadError: it puts tokens made for each image into the backbone.
     """
     extractor, spec = panel.extractor, panel.specs[name]
     if spec.prompts:
         raise HeadError(
-            f"Head {name} puts tokens made for each picture into the tower, so its pass is no "
+            f"Head {name} puts tokens made for each image into the backbone, so its pass is no "
             "graph of pixels alone; choose another head, or score with --runtime."
         )
-    return TowerGraph(panel.tower, **extractor.options(extractor.pass_of(spec), [spec]))
+    return BackboneGraph(panel.backbone, **extractor.options(extractor.pass_of(spec), [spec]))
 
 
 def export(
@@ -72,16 +72,16 @@ def export(
     name: str,
     form,
     out: str | Path,
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     category: str | None = None,
 ) -> dict:
-    """Writes tower and, where the head judges one by one, detector, and how to feed them.
+    """Writes backbone and, where the head judges one by one, detector, and how to feed them.
 
     Args:
         name: of the head in the panel; fitted, where it has to be.
         form: a runtime with files (see `vlad.backbones.runtimes`), in float32.
         out: a folder that is not there or empty.
-        pictures: RGB, on which the graphs are compared with torch.
+        images: RGB, on which the graphs are compared with torch.
 
     Returns:
         what stands in export.json.
@@ -94,12 +94,12 @@ def export(
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"{out} is not an empty folder; choose another.")
-    graphs = {"tower": tower_graph(panel, name)}
+    graphs = {"backbone": backbone_graph(panel, name)}
     if name not in panel.transductive:
         graphs["detector"] = DetectorGraph(panel, name, panel.text(name, category))
-    ((size, _),) = {key for picture in pictures[:1] for key in panel.prepare(picture)}
+    ((size, _),) = {key for image in images[:1] for key in panel.prepare(image)}
     noise = files.examples([torch.empty(1, 3, size, size)])
-    inputs = [torch.from_numpy(panel.prepare(x).popitem()[1])[None] for x in pictures]
+    inputs = [torch.from_numpy(panel.prepare(x).popitem()[1])[None] for x in images]
     card = _card(panel, name, form, size, category)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def export(
 
 @torch.no_grad()
 def _deviation(graph: torch.nn.Module, inputs: Sequence, outputs: Sequence) -> dict[str, float]:
-    """The largest difference from torch of each output, over pictures."""
+    """The largest difference from torch of each output, over images."""
     found = dict.fromkeys(graph.outputs, 0.0)
     for x, arrays in zip(inputs, outputs, strict=True):
         for name, expected, array in zip(graph.outputs, graph(x), arrays, strict=True):
@@ -147,13 +147,13 @@ def _check(card: dict) -> None:
 
 
 def _card(panel: Panel, name: str, form, size: int, category: str | None) -> dict:
-    tower, head = panel.tower, panel.heads[name]
+    backbone, head = panel.backbone, panel.heads[name]
     return {
         "kind": "vlad export",
         "vlad": __version__,
         "format": form.name,
-        "backbone": tower.info.name,
-        "weights": tower.fingerprint[:16],
+        "backbone": backbone.info.name,
+        "weights": backbone.fingerprint[:16],
         "head": name,
         "params": {k: v for k, v in vars(head).items() if not k.endswith("_")},
         "protocol": protocol(head),
@@ -164,8 +164,8 @@ def _card(panel: Panel, name: str, form, size: int, category: str | None) -> dic
             "shape": [1, 3, size, size],
             "channels": "RGB",
             "resize": RESIZE[panel.specs[name].resize],
-            "mean": tower.mean,
-            "std": tower.std,
+            "mean": backbone.mean,
+            "std": backbone.std,
         },
         "files": {},
         "outputs": {},

@@ -1,4 +1,4 @@
-"""Pixels to features: one tower pass for every set of heads that can share it."""
+"""Pixels to features: one backbone pass for every set of heads that can share it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.backbones.vit import Taps
 from vlad.errors import InputError
 from vlad.images import to_pixels
@@ -20,7 +20,7 @@ Pixels = tuple[int, Resize]  # side of the input, and how it was reached
 
 @dataclass(frozen=True)
 class Pass:
-    """What makes two passes of the tower differ."""
+    """What makes two passes of the backbone differ."""
 
     size: int
     resize: Resize
@@ -35,56 +35,56 @@ class Pass:
 
 
 class Extractor:
-    """Turns pictures into the features that heads ask for, running the tower as seldom as it can.
+    """Turns images into the features that heads ask for, running the backbone as seldom as it can.
 
     Args:
-        tower: the frozen tower.
-        image_size: pixels a side of the input; None is what a spec names, else the tower's own.
+        backbone: the frozen backbone.
+        image_size: pixels a side of the input; None is what a spec names, else the backbone's own.
     """
 
-    def __init__(self, tower: Tower, image_size: int | None = None):
-        self.tower = tower
+    def __init__(self, backbone: Backbone, image_size: int | None = None):
+        self.backbone = backbone
         self.image_size = image_size
 
     def size(self, spec: FeatureSpec) -> int:
         """Pixels a side of the input that a spec is given."""
-        return self.image_size or spec.image_size or self.tower.info.image_size
+        return self.image_size or spec.image_size or self.backbone.info.image_size
 
     def check(self, spec: FeatureSpec) -> None:
-        """Whether the tower can give what a spec asks for, before any picture is read.
+        """Whether the backbone can give what a spec asks for, before any image is read.
 
         Raises:
-            BackboneError: a layer the tower does not have, a size that patches do not fill, or a
+            BackboneError: a layer the backbone does not have, a size that patches do not fill, or a
                 window larger than the grid.
         """
         side = self.size(spec)
         taps = [(spec.stream, layer) for layer in spec.with_normals().layers]
-        self.tower.vision.check((side, side), taps, spec.windows)
+        self.backbone.vision.check((side, side), taps, spec.windows)
 
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
         """The (3, S, S) pixels that each pass needs; safe to call from several threads."""
-        tower = self.tower
+        backbone = self.backbone
         return {
-            (size, resize): to_pixels(image, size, tower.mean, tower.std, resize=resize)
+            (size, resize): to_pixels(image, size, backbone.mean, backbone.std, resize=resize)
             for size, resize in {self.pass_of(spec).pixels for spec in specs}
         }
 
     def extract(
         self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
     ) -> list[Features]:
-        """Features of B prepared pictures, one `Features` a spec, in float32.
+        """Features of B prepared images, one `Features` a spec, in float32.
 
         Gradients flow to prompt tokens that ask for them, under the caller's grad mode.
 
         Raises:
-            InputError: the pictures were not all prepared for these specs, at one size.
+            InputError: the images were not all prepared for these specs, at one size.
         """
         needed = {self.pass_of(spec).pixels for spec in specs}
         for pixels in prepared:
             if not needed <= pixels.keys():
                 sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
                 raise InputError(
-                    f"Pictures of several sizes are in one batch ({sizes} pixels); prepare all of "
+                    f"Images of several sizes are in one batch ({sizes} pixels); prepare all of "
                     "them with the panel that scores them."
                 )
         passes: dict[Pass, list[FeatureSpec]] = {}
@@ -111,14 +111,14 @@ class Extractor:
         return found
 
     def pass_of(self, spec: FeatureSpec) -> Pass:
-        """The pass of the tower that a spec needs."""
-        info, size = self.tower.info, self.size(spec)
-        # specs that differ in nothing that shows on this tower at this size share a pass
+        """The pass of the backbone that a spec needs."""
+        info, size = self.backbone.info, self.size(spec)
+        # specs that differ in nothing that shows on this backbone at this size share a pass
         pos_embed = None if size == info.image_size else spec.pos_embed
         return Pass(size, spec.resize, info.replaced(spec.activation), pos_embed, spec.prompts)
 
     def options(self, key: Pass, specs: Sequence[FeatureSpec], image: bool = False) -> dict:
-        """What the tower is asked for in one pass, besides pixels and prompts.
+        """What the backbone is asked for in one pass, besides pixels and prompts.
 
         Args:
             image: whether the image embedding is needed whatever the specs say.
@@ -139,21 +139,21 @@ class Extractor:
         prompts: Mapping[int, torch.Tensor] | None,
         image: bool,
     ) -> Taps:
-        return self.tower.forward(
-            torch.from_numpy(pixels).to(self.tower.device),
+        return self.backbone.forward(
+            torch.from_numpy(pixels).to(self.backbone.device),
             prompts=prompts,
             **self.options(key, specs, image),
         )
 
     def _image(self, taps: Taps, ln_post: bool = True) -> torch.Tensor:
         assert taps.last is not None  # it was asked for
-        return self.tower.vision.embed_image(taps.last, ln_post).float()
+        return self.backbone.vision.embed_image(taps.last, ln_post).float()
 
     def features(
         self, spec: FeatureSpec, taps: Taps, plain: torch.Tensor | None = None
     ) -> Features:
         """What a spec asks for, from what its pass recorded and the embedding of the one before."""
-        vision = self.tower.vision
+        vision = self.backbone.vision
         outputs = {
             "raw": lambda x: x,
             "ln_post": vision.ln_post,
@@ -169,5 +169,5 @@ class Extractor:
             size=(side, side),
             windows={k: taps.windows[k].float() for k in spec.windows},
             plain=plain,
-            bfloat16=self.tower.dtype == torch.bfloat16,
+            bfloat16=self.backbone.dtype == torch.bfloat16,
         )

@@ -1,4 +1,4 @@
-"""Several heads on one tower: fit them on normal pictures, score batches in one pass."""
+"""Several heads on one backbone: fit them on normal images, score batches in one pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from itertools import chain
 import torch
 from PIL import Image
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError
 from vlad.heads import Head, Pool, is_transductive
 from vlad.images.tiles import WHOLE, Tiling
@@ -26,26 +26,26 @@ from vlad.types import Features, Scores, TextFeatures, TextSpec
 
 
 class Panel:
-    """Heads that score the same pictures from shared features.
+    """Heads that score the same images from shared features.
 
     Args:
-        tower: the frozen tower.
+        backbone: the frozen backbone.
         heads: name -> head.
         bank: prompt bank (name or TOML file) for every head that reads text; None is each
             head's own.
-        image_size: pixels a side of the tower's input; None is the tower's own.
-        batch_size: pictures in one pass while fitting.
-        tiling: how `fit` cuts pictures, and how those that are scored should be.
+        image_size: pixels a side of the backbone's input; None is the backbone's own.
+        batch_size: images in one pass while fitting.
+        tiling: how `fit` cuts images, and how those that are scored should be.
 
     Raises:
-        HeadError: a head that reads text on a tower that does not.
-        BackboneError: a layer the tower does not have, or a size that patches do not fill.
+        HeadError: a head that reads text on a backbone that does not.
+        BackboneError: a layer the backbone does not have, or a size that patches do not fill.
         PromptError: an unknown or malformed bank.
     """
 
     def __init__(
         self,
-        tower: Tower,
+        backbone: Backbone,
         heads: Mapping[str, Head],
         *,
         bank: str | None = None,
@@ -53,23 +53,23 @@ class Panel:
         batch_size: int = 8,
         tiling: Tiling = WHOLE,
     ):
-        self.tower = tower
+        self.backbone = backbone
         self.heads = dict(heads)
         self.tiling = tiling
         self.batch_size = batch_size
-        self.extractor = Extractor(tower, image_size)
-        self.specs = {name: head.spec(tower.info) for name, head in self.heads.items()}
+        self.extractor = Extractor(backbone, image_size)
+        self.specs = {name: head.spec(backbone.info) for name, head in self.heads.items()}
         for spec in self.specs.values():
             self.extractor.check(spec)
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
-        if reading and not tower.info.has_text:
+        if reading and not backbone.info.has_text:
             raise HeadError(
-                f"Head {next(iter(reading))} compares pictures with words, but {tower.info.name} "
-                "has no text tower; choose a CLIP or SigLIP tower, or a head such as memory."
+                f"Head {next(iter(reading))} compares images with words, but {backbone.info.name} "
+                "has no text encoder; choose a CLIP or SigLIP backbone, or a head such as memory."
             )
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
         self.text = cache(self._text)
-        # name of a head, or "tower" -> seconds spent scoring
+        # name of a head, or "backbone" -> seconds spent scoring
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def only(self, names: Iterable[str]) -> Panel:
@@ -80,22 +80,22 @@ class Panel:
 
     @property
     def transductive(self) -> list[str]:
-        """The heads that judge a list of pictures jointly."""
+        """The heads that judge a list of images jointly."""
         return [name for name, head in self.heads.items() if is_transductive(head)]
 
     @torch.no_grad()
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
-        """Shows pictures, cut into tiles, to the named heads; None is all with use for them.
+        """Shows images, cut into tiles, to the named heads; None is all with use for them.
 
         Raises:
-            HeadError: a head that learns nothing from pictures.
+            HeadError: a head that learns nothing from images.
         """
         if heads is None:
             heads = [name for name, head in self.heads.items() if head.normals != "unused"]
         parts: dict[str, list[Features]] = {name: [] for name in heads}
         for name in parts:
             if not hasattr(self.heads[name], "fit"):
-                raise HeadError(f"Head {name} learns nothing from pictures; score with it at once.")
+                raise HeadError(f"Head {name} learns nothing from images; score with it at once.")
             self.specs[name] = self.specs[name].with_normals()
         # heads that want as many rotated views of each reference share their passes
         groups: dict[int, list[str]] = {}
@@ -125,7 +125,7 @@ class Panel:
         return self
 
     def prepare(self, image: Image.Image) -> dict:
-        """The pixels of one RGB picture as `score` takes them; safe in several threads."""
+        """The pixels of one RGB image as `score` takes them; safe in several threads."""
         return self.extractor.prepare(image, [self.specs[name] for name in self.heads])
 
     @torch.no_grad()
@@ -135,7 +135,7 @@ class Panel:
         category: str | None = None,
         pools: MutableMapping[str, Pool] | None = None,
     ) -> dict[str, Scores]:
-        """Scores of B prepared pictures by every head that judges them one by one.
+        """Scores of B prepared images by every head that judges them one by one.
 
         Args:
             pools: head -> what it has collected; transductive heads add the batch to theirs, and
@@ -145,7 +145,7 @@ class Panel:
             HeadError: a head that reads text without a category, one that was not fitted, or a
                 transductive one where there is nowhere to collect.
         """
-        with self._timed("tower"):
+        with self._timed("backbone"):
             found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
@@ -167,7 +167,7 @@ class Panel:
         if not is_transductive(head):
             scores[name] = head.score(features, text)
         elif pools is None:
-            raise HeadError(f"Head {name} judges a list of pictures jointly; give it a list.")
+            raise HeadError(f"Head {name} judges a list of images jointly; give it a list.")
         else:
             if name not in pools:
                 pools[name] = head.pool()
@@ -181,7 +181,7 @@ class Panel:
 
     @torch.no_grad()
     def _text(self, name: str, category: str | None) -> TextFeatures | None:
-        """What a head reads about a category; None where nothing, or each picture has its own."""
+        """What a head reads about a category; None where nothing, or each image has its own."""
         if name not in self.banks:
             return None
         prompts = self._prompts(name, category)
@@ -189,9 +189,9 @@ class Panel:
         if callable(spec.deep):
             return None
         if spec.context or spec.deep:
-            return encode(self.tower, prompts, spec, spec.deep)
-        activation = self.tower.info.replaced(spec.activation)
-        return embed_prompts(self.tower, prompts, activation).to(self.tower.device)
+            return encode(self.backbone, prompts, spec, spec.deep)
+        activation = self.backbone.info.replaced(spec.activation)
+        return embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
 
     def _prompts(self, name: str, category: str | None) -> Prompts:
         bank = self.banks[name]
@@ -205,9 +205,9 @@ class Panel:
         text, spec = self.text(name, category), self.specs[name].text
         if text is not None or name not in self.banks:
             return text
-        # each picture has words of its own, made from its embedding
+        # each image has words of its own, made from its embedding
         assert spec is not None and features.plain is not None
-        return encode_each(self.tower, self._prompts(name, category), spec, features.plain)
+        return encode_each(self.backbone, self._prompts(name, category), spec, features.plain)
 
     def _rotations(self, name: str) -> int:
         return getattr(self.heads[name], "rotations", 1)

@@ -1,4 +1,4 @@
-"""Scoring a list of pictures: decode ahead, score tiles in batches, one row for every picture."""
+"""Scoring a list of images: decode ahead, score tiles in batches, one row for every image."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
 from vlad.scoring.panel import Panel
 from vlad.types import Sample
 
-READERS = 2  # decoding threads: enough to hide decoding behind the tower
+READERS = 2  # decoding threads: enough to hide decoding behind the backbone
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What became of one picture: scores and maps per head, or an error.
+    """What became of one image: scores and maps per head, or an error.
 
     Attributes:
-        sample: the picture.
+        sample: the image.
         size: its (width, height), upright; None where it could not be read.
         scores: head -> image_score.
-        maps: head -> (S, S) anomaly map, or (height, width) of a picture cut into tiles.
+        maps: head -> (S, S) anomaly map, or (height, width) of an image cut into tiles.
         error: why there is none, or None.
     """
 
@@ -42,17 +42,17 @@ class Scored:
     error: str | None = None
 
     def with_(self, other: Scored) -> Scored:
-        """This and what other heads say of the same picture."""
+        """This and what other heads say of the same image."""
         scores, maps = {**self.scores, **other.scores}, {**self.maps, **other.maps}
         error = self.error or other.error
         return Scored(self.sample, self.size, {} if error else scores, {} if error else maps, error)
 
 
 class Pools:
-    """What transductive heads have collected of each category while the pictures went by.
+    """What transductive heads have collected of each category while the images went by.
 
     Args:
-        tiling: how the pictures were cut; heads compare tiles.
+        tiling: how the images were cut; heads compare tiles.
     """
 
     def __init__(self, tiling: Tiling = WHOLE):
@@ -63,11 +63,11 @@ class Pools:
 
     @property
     def joint(self) -> bool:
-        """Whether any head collected pictures."""
+        """Whether any head collected images."""
         return any(self.pools.values())
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[list[Scored]]:
-        """What those heads say of the pictures, batch by batch; each head comes by itself.
+        """What those heads say of the images, batch by batch; each head comes by itself.
 
         Args:
             progress: called with the steps done and in all, for each head and category anew.
@@ -99,12 +99,12 @@ class Pools:
 
 
 def check_pools(panel: Panel, samples: Iterable[Sample], category: str | None) -> None:
-    """Whether there are pictures enough for the heads that judge a list jointly.
+    """Whether there are images enough for the heads that judge a list jointly.
 
-    One picture may do where it is cut into tiles, which shows only when it is read.
+    One image may do where it is cut into tiles, which shows only when it is read.
 
     Raises:
-        HeadError: only one picture of a category.
+        HeadError: only one image of a category.
     """
     if panel.tiling.tile is not None:
         return
@@ -114,19 +114,19 @@ def check_pools(panel: Panel, samples: Iterable[Sample], category: str | None) -
             if count < 2:
                 which = f" of category {of}" if of else ""
                 raise HeadError(
-                    f"Head {name} compares pictures with each other, and there is only one{which}; "
+                    f"Head {name} compares images with each other, and there is only one{which}; "
                     "give it more of them, or choose another head."
                 )
 
 
 @dataclass(frozen=True, eq=False)
 class _Read:
-    """A picture read: its image and where what heads say of it is put together, or an error."""
+    """An image read: its image and where what heads say of it is put together, or an error."""
 
     sample: Sample
     mosaic: Mosaic | None = None
     image: Image.Image | None = None  # while tiles of it are still to be prepared
-    pixels: dict | None = None  # of a picture that is one tile
+    pixels: dict | None = None  # of an image that is one tile
     error: str | None = None
 
 
@@ -139,12 +139,12 @@ def score_samples(
     open_image: Callable[..., Image.Image] = read_image,
     pools: Pools | None = None,
 ) -> Iterator[list[Scored]]:
-    """Scores pictures batch by batch, in order; one that cannot be used comes with its error.
+    """Scores images batch by batch, in order; one that cannot be used comes with its error.
 
     Args:
-        category: what pictures without a category of their own show.
-        batch_size: tiles in one pass; a picture that the panel does not cut is one.
-        open_image: path -> upright RGB picture; raises ImageError.
+        category: what images without a category of their own show.
+        batch_size: tiles in one pass; an image that the panel does not cut is one.
+        open_image: path -> upright RGB image; raises ImageError.
         pools: where transductive heads collect; their scores come from it afterwards.
     """
 
@@ -159,15 +159,15 @@ def score_samples(
         return _Read(sample, mosaic, pixels=panel.prepare(image))
 
     def tiles(found: Iterable[_Read]) -> Iterator[tuple[_Read, dict | None]]:
-        for picture in found:
-            if picture.image is None:
-                yield picture, picture.pixels
+        for one in found:
+            if one.image is None:
+                yield one, one.pixels
                 continue
-            cut = partial(_prepare_tile, panel, picture.image)
-            for pixels in ahead(pool, cut, picture.mosaic.boxes, 2 * batch_size):
-                yield picture, pixels
+            cut = partial(_prepare_tile, panel, one.image)
+            for pixels in ahead(pool, cut, one.mosaic.boxes, 2 * batch_size):
+                yield one, pixels
 
-    # pictures of many tiles wait at full size, so fewer of them
+    # images of many tiles wait at full size, so fewer of them
     depth = 2 * batch_size if panel.tiling.tile is None else READERS
     with ThreadPoolExecutor(READERS) as pool:
         waiting = tiles(ahead(pool, read, samples, depth))
@@ -200,32 +200,32 @@ def _score(
     category: str | None,
     pools: Pools | None,
 ) -> list[Scored]:
-    """Scores tiles -> the pictures that have their last tile among them."""
+    """Scores tiles -> the images that have their last tile among them."""
     groups: dict[str | None, list[tuple[_Read, dict]]] = {}
-    for picture, pixels in batch:
-        if picture.error is None:
-            groups.setdefault(picture.sample.category or category, []).append((picture, pixels))
+    for one, pixels in batch:
+        if one.error is None:
+            groups.setdefault(one.sample.category or category, []).append((one, pixels))
     for name, tiles in groups.items():
         collect = None if pools is None else pools.pools.setdefault(name, {})
         scores = panel.score([pixels for _, pixels in tiles], name, collect)
         found = {head: values.numpy() for head, values in scores.items()}
-        for place, (picture, _) in enumerate(tiles):
-            picture.mosaic.add(found, place)
+        for place, (one, _) in enumerate(tiles):
+            one.mosaic.add(found, place)
     done = []
-    for picture in dict.fromkeys(picture for picture, _ in batch):
-        if picture.error is not None:
-            done.append(Scored(picture.sample, None, {}, {}, picture.error))
-        elif picture.mosaic.complete:
-            scored = _finite(picture.sample, picture.mosaic)
+    for one in dict.fromkeys(one for one, _ in batch):
+        if one.error is not None:
+            done.append(Scored(one.sample, None, {}, {}, one.error))
+        elif one.mosaic.complete:
+            scored = _finite(one.sample, one.mosaic)
             done.append(scored)
-            of = picture.sample.category or category
+            of = one.sample.category or category
             if pools is not None and pools.pools[of]:  # else nobody asks, and a row each adds up
                 pools.members.setdefault(of, []).append(replace(scored, scores={}, maps={}))
     return done
 
 
 def _finite(sample: Sample, mosaic: Mosaic) -> Scored:
-    """What heads found of a picture, or an error where that is no number."""
+    """What heads found of an image, or an error where that is no number."""
     scores, maps = mosaic.scores, mosaic.maps
     bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
     if bad:

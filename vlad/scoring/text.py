@@ -1,4 +1,4 @@
-"""A category's prompts as a head reads them: with learned words, for each picture where need be."""
+"""A category's prompts as a head reads them: with learned words, for each image where need be."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 import torch
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.prompts import Prompts
 from vlad.types import TextFeatures, TextSpec
 
 
 def encode(
-    tower: Tower,
+    backbone: Backbone,
     prompts: Prompts,
     spec: TextSpec,
     deep: Mapping[int, torch.Tensor] | None,
@@ -20,28 +20,28 @@ def encode(
     """Embeddings of the sentences of both sides; gradients flow to the learned words in them.
 
     Args:
-        deep: block -> (k, T) tokens, those of `spec` or of one picture.
+        deep: block -> (k, T) tokens, those of `spec` or of one image.
     """
     sides = zip((prompts.normal, prompts.anomalous), spec.context or (None, None), strict=True)
-    activation = tower.info.replaced(spec.activation)
+    activation = backbone.info.replaced(spec.activation)
     return TextFeatures(
         *(
-            tower.encode_text(side, activation=activation, context=context, deep=deep)
+            backbone.encode_text(side, activation=activation, context=context, deep=deep)
             for side, context in sides
         )
     )
 
 
 def encode_each(
-    tower: Tower, prompts: Prompts, spec: TextSpec, plain: torch.Tensor
+    backbone: Backbone, prompts: Prompts, spec: TextSpec, plain: torch.Tensor
 ) -> TextFeatures:
-    """The same for each of B pictures, whose embeddings (B, D) `spec.deep` makes its tokens from.
+    """The same for each of B images, whose embeddings (B, D) `spec.deep` makes its tokens from.
 
     Both sides come as (B, N, D).
     """
     deep = spec.deep(plain)
     each = [
-        encode(tower, prompts, spec, {block: tokens[i] for block, tokens in deep.items()})
+        encode(backbone, prompts, spec, {block: tokens[i] for block, tokens in deep.items()})
         for i in range(len(plain))
     ]
     return TextFeatures(

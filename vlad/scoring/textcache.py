@@ -1,4 +1,4 @@
-"""Text embeddings, computed once for each tower and each set of sentences.
+"""Text embeddings, computed once for each backbone and each set of sentences.
 
 They are kept in memory and in the user's cache folder. A cache that cannot be read or written
 costs time, never an error.
@@ -27,8 +27,8 @@ _memory: dict[str, TextFeatures] = {}
 _changing = Lock()
 
 
-class TextTower(Protocol):
-    """What is needed of a tower: a hash of all that its embeddings depend on, and the encoder."""
+class TextEncoder(Protocol):
+    """What is needed of a backbone: the encoder, and a hash of all that embeddings depend on."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -39,7 +39,7 @@ class TextTower(Protocol):
 
 
 def embed_prompts(
-    tower: TextTower, prompts: Prompts, activation: Activation | None = None
+    backbone: TextEncoder, prompts: Prompts, activation: Activation | None = None
 ) -> TextFeatures:
     """The embeddings of a category's sentences, from the cache where they are in it.
 
@@ -48,16 +48,16 @@ def embed_prompts(
     to change.
 
     Args:
-        activation: overrides that of the text tower's MLPs.
+        activation: overrides that of the text encoder's MLPs.
 
     Raises:
-        HeadError: the tower reads no text.
+        HeadError: the backbone reads no text.
     """
-    key = f"{FORMAT} {tower.fingerprint} {activation} {prompts.key}"
+    key = f"{FORMAT} {backbone.fingerprint} {activation} {prompts.key}"
     entry = hashlib.sha256(key.encode()).hexdigest()
     text = _memory.get(entry) or _read(entry, prompts)
     if text is None:
-        text = _encode(tower, prompts, activation)
+        text = _encode(backbone, prompts, activation)
         _write(entry, text)
     with _changing:
         if entry not in _memory and len(_memory) >= MEMORY:
@@ -66,10 +66,10 @@ def embed_prompts(
     return TextFeatures(text.normal.clone(), text.anomalous.clone())
 
 
-def _encode(tower: TextTower, prompts: Prompts, activation: Activation | None) -> TextFeatures:
+def _encode(backbone: TextEncoder, prompts: Prompts, activation: Activation | None) -> TextFeatures:
     sentences = list(dict.fromkeys(prompts.normal + prompts.anomalous))
     with torch.no_grad():
-        rows = tower.encode_text(sentences, activation=activation).to("cpu", torch.float32)
+        rows = backbone.encode_text(sentences, activation=activation).to("cpu", torch.float32)
     index = {sentence: i for i, sentence in enumerate(sentences)}
     return TextFeatures(
         rows[[index[sentence] for sentence in prompts.normal]],

@@ -2,9 +2,9 @@
 
     app         routes: request -> reply
     guard       what every request passes first: host, key, size, time
-    batching    pictures of many requests, scored together
+    batching    images of many requests, scored together
     detectors   the detectors served, by name
-    replies     scores -> what is said of a picture
+    replies     scores -> what is said of an image
     schemas     what goes over the wire
     threads     a thread for one piece of work with tensors
     patience    how long a connection may be silent

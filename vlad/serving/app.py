@@ -40,8 +40,8 @@ _REFUSALS = {
     404: "There is no detector of this name.",
     408: "The request did not arrive in time.",
     409: "The detector is there already, may not be deleted, or there are too many.",
-    413: "The request has too many bytes or pictures.",
-    422: "A field is missing or out of its range, or no picture can be used.",
+    413: "The request has too many bytes or images.",
+    422: "A field is missing or out of its range, or no image can be used.",
     429: "The service is busy; Retry-After says in how many seconds to try again.",
     504: "The reply was not ready in time.",
 }
@@ -55,9 +55,9 @@ _POSTED = (400, 408, 413, 422, 429, 504)
 _NAME = Form(pattern=f"^{NAME}$", description="Name of a detector.")
 Words = Annotated[
     str | None,
-    Form(min_length=1, max_length=100, description="What the pictures show, for heads that read."),
+    Form(min_length=1, max_length=100, description="What the images show, for heads that read."),
 ]
-Pictures = Annotated[list[UploadFile], File(min_length=1, description="Picture files.")]
+Images = Annotated[list[UploadFile], File(min_length=1, description="Image files.")]
 
 
 def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) -> FastAPI:
@@ -77,7 +77,7 @@ def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) 
 
     app = FastAPI(
         title="vlad",
-        description="Scores pictures for anomalies.",
+        description="Scores images for anomalies.",
         version=__version__,
         lifespan=lifespan,
         docs_url=None,  # these pages load scripts from elsewhere
@@ -112,7 +112,7 @@ class _Service:
             methods=["POST"],
             response_model=schemas.Scored,
             responses=_refusals(404, *_POSTED),
-            summary="Score pictures",
+            summary="Score images",
         )
         route(
             "/v1/detectors",
@@ -128,7 +128,7 @@ class _Service:
             status_code=201,
             response_model=schemas.Detector,
             responses=_refusals(409, *_POSTED),
-            summary="Fit a detector on normal pictures",
+            summary="Fit a detector on normal images",
         )
         route(
             "/v1/detectors/{name}",
@@ -150,14 +150,14 @@ class _Service:
 
     async def score(
         self,
-        images: Pictures,
+        images: Images,
         detector: Annotated[str | None, _NAME] = None,
         category: Words = None,
         threshold: Annotated[float | None, Form(allow_inf_nan=False)] = None,
         map_threshold: Annotated[float | None, Form(allow_inf_nan=False)] = None,
         map_kind: Annotated[schemas.MapKind | None, Form(alias="map")] = None,
     ):
-        """A picture that cannot be used comes with its error; if none can be, the reply is 422."""
+        """An image that cannot be used comes with its error; if none can be, the reply is 422."""
         served = self.store.find(detector)
         if served is None:
             raise HTTPException(404, f"There is no detector {detector}; see GET /v1/detectors.")
@@ -174,11 +174,11 @@ class _Service:
             results.append(str(one) if isinstance(one, ImageError) else one)
         reply = await run_in_threadpool(question.answer, list(map(_name, images)), results)
         if self.store.find(served.name) is served:  # else its counts are gone, and stay so
-            for picture in reply.images:
-                outcome = "failed" if picture.error else picture.verdict or "scored"
-                self.metrics.pictures.labels(served.name, outcome).inc()
-        if all(picture.error for picture in reply.images):
-            others = f" None of the {len(images)} pictures can be used." if len(images) > 1 else ""
+            for image in reply.images:
+                outcome = "failed" if image.error else image.verdict or "scored"
+                self.metrics.images.labels(served.name, outcome).inc()
+        if all(image.error for image in reply.images):
+            others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
             raise HTTPException(422, reply.images[0].error + others)
         return reply
 
@@ -189,7 +189,7 @@ class _Service:
             limits=schemas.Bounds(
                 bytes=limits.max_bytes,
                 pixels=limits.max_pixels,
-                pictures=limits.queue,
+                images=limits.queue,
                 normals=MAX_NORMALS,
             ),
         )
@@ -197,19 +197,19 @@ class _Service:
     async def fit(
         self,
         name: Annotated[str, _NAME],
-        images: Pictures,
+        images: Images,
         head: Annotated[schemas.FittedHead, Form()] = "memory",
         category: Words = None,
         k_shot: Annotated[
             int | None,
-            Form(ge=1, description="How many pictures the head is shown; the others calibrate."),
+            Form(ge=1, description="How many images the head is shown; the others calibrate."),
         ] = None,
         false_alarms: Annotated[
-            float, Form(gt=0, lt=1, description="Share of normal pictures called anomalous.")
+            float, Form(gt=0, lt=1, description="Share of normal images called anomalous.")
         ] = FALSE_ALARMS,
     ):
-        """It uses the tower of the first detector, and lasts until it is deleted or the service
-        ends. Where enough pictures are left beside those shown to the head, they calibrate it."""
+        """It uses the backbone of the first detector, and lasts until it is deleted or the service
+        ends. Where enough images are left beside those shown to the head, they calibrate it."""
         self._check_count(images, MAX_NORMALS)
         self.store.check_room(name)
         if self.fitting.locked():
@@ -242,7 +242,7 @@ class _Service:
 
     def _check_count(self, images: Sequence[UploadFile], most: int) -> None:
         if len(images) > most:
-            raise HTTPException(413, f"{len(images)} pictures are too many; send {most} at most.")
+            raise HTTPException(413, f"{len(images)} images are too many; send {most} at most.")
 
 
 def _fit(
@@ -263,7 +263,7 @@ def _shown(served: Served) -> schemas.Detector:
     return schemas.Detector(
         name=served.name,
         head=detector.head,
-        backbone=detector.tower.info.name,
+        backbone=detector.backbone_.info.name,
         category=detector.category,
         reads=served.reads,
         threshold=found.thresholds[detector.head] if found else None,
@@ -273,7 +273,7 @@ def _shown(served: Served) -> schemas.Detector:
 
 
 def _name(image: UploadFile) -> str:
-    return (image.filename or "picture")[:MAX_NAME]
+    return (image.filename or "image")[:MAX_NAME]
 
 
 def _add_public(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of many requests, scored together."""
+"""Images of many requests, scored together."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Busy(Exception):
-    """There is no room for more pictures now."""
+    """There is no room for more images now."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector says of one picture.
+    """What a detector says of one image.
 
     Attributes:
         size: its (width, height), upright.
@@ -46,19 +46,19 @@ class _Job:
     read: Callable[[], Image.Image]
     done: Future[Found] = field(default_factory=Future)
     begun: bool = False  # whether a reader has it or had it
-    picture: Prepared | None = None  # once it was read
+    image: Prepared | None = None  # once it was read
 
     def shares(self, other: _Job) -> bool:
-        """Whether both can go through the tower together."""
+        """Whether both can go through the backbone together."""
         return self.detector is other.detector and self.category == other.category
 
     def wanted(self) -> Prepared:
-        """The picture; if it is to be cut, its tiles fail once nobody waits for it any more."""
-        picture = self.picture
-        return picture if self.detector.tile is None else replace(picture, tiles=self._tiles())
+        """The image; if it is to be cut, its tiles fail once nobody waits for it any more."""
+        image = self.image
+        return image if self.detector.tile is None else replace(image, tiles=self._tiles())
 
     def _tiles(self) -> Iterator[dict]:
-        for tile in self.picture.tiles:
+        for tile in self.image.tiles:
             if self.done.cancelled():
                 raise CancelledError
             yield tile
@@ -73,17 +73,17 @@ class _Job:
 
 
 class Batcher:
-    """One queue of pictures, the threads that read them, and the thread that scores them.
+    """One queue of images, the threads that read them, and the thread that scores them.
 
-    Whenever the tower is free it takes what is read by then, so that nobody waits for others to
-    come: pictures for one detector and category in one pass, in the order of their arrival, and
-    one that is cut into tiles by itself. What is said of a picture does not depend on those beside
+    Whenever the backbone is free it takes what is read by then, so that nobody waits for others to
+    come: images for one detector and category in one pass, in the order of their arrival, and
+    one that is cut into tiles by itself. What is said of an image does not depend on those beside
     it, but for rounding.
 
     Args:
-        batch_size: the most pictures in one pass.
+        batch_size: the most images in one pass.
         queue: the most that may wait.
-        on_batch: called with the number of pictures of each pass.
+        on_batch: called with the number of images of each pass.
     """
 
     def __init__(
@@ -96,28 +96,28 @@ class Batcher:
         self._changed = Condition()
         self._closed = False
         self._readers = ThreadPoolExecutor(READERS, "vlad-read")
-        self._tower = Thread(target=self._work, name="vlad-score", daemon=True)
-        self._tower.start()
+        self._backbone = Thread(target=self._work, name="vlad-score", daemon=True)
+        self._backbone.start()
 
     def __len__(self) -> int:
-        """How many pictures wait."""
+        """How many images wait."""
         return len(self._waiting)
 
     def submit(
         self,
         detector: Detector,
         category: str | None,
-        pictures: Sequence[Callable[[], Image.Image]],
+        images: Sequence[Callable[[], Image.Image]],
     ) -> list[Future[Found]]:
-        """Puts pictures into the queue, all or none; a future that is cancelled leaves it.
+        """Puts images into the queue, all or none; a future that is cancelled leaves it.
 
         Args:
-            pictures: functions that open them, called in another thread; they raise ImageError.
+            images: functions that open them, called in another thread; they raise ImageError.
 
         Raises:
             Busy: the queue has no room for them, or is closed.
         """
-        jobs = [_Job(detector, category, read) for read in pictures]
+        jobs = [_Job(detector, category, read) for read in images]
         with self._changed:
             if self._closed or len(self._waiting) + len(jobs) > self.queue:
                 raise Busy
@@ -130,7 +130,7 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._tower.join()
+        self._backbone.join()
         self._readers.shutdown()
 
     def _work(self) -> None:
@@ -154,7 +154,7 @@ class Batcher:
 
     def _next(self) -> list[_Job]:
         """The job that has waited longest of those read, and others that can share its pass."""
-        read = (job for job in self._waiting if job.picture)
+        read = (job for job in self._waiting if job.image)
         first = next(read, None)
         if first is None:
             return []
@@ -169,7 +169,7 @@ class Batcher:
         self._changed.notify_all()
 
     def _begin(self) -> None:
-        """Has the next pictures read, so many that a full batch can follow each batch."""
+        """Has the next images read, so many that a full batch can follow each batch."""
         room = 2 * self.batch_size
         for job in self._waiting:
             # one to be cut into tiles waits at full size, so two of them take all the room
@@ -182,15 +182,15 @@ class Batcher:
 
     def _read(self, job: _Job) -> None:
         try:
-            picture = None if job.done.cancelled() else job.detector.prepare(job.read())
+            image = None if job.done.cancelled() else job.detector.prepare(job.read())
         except Exception as error:  # it goes to the one who waits
-            picture = None
+            image = None
             job.end(error)
         with self._changed:
-            if picture is None:
+            if image is None:
                 self._leave([job])
             else:
-                job.picture = picture
+                job.image = image
                 self._changed.notify_all()
 
     def _score(self, ready: Sequence[_Job]) -> None:
@@ -206,6 +206,6 @@ class Batcher:
             ready, scores.image_score.tolist(), scores.anomaly_map, strict=True
         ):
             if np.isfinite(score) and np.isfinite(found).all():
-                job.end(Found(job.picture.size, score, found))
+                job.end(Found(job.image.size, score, found))
             else:
                 job.end(ImageError(f"{job.detector.head} gave no number; check the detector."))

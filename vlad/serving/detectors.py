@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
 from vlad.detector import Detector
 from vlad.errors import HeadError, InputError, VladError
@@ -42,7 +42,7 @@ class Served:
 
     @property
     def reads(self) -> bool:
-        """Whether the head compares pictures with words."""
+        """Whether the head compares images with words."""
         return self.detector.head_.bank is not None
 
     def category(self, asked: str | None) -> str | None:
@@ -117,12 +117,12 @@ class Store:
         return True
 
     def another(self, head: str, category: str | None) -> Detector:
-        """A detector to be fitted, with the tower and settings of the first."""
+        """A detector to be fitted, with the backbone and settings of the first."""
         first = next(iter(self)).detector
         names = ("backbone", "image_size", "device", "dtype", "batch_size", "max_pixels", "bits")
         shared = {name: getattr(first, name) for name in (*names, "tile", "overlap")}
         made = Detector(head, category=category, **shared)
-        made.tower = first.tower
+        made.backbone_ = first.backbone_
         return made
 
 
@@ -144,24 +144,24 @@ def check_name(name: str) -> None:
 
 
 def make_ready(served: Sequence[Served]) -> None:
-    """Loads towers, one for all detectors that want the same, and scores a blank picture.
+    """Loads backbones, one for all detectors that want the same, and scores a blank image.
 
     Raises:
         HeadError: a head that was not fitted, judges a list jointly, or cannot score.
-        BackboneError: a tower that cannot be loaded.
+        BackboneError: a backbone that cannot be loaded.
     """
-    loaded: dict[tuple, Tower] = {}
+    loaded: dict[tuple, Backbone] = {}
     for one in served:
         detector = one.detector
         key = (detector.backbone, detector.device, detector.dtype)
         if key in loaded:
-            detector.tower = loaded[key]
-        loaded[key] = detector.tower
+            detector.backbone_ = loaded[key]
+        loaded[key] = detector.backbone_
         with _said(one):
             blank = detector.prepare(Image.new("RGB", (64, 64)))
         if is_transductive(detector.head_):
             raise HeadError(
-                f"Head {detector.head} judges a list of pictures jointly, and a service is asked "
+                f"Head {detector.head} judges a list of images jointly, and a service is asked "
                 "about one at a time; fit it on a reference pool first, with `vlad fit`."
             )
         with _said(one):
@@ -179,5 +179,5 @@ def _said(one: Served) -> Iterator[None]:
     except Exception as error:  # what was saved may be of any names, shapes and types
         raise HeadError(
             f"Detector {one.name} cannot score ({shown(error)}): what it remembers does not fit "
-            "its tower or settings; fit it anew."
+            "its backbone or settings; fit it anew."
         ) from error

@@ -81,7 +81,7 @@ class Guard:
             await asyncio.wait_for(answer(scope, limited, noted), self.limits.timeout)
         except asyncio.TimeoutError:
             if status is None:
-                late = problem(504, "It took too long; send fewer pictures, or try again later.")
+                late = problem(504, "It took too long; send fewer images, or try again later.")
                 slow = problem(408, "The request did not arrive in time; send less at once.")
                 await (late if uploaded else slow)(scope, receive, noted)
         finally:
@@ -94,7 +94,7 @@ class Guard:
 
     @property
     def _too_large(self) -> str:
-        return f"The request is over {self.limits.max_bytes:,} bytes; send fewer pictures at once."
+        return f"The request is over {self.limits.max_bytes:,} bytes; send fewer images at once."
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)

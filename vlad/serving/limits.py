@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from vlad.images.decode import DEFAULT_MAX_PIXELS
 
-MAX_NORMALS = 64  # pictures that one detector is fitted on over HTTP
+MAX_NORMALS = 64  # images that one detector is fitted on over HTTP
 MAX_MADE = 16  # detectors made over HTTP
 MAX_CATEGORIES = 256  # words that a detector reads about; each is kept
-MAX_NAME = 255  # characters of a picture's name that are said back
+MAX_NAME = 255  # characters of an image's name that are said back
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class Limits:
     """Bounds of a request, and of all of them together.
 
     Attributes:
-        batch_size: pictures in one pass.
-        queue: pictures that may wait, and so the most in one request; also requests at a time.
+        batch_size: images in one pass.
+        queue: images that may wait, and so the most in one request; also requests at a time.
         max_bytes: of the body of a request.
-        max_pixels: of a picture, before it is decoded.
+        max_pixels: of an image, before it is decoded.
         timeout: seconds from the first byte of a request to its reply.
     """
 

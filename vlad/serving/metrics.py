@@ -27,26 +27,26 @@ class Metrics:
             buckets=_SECONDS,
             **own,
         )
-        self.pictures = Counter(
-            "vlad_pictures",
-            "Pictures by what was said of them; scored is without a verdict.",
+        self.images = Counter(
+            "vlad_images",
+            "Images by what was said of them; scored is without a verdict.",
             ["detector", "outcome"],
             **own,
         )
         self.batches = Histogram(
-            "vlad_batch_pictures",
-            "Pictures in one pass of the tower.",
+            "vlad_batch_images",
+            "Images in one pass of the backbone.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             **own,
         )
-        queue = Gauge("vlad_queue_pictures", "Pictures that wait to be scored.", **own)
+        queue = Gauge("vlad_queue_images", "Images that wait to be scored.", **own)
         queue.set_function(waiting)
 
     def forget(self, detector: str) -> None:
         """Drops the counts of a detector that is no more."""
         for outcome in _OUTCOMES:
             with suppress(KeyError):
-                self.pictures.remove(detector, outcome)
+                self.images.remove(detector, outcome)
 
     def text(self) -> bytes:
         """All of them as a scrape wants them."""

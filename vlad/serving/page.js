@@ -4,7 +4,7 @@
   const AT_ONCE = 6, SIDE = 480;
   const WRONG_KEY = "This key is not one of this service; check it.";
   const $ = (id) => document.getElementById(id);
-  let detectors = [], limits = {}, pictures = [], generation = 0, running = 0;
+  let detectors = [], limits = {}, images = [], generation = 0, running = 0;
   let threshold = null, given = null, low = 0, high = 1, key = sessionStorage.getItem("key") || "";
 
   const make = (tag, name, text) => {
@@ -52,14 +52,14 @@
     $("delete").textContent = "Delete " + one.name;
     let words = one.head + " on " + one.backbone + ". ";
     words += one.threshold === null ? "Not calibrated: the threshold is yours to choose." :
-      "Calibrated: pictures that score above " + shown(one.threshold) + " are anomalous.";
+      "Calibrated: images that score above " + shown(one.threshold) + " are anomalous.";
     $("lead").textContent = words;
     again();
   }
 
   function again() {
     generation += 1; threshold = given = null;
-    pictures.forEach((one) => { one.reply = one.map = one.error = null; one.state = "waiting"; show(one); });
+    images.forEach((one) => { one.reply = one.map = one.error = null; one.state = "waiting"; show(one); });
     work(); judge();
   }
 
@@ -79,7 +79,7 @@
       body.append(line, make("p", "name", file.name), one.note);
       one.card.append(one.view, body);
       $("cards").append(one.card);
-      pictures.push(one); show(one);
+      images.push(one); show(one);
     }
     work(); judge();
   }
@@ -87,14 +87,14 @@
   async function work() {
     const now = generation;
     while (running < AT_ONCE) {
-      const one = pictures.find((item) => item.state === "waiting");
+      const one = images.find((item) => item.state === "waiting");
       if (!one || !chosen()) { break; }
       one.state = "asked"; running += 1;
       score(one).catch((error) => { if (now === generation) { one.error = error.message; } }).finally(() => {
         running -= 1;
         if (now === generation) { one.state = "done"; }
         work();
-        if (!pictures.some((item) => item.state !== "done")) { arrange(); }
+        if (!images.some((item) => item.state !== "done")) { arrange(); }
         show(one); judge();
       });
     }
@@ -116,17 +116,17 @@
   }
 
   function arrange() {
-    // one heat scale for all pictures: from the middle of all values to nearly the highest
+    // one heat scale for all images: from the middle of all values to nearly the highest
     const values = [];
-    pictures.filter((one) => one.map).forEach((one) => { for (let i = 0; i < one.map.values.length; i += 7) { values.push(one.map.values[i]); } });
+    images.filter((one) => one.map).forEach((one) => { for (let i = 0; i < one.map.values.length; i += 7) { values.push(one.map.values[i]); } });
     values.sort((a, b) => a - b);
     low = values[Math.floor(0.5 * (values.length - 1))] || 0;
-    const limit = Math.max(0, ...pictures.map((one) => one.limit || 0));
+    const limit = Math.max(0, ...images.map((one) => one.limit || 0));
     high = Math.max(values[Math.floor(0.999 * (values.length - 1))] || 0, limit, low + 1e-9);
     const place = (one) => one.reply ? -one.reply.image_score : Infinity;
-    pictures.sort((a, b) => place(a) - place(b));
-    $("cards").append(...pictures.map((one) => one.card));
-    pictures.forEach(paint);
+    images.sort((a, b) => place(a) - place(b));
+    $("cards").append(...images.map((one) => one.card));
+    images.forEach(paint);
   }
 
   function paint(one) {
@@ -168,17 +168,17 @@
   }
 
   function judge() {
-    const good = pictures.filter((one) => one.reply), scores = good.map((one) => one.reply.image_score);
+    const good = images.filter((one) => one.reply), scores = good.map((one) => one.reply.image_score);
     const edge = [...scores, ...(threshold === null ? [] : [threshold])];
     let from = Math.min(...edge), to = Math.max(...edge);
     const room = (to - from) * 0.04 || 0.01;
     from -= room; to += room;
     const ready = scores.length > 0;
     $("slider").disabled = $("threshold").disabled = !ready;
-    $("csv").disabled = $("clear").disabled = pictures.length === 0;
+    $("csv").disabled = $("clear").disabled = images.length === 0;
     $("judged").textContent = "Threshold" + (ready && threshold === null ? ": move it to judge" : "");
     $("ticks").replaceChildren();
-    // a slider that is being moved keeps its range, unless pictures came that lie beyond it
+    // a slider that is being moved keeps its range, unless images came that lie beyond it
     const fits = scores.every((score) => score >= Number($("slider").min) && score <= Number($("slider").max));
     if (ready && !(fits && document.activeElement === $("slider"))) {
       Object.assign($("slider"), { min: from, max: to, step: (to - from) / 1000, value: threshold === null ? to : threshold });
@@ -190,9 +190,9 @@
       $("ticks").append(draw("line", { class: kind, x1: x, x2: x, y1: 0, y2: 10 }));
       one.verdict.className = "verdict " + kind; one.verdict.textContent = kind;
     });
-    pictures.filter((one) => !one.reply).forEach((one) => { one.verdict.textContent = ""; });
-    const left = pictures.filter((one) => one.state !== "done").length, failed = pictures.filter((one) => one.error).length;
-    const parts = pictures.length ? [pictures.length + (pictures.length > 1 ? " pictures" : " picture")] : [];
+    images.filter((one) => !one.reply).forEach((one) => { one.verdict.textContent = ""; });
+    const left = images.filter((one) => one.state !== "done").length, failed = images.filter((one) => one.error).length;
+    const parts = images.length ? [images.length + (images.length > 1 ? " images" : " image")] : [];
     if (threshold !== null && ready) { parts.push(good.filter((one) => word(one) === "anomalous").length + " anomalous"); }
     if (failed) { parts.push(failed + " failed"); }
     if (left) { parts.push(left + " to go"); }
@@ -203,7 +203,7 @@
     const text = (value) => /^[=+\-@\t\r]/.test(value) ? "'" + value : value;  // a spreadsheet would compute it
     const cell = (value) => '"' + String(value === null || value === undefined ? "" : value).replaceAll('"', '""') + '"';
     const one = chosen(), rows = [["name", "detector", "head", "category", "image_score", "p_value", "threshold", "verdict", "regions", "error"]];
-    pictures.forEach((item) => {
+    images.forEach((item) => {
       const reply = item.reply || {};
       rows.push([text(item.file.name), one.name, one.head, text(item.category || ""), reply.image_score, reply.p_value, threshold, word(item), reply.regions && reply.regions.length, text(item.error || "")]);
     });
@@ -216,7 +216,7 @@
   async function fit(event) {
     event.preventDefault();
     const form = new FormData(), name = $("name").value, files = Array.from($("normals").files);
-    if (files.length > limits.normals) { say("At most " + limits.normals + " normal pictures make a detector; choose fewer.", true); return; }
+    if (files.length > limits.normals) { say("At most " + limits.normals + " normal images make a detector; choose fewer.", true); return; }
     form.append("name", name); form.append("head", $("head").value);
     if (!$("about").hidden && $("words").value.trim()) { form.append("category", $("words").value.trim()); }
     files.forEach((file) => form.append("images", file));
@@ -228,7 +228,7 @@
 
   const move = (value) => { if (value !== "" && Number.isFinite(Number(value))) { threshold = Number(value); judge(); } };
   const begin = () => list().catch((error) => { $("lead").textContent = error.message; });
-  $("pictures").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
+  $("images").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
   $("detector").addEventListener("change", choose);
   $("category").addEventListener("change", again);
   $("head").addEventListener("change", () => { $("about").hidden = $("head").value !== "winclip"; });
@@ -236,7 +236,7 @@
   $("threshold").addEventListener("input", (event) => move(event.target.value));
   $("fit").addEventListener("submit", fit);
   $("csv").addEventListener("click", csv);
-  $("clear").addEventListener("click", () => { pictures.forEach((one) => URL.revokeObjectURL(one.url)); pictures = []; $("cards").replaceChildren(); again(); });
+  $("clear").addEventListener("click", () => { images.forEach((one) => URL.revokeObjectURL(one.url)); images = []; $("cards").replaceChildren(); again(); });
   $("delete").addEventListener("click", () => ask("v1/detectors/" + chosen().name, { method: "DELETE" }).then(() => list()).catch((error) => say(error.message, true)));
   $("login").addEventListener("submit", (event) => {
     event.preventDefault();

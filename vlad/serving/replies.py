@@ -1,4 +1,4 @@
-"""From scores to what is said of a picture."""
+"""From scores to what is said of an image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from vlad.serving.detectors import Served
 
 @dataclass(frozen=True)
 class Question:
-    """What a request wants to know of its pictures.
+    """What a request wants to know of its images.
 
     Attributes:
         threshold, map_threshold: in place of the calibration's; None is that.
@@ -39,7 +39,7 @@ class Question:
         """The reply.
 
         Args:
-            results: of each picture; text says why there are none.
+            results: of each image; text says why there are none.
         """
         head = self.served.detector.head
         calibration = self.served.calibration(self.category)
@@ -71,16 +71,16 @@ class Question:
             threshold=threshold,
             map_threshold=map_threshold,
             images=[
-                self._picture(name, found, map_threshold, next(verdict))
+                self._image(name, found, map_threshold, next(verdict))
                 if isinstance(found, Found)
-                else schemas.Picture(name=name, error=found)
+                else schemas.ImageReply(name=name, error=found)
                 for name, found in zip(names, results, strict=True)
             ],
         )
 
-    def _picture(
+    def _image(
         self, name: str, found: Found, map_threshold: float | None, said: dict
-    ) -> schemas.Picture:
+    ) -> schemas.ImageReply:
         verdict = None
         if said:
             verdict = "anomalous" if said.pop("anomalous") else "normal"
@@ -91,7 +91,7 @@ class Question:
                 schemas.Region(**vars(region))
                 for region in find_regions(found.anomaly_map, map_threshold, found.size)
             ]
-        return schemas.Picture(
+        return schemas.ImageReply(
             name=name,
             width=found.size[0],
             height=found.size[1],

@@ -17,7 +17,7 @@ class Problem(BaseModel):
 
 
 class Region(BaseModel):
-    """Connected pixels above the map's threshold, in pixels of the upright picture."""
+    """Connected pixels above the map's threshold, in pixels of the upright image."""
 
     area: float = Field(description="Square pixels.")
     box: tuple[float, float, float, float] = Field(description="x, y, width, height.")
@@ -26,7 +26,7 @@ class Region(BaseModel):
 
 
 class AnomalyMap(BaseModel):
-    """An anomaly map over the whole picture."""
+    """An anomaly map over the whole image."""
 
     kind: MapKind
     width: int
@@ -39,8 +39,8 @@ class AnomalyMap(BaseModel):
     high: float = Field(description="Largest value that the head can give.")
 
 
-class Picture(BaseModel):
-    """What is said of one picture; with an error there is nothing else."""
+class ImageReply(BaseModel):
+    """What is said of one image; with an error there is nothing else."""
 
     name: str = Field(description="As it was uploaded, cut to 255 characters.")
     error: str | None = Field(None, description="Why it could not be scored.")
@@ -48,7 +48,7 @@ class Picture(BaseModel):
     height: int | None = None
     image_score: float | None = Field(None, description="Higher is more anomalous.")
     p_value: float | None = Field(
-        None, description="Share of the reference pictures that score as high; calibrated only."
+        None, description="Share of the reference images that score as high; calibrated only."
     )
     verdict: Literal["normal", "anomalous"] | None = Field(
         None, description="Where there is a threshold."
@@ -60,14 +60,14 @@ class Picture(BaseModel):
 
 
 class Scored(BaseModel):
-    """The pictures of a request in their order, and what they were scored with."""
+    """The images of a request in their order, and what they were scored with."""
 
     detector: str
     head: str
     category: str | None
-    threshold: float | None = Field(description="Pictures that score above it are anomalous.")
+    threshold: float | None = Field(description="Images that score above it are anomalous.")
     map_threshold: float | None = Field(description="Pixels above it make up regions.")
-    images: list[Picture]
+    images: list[ImageReply]
 
 
 class Detector(BaseModel):
@@ -76,8 +76,8 @@ class Detector(BaseModel):
     name: str
     head: str
     backbone: str
-    category: str | None = Field(description="What its pictures show, unless a request says it.")
-    reads: bool = Field(description="Whether its head compares pictures with words.")
+    category: str | None = Field(description="What its images show, unless a request says it.")
+    reads: bool = Field(description="Whether its head compares images with words.")
     threshold: float | None
     map_threshold: float | None
     made: bool = Field(description="Made over HTTP, and gone when the service ends.")
@@ -87,9 +87,9 @@ class Bounds(BaseModel):
     """What a request may hold."""
 
     bytes: int
-    pixels: int = Field(description="Of one picture.")
-    pictures: int
-    normals: int = Field(description="Pictures to fit a detector on.")
+    pixels: int = Field(description="Of one image.")
+    images: int
+    normals: int = Field(description="Images to fit a detector on.")
 
 
 class Detectors(BaseModel):

@@ -15,7 +15,7 @@ def in_own_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Fu
     """What `work` returns or raises, done in a thread that ends with it.
 
     Every thread that computes with tensors gets helpers from OpenMP, which it keeps for its life.
-    Where all helpers are more than the cores they sleep between two operations, and one picture
+    Where all helpers are more than the cores they sleep between two operations, and one image
     takes half as long again; so only the thread that scores may stay.
     """
     done: Future[T] = Future()

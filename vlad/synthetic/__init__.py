@@ -1,7 +1,7 @@
-"""Synthetic defects: normal pictures damaged on purpose, with exact masks.
+"""Synthetic defects: normal images damaged on purpose, with exact masks.
 
     generators = load_generators(["scratch", "stain"])
-    picture, mask, words = generators["scratch"](picture, Sources(others), rng)
+    drawn, mask, words = generators["scratch"](image, Sources(others), rng)
 
     training = SyntheticSet("good/", seed=0)
     item = training.item(index, epoch)      # image, mask, label, defect, words
@@ -62,7 +62,7 @@ def load_generators(names: Iterable[str] | None = None) -> dict[str, Generator]:
 
 @dataclass(frozen=True)
 class SyntheticItem:
-    """One picture to train on.
+    """One image to train on.
 
     Attributes:
         image: RGB, of the size of its file.
@@ -80,21 +80,21 @@ class SyntheticItem:
 
 
 class SyntheticSet:
-    """Normal pictures, some of them with a synthetic defect: a training set without labels.
+    """Normal images, some of them with a synthetic defect: a training set without labels.
 
     Item i of epoch e depends on the arguments, e and i alone: not on the order in which items are
     asked for, nor on the process that asks. The set pickles, and reads files only in `item`.
 
     Args:
-        normals: the normal pictures, or a folder of them; labels are not looked at.
+        normals: the normal images, or a folder of them; labels are not looked at.
         generators: names of the defects to draw, each as often as the others; None is all.
         seed: of everything random.
         share: of the items that have a defect, from 0 to 1.
-        textures: pictures of foreign materials for the generators that lay some on.
-        open_image: path -> upright RGB picture; raises ImageError.
+        textures: images of foreign materials for the generators that lay some on.
+        open_image: path -> upright RGB image; raises ImageError.
 
     Raises:
-        InputError: no pictures, an unknown generator, a share that is none, or a negative seed.
+        InputError: no images, an unknown generator, a share that is none, or a negative seed.
     """
 
     def __init__(
@@ -110,9 +110,9 @@ class SyntheticSet:
         if isinstance(normals, str | os.PathLike):
             normals = list_images(normals)
         if not len(normals):
-            raise InputError("`normals` is empty; give normal pictures to put defects on.")
+            raise InputError("`normals` is empty; give normal images to put defects on.")
         if not 0 <= share <= 1:
-            raise InputError(f"the share of pictures with a defect is {share}; give 0 to 1.")
+            raise InputError(f"the share of images with a defect is {share}; give 0 to 1.")
         if seed < 0:
             raise InputError(f"the seed is {seed}; give 0 or more.")
         self.generators = load_generators(generators)
@@ -124,16 +124,16 @@ class SyntheticSet:
         return len(self.normals)
 
     def item(self, index: int, epoch: int = 0) -> SyntheticItem:
-        """Picture `index` (from 0) as epoch `epoch` shows it.
+        """Image `index` (from 0) as epoch `epoch` shows it.
 
-        A picture to borrow from that cannot be read is passed over.
+        An image to borrow from that cannot be read is passed over.
 
         Raises:
-            ImageError: the picture itself cannot be read.
-            IndexError: there is no such picture.
+            ImageError: the image itself cannot be read.
+            IndexError: there is no such image.
         """
         if not 0 <= index < len(self):
-            raise IndexError(f"there is no picture {index} among {len(self)}")
+            raise IndexError(f"there is no image {index} among {len(self)}")
         image = self.open_image(self.normals[index].path)
         rng = np.random.default_rng([self.seed, epoch, index])
         if rng.random() >= self.share:
@@ -141,12 +141,12 @@ class SyntheticSet:
         name = list(self.generators)[rng.integers(len(self.generators))]
         others = [*self.normals[:index], *self.normals[index + 1 :]]
         sources = Sources(*(_Files(s, self.open_image) for s in (others, self.textures)))
-        picture, mask, words = self.generators[name](np.asarray(image), sources, rng)
-        return SyntheticItem(Image.fromarray(picture), mask, 1, name, words)
+        drawn, mask, words = self.generators[name](np.asarray(image), sources, rng)
+        return SyntheticItem(Image.fromarray(drawn), mask, 1, name, words)
 
 
 class _Files(Sequence):
-    """Picture files as arrays, each read when it is asked for."""
+    """Image files as arrays, each read when it is asked for."""
 
     def __init__(self, samples: Sequence[Sample], open_image: Callable[[Path], Image.Image]):
         self.samples, self.open_image = samples, open_image

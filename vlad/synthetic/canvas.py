@@ -1,12 +1,12 @@
-"""What every generator draws on: the picture, where its object lies, and what counts as changed.
+"""What every generator draws on: the image, where its object lies, and what counts as changed.
 
 A generator is any function
 
-    generator(picture, sources, rng) -> (picture, mask, words)
+    generator(image, sources, rng) -> (image, mask, words)
 
-of an RGB picture (H, W, 3) uint8, 8 pixels or more a side, the pictures it may borrow from, and a
-numpy Generator, from which alone its randomness comes. It gives the damaged picture; the mask
-(H, W) bool, never empty, outside which the picture is as it was; and words for a caption, as in
+of an RGB image (H, W, 3) uint8, 8 pixels or more a side, the images it may borrow from, and a
+numpy Generator, from which alone its randomness comes. It gives the damaged image; the mask
+(H, W) bool, never empty, outside which the image is as it was; and words for a caption, as in
 "a scratch".
 """
 
@@ -28,10 +28,10 @@ Defect = tuple[np.ndarray, np.ndarray, str]
 
 LEVELS = VISIBLE * 255  # 8.9: a pixel whose channels all changed by less looks as it did
 _CLEAR = 2 * LEVELS  # what a defect tries to reach, so that it is not lost in the grain
-_LEAST = 2e-4  # of the picture that must have changed, 13 pixels of 256²
+_LEAST = 2e-4  # of the image that must have changed, 13 pixels of 256²
 _ATTEMPTS = 8
 _LOW = 128  # pixels a side at which the object is looked for
-_TILE = 128  # pixels a side of the noise that is repeated over the picture
+_TILE = 128  # pixels a side of the noise that is repeated over the image
 _SPOT = 40  # radius at which spots are drawn, in pixels of SIZE; leaves room for their ragged edge
 
 
@@ -40,43 +40,43 @@ class Sources:
     """What a generator may borrow from; (H, W, 3) uint8 of any sizes, read when asked for.
 
     Attributes:
-        normals: other normal pictures of the same kind.
-        textures: pictures of foreign materials.
+        normals: other normal images of the same kind.
+        textures: images of foreign materials.
     """
 
     normals: Sequence[np.ndarray] = ()
     textures: Sequence[np.ndarray] = ()
 
 
-def borrow(pictures: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray | None:
-    """One of the pictures, or None where none can be read."""
-    first = int(rng.integers(max(1, len(pictures))))
-    for step in range(len(pictures)):
+def borrow(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray | None:
+    """One of the images, or None where none can be read."""
+    first = int(rng.integers(max(1, len(images))))
+    for step in range(len(images)):
         try:
-            return pictures[(first + step) % len(pictures)]
+            return images[(first + step) % len(images)]
         except ImageError:  # the next one will do
             continue
     return None
 
 
 class Scene:
-    """A picture to be damaged.
+    """An image to be damaged.
 
     Args:
-        picture: (H, W, 3) uint8.
+        image: (H, W, 3) uint8.
 
     Attributes:
         rgb: (H, W, 3) float32 in [0, 1].
         cover: (H, W) bool, the object; all true where it cannot be told from its background.
         isolated: whether it can.
         extent: side of a square as large as the object, in pixels.
-        stroke: what one pixel of a picture of 256² is here, in pixels.
+        stroke: what one pixel of an image of 256² is here, in pixels.
     """
 
-    def __init__(self, picture: np.ndarray):
-        self.rgb = picture.astype(np.float32) / 255
-        self.shape = picture.shape[:2]
-        found = object_cover(picture)
+    def __init__(self, image: np.ndarray):
+        self.rgb = image.astype(np.float32) / 255
+        self.shape = image.shape[:2]
+        found = object_cover(image)
         self.isolated = found is not None
         self.cover = np.ones(self.shape, bool) if found is None else found
         self.extent = float(np.sqrt(self.cover.sum()))
@@ -105,7 +105,7 @@ class Scene:
         return self.rgb[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1].mean((0, 1))
 
     def put(self, field: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """A (h, w) field laid into the picture about a point, zero elsewhere: (H, W) float32."""
+        """A (h, w) field laid into the image about a point, zero elsewhere: (H, W) float32."""
         out = np.zeros(self.shape, np.float32)
         (height, width), (h, w) = self.shape, field.shape
         left, top = round(float(centre[0]) - w / 2), round(float(centre[1]) - h / 2)
@@ -135,33 +135,33 @@ class Scene:
 
 
 def paint(
-    picture: np.ndarray,
+    image: np.ndarray,
     rng: np.random.Generator,
     change: Callable[[Scene, np.random.Generator], np.ndarray],
     words: str,
 ) -> Defect:
-    """Damages a picture by `change`, again until it shows clearly; else as clearly as it did.
+    """Damages an image by `change`, again until it shows clearly; else as clearly as it did.
 
     Args:
-        change: the scene -> the changed picture, (H, W, 3) in [0, 1] or a little beyond.
+        change: the scene -> the changed image, (H, W, 3) in [0, 1] or a little beyond.
     """
-    scene = Scene(picture)
+    scene = Scene(image)
     least = max(1.0, _LEAST * scene.cover.size)
     best, most = None, -1
     for _ in range(_ATTEMPTS):
-        after, mask = settle(picture, change(scene, rng))
-        clear = int((peak(np.abs(after.astype(np.int16) - picture)) > _CLEAR).sum())
+        after, mask = settle(image, change(scene, rng))
+        clear = int((peak(np.abs(after.astype(np.int16) - image)) > _CLEAR).sum())
         if mask.sum() >= least and clear > most:
             best, most = (after, mask), clear
         if most >= least:
             break
     if best is None:
-        best = settle(picture, _plain_spot(scene, rng))
+        best = settle(image, _plain_spot(scene, rng))
     return *best, words
 
 
 def _plain_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """A spot that shows on every picture, where nothing else did: a quarter lighter or darker."""
+    """A spot that shows on every image, where nothing else did: a quarter lighter or darker."""
     centre = scene.point(rng)
     y, x = np.ogrid[: scene.shape[0], : scene.shape[1]]
     inside = np.hypot(x - centre[0], y - centre[1]) <= max(1.0, scene.extent / 10)
@@ -170,11 +170,11 @@ def _plain_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def settle(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A changed picture and its mask, by the rules of this package.
+    """A changed image and its mask, by the rules of this package.
 
     A pixel counts as changed where a channel differs by more than `LEVELS` of 255, or by any
     amount in a narrow gap between such pixels; specks beside a larger change do not count. All
-    other pixels are put back to what they were. A grey picture stays grey.
+    other pixels are put back to what they were. A grey image stays grey.
 
     Args:
         before: (H, W, 3) uint8.
@@ -196,8 +196,8 @@ def settle(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.where(mask[..., None], after, before), mask
 
 
-def _is_grey(picture: np.ndarray) -> bool:
-    r, g, b = (picture[..., c].astype(np.int16) for c in range(3))
+def _is_grey(image: np.ndarray) -> bool:
+    r, g, b = (image[..., c].astype(np.int16) for c in range(3))
     return max(np.abs(r - g).max(), np.abs(g - b).max()) <= 2
 
 
@@ -228,23 +228,23 @@ def _joined(visible: np.ndarray, changed: np.ndarray, reach: int) -> np.ndarray:
     return (sizes >= 0.02 * sizes.max())[parts] & mask
 
 
-def object_cover(picture: np.ndarray) -> np.ndarray | None:
-    """Where the object lies on its background, told by the colour of the picture's border.
+def object_cover(image: np.ndarray) -> np.ndarray | None:
+    """Where the object lies on its background, told by the colour of the image's border.
 
     Pixels are parted by their distance from the median colour of the border (Otsu's threshold).
     That is an object only if the border is background nearly all round, the object stands out
     clearly, and it is neither a speck nor nearly everything.
 
     Args:
-        picture: (H, W, 3) uint8.
+        image: (H, W, 3) uint8.
 
     Returns:
         (H, W) bool, or None where there is no such object, as on a texture.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = min(1.0, _LOW / max(height, width))
     size = max(4, round(height * scale)), max(4, round(width * scale))
-    small = resized(picture, size).astype(np.float32) / 255
+    small = resized(image, size).astype(np.float32) / 255
     ring = np.ones(size, bool)
     ring[2:-2, 2:-2] = False
     distance = _distance(small, np.median(small[ring], axis=0))

@@ -10,7 +10,7 @@ from vlad.synthetic.noise import mix
 _WHOLE = 0.2  # how often all of an object is of another colour
 
 
-def colour(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+def colour(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
     """A large spot with a soft edge that differs in brightness, hue or both."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -22,11 +22,11 @@ def colour(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> D
             area = spot * scene.soft_cover
         return mix(scene.rgb, _shifted(scene, rng), area)
 
-    return paint(picture, rng, change, "a discoloured area")
+    return paint(image, rng, change, "a discoloured area")
 
 
 def _shifted(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The picture with its hue turned, then tinted and made lighter or darker."""
+    """The image with its hue turned, then tinted and made lighter or darker."""
     lightness = grey(scene.rgb)[..., None]
     angle = rng.choice([0.0, rng.uniform(-0.35, 0.35)])
     # a rotation about the grey axis: the part along (1, 1, 1) stays

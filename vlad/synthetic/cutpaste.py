@@ -1,7 +1,7 @@
-"""CutPaste: a piece of the picture cut out and pasted elsewhere.
+"""CutPaste: a piece of the image cut out and pasted elsewhere.
 
 Li et al., "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021:
-a rectangle of 2 to 15 % of the picture, or a thin rotated strip ("scar"), its colours jittered.
+a rectangle of 2 to 15 % of the image, or a thin rotated strip ("scar"), its colours jittered.
 Here a piece is cut from the object and pasted onto it, where there is one.
 """
 
@@ -15,7 +15,7 @@ from vlad.synthetic.canvas import Defect, Scene, Sources, grey, paint
 _JITTER = 0.1
 
 
-def cutpaste(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+def cutpaste(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
     """A rectangle of another part, its area 2 to 15 % of the object, its sides up to 1 : 3.3."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -24,17 +24,17 @@ def cutpaste(picture: np.ndarray, sources: Sources, rng: np.random.Generator) ->
         size = scene.extent * np.sqrt(area * np.array([aspect, 1 / aspect]))
         return _paste(scene, rng, size, 0.0)
 
-    return paint(picture, rng, change, "a misplaced piece")
+    return paint(image, rng, change, "a misplaced piece")
 
 
-def cutpaste_scar(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """A strip 2 to 16 by 10 to 25 pixels (of a picture of 256²), turned by up to 45°."""
+def cutpaste_scar(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+    """A strip 2 to 16 by 10 to 25 pixels (of an image of 256²), turned by up to 45°."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         size = scene.stroke * np.array([rng.uniform(2, 16), rng.uniform(10, 25)])
         return _paste(scene, rng, size, rng.uniform(-45, 45))
 
-    return paint(picture, rng, change, "a misplaced sliver")
+    return paint(image, rng, change, "a misplaced sliver")
 
 
 def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: float) -> np.ndarray:
@@ -63,7 +63,7 @@ def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: fl
 
 
 def _corner(scene: Scene, rng: np.random.Generator, w: int, h: int) -> tuple[int, int]:
-    """Left and top of a rectangle about a point of the object, inside the picture."""
+    """Left and top of a rectangle about a point of the object, inside the image."""
     x, y = scene.point(rng)
     height, width = scene.shape
     return int(np.clip(x - w // 2, 0, width - w)), int(np.clip(y - h // 2, 0, height - h))

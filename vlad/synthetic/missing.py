@@ -11,14 +11,14 @@ from vlad.synthetic.noise import mix, polygon, relief
 _LOW = 128  # pixels a side at which the background is continued
 
 
-def missing(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+def missing(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
     """A piece broken off the rim of the object, or out of it, so that the background shows.
 
     Where no object can be told from a background, a pit in the surface instead.
     """
-    scene = Scene(picture)
+    scene = Scene(image)
     if not scene.isolated:
-        return paint(picture, rng, _pit, "a missing part")
+        return paint(image, rng, _pit, "a missing part")
     ground = _background(scene, rng)
     rim = np.argwhere(scene.cover & ~ndimage.binary_erosion(scene.cover))[:, ::-1]
     # the blurred outline goes with the piece
@@ -32,11 +32,11 @@ def missing(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> 
         gone = _piece(scene, rng, centre, radius * (0.5 if inside else 1)) * wide
         return mix(_broken(scene, rng, gone), ground, gone)
 
-    return paint(picture, rng, change, "a missing part")
+    return paint(image, rng, change, "a missing part")
 
 
 def _broken(scene: Scene, rng: np.random.Generator, gone: np.ndarray) -> np.ndarray:
-    """The picture with the break along the missing piece, which catches the light or lies dark."""
+    """The image with the break along the missing piece, which catches the light or lies dark."""
     width = scene.stroke * rng.uniform(1, 4)
     band = np.clip(2 * ndimage.gaussian_filter(gone, width), 0, 1) * (1 - gone) * scene.soft_cover
     band = np.clip(band * (1 + 0.4 * scene.grain(rng, 0.6)), 0, 1)

@@ -34,7 +34,7 @@ def spectral(rng, beta=1.5, stretch=1.0, angle=0.0, low=0.0, n=SIZE):
 
     Args:
         stretch: >1 draws the grain out along ``angle`` (radians).
-        low: frequencies (cycles per picture) under this one are damped.
+        low: frequencies (cycles per image) under this one are damped.
     """
     fy, fx = _frequencies(n)
     u = fx * np.cos(angle) + fy * np.sin(angle)
@@ -109,7 +109,7 @@ def smoothstep(x, low, high):
 
 
 def mix(a, b, t):
-    """Blend two colours or pictures by a (n, n) weight; gives (n, n, 3)."""
+    """Blend two colours or images by a (n, n) weight; gives (n, n, 3)."""
     return a + (b - a) * t[..., None]
 
 

@@ -1,8 +1,8 @@
 """DRAEM's defects: a foreign texture blended in under a thresholded Perlin noise.
 
 Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly
-detection", ICCV 2021, section 3.2. There the textures are those of DTD; here they are the pictures
-given as textures and, without any, drawn ones or another normal picture cut into tiles and
+detection", ICCV 2021, section 3.2. There the textures are those of DTD; here they are the images
+given as textures and, without any, drawn ones or another normal image cut into tiles and
 shuffled.
 The noise is Perlin's ("Improving noise", SIGGRAPH 2002).
 """
@@ -34,9 +34,9 @@ _AUGMENTATIONS = (
 )
 
 
-def perlin(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+def perlin(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
     """A texture under the mask of the noise, from 20 to 90 % of it showing."""
-    texture = _texture(picture, sources, rng)
+    texture = _texture(image, sources, rng)
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         cells = 2 ** rng.integers(0, _CELLS + 1, 2)
@@ -45,7 +45,7 @@ def perlin(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> D
         opacity = rng.uniform(0.2, 0.9)
         return scene.rgb + (area * np.float32(opacity))[..., None] * (texture - scene.rgb)
 
-    return paint(picture, rng, change, "a foreign texture")
+    return paint(image, rng, change, "a foreign texture")
 
 
 def perlin_noise(
@@ -54,7 +54,7 @@ def perlin_noise(
     """Gradient noise (H, W) within about [-1, 1], turned by a random angle.
 
     Args:
-        cells: how many cells of the lattice the picture has, down and across.
+        cells: how many cells of the lattice the image has, down and across.
     """
     height, width = shape
     angle = rng.uniform(0, 2 * np.pi)
@@ -84,27 +84,27 @@ def perlin_noise(
     return np.sqrt(2) * (top * (1 - b) + bottom * b)
 
 
-def _texture(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> np.ndarray:
-    """An augmented foreign texture of the picture's size, (H, W, 3) float32 in [0, 1]."""
-    height, width = picture.shape[:2]
+def _texture(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> np.ndarray:
+    """An augmented foreign texture of the image's size, (H, W, 3) float32 in [0, 1]."""
+    height, width = image.shape[:2]
     found = borrow(sources.textures, rng)
     if found is None and rng.random() < 0.5:
         draw = _DRAWN[rng.integers(len(_DRAWN))]
         found = np.uint8(np.clip(draw(rng, rng), 0, 1) * 255)
     elif found is None:
         own = borrow(sources.normals, rng)
-        found = _shuffled(picture if own is None else own, rng)
-    image = Image.fromarray(found).resize((width, height), Image.Resampling.BILINEAR)
+        found = _shuffled(image if own is None else own, rng)
+    texture = Image.fromarray(found).resize((width, height), Image.Resampling.BILINEAR)
     for choice in rng.choice(len(_AUGMENTATIONS), 3, replace=False):
-        image = _AUGMENTATIONS[choice](image, rng)
-    image = image.resize((width, height))  # a quarter turn has changed its sides
-    return np.asarray(image, np.float32) / 255
+        texture = _AUGMENTATIONS[choice](texture, rng)
+    texture = texture.resize((width, height))  # a quarter turn has changed its sides
+    return np.asarray(texture, np.float32) / 255
 
 
-def _shuffled(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture in 4×4 tiles, shuffled; a rest that fills no tile is left out."""
-    h, w = (max(1, side // 4) for side in picture.shape[:2])
-    rows, columns = picture.shape[0] // h, picture.shape[1] // w
-    tiles = picture[: rows * h, : columns * w].reshape(rows, h, columns, w, 3).swapaxes(1, 2)
+def _shuffled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The image in 4×4 tiles, shuffled; a rest that fills no tile is left out."""
+    h, w = (max(1, side // 4) for side in image.shape[:2])
+    rows, columns = image.shape[0] // h, image.shape[1] // w
+    tiles = image[: rows * h, : columns * w].reshape(rows, h, columns, w, 3).swapaxes(1, 2)
     tiles = rng.permutation(tiles.reshape(-1, h, w, 3))
     return tiles.reshape(rows, columns, h, w, 3).swapaxes(1, 2).reshape(rows * h, columns * w, 3)

@@ -1,4 +1,4 @@
-"""Natural synthetic anomalies: a patch of another normal picture, blended in without a seam.
+"""Natural synthetic anomalies: a patch of another normal image, blended in without a seam.
 
 Schlüter et al., "Natural Synthetic Anomalies for Self-supervised Anomaly Detection and
 Localization", ECCV 2022: patches whose sides follow a gamma distribution, rescaled and cloned by
@@ -18,10 +18,10 @@ _RESCALED = (0.7, 1.3)
 _PATCHES = 3  # at most
 
 
-def poisson(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """One to three patches of another normal picture; of the picture itself without others."""
+def poisson(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+    """One to three patches of another normal image; of the image itself without others."""
     other = borrow(sources.normals, rng)
-    source = picture if other is None else other
+    source = image if other is None else other
     source_cover = object_cover(source)
     if source_cover is None:
         source_cover = np.ones(source.shape[:2], bool)
@@ -32,7 +32,7 @@ def poisson(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> 
             _clone(out, scene, source, source_cover, rng)
         return out
 
-    return paint(picture, rng, change, "a deformed part")
+    return paint(image, rng, change, "a deformed part")
 
 
 def _clone(
@@ -69,7 +69,7 @@ def _clone(
 
 
 def _corner(middle, sides, shape) -> tuple[int, int]:
-    """Top and left of a rectangle about a point, moved inside the picture."""
+    """Top and left of a rectangle about a point, moved inside the image."""
     top, left = (
         int(np.clip(m - s // 2, 0, most - s))
         for m, s, most in zip(middle, sides, shape, strict=True)

@@ -69,9 +69,9 @@ def expected_anomaly_posterior(
     Embeddings are compared by direction, as CLIP's are meant to be.
 
     Args:
-        normals: (N, D) embeddings of normal pictures, N at least 7.
-        examples: (M, D) embeddings of synthetic anomalies, of the same tower.
-        scores: of a detector that has not seen them, on any number of normal pictures and on the
+        normals: (N, D) embeddings of normal images, N at least 7.
+        examples: (M, D) embeddings of synthetic anomalies, of the same backbone.
+        scores: of a detector that has not seen them, on any number of normal images and on the
             M examples, higher is more anomalous; None takes distances between the embeddings.
         prior: the mean of the Beta prior, whose two counts add up to 1.
         subsets: how many random subsets of the normal examples are averaged over.
@@ -82,13 +82,13 @@ def expected_anomaly_posterior(
     """
     if len(normals) < FEWEST:
         raise InputError(
-            f"the quality of synthetic anomalies is told from at least {FEWEST} normal pictures, "
+            f"the quality of synthetic anomalies is told from at least {FEWEST} normal images, "
             f"and there are {len(normals)}; give more of them."
         )
     if normals.shape[1:] != examples.shape[1:]:
         raise InputError(
             f"embeddings of {normals.shape[1:]} and {examples.shape[1:]} cannot be compared; "
-            "take both from one tower."
+            "take both from one backbone."
         )
     between, away = _distances(normals, normals), _distances(examples, normals)
     rng = np.random.default_rng(seed)

@@ -8,7 +8,7 @@ from vlad.synthetic.canvas import Defect, Scene, Sources, paint
 from vlad.synthetic.noise import lumps, mix, smoothstep, strokes, wander
 
 
-def scratch(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+def scratch(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
     """One to three strokes that hardly bend, taper off and skip here and there."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -25,7 +25,7 @@ def scratch(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> 
         out = mix(scene.rgb, edge, rim * scene.soft_cover * np.float32(rng.uniform(0, 0.5)))
         return mix(out, groove, line * scene.soft_cover * np.float32(rng.uniform(0.5, 1)))
 
-    return paint(picture, rng, change, "a scratch")
+    return paint(image, rng, change, "a scratch")
 
 
 def _lighter(rgb: np.ndarray, local: np.ndarray, rng: np.random.Generator) -> np.ndarray:

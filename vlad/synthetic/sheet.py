@@ -14,10 +14,10 @@ _OUTLINE = (255, 0, 80)
 
 
 def contact_sheet(rows: Mapping[str, Sequence[tuple[Image.Image, np.ndarray]]]) -> Image.Image:
-    """Up to six pictures a generator, each above itself with its mask outlined.
+    """Up to six images a generator, each above itself with its mask outlined.
 
     Args:
-        rows: generator -> pairs of an RGB picture and its mask (H, W) bool.
+        rows: generator -> pairs of an RGB image and its mask (H, W) bool.
     """
     cell = _SIDE + _GAP
     columns = min(_COLUMNS, max(map(len, rows.values())))

@@ -17,8 +17,8 @@ class Place:
 
     Args:
         cover: coverage (n, n) of the object (ones for a texture).
-        ground: picture (n, n, 3) of what shows where the object is missing.
-        other: a foreign picture (n, n, 3) to borrow texture from.
+        ground: image (n, n, 3) of what shows where the object is missing.
+        other: a foreign image (n, n, 3) to borrow texture from.
         centre: x, y in pixels, a point on the object.
         size: radius in pixels.
     """

@@ -23,7 +23,7 @@ _LIGHT = (
 )
 
 
-def stain(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
+def stain(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
     """An irregular spot with or without a rim, and a few drops beside it."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +40,7 @@ def stain(picture: np.ndarray, sources: Sources, rng: np.random.Generator) -> De
         tinted = mix(scene.rgb, scene.rgb * _colour(rng, _DARK), weight * rng.uniform(0.6, 1))
         return tinted * (1 - rim)[..., None]
 
-    return paint(picture, rng, change, "a stain")
+    return paint(image, rng, change, "a stain")
 
 
 def _area(scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Procedural surfaces seen from straight above.
 
 Every texture is a function ``(style, shot) -> (n, n, 3)`` of two generators: ``style`` draws what
-the pictures of one category share (scale, colours, pattern), ``shot`` what differs between them.
+the images of one category share (scale, colours, pattern), ``shot`` what differs between them.
 All draws from ``style`` must come in the same order whatever ``shot`` gives.
 """
 
@@ -55,8 +55,8 @@ def fabric(style, shot):
     across = np.where(over, u, v) / pitch % 1 - 0.5
     along = np.where(over, v, u) / pitch % 1 - 0.5
     shade = (1 - 1.8 * across**2) * (1 - 0.9 * along**2)
-    picture = mix(warp, weft, over.astype(np.float32)) * shade[..., None]
-    return picture * (1 + rough * spectral(shot, 0.6)[..., None])
+    image = mix(warp, weft, over.astype(np.float32)) * shade[..., None]
+    return image * (1 + rough * spectral(shot, 0.6)[..., None])
 
 
 def knit(style, shot):
@@ -105,8 +105,8 @@ def pebbles(style, shot):
     f1, f2, value = cells(shot, count)
     height = np.sqrt(np.clip(1 - f1**2, 0, 1)) * SIZE / count * 0.6
     edge = smoothstep(f2 - f1, 0, style.uniform(0.1, 0.4))
-    picture = mix(base, other, value * spread) * relief(height, azimuth, depth)[..., None]
-    return picture * (0.35 + 0.65 * edge[..., None])
+    image = mix(base, other, value * spread) * relief(height, azimuth, depth)[..., None]
+    return image * (0.35 + 0.65 * edge[..., None])
 
 
 def terrazzo(style, shot):
@@ -114,10 +114,10 @@ def terrazzo(style, shot):
     count, fill = style.integers(8, 30), style.uniform(0.2, 0.45)
     ground, chips = colour(style), [colour(style) for _ in range(4)]
     f1, f2, value = cells(shot, count)
-    picture = _flat(ground) * (1 + 0.03 * spectral(shot, 0.7))[..., None]
+    image = _flat(ground) * (1 + 0.03 * spectral(shot, 0.7))[..., None]
     chip = smoothstep(f2 - f1, 0.15, 0.25) * (f1 < fill * (0.6 + value))
     tint = np.stack(chips)[(value * 3.99).astype(int)]
-    return picture + (tint - picture) * chip[..., None]
+    return image + (tint - image) * chip[..., None]
 
 
 def brushed(style, shot):
@@ -178,11 +178,11 @@ def granite(style, shot):
     """Speckles of several minerals."""
     tones = [colour(style, style.beta(1, 4)) for _ in range(4)]
     beta, low = style.uniform(0.3, 1.0), style.uniform(0, 25)
-    picture = _flat(tones[0])
+    image = _flat(tones[0])
     for tone in tones[1:]:
         grains = smoothstep(spectral(shot, beta, low=low), 0.5, 0.9)
-        picture = mix(picture, tone, grains * style.uniform(0.4, 1))
-    return picture
+        image = mix(image, tone, grains * style.uniform(0.4, 1))
+    return image
 
 
 def concrete(style, shot):
@@ -225,8 +225,8 @@ def perforated(style, shot):
     row = np.floor(v / pitch)
     du, dv = (u / pitch + shift * (row % 2)) % 1 - 0.5, v / pitch % 1 - 0.5
     inside = 1 - smoothstep(np.hypot(du, dv), radius - 0.05, radius + 0.03)
-    picture = mix(_flat(base) * (1 + 0.04 * spectral(shot, 0.6))[..., None], hole, inside)
-    return picture * relief(-inside * 3, azimuth, depth)[..., None]
+    image = mix(_flat(base) * (1 + 0.04 * spectral(shot, 0.6))[..., None], hole, inside)
+    return image * relief(-inside * 3, azimuth, depth)[..., None]
 
 
 def bricks(style, shot):
@@ -299,12 +299,12 @@ def cork(style, shot):
     """Pressed granules, sponge, foam, crumb."""
     base, dark = colour(style, style.uniform(0.1, 0.6)), style.uniform(0.2, 0.8)
     counts = style.integers(8, 40, 2)
-    picture = _flat(base)
+    image = _flat(base)
     for count in counts:
         f1, _, value = cells(shot, count)
         spot = (1 - smoothstep(f1, 0.15, 0.5)) * (value > 0.45)
-        picture = picture * (1 - dark * 0.6 * spot[..., None] * value[..., None])
-    return picture * (1 + 0.06 * spectral(shot, 0.8))[..., None]
+        image = image * (1 - dark * 0.6 * spot[..., None] * value[..., None])
+    return image * (1 + 0.06 * spectral(shot, 0.8))[..., None]
 
 
 def clouds(style, shot):

@@ -1,7 +1,7 @@
 """A labelled data set of synthetic defects on disk, in the layout of MVTec AD.
 
-train/good/000.jpg                          normal pictures to refer to, as they were
-test/good/000.jpg                           the other normal pictures
+train/good/000.jpg                          normal images to refer to, as they were
+test/good/000.jpg                           the other normal images
 test/<generator>/000.png                    those with a defect
 ground_truth/<generator>/000_mask.png       its mask
 manifest.csv                                all of these, where they come from, and words
@@ -32,7 +32,7 @@ from vlad.system.text import csv_line, csv_path, encode
 from vlad.types import Sample
 
 _COLUMNS = ("path", "label", "mask", "split", "defect", "words", "source")
-_KEPT = 4  # normal pictures that `vlad eval` shows to a head unless told otherwise
+_KEPT = 4  # normal images that `vlad eval` shows to a head unless told otherwise
 _SHOWN = 6
 
 
@@ -42,10 +42,10 @@ class Written:
 
     Attributes:
         sheet: the contact sheet.
-        references: the pictures of train/good.
+        references: the images of train/good.
         held_out: those of test/good.
-        damaged: generator -> its pictures.
-        left_out: path -> why a normal picture could not be used.
+        damaged: generator -> its images.
+        left_out: path -> why a normal image could not be used.
     """
 
     sheet: Path
@@ -78,18 +78,18 @@ def write_set(
 ) -> Written:
     """Writes the set.
 
-    A third of the normal pictures, drawn by the seed, is held out: they are test/good, and defects
+    A third of the normal images, drawn by the seed, is held out: they are test/good, and defects
     are put on them in turn, so that no defect has its normal twin in train/good.
 
     Args:
-        samples: normal pictures, at least two that can be read; unreadable ones are left out.
+        samples: normal images, at least two that can be read; unreadable ones are left out.
         generators: names.
-        count: pictures of each generator.
+        count: images of each generator.
         textures: as for `SyntheticSet`.
-        progress: called after each picture with a defect.
+        progress: called after each image with a defect.
 
     Raises:
-        InputError: an unknown generator, or fewer than two pictures can be read.
+        InputError: an unknown generator, or fewer than two images can be read.
         OutputError: the folder holds something, or cannot be written to.
     """
     check_folder(out)
@@ -139,10 +139,10 @@ def write_set(
 
 
 def _split(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
-    """A third of the pictures, fewer if four others would not be left, and these others."""
+    """A third of the images, fewer if four others would not be left, and these others."""
     if len(samples) < 2:
         raise InputError(
-            f"a set needs two or more normal pictures, and {len(samples)} can be read; give more."
+            f"a set needs two or more normal images, and {len(samples)} can be read; give more."
         )
     most = max(1, len(samples) - _KEPT)
     count = int(np.clip(round(len(samples) / 3), 1, most))

@@ -7,14 +7,14 @@ import ctypes
 
 # numbers of <malloc.h>
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-# bytes; activations of the largest towers stay below
+# bytes; activations of the largest backbones stay below
 _LARGEST = 1 << 30
 
 
 def keep_freed_memory() -> None:
     """Lets this process keep freed memory instead of giving it back to the system at once.
 
-    glibc unmaps large freed blocks and trims the heap, so that every block of a tower pays for
+    glibc unmaps large freed blocks and trims the heap, so that every block of a backbone pays for
     fresh pages of its activations again. It is a setting of the whole process: commands make it,
     the library never does. Nothing happens where the C library is another one.
     """

@@ -15,12 +15,12 @@ _BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {rate_noinv_fmt}, {remaining} left{po
 
 
 class Progress:
-    """Counts pictures and says how far it is, on stderr; used as a context manager.
+    """Counts images and says how far it is, on stderr; used as a context manager.
 
     Args:
-        total: number of pictures in all.
+        total: number of images in all.
         verb: what happens to them, in the past tense ("scored").
-        unit: what they are, where not pictures.
+        unit: what they are, where not images.
         done: how many of them were finished before; they do not count in the speed.
         interval: seconds between two plain lines.
         stream: where it is written.
@@ -33,7 +33,7 @@ class Progress:
         done: int = 0,
         interval: float = 10.0,
         stream: TextIO | None = None,
-        unit: str = "pictures",
+        unit: str = "images",
     ):
         self.unit = unit
         # a verb may name a category, and so a folder
@@ -72,7 +72,7 @@ class Progress:
             self._print(last=True)
 
     def advance(self, count: int = 1, failed: int = 0) -> None:
-        """Count `count` more pictures, `failed` of which could not be used."""
+        """Count `count` more images, `failed` of which could not be used."""
         self.done += count
         self.failed += failed
         if self.bar is not None:
@@ -106,7 +106,7 @@ class Progress:
         parts = [f"{self.verb} {self.done}/{self.total} {self.unit}"]
         if fresh and elapsed > 0:
             rate = fresh / elapsed
-            if self.unit == "pictures":
+            if self.unit == "images":
                 parts.append(f"{rate:.1f} images/s" if rate >= 1 else f"{rate:.2g} images/s")
             left = (self.total - self.done) / rate
             parts.append(f"{duration(elapsed)} in all" if last else f"{duration(left)} left")

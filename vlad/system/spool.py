@@ -53,8 +53,8 @@ class Spool:
 
     def _no_room(self, size: int, error: OSError) -> OutputError:
         return OutputError(
-            f"{size >> 20} MiB of temporary files are needed to compare the pictures "
-            f"({error.strerror}); free some, set TMPDIR, or score fewer pictures at a time."
+            f"{size >> 20} MiB of temporary files are needed to compare the images "
+            f"({error.strerror}); free some, set TMPDIR, or score fewer images at a time."
         )
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:

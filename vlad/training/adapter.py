@@ -14,7 +14,7 @@ from accelerate import Accelerator
 import vlad
 from vlad.adapters import CARD, Adapter, packed, save_adapter, sha256_of
 from vlad.adapters.cards import card_text
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
 from vlad.scoring.extractor import Extractor
@@ -28,13 +28,13 @@ from vlad.training.learner import Learner, initial_tensors
 from vlad.training.loop import Training, clean
 from vlad.training.recipe import Recipe
 
-# what tells the best epoch: pictures and pixels alike, as far as the held-out pictures allow
+# what tells the best epoch: images and pixels alike, as far as the held-out images allow
 JUDGES = ("image_auroc", "pixel_ap")
 
 
 def train_adapter(
     recipe: Recipe,
-    tower: Tower,
+    backbone: Backbone,
     data: Data,
     out: Path,
     *,
@@ -51,34 +51,34 @@ def train_adapter(
 
     Args:
         recipe: how.
-        tower: on what; on the accelerator's device.
+        backbone: on what; on the accelerator's device.
         data: from what.
         out: the folder, made ready by `vlad.training.checkpoint.open_folder`.
         licence: of the adapter.
         image_size: in place of the recipe's.
         accumulate: parts that a batch is run in, one after the other.
-        recompute: whether towers with learned tokens inside them save memory for time.
+        recompute: whether backbones with learned tokens inside them save memory for time.
         cache: folder where features are kept for further trainings; None keeps them in `out`
             until the training is done.
         resume: whether to take up what is in `out`.
-        reading: how held-out pictures are read.
+        reading: how held-out images are read.
 
     Raises:
-        AdapterError, BackboneError, HeadError: recipe and tower do not go together.
+        AdapterError, BackboneError, HeadError: recipe and backbone do not go together.
         TrainingError: as `Training.run`.
         KeyboardInterrupt: stopped, with a checkpoint.
     """
-    params = recipe.params_on(tower.info)
+    params = recipe.params_on(backbone.info)
     if side := image_size or recipe.image_size:
         params["image_size"] = side
-    extractor = Extractor(tower, side)
+    extractor = Extractor(backbone, side)
     fresh = initial_tensors(recipe.head, extractor, params, recipe.seed)
     # said where the adapter is used, so that no known category passes for zero-shot
     params["categories"] = data.categories
-    made = Adapter(out.name, recipe.head, tower.info.name, data.auxiliary, params, fresh)
+    made = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, fresh)
     learner = Learner(extractor, made, list(recipe.losses))
     if recompute:
-        tower.recompute()
+        backbone.recompute()
     if learner.bank:
         for category in data.categories:
             learner.bank.expand(category)
@@ -99,16 +99,16 @@ def train_adapter(
         learner,
         feed,
         out,
-        settings_of(recipe, tower, data, params),
+        settings_of(recipe, backbone, data, params),
         accelerator,
         accumulate,
         measure if data.held_out else None,
     )
     state = training.run(resume)
     tensors = state.best or learner.tensors()
-    adapter = Adapter(out.name, recipe.head, tower.info.name, data.auxiliary, params, tensors)
+    adapter = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, tensors)
     if accelerator.is_main_process:
-        card = card_of(adapter, recipe, data, state, licence, str(tower.dtype))
+        card = card_of(adapter, recipe, data, state, licence, str(backbone.dtype))
         # the tensors last, and the checkpoint away after them, so that nothing is ever lost
         atomic_write(out / CARD, card_text(card).encode())
         save_adapter(adapter, out)
@@ -118,11 +118,15 @@ def train_adapter(
     return adapter
 
 
-def settings_of(recipe: Recipe, tower: Tower, data: Data, params: Mapping) -> dict[str, Any]:
+def settings_of(recipe: Recipe, backbone: Backbone, data: Data, params: Mapping) -> dict[str, Any]:
     """All that a training which is taken up must agree in with how it was begun."""
     return {
         "recipe": recipe.table(),
-        "tower": {"name": tower.info.name, "dtype": str(tower.dtype), "weights": tower.fingerprint},
+        "backbone": {
+            "name": backbone.info.name,
+            "dtype": str(backbone.dtype),
+            "weights": backbone.fingerprint,
+        },
         "params": dict(params),
         "data": data.card(),
         "hold-out": sorted(data.held_out),
@@ -146,7 +150,7 @@ def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a missing class leaves its figures out
             (result,) = evaluate_category(
-                learner.tower,
+                learner.backbone,
                 [Entry(adapter.head, head)],
                 category,
                 [],

@@ -1,7 +1,7 @@
-"""Features of pictures on disk, for heads whose tower pass does not depend on what is learned.
+"""Features of images on disk, for heads whose backbone pass does not depend on what is learned.
 
 Values are kept in float16: half the disk and half the reading (11 GB instead of 22 for 1 000
-pictures of ViT-L/14 at 518 pixels and four blocks), with the 11 bits that the methods' authors
+images of ViT-L/14 at 518 pixels and four blocks), with the 11 bits that the methods' authors
 have too, who extract under float16 autocast. Fresh features are rounded alike, so that a training
 does not depend on what was in the cache.
 """
@@ -28,7 +28,7 @@ LARGEST = 65504.0  # of float16
 
 @dataclass(frozen=True)
 class Cached:
-    """One picture's features and mask.
+    """One image's features and mask.
 
     Attributes:
         tensors: "image" (D,) and "patches.N" (h·w, C), float16.
@@ -40,7 +40,7 @@ class Cached:
 
 
 class Cache:
-    """A folder of cached features of one tower pass.
+    """A folder of cached features of one backbone pass.
 
     Args:
         folder: where; made when something is written.
@@ -49,13 +49,13 @@ class Cache:
     """
 
     def __init__(self, folder: Path, extractor: Extractor, spec: FeatureSpec, reading: object = ""):
-        tower = extractor.tower
+        backbone = extractor.backbone
         what = [
             FORMAT,
-            tower.fingerprint,
-            str(tower.dtype),
+            backbone.fingerprint,
+            str(backbone.dtype),
             extractor.size(spec),
-            tower.info.replaced(spec.activation),
+            backbone.info.replaced(spec.activation),
             *(str(getattr(spec, field)) for field in PASS),
             str(reading),
         ]
@@ -64,7 +64,7 @@ class Cache:
         self.writable = True
 
     def read(self, key: str) -> Cached | None:
-        """What is known of a picture, or None; a broken file counts as none."""
+        """What is known of an image, or None; a broken file counts as none."""
         try:
             tensors = load_file(self._path(key))
             packed = tensors.pop("mask").numpy()
@@ -76,7 +76,7 @@ class Cache:
             return None
 
     def write(self, key: str, found: Cached) -> None:
-        """Keeps a picture's features; a cache that cannot be written costs time, not the run."""
+        """Keeps an image's features; a cache that cannot be written costs time, not the run."""
         packed = np.empty(0, np.uint8) if found.mask is None else np.packbits(found.mask)
         content = save(found.tensors | {"mask": torch.from_numpy(packed)})
         try:
@@ -94,12 +94,12 @@ class Cache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
 
-# what a spec's tensors depend on, apart from the tower
+# what a spec's tensors depend on, apart from the backbone
 PASS = ("layers", "patch_output", "stream", "image", "image_ln_post", "pos_embed", "resize")
 
 
 def rounded(features: Features) -> list[dict[str, torch.Tensor]]:
-    """The tensors of each picture as they are kept, on the CPU; too large values become 65504."""
+    """The tensors of each image as they are kept, on the CPU; too large values become 65504."""
     tensors = {f"patches.{n}": x for n, x in features.patches.items()}
     tensors = {"image": features.image} | tensors
     kept = {n: x.clamp(-LARGEST, LARGEST).half().cpu() for n, x in tensors.items()}
@@ -112,7 +112,7 @@ def together(
     size: tuple[int, int],
     device: torch.device,
 ) -> Features:
-    """One batch of kept pictures, in float32."""
+    """One batch of kept images, in float32."""
     names = list(parts[0])
     stacked = {n: torch.stack([part[n] for part in parts]).to(device).float() for n in names}
     image = stacked.pop("image")

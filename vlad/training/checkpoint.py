@@ -31,7 +31,7 @@ class State:
         epoch: number of finished epochs.
         step: steps done in the current one.
         steps: steps done in all.
-        sums: name -> sum of a loss over the pictures of the current epoch.
+        sums: name -> sum of a loss over the images of the current epoch.
         curve: for each finished epoch, its mean losses and figures of held-out categories.
         best: tensors of the best epoch so far, where categories are held out.
         best_epoch: that epoch, from 1; 0 without one.

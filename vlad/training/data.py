@@ -1,4 +1,4 @@
-"""What an adapter is trained on: labelled sets and normal pictures with drawn defects, mixed."""
+"""What an adapter is trained on: labelled sets and normal images with drawn defects, mixed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Item:
-    """One picture to learn from.
+    """One image to learn from.
 
     Attributes:
         image: RGB.
-        mask: (H, W) bool at the picture's size, or None where only the label is known.
+        mask: (H, W) bool at the image's size, or None where only the label is known.
         label: 1 anomalous, 0 normal.
     """
 
@@ -31,7 +31,7 @@ class Item:
 
 
 class Source(Protocol):
-    """A set of pictures with a weight: how often an epoch sees each of them."""
+    """A set of images with a weight: how often an epoch sees each of them."""
 
     name: str
     weight: float
@@ -51,7 +51,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Reading:
-    """How picture files are read, as in `vlad.images.read_image`."""
+    """How image files are read, as in `vlad.images.read_image`."""
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     bits: int = 16
@@ -68,7 +68,7 @@ PLAIN = Reading()
 
 @dataclass(frozen=True)
 class Labelled:
-    """Pictures with labels and, where there are, masks; a normal picture is normal everywhere."""
+    """Images with labels and, where there are, masks; a normal image is normal everywhere."""
 
     name: str
     samples: Sequence[Sample]
@@ -90,7 +90,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Normal pictures, into some of which defects are drawn, anew in every epoch.
+    """Normal images, into some of which defects are drawn, anew in every epoch.
 
     Attributes:
         drawn: the set that draws them: `item(index, epoch)` with image, mask and label.
@@ -116,8 +116,8 @@ class Data:
 
     Attributes:
         sources: what is learned from.
-        held_out: category -> pictures kept out, by which the best epoch is told.
-        left_out: path -> why a picture could not be used.
+        held_out: category -> images kept out, by which the best epoch is told.
+        left_out: path -> why an image could not be used.
     """
 
     sources: Sequence[Source]
@@ -149,6 +149,6 @@ def _described(source: Source) -> dict:
         "normal": labels.count(0),
         "anomalous": labels.count(1),
         "masks": sum(bool(s.label) and s.mask is not None for s in source.samples),
-        # over "category/id sha256" of every picture and its mask, sorted
+        # over "category/id sha256" of every image and its mask, sorted
         "sha256": hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest(),
     }

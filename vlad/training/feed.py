@@ -1,4 +1,4 @@
-"""Which pictures each step sees, and how they become a batch. All of it follows from the seed."""
+"""Which images each step sees, and how they become a batch. All of it follows from the seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlad.types import Features, FeatureSpec
 
 @dataclass(frozen=True)
 class Place:
-    """One picture in the order of an epoch: which of which source, and at which position."""
+    """One image in the order of an epoch: which of which source, and at which position."""
 
     source: int
     index: int
@@ -35,9 +35,9 @@ class Part:
 
     Attributes:
         step: in its epoch, from 0.
-        places: its pictures.
+        places: its images.
         share: of the batch; 0 for a part that is there only so that all processes keep step.
-        batch: all pictures of the step.
+        batch: all images of the step.
     """
 
     step: int
@@ -48,14 +48,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Batch:
-    """B pictures as a head learns from them.
+    """B images as a head learns from them.
 
     Attributes:
-        features: of the tower's pass, where nothing that is learned enters it.
+        features: of the backbone's pass, where nothing that is learned enters it.
         prepared: their pixels as `Extractor.prepare` gives them, where something does.
         labels: (B,) 0.0 or 1.0.
         masks: (B, S, S) 0.0 or 1.0.
-        masked: (B,) bool, whether a picture has a mask.
+        masked: (B,) bool, whether an image has a mask.
         categories: what each shows.
     """
 
@@ -78,7 +78,7 @@ class _Fetched:
 
 
 def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]:
-    """All pictures of an epoch, shuffled; a source of weight 2.5 comes twice, and half of it again.
+    """All images of an epoch, shuffled; a source of weight 2.5 comes twice, and half of it again.
 
     The half is drawn anew in every epoch.
     """
@@ -117,7 +117,7 @@ class Feed:
         data: what is learned from.
         extractor, spec: which pixels and features the head needs.
         cache: where features are kept; None where they depend on what is learned.
-        mosaic: probability that a picture is put together with three others of its category.
+        mosaic: probability that an image is put together with three others of its category.
         seed: of the mosaics.
     """
 
@@ -133,7 +133,7 @@ class Feed:
         self.data, self.extractor, self.spec, self.cache = data, extractor, spec, cache
         self.mosaic, self.seed = mosaic, seed
         self.side = extractor.size(spec)
-        patch = extractor.tower.info.patch_size
+        patch = extractor.backbone.info.patch_size
         self.grid = (self.side // patch, self.side // patch)
         # source and category -> who can be in a mosaic
         self.alike: dict[tuple[int, str], list[int]] = {}
@@ -145,7 +145,7 @@ class Feed:
         """Each part with its batch.
 
         Raises:
-            ImageError: a picture cannot be read any more.
+            ImageError: an image cannot be read any more.
         """
         places = [place for part in parts for place in part.places]
         largest = max((len(part.places) for part in parts), default=1)
@@ -155,7 +155,7 @@ class Feed:
                 yield part, self.batch(list(islice(found, len(part.places))))
 
     def fetch(self, place: Place) -> _Fetched:
-        """A picture's features from the cache, or its pixels; safe in several threads."""
+        """An image's features from the cache, or its pixels; safe in several threads."""
         source = self.data.sources[place.source]
         others = self._others(place)
         key = None if others or self.cache is None else source.key(place.index)
@@ -173,7 +173,7 @@ class Feed:
         features = None
         if self.cache is not None:
             features = self._features(fetched)
-        device = self.extractor.tower.device
+        device = self.extractor.backbone.device
         empty = np.zeros((self.side, self.side), bool)
         masks = np.stack([empty if f.mask is None else f.mask for f in fetched])
         samples = [self.data.sources[f.place.source].samples[f.place.index] for f in fetched]
@@ -190,7 +190,7 @@ class Feed:
     def _features(self, fetched: Sequence[_Fetched]) -> Features:
         tensors = [f.cached and f.cached.tensors for f in fetched]
         fresh = [i for i, found in enumerate(tensors) if found is None]
-        device = self.extractor.tower.device
+        device = self.extractor.backbone.device
         # on the CPU one by one, where it costs nothing: the size of a product decides how it is
         # summed, and a training that is taken up must not depend on what was cached before
         step = 1 if device.type == "cpu" else len(fresh)
@@ -204,7 +204,7 @@ class Feed:
         return together(tensors, self.grid, (self.side, self.side), device)
 
     def _others(self, place: Place) -> list[int]:
-        """Who stands beside a picture in its mosaic; nobody where there is none."""
+        """Who stands beside an image in its mosaic; nobody where there is none."""
         random = np.random.default_rng([self.seed, place.epoch, place.position, 1])
         if random.random() >= self.mosaic:
             return []
@@ -213,7 +213,7 @@ class Feed:
 
 
 def mosaic(items: Sequence[Item]) -> Item:
-    """Four pictures as the quarters of one, each at the size of the first.
+    """Four images as the quarters of one, each at the size of the first.
 
     It is anomalous where one of them is, and has a mask where all have one.
     """

@@ -1,7 +1,7 @@
 """Finding what an adapter is trained on.
 
-All pictures are read once before the training, so that a damaged one, or a mask that belongs to
-another picture, shows at the start, and every process knows of the same pictures.
+All images are read once before the training, so that a damaged one, or a mask that belongs to
+another image, shows at the start, and every process knows of the same images.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ def load_data(
     reading: Reading = PLAIN,
     show: bool = True,
 ) -> Data:
-    """Opens labelled sets (their test pictures, as the methods' authors do) and normal pictures.
+    """Opens labelled sets (their test images, as the methods' authors do) and normal images.
 
     Args:
         roots: "DIR" or "DIR:WEIGHT", folders of labelled sets.
         layout: of these sets.
-        synthetic: the same for folders of normal pictures, or sets of which only the normal
-            pictures to refer to are taken; defects are drawn into these.
+        synthetic: the same for folders of normal images, or sets of which only the normal
+            images to refer to are taken; defects are drawn into these.
         hold_out: categories that are not learned from.
         seed: of the drawn defects.
         show: whether to say how far the reading is.
 
     Raises:
         InputError: no such set, nothing normal or nothing anomalous in all of them, a mask of
-            another size than its picture, or no such category to hold out.
+            another size than its image, or no such category to hold out.
     """
     sets = [(*weighted(text), False) for text in roots]
     sets += [(*weighted(text), True) for text in synthetic]
@@ -101,13 +101,13 @@ def weighted(text: str) -> tuple[str, float]:
 def check(
     samples: Sequence[Sample], reading: Reading, bar: Progress
 ) -> tuple[list[Sample], list[str], dict[str, str]]:
-    """Reads all pictures and masks.
+    """Reads all images and masks.
 
     Returns:
         the samples that can be used; a hash of the files of each; path -> why another cannot.
 
     Raises:
-        InputError: a mask of another size than its picture.
+        InputError: a mask of another size than its image.
     """
     good, digests, bad = [], [], {}
 
@@ -118,9 +118,9 @@ def check(
                 height, width = reading.mask(sample).shape
                 if (width, height) != image.size:
                     raise InputError(
-                        f"the mask {sample.mask} has {width}×{height} pixels and its picture "
+                        f"the mask {sample.mask} has {width}×{height} pixels and its image "
                         f"{sample.path} has {image.size[0]}×{image.size[1]}; correct one of them, "
-                        "or take the picture out."
+                        "or take the image out."
                     )
             return file_digest(sample), ""
         except ImageError as error:
@@ -138,7 +138,7 @@ def check(
 
 
 def file_digest(sample: Sample) -> str:
-    """SHA-256 over the content of a picture and of its mask.
+    """SHA-256 over the content of an image and of its mask.
 
     Raises:
         ImageError: a file cannot be read.
@@ -159,7 +159,7 @@ def file_digest(sample: Sample) -> str:
 
 
 def seen_before(data: Data) -> list[str]:
-    """Held-out pictures whose very file is also among those learned from."""
+    """Held-out images whose very file is also among those learned from."""
     known = {digest for source in data.sources for digest in source.digests}
     return [
         str(sample.path)
@@ -175,7 +175,7 @@ def _labelled(layout: str, root: str) -> list[Sample]:
 
 
 def _normals(root: str) -> list[Sample]:
-    """The normal pictures of a labelled set, or all in a plain folder, named after it."""
+    """The normal images of a labelled set, or all in a plain folder, named after it."""
     try:
         data = load_dataset("auto", root)
     except InputError:
@@ -212,6 +212,6 @@ def _need_both(sources: Sequence[Source], left_out: Mapping[str, str]) -> None:
         if label not in labels:
             why = f" ({len(left_out)} could not be read)" if left_out else ""
             raise InputError(
-                f"the data have no {word} pictures{why}, and both kinds are needed; add a set that "
+                f"the data have no {word} images{why}, and both kinds are needed; add a set that "
                 "has some with --data."
             )

@@ -23,23 +23,23 @@ SPREAD = 0.02  # standard deviation of learned tokens and vectors before the fir
 
 
 class Learner(torch.nn.Module):
-    """A head whose adapter is learned on a frozen tower.
+    """A head whose adapter is learned on a frozen backbone.
 
     Args:
-        extractor: of the tower, and the size of its input.
+        extractor: of the backbone, and the size of its input.
         adapter: its tensors are copied, and are what is learned.
         losses: names of those that the batch is judged by.
 
     Raises:
-        AdapterError: the adapter does not fit the tower.
-        HeadError: a head that reads words on a tower that does not.
+        AdapterError: the adapter does not fit the backbone.
+        HeadError: a head that reads words on a backbone that does not.
     """
 
     def __init__(self, extractor: Extractor, adapter: Adapter, losses: Sequence[str]):
         super().__init__()
-        self.extractor, self.tower, self.losses = extractor, extractor.tower, list(losses)
+        self.extractor, self.backbone, self.losses = extractor, extractor.backbone, list(losses)
         self.names = list(adapter.tensors)
-        device = self.tower.device
+        device = self.backbone.device
         self.learned = torch.nn.ParameterList(
             torch.nn.Parameter(x.detach().clone().to(device)) for x in adapter.tensors.values()
         )
@@ -50,19 +50,19 @@ class Learner(torch.nn.Module):
             **fields, auxiliary=adapter.auxiliary, params=adapter.params, tensors=live
         )
         self.head = load_head(adapter.head, adapter=self.adapter)
-        self.spec = self.head.spec(self.tower.info)
+        self.spec = self.head.spec(self.backbone.info)
         extractor.check(self.spec)
-        if self.head.bank and not self.tower.info.has_text:
+        if self.head.bank and not self.backbone.info.has_text:
             raise HeadError(
-                f"Head {adapter.head} compares pictures with words, but {self.tower.info.name} has "
-                "no text tower; choose a CLIP tower, or the recipe linear."
+                f"Head {adapter.head} compares images with words, but {self.backbone.info.name} "
+                "has no text encoder; choose a CLIP backbone, or the recipe linear."
             )
         self.bank = load_bank(self.head.bank) if self.head.bank else None
         self._frozen: dict[str, torch.Tensor] = {}
 
     @property
     def cacheable(self) -> bool:
-        """Whether the tower's pass over a picture does not depend on what is learned."""
+        """Whether the backbone's pass over an image does not depend on what is learned."""
         return self.spec.prompts is None
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -77,7 +77,7 @@ class Learner(torch.nn.Module):
         )
 
     def sides(self, categories: Sequence[str], plain: torch.Tensor | None) -> torch.Tensor | None:
-        """(B, 2, D) unit vectors of what is read about each picture; None where nothing is."""
+        """(B, 2, D) unit vectors of what is read about each image; None where nothing is."""
         if self.bank is None:
             return None
         prompts = [self.bank.expand(category) for category in categories]
@@ -85,12 +85,12 @@ class Learner(torch.nn.Module):
             spec = self.head.text_spec()
             if callable(spec.deep):
                 each = [
-                    encode_each(self.tower, said, spec, plain[i : i + 1])
+                    encode_each(self.backbone, said, spec, plain[i : i + 1])
                     for i, said in enumerate(prompts)
                 ]
                 return torch.cat([side_vectors(text) for text in each])
             read = {
-                said.key: side_vectors(encode(self.tower, said, spec, spec.deep))
+                said.key: side_vectors(encode(self.backbone, said, spec, spec.deep))
                 for said in {said.key: said for said in prompts}.values()
             }
             return torch.stack([read[said.key] for said in prompts])
@@ -100,8 +100,8 @@ class Learner(torch.nn.Module):
         """Words that nothing learned stands among are the same in every step."""
         if prompts.key not in self._frozen:
             text = self.spec.text
-            activation = self.tower.info.replaced(text and text.activation)
-            found = embed_prompts(self.tower, prompts, activation).to(self.tower.device)
+            activation = self.backbone.info.replaced(text and text.activation)
+            found = embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
             self._frozen[prompts.key] = side_vectors(found)
         return self._frozen[prompts.key]
 
@@ -119,9 +119,9 @@ def initial_tensors(
     authors do.
 
     Raises:
-        AdapterError: sizes that the tower has no place for.
+        AdapterError: sizes that the backbone has no place for.
     """
-    shapes = tensor_shapes(head, extractor.tower.info, params)
+    shapes = tensor_shapes(head, extractor.backbone.info, params)
     generator = torch.Generator().manual_seed(seed)
     found = {}
     for name, shape in shapes.items():

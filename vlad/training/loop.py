@@ -30,7 +30,7 @@ SAVE_SECONDS = 600  # between checkpoints inside an epoch
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 # what allocators say when there is no more; only CUDA's has a type of its own
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-NAMED = 8  # pictures that an error lists
+NAMED = 8  # images that an error lists
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Training:
                 f"each of {ranks} processes; raise batch_size in the recipe, or lower --accumulate."
             )
         self.optimiser = make_optimiser(recipe.optimiser, self.learner.parameters())
-        # it stays on the device of its tower
+        # it stays on the device of its backbone
         self.module, self.optimiser = accelerator.prepare(
             self.learner, self.optimiser, device_placement=[False, False]
         )
@@ -165,7 +165,7 @@ class Training:
         raise TrainingError(
             f"The loss is no number in epoch {self.state.epoch + 1}, batch {part.step + 1} "
             f"({', '.join(files[:NAMED])}{more}); the checkpoint of step {self.saved} stays in "
-            f"{self.out}: lower optimiser.lr in the recipe, or take these pictures out, and begin "
+            f"{self.out}: lower optimiser.lr in the recipe, or take these images out, and begin "
             "anew in another --out."
         )
 
@@ -179,7 +179,7 @@ class Training:
                 raise
             more = " or add --gradient-checkpointing" * (not self.learner.cacheable)
             raise TrainingError(
-                f"There is too little memory for {len(part.places)} pictures of {self.feed.side} "
+                f"There is too little memory for {len(part.places)} images of {self.feed.side} "
                 f"pixels at once; raise --accumulate (now {self.accumulate}){more} and go on with "
                 "--resume, or lower --image-size and begin anew."
             ) from error
@@ -194,14 +194,14 @@ class Training:
             seconds = time.monotonic() - self.began
             self.log.write(state.steps, state.epoch + 1, list(losses.values()), lr, seconds)
 
-    def _finish_epoch(self, pictures: int) -> None:
+    def _finish_epoch(self, images: int) -> None:
         state = self.state
         figures: list[dict] = [{}]
         if self.measure:
             if self.accelerator.is_main_process:
                 figures = [self.measure()]
             broadcast_object_list(figures)
-        means = {name: total / pictures for name, total in state.sums.items()}
+        means = {name: total / images for name, total in state.sums.items()}
         state.curve.append(means | figures[0])
         state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
         if self.measure:

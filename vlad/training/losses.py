@@ -1,4 +1,4 @@
-"""The losses that the methods share, one value a picture, so that any split of a batch agrees.
+"""The losses that the methods share, one value an image, so that any split of a batch agrees.
 
 All of AnomalyCLIP, APRIL-GAN and AdaCLIP carry the same copies of focal (Lin et al., ICCV 2017) and
 dice loss (Milletari et al., 3DV 2016); constants and smoothing are those of their code.
@@ -29,7 +29,7 @@ def focal(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def dice(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """(B,) 1 − (2·Σ p·t + 1) / (Σ p + Σ t + 1) of each picture.
+    """(B,) 1 − (2·Σ p·t + 1) / (Σ p + Σ t + 1) of each image.
 
     Args:
         probability, target: (B, ...) of one class.

@@ -32,12 +32,12 @@ def batch_losses(
     masked: torch.Tensor,
     grid: tuple[int, int],
 ) -> dict[str, torch.Tensor]:
-    """Name -> mean over pictures, not yet weighted; those of maps are summed over blocks.
+    """Name -> mean over images, not yet weighted; those of maps are summed over blocks.
 
     Args:
         labels: (B,) 0 or 1.
         masks: (B, H, W) 0 or 1 at the size of the input.
-        masked: (B,) bool, whether a picture has a mask; the losses of maps are means over those.
+        masked: (B,) bool, whether an image has a mask; the losses of maps are means over those.
     """
     found = {
         name: IMAGE_LOSSES[name](logits.image.float(), labels).mean()

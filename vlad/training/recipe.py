@@ -13,7 +13,7 @@ from vlad.errors import TrainingError
 from vlad.system.resources import data_folder, read_toml
 from vlad.system.text import shown
 from vlad.training.objectives import LOSSES
-from vlad.types import TowerInfo
+from vlad.types import BackboneInfo
 
 OPTIMISERS = ("adam", "adamw")
 KEYS = (
@@ -40,7 +40,7 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a training but its data and its tower.
+    """All that decides a training but its data and its backbone.
 
     Attributes:
         name: the file's, without suffix.
@@ -48,12 +48,12 @@ class Recipe:
         head: whose adapter is trained.
         params: sizes of the head's adapter. `layers` may be block numbers, or fractions of the
             depth written with a point; what is not named is as in `vlad.adapters.layouts`.
-        image_size: pixels a side of the tower's input, or None for the tower's own.
+        image_size: pixels a side of the backbone's input, or None for the backbone's own.
         epochs: passes over the data.
-        batch_size: pictures in a step of the optimiser, over all processes.
+        batch_size: images in a step of the optimiser, over all processes.
         optimiser: what follows the gradients.
         losses: name -> weight of each loss in the sum.
-        mosaic: probability that a picture is put together with three others of its category.
+        mosaic: probability that an image is put together with three others of its category.
         seed: of initial values, order and mosaics.
         patience: epochs without a better held-out category before the training stops.
     """
@@ -76,20 +76,20 @@ class Recipe:
         """The recipe as plain values, the same for recipes that train alike."""
         return asdict(self)
 
-    def params_on(self, tower: TowerInfo) -> dict[str, Any]:
-        """The adapter's params on a tower, sizes cut to the places it has."""
+    def params_on(self, backbone: BackboneInfo) -> dict[str, Any]:
+        """The adapter's params on a backbone, sizes cut to the places it has."""
         sizes = {key: value for key, value in self.params.items() if key != "layers"}
-        params = default_params(self.head, tower, sizes)
+        params = default_params(self.head, backbone, sizes)
         for size, number in sizes.items():
             if params[size] < number:
                 warnings.warn(
-                    f"{tower.name} has places for {size} = {params[size]}, not {number}.",
+                    f"{backbone.name} has places for {size} = {params[size]}, not {number}.",
                     stacklevel=2,
                 )
         if "layers" in self.params:
             named = self.params["layers"]
-            parts = [part / tower.depth if isinstance(part, int) else part for part in named]
-            params["layers"] = blocks_at(parts, tower.depth)
+            parts = [part / backbone.depth if isinstance(part, int) else part for part in named]
+            params["layers"] = blocks_at(parts, backbone.depth)
         return params
 
 

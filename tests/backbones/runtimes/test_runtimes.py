@@ -1,9 +1,9 @@
-"""Other runtimes give what torch gives: every kind of pass, any number of pictures."""
+"""Other runtimes give what torch gives: every kind of pass, any number of images."""
 
 import pytest
 import torch
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.backbones.runtimes import library, load_runtime
 from vlad.errors import GraphError
 from vlad.system.resources import cache_folder
@@ -30,33 +30,38 @@ def flat(taps):
 
 
 @pytest.fixture(scope="module", params=["onnx", "openvino"])
-def tower(request, small_file):
+def backbone(request, small_file):
     pytest.importorskip({"onnx": "onnxruntime"}.get(request.param, request.param))
-    return load_tower(str(small_file), runtime=request.param)
+    return load_backbone(str(small_file), runtime=request.param)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", PASSES)
-def test_a_pass_is_that_of_torch(tower, small_tower, kind):
+def test_a_pass_is_that_of_torch(backbone, small_backbone, kind):
     options = dict(PASSES[kind])
     side = 96 if kind == "size" else 64
-    for pictures in (1, 3):
-        pixels = noise(pictures, 3, side, side)
+    for images in (1, 3):
+        pixels = noise(images, 3, side, side)
         if kind == "prompts":
-            options["prompts"] = {n: noise(pictures, 2, 128) for n in PASSES[kind]["prompts"]}
-        expected, found = small_tower.vision(pixels, **options), tower.forward(pixels, **options)
+            options["prompts"] = {n: noise(images, 2, 128) for n in PASSES[kind]["prompts"]}
+        expected, found = (
+            small_backbone.vision(pixels, **options),
+            backbone.forward(pixels, **options),
+        )
         assert found.grid == expected.grid
         assert found.patches.keys() == expected.patches.keys()
         for x, y in zip(flat(found), flat(expected), strict=True):
             torch.testing.assert_close(x, y, atol=1e-4, rtol=0)
 
 
-def test_a_graph_is_made_once_and_again_when_it_is_broken(tower, small_file, tmp_path, monkeypatch):
+def test_a_graph_is_made_once_and_again_when_it_is_broken(
+    backbone, small_file, tmp_path, monkeypatch
+):
     monkeypatch.setenv("VLAD_CACHE", str(tmp_path))
     pixels = noise(1, 3, 64, 64)
 
     def score():
-        made = load_tower(str(small_file), runtime=tower.runtime)
+        made = load_backbone(str(small_file), runtime=backbone.runtime)
         return made.forward(pixels, taps=[(None, 2)], image=False).patches[None, 2]
 
     first = score()
@@ -69,13 +74,13 @@ def test_a_graph_is_made_once_and_again_when_it_is_broken(tower, small_file, tmp
     torch.testing.assert_close(score(), first)
 
 
-def test_a_lower_precision_stays_near(tower, small_tower, small_file):
-    dtype = {"onnx": "int8", "openvino": "bfloat16"}[tower.runtime]
+def test_a_lower_precision_stays_near(backbone, small_backbone, small_file):
+    dtype = {"onnx": "int8", "openvino": "bfloat16"}[backbone.runtime]
     pixels = noise(2, 3, 64, 64)
-    low = load_tower(str(small_file), dtype=dtype, runtime=tower.runtime)
-    assert (low.runtime, low.precision) == (tower.runtime, dtype)
+    low = load_backbone(str(small_file), dtype=dtype, runtime=backbone.runtime)
+    assert (low.runtime, low.precision) == (backbone.runtime, dtype)
     x = low.forward(pixels, taps=[(None, 4)], image=False).patches[None, 4]
-    y = small_tower.vision(pixels, taps=[(None, 4)], image=False).patches[None, 4]
+    y = small_backbone.vision(pixels, taps=[(None, 4)], image=False).patches[None, 4]
     assert 0 < (x - y).norm() < 0.05 * y.norm()
 
 
@@ -85,16 +90,16 @@ def test_what_cannot_be_is_said(small_file):
     with pytest.raises(GraphError, match="does not compute in int8"):
         load_runtime("torch", "int8")
     with pytest.raises(GraphError, match="computes on the CPU"):
-        load_tower(str(small_file), "cuda", runtime="onnx")
+        load_backbone(str(small_file), "cuda", runtime="onnx")
     with pytest.raises(GraphError, match=r"pip install 'vlad\[onnx\]'"):
         library("no_such_library", "onnx")
 
 
-def test_a_cache_that_cannot_be_written_to_is_said(tower, small_file, tmp_path, monkeypatch):
+def test_a_cache_that_cannot_be_written_to_is_said(backbone, small_file, tmp_path, monkeypatch):
     from vlad.errors import OutputError
 
     (tmp_path / "file").touch()
     monkeypatch.setenv("VLAD_CACHE", str(tmp_path / "file"))
-    made = load_tower(str(small_file), runtime=tower.runtime)
+    made = load_backbone(str(small_file), runtime=backbone.runtime)
     with pytest.raises(OutputError, match="cannot write"):
         made.forward(noise(1, 3, 64, 64), taps=[(None, 1)], image=False)

@@ -47,26 +47,26 @@ def written(out) -> list[dict]:
 
 
 def test_results_are_those_of_the_local_engine_and_each_path_has_one_row(
-    session, vlad, pictures, tmp_path
+    session, vlad, images, tmp_path
 ):
-    (pictures / "bad.png").write_text("no picture")
-    pool = [x for i in range(4) for x in ("--pool", pictures / f"{i}.png")]
-    options = ["--normal", pictures / "0.png", "--head", "memory,musc", *pool, "--batch-size", 1]
-    assert vlad(pictures, *options, "--maps", "none", "--out", tmp_path / "local").exit_code == 0
+    (images / "bad.png").write_text("no image")
+    pool = [x for i in range(4) for x in ("--pool", images / f"{i}.png")]
+    options = ["--normal", images / "0.png", "--head", "memory,musc", *pool, "--batch-size", 1]
+    assert vlad(images, *options, "--maps", "none", "--out", tmp_path / "local").exit_code == 0
     with open(tmp_path / "local" / "scores.csv", newline="") as file:
         local = {row["path"]: row for row in csv.DictReader(file)}
 
     out = tmp_path / "run"
     options += ["--engine", "ray", "--workers", 2, "--out", out]
-    pq.write_table(pa.table({"path": ["5.png", "bad.png", "5.png"]}), pictures / "list.parquet")
-    done = vlad(pictures / "list.parquet", *options)
+    pq.write_table(pa.table({"path": ["5.png", "bad.png", "5.png"]}), images / "list.parquet")
+    done = vlad(images / "list.parquet", *options)
     assert done.exit_code == 0, done.output
-    assert "1 pictures scored, 1 failed" in done.output
+    assert "1 images scored, 1 failed" in done.output
     first = {part: part.stat().st_mtime_ns for part in out.glob("part-*.parquet")}
-    assert vlad(pictures, *options).exit_code == 2
-    done = vlad(pictures, *options, "--resume")
+    assert vlad(images, *options).exit_code == 2
+    done = vlad(images, *options, "--resume")
     assert done.exit_code == 0, done.output
-    assert "5 pictures scored" in done.output
+    assert "5 images scored" in done.output
     assert first.items() <= {p: p.stat().st_mtime_ns for p in out.glob("part-*.parquet")}.items()
 
     rows = written(out)
@@ -79,14 +79,14 @@ def test_results_are_those_of_the_local_engine_and_each_path_has_one_row(
                 assert row[head] is None
             else:
                 assert row[head] == pytest.approx(float(expected[head]), abs=1e-6)
-    done = vlad(pictures, *options, "--resume", "--category", "other")
+    done = vlad(images, *options, "--resume", "--category", "other")
     assert done.exit_code == 2 and "other settings" in done.stderr
 
 
-def test_verdicts_stand_in_the_rows_of_a_bucket(session, vlad, pictures, tmp_path):
+def test_verdicts_stand_in_the_rows_of_a_bucket(session, vlad, images, tmp_path):
     out = tmp_path / "run"
     done = vlad(
-        pictures.as_uri(), "--normal", pictures / "0.png", "--threshold", 0.01, "--engine", "ray",
+        images.as_uri(), "--normal", images / "0.png", "--threshold", 0.01, "--engine", "ray",
         "--workers", 1, "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -96,7 +96,7 @@ def test_verdicts_stand_in_the_rows_of_a_bucket(session, vlad, pictures, tmp_pat
 
 
 def test_a_coreset_of_two_shards_is_made_by_two_workers(
-    session, pictures, small_file, small_tower, tmp_path
+    session, images, small_file, small_backbone, tmp_path
 ):
     from vlad.datasets import list_samples
     from vlad.heads.memory import Memory
@@ -106,17 +106,17 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     from vlad.runs.settings import Settings
     from vlad.scoring.panel import Panel
 
-    samples = list_samples([pictures])[:4]
+    samples = list_samples([images])[:4]
     head = Memory(coreset=0.25)
     settings = Settings(references=samples)
     job = Job(
         str(small_file), "cpu", "float32", "torch", {"memory": head}, settings, 10**8, tmp_path
     )
-    fit(small_tower, job, [""], workers=2)
+    fit(small_backbone, job, [""], workers=2)
     parts = []
     for shard in (samples[0::2], samples[1::2]):
         part = copy(Memory(coreset=0.5))
-        Panel(small_tower, {"m": part}).fit(read_image(s.path) for s in shard)
+        Panel(small_backbone, {"m": part}).fit(read_image(s.path) for s in shard)
         parts.append(part)
     expected = Memory(coreset=0.25).fit_union(parts)
     assert {name: len(x) for name, x in head.memory_.items()} == {"1": 16, "2": 16, "3": 16}
@@ -125,14 +125,14 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
-    session, vlad, pictures, tmp_path, monkeypatch
+    session, vlad, images, tmp_path, monkeypatch
 ):
     @contextmanager
     def nowhere(out):
         yield out / "gone"  # what a worker writes there fails
 
     out = tmp_path / "run"
-    command = (pictures, "--normal", pictures / "0.png", "--engine", "ray", "--out", out)
+    command = (images, "--normal", images / "0.png", "--engine", "ray", "--out", out)
     with monkeypatch.context() as patch:
         patch.setattr("vlad.runs.ray.engine.writing", nowhere)
         done = vlad(*command, "--workers", 1)
@@ -143,14 +143,14 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
     assert done.exit_code == 0 and len(written(out)) == 6
 
 
-def test_a_reference_that_a_worker_cannot_read_is_one_sentence(session, vlad, pictures, tmp_path):
-    (pictures / "1.png").write_text("no picture")
+def test_a_reference_that_a_worker_cannot_read_is_one_sentence(session, vlad, images, tmp_path):
+    (images / "1.png").write_text("no image")
     done = vlad(
-        pictures, "--normal", pictures, "--param", "memory.coreset=0.5", "--engine", "ray",
+        images, "--normal", images, "--param", "memory.coreset=0.5", "--engine", "ray",
         "--workers", 2, "--out", tmp_path / "run",
     )  # fmt: skip
     assert done.exit_code == 2
-    assert re.search("Error: cannot read .*1.png: its content is no picture", done.stderr)
+    assert re.search("Error: cannot read .*1.png: its content is no image", done.stderr)
 
 
 @pytest.mark.parametrize(
@@ -161,39 +161,39 @@ def test_a_reference_that_a_worker_cannot_read_is_one_sentence(session, vlad, pi
         (["--workers", "2"], "--engine ray"),
     ],
 )
-def test_options_without_a_meaning_are_refused(vlad, pictures, tmp_path, args, words):
-    done = vlad(pictures, "--category", "nut", *args, "--out", tmp_path / "run")
+def test_options_without_a_meaning_are_refused(vlad, images, tmp_path, args, words):
+    done = vlad(images, "--category", "nut", *args, "--out", tmp_path / "run")
     assert done.exit_code == 2
     assert words in done.stderr
     assert not (tmp_path / "run").exists()
 
 
-def test_a_ray_that_does_not_start_is_one_sentence(vlad, pictures, tmp_path, monkeypatch):
+def test_a_ray_that_does_not_start_is_one_sentence(vlad, images, tmp_path, monkeypatch):
     def fail(**options):
         raise Exception("The current node timed out\nduring startup.")
 
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", fail)
-    done = vlad(pictures, "--normal", pictures / "0.png", "--engine", "ray", "--out", tmp_path)
+    done = vlad(images, "--normal", images / "0.png", "--engine", "ray", "--out", tmp_path)
     assert done.exit_code == 2 and done.stderr.count("\n") == 1
     assert "Ray cannot be started" in done.stderr
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"kind": "a run"}'])
-def test_a_folder_of_something_else_is_left_alone(session, vlad, pictures, tmp_path, content):
+def test_a_folder_of_something_else_is_left_alone(session, vlad, images, tmp_path, content):
     out = tmp_path / "run"
     out.mkdir()
     (out / "run.json").write_text(content)
     for more in ([], ["--resume"], ["--overwrite"]):
-        done = vlad(pictures, "--category", "nut", "--engine", "ray", "--out", out, *more)
+        done = vlad(images, "--category", "nut", "--engine", "ray", "--out", out, *more)
         assert done.exit_code == 2
         assert "choose another folder" in done.stderr
     assert (out / "run.json").read_text() == content
 
 
-def test_partitions_of_another_program_are_no_run(session, vlad, pictures, tmp_path):
+def test_partitions_of_another_program_are_no_run(session, vlad, images, tmp_path):
     listed = tmp_path / "part-00000.parquet"
-    pq.write_table(pa.table({"path": [str(pictures / "0.png")]}), listed)
+    pq.write_table(pa.table({"path": [str(images / "0.png")]}), listed)
     before = listed.read_bytes()
     for more in ([], ["--resume"], ["--overwrite"]):
         done = vlad(listed, "--category", "nut", "--engine", "ray", "--out", tmp_path, *more)
@@ -202,16 +202,16 @@ def test_partitions_of_another_program_are_no_run(session, vlad, pictures, tmp_p
     assert listed.read_bytes() == before
 
 
-def test_a_normal_picture_with_a_name_of_any_bytes(session, vlad, pictures, tmp_path):
+def test_a_normal_image_with_a_name_of_any_bytes(session, vlad, images, tmp_path):
     good = tmp_path / "caf\udce9.png"
-    (pictures / "0.png").rename(good)
-    command = (pictures, "--normal", good, "--engine", "ray", "--workers", 1, "--out")
+    (images / "0.png").rename(good)
+    command = (images, "--normal", good, "--engine", "ray", "--workers", 1, "--out")
     for more in ([], ["--resume"]):
         done = vlad(*command, tmp_path / "run", *more)
         assert done.exit_code == 0, done.output
     assert len(written(tmp_path / "run")) == 5
 
 
-def test_pictures_against_each_other_are_refused(session, vlad, pictures, tmp_path):
-    done = vlad(pictures, "--head", "musc", "--engine", "ray", "--out", tmp_path / "run")
+def test_images_against_each_other_are_refused(session, vlad, images, tmp_path):
+    done = vlad(images, "--head", "musc", "--engine", "ray", "--out", tmp_path / "run")
     assert done.exit_code == 2 and "--pool" in done.stderr

@@ -1,4 +1,4 @@
-"""Which pictures there are, by path or URL."""
+"""Which images there are, by path or URL."""
 
 import io
 
@@ -9,41 +9,41 @@ import pytest
 
 from vlad.errors import ImageError, InputError
 from vlad.images import read_image
-from vlad.runs.ray.paths import list_pictures, open_picture, without, written_paths
+from vlad.runs.ray.paths import list_images, open_stored, without, written_paths
 
 
 def listed(*paths) -> list[str]:
-    return list_pictures([str(path) for path in paths])["path"].to_pylist()
+    return list_images([str(path) for path in paths])["path"].to_pylist()
 
 
-def test_folders_tables_and_files_name_each_picture_once(pictures, tmp_path):
-    names = ["1.png", str(pictures / "0.png"), "1.png", "s3://bucket/a.png"]
-    pq.write_table(pa.table({"path": names, "other": range(4)}), pictures / "list.parquet")
-    table = [str(pictures / "1.png"), str(pictures / "0.png"), "s3://bucket/a.png"]
-    assert listed(pictures / "list.parquet") == table
-    rest = [str(pictures / f"{i}.png") for i in range(2, 6)]
-    assert listed(pictures / "list.parquet", pictures) == table + rest
+def test_folders_tables_and_files_name_each_image_once(images, tmp_path):
+    names = ["1.png", str(images / "0.png"), "1.png", "s3://bucket/a.png"]
+    pq.write_table(pa.table({"path": names, "other": range(4)}), images / "list.parquet")
+    table = [str(images / "1.png"), str(images / "0.png"), "s3://bucket/a.png"]
+    assert listed(images / "list.parquet") == table
+    rest = [str(images / f"{i}.png") for i in range(2, 6)]
+    assert listed(images / "list.parquet", images) == table + rest
 
 
-def test_categories_come_along(pictures):
+def test_categories_come_along(images):
     table = pa.table({"category": ["nut", None], "path": ["0.png", "1.png"]})
-    pq.write_table(table, pictures / "list.parquet")
-    found = list_pictures([str(pictures / "list.parquet")])
+    pq.write_table(table, images / "list.parquet")
+    found = list_images([str(images / "list.parquet")])
     assert found["category"].to_pylist() == ["nut", None]
 
 
-def test_a_bucket_is_listed_and_read(pictures):
+def test_a_bucket_is_listed_and_read(images):
     store = fsspec.filesystem("memory")
     for name, file in {"a.png": "0.png", "deep/b.PNG": "5.png"}.items():
-        store.pipe(f"/bucket/{name}", (pictures / file).read_bytes())
-    store.pipe("/bucket/notes.txt", b"no picture")
+        store.pipe(f"/bucket/{name}", (images / file).read_bytes())
+    store.pipe("/bucket/notes.txt", b"no image")
     store.pipe("/bucket/.hidden.png", b"")
     urls = listed("memory://bucket")
     assert urls == ["memory:///bucket/a.png", "memory:///bucket/deep/b.PNG"]
     options = {"max_pixels": 10**8, "bits": 16}
-    assert open_picture(urls[1], **options).tobytes() == read_image(pictures / "5.png").tobytes()
+    assert open_stored(urls[1], **options).tobytes() == read_image(images / "5.png").tobytes()
     with pytest.raises(ImageError, match=r"memory:///bucket/gone\.png"):
-        open_picture("memory:///bucket/gone.png", **options)
+        open_stored("memory:///bucket/gone.png", **options)
 
 
 @pytest.mark.parametrize("columns", [{"file": ["a"]}, {"path": []}, {"path": ["a", None]}])
@@ -59,16 +59,16 @@ def test_places_that_are_not_there_are_one_sentence(name):
         listed(name)
 
 
-def test_what_is_written_is_left_out(pictures, tmp_path):
+def test_what_is_written_is_left_out(images, tmp_path):
     assert len(written_paths(tmp_path)) == 0
     for i in range(2):
-        rows = pa.table({"path": [str(pictures / f"{i}.png")], "memory": [0.5]})
+        rows = pa.table({"path": [str(images / f"{i}.png")], "memory": [0.5]})
         pq.write_table(rows, tmp_path / f"part-{i}.parquet")
     (tmp_path / ".0123.tmp").write_bytes(b"half a partition")
-    waiting = without(list_pictures([str(pictures)]), written_paths(tmp_path))
-    assert waiting["path"].to_pylist() == [str(pictures / f"{i}.png") for i in range(2, 6)]
+    waiting = without(list_images([str(images)]), written_paths(tmp_path))
+    assert waiting["path"].to_pylist() == [str(images / f"{i}.png") for i in range(2, 6)]
 
 
-def test_a_picture_in_memory_that_is_empty_says_so():
+def test_an_image_in_memory_that_is_empty_says_so():
     with pytest.raises(ImageError, match=r"s3://x: the file is empty"):
         read_image(io.BytesIO(), name="s3://x")

@@ -1,4 +1,4 @@
-"""Runtimes: what computes the vision passes of a tower in place of torch as it is.
+"""Runtimes: what computes the vision passes of a backbone in place of torch as it is.
 
 A pass is traced once from `vlad.backbones.vit`, so there is one description of it; texts and heads
 stay in torch. A runtime is made with a precision, has it and its `name` as attributes, and
@@ -18,7 +18,7 @@ from vlad.errors import GraphError
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from vlad.backbones.tower import Tower
+    from vlad.backbones.backbone import Backbone
 
 RUNTIMES = {
     "torch": None,
@@ -58,13 +58,13 @@ def load_runtime(name: str, precision: str = "float32", device: str = "auto"):
     return getattr(import_module(module), attribute)(precision)
 
 
-def use(tower: Tower, runtime) -> Tower:
-    """Lets a runtime compute the tower's vision passes; returns the tower."""
+def use(backbone: Backbone, runtime) -> Backbone:
+    """Lets a runtime compute the backbone's vision passes; returns the backbone."""
     from vlad.backbones.runtimes.passes import Passes
 
-    tower.passes = Passes(tower, runtime)
-    tower.runtime, tower.precision = runtime.name, runtime.precision
-    return tower
+    backbone.passes = Passes(backbone, runtime)
+    backbone.runtime, backbone.precision = runtime.name, runtime.precision
+    return backbone
 
 
 def library(name: str, extra: str) -> ModuleType:

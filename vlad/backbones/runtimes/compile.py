@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from vlad.backbones.runtimes.graph import TowerGraph
+from vlad.backbones.runtimes.graph import BackboneGraph
 from vlad.errors import GraphError
 
 
 class Compiled:
     """Compiles every kind of pass; on CUDA its kernels are replayed as one CUDA graph.
 
-    A pass is compiled anew for another number of pictures, and in every process; torch keeps the
+    A pass is compiled anew for another number of images, and in every process; torch keeps the
     kernels in a cache of its own.
 
     Args:
-        precision: that of the tower's weights, which torch has already.
+        precision: that of the backbone's weights, which torch has already.
     """
 
     name = "compile"
@@ -26,7 +26,7 @@ class Compiled:
         self.precision = precision
 
     def prepare(
-        self, graph: TowerGraph, inputs: Sequence[torch.Tensor], key: tuple
+        self, graph: BackboneGraph, inputs: Sequence[torch.Tensor], key: tuple
     ) -> Callable[..., tuple[torch.Tensor, ...]]:
         """The compiled pass.
 
@@ -49,6 +49,7 @@ class Compiled:
         except Exception as error:  # of the compiler, the C++ or the Triton behind it
             reason = str(error).strip().partition("\n")[0]
             raise GraphError(
-                f"torch.compile cannot compile this tower here ({reason}); choose another runtime."
+                f"torch.compile cannot compile this backbone here ({reason}); choose another "
+                "runtime."
             ) from error
         return run

@@ -1,4 +1,4 @@
-"""Graphs in files: traced once for one picture, checked against torch, kept in the user's cache."""
+"""Graphs in files: traced once for one image, checked against torch, kept in the user's cache."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def prepare(
     """The graph of a pass as a function on its inputs, from the cache where it is in it.
 
     Args:
-        inputs: of any number of pictures; their shapes are what the graph is made for.
+        inputs: of any number of images; their shapes are what the graph is made for.
         key: all that it depends on, but for its format and versions.
 
     Raises:
@@ -82,7 +82,7 @@ def prepare(
         except OSError as error:
             raise cannot_write(folder.parent, error) from error
         run = form.read(folder / STEM)
-    return picture_by_picture(run)
+    return image_by_image(run)
 
 
 def _move(made: Path, folder: Path) -> None:
@@ -95,7 +95,7 @@ def _move(made: Path, folder: Path) -> None:
 
 
 def examples(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Seeded noise in the shapes of one picture's inputs."""
+    """Seeded noise in the shapes of one image's inputs."""
     generator = torch.Generator().manual_seed(0)
     return [torch.randn(1, *x.shape[1:], generator=generator) for x in inputs]
 
@@ -138,8 +138,8 @@ def check(form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], 
             )
 
 
-def picture_by_picture(run: Run) -> Callable[..., list[torch.Tensor]]:
-    """A graph of one picture as a function on tensors of any number."""
+def image_by_image(run: Run) -> Callable[..., list[torch.Tensor]]:
+    """A graph of one image as a function on tensors of any number."""
 
     def each(*inputs: torch.Tensor) -> list[torch.Tensor]:
         arrays = [np.ascontiguousarray(x.detach().numpy()) for x in inputs]

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.backbones.vit import Taps
 from vlad.types import Activation, PosEmbedResize, Stream
 
 PIXELS = "pixels"
 
 
-class TowerGraph(torch.nn.Module):
-    """The vision pass of a tower with all but pixels and prompt tokens fixed.
+class BackboneGraph(torch.nn.Module):
+    """The vision pass of a backbone with all but pixels and prompt tokens fixed.
 
     `forward(pixels, *tokens)` takes (B, 3, H, W) normalised pixels and, for every block of
     `prompts`, (B, k, C) tokens; it gives the tensors named in `outputs`, in that order.
@@ -26,7 +26,7 @@ class TowerGraph(torch.nn.Module):
 
     def __init__(
         self,
-        tower: Tower,
+        backbone: Backbone,
         *,
         taps: Iterable[tuple[Stream | None, int]] = (),
         windows: Iterable[int] = (),
@@ -36,8 +36,8 @@ class TowerGraph(torch.nn.Module):
         prompts: Iterable[int] = (),
     ):
         super().__init__()
-        self.model = tower.model  # so that tracers find the weights
-        self.vision = tower.vision
+        self.model = backbone.model  # so that tracers find the weights
+        self.vision = backbone.vision
         self.taps = sorted(taps, key=repr)
         self.windows = sorted(windows)
         self.image = image
@@ -61,7 +61,7 @@ class TowerGraph(torch.nn.Module):
 
     @property
     def key(self) -> str:
-        """What tells this pass from others of the same tower."""
+        """What tells this pass from others of the same backbone."""
         return repr((self.taps, self.windows, self.image, self.options, self.prompts))
 
     def forward(self, pixels: torch.Tensor, *tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -78,7 +78,7 @@ class TowerGraph(torch.nn.Module):
         return (*patches, *(found.windows[side] for side in self.windows), *last)
 
     def unpack(self, outputs: Sequence[torch.Tensor], size: tuple[int, int]) -> Taps:
-        """What `forward` gave for pixels of `size` (H, W), as the tower itself gives it."""
+        """What `forward` gave for pixels of `size` (H, W), as the backbone itself gives it."""
         rest = list(outputs)
         patches = {tap: rest.pop(0) for tap in self.taps}
         windows = {side: rest.pop(0) for side in self.windows}

@@ -1,4 +1,4 @@
-"""The vision passes of a tower by another runtime."""
+"""The vision passes of a backbone by another runtime."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 import torch
 
-from vlad.backbones.runtimes.graph import TowerGraph
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
+from vlad.backbones.runtimes.graph import BackboneGraph
 from vlad.backbones.vit import Taps
 
 
 class Passes:
-    """Called like `tower.vision`; makes the graph of each kind of pass when it first comes.
+    """Called like `backbone.vision`; makes the graph of each kind of pass when it first comes.
 
     Args:
-        tower: its weights are what graphs are traced from.
+        backbone: its weights are what graphs are traced from.
         runtime: as `vlad.backbones.runtimes.load_runtime` gives it.
 
     Raises:
@@ -23,8 +23,8 @@ class Passes:
         OutputError: the cache folder cannot be written to.
     """
 
-    def __init__(self, tower: Tower, runtime):
-        self.tower = tower
+    def __init__(self, backbone: Backbone, runtime):
+        self.backbone = backbone
         self.runtime = runtime
         self._prepared: dict[tuple, object] = {}
 
@@ -36,10 +36,10 @@ class Passes:
         **options,
     ) -> Taps:
         prompts = prompts or {}
-        graph = TowerGraph(self.tower, prompts=prompts, **options)
+        graph = BackboneGraph(self.backbone, prompts=prompts, **options)
         inputs = [pixels, *prompts.values()]
-        # the number of pictures is the only thing that may change from call to call
-        key = (self.tower.fingerprint, graph.key, *(tuple(x.shape[1:]) for x in inputs))
+        # the number of images is the only thing that may change from call to call
+        key = (self.backbone.fingerprint, graph.key, *(tuple(x.shape[1:]) for x in inputs))
         if key not in self._prepared:
             self._prepared[key] = self.runtime.prepare(graph, inputs, key)
         with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from vlad.backbones.tower import Tower
+    from vlad.backbones.backbone import Backbone
     from vlad.detector import Detector
     from vlad.heads import Head
     from vlad.images.tiles import Tiling
@@ -20,7 +20,7 @@ OPTIONS = {
     "backbone": click.option(
         "--backbone",
         metavar="NAME|PATH",
-        help="Tower: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
+        help="Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
         "MODEL=FILE, a Hugging Face folder or name.  "
         "[default: ViT-B-16-plus-240/laion400m_e31, from the model hub]",
     ),
@@ -45,13 +45,13 @@ OPTIONS = {
         "--image-size",
         type=click.IntRange(min=16),
         metavar="PIXELS",
-        help="Side of the tower's input.  [default: the tower's own]",
+        help="Side of the backbone's input.  [default: the backbone's own]",
     ),
     "tile": click.option(
         "--tile",
         type=int,
         metavar="PIXELS",
-        help="Cut large pictures into tiles of this side, each a picture to the tower.",
+        help="Cut large images into tiles of this side, each an image to the backbone.",
     ),
     "overlap": click.option(
         "--overlap",
@@ -65,7 +65,7 @@ OPTIONS = {
         metavar="N",
         default=8,
         show_default=True,
-        help="Pictures, or tiles, in one pass.",
+        help="Images, or tiles, in one pass.",
     ),
     "device": click.option(
         "--device",
@@ -79,14 +79,14 @@ OPTIONS = {
         type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
         default="float32",
         show_default=True,
-        help="How precisely the tower computes; int8 needs --runtime onnx.",
+        help="How precisely the backbone computes; int8 needs --runtime onnx.",
     ),
     "runtime": click.option(
         "--runtime",
         metavar="NAME",
         default="torch",
         show_default=True,
-        help="What computes the tower's passes: torch, compile, onnx, openvino.",
+        help="What computes the backbone's passes: torch, compile, onnx, openvino.",
     ),
     "max_pixels": click.option(
         "--max-pixels",
@@ -94,7 +94,7 @@ OPTIONS = {
         metavar="N",
         default=100_000_000,
         show_default="100 million",
-        help="Refuse larger pictures before decoding them.",
+        help="Refuse larger images before decoding them.",
     ),
     "bits": click.option(
         "--bits",
@@ -102,7 +102,7 @@ OPTIONS = {
         default=16,
         show_default=True,
         metavar="N",
-        help="Significant bits of 16-bit pictures, as in 12 of a 12-bit camera.",
+        help="Significant bits of 16-bit images, as in 12 of a 12-bit camera.",
     ),
 }
 
@@ -138,7 +138,7 @@ class Common:
 
     @property
     def tiling(self) -> Tiling:
-        """How pictures are cut.
+        """How images are cut.
 
         Raises:
             InputError: a tile or overlap out of its range, or an overlap of no tiles.
@@ -160,7 +160,7 @@ class Common:
 
 
 def common_options(command: Callable) -> Callable:
-    """Which tower, how it computes, what its heads read; given to the command as `common`."""
+    """Which backbone, how it computes, what its heads read; given to the command as `common`."""
 
     @wraps(command)
     def packed(**options):
@@ -268,12 +268,12 @@ def _value(text: str) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def open_tower(common: Common) -> Tower:
-    """The tower of --backbone, or the default one, without the chatter of its libraries."""
+def open_backbone(common: Common) -> Backbone:
+    """The backbone of --backbone, or the default one, without the chatter of its libraries."""
     import logging
 
-    from vlad.backbones import DEFAULT, load_tower
+    from vlad.backbones import DEFAULT, load_backbone
 
     # open_clip logs to the root logger what its errors say again
     logging.getLogger().setLevel(logging.CRITICAL)
-    return load_tower(common.backbone or DEFAULT, common.device, common.dtype, common.runtime)
+    return load_backbone(common.backbone or DEFAULT, common.device, common.dtype, common.runtime)

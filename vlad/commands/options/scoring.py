@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class ScoringCommand(click.Command):
-    """Lets `--normal` take several files, as a shell expands them, once pictures were named."""
+    """Lets `--normal` take several files, as a shell expands them, once images were named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         spread: list[str] = []
-        pictures = False  # whether a PATH was named
+        images = False  # whether a PATH was named
         run = 0  # bare words since the last --normal, its own value included
         for before, arg in zip(["", *args], args, strict=False):
             if arg.startswith("-"):
@@ -35,17 +35,17 @@ class ScoringCommand(click.Command):
                 run = 1
             elif run:
                 run += 1
-                if pictures:
+                if images:
                     spread.append("--normal")
                 elif run == 3:
                     from vlad.errors import InputError
 
                     raise InputError(
-                        "Several files after --normal need the pictures to score before it; write "
+                        "Several files after --normal need the images to score before it; write "
                         f"vlad {self.name} PATH... --normal FILES."
                     )
             elif not (before.startswith("-") and self._takes_value(before)):
-                pictures = True
+                images = True
             spread.append(arg)
         return super().parse_args(ctx, spread)
 
@@ -71,7 +71,7 @@ class Scoring:
 
 
 def scoring_options(command: Callable) -> Callable:
-    """Pictures to compare with, heads, tower, maps and verdicts; given to the command as
+    """Images to compare with, heads, backbone, maps and verdicts; given to the command as
     `scoring`."""
 
     @wraps(command)
@@ -91,20 +91,20 @@ def scoring_options(command: Callable) -> Callable:
     for option in reversed(
         [
             click.option(
-                "--category", metavar="WORDS", help="What the pictures show, as in hazelnut."
+                "--category", metavar="WORDS", help="What the images show, as in hazelnut."
             ),
             click.option(
                 "--normal",
                 "normals",
                 multiple=True,
                 metavar="DIR|FILES",
-                help="Normal pictures to compare with; may be repeated.",
+                help="Normal images to compare with; may be repeated.",
             ),
             click.option(
                 "--k-shot",
                 type=click.IntRange(min=1),
                 metavar="K",
-                help="Draw K of the normal pictures.  [default: all of them]",
+                help="Draw K of the normal images.  [default: all of them]",
             ),
             click.option(
                 "--seed",
@@ -119,7 +119,7 @@ def scoring_options(command: Callable) -> Callable:
                 "pools",
                 multiple=True,
                 metavar="DIR|FILES",
-                help="Pictures, normal or not, that musc compares each one with, instead of all "
+                help="Images, normal or not, that musc compares each one with, instead of all "
                 "with each other; may be repeated.",
             ),
             click.option(
@@ -136,21 +136,21 @@ def scoring_options(command: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class Plan:
-    """The heads of a run, not yet fitted, its settings, and path -> upright RGB picture."""
+    """The heads of a run, not yet fitted, its settings, and path -> upright RGB image."""
 
     heads: dict[str, Head]
     settings: Settings
     open_image: Callable[[Path], Image.Image]
 
 
-def plan_of(scoring: Scoring, pictures: int) -> Plan:
+def plan_of(scoring: Scoring, images: int) -> Plan:
     """What the options ask for.
 
     Args:
-        pictures: how many are to be scored, as far as they are known.
+        images: how many are to be scored, as far as they are known.
 
     Raises:
-        VladError: options that do not fit each other, or pictures that are not there.
+        VladError: options that do not fit each other, or images that are not there.
     """
     from functools import partial
 
@@ -166,7 +166,7 @@ def plan_of(scoring: Scoring, pictures: int) -> Plan:
         scoring.common, scoring.judging, scoring.normals, scoring.k_shot,
     )  # fmt: skip
     if k_shot and not normals:
-        raise InputError("--k-shot draws from normal pictures; name them with --normal.")
+        raise InputError("--k-shot draws from normal images; name them with --normal.")
     heads = make_heads(scoring.head or ("memory" if normals else "winclip"), common)
     check_judging(judging, heads)
     normal = list_samples(normals) if normals else []
@@ -178,10 +178,10 @@ def plan_of(scoring: Scoring, pictures: int) -> Plan:
     references = draw_shots(normal, k_shot, scoring.seed)
     for name, made in heads.items():
         if made.normals == "needed" and not references:
-            raise InputError(f"Head {name} compares with normal pictures; name them with --normal.")
+            raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if normals and not fitted and not judging.finds_threshold:
         raise InputError(
-            f"No head here has use for normal pictures ({', '.join(heads)}); leave --normal out, "
+            f"No head here has use for normal images ({', '.join(heads)}); leave --normal out, "
             "or add a head such as memory."
         )
     regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
@@ -204,7 +204,7 @@ def plan_of(scoring: Scoring, pictures: int) -> Plan:
         scoring.seed,
         scoring.map_format or "png",
         common.bits,
-        rules_of(judging, heads, held_out if not joint else [], pictures),
+        rules_of(judging, heads, held_out if not joint else [], images),
         common.tiling,
         pool,
     )

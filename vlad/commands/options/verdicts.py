@@ -54,8 +54,8 @@ def judging_options(command: Callable) -> Callable:
             click.option(
                 "--threshold",
                 metavar="auto|NUMBER",
-                help="Verdicts: pictures that score above NUMBER are anomalous; auto finds it from "
-                "held-out normal pictures, or else from the pictures themselves.",
+                help="Verdicts: images that score above NUMBER are anomalous; auto finds it from "
+                "held-out normal images, or else from the images themselves.",
             ),
             click.option(
                 "--calibration",
@@ -82,7 +82,7 @@ def judging_options(command: Callable) -> Callable:
                 "--mm-per-pixel",
                 type=click.FloatRange(min=0, min_open=True),
                 metavar="MM",
-                help="Side of a pixel of the pictures.",
+                help="Side of a pixel of the images.",
             ),
         ]
     ):
@@ -91,14 +91,14 @@ def judging_options(command: Callable) -> Callable:
 
 
 def false_alarms_option(command: Callable) -> Callable:
-    """The rate that normal pictures may be called anomalous at."""
+    """The rate that normal images may be called anomalous at."""
     return click.option(
         "--false-alarms",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         default=0.05,
         show_default=True,
         metavar="RATE",
-        help="Share of normal pictures that may be called anomalous.",
+        help="Share of normal images that may be called anomalous.",
     )(command)
 
 
@@ -147,7 +147,7 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
         _number(judging.threshold)
         if judging.fuse or judging.confidence:
             raise InputError(
-                "--fuse and --confidence compare with reference pictures; give --threshold auto."
+                "--fuse and --confidence compare with reference images; give --threshold auto."
             )
     if judging.fuse and len(heads) < 2:
         raise InputError("--fuse joins several heads; name them, as in --head winclip,memory.")
@@ -160,16 +160,16 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
 
 
 def rules_of(
-    judging: Judging, heads: Mapping[str, Head], held_out: Sequence[Sample], pictures: int
+    judging: Judging, heads: Mapping[str, Head], held_out: Sequence[Sample], images: int
 ) -> Rules | None:
     """The rules that the options stand for; None where no verdicts are asked for.
 
     Args:
-        held_out: normal pictures that no head is fitted on; they are used where they are enough.
-        pictures: how many are to be judged.
+        held_out: normal images that no head is fitted on; they are used where they are enough.
+        images: how many are to be judged.
 
     Raises:
-        InputError: too few pictures to find a threshold from.
+        InputError: too few images to find a threshold from.
     """
     from vlad.calibration import Calibration, load_calibration
     from vlad.calibration.conformal import least_reference
@@ -202,11 +202,11 @@ def rules_of(
     least = least_reference(judging.false_alarms)
     if len(held_out) >= least:
         return Rules(held_out=held_out, **options)
-    if pictures < LEAST_UNLABELLED:
+    if images < LEAST_UNLABELLED:
         raise InputError(
-            f"--threshold auto needs {least} normal pictures beside those shown to the heads, or "
-            f"at least {LEAST_UNLABELLED} pictures to judge, and there are {len(held_out)} and "
-            f"{pictures}; give more with --normal, or a number as --threshold."
+            f"--threshold auto needs {least} normal images beside those shown to the heads, or "
+            f"at least {LEAST_UNLABELLED} images to judge, and there are {len(held_out)} and "
+            f"{images}; give more with --normal, or a number as --threshold."
         )
     return Rules(**options)
 

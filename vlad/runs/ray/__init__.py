@@ -1,1 +1,1 @@
-"""Scoring more pictures than one process can, on Ray."""
+"""Scoring more images than one process can, on Ray."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import ray
 
-from vlad.backbones.tower import Tower
+from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError, OutputError, VladError
 from vlad.system.files import atomic_write
 from vlad.heads.memory import Memory
@@ -35,9 +35,9 @@ PARTITION = 4096  # rows at most: what a crash of a worker may cost
 
 
 def score(
-    tower: Tower,
+    backbone: Backbone,
     job: Job,
-    pictures: pa.Table,
+    images: pa.Table,
     *,
     workers: int,
     resume: bool = False,
@@ -46,21 +46,21 @@ def score(
     """Scores what has no row yet into `part-*.parquet` -> rows and failures of this call.
 
     Args:
-        tower: of `job`, to fit its heads with.
-        pictures: of `vlad.runs.ray.paths.list_pictures`.
+        backbone: of `job`, to fit its heads with.
+        images: of `vlad.runs.ray.paths.list_images`.
         workers: processes that score; each takes an equal share of the cores, or a GPU.
 
     Raises:
-        HeadError: a head that judges pictures jointly.
+        HeadError: a head that judges images jointly.
         VladError: whatever cannot be done for the run as a whole.
     """
     settings = job.settings
-    named = pictures["category"].unique().to_pylist()
+    named = images["category"].unique().to_pylist()
     categories = sorted({category or settings.category or "" for category in named})
-    panel = fit(tower, job, categories, workers)
+    panel = fit(backbone, job, categories, workers)
     if joint := panel.transductive:
         raise HeadError(
-            f"Head {joint[0]} judges all pictures jointly, and here each worker sees some; give "
+            f"Head {joint[0]} judges all images jointly, and here each worker sees some; give "
             "musc a --pool, april_gan --param april_gan.rescale=false, or choose another head."
         )
     record = json.loads(json.dumps({"kind": KIND, **scores_depend_on(panel, settings, categories)}))
@@ -76,12 +76,12 @@ def score(
                 remove_parts(job.out)
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             atomic_write(job.out / "run.json", encode(text))
-            waiting = without(pictures, written_paths(job.out))
+            waiting = without(images, written_paths(job.out))
             for head in job.heads.values():
                 move(head, "cpu")
             rows = failed = 0
-            gpu = tower.device.type == "cuda"
-            with Progress(len(pictures), done=len(pictures) - len(waiting)) as progress:
+            gpu = backbone.device.type == "cuda"
+            with Progress(len(images), done=len(images) - len(waiting)) as progress:
                 for count, bad in _run(job, folder, waiting, workers, gpu):
                     rows, failed = rows + count, failed + bad
                     progress.advance(count, bad)
@@ -118,8 +118,8 @@ def _run(
         yield row["rows"], row["failed"]
 
 
-def fit(tower: Tower, job: Job, categories: Sequence[str], workers: int) -> Panel:
-    """A panel as `prepare` makes it; coresets of more than one picture are made by all workers."""
+def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -> Panel:
+    """A panel as `prepare` makes it; coresets of more than one image are made by all workers."""
     settings, references = job.settings, job.settings.references
     shared = {
         name: head
@@ -127,11 +127,11 @@ def fit(tower: Tower, job: Job, categories: Sequence[str], workers: int) -> Pane
         if isinstance(head, Memory) and head.coreset and workers > 1 and len(references) > 1
     }
     if not shared:
-        return prepare(tower, job.heads, categories, settings, job.open_image)
+        return prepare(backbone, job.heads, categories, settings, job.open_image)
     others = {name: head for name, head in job.heads.items() if name not in shared}
     if any(head.normals != "unused" for head in others.values()):
-        prepare(tower, others, categories, replace(settings, pool=()), job.open_image)
-    panel = prepare(tower, job.heads, categories, replace(settings, references=()), job.open_image)
+        prepare(backbone, others, categories, replace(settings, pool=()), job.open_image)
+    panel = prepare(backbone, job.heads, categories, replace(settings, references=()), job.open_image)
     shards = [references[i::workers] for i in range(min(workers, len(references)))]
     parts = ray.get(
         [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
@@ -141,7 +141,7 @@ def fit(tower: Tower, job: Job, categories: Sequence[str], workers: int) -> Pane
             raise part
     for name, head in shared.items():
         head.fit_union([part[name] for part in parts])
-        move(head, tower.device)
+        move(head, backbone.device)
     return panel
 
 

@@ -1,4 +1,4 @@
-"""Pictures by path or URL: which there are, which have a row already, and how one is read."""
+"""Images by path or URL: which there are, which have a row already, and how one is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image
 
 from vlad.images.limits import BYTES_A_PIXEL, SLACK
 from vlad.datasets import list_samples
-from vlad.datasets.folder import is_picture_name
+from vlad.datasets.folder import is_image_name
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.images import read_image
 from vlad.system.text import shown
@@ -27,13 +27,13 @@ from vlad.runs.ray.parts import parts
 PICTURES = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])
 
 
-def list_pictures(paths: Sequence[str]) -> pa.Table:
-    """Path or URL and category (or null) of every picture, each path once, in the order given.
+def list_images(paths: Sequence[str]) -> pa.Table:
+    """Path or URL and category (or null) of every image, each path once, in the order given.
 
     Args:
         paths: what `list_samples` takes; Parquet files with a column `path` and perhaps `category`,
             whose relative paths count from their folder; and URLs that fsspec knows, of Parquet
-            files, pictures or folders (`s3://bucket/parts`).
+            files, images or folders (`s3://bucket/parts`).
 
     Raises:
         InputError: nothing there, or a table or name that cannot be used.
@@ -52,9 +52,9 @@ def list_pictures(paths: Sequence[str]) -> pa.Table:
     return once.rename_columns(["path", "category"]).cast(PICTURES)
 
 
-def without(pictures: pa.Table, written: pa.ChunkedArray) -> pa.Table:
-    """The pictures whose paths are not among those written."""
-    return pictures.filter(pc.invert(pc.is_in(pictures["path"], value_set=written)))
+def without(images: pa.Table, written: pa.ChunkedArray) -> pa.Table:
+    """The images whose paths are not among those written."""
+    return images.filter(pc.invert(pc.is_in(images["path"], value_set=written)))
 
 
 def written_paths(out: Path) -> pa.ChunkedArray:
@@ -75,7 +75,7 @@ def written_paths(out: Path) -> pa.ChunkedArray:
     return found["path"]
 
 
-def open_picture(path: str | Path, max_pixels: int, bits: int) -> Image.Image:
+def open_stored(path: str | Path, max_pixels: int, bits: int) -> Image.Image:
     """Upright 8-bit RGB of a path or URL.
 
     Raises:
@@ -131,10 +131,10 @@ def _stored(url: str) -> pa.Table:
         raise InputError(
             f"cannot list {url} ({shown(error)}); check it, and its fsspec driver."
         ) from error
-    paths = [store.unstrip_protocol(n) for n in names if is_picture_name(n.rpartition("/")[2])]
+    paths = [store.unstrip_protocol(n) for n in names if is_image_name(n.rpartition("/")[2])]
     if not paths:
         raise InputError(
-            f"no pictures in {url}; give files with a suffix such as .png, .jpg or .tif."
+            f"no images in {url}; give files with a suffix such as .png, .jpg or .tif."
         )
     return _table(paths, [None] * len(paths))
 

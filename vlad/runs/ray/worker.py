@@ -12,21 +12,21 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from vlad.backbones import load_tower
+from vlad.backbones import load_backbone
 from vlad.errors import VladError
 from vlad.heads import Head
 from vlad.results.verdicts import decide
 from vlad.scoring.panel import Panel
 from vlad.runs.settings import Settings
 from vlad.runs.ray.parts import write_part
-from vlad.runs.ray.paths import open_picture
+from vlad.runs.ray.paths import open_stored
 from vlad.scoring.pipeline import score_samples
 from vlad.types import Sample
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs, sent to each once; it loads the tower by name where it is."""
+    """All that a worker needs, sent to each once; it loads the backbone by name where it is."""
 
     backbone: str
     device: str
@@ -38,12 +38,12 @@ class Job:
     out: Path
 
     def panel(self) -> Panel:
-        tower = load_tower(self.backbone, self.device, self.dtype, self.runtime)
+        backbone = load_backbone(self.backbone, self.device, self.dtype, self.runtime)
         for head in self.heads.values():
-            move(head, tower.device)
+            move(head, backbone.device)
         settings = self.settings
         return Panel(
-            tower,
+            backbone,
             self.heads,
             bank=settings.bank,
             image_size=settings.image_size,
@@ -53,21 +53,21 @@ class Job:
 
     @property
     def open_image(self):
-        return partial(open_picture, max_pixels=self.max_pixels, bits=self.settings.bits)
+        return partial(open_stored, max_pixels=self.max_pixels, bits=self.settings.bits)
 
 
 class Scorer:
-    """One worker: pictures in, a partition on disk out, and its counts or why there is none."""
+    """One worker: images in, a partition on disk out, and its counts or why there is none."""
 
     def __init__(self, job: list[ray.ObjectRef], folder: Path):
         self.job = ray.get(job[0])  # in a list, so that one copy serves all workers of a machine
         self.folder = folder
 
-    def __call__(self, pictures: pa.Table) -> pa.Table:
+    def __call__(self, images: pa.Table) -> pa.Table:
         rows = failed = 0
         error = None
         try:
-            rows, failed = self._write(pictures)
+            rows, failed = self._write(images)
         except VladError as stopped:  # as a value: raised, it would arrive as many lines of Ray's
             error = str(stopped)
         counts = {"rows": [rows], "failed": [failed], "error": pa.array([error], pa.string())}
@@ -77,9 +77,9 @@ class Scorer:
     def panel(self) -> Panel:
         return self.job.panel()
 
-    def _write(self, pictures: pa.Table) -> tuple[int, int]:
+    def _write(self, images: pa.Table) -> tuple[int, int]:
         job, settings = self.job, self.job.settings
-        rows = pictures.to_pylist()
+        rows = images.to_pylist()
         # as text, since a URL would not survive pathlib
         samples = [Sample(row["path"], "", row["category"]) for row in rows]
         scored = [
@@ -99,7 +99,7 @@ class Scorer:
         if settings.rules:
             columns |= _verdicts(scored, settings.rules.calibration)
         columns["error"] = pa.array([s.error for s in scored], pa.string())
-        # named by its pictures, so that a partition that is scored again replaces itself
+        # named by its images, so that a partition that is scored again replaces itself
         digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
         write_part(self.folder, f"part-{digest[:32]}.parquet", pa.table(columns))
         return len(rows), sum(s.error is not None for s in scored)

@@ -1,6 +1,6 @@
-"""The pool of clean pictures: drawn categories, and real pictures where folders are given.
+"""The pool of clean images: drawn categories, and real images where folders are given.
 
-A category is two pictures of the same kind of thing (``a`` and ``b``), the coverage of the object
+A category is two images of the same kind of thing (``a`` and ``b``), the coverage of the object
 in ``a`` and the bare ground under it.  Category ``c`` of seed ``s`` is always the same.
 """
 
@@ -37,9 +37,9 @@ COLOURS = {
 PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
-def colour_name(picture, cover):
+def colour_name(image, cover):
     """The word for the mean colour of the covered pixels."""
-    mean = (picture * cover[..., None]).sum((0, 1)) / (cover.sum() + 1e-3)
+    mean = (image * cover[..., None]).sum((0, 1)) / (cover.sum() + 1e-3)
     return min(COLOURS, key=lambda name: ((mean - np.array(COLOURS[name])) ** 2).sum())
 
 
@@ -104,19 +104,19 @@ class Pool:
         return self.count
 
     def __getitem__(self, index):
-        """``(a, b, ground, cover, noun, colour)``, pictures float32 in [0, 1]."""
+        """``(a, b, ground, cover, noun, colour)``, images float32 in [0, 1]."""
         if self._map is None:
             self._map = np.load(self.blocks, mmap_mode="r")
         block = self._map[index].astype(np.float32) / 255
         return block[..., :3], block[..., 3:6], block[..., 6:9], block[..., 9], *self.words[index]
 
 
-class RealPictures:
-    """Real pictures, as clean grounds for drawn defects and, where masks exist, as they are.
+class RealImages:
+    """Real images, as clean grounds for drawn defects and, where masks exist, as they are.
 
     Args:
         folders: each either a category in MVTec's layout (``train/good``, ``test/<defect>``,
-            ``ground_truth/<defect>/<stem>_mask.png``) or a plain folder of clean pictures.  The
+            ``ground_truth/<defect>/<stem>_mask.png``) or a plain folder of clean images.  The
             folder's name is the noun.
     """
 
@@ -136,40 +136,40 @@ class RealPictures:
 
     @staticmethod
     def _read(path, mode="RGB"):
-        picture = Image.open(path).convert(mode)
-        scale = 384 / min(picture.size)
-        size = [max(SIZE, round(side * scale)) for side in picture.size]
-        return np.asarray(picture.resize(size, Image.BILINEAR if mode == "L" else Image.BICUBIC))
+        image = Image.open(path).convert(mode)
+        scale = 384 / min(image.size)
+        size = [max(SIZE, round(side * scale)) for side in image.size]
+        return np.asarray(image.resize(size, Image.BILINEAR if mode == "L" else Image.BICUBIC))
 
     def pair(self, rng):
-        """Two windows of one clean picture, a few pixels apart: like :meth:`Pool.__getitem__`."""
-        picture, _, noun = self.clean[rng.integers(len(self.clean))]
-        at = self._corner(rng, picture)
-        moved = self._corner(rng, picture, at, 24)
-        a, b = (self._crop(picture, corner) for corner in (at, moved))
+        """Two windows of one clean image, a few pixels apart: like :meth:`Pool.__getitem__`."""
+        image, _, noun = self.clean[rng.integers(len(self.clean))]
+        at = self._corner(rng, image)
+        moved = self._corner(rng, image, at, 24)
+        a, b = (self._crop(image, corner) for corner in (at, moved))
         cover = np.ones((SIZE, SIZE), np.float32)
         ground = np.broadcast_to(rng.random(3).astype(np.float32), a.shape)
         return a, b, ground, cover, noun, colour_name(a, cover)
 
     def labelled(self, rng):
-        """``(picture, mask, noun, colour)`` from the pictures with real defects, window on one."""
-        picture, mask, noun = self.flawed[rng.integers(len(self.flawed))]
+        """``(image, mask, noun, colour)`` from the images with real defects, window on one."""
+        image, mask, noun = self.flawed[rng.integers(len(self.flawed))]
         spots = np.argwhere(mask > 127)
-        at = self._corner(rng, picture)
+        at = self._corner(rng, image)
         if len(spots):
             at = spots[rng.integers(len(spots))] - rng.integers(40, SIZE - 40, 2)
-        at = np.clip(at, 0, np.array(picture.shape[:2]) - SIZE)
-        a, m = self._crop(picture, at), self._crop(mask, at)
+        at = np.clip(at, 0, np.array(image.shape[:2]) - SIZE)
+        a, m = self._crop(image, at), self._crop(mask, at)
         return a, (m > 0.5).astype(np.float32), noun, colour_name(a, 1 - m)
 
     @staticmethod
-    def _corner(rng, picture, at=None, reach=0):
-        room = np.array(picture.shape[:2]) - SIZE
+    def _corner(rng, image, at=None, reach=0):
+        room = np.array(image.shape[:2]) - SIZE
         if at is None:
             return rng.integers(0, room + 1)
         return np.clip(at + rng.integers(-reach, reach + 1, 2), 0, room)
 
     @staticmethod
-    def _crop(picture, at):
+    def _crop(image, at):
         y, x = at
-        return picture[y : y + SIZE, x : x + SIZE].astype(np.float32) / 255
+        return image[y : y + SIZE, x : x + SIZE].astype(np.float32) / 255

@@ -1,4 +1,4 @@
-"""A tower: a vision transformer, where it has one a text encoder, and how its pictures look."""
+"""A backbone: a vision transformer, where it has one a text encoder, and how its images look."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from vlad.backbones.block import recompute
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import HeadError
-from vlad.types import Activation, TowerInfo
+from vlad.types import Activation, BackboneInfo
 
 TEXT_BATCH = 64
 
 
 @dataclass
-class Tower:
+class Backbone:
     """A frozen image (and text) encoder.
 
     Its weights never ask for gradients, so a pass keeps nothing for them unless tokens that are
@@ -29,16 +29,16 @@ class Tower:
         info: what heads may know of it.
         model: the module that holds the weights.
         build: model -> VisionTransformer over its modules (called again after a move).
-        read: model -> its text tower, or None (called again after a move).
-        blocks: model -> the module with the blocks of its image tower.
+        read: model -> its text encoder, or None (called again after a move).
+        blocks: model -> the module with the blocks of its image encoder.
         mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: what else its text embeddings depend on (activation, context length, ...).
-        vision: the image tower; the module's own forward pass.
+        vision: the image encoder; the module's own forward pass.
         passes: called like `vision` in its place, where another runtime computes; else None.
         runtime, precision: the name of what computes, and what it computes in.
     """
 
-    info: TowerInfo
+    info: BackboneInfo
     model: torch.nn.Module
     build: Callable[[torch.nn.Module], VisionTransformer]
     read: Callable[[torch.nn.Module], TextTransformer | PlainText] | None
@@ -52,13 +52,14 @@ class Tower:
         self.dtype = torch.float32
         self._build()
 
-    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Tower:
-        """Moves the weights; returns the tower itself.
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Backbone:
+        """Moves the weights; returns the backbone itself.
 
         Args:
-            dtype: of the matrix products in the image tower's blocks, where the time goes. All else
+            dtype: of the matrix products in the image encoder's blocks, where the time goes. All
+            else
                 stays float32: the sums between blocks, which half precision would blur, and the
-                texts, whose rounding would shift the scores of all pictures alike.
+                texts, whose rounding would shift the scores of all images alike.
         """
         self.model.to(device=device)
         for module in self.blocks(self.model).modules():
@@ -97,7 +98,7 @@ class Tower:
         return digest.hexdigest()
 
     def forward(self, pixels: torch.Tensor, **options) -> Taps:
-        """One vision pass by the tower's runtime; see `VisionTransformer.__call__`."""
+        """One vision pass by the backbone's runtime; see `VisionTransformer.__call__`."""
         return (self.passes or self.vision)(pixels, **options)
 
     def encode_text(
@@ -116,12 +117,12 @@ class Tower:
             deep: block (from 1) -> (k, T) tokens that overwrite those after the first.
 
         Raises:
-            HeadError: the tower has no text encoder, or none that takes learned tokens.
+            HeadError: the backbone has no text encoder, or none that takes learned tokens.
         """
         if self.text is None:
             raise HeadError(
-                f"The tower {self.info.name} sees only images and cannot read prompts; choose a "
-                "CLIP or SigLIP tower, or a head that needs no text, such as memory."
+                f"The backbone {self.info.name} sees only images and cannot read prompts; choose a "
+                "CLIP or SigLIP backbone, or a head that needs no text, such as memory."
             )
         batches = range(0, len(sentences), TEXT_BATCH)
         learned = {"activation": activation, "context": context, "deep": deep}
