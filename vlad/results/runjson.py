@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vlad.errors import OutputError
+from vlad.system.files import check_writable
 from vlad.system.resources import read_json
 
 KIND = "vlad run"
@@ -43,13 +44,7 @@ def check_out(out: str | Path, *, resume: bool = False, overwrite: bool = False)
             f"{out} already holds a run; add --resume to continue it, --overwrite to start "
             "again, or choose another folder."
         )
-    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not nearest.is_dir():
-        raise OutputError(f"cannot write {out}: {nearest} is a file; choose another folder.")
-    if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"cannot write {out}: {nearest} may not be written to; choose another folder."
-        )
+    check_writable(out)
     return present
 
 

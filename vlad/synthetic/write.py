@@ -24,10 +24,9 @@ from PIL import Image
 
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.images import read_image
-from vlad.results.runjson import check_out
 from vlad.synthetic import SyntheticSet, load_generators
 from vlad.synthetic.sheet import contact_sheet
-from vlad.system.files import atomic_write
+from vlad.system.files import atomic_write, check_writable
 from vlad.system.text import csv_line, csv_path, encode
 from vlad.types import Sample
 
@@ -63,7 +62,7 @@ def check_folder(out: str | Path) -> None:
     """
     if os.path.isdir(out) and os.listdir(out):
         raise OutputError(f"{out} is not empty, so it is left as it is; choose another folder.")
-    check_out(out)
+    check_writable(out)
 
 
 def write_set(

@@ -85,3 +85,19 @@ def cannot_write(path: str | Path, error: OSError) -> OutputError:
     return OutputError(
         f"cannot write {path} ({reason}); choose a folder you may write to, with free space."
     )
+
+
+def check_writable(out: str | Path) -> None:
+    """Check that a folder can be made at `out`, or written to, before anything is computed.
+
+    Raises:
+        OutputError: a part of the path is a file, or may not be written to.
+    """
+    out = Path(out)
+    nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise OutputError(f"cannot write {out}: {nearest} is a file; choose another folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"cannot write {out}: {nearest} may not be written to; choose another folder."
+        )
