@@ -5,10 +5,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vlad
-from vlad.errors import HeadError, InputError
+from vlad.errors import HeadError, ImageError, InputError
 
 
 @pytest.fixture
@@ -37,6 +38,37 @@ def test_files_images_and_arrays_are_the_same(detector, drawn, images):
     same(detector.score(np.asarray(drawn[5])), expected)
     same(detector.score(images), detector.score(drawn))
     same(detector.score([images / "5.png", drawn[5]]), detector.score([drawn[5]] * 2))
+
+
+def test_tensors_batches_bytes_and_open_files_are_the_same(detector, drawn, images):
+    arrays = np.stack([np.asarray(image.resize((80, 70))) for image in drawn])
+    tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
+    expected = detector.score(list(arrays))
+    same(detector.score(tensors), expected)
+    same(detector.score(torch.stack(tensors) / 255), expected)
+    same(detector.score(arrays), expected)
+    same(detector.score([arrays[:2], torch.stack(tensors[2:])]), expected)
+    same(detector.score(batch for batch in arrays.reshape(3, 2, *arrays.shape[1:])), expected)
+    paths, expected = sorted(images.glob("*.png")), detector.score(drawn)
+    same(detector.score(path.read_bytes() for path in paths), expected)
+    same(detector.score(paths[5].read_bytes()), detector.score(paths[5]))
+    with paths[5].open("rb") as file:
+        same(detector.score(file), detector.score(paths[5]))
+    same(detector.fit([path.read_bytes() for path in paths[:2]]).score(drawn), expected)
+
+
+@pytest.mark.parametrize("given", [[], iter([]), np.zeros((0, 64, 64, 3), np.uint8)])
+def test_no_image_is_refused(detector, given):
+    with pytest.raises(InputError, match="`images` is empty"):
+        detector.score(given)
+    with pytest.raises(InputError, match="`images` is empty"):
+        detector.fit(given)
+
+
+@pytest.mark.parametrize("given", [5, None, [5]])
+def test_what_is_no_image_is_refused(detector, given):
+    with pytest.raises(ImageError, match="as an image; give a path, bytes"):
+        detector.score(given)
 
 
 def test_the_constructor_only_stores(small_file):
@@ -92,8 +124,6 @@ def test_zero_shot_needs_only_words(small_file, drawn):
 def test_what_is_missing_is_said(small_file, drawn, tmp_path):
     with pytest.raises(HeadError, match="fit it"):
         vlad.load("memory", backbone=str(small_file), device="cpu").score(drawn)
-    with pytest.raises(InputError, match="`images` is empty"):
-        vlad.load("memory", backbone=str(small_file), device="cpu").fit([])
     with pytest.raises(InputError):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit(tmp_path / "nowhere")
 
@@ -165,6 +195,4 @@ def test_detectors_share_a_backbone_and_pickle_without_it(detector, drawn):
     other = vlad.load("memory", backbone="no such backbone", layers=(1, 3))
     other.backbone_ = detector.backbone_
     same(other.fit(drawn[:2]).score(drawn), detector.score(drawn))
-    assert not [
-        name for name in pickle.loads(pickle.dumps(detector)).__dict__ if "backbone" in name
-    ]
+    assert not {"_backbone", "_loaded"} & set(vars(pickle.loads(pickle.dumps(detector))))

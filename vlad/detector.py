@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import signature
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -21,8 +22,9 @@ from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_
 from vlad.datasets import list_samples
 from vlad.errors import HeadError, ImageError, InputError
 from vlad.heads import Pool, load_head
-from vlad.images import DEFAULT_MAX_PIXELS, as_image
+from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image, is_image
 from vlad.images.tiles import Mosaic, Tiling, stack_maps
+from vlad.report.scores import ImageScores
 from vlad.saved import read_settings
 from vlad.scoring.panel import Panel
 from vlad.system.files import atomic_write
@@ -58,7 +60,8 @@ class _Cut:
         return map(self.panel.prepare, self.panel.tiling.cut(self.image))
 
 
-ImageLike = str | os.PathLike | Image.Image | np.ndarray | Prepared
+# one image, or many: each, a batch (B, ...), or a file name, which may be a folder or a pattern
+Images = ImageLike | Prepared | Iterable[ImageLike | Prepared]
 
 
 class Detector:
@@ -127,7 +130,7 @@ class Detector:
     def backbone_(self, backbone: Backbone) -> None:
         self._backbone = backbone
 
-    def fit(self, normals: ImageLike | Iterable[ImageLike]) -> Detector:
+    def fit(self, normals: Images) -> Detector:
         """Learns from normal images: a folder, files, globs, PIL images or RGB arrays.
 
         A transductive head learns its reference pool instead, of any images, and scores each
@@ -139,7 +142,7 @@ class Detector:
         self._panel().fit((self._open(p) for p in _images(normals)), [self.head])
         return self
 
-    def prepare(self, image: str | os.PathLike | Image.Image | np.ndarray) -> Prepared:
+    def prepare(self, image: ImageLike) -> Prepared:
         """What `score` takes in place of an image; safe to call from several threads.
 
         Raises:
@@ -150,9 +153,7 @@ class Detector:
         whole = len(tiles.panel.tiling.boxes(opened.size)) == 1
         return Prepared(opened.size, list(tiles) if whole else tiles)
 
-    def score(
-        self, images: ImageLike | Iterable[ImageLike], *, category: str | None = None
-    ) -> Scores:
+    def score(self, images: Images, *, category: str | None = None) -> ImageScores:
         """Scores of B images as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
 
         One image is a batch of one. S is the side of the backbone's input. Of images cut into
@@ -191,14 +192,14 @@ class Detector:
             found = {self.head: part.numpy()}
             for place in range(len(part)):
                 next(owners).add(found, place)
-        return Scores(
+        return ImageScores(
             np.array([mosaic.scores[self.head] for mosaic in mosaics], np.float32),
             stack_maps([mosaic.maps[self.head] for mosaic in mosaics]),
         )
 
     def calibrate(
         self,
-        normals: ImageLike | Iterable[ImageLike],
+        normals: Images,
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
     ) -> Detector:
@@ -226,7 +227,7 @@ class Detector:
         )
         return self
 
-    def predict(self, images: ImageLike | Iterable[ImageLike]) -> Verdicts:
+    def predict(self, images: Images) -> Verdicts:
         """Verdicts of B images.
 
         Raises:
@@ -312,7 +313,7 @@ class Detector:
         # the backbone is loaded again where the detector arrives
         return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_backbone")}
 
-    def _open(self, image: ImageLike) -> Image.Image:
+    def _open(self, image: ImageLike | Prepared) -> Image.Image:
         if isinstance(image, Prepared):
             raise ImageError("a prepared image is only for `score`; give the image itself.")
         return as_image(image, max_pixels=self.max_pixels, bits=self.bits)
@@ -344,18 +345,21 @@ def load(head: str = "memory", **options) -> Detector:
     return Detector(head, **own, head_params=params or None)
 
 
-def _images(given: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
-    """One image, a folder or a glob as the list of what it stands for."""
-    if isinstance(given, Iterator):
-        return given  # opened one by one, so that they need not all be held
-    if isinstance(given, ImageLike):
-        given = [given]
-    images: list[ImageLike] = []
-    for item in given:
-        if isinstance(item, str | os.PathLike):
-            images += [sample.path for sample in list_samples([item])]
-        else:
-            images.append(item)
-    if not images:
+def _images(given: Images) -> Iterable[ImageLike | Prepared]:
+    """The images one by one, of folders, patterns and batches too."""
+    found = _each(given)
+    first = list(islice(found, 1))
+    if not first:
         raise InputError("`images` is empty; give files, folders, patterns or images.")
-    return images
+    # those of an iterator are opened one by one, so that they need not all be held
+    return chain(first, found) if isinstance(given, Iterator) else [*first, *found]
+
+
+def _each(given: Images) -> Iterator[ImageLike | Prepared]:
+    for item in given if isinstance(given, Iterable) and not is_image(given) else [given]:
+        if isinstance(item, str | os.PathLike):
+            yield from (sample.path for sample in list_samples([item]))
+        elif getattr(item, "ndim", 0) == 4:
+            yield from cast(Iterable[ImageLike], item)  # a batch
+        else:
+            yield item

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -28,7 +28,7 @@ def shared_scale(
 
     Args:
         maps: (H, W) each.
-        value_range: the range in which the head's maps are stored.
+        value_range: the range in which the head's maps are stored, or their `bounds`.
     """
     bottom, top = value_range
     counts = np.zeros(_BINS, np.int64)
@@ -43,6 +43,12 @@ def shared_scale(
     return bottom + first * step, bottom + max(last, first + 1) * step
 
 
+def bounds(maps: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The lowest and the highest value of all, apart also where they are equal."""
+    low, high = min(one.min() for one in maps), max(one.max() for one in maps)
+    return float(low), float(high) if high > low else float(low) + 1.0
+
+
 def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float) -> Image.Image:
     """The image at the size of the map, under heat that is clear at `low` and full at `high`.
 
@@ -52,7 +58,7 @@ def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float
         low, high: from `shared_scale`.
     """
     size = anomaly_map.shape[1], anomaly_map.shape[0]
-    drawn = np.array(image.convert("RGB").resize(size, Image.BICUBIC, reducing_gap=3.0))
+    drawn = np.array(image.convert("RGB").resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
     colours, opacity = heat_table()
     for rows in strips(len(drawn)):
         strength = np.clip((anomaly_map[rows].astype(np.float32) - low) / (high - low), 0, 1)
