@@ -91,7 +91,7 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
         {
             "backbone": lambda: [embed(pixels, ((None, depth),)) for pixels in inputs],
             "files": lambda: list(
-                score_samples(panel, samples, None, batch_size=options.batch_size)
+                score_samples(panel, samples, batch_size=options.batch_size, open_image=read_image)
             ),
             "decoding": lambda: [panel.prepare(read_image(sample.path)) for sample in samples],
         },

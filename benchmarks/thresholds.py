@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -83,17 +83,19 @@ def scored(folder: str, backbone: Backbone) -> Category:
     random = np.random.default_rng(0)
     shown = draw_shots(data.train(name), K_SHOT, 0)
     train = [s for s in data.train(name) if s not in shown]
-    normal = train + [s for s in data.test(name) if not s.label]
-    anomalous = [s for s in data.test(name) if s.label]
+    words = name.replace("_", " ")
+    test = [replace(s, category=words) for s in data.test(name)]
+    normal = [replace(s, category=words) for s in train] + [s for s in test if not s.label]
+    anomalous = [s for s in test if s.label]
     order = random.permutation(len(normal))
     normal = [normal[i] for i in order]
     anomalous = [anomalous[i] for i in random.permutation(len(anomalous))[:ANOMALOUS]]
 
     panel = Panel(backbone, {head: load_head(head) for head in HEADS})
     panel.fit((read_image(s.path) for s in shown), ["memory"])
-    words = name.replace("_", " ")
     found: dict[Sample, dict[str, float]] = {s: {} for s in anomalous + normal}
-    run, pools = partial(score_samples, category=words, batch_size=8), Pools()
+    run = partial(score_samples, batch_size=8, open_image=read_image)
+    pools: Pools[Sample] = Pools()
     parts = (
         run(panel, anomalous + normal[:JOINT], pools=pools),
         pools.scores(),

@@ -195,4 +195,60 @@ def test_detectors_share_a_backbone_and_pickle_without_it(detector, drawn):
     other = vlad.load("memory", backbone="no such backbone", layers=(1, 3))
     other.backbone_ = detector.backbone_
     same(other.fit(drawn[:2]).score(drawn), detector.score(drawn))
-    assert not {"_backbone", "_loaded"} & set(vars(pickle.loads(pickle.dumps(detector))))
+    sent = vars(pickle.loads(pickle.dumps(detector)))
+    assert {"_backbone", "_loaded"} <= vars(detector).keys()
+    assert not {"_backbone", "_loaded"} & sent.keys()
+
+
+@pytest.mark.parametrize("tile", [None, 48])
+def test_a_stream_gives_each_image_its_scores_or_its_error(small_file, drawn, images, tile):
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", tile=tile, batch_size=2)
+    made.fit(drawn[:2])
+    (images / "2.png").write_bytes(b"no image")
+    given = [images / f"{i}.png" for i in range(5)] + [drawn[5], np.zeros((2, 2), complex)]
+    found = list(made.stream(given))
+    assert [one.index for one in found] == list(range(7))
+    assert [one.image for one in found] == given
+    assert [one.index for one in found if one.error] == [2, 6]
+    assert "2.png" in found[2].error and found[2].image_score is None
+    for one, image in zip(found, drawn, strict=False):
+        if not one.error:
+            expected = made.score(image)
+            assert one.size == image.size
+            assert one.image_score == pytest.approx(expected.image_score[0], abs=1e-6)
+            np.testing.assert_allclose(one.anomaly_map, expected.anomaly_map[0], atol=1e-6)
+    with pytest.raises(ImageError, match=r"2\.png"):
+        made.score(given)
+
+
+def test_a_stream_reads_no_further_ahead_than_two_batches(small_file, drawn):
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", batch_size=2).fit(drawn[:2])
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(None)
+            yield drawn[0]
+
+    stream = made.stream(endless())
+    for _ in range(4):
+        next(stream)
+    stream.close()
+    assert len(taken) <= 4 + 3 * 2
+
+
+def test_a_stream_of_a_joint_head_keeps_the_order(small_file, drawn, images):
+    made = vlad.load("musc", backbone=str(small_file), device="cpu", batch_size=2)
+    (images / "2.png").write_bytes(b"no image")
+    found = list(made.stream([images / f"{i}.png" for i in range(6)]))
+    assert [one.index for one in found] == list(range(6))
+    assert [one.index for one in found if one.error] == [2]
+    good = [drawn[i] for i in (0, 1, 3, 4, 5)]
+    scores = [one.image_score for one in found if not one.error]
+    np.testing.assert_allclose(scores, made.score(good).image_score, atol=1e-6)
+
+
+def test_one_image_in_several_places_is_decoded_by_one_thread_at_a_time(detector, images):
+    with Image.open(images / "0.png") as opened:  # decoded when it is first used
+        scores = detector.score([opened] * 20).image_score
+    assert len(set(scores.tolist())) == 1

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from heapq import merge
 from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
+from threading import Lock
 from typing import cast
 
 import numpy as np
@@ -16,17 +18,19 @@ from PIL import Image
 
 from vlad.adapters import FILE as ADAPTER_FILE
 from vlad.adapters import find_adapter, read_adapter, save_adapter
-from vlad.backbones import DEFAULT, load_backbone
+from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
 from vlad.datasets import list_samples
 from vlad.errors import HeadError, ImageError, InputError
-from vlad.heads import Pool, load_head
+from vlad.heads import load_head
 from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image, is_image
-from vlad.images.tiles import Mosaic, Tiling, stack_maps
+from vlad.images.tiles import stack_maps
 from vlad.report.scores import ImageScores
 from vlad.saved import read_settings
 from vlad.scoring.panel import Panel
+from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
+from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
 from vlad.system.resources import check_regular
 from vlad.system.text import shown
@@ -34,34 +38,46 @@ from vlad.types import Scores, Verdicts
 
 _CALIBRATION = "calibration.json"
 
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An image as its detector's backbone takes it.
-
-    Attributes:
-        size: (width, height), upright.
-        tiles: the pixels of each tile; an image that is left whole is one. Those of an image
-            that is cut take many times its memory, so each is made when it is come to.
-    """
-
-    size: tuple[int, int]
-    tiles: Iterable[dict]
-
-
-@dataclass(frozen=True, eq=False)
-class _Cut:
-    """An image whose tiles are prepared one by one."""
-
-    panel: Panel
-    image: Image.Image
-
-    def __iter__(self) -> Iterator[dict]:
-        return map(self.panel.prepare, self.panel.tiling.cut(self.image))
-
-
 # one image, or many: each, a batch (B, ...), or a file name, which may be a folder or a pattern
 Images = ImageLike | Prepared | Iterable[ImageLike | Prepared]
+# Pillow decodes an image that was opened only when it is used, and not in two threads at once
+_DECODING = Lock()
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """What `Detector.stream` says of one image.
+
+    Attributes:
+        image: as it was given.
+        index: its place among those given, from 0.
+        size: its (width, height), upright; None where it could not be read.
+        image_score: higher is more anomalous; None with an error.
+        anomaly_map: (S, S), or (height, width) of an image cut into tiles; None with an error.
+        error: why it could not be scored, in one sentence, or None.
+    """
+
+    image: ImageLike | Prepared
+    index: int
+    size: tuple[int, int] | None = None
+    image_score: float | None = None
+    anomaly_map: np.ndarray | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """One of the images given, as the pipeline takes it."""
+
+    image: ImageLike | Prepared
+    index: int
+    category: str | None
+
+    @property
+    def path(self) -> str:
+        """What errors call it."""
+        named = isinstance(self.image, str | os.PathLike)
+        return os.fspath(self.image) if named else f"image {self.index}"
 
 
 class Detector:
@@ -69,16 +85,9 @@ class Detector:
 
     Args:
         head: name of the head ("winclip", "memory", ...).
-        backbone: backbone, by name, file or folder (see `vlad.backbones`).
         category: what the images show; needed by heads that read text.
-        bank: prompt bank, by name or TOML file; None is the head's own.
-        image_size: pixels a side of the backbone's input; None is the backbone's own.
-        device, dtype: where and how precisely the backbone computes.
-        runtime: what computes its vision passes (see `vlad.backbones.runtimes`).
-        batch_size: images, or tiles, in one pass.
-        max_pixels, bits: as in `vlad.images.read_image`.
-        tile, overlap: large images are cut into tiles of so many pixels, which overlap by this
-            fraction (see `vlad.images.tiles`); None leaves them whole.
+        backbone, bank, image_size, device, dtype, runtime, batch_size, max_pixels, bits, tile,
+            overlap: how images are read and scored (see `vlad.scoring.setup.Setup`).
         head_params: arguments of the head.
 
     Attributes:
@@ -118,12 +127,18 @@ class Detector:
         self.tile = tile
         self.overlap = overlap
         self.head_params = head_params
+        _ = self.setup  # values out of their range are refused at once
+
+    @property
+    def setup(self) -> Setup:
+        """How images are read and scored, of all these arguments."""
+        return Setup(**{field.name: getattr(self, field.name) for field in fields(Setup)})
 
     @property
     def backbone_(self) -> Backbone:
         """The backbone, loaded when it is first needed; detectors may be given that of another."""
         if not hasattr(self, "_backbone"):
-            self._backbone = load_backbone(self.backbone, self.device, self.dtype, self.runtime)
+            self._backbone = self.setup.load_backbone()
         return self._backbone
 
     @backbone_.setter
@@ -143,20 +158,17 @@ class Detector:
         return self
 
     def prepare(self, image: ImageLike) -> Prepared:
-        """What `score` takes in place of an image; safe to call from several threads.
+        """What `score` and `stream` take in place of an image; safe in several threads.
 
         Raises:
             ImageError: it cannot be used.
         """
-        opened = self._open(image)
-        tiles = _Cut(self._panel(), opened)
-        whole = len(tiles.panel.tiling.boxes(opened.size)) == 1
-        return Prepared(opened.size, list(tiles) if whole else tiles)
+        return prepare(self._panel(), self._open(image))
 
     def score(self, images: Images, *, category: str | None = None) -> ImageScores:
         """Scores of B images as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
 
-        One image is a batch of one. S is the side of the backbone's input. Of images cut into
+        One image is a batch of one. S is the side of the backbone's input. If images are cut into
         tiles, each map has the height and width of its image; where these differ, `anomaly_map`
         is an object array of B maps.
 
@@ -164,38 +176,63 @@ class Detector:
             category: what they show; None is the detector's own.
 
         Raises:
-            InputError: no image, one that cannot be used, or a tile or overlap out of its range.
+            InputError: no image, or a tile or overlap out of its range.
+            ImageError: one that cannot be used; `stream` goes on with the others.
             HeadError: a head that was not fitted, has no category to read about, or judges a list
                 jointly and is given one image.
         """
-        panel = self._panel()
-        mosaics: list[Mosaic] = []
+        scores, maps = [], []
+        for scored in self._stream(images, category):
+            if scored.failure is not None:
+                raise scored.failure
+            scores.append(scored.scores[self.head])
+            maps.append(scored.maps[self.head])
+        return ImageScores(np.array(scores, np.float32), stack_maps(maps))
 
-        def prepared() -> Iterator[dict]:
-            for image in _images(images):
-                if not isinstance(image, Prepared):
-                    image = self.prepare(image)
-                mosaics.append(Mosaic(image.size, panel.tiling))
-                yield from image.tiles
+    def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
+        """Score images one after the other, in order, in constant memory.
 
-        def parts() -> Iterator[Scores]:
-            pools: dict[str, Pool] = {}
-            tiles = prepared()
-            while batch := list(islice(tiles, self.batch_size)):
-                yield from panel.score(batch, category or self.category, pools).values()
-            for pool in pools.values():
-                yield from pool.scores()
+        One that cannot be used comes with its error, and the others go on. A head that judges a
+        list jointly says nothing before it has seen all.
 
-        # both come tile by tile in the same order, the images always ahead of their scores
-        owners = (mosaic for mosaic in mosaics for _ in mosaic.boxes)
-        for part in parts():
-            found = {self.head: part.numpy()}
-            for place in range(len(part)):
-                next(owners).add(found, place)
-        return ImageScores(
-            np.array([mosaic.scores[self.head] for mosaic in mosaics], np.float32),
-            stack_maps([mosaic.maps[self.head] for mosaic in mosaics]),
+        Args:
+            images: as in `score`; an iterator is read as far ahead as two batches.
+            category: what they show; None is the detector's own.
+
+        Raises:
+            InputError: no image.
+            HeadError: a head that was not fitted, or has no category to read about.
+        """
+        for scored in self._stream(images, category):
+            given = scored.sample
+            yield ScoredImage(
+                given.image,
+                given.index,
+                scored.size,
+                scored.scores.get(self.head),
+                scored.maps.get(self.head),
+                scored.error,
+            )
+
+    def _stream(self, images: Images, category: str | None) -> Iterator[Scored[_Given]]:
+        panel, about = self._panel(), category or self.category
+        items = (_Given(image, index, about) for index, image in enumerate(_images(images)))
+        pools: Pools[_Given] = Pools(panel.tiling)
+        scored = chain.from_iterable(
+            score_items(
+                panel,
+                items,
+                batch_size=self.batch_size,
+                open_item=self._open_given,
+                pools=pools,
+            )
         )
+        if not panel.transductive:
+            yield from scored
+            return
+        failed = [one for one in scored if one.failure is not None]
+        joint = chain.from_iterable(pools.scores())
+        yield from merge(failed, joint, key=lambda one: one.sample.index)
 
     def calibrate(
         self,
@@ -313,10 +350,17 @@ class Detector:
         # the backbone is loaded again where the detector arrives
         return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_backbone")}
 
+    def _open_given(self, given: _Given) -> Image.Image | Prepared:
+        image = given.image
+        return image if isinstance(image, Prepared) else self._open(image)
+
     def _open(self, image: ImageLike | Prepared) -> Image.Image:
         if isinstance(image, Prepared):
-            raise ImageError("a prepared image is only for `score`; give the image itself.")
-        return as_image(image, max_pixels=self.max_pixels, bits=self.bits)
+            raise ImageError("a prepared image can only be scored; give the image itself.")
+        if isinstance(image, str | os.PathLike):
+            return self.setup.open_image(image)
+        with _DECODING:
+            return as_image(image, max_pixels=self.max_pixels, bits=self.bits)
 
     def _panel(self) -> Panel:
         if not hasattr(self, "_loaded"):
@@ -324,14 +368,7 @@ class Detector:
                 self.head_ = load_head(self.head, **(self.head_params or {}))
             memory = getattr(self.head_, "memory_", {})
             memory.update({name: x.to(self.backbone_.device) for name, x in memory.items()})
-            self._loaded = Panel(
-                self.backbone_,
-                {self.head: self.head_},
-                bank=self.bank,
-                image_size=self.image_size,
-                batch_size=self.batch_size,
-                tiling=Tiling(self.tile, self.overlap),
-            )
+            self._loaded = self.setup.panel(self.backbone_, {self.head: self.head_})
         return self._loaded
 
 

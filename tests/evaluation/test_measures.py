@@ -1,12 +1,13 @@
 """What is measured of scores as they come, and which images are left out of what."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vlad.errors import InputError
+from vlad.errors import ImageError, InputError
 from vlad.evaluation.measures import Measures
 from vlad.metrics import concordance, evaluate, kendall_tau
 from vlad.scoring.pipeline import Scored
@@ -36,7 +37,6 @@ def scored(samples, seed=0, heads=("a", "b"), size=SIZE):
             size[::-1],
             {head: float(rng.random()) for head in heads},
             {head: rng.random(size).astype(np.float32) for head in heads},
-            None,
         )
         for sample in samples
     ]
@@ -81,7 +81,8 @@ def test_maps_of_two_sizes_take_the_mask_at_theirs(mask):
     wide = tuple(2 * side for side in SIZE)
     batch = scored(samples, heads=["a"])
     batch = [
-        s.with_(other) for s, other in zip(batch, scored(samples, 1, ["b"], wide), strict=True)
+        replace(s, scores=s.scores | other.scores, maps=s.maps | other.maps)
+        for s, other in zip(batch, scored(samples, 1, ["b"], wide), strict=True)
     ]
     large = np.zeros((2, *wide), bool)
     large[1, 8:24, 10:26] = True
@@ -123,7 +124,7 @@ def test_images_that_cannot_be_used_are_left_out(mask, tmp_path):
     samples += [sample(f"bad{i}", 1, mask=mask(f"bad{i}", 5)) for i in range(3)]
     samples[5].mask.write_bytes(b"broken")
     batch = scored(samples)
-    batch[0] = Scored(samples[0], None, {}, {}, "cannot read it")
+    batch[0] = Scored(samples[0], None, failure=ImageError("cannot read it"))
     measures = measured(samples, batch)
     found = measures.of("a")
     expected = measured(samples[1:5], batch[1:5]).of("a")
@@ -132,7 +133,7 @@ def test_images_that_cannot_be_used_are_left_out(mask, tmp_path):
     assert found.errors["good0.png"] == "cannot read it"
     assert "bad2" in found.errors["bad2.png"]
     # what one head alone fails on, when images are compared later, the others still have
-    measures.add([Scored(samples[1], SIZE, {}, {}, "c gave no number")])
+    measures.add([Scored(samples[1], SIZE, failure=ImageError("c gave no number"))])
     measures.add(scored(samples[2:5], heads=["c"]))
     assert measures.of("a") == found
     assert measures.of("c").images == 3
@@ -151,9 +152,7 @@ def test_an_object_scores_as_its_most_anomalous_view():
         ("r", 0, 0.4),
     ]
     samples = [sample(f"{i}", label, group=g) for i, (g, label, _) in enumerate(views)]
-    batch = [
-        Scored(s, SIZE, {"a": x}, {}, None) for s, (_, _, x) in zip(samples, views, strict=True)
-    ]
+    batch = [Scored(s, SIZE, {"a": x}) for s, (_, _, x) in zip(samples, views, strict=True)]
     found = measured(samples, batch).of("a").metrics
     objects = evaluate([0.7, 0.9, 0.4], [0, 1, 1])
     assert {n: v for n, v in found.items() if n.startswith("object")} == {
@@ -161,7 +160,7 @@ def test_an_object_scores_as_its_most_anomalous_view():
     }
     assert found["object_auroc"] == 0.5 != found["image_auroc"]
     # the view with the defect cannot be read: the object is damaged all the same
-    batch[3] = Scored(samples[3], None, {}, {}, "cannot read it")
+    batch[3] = Scored(samples[3], None, failure=ImageError("cannot read it"))
     found = measured(samples, batch).of("a").metrics
     assert found["object_auroc"] == evaluate([0.7, 0.2, 0.4], [0, 1, 1])["image_auroc"] == 0
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from vlad.heads import load_head
 from vlad.images.tiles import WHOLE, Tiling
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, score_samples
+from vlad.scoring.setup import Setup
 from vlad.types import Sample
 
 TILING = Tiling(48, 0.25)
@@ -40,14 +43,22 @@ def scored(panel, images, batch_size=8):
             raise ImageError(f"{path} is broken")
         return images[path]
 
-    samples = [Sample(name, name) for name in images]
+    samples = [Sample(name, name, "nut") for name in images]
     pools, found = Pools(panel.tiling), {}
     options = {"batch_size": batch_size, "open_image": open_image, "pools": pools}
-    for batch in score_samples(panel, samples, "nut", **options):
+    for batch in score_samples(panel, samples, **options):
         found.update((s.sample.id, s) for s in batch)
     for batch in pools.scores():
-        found.update((s.sample.id, found[s.sample.id].with_(s)) for s in batch)
+        found.update((s.sample.id, joined(found[s.sample.id], s)) for s in batch)
     return {name: found[name] for name in images}
+
+
+def joined(one, other):
+    """What some heads and others say of the same image."""
+    failure = one.failure or other.failure
+    if failure:
+        return replace(one, scores={}, maps={}, failure=failure)
+    return replace(one, scores=one.scores | other.scores, maps=one.maps | other.maps)
 
 
 def named(images):
@@ -167,12 +178,12 @@ def test_pixel_metrics_are_those_at_the_size_of_each_image(panel, small_backbone
         samples.append(Sample(tmp_path / f"{i}.png", f"{i}", label=int(i > 3), mask=file))
     train, test = samples[:2], samples[2:]
 
+    setup = Setup(tile=TILING.tile, overlap=TILING.overlap, batch_size=5)
+
     def measured(room):
         entries = [Entry("winclip", load_head("winclip")), Entry("musc", load_head("musc"))]
         entries.append(Entry("memory", load_head("memory"), k_shot=2))
-        return evaluate_category(
-            small_backbone, entries, "nut", train, test, tiling=TILING, room=room, batch_size=5
-        )
+        return evaluate_category(small_backbone, entries, "nut", train, test, setup, room=room)
 
     by_hand = scored(panel(HEADS, drawn[:2], TILING), {f"{i}": drawn[i] for i in range(2, 6)})
     labels = np.concatenate([masks[name].ravel() for name in by_hand])

@@ -10,8 +10,8 @@ import torch
 from vlad.errors import HeadError
 from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
-from vlad.images import read_image
 from vlad.runs.run import Settings, run
+from vlad.scoring.setup import Setup
 from vlad.types import FeatureSpec, Sample, Scores
 
 
@@ -67,8 +67,8 @@ def rows(out):
 
 def start(backbone, images, out, heads=("centred",), refuse=False, **options):
     made = {name: Centred(refuse) if name == "centred" else load_head(name) for name in heads}
-    settings = Settings("nut", batch_size=2)
-    return run(backbone, made, samples(images), settings, out, read_image, **options)
+    settings = Settings(Setup(batch_size=2), "nut")
+    return run(backbone, made, samples(images), settings, out, **options)
 
 
 def test_scores_are_of_all_images_together(small_backbone, images, tmp_path):
@@ -199,7 +199,7 @@ def test_a_finished_comparison_is_not_repeated_but_a_mended_image_is_tried_again
 def test_categories_are_compared_apart(small_backbone, images, tmp_path):
     found = samples(images)
     mixed = [Sample(s.path, s.id, category="bolt" if i % 2 else "nut") for i, s in enumerate(found)]
-    run(small_backbone, {"centred": Centred()}, mixed, Settings(), tmp_path / "run", read_image)
+    run(small_backbone, {"centred": Centred()}, mixed, Settings(), tmp_path / "run")
     values = [float(row["centred"]) for row in rows(tmp_path / "run").values()]
     assert np.mean(values[::2]) == pytest.approx(0, abs=1e-6)
     assert np.mean(values[1::2]) == pytest.approx(0, abs=1e-6)
@@ -214,9 +214,8 @@ def test_one_image_of_a_category_is_refused_before_anything_is_written(
             small_backbone,
             {"centred": Centred()},
             one,
-            Settings("nut"),
+            Settings(category="nut"),
             tmp_path / "run",
-            read_image,
         )
     assert not (tmp_path / "run").exists()
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vlad.detector import Prepared
-from vlad.types import Scores
+from vlad.detector import ScoredImage
+from vlad.scoring.pipeline import Prepared
 
 LOCAL = "http://127.0.0.1"
 
@@ -86,12 +86,18 @@ class Slow:
         self.read.append(value)
         return Prepared(image.size, [value])
 
-    def score(self, images, *, category=None):
+    def stream(self, images, *, category=None):
         values = [float(tile) for image in images for tile in image.tiles]
         self.began.set()
         assert self.go.wait(20)
         self.batches.append((category, values))
-        return Scores(np.array(values), np.zeros((len(values), 4, 4)))
+        blank = np.zeros((4, 4))
+        return [
+            ScoredImage(image, i, image.size, value, blank)
+            if np.isfinite(value)
+            else ScoredImage(image, i, image.size, error="no number")
+            for i, (image, value) in enumerate(zip(images, values, strict=True))
+        ]
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlad.detector import Prepared
 from vlad.errors import ImageError
+from vlad.scoring.pipeline import Prepared
 from vlad.serving.batching import Batcher, Busy
 
 
@@ -156,7 +156,7 @@ def test_a_bad_image_fails_alone_and_a_cancelled_one_is_not_scored(busy, slow, e
 def test_what_breaks_a_pass_reaches_all_who_wait_for_it_and_nobody_else(batcher, slow):
     made = batcher(8, 100)
     slow.go.set()
-    failing = type("Failing", (type(slow),), {"score": lambda *args, **more: 1 / 0})()
+    failing = type("Failing", (type(slow),), {"stream": lambda *args, **more: 1 / 0})()
     found = made.submit(failing, None, [grey(1), grey(2)])
     for future in found:
         with pytest.raises(ZeroDivisionError):

@@ -101,7 +101,6 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
     from vlad.evaluation.bench import bench as run_bench
     from vlad.system.text import shown
 
-    tiling = common.tiling
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
     data, layouts = {}, {}
     for root in roots:
@@ -119,8 +118,10 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         "head": head,
         "k_shot": shots,
         "seeds": draws,
-        **asdict(common),
-        **tiling.settings,
+        **asdict(common.setup),
+        "params": common.params,
+        "adapters": common.adapters,
+        **common.setup.tiling.settings,
         "backbone": backbone.info.name,
         "weights": backbone.fingerprint[:16],
     }
@@ -133,7 +134,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         out,
         settings,
         layouts=layouts,
-        **common.measuring,
+        setup=common.setup,
     )
     for error in dict.fromkeys(error for row in rows for error in row["errors"]):
         click.echo(shown(f"Left out: {error}", keep="\n"), err=True)

@@ -17,7 +17,6 @@ K_SHOT = 4
 )
 def demo(out) -> None:
     """Score and judge the shipped hazelnuts with the built-in backbone: a table and a report."""
-    from vlad.backbones import load_backbone
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
     from vlad.datasets.shots import draw_shots
@@ -25,14 +24,15 @@ def demo(out) -> None:
     from vlad.evaluation import Result
     from vlad.evaluation.measures import Measures
     from vlad.heads import load_head, protocol
-    from vlad.images import read_image
     from vlad.results.runjson import check_out, is_run
     from vlad.results.verdicts import Rules, summary
     from vlad.runs.run import Settings, run
+    from vlad.scoring.setup import Setup
 
     # only an earlier demo is replaced
     again = is_run(out, backbone="vlad-tiny", category="hazelnut")
     check_out(out, overwrite=again)
+    setup = Setup("vlad-tiny", "cpu")
     data = load_dataset("mvtec", HAZELNUT)
     normals = data.train("hazelnut")
     references = draw_shots(normals, K_SHOT, seed=0)
@@ -41,12 +41,11 @@ def demo(out) -> None:
     test = data.test("hazelnut")
     measures = Measures(test)
     finished = run(
-        load_backbone("vlad-tiny", device="cpu"),
+        setup.load_backbone(),
         heads,
         test,
-        Settings("hazelnut", references=references, rules=Rules(held_out=held_out)),
+        Settings(setup, "hazelnut", references, rules=Rules(held_out=held_out)),
         out,
-        read_image,
         overwrite=again,
         on_scored=measures.add,
     )

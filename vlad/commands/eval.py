@@ -73,8 +73,8 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     sets = {name: (data.test(name), data.train(name) if referring else []) for name in chosen}
     if json_file and Path(json_file).is_dir():
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
-    if common.bank:
-        load_bank(common.bank)
+    if common.setup.bank:
+        load_bank(common.setup.bank)
     backbone = open_backbone(common)
     warn_of_known(common.adapters, chosen)
     results = []
@@ -88,7 +88,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
             name,
             train,
             test,
-            **common.measuring,
+            common.setup,
         )
     for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)

@@ -56,7 +56,7 @@ def fit(
     paths = [sample.path for sample in list_samples(normals)]
     shown, held_out = split_normals(paths, k_shot, seed, false_alarms)
     detector = make_detector(head, category, common)
-    detector.backbone = open_backbone(common)
+    detector.backbone_ = open_backbone(common)
     detector.fit(shown)
     if held_out:
         detector.calibrate(held_out, false_alarms, confidence)

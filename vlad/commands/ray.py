@@ -30,7 +30,6 @@ def score_on_ray(
         InputError: an option that has no meaning here, or Ray is not there or does not start.
         VladError: as `vlad.runs.ray.engine.score`.
     """
-    from vlad.backbones import DEFAULT
     from vlad.errors import InputError, VladError
     from vlad.system.text import shown
 
@@ -59,22 +58,12 @@ def score_on_ray(
             "`vlad calibrate` made from a smaller run."
         )
     images = list_images(paths)
-    common = scoring.common
-    backbone = open_backbone(common)
+    backbone = open_backbone(scoring.common)
     if not ray.is_initialized():
         _start(workers)
     kind = "GPU" if backbone.device.type == "cuda" else "CPU"
     workers = workers or max(1, int(ray.cluster_resources().get(kind, 1)))
-    job = Job(
-        common.backbone or DEFAULT,
-        common.device,
-        common.dtype,
-        common.runtime,
-        plan.heads,
-        plan.settings,
-        common.max_pixels,
-        Path(out).absolute(),
-    )
+    job = Job(plan.heads, plan.settings, Path(out).absolute())
     try:
         rows, failed = score(
             backbone, job, images, workers=workers, resume=resume, overwrite=overwrite

@@ -79,7 +79,6 @@ def score(
             samples,
             plan.settings,
             out,
-            plan.open_image,
             resume=resume,
             overwrite=overwrite,
         )

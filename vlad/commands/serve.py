@@ -114,13 +114,14 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
         if head:
             found.append(Served(head, make_detector(head, category, common)))
         for one in found:
-            one.detector.device = common.device
-            one.detector.batch_size = common.batch_size
+            one.detector.device = common.setup.device
+            one.detector.batch_size = common.setup.batch_size
         return found
 
     served = in_own_thread(load).result()
     store = Store(served)
-    limits = Limits(common.batch_size, queue, int(max_mb * 1e6), common.max_pixels, timeout)
+    setup = common.setup
+    limits = Limits(setup.batch_size, queue, int(max_mb * 1e6), setup.max_pixels, timeout)
     with listen(host, port) as socket:
         in_own_thread(make_ready, served).result()
         port = socket.getsockname()[1]

@@ -62,7 +62,6 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             folder,
             plan.settings,
             out,
-            plan.open_image,
             interval=interval,
             stop=stop,
             on_scored=tell,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -14,10 +13,8 @@ from vlad.errors import HeadError
 from vlad.evaluation.measures import Measures
 from vlad.evaluation.pixels import ROOM
 from vlad.heads import Head, is_transductive, protocol
-from vlad.images import DEFAULT_MAX_PIXELS, read_image
-from vlad.images.tiles import WHOLE, Tiling
-from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
+from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
 from vlad.types import Sample
 
@@ -86,13 +83,8 @@ def evaluate_category(
     category: str,
     train: Sequence[Sample],
     test: Sequence[Sample],
+    setup: Setup | None = None,
     *,
-    bank: str | None = None,
-    image_size: int | None = None,
-    batch_size: int = 8,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    bits: int = 16,
-    tiling: Tiling = WHOLE,
     room: int = ROOM,
 ) -> list[Result]:
     """Fits heads on normal images of a category and measures them on its test images.
@@ -100,9 +92,8 @@ def evaluate_category(
     All heads are measured in one pass over the test images, whatever they were shown.
 
     Args:
-        max_pixels, bits: as in `vlad.images.read_image`.
-        tiling: how images and references are cut. Pixel metrics of images cut into tiles are
-            those of maps and masks at the size of each image.
+        setup: how images are read and scored. Pixel metrics of images cut into tiles are those of
+            maps and masks at the size of each image.
         room: bytes of temporary files for the maps of all heads; what is larger is measured by
             histograms, with a bound of their error.
 
@@ -117,30 +108,24 @@ def evaluate_category(
             raise HeadError(
                 f"Head {entry.name} compares with normal images; raise --k-shot above 0."
             )
-    open_image = partial(read_image, max_pixels=max_pixels, bits=bits)
+    setup = setup or Setup()
     named = {_key(entry, entries): entry for entry in entries}
-    panel = Panel(
-        backbone,
-        {key: entry.head for key, entry in named.items()},
-        bank=bank,
-        image_size=image_size,
-        batch_size=batch_size,
-        tiling=tiling,
-    )
+    panel = setup.panel(backbone, {key: entry.head for key, entry in named.items()})
     for key in named:
         panel.text(key, category)
     drawn = {(e.k_shot, e.seed): draw_shots(train, e.k_shot, e.seed) for e in entries if e.k_shot}
     for shots, references in drawn.items():
         keys = [key for key, entry in named.items() if (entry.k_shot, entry.seed) == shots]
-        panel.fit((open_image(sample.path) for sample in references), keys)
-    check_pools(panel, test, category)
+        panel.fit((setup.open_image(sample.path) for sample in references), keys)
+    test = [sample if sample.category else replace(sample, category=category) for sample in test]
+    check_pools(panel, test)
 
-    measures = Measures(test, max_pixels, room)
-    pools = Pools(tiling)
+    measures = Measures(test, setup.max_pixels, room)
+    pools: Pools[Sample] = Pools(panel.tiling)
     panel.seconds.clear()
     with Progress(len(test), verb=f"{category}: scored") as progress:
         for batch in score_samples(
-            panel, test, category, batch_size=batch_size, open_image=open_image, pools=pools
+            panel, test, batch_size=setup.batch_size, open_image=setup.open_image, pools=pools
         ):
             measures.add(batch)
             progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
@@ -167,7 +152,7 @@ def evaluate_category(
                 auxiliary=adapter and adapter.auxiliary,
                 bank=panel.banks[key].name if key in panel.banks else None,
                 image_size=panel.extractor.size(panel.specs[key]),
-                **tiling.settings,
+                **setup.tiling.settings,
                 images=found.images,
                 head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.images,
                 backbone_seconds=panel.seconds["backbone"] / found.images,

@@ -23,6 +23,7 @@ from vlad.errors import InputError, OutputError
 from vlad.evaluation import Entry, Result, evaluate_category
 from vlad.evaluation.tables import html, markdown
 from vlad.heads import Head
+from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write, cannot_write
 from vlad.system.machine import machine, peak_memory
 
@@ -37,7 +38,7 @@ def bench(
     settings: Mapping[str, object],
     *,
     layouts: Mapping[str, str],
-    **options,
+    setup: Setup | None = None,
 ) -> list[dict]:
     """Measures what is not measured yet, and writes the tables anew.
 
@@ -48,7 +49,7 @@ def bench(
         seeds: of their draws.
         settings: what else the figures depend on; a bench in `out` must have the same.
         layouts: data set -> how it is laid out.
-        options: those of `evaluate_category`.
+        setup: how images are read and scored.
 
     Returns:
         the rows of results.jsonl.
@@ -75,7 +76,7 @@ def bench(
                 category,
                 dataset.train(category) if any(k for _, k, _ in wanted) else [],
                 dataset.test(category),
-                **options,
+                setup,
             )
             fresh = [_row(name, layouts[name], backbone, result) for result in results]
             rows = [r for r in rows if (r["data"], r["category"]) != (name, category)] + fresh

@@ -18,7 +18,7 @@ from vlad.results.comparison import Comparison
 from vlad.results.verdicts import Judged, Rules, judge
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
-from vlad.runs.settings import Settings, prepare, root_of, run_folder
+from vlad.runs.settings import Settings, categories_of, prepare, root_of, run_folder
 from vlad.system.progress import Progress
 from vlad.report import write_report
 from vlad.results.rows import Row
@@ -43,7 +43,6 @@ def run(
     samples: Sequence[Sample],
     settings: Settings,
     out: str | Path,
-    open_image: Callable[[Path], Image.Image],
     *,
     resume: bool = False,
     overwrite: bool = False,
@@ -52,30 +51,29 @@ def run(
     """Scores images into a folder, and draws overlays and report from what is there.
 
     Args:
-        open_image: path -> upright RGB image; raises ImageError.
         on_scored: called with each finished batch.
 
     Raises:
         VladError: whatever cannot be done for the run as a whole, before anything is written; an
             image that cannot be scored becomes a row with its error.
     """
-    categories = sorted({s.category or settings.category or "" for s in samples})
-    panel = prepare(backbone, heads, categories, settings, open_image)
-    check_pools(panel, samples, settings.category)
+    samples = settings.with_categories(samples)
+    categories = categories_of(samples)
+    panel = prepare(backbone, heads, categories, settings)
+    check_pools(panel, samples)
     folder = run_folder(panel, categories, root_of(samples), settings, out)
     with locked(folder.out):
         folder = folder.resume() if resume else folder.create(overwrite)
-        rules, normals = score_held_out(panel, folder, categories, settings, open_image)
-        samples = _score(panel, folder, samples, settings, open_image, on_scored)
-        return _conclude(folder, samples, rules, normals, open_image)
+        rules, normals = score_held_out(panel, folder, categories, settings)
+        samples = _score(panel, folder, samples, settings, on_scored)
+        return _conclude(folder, samples, rules, normals, settings.setup.open_image)
 
 
 def score_held_out(
     panel: Panel,
     folder: RunFolder,
-    categories: Sequence[str],
+    categories: Sequence[str | None],
     settings: Settings,
-    open_image: Callable[[Path], Image.Image],
 ) -> tuple[Rules | None, RunFolder | None]:
     """The rules of a run, and the run over its held-out normal images, where there are any."""
     rules = settings.rules
@@ -84,7 +82,8 @@ def score_held_out(
     out = folder.out / "calibration"
     normals = run_folder(panel, categories, root_of(rules.held_out), settings, out).resume()
     scored = "held-out normals: scored"
-    held_out = _score(panel, normals, rules.held_out, settings, open_image, verb=scored)
+    given = settings.with_categories(rules.held_out)
+    held_out = _score(panel, normals, given, settings, verb=scored)
     normals.finish(sample.path for sample in held_out)
     return replace(rules, held_out=held_out), normals
 
@@ -127,7 +126,6 @@ def _score(
     folder: RunFolder,
     samples: Sequence[Sample],
     settings: Settings,
-    open_image: Callable[[Path], Image.Image],
     on_scored: Callable[[list[Scored]], None] = lambda batch: None,
     verb: str = "scored",
 ) -> list[Sample]:
@@ -144,16 +142,15 @@ def _score(
     comparison = Comparison(folder, samples, panel.transductive)
     joint = [] if comparison.stands() else panel.transductive
     for names, waiting in _steps(panel, joint, samples, folder):
-        pools = Pools(settings.tiling)
+        pools: Pools[Sample] = Pools(panel.tiling)
         if set(names) & set(joint):
             comparison.begin()
         with Progress(len(samples), verb, done=len(samples) - len(waiting)) as progress:
             for batch in score_samples(
                 panel.only(names),
                 waiting,
-                settings.category,
-                batch_size=settings.batch_size,
-                open_image=open_image,
+                batch_size=settings.setup.batch_size,
+                open_image=settings.setup.open_image,
                 pools=pools,
             ):
                 keep(batch)

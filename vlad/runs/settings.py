@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
@@ -16,8 +16,8 @@ from vlad.errors import InputError
 from vlad.heads import Head, protocol
 from vlad.results.verdicts import Rules, check_calibration, shared_settings
 from vlad.scoring.panel import Panel
+from vlad.scoring.setup import Setup
 from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
-from vlad.images.tiles import WHOLE, Tiling
 from vlad.types import Sample
 
 
@@ -26,59 +26,55 @@ class Settings:
     """What a run is asked to do, besides its images and heads.
 
     Attributes:
+        setup: how images are read and scored; maps of images cut into tiles are kept at the size
+            of their image.
         category: what the images show, where they do not say it themselves.
-        bank: prompt bank for every head that reads text; None is each head's own.
-        image_size: pixels a side of the backbone's input; None is the backbone's own.
-        batch_size: images, or tiles, in one pass.
         references: the normal images, as drawn.
         seed: of that draw.
         map_format: "png", "npy" or "none".
-        bits: significant bits of 16-bit images.
         rules: how verdicts are found, or None for scores alone.
-        tiling: how images and references are cut; maps of tiles are kept at the size of their
-            image.
         pool: images that transductive heads compare each one with, instead of all with all.
     """
 
+    setup: Setup = field(default_factory=Setup)
     category: str | None = None
-    bank: str | None = None
-    image_size: int | None = None
-    batch_size: int = 8
     references: Sequence[Sample] = ()
     seed: int = 0
     map_format: MapFormat = "png"
-    bits: int = 16
     rules: Rules | None = None
-    tiling: Tiling = WHOLE
     pool: Sequence[Sample] = ()
+
+    def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
+        """The samples, those without a category of their own with that of the run."""
+        return [s if s.category else replace(s, category=self.category) for s in samples]
+
+
+def categories_of(samples: Iterable[Sample]) -> list[str | None]:
+    """What the images show, each once; None where nothing says it."""
+    return sorted({sample.category for sample in samples}, key=lambda name: name or "")
 
 
 def prepare(
     backbone: Backbone,
     heads: Mapping[str, Head],
-    categories: Sequence[str],
+    categories: Sequence[str | None],
     settings: Settings,
-    open_image: Callable[[Path], Image.Image],
+    open_image: Callable[[Path], Image.Image] | None = None,
 ) -> Panel:
     """A panel that has read its prompts and learned from references and pool.
 
     Args:
-        categories: what the images show; "" where nothing says it.
+        categories: from `categories_of`.
+        open_image: path -> upright RGB image; None is that of the setup.
 
     Raises:
         VladError: whatever cannot be done for the run as a whole.
     """
-    panel = Panel(
-        backbone,
-        heads,
-        bank=settings.bank,
-        image_size=settings.image_size,
-        batch_size=settings.batch_size,
-        tiling=settings.tiling,
-    )
+    open_image = open_image or settings.setup.open_image
+    panel = settings.setup.panel(backbone, heads)
     for category in categories:
         for name in heads:
-            panel.text(name, category or None)
+            panel.text(name, category)
     if settings.references:
         panel.fit(open_image(sample.path) for sample in settings.references)
     if settings.pool:
@@ -93,7 +89,7 @@ def prepare(
 
 
 def run_folder(
-    panel: Panel, categories: Sequence[str], root: Path, settings: Settings, out: str | Path
+    panel: Panel, categories: Sequence[str | None], root: Path, settings: Settings, out: str | Path
 ) -> RunFolder:
     """The folder of a run of that panel; nothing is written yet.
 
@@ -104,7 +100,7 @@ def run_folder(
         InputError: a calibration of other settings.
     """
     ranges = {name: head.map_range for name, head in panel.heads.items()}
-    side = MAP_SIDE if settings.tiling.tile is None else None
+    side = MAP_SIDE if settings.setup.tile is None else None
     record = {**scores_depend_on(panel, settings, categories), "root": os.path.realpath(root)}
     folder = RunFolder(out, ranges, record, settings.map_format, side)
     if settings.rules and settings.rules.calibration:
@@ -118,7 +114,7 @@ def root_of(samples: Sequence[Sample]) -> Path:
     return Path(os.path.realpath(Path(os.path.abspath(first.path)).parents[first.id.count("/")]))
 
 
-def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str]) -> dict:
+def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str | None]) -> dict:
     """What run.json keeps."""
     return {
         "vlad": __version__,
@@ -130,7 +126,7 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str]
         "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
         "banks": {name: bank.name for name, bank in panel.banks.items()},
         "prompts": {
-            name: {c: bank.expand(c or bank.noun).key[:16] for c in categories}
+            name: {c or "": bank.expand(c or bank.noun).key[:16] for c in categories}
             for name, bank in panel.banks.items()
         },
         "params": {
@@ -143,11 +139,11 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str]
             for name, head in panel.heads.items()
             if hasattr(head, "adapter_")
         },
-        "bits": settings.bits,
+        "bits": settings.setup.bits,
         "references": _digests(settings.references),
         **({"pool": _digests(settings.pool)} if settings.pool else {}),
         "seed": settings.seed,
-        **settings.tiling.settings,
+        **settings.setup.tiling.settings,
     }
 
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
@@ -24,6 +23,7 @@ from vlad.runs.settings import Settings, prepare, run_folder
 from vlad.results.rows import Row
 from vlad.runs.run import keep_scored, score_held_out
 from vlad.scoring.pipeline import Scored, score_samples
+from vlad.scoring.setup import Setup
 from vlad.results.folder import RunFolder
 from vlad.types import Sample
 
@@ -37,7 +37,6 @@ def watch(
     source: Path,
     settings: Settings,
     out: str | Path,
-    open_image: Callable[[Path], Image.Image],
     *,
     interval: float,
     stop: threading.Event,
@@ -62,8 +61,8 @@ def watch(
     written = Path(os.path.realpath(out))
     if Path(os.path.realpath(source)).is_relative_to(written):
         raise InputError(f"{source} lies in {out}, which is written to; choose another --out.")
-    categories = [settings.category or ""]
-    panel = prepare(backbone, heads, categories, settings, open_image)
+    categories = [settings.category]
+    panel = prepare(backbone, heads, categories, settings)
     if joint := panel.transductive:
         raise HeadError(
             f"Head {joint[0]} judges all images jointly, and these come one by one; give musc a "
@@ -72,14 +71,14 @@ def watch(
     folder = run_folder(panel, categories, source, settings, out)
     with locked(folder.out):
         folder.resume()
-        rules, normals = score_held_out(panel, folder, categories, settings, open_image)
+        rules, normals = score_held_out(panel, folder, categories, settings)
         # what was decided by an earlier command is decided anew
         folder.drop("regions", *([] if normals else ["calibration"]))
         calibration = judge(folder, [], rules, normals).calibration if rules else None
         if calibration is None:
             folder.drop("calibration.json")
         folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
-        arrivals, trouble = Arrivals(source, folder), None
+        arrivals, trouble = Arrivals(source, folder, settings.category), None
         while not stop.is_set():
             try:
                 rested, trouble = arrivals.look(), None
@@ -87,7 +86,7 @@ def watch(
                 if str(error) != trouble:
                     on_trouble(str(error))
                 rested, trouble = [], str(error)
-            for batch in _score(panel, rested, settings, open_image):
+            for batch in _score(panel, rested, settings.setup):
                 rows = [Row(str(s.sample.path), s.scores, s.error) for s in batch]
                 verdicts = _verdicts(folder, calibration, rows)
                 keep_scored(folder, batch, verdicts)
@@ -105,10 +104,12 @@ class Arrivals:
     Args:
         source: the folder.
         folder: the run; what it holds below `source` is left out.
+        category: what the images show.
     """
 
-    def __init__(self, source: Path, folder: RunFolder):
+    def __init__(self, source: Path, folder: RunFolder, category: str | None = None):
         self.source = source
+        self.category = category
         self.folder = folder
         self.out = os.path.realpath(folder.out) + os.sep
         # by real path, so that a row is found again when the folder is spelled in another way
@@ -155,17 +156,12 @@ class Arrivals:
             # names are given as files come, and never change
             if self.names.setdefault(comparable(name), row) == row:
                 break
-        return Sample(Path(row), name)
+        return Sample(Path(row), name, self.category)
 
 
-def _score(
-    panel: Panel,
-    samples: Collection[Sample],
-    settings: Settings,
-    open_image: Callable[[Path], Image.Image],
-) -> Iterator[list[Scored]]:
+def _score(panel: Panel, samples: Collection[Sample], setup: Setup) -> Iterator[list[Scored]]:
     return score_samples(
-        panel, samples, settings.category, batch_size=settings.batch_size, open_image=open_image
+        panel, samples, batch_size=setup.batch_size, open_image=setup.open_image
     )
 
 

@@ -1,21 +1,20 @@
-"""Scoring a list of images: decode ahead, score tiles in batches, one row for every image."""
+"""The scoring loop: read ahead, cut, score in batches, and say one thing of every image."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from vlad.errors import HeadError, ImageError
+from vlad.errors import HeadError, ImageError, VladError
 from vlad.heads import Pool
-from vlad.images import read_image
 from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
 from vlad.scoring.panel import Panel
 from vlad.types import Sample
@@ -23,32 +22,87 @@ from vlad.types import Sample
 READERS = 2  # decoding threads: enough to hide decoding behind the backbone
 
 
+class Item(Protocol):
+    """What can be scored: a `Sample`, or whatever else knows these two.
+
+    Attributes:
+        path: what errors call it.
+        category: what it shows, or None.
+    """
+
+    @property
+    def path(self) -> object: ...
+
+    @property
+    def category(self) -> str | None: ...
+
+
+T = TypeVar("T", bound=Item)
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """The tiles of a large image, each prepared when it is come to: all at once would take many
+    times the memory of the image."""
+
+    panel: Panel
+    image: Image.Image
+
+    @property
+    def boxes(self) -> list[Box]:
+        return self.panel.tiling.boxes(self.image.size)
+
+    def at(self, box: Box) -> dict:
+        return self.panel.prepare(self.image.crop(box))
+
+    def __iter__(self) -> Iterator[dict]:
+        return map(self.at, self.boxes)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image as the backbone of a panel takes it.
+
+    Attributes:
+        size: (width, height), upright.
+        tiles: the pixels of each tile; an image that is left whole is one.
+    """
+
+    size: tuple[int, int]
+    tiles: Iterable[dict]
+
+
+def prepare(panel: Panel, image: Image.Image) -> Prepared:
+    """An RGB image as `score_items` takes it; safe to call from several threads."""
+    whole = len(panel.tiling.boxes(image.size)) == 1
+    return Prepared(image.size, [panel.prepare(image)] if whole else Cut(panel, image))
+
+
 @dataclass(frozen=True)
-class Scored:
-    """What became of one image: scores and maps per head, or an error.
+class Scored(Generic[T]):
+    """What became of one image: scores and maps of each head, or an error.
 
     Attributes:
         sample: the image.
         size: its (width, height), upright; None where it could not be read.
         scores: head -> image_score.
         maps: head -> (S, S) anomaly map, or (height, width) of an image cut into tiles.
-        error: why there is none, or None.
+        failure: why there is none, or None.
     """
 
-    sample: Sample
+    sample: T
     size: tuple[int, int] | None
-    scores: dict[str, float]
-    maps: dict[str, np.ndarray]
-    error: str | None = None
+    scores: dict[str, float] = field(default_factory=dict)
+    maps: dict[str, np.ndarray] = field(default_factory=dict)
+    failure: VladError | None = None
 
-    def with_(self, other: Scored) -> Scored:
-        """This and what other heads say of the same image."""
-        scores, maps = {**self.scores, **other.scores}, {**self.maps, **other.maps}
-        error = self.error or other.error
-        return Scored(self.sample, self.size, {} if error else scores, {} if error else maps, error)
+    @property
+    def error(self) -> str | None:
+        """The failure in words."""
+        return None if self.failure is None else str(self.failure)
 
 
-class Pools:
+class Pools(Generic[T]):
     """What transductive heads have collected of each category while the images went by.
 
     Args:
@@ -58,7 +112,7 @@ class Pools:
     def __init__(self, tiling: Tiling = WHOLE):
         self.tiling = tiling
         self.pools: dict[str | None, dict[str, Pool]] = {}
-        self.members: dict[str | None, list[Scored]] = {}  # without scores and maps
+        self.members: dict[str | None, list[Scored[T]]] = {}  # without scores and maps
         self.seconds: Counter[str] = Counter()  # of each head, in comparing
 
     @property
@@ -66,11 +120,13 @@ class Pools:
         """Whether any head collected images."""
         return any(self.pools.values())
 
-    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[list[Scored]]:
+    def scores(
+        self, progress: Callable[[int, int], None] | None = None
+    ) -> Iterator[list[Scored[T]]]:
         """What those heads say of the images, batch by batch; each head comes by itself.
 
         Args:
-            progress: called with the steps done and in all, for each head and category anew.
+            progress: called with the steps done and in all, for each head and category.
         """
         for category, pools in self.pools.items():
             for head, pool in pools.items():
@@ -83,23 +139,22 @@ class Pools:
                         found = {head: scores.numpy()}
                         batch = []
                         for place in range(len(scores)):
-                            mosaic = mosaic or Mosaic(waiting[0].size, self.tiling)
+                            mosaic = mosaic or _mosaic(waiting[0], self.tiling)
                             mosaic.add(found, place)
                             if mosaic.complete:
                                 member = waiting.popleft()
-                                batch.append(
-                                    member if member.error else _finite(member.sample, mosaic)
-                                )
+                                failed = member.failure is not None
+                                batch.append(member if failed else _checked(member.sample, mosaic))
                                 mosaic = None
                         if batch:
                             yield batch
                         start = time.perf_counter()
                 except HeadError as error:  # the other heads' scores stand
-                    yield [Scored(s.sample, s.size, {}, {}, str(error)) for s in waiting]
+                    yield [replace(member, failure=error) for member in waiting]
 
 
-def check_pools(panel: Panel, samples: Iterable[Sample], category: str | None) -> None:
-    """Whether there are images enough for the heads that judge a list jointly.
+def check_pools(panel: Panel, samples: Iterable[Sample]) -> None:
+    """Check that the heads that judge a list jointly are given enough images.
 
     One image may do where it is cut into tiles, which shows only when it is read.
 
@@ -108,7 +163,7 @@ def check_pools(panel: Panel, samples: Iterable[Sample], category: str | None) -
     """
     if panel.tiling.tile is not None:
         return
-    counts = Counter(sample.category or category for sample in samples)
+    counts = Counter(sample.category for sample in samples)
     for name in panel.transductive:
         for of, count in counts.items():
             if count < 2:
@@ -119,65 +174,71 @@ def check_pools(panel: Panel, samples: Iterable[Sample], category: str | None) -
                 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """An image read: its image and where what heads say of it is put together, or an error."""
-
-    sample: Sample
-    mosaic: Mosaic | None = None
-    image: Image.Image | None = None  # while tiles of it are still to be prepared
-    pixels: dict | None = None  # of an image that is one tile
-    error: str | None = None
-
-
 def score_samples(
     panel: Panel,
     samples: Iterable[Sample],
-    category: str | None,
     *,
     batch_size: int,
-    open_image: Callable[..., Image.Image] = read_image,
-    pools: Pools | None = None,
-) -> Iterator[list[Scored]]:
-    """Scores images batch by batch, in order; one that cannot be used comes with its error.
+    open_image: Callable[..., Image.Image],
+    pools: Pools[Sample] | None = None,
+) -> Iterator[list[Scored[Sample]]]:
+    """`score_items` of image files.
 
     Args:
-        category: what images without a category of their own show.
-        batch_size: tiles in one pass; an image that the panel does not cut is one.
         open_image: path -> upright RGB image; raises ImageError.
+    """
+    return score_items(
+        panel,
+        samples,
+        batch_size=batch_size,
+        open_item=lambda sample: open_image(sample.path),
+        pools=pools,
+    )
+
+
+def score_items(
+    panel: Panel,
+    items: Iterable[T],
+    *,
+    batch_size: int,
+    open_item: Callable[[T], Image.Image | Prepared],
+    pools: Pools[T] | None = None,
+) -> Iterator[list[Scored[T]]]:
+    """Score images batch by batch, in order; one that cannot be used comes with its error.
+
+    Args:
+        batch_size: tiles in one pass; an image that the panel does not cut is one.
+        open_item: an item -> its upright RGB image, or what `prepare` made of it; called in other
+            threads; raises ImageError.
         pools: where transductive heads collect; their scores come from it afterwards.
     """
 
-    def read(sample: Sample) -> _Read:
+    def read(item: T) -> _Read[T]:
         try:
-            image = open_image(sample.path)
+            image = open_item(item)
         except ImageError as error:
-            return _Read(sample, error=str(error))
-        mosaic = Mosaic(image.size, panel.tiling)
-        if len(mosaic.boxes) > 1:
-            return _Read(sample, mosaic, image)
-        return _Read(sample, mosaic, pixels=panel.prepare(image))
+            return _Read(item, failure=error)
+        prepared = image if isinstance(image, Prepared) else prepare(panel, image)
+        return _Read(item, Mosaic(prepared.size, panel.tiling), prepared.tiles)
 
-    def tiles(found: Iterable[_Read]) -> Iterator[tuple[_Read, dict | None]]:
+    def tiles(found: Iterable[_Read[T]]) -> Iterator[tuple[_Read[T], dict | None]]:
         for one in found:
-            if one.image is None:
-                yield one, one.pixels
+            if one.failure is not None:
+                yield one, None
                 continue
-            cut = partial(_prepare_tile, panel, one.image)
-            for pixels in ahead(pool, cut, one.mosaic.boxes, 2 * batch_size):
+            parts = one.tiles
+            if isinstance(parts, Cut):
+                parts = ahead(threads, parts.at, parts.boxes, 2 * batch_size)
+            for pixels in parts:
                 yield one, pixels
 
     # images of many tiles wait at full size, so fewer of them
     depth = 2 * batch_size if panel.tiling.tile is None else READERS
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting = tiles(ahead(pool, read, samples, depth))
+    with ThreadPoolExecutor(READERS) as threads:
+        waiting = tiles(ahead(threads, read, items, depth))
         while batch := list(islice(waiting, batch_size)):
-            if done := _score(panel, batch, category, pools):
+            if done := _score(panel, batch, pools):
                 yield done
-
-
-def _prepare_tile(panel: Panel, image: Image.Image, box: Box) -> dict:
-    return panel.prepare(image.crop(box))
 
 
 def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
@@ -194,42 +255,53 @@ def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int)
             future.cancel()
 
 
+@dataclass(frozen=True, eq=False)
+class _Read(Generic[T]):
+    """An image read: its tiles and where what heads say of them is put together, or a failure."""
+
+    item: T
+    mosaic: Mosaic | None = None
+    tiles: Iterable[dict] = ()
+    failure: VladError | None = None
+
+
 def _score(
-    panel: Panel,
-    batch: list[tuple[_Read, dict | None]],
-    category: str | None,
-    pools: Pools | None,
-) -> list[Scored]:
+    panel: Panel, batch: Sequence[tuple[_Read[T], dict | None]], pools: Pools[T] | None
+) -> list[Scored[T]]:
     """Scores tiles -> the images that have their last tile among them."""
-    groups: dict[str | None, list[tuple[_Read, dict]]] = {}
+    groups: dict[str | None, list[tuple[Mosaic, dict]]] = {}
     for one, pixels in batch:
-        if one.error is None:
-            groups.setdefault(one.sample.category or category, []).append((one, pixels))
-    for name, tiles in groups.items():
-        collect = None if pools is None else pools.pools.setdefault(name, {})
-        scores = panel.score([pixels for _, pixels in tiles], name, collect)
+        if one.mosaic is not None and pixels is not None:
+            groups.setdefault(one.item.category, []).append((one.mosaic, pixels))
+    for category, tiles in groups.items():
+        collect = None if pools is None else pools.pools.setdefault(category, {})
+        scores = panel.score([pixels for _, pixels in tiles], category, collect)
         found = {head: values.numpy() for head, values in scores.items()}
-        for place, (one, _) in enumerate(tiles):
-            one.mosaic.add(found, place)
+        for place, (mosaic, _) in enumerate(tiles):
+            mosaic.add(found, place)
     done = []
     for one in dict.fromkeys(one for one, _ in batch):
-        if one.error is not None:
-            done.append(Scored(one.sample, None, {}, {}, one.error))
+        category = one.item.category
+        if one.mosaic is None:
+            done.append(Scored(one.item, None, failure=one.failure))
         elif one.mosaic.complete:
-            scored = _finite(one.sample, one.mosaic)
+            scored = _checked(one.item, one.mosaic)
             done.append(scored)
-            of = one.sample.category or category
-            if pools is not None and pools.pools[of]:  # else nobody asks, and a row each adds up
-                pools.members.setdefault(of, []).append(replace(scored, scores={}, maps={}))
+            if pools is not None and pools.pools[category]:  # else nobody asks for the row
+                pools.members.setdefault(category, []).append(replace(scored, scores={}, maps={}))
     return done
 
 
-def _finite(sample: Sample, mosaic: Mosaic) -> Scored:
-    """What heads found of an image, or an error where that is no number."""
+def _mosaic(member: Scored, tiling: Tiling) -> Mosaic:
+    assert member.size is not None  # it was read
+    return Mosaic(member.size, tiling)
+
+
+def _checked(item: T, mosaic: Mosaic) -> Scored[T]:
+    """What heads found of an image, or a failure where that is no number."""
     scores, maps = mosaic.scores, mosaic.maps
     bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
     if bad:
-        return Scored(
-            sample, mosaic.size, {}, {}, f"{sample.path}: {', '.join(bad)} gave no number"
-        )
-    return Scored(sample, mosaic.size, scores, maps)
+        failure = ImageError(f"{item.path}: {', '.join(bad)} gave no number")
+        return Scored(item, mosaic.size, failure=failure)
+    return Scored(item, mosaic.size, scores, maps)

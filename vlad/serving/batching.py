@@ -17,7 +17,8 @@ from vlad.errors import ImageError
 from vlad.scoring.pipeline import READERS
 
 if TYPE_CHECKING:
-    from vlad.detector import Detector, Prepared
+    from vlad.detector import Detector
+    from vlad.scoring.pipeline import Prepared
 
 
 class Busy(Exception):
@@ -197,15 +198,14 @@ class Batcher:
         first = ready[0]
         self.on_batch(len(ready))
         try:
-            scores = first.detector.score([job.wanted() for job in ready], category=first.category)
+            wanted = [job.wanted() for job in ready]
+            scored = list(first.detector.stream(wanted, category=first.category))
         except Exception as error:  # whatever it is, those who wait must hear of it
             for job in ready:
                 job.end(error)
             return
-        for job, score, found in zip(
-            ready, scores.image_score.tolist(), scores.anomaly_map, strict=True
-        ):
-            if np.isfinite(score) and np.isfinite(found).all():
-                job.end(Found(job.image.size, score, found))
-            else:
+        for job, found in zip(ready, scored, strict=True):
+            if found.error is None:
+                job.end(Found(found.size, found.image_score, found.anomaly_map))
+            else:  # it was read, so this can only be
                 job.end(ImageError(f"{job.detector.head} gave no number; check the detector."))

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -119,9 +119,7 @@ class Store:
     def another(self, head: str, category: str | None) -> Detector:
         """A detector to be fitted, with the backbone and settings of the first."""
         first = next(iter(self)).detector
-        names = ("backbone", "image_size", "device", "dtype", "batch_size", "max_pixels", "bits")
-        shared = {name: getattr(first, name) for name in (*names, "tile", "overlap")}
-        made = Detector(head, category=category, **shared)
+        made = Detector(head, category=category, **{**asdict(first.setup), "bank": None})
         made.backbone_ = first.backbone_
         return made
 
@@ -151,14 +149,15 @@ def make_ready(served: Sequence[Served]) -> None:
         BackboneError: a backbone that cannot be loaded.
     """
     loaded: dict[tuple, Backbone] = {}
+    blank = Image.new("RGB", (64, 64))
     for one in served:
         detector = one.detector
-        key = (detector.backbone, detector.device, detector.dtype)
+        key = (detector.backbone, detector.device, detector.dtype, detector.runtime)
         if key in loaded:
             detector.backbone_ = loaded[key]
         loaded[key] = detector.backbone_
         with _said(one):
-            blank = detector.prepare(Image.new("RGB", (64, 64)))
+            detector.prepare(blank)
         if is_transductive(detector.head_):
             raise HeadError(
                 f"Head {detector.head} judges a list of images jointly, and a service is asked "

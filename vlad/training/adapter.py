@@ -18,6 +18,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
 from vlad.scoring.extractor import Extractor
+from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
 from vlad.system.text import csv_line, csv_path, csv_text, encode
 from vlad.training.cache import Cache
@@ -155,8 +156,7 @@ def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading
                 category,
                 [],
                 samples,
-                max_pixels=reading.max_pixels,
-                bits=reading.bits,
+                Setup(max_pixels=reading.max_pixels, bits=reading.bits),
             )
         known = {name: float(x) for name, x in result.metrics.items() if np.isfinite(x)}
         scores.append(np.mean([known[name] for name in JUDGES if name in known] or [0.0]))

@@ -105,14 +105,13 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     from vlad.runs.ray.worker import Job
     from vlad.runs.settings import Settings
     from vlad.scoring.panel import Panel
+    from vlad.scoring.setup import Setup
 
     samples = list_samples([images])[:4]
     head = Memory(coreset=0.25)
-    settings = Settings(references=samples)
-    job = Job(
-        str(small_file), "cpu", "float32", "torch", {"memory": head}, settings, 10**8, tmp_path
-    )
-    fit(small_backbone, job, [""], workers=2)
+    settings = Settings(Setup(str(small_file), "cpu"), references=samples)
+    job = Job({"memory": head}, settings, tmp_path)
+    fit(small_backbone, job, [None], workers=2)
     parts = []
     for shard in (samples[0::2], samples[1::2]):
         part = copy(Memory(coreset=0.5))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
     from vlad.detector import Detector
     from vlad.heads import Head
-    from vlad.images.tiles import Tiling
+    from vlad.scoring.setup import Setup
 
 
 OPTIONS = {
@@ -122,50 +122,25 @@ def given(*names: str) -> Callable[[Callable], Callable]:
 class Common:
     """What the options of `common_options` were set to."""
 
-    backbone: str | None
-    bank: str | None
+    setup: Setup
     params: tuple[str, ...]
     adapters: tuple[str, ...]
-    image_size: int | None
-    tile: int | None
-    overlap: float | None
-    batch_size: int
-    device: str
-    dtype: str
-    runtime: str
-    max_pixels: int
-    bits: int
-
-    @property
-    def tiling(self) -> Tiling:
-        """How images are cut.
-
-        Raises:
-            InputError: a tile or overlap out of its range, or an overlap of no tiles.
-        """
-        from vlad.errors import InputError
-        from vlad.images.tiles import Tiling
-
-        if self.overlap is None:
-            return Tiling(self.tile)
-        if self.tile is None:
-            raise InputError("--overlap is of tiles; name their size with --tile, or leave it out.")
-        return Tiling(self.tile, self.overlap)
-
-    @property
-    def measuring(self) -> dict[str, object]:
-        """Those of `vlad.evaluation.evaluate_category`."""
-        names = ("bank", "image_size", "batch_size", "max_pixels", "bits")
-        return {name: getattr(self, name) for name in names} | {"tiling": self.tiling}
 
 
 def common_options(command: Callable) -> Callable:
     """Which backbone, how it computes, what its heads read; given to the command as `common`."""
 
     @wraps(command)
-    def packed(**options):
-        common = Common(**{field.name: options.pop(field.name) for field in fields(Common)})
-        return command(common=common, **options)
+    def packed(params, adapters, **options):
+        from vlad.errors import InputError
+        from vlad.scoring.setup import Setup
+
+        names = [field.name for field in fields(Setup)]
+        if options["overlap"] is not None and options["tile"] is None:
+            raise InputError("--overlap is of tiles; name their size with --tile, or leave it out.")
+        taken = {name: options.pop(name) for name in names}
+        setup = Setup(**{name: value for name, value in taken.items() if value is not None})
+        return command(common=Common(setup, params, adapters), **options)
 
     return given(*OPTIONS)(packed)
 
@@ -199,23 +174,15 @@ def make_detector(head: str, category: str | None, common: Common) -> Detector:
     Raises:
         HeadError, AdapterError: as `make_heads`, or several heads.
     """
-    from vlad.backbones import DEFAULT
+    from dataclasses import asdict
+
     from vlad.detector import Detector
     from vlad.errors import HeadError
 
     if len(make_heads(head, common)) > 1:
         raise HeadError(f"A detector has one head, and {head} are several; name one with --head.")
     ((name, params),) = head_params(head, common).items()
-    names = ("bank", "image_size", "batch_size", "device", "dtype", "runtime", "max_pixels", "bits")
-    return Detector(
-        name,
-        backbone=common.backbone or DEFAULT,
-        category=category,
-        head_params=params or None,
-        tile=common.tiling.tile,
-        overlap=common.tiling.overlap,
-        **{key: getattr(common, key) for key in names},
-    )
+    return Detector(name, category=category, head_params=params or None, **asdict(common.setup))
 
 
 def head_params(names: str, common: Common) -> dict[str, dict]:
@@ -272,8 +239,6 @@ def open_backbone(common: Common) -> Backbone:
     """The backbone of --backbone, or the default one, without the chatter of its libraries."""
     import logging
 
-    from vlad.backbones import DEFAULT, load_backbone
-
     # open_clip logs to the root logger what its errors say again
     logging.getLogger().setLevel(logging.CRITICAL)
-    return load_backbone(common.backbone or DEFAULT, common.device, common.dtype, common.runtime)
+    return common.setup.load_backbone()

@@ -13,10 +13,6 @@ from vlad.commands.options import Common, common_options, make_heads
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from PIL import Image
-
     from vlad.heads import Head
     from vlad.runs.settings import Settings
 
@@ -136,11 +132,10 @@ def scoring_options(command: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class Plan:
-    """The heads of a run, not yet fitted, its settings, and path -> upright RGB image."""
+    """The heads of a run, not yet fitted, and its settings."""
 
     heads: dict[str, Head]
     settings: Settings
-    open_image: Callable[[Path], Image.Image]
 
 
 def plan_of(scoring: Scoring, images: int) -> Plan:
@@ -152,13 +147,10 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
     Raises:
         VladError: options that do not fit each other, or images that are not there.
     """
-    from functools import partial
-
     from vlad.datasets import list_samples
     from vlad.datasets.shots import draw_shots
     from vlad.errors import InputError
     from vlad.heads import is_transductive
-    from vlad.images import read_image
     from vlad.prompts import load_bank
     from vlad.runs.settings import Settings
 
@@ -190,23 +182,18 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
             "Regions are found in maps, and none are made here; leave out --map-threshold, "
             "--min-area and --mm-per-pixel."
         )
-    if common.bank:
-        load_bank(common.bank)
+    if common.setup.bank:
+        load_bank(common.setup.bank)
     shown = set(references)
     held_out = [sample for sample in normal if sample not in shown]
     joint = not pool and any(map(is_transductive, heads.values()))
     settings = Settings(
+        common.setup,
         scoring.category,
-        common.bank,
-        common.image_size,
-        common.batch_size,
         references,
         scoring.seed,
         scoring.map_format or "png",
-        common.bits,
         rules_of(judging, heads, held_out if not joint else [], images),
-        common.tiling,
         pool,
     )
-    open_image = partial(read_image, max_pixels=common.max_pixels, bits=common.bits)
-    return Plan(heads, settings, open_image)
+    return Plan(heads, settings)

@@ -26,7 +26,7 @@ from vlad.system.progress import Progress
 from vlad.system.resources import read_json
 from vlad.results.runjson import differences
 from vlad.runs.ray.parts import parts, remove_parts, writing
-from vlad.runs.ray.paths import without, written_paths
+from vlad.runs.ray.paths import with_category, without, written_paths
 from vlad.runs.ray.worker import Job, Scorer, move
 from vlad.types import Sample
 
@@ -55,8 +55,9 @@ def score(
         VladError: whatever cannot be done for the run as a whole.
     """
     settings = job.settings
+    images = with_category(images, settings.category)
     named = images["category"].unique().to_pylist()
-    categories = sorted({category or settings.category or "" for category in named})
+    categories = sorted(named, key=lambda name: name or "")
     panel = fit(backbone, job, categories, workers)
     if joint := panel.transductive:
         raise HeadError(

@@ -24,7 +24,7 @@ from vlad.system.text import shown
 from vlad.runs.ray.parts import parts
 
 # large: a column of many paths passes 2 GiB
-PICTURES = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])
+SCHEMA = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])
 
 
 def list_images(paths: Sequence[str]) -> pa.Table:
@@ -49,7 +49,15 @@ def list_images(paths: Sequence[str]) -> pa.Table:
             found.append(_table([str(s.path) for s in samples], [s.category for s in samples]))
     table = pa.concat_tables(found)
     once = table.group_by("path", use_threads=False).aggregate([("category", "first")])
-    return once.rename_columns(["path", "category"]).cast(PICTURES)
+    return once.rename_columns(["path", "category"]).cast(SCHEMA)
+
+
+def with_category(images: pa.Table, category: str | None) -> pa.Table:
+    """The images, those without a category of their own with this one."""
+    if category is None:
+        return images
+    filled = pc.fill_null(images["category"], pa.scalar(category, pa.large_string()))
+    return images.set_column(1, "category", filled)
 
 
 def without(images: pa.Table, written: pa.ChunkedArray) -> pa.Table:
@@ -104,11 +112,11 @@ def _listed(path: str) -> pa.Table:
         if isinstance(store, LocalFileSystem) and os.path.exists(name) and not os.path.isfile(name):
             raise ValueError("it is not a regular file")
         with store.open(name, "rb") as file:
-            columns = [n for n in pq.read_schema(file).names if n in PICTURES.names]
+            columns = [n for n in pq.read_schema(file).names if n in SCHEMA.names]
             table = pq.read_table(file, columns=columns)
         if "category" not in columns:
             table = table.append_column("category", pa.nulls(len(table), pa.large_string()))
-        table = table.select(PICTURES.names).cast(PICTURES)
+        table = table.select(SCHEMA.names).cast(SCHEMA)
     except (OSError, ImportError, KeyError, ValueError, pa.ArrowException) as error:
         raise InputError(
             f"cannot read paths from {path} ({shown(error)}); give a Parquet file "
@@ -141,7 +149,7 @@ def _stored(url: str) -> pa.Table:
 
 def _table(paths: list[str], categories: list[str | None]) -> pa.Table:
     try:
-        return pa.table([pa.array(paths, pa.large_string()), categories], schema=PICTURES)
+        return pa.table([pa.array(paths, pa.large_string()), categories], schema=SCHEMA)
     except UnicodeEncodeError as error:
         raise InputError(
             "a file name is not valid Unicode, which Parquet cannot hold; rename it, or score "

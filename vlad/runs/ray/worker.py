@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import ray
+from PIL import Image
 
-from vlad.backbones import load_backbone
 from vlad.errors import VladError
 from vlad.heads import Head
 from vlad.results.verdicts import decide
@@ -28,32 +28,19 @@ from vlad.types import Sample
 class Job:
     """All that a worker needs, sent to each once; it loads the backbone by name where it is."""
 
-    backbone: str
-    device: str
-    dtype: str
-    runtime: str
     heads: Mapping[str, Head]
     settings: Settings
-    max_pixels: int
     out: Path
 
     def panel(self) -> Panel:
-        backbone = load_backbone(self.backbone, self.device, self.dtype, self.runtime)
+        backbone = self.settings.setup.load_backbone()
         for head in self.heads.values():
             move(head, backbone.device)
-        settings = self.settings
-        return Panel(
-            backbone,
-            self.heads,
-            bank=settings.bank,
-            image_size=settings.image_size,
-            batch_size=settings.batch_size,
-            tiling=settings.tiling,
-        )
+        return self.settings.setup.panel(backbone, self.heads)
 
-    @property
-    def open_image(self):
-        return partial(open_stored, max_pixels=self.max_pixels, bits=self.settings.bits)
+    def open_image(self, path: str | Path) -> Image.Image:
+        setup = self.settings.setup
+        return open_stored(path, max_pixels=setup.max_pixels, bits=setup.bits)
 
 
 class Scorer:
@@ -87,8 +74,7 @@ class Scorer:
             for batch in score_samples(
                 self.panel,
                 samples,
-                settings.category,
-                batch_size=settings.batch_size,
+                batch_size=settings.setup.batch_size,
                 open_image=job.open_image,
             )
             for one in batch

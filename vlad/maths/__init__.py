@@ -1,0 +1,1 @@
+"""Plain functions on tensors that heads are made of."""

@@ -1,0 +1,114 @@
+"""How images are read and scored: one value for options, Python, run.json and detector.json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlad.backbones import DEFAULT, load_backbone
+from vlad.errors import InputError
+from vlad.images import DEFAULT_MAX_PIXELS, read_image
+from vlad.images.tiles import Tiling
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from vlad.backbones.backbone import Backbone
+    from vlad.heads import Head
+    from vlad.scoring.panel import Panel
+
+_LARGEST = 2**40  # of any count; torch and Pillow take no larger ones
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How images are read and scored.
+
+    Attributes:
+        backbone: name, file or folder (see `vlad.backbones`).
+        device: where the backbone computes: "auto", "cpu", "cuda", "cuda:1", "mps".
+        dtype: its numeric precision: "float32", "bfloat16", "float16", or "int8" in ONNX Runtime.
+        runtime: what computes its passes (see `vlad.backbones.runtimes`).
+        image_size: pixels a side of its input; None is its own.
+        tile: pixels a side of the tiles that large images are cut into; None leaves images whole.
+        overlap: smallest fraction of a tile that neighbours share.
+        batch_size: images, or tiles, in one pass.
+        max_pixels: larger images are refused before they are decoded.
+        bits: significant bits of 16-bit images.
+        bank: prompt bank, by name or TOML file, for every head that reads text; None is each
+            head's own.
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    backbone: str = DEFAULT
+    device: str = "auto"
+    dtype: str = "float32"
+    runtime: str = "torch"
+    image_size: int | None = None
+    tile: int | None = None
+    overlap: float = Tiling.overlap
+    batch_size: int = 8
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    bits: int = 16
+    bank: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_count("batch_size", self.batch_size, 1)
+        _check_count("max_pixels", self.max_pixels, 1)
+        _check_count("bits", self.bits, 9, 16)
+        if self.image_size is not None:
+            _check_count("image_size", self.image_size, 1)
+        self.tiling  # noqa: B018  (checks tile and overlap)
+
+    @property
+    def tiling(self) -> Tiling:
+        """How images are cut."""
+        return Tiling(self.tile, self.overlap)
+
+    def load_backbone(self) -> Backbone:
+        """The backbone, ready to compute.
+
+        Raises:
+            BackboneError, GraphError: as `vlad.backbones.load_backbone`.
+        """
+        return load_backbone(self.backbone, self.device, self.dtype, self.runtime)
+
+    def open_image(self, path: str | os.PathLike) -> Image.Image:
+        """An image file as upright 8-bit RGB.
+
+        Raises:
+            ImageError: as `vlad.images.read_image`.
+        """
+        return read_image(path, max_pixels=self.max_pixels, bits=self.bits)
+
+    def panel(self, backbone: Backbone, heads: Mapping[str, Head]) -> Panel:
+        """Heads that score from shared features.
+
+        Args:
+            backbone: from `load_backbone`.
+            heads: name -> head.
+
+        Raises:
+            VladError: as `vlad.scoring.panel.Panel`.
+        """
+        from vlad.scoring.panel import Panel  # brings in torch
+
+        return Panel(
+            backbone,
+            heads,
+            bank=self.bank,
+            image_size=self.image_size,
+            batch_size=self.batch_size,
+            tiling=self.tiling,
+        )
+
+
+def _check_count(name: str, value: object, low: int, high: int = _LARGEST) -> None:
+    """Raise an InputError for what is no whole number from `low` to `high`."""
+    if type(value) is not int or not low <= value <= high:
+        span = f"from {low} to {high}" if high < _LARGEST else f"of {low} or more"
+        raise InputError(f"{name} is {value!r}; give a whole number {span}.")

@@ -1,0 +1,1 @@
+"""Files, foreign text, locks, progress, signals and the machine: nothing about images."""
