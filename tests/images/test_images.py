@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vlad.errors import ImageError
+from vlad.errors import ImageError, InputError
 from vlad.images import as_image, is_image, read_image, read_mask, to_pixels
 
 RNG = np.random.default_rng(0)
@@ -400,3 +400,24 @@ def test_an_open_file_is_read_like_a_path_and_called_by_its_name(tmp_path):
             read_image(io.BytesIO(content), name="upload")
     with pytest.raises(ImageError, match=r"cannot read upload: .* over the limit of 599"):
         read_image(io.BytesIO(path.read_bytes()), name="upload", max_pixels=599)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"bits": 24}, "bits is 24; give a whole number from 9 to 16"),
+        ({"bits": "12"}, "bits is '12'; give a whole number from 9 to 16"),
+        ({"bits": True}, "bits is True"),
+        ({"max_pixels": 0}, "max_pixels is 0; give a whole number of 1 or more"),
+        ({"max_pixels": float("nan")}, "max_pixels is nan"),
+        ({"max_pixels": 2**50}, "max_pixels is 1125899906842624"),
+    ],
+)
+def test_numbers_out_of_their_range(tmp_path, options, says):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    for read, given in ((read_image, tmp_path / "a.png"), (as_image, RGB)):
+        with pytest.raises(InputError) as caught:
+            read(given, **options)
+        assert says in str(caught.value)
+        # no fault of one image, which a run would pass over
+        assert not isinstance(caught.value, ImageError)

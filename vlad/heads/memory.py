@@ -37,6 +37,7 @@ class Memory:
 
     bank = None
     normals = "needed"
+    additive = True
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.images.decode import DEEP_COLOUR, DEFAULT_MAX_PIXELS, check_size, decode
+from vlad.system.numbers import check_count
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,7 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "ImageLike",
     "as_image",
+    "check_reading",
     "is_image",
     "read_image",
     "read_mask",
@@ -66,13 +68,15 @@ def read_image(
     Args:
         path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or one that is open in binary.
         max_pixels: larger images are refused before they are decoded.
-        bits: significant bits of 16-bit images that do not state them.
+        bits: significant bits, 9 to 16, of 16-bit images that do not state them.
         name: what errors call it; None is its path.
 
     Raises:
         ImageError: missing, unreadable, damaged, too large, a side under 8 pixels, or samples
             that have no fixed meaning in 8 bits.
+        InputError: `max_pixels` or `bits` out of its range.
     """
+    check_reading(max_pixels, bits)
     image = decode(path, max_pixels, name)
     return _to_rgb(image, bits, f"cannot use {name or path}")
 
@@ -92,7 +96,9 @@ def as_image(
 
     Raises:
         ImageError: as `read_image`, or an object of another kind, shape, dtype or range.
+        InputError: `max_pixels` or `bits` out of its range.
     """
+    check_reading(max_pixels, bits)
     if isinstance(image, str | os.PathLike):
         return read_image(image, max_pixels=max_pixels, bits=bits)
     if isinstance(image, bytes):
@@ -115,6 +121,12 @@ def as_image(
         f"cannot use a {type(image).__name__} as an image; "
         "give a path, bytes, an open file, a PIL image, a numpy array or a torch tensor."
     )
+
+
+def check_reading(max_pixels: int, bits: int) -> None:
+    """Raises an InputError for what `read_image` cannot read by."""
+    check_count("max_pixels", max_pixels, 1)
+    check_count("bits", bits, 9, 16)
 
 
 def is_image(given: object) -> TypeIs[ImageLike]:

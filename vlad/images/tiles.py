@@ -51,12 +51,13 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.tile is not None and not (isinstance(self.tile, int) and self.tile >= MIN_TILE):
             raise InputError(
-                f"A tile of {self.tile} pixels is too small or no whole number; give {MIN_TILE} "
+                f"A tile of {self.tile!r} pixels is too small or no whole number; give {MIN_TILE} "
                 "or more."
             )
-        if not 0 <= self.overlap < MAX_OVERLAP:  # written so that NaN fails
+        number = type(self.overlap) in (int, float)
+        if not number or not 0 <= self.overlap < MAX_OVERLAP:  # written so that NaN fails
             raise InputError(
-                f"Tiles cannot overlap by {self.overlap}; give a fraction from 0 to below "
+                f"Tiles cannot overlap by {self.overlap!r}; give a fraction from 0 to below "
                 f"{MAX_OVERLAP}."
             )
 
