@@ -51,7 +51,7 @@ def score(
     from vlad.datasets import list_samples
     from vlad.errors import InputError
     from vlad.heads import is_transductive
-    from vlad.results.runjson import check_out, is_run
+    from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
     from vlad.runs.run import run
 
@@ -64,7 +64,7 @@ def score(
         raise SystemExit(1 if fail and failed else 0)
     if workers:
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
-    check_out(out, resume=resume, overwrite=overwrite)
+    RUN.check(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the images is no input
     written = Path(out).resolve()
     samples = [s for s in list_samples(paths) if written not in s.path.resolve().parents]
@@ -84,7 +84,7 @@ def score(
         )
     except KeyboardInterrupt:
         kept = f" Finished rows are kept in {out}; add --resume to continue."
-        click.echo("Stopped." + (kept if is_run(out) else ""), err=True)
+        click.echo("Stopped." + (kept if RUN.holds(out) else ""), err=True)
         raise SystemExit(130) from None
     for name, made in plan.heads.items():
         if is_transductive(made):

@@ -34,13 +34,13 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     from pathlib import Path
 
     from vlad.datasets.layout import existing_folder
-    from vlad.results.runjson import check_out
+    from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
     from vlad.system.text import shown
 
     folder = existing_folder(source)
-    check_out(out, resume=True)
+    RUN.check(out, resume=True)
 
     def tell(batch, verdicts) -> None:
         for scored in batch:
