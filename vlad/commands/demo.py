@@ -13,10 +13,10 @@ K_SHOT = 4
     default="vlad-demo",
     show_default=True,
     metavar="DIR",
-    help="Folder for everything that is written.",
+    help="Output folder.",
 )
 def demo(out) -> None:
-    """Score and judge the shipped hazelnuts with the built-in backbone: a table and a report."""
+    """Run the hazelnut demo with the built-in backbone, offline."""
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
     from vlad.datasets.shots import draw_shots

@@ -11,23 +11,25 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
 @click.command(cls=ScoringCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @scoring_options
-@click.option("--out", required=True, metavar="DIR", help="Folder for everything that is written.")
-@click.option("--resume", is_flag=True, help="Continue a stopped run; nothing is scored twice.")
-@click.option("--overwrite", is_flag=True, help="Delete the run that is in the folder first.")
+@click.option("--out", required=True, metavar="DIR", help="Output folder.")
+@click.option(
+    "--resume", is_flag=True, help="Continue an interrupted run; nothing is scored twice."
+)
+@click.option("--overwrite", is_flag=True, help="Delete the run in the output folder first.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="ray: many processes or machines, scores alone, into Parquet files in --out.",
+    help="ray uses many processes or machines and writes only scores, as Parquet files.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Processes that score with --engine ray.  [default: one for each core, or GPU]",
+    help="Scoring processes for --engine ray.  [default: one per core or GPU]",
 )
-@click.option("--fail", is_flag=True, help="Exit with 1 if any image could not be scored.")
+@click.option("--fail", is_flag=True, help="Exit with code 1 if any image could not be scored.")
 def score(
     paths: tuple[str, ...],
     scoring: Scoring,
@@ -38,8 +40,10 @@ def score(
     workers: int | None,
     fail: bool,
 ) -> None:
-    """Score images: files, folders, patterns, or a CSV manifest with a column `path`.
-    With --engine ray also URLs, such as s3://bucket/parts, and Parquet files with a column `path`.
+    """Score images; write scores, heat maps and a report.
+
+    PATH is a file, a folder, a pattern, or a CSV manifest with a column `path`. With --engine ray
+    it may also be a URL, such as s3://bucket/parts, or a Parquet file with a column `path`.
 
     \b
     vlad score parts/ --category hazelnut --out runs/parts
