@@ -97,7 +97,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     except ImportError as error:
         raise VladError(
             f"vlad serve needs packages that are not installed ({error.name}); "
-            "install vlad[serve] with pip."
+            "install them with `pip install 'vlad-vision[serve]'`."
         ) from error
     from vlad.detector import Detector
     from vlad.serving.address import check_reach, listen
