@@ -197,7 +197,7 @@ def false_alarms(categories, seeds):
                     )
         rows.append([f"{rate:g}", str(count), f"{true.mean():.3f}", spread(true)])
         rows[-1] += [f"{np.mean(list(real.values())):.3f}", f"{max(real.values()):.3f}"]
-    head = ["rate", "reference images", "simulated", "10 to 90 % of references"]
+    head = ["rate", "held-out images", "simulated", "10 to 90 % of draws"]
     head += ["real: mean", "largest of a head and category"]
     return "False alarms on held-out normal images (winclip and memory)", head, rows
 
@@ -214,7 +214,7 @@ def from_train_to_test(categories, seeds):
                 alarms = (test > conformal_threshold(reference, rate)).sum()
                 row.append(f"{alarms} of {len(test)} ({alarms / len(test):.2f})")
             rows.append(row)
-    title = "False alarms on the normal test images, all training images as reference"
+    title = "False alarms on the normal test images, threshold from all training images"
     return title, ["rate", "head", *(c.name for c in categories)], rows
 
 
@@ -254,10 +254,10 @@ def abstention(categories, seeds):
             ]
             cells = ["–" if m is None else f"{m:.3f}" for m in means]
             rows.append([head, "none" if level is None else f"{level:g}", *cells])
-    columns = ["head", "`--confidence`", "withheld: of normal", "of anomalous"]
-    columns += ["decided: false alarms", "missed", "turned by other references"]
-    columns += ["withheld: turned"]
-    title = f"Abstaining, {size} reference images, rate {rate:g}; means over categories"
+    columns = ["head", "`--confidence`", "withheld: normal", "anomalous"]
+    columns += ["decided: false alarms", "missed", "reversed by other held-out images"]
+    columns += ["withheld: reversed"]
+    title = f"Abstaining, {size} held-out images, rate {rate:g}; means over categories"
     return title, columns, rows
 
 

@@ -10,8 +10,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
+# a slow machine is no failure
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 PARITY = Path(os.environ.get("VLAD_PARITY", ROOT.parent / "shared" / "parity"))
 
 

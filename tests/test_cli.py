@@ -4,6 +4,10 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from vlad.cli import main
+from vlad.commands.options.sections import SECTIONS
 
 HEAVY = ("torch", "numpy", "PIL", "open_clip", "transformers", "pyarrow", "sklearn", "scipy")
 
@@ -34,3 +38,28 @@ def test_every_public_name_is_there():
 
     for name in vlad.__all__:
         assert getattr(vlad, name) is not None
+
+
+def test_no_line_of_the_overview_is_cut():
+    done = CliRunner().invoke(main, ["--help"], terminal_width=80)
+    listed = done.output.partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(main.commands)
+    assert not [line for line in listed if line.endswith("...")]
+
+
+def test_every_option_with_a_section_is_an_option_of_some_command():
+    names = {
+        name
+        for command in main.commands.values()
+        for param in command.params
+        for name in param.opts
+    }
+    assert {name for section in SECTIONS.values() for name in section} <= names
+
+
+def test_options_of_score_stand_in_sections():
+    page = CliRunner().invoke(main, ["score", "--help"]).output
+    places = [page.index(f"\n{title}:\n") for title in ("Input", "Model", "Decision", "Output")]
+    assert places == sorted(places)
+    (rest,) = page.split("\nOther options:\n")[1:]
+    assert rest.count("  --") == 4  # engine, workers, fail, help

@@ -98,7 +98,7 @@ def test_false_alarms_have_one_default(options):
 
 
 def test_columns_are_fields_of_a_reply(images, small_file, tmp_path):
-    from vlad.serving.schemas import Image
+    from vlad.serving.schemas import ImageReply
 
     # in a file: which image it is, the score under the name of its head, regions as their number
     # and total area; over HTTP: an uploaded name, one head a detector, regions one by one
@@ -110,14 +110,14 @@ def test_columns_are_fields_of_a_reply(images, small_file, tmp_path):
     with open(tmp_path / "a" / "scores.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for column in rows[0]:
-        assert others.get(column, column.removeprefix("memory_")) in Image.model_fields, column
+        assert others.get(column, column.removeprefix("memory_")) in ImageReply.model_fields, column
     assert set(others) < set(rows[0])
     # Python has a verdict as a truth value, under the name of what is true
     for field in fields(Verdicts):
         name = {"anomalous": "verdict"}.get(field.name, field.name)
-        assert name in Image.model_fields
+        assert name in ImageReply.model_fields
         assert name == "image_score" or f"memory_{name}" in rows[0]
-    verdicts = get_args(get_args(Image.model_fields["verdict"].annotation)[0])
+    verdicts = get_args(get_args(ImageReply.model_fields["verdict"].annotation)[0])
     assert {row["memory_verdict"] for row in rows} <= set(verdicts)
 
 

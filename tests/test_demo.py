@@ -36,5 +36,5 @@ def test_the_demo_replaces_no_run_of_the_user(tmp_path, run_env):
         env=run_env, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
-    assert "already holds a run" in done.stderr
+    assert "already holds a vlad run" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]

@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 
 import click
 import pytest
@@ -51,6 +52,21 @@ def test_options_of_a_head_are_those_of_its_constructor(name):
     listed = OPTION.findall(page.partition("## Options")[2].partition("## ")[0])
     expected = [(p.name, repr(p.default).replace("'", '"')) for p in known]
     assert listed == expected
+
+
+def test_paths_and_names_in_the_texts_exist():
+    pages = [*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("*/README.md")]
+    found = []
+    for page in pages:
+        text = FENCE.sub("", page.read_text(encoding="utf-8"))
+        paths = re.findall(r"`((?:vlad|tests|tools|benchmarks|docs|prompts)/[\w./]*)`", text)
+        names = re.findall(r"`(vlad(?:\.\w+)+)", text)
+        for path in paths:
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+        for name in names:
+            resolve_name(name)
+        found += paths + names
+    assert {"vlad/heads/musc.py", "vlad.Detector"} <= set(found)
 
 
 def commands():

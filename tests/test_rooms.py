@@ -1,6 +1,7 @@
 """The rooms of the package stand in one order: each imports only from those before it."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 import vlad
 
 PACKAGE = Path(vlad.__file__).parent
-# docs/concepts.md shows the same order
 # fmt: off
 ROOMS = [
     "types", "errors", "demo", "system", "images", "metrics", "maths", "prompts", "backbones",
@@ -83,6 +83,12 @@ def test_no_circle_of_modules():
 
     for name in edges:
         visit(name, ())
+
+
+def test_the_page_of_concepts_shows_this_order():
+    page = (PACKAGE.parent / "docs" / "concepts.md").read_text(encoding="utf-8")
+    rows = page.partition("## The rooms")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)(?:/|\.py)` \|", rows, re.MULTILINE) == ROOMS
 
 
 def test_few_modules_in_the_root():

@@ -36,7 +36,7 @@ NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class Commands(click.Group):
-    """Turns what users can mend into one sentence and exit code 2."""
+    """Turns what users can fix into one sentence and exit code 2."""
 
     def main(self, *args, **kwargs):
         """The command as a program: it ends the process, or raises SystemExit in one."""
@@ -78,7 +78,7 @@ def _show_warning(message, category, filename, lineno, file=None, line=None) -> 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="vlad")
 def main() -> None:
-    """Find what is wrong in images, before anyone has collected a training set."""
+    """Find defects in images without a training set."""
     keep_freed_memory()
 
 

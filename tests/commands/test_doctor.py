@@ -57,7 +57,7 @@ def test_a_missing_or_old_package_is_broken(only, monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     required = ["numpy>=1.26", "scipy>=1.11", 'tomli>=2; extra == "other"']
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: required)
+    monkeypatch.setattr(importlib.metadata, "requires", {"vlad-vision": required}.get)
     done = only({"versions": doctor.check_versions})
     assert done.exit_code == 1
     assert "Broken: numpy is 1.0, and vlad needs numpy>=1.26; run `pip install" in done.output

@@ -260,8 +260,8 @@ def test_a_calibration_serves_other_runs(vlad, line, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--threshold", "high"], "is no number; give one, or auto"),
-        (["--threshold", "nan"], "is no number; give one, or auto"),
+        (["--threshold", "high"], "is not a number; give one such as 0.02"),
+        (["--threshold", "nan"], "is not a number; give one such as 0.02"),
         (["--map-threshold", "1"], "add --threshold auto"),
         (["--confidence", "0.9"], "add --threshold auto"),
         (["--mm-per-pixel", "0.1"], "add --threshold auto"),

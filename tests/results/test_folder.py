@@ -77,7 +77,7 @@ def test_overwrite_never_deletes_what_vlad_did_not_write(tmp_path):
     (tmp_path / "run" / "maps" / "berlin.png").write_text("a city map")
     (tmp_path / "run" / "run.json").write_text('{"of": "another program"}')
     for overwrite in (False, True):
-        with pytest.raises(OutputError, match="no run of vlad"):
+        with pytest.raises(OutputError, match="no vlad run"):
             folder(tmp_path).create(overwrite)
     assert names_in(tmp_path / "run") == {"maps", "maps/berlin.png", "run.json"}
 

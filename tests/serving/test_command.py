@@ -136,7 +136,7 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
     assert "normal images" in said("--head", "memory", "--backbone", small_file)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     monkeypatch.delitem(sys.modules, "vlad.serving.app", raising=False)
-    assert "install vlad[serve] with pip" in said(f"a={saved}")
+    assert "pip install 'vlad-vision[serve]'" in said(f"a={saved}")
 
 
 def test_a_port_that_is_taken_is_one_sentence(saved):

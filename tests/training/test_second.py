@@ -21,9 +21,10 @@ OPTIMISERS = {
     "adaclip": lambda x: torch.optim.AdamW(x, lr=1e-2, betas=(0.5, 0.999), weight_decay=0.01),
 }
 # AdaCLIP rounds tokens that are made of the image's embedding: two ways to the same embedding
-# differ in its last bits, so that here and there one rounds up and the other down
+# differ in its last bits, so that here and there one rounds up and the other down: how many
+# tokens, depends on the CPU
 CASES = [("anomalyclip", True, 1e-5), ("april_gan", True, 1e-5)]
-CASES += [("adaclip", False, 1e-5), ("adaclip", True, 1e-4)]
+CASES += [("adaclip", False, 1e-5), ("adaclip", True, 1e-3)]
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case[0] + ("" if case[1] else " unrounded"))

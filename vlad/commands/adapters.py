@@ -19,12 +19,12 @@ BACKBONE = "ViT-L-14-336/openai"
 
 @click.group()
 def adapters() -> None:
-    """List, show, import, export and verify adapters: what heads learned on other defects."""
+    """List, show, import, export and verify adapters."""
 
 
 @adapters.command("list")
 def list_() -> None:
-    """The adapters that are here, and the authors' checkpoints that can be imported."""
+    """List the adapters on this disk, and the released checkpoints that can be imported."""
     from vlad.adapters.cards import here, registry
     from vlad.system.text import shown
 
@@ -51,40 +51,43 @@ def show(name) -> None:
 
 @adapters.command("import")
 @click.argument("file", metavar="FILE")
-@click.option("--head", required=True, metavar="NAME", help="anomalyclip, adaclip or april_gan.")
+@click.option(
+    "--head",
+    required=True,
+    metavar="NAME",
+    help="Head of the checkpoint: anomalyclip, adaclip or april_gan.",
+)
 @click.option(
     "--auxiliary",
     metavar="WORDS",
-    help="The data it was trained on, as in visa; it is said beside every figure made with it.  "
-    "[default: known for files whose SHA-256 is in the registry]",
+    help="Data it was trained on, for example visa; named beside every result made with it.  "
+    "[default: known if the file's SHA-256 is in the registry]",
 )
 @click.option(
     "--backbone",
     default=BACKBONE,
     show_default=True,
     metavar="NAME|PATH",
-    help="Backbone that it was trained on.",
+    help="Backbone it was trained on.",
 )
 @click.option(
     "--licence",
     metavar="WORDS",
-    help="Of the checkpoint.  [default: as in the registry, or not stated]",
+    help="Licence of the checkpoint.  [default: from the registry, else not stated]",
 )
 @click.option(
     "--name",
     metavar="NAME",
-    help="What to call it.  [default: as in the registry, or HEAD-AUXILIARY]",
+    help="Name of the adapter.  [default: from the registry, else HEAD-AUXILIARY]",
 )
-@click.option(
-    "--layers", metavar="N,N,...", help="Blocks used.  [default: those of the published figures]"
-)
+@click.option("--layers", metavar="N,N,...", help="Blocks to use.  [default: as published]")
 @click.option(
     "--out",
     metavar="DIR",
-    help="Folder of the adapter.  [default: the folder of the user's adapters]",
+    help="Output folder.  [default: the user's adapter folder]",
 )
 def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None:
-    """Take in a checkpoint that the authors of a method released; nothing in it is executed.
+    """Import a checkpoint released by a method's authors; no code in it is run.
 
     \b
     vlad adapters import --head anomalyclip epoch_15.pth --auxiliary visa
@@ -164,12 +167,16 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
 @adapters.command()
 @click.argument("adapter")
-@click.option("--out", required=True, metavar="FILE", help="Written as torch.save writes it.")
 @click.option(
-    "--backbone", metavar="NAME|PATH", help="Backbone that it is for.  [default: the adapter's own]"
+    "--out", required=True, metavar="FILE", help="Output file, in the format of torch.save."
+)
+@click.option(
+    "--backbone",
+    metavar="NAME|PATH",
+    help="Backbone it was trained on.  [default: the adapter's own]",
 )
 def export(adapter, out, backbone) -> None:
-    """Write an adapter as the authors' own program reads it."""
+    """Export an adapter for the program of its method's authors."""
     from vlad.adapters import find_adapter, read_adapter
     from vlad.adapters.checkpoint import write_checkpoint
     from vlad.backbones import load_backbone
@@ -184,10 +191,12 @@ def export(adapter, out, backbone) -> None:
 @adapters.command()
 @click.argument("adapter")
 @click.option(
-    "--backbone", metavar="NAME|PATH", help="Backbone that it is for.  [default: the adapter's own]"
+    "--backbone",
+    metavar="NAME|PATH",
+    help="Backbone it was trained on.  [default: the adapter's own]",
 )
 def verify(adapter, backbone) -> None:
-    """Check an adapter against its card and against the shapes of its backbone."""
+    """Check an adapter against its card and its backbone."""
     from vlad.adapters import CARD, find_adapter, load_adapter, read_adapter
     from vlad.adapters.cards import read_card
     from vlad.errors import AdapterError

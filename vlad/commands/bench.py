@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
+from vlad.commands.options.sections import SectionedCommand
 
 LISTS = ("head", "k-shot", "seeds")  # options that name several things with commas between
 
@@ -54,7 +55,7 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     return setting
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("roots", metavar="DIR...", nargs=-1, required=True)
 @click.option(
     "--config",
@@ -62,7 +63,7 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="Options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
+    help="Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
     "k-shot = [1, 4].",
 )
 @click.option(
@@ -77,16 +78,27 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     default="0,1,2,4",
     show_default=True,
     metavar="K,K,...",
-    help="Draw so many normal images to show to every head.",
+    help="Numbers of normal images that every head may use, drawn at random.",
 )
 @click.option(
-    "--seeds", default="0,1,2", show_default=True, metavar="N,N,...", help="Of those draws."
+    "--seeds",
+    default="0,1,2",
+    show_default=True,
+    metavar="N,N,...",
+    help="Random seeds for --k-shot.",
 )
 @layout_option
 @common_options
-@click.option("--out", required=True, metavar="DIR", help="A bench that is there is continued.")
+@click.option(
+    "--out",
+    required=True,
+    metavar="DIR",
+    help="Output folder; an existing benchmark in it is resumed.",
+)
 def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
-    """Compare heads on labelled data sets: Parquet, Markdown and HTML.
+    """Compare heads over data sets, shots and seeds.
+
+    The tables are written as Parquet, Markdown and HTML.
 
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench

@@ -12,21 +12,23 @@ from vlad.commands.options.verdicts import confidence_option, false_alarms_optio
 @click.option(
     "--labels",
     metavar="CSV",
-    help="States of the images: columns path and label, or severity.  [default: all are normal]",
+    help="Labels of the images: columns path and label, or severity.  [default: all are normal]",
 )
 @click.option(
     "--target",
     default="f1",
     show_default=True,
     metavar="f1|recall=R|precision=P",
-    help="What the threshold is to reach on labelled images.",
+    help="What the threshold should reach on labelled images.",
 )
 @false_alarms_option
 @fuse_option
 @confidence_option
-@click.option("--out", required=True, metavar="FILE", help="The calibration, as JSON.")
+@click.option("--out", required=True, metavar="FILE", help="Output file, JSON.")
 def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
-    """Find thresholds from the scores of a run over normal or labelled images.
+    """Set thresholds from the scores of a finished run.
+
+    RUN is the output of `vlad score` over normal or labelled images.
 
     \b
     vlad score more-good/ --normal good/ --k-shot 4 --out runs/good

@@ -9,7 +9,7 @@ from vlad.commands.options.columns import aligned, megabytes
 
 @click.command()
 def heads() -> None:
-    """List the heads: what each needs, its paper, and what it does."""
+    """List the heads: what each needs and does, and its paper."""
     from vlad.heads import head_names
     from vlad.heads.facts import head_facts
 
@@ -21,7 +21,7 @@ def heads() -> None:
 
 @click.command()
 def backbones() -> None:
-    """List the backbones whose weights are on this disk, and say how others are named."""
+    """List the backbones on this disk, and how to name others."""
     import logging
 
     import vlad.backbones

@@ -87,7 +87,7 @@ def check_versions() -> Found:
     facts = {"python": platform.python_version(), "vlad": __version__}
     problems = []
     try:
-        lines = importlib.metadata.requires("vlad") or []
+        lines = importlib.metadata.requires("vlad-vision") or []
     except importlib.metadata.PackageNotFoundError:
         text = "vlad is not installed but run from a folder, so nothing says what it requires"
         return facts, [Problem(f"{text}; install it with `pip install .` there.", False)]

@@ -15,7 +15,7 @@ INSTALL = {
 @click.argument("shell", type=click.Choice(list(INSTALL)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print a script that completes vlad's commands and options in SHELL."""
+    """Print a shell completion script."""
     from click.shell_completion import get_completion_class
 
     make = get_completion_class(shell)

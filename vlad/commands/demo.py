@@ -13,10 +13,10 @@ K_SHOT = 4
     default="vlad-demo",
     show_default=True,
     metavar="DIR",
-    help="Folder for everything that is written.",
+    help="Output folder.",
 )
 def demo(out) -> None:
-    """Score and judge the shipped hazelnuts with the built-in backbone: a table and a report."""
+    """Run the hazelnut demo with the built-in backbone, offline."""
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
     from vlad.datasets.shots import draw_shots
@@ -24,14 +24,14 @@ def demo(out) -> None:
     from vlad.evaluation import Result
     from vlad.evaluation.measures import Measures
     from vlad.heads import load_head, protocol
-    from vlad.results.runjson import check_out, is_run
+    from vlad.results.runjson import RUN
     from vlad.results.verdicts import Rules, summary
     from vlad.runs.run import Settings, run
     from vlad.scoring.setup import Setup
 
     # only an earlier demo is replaced
-    again = is_run(out, backbone="vlad-tiny", category="hazelnut")
-    check_out(out, overwrite=again)
+    again = RUN.holds(out, backbone="vlad-tiny", category="hazelnut")
+    RUN.check(out, overwrite=again)
     setup = Setup("vlad-tiny", "cpu")
     data = load_dataset("mvtec", HAZELNUT)
     normals = data.train("hazelnut")

@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--json", "json_file", metavar="FILE", help="Also write everything as JSON.")
+@click.option("--json", "json_file", metavar="FILE", help="Also write the findings as JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, json_file: str | None) -> None:
-    """Examine the installation; with something broken, say how to mend it and exit with 1."""
+    """Check the installation and say how to fix it.
+
+    The exit code is 1 if something is broken.
+    """
     import json
     import logging
     from pathlib import Path

@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
+from vlad.commands.options.sections import SectionedCommand
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
 
 
-@click.command("eval")
+@click.command("eval", cls=SectionedCommand)
 @click.argument("root", metavar="DIR")
 @click.option(
     "--category",
     "categories",
     multiple=True,
     metavar="CATEGORY",
-    help="Only this category; may be repeated.  [default: all in DIR]",
+    help="Measure only this category; may be repeated.  [default: all in DIR]",
 )
 @click.option(
     "--head",
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     "--k-shot",
     type=click.IntRange(min=0),
     metavar="K",
-    help="Draw K of the normal images to show to every head.  [default: 4 to heads that need "
-    "some, else none]",
+    help="Normal images that every head may use, drawn at random.  [default: 4 for heads that "
+    "need some, else 0]",
 )
 @click.option(
     "--seed",
@@ -41,13 +42,15 @@ if TYPE_CHECKING:
     metavar="N",
     default=0,
     show_default=True,
-    help="Of that draw.",
+    help="Random seed for --k-shot.",
 )
 @layout_option
 @common_options
-@click.option("--json", "json_file", metavar="FILE", help="Also write the table as JSON.")
+@click.option("--json", "json_file", metavar="FILE", help="Also write the results as JSON.")
 def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) -> None:
-    """Measure heads on a labelled data set: one category, or a folder of categories.
+    """Measure heads on a labelled data set.
+
+    DIR is one category, or a folder of categories.
 
     \b
     vlad eval mvtec/bottle --head winclip,memory --k-shot 4

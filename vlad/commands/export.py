@@ -13,14 +13,14 @@ from vlad.commands.options import given, make_heads
     "form",
     required=True,
     type=click.Choice(["onnx", "openvino"]),
-    help="Whose graphs are written.",
+    help="Format of the graphs.",
 )
 @click.option(
     "--head",
     metavar="NAME",
-    help="The head.  [default: memory with --normal, winclip without]",
+    help="Name of the head.  [default: memory with --normal, winclip without]",
 )
-@click.option("--category", metavar="WORDS", help="What the images show, as in hazelnut.")
+@click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
 @click.option(
     "--normal",
     "normals",
@@ -29,12 +29,13 @@ from vlad.commands.options import given, make_heads
     help="Normal images to compare with; may be repeated.",
 )
 @given("backbone", "bank", "param", "adapter", "image_size")
-@click.option("--out", required=True, metavar="DIR", help="A folder that is not there or empty.")
+@click.option("--out", required=True, metavar="DIR", help="Output folder; new or empty.")
 def export(form, head, category, normals, backbone, bank, params, adapters, image_size, out):
-    """Write the backbone's pass that a head needs, and the detector from pixels to map, as graphs.
+    """Export a head with its backbone as ONNX or OpenVINO graphs.
 
-    Each is compared with torch on images that ship with vlad. What other programs must know of
-    input and outputs is in export.json beside them.
+    One graph gives the features that the head needs, one the whole detector from pixels to map.
+    Each is compared with torch on images that ship with vlad. export.json describes inputs and
+    outputs for other programs.
 
     \b
     vlad export --to onnx --head winclip --category hazelnut --out hazelnut/

@@ -5,19 +5,22 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import common_options, make_detector, open_backbone
+from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import confidence_option, false_alarms_option
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("normals", nargs=-1, required=True, metavar="NORMALS...")
-@click.option("--head", default="memory", show_default=True, metavar="NAME", help="The head.")
-@click.option("--category", metavar="WORDS", help="What the images show, as in hazelnut.")
+@click.option(
+    "--head", default="memory", show_default=True, metavar="NAME", help="Name of the head."
+)
+@click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
 @click.option(
     "--k-shot",
     type=click.IntRange(min=1),
     metavar="K",
-    help="Draw K to show to the head; the others find the threshold.  [default: half of them, or "
-    "all where the other half is too few]",
+    help="Fit on K images, drawn at random; the others set the threshold.  [default: half of "
+    "them, or all if the other half is too small to set a threshold]",
 )
 @click.option(
     "--seed",
@@ -25,17 +28,19 @@ from vlad.commands.options.verdicts import confidence_option, false_alarms_optio
     metavar="N",
     default=0,
     show_default=True,
-    help="Of that draw.",
+    help="Random seed for --k-shot.",
 )
 @false_alarms_option
 @confidence_option
 @common_options
-@click.option("--out", required=True, metavar="DIR", help="Folder of the detector.")
-@click.option("--overwrite", is_flag=True, help="Replace the detector that is in the folder.")
+@click.option("--out", required=True, metavar="DIR", help="Output folder.")
+@click.option("--overwrite", is_flag=True, help="Replace the detector in the output folder.")
 def fit(
     normals, head, category, k_shot, seed, false_alarms, confidence, common, out, overwrite
 ) -> None:
-    """Fit a detector on normal images and save it, for `vlad serve` and Python.
+    """Fit a detector on normal images and save it.
+
+    The folder works with `vlad serve` and with vlad.Detector.load in Python.
 
     \b
     vlad fit good/ --k-shot 4 --out detectors/bottle

@@ -12,7 +12,7 @@ def prompts() -> None:
 
 @prompts.command("list")
 def list_banks() -> None:
-    """Name the banks that ship with vlad, with their numbers of sentences."""
+    """List the banks that ship with vlad, with their numbers of sentences."""
     from vlad.prompts import bank_names, load_bank
 
     names = bank_names()
@@ -31,16 +31,19 @@ def list_banks() -> None:
     metavar="WORDS",
     default="object",
     show_default=True,
-    help="What the images show, as in hazelnut.",
+    help="What the images show, for example hazelnut.",
 )
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Show only the first sentences a side.",
+    help="Show only the first N sentences of each state.",
 )
 def show(bank: str, category: str, limit: int | None) -> None:
-    """Print where BANK (a name or a TOML file) comes from and its sentences about a category."""
+    """Print the source of a bank and its sentences about a category.
+
+    BANK is a name or a TOML file.
+    """
     from vlad.prompts import load_bank
     from vlad.system.text import shown
 
@@ -61,7 +64,10 @@ def show(bank: str, category: str, limit: int | None) -> None:
 @prompts.command("check")
 @click.argument("files", nargs=-1, required=True, type=click.Path())
 def check(files: tuple[str, ...]) -> None:
-    """Validate prompt banks of your own; with any invalid one, say why and exit with 2."""
+    """Validate your own prompt banks.
+
+    The exit code is 2 if any is invalid.
+    """
     from pathlib import Path
 
     from vlad.errors import PromptError

@@ -40,7 +40,7 @@ def score_on_ray(
         import ray.data
     except ImportError as error:
         raise InputError(
-            f"--engine ray needs Ray ({error}); install vlad[ray] with pip."
+            f"--engine ray needs Ray ({error}); install it with `pip install 'vlad-vision[ray]'`."
         ) from error
     from vlad.runs.ray.engine import score
     from vlad.runs.ray.paths import list_images

@@ -11,23 +11,25 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
 @click.command(cls=ScoringCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @scoring_options
-@click.option("--out", required=True, metavar="DIR", help="Folder for everything that is written.")
-@click.option("--resume", is_flag=True, help="Continue a stopped run; nothing is scored twice.")
-@click.option("--overwrite", is_flag=True, help="Delete the run that is in the folder first.")
+@click.option("--out", required=True, metavar="DIR", help="Output folder.")
+@click.option(
+    "--resume", is_flag=True, help="Continue an interrupted run; nothing is scored twice."
+)
+@click.option("--overwrite", is_flag=True, help="Delete the run in the output folder first.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
-    help="ray: many processes or machines, scores alone, into Parquet files in --out.",
+    help="ray uses many processes or machines and writes only scores, as Parquet files.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Processes that score with --engine ray.  [default: one for each core, or GPU]",
+    help="Scoring processes for --engine ray.  [default: one per core or GPU]",
 )
-@click.option("--fail", is_flag=True, help="Exit with 1 if any image could not be scored.")
+@click.option("--fail", is_flag=True, help="Exit with code 1 if any image could not be scored.")
 def score(
     paths: tuple[str, ...],
     scoring: Scoring,
@@ -38,8 +40,10 @@ def score(
     workers: int | None,
     fail: bool,
 ) -> None:
-    """Score images: files, folders, patterns, or a CSV manifest with a column `path`.
-    With --engine ray also URLs, such as s3://bucket/parts, and Parquet files with a column `path`.
+    """Score images; write scores, heat maps and a report.
+
+    PATH is a file, a folder, a pattern, or a CSV manifest with a column `path`. With --engine ray
+    it may also be a URL, such as s3://bucket/parts, or a Parquet file with a column `path`.
 
     \b
     vlad score parts/ --category hazelnut --out runs/parts
@@ -51,7 +55,7 @@ def score(
     from vlad.datasets import list_samples
     from vlad.errors import InputError
     from vlad.heads import is_transductive
-    from vlad.results.runjson import check_out, is_run
+    from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
     from vlad.runs.run import run
 
@@ -64,7 +68,7 @@ def score(
         raise SystemExit(1 if fail and failed else 0)
     if workers:
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
-    check_out(out, resume=resume, overwrite=overwrite)
+    RUN.check(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the images is no input
     written = Path(out).resolve()
     samples = [s for s in list_samples(paths) if written not in s.path.resolve().parents]
@@ -84,7 +88,7 @@ def score(
         )
     except KeyboardInterrupt:
         kept = f" Finished rows are kept in {out}; add --resume to continue."
-        click.echo("Stopped." + (kept if is_run(out) else ""), err=True)
+        click.echo("Stopped." + (kept if RUN.holds(out) else ""), err=True)
         raise SystemExit(130) from None
     for name, made in plan.heads.items():
         if is_transductive(made):

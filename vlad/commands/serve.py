@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import common_options, make_detector
+from vlad.commands.options.sections import SectionedCommand
 
 
 def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None) -> None:
@@ -16,10 +17,10 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
         ctx.exit()
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("detectors", nargs=-1, metavar="[NAME=]FOLDER...")
-@click.option("--head", metavar="NAME", help="Also serve this head, as it is without a fit.")
-@click.option("--category", metavar="WORDS", help="What the images show, as in hazelnut.")
+@click.option("--head", metavar="NAME", help="Also serve this head, without reference images.")
+@click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
 @click.option(
     "--host",
     metavar="ADDRESS",
@@ -33,12 +34,12 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     metavar="N",
     default=8000,
     show_default=True,
-    help="Port to listen on; 0 takes a free one.",
+    help="Port to listen on; 0 picks a free one.",
 )
 @click.option(
     "--api-keys",
     metavar="FILE",
-    help="Ask for a key of this file; needed wherever others can reach the address.",
+    help="Require an API key from this file; needed if others can reach the address.",
 )
 @click.option(
     "--new-key",
@@ -46,7 +47,7 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     is_eager=True,
     expose_value=False,
     callback=_print_new_key,
-    help="Add a key to the file, print it, and exit.",
+    help="Create a key, add its hash to the file, print the key, and exit.",
 )
 @click.option(
     "--queue",
@@ -54,7 +55,7 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     default=256,
     show_default=True,
     metavar="N",
-    help="Images that may wait, and the most in one request.",
+    help="Maximum number of waiting images, and of images in one request.",
 )
 @click.option(
     "--max-mb",
@@ -62,7 +63,7 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     default=64,
     show_default=True,
     metavar="MB",
-    help="Refuse larger requests.",
+    help="Maximum size of a request.",
 )
 @click.option(
     "--timeout",
@@ -70,14 +71,14 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     default=60,
     show_default=True,
     metavar="SECONDS",
-    help="Give up on requests that take longer.",
+    help="Maximum time for a request.",
 )
 @common_options
 def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:
-    """Serve detectors over HTTP: POST /v1/score, and a page at /.
+    """Serve detectors over HTTP, with a web page.
 
-    FOLDER is what `vlad fit` or Detector.save wrote. Options of backbone and head are those of
-    --head; --device, --batch-size and --max-pixels are of all detectors.
+    FOLDER is the output of `vlad fit` or Detector.save. Backbone and head options apply to --head
+    only; --device, --batch-size and --max-pixels apply to all detectors.
 
     \b
     vlad fit good/ --out detectors/bottle && vlad serve detectors/bottle
@@ -96,7 +97,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     except ImportError as error:
         raise VladError(
             f"vlad serve needs packages that are not installed ({error.name}); "
-            "install vlad[serve] with pip."
+            "install them with `pip install 'vlad-vision[serve]'`."
         ) from error
     from vlad.detector import Detector
     from vlad.serving.address import check_reach, listen

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("root", metavar="DIR")
-@click.option("--out", required=True, metavar="DIR", help="Empty or new folder for the set.")
+@click.option("--out", required=True, metavar="DIR", help="Output folder; new or empty.")
 @click.option(
     "--count",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
     metavar="N",
-    help="Images of each generator.",
+    help="Images per generator.",
 )
 @click.option(
     "--seed",
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     metavar="N",
     default=0,
     show_default=True,
-    help="Of what is drawn.",
+    help="Random seed.",
 )
 @click.option(
     "--generator",
@@ -42,24 +42,24 @@ if TYPE_CHECKING:
 @click.option(
     "--textures",
     metavar="DIR",
-    help="Images of other materials for perlin.  [default: drawn ones]",
+    help="Images of other materials for perlin.  [default: drawn textures]",
 )
 @click.option(
     "--rank",
     "ranked",
     is_flag=True,
-    help="Also say which generators make the most useful defects (expected anomaly posterior).",
+    help="Also rank the generators by how useful their defects are (expected anomaly posterior).",
 )
 @click.option(
     "--backbone",
     metavar="NAME|PATH",
-    help="Backbone that --rank looks with, named as for `vlad score`.  [default: vlad-tiny]",
+    help="Backbone for --rank, as in `vlad score`.  [default: vlad-tiny]",
 )
 @given("device")
 def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> None:
-    """Put synthetic defects on the normal images in DIR.
+    """Draw synthetic defects on normal images.
 
-    What is written can be measured at once:
+    The output is a labelled data set:
 
     \b
     vlad synth good/ --out synthetic

@@ -14,40 +14,42 @@ from vlad.commands.options import given, layout_option
     "roots",
     multiple=True,
     metavar="DIR[:WEIGHT]",
-    help="Labelled set, whose test images are learned from; may be repeated. A weight says how "
-    "often an epoch sees each image, as in visa:2.",
+    help="Labelled data set; its test images are the training data; may be repeated. WEIGHT is "
+    "how often an epoch sees each image, as in visa:2.",
 )
 @layout_option
 @click.option(
     "--synthetic",
     multiple=True,
     metavar="DIR[:WEIGHT]",
-    help="Normal images, or a set of which these are taken; defects are drawn into half of them. "
-    "May be repeated.",
+    help="Normal images, or a data set to take them from; defects are drawn on half of them; may "
+    "be repeated.",
 )
 @click.option(
     "--hold-out",
     "hold_out",
     multiple=True,
     metavar="CATEGORY",
-    help="Keep a category out of the data, take the epoch that is best on it, and stop when none "
-    "gets better; may be repeated.",
+    help="Keep a category out of the data, keep the epoch that is best on it, and stop early; may "
+    "be repeated.",
 )
 @click.option(
     "--for-category",
     "targets",
     multiple=True,
     metavar="CATEGORY",
-    help="What the adapter is for: warns if that is among the data, as it is not zero-shot then.",
+    help="What the adapter is for: warn if this is in the data, since it is not zero-shot then.",
 )
-@click.option("--licence", required=True, metavar="WORDS", help="Of the adapter, for its card.")
-@click.option("--out", required=True, metavar="DIR", help="Folder of the adapter.")
+@click.option(
+    "--licence", required=True, metavar="WORDS", help="Licence to record in the adapter's card."
+)
+@click.option("--out", required=True, metavar="DIR", help="Output folder.")
 @given("backbone", "image_size", "device", "dtype", "max_pixels", "bits")
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     metavar="N",
-    help="In place of the recipe's own.",
+    help="Random seed.  [default: the recipe's own]",
 )
 @click.option(
     "--accumulate",
@@ -55,25 +57,27 @@ from vlad.commands.options import given, layout_option
     default=1,
     show_default=True,
     metavar="N",
-    help="Run each batch in N parts: less memory, the same training.",
+    help="Split each batch into N parts: less memory, same result.",
 )
 @click.option(
     "--gradient-checkpointing",
     is_flag=True,
-    help="Less memory and more time, where learned tokens stand inside a backbone.",
+    help="Use less memory and more time if the head learns tokens inside the backbone.",
 )
 @click.option(
     "--cache",
     metavar="DIR",
-    help="Keep the backbone's features here for further trainings.  [default: in --out, and "
-    "removed at the end]",
+    help="Keep the backbone's features here for later trainings.  [default: in --out, removed at "
+    "the end]",
 )
-@click.option("--resume", is_flag=True, help="Go on with a stopped training.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted training.")
 def train(
     recipe, roots, layout, synthetic, hold_out, targets, licence, out, backbone, image_size,
     device, dtype, max_pixels, bits, seed, accumulate, gradient_checkpointing, cache, resume,
 ) -> None:  # fmt: skip
-    """Train an adapter on auxiliary data, by a recipe: a TOML file, or the name of one of vlad's.
+    """Train an adapter on auxiliary data.
+
+    RECIPE is a TOML file, or the name of a recipe that ships with vlad.
 
     \b
     vlad train linear --data visa --licence CC-BY-4.0 --out adapters/mine

@@ -11,20 +11,20 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
 @click.command(cls=ScoringCommand)
 @click.argument("source", metavar="DIR")
 @scoring_options
-@click.option("--out", required=True, metavar="DIR", help="Folder for everything that is written.")
+@click.option("--out", required=True, metavar="DIR", help="Output folder.")
 @click.option(
     "--interval",
     type=click.FloatRange(min=0, min_open=True),
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="Between two looks into DIR; a file is read when two of them found it the same.",
+    help="Time between two scans of DIR; a file is read once two scans see it unchanged.",
 )
 def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
-    """Score images as they arrive in DIR, and append them to scores.csv until Ctrl-C or SIGTERM.
+    """Score images as they arrive in a folder.
 
-    Started again, it goes on where it was. Overlays and a report of what is there are made by
-    `vlad score DIR` with the same options and --resume.
+    Rows are appended to scores.csv until Ctrl-C or SIGTERM. When started again, it continues where
+    it stopped. For overlays and a report, run `vlad score DIR` with the same options and --resume.
 
     \b
     vlad watch camera/ --normal good/ --threshold 0.12 --out runs/line
@@ -34,13 +34,13 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     from pathlib import Path
 
     from vlad.datasets.layout import existing_folder
-    from vlad.results.runjson import check_out
+    from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
     from vlad.system.text import shown
 
     folder = existing_folder(source)
-    check_out(out, resume=True)
+    RUN.check(out, resume=True)
 
     def tell(batch, verdicts) -> None:
         for scored in batch:

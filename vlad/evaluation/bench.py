@@ -26,6 +26,11 @@ from vlad.heads import Head
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write, cannot_write
 from vlad.system.machine import machine, peak_memory
+from vlad.system.workspace import Workspace
+
+BENCH = Workspace(
+    "vlad bench", "bench.json", ("results.jsonl", "bench.parquet", "bench.md", "bench.html")
+)
 
 
 def bench(
@@ -139,16 +144,11 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result) -> dict:
 
 def _begin(out: Path, settings: Mapping[str, object]) -> list[dict]:
     """Rows of the bench that is there, or none after starting one."""
-    file, text = out / "bench.json", json.dumps({"kind": "vlad bench", **settings}, indent=1)
-    if not file.exists():
-        atomic_write(file, text.encode())
+    BENCH.check(out, resume=True)
+    if not BENCH.continues(out, settings):
+        BENCH.begin(out, settings)
         return []
     try:
-        if json.loads(file.read_text()) != json.loads(text):
-            raise OutputError(
-                f"{out} holds a bench of other settings; repeat the first command, or choose "
-                "another folder."
-            )
         lines = (out / "results.jsonl").read_text().split("\n")
         # what follows the last line feed was torn off
         return [json.loads(line) for line in lines[:-1]]

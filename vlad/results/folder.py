@@ -31,10 +31,10 @@ from vlad.errors import InputError, OutputError
 from vlad.images.resize import fit_within
 from vlad.results.maps import write_map
 from vlad.results.rows import Row, Rows
-from vlad.results.runjson import KIND, check_out, differences, written_settings
+from vlad.results.runjson import RUN
 from vlad.results.table import columns, csv_bytes, write_parquet
 from vlad.system.files import atomic_write, cannot_write
-from vlad.system.text import decode, encode, end_of_last_record, path_of
+from vlad.system.text import decode, end_of_last_record, path_of
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy", "none"]
@@ -70,15 +70,14 @@ class RunFolder:
         self.map_side = map_side
         self.rows = Rows(heads)
         own = {
-            "kind": KIND,
             "heads": list(heads),
             "score_direction": "higher is more anomalous",
             "map_ranges": heads,
             "map_format": map_format,
             "map_side": map_side,
         }
-        # through JSON, so that it compares equal to what is read back from run.json
-        self.settings: dict = json.loads(json.dumps({**own, **settings}))
+        # through JSON, so that it is what is read back from run.json
+        self.settings: dict = json.loads(json.dumps({"kind": RUN.kind, **own, **settings}))
 
     def create(self, overwrite: bool = False) -> RunFolder:
         """Start the run: write run.json and an empty scores.csv.
@@ -89,11 +88,10 @@ class RunFolder:
         Raises:
             OutputError: the folder holds a run, or cannot be written to.
         """
-        present = check_out(self.out, overwrite=overwrite)
+        present = RUN.check(self.out, overwrite=overwrite)
         # run.json is replaced last, so that a stop on the way still leaves the folder of a run
-        self._delete([name for name in present if name != "run.json"])
-        text = json.dumps(self.settings, indent=2, ensure_ascii=False) + "\n"
-        atomic_write(self.out / "run.json", encode(text))
+        self._delete([name for name in present if name != RUN.file])
+        RUN.begin(self.out, self.settings)
         atomic_write(self.scores_csv, self._header())
         return self
 
@@ -104,14 +102,8 @@ class RunFolder:
             OutputError: the run there was made with other settings, cannot be read back, or the
                 folder cannot be written to.
         """
-        written = written_settings(self.out)
-        if not written:
+        if not RUN.continues(self.out, self.settings):
             return self.create()
-        if found := differences(written, self.settings):
-            raise OutputError(
-                f"{self.out} was started with other settings ({'; '.join(found)}); repeat "
-                "the first command, add --overwrite to start again, or choose another folder."
-            )
         self._read_journal()
         # drops a torn line and decisions, and shows that the folder can be written to
         atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
@@ -125,7 +117,7 @@ class RunFolder:
             InputError: there is none.
             OutputError: it cannot be read back.
         """
-        written = written_settings(Path(out))
+        written = RUN.settings(Path(out))
         try:
             ranges = {head: tuple(written["map_ranges"][head]) for head in written["heads"]}
             found = cls(out, ranges, {}, written["map_format"], written["map_side"])

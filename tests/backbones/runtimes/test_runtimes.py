@@ -91,7 +91,7 @@ def test_what_cannot_be_is_said(small_file):
         load_runtime("torch", "int8")
     with pytest.raises(GraphError, match="computes on the CPU"):
         load_backbone(str(small_file), "cuda", runtime="onnx")
-    with pytest.raises(GraphError, match=r"pip install 'vlad\[onnx\]'"):
+    with pytest.raises(GraphError, match=r"pip install 'vlad-vision\[onnx\]'"):
         library("no_such_library", "onnx")
 
 

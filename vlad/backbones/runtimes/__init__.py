@@ -77,5 +77,5 @@ def library(name: str, extra: str) -> ModuleType:
         return import_module(name)
     except ImportError as error:
         raise GraphError(
-            f"{name} is missing ({error}); install it with `pip install 'vlad[{extra}]'`."
+            f"{name} is missing ({error}); install it with `pip install 'vlad-vision[{extra}]'`."
         ) from error

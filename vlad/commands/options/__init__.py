@@ -21,25 +21,25 @@ OPTIONS = {
         "--backbone",
         metavar="NAME|PATH",
         help="Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
-        "MODEL=FILE, a Hugging Face folder or name.  "
-        "[default: ViT-B-16-plus-240/laion400m_e31, from the model hub]",
+        "MODEL=FILE, or a Hugging Face folder or name.  "
+        "[default: ViT-B-16-plus-240/laion400m_e31, downloaded once]",
     ),
     "bank": click.option(
-        "--bank", metavar="NAME|TOML", help="Prompt bank instead of each head's own."
+        "--bank", metavar="NAME|TOML", help="Prompt bank to use instead of each head's own."
     ),
     "param": click.option(
         "--param",
         "params",
         multiple=True,
         metavar="HEAD.NAME=VALUE",
-        help="A parameter of a head, as in memory.rotations=8; may be repeated.",
+        help="Set a parameter of a head, as in memory.rotations=8; may be repeated.",
     ),
     "adapter": click.option(
         "--adapter",
         "adapters",
         multiple=True,
         metavar="NAME|PATH",
-        help="What a head learned, as `vlad adapters list` names it; may be repeated.",
+        help="Trained adapter: a name from `vlad adapters list`, or a path; may be repeated.",
     ),
     "image_size": click.option(
         "--image-size",
@@ -51,13 +51,13 @@ OPTIONS = {
         "--tile",
         type=int,
         metavar="PIXELS",
-        help="Cut large images into tiles of this side, each an image to the backbone.",
+        help="Cut larger images into square tiles of this side, and score each tile.",
     ),
     "overlap": click.option(
         "--overlap",
         type=float,
         metavar="FRACTION",
-        help="Least part of a tile that neighbours share.  [default: 0.25]",
+        help="Minimum overlap between tiles, as a fraction.  [default: 0.25]",
     ),
     "batch_size": click.option(
         "--batch-size",
@@ -65,28 +65,28 @@ OPTIONS = {
         metavar="N",
         default=8,
         show_default=True,
-        help="Images, or tiles, in one pass.",
+        help="Images, or tiles, per pass.",
     ),
     "device": click.option(
         "--device",
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="cpu, cuda, mps, ...",
+        help="Where to compute: cpu, cuda, mps, ...",
     ),
     "dtype": click.option(
         "--dtype",
         type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
         default="float32",
         show_default=True,
-        help="How precisely the backbone computes; int8 needs --runtime onnx.",
+        help="Numeric precision of the backbone; int8 needs --runtime onnx.",
     ),
     "runtime": click.option(
         "--runtime",
         metavar="NAME",
         default="torch",
         show_default=True,
-        help="What computes the backbone's passes: torch, compile, onnx, openvino.",
+        help="Library that runs the backbone: torch, compile, onnx, openvino.",
     ),
     "max_pixels": click.option(
         "--max-pixels",
@@ -102,7 +102,7 @@ OPTIONS = {
         default=16,
         show_default=True,
         metavar="N",
-        help="Significant bits of 16-bit images, as in 12 of a 12-bit camera.",
+        help="Significant bits of 16-bit images, for example 12 for a 12-bit camera.",
     ),
 }
 
@@ -152,8 +152,8 @@ def layout_option(command: Callable) -> Callable:
         metavar="NAME",
         default="auto",
         show_default=True,
-        help="Of the data: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, kolektorsdd2, "
-        "real_iad, folder, csv; auto tells it from what is in the folder.",
+        help="Layout of the data set: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, "
+        "kolektorsdd2, real_iad, folder, csv; auto detects it.",
     )(command)
 
 

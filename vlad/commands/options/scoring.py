@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import Common, common_options, make_heads
+from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from vlad.runs.settings import Settings
 
 
-class ScoringCommand(click.Command):
+class ScoringCommand(SectionedCommand):
     """Lets `--normal` take several files, as a shell expands them, once images were named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -80,14 +81,14 @@ def scoring_options(command: Callable) -> Callable:
         "--maps",
         "map_format",
         type=click.Choice(["png", "npy", "none"]),
-        help="Anomaly maps as 16-bit PNG, as float32 npy, or none; then no overlays either.  "
+        help="Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
         "[default: png]",
     )(packed)
     packed = common_options(packed)
     for option in reversed(
         [
             click.option(
-                "--category", metavar="WORDS", help="What the images show, as in hazelnut."
+                "--category", metavar="WORDS", help="What the images show, for example hazelnut."
             ),
             click.option(
                 "--normal",
@@ -100,7 +101,7 @@ def scoring_options(command: Callable) -> Callable:
                 "--k-shot",
                 type=click.IntRange(min=1),
                 metavar="K",
-                help="Draw K of the normal images.  [default: all of them]",
+                help="Use K of the normal images, drawn at random.  [default: all of them]",
             ),
             click.option(
                 "--seed",
@@ -108,15 +109,15 @@ def scoring_options(command: Callable) -> Callable:
                 metavar="N",
                 default=0,
                 show_default=True,
-                help="Of that draw.",
+                help="Random seed for --k-shot.",
             ),
             click.option(
                 "--pool",
                 "pools",
                 multiple=True,
                 metavar="DIR|FILES",
-                help="Images, normal or not, that musc compares each one with, instead of all "
-                "with each other; may be repeated.",
+                help="Images, normal or not, that musc compares each image with; may be repeated.  "
+                "[default: the images to score]",
             ),
             click.option(
                 "--head",

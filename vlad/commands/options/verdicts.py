@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -17,11 +18,32 @@ if TYPE_CHECKING:
 METHODS = ("fisher", "stouffer", "harmonic")
 
 
+class _Threshold(click.ParamType):
+    """A number, or "auto"."""
+
+    name = "auto|NUMBER"
+
+    def convert(self, value, param, ctx) -> float | Literal["auto"]:
+        if value == "auto":
+            return value
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            from vlad.errors import InputError
+
+            raise InputError(
+                f"--threshold {value} is not a number; give one such as 0.02, or auto."
+            )
+        return number
+
+
 @dataclass(frozen=True)
 class Judging:
     """What the options of `judging_options` were set to."""
 
-    threshold: str | None
+    threshold: float | Literal["auto"] | None
     calibration: str | None
     false_alarms: float
     fuse: str | None
@@ -38,7 +60,7 @@ class Judging:
     @property
     def finds_threshold(self) -> bool:
         """Whether the run itself has to find it."""
-        return self.wanted and not self.calibration and self.threshold in (None, "auto")
+        return self.wanted and not self.calibration and not isinstance(self.threshold, float)
 
 
 def judging_options(command: Callable) -> Callable:
@@ -53,14 +75,15 @@ def judging_options(command: Callable) -> Callable:
         [
             click.option(
                 "--threshold",
+                type=_Threshold(),
                 metavar="auto|NUMBER",
-                help="Verdicts: images that score above NUMBER are anomalous; auto finds it from "
-                "held-out normal images, or else from the images themselves.",
+                help="Call images that score above NUMBER anomalous; auto sets the threshold from "
+                "held-out normal images or, without any, estimates it from the scored images.",
             ),
             click.option(
                 "--calibration",
                 metavar="FILE",
-                help="Verdicts by a file of `vlad calibrate`.",
+                help="Use the thresholds saved by `vlad calibrate`.",
             ),
             false_alarms_option,
             fuse_option,
@@ -69,20 +92,20 @@ def judging_options(command: Callable) -> Callable:
                 "--map-threshold",
                 type=float,
                 metavar="NUMBER",
-                help="Pixels above it make up regions.  [default: found with the threshold]",
+                help="Pixels above NUMBER form regions.  [default: set with the threshold]",
             ),
             click.option(
                 "--min-area",
                 type=click.FloatRange(min=0),
                 default=0.0,
                 metavar="N",
-                help="Leave out smaller regions; square pixels, or mm² with --mm-per-pixel.",
+                help="Drop smaller regions; in square pixels, or mm² with --mm-per-pixel.",
             ),
             click.option(
                 "--mm-per-pixel",
                 type=click.FloatRange(min=0, min_open=True),
                 metavar="MM",
-                help="Side of a pixel of the images.",
+                help="Side of one image pixel, in millimetres.",
             ),
         ]
     ):
@@ -98,7 +121,7 @@ def false_alarms_option(command: Callable) -> Callable:
         default=0.05,
         show_default=True,
         metavar="RATE",
-        help="Share of normal images that may be called anomalous.",
+        help="Share of normal images that may be flagged as anomalous.",
     )(command)
 
 
@@ -109,7 +132,7 @@ def fuse_option(command: Callable) -> Callable:
         type=click.Choice(METHODS),
         is_flag=False,
         flag_value=METHODS[0],
-        help="Also judge by all heads together, from their p-values.  [alone: fisher]",
+        help="Also decide from all heads together, by their p-values.  [alone: fisher]",
     )(command)
 
 
@@ -119,7 +142,7 @@ def confidence_option(command: Callable) -> Callable:
         "--confidence",
         type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
         metavar="CONFIDENCE",
-        help="Mark decisions less certain than this, as in 0.9.",
+        help="Abstain from decisions less certain than this, for example 0.9.",
     )(command)
 
 
@@ -131,7 +154,7 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
     """
     from vlad.errors import InputError
 
-    numeric = judging.threshold not in (None, "auto")
+    numeric = isinstance(judging.threshold, float)
     if not judging.wanted:
         needing = ("confidence", "map_threshold", "min_area", "mm_per_pixel")
         if given := [name for name in needing if getattr(judging, name)]:
@@ -143,12 +166,10 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
             "--calibration brings its own threshold, fusion and abstention; leave out --threshold, "
             "--fuse and --confidence."
         )
-    if numeric:
-        _number(judging.threshold)
-        if judging.fuse or judging.confidence:
-            raise InputError(
-                "--fuse and --confidence compare with reference images; give --threshold auto."
-            )
+    if numeric and (judging.fuse or judging.confidence):
+        raise InputError(
+            "--fuse and --confidence compare with reference images; give --threshold auto."
+        )
     if judging.fuse and len(heads) < 2:
         raise InputError("--fuse joins several heads; name them, as in --head winclip,memory.")
     if len(heads) > 1 and (numeric or judging.map_threshold is not None):
@@ -197,7 +218,7 @@ def rules_of(
         return Rules(calibration=found, **options)
     if not judging.finds_threshold:
         (head,) = heads
-        fixed = Calibration.fixed(head, _number(judging.threshold))
+        fixed = Calibration.fixed(head, judging.threshold)
         return Rules(calibration=fixed, **options)
     least = least_reference(judging.false_alarms)
     if len(held_out) >= least:
@@ -209,17 +230,3 @@ def rules_of(
             f"{images}; give more with --normal, or a number as --threshold."
         )
     return Rules(**options)
-
-
-def _number(text: str) -> float:
-    import math
-
-    from vlad.errors import InputError
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"--threshold {text} is no number; give one, or auto.")
-    return value

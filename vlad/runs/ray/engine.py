@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from copy import copy
@@ -14,7 +13,7 @@ import pyarrow as pa
 import ray
 
 from vlad.backbones.backbone import Backbone
-from vlad.errors import HeadError, OutputError, VladError
+from vlad.errors import HeadError, VladError
 from vlad.system.files import atomic_write
 from vlad.heads.memory import Memory
 from vlad.system.text import encode
@@ -23,14 +22,13 @@ from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
 from vlad.runs.settings import prepare, scores_depend_on
 from vlad.system.progress import Progress
-from vlad.system.resources import read_json
-from vlad.results.runjson import differences
+from vlad.system.workspace import Workspace
 from vlad.runs.ray.parts import parts, remove_parts, writing
 from vlad.runs.ray.paths import with_category, without, written_paths
 from vlad.runs.ray.worker import Job, Scorer, move
 from vlad.types import Sample
 
-KIND = "vlad run on ray"
+RUN = Workspace("vlad run on ray", "run.json", ("part-*.parquet",))
 PARTITION = 4096  # rows at most: what a crash of a worker may cost
 
 
@@ -64,19 +62,20 @@ def score(
             f"Head {joint[0]} judges all images jointly, and here each worker sees some; give "
             "musc a --pool, april_gan --param april_gan.rescale=false, or choose another head."
         )
-    record = json.loads(json.dumps({"kind": KIND, **scores_depend_on(panel, settings, categories)}))
+    record = scores_depend_on(panel, settings, categories)
     if settings.rules:  # rows of two thresholds must not stand side by side
         record["calibration"] = hashlib.sha256(
             repr(settings.rules.calibration).encode()
         ).hexdigest()
         check_calibration(settings.rules.calibration, shared_settings(record))
     with locked(job.out):
-        _check(job.out, record, resume, overwrite)
+        RUN.check(job.out, resume=resume, overwrite=overwrite)
+        if not overwrite:
+            RUN.continues(job.out, record)
         with writing(job.out) as folder:
             if overwrite:
                 remove_parts(job.out)
-            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-            atomic_write(job.out / "run.json", encode(text))
+            RUN.begin(job.out, record)
             waiting = without(images, written_paths(job.out))
             for head in job.heads.values():
                 move(head, "cpu")
@@ -160,35 +159,3 @@ def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memor
     for head in heads.values():
         move(head, "cpu")
     return heads
-
-
-def _check(out: Path, record: dict, resume: bool, overwrite: bool) -> None:
-    """Compares what is there with what is to be done.
-
-    Raises:
-        OutputError: the folder holds a run that is neither continued nor overwritten, or another.
-    """
-    try:
-        written = read_json(out / "run.json")
-    except FileNotFoundError:
-        written = None
-    except (OSError, ValueError):
-        written = {}
-    if written is None and (found := parts(out)):
-        raise OutputError(
-            f"{out} holds {found[0].name} but no {KIND}, so it is left as it is; choose another "
-            "folder."
-        )
-    if written is not None:
-        if not isinstance(written, dict) or written.get("kind") != KIND:
-            raise OutputError(f"{out} holds something else than {KIND}; choose another folder.")
-        if not (resume or overwrite):
-            raise OutputError(
-                f"{out} already holds a run; add --resume to continue it, --overwrite to start "
-                "again, or choose another folder."
-            )
-        if not overwrite and (found := differences(written, record)):
-            raise OutputError(
-                f"{out} was started with other settings ({'; '.join(found)}); repeat the first "
-                "command, add --overwrite to start again, or choose another folder."
-            )

@@ -1,0 +1,37 @@
+"""Help pages in sections: what goes in, the model, the decision, what comes out."""
+
+from __future__ import annotations
+
+import click
+
+SECTIONS = {
+    "Input": (
+        "--category", "--normal", "--k-shot", "--seed", "--seeds", "--pool", "--layout", "--tile",
+        "--overlap", "--max-pixels", "--bits",
+    ),
+    "Model": (
+        "--head", "--backbone", "--bank", "--param", "--adapter", "--image-size", "--batch-size",
+        "--device", "--dtype", "--runtime",
+    ),
+    "Decision": (
+        "--threshold", "--calibration", "--false-alarms", "--fuse", "--confidence",
+        "--map-threshold", "--min-area", "--mm-per-pixel",
+    ),
+    "Output": ("--maps", "--out", "--resume", "--overwrite", "--json"),
+}  # fmt: skip
+
+
+class SectionedCommand(click.Command):
+    """A command with many options; those of no section come last."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        records = {}
+        for param in self.get_params(ctx):
+            if record := param.get_help_record(ctx):
+                records[param.opts[0]] = record
+        for title, names in SECTIONS.items():
+            if rows := [records.pop(name) for name in names if name in records]:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+        with formatter.section("Other options"):
+            formatter.write_dl(list(records.values()))

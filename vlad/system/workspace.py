@@ -1,0 +1,112 @@
+"""A folder that a command writes and may continue: a settings file in it says what made it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from vlad.errors import OutputError
+from vlad.system.files import atomic_write, check_writable
+from vlad.system.resources import read_json
+from vlad.system.text import encode
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One kind of such folders.
+
+    Attributes:
+        kind: what the settings file says it is, as in "vlad run".
+        file: the name of the settings file.
+        parts: patterns of the names of what else may be written there.
+    """
+
+    kind: str
+    file: str
+    parts: tuple[str, ...]
+
+    def settings(self, out: Path) -> dict | None:
+        """What the settings file holds; None where there is none of this kind."""
+        try:
+            written = read_json(out / self.file)
+        except (OSError, ValueError):
+            return None
+        return written if isinstance(written, dict) and written.get("kind") == self.kind else None
+
+    def holds(self, out: str | Path, **settings: object) -> bool:
+        """Whether the folder is of this kind, made with these settings."""
+        written = self.settings(Path(out))
+        return written is not None and settings.items() <= written.items()
+
+    def check(self, out: str | Path, *, resume: bool = False, overwrite: bool = False) -> list[str]:
+        """Check that one may be written to `out`, before anything is computed.
+
+        Returns:
+            the names of what is there of it, the settings file first.
+
+        Raises:
+            OutputError: it holds one that is neither resumed nor overwritten, or something else of
+                these names, or a part of the path is a file or may not be written to.
+        """
+        out = Path(out)
+        names = sorted(os.listdir(out)) if out.is_dir() else []
+        patterns = (self.file, *self.parts)
+        present = [name for pattern in patterns for name in names if fnmatch(name, pattern)]
+        if present and self.settings(out) is None:
+            raise OutputError(
+                f"{out} holds {present[0]} but no {self.kind}, so it is left as it is; choose "
+                "another folder."
+            )
+        if present and not (resume or overwrite):
+            raise OutputError(
+                f"{out} already holds a {self.kind}; add --resume to continue it, --overwrite to "
+                "start again, or choose another folder."
+            )
+        check_writable(out)
+        return present
+
+    def continues(self, out: Path, settings: Mapping) -> bool:
+        """Whether there is one to continue with these settings; False where there is none.
+
+        Raises:
+            OutputError: the one there was started with other settings.
+        """
+        written = self.settings(out)
+        if written is None:
+            return False
+        # through JSON, so that it compares equal to what is read back
+        now = json.loads(json.dumps({"kind": self.kind, **settings}))
+        if found := differences(written, now):
+            raise OutputError(
+                f"{out} was started with other settings ({'; '.join(found)}); repeat the first "
+                "command, start again with --overwrite where it is offered, or choose another "
+                "folder."
+            )
+        return True
+
+    def begin(self, out: Path, settings: Mapping) -> None:
+        """Write the settings file.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
+        content = {"kind": self.kind, **settings}
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        atomic_write(out / self.file, encode(text))
+
+
+def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:
+    """The settings that differ, in words."""
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            found += differences(was, now, f"{prefix}{key}.")
+        elif was != now:
+            text = f"{prefix}{key}: {was} there, {now} now"
+            found.append(text if len(text) < 120 else f"{prefix}{key}")
+    return found
