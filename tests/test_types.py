@@ -27,7 +27,9 @@ def lowest(folder: str) -> float:
     detector.calibrate(folder, false_alarms=0.1)
     verdicts: Verdicts = detector.predict(np.zeros((2, 9, 9, 3)))
     kept: Detector = Detector.load(detector.save("saved"))
-    print(kept.head, __version__, maps, same, load_bank("winclip").name, load_backbone().info.depth)
+    one: ScoredImage = next(kept.stream(folder))
+    seen: Features = kept.partial_fit(folder).features(one.image if one.error else folder)
+    print(seen.grid, kept.head, __version__, maps, same, load_bank("winclip").name, load_backbone().info.depth)
     return float(scores.image_score[verdicts.anomalous].min())
 
 def opened(images: Iterator[ImageLike]) -> list[Image.Image]:

@@ -19,6 +19,7 @@ __all__ = [
     "FeatureSpec",
     "Features",
     "ImageScores",
+    "ScoredImage",
     "Scores",
     "TextFeatures",
     "Verdicts",
@@ -32,7 +33,7 @@ __all__ = [
 if TYPE_CHECKING:
     from vlad.backbones import load_backbone
     from vlad.calibration import Calibration
-    from vlad.detector import Detector, load
+    from vlad.detector import Detector, ScoredImage, load
     from vlad.errors import VladError
     from vlad.prompts import load_bank
     from vlad.report.scores import ImageScores
@@ -42,6 +43,7 @@ else:
         "Calibration": "vlad.calibration",
         "Detector": "vlad.detector",
         "ImageScores": "vlad.report.scores",
+        "ScoredImage": "vlad.detector",
         "VladError": "vlad.errors",
         "load": "vlad.detector",
         "load_backbone": "vlad.backbones",

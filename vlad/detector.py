@@ -404,8 +404,8 @@ class Detector:
         folder = Path(folder)
         if not isinstance(self.head, str) or ":" in self.head:
             raise HeadError(
-                f"Head {self.head!r} has no name that another program can load; register it under "
-                "the entry-point group vlad.heads and give that name."
+                f"Head {self.head!r} has no name by which another program finds it; register it "
+                "under the entry-point group vlad.heads and give that name."
             )
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
@@ -493,7 +493,7 @@ class Detector:
 
     def _open(self, image: ImageLike | Prepared) -> Image.Image:
         if isinstance(image, Prepared):
-            raise ImageError("a prepared image can only be scored; give the image itself.")
+            raise ImageError("a prepared image is for `score` alone; give the image itself.")
         if isinstance(image, str | os.PathLike):
             return self.setup.open_image(image)
         with _DECODING:

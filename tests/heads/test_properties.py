@@ -172,7 +172,7 @@ def test_learned_words_about_any_object_need_no_category(small_backbone, adapter
 def test_text_heads_need_text_and_backbones_that_read(name, small_backbone, adapters, drawn):
     panel = make(small_backbone, adapters, [name])
     if name != "anomalyclip":
-        with pytest.raises(HeadError, match="--category"):
+        with pytest.raises(HeadError, match="give a `category`"):
             panel.score([panel.prepare(drawn[0])], None)
     features = panel.extractor.extract([panel.prepare(drawn[0])], list(panel.specs.values()))[0]
     with pytest.raises(HeadError, match="give it"):

@@ -202,7 +202,7 @@ def test_as_image_takes_arrays(array, expected):
         (bytearray(b"x" * 99), "bytearray"),
         (b"", "the given BytesIO: the file is empty"),
         (b"x" * 99, "content is no image"),
-        (io.StringIO("text"), "open as text; open it in binary"),
+        (io.StringIO("text"), "open as text; give a file open in binary"),
         (torch.zeros(3, 40, 50) - 1, "from -1 to -1, and only floats from 0 to 1"),
         (torch.full((3, 40, 50), 255.0), "floats from 0 to 1"),
         (torch.full((3, 40, 50), torch.nan), "floats from 0 to 1"),

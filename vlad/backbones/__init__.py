@@ -56,7 +56,7 @@ def load_backbone(
         backbone.to(choose_device(device), getattr(torch, dtype))
     except Exception as error:  # each kind of device has errors of its own
         raise BackboneError(
-            f"The backbone cannot be put on device {device!r} ({error}); choose another --device."
+            f"The backbone cannot be put on device {device!r} ({error}); choose another `device`."
         ) from error
     return use(backbone, made) if made else backbone
 
@@ -88,7 +88,7 @@ def _find(name: str) -> Backbone:
     elif "=" in name:
         model, _, path = name.partition("=")
         if not os.path.isfile(path):
-            raise BackboneError(f"There is no weights file {path}; correct --backbone.")
+            raise BackboneError(f"There is no weights file {path}; correct the path.")
         backbone = clip.from_file(Path(path), model)
     else:
         backbone = _from_hub(name)

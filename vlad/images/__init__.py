@@ -318,7 +318,7 @@ def _from_file(file: BinaryIO, max_pixels: int, bits: int) -> Image.Image:
     name = getattr(file, "name", None)
     name = name if isinstance(name, str) else f"the given {type(file).__name__}"
     if isinstance(file, io.TextIOBase):
-        raise ImageError(f"cannot read {name}: it is open as text; open it in binary.")
+        raise ImageError(f"cannot read {name}: it is open as text; give a file open in binary.")
     if not file.seekable():  # a pipe or a download
         file = io.BytesIO(file.read())
     return read_image(file, max_pixels=max_pixels, bits=bits, name=name)
