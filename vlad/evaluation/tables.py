@@ -50,7 +50,7 @@ def _lead(rows: Sequence[dict]) -> str:
         "In percent; means over the categories of a set, mean ± standard deviation over seeds. "
         "Times are an image, in the head alone; the backbone's pass is shared by all heads."
         + shown
-        + caution(row.get(name) for row in rows for name in row if name.startswith("bound."))
+        + caution(row[name] for row in rows for name in row if name.startswith("bound."))
     )
 
 

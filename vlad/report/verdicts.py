@@ -32,7 +32,7 @@ class VerdictView:
 
     def fused(self, path: str) -> dict[str, float]:
         """The score of all heads together, where there is one."""
-        score = self.judged.columns.get(FUSED, {}).get(path) if self.judged else None
+        score: Any = self.judged.columns.get(FUSED, {}).get(path) if self.judged else None
         return {} if score is None else {FUSED: score}
 
     def threshold(self, name: str) -> float | None:
@@ -113,6 +113,6 @@ class VerdictView:
     def _regions(self, name: str, path: str) -> Sequence[Region]:
         return self.finder.regions.get(name, {}).get(path, []) if self.finder else []
 
-    def _value(self, name: str, kind: str, path: str):
+    def _value(self, name: str, kind: str, path: str) -> Any:
         found = self.judged.columns.get(f"{name}_{kind}", {}) if self.judged else {}
         return found.get(path)

@@ -25,8 +25,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(path, thread_local=False, preserve_lock_file=True)
-            held.enter_context(lock.acquire(blocking=False))
+            held.enter_context(FileLock(path, blocking=False, preserve_lock_file=True))
         except Timeout as error:
             raise OutputError(
                 f"another run is writing to {folder}; let it end, or choose another folder."
