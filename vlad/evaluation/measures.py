@@ -100,17 +100,17 @@ class Measures:
             raise InputError(
                 f"No test image could be used ({first.rstrip('.')}); mend them, or give others."
             )
-        labels = [self.samples[key].label for key in scores]
+        labels = np.array([self.samples[key].label for key in scores])
         metrics = evaluate(list(scores.values()), labels)
         metrics |= self._of_objects(scores) | self._of_severities(scores)
-        bounds = {}
-        if any(self.samples[key].mask for key in scores):
+        bounds: Mapping[str, float] = {}
+        if self.pixels and any(self.samples[key].mask for key in scores):
             found = self.pixels.compute(head)
             metrics, bounds = metrics | found.values, found.bounds
             if self.unmarked:
-                first, *others = self.unmarked.values()
+                sample, *others = self.unmarked.values()
                 warnings.warn(
-                    f"{first.path}{f' and {len(others)} more' if others else ''}: labelled "
+                    f"{sample.path}{f' and {len(others)} more' if others else ''}: labelled "
                     "anomalous, but the mask is missing or empty; left out of the pixel metrics",
                     UserWarning,
                     stacklevel=2,
@@ -138,7 +138,7 @@ class Measures:
     def _of_severities(self, scores: Mapping[str, float]) -> dict[str, float]:
         """How well scores follow the severities, where there are any; 0 for normal images."""
         known = {
-            key: sample.severity if sample.label else 0
+            key: (sample.severity or 0) if sample.label else 0
             for key in scores
             if (sample := self.samples[key]).severity is not None or not sample.label
         }

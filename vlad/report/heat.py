@@ -52,7 +52,7 @@ def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float
         low, high: from `shared_scale`.
     """
     size = anomaly_map.shape[1], anomaly_map.shape[0]
-    drawn = np.array(image.convert("RGB").resize(size, Image.BICUBIC, reducing_gap=3.0))
+    drawn = np.array(image.convert("RGB").resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
     colours, opacity = heat_table()
     for rows in strips(len(drawn)):
         strength = np.clip((anomaly_map[rows].astype(np.float32) - low) / (high - low), 0, 1)
