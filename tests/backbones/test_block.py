@@ -32,7 +32,7 @@ def test_the_first_token_alone_is_that_of_the_whole_block(small_backbone, dinov2
 
 @torch.no_grad()
 def test_a_bias_of_keys_or_values_is_not_lost(small_clip):
-    from vlad.backbones.clip import _block
+    from vlad.backbones.modules import _block
 
     module = small_clip.visual.transformer.resblocks[0]
     bias = module.attn.in_proj_bias
