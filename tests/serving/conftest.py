@@ -74,7 +74,7 @@ class Slow:
 
     head, category, bits, backbone, tile = "memory", None, 16, "slow", None
     head_ = SimpleNamespace(bank=None, map_range=(0.0, 1.0))
-    backbone = SimpleNamespace(info=SimpleNamespace(name="slow"))
+    backbone_ = SimpleNamespace(info=SimpleNamespace(name="slow"))
 
     def __init__(self):
         self.go, self.began = Event(), Event()

@@ -32,7 +32,7 @@ def product(budget: float) -> float:
 def test_a_quick_product_is_measured_whole(clock):
     asked = clock(0.001)
     assert product(1.0) == 1.0
-    assert len(asked) == 2 * 11  # of eight parts, and three times the whole
+    assert len(asked) == 2 * 12  # of nine parts, and three times the whole
 
 
 def test_a_slow_product_is_measured_in_part_and_scaled_up(clock):
@@ -41,4 +41,4 @@ def test_a_slow_product_is_measured_in_part_and_scaled_up(clock):
     assert len(asked) == 2
     asked = clock(0.1)
     assert product(0.35) == 100 / 8 * 1024
-    assert len(asked) == 4
+    assert len(asked) == 6
