@@ -35,13 +35,13 @@ class Onnx:
         self.reduced = precision == "int8" and not sums_bytes_exactly()
 
     def prepare(
-        self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], key: tuple
+        self, graph: files.Graph, inputs: Sequence[torch.Tensor], key: tuple
     ) -> Callable[..., list[torch.Tensor]]:
         """The graph as a function on its inputs; see `vlad.backbones.runtimes.files`."""
         # a cache may be shared by machines with other processors
         return files.prepare(self, graph, inputs, (*key, "7 bits") if self.reduced else key)
 
-    def write(self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> None:
+    def write(self, graph: files.Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
         """Traces the module; see `vlad.backbones.runtimes.files`."""
         path = stem.with_suffix(self.suffix)
         # the tracer takes seconds where the exporter by graph capture takes minutes
