@@ -75,7 +75,7 @@ def test_a_stopped_run_keeps_every_finished_row(how, images, tmp_path, small_fil
         command, env=run_env, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
     )
     csv_file = out / "scores.csv"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not csv_file.is_file() or csv_file.read_bytes().count(b"\n") < 4:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline

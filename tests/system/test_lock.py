@@ -16,7 +16,7 @@ from vlad.system.lock import locked
 
 with locked(sys.argv[1]):
     print(1, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
