@@ -51,6 +51,29 @@ def test_winclip(expected):
     assert_close(found.anomaly_map[:, ::4, ::4], expected["winclip_map"])
 
 
+def test_winclip_with_normal_images():
+    known = load("winclip")
+    basis = torch.eye(2 + 14 * 14 + 1)
+    sides, own, spare = basis[:2], basis[2:-1], basis[-1]
+    windows, references = {}, {}
+    for side in (2, 3):
+        cosine, near = known[f"window{side}_cosine"], 1 - known[f"window{side}_distance"][..., None]
+        windows[side] = at_cosine(cosine, sides, own[: cosine.shape[1]])
+        # each has a reference of its own, which is far from all others
+        references[side] = near * windows[side] + (1 - near.square()).sqrt() * spare
+    common = {"grid": (15, 15), "size": (240, 240)}
+    normal = Features(None, {12: torch.tensor([[[1.0, 0.0]]])}, windows=references, **common)
+    patches = {12: at_distance(known["patch_distance"])}
+    image = at_cosine(known["image_cosine"], sides, own[0])
+    found = (
+        WinCLIP()
+        .fit(normal)
+        .score(Features(image, patches, windows=windows, **common), TextFeatures(*sides[:, None]))
+    )
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
+
+
 def test_patchcore(expected):
     head = patchcore()
     head.neighbourhood = 1  # these vectors were averaged and joined by PatchCore
@@ -78,9 +101,7 @@ def test_patchcore_remembers_as_much(expected):
 
 
 def test_anomalydino(expected):
-    distance = expected["adino_distance"].flatten(1)
-    # at those distances from the one remembered patch
-    tokens = torch.stack([1 - distance, (1 - (1 - distance).square()).sqrt()], dim=-1)
+    tokens = at_distance(expected["adino_distance"].flatten(1))
     one = torch.tensor([[[1.0, 0.0]]])
     head = Memory().fit(Features(None, {18: one}, grid=(1, 1), size=(14, 14)))
     found = head.score(Features(None, {18: tokens}, grid=(17, 17), size=(700, 700)))
@@ -164,14 +185,6 @@ def test_adaclip(monkeypatch):
     assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
 
 
-def at_cosine(cosine: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
-    """(..., D) unit vectors that are this much nearer to the second of two unit vectors (2, D)."""
-    axis = sides[1] - sides[0]
-    upright = (sides[1] + sides[0]) / (sides[1] + sides[0]).norm()
-    along = cosine[..., None] / axis.norm()
-    return along * axis / axis.norm() + (1 - along.square()).sqrt() * upright
-
-
 def test_anomalyclip():
     known = load("anomalyclip")
     head = AnomalyCLIP()
@@ -203,3 +216,23 @@ def test_musc_maps_and_rescoring():
 
 def assert_close(found, expected, atol=1e-4):
     torch.testing.assert_close(found, expected, atol=atol, rtol=0)
+
+
+def at_distance(distance: torch.Tensor) -> torch.Tensor:
+    """(..., 2) unit vectors at these cosine distances from (1, 0)."""
+    return torch.stack([1 - distance, (1 - (1 - distance).square()).sqrt()], dim=-1)
+
+
+def at_cosine(
+    cosine: torch.Tensor, sides: torch.Tensor, rest: torch.Tensor | None = None
+) -> torch.Tensor:
+    """(..., D) unit vectors whose cosine with the second of two unit vectors is this much larger.
+
+    Args:
+        sides: (2, D).
+        rest: (..., D) unit vectors at right angles to both, or None: where they point otherwise.
+    """
+    axis = sides[1] - sides[0]
+    along = cosine[..., None] / axis.norm()
+    rest = (sides[1] + sides[0]) / (sides[1] + sides[0]).norm() if rest is None else rest
+    return along * axis / axis.norm() + (1 - along.square()).sqrt() * rest
