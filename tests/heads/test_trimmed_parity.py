@@ -149,7 +149,9 @@ def test_april_gan_by_words(april_gan):
 
 def test_april_gan_with_normal_images(april_gan):
     known, make, features, normal, text = april_gan
-    pool = make().fit(normal).pool()
+    head = make().fit(normal)
+    assert head.transductive  # the authors scale over all images
+    pool = head.pool()
     pool.add(features, text)
     (found,) = pool.scores()
     assert_close(found.image_score, known["few_shot_score"])
@@ -158,7 +160,9 @@ def test_april_gan_with_normal_images(april_gan):
 
 def test_april_gan_without_rescaling(april_gan):
     known, make, features, normal, text = april_gan
-    found = make(rescale=False).fit(normal).score(features, text)
+    head = make(rescale=False).fit(normal)
+    assert not head.transductive
+    found = head.score(features, text)
     expected = (known["zero_shot_score"] + known["few_shot_max"]) / 2
     assert_close(found.image_score, expected)
 
