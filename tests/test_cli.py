@@ -28,8 +28,9 @@ def test_importing_vlad_loads_no_torch_and_names_its_public_names(run_env):
     code = "import sys, vlad; print('torch' in sys.modules, *sorted(vlad.__all__))"
     done = subprocess.run([sys.executable, "-c", code], env=run_env, capture_output=True, text=True)
     assert done.stdout.split() == [
-        "False", "Calibration", "Detector", "FeatureSpec", "Features", "Scores", "TextFeatures",
-        "Verdicts", "VladError", "__version__", "load", "load_backbone", "load_bank",
+        "False", "Calibration", "Detector", "FeatureSpec", "Features", "ImageScores",
+        "ScoredImage", "Scores", "TextFeatures", "Verdicts", "VladError", "__version__", "load",
+        "load_backbone", "load_bank",
     ]  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def test_errors_of_a_head_begin_with_its_name(name, small_backbone, small_adapte
             with pytest.raises(HeadError, match=f"^Head {name}: {param} is 'nonsense'; give "):
                 Panel(small_backbone, {name: made})
     if learned:
-        with pytest.raises(AdapterError, match=f"^Head {name} needs an adapter"):
+        with pytest.raises(AdapterError, match=f"^Head {name} needs a trained adapter"):
             Panel(small_backbone, {name: load_head(name)})
     made = load_head(name, **given)
     if made.normals == "needed":

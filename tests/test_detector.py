@@ -2,13 +2,15 @@
 
 import pickle
 import tracemalloc
+from inspect import signature
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import vlad
-from vlad.errors import HeadError, ImageError, InputError
+from vlad.errors import BackboneError, HeadError, ImageError, InputError
 
 
 @pytest.fixture
@@ -37,6 +39,37 @@ def test_files_images_and_arrays_are_the_same(detector, drawn, images):
     same(detector.score(np.asarray(drawn[5])), expected)
     same(detector.score(images), detector.score(drawn))
     same(detector.score([images / "5.png", drawn[5]]), detector.score([drawn[5]] * 2))
+
+
+def test_tensors_batches_bytes_and_open_files_are_the_same(detector, drawn, images):
+    arrays = np.stack([np.asarray(image.resize((80, 70))) for image in drawn])
+    tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
+    expected = detector.score(list(arrays))
+    same(detector.score(tensors), expected)
+    same(detector.score(torch.stack(tensors) / 255), expected)
+    same(detector.score(arrays), expected)
+    same(detector.score([arrays[:2], torch.stack(tensors[2:])]), expected)
+    same(detector.score(batch for batch in arrays.reshape(3, 2, *arrays.shape[1:])), expected)
+    paths, expected = sorted(images.glob("*.png")), detector.score(drawn)
+    same(detector.score(path.read_bytes() for path in paths), expected)
+    same(detector.score(paths[5].read_bytes()), detector.score(paths[5]))
+    with paths[5].open("rb") as file:
+        same(detector.score(file), detector.score(paths[5]))
+    same(detector.fit([path.read_bytes() for path in paths[:2]]).score(drawn), expected)
+
+
+@pytest.mark.parametrize("given", [[], iter([]), np.zeros((0, 64, 64, 3), np.uint8)])
+def test_no_image_is_refused(detector, given):
+    with pytest.raises(InputError, match="`images` is empty"):
+        detector.score(given)
+    with pytest.raises(InputError, match="`images` is empty"):
+        detector.fit(given)
+
+
+@pytest.mark.parametrize("given", [5, None, [5]])
+def test_what_is_no_image_is_refused(detector, given):
+    with pytest.raises(ImageError, match="as an image; give a path, bytes"):
+        detector.score(given)
 
 
 def test_the_constructor_only_stores(small_file):
@@ -92,8 +125,6 @@ def test_zero_shot_needs_only_words(small_file, drawn):
 def test_what_is_missing_is_said(small_file, drawn, tmp_path):
     with pytest.raises(HeadError, match="fit it"):
         vlad.load("memory", backbone=str(small_file), device="cpu").score(drawn)
-    with pytest.raises(InputError, match="`images` is empty"):
-        vlad.load("memory", backbone=str(small_file), device="cpu").fit([])
     with pytest.raises(InputError):
         vlad.load("memory", backbone=str(small_file), device="cpu").fit(tmp_path / "nowhere")
 
@@ -222,3 +253,187 @@ def test_one_image_in_several_places_is_decoded_by_one_thread_at_a_time(detector
     with Image.open(images / "0.png") as opened:  # decoded when it is first used
         scores = detector.score([opened] * 20).image_score
     assert len(set(scores.tolist())) == 1
+
+
+def test_clone_and_params_as_scikit_learn_has_them(detector, drawn):
+    from sklearn.base import clone
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    params = detector.get_params()
+    assert params.keys() == signature(vlad.Detector).parameters.keys()
+    assert params["head_params"] == {"layers": (1, 3)}
+    copy = clone(detector)
+    assert copy.get_params() == params and not hasattr(copy, "head_")
+    with pytest.raises(NotFittedError):
+        check_is_fitted(copy)
+    check_is_fitted(copy.fit(drawn[:2]))
+    same(copy.score(drawn), detector.score(drawn))
+    assert copy.set_params(batch_size=3, bits=12) is copy
+    assert (copy.batch_size, copy.setup.bits) == (3, 12)
+    with pytest.raises(InputError, match=r"no argument batchsize. Did you mean batch_size\?"):
+        copy.set_params(batchsize=3)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        copy.set_params(batch_size=0)
+    assert copy.batch_size == 3
+
+
+def test_repr_names_what_is_not_the_default():
+    assert repr(vlad.Detector()) == "Detector()"
+    made = vlad.load("winclip", tile=64, temperature=0.1)
+    assert eval(repr(made), {"Detector": vlad.Detector}).get_params() == made.get_params()
+    assert repr(made) == "Detector(head='winclip', tile=64, head_params={'temperature': 0.1})"
+
+
+def test_fit_forgets_what_was_learned_before(detector, drawn, small_file, tmp_path):
+    detector.calibrate(drawn[2:], false_alarms=0.3)
+    detector.fit(drawn[3:5])
+    fresh = vlad.load("memory", backbone=str(small_file), device="cpu", layers=(1, 3))
+    same(detector.score(drawn), fresh.fit(drawn[3:5]).score(drawn))
+    with pytest.raises(InputError, match="call `calibrate`"):
+        detector.predict(drawn)
+    assert not (detector.save(tmp_path / "saved") / "calibration.json").exists()
+
+
+@pytest.mark.parametrize("head", ["memory", "winclip"])
+def test_partial_fit_adds_normal_images(small_file, drawn, head):
+    options = {"backbone": str(small_file), "device": "cpu", "category": "nut"}
+    whole = vlad.load(head, **options).fit(drawn[:4])
+    grown = vlad.load(head, **options).partial_fit(drawn[:1])
+    grown.partial_fit(drawn[1:3]).partial_fit(drawn[3:4])
+    found, expected = grown.score(drawn), whole.score(drawn)
+    np.testing.assert_allclose(found.image_score, expected.image_score, atol=1e-6)
+    np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, atol=1e-6)
+    grown.calibrate(drawn[2:], false_alarms=0.3).partial_fit(drawn[4:5])
+    with pytest.raises(InputError, match="call `calibrate`"):
+        grown.predict(drawn)
+    few = vlad.load(head, **options).fit(drawn[:1]).score(drawn)
+    assert (few.image_score != whole.score(drawn).image_score).any()
+
+
+def test_partial_fit_with_a_coreset_keeps_the_union(small_file, drawn):
+    options = {"backbone": str(small_file), "device": "cpu", "coreset": 0.5}
+    parts = [vlad.load("patchcore", **options).fit(image).head_.memory_ for image in drawn[:2]]
+    grown = vlad.load("patchcore", **options).fit(drawn[0]).partial_fit(drawn[1])
+    for name, rows in grown.head_.memory_.items():
+        assert torch.equal(rows, torch.cat([part[name] for part in parts]))
+        assert len(rows) == 16
+
+
+def test_partial_fit_of_a_saved_detector(detector, drawn, tmp_path):
+    found = vlad.Detector.load(detector.save(tmp_path)).partial_fit(drawn[2:4])
+    same(found.score(drawn), detector.partial_fit(drawn[2:4]).score(drawn))
+
+
+def test_heads_that_cannot_add_say_so(small_file, drawn):
+    made = vlad.load("musc", backbone=str(small_file), device="cpu").fit(drawn[:3])
+    with pytest.raises(HeadError, match="call `fit` with all images"):
+        made.partial_fit(drawn[3:])
+
+
+def test_a_setting_changed_after_use_takes_effect_and_is_saved(small_file, drawn, tmp_path):
+    made = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    before = made.score(drawn)
+    made.bank = "medical"
+    after = made.score(drawn)
+    other = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    same(after, other.set_params(bank="medical").score(drawn))
+    assert (after.image_score != before.image_score).any()
+    same(vlad.Detector.load(made.save(tmp_path)).score(drawn), after)
+    made.head_params = {"temperature": 0.5}
+    assert (made.score(drawn).image_score != after.image_score).any()
+    made.head, made.head_params = "memory", None
+    assert made.fit(drawn[:2]).score(drawn).anomaly_map.shape == (6, 64, 64)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image_size": 96}, {"tile": 48}, {"bits": 12}, {"head_params": {"layers": (2,)}}],
+    ids=str,
+)
+def test_a_setting_that_fit_rests_on_asks_for_another_fit(detector, drawn, change, tmp_path):
+    ((name, _),) = change.items()
+    for use in (detector.score, detector.partial_fit, lambda images: detector.save(tmp_path)):
+        detector.set_params(**change)
+        with pytest.raises(HeadError, match=f"`{name}` was changed after `fit`; call `fit` again"):
+            use(drawn)
+    assert len(detector.fit(drawn[:2]).score(drawn)) == 6
+
+
+def test_a_parameter_changed_in_place_is_noticed(detector, drawn):
+    detector.head_params["layers"] = (2,)
+    with pytest.raises(HeadError, match="`head_params` was changed after `fit`"):
+        detector.score(drawn)
+
+
+def test_a_setting_that_a_threshold_rests_on_asks_for_another(detector, drawn, tmp_path):
+    detector.calibrate(drawn[2:], false_alarms=0.3).batch_size = 2
+    assert len(detector.predict(drawn)) == 6
+    detector.category = "cable"
+    for use in (detector.predict, lambda images: detector.save(tmp_path)):
+        with pytest.raises(HeadError, match="`category` was changed after `calibrate`"):
+            use(drawn)
+    assert len(detector.calibrate(drawn[2:], false_alarms=0.3).predict(drawn)) == 6
+    loaded = vlad.Detector.load(detector.save(tmp_path))
+    loaded.category = "nut"
+    with pytest.raises(HeadError, match="`category` was changed after `calibrate`"):
+        loaded.predict(drawn)
+
+
+def test_another_backbone_is_loaded_when_it_is_set(detector, drawn):
+    detector.backbone = "no such backbone"
+    with pytest.raises(HeadError, match="`backbone` was changed after `fit`"):
+        detector.score(drawn)
+    with pytest.raises(BackboneError, match="no such backbone"):
+        detector.fit(drawn)
+
+
+def test_features_are_what_the_head_sees(detector, drawn, images):
+    found = detector.features(images)
+    assert {n: tuple(x.shape) for n, x in found.patches.items()} == {
+        1: (6, 16, 128),
+        3: (6, 16, 128),
+    }
+    assert found.grid == (4, 4) and not found.patches[1].requires_grad
+    scores = detector.head_.score(found)
+    np.testing.assert_allclose(scores.image_score, detector.score(drawn).image_score, atol=1e-6)
+    alike = detector.features([detector.prepare(image) for image in drawn])
+    assert torch.equal(alike.patches[3], found.patches[3])
+    detector.batch_size = 4
+    torch.testing.assert_close(detector.features(drawn).patches[3], found.patches[3])
+
+
+@pytest.mark.parametrize(
+    ("head", "options", "says"),
+    [
+        ("memory", {"backbon": "x"}, r"no option backbon of head memory. Did you mean backbone\?"),
+        ("memory", {"layer": (1,)}, r"Did you mean layers\?"),
+        ("winclip", {"zzz": 1}, "choose from head, backbone, .*, temperature"),
+        ("memroy", {}, "memroy"),
+    ],
+)
+def test_a_misspelt_name_is_said_at_once(head, options, says):
+    with pytest.raises(HeadError, match=says):
+        vlad.load(head, **options)
+
+
+@pytest.mark.parametrize("false_alarms", [2, 0, -1, float("nan"), True, "0.1", None])
+def test_false_alarms_out_of_range(detector, drawn, false_alarms):
+    with pytest.raises(InputError, match=r"false_alarms is .*; give a number between 0 and 1"):
+        detector.calibrate(drawn, false_alarms=false_alarms)
+
+
+@pytest.mark.parametrize("confidence", [90, 0.5, float("nan"), True, "0.9"])
+def test_a_confidence_out_of_range(detector, drawn, confidence):
+    with pytest.raises(InputError, match=r"confidence is .*; give a number between 0\.5 and 1"):
+        detector.calibrate(drawn, 0.3, confidence=confidence)
+
+
+def test_the_code_of_a_saved_head_is_not_run(detector, tmp_path):
+    (tmp_path / "mine.py").write_text("raise SystemExit")
+    detector.save(tmp_path)
+    text = (tmp_path / "detector.json").read_text()
+    text = text.replace('"memory"', f'"{tmp_path / "mine.py"}:Mine"')
+    (tmp_path / "detector.json").write_text(text)
+    with pytest.raises(InputError, match="whose code is not run"):
+        vlad.Detector.load(tmp_path)

@@ -5,10 +5,12 @@ import importlib
 import pytest
 
 NAMES = {
-    "vlad": """Calibration Detector FeatureSpec Features Scores TextFeatures Verdicts VladError
-        __version__ load load_bank load_backbone""",
+    "vlad": """Calibration Detector FeatureSpec Features ImageScores ScoredImage Scores TextFeatures
+        Verdicts VladError __version__ load load_bank load_backbone""",
     "vlad.errors": """AdapterError BackboneError HeadError ImageError InputError OutputError
         PromptError TrainingError VladError""",
+    "vlad.images": """DEFAULT_MAX_PIXELS ImageLike as_image is_image check_reading read_image
+        read_mask resize_mask to_pixels""",
     "vlad.metrics": """Pimo Streamed Streaming aupimo aupro auroc average_precision concordance
         evaluate evaluate_batches f1_max kendall_tau""",
     "vlad.datasets": "DATASETS list_samples load_dataset",

@@ -10,29 +10,50 @@ Importing vlad loads nothing heavy and downloads nothing.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+__all__ = [
+    "Calibration",
+    "Detector",
+    "FeatureSpec",
+    "Features",
+    "ImageScores",
+    "ScoredImage",
+    "Scores",
+    "TextFeatures",
+    "Verdicts",
+    "VladError",
+    "__version__",
+    "load",
+    "load_backbone",
+    "load_bank",
+]
 
-_HOMES = {
-    "Calibration": "vlad.calibration",
-    "Detector": "vlad.detector",
-    "load": "vlad.detector",
-    "load_bank": "vlad.prompts",
-    "load_backbone": "vlad.backbones",
-    "Features": "vlad.types",
-    "FeatureSpec": "vlad.types",
-    "Scores": "vlad.types",
-    "TextFeatures": "vlad.types",
-    "Verdicts": "vlad.types",
-    "VladError": "vlad.errors",
-}
-__all__ = ["__version__", *_HOMES]
+if TYPE_CHECKING:
+    from vlad.backbones import load_backbone
+    from vlad.calibration import Calibration
+    from vlad.detector import Detector, ScoredImage, load
+    from vlad.errors import VladError
+    from vlad.prompts import load_bank
+    from vlad.report.scores import ImageScores
+    from vlad.types import Features, FeatureSpec, Scores, TextFeatures, Verdicts
+else:
+    _HOMES = {
+        "Calibration": "vlad.calibration",
+        "Detector": "vlad.detector",
+        "ImageScores": "vlad.report.scores",
+        "ScoredImage": "vlad.detector",
+        "VladError": "vlad.errors",
+        "load": "vlad.detector",
+        "load_backbone": "vlad.backbones",
+        "load_bank": "vlad.prompts",
+    }
 
-
-def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vlad' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    def __getattr__(name: str):
+        if name not in __all__:  # the submodules are imported by their own names
+            raise AttributeError(f"module 'vlad' has no attribute {name!r}")
+        return getattr(import_module(_HOMES.get(name, "vlad.types")), name)
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -47,7 +49,7 @@ class Commands(click.Group):
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
         except VladError as error:
-            _end(shown(error, keep=_WHOLE), 2)
+            _end(_with_options(shown(error, keep=_WHOLE), self), 2)
         except NO_ARGUMENTS as error:  # a group alone shows its help
             error.show()
             code = error.exit_code
@@ -62,6 +64,19 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order in which people meet them
+
+
+def _with_options(sentence: str, group: click.Group) -> str:
+    """A sentence for Python with the arguments in it, as in `k_shot`, written as options."""
+    names = {f"`{opt[2:].replace('-', '_')}`": opt for opt in _options(group)}
+    return re.sub(r"`\w+`", lambda found: names.get(found[0], found[0]), sentence)
+
+
+def _options(command: click.Command) -> Iterator[str]:
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        yield from _options(inner)
+    for param in command.params:
+        yield from (opt for opt in param.opts if opt.startswith("--"))
 
 
 def _end(sentence: str, code: int) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from heapq import merge
 from inspect import signature
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
+from typing import Any, cast
 
 import numpy as np
+import torch
 from PIL import Image
 
 from vlad.adapters import FILE as ADAPTER_FILE
@@ -22,22 +25,26 @@ from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
 from vlad.datasets import list_samples
 from vlad.errors import HeadError, ImageError, InputError
-from vlad.heads import load_head
-from vlad.images import DEFAULT_MAX_PIXELS, as_image
+from vlad.heads import Head, head_maker, load_head
+from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image, is_image
 from vlad.images.tiles import stack_maps
+from vlad.report.scores import ImageScores
 from vlad.saved import read_settings
-from vlad.scoring.panel import Panel
+from vlad.scoring.panel import Panel, concatenate
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
 from vlad.system.resources import check_regular
-from vlad.system.text import shown
-from vlad.types import Scores, Verdicts
+from vlad.system.text import instead, shown
+from vlad.types import Features, Verdicts
 
 _CALIBRATION = "calibration.json"
+# settings on which what `fit` learned rests, and those on which a threshold rests besides
+_FIT = ("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits")
+_CALIBRATE = (*_FIT, "bank", "category", "dtype")
 
-
-ImageLike = str | os.PathLike | Image.Image | np.ndarray | Prepared
+# one image, or many: each, a batch (B, ...), or a file name, which may be a folder or a pattern
+Images = ImageLike | Prepared | Iterable[ImageLike | Prepared]
 # Pillow decodes an image that was opened only when it is used, and not in two threads at once
 _DECODING = Lock()
 
@@ -55,7 +62,7 @@ class ScoredImage:
         error: why it could not be scored, in one sentence, or None.
     """
 
-    image: ImageLike
+    image: ImageLike | Prepared
     index: int
     size: tuple[int, int] | None = None
     image_score: float | None = None
@@ -67,7 +74,7 @@ class ScoredImage:
 class _Given:
     """One of the images given, as the pipeline takes it."""
 
-    image: ImageLike
+    image: ImageLike | Prepared
     index: int
     category: str | None
 
@@ -75,27 +82,35 @@ class _Given:
     def path(self) -> str:
         """What errors call it."""
         named = isinstance(self.image, str | os.PathLike)
-        return os.fspath(self.image) if named else f"image {self.index}"
+        return str(self.image) if named else f"image {self.index}"
 
 
 class Detector:
     """Scores images with one head. Nothing is loaded before the first `fit` or `score`.
 
+    It has scikit-learn's manners: arguments are attributes of the same name, `sklearn.base.clone`
+    copies them without what was learned, and `fit` forgets what was learned before. An argument
+    that is set later takes effect; where what was learned rests on it, `fit` or `calibrate` is
+    asked for again.
+
     Args:
-        head: name of the head ("winclip", "memory", ...).
+        head: name of the head ("winclip", "memory", ...), or a head, of which a copy learns.
         category: what the images show; needed by heads that read text.
         backbone, bank, image_size, device, dtype, runtime, batch_size, max_pixels, bits, tile,
             overlap: how images are read and scored (see `vlad.scoring.setup.Setup`).
-        head_params: arguments of the head.
+        head_params: arguments of the head, where it is given by name.
 
     Attributes:
         head_: the head with what it learned.
         calibration_: what its scores mean, once calibrated.
+
+    Raises:
+        InputError: a number out of its range.
     """
 
     def __init__(
         self,
-        head: str = "memory",
+        head: str | Head = "memory",
         *,
         backbone: str = DEFAULT,
         category: str | None = None,
@@ -109,8 +124,8 @@ class Detector:
         bits: int = 16,
         tile: int | None = None,
         overlap: float = 0.25,
-        head_params: Mapping | None = None,
-    ):
+        head_params: Mapping[str, Any] | None = None,
+    ) -> None:
         self.head = head
         self.backbone = backbone
         self.category = category
@@ -135,24 +150,92 @@ class Detector:
     @property
     def backbone_(self) -> Backbone:
         """The backbone, loaded when it is first needed; detectors may be given that of another."""
-        if not hasattr(self, "_backbone"):
-            self._backbone = self.setup.load_backbone()
+        if not hasattr(self, "_backbone") or self._backbone_of != self._backbone_settings:
+            self.backbone_ = self.setup.load_backbone()
         return self._backbone
 
     @backbone_.setter
     def backbone_(self, backbone: Backbone) -> None:
-        self._backbone = backbone
+        self._backbone, self._backbone_of = backbone, self._backbone_settings
+        vars(self).pop("_panel_of", None)
 
-    def fit(self, normals: ImageLike | Iterable[ImageLike]) -> Detector:
-        """Learns from normal images: a folder, files, globs, PIL images or RGB arrays.
+    @property
+    def _backbone_settings(self) -> tuple[str, ...]:
+        return self.backbone, self.device, self.dtype, self.runtime
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments as they are now; `deep` is scikit-learn's and changes nothing."""
+        return {name: getattr(self, name) for name in signature(Detector).parameters}
+
+    def set_params(self, **params: Any) -> Detector:
+        """Sets arguments; returns itself.
+
+        Raises:
+            InputError: an unknown argument, or a number out of its range.
+        """
+        known = self.get_params()
+        for name in params.keys() - known:
+            raise InputError(f"A detector has no argument {shown(name)}{instead(name, known)}")
+        Detector(**{**known, **params})  # refuses what is out of its range
+        vars(self).update(params)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = signature(Detector).parameters
+        given = {k: v for k, v in self.get_params().items() if v != defaults[k].default}
+        return f"Detector({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import Tags, TargetTags  # takes seconds
+
+        return Tags(estimator_type=None, target_tags=TargetTags(required=False))
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_fit_with")
+
+    def fit(self, normals: Images) -> Detector:
+        """Learns from normal images, in place of all that was learned before; returns itself.
 
         A transductive head learns its reference pool instead, of any images, and scores each
         image against that from then on.
 
+        Args:
+            normals: a folder, files, patterns, or images of any kind `vlad.images.as_image` takes.
+
         Raises:
             InputError: no image, or one that cannot be used.
+            HeadError: an unknown head or parameter, or a head that learns nothing from images.
         """
-        self._panel().fit((self._open(p) for p in _images(normals)), [self.head])
+        for name in ("head_", "calibration_", "_fit_with", "_calibrate_with", "_panel_of"):
+            vars(self).pop(name, None)
+        self._learn(normals)
+        self._fit_with = self._settings(_FIT)
+        return self
+
+    def partial_fit(self, normals: Images) -> Detector:
+        """Adds normal images to those that were learned, as the first ones do; returns itself.
+
+        The result is that of one `fit` on all images. With a coreset, what is kept is the union of
+        what each call keeps of its own images. A calibration is dropped: its threshold was that of
+        fewer images.
+
+        Raises:
+            InputError: as `fit`.
+            HeadError: as `fit`; or a head that needs all images at once.
+        """
+        if not hasattr(self, "_fit_with"):
+            return self.fit(normals)
+        self._panel()
+        if not getattr(self.head_, "additive", False):
+            raise HeadError(
+                f"Head {self._name} cannot add to what it learned; call `fit` with all images."
+            )
+        before = self.head_.memory_
+        self._learn(normals)
+        added = self.head_.memory_
+        self.head_.memory_ = {k: torch.cat([x, added[k]]) for k, x in before.items()}
+        for name in ("calibration_", "_calibrate_with"):
+            vars(self).pop(name, None)
         return self
 
     def prepare(self, image: ImageLike) -> Prepared:
@@ -163,9 +246,22 @@ class Detector:
         """
         return prepare(self._panel(), self._open(image))
 
-    def score(
-        self, images: ImageLike | Iterable[ImageLike], *, category: str | None = None
-    ) -> Scores:
+    @torch.no_grad()
+    def features(self, images: Images) -> Features:
+        """What the head sees of B images, as its `spec` asks; of images cut into tiles, the tiles.
+
+        Raises:
+            InputError: no image, or one that cannot be used.
+        """
+        panel = self._panel()
+        read = (x if isinstance(x, Prepared) else self.prepare(x) for x in _images(images))
+        tiles = chain.from_iterable(one.tiles for one in read)
+        spec, parts = panel.specs[self._name], []
+        while batch := list(islice(tiles, self.batch_size)):
+            parts += panel.extractor.extract(batch, [spec])
+        return concatenate(parts)
+
+    def score(self, images: Images, *, category: str | None = None) -> ImageScores:
         """Scores of B images as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
 
         One image is a batch of one. S is the side of the backbone's input. If images are cut into
@@ -185,15 +281,11 @@ class Detector:
         for scored in self._stream(images, category):
             if scored.failure is not None:
                 raise scored.failure
-            scores.append(scored.scores[self.head])
-            maps.append(scored.maps[self.head])
-        if not scores:
-            raise InputError("`images` is empty; give files, folders, patterns or images.")
-        return Scores(np.array(scores, np.float32), stack_maps(maps))
+            scores.append(scored.scores[self._name])
+            maps.append(scored.maps[self._name])
+        return ImageScores(np.array(scores, np.float32), stack_maps(maps))
 
-    def stream(
-        self, images: ImageLike | Iterable[ImageLike], *, category: str | None = None
-    ) -> Iterator[ScoredImage]:
+    def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
         """Score images one after the other, in order, in constant memory.
 
         One that cannot be used comes with its error, and the others go on. A head that judges a
@@ -213,14 +305,12 @@ class Detector:
                 given.image,
                 given.index,
                 scored.size,
-                scored.scores.get(self.head),
-                scored.maps.get(self.head),
+                scored.scores.get(self._name),
+                scored.maps.get(self._name),
                 scored.error,
             )
 
-    def _stream(
-        self, images: ImageLike | Iterable[ImageLike], category: str | None
-    ) -> Iterator[Scored[_Given]]:
+    def _stream(self, images: Images, category: str | None) -> Iterator[Scored[_Given]]:
         panel, about = self._panel(), category or self.category
         items = (_Given(image, index, about) for index, image in enumerate(_images(images)))
         pools: Pools[_Given] = Pools(panel.tiling)
@@ -242,7 +332,7 @@ class Detector:
 
     def calibrate(
         self,
-        normals: ImageLike | Iterable[ImageLike],
+        normals: Images,
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
     ) -> Detector:
@@ -250,43 +340,48 @@ class Detector:
 
         Args:
             false_alarms: the share of normal images that may be called anomalous.
-            confidence: `predict` abstains from decisions less certain than this; None from none.
+            confidence: `predict` abstains from decisions less certain than this, from 0.5 to 1;
+                None from none.
 
         Raises:
-            InputError: too few images for that share, or one that cannot be used.
+            InputError: too few images for that share, one that cannot be used, or a number out of
+                its range.
             HeadError: as `score`, or a head that judges a list jointly.
         """
         if self._panel().transductive:
             raise HeadError(
-                f"Head {self.head} judges a list of images jointly, so there is no threshold for "
+                f"Head {self._name} judges a list of images jointly, so there is no threshold for "
                 "others; fit it on a reference pool first."
             )
         scores = self.score(normals)
         self.calibration_ = from_normals(
-            {self.head: np.asarray(scores.image_score)},
-            {self.head: np.array([found.max() for found in scores.anomaly_map])},
+            {self._name: scores.image_score},
+            {self._name: np.array([found.max() for found in scores.anomaly_map])},
             false_alarms=false_alarms,
             confidence=confidence,
         )
+        self._calibrate_with = self._settings(_CALIBRATE)
         return self
 
-    def predict(self, images: ImageLike | Iterable[ImageLike]) -> Verdicts:
+    def predict(self, images: Images) -> Verdicts:
         """Verdicts of B images.
 
         Raises:
-            InputError: `calibrate` was not called, no image, or one that cannot be used.
+            InputError: `calibrate` was not called, or is out of date; no image, or one that cannot
+                be used.
             HeadError: as `score`.
         """
         return self._decide(self.score(images))
 
-    def _decide(self, scores: Scores) -> Verdicts:
+    def _decide(self, scores: ImageScores) -> Verdicts:
         if not hasattr(self, "calibration_"):
             raise InputError(
                 "there is no threshold to decide by; call `calibrate` with normal images first."
             )
-        return self.calibration_.decide({self.head: np.asarray(scores.image_score)})[self.head]
+        self._check_unchanged("calibrate")
+        return self.calibration_.decide({self._name: scores.image_score})[self._name]
 
-    def __call__(self, batch: Mapping) -> dict:
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Adds `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches).
 
         A calibrated detector adds `p_value`, `anomalous`, `abstain` and `severity` as well.
@@ -295,19 +390,28 @@ class Detector:
         decided = vars(self._decide(scores)) if hasattr(self, "calibration_") else {}
         return {**batch, **decided, **vars(scores)}
 
-    def save(self, folder: str | os.PathLike) -> Path:
+    def save(self, folder: str | os.PathLike[str]) -> Path:
         """Writes detector.json, calibration, adapter and what was learned, as data; never pickles.
 
         Raises:
             AdapterError: the adapter is not there any more.
+            HeadError: the head was given as an instance or from a file, or a setting was changed
+                after `fit` or `calibrate`.
             OutputError: the folder cannot be written to.
         """
         from safetensors.torch import save
 
         folder = Path(folder)
+        if not isinstance(self.head, str) or ":" in self.head:
+            raise HeadError(
+                f"Head {self.head!r} has no name by which another program finds it; register it "
+                "under the entry-point group vlad.heads and give that name."
+            )
+        self._check_unchanged("fit")
+        self._check_unchanged("calibrate")
         memory = getattr(getattr(self, "head_", None), "memory_", {})
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
-        settings = {k: v for k, v in vars(self).items() if not k.endswith("_") and k[0] != "_"}
+        settings = self.get_params()
         params = self.head_params or {}
         if adapter := params.get("adapter"):
             save_adapter(read_adapter(find_adapter(adapter)), folder)
@@ -321,7 +425,7 @@ class Detector:
         return folder
 
     @classmethod
-    def load(cls, folder: str | os.PathLike) -> Detector:
+    def load(cls, folder: str | os.PathLike[str]) -> Detector:
         """The detector that `save` wrote.
 
         Raises:
@@ -337,69 +441,112 @@ class Detector:
             memory = load_file(folder / "memory.safetensors")
             if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
                 raise ValueError("what it remembers holds what is no number")
-        except (OSError, ValueError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, InputError, SafetensorError) as error:
             raise InputError(
                 f"{folder} holds no saved detector ({shown(error)}); save one first."
             ) from error
-        detector.head_ = load_head(detector.head, **(detector.head_params or {}))
+        detector.head_ = detector._new_head()
         if memory:
             detector.head_.memory_ = memory
+            detector._fit_with = detector._settings(_FIT)
         if (folder / _CALIBRATION).exists():
             detector.calibration_ = load_calibration(folder / _CALIBRATION)
+            detector._calibrate_with = detector._settings(_CALIBRATE)
             if set(detector.calibration_.reference) != {detector.head}:
                 raise InputError(
-                    f"the calibration in {folder} is not of head {detector.head}; calibrate anew."
+                    f"the calibration in {folder} is not of head {detector.head}; calibrate again."
                 )
         return detector
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         # the backbone is loaded again where the detector arrives
-        return {k: v for k, v in vars(self).items() if k not in ("_loaded", "_backbone")}
+        left = ("_loaded", "_panel_of", "_backbone", "_backbone_of")
+        return {k: v for k, v in vars(self).items() if k not in left}
+
+    @property
+    def _name(self) -> str:
+        """The name of the head, once there is a panel."""
+        return self.head_.name
+
+    def _settings(self, names: Iterable[str]) -> dict[str, Any]:
+        """Arguments as they are now, also where one is changed in place later."""
+        found = {name: getattr(self, name) for name in names}
+        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in found.items()}
+
+    def _check_unchanged(self, verb: str) -> None:
+        """Raises a HeadError for a setting that was changed after `fit` or `calibrate`."""
+        was = getattr(self, f"_{verb}_with", {})
+        for name, value in self._settings(was).items():
+            if value != was[name]:
+                raise HeadError(f"`{name}` was changed after `{verb}`; call `{verb}` again.")
+
+    def _new_head(self) -> Head:
+        return load_head(deepcopy(self.head), **(self.head_params or {}))
+
+    def _learn(self, normals: Images) -> None:
+        panel = self._panel()
+        panel.fit((self._open(image) for image in _images(normals)), [self._name])
 
     def _open_given(self, given: _Given) -> Image.Image | Prepared:
         image = given.image
         return image if isinstance(image, Prepared) else self._open(image)
 
-    def _open(self, image: ImageLike) -> Image.Image:
+    def _open(self, image: ImageLike | Prepared) -> Image.Image:
         if isinstance(image, Prepared):
-            raise ImageError("a prepared image can only be scored; give the image itself.")
+            raise ImageError("a prepared image is for `score` alone; give the image itself.")
         if isinstance(image, str | os.PathLike):
             return self.setup.open_image(image)
         with _DECODING:
             return as_image(image, max_pixels=self.max_pixels, bits=self.bits)
 
     def _panel(self) -> Panel:
-        if not hasattr(self, "_loaded"):
-            if not hasattr(self, "head_"):
-                self.head_ = load_head(self.head, **(self.head_params or {}))
+        now = self._settings(self.get_params())
+        if getattr(self, "_panel_of", None) != now:
+            self._check_unchanged("fit")
+            if not hasattr(self, "_fit_with"):
+                self.head_ = self._new_head()
             memory = getattr(self.head_, "memory_", {})
             memory.update({name: x.to(self.backbone_.device) for name, x in memory.items()})
-            self._loaded = self.setup.panel(self.backbone_, {self.head: self.head_})
+            self._loaded = self.setup.panel(self.backbone_, {self._name: self.head_})
+            self._panel_of = now
         return self._loaded
 
 
-def load(head: str = "memory", **options) -> Detector:
+def load(head: str | Head = "memory", **options: Any) -> Detector:
     """A detector by the name of its head; `options` are those of `Detector` and of the head.
 
     >>> vlad.load("memory", backbone="vlad-tiny").fit("normals/").score("photo.png")
+
+    Raises:
+        HeadError: an unknown head or option, or a value that the head does not take.
+        InputError: a number out of its range.
     """
-    own = {k: options.pop(k) for k in list(options) if k in signature(Detector).parameters}
+    known = signature(Detector).parameters
+    own = {k: options.pop(k) for k in list(options) if k in known}
+    names = [*known, *(signature(head_maker(head)).parameters if isinstance(head, str) else ())]
+    for name in (name for name in options if name not in names):
+        raise HeadError(f"There is no option {shown(name)} of head {head}{instead(name, names)}")
     params = {**(own.pop("head_params", None) or {}), **options}
-    return Detector(head, **own, head_params=params or None)
+    detector = Detector(head, **own, head_params=params or None)
+    detector._new_head()  # what it does not take is said at once
+    return detector
 
 
-def _images(given: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
-    """One image, a folder or a glob as the list of what it stands for."""
-    if isinstance(given, Iterator):
-        return given  # opened one by one, so that they need not all be held
-    if isinstance(given, ImageLike):
-        given = [given]
-    images: list[ImageLike] = []
-    for item in given:
-        if isinstance(item, str | os.PathLike):
-            images += [sample.path for sample in list_samples([item])]
-        else:
-            images.append(item)
-    if not images:
+def _images(given: Images) -> Iterable[ImageLike | Prepared]:
+    """The images one by one, of folders, patterns and batches too."""
+    found = _each(given)
+    first = list(islice(found, 1))
+    if not first:
         raise InputError("`images` is empty; give files, folders, patterns or images.")
-    return images
+    # those of an iterator are opened one by one, so that they need not all be held
+    return chain(first, found) if isinstance(given, Iterator) else [*first, *found]
+
+
+def _each(given: Images) -> Iterator[ImageLike | Prepared]:
+    for item in given if isinstance(given, Iterable) and not is_image(given) else [given]:
+        if isinstance(item, str | os.PathLike):
+            yield from (sample.path for sample in list_samples([item]))
+        elif getattr(item, "ndim", 0) == 4:
+            yield from cast(Iterable[ImageLike], item)  # a batch
+        else:
+            yield item

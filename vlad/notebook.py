@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vlad.detector import ImageLike
 from vlad.errors import InputError
-from vlad.images import as_image
+from vlad.images import ImageLike, as_image
 from vlad.images.resize import resize_map
-from vlad.report.heat import overlay, shared_scale
+from vlad.report.heat import bounds, overlay, shared_scale
 
 _GAP = 4  # pixels between images
 _LINE = 20  # height of a line of text
@@ -53,7 +52,7 @@ def sheet(
     rows cannot be, as heads differ in their units.
 
     Args:
-        images: paths, PIL images or RGB arrays.
+        images: whatever `vlad.images.as_image` takes.
         maps: name of the row -> N maps (H, W), or masks.
         titles: N texts to stand above the images.
         side: width and height in pixels to which each image is brought.
@@ -73,7 +72,9 @@ def sheet(
     step = side + _GAP
     drawn = Image.new("RGB", (left + step * len(images), top + step * (1 + len(maps))), "white")
     pen, font = ImageDraw.Draw(drawn), ImageFont.load_default(_FONT)
-    small = [as_image(p).resize((side, side), Image.BICUBIC, reducing_gap=3.0) for p in images]
+    small = [
+        as_image(p).resize((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0) for p in images
+    ]
     for column, title in enumerate(titles or ()):
         pen.text((left + step * column + 2, 2), title, "black", font)
     for column, image in enumerate(small):
@@ -81,14 +82,8 @@ def sheet(
     for row, (name, found) in enumerate(maps.items(), start=1):
         pen.text((2, top + step * row + side // 2 - _FONT), name, "black", font)
         values = [np.asarray(one, np.float32) for one in found]
-        scale = shared_scale(values, _bounds(values))
+        scale = shared_scale(values, bounds(values))
         for column, (image, one) in enumerate(zip(small, values, strict=True)):
             heat = overlay(image, resize_map(one, (side, side)), *scale)
             drawn.paste(heat, (left + step * column, top + step * row))
     return Sheet(drawn)
-
-
-def _bounds(maps: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The lowest and the highest value of all, apart also where they are equal."""
-    low, high = min(one.min() for one in maps), max(one.max() for one in maps)
-    return float(low), float(high) if high > low else float(low) + 1.0

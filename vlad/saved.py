@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vlad.adapters import FILE as ADAPTER_FILE
 from vlad.system.resources import read_json
 
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", "bank")
-_COUNTS = ("batch_size", "max_pixels", "bits")
-_MAYBE_COUNTS = ("image_size", "tile")
-_DTYPES = ("float32", "bfloat16", "float16")
+_DTYPES = ("float32", "bfloat16", "float16", "int8")
 _LONGEST = 4096  # characters of a text: those of a path
-_LARGEST = 2**40  # of any count; torch and Pillow take no larger ones
 
 
-def read_settings(folder: Path) -> dict:
-    """The arguments of the Detector that was saved in a folder.
+def read_settings(folder: Path) -> dict[str, Any]:
+    """The arguments of the Detector that was saved in a folder; it checks their numbers itself.
 
     Raises:
         OSError: detector.json cannot be read.
@@ -30,16 +28,15 @@ def read_settings(folder: Path) -> dict:
     for names, fits in (
         (_TEXTS, _is_text),
         (_MAYBE_TEXTS, lambda value: value is None or _is_text(value)),
-        (_COUNTS, _is_count),
-        (_MAYBE_COUNTS, lambda value: value is None or _is_count(value)),
-        (("overlap",), lambda value: type(value) in (int, float) and 0 <= value < 1),
         (("head_params",), lambda value: value is None or isinstance(value, Mapping)),
     ):
         for name in names:
             if name in found and not fits(found[name]):
-                raise ValueError(f"the {name} in detector.json cannot be")
+                raise ValueError(f"the {name} in detector.json is of the wrong kind")
     if found.get("dtype", _DTYPES[0]) not in _DTYPES:
-        raise ValueError("the dtype in detector.json cannot be")
+        raise ValueError("the dtype in detector.json is unknown")
+    if ":" in found.get("head", ""):
+        raise ValueError("its head is a file, whose code is not run")
     params = found.get("head_params") or {}
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)
@@ -48,7 +45,3 @@ def read_settings(folder: Path) -> dict:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 < value < _LARGEST

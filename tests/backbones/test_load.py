@@ -234,7 +234,7 @@ def test_unknown_names(name, words):
 def test_no_network_and_no_weights(name, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.setenv("VLAD_OFFLINE", "1")
-    with pytest.raises(BackboneError, match=r"network is forbidden.*--backbone PATH"):
+    with pytest.raises(BackboneError, match=r"network is forbidden.*a local file as `backbone`"):
         load_backbone(name)
 
 

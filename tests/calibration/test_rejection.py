@@ -171,8 +171,8 @@ def test_between_the_normal_images_and_a_labelled_threshold_nothing_is_sure(rng)
         ([1.0, np.nan], [1.0, 2.0], 0.1, "the scores must be"),
         ([1.0], [1.0, np.inf], 0.1, "the reference scores must be"),
         ([[1.0]], [1.0, 2.0], 0.1, "the scores must be"),
-        ([1.0], [1.0, 2.0], 1.0, "false-alarm rate of 1"),
-        ([1.0], [1.0, 2.0], float("nan"), "false-alarm rate of nan"),
+        ([1.0], [1.0, 2.0], 1.0, "false_alarms is 1.0; give"),
+        ([1.0], [1.0, 2.0], float("nan"), "false_alarms is nan; give"),
     ],
 )
 def test_bad_input_is_one_sentence(scores, reference, rate, words):

@@ -121,7 +121,7 @@ def test_heads_and_adapters_that_do_not_belong_together(
     common = [images, "--category", "nut", "--device", "cpu", "--out", tmp_path / "run"]
     small = ["--backbone", small_file]
     for args, words in (
-        (["--head", "april_gan", *small], "needs an adapter"),
+        (["--head", "april_gan", *small], "needs a trained adapter"),
         (["--head", "winclip", "--adapter", mine, *small], "not among winclip"),
         (["--head", "april_gan", "--adapter", "nowhere", *small], "no adapter 'nowhere'"),
         (["--head", "april_gan", "--adapter", mine, "--adapter", mine, *small], "two adapters"),

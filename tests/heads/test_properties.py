@@ -166,7 +166,7 @@ def test_heads_that_read_say_what_they_need(name, small_backbone, adapters, draw
         without, given = (panel.score(prepared, c)[name] for c in (None, "nut"))
         torch.testing.assert_close(without.image_score, given.image_score)
     else:
-        with pytest.raises(HeadError, match="--category"):
+        with pytest.raises(HeadError, match="give a `category`"):
             panel.score(prepared, None)
     (features,) = panel.extractor.extract(prepared, list(panel.specs.values()))
     with pytest.raises(HeadError, match="give it"):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from vlad.errors import ImageError
-from vlad.images import as_image, read_image, read_mask, to_pixels
+from vlad.errors import ImageError, InputError
+from vlad.images import as_image, is_image, read_image, read_mask, to_pixels
 
 RNG = np.random.default_rng(0)
 RGB = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
@@ -198,6 +199,17 @@ def test_as_image_takes_arrays(array, expected):
         (RGB[..., :0], "(H, W, 3)"),
         (None, "NoneType"),
         ([1, 2], "list"),
+        (bytearray(b"x" * 99), "bytearray"),
+        (b"", "the given BytesIO: the file is empty"),
+        (b"x" * 99, "content is no image"),
+        (io.StringIO("text"), "open as text; give a file open in binary"),
+        (torch.zeros(3, 40, 50) - 1, "from -1 to -1, and only floats from 0 to 1"),
+        (torch.full((3, 40, 50), 255.0), "floats from 0 to 1"),
+        (torch.full((3, 40, 50), torch.nan), "floats from 0 to 1"),
+        (torch.zeros(3, 40, 50, dtype=torch.int64), "torch.int64 tensor of shape (3, 40, 50)"),
+        (torch.zeros(40, 50, 3), "give one image, (3, H, W)"),
+        (torch.zeros(40, 50), "give one image, (3, H, W)"),
+        (torch.zeros(1, 3, 40, 50), "give one image, (3, H, W)"),
         (Image.new("RGB", (0, 0)), "too few"),
     ],
 )
@@ -205,6 +217,58 @@ def test_as_image_refuses_the_rest(wrong, says):
     with pytest.raises(ImageError) as caught:
         as_image(wrong)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "tensor, expected",
+    [
+        (torch.from_numpy(RGB).permute(2, 0, 1), RGB),
+        (torch.from_numpy(RGB).permute(2, 0, 1) / 255, RGB),
+        ((torch.from_numpy(RGB).permute(2, 0, 1) / 255).half(), RGB),
+        (torch.from_numpy(RGB).permute(2, 0, 1).div(255).requires_grad_(), RGB),
+        (torch.from_numpy(RGB[None, ..., 0]), grey(RGB[..., 0])),
+        (torch.from_numpy(GREY16[None]), grey(GREY16 >> 8)),
+        (torch.ones(3, 40, 50, dtype=torch.bfloat16), np.full((40, 50, 3), 255)),
+        (torch.cat([torch.ones(3, 40, 50), torch.full((1, 40, 50), 0.2)]), np.full_like(RGB, 255)),
+    ],
+)
+def test_as_image_takes_tensors(tensor, expected):
+    image = as_image(tensor)
+    assert image.mode == "RGB" and np.array_equal(np.asarray(image), expected)
+
+
+def test_as_image_takes_bytes_and_open_files(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+
+    class Pipe(io.BytesIO):
+        def seekable(self):
+            return False
+
+        def seek(self, *place):
+            raise io.UnsupportedOperation("seek")
+
+    with (tmp_path / "a.png").open("rb") as file:
+        for given in (content, io.BytesIO(content), Pipe(content), file):
+            assert np.array_equal(np.asarray(as_image(given)), RGB)
+        with pytest.raises(ImageError, match=r"a\.png: .* limit of 10"):
+            as_image(file, max_pixels=10)
+    with pytest.raises(ImageError, match="limit of 10"):
+        as_image(content, max_pixels=10)
+
+
+def test_what_is_one_image_and_what_are_many(tmp_path):
+    one = [
+        "a.png",
+        tmp_path,
+        b"",
+        io.BytesIO(),
+        Image.new("RGB", (9, 9)),
+        RGB,
+        torch.zeros(3, 9, 9),
+    ]
+    many = [RGB[None], torch.zeros(1, 3, 9, 9), [RGB], (RGB,), iter([RGB]), 5, None]
+    assert [is_image(given) for given in one + many] == [True] * len(one) + [False] * len(many)
 
 
 def test_as_image_of_a_file_cut_short(tmp_path):
@@ -327,8 +391,33 @@ def test_an_open_file_is_read_like_a_path_and_called_by_its_name(tmp_path):
         file.read(7)  # wherever it stands
         assert read_image(file, name="upload").tobytes() == read_image(path).tobytes()
         assert not file.closed
-    for content, words in ((b"", "empty"), (path.read_bytes()[:90], "cut short"), (b"x", "no pic")):
+    for content, words in (
+        (b"", "empty"),
+        (path.read_bytes()[:90], "cut short"),
+        (b"x", "no image"),
+    ):
         with pytest.raises(ImageError, match=f"cannot read upload: .*{words}"):
             read_image(io.BytesIO(content), name="upload")
     with pytest.raises(ImageError, match=r"cannot read upload: .* over the limit of 599"):
         read_image(io.BytesIO(path.read_bytes()), name="upload", max_pixels=599)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"bits": 24}, "bits is 24; give a whole number from 9 to 16"),
+        ({"bits": "12"}, "bits is '12'; give a whole number from 9 to 16"),
+        ({"bits": True}, "bits is True"),
+        ({"max_pixels": 0}, "max_pixels is 0; give a whole number of 1 or more"),
+        ({"max_pixels": float("nan")}, "max_pixels is nan"),
+        ({"max_pixels": 2**50}, "max_pixels is 1125899906842624"),
+    ],
+)
+def test_numbers_out_of_their_range(tmp_path, options, says):
+    Image.fromarray(RGB).save(tmp_path / "a.png")
+    for read, given in ((read_image, tmp_path / "a.png"), (as_image, RGB)):
+        with pytest.raises(InputError) as caught:
+            read(given, **options)
+        assert says in str(caught.value)
+        # no fault of one image, which a run would pass over
+        assert not isinstance(caught.value, ImageError)

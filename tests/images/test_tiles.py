@@ -88,7 +88,7 @@ def test_a_tile_too_small_is_refused(tile):
         Tiling(tile)
 
 
-@pytest.mark.parametrize("overlap", [-0.1, 0.9, 1, math.nan])
+@pytest.mark.parametrize("overlap", [-0.1, 0.9, 1, math.nan, "0.25", True, None])
 def test_an_overlap_out_of_range_is_refused(overlap):
     with pytest.raises(InputError, match=r"from 0 to below 0\.9"):
         Tiling(448, overlap)

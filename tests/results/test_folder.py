@@ -55,7 +55,7 @@ def test_settings_and_map_ranges_are_on_disk_before_the_first_score(tmp_path):
 
 def test_a_second_run_is_refused_and_the_first_stays(tmp_path):
     folder(tmp_path).create().append([row("a.png")])
-    with pytest.raises(OutputError, match=r"--resume .* --overwrite .* another folder"):
+    with pytest.raises(OutputError, match=r"`resume` .* `overwrite` .* another folder"):
         folder(tmp_path, category="other").create()
     assert scored(folder(tmp_path).resume()) == {"a.png"}
 

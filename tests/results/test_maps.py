@@ -46,5 +46,5 @@ def test_a_damaged_map_is_one_sentence(tmp_path, name, share):
     path = write_map(tmp_path / name, np.random.rand(99, 99), (99, 99), (0.0, 1.0))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(InputError, match=rf"cannot read the map .*{name} .*remove it .*--resume"):
+    with pytest.raises(InputError, match=rf"cannot read the map .*{name} .*remove it .*`resume`"):
         read_map(path)

@@ -216,5 +216,5 @@ def test_unknown_bank_and_missing_category(small_backbone, drawn):
     with pytest.raises(PromptError, match="no prompt bank"):
         panel(small_backbone, "winclip", bank="nonsense")
     made = panel(small_backbone, "winclip")
-    with pytest.raises(HeadError, match="--category"):
+    with pytest.raises(HeadError, match="give a `category`"):
         made.score([made.prepare(drawn[0])], None)

@@ -82,7 +82,7 @@ def test_a_path_in_a_table_that_cannot_be_read_is_one_sentence(tmp_path, path):
     pq.write_table(pa.table({"path": [path]}), tmp_path / "list.parquet")
     (found,) = list_images([str(tmp_path / "list.parquet")])["path"].to_pylist()
     with pytest.raises(ImageError):
-        open_stored(found, max_pixels=1000, bits=8)
+        open_stored(found, max_pixels=1000, bits=16)
 
 
 def test_categories_cannot_command_the_terminal(tmp_path, small_file):

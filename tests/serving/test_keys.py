@@ -26,9 +26,9 @@ def test_a_key_is_known_by_its_hash_alone(tmp_path):
 def test_a_file_that_holds_none_is_one_sentence(tmp_path):
     for content in (b"", b"\n\n", b"secret\n", b"a" * 64 + b"\nb\n", b"\xff\xfe"):
         (tmp_path / "bad").write_bytes(content)
-        with pytest.raises(InputError, match="--new-key"):
+        with pytest.raises(InputError, match="`new_key`"):
             read_keys(tmp_path / "bad")
-    with pytest.raises(InputError, match="--new-key"):
+    with pytest.raises(InputError, match="`new_key`"):
         read_keys(tmp_path / "missing")
     with pytest.raises(OutputError, match="cannot write"):
         new_key(tmp_path / "missing" / "keys.txt")

@@ -110,8 +110,8 @@ def load_adapter(
     """
     if name_or_path is None:
         raise AdapterError(
-            f"Head {head} needs an adapter, what it learned on other defects; name one with "
-            "--adapter (see `vlad adapters list`)."
+            f"Head {head} needs a trained adapter; name one as `adapter` "
+            "(see `vlad adapters list`)."
         )
     if isinstance(name_or_path, Adapter):
         file, adapter = name_or_path.name, name_or_path
@@ -188,8 +188,7 @@ def check_tensors(
         if tuple(tensor.shape) != tuple(shapes[name]):
             raise AdapterError(
                 f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but {backbone.name} "
-                f"needs {tuple(shapes[name])}; choose the backbone it was trained on, with "
-                "--backbone."
+                f"needs {tuple(shapes[name])}; choose the backbone it was trained on."
             )
         if not tensor.isfinite().all():
             raise AdapterError(f"Tensor {name} of {file} holds NaN or infinity; get it anew.")

@@ -117,14 +117,14 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
         where = f" under {layout.key!r}" if layout.key else ""
         raise AdapterError(
             f"{file} holds no tensors{where}, as a checkpoint of {head} does; name another file or "
-            "--head."
+            "`head`."
         )
     for name, value in found.items():
         if not isinstance(name, str) or len(name) > LONGEST or not torch.is_tensor(value):
             said = shown(repr(name)) if isinstance(name, str) else "An entry"
             raise AdapterError(
                 f"{said} of {file} is no tensor, as in a checkpoint of {head}; name another file "
-                "or --head."
+                "or `head`."
             )
         if value.layout is not torch.strided or value.device.type != "cpu":
             raise AdapterError(
@@ -167,7 +167,7 @@ def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path)
     if projected and 1 + max(projected) != len(layers):
         raise AdapterError(
             f"{file} has projections for {1 + max(projected)} blocks, but {len(layers)} are named "
-            f"({', '.join(map(str, layers))}); name as many with --layers."
+            f"({', '.join(map(str, layers))}); name as many `layers`."
         )
 
 
@@ -180,7 +180,7 @@ def _check_unused(
                 raise AdapterError(
                     f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but the text "
                     f"encoder of {backbone.name} has {backbone.text_width} channels; choose "
-                    "another --backbone."
+                    "another backbone."
                 )
             return
     raise AdapterError(f"Tensor {name} of {file} is none that {head} learns; choose another file.")
@@ -191,14 +191,14 @@ def _prompt_learner_rest(adapter: Adapter, backbone: Backbone | None) -> dict[st
     if backbone is None or backbone.info.text_width is None:
         raise AdapterError(
             "A file of AnomalyCLIP repeats embeddings of the text encoder it was trained on; name "
-            "that backbone with --backbone."
+            "that `backbone`."
         )
     words, width = adapter.params["context"], backbone.info.text_width
     if adapter.tensors["context.normal"].shape[-1] != width:
         raise AdapterError(
             f"Adapter {adapter.name} has words of {adapter.tensors['context.normal'].shape[-1]} "
-            f"channels and {backbone.info.name} of {width}; name the backbone it was trained on "
-            "with --backbone."
+            f"channels and {backbone.info.name} of {width}; name the `backbone` it was "
+            "trained on."
         )
     rest: dict[str, torch.Tensor] = {}
     for side, sentence in (("pos", "object."), ("neg", "damaged object.")):

@@ -202,7 +202,7 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
         raise AdapterError(
             f"The adapter uses blocks {shown(', '.join(map(str, layers)))}, but {backbone.name} "
             f"has blocks 1 to {backbone.depth}, each to be used once; choose another backbone or "
-            "other --layers."
+            "other `layers`."
         )
     if backbone.text_width is None and layout.inside_text:
         raise AdapterError(
@@ -214,7 +214,7 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
         if not 0 < params[size] <= highest:
             raise AdapterError(
                 f"The {size} of the adapter is {params[size]}, but {backbone.name} has places for "
-                f"1 to {highest}; choose the backbone it was trained on, with --backbone."
+                f"1 to {highest}; choose the backbone it was trained on."
             )
     return layout.shapes(backbone, params)
 

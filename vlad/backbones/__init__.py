@@ -61,7 +61,7 @@ def load_backbone(
         backbone.to(choose_device(device), getattr(torch, dtype))
     except Exception as error:  # each kind of device has errors of its own
         raise BackboneError(
-            f"The backbone cannot be put on device {device!r} ({error}); choose another --device."
+            f"The backbone cannot be put on device {device!r} ({error}); choose another `device`."
         ) from error
     if dtype == "bfloat16" and backbone.device.type == "cpu" and (slow := _slow_bfloat16()):
         warnings.warn(slow, stacklevel=1)
@@ -116,7 +116,7 @@ def _find(name: str) -> Backbone:
     elif "=" in name:
         model, _, path = name.partition("=")
         if not os.path.isfile(path):
-            raise BackboneError(f"There is no weights file {path}; correct --backbone.")
+            raise BackboneError(f"There is no weights file {path}; correct the path.")
         backbone = clip.from_file(Path(path), model)
     else:
         backbone = _from_hub(name)

@@ -130,7 +130,7 @@ class PlainText:
         if any(value is not None for value in learned.values()):
             raise HeadError(
                 "The head puts learned tokens into the text encoder, and this one takes none; "
-                "choose a CLIP backbone with --backbone."
+                "choose a CLIP `backbone`."
             )
         return self.encode(sentences)
 

@@ -59,7 +59,7 @@ def from_network(name: str, local: bool = False) -> Iterator[None]:
         )
         raise BackboneError(
             f"The weights of {name} could not be loaded: {why}; connect once, give a local file "
-            "with --backbone PATH, or use the built-in --backbone vlad-tiny."
+            "as `backbone`, or use the built-in `backbone` vlad-tiny."
         ) from error
 
 
@@ -147,7 +147,7 @@ def infer_clip_config(state: dict[str, torch.Tensor], path: Path) -> dict:
     except (KeyError, ValueError) as error:
         raise BackboneError(
             f"The architecture of {path} cannot be read off its tensors ({error}); name it, as in "
-            f"--backbone ViT-B-16={path.name}."
+            f"ViT-B-16={path.name}."
         ) from None
 
 

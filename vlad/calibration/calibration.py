@@ -12,6 +12,7 @@ from vlad.calibration.conformal import p_values
 from vlad.calibration.fusion import fuse
 from vlad.calibration.severity import EDGES, severities
 from vlad.errors import InputError
+from vlad.system.numbers import check_share
 from vlad.types import Verdicts
 
 FUSED = "fused"  # the name under which the combination of all heads stands beside them
@@ -31,7 +32,8 @@ class Calibration:
         map_thresholds: head -> the value above which a pixel belongs to a region.
         edges: name -> where levels begin (see `vlad.calibration.severity`).
         method: how heads are fused, or None.
-        confidence: decisions less certain than this are withheld; None withholds none.
+        confidence: decisions less certain than this, in (0.5, 1), are withheld; None withholds
+            none.
         share: of the anomalous among unlabelled images: "mean", "low", "high" (90 % interval).
         settings: what the scores depend on, as run.json has it.
     """
@@ -46,6 +48,11 @@ class Calibration:
     confidence: float | None = None
     share: Mapping[str, float] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.confidence is not None:
+            # a decision less certain than one half would be the other one
+            check_share("confidence", self.confidence, 0.5, 1)
 
     @classmethod
     def fixed(cls, head: str, threshold: float) -> Calibration:

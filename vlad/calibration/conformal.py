@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from vlad.errors import InputError
+from vlad.system.numbers import check_share
 
 
 def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -66,5 +67,4 @@ def least_reference(rate: float) -> int:
 
 def check_rate(rate: float) -> None:
     """Raises an InputError for a rate outside (0, 1)."""
-    if not 0 < rate < 1:
-        raise InputError(f"a false-alarm rate of {rate:g} cannot be; give one between 0 and 1.")
+    check_share("false_alarms", rate)

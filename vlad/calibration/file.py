@@ -45,7 +45,7 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
             raise ValueError("it is some other JSON")
         found = Calibration(**{f.name: content.pop(f.name) for f in fields(Calibration)})
         _check(found, content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else shown(error)
         raise InputError(
             f"{path} is no calibration ({reason}); make one with `vlad calibrate`."
@@ -65,8 +65,6 @@ def _check(found: Calibration, unknown: dict) -> None:
         _are_numbers(found.share) and set(found.share) == {"mean", "low", "high"}
     ):
         raise ValueError("its share is not given as mean, low and high")
-    if found.confidence is not None and not _is_number(found.confidence):
-        raise ValueError("its confidence is no number")
     if not all(map(_are_numbers, (found.thresholds, found.rates, found.map_thresholds))):
         raise ValueError("one of its numbers is none")
     lists = [*found.reference.values(), *found.edges.values()]

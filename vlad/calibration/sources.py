@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from vlad.calibration.calibration import FUSED, Calibration, Scores, as_matrix
-from vlad.calibration.conformal import conformal_threshold, least_reference
+from vlad.calibration.conformal import check_rate, conformal_threshold, least_reference
 from vlad.calibration.fusion import fuse
 from vlad.calibration.labels import below, labelled_threshold
 from vlad.calibration.severity import learned_edges
 from vlad.errors import InputError
+from vlad.system.numbers import check_count
 
 FALSE_ALARMS = 0.05
 LEAST_UNLABELLED = 10  # images; fewer say nothing of the share of anomalous ones
@@ -34,7 +35,7 @@ def from_normals(
         options: other fields of Calibration.
 
     Raises:
-        InputError: too few images for the rate.
+        InputError: too few images for the rate, or a value out of its range.
     """
     reference = _arrays(scores)
     known = _with_fused(reference, method)
@@ -69,8 +70,9 @@ def from_labels(
         false_alarms: share of normal images in which a region may appear.
 
     Raises:
-        InputError: only one class, or a target that cannot be reached.
+        InputError: only one class, a target that cannot be reached, or a value out of its range.
     """
+    check_rate(false_alarms)
     levels = np.asarray(levels)
     normal, everything = levels == 0, _arrays(scores)
     reference = {head: x[normal] for head, x in everything.items()}
@@ -125,10 +127,13 @@ def from_unlabelled(
         seed: of the estimate.
 
     Raises:
-        InputError: fewer than 10 images, or scores that are all the same.
+        InputError: fewer than 10 images, scores that are all the same, or a value out of its
+            range.
     """
     from vlad.calibration.contamination import contamination
 
+    check_rate(false_alarms)
+    check_count("seed", seed, 0)
     reference = _arrays(scores)
     count = len(next(iter(reference.values())))
     if count < LEAST_UNLABELLED:

@@ -40,6 +40,6 @@ def detect(root: str | os.PathLike) -> str:
             return name
     looked_for = ", ".join(f"{patterns[0]} ({name})" for name, patterns in SIGNS.items())
     raise InputError(
-        f"{root} is in no known layout; looked for {looked_for} in it; name its layout, as in "
-        "--layout mvtec, or sort the images so."
+        f"{root} is in no known layout; looked for {looked_for} in it; name its `layout`, as "
+        "in mvtec, or sort the images so."
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlad.errors import InputError
+from vlad.system.numbers import check_count
 from vlad.types import Sample
 
 
@@ -14,10 +15,12 @@ def draw_shots(samples: Sequence[Sample], k_shot: int | None, seed: int) -> list
     """`k_shot` of the normal images, drawn without replacement; None takes them all.
 
     Raises:
-        InputError: fewer images than shots.
+        InputError: fewer images than shots, or either number out of its range.
     """
+    check_count("seed", seed, 0)
     if k_shot is None:
         return list(samples)
+    check_count("k_shot", k_shot, 0)
     if k_shot > len(samples):
         raise InputError(
             f"{k_shot} normal images were asked for but only {len(samples)} are given; lower "

@@ -106,7 +106,7 @@ def evaluate_category(
     for entry in entries:
         if entry.head.normals == "needed" and not entry.k_shot:
             raise HeadError(
-                f"Head {entry.name} compares with normal images; raise --k-shot above 0."
+                f"Head {entry.name} compares with normal images; raise `k_shot` above 0."
             )
     setup = setup or Setup()
     named = {_key(entry, entries): entry for entry in entries}

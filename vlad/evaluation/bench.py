@@ -106,7 +106,7 @@ def _entries(
     if not found:
         raise InputError(
             f"All heads here ({', '.join(make_heads())}) compare with normal images; name shots "
-            "above 0 with --k-shot."
+            "above 0 with `k_shot`."
         )
     return found
 

@@ -35,6 +35,7 @@ class AprilGAN:
 
     bank = "april_gan"
     normals = "optional"
+    additive = True
 
     def __init__(self, adapter: str | None = None, rescale: bool = True):
         self.adapter = adapter

@@ -37,6 +37,7 @@ class Memory:
 
     bank = None
     normals = "needed"
+    additive = True
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class Memory:
     def _fitted(self) -> dict[str, torch.Tensor]:
         if not hasattr(self, "memory_"):
             name = getattr(self, "name", "memory")  # patchcore is one too
-            raise HeadError(f"Head {name} compares with normal images: fit it, or give --normal.")
+            raise HeadError(f"Head {name} compares with normal images: fit it, or give `normal`.")
         return self.memory_
 
     def _bank(self, name: str, rows: torch.Tensor, bfloat16: bool) -> Bank:

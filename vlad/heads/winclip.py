@@ -37,6 +37,7 @@ class WinCLIP:
 
     bank = "winclip"
     normals = "optional"
+    additive = True
     map_range = (0.0, 1.0)
 
     def __init__(

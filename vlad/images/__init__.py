@@ -11,18 +11,39 @@ One fixed rule each, never a stretch per image, so that scores of two images sta
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal, Union
 
 import numpy as np
 from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.images.decode import DEEP_COLOUR, DEFAULT_MAX_PIXELS, check_size, decode
+from vlad.system.numbers import check_count
 
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import TypeIs
+
+# whatever `as_image` takes; torch stays unloaded until somebody has a tensor
+ImageLike = Union[str, os.PathLike[str], bytes, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"]
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "ImageLike",
+    "as_image",
+    "check_reading",
+    "is_image",
+    "read_image",
+    "read_mask",
+    "resize_mask",
+    "to_pixels",
+]
 _EXIF_ORIENTATION, _TIFF_BITS, _TIFF_PHOTOMETRIC = 0x0112, 258, 262
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,7 +57,7 @@ _UPRIGHT = {
 
 
 def read_image(
-    path: str | os.PathLike | BinaryIO,
+    path: str | os.PathLike[str] | BinaryIO,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     bits: int = 16,
@@ -47,36 +68,43 @@ def read_image(
     Args:
         path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or one that is open in binary.
         max_pixels: larger images are refused before they are decoded.
-        bits: significant bits of 16-bit images that do not state them.
+        bits: significant bits, 9 to 16, of 16-bit images that do not state them.
         name: what errors call it; None is its path.
 
     Raises:
         ImageError: missing, unreadable, damaged, too large, a side under 8 pixels, or samples
             that have no fixed meaning in 8 bits.
+        InputError: `max_pixels` or `bits` out of its range.
     """
+    check_reading(max_pixels, bits)
     image = decode(path, max_pixels, name)
     return _to_rgb(image, bits, f"cannot use {name or path}")
 
 
 def as_image(
-    image: str | os.PathLike | Image.Image | np.ndarray,
-    *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    bits: int = 16,
+    image: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS, bits: int = 16
 ) -> Image.Image:
-    """Upright 8-bit RGB of a path, a PIL image or an array.
+    """Upright 8-bit RGB of one image of any kind.
 
     Args:
-        image: path; PIL image of any mode; or array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)
-            in RGB(A) order, of dtype uint8, uint16 or floating point in [0, 1].
-        max_pixels: as in `read_image`; applies to paths only.
+        image: path; the content of an image file as `bytes`, or a file open in binary; PIL image
+            of any mode; array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB(A) order; or torch
+            tensor (1, H, W), (3, H, W) or (4, H, W) on any device. Values of arrays and tensors
+            are uint8, uint16 or floating point in [0, 1], as before any normalisation.
+        max_pixels: as in `read_image`; applies to files only.
         bits: as in `read_image`.
 
     Raises:
         ImageError: as `read_image`, or an object of another kind, shape, dtype or range.
+        InputError: `max_pixels` or `bits` out of its range.
     """
+    check_reading(max_pixels, bits)
     if isinstance(image, str | os.PathLike):
         return read_image(image, max_pixels=max_pixels, bits=bits)
+    if isinstance(image, bytes):
+        return _from_file(io.BytesIO(image), max_pixels, bits)
+    if _is_file(image):
+        return _from_file(image, max_pixels, bits)
     if isinstance(image, Image.Image):
         where = f"cannot use the given {image.mode} image"
         check_size(image.size, where)
@@ -87,10 +115,25 @@ def as_image(
         return _to_rgb(image, bits, where)
     if isinstance(image, np.ndarray):
         return _from_array(image, bits)
+    if _is_tensor(image):
+        return _from_tensor(image, bits)
     raise ImageError(
         f"cannot use a {type(image).__name__} as an image; "
-        "give a path, a PIL image or a numpy array."
+        "give a path, bytes, an open file, a PIL image, a numpy array or a torch tensor."
     )
+
+
+def check_reading(max_pixels: int, bits: int) -> None:
+    """Raises an InputError for what `read_image` cannot read by."""
+    check_count("max_pixels", max_pixels, 1)
+    check_count("bits", bits, 9, 16)
+
+
+def is_image(given: object) -> TypeIs[ImageLike]:
+    """Whether it is of a kind that `as_image` takes, and no list or batch (B, ...) of images."""
+    if isinstance(given, np.ndarray) or _is_tensor(given):
+        return given.ndim != 4
+    return isinstance(given, str | os.PathLike | bytes | Image.Image) or _is_file(given)
 
 
 def to_pixels(
@@ -121,18 +164,18 @@ def to_pixels(
     else:
         import torch
 
-        pixels = torch.from_numpy(np.asarray(image, np.float32) / 255).permute(2, 0, 1)[None]
-        pixels = torch.nn.functional.interpolate(
-            pixels, (height, width), mode="bicubic", align_corners=False, antialias=True
+        tensor = torch.from_numpy(np.asarray(image, np.float32) / 255).permute(2, 0, 1)[None]
+        tensor = torch.nn.functional.interpolate(
+            tensor, (height, width), mode="bicubic", align_corners=False, antialias=True
         )
-        pixels = np.ascontiguousarray(pixels[0].numpy())
+        pixels = np.ascontiguousarray(tensor[0].numpy())
     pixels -= np.asarray(mean, np.float32)[:, None, None]
     pixels /= np.asarray(std, np.float32)[:, None, None]
     return pixels
 
 
 def read_mask(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     size: tuple[int, int] | None = None,
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
@@ -211,7 +254,7 @@ def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
             f"{where}: its colour mode {image.mode} is not supported; save it as RGB."
         ) from error
     if deep_colour:
-        _warn_if_dark(max(high for _, high in image.getextrema()) < 16)
+        _warn_if_dark(int(np.max(image.getextrema())) < 16)
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     image.info = {}
@@ -220,7 +263,7 @@ def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
     except Exception:  # unreadable metadata do not spoil the pixels
         return 1
 
@@ -262,8 +305,36 @@ def _warn_if_dark(dark: bool) -> None:
         )
 
 
-def _from_array(array: np.ndarray, bits: int) -> Image.Image:
-    where = f"cannot use the given {array.dtype} array of shape {array.shape}"
+def _is_file(given: object) -> TypeIs[BinaryIO]:
+    return hasattr(given, "read")
+
+
+def _is_tensor(given: object) -> TypeIs[torch.Tensor]:
+    loaded = sys.modules.get("torch")  # nobody has a tensor before
+    return loaded is not None and isinstance(given, loaded.Tensor)
+
+
+def _from_file(file: BinaryIO, max_pixels: int, bits: int) -> Image.Image:
+    name = getattr(file, "name", None)
+    name = name if isinstance(name, str) else f"the given {type(file).__name__}"
+    if isinstance(file, io.TextIOBase):
+        raise ImageError(f"cannot read {name}: it is open as text; give a file open in binary.")
+    if not file.seekable():  # a pipe or a download
+        file = io.BytesIO(file.read())
+    return read_image(file, max_pixels=max_pixels, bits=bits, name=name)
+
+
+def _from_tensor(tensor: torch.Tensor, bits: int) -> Image.Image:
+    where = f"cannot use the given {tensor.dtype} tensor of shape {tuple(tensor.shape)}"
+    if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
+        raise ImageError(f"{where}: give one image, (3, H, W), or (1, H, W) if it is grey.")
+    if tensor.is_floating_point():
+        tensor = tensor.float()  # numpy has no bfloat16
+    return _from_array(tensor.detach().cpu().permute(1, 2, 0).numpy(), bits, where)
+
+
+def _from_array(array: np.ndarray, bits: int, where: str = "") -> Image.Image:
+    where = where or f"cannot use the given {array.dtype} array of shape {array.shape}"
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):

@@ -6,7 +6,7 @@ import os
 import stat
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
@@ -27,7 +27,7 @@ Image.preinit()  # with the two plugins above, Image.OPEN now has all of FORMATS
 
 
 def decode(
-    path: str | os.PathLike | BinaryIO, max_pixels: int, name: str | None = None
+    path: str | os.PathLike[str] | BinaryIO, max_pixels: int, name: str | None = None
 ) -> Image.Image:
     """Decode the first page of an image file, in the mode that Pillow gives it.
 
@@ -50,7 +50,7 @@ def decode(
         try:
             kind = _format(file, where)
             check_file(file, kind, max_pixels)
-            reads = Reads(file)
+            reads: Any = Reads(file)  # as much of a file as Pillow's plugins need
             image = Image.OPEN[kind][0](reads, "")  # without a file name Pillow maps no memory
             check_size(image.size, where)
             width, height = image.size
@@ -90,7 +90,7 @@ def check_size(size: tuple[int, int], where: str) -> None:
         )
 
 
-def _open(path: str | os.PathLike | BinaryIO, where: str) -> AbstractContextManager[BinaryIO]:
+def _open(path: str | os.PathLike[str] | BinaryIO, where: str) -> AbstractContextManager[BinaryIO]:
     empty = f"{where}: the file is empty (0 bytes); copy it again."
     if not isinstance(path, str | os.PathLike):
         if path.seek(0, os.SEEK_END) == 0:
@@ -126,7 +126,8 @@ def _format(file: BinaryIO, where: str) -> str:
     prefix = file.read(16)
     file.seek(0)
     for name in FORMATS:
-        if len(prefix) == 16 and Image.OPEN[name][1](prefix) is True:
+        accept = Image.OPEN[name][1]
+        if accept and len(prefix) == 16 and accept(prefix) is True:
             return name
     raise ImageError(
         f"{where}: its content is no image ({', '.join(FORMATS)} are read); convert it or leave "

@@ -111,7 +111,8 @@ def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
     big = 43 in start[2:4]
     (offset,) = struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)
     entries = _entries(file, offset, order, big)
-    counts, values = {}, {}
+    counts: dict[int, int] = {}
+    values: dict[int, int] = {}
     for tag, kind, number, value in entries:
         counts[tag] = max(number, counts.get(tag, 0))
         if number == 1 and kind in _WHOLE:

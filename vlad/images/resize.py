@@ -11,7 +11,7 @@ from PIL import Image
 def resize_map(anomaly_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A map at (width, height), bilinear -> float32."""
     image = Image.fromarray(np.asarray(anomaly_map, np.float32))
-    return np.asarray(image.resize(size, Image.BILINEAR))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def strips(height: int) -> Iterator[slice]:

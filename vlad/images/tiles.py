@@ -48,15 +48,16 @@ class Tiling:
     tile: int | None = None
     overlap: float = 0.25
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.tile is not None and not (isinstance(self.tile, int) and self.tile >= MIN_TILE):
             raise InputError(
-                f"A tile of {self.tile} pixels is too small or no whole number; give {MIN_TILE} "
+                f"A tile of {self.tile!r} pixels is too small or no whole number; give {MIN_TILE} "
                 "or more."
             )
-        if not 0 <= self.overlap < MAX_OVERLAP:  # written so that NaN fails
+        number = type(self.overlap) in (int, float)
+        if not number or not 0 <= self.overlap < MAX_OVERLAP:  # written so that NaN fails
             raise InputError(
-                f"Tiles cannot overlap by {self.overlap}; give a fraction from 0 to below "
+                f"Tiles cannot overlap by {self.overlap!r}; give a fraction from 0 to below "
                 f"{MAX_OVERLAP}."
             )
 
@@ -174,7 +175,8 @@ class Mosaic:
         box, share = next(self._waiting)
         self._left -= 1
         for head, scores in found.items():
-            score, tile_map = float(scores.image_score[place]), scores.anomaly_map[place]
+            score = float(scores.image_score[place])
+            tile_map = np.asarray(scores.anomaly_map[place])
             # unlike max, keeps what is no number
             self.scores[head] = float(np.maximum(self.scores.get(head, score), score))
             if share is None:

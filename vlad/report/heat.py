@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -28,7 +28,7 @@ def shared_scale(
 
     Args:
         maps: (H, W) each.
-        value_range: the range in which the head's maps are stored.
+        value_range: the range in which the head's maps are stored, or their `bounds`.
     """
     bottom, top = value_range
     counts = np.zeros(_BINS, np.int64)
@@ -41,6 +41,12 @@ def shared_scale(
     first, last = (int(np.searchsorted(below, q * below[-1])) for q in quantiles)
     step = (top - bottom) / (_BINS - 1)
     return bottom + first * step, bottom + max(last, first + 1) * step
+
+
+def bounds(maps: Sequence[np.ndarray]) -> tuple[float, float]:
+    """The lowest and the highest value of all, apart also where they are equal."""
+    low, high = min(one.min() for one in maps), max(one.max() for one in maps)
+    return float(low), float(high) if high > low else float(low) + 1.0
 
 
 def overlay(image: Image.Image, anomaly_map: np.ndarray, low: float, high: float) -> Image.Image:

@@ -123,7 +123,7 @@ class RunFolder:
             found = cls(out, ranges, {}, written["map_format"], written["map_side"])
         except (TypeError, KeyError) as error:
             raise InputError(
-                f"{out} holds no run of vlad; give the --out of a `vlad score` command."
+                f"{out} holds no run of vlad; give a folder that `vlad score` wrote."
             ) from error
         found.settings = written
         found._read_journal()
@@ -264,7 +264,7 @@ class RunFolder:
                     self.rows.pop(path, None)
         except (OSError, ValueError, csv.Error) as error:
             raise OutputError(
-                f"{self.scores_csv} cannot be read back ({error}); add --overwrite to start again, "
+                f"{self.scores_csv} cannot be read back ({error}); add `overwrite` to start again, "
                 "or choose another folder."
             ) from error
 

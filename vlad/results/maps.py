@@ -69,8 +69,8 @@ def read_map(path: str | Path) -> np.ndarray:
         return np.load(path) if Path(path).suffix == ".npy" else _read_png(path)
     except Exception as error:  # Pillow and NumPy have many kinds
         raise InputError(
-            f"cannot read the map {path} ({shown(error)}); remove it and repeat the command "
-            "that made it, with --resume."
+            f"cannot read the map {path} ({shown(error)}); remove it and `resume` the run that "
+            "made it."
         ) from error
 
 

@@ -81,7 +81,7 @@ def prepare(
         pooled = [n for n in panel.transductive if panel.heads[n].normals == "unused"]
         if not pooled:
             raise InputError(
-                f"No head here compares with a pool ({', '.join(heads)}); leave --pool out, or add "
+                f"No head here compares with a pool ({', '.join(heads)}); leave `pool` out, or add "
                 "a head such as musc."
             )
         panel.fit((open_image(sample.path) for sample in settings.pool), pooled)

@@ -60,13 +60,13 @@ def watch(
     """
     written = Path(os.path.realpath(out))
     if Path(os.path.realpath(source)).is_relative_to(written):
-        raise InputError(f"{source} lies in {out}, which is written to; choose another --out.")
+        raise InputError(f"{source} lies in {out}, which is written to; choose another folder.")
     categories = [settings.category]
     panel = prepare(backbone, heads, categories, settings)
     if joint := panel.transductive:
         raise HeadError(
             f"Head {joint[0]} judges all images jointly, and these come one by one; give musc a "
-            "--pool, april_gan --param april_gan.rescale=false, or choose another head."
+            "`pool`, april_gan rescale=false, or choose another head."
         )
     folder = run_folder(panel, categories, source, settings, out)
     with locked(folder.out):

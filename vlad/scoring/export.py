@@ -62,7 +62,7 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
     if spec.prompts:
         raise HeadError(
             f"Head {name} puts tokens made for each image into the backbone, so its pass is no "
-            "graph of pixels alone; choose another head, or score with --runtime."
+            "graph of pixels alone; choose another head, or score with a `runtime`."
         )
     return BackboneGraph(panel.backbone, **extractor.options(extractor.pass_of(spec), [spec]))
 

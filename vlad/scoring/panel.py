@@ -198,7 +198,7 @@ class Panel:
         # a bank with a word of its own says the same of every category
         category = category or bank.noun or None
         if category is None:
-            raise HeadError(f"Head {name} needs to know what it looks at: give --category.")
+            raise HeadError(f"Head {name} needs to know what it looks at: give a `category`.")
         return bank.expand(category)
 
     def _read(self, name: str, category: str | None, features: Features) -> TextFeatures | None:

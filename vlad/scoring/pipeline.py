@@ -302,6 +302,8 @@ def _checked(item: T, mosaic: Mosaic) -> Scored[T]:
     scores, maps = mosaic.scores, mosaic.maps
     bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
     if bad:
-        failure = ImageError(f"{item.path}: {', '.join(bad)} gave no number")
+        failure = ImageError(
+            f"{item.path}: {', '.join(bad)} gave no number; remove it or choose another head."
+        )
         return Scored(item, mosaic.size, failure=failure)
     return Scored(item, mosaic.size, scores, maps)

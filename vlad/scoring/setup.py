@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vlad.backbones import DEFAULT, load_backbone
-from vlad.errors import InputError
-from vlad.images import DEFAULT_MAX_PIXELS, read_image
+from vlad.images import DEFAULT_MAX_PIXELS, check_reading, read_image
 from vlad.images.tiles import Tiling
+from vlad.system.numbers import check_count
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
     from vlad.heads import Head
     from vlad.scoring.panel import Panel
-
-_LARGEST = 2**40  # of any count; torch and Pillow take no larger ones
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,10 @@ class Setup:
     bank: str | None = None
 
     def __post_init__(self) -> None:
-        _check_count("batch_size", self.batch_size, 1)
-        _check_count("max_pixels", self.max_pixels, 1)
-        _check_count("bits", self.bits, 9, 16)
+        check_count("batch_size", self.batch_size, 1)
+        check_reading(self.max_pixels, self.bits)
         if self.image_size is not None:
-            _check_count("image_size", self.image_size, 1)
+            check_count("image_size", self.image_size, 1)
         self.tiling  # noqa: B018  (checks tile and overlap)
 
     @property
@@ -77,7 +74,7 @@ class Setup:
         """
         return load_backbone(self.backbone, self.device, self.dtype, self.runtime)
 
-    def open_image(self, path: str | os.PathLike) -> Image.Image:
+    def open_image(self, path: str | os.PathLike[str]) -> Image.Image:
         """An image file as upright 8-bit RGB.
 
         Raises:
@@ -105,10 +102,3 @@ class Setup:
             batch_size=self.batch_size,
             tiling=self.tiling,
         )
-
-
-def _check_count(name: str, value: object, low: int, high: int = _LARGEST) -> None:
-    """Raise an InputError for what is no whole number from `low` to `high`."""
-    if type(value) is not int or not low <= value <= high:
-        span = f"from {low} to {high}" if high < _LARGEST else f"of {low} or more"
-        raise InputError(f"{name} is {value!r}; give a whole number {span}.")

@@ -13,8 +13,8 @@ def check_reach(host: str, api_keys: str | None) -> None:
     """Raises an InputError for an address that others can reach, where no keys are asked for."""
     if not api_keys and not is_loopback(host):
         raise InputError(
-            f"Others may reach {host}, so a key is needed: make one with `vlad serve --new-key "
-            "keys.txt` and add --api-keys keys.txt."
+            f"Others may reach {host}, so a key is needed: make one with `new_key` and give "
+            "its file as `api_keys`."
         )
 
 
@@ -46,6 +46,6 @@ def listen(host: str, port: int) -> socket.socket:
         opened.close()
         raise InputError(
             f"cannot listen on {host} port {port} ({error.strerror or error}); choose another "
-            "--port or --host."
+            "`port` or `host`."
         ) from error
     return opened

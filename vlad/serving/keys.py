@@ -43,14 +43,12 @@ def read_keys(file: str | os.PathLike) -> list[str]:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{file} cannot be read as a file of API keys ({error}); make one with "
-            f"`vlad serve --new-key {file}`."
+            f"{file} cannot be read as a file of API keys ({error}); make one with `new_key`."
         ) from error
     digests = [line.split()[0] for line in lines if line.strip()]
     if not digests or not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
         raise InputError(
-            f"{file} holds no API keys, or a line that begins with none; add one with "
-            f"`vlad serve --new-key {file}`."
+            f"{file} holds no API keys, or a line that begins with none; add one with `new_key`."
         )
     return digests
 

@@ -63,7 +63,7 @@ class Workspace:
             )
         if present and not (resume or overwrite):
             raise OutputError(
-                f"{out} already holds a {self.kind}; add --resume to continue it, --overwrite to "
+                f"{out} already holds a {self.kind}; add `resume` to continue it, `overwrite` to "
                 "start again, or choose another folder."
             )
         check_writable(out)
@@ -83,7 +83,7 @@ class Workspace:
         if found := differences(written, now):
             raise OutputError(
                 f"{out} was started with other settings ({'; '.join(found)}); repeat the first "
-                "command, start again with --overwrite where it is offered, or choose another "
+                "command, start again with `overwrite` where it is offered, or choose another "
                 "folder."
             )
         return True

@@ -59,20 +59,18 @@ def open_folder(out: Path, resume: bool) -> bool:
         if resume:
             return True
         raise TrainingError(
-            f"{out} holds a stopped training; go on with it by the same command and --resume, or "
-            "choose another --out."
+            f"{out} holds a stopped training; go on with it by the same settings and `resume`, or "
+            "choose another folder."
         )
     if (out / FILE).is_file():
-        raise TrainingError(f"{out} already holds an adapter; choose another --out.")
+        raise TrainingError(f"{out} already holds an adapter; choose another folder.")
     if out.exists() and not out.is_dir():
-        raise TrainingError(f"{out} is a file; name a folder with --out.")
+        raise TrainingError(f"{out} is a file; name a folder.")
     ours = {LOG, LEFT_OUT, FEATURES, CARD}  # of a training stopped before its first checkpoint
     if out.is_dir() and (others := sorted(set(os.listdir(out)) - ours)):
-        raise TrainingError(
-            f"{out} holds something else ({others[0]}); choose an empty folder with --out."
-        )
+        raise TrainingError(f"{out} holds something else ({others[0]}); choose an empty folder.")
     if resume:
-        raise TrainingError(f"there is no training in {out} to resume; leave --resume out.")
+        raise TrainingError(f"there is no training in {out} to resume; leave `resume` out.")
     return False
 
 
@@ -106,7 +104,7 @@ def load_state(out: Path, settings: Mapping[str, Any]) -> State:
             raise TrainingError(
                 f"The training in {out} was begun with another {key} ("
                 f"{difference(before.get(key), now.get(key))}); resume it with the same, or choose "
-                "another --out."
+                "another folder."
             )
     return state
 

@@ -52,7 +52,7 @@ def load_data(
     sets = [(*weighted(text), False) for text in roots]
     sets += [(*weighted(text), True) for text in synthetic]
     if not sets:
-        raise InputError("there is nothing to learn from; name labelled sets with --data.")
+        raise InputError("No training data: give `data` or `synthetic`.")
     found, held_out = [], {}
     for root, weight, is_synthetic in sets:
         samples = _normals(root) if is_synthetic else _labelled(layout, root)
@@ -213,5 +213,5 @@ def _need_both(sources: Sequence[Source], left_out: Mapping[str, str]) -> None:
             why = f" ({len(left_out)} could not be read)" if left_out else ""
             raise InputError(
                 f"the data have no {word} images{why}, and both kinds are needed; add a set that "
-                "has some with --data."
+                "has some."
             )

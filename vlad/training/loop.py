@@ -71,7 +71,7 @@ class Training:
         if recipe.batch_size < self.accumulate * ranks:
             raise TrainingError(
                 f"batches of {recipe.batch_size} cannot be split into {self.accumulate} parts for "
-                f"each of {ranks} processes; raise batch_size in the recipe, or lower --accumulate."
+                f"each of {ranks} processes; raise batch_size in the recipe, or lower `accumulate`."
             )
         self.optimiser = make_optimiser(recipe.optimiser, self.learner.parameters())
         # it stays on the device of its backbone
@@ -166,7 +166,7 @@ class Training:
             f"The loss is no number in epoch {self.state.epoch + 1}, batch {part.step + 1} "
             f"({', '.join(files[:NAMED])}{more}); the checkpoint of step {self.saved} stays in "
             f"{self.out}: lower optimiser.lr in the recipe, or take these images out, and begin "
-            "anew in another --out."
+            "again in another folder."
         )
 
     @contextmanager
@@ -177,11 +177,11 @@ class Training:
             kind = isinstance(error, torch.OutOfMemoryError | MemoryError)
             if not kind and not any(words in str(error) for words in NO_MEMORY):
                 raise
-            more = " or add --gradient-checkpointing" * (not self.learner.cacheable)
+            more = " or add `gradient_checkpointing`" * (not self.learner.cacheable)
             raise TrainingError(
                 f"There is too little memory for {len(part.places)} images of {self.feed.side} "
-                f"pixels at once; raise --accumulate (now {self.accumulate}){more} and go on with "
-                "--resume, or lower --image-size and begin anew."
+                f"pixels at once; raise `accumulate` (now {self.accumulate}){more} and go on with "
+                "`resume`, or lower `image_size` and begin again."
             ) from error
 
     def _book(self, part: Part, losses: dict[str, float]) -> None:

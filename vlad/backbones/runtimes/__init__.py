@@ -48,10 +48,10 @@ def load_runtime(name: str, precision: str = "float32", device: str = "auto"):
     if precision not in PRECISIONS[name]:
         raise GraphError(
             f"The runtime {name} does not compute in {precision}; choose "
-            f"{' or '.join(PRECISIONS[name])} with --dtype, or another runtime."
+            f"{' or '.join(PRECISIONS[name])} as `dtype`, or another `runtime`."
         )
     if name in OUTSIDE_TORCH and device not in ("auto", "cpu"):
-        raise GraphError(f"The runtime {name} computes on the CPU; leave --device {device} out.")
+        raise GraphError(f"The runtime {name} computes on the CPU; leave `device` out.")
     if (place := RUNTIMES[name]) is None:
         return None
     module, _, attribute = place.partition(":")

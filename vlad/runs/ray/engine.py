@@ -60,7 +60,7 @@ def score(
     if joint := panel.transductive:
         raise HeadError(
             f"Head {joint[0]} judges all images jointly, and here each worker sees some; give "
-            "musc a --pool, april_gan --param april_gan.rescale=false, or choose another head."
+            "musc a `pool`, april_gan rescale=false, or choose another head."
         )
     record = scores_depend_on(panel, settings, categories)
     if settings.rules:  # rows of two thresholds must not stand side by side
@@ -112,8 +112,8 @@ def _run(
     for row in counts.iter_rows():
         if row["error"]:
             raise VladError(
-                f"A worker stopped ({row['error'].rstrip('.')}); repeat the command with --resume "
-                "once that is mended."
+                f"A worker stopped ({row['error'].rstrip('.')}); repeat the command with `resume` "
+                "once that is fixed."
             )
         yield row["rows"], row["failed"]
 

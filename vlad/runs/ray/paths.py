@@ -153,5 +153,5 @@ def _table(paths: list[str], categories: list[str | None]) -> pa.Table:
     except UnicodeEncodeError as error:
         raise InputError(
             "a file name is not valid Unicode, which Parquet cannot hold; rename it, or score "
-            "without --engine ray."
+            "with another `engine`."
         ) from error
