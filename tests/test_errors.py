@@ -47,10 +47,7 @@ def texts(node: ast.expr, functions: list[ast.FunctionDef]) -> list[str]:
     if isinstance(node, ast.Constant):
         return [node.value]
     if isinstance(node, ast.JoinedStr):
-        parts = (
-            VALUE if isinstance(part, ast.FormattedValue) else part.value for part in node.values
-        )
-        return ["".join(parts)]
+        return ["".join(map(part_of, node.values))]
     if isinstance(node, ast.Name):
         assigned = [
             item.value
@@ -61,6 +58,14 @@ def texts(node: ast.expr, functions: list[ast.FunctionDef]) -> list[str]:
         if assigned:
             return [text for value in assigned for text in texts(value, functions)]
     return [f"<not a literal: {ast.unparse(node)}>"]
+
+
+def part_of(part: ast.expr) -> str:
+    """A part of a template; `instead` ends a sentence as tests/system/test_text.py has it."""
+    if isinstance(part, ast.FormattedValue):
+        ends = isinstance(part.value, ast.Call) and ast.unparse(part.value.func) == "instead"
+        return f"; choose from {VALUE}." if ends else VALUE
+    return part.value
 
 
 def faults(text: str, whole: bool) -> list[str]:

@@ -261,7 +261,7 @@ class Detector:
         from safetensors.torch import save
 
         folder = Path(folder)
-        memory = getattr(getattr(self, "head_", None), "memory_", {})
+        memory = self.head_.memory_ if hasattr(self, "head_") else {}
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
         settings = {k: v for k, v in vars(self).items() if not k.endswith("_") and k[0] != "_"}
         params = self.head_params or {}
@@ -321,8 +321,7 @@ class Detector:
         if not hasattr(self, "_loaded"):
             if not hasattr(self, "head_"):
                 self.head_ = load_head(self.head, **(self.head_params or {}))
-            memory = getattr(self.head_, "memory_", {})
-            memory.update({name: x.to(self.backbone_.device) for name, x in memory.items()})
+            self.head_.to(self.backbone_.device)
             self._loaded = Panel(
                 self.backbone_,
                 {self.head: self.head_},

@@ -85,7 +85,7 @@ def test_order(case, drawn):
 def test_half_precision_moves_scores_little(case, small_file, adapters, drawn):
     name, panel, (scores, maps) = case
     half = load_backbone(str(small_file), device="cpu", dtype="bfloat16")
-    fitted = hasattr(panel.heads[name], "memory_")
+    fitted = panel.heads[name].fitted
     found = score(make(half, adapters, [name], drawn[:2] if fitted else ()), drawn)[name]
     low, high = panel.heads[name].map_range
     assert (found[1] - maps).abs().max() < 2e-2 * (high - low)

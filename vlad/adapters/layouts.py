@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vlad.errors import AdapterError
-from vlad.system.text import shown
+from vlad.system.text import instead, shown
 from vlad.types import BackboneInfo
 
 Shape = tuple[int, ...]
@@ -154,9 +154,7 @@ def layout_of(head: str) -> Layout:
         AdapterError: the head has no adapters.
     """
     if head not in LAYOUTS:
-        raise AdapterError(
-            f"Head {head!r} uses no adapter; choose one that does, from {', '.join(LAYOUTS)}."
-        )
+        raise AdapterError(f"Head {head!r} uses no adapter{instead(head, LAYOUTS)}")
     return LAYOUTS[head]
 
 

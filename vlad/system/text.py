@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 _FORMULA = r"[=+\-@\t\r\n＝＋－＠]"
 _STARTS_FORMULA = re.compile(_FORMULA)
@@ -78,3 +79,24 @@ def end_of_last_record(data: bytes) -> int:
         if line.endswith(b"\n") and quotes % 2 == 0:
             end = position
     return end
+
+
+def nearest(name: object, names: Iterable[str]) -> str | None:
+    """The one of some names that was probably meant; None where none is near."""
+    known = {other.casefold(): other for other in names}
+    found = get_close_matches(str(name).casefold(), known, 1)
+    return known[found[0]] if found else None
+
+
+def instead(name: object, names: Iterable[str], otherwise: str = "", prefix: str = "") -> str:
+    """The end of a sentence about an unknown name: the nearest one, or what else to do.
+
+    Args:
+        otherwise: what to do where none is near; by default, to choose from all there are.
+        prefix: what the sentence has before each name.
+    """
+    names = list(names)
+    if near := nearest(name, names):
+        return f". Did you mean {prefix}{near}?"
+    listed = ", ".join(prefix + other for other in names)
+    return f"; {otherwise or (f'choose from {listed}' if names else 'leave it out')}."

@@ -11,7 +11,7 @@ from typing import Any
 from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, blocks_at, default_params
 from vlad.errors import TrainingError
 from vlad.system.resources import data_folder, read_toml
-from vlad.system.text import shown
+from vlad.system.text import instead, shown
 from vlad.training.objectives import LOSSES
 from vlad.types import BackboneInfo
 
@@ -114,9 +114,10 @@ def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
     try:
         table = read_toml(path)
     except FileNotFoundError:
+        known = recipe_names()
+        or_file = f"give a TOML file, or one of {', '.join(known)}"
         raise TrainingError(
-            f"There is no recipe {str(name_or_path)!r}; give a TOML file, or one of "
-            f"{', '.join(recipe_names())}."
+            f"There is no recipe {str(name_or_path)!r}{instead(name_or_path, known, or_file)}"
         ) from None
     except OSError as error:
         raise TrainingError(

@@ -27,7 +27,7 @@ from vlad.system.resources import read_json
 from vlad.results.runjson import differences
 from vlad.runs.ray.parts import parts, remove_parts, writing
 from vlad.runs.ray.paths import without, written_paths
-from vlad.runs.ray.worker import Job, Scorer, move
+from vlad.runs.ray.worker import Job, Scorer
 from vlad.types import Sample
 
 KIND = "vlad run on ray"
@@ -78,7 +78,7 @@ def score(
             atomic_write(job.out / "run.json", encode(text))
             waiting = without(images, written_paths(job.out))
             for head in job.heads.values():
-                move(head, "cpu")
+                head.to("cpu")
             rows = failed = 0
             gpu = backbone.device.type == "cuda"
             with Progress(len(images), done=len(images) - len(waiting)) as progress:
@@ -141,7 +141,7 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
             raise part
     for name, head in shared.items():
         head.fit_union([part[name] for part in parts])
-        move(head, backbone.device)
+        head.to(backbone.device)
     return panel
 
 
@@ -157,7 +157,7 @@ def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memor
     except VladError as error:
         return error
     for head in heads.values():
-        move(head, "cpu")
+        head.to("cpu")
     return heads
 
 

@@ -40,7 +40,7 @@ class Job:
     def panel(self) -> Panel:
         backbone = load_backbone(self.backbone, self.device, self.dtype, self.runtime)
         for head in self.heads.values():
-            move(head, backbone.device)
+            head.to(backbone.device)
         settings = self.settings
         return Panel(
             backbone,
@@ -103,12 +103,6 @@ class Scorer:
         digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
         write_part(self.folder, f"part-{digest[:32]}.parquet", pa.table(columns))
         return len(rows), sum(s.error is not None for s in scored)
-
-
-def move(head: Head, device) -> None:
-    """Takes what a head remembers to another device."""
-    memory = getattr(head, "memory_", {})
-    memory.update({name: x.to(device) for name, x in memory.items()})
 
 
 def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:
