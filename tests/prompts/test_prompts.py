@@ -100,7 +100,7 @@ def test_anovl_has_other_templates_for_textures_and_one_name_for_macaroni():
     bank = load_bank("anovl")
     wood, bottle = bank.expand("wood"), bank.expand("bottle")
     assert len(set(wood.normal)) == len(wood.normal) == 462
-    assert wood.anomalous[-1] == "a surface image of a wood with damage for anomaly detection"
+    assert wood.anomalous[-1] == "a surface picture of a wood with damage for anomaly detection"
     assert not any("surface" in s or "textural" in s for s in bottle.normal)
     assert not any("manufacturing" in s for s in wood.normal)
     assert bank.expand("macaroni2") == bank.expand("macaroni")

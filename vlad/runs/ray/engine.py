@@ -17,7 +17,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError, OutputError, VladError
 from vlad.system.files import atomic_write
 from vlad.heads.memory import Memory
-from vlad.system.text import encode
+from vlad.system.text import encode, shown
 from vlad.results.verdicts import check_calibration, shared_settings
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
@@ -98,12 +98,19 @@ def _run(
     """
     if not len(waiting):
         return
+    try:
+        stored = ray.put(job)
+    except TypeError as error:  # Ray's own text is a page
+        raise HeadError(
+            f"Heads {', '.join(job.heads)} cannot be sent to workers ({shown(error.__cause__)}); "
+            "keep to what pickles in what they store, or leave out --engine ray."
+        ) from error
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
     share = {"num_gpus": 1} if gpu else {"num_cpus": max(1, (os.cpu_count() or 1) // workers)}
     counts = ray.data.from_arrow(blocks).map_batches(
         Scorer,
-        fn_constructor_args=([ray.put(job)], folder),
+        fn_constructor_args=([stored], folder),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=None,
         batch_format="pyarrow",
