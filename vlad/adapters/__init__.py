@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlad.adapters.layouts import DEFAULTS, LARGEST, tensor_shapes
+from vlad.adapters.layouts import LARGEST, find_layout, tensor_shapes
 from vlad.errors import AdapterError
 from vlad.system.files import atomic_write
 from vlad.system.resources import cache_folder, data_folder
@@ -219,7 +219,8 @@ def _header(file: Path) -> dict:
         if not all(is_plain_text(header[key]) for key in ("head", "backbone", "auxiliary")):
             raise ValueError("its header is not that of an adapter")
         params = header["params"]
-        needed = [params[size] for size in DEFAULTS.get(header["head"], ())]
+        layout = find_layout(header["head"])
+        needed = [params[size] for size in layout.defaults] if layout else []
         numbers = [*params["layers"], *needed, params.get("image_size", 1)]
         if type(params["layers"]) is not list or not 0 < len(params["layers"]) <= LARGEST:
             raise ValueError("its layers are no list, or one too long")

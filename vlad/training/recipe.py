@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, blocks_at, default_params
+from vlad.adapters.layouts import LARGEST, blocks_at, default_params, layout_names, layout_of
 from vlad.errors import TrainingError
 from vlad.system.resources import data_folder, read_toml
 from vlad.system.text import instead, shown
@@ -133,14 +133,16 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     read = _Reader(path, table, KEYS)
     for key in REQUIRED:
         read.need(key in table, key, "is missing and has no default; give it")
-    head = read.one_of("head", tuple(LAYOUTS))
+    head = read.one_of("head", tuple(layout_names()))
     optimiser = _Reader(
         path, read.table_of("optimiser"), ("name", "lr", "betas", "weight_decay"), "optimiser."
     )
     optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
     losses = _Reader(path, read.table_of("losses"), LOSSES, "losses.")
     read.need(len(losses.table), "losses", f"names no loss; choose from {', '.join(LOSSES)}")
-    params = _Reader(path, read.table_of("params"), ("layers", *DEFAULTS[head]), "params.")
+    params = _Reader(
+        path, read.table_of("params"), ("layers", *layout_of(head).defaults), "params."
+    )
     return Recipe(
         name=path.stem,
         title=read.text("title"),
