@@ -29,7 +29,8 @@ def lowest(folder: str) -> float:
     kept: Detector = Detector.load(detector.save("saved"))
     one: ScoredImage = next(kept.stream(folder))
     seen: Features = kept.partial_fit(folder).features(one.image if one.error else folder)
-    print(seen.grid, kept.head, __version__, maps, same, load_bank("winclip").name, load_backbone().info.depth)
+    print(seen.grid, kept.head, __version__, maps, same)
+    print(load_bank("winclip").name, load_backbone().info.depth)
     return float(scores.image_score[verdicts.anomalous].min())
 
 def opened(images: Iterator[ImageLike]) -> list[Image.Image]:
