@@ -28,11 +28,14 @@ def test_data_is_inside(wheel):
         mine = {p.name for p in (ROOT / folder).iterdir() if p.is_file()}
         assert mine
         assert {f"vlad/_data/{folder}/{name}" for name in mine} <= names
+    written = {str(p.relative_to(ROOT)) for p in (ROOT / "vlad/report").glob("report.*")}
+    templates = {str(p.relative_to(ROOT)) for p in (ROOT / "vlad").rglob("*.j2")}
+    assert len(written) == 3 and len(templates) == 4
+    assert written | templates <= names
     assert {
         "vlad/backbones/tiny/vlad-tiny.safetensors",
         "vlad/backbones/tiny/vlad-tiny.json",
         "vlad/demo/ATTRIBUTION.txt",
-        "vlad/report/report.html",
         "vlad/serving/page.html",
         "vlad/serving/page.css",
         "vlad/serving/page.js",

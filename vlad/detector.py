@@ -226,7 +226,7 @@ class Detector:
         if not hasattr(self, "_fit_with"):
             return self.fit(normals)
         self._panel()
-        if not getattr(self.head_, "additive", False):
+        if not self.head_.additive:
             raise HeadError(
                 f"Head {self._name} cannot add to what it learned; call `fit` with all images."
             )
@@ -409,7 +409,7 @@ class Detector:
             )
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
-        memory = getattr(getattr(self, "head_", None), "memory_", {})
+        memory = self.head_.memory_ if hasattr(self, "head_") else {}
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
         settings = self.get_params()
         params = self.head_params or {}
@@ -505,8 +505,7 @@ class Detector:
             self._check_unchanged("fit")
             if not hasattr(self, "_fit_with"):
                 self.head_ = self._new_head()
-            memory = getattr(self.head_, "memory_", {})
-            memory.update({name: x.to(self.backbone_.device) for name, x in memory.items()})
+            self.head_.to(self.backbone_.device)
             self._loaded = self.setup.panel(self.backbone_, {self._name: self.head_})
             self._panel_of = now
         return self._loaded

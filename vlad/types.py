@@ -6,7 +6,7 @@ joint image-text space, S pixels a side of the backbone's input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -206,6 +206,24 @@ class Features:
             plain=None if self.plain is None else self.plain.to(*args, **kwargs),
             patches={k: v.to(*args, **kwargs) for k, v in self.patches.items()},
             windows={k: v.to(*args, **kwargs) for k, v in self.windows.items()},
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Features]) -> Features:
+        """Features of several batches as one; all of one backbone and one spec."""
+        import torch
+
+        def joined(tensors: list[torch.Tensor | None]) -> torch.Tensor | None:
+            found = [x for x in tensors if x is not None]
+            return torch.cat(found) if found else None
+
+        first = parts[0]
+        return replace(
+            first,
+            image=joined([p.image for p in parts]),
+            plain=joined([p.plain for p in parts]),
+            patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
+            windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
         )
 
 

@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -11,7 +13,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from vlad.backbones import load_backbone, weights
+import vlad
+from vlad.backbones import _slow_bfloat16, load_backbone, weights
 from vlad.errors import BackboneError, HeadError
 
 SENTENCES = ["a photo of a damaged hazelnut.", "a photo of a bolt."]
@@ -151,6 +154,53 @@ def test_bfloat16_stays_close(small_file, pixels):
     assert backbone.model.visual.transformer.resblocks[0].mlp.c_fc.weight.dtype == torch.bfloat16
     assert torch.cosine_similarity(full, half).min() > 0.9999
     assert (full - half).abs().max() > 1e-6
+
+
+@pytest.fixture
+def trial(monkeypatch):
+    """Sets what a product takes on this CPU; it has no instructions for bfloat16 unless told."""
+
+    def pretend(float32: float, bfloat16: float, instructions: bool = False) -> list[torch.dtype]:
+        tried, times = [], {torch.float32: float32, torch.bfloat16: bfloat16}
+
+        def product_ms(device, dtype, budget):
+            tried.append(dtype)
+            return times[dtype]
+
+        monkeypatch.setattr("vlad.system.machine.product_ms", product_ms)
+        monkeypatch.setattr("vlad.system.processor.has_bfloat16", lambda: instructions)
+        return tried
+
+    _slow_bfloat16.cache_clear()
+    yield pretend
+    _slow_bfloat16.cache_clear()
+
+
+def test_bfloat16_that_is_slower_here_is_said_once_with_the_figure(small_file, trial):
+    tried = trial(float32=100.0, bfloat16=8460.0)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("default")
+        for dtype in ("float32", "bfloat16", "bfloat16"):
+            load_backbone(str(small_file), device="cpu", dtype=dtype)
+    (warning,) = said
+    assert "84.6 times slower than float32 on this CPU (8460 ms and 100 ms" in str(warning.message)
+    assert str(warning.message).endswith("use float32.")
+    # the command line shows warnings of vlad's own files alone
+    assert Path(warning.filename).is_relative_to(Path(vlad.__file__).parent)
+    assert len(tried) == 2
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "instructions", "trials"), [(8460.0, True, 0), (100.0, False, 2)]
+)
+def test_bfloat16_that_is_no_slower_is_not_warned_of(
+    small_file, trial, bfloat16, instructions, trials
+):
+    tried = trial(100.0, bfloat16, instructions)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_backbone(str(small_file), device="cpu", dtype="bfloat16")
+    assert len(tried) == trials
 
 
 def test_fingerprint_tells_weights_and_activation_apart(small_config, small_file, tmp_path):

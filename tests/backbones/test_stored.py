@@ -1,6 +1,7 @@
 """The backbones on this disk: found where the libraries keep them, by the names they load under."""
 
 import json
+import sys
 
 import pytest
 from huggingface_hub import constants
@@ -28,6 +29,18 @@ def hub(tmp_path, monkeypatch):
 
 def test_nothing_but_the_built_in_backbone_at_first(hub):
     assert [backbone.name for backbone in stored_backbones()] == ["vlad-tiny"]
+
+
+def test_without_caches_no_library_is_asked(tmp_path, monkeypatch):
+    """They take seconds to import."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "no hub"))
+    monkeypatch.setattr("vlad.backbones.stored.OPEN_CLIP_CACHE", tmp_path / "no clip")
+    for name in ("open_clip", "vlad.backbones.transformers"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert [backbone.name for backbone in stored_backbones()] == ["vlad-tiny"]
+    (tmp_path / "no clip").mkdir()
+    with pytest.raises(ImportError):
+        stored_backbones()
 
 
 def test_those_of_transformers_that_vlad_can_read(hub):

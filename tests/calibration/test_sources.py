@@ -14,6 +14,7 @@ from vlad.calibration import (
     load_calibration,
     save_calibration,
 )
+from vlad.calibration.conformal import conformal_threshold
 from vlad.calibration.labels import below, labelled_threshold
 from vlad.calibration.severity import excess, learned_edges, severities
 from vlad.calibration.sources import share_threshold
@@ -72,6 +73,22 @@ def test_one_class_is_a_sentence():
     ):
         with pytest.raises(InputError, match=word):
             from_labels({"a": np.arange(10.0)}, np.full(10, level))
+
+
+def test_the_rate_told_is_that_of_the_conformal_threshold(rng):
+    """A rate of k in n + 1, which lets k - 1 of the n normal images through."""
+    scores = np.concatenate([rng.normal(size=60), rng.normal(2, 1, size=30)])
+    levels = np.repeat([0, 1], [60, 30])
+    for found in (from_labels({"a": scores}, levels), from_unlabelled({"a": scores})):
+        known, threshold = found.reference["a"], found.thresholds["a"]
+        same = conformal_threshold(known, found.rates["a"])
+        assert (known > same).sum() == (known > threshold).sum() > 0
+
+
+def test_severities_are_one_two_and_three_times_the_way_to_the_threshold():
+    reference = np.array([-0.5, 0.0, 0.5])
+    scores = np.array([0.9, 1.1, 1.9, 2.1, 2.9, 3.1, 9])
+    assert severities(scores, reference, 1.0).tolist() == [0, 1, 1, 2, 2, 3, 3]
 
 
 def test_severities_start_at_the_threshold_and_are_learned_from_levels(rng):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from vlad import __version__
@@ -77,6 +78,21 @@ def test_a_check_that_falls_ill_is_broken_and_hides_no_other(only):
     assert done.exit_code == 1
     assert "Broken: device failed (ZeroDivisionError: division by zero); install" in done.output
     assert "here" in done.output
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "line"),
+    [
+        (254.018, 22035.1, "float32 254 ms, bfloat16 22 035 ms per product; keep float32"),
+        (2.345, 0.0512, "float32 2.3 ms, bfloat16 0.051 ms per product; bfloat16 is faster"),
+    ],
+)
+def test_the_faster_dtype_is_named(only, monkeypatch, float32, bfloat16, line):
+    times = {torch.float32: float32, torch.bfloat16: bfloat16}
+    monkeypatch.setattr(
+        "vlad.system.machine.product_ms", lambda device, dtype, budget: times[dtype]
+    )
+    assert line in only({"device": doctor.check_device}).output
 
 
 def test_what_only_may_surprise_is_a_note(only, monkeypatch):

@@ -37,6 +37,19 @@ def test_resume_scores_nothing_twice_and_ends_the_same(vlad, images, tmp_path):
     assert (stopped / "report.html").is_file()
 
 
+def test_resume_brings_back_maps_that_were_deleted(vlad, images, tmp_path):
+    out = tmp_path / "run"
+    options = ["--category", "nut", "--batch-size", 1, "--out", out]
+    assert vlad(images, *options).exit_code == 0
+    lost, kept = (out / "maps" / "winclip" / f"{i}.png" for i in (3, 4))
+    before, scores, written = lost.read_bytes(), (out / "scores.csv").read_bytes(), kept.stat()
+    lost.unlink()
+    done = vlad(images, *options, "--resume")
+    assert done.exit_code == 0, done.output
+    assert lost.read_bytes() == before and (out / "scores.csv").read_bytes() == scores
+    assert kept.stat().st_mtime_ns == written.st_mtime_ns
+
+
 def heed_interrupts():
     """A test run in the background of a script inherits that Ctrl-C is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,7 +88,7 @@ def test_a_stopped_run_keeps_every_finished_row(how, images, tmp_path, small_fil
         command, env=run_env, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
     )
     csv_file = out / "scores.csv"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not csv_file.is_file() or csv_file.read_bytes().count(b"\n") < 4:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline

@@ -142,7 +142,7 @@ def test_missing_root_category_and_layout(fill, tmp_path):
     with pytest.raises(InputError, match=re.escape("unknown category 'nut'; choose from bottle.")):
         MVTec(fill(tmp_path / "bottle", BOTTLE)).test("nut")
     with pytest.raises(InputError, match="choose from auto, mvtec, "):
-        load_dataset("visual", tmp_path)
+        load_dataset("nothing", tmp_path)
 
 
 def test_every_registered_layout_can_be_imported(tmp_path):

@@ -92,7 +92,7 @@ def test_missing_csv_columns_category_and_split(visa, tmp_path):
     with pytest.raises(InputError, match="must name the columns object,split,label,image,mask"):
         VisA(visa(header="path,label"))
     data = VisA(visa())
-    with pytest.raises(InputError, match="unknown category 'pcb2'; choose from candle, pcb1"):
+    with pytest.raises(InputError, match=r"unknown category 'pcb2'\. Did you mean pcb1\?"):
         data.train("pcb2")
     with pytest.raises(InputError, match="lists no test images of pcb1"):
         data.test("pcb1")

@@ -23,12 +23,12 @@ def pytest_terminal_summary(terminalreporter):
 def parity_adapter(tmp_path_factory):
     """(head, layers, name in the case -> ours, case) -> folder of an adapter."""
     from vlad.adapters import Adapter, save_adapter
-    from vlad.adapters.layouts import DEFAULTS
+    from vlad.adapters.layouts import LAYOUTS
 
     def make(head: str, layers, rename, case) -> str:
         tensors = {rename(name): torch.from_numpy(x) for name, x in case.items() if rename(name)}
         folder = tmp_path_factory.mktemp(head)
-        params = {"layers": list(layers), **DEFAULTS[head]}
+        params = {"layers": list(layers), **LAYOUTS[head].defaults}
         made = Adapter(
             name=head,
             head=head,

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import vlad.heads.musc as musc
 from vlad.errors import HeadError
 from vlad.heads.musc import MuSc, aggregate, mean_distance
+from vlad.maths.rescore import rescore
 from vlad.scoring.panel import Panel
 from vlad.types import Features
 
@@ -89,17 +90,19 @@ def test_neighbourhoods_equal_the_pooling_of_unfolded_patches(r):
 
 
 def test_scores_equal_a_plain_version():
-    head, features = MuSc(r=(1, 3), rescore=()), make()
-    maps = torch.zeros(6, 20)
-    for layer, r in itertools.product((2, 4), (1, 3)):
+    """The defaults are the authors' neighbourhoods, share of distances and re-scoring."""
+    features, maps = make(21), torch.zeros(21, 20)
+    for layer, r in itertools.product((2, 4), (1, 3, 5)):
         rows = aggregate(features.patches[layer], (4, 5), r)
-        for i in range(6):
-            others = [torch.cdist(rows[i], rows[j]).amin(dim=1) for j in range(6) if j != i]
-            maps[i] += torch.stack(others).sort(dim=0).values[:1].mean(dim=0) / 4  # int(0.3·5) = 1
+        for i in range(21):
+            others = [torch.cdist(rows[i], rows[j]).amin(dim=1) for j in range(21) if j != i]
+            maps[i] += torch.stack(others).sort(dim=0).values[:6].mean(dim=0) / 6  # 0.3 of 20
     full = F.interpolate(
         maps.unflatten(1, (1, 4, 5)), size=(40, 50), mode="bilinear", align_corners=True
     )[:, 0]
-    assert_same(joint(head, features), (full.flatten(1).amax(dim=1), full))
+    largest = full.flatten(1).amax(dim=1)
+    assert_same(joint(MuSc(rescore=()), features), (largest, full))
+    assert_same(joint(MuSc(), features), (rescore(largest, features.image, (1, 2, 3)), full))
 
 
 def test_batches_order_and_blocks_do_not_change_scores(monkeypatch):

@@ -11,9 +11,10 @@ from vlad.heads import HEADS, head_names, load_head
 
 PLUGIN = '''
 import torch
+from vlad.heads import Head
 from vlad.types import FeatureSpec, Scores
 
-class Brightness:
+class Brightness(Head):
     """The mean of the first channel of the first block, as a score."""
     bank = None
     normals = "unused"

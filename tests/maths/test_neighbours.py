@@ -66,5 +66,11 @@ def test_coreset_takes_the_farthest_row_each_time(data):
         torch.testing.assert_close(left[chosen[n]], left.amax())
 
 
+def test_coreset_begins_with_the_row_farthest_from_the_mean(data):
+    _, bank = data
+    (first,) = greedy_coreset(bank, 1)
+    assert first == (bank - bank.mean(dim=0)).norm(dim=1).argmax()
+
+
 def test_coreset_of_equal_rows_repeats_none():
     assert sorted(greedy_coreset(torch.ones(4, 2), 4).tolist()) == [0, 1, 2, 3]

@@ -307,8 +307,10 @@ def test_a_bank_saved_by_notepad_loads(tmp_path):
 
 
 def test_unknown_bank_lists_the_names():
-    with pytest.raises(PromptError, match=r"no prompt bank 'winklip'; choose one of .*winclip,"):
+    with pytest.raises(PromptError, match=r"no prompt bank 'winklip'\. Did you mean winclip\?"):
         load_bank("winklip")
+    with pytest.raises(PromptError, match=r"no prompt bank 'zebra'; choose one of .*winclip,"):
+        load_bank("zebra")
     assert "categories" not in bank_names()
 
 

@@ -287,6 +287,17 @@ def test_maps_that_cannot_be_written_leave_no_scraps(tmp_path):
     assert names_in(run.out / "maps") == {"winclip", "winclip/a.png"}
 
 
+def test_an_image_without_one_of_its_maps_is_not_finished(tmp_path):
+    run, sample = folder(tmp_path).create(), Sample(Path("a.png"), "a")
+    for head in HEADS:
+        run.write_map(head, sample, np.zeros((4, 4)), (4, 4))
+    run.append([row("a.png")])
+    run = folder(tmp_path).resume()
+    assert run.has(sample, HEADS)
+    run.map_path("memory", sample).unlink()
+    assert run.has(sample, ["winclip"]) and not run.has(sample, HEADS)
+
+
 @pytest.mark.parametrize(
     ("maps", "expected"),
     [

@@ -31,7 +31,7 @@ for i in range(count):
     run.write_map("winclip", Sample(Path(path), str(i)), values, (24, 16))
     run.append([Row(path, {"winclip": float(values.max())})])
     print(i, flush=True)
-    time.sleep(float(wait))
+    time.sleep(float(wait) * 2**i)  # so that it is killed before its end
 """
 
 
@@ -60,7 +60,7 @@ def test_a_killed_run_keeps_its_rows_and_ends_like_one_never_stopped(tmp_path):
         Image.new("RGB", (24, 16), (20 * i, 80, 120)).save(images / f"{i}.png")
     assert start(tmp_path / "straight", images, count).wait() == 0
 
-    process = start(tmp_path / "killed", images, count, wait=0.02)
+    process = start(tmp_path / "killed", images, count, wait=0.01)
     printed = [int(process.stdout.readline()) for _ in range(5)]
     process.send_signal(signal.SIGKILL)
     printed += [int(line) for line in process.communicate()[0].splitlines()]

@@ -25,6 +25,14 @@ def names(arrivals) -> list[str]:
     return [sample.path.name for sample in arrivals.look()]
 
 
+def test_a_file_that_grows_waits_until_two_looks_agree(arrivals, camera):
+    with open(camera / "a.png", "wb", buffering=0) as file:
+        for _ in range(4):
+            file.write(b"part")
+            assert names(arrivals) == []
+    assert names(arrivals) == ["a.png"]
+
+
 @pytest.mark.parametrize("empty", [True, False])
 def test_what_failed_while_the_folder_was_away_is_tried_again(arrivals, camera, tmp_path, empty):
     for name in ("a.png", "b.png"):

@@ -77,6 +77,16 @@ def test_other_weights_and_other_sentences_are_other_entries(cache):
     assert len(list(cache.iterdir())) == 3
 
 
+def test_another_activation_is_another_entry(monkeypatch, small_backbone):
+    plain = embed_prompts(small_backbone, PROMPTS)
+    quick = embed_prompts(small_backbone, PROMPTS, "quick_gelu")
+    assert not torch.allclose(plain.normal, quick.normal)
+    for _ in range(2):  # from memory, then from disk
+        assert_equal(embed_prompts(small_backbone, PROMPTS), plain)
+        assert_equal(embed_prompts(small_backbone, PROMPTS, "quick_gelu"), quick)
+        forget(monkeypatch)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "of other sentences"])
 def test_a_damaged_file_is_written_anew(monkeypatch, cache, damage):
     fresh = embed_prompts(CountingBackbone(), PROMPTS)

@@ -9,13 +9,13 @@ import torch
 
 from vlad.errors import HeadError
 from vlad.evaluation import Entry, evaluate_category
-from vlad.heads import load_head
+from vlad.heads import Head, load_head
 from vlad.runs.run import Settings, run
 from vlad.scoring.setup import Setup
 from vlad.types import FeatureSpec, Sample, Scores
 
 
-class Centred:
+class Centred(Head):
     """The mean of an image's first channel, less that of all images: needs all of them."""
 
     bank = None
@@ -28,6 +28,9 @@ class Centred:
 
     def spec(self, backbone):
         return FeatureSpec(layers=(1,), image=False)
+
+    def score(self, features, text=None):
+        raise HeadError("centred judges a list jointly; give it a list.")
 
     def pool(self):
         return CentredPool(self.refuse)

@@ -12,11 +12,12 @@ import warnings
 
 import numpy as np
 import pytest
+import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vlad.adapters.cards import card_text, read_card
+from vlad.adapters.cards import read_card
 from vlad.calibration import from_normals, load_calibration, save_calibration
 from vlad.datasets.manifest import read_manifest
 from vlad.errors import ImageError, VladError
@@ -70,7 +71,7 @@ betas = [0.9, 0.99]
 [losses]
 map_focal = 1.0
 """
-CARD = card_text(
+CARD = tomli_w.dumps(
     dict.fromkeys(("head", "backbone", "auxiliary", "licence", "source", "sha256"), "words")
     | {"figures": {"auroc": 0.9}}
 )

@@ -74,7 +74,7 @@ class Slow:
 
     head, category, bits, backbone, tile = "memory", None, 16, "slow", None
     head_ = SimpleNamespace(bank=None, map_range=(0.0, 1.0))
-    backbone = SimpleNamespace(info=SimpleNamespace(name="slow"))
+    backbone_ = SimpleNamespace(info=SimpleNamespace(name="slow"))
 
     def __init__(self):
         self.go, self.began = Event(), Event()
@@ -89,7 +89,7 @@ class Slow:
     def stream(self, images, *, category=None):
         values = [float(tile) for image in images for tile in image.tiles]
         self.began.set()
-        assert self.go.wait(20)
+        assert self.go.wait(120)
         self.batches.append((category, values))
         blank = np.zeros((4, 4))
         return [
@@ -119,10 +119,10 @@ def form():
 
 @pytest.fixture
 def eventually():
-    """Waits until something is true, for 20 seconds at most."""
+    """Waits until something is true, for two minutes at most."""
 
     def wait(condition) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 120
         while not condition():
             assert time.monotonic() < end
             time.sleep(0.005)

@@ -7,13 +7,16 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import httpx
 import pytest
 from click.testing import CliRunner
 
 from vlad.cli import main
+
+client = httpx.Client(timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def running(run_env):
         try:
             line = process.stdout.readline()
             address = re.search(r"http://\S+", line)[0]
-            assert httpx.get(f"{address}/healthz", timeout=30).is_success
+            assert client.get(f"{address}/healthz").is_success
             yield process, address
         finally:
             process.kill()
@@ -47,38 +50,42 @@ def running(run_env):
 
 
 def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, files, form):
-    with running(f"line={saved}") as (process, address):
-        found = httpx.get(f"{address}/v1/detectors").json()["detectors"]
+    with running(f"line={saved}", "--timeout", 600) as (process, address):
+        found = client.get(f"{address}/v1/detectors").json()["detectors"]
         assert [one["name"] for one in found] == ["line"]
-        reply = httpx.post(f"{address}/v1/score", files=form(*files[:2])).json()
+        reply = client.post(f"{address}/v1/score", files=form(*files[:2])).json()
         expected = memory.score(drawn[1]).image_score[0]
         assert reply["images"][1]["image_score"] == pytest.approx(expected, abs=1e-6)
         with ThreadPoolExecutor() as pool:
-            late = pool.submit(
-                httpx.post, f"{address}/v1/score", files=form(*files * 30), timeout=60
-            )
-            while 'route="/v1/score",status="200"} 1.0' not in httpx.get(f"{address}/metrics").text:
+            late = pool.submit(client.post, f"{address}/v1/score", files=form(*files * 30))
+            metrics = f"{address}/metrics"
+            while 'route="/v1/score",status="200"} 1.0' not in client.get(metrics).text:
                 time.sleep(0.01)
-            while "vlad_queue_images 0.0" in httpx.get(f"{address}/metrics").text:
+            while "vlad_queue_images 0.0" in client.get(metrics).text:
                 assert not late.done()
             process.send_signal(signal.SIGTERM)
             assert late.result().status_code == 200
             assert len(late.result().json()["images"]) == 180
-        process.wait(30)
+        process.wait(120)
         with pytest.raises(httpx.ConnectError):
-            httpx.get(address)
+            client.get(address)
 
 
 def test_connections_that_begin_no_request_are_closed(running, saved):
-    with running(f"line={saved}", "--timeout", "0.5") as (_, address):
+    with running(f"line={saved}", "--timeout", "3") as (_, address), ExitStack() as stack:
         host, port = address.removeprefix("http://").split(":")
         begun = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
         # nothing, half a head, and half a second one behind a request that was answered
-        for sent in (b"", begun, begun + b"\r\n" + begun):
-            with socket.create_connection((host, int(port)), timeout=30) as opened:
-                opened.sendall(sent)
-                found = b"".join(iter(lambda: opened.recv(9999), b""))  # up to its end
-                assert found.count(b"200 OK") == (sent.count(b"\r\n\r\n"))
+        sent = (b"", begun, begun + b"\r\n" + begun)
+        opened = [
+            stack.enter_context(socket.create_connection((host, int(port)), timeout=120))
+            for _ in sent
+        ]
+        for connection, content in zip(opened, sent, strict=True):
+            connection.sendall(content)
+        for connection, content in zip(opened, sent, strict=True):
+            found = b"".join(iter(partial(connection.recv, 9999), b""))  # up to its end
+            assert found.count(b"200 OK") == content.count(b"\r\n\r\n")
 
 
 def test_a_second_interrupt_ends_it_at_once(running, saved, eventually, capfd):
@@ -94,12 +101,12 @@ def test_a_second_interrupt_ends_it_at_once(running, saved, eventually, capfd):
                 b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
                 b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
             )
-            assert httpx.get(f"{address}/healthz").is_success  # so the one before has come as well
+            assert client.get(f"{address}/healthz").is_success  # so the one before has come as well
             process.send_signal(signal.SIGINT)
             eventually(refused)
             assert process.poll() is None  # it waits for the rest
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) == 130
+            assert process.wait(120) == 130
     assert capfd.readouterr().err == "Stopped.\n"
 
 
@@ -114,9 +121,9 @@ def test_a_key_lets_others_in(running, saved, files, form, run_env, tmp_path):
     assert key not in keys.read_text()
     with running(f"line={saved}", "--host", "0.0.0.0", "--api-keys", keys) as (_, address):
         address = address.replace("0.0.0.0", "127.0.0.1")
-        assert httpx.get(f"{address}/v1/detectors").status_code == 401
+        assert client.get(f"{address}/v1/detectors").status_code == 401
         headers = {"Authorization": f"Bearer {key}"}
-        assert httpx.post(f"{address}/v1/score", files=form(files[0]), headers=headers).is_success
+        assert client.post(f"{address}/v1/score", files=form(files[0]), headers=headers).is_success
 
 
 def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monkeypatch):

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
@@ -127,7 +128,16 @@ def test_a_full_queue_says_when_to_come_again(serve, slow, files, form, eventual
     assert client.post("/v1/score", files=form(*files[:2])).is_success
 
 
-def test_what_takes_too_long_is_given_up(serve, slow, files, form, eventually):
+def test_what_takes_too_long_is_given_up(serve, slow, files, form, eventually, monkeypatch):
+    async def wait_for(answer, seconds):
+        """The real one, whose seconds count while the backbone is at work."""
+        answer = asyncio.ensure_future(answer)
+        while not slow.began.is_set():
+            await asyncio.sleep(0.005)
+        return await asyncio.wait_for(answer, None if slow.go.is_set() else seconds)
+
+    clock = SimpleNamespace(wait_for=wait_for, TimeoutError=asyncio.TimeoutError)
+    monkeypatch.setattr("vlad.serving.guard.asyncio", clock)
     client = serve({"line": slow}, batch_size=1, timeout=0.2)
     reply = client.post("/v1/score", files=form(*files[:4]))
     assert reply.status_code == 504

@@ -18,6 +18,7 @@ from vlad.serving.keys import new_key, read_keys
 from vlad.serving.limits import Limits
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE = 120_000  # milliseconds
 HOSTILE = "<img src=x onerror=document.title=1>.png"
 
 
@@ -53,6 +54,7 @@ def address(memory, small_file):
 @pytest.fixture(scope="module")
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync_api.expect.set_options(timeout=PATIENCE)
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         pytest.skip(f"no browser among {', '.join(_BROWSERS)}")
@@ -69,6 +71,7 @@ def visit(browser):
 
     def go(address):
         opened = browser.new_page()
+        opened.set_default_timeout(PATIENCE)
         opened.wrong = []
         opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
         elsewhere = lambda request: not request.url.startswith((address, "blob:"))  # noqa: E731
@@ -99,7 +102,7 @@ def uploads(files):
 def status(page, pattern):
     from playwright.sync_api import expect
 
-    expect(page.locator("#status")).to_have_text(re.compile(pattern), timeout=20_000)
+    expect(page.locator("#status")).to_have_text(re.compile(pattern))
 
 
 def drag(page, kind, uploads):
@@ -192,7 +195,7 @@ def test_normals_make_a_detector(page, uploads, address):
     page.click("#make-it")
     from playwright.sync_api import expect
 
-    expect(page.locator("#detector")).to_have_value("new", timeout=20_000)
+    expect(page.locator("#detector")).to_have_value("new")
     expect(page.locator("#lead")).to_have_text(re.compile("Not calibrated"))
     status(page, "1 image$")
     page.click("#delete")

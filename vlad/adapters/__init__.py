@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlad.adapters.layouts import DEFAULTS, LARGEST, tensor_shapes
+from vlad.adapters.layouts import LARGEST, find_layout, tensor_shapes
 from vlad.errors import AdapterError
 from vlad.system.files import atomic_write
 from vlad.system.resources import cache_folder, data_folder
-from vlad.system.text import shown
+from vlad.system.text import instead, shown
 from vlad.types import BackboneInfo
 
 if TYPE_CHECKING:
@@ -77,14 +77,16 @@ def find_adapter(name_or_path: str | Path) -> Path:
     if not isinstance(name_or_path, str | Path):
         raise AdapterError(f"{name_or_path!r} is no adapter; give its name, folder or file.")
     path = Path(name_or_path)
-    shipped = data_folder("adapters")
-    for candidate in (path / FILE, path, adapters_folder() / path / FILE, shipped / path / FILE):
+    folders = adapters_folder(), data_folder("adapters")
+    for candidate in (path / FILE, path, *(folder / path / FILE for folder in folders)):
         if os.path.isfile(candidate):  # unlike Path.is_file, False for names too long
             return candidate
-    raise AdapterError(
-        f"There is no adapter {str(name_or_path)!r}; choose one that `vlad adapters list` shows, "
-        "or take in a checkpoint of a method's authors with `vlad adapters import`."
+    known = [file.parent.name for folder in folders for file in folder.glob(f"*/{FILE}")]
+    otherwise = (
+        "choose one that `vlad adapters list` shows, or import a checkpoint of a method's authors "
+        "with `vlad adapters import`"
     )
+    raise AdapterError(f"There is no adapter {str(path)!r}{instead(path, known, otherwise)}")
 
 
 def head_of(name_or_path: str | Path) -> str:
@@ -216,7 +218,8 @@ def _header(file: Path) -> dict:
         if not all(is_plain_text(header[key]) for key in ("head", "backbone", "auxiliary")):
             raise ValueError("its header is not that of an adapter")
         params = header["params"]
-        needed = [params[size] for size in DEFAULTS.get(header["head"], ())]
+        layout = find_layout(header["head"])
+        needed = [params[size] for size in layout.defaults] if layout else []
         numbers = [*params["layers"], *needed, params.get("image_size", 1)]
         if type(params["layers"]) is not list or not 0 < len(params["layers"]) <= LARGEST:
             raise ValueError("its layers are no list, or one too long")

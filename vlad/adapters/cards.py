@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,24 +59,6 @@ def read_card(file: Path) -> dict[str, Any]:
     if not any(isinstance(card.get(field), str) for field in ("sha256", "sha256_note")):
         raise AdapterError(f"The card {file} has neither sha256 nor sha256_note; give one.")
     return card
-
-
-def card_text(card: Mapping[str, Any]) -> str:
-    """A card as TOML: plain values first, then its tables."""
-    plain = {k: v for k, v in card.items() if not isinstance(v, Mapping)}
-    lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
-    for key, table in card.items():
-        if isinstance(table, Mapping):
-            lines += ["", f"[{key}]", *(f"{k} = {_value(v)}" for k, v in table.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    # strings, numbers, booleans and lists are written alike in JSON and TOML, DEL excepted
-    if isinstance(value, list) and value and isinstance(value[0], str):
-        return "[\n" + "".join(f"  {_value(item)},\n" for item in value) + "]"
-    # dates become text
-    return json.dumps(value, ensure_ascii=False, default=str).replace("\x7f", "\\u007f")
 
 
 def _toml(file: Path) -> dict[str, Any]:

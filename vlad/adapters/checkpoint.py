@@ -96,8 +96,7 @@ def _authors_layout(head: str) -> Layout:
     layout = layout_of(head)
     if not layout.authors:
         raise AdapterError(
-            f"Head {head} is vlad's own, and no other program has files of it; copy the adapter's "
-            "folder instead."
+            f"No other program has files of head {head}; copy the adapter's folder instead."
         )
     return layout
 

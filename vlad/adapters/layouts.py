@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vlad.errors import AdapterError
-from vlad.system.text import shown
+from vlad.system import plugins
+from vlad.system.text import instead, shown
 from vlad.types import BackboneInfo
 
 Shape = tuple[int, ...]
@@ -35,16 +36,18 @@ class Layout:
             axis, "text" for T, or None for any.
         layers: fractions of the depth whose blocks are used, where the user names none.
         inside_text: whether some of the tensors stand inside the text encoder.
+        defaults: the sizes, as the authors of the method chose them.
     """
 
     shapes: Callable[[BackboneInfo, Mapping], dict[str, Shape]]
-    sizes: Mapping[str, tuple[str, int | None]]
-    authors: Mapping[str, str]
+    sizes: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
+    authors: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
     lead: Mapping[str, int] | None = None
     unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     inside_text: bool = False
+    defaults: Mapping[str, int] = field(default_factory=dict)
 
 
 def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
@@ -87,7 +90,6 @@ def _vectors(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
 LAYOUTS = {
     "april_gan": Layout(
         shapes=_april_gan,
-        sizes={},
         authors={r"fc\.(\d+)\.(weight|bias)": r"projections.\1.\2"},
         key="trainable_linearlayer",
     ),
@@ -114,6 +116,7 @@ LAYOUTS = {
         inside_text=True,
         # their published figures use the last block alone
         layers=(1.0,),
+        defaults={"context": 12, "deep_blocks": 8, "deep_tokens": 4},
     ),
     "adaclip": Layout(
         shapes=_adaclip,
@@ -122,6 +125,7 @@ LAYOUTS = {
             "prompt_tokens": (r"static\.text\.0", 0),
         },
         inside_text=True,
+        defaults={"prompt_blocks": 4, "prompt_tokens": 5},
         authors={
             r"clip_model\.visual_prompter\.static_prompts\.(\d+)": r"static.image.\1",
             r"clip_model\.text_prompter\.static_prompts\.(\d+)": r"static.text.\1",
@@ -136,15 +140,18 @@ LAYOUTS = {
         },
     ),
     # ours: there are no files of other authors
-    "linear": Layout(shapes=_vectors, sizes={"dims": ("normal", 0)}, authors={}),
+    "linear": Layout(shapes=_vectors, sizes={"dims": ("normal", 0)}, defaults={"dims": 64}),
 }
-# what the methods' authors chose
-DEFAULTS = {
-    "april_gan": {},
-    "anomalyclip": {"context": 12, "deep_blocks": 8, "deep_tokens": 4},
-    "adaclip": {"prompt_blocks": 4, "prompt_tokens": 5},
-    "linear": {"dims": 64},
-}
+
+
+def layout_names() -> list[str]:
+    """The heads with adapters, ours and those of installed packages."""
+    return plugins.names("vlad.layouts", LAYOUTS)
+
+
+def find_layout(head: str) -> Layout | None:
+    """The layout of a head, ours or registered under "vlad.layouts"; None where there is none."""
+    return LAYOUTS.get(head) or plugins.load("vlad.layouts", head, {})
 
 
 def layout_of(head: str) -> Layout:
@@ -153,11 +160,9 @@ def layout_of(head: str) -> Layout:
     Raises:
         AdapterError: the head has no adapters.
     """
-    if head not in LAYOUTS:
-        raise AdapterError(
-            f"Head {head!r} uses no adapter; choose one that does, from {', '.join(LAYOUTS)}."
-        )
-    return LAYOUTS[head]
+    if (found := find_layout(head)) is None:
+        raise AdapterError(f"Head {head!r} uses no adapter{instead(head, layout_names())}")
+    return found
 
 
 def default_params(
@@ -168,10 +173,10 @@ def default_params(
     Args:
         sizes: other choices than theirs.
     """
-    layers = blocks_at(layout_of(head).layers, backbone.depth)
-    chosen = DEFAULTS[head] | (sizes or {})
-    sizes = {size: min(n, _highest(size, backbone)) for size, n in chosen.items()}
-    return {"layers": layers, **sizes}
+    layout = layout_of(head)
+    chosen = {**layout.defaults, **(sizes or {})}
+    fitting = {size: min(n, _highest(size, backbone)) for size, n in chosen.items()}
+    return {"layers": blocks_at(layout.layers, backbone.depth), **fitting}
 
 
 def blocks_at(parts: Sequence[float], depth: int) -> list[int]:
@@ -209,7 +214,7 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
             f"Head {head} puts learned tokens into the text encoder, and {backbone.name} has none "
             "that takes them; choose a CLIP backbone."
         )
-    for size in DEFAULTS[head]:
+    for size in layout.defaults:
         highest = _highest(size, backbone)
         if not 0 < params[size] <= highest:
             raise AdapterError(

@@ -14,6 +14,8 @@ any other name                    of another package, registered under the entry
 from __future__ import annotations
 
 import os
+import warnings
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "ViT-B-16-plus-240/laion400m_e31"
 EMBEDDED = {"vlad-tiny": WEIGHTS}
+TRIAL = 0.05  # seconds to measure products in one dtype
 
 
 def load_backbone(
@@ -37,6 +40,8 @@ def load_backbone(
         device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
         dtype: "float32", "bfloat16" or "float16"; some runtimes have "int8".
         runtime: what computes its vision passes (see `vlad.backbones.runtimes`).
+
+    A UserWarning says so, with the figure measured, where the CPU is slower in bfloat16.
 
     Raises:
         BackboneError: a name nobody knows, or weights that cannot be found or do not fit.
@@ -58,7 +63,30 @@ def load_backbone(
         raise BackboneError(
             f"The backbone cannot be put on device {device!r} ({error}); choose another `device`."
         ) from error
+    if dtype == "bfloat16" and backbone.device.type == "cpu" and (slow := _slow_bfloat16()):
+        warnings.warn(slow, stacklevel=1)
     return use(backbone, made) if made else backbone
+
+
+@cache
+def _slow_bfloat16() -> str | None:
+    """What to say where this CPU multiplies in bfloat16 more slowly than in float32."""
+    import torch
+
+    from vlad.system.machine import product_ms
+    from vlad.system.processor import has_bfloat16
+
+    if has_bfloat16():
+        return None
+    half, full = (
+        product_ms(torch.device("cpu"), dtype, TRIAL) for dtype in (torch.bfloat16, torch.float32)
+    )
+    if half <= full:
+        return None
+    return (
+        f"bfloat16 is {half / full:.1f} times slower than float32 on this CPU ({half:.0f} ms and "
+        f"{full:.0f} ms for one matrix product); use float32."
+    )
 
 
 def choose_device(device: str) -> str:

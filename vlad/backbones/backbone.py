@@ -43,8 +43,8 @@ class Backbone:
     build: Callable[[torch.nn.Module], VisionTransformer]
     read: Callable[[torch.nn.Module], TextTransformer | PlainText] | None
     blocks: Callable[[torch.nn.Module], torch.nn.Module]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     config: str = ""
 
     def __post_init__(self) -> None:
@@ -57,9 +57,8 @@ class Backbone:
 
         Args:
             dtype: of the matrix products in the image encoder's blocks, where the time goes. All
-            else
-                stays float32: the sums between blocks, which half precision would blur, and the
-                texts, whose rounding would shift the scores of all images alike.
+                else stays float32: the sums between blocks, which half precision would blur, and
+                the texts, whose rounding would shift the scores of all images alike.
         """
         self.model.to(device=device)
         for module in self.blocks(self.model).modules():
@@ -73,7 +72,7 @@ class Backbone:
     def recompute(self) -> None:
         """From now on gradients cost a second pass through each block instead of its memory."""
         for transformer in (self.vision, self.text):
-            if hasattr(transformer, "call"):
+            if isinstance(transformer, VisionTransformer | TextTransformer):
                 transformer.call = recompute
 
     def _build(self) -> None:
@@ -125,6 +124,13 @@ class Backbone:
                 "CLIP or SigLIP backbone, or a head that needs no text, such as memory."
             )
         batches = range(0, len(sentences), TEXT_BATCH)
-        learned = {"activation": activation, "context": context, "deep": deep}
-        parts = [self.text(list(sentences[i : i + TEXT_BATCH]), **learned) for i in batches]
+        parts = [
+            self.text(
+                list(sentences[i : i + TEXT_BATCH]),
+                activation=activation,
+                context=context,
+                deep=deep,
+            )
+            for i in batches
+        ]
         return torch.cat(parts).float()

@@ -92,7 +92,8 @@ class Block:
         seen: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The block on all tokens; `seen` as in `mix`."""
-        return self.finish(x, self.mix(*self.qkv(self.ln_1(x)), seen), activation)
+        q, k, v = self.qkv(self.ln_1(x))
+        return self.finish(x, self.mix(q, k, v, seen), activation)
 
     def first(self, x: torch.Tensor, activation: Map | None) -> torch.Tensor:
         """(B, 1, C): the first token alone behind the block.

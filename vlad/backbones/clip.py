@@ -34,7 +34,7 @@ def from_file(path: Path, model: str | None = None) -> Backbone:
     _check_depth(config, state, path)
     built = _build(config, path)
     weights.load_strictly(built, state, path)
-    tokenizer = Tokenizer(built.positional_embedding.shape[0])
+    tokenizer = Tokenizer(len(state["positional_embedding"]))
     if isinstance(built, PlainCLIP):
         return clip_backbone(path.stem, built, tokenizer, MEAN, STD)
     from vlad.backbones.open_clip import as_backbone

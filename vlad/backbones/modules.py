@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from operator import attrgetter
 
 import torch
 import torch.nn.functional as F
 
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
+from vlad.backbones.plain import PlainCLIP
 from vlad.backbones.text import TextTransformer, first_largest
 from vlad.backbones.vit import VisionTransformer
 from vlad.types import Activation, BackboneInfo
@@ -19,17 +21,18 @@ _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"
 
 def clip_backbone(
     name: str,
-    model: torch.nn.Module,
+    model: PlainCLIP,
     tokenizer,
     mean: Sequence[float],
     std: Sequence[float],
     *,
-    pool: Map | None = None,
+    pool: Callable[[PlainCLIP], Map | None] | None = None,
     text=None,
 ) -> Backbone:
     """A backbone over a CLIP whose modules bear open_clip's names.
 
     Args:
+        model: or a model of open_clip, whose parts it has.
         tokenizer: N sentences -> (N, L) token ids.
         pool: model -> what replaces "ln_post of CLS", as in `VisionTransformer`, or None.
         text: model -> its text encoder; None is CLIP's causal one, read at the end of the text.
@@ -46,20 +49,17 @@ def clip_backbone(
         has_text=True,
         text_width=model.token_embedding.embedding_dim if causal else None,
         text_depth=len(model.transformer.resblocks) if causal else 0,
-        activation=_ACTIVATIONS.get(type(visual.transformer.resblocks[0].mlp.gelu).__name__),
+        activation=_activation(visual.transformer.resblocks[0].mlp),
     )
     # the printed modules name the activations, which the tensors do not show
     config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
     read = text or partial(_text, tokenizer=tokenizer)
     build = partial(_vision, pool=pool)
-    return Backbone(info, model, build, read, _blocks, tuple(mean), tuple(std), config)
+    blocks = attrgetter("visual.transformer")
+    return Backbone(info, model, build, read, blocks, tuple(mean), tuple(std), config)
 
 
-def _blocks(model: torch.nn.Module) -> torch.nn.Module:
-    return model.visual.transformer
-
-
-def _text(model: torch.nn.Module, tokenizer) -> TextTransformer:
+def _text(model: PlainCLIP, tokenizer) -> TextTransformer:
     project = model.text_projection
     return TextTransformer(
         tokenize=tokenizer,
@@ -72,7 +72,7 @@ def _text(model: torch.nn.Module, tokenizer) -> TextTransformer:
     )
 
 
-def _vision(model: torch.nn.Module, pool) -> VisionTransformer:
+def _vision(model: PlainCLIP, pool) -> VisionTransformer:
     visual = model.visual
     return VisionTransformer(
         patch_embed=visual.conv1,
@@ -91,9 +91,15 @@ def _matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return x @ weight
 
 
-def _block(block: torch.nn.Module) -> Block:
+def _activation(mlp) -> Activation | None:
+    """The activation of an MLP where it is one of CLIP's two."""
+    return _ACTIVATIONS.get(type(mlp.gelu).__name__)
+
+
+def _block(block) -> Block:
     attention, mlp = block.attn, block.mlp
-    own = ACTIVATIONS.get(_ACTIVATIONS.get(type(mlp.gelu).__name__), mlp.gelu)
+    known = _activation(mlp)
+    own = ACTIVATIONS[known] if known else mlp.gelu
 
     def feed(x: torch.Tensor, activation: Map | None) -> torch.Tensor:
         return mlp.c_proj((activation or own)(mlp.c_fc(x.to(mlp.c_fc.weight.dtype))))

@@ -62,7 +62,7 @@ def _tag(model: str, tag: str | None) -> str:
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag is None and tags:
         return tags[0]
-    if tag not in tags:
+    if tag is None or tag not in tags:
         raise BackboneError(
             f"Model {model} has no pretrained tag {tag!r}, but {', '.join(tags) or 'none at all'}; "
             f"choose one, or give a file as {model}=weights.pt."
@@ -86,7 +86,11 @@ def build(config: dict) -> torch.nn.Module:
 
 
 def as_backbone(
-    name: str, model: torch.nn.Module, tokenizer, mean: Sequence[float], std: Sequence[float]
+    name: str,
+    model: open_clip.CLIP | open_clip.CustomTextCLIP,
+    tokenizer,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> Backbone:
     """A backbone over a model of open_clip.
 
@@ -118,14 +122,14 @@ def as_backbone(
     )
 
 
-def _pool(model: torch.nn.Module) -> Map | None:
+def _pool(model: open_clip.CLIP) -> Map | None:
     visual = model.visual
     if visual.attn_pool is None and visual.pool_type == "tok":
         return None
     return lambda x: visual._pool(x)[0]
 
 
-def _text(model: torch.nn.Module, tokenizer) -> PlainText:
+def _text(model: open_clip.CustomTextCLIP, tokenizer) -> PlainText:
     return PlainText(
         lambda sentences: model.encode_text(
             tokenizer(sentences).to(next(model.parameters()).device)

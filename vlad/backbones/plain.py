@@ -26,9 +26,10 @@ _KNOWN = {
 
 def is_plain(config: Mapping) -> bool:
     """Whether a model config of open_clip names nothing that is not built here."""
-    parts = {name: config.get(name) for name in ("vision_cfg", "text_cfg")}
-    if not all(isinstance(part, Mapping) for part in parts.values()):
+    vision, text = config.get("vision_cfg"), config.get("text_cfg")
+    if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
         return False
+    parts = {"vision_cfg": vision, "text_cfg": text}
     parts[""] = {name: value for name, value in config.items() if name not in parts}
     return isinstance(config.get("embed_dim"), int) and all(
         part.keys() <= _KNOWN[name] and all(isinstance(v, int | float) for v in part.values())
@@ -63,7 +64,7 @@ class PlainCLIP(nn.Module):
             )
             # given its values, or drawing them, even on "meta", imports half of torch's compiler
             table = torch.empty(shape.vocab_size, shape.width)
-            self.token_embedding = nn.Embedding(*table.shape, _weight=table)
+            self.token_embedding = nn.Embedding(shape.vocab_size, shape.width, _weight=table)
             self.positional_embedding = _parameter(shape.context_length, shape.width)
             self.ln_final = nn.LayerNorm(shape.width)
             self.text_projection = _parameter(shape.width, config["embed_dim"])

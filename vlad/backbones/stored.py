@@ -27,9 +27,14 @@ class StoredBackbone:
 
 def stored_backbones() -> list[StoredBackbone]:
     """The built-in backbone, and those in the local caches of open_clip and transformers."""
+    from huggingface_hub import constants
+
     from vlad.backbones import EMBEDDED
 
-    built_in = (_of_file(name, path) for name, path in EMBEDDED.items())
+    built_in = [_of_file(name, path) for name, path in EMBEDDED.items()]
+    caches = (Path(constants.HF_HUB_CACHE), OPEN_CLIP_CACHE.expanduser())
+    if not any(cache.is_dir() for cache in caches):
+        return built_in  # both libraries take seconds to import
     return [*built_in, *_of_open_clip(), *_of_transformers()]
 
 

@@ -60,7 +60,7 @@ class TextTransformer:
         device = self.pos.device
         places, seen = places.to(device), seen.to(device)
         x = self.embed(tokens.to(device))[None]
-        if words:
+        if context is not None:
             x = overwrite(x, places, context)
         x = x + self.pos[places].to(x.dtype)
         act = ACTIVATIONS[activation] if activation else None
@@ -85,7 +85,10 @@ def share(
         of them ends each sentence (N,).
     """
     found: dict[tuple[int, int], int] = {}
-    tokens, places, lines, ends = [], [], [], []
+    tokens: list[int] = []
+    places: list[int] = []
+    lines: list[list[int]] = []
+    ends: list[int] = []
     for row, last in zip(ids.tolist(), end.tolist(), strict=True):
         line: list[int] = []
         for place, token in enumerate(row[: last + 1]):

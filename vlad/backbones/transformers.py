@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -79,7 +80,7 @@ def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
         found = transformers.utils.cached_file(
             name, "preprocessor_config.json", local_files_only=local
         )
-        config = json.loads(Path(found).read_text(encoding="utf-8"))
+        config = json.loads(Path(found or "").read_text(encoding="utf-8"))
         mean, std = tuple(config["image_mean"]), tuple(config["image_std"])
     except (OSError, KeyError, TypeError):
         return USUAL[kind]
@@ -106,7 +107,7 @@ def _clip(name: str, model, mean, std, options) -> Backbone:
         model,
         _clip_vision,
         partial(_clip_text, tokenize=tokenize),
-        lambda model: model.vision_model.encoder,
+        attrgetter("vision_model.encoder"),
         mean,
         std,
         model.config.to_json_string(),
@@ -152,7 +153,7 @@ def _siglip(name: str, model, mean, std, options) -> Backbone:
         model,
         _siglip_vision,
         partial(_siglip_text, tokenize=tokenize),
-        lambda model: model.vision_model.encoder,
+        attrgetter("vision_model.encoder"),
         mean,
         std,
         model.config.to_json_string(),
@@ -176,7 +177,7 @@ def _siglip_vision(model) -> VisionTransformer:
 
 def _dinov2(name: str, model, mean, std, options) -> Backbone:
     info = _info(name, model.config, model.config.hidden_size, has_text=False)
-    return Backbone(info, model, _dinov2_vision, None, lambda model: model.encoder, mean, std)
+    return Backbone(info, model, _dinov2_vision, None, attrgetter("encoder"), mean, std)
 
 
 def _dinov2_vision(model) -> VisionTransformer:
@@ -261,7 +262,7 @@ def _mlp(mlp) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
 
 
 def _siglip_text(model, tokenize) -> PlainText:
-    def encode(sentences: list[str]) -> torch.Tensor:
+    def encode(sentences: Sequence[str]) -> torch.Tensor:
         tokens = {k: v.to(model.device) for k, v in tokenize(sentences).items()}
         found = model.get_text_features(**tokens)
         return found if torch.is_tensor(found) else found.pooler_output

@@ -123,7 +123,7 @@ class VisionTransformer:
 
     def check(
         self,
-        size: tuple[int, int],
+        size: Sequence[int],
         taps: Iterable[tuple[Stream | None, int]],
         windows: Iterable[int] = (),
     ) -> None:

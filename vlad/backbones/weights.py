@@ -77,21 +77,22 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
         BackboneError: a file that cannot be read or holds no CLIP. Nothing in it is ever run.
     """
     jit = False
+    content: object
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            content = load_file(path)
         elif is_torchscript(path):
-            jit, state = True, read_archive(path)
+            jit, content = True, read_archive(path)
         else:
             check_archive(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BackboneError(
             f"{path} could not be read as weights ({_first_line(error)}); give a .safetensors or "
             ".pt file that holds tensors only."
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    state = {k.removeprefix("module."): v for k, v in state.items() if torch.is_tensor(v)}
+    found = content.get("state_dict", content) if isinstance(content, dict) else {}
+    state = {k.removeprefix("module."): v for k, v in found.items() if torch.is_tensor(v)}
     for buffer in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
         state.pop(buffer, None)
     if "visual.class_embedding" not in state or "token_embedding.weight" not in state:

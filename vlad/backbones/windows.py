@@ -91,7 +91,8 @@ def _batches(
     indices: Mapping[int, torch.Tensor], images: int
 ) -> Iterator[list[tuple[int, torch.Tensor]]]:
     """The windows in order, in batches of at most TOKENS tokens, or of one window."""
-    batch, left = [], TOKENS
+    batch: list[tuple[int, torch.Tensor]] = []
+    left = TOKENS
     for side, index in indices.items():
         while len(index):
             count = left // (images * index.shape[1])

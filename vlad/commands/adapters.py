@@ -40,13 +40,15 @@ def list_() -> None:
 @click.argument("name")
 def show(name) -> None:
     """Print the card of an adapter, by name or folder."""
+    import tomli_w
+
     from vlad.adapters import CARD, find_adapter
-    from vlad.adapters.cards import card_text, here, read_card, registry
+    from vlad.adapters.cards import here, read_card, registry
     from vlad.system.text import shown
 
     known = {**registry(), **here()}  # what is here goes before what might be
     card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
-    click.echo(shown(card_text(card), keep="\n"), nl=False)
+    click.echo(shown(tomli_w.dumps(card), keep="\n"), nl=False)
 
 
 @adapters.command("import")
@@ -92,6 +94,8 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     \b
     vlad adapters import --head anomalyclip epoch_15.pth --auxiliary visa
     """
+    import tomli_w
+
     from vlad.adapters import (
         CARD,
         FILE,
@@ -102,7 +106,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         save_adapter,
         sha256_of,
     )
-    from vlad.adapters.cards import card_text, released
+    from vlad.adapters.cards import released
     from vlad.adapters.checkpoint import read_checkpoint
     from vlad.adapters.layouts import layout_of
     from vlad.errors import AdapterError
@@ -158,7 +162,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         "params": params,
     }
     # the tensors last: what is interrupted before them is no adapter, and can be begun anew
-    atomic_write(folder / CARD, card_text(card).encode())
+    atomic_write(folder / CARD, tomli_w.dumps(card).encode())
     written = save_adapter(adapter, folder)
     click.echo(f"{len(tensors)} tensors written to {written}")
     use = name if not out else folder

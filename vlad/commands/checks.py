@@ -9,18 +9,14 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from vlad import __version__
 from vlad.backbones import DEFAULT
 from vlad.system.resources import cache_folder
-
-if TYPE_CHECKING:
-    import torch
 
 VARIABLES = (
     "VLAD_OFFLINE", "VLAD_CACHE", "HF_HUB_OFFLINE", "HF_HOME", "HF_HUB_CACHE",
@@ -29,7 +25,7 @@ VARIABLES = (
 OFF = ("", "0", "false", "no", "off")
 # the score of one shipped image, by the built-in backbone, one reference and the head memory
 SMOKE_SCORE, SMOKE_TOLERANCE = 0.06625, 5e-4
-PRODUCT = (1024, 768, 3072)  # rows, inputs and outputs of a matrix product as in a ViT-B/16
+TRIAL = 0.4  # seconds to measure products in one dtype
 REINSTALL = "install vlad anew in a fresh environment"
 
 
@@ -112,7 +108,7 @@ def check_device() -> Found:
     import torch
 
     from vlad.backbones import choose_device
-    from vlad.system.machine import machine
+    from vlad.system.machine import machine, product_ms
 
     device = torch.device(choose_device("auto"))
     facts = {
@@ -122,7 +118,8 @@ def check_device() -> Found:
         "cuda": [_gpu(i) for i in range(torch.cuda.device_count())],
         "mps": torch.backends.mps.is_available(),
         "product_ms": {
-            name: _product_ms(device, getattr(torch, name)) for name in ("float32", "bfloat16")
+            name: product_ms(device, getattr(torch, name), TRIAL)
+            for name in ("float32", "bfloat16")
         },
     }
     problems = []
@@ -147,25 +144,6 @@ def _gpu(index: int) -> dict[str, Any]:
 
     found = torch.cuda.get_device_properties(index)
     return {"name": found.name, "memory": found.total_memory}
-
-
-def _product_ms(device: torch.device, dtype: torch.dtype) -> float:
-    """Milliseconds of one matrix product, the least of three measurements."""
-    import torch
-
-    rows, inputs, outputs = PRODUCT
-    a = torch.ones(rows, inputs, device=device, dtype=dtype)
-    b = torch.ones(inputs, outputs, device=device, dtype=dtype)
-    repeats = 1 if device.type == "cpu" else 50  # a GPU is through with one before it can be timed
-    (a @ b)[0, 0].item()
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        for _ in range(repeats):
-            product = a @ b
-        product[0, 0].item()  # waits for the device
-        times.append((time.perf_counter() - start) / repeats)
-    return round(1000 * min(times), 3)
 
 
 def check_backbones() -> Found:

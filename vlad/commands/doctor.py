@@ -67,13 +67,17 @@ def _rows(done: Examination) -> list[list[str]]:
 def _device_rows(device: dict) -> list[list[str]]:
     gpus = ", ".join(f"{gpu['name']} ({megabytes(gpu['memory'])})" for gpu in device["cuda"])
     times = device["product_ms"]
-    faster, slower = sorted(times, key=times.__getitem__)
-    product = f"{times[faster]:g} ms, {slower} {times[slower]:g} ms, for one product of matrices"
+    speed = ", ".join(f"{dtype} {_milliseconds(value)}" for dtype, value in times.items())
+    advice = "keep float32" if times["float32"] <= times["bfloat16"] else "bfloat16 is faster"
     return [
         ["device", "auto is", device["auto"]],
         ["device", "processor", device["cpu"]],
         ["device", "cores", f"{device['cores']}, of which torch uses {device['threads']}"],
         ["device", "CUDA", gpus or "no"],
         ["device", "MPS", "yes" if device["mps"] else "no"],
-        ["device", f"{faster} is faster", product],
+        ["device", "speed", f"{speed} per product; {advice}"],
     ]
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms".replace(",", " ") if value >= 10 else f"{value:.2g} ms"

@@ -54,7 +54,6 @@ def score(
 
     from vlad.datasets import list_samples
     from vlad.errors import InputError
-    from vlad.heads import is_transductive
     from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
     from vlad.runs.run import run
@@ -91,7 +90,7 @@ def score(
         click.echo("Stopped." + (kept if RUN.holds(out) else ""), err=True)
         raise SystemExit(130) from None
     for name, made in plan.heads.items():
-        if is_transductive(made):
+        if made.transductive:
             click.echo(f"Scores of {name} are transductive: they depend on all images of the run.")
     if result.judged:
         click.echo(summary(result.judged))

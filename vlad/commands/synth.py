@@ -68,7 +68,7 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     from vlad.datasets.folder import list_images
     from vlad.datasets.layout import existing_folder
     from vlad.errors import InputError
-    from vlad.synthetic import GENERATORS, load_generators
+    from vlad.synthetic import generator_names, load_generators
     from vlad.synthetic.write import check_folder, write_set
     from vlad.system.progress import Progress
     from vlad.system.text import shown
@@ -90,7 +90,7 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     for path, error in done.left_out.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
     click.echo(
-        f"{len(chosen) * count} images with a defect ({len(chosen)} of {len(GENERATORS)} "
+        f"{len(chosen) * count} images with a defect ({len(chosen)} of {len(generator_names())} "
         f"generators), {len(done.held_out)} normal ones beside them and {len(done.references)} to "
         f"refer to: {out}\nSheet: {done.sheet}"
     )

@@ -6,8 +6,6 @@ A layout of another package registers under the entry-point group "vlad.datasets
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any
 
 from vlad.datasets.detect import detect
@@ -15,6 +13,8 @@ from vlad.datasets.folder import Paths, find_images, one_or_many
 from vlad.datasets.ids import with_ids
 from vlad.datasets.manifest import find_listed
 from vlad.errors import InputError
+from vlad.system import plugins
+from vlad.system.text import instead
 from vlad.types import Sample
 
 # name -> "module:callable" that takes the root folder; imported when asked for
@@ -49,14 +49,11 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
     """
     if name == "auto":
         name = detect(root)
-    if name in DATASETS:
-        module, attribute = DATASETS[name].split(":")
-        return getattr(import_module(module), attribute)(root)
-    found = entry_points(group="vlad.datasets")
-    if name not in found.names:
-        known = ", ".join([*DATASETS, *sorted(found.names)])
-        raise InputError(f"unknown data set layout {name!r}; choose from auto, {known}.")
-    return found[name].load()(root)
+    found = plugins.load("vlad.datasets", name, DATASETS)
+    if found is None:
+        known = ["auto", *plugins.names("vlad.datasets", DATASETS)]
+        raise InputError(f"unknown data set layout {name!r}{instead(name, known)}")
+    return found(root)
 
 
 def list_samples(paths: Paths) -> list[Sample]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from vlad.datasets.folder import is_image_name
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
+from vlad.system.text import instead
 from vlad.types import Sample
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def of_category(categories: Mapping[str, T], category: str) -> T:
         InputError: an unknown category.
     """
     if category not in categories:
-        raise InputError(f"unknown category {category!r}; choose from {', '.join(categories)}.")
+        raise InputError(f"unknown category {category!r}{instead(category, categories)}")
     return categories[category]
 
 

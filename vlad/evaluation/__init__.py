@@ -12,7 +12,7 @@ from vlad.datasets.shots import draw_shots
 from vlad.errors import HeadError
 from vlad.evaluation.measures import Measures
 from vlad.evaluation.pixels import ROOM
-from vlad.heads import Head, is_transductive, protocol
+from vlad.heads import Head, protocol
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
 from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
@@ -136,7 +136,7 @@ def evaluate_category(
     results = []
     for key, entry in named.items():
         found = measures.of(key)
-        adapter = getattr(entry.head, "adapter_", None)
+        adapter = entry.head.adapter_
         results.append(
             Result(
                 category=category,
@@ -148,11 +148,12 @@ def evaluate_category(
                 bounds=found.bounds,
                 references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
                 errors=found.errors,
-                transductive=is_transductive(entry.head),
+                transductive=entry.head.transductive,
                 auxiliary=adapter and adapter.auxiliary,
                 bank=panel.banks[key].name if key in panel.banks else None,
                 image_size=panel.extractor.size(panel.specs[key]),
-                **setup.tiling.settings,
+                tile=setup.tile,
+                overlap=setup.tiling.settings["overlap"],
                 images=found.images,
                 head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.images,
                 backbone_seconds=panel.seconds["backbone"] / found.images,

@@ -17,6 +17,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError, OutputError
@@ -35,7 +36,7 @@ BENCH = Workspace(
 
 def bench(
     backbone: Backbone,
-    data: Mapping[str, object],
+    data: Mapping[str, Any],
     make_heads: Callable[[], Mapping[str, Head]],
     shots: Sequence[int],
     seeds: Sequence[int],

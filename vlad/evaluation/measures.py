@@ -11,7 +11,7 @@ import numpy as np
 from vlad.errors import ImageError, InputError
 from vlad.evaluation.pixels import ROOM, PixelMetrics
 from vlad.images import DEFAULT_MAX_PIXELS, read_mask
-from vlad.metrics import concordance, evaluate, kendall_tau
+from vlad.metrics import concordance, evaluate, kendall_tau, registered_metrics
 from vlad.scoring.pipeline import Scored
 from vlad.types import Sample
 
@@ -80,11 +80,11 @@ class Measures:
     def of(self, head: str) -> Measured:
         """The metrics of a head.
 
-        image_auroc, image_ap and image_f1_max; the same of objects (object_auroc, ...) where they
-        are shown in several views; severity_concordance and severity_tau where severities are
-        known; pixel_auroc, pixel_ap, pixel_f1_max and aupro, at the size of the maps, where any
-        defect has a mask. An image labelled anomalous with an empty mask is left out of the pixel
-        metrics, because its pixels are not known to be normal.
+        image_auroc, image_ap, image_f1_max and those of other packages; the first three of objects
+        (object_auroc, ...) where they are shown in several views; severity_concordance and
+        severity_tau where severities are known; pixel_auroc, pixel_ap, pixel_f1_max and aupro, at
+        the size of the maps, where any defect has a mask. An image labelled anomalous with an
+        empty mask is left out of the pixel metrics, because its pixels are not known to be normal.
 
         Raises:
             InputError: no image can be used.
@@ -100,17 +100,18 @@ class Measures:
             raise InputError(
                 f"No test image could be used ({first.rstrip('.')}); mend them, or give others."
             )
-        labels = [self.samples[key].label for key in scores]
+        labels = np.array([self.samples[key].label for key in scores])
         metrics = evaluate(list(scores.values()), labels)
+        metrics |= registered_metrics(list(scores.values()), labels)
         metrics |= self._of_objects(scores) | self._of_severities(scores)
-        bounds = {}
-        if any(self.samples[key].mask for key in scores):
+        bounds: Mapping[str, float] = {}
+        if self.pixels and any(self.samples[key].mask for key in scores):
             found = self.pixels.compute(head)
             metrics, bounds = metrics | found.values, found.bounds
             if self.unmarked:
-                first, *others = self.unmarked.values()
+                sample, *others = self.unmarked.values()
                 warnings.warn(
-                    f"{first.path}{f' and {len(others)} more' if others else ''}: labelled "
+                    f"{sample.path}{f' and {len(others)} more' if others else ''}: labelled "
                     "anomalous, but the mask is missing or empty; left out of the pixel metrics",
                     UserWarning,
                     stacklevel=2,
@@ -138,7 +139,7 @@ class Measures:
     def _of_severities(self, scores: Mapping[str, float]) -> dict[str, float]:
         """How well scores follow the severities, where there are any; 0 for normal images."""
         known = {
-            key: sample.severity if sample.label else 0
+            key: (sample.severity or 0) if sample.label else 0
             for key in scores
             if (sample := self.samples[key]).severity is not None or not sample.label
         }

@@ -7,6 +7,7 @@ may be off.
 
 from __future__ import annotations
 
+import io
 import tempfile
 import warnings
 import weakref
@@ -29,7 +30,7 @@ class PixelMetrics:
 
     def __init__(self, room: int = ROOM):
         self.room = room
-        self.file = None
+        self.file: io.FileIO | None = None
         self.size = 0
         self.places: dict[str, list[tuple[int, tuple[int, int]]]] = {}
         self.streams: dict[str, Streaming] | None = None
@@ -92,6 +93,7 @@ class PixelMetrics:
     def read(self, place: int, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         """The (H, W) map and mask at a place of the file."""
         pixels = shape[0] * shape[1]
+        assert self.file is not None
         self.file.seek(place)
         data = self.file.read(4 * pixels + (pixels + 7) // 8)
         bits = np.frombuffer(data, np.uint8, offset=4 * pixels)

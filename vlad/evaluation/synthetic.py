@@ -12,7 +12,6 @@ from vlad.backbones.backbone import Backbone
 from vlad.heads.memory import Memory
 from vlad.images import read_image
 from vlad.scoring.extractor import Extractor
-from vlad.scoring.panel import concatenate
 from vlad.synthetic.quality import Posterior, expected_anomaly_posterior
 from vlad.types import Features
 
@@ -60,7 +59,7 @@ def rank(
 
     known = list(features(references[:_MOST]))
     normals = embed(known)
-    head.fit(concatenate(known))
+    head.fit(Features.cat(known))
     usual = scores(features(held_out[:_MOST]))
     found = {}
     for name, paths in groups.items():

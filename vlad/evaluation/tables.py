@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from pathlib import Path
 
 import numpy as np
 
 from vlad.heads import titled
+from vlad.system.templates import template
 
 COLUMNS = {
     "image_auroc": "image AUROC",
@@ -25,41 +26,21 @@ COLUMNS = {
 }
 # what every row says of where it was measured
 FACTS = ("weights", "dtype", "runtime", "vlad", "torch", "device", "cpu", "cores", "threads")
-_STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #16181d; }
-table { border-collapse: collapse; margin: 0 0 2rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 4px 12px; border-bottom: 1px solid #dfe3e9; text-align: right; }
-td { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-@media (prefers-color-scheme: dark) { body { background: #101216; color: #eef0f4; } }"""
 
 
 def markdown(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
     """A table for each data set and, where there are several, one of their means."""
-    parts = [f"# Bench\n\n{_lead(rows)}\n"]
-    for title, table in _tables(rows).items():
-        head, *body = table
-        lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
-        text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
-        parts.append(f"## {title}\n\n{text}\n")
-    listed = "".join(f"- {line}\n" for line in _listed(rows, settings))
-    parts.append(f"## Settings\n\n{listed}")
-    return "\n".join(parts)
+    return _filled("tables.md.j2", rows, settings)
 
 
 def html(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
     """The same as one page that needs nothing else."""
-    parts = [f"<h1>Bench</h1><p>{escape(_lead(rows))}</p>"]
-    for title, (head, *body) in _tables(rows).items():
-        lines = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in line) + "</tr>" for line in body
-        )
-        names = "".join(f"<th>{escape(cell)}</th>" for cell in head)
-        parts.append(f"<h2>{escape(title)}</h2><table><tr>{names}</tr>{lines}</table>")
-    listed = "".join(f"<li>{escape(line)}</li>" for line in _listed(rows, settings))
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Bench</title>'
-        f"<style>{_STYLE}</style>{''.join(parts)}<h2>Settings</h2><ul>{listed}</ul></html>\n"
-    )
+    return _filled("tables.html.j2", rows, settings)
+
+
+def _filled(name: str, rows: Sequence[dict], settings: Mapping[str, object]) -> str:
+    page = template(Path(__file__).with_name(name))
+    return page.render(lead=_lead(rows), tables=_tables(rows), settings=_listed(rows, settings))
 
 
 def _lead(rows: Sequence[dict]) -> str:
@@ -69,7 +50,7 @@ def _lead(rows: Sequence[dict]) -> str:
         "In percent; means over the categories of a set, mean ± standard deviation over seeds. "
         "Times are an image, in the head alone; the backbone's pass is shared by all heads."
         + shown
-        + caution(row.get(name) for row in rows for name in row if name.startswith("bound."))
+        + caution(row[name] for row in rows for name in row if name.startswith("bound."))
     )
 
 

@@ -1,46 +1,25 @@
-"""Heads: a few tensors of maths between features and scores.
+"""Heads: a few tensors of maths between features and scores, by name.
 
-A head is any object with
-
-    bank            name of its default prompt bank, or None if it needs no text
-    normals         "needed" (`fit` comes before `score`), "optional" or "unused"
-    map_range       (low, high) bounds of its anomaly maps, known once it can score
-    spec(backbone)     -> FeatureSpec for a BackboneInfo
-    fit(features)   learns from images; returns itself; state ends in `_` (or no such method)
-    score(features, text) -> Scores
-
-to which `load_head` adds its `name`, as options, files and errors have it; and, where it has use
-for them,
-
-    rotations       how many rotated views of each reference `fit` is given
-    adapter_        the learned tensors it was given (see vlad.adapters), once `spec` was asked for
-    logits(features, sides) -> Logits
-    layer_maps(patches, grid, size) -> (B, L, H, W) probabilities
-                    what its adapter is trained by (see vlad.training)
-    text_spec()     -> TextSpec, where tokens that are learned stand among its words
-    approximate     True while it leaves out work that its method asks for
-    transductive    True while it judges a whole list of images jointly; then it has
-    pool()          -> Pool, which takes the place of `score`
-
-Constructors only store their arguments. The first line of a head's docstring says what it does; its
-paper stands in brackets there or in the docstring of its module, as in (Jeong et al., CVPR 2023,
-arXiv 2303.14814). A head of another package registers under the entry-point group "vlad.heads".
+What a head is stands in `vlad.heads.head`. The first line of a head's docstring says what it does;
+its paper stands in brackets there or in the docstring of its module, as in (Jeong et al., CVPR
+2023, arXiv 2303.14814). A head of another package registers under the entry-point group
+"vlad.heads"; one in a file needs no package: `load_head("my_head.py:Mean")`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from importlib import import_module
-from importlib.metadata import entry_points
-from inspect import signature
-from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
+import os
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from inspect import getattr_static, signature
 
 from vlad.errors import HeadError
-
-if TYPE_CHECKING:
-    import torch
-
-    from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.heads.head import Head
+from vlad.heads.head import Pool as Pool
+from vlad.heads.head import Trained as Trained
+from vlad.system import plugins
+from vlad.system.text import instead, shown
 
 HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
@@ -54,60 +33,16 @@ HEADS = {
 }
 
 
-class Head(Protocol):
-    """What every head offers; see this module's text."""
-
-    name: str
-    bank: str | None
-    normals: Literal["needed", "optional", "unused"]
-    map_range: tuple[float, float]
-    memory_: dict[str, torch.Tensor]
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec: ...
-
-    def fit(self, features: Features) -> Head: ...
-
-    def score(self, features: Features, text: TextFeatures | None = None) -> Scores: ...
-
-
-class Transductive(Head, Protocol):
-    """A head that judges a whole list of images jointly."""
-
-    def pool(self) -> Pool: ...
-
-
-class Pool(Protocol):
-    """Collects the images that a transductive head judges jointly."""
-
-    def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        """Takes in a batch."""
-
-    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
-        """Scores of all that was added, in that order, in batches of any size.
-
-        Args:
-            progress: called with the steps done and the steps in all, in any unit.
-
-        Raises:
-            HeadError: too few images.
-        """
-
-
-def is_transductive(head: Head) -> TypeGuard[Transductive]:
-    """Whether the head, as it is now, judges a list of images jointly."""
-    return getattr(head, "transductive", False)
-
-
 def protocol(head: Head) -> str:
     """What must be known of a head's results before they are compared with those of others.
 
     "zero-shot" or "few-shot"; before it "approximate" where the head is not quite its method, and
     "transductive" where it saw all images scored; behind it the auxiliary data of its adapter.
     """
-    shown = hasattr(head, "memory_") and head.normals != "unused"
-    parts = ["approximate"] * getattr(head, "approximate", False)
-    parts += ["transductive"] * is_transductive(head) + ["few-shot" if shown else "zero-shot"]
-    if hasattr(head, "adapter_"):
+    shown = head.fitted and head.normals != "unused"
+    parts = ["approximate"] * head.approximate + ["transductive"] * head.transductive
+    parts.append("few-shot" if shown else "zero-shot")
+    if head.adapter_:
         parts.append(f"trained on {head.adapter_.auxiliary}")
     return ", ".join(parts)
 
@@ -120,7 +55,7 @@ def titled(name: str, protocol: str) -> str:
 
 def head_names() -> list[str]:
     """Names of every head, ours and those that installed packages register."""
-    return sorted({*HEADS, *(point.name for point in entry_points(group="vlad.heads"))})
+    return sorted(plugins.names("vlad.heads", HEADS))
 
 
 def sorted_names(tensors: Mapping[str, object], prefix: str) -> list[str]:
@@ -128,61 +63,111 @@ def sorted_names(tensors: Mapping[str, object], prefix: str) -> list[str]:
     return [name for i in range(len(tensors)) if (name := f"{prefix}{i}") in tensors]
 
 
-def check_params(head: Head, rules: dict[str, tuple[bool, str]]) -> None:
-    """Raises a HeadError for the first parameter of a head that breaks its rule.
-
-    Args:
-        rules: parameter -> (whether its value will do, what to give).
-    """
-    shown = getattr(head, "name", type(head).__name__)
-    for name, (holds, must) in rules.items():
-        if not holds:
-            raise HeadError(f"Head {shown}: {name} is {getattr(head, name)!r}; give {must}.")
-
-
-def whole_numbers(values: object) -> bool:
-    """Whether it is a sequence of whole numbers above 0, not empty."""
-    return (
-        isinstance(values, list | tuple)
-        and len(values) > 0
-        and all(type(value) is int and value > 0 for value in values)
-    )
-
-
-def in_range(value: object, low: float, high: float = float("inf")) -> bool:
-    """Whether it is a number from `low` to `high`."""
-    return isinstance(value, int | float) and type(value) is not bool and low <= value <= high
-
-
 def head_maker(name: str) -> Callable[..., Head]:
-    """The class of a head by name, or a function that makes one.
+    """The class of a head by name or `file.py:Class`, or a function that makes one.
 
     Raises:
-        HeadError: an unknown name.
+        HeadError: an unknown name, no such file or class, or a file that cannot be imported.
+        VladError: a package whose head cannot be imported.
     """
-    if name in HEADS:
-        module, _, attribute = HEADS[name].partition(":")
-        return getattr(import_module(module), attribute)
-    found = entry_points(group="vlad.heads", name=name)
-    if not found:
-        raise HeadError(f"There is no head {name!r}; choose from {', '.join(head_names())}.")
-    return next(iter(found)).load()
+    if _in_file(name):
+        return _from_file(*name.rsplit(":", 1))
+    found = plugins.load("vlad.heads", name, HEADS)
+    if found is None:
+        raise HeadError(f"There is no head {shown(repr(name))}{instead(name, head_names())}")
+    return found
 
 
-def load_head(name: str, **params) -> Head:
-    """A new head by name.
+def load_head(head: str | Head, **params: object) -> Head:
+    """A new head by name or `file.py:Class`, or the head that is given, checked.
+
+    A head without a name gets that of its class in lower case.
 
     Raises:
-        HeadError: an unknown name, or a parameter the head does not have.
+        HeadError: an unknown name, a parameter that the head does not have, a value that its rules
+            forbid, or an object that is not a head.
     """
+    if isinstance(head, str):
+        made = _made(head, params)
+        made.name = head_name(head)
+    elif params:
+        raise HeadError(f"The head is an instance; set {', '.join(params)} when you make it.")
+    else:
+        made = head
+    check_head(made)
+    made.name = _name_of(made)
+    return made
+
+
+def head_name(name: str) -> str:
+    """The name that options and outputs have for a head by name or `file.py:Class`.
+
+    Raises:
+        HeadError: as `head_maker`.
+    """
+    return _name_of(head_maker(name)) if _in_file(name) else name
+
+
+def _name_of(head: Head | Callable[..., Head]) -> str:
+    made = head if isinstance(head, type) else type(head)
+    return getattr(head, "name", "") or made.__name__.lower()
+
+
+def check_head(head: Head) -> None:
+    """Raises a HeadError for an object that lacks a part of a head, or breaks its own rules."""
+    name = _name_of(head)
+    for part in PARTS:
+        if getattr_static(head, part, PARTS) is PARTS:
+            raise HeadError(f"Head {name} has no {part}; let its class be a vlad.heads.Head.")
+    for param, rule in head.rules.items():
+        value = getattr(head, param)
+        if not rule.holds(value):
+            raise HeadError(f"Head {name}: {param} is {shown(repr(value))}; give {rule.must}.")
+
+
+# what an object that is no subclass of Head must have to be one
+PARTS = [part for part in vars(Head) if part[0] != "_" and part not in ("name", "pool")]
+
+
+def _made(name: str, params: Mapping[str, object]) -> Head:
     make = head_maker(name)
+    known = signature(make).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        for param in sorted(params.keys() - known.keys()):
+            prefix = f"{head_name(name)}."
+            raise HeadError(
+                f"Unknown parameter {prefix}{shown(param)}{instead(param, known, prefix=prefix)}"
+            )
     try:
-        head = make(**params)
-    except TypeError as error:
-        own = ", ".join(signature(make).parameters) or "none"
-        raise HeadError(
-            f"Head {name} cannot be made with {params} ({error}); choose from its parameters "
-            f"({own})."
-        ) from None
-    head.name = name
-    return head
+        return make(**params)
+    except (TypeError, ValueError) as error:
+        why = shown(error)
+        raise HeadError(f"Head {name} cannot be made ({why}); correct its class.") from error
+
+
+def _in_file(name: str) -> bool:
+    return name.rpartition(":")[0].endswith(".py")
+
+
+def _from_file(file: str, attribute: str) -> Callable[..., Head]:
+    """A class in a file that is no part of a package.
+
+    Its module is not kept in sys.modules, so that Ray sends the class to its workers by value.
+    """
+    name = f"_vlad_head_{os.path.basename(file).removesuffix('.py')}"
+    spec = spec_from_file_location(name, file)
+    if not os.path.isfile(file) or spec is None or spec.loader is None:
+        raise HeadError(f"There is no file {shown(file)}; check the path before the colon.")
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:  # it is anybody's program
+        why = shown(f"{type(error).__name__}: {error}")
+        raise HeadError(f"{shown(file)} cannot be imported ({why}); correct it.") from error
+    finally:
+        del sys.modules[name]
+    if not isinstance(found := getattr(module, attribute, None), type):
+        own = (x for x in vars(module).values() if isinstance(x, type) and x.__module__ == name)
+        classes = [x.__name__ for x in own]
+        raise HeadError(f"{shown(file)} has no class {attribute!r}{instead(attribute, classes)}")
+    return found

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from vlad.adapters import load_adapter
+from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
-from vlad.heads import check_params, in_range, sorted_names
+from vlad.heads import sorted_names
+from vlad.heads.head import Trained
+from vlad.heads.rules import ADAPTER, whole
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur, upsample
 from vlad.maths.precision import as_half
@@ -19,7 +22,7 @@ TEMPERATURE = 0.01
 SIGMA = 4.0
 
 
-class AdaCLIP:
+class AdaCLIP(Trained):
     """Learned tokens in both backbones, in part made anew for every image.
 
     In the first blocks of both backbones stand prompt tokens: static ones plus dynamic ones, which
@@ -39,10 +42,14 @@ class AdaCLIP:
     """
 
     bank = "adaclip"
-    normals = "unused"
     map_range = (0.0, 1.0)
+    rules: ClassVar = {
+        "adapter": ADAPTER,
+        "clusters": whole(0, 1000),
+        "seed": whole(0, 2**32 - 1),
+    }
 
-    def __init__(self, adapter: str | None = None, clusters: int = 20, seed: int = 0):
+    def __init__(self, adapter: str | Adapter | None = None, clusters: int = 20, seed: int = 0):
         self.adapter = adapter
         self.clusters = clusters
         self.seed = seed
@@ -52,19 +59,7 @@ class AdaCLIP:
 
         Raises:
             AdapterError: no adapter, or one that does not fit the backbone.
-            HeadError: a parameter out of its range.
         """
-        whole = type(self.clusters) is int and in_range(self.clusters, 0)
-        check_params(
-            self,
-            {
-                "clusters": (whole, "0 or more"),
-                "seed": (
-                    type(self.seed) is int and in_range(self.seed, 0, 2**32 - 1),
-                    "a whole number from 0 to 2^32 − 1",
-                ),
-            },
-        )
         self.adapter_ = load_adapter(self.adapter, "adaclip", backbone)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
-from vlad.adapters import load_adapter
+from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
 from vlad.heads import sorted_names
+from vlad.heads.head import Trained
+from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur
 from vlad.maths.precision import as_half
@@ -16,7 +20,7 @@ TEMPERATURE = 0.07
 SIGMA = 4.0
 
 
-class AnomalyCLIP:
+class AnomalyCLIP(Trained):
     """Learned words about any object, against patches that attend by their values alone.
 
     Learned tokens stand in front of "object." and "damaged object." whatever the category (paper,
@@ -33,9 +37,9 @@ class AnomalyCLIP:
     """
 
     bank = "anomalyclip"
-    normals = "unused"
+    rules: ClassVar = {"adapter": ADAPTER}
 
-    def __init__(self, adapter: str | None = None):
+    def __init__(self, adapter: str | Adapter | None = None):
         self.adapter = adapter
 
     @property

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from vlad.adapters import load_adapter
+from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
-from vlad.heads import check_params
+from vlad.heads.head import Trained
+from vlad.heads.rules import ADAPTER, FLAG
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, upsample
 from vlad.maths.neighbours import nearest_cosine
@@ -18,7 +20,7 @@ from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 TEMPERATURE = 0.01
 
 
-class AprilGAN:
+class AprilGAN(Trained):
     """Learned linear projections bring the patches of several blocks into the space of the words.
 
     Zero-shot, the image score is p(anomalous) of the image embedding and the map the sum over
@@ -36,8 +38,9 @@ class AprilGAN:
     bank = "april_gan"
     normals = "optional"
     additive = True
+    rules: ClassVar = {"adapter": ADAPTER, "rescale": FLAG}
 
-    def __init__(self, adapter: str | None = None, rescale: bool = True):
+    def __init__(self, adapter: str | Adapter | None = None, rescale: bool = True):
         self.adapter = adapter
         self.rescale = rescale
 
@@ -45,12 +48,12 @@ class AprilGAN:
     def map_range(self) -> tuple[float, float]:
         """Every block adds a probability and, with references, a distance of at most 2."""
         layers = len(self.adapter_.params["layers"])
-        return (0.0, layers * (3.0 if hasattr(self, "memory_") else 1.0))
+        return (0.0, layers * (3.0 if self.fitted else 1.0))
 
     @property
     def transductive(self) -> bool:
         """Whether image scores depend on the other images scored."""
-        return self.rescale and hasattr(self, "memory_")
+        return self.rescale and self.fitted
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of the adapter's layers; exact GELU whatever the weights were trained
@@ -58,9 +61,7 @@ class AprilGAN:
 
         Raises:
             AdapterError: no adapter, or one that does not fit the backbone.
-            HeadError: a parameter out of its range.
         """
-        check_params(self, {"rescale": (type(self.rescale) is bool, "true or false")})
         self.adapter_ = load_adapter(self.adapter, "april_gan", backbone)
         return FeatureSpec(
             layers=tuple(self.adapter_.params["layers"]),
@@ -116,7 +117,7 @@ class AprilGAN:
             raise HeadError("Head april_gan compares images with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
         distance = None
-        if hasattr(self, "memory_"):
+        if self.fitted:
             distance = sum(
                 nearest_cosine(patches, self.memory_[str(n)])
                 for n, patches in features.patches.items()

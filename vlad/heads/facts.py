@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from vlad.heads import head_maker
+from vlad.heads import Head, Trained, head_maker, load_head
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def head_facts(name: str) -> HeadFacts:
     make = head_maker(name)
     text = inspect.getdoc(make) or ""
     paper = _paper(text) or _paper(sys.modules[make.__module__].__doc__ or "")
-    return HeadFacts(name, _needs(make), text.partition("\n")[0].rstrip("."), paper)
+    return HeadFacts(name, _needs(load_head(name)), text.partition("\n")[0].rstrip("."), paper)
 
 
 def _paper(text: str) -> str:
@@ -44,19 +44,18 @@ def _paper(text: str) -> str:
     return " ".join(found[1].split()) if found else ""
 
 
-def _needs(make) -> str:
+def _needs(head: Head) -> str:
     from vlad.prompts import load_bank
 
-    head = make if isinstance(make, type) else make()
     parts = []
     # a bank with a noun of its own says the same of every category
     if head.bank and not load_bank(head.bank).noun:
         parts.append("a category")
-    if "adapter" in inspect.signature(make).parameters:
+    if isinstance(head, Trained):
         parts.append("an adapter")
     if head.normals == "needed":
         parts.append("normal images")
-    if hasattr(head, "pool") and head.normals == "unused":
+    if head.transductive and head.normals == "unused":
         parts.append("several images")
     needs = ", ".join(parts) or "nothing"
     return f"{needs}; normal images optional" if head.normals == "optional" else needs

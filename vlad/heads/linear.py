@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 
-from vlad.adapters import load_adapter
+from vlad.adapters import Adapter, load_adapter
+from vlad.heads.head import Trained
+from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits, anomalous_logit
 from vlad.maths.maps import enlarge, gaussian_blur, top_mean
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
@@ -16,7 +20,7 @@ TOP = 0.01  # share of the map's pixels whose mean is the image score
 TOP_PATCHES = 0.03  # share of the patches by which an image without mask is learned from
 
 
-class Linear:
+class Linear(Trained):
     """Patches of several blocks, projected and compared with a normal and an anomalous vector.
 
     As APRIL-GAN with learned vectors in place of embedded words, so that it works on backbones
@@ -30,11 +34,10 @@ class Linear:
         adapter: the learned tensors, by name or path (see `vlad.adapters`).
     """
 
-    bank = None
-    normals = "unused"
     map_range = (0.0, 1.0)
+    rules: ClassVar = {"adapter": ADAPTER}
 
-    def __init__(self, adapter: str | None = None):
+    def __init__(self, adapter: str | Adapter | None = None):
         self.adapter = adapter
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:

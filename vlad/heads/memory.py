@@ -7,19 +7,20 @@ cosine distance, mean of the top 1 % as image score. `patchcore` gives those of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.heads import check_params, in_range, whole_numbers
+from vlad.heads.head import Head
+from vlad.heads.rules import BLOCKS, FLAG, ODD, SHARE, number, one_of, optional, whole
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import Bank, Metric, greedy_coreset
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 
-class Memory:
+class Memory(Head):
     """Distance of each patch to its nearest neighbour among the patches of normal images.
 
     Args:
@@ -35,9 +36,18 @@ class Memory:
             pooling over channels, as PatchCore does) instead of compared one by one.
     """
 
-    bank = None
     normals = "needed"
     additive = True
+    rules: ClassVar = {
+        "layers": optional(BLOCKS),
+        "metric": one_of("cosine", "squared_l2"),
+        "top": SHARE,
+        "sigma": number(0, 1000, "0 to 1000 pixels"),
+        "coreset": optional(SHARE),
+        "rotations": whole(1, 360),
+        "neighbourhood": ODD,
+        "join": FLAG,
+    }
 
     def __init__(
         self,
@@ -69,29 +79,7 @@ class Memory:
         return (0.0, 4 * max(x.square().sum(dim=-1).max().item() for x in rows))
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers.
-
-        Raises:
-            HeadError: a parameter out of its range.
-        """
-        rotations, side = self.rotations, self.neighbourhood
-        metrics = " or ".join(get_args(Metric))
-        check_params(
-            self,
-            {
-                "layers": (self.layers is None or whole_numbers(self.layers), "a list of blocks"),
-                "metric": (self.metric in get_args(Metric), metrics),
-                "top": (in_range(self.top, 0, 1), "a share from 0 to 1"),
-                "sigma": (in_range(self.sigma, 0), "0 or more pixels"),
-                "coreset": (
-                    self.coreset is None or in_range(self.coreset, 0, 1),
-                    "a share from 0 to 1",
-                ),
-                "rotations": (type(rotations) is int and rotations > 0, "1 or more"),
-                "join": (type(self.join) is bool, "true or false"),
-                "neighbourhood": (type(side) is int and side > 0 and side % 2, "an odd number"),
-            },
-        )
+        """Raw patch tokens of its layers."""
         quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3)})
         return FeatureSpec(layers=tuple(self.layers or quarters), image=False)
 
@@ -135,8 +123,8 @@ class Memory:
         )
 
     def _fitted(self) -> dict[str, torch.Tensor]:
-        if not hasattr(self, "memory_"):
-            name = getattr(self, "name", "memory")  # patchcore is one too
+        if not self.fitted:
+            name = self.name or "memory"  # patchcore is one too
             raise HeadError(f"Head {name} compares with normal images: fit it, or give `normal`.")
         return self.memory_
 

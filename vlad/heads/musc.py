@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.heads import check_params, in_range, whole_numbers
+from vlad.heads.head import Head
+from vlad.heads.rules import BLOCKS, ODD, Rule, list_of, number, optional, whole
 from vlad.maths.maps import upsample
 from vlad.maths.mutual import block_pairs, block_side, mutual_similarity, similarity_to
 from vlad.maths.precision import PAD, as_bfloat16
@@ -17,8 +19,19 @@ from vlad.maths.rescore import rescore, rescore_against
 from vlad.system.spool import Spool
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
+BOUNDS = list_of(number(0, 1e9, ""), "")
 
-class MuSc:
+
+def is_interval(value: Any) -> bool:
+    """Whether it is two numbers, fractions or counts, the second above the first."""
+    if not BOUNDS.holds(value) or len(value) != 2:
+        return False
+    low, high = value
+    # a count and a fraction cannot be put in order before the images are counted
+    return high > 0 and (low < high or low < 1 <= high)
+
+
+class MuSc(Head):
     """Patches of normal images find their like in many other images; anomalies do not.
 
     Patch tokens are averaged over r×r neighbourhoods (LNAMD, paper section 3.2), compared with
@@ -43,9 +56,13 @@ class MuSc:
         rescore: neighbourhood sizes k of RsCIN, the image included; () does without it.
     """
 
-    bank = None
-    normals = "unused"
     map_range = (0.0, 2.0)
+    rules: ClassVar = {
+        "layers": optional(BLOCKS),
+        "r": list_of(ODD, "a list of odd numbers below 100"),
+        "interval": Rule(is_interval, "two numbers, from and to, such as [0, 0.3]"),
+        "rescore": list_of(whole(1, 10**6), "a list of whole numbers, or empty", least=0),
+    }
 
     def __init__(
         self,
@@ -62,33 +79,10 @@ class MuSc:
     @property
     def transductive(self) -> bool:
         """Whether images are judged jointly: until there is a reference pool."""
-        return not hasattr(self, "memory_")
+        return not self.fitted
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers; GELU and positions as in the authors' code.
-
-        Raises:
-            HeadError: a parameter out of its range.
-        """
-        odd = whole_numbers(self.r) and all(side % 2 and side < 100 for side in self.r)
-        bounds = isinstance(self.interval, list | tuple) and len(self.interval) == 2
-        bounds = bounds and all(in_range(x, 0, 1e9) for x in self.interval)
-        # a count and a fraction cannot be put in order before the images are counted
-        ordered = (
-            bounds
-            and self.interval[1] > 0
-            and (self.interval[0] < self.interval[1] or self.interval[0] < 1 <= self.interval[1])
-        )
-        counts = whole_numbers(self.rescore) or self.rescore in ((), [])
-        check_params(
-            self,
-            {
-                "layers": (self.layers is None or whole_numbers(self.layers), "a list of blocks"),
-                "r": (odd, "a list of odd numbers below 100"),
-                "interval": (ordered, "two numbers, from and to, such as [0, 0.3]"),
-                "rescore": (counts, "a list of whole numbers, or empty"),
-            },
-        )
+        """Raw patch tokens of its layers; GELU and positions as in the authors' code."""
         quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3, 4)})
         return FeatureSpec(
             layers=tuple(self.layers or quarters), activation="gelu", pos_embed="bicubic"
@@ -123,7 +117,7 @@ class MuSc:
         Raises:
             HeadError: `fit` was not called.
         """
-        if not hasattr(self, "memory_"):
+        if not self.fitted:
             raise HeadError(
                 "Head musc compares images with each other: give a list, or fit a pool."
             )

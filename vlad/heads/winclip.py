@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 
 from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
-from vlad.heads import check_params, in_range, whole_numbers
+from vlad.heads.head import Head
+from vlad.heads.rules import FLAG, list_of, number, one_of, whole
 from vlad.maths.maps import upsample
 from vlad.maths.neighbours import nearest_cosine
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 
-class WinCLIP:
+class WinCLIP(Head):
     """Words against the image and its windows; with normal images, also windows against them.
 
     Zero-shot, the image score is p(anomalous) of the CLS embedding and the map is the harmonic
@@ -39,6 +40,13 @@ class WinCLIP:
     normals = "optional"
     additive = True
     map_range = (0.0, 1.0)
+    rules: ClassVar = {
+        "windows": list_of(whole(1, 100), "a list of sides in patches"),
+        "temperature": number(1e-6, 100, "a number above 0, up to 100"),
+        "patch_output": one_of("raw", "ln_post"),
+        "resize": one_of("pil", "float"),
+        "approximate": FLAG,
+    }
 
     def __init__(
         self,
@@ -55,24 +63,9 @@ class WinCLIP:
         self.approximate = approximate
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """CLS, the windows, and beside normal images the patch tokens of the last block.
-
-        Raises:
-            HeadError: a parameter out of its range.
-        """
-        outputs = self.patch_output in ("raw", "ln_post")
-        check_params(
-            self,
-            {
-                "windows": (whole_numbers(self.windows), "a list of sides in patches"),
-                "temperature": (in_range(self.temperature, 1e-6), "a number above 0"),
-                "patch_output": (outputs, "raw or ln_post"),
-                "resize": (self.resize in ("pil", "float"), "pil or float"),
-                "approximate": (type(self.approximate) is bool, "true or false"),
-            },
-        )
+        """CLS, the windows, and beside normal images the patch tokens of the last block."""
         last = (backbone.depth,)
-        always = self.approximate or hasattr(self, "memory_")
+        always = self.approximate or self.fitted
         return FeatureSpec(
             layers=last if always else (),
             normal_layers=() if always else last,
@@ -105,7 +98,7 @@ class WinCLIP:
             maps.append(spread(probability, grid, side))
         grid_map = harmonic_mean(torch.stack(maps))
 
-        if hasattr(self, "memory_"):
+        if self.fitted:
             few_shot = reference_map(features, self.memory_)
             grid_map = (grid_map + few_shot) / 2
             image_score = (image_score + few_shot.flatten(1).amax(dim=1)) / 2

@@ -18,7 +18,7 @@ from typing import Any
 from vlad.errors import PromptError
 from vlad.prompts.categories import FILE, KINDS, check_category, fold, kind_of, readable
 from vlad.system.resources import data_folder, read_toml
-from vlad.system.text import shown
+from vlad.system.text import instead, shown
 
 ORDERS = ("state-major", "template-major")
 NAMES = ("verbatim", "readable")
@@ -155,9 +155,10 @@ def load_bank(name_or_path: str | Path) -> PromptBank:
     if str(name_or_path) in bank_names():
         path = data_folder("prompts") / f"{name_or_path}.toml"
     elif path.suffix != ".toml" and not path.is_file():
+        known = bank_names()
+        or_path = f"choose one of {', '.join(known)}, or give the path of a TOML file"
         raise PromptError(
-            f"There is no prompt bank {str(name_or_path)!r}; choose one of "
-            f"{', '.join(bank_names())}, or give the path of a TOML file."
+            f"There is no prompt bank {str(name_or_path)!r}{instead(name_or_path, known, or_path)}"
         )
     try:
         table = read_toml(path)

@@ -1,4 +1,4 @@
-"""The drawn parts of the report, as HTML with inline SVG: histograms, heat legend, thumbnails."""
+"""The drawn parts of the report, as values for its template: histogram, heat scale, thumbnail."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import base64
 import io
 import math
 from collections.abc import Sequence
-from html import escape
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vlad.images.resize import fit_within
 from vlad.report.heat import heat_table
-from vlad.system.text import printable
 
 _BINS = 32
 _THUMBNAIL_SIDE = 320
-# label -> the class that colours it in report.html, and its word
+# label -> the class that colours it in report.css, and its word
 GROUPS = {0: ("normal", "normal"), 1: ("defect", "defective"), None: ("plain", "unlabelled")}
-
-
-def html_text(value: object) -> str:
-    """Any value as text that is safe inside an element and inside a quoted attribute."""
-    return escape(printable(str(value)), quote=True)
 
 
 def decimals(scores: Sequence[float]) -> int:
@@ -56,81 +50,72 @@ def count_scores(
 
 
 def histogram(
-    head: str,
+    title: str,
     scores: Sequence[float],
     labels: Sequence[int | None],
     threshold: float | None = None,
-) -> str:
-    """A panel with the stacked histogram of one head's image scores, and a line at a threshold."""
+) -> dict[str, Any]:
+    """The stacked histogram of one head's image scores, in bars of width 1 and height 0 to 100."""
     edges, counts, ticks = count_scores(scores, labels, threshold)
     highest = max(1, int(np.sum(list(counts.values()), axis=0).max())) if counts else 1
     digits = decimals(scores)
     bars = []
     for i in range(_BINS):
-        rects, words, top = [], [], 0.0
+        parts, words, top = [], [], 0.0
         for label, count in ((label, int(c[i])) for label, c in counts.items() if c[i]):
+            kind, word = GROUPS[label]
             height = 100 * count / highest
             top += height
-            words.append(f"{count} {GROUPS[label][1]}")
-            rects.append(
-                f'<rect class="{GROUPS[label][0]}" x="{i + 0.06:.2f}" width="0.88" '
-                f'y="{100 - top:.3f}" height="{height:.3f}"/>'
-            )
-        if rects:
+            words.append(f"{count} {word}")
+            parts.append((kind, f"{i + 0.06:.2f}", f"{100 - top:.3f}", f"{height:.3f}"))
+        if parts:
             span = f"{edges[i]:.{digits}f} to {edges[i + 1]:.{digits}f}"
-            bars.append(f"<g><title>{span}: {', '.join(words)}</title>{''.join(rects)}</g>")
+            bars.append((f"{span}: {', '.join(words)}", parts))
     finite = [score for score in scores if math.isfinite(score)]
-    summary = "no scores"
+    summary, cut = "no scores", None
     if finite:
         summary = f"median {np.median(finite):.{digits}f}, highest {max(finite):.{digits}f}"
-    cut = ""
     if threshold is not None and math.isfinite(threshold):
         summary += f", threshold {threshold:.{digits}f}"
-        x = _BINS * (threshold - edges[0]) / (edges[-1] - edges[0])
-        cut = f'<line class="cut" x1="{x:.3f}" x2="{x:.3f}" y1="-8" y2="100"/>'
-    keys = ""
-    if any(label is not None for label in counts):
-        marks = ((GROUPS[label]) for label in counts)
-        keys = "".join(f'<span><span class="mark {c}"></span>{word}</span>' for c, word in marks)
+        cut = f"{_BINS * (threshold - edges[0]) / (edges[-1] - edges[0]):.3f}"
+    labelled = any(label is not None for label in counts)
     places = max(0, 1 - math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
-    axis = "".join(f"<span>{tick:.{places}f}</span>" for tick in ticks)
-    return (
-        f'<div class="panel chart"><header><h3>{html_text(head)}</h3><span>{summary}</span>'
-        f'<span class="keys">{keys}</span></header>'
-        f'<div class="top">{highest} image{"s" * (highest > 1)}</div>'
-        f'<svg class="bars" viewBox="0 0 {_BINS} 100" preserveAspectRatio="none" role="img" '
-        f'aria-label="Histogram of the scores of {html_text(head)}: {summary}">{"".join(bars)}{cut}'
-        f'</svg><div class="ticks" aria-hidden="true">{axis}</div></div>'
-    )
+    return {
+        "title": title,
+        "summary": summary,
+        "legend": [GROUPS[label] for label in counts] if labelled else [],
+        "highest": highest,
+        "width": _BINS,
+        "bars": bars,
+        "cut": cut,
+        "ticks": [f"{tick:.{places}f}" for tick in ticks],
+    }
 
 
-def heat_legend(head: str, index: int, low: float, high: float) -> str:
-    """The heat colours with the values at which they begin and are full, for head `index`."""
+def heat_scale(head: str, low: float, high: float) -> dict[str, Any]:
+    """The heat colours with the values at which they begin and are full."""
     colours, opacity = heat_table()
-    stops = "".join(
-        f'<stop offset="{i / 255:.3f}" stop-color="rgb({",".join(map(str, colours[i]))})" '
-        f'stop-opacity="{opacity[i]:.3f}"/>'
-        for i in range(0, 256, 15)
-    )
     places = decimals([low, high])
-    return (
-        f'<div class="scale" data-head="{index}"{" hidden" * (index > 0)}>'
-        f"<span>Heat &le;&thinsp;{low:.{places}f}</span>"
-        f'<svg viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="Heat '
-        f'colours of {html_text(head)}, weak to strong"><linearGradient id="heat{index}">{stops}'
-        f'</linearGradient><rect width="100" height="10" fill="url(#heat{index})"/></svg>'
-        f"<span>&ge;&thinsp;{high:.{places}f}</span></div>"
-    )
+    return {
+        "head": head,
+        "low": f"{low:.{places}f}",
+        "high": f"{high:.{places}f}",
+        "stops": [
+            (f"{i / 255:.3f}", f"rgb({','.join(map(str, colours[i]))})", f"{opacity[i]:.3f}")
+            for i in range(0, 256, 15)
+        ],
+    }
 
 
-def thumbnail(image: Image.Image) -> str:
-    """The size and source attributes of an <img> that holds a small copy of the image."""
+def thumbnail(image: Image.Image) -> dict[str, Any]:
+    """A small copy of the image as a data URL, with its size."""
     small = image.convert("RGB")
-    size = fit_within(small.size, _THUMBNAIL_SIDE)
+    width, height = fit_within(small.size, _THUMBNAIL_SIDE)
     buffer = io.BytesIO()
-    small.resize(size, Image.LANCZOS, reducing_gap=3.0).save(buffer, "JPEG", quality=82)
+    small = small.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    small.save(buffer, "JPEG", quality=82)
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'width="{size[0]}" height="{size[1]}" src="data:image/jpeg;base64,{data}"'
+    return {"width": width, "height": height, "source": f"data:image/jpeg;base64,{data}"}
 
 
 def _ticks(low: float, high: float) -> list[float]:

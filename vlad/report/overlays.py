@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,5 +67,5 @@ def write_overlays(
             drawn = overlay(image, values, *scales[head])
             atomic_write(
                 run.overlay_path(head, sample),
-                lambda file, drawn=drawn: drawn.save(file, "JPEG", quality=88),
+                partial(drawn.save, format="JPEG", quality=88),
             )

@@ -1,11 +1,11 @@
-"""The parts of the report that show what was decided, as HTML."""
+"""The parts of the report that show what was decided, as values for its template."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from vlad.calibration import FUSED
-from vlad.report.charts import html_text
 from vlad.results.coco import RegionFinder
 from vlad.results.regions import Region
 from vlad.results.verdicts import Judged, summary
@@ -32,25 +32,24 @@ class VerdictView:
 
     def fused(self, path: str) -> dict[str, float]:
         """The score of all heads together, where there is one."""
-        score = self.judged.columns.get(FUSED, {}).get(path) if self.judged else None
+        score: Any = self.judged.columns.get(FUSED, {}).get(path) if self.judged else None
         return {} if score is None else {FUSED: score}
 
     def threshold(self, name: str) -> float | None:
         """The image score above which images are called anomalous."""
         return self.judged.calibration.thresholds.get(name) if self.judged else None
 
-    def data(self, path: str) -> str:
-        """The attribute that images are filtered by."""
+    def words(self, path: str) -> str:
+        """The verdict of each head, which images are filtered by."""
         if not self.judged:
             return ""
-        words = " ".join(self.verdict(name, path) or "none" for name in self.names)
-        return f' data-verdicts="{words}"'
+        return " ".join(self.verdict(name, path) or "none" for name in self.names)
 
-    def line(self, name: str, path: str, part: str) -> str:
-        """The verdict of an image in words; `part` says for which head it is shown."""
+    def line(self, name: str, path: str) -> dict[str, str] | None:
+        """The verdict of an image with what is known beside it."""
         kind = self.verdict(name, path)
         if kind is None:
-            return ""
+            return None
         notes = []
         p_value = self._value(name, "p_value", path)
         if p_value is not None:
@@ -59,51 +58,37 @@ class VerdictView:
             notes.append(f"severity {severity}")
         if count := len(self._regions(name, path)):
             notes.append(f"{count} region{'s' * (count > 1)}")
-        return (
-            f'<p class="verdict" {part}><b class="{kind}">{_WORDS[kind]}</b> '
-            f"{html_text(' · '.join(notes))}</p>"
-        )
+        return {"kind": kind, "word": _WORDS[kind], "notes": " · ".join(notes)}
 
-    def outlines(self, name: str, path: str, part: str) -> str:
-        """The regions of an image as lines over it."""
+    def outlines(self, name: str, path: str) -> dict[str, Any] | None:
+        """The regions of an image as one SVG path over its (width, height) pixels."""
         regions = self._regions(name, path)
-        if not regions:
-            return ""
+        if not self.finder or not regions:
+            return None
         width, height = self.finder.sizes[path]
         lines = "".join(
             "M" + "L".join(f"{x:.4g} {y:.4g}" for x, y in outline) + "Z"
             for region in regions
             for outline in region.outlines
         )
-        return (
-            f'<svg class="regions" {part} viewBox="0 0 {width} {height}" aria-hidden="true">'
-            f'<path d="{lines}"/></svg>'
-        )
+        return {"width": width, "height": height, "lines": lines}
 
-    def tiles(self) -> str:
-        """How many images each verdict was given, for each head."""
+    def counts(self) -> list[list[tuple[str, str, int]]]:
+        """How many images each verdict was given: for each head, (verdict, its word, images)."""
         if not self.judged:
-            return ""
-        tiles = ""
-        for i, name in enumerate(self.names):
+            return []
+        counts = []
+        for name in self.names:
             paths = self.judged.columns.get(f"{name}_verdict", {})
             found = [self.verdict(name, path) for path in paths]
-            for kind, word in _WORDS.items():
-                if kind != "unsure" or kind in found:
-                    hidden = " hidden" * (i > 0)
-                    tiles += (
-                        f'<div data-head="{i}"{hidden}><dt><span class="dot {kind}"></span>{word}'
-                        f"</dt><dd>{found.count(kind):,}</dd></div>"
-                    )
-        return tiles
+            kinds = [kind for kind in _WORDS if kind != "unsure" or kind in found]
+            counts.append([(kind, _WORDS[kind], found.count(kind)) for kind in kinds])
+        return counts
 
-    def note(self) -> str:
-        """What the verdicts rest on."""
+    def notes(self) -> list[str]:
+        """What the verdicts rest on, in lines."""
         if not self.judged:
-            return (
-                '<p class="note">Nothing is decided here: <code>--threshold auto</code> adds '
-                "verdicts and regions.</p>"
-            )
+            return []
         calibration = self.judged.calibration
         rate = max(calibration.rates.values(), default=0)
         meaning = {
@@ -114,29 +99,20 @@ class VerdictView:
             "which is less reliable than held-out normal images. p is a rank among the images.",
             "number": "The threshold was given.",
         }[calibration.source]
-        lines = "<br>".join(html_text(line) for line in summary(self.judged).splitlines())
-        return f'<p class="note"><b>Verdicts.</b> {meaning}<br>{lines}</p>'
+        return [meaning, *summary(self.judged).splitlines()]
 
-    def filters(self) -> str:
-        """The choice of images by their verdict."""
+    def choices(self) -> list[tuple[str, str]]:
+        """(verdict, its word) to choose images by; "" is all of them."""
         if not self.judged:
-            return ""
+            return []
         options = [("", "All"), *_WORDS.items()]
         if not any(any(self.judged.columns.get(f"{n}_abstain", {}).values()) for n in self.names):
             options.pop()
-        labels = "".join(
-            f'<label><input type="radio" name="verdict" value="{value}"{" checked" * (not value)}>'
-            f"<span>{word}</span></label>"
-            for value, word in options
-        )
-        return (
-            "<fieldset data-script hidden><legend>Verdict</legend>"
-            f'<div class="segments">{labels}</div></fieldset>'
-        )
+        return options
 
     def _regions(self, name: str, path: str) -> Sequence[Region]:
         return self.finder.regions.get(name, {}).get(path, []) if self.finder else []
 
-    def _value(self, name: str, kind: str, path: str):
+    def _value(self, name: str, kind: str, path: str) -> Any:
         found = self.judged.columns.get(f"{name}_{kind}", {}) if self.judged else {}
         return found.get(path)

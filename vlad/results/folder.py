@@ -117,7 +117,7 @@ class RunFolder:
             InputError: there is none.
             OutputError: it cannot be read back.
         """
-        written = RUN.settings(Path(out))
+        written = RUN.settings(Path(out)) or {}
         try:
             ranges = {head: tuple(written["map_ranges"][head]) for head in written["heads"]}
             found = cls(out, ranges, {}, written["map_format"], written["map_side"])

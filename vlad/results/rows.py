@@ -82,7 +82,7 @@ class Rows(MutableMapping[str, Row]):
         self._errors.pop(path, None)
 
     def __contains__(self, path: object) -> bool:
-        place = self._places.get(path)  # type: ignore[arg-type]
+        place = self._places.get(path) if isinstance(path, str) else None
         return place is not None and bool(self._filled[place])
 
     def __iter__(self) -> Iterator[str]:

@@ -10,7 +10,7 @@ from vlad.system.text import csv_line, csv_path, csv_text, encode, printable
 if TYPE_CHECKING:
     from vlad.results.rows import Row
 
-Column = Sequence[str | float | int | bool | None]
+Column = Sequence[object]  # of str, float, int, bool or None
 _TYPES = {float: "double", int: "int64", bool: "bool", str: "string"}
 
 
@@ -48,7 +48,7 @@ def write_parquet(table: Mapping[str, Column], file: BinaryIO) -> None:
         found = next((type(value) for value in values if value is not None), float)
         kind = "string" if name in ("path", "error") else _TYPES[found]
         if kind == "string":
-            values = [None if value is None else printable(value) for value in values]
+            values = [None if value is None else printable(str(value)) for value in values]
         arrays[name] = pa.array(values, kind)
     pq.write_table(pa.table(arrays), file)
 

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def judge(
     good, scores = known_scores(folder, samples)
     calibration, own = rules.calibration, False
     if calibration is None:
-        options = {
+        options: dict[str, Any] = {
             "false_alarms": rules.false_alarms,
             "method": rules.method,
             "confidence": rules.confidence,
@@ -250,7 +251,7 @@ def summary(judged: Judged) -> str:
         )
     for name, threshold in calibration.thresholds.items():
         verdicts = judged.columns.get(f"{name}_verdict", {})
-        unsure = sum(judged.columns.get(f"{name}_abstain", {}).values())
+        unsure = sum(map(bool, judged.columns.get(f"{name}_abstain", {}).values()))
         line = f"{name}: {list(verdicts.values()).count('anomalous')} of {len(verdicts)} anomalous"
         line += f", above {threshold:.6g} ({sources[calibration.source]})"
         lines.append(line + (f"; {unsure} decisions are unsure" if unsure else ""))

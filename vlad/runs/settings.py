@@ -137,7 +137,7 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
         "adapters": {
             name: {"name": head.adapter_.name, "sha256": head.adapter_.sha256}
             for name, head in panel.heads.items()
-            if hasattr(head, "adapter_")
+            if head.adapter_
         },
         "bits": settings.setup.bits,
         "references": _digests(settings.references),

@@ -29,7 +29,7 @@ RESIZE = {
 }
 
 
-class DetectorGraph(torch.nn.Module):
+class DetectorGraph(files.Graph):
     """Pixels (1, 3, S, S) to image score (1,) and anomaly map (1, S, S), by one head of a panel.
 
     What the head remembers, learned and read about the category are constants.

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError
-from vlad.heads import Head, Pool, is_transductive
+from vlad.heads import Head, Pool, check_head
 from vlad.images.tiles import WHOLE, Tiling
 from vlad.images.views import rotations
 from vlad.prompts import Prompts, load_bank
@@ -38,7 +38,8 @@ class Panel:
         tiling: how `fit` cuts images, and how those that are scored should be.
 
     Raises:
-        HeadError: a head that reads text on a backbone that does not.
+        HeadError: a head that reads text on a backbone that does not, or whose parameters are
+            outside their rules.
         BackboneError: a layer the backbone does not have, or a size that patches do not fill.
         PromptError: an unknown or malformed bank.
     """
@@ -58,6 +59,8 @@ class Panel:
         self.tiling = tiling
         self.batch_size = batch_size
         self.extractor = Extractor(backbone, image_size)
+        for head in self.heads.values():
+            check_head(head)
         self.specs = {name: head.spec(backbone.info) for name, head in self.heads.items()}
         for spec in self.specs.values():
             self.extractor.check(spec)
@@ -81,7 +84,7 @@ class Panel:
     @property
     def transductive(self) -> list[str]:
         """The heads that judge a list of images jointly."""
-        return [name for name, head in self.heads.items() if is_transductive(head)]
+        return [name for name, head in self.heads.items() if head.transductive]
 
     @torch.no_grad()
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
@@ -94,7 +97,7 @@ class Panel:
             heads = [name for name, head in self.heads.items() if head.normals != "unused"]
         parts: dict[str, list[Features]] = {name: [] for name in heads}
         for name in parts:
-            if not hasattr(self.heads[name], "fit"):
+            if type(self.heads[name]).fit is Head.fit:  # said before a pass over all images
                 raise HeadError(f"Head {name} learns nothing from images; score with it at once.")
             self.specs[name] = self.specs[name].with_normals()
         # heads that want as many rotated views of each reference share their passes
@@ -121,7 +124,7 @@ class Panel:
         for count in groups:
             extract(count)
         for name, found in parts.items():
-            self.heads[name].fit(concatenate(found))
+            self.heads[name].fit(Features.cat(found))
         return self
 
     def prepare(self, image: Image.Image) -> dict:
@@ -164,7 +167,7 @@ class Panel:
     ) -> None:
         """Puts what a head says into `scores`, or the features into its pool."""
         text = self._read(name, category, features)
-        if not is_transductive(head):
+        if not head.transductive:
             scores[name] = head.score(features, text)
         elif pools is None:
             raise HeadError(f"Head {name} judges a list of images jointly; give it a list.")
@@ -210,24 +213,4 @@ class Panel:
         return encode_each(self.backbone, self._prompts(name, category), spec, features.plain)
 
     def _rotations(self, name: str) -> int:
-        return getattr(self.heads[name], "rotations", 1)
-
-
-def concatenate(parts: Sequence[Features]) -> Features:
-    """Features of several batches as one."""
-    first = parts[0]
-    return Features(
-        image=_joined([p.image for p in parts]),
-        patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
-        windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
-        plain=_joined([p.plain for p in parts]),
-        grid=first.grid,
-        size=first.size,
-        bfloat16=first.bfloat16,
-    )
-
-
-def _joined(parts: Iterable[torch.Tensor | None]) -> torch.Tensor | None:
-    """Those of several batches as one; None where they have none."""
-    found = [part for part in parts if part is not None]
-    return torch.cat(found) if found else None
+        return self.heads[name].rotations

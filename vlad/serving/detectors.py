@@ -15,7 +15,6 @@ from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
 from vlad.detector import Detector
 from vlad.errors import HeadError, InputError, VladError
-from vlad.heads import is_transductive
 from vlad.serving.limits import MAX_CATEGORIES, MAX_MADE
 from vlad.system.text import shown
 
@@ -158,7 +157,7 @@ def make_ready(served: Sequence[Served]) -> None:
         loaded[key] = detector.backbone_
         with _said(one):
             detector.prepare(blank)
-        if is_transductive(detector.head_):
+        if detector.head_.transductive:
             raise HeadError(
                 f"Head {detector.head} judges a list of images jointly, and a service is asked "
                 "about one at a time; fit it on a reference pool first, with `vlad fit`."

@@ -20,4 +20,4 @@ def page() -> tuple[str, str]:
     )
     js = js.replace("{{heat}}", json.dumps(table, separators=(",", ":")))
     html = html.replace("{{css}}", css).replace("{{js}}", js)
-    return html, policy(html, "img-src blob:", "connect-src 'self'", "frame-ancestors 'none'")
+    return html, policy(css, js, "img-src blob:", "connect-src 'self'", "frame-ancestors 'none'")

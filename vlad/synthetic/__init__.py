@@ -7,7 +7,7 @@
     item = training.item(index, epoch)      # image, mask, label, defect, words
 
 What a generator is stands in `vlad.synthetic.canvas`; a new one is one function and one line in
-GENERATORS.
+GENERATORS, or an entry point of another package in the group "vlad.synthetic".
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,8 @@ from vlad.datasets.folder import list_images
 from vlad.errors import InputError
 from vlad.images import read_image
 from vlad.synthetic.canvas import Defect, Sources
+from vlad.system import plugins
+from vlad.system.text import instead
 from vlad.types import Sample
 
 # name -> "module:function", imported when asked for
@@ -43,21 +44,24 @@ Generator = Callable[[np.ndarray, Sources, np.random.Generator], Defect]
 
 
 def load_generators(names: Iterable[str] | None = None) -> dict[str, Generator]:
-    """Generators by name; None is all of them.
+    """Generators by name; None is all of ours.
 
     Raises:
         InputError: no name, or an unknown one.
     """
     chosen = list(dict.fromkeys(GENERATORS if names is None else names))
-    unknown = [name for name in chosen if name not in GENERATORS]
-    if unknown or not chosen:
-        what = f"there is no generator {unknown[0]!r}" if unknown else "no generator is named"
-        raise InputError(f"{what}; choose from {', '.join(GENERATORS)}.")
-    found = {}
-    for name in chosen:
-        module, _, attribute = GENERATORS[name].partition(":")
-        found[name] = getattr(import_module(module), attribute)
+    if not chosen:
+        raise InputError(f"no generator is named; choose from {', '.join(generator_names())}.")
+    found = {name: plugins.load("vlad.synthetic", name, GENERATORS) for name in chosen}
+    for name, generator in found.items():
+        if generator is None:
+            raise InputError(f"there is no generator {name!r}{instead(name, generator_names())}")
     return found
+
+
+def generator_names() -> list[str]:
+    """Names of every generator, ours and those that installed packages register."""
+    return plugins.names("vlad.synthetic", GENERATORS)
 
 
 @dataclass(frozen=True)
@@ -164,5 +168,6 @@ __all__ = [
     "Sources",
     "SyntheticItem",
     "SyntheticSet",
+    "generator_names",
     "load_generators",
 ]

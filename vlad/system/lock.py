@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from vlad.errors import OutputError
@@ -20,32 +19,19 @@ def locked(folder: str | Path) -> Iterator[None]:
     Raises:
         OutputError: another process holds it, or it cannot be written to.
     """
+    from filelock import FileLock, Timeout
+
     path = Path(folder) / ".lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
+    with ExitStack() as held:
         try:
-            _lock(handle)
-        except (BlockingIOError, PermissionError) as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(FileLock(path, blocking=False, preserve_lock_file=True))
+        except Timeout as error:
             raise OutputError(
                 f"another run is writing to {folder}; let it end, or choose another folder."
             ) from error
-        except OSError:  # some network shares have none, and are written to nevertheless
-            pass
+        except OSError as error:
+            # an error without a file is that of the lock: some network shares have none
+            if error.filename is not None:
+                raise cannot_write(folder, error) from error
         yield
-    finally:
-        os.close(handle)
-
-
-def _lock(handle: int) -> None:
-    if os.name == "nt":
-        import msvcrt
-
-        msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,15 +1,18 @@
-"""What a measured time depends on besides the code, and how much memory was taken."""
+"""What a measured time depends on besides the code, the time of a product, the memory taken."""
 
 from __future__ import annotations
 
+import math
 import os
-import platform
 import sys
-from pathlib import Path
+import time
 
 import torch
 
 from vlad import __version__
+from vlad.system import processor
+
+PRODUCT = (1024, 768, 3072)  # rows, inputs and outputs of a matrix product as in a ViT-B/16
 
 
 def machine(device: torch.device) -> dict[str, str | int | None]:
@@ -19,21 +22,36 @@ def machine(device: torch.device) -> dict[str, str | int | None]:
         "vlad": __version__,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
-        "cpu": _cpu(),
+        "cpu": processor.name(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
 
 
-def _cpu() -> str:
-    """The name of the processor, or at least its architecture."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except (OSError, ValueError):  # not Linux
-        pass
-    return platform.processor() or platform.machine()
+def product_ms(device: torch.device, dtype: torch.dtype, budget: float) -> float:
+    """Milliseconds of one matrix product as in a ViT-B/16, the least of a few measurements.
+
+    Args:
+        budget: seconds, about. Where the whole product would take longer, some of its rows are
+            measured, and the time is scaled up.
+    """
+    rows, inputs, outputs = PRODUCT
+    a = torch.ones(rows, inputs, device=device, dtype=dtype)
+    b = torch.ones(inputs, outputs, device=device, dtype=dtype)
+    repeats = 1 if device.type == "cpu" else 50  # a GPU is through with one before it can be timed
+    (a[:1] @ b)[0, 0].item()
+    best = math.inf
+    for part in (4, 4, 8, 16, 32, 64, 128, 256, 512, *[rows] * 3):
+        start = time.perf_counter()
+        for _ in range(repeats):
+            product = a[:part] @ b
+        product[0, 0].item()  # waits for the device
+        took = time.perf_counter() - start
+        best = min(best, took / repeats / part)
+        budget -= took
+        if budget < took:
+            break
+    return round(1000 * best * rows, 3)
 
 
 def peak_memory() -> float | None:

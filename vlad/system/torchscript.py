@@ -89,7 +89,7 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
 def _check_places(content: bytes) -> None:
     """Raise ValueError for places of the memo beyond the file: a list is made up to there."""
     for opcode, place, _ in pickletools.genops(content):
-        if opcode.name in ("PUT", "LONG_BINPUT") and place > len(content):
+        if opcode.name in ("PUT", "LONG_BINPUT") and int(place or 0) > len(content):
             raise ValueError("it numbers more objects than it holds")
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 from accelerate import Accelerator
 
 import vlad
 from vlad.adapters import CARD, Adapter, packed, save_adapter, sha256_of
-from vlad.adapters.cards import card_text
 from vlad.backbones.backbone import Backbone
 from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
@@ -111,7 +111,7 @@ def train_adapter(
     if accelerator.is_main_process:
         card = card_of(adapter, recipe, data, state, licence, str(backbone.dtype))
         # the tensors last, and the checkpoint away after them, so that nothing is ever lost
-        atomic_write(out / CARD, card_text(card).encode())
+        atomic_write(out / CARD, tomli_w.dumps(card).encode())
         save_adapter(adapter, out)
         (out / CHECKPOINT).unlink(missing_ok=True)
         clean(out)
@@ -171,9 +171,8 @@ def card_of(
     best = state.best_epoch or state.epoch
     reached = state.curve[best - 1] if data.held_out else {}
     of_held_out = {k: v for k, v in reached.items() if " " in k}
-    table = recipe.table()
-    nested = {k: table.pop(k) for k in ("params", "optimiser", "losses")}
-    card: dict[str, Any] = {
+    names = dict.fromkeys(name for epoch in state.curve for name in epoch)
+    return {
         "head": adapter.head,
         "backbone": adapter.backbone,
         "auxiliary": adapter.auxiliary,
@@ -190,21 +189,9 @@ def card_of(
         "best_epoch": best,
         "left_out": [f"{path}: {error}" for path, error in data.left_out.items()],
         "params": dict(adapter.params),
-        "recipe": {k: v for k, v in table.items() if v is not None},
-        **{f"recipe.{name}": dict(values) for name, values in nested.items() if values},
+        "recipe": {k: v for k, v in recipe.table().items() if v not in (None, {})},
+        "data": data.card(),
+        "curve": {
+            n: [float(f"{epoch[n]:.6g}") for epoch in state.curve if n in epoch] for n in names
+        },
     }
-    for name, values in data.card().items():
-        card[f"data.{quoted(name)}"] = values
-    names = list(dict.fromkeys(name for epoch in state.curve for name in epoch))
-    card["curve"] = {
-        quoted(n): [float(f"{epoch[n]:.6g}") for epoch in state.curve if n in epoch] for n in names
-    }
-    return card
-
-
-def quoted(name: str) -> str:
-    """A name as a key of TOML."""
-    bare = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
-    if bare:
-        return name
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -31,7 +31,7 @@ class Cached:
     """One image's features and mask.
 
     Attributes:
-        tensors: "image" (D,) and "patches.N" (h·w, C), float16.
+        tensors: "image" (D,), where it is needed, and "patches.N" (h·w, C), float16.
         mask: (S, S) bool, or None where there is none.
     """
 
@@ -101,9 +101,11 @@ PASS = ("layers", "patch_output", "stream", "image", "image_ln_post", "pos_embed
 def rounded(features: Features) -> list[dict[str, torch.Tensor]]:
     """The tensors of each image as they are kept, on the CPU; too large values become 65504."""
     tensors = {f"patches.{n}": x for n, x in features.patches.items()}
-    tensors = {"image": features.image} | tensors
+    if features.image is not None:
+        tensors["image"] = features.image
     kept = {n: x.clamp(-LARGEST, LARGEST).half().cpu() for n, x in tensors.items()}
-    return [{n: x[i].clone() for n, x in kept.items()} for i in range(len(features.image))]
+    count = len(next(iter(kept.values())))
+    return [{n: x[i].clone() for n, x in kept.items()} for i in range(count)]
 
 
 def together(
@@ -115,6 +117,6 @@ def together(
     """One batch of kept images, in float32."""
     names = list(parts[0])
     stacked = {n: torch.stack([part[n] for part in parts]).to(device).float() for n in names}
-    image = stacked.pop("image")
+    image = stacked.pop("image", None)
     patches = {int(name.removeprefix("patches.")): x for name, x in stacked.items()}
     return Features(image=image, patches=dict(sorted(patches.items())), grid=grid, size=size)

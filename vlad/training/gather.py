@@ -20,6 +20,7 @@ from vlad.datasets.labelled import NORMAL
 from vlad.errors import ImageError, InputError
 from vlad.scoring.pipeline import ahead
 from vlad.system.progress import Progress
+from vlad.system.text import instead
 from vlad.training.data import PLAIN, Data, Labelled, Reading, Source, Synthetic
 from vlad.types import Sample
 
@@ -63,7 +64,7 @@ def load_data(
     for name in hold_out:
         if not held_out[name]:
             known = sorted({s.category for _, kept, *_ in found for s in kept})
-            raise InputError(f"no category {name!r} to hold out; choose from {', '.join(known)}.")
+            raise InputError(f"no category {name!r} to hold out{instead(name, known)}")
     sources, left_out = [], {}
     total = sum(len(samples) for _, samples, *_ in found)
     with Progress(total, verb="checked", stream=None if show else io.StringIO()) as bar:

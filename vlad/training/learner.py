@@ -81,8 +81,7 @@ class Learner(torch.nn.Module):
         if self.bank is None:
             return None
         prompts = [self.bank.expand(category) for category in categories]
-        if hasattr(self.head, "text_spec"):
-            spec = self.head.text_spec()
+        if spec := self.head.text_spec():
             if callable(spec.deep):
                 each = [
                     encode_each(self.backbone, said, spec, plain[i : i + 1])

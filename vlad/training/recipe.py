@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters.layouts import DEFAULTS, LARGEST, LAYOUTS, blocks_at, default_params
+from vlad.adapters.layouts import LARGEST, blocks_at, default_params, layout_names, layout_of
 from vlad.errors import TrainingError
 from vlad.system.resources import data_folder, read_toml
-from vlad.system.text import shown
+from vlad.system.text import instead, shown
 from vlad.training.objectives import LOSSES
 from vlad.types import BackboneInfo
 
@@ -114,9 +114,10 @@ def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
     try:
         table = read_toml(path)
     except FileNotFoundError:
+        known = recipe_names()
+        or_file = f"give a TOML file, or one of {', '.join(known)}"
         raise TrainingError(
-            f"There is no recipe {str(name_or_path)!r}; give a TOML file, or one of "
-            f"{', '.join(recipe_names())}."
+            f"There is no recipe {str(name_or_path)!r}{instead(name_or_path, known, or_file)}"
         ) from None
     except OSError as error:
         raise TrainingError(
@@ -132,14 +133,16 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     read = _Reader(path, table, KEYS)
     for key in REQUIRED:
         read.need(key in table, key, "is missing and has no default; give it")
-    head = read.one_of("head", tuple(LAYOUTS))
+    head = read.one_of("head", tuple(layout_names()))
     optimiser = _Reader(
         path, read.table_of("optimiser"), ("name", "lr", "betas", "weight_decay"), "optimiser."
     )
     optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
     losses = _Reader(path, read.table_of("losses"), LOSSES, "losses.")
     read.need(len(losses.table), "losses", f"names no loss; choose from {', '.join(LOSSES)}")
-    params = _Reader(path, read.table_of("params"), ("layers", *DEFAULTS[head]), "params.")
+    params = _Reader(
+        path, read.table_of("params"), ("layers", *layout_of(head).defaults), "params."
+    )
     return Recipe(
         name=path.stem,
         title=read.text("title"),

@@ -84,6 +84,34 @@ def test_a_lower_precision_stays_near(backbone, small_backbone, small_file):
     assert 0 < (x - y).norm() < 0.05 * y.norm()
 
 
+def test_int8_weights_are_made_for_the_processor(small_backbone, small_file, tmp_path, monkeypatch):
+    """Without instructions for it, sums of full bytes overflow; 7 bits leave them room."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("VLAD_CACHE", str(tmp_path))
+    pixels, seen = noise(1, 3, 64, 64), {}
+    expected = small_backbone.vision(pixels, taps=[(None, 4)], image=False).patches[None, 4]
+    for exact in (True, False, True, False):
+        monkeypatch.setattr("vlad.backbones.runtimes.onnx.sums_bytes_exactly", lambda x=exact: x)
+        made = load_backbone(str(small_file), dtype="int8", runtime="onnx")
+        assert made.precision == "int8"
+        found = made.forward(pixels, taps=[(None, 4)], image=False).patches[None, 4]
+        graphs = set((cache_folder() / "graphs").iterdir())
+        if exact not in seen:
+            (seen[exact],) = graphs - set(seen.values())
+        assert graphs == set(seen.values())  # each is made once, and used by its like alone
+    assert 0 < (found - expected).norm() < 0.05 * expected.norm()
+    largest = {exact: largest_weight(onnx, folder) for exact, folder in seen.items()}
+    assert largest[False] == 64 and largest[True] > 120
+
+
+def largest_weight(onnx, folder) -> int:
+    """The largest magnitude among the weights in bytes of a graph."""
+    (file,) = folder.glob("*.onnx")
+    found = map(onnx.numpy_helper.to_array, onnx.load(file).graph.initializer)
+    return max(abs(x.astype(int)).max() for x in found if x.dtype == "int8" and x.ndim == 2)
+
+
 def test_what_cannot_be_is_said(small_file):
     with pytest.raises(GraphError, match="no runtime 'onyx'"):
         load_runtime("onyx")

@@ -214,3 +214,36 @@ def test_a_normal_image_with_a_name_of_any_bytes(session, vlad, images, tmp_path
 def test_images_against_each_other_are_refused(session, vlad, images, tmp_path):
     done = vlad(images, "--head", "musc", "--engine", "ray", "--out", tmp_path / "run")
     assert done.exit_code == 2 and "--pool" in done.stderr
+
+
+HEAD = """
+from threading import Lock
+from vlad.heads import Head
+from vlad.types import FeatureSpec, Scores
+
+class Brightness(Head):
+    map_range = (-100.0, 100.0)
+
+    def spec(self, backbone):
+        return FeatureSpec(layers=(1,), image=False)
+
+    def score(self, features, text=None):
+        score = features.patches[1][..., 0].mean(dim=1)
+        return Scores(score, score[:, None, None].expand(-1, *features.size))
+
+class Locked(Brightness):
+    def __init__(self):
+        self.lock_ = Lock()
+"""
+
+
+def test_a_head_from_a_file_is_sent_to_workers_or_refused(session, vlad, images, tmp_path):
+    file = tmp_path / "my_head.py"
+    file.write_text(HEAD)
+    options = ["--engine", "ray", "--workers", 1]
+    done = vlad(images, "--head", f"{file}:Brightness", "--out", tmp_path / "run", *options)
+    assert done.exit_code == 0, done.output
+    assert len({row["brightness"] for row in written(tmp_path / "run")}) == 6
+    done = vlad(images, "--head", f"{file}:Locked", "--out", tmp_path / "other", *options)
+    assert done.exit_code == 2
+    assert "Heads locked cannot be sent to workers (cannot pickle" in done.output

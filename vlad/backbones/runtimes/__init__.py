@@ -52,9 +52,9 @@ def load_runtime(name: str, precision: str = "float32", device: str = "auto"):
         )
     if name in OUTSIDE_TORCH and device not in ("auto", "cpu"):
         raise GraphError(f"The runtime {name} computes on the CPU; leave `device` out.")
-    if RUNTIMES[name] is None:
+    if (place := RUNTIMES[name]) is None:
         return None
-    module, _, attribute = RUNTIMES[name].partition(":")
+    module, _, attribute = place.partition(":")
     return getattr(import_module(module), attribute)(precision)
 
 

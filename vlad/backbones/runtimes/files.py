@@ -27,6 +27,13 @@ LIMITS = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.5}
 Run = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 
 
+class Graph(torch.nn.Module):
+    """A module that can be traced, with the names of the tensors that it takes and gives."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
 class Format(Protocol):
     """A library with graphs in files.
 
@@ -40,15 +47,15 @@ class Format(Protocol):
     version: str
     precision: str
 
-    def write(self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> None:
-        """Traces a module with `inputs` and `outputs`, the names of its tensors, into files."""
+    def write(self, graph: Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
+        """Traces a module into files."""
 
     def read(self, stem: Path) -> Run:
         """What those files compute."""
 
 
 def prepare(
-    form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], key: tuple
+    form: Format, graph: Graph, inputs: Sequence[torch.Tensor], key: tuple
 ) -> Callable[..., list[torch.Tensor]]:
     """The graph of a pass as a function on its inputs, from the cache where it is in it.
 
@@ -100,7 +107,7 @@ def examples(inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [torch.randn(1, *x.shape[1:], generator=generator) for x in inputs]
 
 
-def trace(form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> Run:
+def trace(form: Format, graph: Graph, inputs: Sequence[torch.Tensor], stem: Path) -> Run:
     """Writes a graph into files and reads it back.
 
     Raises:
@@ -122,7 +129,7 @@ def trace(form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], 
 
 
 @torch.no_grad()
-def check(form: Format, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], run: Run) -> None:
+def check(form: Format, graph: Graph, inputs: Sequence[torch.Tensor], run: Run) -> None:
     """Whether the outputs of a graph are those of torch.
 
     Raises:

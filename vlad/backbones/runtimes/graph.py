@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from vlad.backbones.backbone import Backbone
+from vlad.backbones.runtimes.files import Graph
 from vlad.backbones.vit import Taps
 from vlad.types import Activation, PosEmbedResize, Stream
 
 PIXELS = "pixels"
 
 
-class BackboneGraph(torch.nn.Module):
+class BackboneGraph(Graph):
     """The vision pass of a backbone with all but pixels and prompt tokens fixed.
 
     `forward(pixels, *tokens)` takes (B, 3, H, W) normalised pixels and, for every block of
@@ -41,28 +42,24 @@ class BackboneGraph(torch.nn.Module):
         self.taps = sorted(taps, key=repr)
         self.windows = sorted(windows)
         self.image = image
-        self.options = {"activation": activation, "pos_embed": pos_embed}
+        self.activation, self.pos_embed = activation, pos_embed
         self.prompts = tuple(prompts)
-        self.eval()
-
-    @property
-    def inputs(self) -> list[str]:
-        return [PIXELS, *(f"prompts_{block}" for block in self.prompts)]
-
-    @property
-    def outputs(self) -> list[str]:
-        """As in "patches_12", "vv0_24", "windows_2", "last"; see `Taps` for their shapes."""
+        self.inputs = [PIXELS, *(f"prompts_{block}" for block in self.prompts)]
         streams = list(dict.fromkeys(stream for stream, _ in self.taps if stream))
         names = [
             f"{stream.kind}{streams.index(stream)}_{layer}" if stream else f"patches_{layer}"
             for stream, layer in self.taps
         ]
-        return [*names, *(f"windows_{side}" for side in self.windows), *["last"] * self.image]
+        windowed = [f"windows_{side}" for side in self.windows]
+        # as in "patches_12", "vv0_24", "windows_2", "last"; see `Taps` for their shapes
+        self.outputs = [*names, *windowed, *["last"] * image]
+        self.eval()
 
     @property
     def key(self) -> str:
         """What tells this pass from others of the same backbone."""
-        return repr((self.taps, self.windows, self.image, self.options, self.prompts))
+        options = {"activation": self.activation, "pos_embed": self.pos_embed}
+        return repr((self.taps, self.windows, self.image, options, self.prompts))
 
     def forward(self, pixels: torch.Tensor, *tokens: torch.Tensor) -> tuple[torch.Tensor, ...]:
         found = self.vision(
@@ -71,13 +68,14 @@ class BackboneGraph(torch.nn.Module):
             windows=self.windows,
             image=self.image,
             prompts=dict(zip(self.prompts, tokens, strict=True)),
-            **self.options,
+            activation=self.activation,
+            pos_embed=self.pos_embed,
         )
         patches = [found.patches[tap] for tap in self.taps]
-        last = [found.last] if self.image else []
+        last = [] if found.last is None else [found.last]
         return (*patches, *(found.windows[side] for side in self.windows), *last)
 
-    def unpack(self, outputs: Sequence[torch.Tensor], size: tuple[int, int]) -> Taps:
+    def unpack(self, outputs: Sequence[torch.Tensor], size: Sequence[int]) -> Taps:
         """What `forward` gave for pixels of `size` (H, W), as the backbone itself gives it."""
         rest = list(outputs)
         patches = {tap: rest.pop(0) for tap in self.taps}

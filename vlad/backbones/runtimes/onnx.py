@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from vlad.backbones.runtimes import files, library
+from vlad.system.processor import sums_bytes_exactly
 
 EXTRA = "onnx"
 
@@ -18,7 +18,7 @@ class Onnx:
 
     Args:
         precision: "float32", or "int8": weights and, as they come, activations of the matrix
-            products in 8 bits.
+            products in 8 bits; the weights use 7 of theirs on processors whose sums would overflow.
 
     Raises:
         GraphError: its libraries are not installed.
@@ -32,9 +32,16 @@ class Onnx:
         self._library = library("onnxruntime", EXTRA)
         self.version = self._library.__version__
         self.precision = precision
-        self.prepare = partial(files.prepare, self)
+        self.reduced = precision == "int8" and not sums_bytes_exactly()
 
-    def write(self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> None:
+    def prepare(
+        self, graph: files.Graph, inputs: Sequence[torch.Tensor], key: tuple
+    ) -> Callable[..., list[torch.Tensor]]:
+        """The graph as a function on its inputs; see `vlad.backbones.runtimes.files`."""
+        # a cache may be shared by machines with other processors
+        return files.prepare(self, graph, inputs, (*key, "7 bits") if self.reduced else key)
+
+    def write(self, graph: files.Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
         """Traces the module; see `vlad.backbones.runtimes.files`."""
         path = stem.with_suffix(self.suffix)
         # the tracer takes seconds where the exporter by graph capture takes minutes
@@ -53,6 +60,7 @@ class Onnx:
                 path,
                 op_types_to_quantize=["MatMul", "Gemm"],
                 per_channel=True,
+                reduce_range=self.reduced,
                 weight_type=quantization.QuantType.QInt8,
             )
 

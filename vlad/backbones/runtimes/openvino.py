@@ -33,7 +33,7 @@ class OpenVino:
         self.precision = precision
         self.prepare = partial(files.prepare, self)
 
-    def write(self, graph: torch.nn.Module, inputs: Sequence[torch.Tensor], stem: Path) -> None:
+    def write(self, graph: files.Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
         """Traces the module; see `vlad.backbones.runtimes.files`."""
         shapes = [list(x.shape) for x in inputs]
         # traced by itself, the library runs the pass several times over

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -26,7 +26,7 @@ class Passes:
     def __init__(self, backbone: Backbone, runtime):
         self.backbone = backbone
         self.runtime = runtime
-        self._prepared: dict[tuple, object] = {}
+        self._prepared: dict[tuple, Callable[..., Sequence[torch.Tensor]]] = {}
 
     def __call__(
         self,

@@ -165,7 +165,8 @@ def make_heads(names: str, common: Common) -> dict[str, Head]:
     """
     from vlad.heads import load_head
 
-    return {name: load_head(name, **given) for name, given in head_params(names, common).items()}
+    made = [load_head(name, **given) for name, given in head_params(names, common).items()]
+    return {head.name: head for head in made}
 
 
 def make_detector(head: str, category: str | None, common: Common) -> Detector:
@@ -186,19 +187,23 @@ def make_detector(head: str, category: str | None, common: Common) -> Detector:
 
 
 def head_params(names: str, common: Common) -> dict[str, dict]:
-    """ "winclip,memory" -> name -> those of --param and --adapter that belong to it.
+    """ "winclip,my_head.py:Mean" -> each -> those of --param and --adapter that belong to it.
 
     Raises:
-        HeadError: no head, or a parameter or adapter for one that is not asked for.
+        HeadError: no head, two of one name, or a parameter or adapter for one not asked for.
         AdapterError: an unknown adapter.
     """
     from vlad.adapters import head_of
     from vlad.errors import HeadError
+    from vlad.heads import head_name
 
-    wanted = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
-    if not wanted:
+    listed = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+    if not listed:
         raise HeadError("No head is named; give one or several, as in --head winclip,memory.")
+    wanted = [head_name(name) for name in listed]
     given: dict[str, dict] = {name: {} for name in wanted}
+    if len(given) < len(wanted):
+        raise HeadError(f"Two heads of --head {names} have one name; give one class a `name`.")
     for param in common.params:
         target, equals, value = param.partition("=")
         head, dot, name = target.partition(".")
@@ -221,7 +226,7 @@ def head_params(names: str, common: Common) -> dict[str, dict]:
                 "name one."
             )
         given[head]["adapter"] = adapter
-    return given
+    return dict(zip(listed, given.values(), strict=True))
 
 
 def _value(text: str) -> object:

@@ -151,7 +151,6 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
     from vlad.datasets import list_samples
     from vlad.datasets.shots import draw_shots
     from vlad.errors import InputError
-    from vlad.heads import is_transductive
     from vlad.prompts import load_bank
     from vlad.runs.settings import Settings
 
@@ -187,7 +186,7 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
         load_bank(common.setup.bank)
     shown = set(references)
     held_out = [sample for sample in normal if sample not in shown]
-    joint = not pool and any(map(is_transductive, heads.values()))
+    joint = not pool and any(made.transductive for made in heads.values())
     settings = Settings(
         common.setup,
         scoring.category,

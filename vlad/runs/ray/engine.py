@@ -16,7 +16,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError, VladError
 from vlad.system.files import atomic_write
 from vlad.heads.memory import Memory
-from vlad.system.text import encode
+from vlad.system.text import encode, shown
 from vlad.results.verdicts import check_calibration, shared_settings
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
@@ -25,7 +25,7 @@ from vlad.system.progress import Progress
 from vlad.system.workspace import Workspace
 from vlad.runs.ray.parts import parts, remove_parts, writing
 from vlad.runs.ray.paths import with_category, without, written_paths
-from vlad.runs.ray.worker import Job, Scorer, move
+from vlad.runs.ray.worker import Job, Scorer
 from vlad.types import Sample
 
 RUN = Workspace("vlad run on ray", "run.json", ("part-*.parquet",))
@@ -78,7 +78,7 @@ def score(
             RUN.begin(job.out, record)
             waiting = without(images, written_paths(job.out))
             for head in job.heads.values():
-                move(head, "cpu")
+                head.to("cpu")
             rows = failed = 0
             gpu = backbone.device.type == "cuda"
             with Progress(len(images), done=len(images) - len(waiting)) as progress:
@@ -98,12 +98,19 @@ def _run(
     """
     if not len(waiting):
         return
+    try:
+        stored = ray.put(job)
+    except TypeError as error:  # Ray's own text is a page
+        raise HeadError(
+            f"Heads {', '.join(job.heads)} cannot be sent to workers ({shown(error.__cause__)}); "
+            "keep to what pickles in what they store, or leave out --engine ray."
+        ) from error
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
     share = {"num_gpus": 1} if gpu else {"num_cpus": max(1, (os.cpu_count() or 1) // workers)}
     counts = ray.data.from_arrow(blocks).map_batches(
         Scorer,
-        fn_constructor_args=([ray.put(job)], folder),
+        fn_constructor_args=([stored], folder),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=None,
         batch_format="pyarrow",
@@ -141,7 +148,7 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
             raise part
     for name, head in shared.items():
         head.fit_union([part[name] for part in parts])
-        move(head, backbone.device)
+        head.to(backbone.device)
     return panel
 
 
@@ -157,5 +164,5 @@ def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memor
     except VladError as error:
         return error
     for head in heads.values():
-        move(head, "cpu")
+        head.to("cpu")
     return heads

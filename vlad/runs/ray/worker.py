@@ -35,7 +35,7 @@ class Job:
     def panel(self) -> Panel:
         backbone = self.settings.setup.load_backbone()
         for head in self.heads.values():
-            move(head, backbone.device)
+            head.to(backbone.device)
         return self.settings.setup.panel(backbone, self.heads)
 
     def open_image(self, path: str | Path) -> Image.Image:
@@ -89,12 +89,6 @@ class Scorer:
         digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
         write_part(self.folder, f"part-{digest[:32]}.parquet", pa.table(columns))
         return len(rows), sum(s.error is not None for s in scored)
-
-
-def move(head: Head, device) -> None:
-    """Takes what a head remembers to another device."""
-    memory = getattr(head, "memory_", {})
-    memory.update({name: x.to(device) for name, x in memory.items()})
 
 
 def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:

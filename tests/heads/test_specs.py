@@ -1,0 +1,91 @@
+"""What heads ask of the backbone that their authors use, ViT-L/14 at 336, is what these read."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vlad.adapters import Adapter
+from vlad.adapters.layouts import default_params, tensor_shapes
+from vlad.heads import load_head
+from vlad.types import BackboneInfo, FeatureSpec, Stream
+
+LARGE = BackboneInfo(
+    name="ViT-L-14-336",
+    depth=24,
+    width=1024,
+    embed_dim=768,
+    patch_size=14,
+    image_size=336,
+    has_text=True,
+    text_width=768,
+    text_depth=12,
+    activation="quick_gelu",
+)
+QUARTERS = (6, 12, 18, 24)
+
+
+def untrained(name):
+    params = default_params(name, LARGE)
+    tensors = {n: torch.zeros(s) for n, s in tensor_shapes(name, LARGE, params).items()}
+    return load_head(name, adapter=Adapter(name, name, "any", "nothing", params, tensors))
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        (load_head("memory"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("patchcore"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (
+            load_head("winclip"),
+            FeatureSpec(normal_layers=(24,), patch_output="ln_post", windows=(2, 3)),
+        ),
+        (
+            load_head("musc"),
+            FeatureSpec(layers=QUARTERS, activation="gelu", pos_embed="bicubic"),
+        ),
+        (untrained("april_gan"), FeatureSpec(layers=QUARTERS, activation="gelu")),
+        (
+            untrained("adaclip"),
+            FeatureSpec(layers=QUARTERS, activation="gelu", pos_embed="bicubic"),
+        ),
+        (
+            untrained("anomalyclip"),
+            FeatureSpec(
+                layers=(24,),
+                patch_output="ln_post_proj",
+                stream=Stream("vv", first_block=6),
+                image_ln_post=False,
+                activation="quick_gelu",
+                pos_embed="bilinear",
+            ),
+        ),
+    ],
+    ids=lambda x: getattr(x, "name", ""),
+)
+def test_features(head, expected):
+    assert replace(head.spec(LARGE), text=None, prompts=None) == expected
+
+
+def test_where_the_learned_tokens_of_adaclip_stand():
+    spec, plain = untrained("adaclip").spec(LARGE), torch.zeros(1, 768)
+    image, text = (
+        {block: tuple(x.shape) for block, x in tokens(plain).items()}
+        for tokens in (spec.prompts, spec.text.deep)
+    )
+    assert image == dict.fromkeys((1, 2, 3, 4), (1, 5, 1024))
+    assert text == dict.fromkeys((2, 3, 4), (1, 5, 768))
+
+
+def test_where_the_learned_tokens_of_anomalyclip_stand():
+    text = untrained("anomalyclip").spec(LARGE).text
+    assert [len(x) for x in text.context] == [12, 12]
+    assert {block: len(x) for block, x in text.deep.items()} == dict.fromkeys(range(2, 10), 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("april_gan", "gelu"), ("adaclip", "gelu"), ("anomalyclip", "quick_gelu")],
+)
+def test_activation_of_the_text_encoder(name, activation):
+    assert untrained(name).spec(LARGE).text.activation == activation

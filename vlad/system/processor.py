@@ -1,0 +1,43 @@
+"""The processor: its name, and what it has instructions for, as far as the system tells."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+VNNI = {"avx512_vnni", "avx_vnni"}
+BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last on ARM
+
+
+def name() -> str:
+    """The name of the processor, or at least its architecture."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def sums_bytes_exactly() -> bool:
+    """Whether products of bytes are summed without overflow; False where nothing tells.
+
+    x86 without VNNI sums each two products u8·s8 in 16 bits, which saturate; ARM does not.
+    """
+    return platform.machine().lower() in ("aarch64", "arm64") or bool(VNNI & _instructions())
+
+
+def has_bfloat16() -> bool:
+    """Whether there are instructions for products in bfloat16; False where nothing tells."""
+    return bool(BFLOAT16 & _instructions())
+
+
+def _instructions() -> set[str]:
+    found = _cpuinfo()
+    return set((found.get("flags") or found.get("Features") or "").split())  # x86, ARM
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first core; nothing elsewhere."""
+    try:
+        first = CPUINFO.read_text(encoding="utf-8").partition("\n\n")[0]
+    except (OSError, ValueError):
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
