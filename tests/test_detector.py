@@ -11,6 +11,7 @@ from PIL import Image
 
 import vlad
 from vlad.errors import BackboneError, HeadError, ImageError, InputError
+from vlad.heads.memory import Memory
 
 
 @pytest.fixture
@@ -295,9 +296,11 @@ def test_fit_forgets_what_was_learned_before(detector, drawn, small_file, tmp_pa
     assert not (detector.save(tmp_path / "saved") / "calibration.json").exists()
 
 
-@pytest.mark.parametrize("head", ["memory", "winclip"])
-def test_partial_fit_adds_normal_images(small_file, drawn, head):
+@pytest.mark.parametrize("head", ["memory", "winclip", "april_gan"])
+def test_partial_fit_adds_normal_images(small_file, small_adapter, drawn, head):
     options = {"backbone": str(small_file), "device": "cpu", "category": "nut"}
+    if head == "april_gan":
+        options |= {"adapter": small_adapter(head), "rescale": False}
     whole = vlad.load(head, **options).fit(drawn[:4])
     grown = vlad.load(head, **options).partial_fit(drawn[:1])
     grown.partial_fit(drawn[1:3]).partial_fit(drawn[3:4])
@@ -427,6 +430,25 @@ def test_false_alarms_out_of_range(detector, drawn, false_alarms):
 def test_a_confidence_out_of_range(detector, drawn, confidence):
     with pytest.raises(InputError, match=r"confidence is .*; give a number between 0\.5 and 1"):
         detector.calibrate(drawn, 0.3, confidence=confidence)
+
+
+def test_a_head_as_an_instance(detector, drawn, tmp_path):
+    from sklearn.base import clone
+
+    head = Memory(layers=(1, 3))
+    for made in (vlad.load(head, backbone=detector.backbone), clone(vlad.Detector(head))):
+        made.backbone_ = detector.backbone_
+        same(made.fit(drawn[:2]).score(drawn), detector.score(drawn))
+        assert not head.fitted  # a copy learns
+        assert made.calibrate(drawn[2:], 0.3).predict(drawn).anomalous.shape == (6,)
+    with pytest.raises(HeadError, match="no name by which another program finds it"):
+        made.save(tmp_path)
+    with pytest.raises(HeadError, match="temperature"):
+        vlad.load(head, temperature=1)
+    fitted = vlad.Detector(detector.head_)
+    fitted.backbone_ = detector.backbone_
+    same(fitted.score(drawn), detector.score(drawn))
+    same(fitted.partial_fit(drawn[2:4]).score(drawn), detector.fit(drawn[:4]).score(drawn))
 
 
 def test_the_code_of_a_saved_head_is_not_run(detector, tmp_path):

@@ -30,7 +30,7 @@ from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image, is_image
 from vlad.images.tiles import stack_maps
 from vlad.report.scores import ImageScores
 from vlad.saved import read_settings
-from vlad.scoring.panel import Panel, concatenate
+from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
@@ -223,9 +223,9 @@ class Detector:
             InputError: as `fit`.
             HeadError: as `fit`; or a head that needs all images at once.
         """
-        if not hasattr(self, "_fit_with"):
-            return self.fit(normals)
         self._panel()
+        if not self.head_.fitted:
+            return self.fit(normals)
         if not self.head_.additive:
             raise HeadError(
                 f"Head {self._name} cannot add to what it learned; call `fit` with all images."
@@ -234,6 +234,7 @@ class Detector:
         self._learn(normals)
         added = self.head_.memory_
         self.head_.memory_ = {k: torch.cat([x, added[k]]) for k, x in before.items()}
+        self._fit_with = self._settings(_FIT)
         for name in ("calibration_", "_calibrate_with"):
             vars(self).pop(name, None)
         return self
@@ -259,7 +260,7 @@ class Detector:
         spec, parts = panel.specs[self._name], []
         while batch := list(islice(tiles, self.batch_size)):
             parts += panel.extractor.extract(batch, [spec])
-        return concatenate(parts)
+        return Features.cat(parts)
 
     def score(self, images: Images, *, category: str | None = None) -> ImageScores:
         """Scores of B images as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).

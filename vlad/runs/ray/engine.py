@@ -103,7 +103,7 @@ def _run(
     except TypeError as error:  # Ray's own text is a page
         raise HeadError(
             f"Heads {', '.join(job.heads)} cannot be sent to workers ({shown(error.__cause__)}); "
-            "keep to what pickles in what they store, or leave out --engine ray."
+            "keep to what pickles in what they store, or choose another `engine`."
         ) from error
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
