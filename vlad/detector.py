@@ -30,7 +30,7 @@ from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image, is_image
 from vlad.images.tiles import stack_maps
 from vlad.report.scores import ImageScores
 from vlad.saved import read_settings
-from vlad.scoring.panel import Panel, concatenate
+from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
@@ -259,7 +259,7 @@ class Detector:
         spec, parts = panel.specs[self._name], []
         while batch := list(islice(tiles, self.batch_size)):
             parts += panel.extractor.extract(batch, [spec])
-        return concatenate(parts)
+        return Features.cat(parts)
 
     def score(self, images: Images, *, category: str | None = None) -> ImageScores:
         """Scores of B images as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
