@@ -32,6 +32,8 @@ class Head(ABC):
         rules: parameter -> what its values may be (see `vlad.heads.rules`).
         rotations: how many rotated views of each reference image `fit` is given.
         approximate: whether it leaves out work that its method asks for.
+        additive: whether fitting on some images and then on others, put together, is fitting on
+            all (`Detector.partial_fit`).
         transductive: whether it judges a list of images jointly, as it is now; `pool` then takes
             the place of `score`.
         memory_: what `fit` learned, by name; this is what is saved.
@@ -44,6 +46,7 @@ class Head(ABC):
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     rotations: int = 1
     approximate: bool = False
+    additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})
     adapter_: Adapter | None = None
 
