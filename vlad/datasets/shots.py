@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from vlad.errors import InputError
 from vlad.system.numbers import check_count
-from vlad.types import Sample
+
+T = TypeVar("T")
 
 
-def draw_shots(samples: Sequence[Sample], k_shot: int | None, seed: int) -> list[Sample]:
+def draw_shots(samples: Sequence[T], k_shot: int | None, seed: int) -> list[T]:
     """`k_shot` of the normal images, drawn without replacement; None takes them all.
 
     Raises:

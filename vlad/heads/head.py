@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from vlad.errors import HeadError
 
@@ -103,11 +103,12 @@ class Trained(Head):
     adapter_: Adapter
 
     @abstractmethod
-    def logits(self, features: Features, sides: torch.Tensor) -> Logits:
+    def logits(self, features: Features, sides: Any) -> Logits:
         """How anomalous B images and their patches are.
 
         Args:
-            sides: (2, D) or (B, 2, D) unit vectors of the normal and the anomalous words.
+            sides: (2, D) or (B, 2, D) unit vectors of the normal and the anomalous words; None for
+                a head without a bank.
         """
 
     @abstractmethod
