@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import betabinom
+from scipy.stats import betabinom, iqr, norm
 
 from vlad.calibration import from_labels, from_normals
 from vlad.calibration.conformal import conformal_threshold, least_reference
@@ -85,14 +85,14 @@ def test_bootstrapped_references_turn_decisions_as_often_as_is_said(rng):
     assert abs(difference.mean()) < 0.01 and np.abs(difference).max() < 0.15
 
 
-def test_the_beta_binomial_against_scipy(rng):
-    for n, rate in ((20, 0.05), (57, 0.3), (400, 0.02)):
-        reference, scores = rng.normal(size=n), np.linspace(-6, 6, 40)
-        share = _share_above(scores, reference)
-        expected = betabinom.cdf(
-            int(rate * (n + 1)) - 1, n, n * share + TINY, n * (1 - share) + TINY
-        )
-        assert decision_confidence(scores, reference, rate)[0] == pytest.approx(expected, abs=1e-9)
+@pytest.mark.parametrize(("n", "rate"), [(20, 0.05), (57, 0.3), (400, 0.02)])
+@pytest.mark.parametrize("tails", ["standard_normal", "standard_cauchy", "uniform"])
+def test_a_plain_version_by_scipy(rng, n, rate, tails):
+    reference, scores = getattr(rng, tails)(size=n), np.linspace(-6, 6, 40)
+    deviation = min(reference.std(ddof=1), iqr(reference) / 1.349)
+    share = norm.sf(scores[:, None], reference, deviation * (4 / n) ** (1 / 3)).mean(axis=1)
+    expected = betabinom.cdf(int(rate * (n + 1)) - 1, n, n * share + TINY, n * (1 - share) + TINY)
+    assert decision_confidence(scores, reference, rate)[0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_shares_come_to_the_ranks_as_n_grows(rng):

@@ -116,7 +116,7 @@ def load_adapter(
             "(see `vlad adapters list`)."
         )
     if isinstance(name_or_path, Adapter):
-        file, adapter = name_or_path.name, name_or_path
+        file, adapter = Path(name_or_path.name), name_or_path
     else:
         file = find_adapter(name_or_path)
         adapter = read_adapter(file)
@@ -198,8 +198,9 @@ def check_tensors(
 
 def is_plain_text(value: object) -> bool:
     """Whether it is words on one line, fit to stand beside results."""
-    fits = isinstance(value, str) and len(value) <= LONGEST
-    return fits and value.isprintable() and value.strip() != ""
+    if not isinstance(value, str) or len(value) > LONGEST:
+        return False
+    return value.isprintable() and value.strip() != ""
 
 
 def sha256_of(content: bytes) -> str:

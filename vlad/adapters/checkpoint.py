@@ -12,6 +12,7 @@ import torch
 
 from vlad.adapters import LONGEST, Adapter, check_tensors
 from vlad.adapters.layouts import Layout, default_params, layout_of, ours, tensor_shapes, theirs
+from vlad.backbones.text import TextTransformer
 from vlad.errors import AdapterError
 from vlad.system.text import shown
 from vlad.system.torchscript import check_archive
@@ -40,8 +41,9 @@ def read_checkpoint(
     layout = _authors_layout(head)
     lead = layout.lead or {}
     learned: dict[str, torch.Tensor] = {}
+    own: dict[str, str] = {}  # the authors' name -> ours
     for name, tensor in _state(file, layout, head).items():
-        if ours(head, name) is None:
+        if (known := ours(head, name)) is None:
             _check_unused(name, tensor, layout, backbone, file, head)
         elif tensor.dtype not in REAL:
             raise AdapterError(
@@ -49,8 +51,8 @@ def read_checkpoint(
                 "float32."
             )
         else:
-            learned[name] = tensor
-    found = {ours(head, n): tuple(x.shape) for n, x in learned.items()}
+            learned[name], own[name] = tensor, known
+    found = {own[n]: tuple(x.shape) for n, x in learned.items()}
     found = {name: shape[lead.get(name, 0) :] for name, shape in found.items()}
     params = default_params(head, backbone)
     params |= {"layers": list(layers)} if layers else {}
@@ -60,7 +62,7 @@ def read_checkpoint(
     # in the authors' names and shapes, before any number is touched: a shape can lie about memory
     expected = {theirs(head, n): (1,) * lead.get(n, 0) + s for n, s in shapes.items()}
     check_tensors(learned, expected, file, backbone)
-    tensors = {ours(head, n): x.float() for n, x in learned.items()}
+    tensors = {own[n]: x.float() for n, x in learned.items()}
     tensors = {name: x.reshape(shapes[name]) for name, x in tensors.items()}
     # all of the authors' backbones see 336-pixel positions stretched over this size
     if backbone.image_size == 336:
@@ -192,6 +194,8 @@ def _prompt_learner_rest(adapter: Adapter, backbone: Backbone | None) -> dict[st
             "A file of AnomalyCLIP repeats embeddings of the text encoder it was trained on; name "
             "that `backbone`."
         )
+    text = backbone.text
+    assert isinstance(text, TextTransformer)  # as all that have a text width
     words, width = adapter.params["context"], backbone.info.text_width
     if adapter.tensors["context.normal"].shape[-1] != width:
         raise AdapterError(
@@ -201,8 +205,8 @@ def _prompt_learner_rest(adapter: Adapter, backbone: Backbone | None) -> dict[st
         )
     rest: dict[str, torch.Tensor] = {}
     for side, sentence in (("pos", "object."), ("neg", "damaged object.")):
-        ids = backbone.text.tokenize([" ".join(["X"] * words + [sentence])]).cpu()
-        embedded = backbone.text.embed(ids.to(backbone.device)).float().cpu()
+        ids = text.tokenize([" ".join(["X"] * words + [sentence])]).cpu()
+        embedded = text.embed(ids.to(backbone.device)).float().cpu()
         rest[f"token_prefix_{side}"] = embedded[None, :, :1]
         rest[f"token_suffix_{side}"] = embedded[None, :, 1 + words :]
         rest[f"tokenized_prompts_{side}"] = ids[None]

@@ -54,6 +54,11 @@ def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
+def _text_width(backbone: BackboneInfo) -> int:
+    assert backbone.text_width is not None  # `tensor_shapes` has seen to it
+    return backbone.text_width
+
+
 def _april_gan(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for i in range(len(params["layers"])):
@@ -62,7 +67,7 @@ def _april_gan(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
 
 
 def _anomalyclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
-    width = backbone.text_width
+    width = _text_width(backbone)
     sides = {f"context.{side}": (params["context"], width) for side in ("normal", "anomalous")}
     deep = (params["deep_tokens"], width)
     return sides | {f"deep.{i}": deep for i in range(params["deep_blocks"])}
@@ -70,7 +75,7 @@ def _anomalyclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
 
 def _adaclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
-    for side, width in (("image", backbone.width), ("text", backbone.text_width)):
+    for side, width in (("image", backbone.width), ("text", _text_width(backbone))):
         for i in range(params["prompt_blocks"]):
             found[f"static.{side}.{i}"] = (params["prompt_tokens"], width)
         for i in range(params["prompt_tokens"]):

@@ -76,6 +76,7 @@ class AdaCLIP(Trained):
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
         """How anomalous B images and their patches are, against the vectors of both sides."""
+        assert features.image is not None  # the spec asks for it
         tokens = [
             F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
             for i, patches in enumerate(features.patches.values())

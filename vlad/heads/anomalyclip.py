@@ -78,6 +78,7 @@ class AnomalyCLIP(Trained):
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
         """How anomalous B images and their patches are, against the vectors of both sides."""
+        assert features.image is not None  # the spec asks for it
         return Logits(
             anomalous_logit(features.image, sides, TEMPERATURE),
             torch.stack(

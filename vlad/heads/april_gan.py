@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import reduce
 from typing import ClassVar
 
 import torch
@@ -72,6 +73,7 @@ class AprilGAN(Trained):
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
         """How anomalous B images and their patches are, against the vectors of both sides."""
+        assert features.image is not None  # the spec asks for it
         tensors = self.adapter_.tensors
         patches = []
         for i, x in enumerate(features.patches.values()):
@@ -118,10 +120,9 @@ class AprilGAN(Trained):
         logits = self.logits(features, side_vectors(text))
         distance = None
         if self.fitted:
-            distance = sum(
-                nearest_cosine(patches, self.memory_[str(n)])
-                for n, patches in features.patches.items()
-            )
+            known = self.memory_
+            each = (nearest_cosine(x, known[str(n)]) for n, x in features.patches.items())
+            distance = reduce(torch.add, each)
         return logits.patches, distance, logits.image.sigmoid()
 
 
@@ -133,7 +134,8 @@ def _full_map(
 ) -> torch.Tensor:
     """(B, H, W): the sum over blocks and, with references, the distance."""
     # block by block: all blocks of a batch at full size would be the peak of memory
-    total = sum(AprilGAN.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
+    each = (AprilGAN.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
+    total = reduce(torch.add, each)
     if distance is not None:
         total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
     return total
@@ -148,7 +150,8 @@ class _Pool:
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
         compared = self.head._compare(features, text)
-        self.parts.append((*(x.cpu() for x in compared), features.grid, features.size))
+        kept = (None if x is None else x.cpu() for x in compared)
+        self.parts.append((*kept, features.grid, features.size))
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
         maxima = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from vlad.errors import HeadError
 
@@ -32,8 +32,8 @@ class Head(ABC):
         rules: parameter -> what its values may be (see `vlad.heads.rules`).
         rotations: how many rotated views of each reference image `fit` is given.
         approximate: whether it leaves out work that its method asks for.
-        additive: whether it remembers rows, and those of some images and of others make up those of
-            all.
+        additive: whether fitting on some images and then on others, put together, is fitting on
+            all (`Detector.partial_fit`).
         transductive: whether it judges a list of images jointly, as it is now; `pool` then takes
             the place of `score`.
         memory_: what `fit` learned, by name; this is what is saved.
@@ -103,11 +103,12 @@ class Trained(Head):
     adapter_: Adapter
 
     @abstractmethod
-    def logits(self, features: Features, sides: torch.Tensor) -> Logits:
+    def logits(self, features: Features, sides: Any) -> Logits:
         """How anomalous B images and their patches are.
 
         Args:
-            sides: (2, D) or (B, 2, D) unit vectors of the normal and the anomalous words.
+            sides: (2, D) or (B, 2, D) unit vectors of the normal and the anomalous words; None for
+                a head without a bank.
         """
 
     @abstractmethod

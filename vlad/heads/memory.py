@@ -6,7 +6,7 @@ cosine distance, mean of the top 1 % as image score. `patchcore` gives those of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -97,7 +97,8 @@ class Memory(Head):
         times as far as the best k would leave it, where one greedy pass promises 2 (Malkomes et
         al., NIPS 2015).
         """
-        kept = None if self.coreset is None else min(1.0, self.coreset / parts[0].coreset)
+        own, shares = self.coreset, parts[0].coreset
+        kept = None if own is None or shares is None else min(1.0, own / shares)
         self.memory_ = {
             name: self._reduce(torch.cat([part.memory_[name] for part in parts]), kept)
             for name in parts[0].memory_
@@ -122,7 +123,7 @@ class Memory(Head):
             anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
         )
 
-    def _fitted(self) -> dict[str, torch.Tensor]:
+    def _fitted(self) -> Mapping[str, torch.Tensor]:
         if not self.fitted:
             name = self.name or "memory"  # patchcore is one too
             raise HeadError(f"Head {name} compares with normal images: fit it, or give `normal`.")

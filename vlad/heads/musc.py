@@ -104,6 +104,7 @@ class MuSc(Head):
             raise HeadError(
                 "Head musc got a pool with an image whose features are no numbers; remove it."
             )
+        assert features.image is not None  # the spec asks for it
         self.memory_ = {
             **{f"tokens.{n}": x for n, x in features.patches.items()},
             "image": features.image,
@@ -133,6 +134,7 @@ class MuSc(Head):
         anomaly_map = upsample(grid_map, features.size, align_corners=True)
         score = anomaly_map.flatten(1).amax(dim=1)
         if self.rescore:
+            assert features.image is not None  # the spec asks for it
             known = self.memory_["score"], self.memory_["image"]
             score = rescore_against(score, features.image, *known, self.rescore)
         return Scores(score, anomaly_map)
@@ -151,7 +153,10 @@ class MuScPool:
         self.tokens: dict[int, list[torch.Tensor]] = {}
         self.images: list[torch.Tensor] = []
         self.finite: list[torch.Tensor] = []
-        self.device: torch.device | None = None
+        # as those of the images
+        self.device, self.bfloat16, self.width = torch.device("cpu"), False, 0
+        self.grid: tuple[int, int] = (0, 0)
+        self.size: tuple[int, int] = (0, 0)
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
         """Takes in a batch; images with features that are no numbers are not compared.
@@ -164,6 +169,7 @@ class MuScPool:
                 f"Head musc cannot compare images at {features.size[0]} and {self.size[0]} "
                 "pixels; give all of them one image size."
             )
+        assert features.image is not None  # the spec asks for it
         finite = features.image.isfinite().all(dim=1)
         for x in features.patches.values():
             finite &= x.isfinite().flatten(1).all(dim=1)

@@ -88,10 +88,11 @@ class WinCLIP(Head):
         """
         if text is None:
             raise HeadError("Head winclip compares images with prompts: give it a category.")
-        grid, features = features.grid, self._windowed(features)
+        grid, image, features = features.grid, features.image, self._windowed(features)
+        assert image is not None  # the spec asks for it
         # the ensemble is the mean of embeddings that are not normalised before it
         sides = torch.stack([text.normal.mean(dim=0), text.anomalous.mean(dim=0)])
-        image_score = anomalous_probability(features.image, sides, self.temperature)
+        image_score = anomalous_probability(image, sides, self.temperature)
         maps = [image_score[:, None, None].expand(-1, *grid)]
         for side, embeddings in features.windows.items():
             probability = anomalous_probability(embeddings, sides, self.temperature)

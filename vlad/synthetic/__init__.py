@@ -158,7 +158,7 @@ class _Files(Sequence):
     def __len__(self) -> int:
         return len(self.samples)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index):
         return np.asarray(self.open_image(self.samples[index].path))
 
 

@@ -123,7 +123,8 @@ class Scene:
         """Coverage (H, W) of an irregular spot; `soft` is half the width of its edge, in pixels."""
         middle = np.full(2, SIZE / 2)
         edge = max(1.0, soft * _SPOT / radius)
-        drawn = spot(rng, Place(None, None, None, middle, _SPOT), rough, edge)
+        nothing = np.empty(0)  # a spot looks at its centre and size alone
+        drawn = spot(rng, Place(nothing, nothing, nothing, middle, _SPOT), rough, edge)
         side = max(2, round(SIZE * radius / _SPOT))
         return self.put(resized(drawn, (side, side)), centre)
 
@@ -191,7 +192,7 @@ def settle(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarra
     mask = change > LEVELS
     if mask.any():
         reach = max(1, round(min(mask.shape) / 64))
-        rows, columns = (_span(mask.any(axis), reach + 1) for axis in (1, 0))
+        rows, columns = (_span(np.any(mask, axis=axis), reach + 1) for axis in (1, 0))
         mask[rows, columns] = _joined(mask[rows, columns], change[rows, columns] > 0, reach)
     return np.where(mask[..., None], after, before), mask
 

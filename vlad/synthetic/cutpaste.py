@@ -47,9 +47,10 @@ def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: fl
     piece = jitter(scene.rgb[y : y + h, x : x + w], rng)
     shape = Image.fromarray(np.uint8(scene.cover[y : y + h, x : x + w]) * 255)
     if degrees:
-        turn = {"angle": degrees, "resample": Image.Resampling.BILINEAR, "expand": True}
-        shape = shape.rotate(**turn)
-        coloured = Image.fromarray(np.uint8(np.clip(piece, 0, 1) * 255)).rotate(**turn)
+        smooth = Image.Resampling.BILINEAR
+        shape = shape.rotate(degrees, smooth, expand=True)
+        coloured = Image.fromarray(np.uint8(np.clip(piece, 0, 1) * 255))
+        coloured = coloured.rotate(degrees, smooth, expand=True)
         piece = np.asarray(coloured, np.float32) / 255
         # the corners of the turned piece are black, and hidden by its shape
         shape = shape.point(lambda level: 255 if level > 254 else 0)

@@ -74,7 +74,7 @@ def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """The background continued under the object, (H, W, 3): its nearest colours and its grain."""
     scale = min(1.0, _LOW / max(scene.shape))
     size = tuple(max(4, round(side * scale)) for side in scene.shape)
-    small = resized(np.uint8(scene.rgb * 255), size)
+    small = resized((scene.rgb * 255).astype(np.uint8), size)
     # a margin about the object is left out: soft edges, shadows
     near = ndimage.binary_dilation(resized(scene.cover.astype(np.float32), size) > 0.02)
     near = ndimage.binary_dilation(near, iterations=3)

@@ -55,7 +55,9 @@ def lumps(rng, cells, n=SIZE):
 
 def resize(field, n):
     """Bicubic resize of a (h, w) field to (n, n)."""
-    return np.asarray(Image.fromarray(field.astype(np.float32)).resize((n, n), Image.BICUBIC))
+    return np.asarray(
+        Image.fromarray(field.astype(np.float32)).resize((n, n), Image.Resampling.BICUBIC)
+    )
 
 
 def blur(field, sigma):
@@ -153,7 +155,7 @@ def polygon(points, n=SIZE, scale=2):
 
 
 def _coverage(canvas, n):
-    return np.asarray(canvas.resize((n, n), Image.BOX), np.float32) / 255
+    return np.asarray(canvas.resize((n, n), Image.Resampling.BOX), np.float32) / 255
 
 
 def wander(rng, start, length, heading, wobble, step=3.0):

@@ -18,8 +18,8 @@ from vlad.synthetic.canvas import Defect, Scene, Sources, borrow, paint
 _THRESHOLD = 0.5
 _CELLS = 4  # up to 2⁴ cells a side; the 2⁶ of the paper give specks all over
 # those that are drawn in a few milliseconds
-_DRAWN = (drawn.knit, drawn.wood, drawn.brushed, drawn.cast, drawn.carpet, drawn.granite)
-_DRAWN += (drawn.marble, drawn.concrete, drawn.clouds, drawn.ribs)
+_DRAWN = [drawn.knit, drawn.wood, drawn.brushed, drawn.cast, drawn.carpet, drawn.granite]
+_DRAWN += [drawn.marble, drawn.concrete, drawn.clouds, drawn.ribs]
 
 _AUGMENTATIONS = (
     lambda image, rng: ImageOps.posterize(image, int(rng.integers(2, 6))),
@@ -90,7 +90,7 @@ def _texture(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> n
     found = borrow(sources.textures, rng)
     if found is None and rng.random() < 0.5:
         draw = _DRAWN[rng.integers(len(_DRAWN))]
-        found = np.uint8(np.clip(draw(rng, rng), 0, 1) * 255)
+        found = (np.clip(draw(rng, rng), 0, 1) * 255).astype(np.uint8)
     elif found is None:
         own = borrow(sources.normals, rng)
         found = _shuffled(image if own is None else own, rng)

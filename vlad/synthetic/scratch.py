@@ -40,7 +40,8 @@ def _lines(
     """Coverage (H, W) of a bundle of strokes about a point."""
     side = int(length * 1.3 + 6 * width) + 8
     heading = rng.uniform(0, 2 * np.pi)
-    pieces, widths = [], []
+    pieces: list[np.ndarray] = []
+    widths: list[np.ndarray] = []
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         own = length * rng.uniform(0.5, 1)
         turn = heading + rng.normal(0, 0.08)

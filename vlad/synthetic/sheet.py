@@ -36,7 +36,7 @@ def contact_sheet(rows: Mapping[str, Sequence[tuple[Image.Image, np.ndarray]]]) 
 
 def _pair(image: Image.Image, mask: np.ndarray) -> tuple[Image.Image, Image.Image]:
     scale = _SIDE / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = image.resize(size, Image.Resampling.BICUBIC)
     # a thin defect must not vanish as the mask shrinks
     share = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)

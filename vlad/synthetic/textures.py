@@ -258,7 +258,7 @@ def motif(style, shot):
         shape = style.choice(["ellipse", "rectangle", "line"])
         box = [int(x0), int(y0), int(x1), int(y1)]
         draw.line(box, 255, 5) if shape == "line" else getattr(draw, shape)(box, fill=255)
-    tile = np.asarray(canvas.resize((pitch, pitch), Image.BOX), np.float32) / 255
+    tile = np.asarray(canvas.resize((pitch, pitch), Image.Resampling.BOX), np.float32) / 255
     repeats = SIZE // pitch + 2
     oy, ox = shot.integers(0, pitch, 2)
     cover = np.tile(tile, (repeats, repeats))[oy : oy + SIZE, ox : ox + SIZE]

@@ -112,7 +112,7 @@ def write_set(
             name = f"{folder}/good/{number:03}{sample.path.suffix.lower()}"
             copies.append(_copy(sample.path, out / name))
             rows.append((name, 0, "", folder, "good", "", sample.path))
-    shown = {}
+    shown: dict[str, list[tuple[Image.Image, np.ndarray]]] = {}
     for name in names:
         made = SyntheticSet([*held_out, *references], [name], seed, 1, textures=textures)
         for number in range(count):

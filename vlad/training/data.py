@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask
+from vlad.synthetic import SyntheticSet
 from vlad.types import Sample
 
 
@@ -33,10 +34,17 @@ class Item:
 class Source(Protocol):
     """A set of images with a weight: how often an epoch sees each of them."""
 
-    name: str
-    weight: float
-    samples: Sequence[Sample]
-    digests: Sequence[str]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def weight(self) -> float: ...
+
+    @property
+    def samples(self) -> Sequence[Sample]: ...
+
+    @property
+    def digests(self) -> Sequence[str]: ...
 
     def key(self, index: int) -> str | None:
         """What an item is known by while it stays the same in every epoch, else None."""
@@ -59,8 +67,8 @@ class Reading:
     def open(self, path: Path) -> Image.Image:
         return read_image(path, max_pixels=self.max_pixels, bits=self.bits)
 
-    def mask(self, sample: Sample) -> np.ndarray:
-        return read_mask(sample.mask, max_pixels=self.max_pixels)
+    def mask(self, file: Path) -> np.ndarray:
+        return read_mask(file, max_pixels=self.max_pixels)
 
 
 PLAIN = Reading()
@@ -84,8 +92,8 @@ class Labelled:
         image = self.reading.open(sample.path)
         mask = np.zeros(image.size[::-1], bool) if sample.label == 0 else None
         if sample.label and sample.mask is not None:
-            mask = self.reading.mask(sample)
-        return Item(image, mask, sample.label)
+            mask = self.reading.mask(sample.mask)
+        return Item(image, mask, int(bool(sample.label)))
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ class Synthetic:
     name: str
     samples: Sequence[Sample]
     digests: Sequence[str]
-    drawn: object
+    drawn: SyntheticSet
     weight: float = 1.0
 
     def key(self, index: int) -> str | None:
@@ -127,7 +135,8 @@ class Data:
     @property
     def categories(self) -> list[str]:
         """Names of the categories learned from, sorted."""
-        return sorted({sample.category for source in self.sources for sample in source.samples})
+        samples = (sample for source in self.sources for sample in source.samples)
+        return sorted({sample.category or "" for sample in samples})
 
     @property
     def auxiliary(self) -> str:

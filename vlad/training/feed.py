@@ -72,7 +72,7 @@ class _Fetched:
     place: Place
     label: int
     cached: Cached | None
-    prepared: dict | None
+    prepared: dict  # empty where the features are cached
     mask: np.ndarray | None
     key: str | None
 
@@ -83,7 +83,7 @@ def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]
     The half is drawn anew in every epoch.
     """
     random = np.random.default_rng([seed, epoch])
-    drawn: list[tuple[int, int]] = []
+    drawn: list[tuple[int, int]] = []  # source, index
     for number, source in enumerate(sources):
         count = len(source.samples)
         times, rest = divmod(source.weight, 1)
@@ -91,7 +91,8 @@ def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]
         some = random.choice(count, round(rest * count), replace=False)
         drawn += [(number, int(index)) for index in some]
     order = random.permutation(len(drawn))
-    return [Place(*drawn[i], epoch, position) for position, i in enumerate(order)]
+    places = (drawn[i] for i in order)
+    return [Place(source, i, epoch, at) for at, (source, i) in enumerate(places)]
 
 
 def split(
@@ -136,7 +137,7 @@ class Feed:
         patch = extractor.backbone.info.patch_size
         self.grid = (self.side // patch, self.side // patch)
         # source and category -> who can be in a mosaic
-        self.alike: dict[tuple[int, str], list[int]] = {}
+        self.alike: dict[tuple[int, str | None], list[int]] = {}
         for number, source in enumerate(data.sources):
             for index, sample in enumerate(source.samples):
                 self.alike.setdefault((number, sample.category), []).append(index)
@@ -158,10 +159,10 @@ class Feed:
         """An image's features from the cache, or its pixels; safe in several threads."""
         source = self.data.sources[place.source]
         others = self._others(place)
-        key = None if others or self.cache is None else source.key(place.index)
-        if key and (cached := self.cache.read(key)):
-            label = source.samples[place.index].label
-            return _Fetched(place, label, cached, None, cached.mask, key)
+        key = None if others else source.key(place.index)
+        if self.cache and key and (cached := self.cache.read(key)):
+            label = int(bool(source.samples[place.index].label))
+            return _Fetched(place, label, cached, {}, cached.mask, key)
         items = [source.item(index, place.epoch) for index in (place.index, *others)]
         item = mosaic(items) if others else items[0]
         mask = None if item.mask is None else resize_mask(item.mask, (self.side, self.side))
@@ -170,9 +171,7 @@ class Feed:
 
     def batch(self, fetched: Sequence[_Fetched]) -> Batch:
         """One batch; features that were not in the cache are computed and kept."""
-        features = None
-        if self.cache is not None:
-            features = self._features(fetched)
+        features = None if self.cache is None else self._features(fetched, self.cache)
         device = self.extractor.backbone.device
         empty = np.zeros((self.side, self.side), bool)
         masks = np.stack([empty if f.mask is None else f.mask for f in fetched])
@@ -183,13 +182,13 @@ class Feed:
             labels=torch.tensor([float(f.label) for f in fetched], device=device),
             masks=torch.from_numpy(masks).to(device).float(),
             masked=torch.tensor([f.mask is not None for f in fetched], device=device),
-            categories=[sample.category for sample in samples],
+            categories=[sample.category or "" for sample in samples],
         )
 
     @torch.no_grad()
-    def _features(self, fetched: Sequence[_Fetched]) -> Features:
-        tensors = [f.cached and f.cached.tensors for f in fetched]
-        fresh = [i for i, found in enumerate(tensors) if found is None]
+    def _features(self, fetched: Sequence[_Fetched], cache: Cache) -> Features:
+        tensors = [f.cached.tensors if f.cached else {} for f in fetched]
+        fresh = [i for i, found in enumerate(tensors) if not found]
         device = self.extractor.backbone.device
         # on the CPU one by one, where it costs nothing: the size of a product decides how it is
         # summed, and a training that is taken up must not depend on what was cached before
@@ -199,8 +198,8 @@ class Feed:
             (features,) = self.extractor.extract([fetched[i].prepared for i in chosen], [self.spec])
             for i, found in zip(chosen, rounded(features), strict=True):
                 tensors[i] = found
-                if fetched[i].key:
-                    self.cache.write(fetched[i].key, Cached(found, fetched[i].mask))
+                if key := fetched[i].key:
+                    cache.write(key, Cached(found, fetched[i].mask))
         return together(tensors, self.grid, (self.side, self.side), device)
 
     def _others(self, place: Place) -> list[int]:

@@ -19,6 +19,7 @@ from vlad.datasets import list_samples, load_dataset
 from vlad.datasets.labelled import NORMAL
 from vlad.errors import ImageError, InputError
 from vlad.scoring.pipeline import ahead
+from vlad.synthetic import SyntheticSet
 from vlad.system.progress import Progress
 from vlad.system.text import instead
 from vlad.training.data import PLAIN, Data, Labelled, Reading, Source, Synthetic
@@ -54,7 +55,8 @@ def load_data(
     sets += [(*weighted(text), True) for text in synthetic]
     if not sets:
         raise InputError("No training data: give `data` or `synthetic`.")
-    found, held_out = [], {}
+    found: list[tuple[str, list[Sample], float, bool]] = []
+    held_out: dict[str, list[Sample]] = {}
     for root, weight, is_synthetic in sets:
         samples = _normals(root) if is_synthetic else _labelled(layout, root)
         for name in hold_out:
@@ -63,18 +65,18 @@ def load_data(
         found.append((_name(root, [name for name, *_ in found]), kept, weight, is_synthetic))
     for name in hold_out:
         if not held_out[name]:
-            known = sorted({s.category for _, kept, *_ in found for s in kept})
+            known = sorted({s.category or "" for _, kept, *_ in found for s in kept})
             raise InputError(f"no category {name!r} to hold out{instead(name, known)}")
-    sources, left_out = [], {}
+    sources: list[Source] = []
+    left_out: dict[str, str] = {}
     total = sum(len(samples) for _, samples, *_ in found)
     with Progress(total, verb="checked", stream=None if show else io.StringIO()) as bar:
         for name, samples, weight, is_synthetic in found:
             samples, digests, bad = check(samples, reading, bar)
             left_out |= bad
             if is_synthetic:
-                sources.append(
-                    Synthetic(name, samples, digests, _draw(samples, seed, reading), weight)
-                )
+                drawn = _draw(samples, seed, reading)
+                sources.append(Synthetic(name, samples, digests, drawn, weight))
             else:
                 sources.append(Labelled(name, samples, digests, weight, reading))
     sources = [source for source in sources if source.samples]
@@ -116,7 +118,7 @@ def check(
         try:
             image = reading.open(sample.path)
             if sample.label and sample.mask is not None:
-                height, width = reading.mask(sample).shape
+                height, width = reading.mask(sample.mask).shape
                 if (width, height) != image.size:
                     raise InputError(
                         f"the mask {sample.mask} has {width}×{height} pixels and its image "
@@ -190,9 +192,7 @@ def _object(folder: Path) -> Path:
     return next((f for f in (folder, *folder.parents) if f.name not in (*NORMAL, "train")), folder)
 
 
-def _draw(samples: Sequence[Sample], seed: int, reading: Reading):
-    from vlad.synthetic import SyntheticSet
-
+def _draw(samples: Sequence[Sample], seed: int, reading: Reading) -> SyntheticSet:
     return SyntheticSet(samples, seed=seed, open_image=reading.open)
 
 

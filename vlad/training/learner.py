@@ -10,7 +10,7 @@ import torch
 from vlad.adapters import Adapter
 from vlad.adapters.layouts import tensor_shapes
 from vlad.errors import HeadError
-from vlad.heads import load_head
+from vlad.heads import Trained, load_head
 from vlad.maths.logits import side_vectors
 from vlad.prompts import Prompts, load_bank
 from vlad.scoring.extractor import Extractor
@@ -49,7 +49,10 @@ class Learner(torch.nn.Module):
         self.adapter = Adapter(
             **fields, auxiliary=adapter.auxiliary, params=adapter.params, tensors=live
         )
-        self.head = load_head(adapter.head, adapter=self.adapter)
+        head = load_head(adapter.head, adapter=self.adapter)
+        if not isinstance(head, Trained):
+            raise HeadError(f"Head {adapter.head} is no vlad.heads.head.Trained; make it one.")
+        self.head = head
         self.spec = self.head.spec(self.backbone.info)
         extractor.check(self.spec)
         if self.head.bank and not self.backbone.info.has_text:
@@ -83,6 +86,7 @@ class Learner(torch.nn.Module):
         prompts = [self.bank.expand(category) for category in categories]
         if spec := self.head.text_spec():
             if callable(spec.deep):
+                assert plain is not None  # made where the spec has prompts
                 each = [
                     encode_each(self.backbone, said, spec, plain[i : i + 1])
                     for i, said in enumerate(prompts)
@@ -99,7 +103,7 @@ class Learner(torch.nn.Module):
         """Words that nothing learned stands among are the same in every step."""
         if prompts.key not in self._frozen:
             text = self.spec.text
-            activation = self.backbone.info.replaced(text and text.activation)
+            activation = self.backbone.info.replaced(text.activation if text else None)
             found = embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
             self._frozen[prompts.key] = side_vectors(found)
         return self._frozen[prompts.key]

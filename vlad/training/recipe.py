@@ -152,16 +152,16 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
             key: params.layers() if key == "layers" else params.whole(key, 1, LARGEST)
             for key in params.table
         },
-        image_size=read.whole("image_size", 16, LARGEST, None),
+        image_size=read.whole("image_size", 16, LARGEST) or None,
         epochs=read.whole("epochs", 1, 100_000),
         batch_size=read.whole("batch_size", 1, 1_000_000),
         optimiser=Optimiser(
             name=optimiser.one_of("name", OPTIMISERS, "adam"),
-            lr=optimiser.number("lr", 0, 100, None, above=True),
+            lr=optimiser.number("lr", 0, 100, 0.0, above=True),
             betas=optimiser.betas(),
             weight_decay=optimiser.number("weight_decay", 0, 100, 0.0),
         ),
-        losses={key: losses.number(key, 0, 1e6, None, above=True) for key in losses.table},
+        losses={key: losses.number(key, 0, 1e6, 0.0, above=True) for key in losses.table},
         mosaic=read.number("mosaic", 0, 1, 0.0),
         seed=read.whole("seed", 0, 2**32 - 1, 0),
         patience=read.whole("patience", 1, 100_000, 3),
@@ -190,19 +190,19 @@ class _Reader:
         self.need(isinstance(value, str), key, "is no text; write it as a line of text")
         return value
 
-    def one_of(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
+    def one_of(self, key: str, choices: tuple[str, ...], default: str = "") -> str:
         value = self.table.get(key, default)
         self.need(value in choices, key, f"is {shown(repr(value))}; choose {' or '.join(choices)}")
         return value
 
-    def whole(self, key: str, low: int, high: int, default: int | None = None) -> int | None:
+    def whole(self, key: str, low: int, high: int, default: int = 0) -> int:
         value = self.table.get(key, default)
-        fits = value is default or (type(value) is int and low <= value <= high)
+        fits = key not in self.table or (type(value) is int and low <= value <= high)
         self.need(fits, key, f"is {shown(repr(value))}; give a whole number from {low} to {high}")
         return value
 
     def number(
-        self, key: str, low: float, high: float, default: float | None, above: bool = False
+        self, key: str, low: float, high: float, default: float, above: bool = False
     ) -> float:
         value = self.table.get(key, default)
         fits = type(value) in (int, float) and low <= value <= high and not (above and value == low)
