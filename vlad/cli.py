@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import warnings
@@ -43,7 +44,7 @@ class Commands(click.Group):
     def main(self, *args, **kwargs):
         """The command as a program: it ends the process, or raises SystemExit in one."""
         warnings.showwarning = _show_warning
-        if getattr(sys.stdout, "errors", None) == "strict":
+        if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
             # a file name that the terminal or log cannot spell must not end a command
             sys.stdout.reconfigure(errors="backslashreplace")
         try:

@@ -72,8 +72,8 @@ def serve():
 class Slow:
     """A detector that waits for `go` in each pass; an image's score is its upper left pixel."""
 
-    head, category, bits, backbone, tile = "memory", None, 16, "slow", None
-    head_ = SimpleNamespace(bank=None, map_range=(0.0, 1.0))
+    category, bits, backbone, tile = None, 16, "slow", None
+    head_ = SimpleNamespace(name="memory", bank=None, map_range=(0.0, 1.0))
     backbone_ = SimpleNamespace(info=SimpleNamespace(name="slow"))
 
     def __init__(self):

@@ -111,7 +111,7 @@ def check_device() -> Found:
     from vlad.system.machine import machine, product_ms
 
     device = torch.device(choose_device("auto"))
-    facts = {
+    facts: dict[str, Any] = {
         "auto": device.type,
         **{key: machine(device)[key] for key in ("device", "cpu", "threads")},
         "cores": _cores(),

@@ -19,6 +19,7 @@ def completion(ctx: click.Context, shell: str) -> None:
     from click.shell_completion import get_completion_class
 
     make = get_completion_class(shell)
+    assert make is not None  # click knows these shells
     script = make(ctx.find_root().command, {}, "vlad", "_VLAD_COMPLETE")
     click.echo(script.source())
     click.echo(f"# To install: {INSTALL[shell]}")

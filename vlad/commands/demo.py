@@ -54,5 +54,6 @@ def demo(out) -> None:
         for name, head in heads.items()
     ]
     click.echo(table(results))
+    assert finished.judged is not None  # there are rules
     click.echo(summary(finished.judged))
     click.echo(f"Report: {finished.report}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import given, make_heads
+from vlad.commands.options import Common, given, make_heads
 
 
 @click.command("export")
@@ -41,20 +41,19 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     vlad export --to onnx --head winclip --category hazelnut --out hazelnut/
     vlad export --to openvino --head memory --normal good/ --out parts/
     """
-    from types import SimpleNamespace
-
-    from vlad.backbones import DEFAULT, load_backbone
+    from vlad.backbones import DEFAULT
     from vlad.backbones.runtimes import load_runtime
     from vlad.datasets import list_samples
     from vlad.demo import HAZELNUT
     from vlad.errors import InputError
     from vlad.images import read_image
     from vlad.scoring.export import export as write
-    from vlad.scoring.panel import Panel
+    from vlad.scoring.setup import Setup
 
     head = head or ("memory" if normals else "winclip")
     written = load_runtime(form)
-    heads = make_heads(head, SimpleNamespace(params=params, adapters=adapters))
+    setup = Setup(backbone or DEFAULT, "cpu", image_size=image_size, bank=bank)
+    heads = make_heads(head, Common(setup, params, adapters))
     if len(heads) > 1:
         raise InputError(
             f"--head {head} names several heads; name one, and export the others by themselves."
@@ -65,8 +64,7 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
         raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if made.normals == "unused" and references:
         raise InputError(f"Head {name} has no use for normal images; leave --normal out.")
-    loaded = load_backbone(backbone or DEFAULT, "cpu")
-    panel = Panel(loaded, heads, bank=bank, image_size=image_size)
+    panel = setup.panel(setup.load_backbone(), heads)
     panel.text(name, category)  # a category that is missing is said before the work
     if references:
         panel.fit(read_image(sample.path) for sample in references)

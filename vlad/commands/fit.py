@@ -68,7 +68,7 @@ def fit(
     detector.save(out)
     click.echo(f"{head}: {len(shown)} normal images remembered")
     if held_out:
-        threshold = detector.calibration_.thresholds[detector.head]
+        threshold = detector.calibration_.thresholds[detector.head_.name]
         click.echo(f"Anomalous above {threshold:.6g}, from {len(held_out)} held-out normal images")
     else:
         least = least_reference(false_alarms)

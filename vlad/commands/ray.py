@@ -69,7 +69,9 @@ def score_on_ray(
             backbone, job, images, workers=workers, resume=resume, overwrite=overwrite
         )
     except KeyboardInterrupt:
-        click.echo(f"Stopped. Whole partitions are kept in {out}; add --resume to continue.", err=1)
+        click.echo(
+            f"Stopped. Whole partitions are kept in {out}; add --resume to continue.", err=True
+        )
         raise SystemExit(130) from None
     except ray.exceptions.RayError as error:
         if isinstance(error, ray.exceptions.RayTaskError):
@@ -94,11 +96,15 @@ def _start(workers: int | None) -> None:
     from vlad.errors import InputError
     from vlad.system.text import shown
 
-    local = {} if "RAY_ADDRESS" in os.environ else {"address": "local"}
-    if local and workers:
-        local["num_cpus"] = max(workers, os.cpu_count() or 1)
+    local = "RAY_ADDRESS" not in os.environ
     try:
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False, **local)
+        ray.init(
+            address="local" if local else None,
+            num_cpus=max(workers, os.cpu_count() or 1) if local and workers else None,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
     except Exception as error:  # Ray raises bare ones
         raise InputError(
             f"Ray cannot be started or joined ({shown(error)}); check RAY_ADDRESS and the load of "

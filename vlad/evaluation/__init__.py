@@ -149,7 +149,7 @@ def evaluate_category(
                 references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
                 errors=found.errors,
                 transductive=entry.head.transductive,
-                auxiliary=adapter and adapter.auxiliary,
+                auxiliary=adapter.auxiliary if adapter else None,
                 bank=panel.banks[key].name if key in panel.banks else None,
                 image_size=panel.extractor.size(panel.specs[key]),
                 tile=setup.tile,

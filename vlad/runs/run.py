@@ -96,9 +96,10 @@ def _conclude(
     open_image: Callable[[Path], Image.Image],
 ) -> Run:
     """Verdicts, overlays and report from what is in the folder."""
-    judged = judge(folder, samples, rules, normals) if rules else None
-    finder = None
-    if judged:
+    judged: Judged | None = None
+    finder: RegionFinder | None = None
+    if rules:
+        judged = judge(folder, samples, rules, normals)
         thresholds = judged.map_thresholds if folder.keeps_maps else {}
         finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
@@ -110,7 +111,7 @@ def _conclude(
     # decisions of an earlier command must not stand beside the scores of this one
     folder.drop("regions", *([] if normals else ["calibration"]))
     columns = {}
-    if judged:
+    if judged and finder:
         finder.write(folder.out / "regions")
         columns = {**judged.columns, **finder.columns()}
     else:
@@ -178,8 +179,9 @@ def keep_scored(
     """
     rows = []
     for scored in batch:
-        for name, anomaly_map in scored.maps.items() if folder.keeps_maps else ():
-            folder.write_map(name, scored.sample, anomaly_map, scored.size)
+        if scored.size and folder.keeps_maps:
+            for name, anomaly_map in scored.maps.items():
+                folder.write_map(name, scored.sample, anomaly_map, scored.size)
         path = str(scored.sample.path)
         before = folder.rows.get(path, Row(path)).scores
         rows.append(Row(path, {**before, **scored.scores}, scored.error))

@@ -49,6 +49,8 @@ class DetectorGraph(files.Graph):
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         taps = self.backbone.unpack(self.backbone(pixels), pixels.shape[-2:])
         scores = self.head.score(self.extractor.features(self.spec, taps), self.text)
+        assert isinstance(scores.image_score, torch.Tensor)
+        assert isinstance(scores.anomaly_map, torch.Tensor)
         return scores.image_score, scores.anomaly_map
 
 
@@ -94,7 +96,7 @@ def export(
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise OutputError(f"{out} is not an empty folder; choose another.")
-    graphs = {"backbone": backbone_graph(panel, name)}
+    graphs: dict[str, files.Graph] = {"backbone": backbone_graph(panel, name)}
     if name not in panel.transductive:
         graphs["detector"] = DetectorGraph(panel, name, panel.text(name, category))
     ((size, _),) = {key for image in images[:1] for key in panel.prepare(image)}
@@ -125,7 +127,7 @@ def export(
 
 
 @torch.no_grad()
-def _deviation(graph: torch.nn.Module, inputs: Sequence, outputs: Sequence) -> dict[str, float]:
+def _deviation(graph: files.Graph, inputs: Sequence, outputs: Sequence) -> dict[str, float]:
     """The largest difference from torch of each output, over images."""
     found = dict.fromkeys(graph.outputs, 0.0)
     for x, arrays in zip(inputs, outputs, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -113,7 +113,7 @@ class Pools(Generic[T]):
         self.tiling = tiling
         self.pools: dict[str | None, dict[str, Pool]] = {}
         self.members: dict[str | None, list[Scored[T]]] = {}  # without scores and maps
-        self.seconds: Counter[str] = Counter()  # of each head, in comparing
+        self.seconds: defaultdict[str, float] = defaultdict(float)  # of each head, in comparing
 
     @property
     def joint(self) -> bool:

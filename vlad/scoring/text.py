@@ -39,6 +39,7 @@ def encode_each(
 
     Both sides come as (B, N, D).
     """
+    assert callable(spec.deep)  # what `encode` takes is the same for all images
     deep = spec.deep(plain)
     each = [
         encode(backbone, prompts, spec, {block: tokens[i] for block, tokens in deep.items()})

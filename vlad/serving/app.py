@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, File, Form, Path, Security, UploadFile
 from fastapi.exceptions import RequestValidationError
@@ -47,7 +47,7 @@ _REFUSALS = {
 }
 
 
-def _refusals(*codes: int) -> dict[int, dict]:
+def _refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {c: {"model": schemas.Problem, "description": _REFUSALS[c]} for c in (401, 403, *codes)}
 
 
@@ -179,7 +179,7 @@ class _Service:
                 self.metrics.images.labels(served.name, outcome).inc()
         if all(image.error for image in reply.images):
             others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
-            raise HTTPException(422, reply.images[0].error + others)
+            raise HTTPException(422, f"{reply.images[0].error}{others}")
         return reply
 
     async def detectors(self):
@@ -259,15 +259,16 @@ def _fit(
 
 def _shown(served: Served) -> schemas.Detector:
     detector = served.detector
+    head = detector.head_.name
     found = getattr(detector, "calibration_", None)
     return schemas.Detector(
         name=served.name,
-        head=detector.head,
+        head=head,
         backbone=detector.backbone_.info.name,
         category=detector.category,
         reads=served.reads,
-        threshold=found.thresholds[detector.head] if found else None,
-        map_threshold=found.map_thresholds.get(detector.head) if found else None,
+        threshold=found.thresholds[head] if found else None,
+        map_threshold=found.map_thresholds.get(head) if found else None,
         made=served.made,
     )
 
@@ -315,7 +316,7 @@ async def _busy(request, error: Busy) -> Response:
     return busy()
 
 
-_ANSWERS = {
+_ANSWERS: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
     RequestValidationError: _invalid,
     HTTPException: _refused,
     VladError: _cannot,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -56,10 +56,12 @@ class _Job:
     def wanted(self) -> Prepared:
         """The image; if it is to be cut, its tiles fail once nobody waits for it any more."""
         image = self.image
-        return image if self.detector.tile is None else replace(image, tiles=self._tiles())
+        assert image is not None  # `Batcher` takes what was read
+        whole = self.detector.tile is None
+        return image if whole else replace(image, tiles=self._tiles(image.tiles))
 
-    def _tiles(self) -> Iterator[dict]:
-        for tile in self.image.tiles:
+    def _tiles(self, tiles: Iterable[dict]) -> Iterator[dict]:
+        for tile in tiles:
             if self.done.cancelled():
                 raise CancelledError
             yield tile
@@ -205,7 +207,10 @@ class Batcher:
                 job.end(error)
             return
         for job, found in zip(ready, scored, strict=True):
-            if found.error is None:
-                job.end(Found(found.size, found.image_score, found.anomaly_map))
+            size, score, values = found.size, found.image_score, found.anomaly_map
+            if size is not None and score is not None and values is not None:
+                job.end(Found(size, score, values))
             else:  # it was read, so this can only be
-                job.end(ImageError(f"{job.detector.head} gave no number; check the detector."))
+                job.end(
+                    ImageError(f"{job.detector.head_.name} gave no number; check the detector.")
+                )

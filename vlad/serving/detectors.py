@@ -159,8 +159,8 @@ def make_ready(served: Sequence[Served]) -> None:
             detector.prepare(blank)
         if detector.head_.transductive:
             raise HeadError(
-                f"Head {detector.head} judges a list of images jointly, and a service is asked "
-                "about one at a time; fit it on a reference pool first, with `vlad fit`."
+                f"Head {detector.head_.name} judges a list of images jointly, and a service is "
+                "asked about one at a time; fit it on a reference pool first, with `vlad fit`."
             )
         with _said(one):
             if not one.reads or detector.category:

@@ -17,7 +17,7 @@ from vlad.system.files import cannot_write
 _BYTES = 32  # of randomness: a plain hash is then enough, as there is nothing to guess
 
 
-def new_key(file: str | os.PathLike) -> str:
+def new_key(file: str | os.PathLike[str]) -> str:
     """A new key; its hash and today's date are added to the file, which only its owner may read.
 
     Raises:
@@ -33,7 +33,7 @@ def new_key(file: str | os.PathLike) -> str:
     return key
 
 
-def read_keys(file: str | os.PathLike) -> list[str]:
+def read_keys(file: str | os.PathLike[str]) -> list[str]:
     """The hashes in a file of `new_key`; what follows a hash on its line is a note.
 
     Raises:

@@ -15,31 +15,30 @@ class Metrics:
     """Counters of one service; names of detectors leave with the detector."""
 
     def __init__(self, waiting: Callable[[], int]):
-        self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
+        registry = self.registry = CollectorRegistry()
         self.requests = Counter(
-            "vlad_requests", "Requests answered.", ["method", "route", "status"], **own
+            "vlad_requests", "Requests answered.", ["method", "route", "status"], registry=registry
         )
         self.seconds = Histogram(
             "vlad_request_seconds",
             "Time from the first byte of a request to its reply.",
             ["route"],
             buckets=_SECONDS,
-            **own,
+            registry=registry,
         )
         self.images = Counter(
             "vlad_images",
             "Images by what was said of them; scored is without a verdict.",
             ["detector", "outcome"],
-            **own,
+            registry=registry,
         )
         self.batches = Histogram(
             "vlad_batch_images",
             "Images in one pass of the backbone.",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            **own,
+            registry=registry,
         )
-        queue = Gauge("vlad_queue_images", "Images that wait to be scored.", **own)
+        queue = Gauge("vlad_queue_images", "Images that wait to be scored.", registry=registry)
         queue.set_function(waiting)
 
     def forget(self, detector: str) -> None:

@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Question:
         Args:
             results: of each image; text says why there are none.
         """
-        head = self.served.detector.head
+        head = self.served.detector.head_.name
         calibration = self.served.calibration(self.category)
         decided = calibration
         threshold, map_threshold = self.threshold, self.map_threshold
@@ -53,7 +54,7 @@ class Question:
             map_threshold = calibration.map_thresholds.get(head)
         good = [found for found in results if isinstance(found, Found)]
         scores = {head: np.array([found.image_score for found in good])}
-        said = [{} for _ in good]
+        said: list[dict[str, Any]] = [{} for _ in good]
         if decided and good:
             verdicts = vars(decided.decide(scores)[head])
             if calibration is not decided:
@@ -79,9 +80,9 @@ class Question:
         )
 
     def _image(
-        self, name: str, found: Found, map_threshold: float | None, said: dict
+        self, name: str, found: Found, map_threshold: float | None, said: dict[str, Any]
     ) -> schemas.ImageReply:
-        verdict = None
+        verdict: schemas.Verdict | None = None
         if said:
             verdict = "anomalous" if said.pop("anomalous") else "normal"
             said["p_value"] = None if math.isnan(said["p_value"]) else said["p_value"]
@@ -98,14 +99,14 @@ class Question:
             image_score=found.image_score,
             verdict=verdict,
             regions=regions,
-            map=self._map(found) if self.map_kind else None,
+            map=self._map(found, self.map_kind) if self.map_kind else None,
             **said,
         )
 
-    def _map(self, found: Found) -> schemas.AnomalyMap:
+    def _map(self, found: Found, kind: schemas.MapKind) -> schemas.AnomalyMap:
         """As `vlad score` stores it, or as the head gives it; at most 1024 pixels a side."""
         low, high = self.served.detector.head_.map_range
-        if self.map_kind == "png":
+        if kind == "png":
             size = fit_within(found.size, MAP_SIDE)
             file = io.BytesIO()
             save_png(file, found.anomaly_map, size, (low, high))
@@ -114,7 +115,7 @@ class Question:
             size = fit_within(found.anomaly_map.shape[::-1], MAP_SIDE)
             data = resize_map(found.anomaly_map, size).astype("<f4").tobytes()
         return schemas.AnomalyMap(
-            kind=self.map_kind,
+            kind=kind,
             width=size[0],
             height=size[1],
             data=base64.b64encode(data).decode(),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+Verdict = Literal["normal", "anomalous"]
 MapKind = Literal["png", "float32"]
 FittedHead = Literal["memory", "patchcore", "winclip", "musc"]  # that need no adapter
 
@@ -43,20 +44,23 @@ class ImageReply(BaseModel):
     """What is said of one image; with an error there is nothing else."""
 
     name: str = Field(description="As it was uploaded, cut to 255 characters.")
-    error: str | None = Field(None, description="Why it could not be scored.")
-    width: int | None = Field(None, description="Pixels, upright.")
+    error: str | None = Field(default=None, description="Why it could not be scored.")
+    width: int | None = Field(default=None, description="Pixels, upright.")
     height: int | None = None
-    image_score: float | None = Field(None, description="Higher is more anomalous.")
+    image_score: float | None = Field(default=None, description="Higher is more anomalous.")
     p_value: float | None = Field(
-        None, description="Share of the reference images that score as high; calibrated only."
+        default=None,
+        description="Share of the reference images that score as high; calibrated only.",
     )
-    verdict: Literal["normal", "anomalous"] | None = Field(
-        None, description="Where there is a threshold."
+    verdict: Verdict | None = Field(default=None, description="Where there is a threshold.")
+    abstain: bool | None = Field(
+        default=None, description="The decision is too uncertain to rely on."
     )
-    abstain: bool | None = Field(None, description="The decision is too uncertain to rely on.")
-    severity: int | None = Field(None, description="0 for normal, higher is worse.")
-    regions: list[Region] | None = Field(None, description="Where there is a map threshold.")
-    map: AnomalyMap | None = Field(None, description="Where it was asked for.")
+    severity: int | None = Field(default=None, description="0 for normal, higher is worse.")
+    regions: list[Region] | None = Field(
+        default=None, description="Where there is a map threshold."
+    )
+    map: AnomalyMap | None = Field(default=None, description="Where it was asked for.")
 
 
 class Scored(BaseModel):

@@ -28,7 +28,7 @@ def patient(seconds: float) -> type:
     uvicorn waits for the head of a request without end.
     """
 
-    class Patient(AutoHTTPProtocol):
+    class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
         def connection_made(self, transport) -> None:
             super().connection_made(transport)
             self._look(None, first=True)

@@ -79,7 +79,7 @@ def cache_write(path: Path, content: bytes) -> None:
         raise
 
 
-def cannot_write(path: str | Path, error: OSError) -> OutputError:
+def cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """The OutputError for an OSError met while writing `path`."""
     reason = error.strerror or str(error)
     return OutputError(

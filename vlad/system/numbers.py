@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vlad.errors import InputError
 from vlad.system.text import shown
 
@@ -17,6 +19,6 @@ def check_count(name: str, value: object, low: int, high: int = _LARGEST) -> Non
 
 def check_share(name: str, value: object, low: float = 0, high: float = 1) -> None:
     """Raise an InputError for what is no number between `low` and `high`, both left out."""
-    number = isinstance(value, int | float) and type(value) is not bool
-    if not number or not low < value < high:  # written so that NaN fails
+    number = value if isinstance(value, int | float) and type(value) is not bool else math.nan
+    if not low < number < high:  # written so that NaN fails
         raise InputError(f"{name} is {shown(repr(value))}; give a number between {low} and {high}.")

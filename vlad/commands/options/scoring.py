@@ -15,6 +15,7 @@ from vlad.commands.options.verdicts import Judging, check_judging, judging_optio
 
 if TYPE_CHECKING:
     from vlad.heads import Head
+    from vlad.results.folder import MapFormat
     from vlad.runs.settings import Settings
 
 
@@ -62,7 +63,7 @@ class Scoring:
     seed: int
     head: str | None
     pools: tuple[str, ...]
-    map_format: str | None
+    map_format: MapFormat | None
     common: Common
     judging: Judging
 
@@ -71,63 +72,56 @@ def scoring_options(command: Callable) -> Callable:
     """Images to compare with, heads, backbone, maps and verdicts; given to the command as
     `scoring`."""
 
-    @wraps(command)
-    def packed(**options):
-        scoring = Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
-        return command(scoring=scoring, **options)
-
-    packed = judging_options(packed)
-    packed = click.option(
+    @click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
+    @click.option(
+        "--normal",
+        "normals",
+        multiple=True,
+        metavar="DIR|FILES",
+        help="Normal images to compare with; may be repeated.",
+    )
+    @click.option(
+        "--k-shot",
+        type=click.IntRange(min=1),
+        metavar="K",
+        help="Use K of the normal images, drawn at random.  [default: all of them]",
+    )
+    @click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        metavar="N",
+        default=0,
+        show_default=True,
+        help="Random seed for --k-shot.",
+    )
+    @click.option(
+        "--pool",
+        "pools",
+        multiple=True,
+        metavar="DIR|FILES",
+        help="Images, normal or not, that musc compares each image with; may be repeated.  "
+        "[default: the images to score]",
+    )
+    @click.option(
+        "--head",
+        metavar="NAMES",
+        help="One or several heads, as in winclip,memory.  "
+        "[default: memory with --normal, winclip without]",
+    )
+    @common_options
+    @click.option(
         "--maps",
         "map_format",
         type=click.Choice(["png", "npy", "none"]),
         help="Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
         "[default: png]",
-    )(packed)
-    packed = common_options(packed)
-    for option in reversed(
-        [
-            click.option(
-                "--category", metavar="WORDS", help="What the images show, for example hazelnut."
-            ),
-            click.option(
-                "--normal",
-                "normals",
-                multiple=True,
-                metavar="DIR|FILES",
-                help="Normal images to compare with; may be repeated.",
-            ),
-            click.option(
-                "--k-shot",
-                type=click.IntRange(min=1),
-                metavar="K",
-                help="Use K of the normal images, drawn at random.  [default: all of them]",
-            ),
-            click.option(
-                "--seed",
-                type=click.IntRange(min=0),
-                metavar="N",
-                default=0,
-                show_default=True,
-                help="Random seed for --k-shot.",
-            ),
-            click.option(
-                "--pool",
-                "pools",
-                multiple=True,
-                metavar="DIR|FILES",
-                help="Images, normal or not, that musc compares each image with; may be repeated.  "
-                "[default: the images to score]",
-            ),
-            click.option(
-                "--head",
-                metavar="NAMES",
-                help="One or several heads, as in winclip,memory.  "
-                "[default: memory with --normal, winclip without]",
-            ),
-        ]
-    ):
-        packed = option(packed)
+    )
+    @judging_options
+    @wraps(command)
+    def packed(**options):
+        scoring = Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
+        return command(scoring=scoring, **options)
+
     return packed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Literal
 
@@ -66,50 +66,45 @@ class Judging:
 def judging_options(command: Callable) -> Callable:
     """How verdicts are found; given to the command as `judging`."""
 
+    @click.option(
+        "--threshold",
+        type=_Threshold(),
+        metavar="auto|NUMBER",
+        help="Call images that score above NUMBER anomalous; auto sets the threshold from "
+        "held-out normal images or, without any, estimates it from the scored images.",
+    )
+    @click.option(
+        "--calibration",
+        metavar="FILE",
+        help="Use the thresholds saved by `vlad calibrate`.",
+    )
+    @false_alarms_option
+    @fuse_option
+    @confidence_option
+    @click.option(
+        "--map-threshold",
+        type=float,
+        metavar="NUMBER",
+        help="Pixels above NUMBER form regions.  [default: set with the threshold]",
+    )
+    @click.option(
+        "--min-area",
+        type=click.FloatRange(min=0),
+        default=0.0,
+        metavar="N",
+        help="Drop smaller regions; in square pixels, or mm² with --mm-per-pixel.",
+    )
+    @click.option(
+        "--mm-per-pixel",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="MM",
+        help="Side of one image pixel, in millimetres.",
+    )
     @wraps(command)
     def packed(**options):
         judging = Judging(**{field.name: options.pop(field.name) for field in fields(Judging)})
         return command(judging=judging, **options)
 
-    for option in reversed(
-        [
-            click.option(
-                "--threshold",
-                type=_Threshold(),
-                metavar="auto|NUMBER",
-                help="Call images that score above NUMBER anomalous; auto sets the threshold from "
-                "held-out normal images or, without any, estimates it from the scored images.",
-            ),
-            click.option(
-                "--calibration",
-                metavar="FILE",
-                help="Use the thresholds saved by `vlad calibrate`.",
-            ),
-            false_alarms_option,
-            fuse_option,
-            confidence_option,
-            click.option(
-                "--map-threshold",
-                type=float,
-                metavar="NUMBER",
-                help="Pixels above NUMBER form regions.  [default: set with the threshold]",
-            ),
-            click.option(
-                "--min-area",
-                type=click.FloatRange(min=0),
-                default=0.0,
-                metavar="N",
-                help="Drop smaller regions; in square pixels, or mm² with --mm-per-pixel.",
-            ),
-            click.option(
-                "--mm-per-pixel",
-                type=click.FloatRange(min=0, min_open=True),
-                metavar="MM",
-                help="Side of one image pixel, in millimetres.",
-            ),
-        ]
-    ):
-        packed = option(packed)
     return packed
 
 
@@ -200,14 +195,14 @@ def rules_of(
 
     if not judging.wanted:
         return None
-    options = {
-        "false_alarms": judging.false_alarms,
-        "method": judging.fuse,
-        "confidence": judging.confidence,
-        "map_threshold": judging.map_threshold,
-        "min_area": judging.min_area,
-        "mm_per_pixel": judging.mm_per_pixel,
-    }
+    rules = Rules(
+        false_alarms=judging.false_alarms,
+        method=judging.fuse,
+        confidence=judging.confidence,
+        map_threshold=judging.map_threshold,
+        min_area=judging.min_area,
+        mm_per_pixel=judging.mm_per_pixel,
+    )
     if judging.calibration:
         found = load_calibration(judging.calibration)
         if set(found.reference) != set(heads):
@@ -215,18 +210,17 @@ def rules_of(
                 f"{judging.calibration} is of {', '.join(found.reference)}, and the heads here are "
                 f"{', '.join(heads)}; name the same with --head."
             )
-        return Rules(calibration=found, **options)
-    if not judging.finds_threshold:
+        return replace(rules, calibration=found)
+    if isinstance(judging.threshold, float):
         (head,) = heads
-        fixed = Calibration.fixed(head, judging.threshold)
-        return Rules(calibration=fixed, **options)
+        return replace(rules, calibration=Calibration.fixed(head, judging.threshold))
     least = least_reference(judging.false_alarms)
     if len(held_out) >= least:
-        return Rules(held_out=held_out, **options)
+        return replace(rules, held_out=held_out)
     if images < LEAST_UNLABELLED:
         raise InputError(
             f"--threshold auto needs {least} normal images beside those shown to the heads, or "
             f"at least {LEAST_UNLABELLED} images to judge, and there are {len(held_out)} and "
             f"{images}; give more with --normal, or a number as --threshold."
         )
-    return Rules(**options)
+    return rules

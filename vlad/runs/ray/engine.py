@@ -63,11 +63,10 @@ def score(
             "musc a `pool`, april_gan rescale=false, or choose another head."
         )
     record = scores_depend_on(panel, settings, categories)
-    if settings.rules:  # rows of two thresholds must not stand side by side
-        record["calibration"] = hashlib.sha256(
-            repr(settings.rules.calibration).encode()
-        ).hexdigest()
-        check_calibration(settings.rules.calibration, shared_settings(record))
+    if settings.rules and (calibration := settings.rules.calibration):
+        # rows of two thresholds must not stand side by side
+        record["calibration"] = hashlib.sha256(repr(calibration).encode()).hexdigest()
+        check_calibration(calibration, shared_settings(record))
     with locked(job.out):
         RUN.check(job.out, resume=resume, overwrite=overwrite)
         if not overwrite:
@@ -107,14 +106,14 @@ def _run(
         ) from error
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
-    share = {"num_gpus": 1} if gpu else {"num_cpus": max(1, (os.cpu_count() or 1) // workers)}
     counts = ray.data.from_arrow(blocks).map_batches(
         Scorer,
         fn_constructor_args=([stored], folder),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=None,
         batch_format="pyarrow",
-        **share,
+        num_gpus=1 if gpu else None,
+        num_cpus=None if gpu else max(1, (os.cpu_count() or 1) // workers),
     )
     for row in counts.iter_rows():
         if row["error"]:
@@ -143,11 +142,13 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
     parts = ray.get(
         [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
     )
+    memories = []
     for part in parts:
         if isinstance(part, VladError):
             raise part
+        memories.append(part)
     for name, head in shared.items():
-        head.fit_union([part[name] for part in parts])
+        head.fit_union([memory[name] for memory in memories])
         head.to(backbone.device)
     return panel
 
@@ -155,8 +156,9 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
 @ray.remote(num_cpus=1)
 def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memory] | VladError:
     """Memories of some of `count` references, each of as many rows as the whole one will have."""
-    heads = {}
+    heads: dict[str, Memory] = {}
     for name, head in job.heads.items():
+        assert isinstance(head, Memory) and head.coreset  # as `fit` chose them
         heads[name] = copy(head)
         heads[name].coreset = min(1.0, head.coreset * count / len(shard))
     try:

@@ -103,7 +103,7 @@ def open_stored(path: str | Path, max_pixels: int, bits: int) -> Image.Image:
         raise ImageError(
             f"cannot read {path} ({shown(error) or type(error).__name__}); check its address."
         ) from error
-    return read_image(content, max_pixels=max_pixels, bits=bits, name=path)
+    return read_image(content, max_pixels=max_pixels, bits=bits, name=str(path))
 
 
 def _listed(path: str) -> pa.Table:
