@@ -133,7 +133,7 @@ def test_a_head_that_judges_lists_is_not_served(small_file):
 def test_a_detector_that_cannot_score_is_one_sentence(memory, tmp_path):
     folder = memory.save(tmp_path)
     save_file({"1": torch.zeros(2, 2)}, tmp_path / "memory.safetensors")
-    with pytest.raises(HeadError, match="what it remembers does not fit"):
+    with pytest.raises(HeadError, match="what it learned does not fit"):
         make_ready([Served("a", vlad.Detector.load(folder))])
 
 

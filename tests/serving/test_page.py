@@ -221,11 +221,11 @@ def test_the_page_asks_for_a_key(visit, memory, uploads, tmp_path):
     with running([Served("line", memory)], read_keys(tmp_path / "keys.txt")) as address:
         page = visit(address)
         expect(page.locator("#login")).to_be_visible()
-        expect(page.locator("#lead")).to_have_text("This service asks for an API key.")
+        expect(page.locator("#lead")).to_have_text("This service requires an API key.")
         for wrong in ("not-the-key", "ключ"):
             page.fill("#key", wrong)
             page.locator("#login button").click()
-            expect(page.locator("#lead")).to_have_text(re.compile("not one of this service"))
+            expect(page.locator("#lead")).to_have_text(re.compile("does not know this key"))
             expect(page.locator("#login")).to_be_visible()
         page.fill("#key", key)
         page.locator("#login button").click()

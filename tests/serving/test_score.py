@@ -166,7 +166,7 @@ def test_fields_out_of_range_are_one_sentence(serve, memory, files, form):
         assert isinstance(reply.json()["detail"], str)
     assert client.post("/v1/score", data={"map": "png"}).status_code == 422
     reply = client.post("/v1/score", files=form(*files[:3]))
-    assert (reply.status_code, "send 2 at most" in reply.text) == (413, True)
+    assert (reply.status_code, "send at most 2" in reply.text) == (413, True)
     torn = client.post(
         "/v1/score",
         content=b"--x\r\nno",

@@ -1,4 +1,4 @@
-"""Where the service listens, and who may reach it there."""
+"""The address the service listens on, and who can reach it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from vlad.errors import InputError
 
 
 def check_reach(host: str, api_keys: str | None) -> None:
-    """Raises an InputError for an address that others can reach, where no keys are asked for."""
+    """Check that an address others can reach needs API keys; raise an InputError if not."""
     if not api_keys and not is_loopback(host):
         raise InputError(
-            f"Others may reach {host}, so a key is needed: make one with `new_key` and give "
-            "its file as `api_keys`."
+            f"Other machines can reach {host}, so the service needs API keys: make one with "
+            "`new_key` and give its file as `api_keys`."
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:
@@ -29,19 +29,19 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """Return a socket that listens on this host and port.
 
     Raises:
-        InputError: the address is not one of this machine, or the port is taken.
+        InputError: the address is not one of this machine's, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # named in full, or asyncio does not know it for TCP and replies wait for acknowledgements
+    # without the protocol, asyncio does not set TCP_NODELAY and replies are delayed
     opened = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        if os.name == "posix":  # elsewhere it would share the port with another process
+        if os.name == "posix":  # on Windows, two processes could then share the port
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, port))
-        opened.listen(2048)  # whoever comes before the service is ready waits
+        opened.listen(2048)  # clients that connect before the service is ready wait
     except OSError as error:
         opened.close()
         raise InputError(

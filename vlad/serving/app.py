@@ -34,15 +34,15 @@ from vlad.serving.page import page
 from vlad.serving.threads import in_own_thread
 
 _REFUSALS = {
-    400: "The body is no multipart form.",
-    401: "An API key is needed, and none that is known was sent.",
-    403: "Without API keys, only this machine and the service's own page are answered.",
-    404: "There is no detector of this name.",
+    400: "The body is not a multipart form.",
+    401: "A valid API key is required.",
+    403: "Without API keys, the service answers only this machine and its own page.",
+    404: "There is no detector with this name.",
     408: "The request did not arrive in time.",
-    409: "The detector is there already, may not be deleted, or there are too many.",
+    409: "The detector already exists or cannot be deleted, or there are too many.",
     413: "The request has too many bytes or images.",
-    422: "A field is missing or out of its range, or no image can be used.",
-    429: "The service is busy; Retry-After says in how many seconds to try again.",
+    422: "A field is missing or out of range, or no image can be used.",
+    429: "The service is busy; Retry-After gives the seconds to wait.",
     504: "The reply was not ready in time.",
 }
 
@@ -55,7 +55,7 @@ _POSTED = (400, 408, 413, 422, 429, 504)
 _NAME = Form(pattern=f"^{NAME}$", description="Name of a detector.")
 Words = Annotated[
     str | None,
-    Form(min_length=1, max_length=100, description="What the images show, for heads that read."),
+    Form(min_length=1, max_length=100, description="What the images show; for heads that read."),
 ]
 Images = Annotated[list[UploadFile], File(min_length=1, description="Image files.")]
 
@@ -65,7 +65,7 @@ def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) 
 
     Args:
         store: detectors that are ready (see `vlad.serving.detectors.make_ready`).
-        keys: hashes of API keys; None asks for none.
+        keys: hashes of API keys; None requires no key.
     """
     metrics = Metrics(lambda: len(batcher))
     batcher = Batcher(limits.batch_size, limits.queue, metrics.batches.observe)
@@ -80,7 +80,7 @@ def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) 
         description="Scores images for anomalies.",
         version=__version__,
         lifespan=lifespan,
-        docs_url=None,  # these pages load scripts from elsewhere
+        docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
     )
     app.add_middleware(Guard, limits=limits, metrics=metrics, keys=keys)
@@ -94,7 +94,7 @@ def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) 
 
 
 class _Service:
-    """What the routes share."""
+    """The routes, and what they share."""
 
     def __init__(self, store: Store, limits: Limits, batcher: Batcher, metrics: Metrics):
         self.store = store
@@ -119,7 +119,7 @@ class _Service:
             self.detectors,
             response_model=schemas.Detectors,
             responses=_refusals(),
-            summary="The detectors, and the limits of a request",
+            summary="List detectors and request limits",
         )
         route(
             "/v1/detectors",
@@ -137,14 +137,14 @@ class _Service:
             status_code=204,
             response_class=Response,
             responses=_refusals(404, 409, 422),
-            summary="Delete a detector that was made over HTTP",
+            summary="Delete a detector made over HTTP",
         )
         route(
             "/metrics",
             self.show_metrics,
             response_class=PlainTextResponse,
             responses=_refusals(),
-            summary="Counters for Prometheus",
+            summary="Metrics for Prometheus",
         )
         return router
 
@@ -157,7 +157,7 @@ class _Service:
         map_threshold: Annotated[float | None, Form(allow_inf_nan=False)] = None,
         map_kind: Annotated[schemas.MapKind | None, Form(alias="map")] = None,
     ):
-        """An image that cannot be used comes with its error; if none can be, the reply is 422."""
+        """An image that cannot be used gets an error; if none can be used, the reply is 422."""
         served = self.store.find(detector)
         if served is None:
             raise HTTPException(404, f"There is no detector {detector}; see GET /v1/detectors.")
@@ -173,7 +173,7 @@ class _Service:
                 raise one
             results.append(str(one) if isinstance(one, ImageError) else one)
         reply = await run_in_threadpool(question.answer, list(map(_name, images)), results)
-        if self.store.find(served.name) is served:  # else its counts are gone, and stay so
+        if self.store.find(served.name) is served:  # a deleted detector has no counts
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
                 self.metrics.images.labels(served.name, outcome).inc()
@@ -202,14 +202,14 @@ class _Service:
         category: Words = None,
         k_shot: Annotated[
             int | None,
-            Form(ge=1, description="How many images the head is shown; the others calibrate."),
+            Form(ge=1, description="Number of images to fit on; the others set the threshold."),
         ] = None,
         false_alarms: Annotated[
-            float, Form(gt=0, lt=1, description="Share of normal images called anomalous.")
+            float, Form(gt=0, lt=1, description="Share of normal images that may be flagged.")
         ] = FALSE_ALARMS,
     ):
-        """It uses the backbone of the first detector, and lasts until it is deleted or the service
-        ends. Where enough images are left beside those shown to the head, they calibrate it."""
+        """The new detector uses the backbone of the first, and lasts until it is deleted or the
+        service stops. If enough images are held out, they set its threshold."""
         self._check_count(images, MAX_NORMALS)
         self.store.check_room(name)
         if self.fitting.locked():
@@ -242,7 +242,7 @@ class _Service:
 
     def _check_count(self, images: Sequence[UploadFile], most: int) -> None:
         if len(images) > most:
-            raise HTTPException(413, f"{len(images)} images are too many; send {most} at most.")
+            raise HTTPException(413, f"{len(images)} images are too many; send at most {most}.")
 
 
 def _fit(
@@ -284,7 +284,7 @@ def _add_public(app: FastAPI) -> None:
     async def show_page() -> HTMLResponse:
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
-    @app.get("/healthz", responses=_refusals(), summary="Whether the service answers")
+    @app.get("/healthz", responses=_refusals(), summary="Check that the service is up")
     async def health() -> schemas.Health:
         return schemas.Health(version=__version__)
 
@@ -297,8 +297,8 @@ async def _invalid(request, error: RequestValidationError) -> Response:
 
 async def _refused(request, error: HTTPException) -> Response:
     detail = error.detail
-    if detail == HTTPStatus(error.status_code).phrase:  # of the router, which says no more
-        detail = "This address is not served, or not in this way; see /openapi.json."
+    if detail == HTTPStatus(error.status_code).phrase:  # from the router, which gives no reason
+        detail = "Not found, or method not allowed; see /openapi.json."
     reply = problem(error.status_code, detail)
     reply.headers.update(error.headers or {})
     return reply

@@ -27,7 +27,7 @@ class Busy(Exception):
 
 @dataclass(frozen=True)
 class Found:
-    """What a detector says of one image.
+    """A detector's result for one image.
 
     Attributes:
         size: its (width, height), upright.
@@ -46,17 +46,17 @@ class _Job:
     category: str | None
     read: Callable[[], Image.Image]
     done: Future[Found] = field(default_factory=Future)
-    begun: bool = False  # whether a reader has it or had it
-    image: Prepared | None = None  # once it was read
+    begun: bool = False  # whether a reader has taken it
+    image: Prepared | None = None  # set once it is read
 
     def shares(self, other: _Job) -> bool:
-        """Whether both can go through the backbone together."""
+        """Whether both can share a pass of the backbone."""
         return self.detector is other.detector and self.category == other.category
 
     def wanted(self) -> Prepared:
-        """The image; if it is to be cut, its tiles fail once nobody waits for it any more."""
+        """The image; if it is cut into tiles, they stop once nobody waits for the result."""
         image = self.image
-        assert image is not None  # `Batcher` takes what was read
+        assert image is not None  # `Batcher` scores only what is read
         whole = self.detector.tile is None
         return image if whole else replace(image, tiles=self._tiles(image.tiles))
 
@@ -67,7 +67,7 @@ class _Job:
             yield tile
 
     def end(self, found: Found | Exception) -> None:
-        """Tells the one who waits, if anybody does."""
+        """Hand the result to the caller, if it still waits."""
         if self.done.set_running_or_notify_cancel():
             if isinstance(found, Exception):
                 self.done.set_exception(found)
@@ -78,15 +78,15 @@ class _Job:
 class Batcher:
     """One queue of images, the threads that read them, and the thread that scores them.
 
-    Whenever the backbone is free it takes what is read by then, so that nobody waits for others to
-    come: images for one detector and category in one pass, in the order of their arrival, and
-    one that is cut into tiles by itself. What is said of an image does not depend on those beside
-    it, but for rounding.
+    Whenever the backbone is free, it takes the images read so far, so that nobody waits for others
+    to arrive. Images for one detector and category share a pass, in order of arrival; an image
+    that is cut into tiles has its own. A result does not depend on the other images in the pass,
+    except for rounding.
 
     Args:
         batch_size: the most images in one pass.
-        queue: the most that may wait.
-        on_batch: called with the number of images of each pass.
+        queue: the most images that may wait.
+        on_batch: called with the number of images in each pass.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Batcher:
         self._backbone.start()
 
     def __len__(self) -> int:
-        """How many images wait."""
+        """The number of waiting images."""
         return len(self._waiting)
 
     def submit(
@@ -112,7 +112,7 @@ class Batcher:
         category: str | None,
         images: Sequence[Callable[[], Image.Image]],
     ) -> list[Future[Found]]:
-        """Puts images into the queue, all or none; a future that is cancelled leaves it.
+        """Queue images, all or none; cancelling a future takes its image out again.
 
         Args:
             images: functions that open them, called in another thread; they raise ImageError.
@@ -129,7 +129,7 @@ class Batcher:
         return [job.done for job in jobs]
 
     def close(self) -> None:
-        """Scores what waits, and ends the threads."""
+        """Score the waiting images, then end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -141,14 +141,14 @@ class Batcher:
             pass
 
     def _work_once(self) -> bool:
-        """Scores the next batch, and keeps nothing of it while it waits for another one."""
+        """Score the next batch, and keep nothing of it while waiting for another."""
         taken = self._take()
         if ready := [job for job in taken if not job.done.cancelled()]:
             self._score(ready)
         return bool(taken)
 
     def _take(self) -> list[_Job]:
-        """The next batch; none once the queue is closed and empty."""
+        """The next batch; empty once the queue is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._next() or (self._closed and not self._waiting))
             batch = self._next()
@@ -156,12 +156,12 @@ class Batcher:
             return batch
 
     def _next(self) -> list[_Job]:
-        """The job that has waited longest of those read, and others that can share its pass."""
+        """The longest-waiting job that is read, and others that can share its pass."""
         read = (job for job in self._waiting if job.image)
         first = next(read, None)
         if first is None:
             return []
-        # one that is cut is passes enough by itself, and may be given up without others
+        # an image cut into tiles fills passes by itself, and can be cancelled by itself
         most = self.batch_size if first.detector.tile is None else 1
         return [first, *islice(filter(first.shares, read), most - 1)]
 
@@ -172,10 +172,10 @@ class Batcher:
         self._changed.notify_all()
 
     def _begin(self) -> None:
-        """Has the next images read, so many that a full batch can follow each batch."""
+        """Have enough images read that a full batch can follow each batch."""
         room = 2 * self.batch_size
         for job in self._waiting:
-            # one to be cut into tiles waits at full size, so two of them take all the room
+            # an image to be cut into tiles waits at full size, so two of them take all the room
             room -= 1 if job.detector.tile is None else self.batch_size
             if room < 0:
                 break
@@ -186,7 +186,7 @@ class Batcher:
     def _read(self, job: _Job) -> None:
         try:
             image = None if job.done.cancelled() else job.detector.prepare(job.read())
-        except Exception as error:  # it goes to the one who waits
+        except Exception as error:  # passed on to the caller
             image = None
             job.end(error)
         with self._changed:
@@ -202,7 +202,7 @@ class Batcher:
         try:
             wanted = [job.wanted() for job in ready]
             scored = list(first.detector.stream(wanted, category=first.category))
-        except Exception as error:  # whatever it is, those who wait must hear of it
+        except Exception as error:  # whatever it is, the callers must learn of it
             for job in ready:
                 job.end(error)
             return
@@ -210,7 +210,6 @@ class Batcher:
             size, score, values = found.size, found.image_score, found.anomaly_map
             if size is not None and score is not None and values is not None:
                 job.end(Found(size, score, values))
-            else:  # it was read, so this can only be
-                job.end(
-                    ImageError(f"{job.detector.head_.name} gave no number; check the detector.")
-                )
+            else:  # the image was read, so its score is not finite
+                head = job.detector.head_.name
+                job.end(ImageError(f"{head} gave no finite score; check the detector."))

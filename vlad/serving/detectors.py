@@ -30,8 +30,8 @@ class Served:
     """One detector and the name it goes by.
 
     Attributes:
-        made: whether it was fitted over HTTP, and so may be deleted over HTTP.
-        categories: what it was asked about so far; each costs memory.
+        made: whether it was fitted over HTTP; only then may it be deleted over HTTP.
+        categories: those it has read about so far; each takes memory.
     """
 
     name: str
@@ -41,36 +41,36 @@ class Served:
 
     @property
     def reads(self) -> bool:
-        """Whether the head compares images with words."""
+        """Whether the head reads text."""
         return self.detector.head_.bank is not None
 
     def category(self, asked: str | None) -> str | None:
-        """What its head is to read about; None where it reads nothing.
+        """The category its head reads about; None if it reads no text.
 
         Raises:
-            HeadError: a head that reads is told nothing to read about, or was told too many things.
+            HeadError: it has read about too many categories.
         """
         category = (asked or self.detector.category) if self.reads else None
         if category and category not in self.categories:
             if len(self.categories) >= MAX_CATEGORIES:
                 raise HeadError(
-                    f"Detector {self.name} has read about {MAX_CATEGORIES} categories and keeps no "
-                    "more; use one of them, or start the service again."
+                    f"Detector {self.name} already holds {MAX_CATEGORIES} categories, the most it "
+                    "keeps; use one of them, or restart the service."
                 )
             self.categories.add(category)
         return category
 
     def calibration(self, category: str | None) -> Calibration | None:
-        """What its scores mean, where they are about what it was calibrated on."""
+        """Its calibration, if that holds for this category, else None."""
         own = not self.reads or category == self.detector.category
         return getattr(self.detector, "calibration_", None) if own else None
 
 
 class Store:
-    """Name -> detector; those given at the start stay.
+    """Detectors by name; those given at the start stay.
 
     Raises:
-        InputError: a name that is none, or that two of them have.
+        InputError: an invalid name, or one that two detectors share.
     """
 
     def __init__(self, served: Iterable[Served]):
@@ -79,7 +79,7 @@ class Store:
             check_name(one.name)
             if one.name in self._served:
                 raise InputError(
-                    f"Two detectors are called {one.name}; name one of them, as in other=FOLDER."
+                    f"Two detectors are called {one.name}; rename one, as in other=FOLDER."
                 )
             self._served[one.name] = one
 
@@ -87,23 +87,23 @@ class Store:
         return iter(list(self._served.values()))
 
     def find(self, name: str | None) -> Served | None:
-        """The detector of a name, or the first one; None where there is none."""
+        """The detector with this name, or the first if it is None; None if there is no such one."""
         return self._served.get(name) if name else next(iter(self))
 
     def check_room(self, name: str) -> None:
-        """Raises a Conflict if no detector of this name can be added."""
+        """Check that a detector with this name can be added; raise a Conflict if not."""
         if name in self._served:
-            raise Conflict(f"There is a detector {name} already; choose another name.")
+            raise Conflict(f"Detector {name} already exists; choose another name.")
         if sum(one.made for one in self) >= MAX_MADE:
-            raise Conflict(f"{MAX_MADE} detectors were made over HTTP already; delete one.")
+            raise Conflict(f"{MAX_MADE} detectors were already made over HTTP; delete one.")
 
     def add(self, one: Served) -> None:
-        """Adds one that was made over HTTP, or raises a Conflict."""
+        """Add a detector made over HTTP; raise a Conflict if that is not possible."""
         self.check_room(one.name)
         self._served[one.name] = one
 
     def remove(self, name: str) -> bool:
-        """Deletes one that was made over HTTP; whether there was any of this name.
+        """Delete a detector made over HTTP; return whether there was one with this name.
 
         Raises:
             Conflict: it was given at the start.
@@ -111,12 +111,12 @@ class Store:
         if name not in self._served:
             return False
         if not self._served[name].made:
-            raise Conflict(f"Detector {name} was given when the service began, so it stays.")
+            raise Conflict(f"Detector {name} was given at the start and cannot be deleted.")
         del self._served[name]
         return True
 
     def another(self, head: str, category: str | None) -> Detector:
-        """A detector to be fitted, with the backbone and settings of the first."""
+        """Return an unfitted detector with the backbone and settings of the first."""
         first = next(iter(self)).detector
         made = Detector(head, category=category, **{**asdict(first.setup), "bank": None})
         made.backbone_ = first.backbone_
@@ -124,7 +124,7 @@ class Store:
 
 
 def named(text: str) -> tuple[str, Path]:
-    """NAME=FOLDER, or FOLDER alone, which lends its own name."""
+    """NAME=FOLDER -> name and folder; FOLDER alone is named after itself."""
     name, equals, folder = text.partition("=")
     if equals and not os.path.exists(text):
         return name, Path(folder)
@@ -132,19 +132,19 @@ def named(text: str) -> tuple[str, Path]:
 
 
 def check_name(name: str) -> None:
-    """Raises an InputError for what cannot name a detector."""
+    """Check that a name can be a detector's; raise an InputError if not."""
     if not re.fullmatch(NAME, name):
         raise InputError(
-            f"A detector cannot be called {name!r}; use up to 64 letters, digits, dots, dashes and "
-            "underscores, as in bottle=FOLDER."
+            f"{name!r} is not a valid name for a detector; use up to 64 letters, digits, dots, "
+            "dashes and underscores, as in bottle=FOLDER."
         )
 
 
 def make_ready(served: Sequence[Served]) -> None:
-    """Loads backbones, one for all detectors that want the same, and scores a blank image.
+    """Load the backbones, each once, and score a blank image with every detector.
 
     Raises:
-        HeadError: a head that was not fitted, judges a list jointly, or cannot score.
+        HeadError: a head that was not fitted, judges a list of images jointly, or cannot score.
         BackboneError: a backbone that cannot be loaded.
     """
     loaded: dict[tuple, Backbone] = {}
@@ -159,8 +159,8 @@ def make_ready(served: Sequence[Served]) -> None:
             detector.prepare(blank)
         if detector.head_.transductive:
             raise HeadError(
-                f"Head {detector.head_.name} judges a list of images jointly, and a service is "
-                "asked about one at a time; fit it on a reference pool first, with `vlad fit`."
+                f"Head {detector.head_.name} judges a list of images jointly, but the service "
+                "scores each image on its own; fit it on a reference pool first, with `vlad fit`."
             )
         with _said(one):
             if not one.reads or detector.category:
@@ -169,13 +169,13 @@ def make_ready(served: Sequence[Served]) -> None:
 
 @contextmanager
 def _said(one: Served) -> Iterator[None]:
-    """One sentence for a detector that cannot score."""
+    """Turn any error of a detector that cannot score into one sentence."""
     try:
         yield
     except VladError:
         raise
-    except Exception as error:  # what was saved may be of any names, shapes and types
+    except Exception as error:  # saved tensors can have any names, shapes and types
         raise HeadError(
-            f"Detector {one.name} cannot score ({shown(error)}): what it remembers does not fit "
-            "its backbone or settings; fit it anew."
+            f"Detector {one.name} cannot score ({shown(error)}): what it learned does not fit "
+            "its backbone or settings; fit it again."
         ) from error

@@ -1,4 +1,4 @@
-"""What every request passes before anything of its body is read."""
+"""Checks that every request passes before its body is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vlad.serving.limits import Limits
 from vlad.serving.metrics import Metrics
 
 _METHODS = ("GET", "POST", "DELETE")
-_OPEN = ("/", "/healthz")  # what nobody needs a key for
+_OPEN = ("/", "/healthz")  # paths that need no key
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -29,15 +29,15 @@ _HEADERS = {
 
 
 class Guard:
-    """Refuses what has no key, comes from elsewhere, is too large, too much or too slow.
+    """Refuses requests without a key, from other sites, or too large, too many or too slow.
 
-    With keys, whoever knows one may come from anywhere. Without, the service listens to this
-    machine alone, and the danger is a page of some other site in a browser here: its requests show
-    another Origin, or a Host name that was pointed at this machine (DNS rebinding).
+    With keys, clients may connect from anywhere. Without, the service listens to this machine
+    only, and the danger is another site's page in a browser here: its requests carry that site's
+    Origin, or a Host name that was pointed at this machine (DNS rebinding).
 
     Args:
-        app: what answers.
-        keys: hashes of API keys (see `vlad.serving.keys`); None asks for none.
+        app: the application that answers.
+        keys: hashes of API keys (see `vlad.serving.keys`); None requires no key.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Guard:
         self.limits = limits
         self.metrics = metrics
         self.keys = keys
-        self._posted = 0  # requests with a body that are being answered
+        self._posted = 0  # POST requests being answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -82,11 +82,11 @@ class Guard:
         except asyncio.TimeoutError:
             if status is None:
                 late = problem(504, "It took too long; send fewer images, or try again later.")
-                slow = problem(408, "The request did not arrive in time; send less at once.")
+                slow = problem(408, "The request did not arrive in time; send fewer images.")
                 await (late if uploaded else slow)(scope, receive, noted)
         finally:
             self._posted -= posted
-            # a path that is no route could be anything
+            # an unknown path could be any text
             route = getattr(scope.get("route"), "path", "other")
             method = scope["method"] if scope["method"] in _METHODS else "other"
             self.metrics.requests.labels(method, route, str(status or 500)).inc()
@@ -94,20 +94,20 @@ class Guard:
 
     @property
     def _too_large(self) -> str:
-        return f"The request is over {self.limits.max_bytes:,} bytes; send fewer images at once."
+        return f"The request exceeds {self.limits.max_bytes:,} bytes; send fewer images at once."
 
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if self.keys is None:
             if not is_loopback(_split(f"//{headers.get('host', '')}").hostname or ""):
-                return problem(403, "This service answers to localhost only; ask it by that name.")
+                return problem(403, "This service answers to localhost only; use that name.")
             origin = headers.get("origin")
             if origin is not None and _split(origin).netloc != headers["host"]:
-                return problem(403, "This service answers to its own pages only.")
+                return problem(403, "This service answers to its own page only.")
         elif scope["path"] not in _OPEN:
             kind, _, key = headers.get("authorization", "").partition(" ")
             if kind.lower() != "bearer" or not is_known(key.strip(), self.keys):
-                refusal = problem(401, "An API key is needed: send Authorization: Bearer KEY.")
+                refusal = problem(401, "A valid API key is needed; send Authorization: Bearer KEY.")
                 refusal.headers["WWW-Authenticate"] = "Bearer"
                 return refusal
         length = headers.get("content-length", "0")
@@ -119,19 +119,19 @@ class Guard:
 
 
 def problem(status: int, sentence: str) -> JSONResponse:
-    """A reply that is one sentence."""
+    """A reply with one sentence."""
     return JSONResponse({"detail": sentence}, status)
 
 
 def busy() -> JSONResponse:
-    """The reply to what there is no room for now."""
+    """The reply when there is no room for a request."""
     refusal = problem(429, "The service is busy; try again in a second.")
     refusal.headers["Retry-After"] = "1"
     return refusal
 
 
 def _split(url: str) -> SplitResult:
-    """Its parts; none of what is no URL."""
+    """The parts of a URL; all empty if it is not one."""
     try:
         return urlsplit(url)
     except ValueError:

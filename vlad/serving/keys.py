@@ -1,4 +1,4 @@
-"""API keys: random, shown once, kept as hashes."""
+"""API keys: random, shown once, stored as hashes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 from vlad.errors import InputError
 from vlad.system.files import cannot_write
 
-_BYTES = 32  # of randomness: a plain hash is then enough, as there is nothing to guess
+_BYTES = 32  # random, so keys cannot be guessed and a plain hash is enough
 
 
 def new_key(file: str | os.PathLike[str]) -> str:
-    """A new key; its hash and today's date are added to the file, which only its owner may read.
+    """Return a new key; add its hash and today's date to a file that only its owner may read.
 
     Raises:
         OutputError: the file cannot be written.
@@ -34,10 +34,10 @@ def new_key(file: str | os.PathLike[str]) -> str:
 
 
 def read_keys(file: str | os.PathLike[str]) -> list[str]:
-    """The hashes in a file of `new_key`; what follows a hash on its line is a note.
+    """Return the hashes in a file of `new_key`; the rest of each line is a note.
 
     Raises:
-        InputError: there is no such file, no hash in it, or a line that begins with none.
+        InputError: there is no such file, no hash in it, or a line that does not begin with one.
     """
     try:
         lines = Path(file).read_text(encoding="utf-8").splitlines()
@@ -48,13 +48,13 @@ def read_keys(file: str | os.PathLike[str]) -> list[str]:
     digests = [line.split()[0] for line in lines if line.strip()]
     if not digests or not all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests):
         raise InputError(
-            f"{file} holds no API keys, or a line that begins with none; add one with `new_key`."
+            f"{file} holds no API keys, or a line without one; add a key with `new_key`."
         )
     return digests
 
 
 def is_known(key: str, digests: Sequence[str]) -> bool:
-    """Whether a key is one of those hashed, in a time that tells nothing of which or how near."""
+    """Whether a key's hash is among `digests`; takes the same time for every key."""
     digest = _digest(key)
     return any([hmac.compare_digest(digest, known) for known in digests])
 

@@ -1,4 +1,4 @@
-"""How much the service takes on."""
+"""Limits on what the service accepts."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from vlad.images.decode import DEFAULT_MAX_PIXELS
 
-MAX_NORMALS = 64  # images that one detector is fitted on over HTTP
+MAX_NORMALS = 64  # images to fit one detector on over HTTP
 MAX_MADE = 16  # detectors made over HTTP
-MAX_CATEGORIES = 256  # words that a detector reads about; each is kept
-MAX_NAME = 255  # characters of an image's name that are said back
+MAX_CATEGORIES = 256  # that one detector reads about; each is kept
+MAX_NAME = 255  # characters of an image's name in a reply
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a request, and of all of them together.
+    """Limits of one request, and of all requests together.
 
     Attributes:
         batch_size: images in one pass.
-        queue: images that may wait, and so the most in one request; also requests at a time.
-        max_bytes: of the body of a request.
-        max_pixels: of an image, before it is decoded.
+        queue: the most images that may wait, so also per request; also the most requests at a time.
+        max_bytes: of a request's body.
+        max_pixels: of an image, checked before it is decoded.
         timeout: seconds from the first byte of a request to its reply.
     """
 

@@ -1,4 +1,4 @@
-"""What the service counts, in the text format of Prometheus."""
+"""Metrics of the service, in Prometheus text format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _OUTCOMES = ("normal", "anomalous", "scored", "failed")
 
 
 class Metrics:
-    """Counters of one service; names of detectors leave with the detector."""
+    """Metrics of one service."""
 
     def __init__(self, waiting: Callable[[], int]):
         registry = self.registry = CollectorRegistry()
@@ -28,7 +28,7 @@ class Metrics:
         )
         self.images = Counter(
             "vlad_images",
-            "Images by what was said of them; scored is without a verdict.",
+            "Images by outcome; scored means without a verdict.",
             ["detector", "outcome"],
             registry=registry,
         )
@@ -38,15 +38,15 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             registry=registry,
         )
-        queue = Gauge("vlad_queue_images", "Images that wait to be scored.", registry=registry)
+        queue = Gauge("vlad_queue_images", "Images waiting to be scored.", registry=registry)
         queue.set_function(waiting)
 
     def forget(self, detector: str) -> None:
-        """Drops the counts of a detector that is no more."""
+        """Drop the counts of a deleted detector."""
         for outcome in _OUTCOMES:
             with suppress(KeyError):
                 self.images.remove(detector, outcome)
 
     def text(self) -> bytes:
-        """All of them as a scrape wants them."""
+        """All metrics, as a scrape expects them."""
         return generate_latest(self.registry)

@@ -2,7 +2,7 @@
   "use strict";
   const HEAT = {{heat}};
   const AT_ONCE = 6, SIDE = 480;
-  const WRONG_KEY = "This key is not one of this service; check it.";
+  const WRONG_KEY = "This service does not know this key; check it.";
   const $ = (id) => document.getElementById(id);
   let detectors = [], limits = {}, images = [], generation = 0, running = 0;
   let threshold = null, given = null, low = 0, high = 1, key = sessionStorage.getItem("key") || "";
@@ -29,7 +29,7 @@
       if (reply.status === 429) { await pause(Number(reply.headers.get("Retry-After")) || 1); continue; }
       $("login").hidden = reply.status !== 401;
       if (reply.status === 204) { return null; }
-      if (reply.status === 401) { throw new Error(key ? WRONG_KEY : "This service asks for an API key."); }
+      if (reply.status === 401) { throw new Error(key ? WRONG_KEY : "This service requires an API key."); }
       const found = await reply.json();
       if (!reply.ok) { throw new Error(found.detail); }
       return found;
@@ -51,8 +51,8 @@
     $("delete").hidden = !one.made;
     $("delete").textContent = "Delete " + one.name;
     let words = one.head + " on " + one.backbone + ". ";
-    words += one.threshold === null ? "Not calibrated: the threshold is yours to choose." :
-      "Calibrated: images that score above " + shown(one.threshold) + " are anomalous.";
+    words += one.threshold === null ? "Not calibrated: choose the threshold yourself." :
+      "Calibrated: images that score above " + shown(one.threshold) + " are flagged as anomalous.";
     $("lead").textContent = words;
     again();
   }
@@ -69,7 +69,7 @@
       one.card = make("li", "card");
       one.view = make("div", "view");
       one.image = make("img"); one.image.src = one.url; one.image.alt = "";
-      one.image.addEventListener("error", () => one.image.replaceWith(make("p", "hint", "This browser cannot show it.")));
+      one.image.addEventListener("error", () => one.image.replaceWith(make("p", "hint", "This browser cannot show this image.")));
       one.heat = make("canvas", "heat"); one.heat.width = one.heat.height = 1;
       one.regions = draw("svg", { class: "regions", "aria-hidden": "true" });
       one.view.append(one.image, one.heat, one.regions);
@@ -101,7 +101,7 @@
   }
 
   async function score(one) {
-    if (one.file.size > limits.bytes * 0.99) { throw new Error("It is over the " + limits.bytes + " bytes that a request may have."); }
+    if (one.file.size > limits.bytes * 0.99) { throw new Error("The image is larger than the " + limits.bytes + " bytes that a request may have."); }
     const now = generation, form = new FormData(), detector = chosen();
     form.append("images", one.file); form.append("detector", detector.name); form.append("map", "float32");
     if (detector.reads && $("category").value.trim()) { form.append("category", $("category").value.trim()); }
@@ -116,7 +116,7 @@
   }
 
   function arrange() {
-    // one heat scale for all images: from the middle of all values to nearly the highest
+    // one heat scale for all images: from the median of all values to nearly the highest
     const values = [];
     images.filter((one) => one.map).forEach((one) => { for (let i = 0; i < one.map.values.length; i += 7) { values.push(one.map.values[i]); } });
     values.sort((a, b) => a - b);
@@ -176,9 +176,9 @@
     const ready = scores.length > 0;
     $("slider").disabled = $("threshold").disabled = !ready;
     $("csv").disabled = $("clear").disabled = images.length === 0;
-    $("judged").textContent = "Threshold" + (ready && threshold === null ? ": move it to judge" : "");
+    $("judged").textContent = "Threshold" + (ready && threshold === null ? ": move it to see verdicts" : "");
     $("ticks").replaceChildren();
-    // a slider that is being moved keeps its range, unless images came that lie beyond it
+    // a slider that is being moved keeps its range, unless new scores lie outside it
     const fits = scores.every((score) => score >= Number($("slider").min) && score <= Number($("slider").max));
     if (ready && !(fits && document.activeElement === $("slider"))) {
       Object.assign($("slider"), { min: from, max: to, step: (to - from) / 1000, value: threshold === null ? to : threshold });
@@ -200,7 +200,7 @@
   }
 
   function csv() {
-    const text = (value) => /^[=+\-@\t\r]/.test(value) ? "'" + value : value;  // a spreadsheet would compute it
+    const text = (value) => /^[=+\-@\t\r]/.test(value) ? "'" + value : value;  // a spreadsheet would run it as a formula
     const cell = (value) => '"' + String(value === null || value === undefined ? "" : value).replaceAll('"', '""') + '"';
     const one = chosen(), rows = [["name", "detector", "head", "category", "image_score", "p_value", "threshold", "verdict", "regions", "error"]];
     images.forEach((item) => {
@@ -216,7 +216,7 @@
   async function fit(event) {
     event.preventDefault();
     const form = new FormData(), name = $("name").value, files = Array.from($("normals").files);
-    if (files.length > limits.normals) { say("At most " + limits.normals + " normal images make a detector; choose fewer.", true); return; }
+    if (files.length > limits.normals) { say("A detector takes at most " + limits.normals + " normal images; choose fewer.", true); return; }
     form.append("name", name); form.append("head", $("head").value);
     if (!$("about").hidden && $("words").value.trim()) { form.append("category", $("words").value.trim()); }
     files.forEach((file) => form.append("images", file));
@@ -241,7 +241,7 @@
   $("login").addEventListener("submit", (event) => {
     event.preventDefault();
     const typed = $("key").value.trim();
-    if (!/^[!-~]+$/.test(typed)) { $("lead").textContent = WRONG_KEY; return; }  // no header can hold it
+    if (!/^[!-~]+$/.test(typed)) { $("lead").textContent = WRONG_KEY; return; }  // a header cannot hold it
     key = typed; sessionStorage.setItem("key", key); begin();
   });
   document.querySelectorAll("input[name=show]").forEach((input) => input.addEventListener("change", () => $("cards").classList.toggle("plain", input.value === "plain")));

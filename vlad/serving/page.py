@@ -1,4 +1,4 @@
-"""The web page: one answer that holds its style, its script and the heat colours."""
+"""The web page: one reply with its style, script and heat colours inside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vlad.report.heat import heat_table
 
 
 def page() -> tuple[str, str]:
-    """Its HTML, and the Content-Security-Policy to send with it."""
+    """The HTML, and the Content-Security-Policy to send with it."""
     colours, opacity = heat_table()
     alpha = (opacity * 255).round().astype(int)
     table = [[*map(int, colour), int(a)] for colour, a in zip(colours, alpha, strict=True)]

@@ -1,4 +1,4 @@
-"""From scores to what is said of an image."""
+"""Scores -> the reply to a request."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from vlad.serving.detectors import Served
 
 @dataclass(frozen=True)
 class Question:
-    """What a request wants to know of its images.
+    """What a request asks about its images.
 
     Attributes:
-        threshold, map_threshold: in place of the calibration's; None is that.
-        map_kind: how maps are sent, or None for none.
+        threshold, map_threshold: replace those of the calibration; None keeps them.
+        map_kind: format of the maps in the reply; None leaves them out.
     """
 
     served: Served
@@ -40,7 +40,7 @@ class Question:
         """The reply.
 
         Args:
-            results: of each image; text says why there are none.
+            results: for each image, or a sentence that says why there is none.
         """
         head = self.served.detector.head_.name
         calibration = self.served.calibration(self.category)
@@ -125,7 +125,7 @@ class Question:
 
 
 def _p_values(calibration: Calibration | None, scores: dict[str, np.ndarray]) -> np.ndarray:
-    """Those of the calibration, which do not depend on the threshold."""
+    """P-values from the calibration; they do not depend on the threshold."""
     ((head, values),) = scores.items()
     if calibration is None:
         return np.full(len(values), np.nan)

@@ -1,4 +1,4 @@
-"""What goes over the wire."""
+"""The JSON of the service."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pydantic import BaseModel, Field
 
 Verdict = Literal["normal", "anomalous"]
 MapKind = Literal["png", "float32"]
-FittedHead = Literal["memory", "patchcore", "winclip", "musc"]  # that need no adapter
+FittedHead = Literal["memory", "patchcore", "winclip", "musc"]  # those without an adapter
 
 
 class Problem(BaseModel):
-    """Why a request was not answered."""
+    """Why a request failed."""
 
     detail: str = Field(description="One sentence: what is wrong and what to do.")
 
 
 class Region(BaseModel):
-    """Connected pixels above the map's threshold, in pixels of the upright image."""
+    """Connected pixels above the map threshold, in pixels of the upright image."""
 
     area: float = Field(description="Square pixels.")
     box: tuple[float, float, float, float] = Field(description="x, y, width, height.")
-    outlines: list[list[tuple[float, float]]] = Field(description="Corners of its polygons.")
-    score: float = Field(description="The largest value of the map in it.")
+    outlines: list[list[tuple[float, float]]] = Field(description="Corners of each polygon.")
+    score: float = Field(description="The highest map value in the region.")
 
 
 class AnomalyMap(BaseModel):
@@ -36,75 +36,75 @@ class AnomalyMap(BaseModel):
         description="Base64 of a grey 16-bit PNG that holds low…high as 0…65535, or of "
         "height × width little-endian float32 values, row by row."
     )
-    low: float = Field(description="Least value that the head can give.")
-    high: float = Field(description="Largest value that the head can give.")
+    low: float = Field(description="Lowest value that the head can give.")
+    high: float = Field(description="Highest value that the head can give.")
 
 
 class ImageReply(BaseModel):
-    """What is said of one image; with an error there is nothing else."""
+    """The result for one image; with an error, all else but its name is null."""
 
-    name: str = Field(description="As it was uploaded, cut to 255 characters.")
-    error: str | None = Field(default=None, description="Why it could not be scored.")
-    width: int | None = Field(default=None, description="Pixels, upright.")
+    name: str = Field(description="Name of the upload, cut to 255 characters.")
+    error: str | None = Field(default=None, description="Why the image could not be scored.")
+    width: int | None = Field(default=None, description="Pixels of the upright image.")
     height: int | None = None
     image_score: float | None = Field(default=None, description="Higher is more anomalous.")
     p_value: float | None = Field(
         default=None,
-        description="Share of the reference images that score as high; calibrated only.",
+        description="Share of held-out normal images that score as high; calibrated only.",
     )
-    verdict: Verdict | None = Field(default=None, description="Where there is a threshold.")
+    verdict: Verdict | None = Field(default=None, description="Set if there is a threshold.")
     abstain: bool | None = Field(
         default=None, description="The decision is too uncertain to rely on."
     )
     severity: int | None = Field(default=None, description="0 for normal, higher is worse.")
     regions: list[Region] | None = Field(
-        default=None, description="Where there is a map threshold."
+        default=None, description="Set if there is a map threshold."
     )
-    map: AnomalyMap | None = Field(default=None, description="Where it was asked for.")
+    map: AnomalyMap | None = Field(default=None, description="Set if requested.")
 
 
 class Scored(BaseModel):
-    """The images of a request in their order, and what they were scored with."""
+    """The results of a request, in the order of its images."""
 
     detector: str
     head: str
     category: str | None
     threshold: float | None = Field(description="Images that score above it are anomalous.")
-    map_threshold: float | None = Field(description="Pixels above it make up regions.")
+    map_threshold: float | None = Field(description="Pixels above it form regions.")
     images: list[ImageReply]
 
 
 class Detector(BaseModel):
-    """A detector that is served."""
+    """A served detector."""
 
     name: str
     head: str
     backbone: str
-    category: str | None = Field(description="What its images show, unless a request says it.")
-    reads: bool = Field(description="Whether its head compares images with words.")
+    category: str | None = Field(description="What its images show, if a request does not say.")
+    reads: bool = Field(description="Whether its head reads text.")
     threshold: float | None
     map_threshold: float | None
-    made: bool = Field(description="Made over HTTP, and gone when the service ends.")
+    made: bool = Field(description="Made over HTTP; gone when the service stops.")
 
 
 class Bounds(BaseModel):
-    """What a request may hold."""
+    """Limits of a request."""
 
     bytes: int
-    pixels: int = Field(description="Of one image.")
+    pixels: int = Field(description="Per image.")
     images: int
     normals: int = Field(description="Images to fit a detector on.")
 
 
 class Detectors(BaseModel):
-    """All detectors; the first is asked where a request names none."""
+    """All detectors; a request that names none goes to the first."""
 
     detectors: list[Detector]
     limits: Bounds
 
 
 class Health(BaseModel):
-    """The service answers."""
+    """The service is up."""
 
     status: Literal["ok"] = "ok"
     version: str

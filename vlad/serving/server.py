@@ -1,4 +1,4 @@
-"""The process that serves, until a signal ends it, and the connections it closes."""
+"""The server process, which runs until a signal stops it, and the connections it closes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 
 class Server(uvicorn.Server):
-    """Finishes what it has begun when it is asked to end; a second Ctrl-C ends it at once."""
+    """Finishes running requests when asked to stop; a second Ctrl-C stops it at once."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit and sig == signal.SIGINT:
-            # raised through all that still computes, it would print tracebacks or abort
+            # an exception here would pass through running work, and print tracebacks or abort
             click.echo("Stopped.", err=True)
             os._exit(130)
         super().handle_exit(sig, frame)
 
 
 def patient(seconds: float) -> type:
-    """The protocol of uvicorn for connections on which no request is whole for so long.
+    """uvicorn's protocol, which also closes connections that complete no request for so long.
 
-    uvicorn waits for the head of a request without end.
+    uvicorn itself waits for the headers of a request without limit.
     """
 
     class Patient(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # one of two classes
@@ -38,7 +38,7 @@ def patient(seconds: float) -> type:
             super().connection_lost(exc)
 
         def _look(self, before, first: bool = False) -> None:
-            """Closes it where nothing has come since, and nothing is being answered."""
+            """Close it if no request came since the last look and none is being answered."""
             if not first and self.cycle is before and (not before or before.response_complete):
                 self.transport.close()
             else:

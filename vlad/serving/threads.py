@@ -1,4 +1,4 @@
-"""A thread for one piece of work with tensors."""
+"""A thread for one piece of tensor work."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 def in_own_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-    """What `work` returns or raises, done in a thread that ends with it.
+    """Run `work` in a thread that ends with it; return a future of its result.
 
-    Every thread that computes with tensors gets helpers from OpenMP, which it keeps for its life.
-    Where all helpers are more than the cores they sleep between two operations, and one image
-    takes half as long again; so only the thread that scores may stay.
+    OpenMP gives every thread that computes with tensors helpers, which live as long as it does.
+    With more helpers than cores, they sleep between operations and an image takes half as long
+    again; so only the scoring thread may be permanent.
     """
     done: Future[T] = Future()
-    done.set_running_or_notify_cancel()  # whoever waits may leave, but not call the work off
+    done.set_running_or_notify_cancel()  # callers may stop waiting, but not cancel the work
 
     def run() -> None:
         try:
             done.set_result(work(*args, **kwargs))
-        except BaseException as error:  # it goes to the one who waits
+        except BaseException as error:  # passed on to the caller
             done.set_exception(error)
 
     Thread(target=run, name="vlad-once", daemon=True).start()
