@@ -1,4 +1,4 @@
-"""The `vlad` command. Each verb lives in its own module, which imports only click at first."""
+"""The `vlad` command. Each verb has its own module, which imports only click at the top."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ NO_ARGUMENTS = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class Commands(click.Group):
-    """Turns what users can fix into one sentence and exit code 2."""
+    """Turns errors that users can fix into one sentence and exit code 2."""
 
     def main(self, *args, **kwargs):
-        """The command as a program: it ends the process, or raises SystemExit in one."""
+        """Run the command as a program; always ends with SystemExit."""
         warnings.showwarning = _show_warning
         if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-            # a file name that the terminal or log cannot spell must not end a command
+            # a file name that the terminal or log cannot encode must not end a command
             sys.stdout.reconfigure(errors="backslashreplace")
         try:
             code = super().main(*args, **{**kwargs, "standalone_mode": False})
@@ -64,11 +64,11 @@ class Commands(click.Group):
         sys.exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # in the order in which people meet them
+        return list(self.commands)  # in the order people need them
 
 
 def _with_options(sentence: str, group: click.Group) -> str:
-    """A sentence for Python with the arguments in it, as in `k_shot`, written as options."""
+    """Write the arguments in a sentence for Python, such as `k_shot`, as options."""
     names = {f"`{opt[2:].replace('-', '_')}`": opt for opt in _options(group)}
     return re.sub(r"`\w+`", lambda found: names.get(found[0], found[0]), sentence)
 
@@ -86,7 +86,7 @@ def _end(sentence: str, code: int) -> None:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    # libraries warn their developers; only what vlad says is meant for its users
+    # libraries warn their developers; only vlad's own warnings are for its users
     if Path(filename).is_relative_to(Path(__file__).parent):
         print(f"Warning: {shown(message, keep=_WHOLE)}", file=sys.stderr)
 

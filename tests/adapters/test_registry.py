@@ -25,6 +25,6 @@ def test_every_card_is_registered_and_whole():
 
 def test_what_ships_fits_the_built_in_backbone():
     done = CliRunner().invoke(main, ["adapters", "verify", "vlad-tiny-linear"])
-    assert done.exit_code == 0 and "is whole and fits vlad-tiny" in done.output
+    assert done.exit_code == 0 and "is intact and fits vlad-tiny" in done.output
     listed = CliRunner().invoke(main, ["adapters", "list"]).output
     assert "vlad-tiny-linear" in listed

@@ -89,13 +89,19 @@ def test_verify_sees_a_changed_file(vlad, checkpoint, small_file, tmp_path):
         (["import", "--head", "memory", "FILE", "--auxiliary", "x"], "uses no adapter"),
         (["import", "--head", "april_gan", "nowhere.pth", "--auxiliary", "x"], "no file nowhere"),
         (["import", "--head", "april_gan", "FILE"], "--auxiliary"),
-        (["import", "--head", "april_gan", "FILE", "--auxiliary", " "], "blank"),
+        (["import", "--head", "april_gan", "FILE", "--auxiliary", " "], "must be one line of text"),
         (
             ["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--name", "../x"],
-            "no name",
+            "not a valid name",
         ),
-        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--name", "x."], "no name"),
-        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x\ny"], "more than a line"),
+        (
+            ["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--name", "x."],
+            "not a valid name",
+        ),
+        (
+            ["import", "--head", "april_gan", "FILE", "--auxiliary", "x\ny"],
+            "must be one line of text",
+        ),
         (["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--layers", "a"], "6,12,18"),
         (["import", "--head", "april_gan", "FILE", "--auxiliary", "x"], "--backbone"),
         (["show", "nowhere"], "no adapter 'nowhere'"),

@@ -245,7 +245,7 @@ def test_options_from_a_file(run, tree):
     config.write_text('heads = "memory"\n')
     done = run(tree / "two", "--config", config, "--out", tree / "third")
     assert done.exit_code == 2
-    assert "has the key heads" in done.stderr
+    assert "has the unknown key heads" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -70,13 +70,13 @@ def test_a_wrong_score_is_broken(only, monkeypatch):
     monkeypatch.setattr(doctor, "SMOKE_SCORE", 0.5)
     done = only({"score": doctor.check_score})
     assert done.exit_code == 1
-    assert "and not 0.50000; install vlad anew" in done.output
+    assert "instead of 0.50000; reinstall vlad" in done.output
 
 
 def test_a_check_that_falls_ill_is_broken_and_hides_no_other(only):
     done = only({"device": lambda: 1 / 0, "environment": lambda: ({"VLAD_CACHE": "here"}, [])})
     assert done.exit_code == 1
-    assert "Broken: device failed (ZeroDivisionError: division by zero); install" in done.output
+    assert "Broken: device failed (ZeroDivisionError: division by zero); reinstall" in done.output
     assert "here" in done.output
 
 
@@ -99,7 +99,7 @@ def test_what_only_may_surprise_is_a_note(only, monkeypatch):
     monkeypatch.setenv("VLAD_OFFLINE", "please")
     done = only({"environment": doctor.check_environment})
     assert done.exit_code == 0
-    assert "Note: VLAD_OFFLINE=please forbids nothing; set it to 1, or unset it." in done.output
+    assert "Note: VLAD_OFFLINE=please has no effect; set it to 1, or unset it." in done.output
 
 
 def test_a_default_backbone_that_is_here_is_no_problem(monkeypatch, tmp_path):

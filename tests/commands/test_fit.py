@@ -23,7 +23,7 @@ def test_some_are_shown_and_the_others_find_the_threshold(fit, images, drawn, sm
     out = tmp_path / "detector"
     done = fit(images, "--k-shot", 2, "--false-alarms", 0.25, "--out", out)
     assert done.exit_code == 0, done.output
-    assert "2 normal images remembered" in done.output
+    assert "memory: 2 reference images" in done.output
     assert "from 4 held-out normal images" in done.output
     found = vlad.Detector.load(out)
     shown, held_out = split_normals(drawn, 2, 0, 0.25)
@@ -37,8 +37,8 @@ def test_some_are_shown_and_the_others_find_the_threshold(fit, images, drawn, sm
 def test_too_few_for_a_threshold_are_all_shown(fit, images, tmp_path):
     done = fit(images, "--out", tmp_path / "detector")
     assert done.exit_code == 0, done.output
-    assert "6 normal images remembered" in done.output
-    assert "No threshold: 19 normal images" in done.output
+    assert "memory: 6 reference images" in done.output
+    assert "No threshold: it needs 19 held-out normal images" in done.output
     assert not hasattr(vlad.Detector.load(tmp_path / "detector"), "calibration_")
 
 

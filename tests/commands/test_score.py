@@ -286,7 +286,7 @@ def test_images_against_each_other(vlad, images, tmp_path, dinov2_folder, rows):
     assert done.exit_code == 0, done.output
     done = vlad(images, "--head", "musc", "--normal", images, "--out", tmp_path / "one")
     assert done.exit_code == 2
-    assert "has use for normal images" in done.stderr
+    assert "No head here uses normal images" in done.stderr
     done = vlad(images / "0.png", "--head", "musc", "--out", tmp_path / "one")
     assert done.exit_code == 2
     assert "only one" in done.stderr

@@ -47,7 +47,7 @@ def test_is_read_back_and_measured(good, tmp_path, small_file):
     out = tmp_path / "set"
     done = run(good, "--out", out, "--count", 2)
     assert done.exit_code == 0, done.output
-    assert "16 images with a defect (8 of 8 generators), 4 normal ones beside" in done.stdout
+    assert "16 images with a defect (8 of 8 generators), 4 normal for testing" in done.stdout
     train, test = read_back(out)
     defects = [sample for sample in test if sample.label]
     assert sorted({sample.defect for sample in defects}) == sorted(GENERATORS)

@@ -163,7 +163,7 @@ def test_eval_and_bench_say_how_images_were_cut(command, category, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--overlap", "0.3"), "name their size with --tile"),
+        (("--overlap", "0.3"), "set their size with --tile"),
         (("--tile", "8"), "32 or more"),
         (("--tile", "64", "--overlap", "0.95"), "below 0.9"),
     ],

@@ -106,7 +106,7 @@ def test_images_are_scored_as_they_arrive_and_once(watcher, images, source, tmp_
     again = watcher("--threshold", "0.01")
     until(lambda: len(rows(out)) >= 6, again)
     said = stop(again)
-    assert "5 images are scored, 0 failed" in said
+    assert "5 images scored, 0 failed" in said
     assert "late.png" not in said and "bad.png: memory" in said
     table = pq.read_table(out / "scores.parquet").to_pydict()
     assert sorted(map(os.path.basename, table["path"])) == [
@@ -135,7 +135,7 @@ def test_it_stops_behind_the_image_in_flight(watcher, images, source, tmp_path, 
     said = stop(process, how)
     done = rows(out)
     assert 2 < len(done) < 300
-    assert said.splitlines()[-1].startswith(f"Stopped: {len(done)} images are scored, 0 failed")
+    assert said.splitlines()[-1].startswith(f"Stopped: {len(done)} images scored, 0 failed")
     for row in done:
         assert (out / "maps" / "memory" / os.path.basename(row["path"])).is_file()
 
@@ -158,7 +158,10 @@ def test_a_name_of_any_bytes_is_one_line(watcher, images, source, tmp_path, run_
         (["NOWHERE", "--category", "nut"], "no folder"),
         (["PICTURES", "--head", "musc"], "--pool"),
         (["PICTURES", "--category", "nut", "--out", "PICTURES"], "which is written to"),
-        (["PICTURES", "--category", "nut", "--threshold", "auto"], "needs 19 normal images"),
+        (
+            ["PICTURES", "--category", "nut", "--threshold", "auto"],
+            "needs 19 held-out normal images",
+        ),
         (["PICTURES", "--category", "nut", "--pool", "PICTURES"], "leave --pool out"),
     ],
 )

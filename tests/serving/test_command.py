@@ -133,7 +133,7 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
         assert done.output.count("\n") == 1
         return done.output
 
-    assert "nothing to serve" in said()
+    assert "Nothing to serve" in said()
     assert "no saved detector" in said(tmp_path)
     assert "--new-key" in said(f"a={saved}", "--host", "0.0.0.0")
     assert "--new-key" in said(f"a={saved}", "--host", "::")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlad.system.text import instead, nearest
+from vlad.system.text import counted, instead, nearest
 
 NAMES = ["winclip", "memory", "Real_IAD"]
 
@@ -19,6 +19,10 @@ NAMES = ["winclip", "memory", "Real_IAD"]
 )
 def test_the_nearest_name(name, near):
     assert nearest(name, NAMES) == near
+
+
+def test_a_noun_agrees_with_its_number():
+    assert [counted(n, "image") for n in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
 
 
 def test_the_end_of_a_sentence():

@@ -74,7 +74,7 @@ def test_an_adapter_with_card_and_log(run, tree, small_file, tmp_path):
     measured = CliRunner().invoke(main, [str(word) for word in ["eval", tree, *options]])
     assert measured.exit_code == 0, measured.output
     assert "linear (trained on data)" in measured.stdout
-    assert "was trained on bolt, nut: not zero-shot" in measured.stderr
+    assert "was trained on bolt, nut; that is not zero-shot" in measured.stderr
 
 
 @pytest.mark.parametrize(

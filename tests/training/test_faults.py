@@ -26,13 +26,13 @@ def test_out_that_holds_something_else(run, tmp_path):
 
 def test_known_targets_are_not_zero_shot(run, tree, tmp_path):
     done = run(tmp_path / "one", "--for-category", "nut")
-    assert (done.exit_code, "nut is among the data" in done.stderr) == (0, True)
+    assert (done.exit_code, "nut is in the data" in done.stderr) == (0, True)
     done = run(tmp_path / "two", "--for-category", "screw")
     assert "Warning" not in done.stderr
     for kind in ("test/good/0.png", "test/stain/4.png"):  # the same image under another category
         (tree / "bolt" / kind).write_bytes((tree / "nut" / kind).read_bytes())
     done = run(tmp_path / "three", "--hold-out", "nut")
-    assert "2 held-out images are also among the data" in done.stderr
+    assert "held-out images are also in the data (2, such as " in done.stderr
 
 
 def test_images_that_cannot_be_read_are_left_out_and_named(run, tree, tmp_path):

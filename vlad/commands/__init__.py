@@ -1,1 +1,1 @@
-"""The verbs of the command line, one module each; at import they load nothing but click."""
+"""The verbs of the command line, one module each; importing them loads only click."""

@@ -1,4 +1,4 @@
-"""vlad adapters: what heads learned on other defects, listed, checked and taken in."""
+"""vlad adapters: list, check, import and export what heads learned on other defects."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def show(name) -> None:
     from vlad.adapters.cards import here, read_card, registry
     from vlad.system.text import shown
 
-    known = {**registry(), **here()}  # what is here goes before what might be
+    known = {**registry(), **here()}  # adapters on this disk come first
     card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
     click.echo(shown(tomli_w.dumps(card), keep="\n"), nl=False)
 
@@ -116,33 +116,31 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     path = Path(file)
     if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
         what = f"{file} is a folder" if os.path.isdir(path) else f"There is no file {file}"
-        raise AdapterError(f"{what}; name the checkpoint that is to be taken in.")
+        raise AdapterError(f"{what}; name the checkpoint to import.")
     try:
         digest = sha256_of(path.read_bytes())
     except OSError as error:
         raise AdapterError(
-            f"{file} could not be read ({error.strerror}); make it readable, or copy it anew."
+            f"{file} could not be read ({error.strerror}); make it readable, or copy it again."
         ) from error
     known, of_authors = released(digest) or (None, {})
     auxiliary = of_authors.get("auxiliary") if auxiliary is None else auxiliary
     if auxiliary is None:
         raise AdapterError(
-            f"{file} does not say what it was trained on, which results have to name; say it with "
-            "--auxiliary, as in --auxiliary VisA."
+            f"{file} does not say what data it was trained on, which results must name; give it "
+            "with --auxiliary, as in --auxiliary VisA."
         )
     if not is_plain_text(auxiliary):
         raise AdapterError(
-            "--auxiliary is blank or more than a line; name the data the checkpoint was trained on."
+            "--auxiliary must be one line of text; name the data the checkpoint was trained on."
         )
     if licence is not None and not is_plain_text(licence):
-        raise AdapterError(
-            "--licence is blank or more than a line; leave it out if none is stated."
-        )
+        raise AdapterError("--licence must be one line of text; leave it out if none is stated.")
     name = name or known or f"{head}-{re.sub('[^a-z0-9]+', '-', auxiliary.lower()).strip('-')}"
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name):
         raise AdapterError(
-            f"{name!r} is no name for an adapter; give one of up to 64 letters a to z, digits, -, "
-            "_ and dots with --name."
+            f"{name!r} is not a valid name for an adapter; give --name up to 64 letters a to z, "
+            "digits, -, _ and dots."
         )
     folder = Path(out) if out else adapters_folder() / name
     if (folder / FILE).exists():
@@ -154,14 +152,14 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         "backbone": backbone,
         "auxiliary": auxiliary,
         "licence": licence or of_authors.get("licence", "not stated"),
-        # a file name can hold bytes that are no text
+        # a file name can hold bytes that are not text
         "source": f"imported from {os.fsencode(path.name).decode(errors='replace')}",
         "source_sha256": digest,
         "sha256": sha256_of(packed(adapter)),
         "figures": [],
         "params": params,
     }
-    # the tensors last: what is interrupted before them is no adapter, and can be begun anew
+    # the tensors last: an import that stops before them can simply be repeated
     atomic_write(folder / CARD, tomli_w.dumps(card).encode())
     written = save_adapter(adapter, folder)
     click.echo(f"{len(tensors)} tensors written to {written}")
@@ -216,19 +214,19 @@ def verify(adapter, backbone) -> None:
     for field in ("head", "backbone", "auxiliary"):
         if card[field] != getattr(found, field):
             raise AdapterError(
-                f"The card of {file} says another {field} than the file; import it again."
+                f"{file} and its card name different values of {field}; import it again."
             )
     load_adapter(file, found.head, describe(backbone or found.backbone))
-    click.echo(f"{file} is whole and fits {backbone or found.backbone}")
+    click.echo(f"{file} is intact and fits {backbone or found.backbone}")
 
 
 def describe(backbone: str) -> BackboneInfo:
-    """What heads may know of a backbone, without its weights where its name alone says it."""
+    """What heads may know of a backbone; loads its weights only if the name is not enough."""
     import logging
 
     from vlad.backbones import load_backbone, open_clip
 
-    # open_clip warns that a model has no weights, which is what is wanted here
+    # open_clip warns that a model has no weights, which is intended here
     logging.getLogger().setLevel(logging.CRITICAL)
     model, _, tag = backbone.partition("/")
     if open_clip.is_model(model):
@@ -244,5 +242,5 @@ def _layers(text: str | None) -> list[int] | None:
     except ValueError:
         found = [0]
     if found and min(found) < 1:
-        raise AdapterError(f"--layers {text} does not name blocks; write it as 6,12,18,24.")
+        raise AdapterError(f"--layers {text} is not a list of blocks; write it as 6,12,18,24.")
     return found

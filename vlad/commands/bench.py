@@ -7,11 +7,11 @@ import click
 from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
 from vlad.commands.options.sections import SectionedCommand
 
-LISTS = ("head", "k-shot", "seeds")  # options that name several things with commas between
+LISTS = ("head", "k-shot", "seeds")  # options that take a comma-separated list
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    """Options in a TOML file stand where none are given on the command line."""
+    """Use the options in a TOML file unless the command line gives them."""
     if value is None:
         return
     from pathlib import Path
@@ -31,7 +31,7 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     table = {key.replace("_", "-"): setting for key, setting in table.items()}
     if unknown := sorted(set(table) - set(options)):
         raise InputError(
-            f"{value} has the key {unknown[0]}; choose from {', '.join(sorted(options))}."
+            f"{value} has the unknown key {unknown[0]}; choose from {', '.join(sorted(options))}."
         )
     ctx.default_map = {
         options[key].name: _as_option(key, setting, options[key], value)
@@ -162,5 +162,5 @@ def _numbers(option: str, text: str) -> list[int]:
     except ValueError:
         found = [-1]
     if min(found) < 0 or len(set(found)) < len(found):
-        raise InputError(f"{option} {text} does not name different numbers; write it as 0,1,4.")
+        raise InputError(f"{option} {text} is not a list of different numbers; write it as 0,1,4.")
     return found

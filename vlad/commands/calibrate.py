@@ -1,4 +1,4 @@
-"""vlad calibrate: what the scores of a finished run mean, as a file for other runs."""
+"""vlad calibrate: thresholds from the scores of a finished run, for other runs."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
     from vlad.errors import InputError, OutputError
     from vlad.results.folder import RunFolder
     from vlad.results.verdicts import calibrate_run
+    from vlad.system.text import counted
 
     check_target(target)
     if Path(out).is_dir():
@@ -51,8 +52,8 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
     folder = RunFolder.open(run)
     if fuse and len(folder.heads) < 2:
         raise InputError(
-            f"--fuse joins several heads, and {run} has only {next(iter(folder.heads))}; leave it "
-            "out."
+            f"--fuse combines several heads, but {run} has only {next(iter(folder.heads))}; leave "
+            "it out."
         )
     levels = None
     if labels:
@@ -63,7 +64,7 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
             if s.label is not None
         }
         if not levels:
-            raise InputError(f"{labels} states no label; add a column label with 0 or 1.")
+            raise InputError(f"{labels} has no labels; add a column label with 0 or 1.")
     found = calibrate_run(
         folder,
         levels,
@@ -75,5 +76,7 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
     save_calibration(found, out)
     count = len(next(iter(found.reference.values())))
     for name, threshold in found.thresholds.items():
-        click.echo(f"{name}: anomalous above {threshold:.6g}, from {count} normal images")
+        click.echo(
+            f"{name}: anomalous above {threshold:.6g}, from {counted(count, 'normal image')}"
+        )
     click.echo(f"Calibration: {out}")

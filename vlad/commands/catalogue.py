@@ -1,4 +1,4 @@
-"""vlad heads, vlad backbones: what --head and --backbone can be given here."""
+"""vlad heads, vlad backbones: what --head and --backbone accept here."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What an installation is made of, and what is wrong with it: the checks of `vlad doctor`.
+"""The checks of `vlad doctor`: what is installed, and what is wrong with it.
 
-Every check returns facts and the problems it met; it never raises for what it is there to find.
+Every check returns facts and problems; it never raises for a problem it looks for.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ VARIABLES = (
     "TRANSFORMERS_OFFLINE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS",
 )  # fmt: skip
 OFF = ("", "0", "false", "no", "off")
-# the score of one shipped image, by the built-in backbone, one reference and the head memory
+# the score of one shipped image by head memory with the built-in backbone and one reference
 SMOKE_SCORE, SMOKE_TOLERANCE = 0.06625, 5e-4
 TRIAL = 0.4  # seconds to measure products in one dtype
-REINSTALL = "install vlad anew in a fresh environment"
+REINSTALL = "reinstall vlad in a fresh environment"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One sentence that says what is wrong and how to mend it.
+    """One sentence that says what is wrong and how to fix it.
 
     Attributes:
         text: the sentence.
-        broken: whether something does not work; otherwise it only may surprise.
+        broken: whether something does not work; otherwise it is a note.
     """
 
     text: str
@@ -63,12 +63,12 @@ Found = tuple[Any, list[Problem]]
 
 
 def examine() -> Examination:
-    """Runs every check."""
+    """Run every check."""
     done = Examination()
     for name, check in CHECKS.items():
         try:
             facts, problems = check()
-        except Exception as error:  # whatever it was, the other checks still tell something
+        except Exception as error:  # whatever it was, the other checks still help
             why = f"{type(error).__name__}: {error}".splitlines()[0]
             facts, problems = None, [Problem(f"{name} failed ({why}); {REINSTALL}.", True)]
         done.facts[name] = facts
@@ -85,7 +85,7 @@ def check_versions() -> Found:
     try:
         lines = importlib.metadata.requires("vlad-vision") or []
     except importlib.metadata.PackageNotFoundError:
-        text = "vlad is not installed but run from a folder, so nothing says what it requires"
+        text = "vlad runs from a folder without being installed, so its requirements are unknown"
         return facts, [Problem(f"{text}; install it with `pip install .` there.", False)]
     for needed in map(Requirement, lines):
         if needed.marker and not needed.marker.evaluate({"extra": ""}):
@@ -98,13 +98,13 @@ def check_versions() -> Found:
         else:
             if needed.specifier.contains(facts[needed.name], prereleases=True):
                 continue
-            what = f"{needed.name} is {facts[needed.name]}, and vlad needs {wanted}"
+            what = f"{needed.name} is {facts[needed.name]}, but vlad needs {wanted}"
         problems.append(Problem(f"{what}; run `pip install '{wanted}'`.", True))
     return facts, problems
 
 
 def check_device() -> Found:
-    """Where `--device auto` computes, and whether bfloat16 is worth asking for there."""
+    """Where `--device auto` computes, and whether bfloat16 is faster there."""
     import torch
 
     from vlad.backbones import choose_device
@@ -124,8 +124,8 @@ def check_device() -> Found:
     }
     problems = []
     if shutil.which("nvidia-smi") and not torch.cuda.is_available():
-        what = f"an NVIDIA driver is here, but torch {torch.__version__} computes on the CPU"
-        fix = "install a build of torch for its CUDA version, as pytorch.org names it"
+        what = f"an NVIDIA driver is installed, but torch {torch.__version__} computes on the CPU"
+        fix = "install a torch build for its CUDA version (see pytorch.org)"
         problems.append(Problem(f"{what}; {fix}.", False))
     if facts["threads"] > facts["cores"]:
         what = f"torch uses {facts['threads']} threads on {facts['cores']} cores, which is slow"
@@ -155,14 +155,14 @@ def check_backbones() -> Found:
     facts = [{"name": t.name, "path": str(t.path), "size": t.size} for t in backbones]
     problems = []
     if is_offline() and DEFAULT not in [backbone.name for backbone in backbones]:
-        what = f"the default backbone {DEFAULT} is not on this disk, and the network is forbidden"
-        fix = "fetch it once without VLAD_OFFLINE and HF_HUB_OFFLINE, or name another --backbone"
+        what = f"the default backbone {DEFAULT} is not on this disk, and downloads are off"
+        fix = "download it once without VLAD_OFFLINE and HF_HUB_OFFLINE, or name another --backbone"
         problems.append(Problem(f"{what}; {fix}.", False))
     return facts, problems
 
 
 def check_caches() -> Found:
-    """What vlad keeps in the user's cache, and what the hubs keep."""
+    """What vlad and the hubs keep in the user's caches."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     from vlad.adapters.cards import here
@@ -171,7 +171,7 @@ def check_caches() -> Found:
     try:
         own = cache_folder()
     except RuntimeError:
-        what = "there is no folder for vlad's cache because the user has no home"
+        what = "vlad has no cache folder because the user has no home folder"
         return [], [Problem(f"{what}; set VLAD_CACHE to a folder.", True)]
     folders = {
         "texts": own / "text",
@@ -183,7 +183,7 @@ def check_caches() -> Found:
     problems = []
     nearest = next(folder for folder in (own, *own.absolute().parents) if folder.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        what = f"the cache {own} cannot be written to, so texts are embedded anew in every run"
+        what = f"the cache {own} is not writable, so every run embeds its texts again"
         problems.append(Problem(f"{what}; set VLAD_CACHE to a folder you may write to.", False))
     for name, card in here().items():
         if "error" in card:
@@ -193,7 +193,7 @@ def check_caches() -> Found:
 
 
 def _size(folder: Path) -> int:
-    """Bytes of the files in a folder, each counted once however many links lead to it."""
+    """Bytes of the files in a folder, each counted once however many links point to it."""
     found = (Path(root, file) for root, _, files in os.walk(folder) for file in files)
     return sum(path.stat().st_size for path in found if not path.is_symlink())
 
@@ -204,7 +204,7 @@ def check_environment() -> Found:
 
     facts = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     problems = [
-        Problem(f"{name}={facts[name]} forbids nothing; set it to 1, or unset it.", False)
+        Problem(f"{name}={facts[name]} has no effect; set it to 1, or unset it.", False)
         for name in OFFLINE
         if facts.get(name, "").lower() not in (*ON, *OFF)
     ]
@@ -212,7 +212,7 @@ def check_environment() -> Found:
 
 
 def check_score() -> Found:
-    """Scores one shipped image and compares with what it scored when vlad was released."""
+    """Score one shipped image and compare with its score at release."""
     from vlad.demo import HAZELNUT
     from vlad.detector import Detector
 
@@ -221,7 +221,7 @@ def check_score() -> Found:
     facts = {"head": "memory", "backbone": "vlad-tiny", "score": score, "expected": SMOKE_SCORE}
     if abs(score - SMOKE_SCORE) <= SMOKE_TOLERANCE:
         return facts, []
-    what = f"a shipped image scores {score:.5f} and not {SMOKE_SCORE:.5f}"
+    what = f"a shipped image scores {score:.5f} instead of {SMOKE_SCORE:.5f}"
     return facts, [Problem(f"{what}; {REINSTALL}, or try --device cpu.", True)]
 
 

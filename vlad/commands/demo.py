@@ -1,4 +1,4 @@
-"""vlad demo: the main job on images that ship with vlad, without a network."""
+"""vlad demo: score and judge images that ship with vlad, offline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def demo(out) -> None:
     from vlad.runs.run import Settings, run
     from vlad.scoring.setup import Setup
 
-    # only an earlier demo is replaced
+    # only an earlier demo may be replaced
     again = RUN.holds(out, backbone="vlad-tiny", category="hazelnut")
     RUN.check(out, overwrite=again)
     setup = Setup("vlad-tiny", "cpu")

@@ -1,4 +1,4 @@
-"""vlad doctor: what this installation is made of, and the fix for each problem in it."""
+"""vlad doctor: what is installed, and how to fix each problem."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def doctor(ctx: click.Context, json_file: str | None) -> None:
     from vlad.commands.checks import examine
     from vlad.system.files import atomic_write
 
-    # libraries log what an examination is not about
+    # libraries log what is beside the point here
     logging.getLogger().setLevel(logging.CRITICAL)
     done = examine()
     click.echo(aligned(_rows(done)))
@@ -41,7 +41,7 @@ def doctor(ctx: click.Context, json_file: str | None) -> None:
 
 
 def _rows(done: Examination) -> list[list[str]]:
-    """What was found out, as topic, thing and value; a check that failed has no rows."""
+    """The facts as topic, thing and value; a check that failed has no rows."""
     facts = done.facts
     rows = [["versions", name, version] for name, version in (facts["versions"] or {}).items()]
     if device := facts["device"]:
@@ -57,7 +57,7 @@ def _rows(done: Examination) -> list[list[str]]:
     if score := facts["score"]:
         what = f"{score['head']} on {score['backbone']}"
         rows.append(["score", what, f"{score['score']:.5f}, expected {score['expected']:.5f}"])
-    # a topic is named once
+    # name each topic once
     return [
         [topic if i == 0 or topic != rows[i - 1][0] else "", *rest]
         for i, (topic, *rest) in enumerate(rows)

@@ -114,7 +114,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
 
 
 def warn_of_known(adapters: Sequence[str], categories: Sequence[str]) -> None:
-    """Warns of categories that an adapter was trained on: nothing is zero-shot there."""
+    """Warn of categories that an adapter was trained on: results there are not zero-shot."""
     import warnings
 
     from vlad.adapters import find_adapter, read_adapter
@@ -123,12 +123,13 @@ def warn_of_known(adapters: Sequence[str], categories: Sequence[str]) -> None:
         trained_on = read_adapter(find_adapter(name)).params.get("categories", ())
         if known := sorted(set(categories) & set(trained_on)):
             warnings.warn(
-                f"adapter {name} was trained on {', '.join(known)}: not zero-shot.", stacklevel=2
+                f"adapter {name} was trained on {', '.join(known)}; that is not zero-shot.",
+                stacklevel=2,
             )
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
-    """As JSON has them, which knows no NaN."""
+    """The values for JSON, which has no NaN."""
     return {name: None if value != value else value for name, value in values.items()}
 
 
@@ -141,7 +142,7 @@ def table(results: Sequence[Result]) -> str:
 
     columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
     rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]
-    # nothing that saw the test images, or other defects, may pass for plain zero-shot
+    # a head that saw the test images, or other defects, must not pass for plain zero-shot
     labels = {result.head: titled(result.head, result.protocol) for result in results}
 
     def add(category: str, head: str, k_shot: int, metrics) -> None:

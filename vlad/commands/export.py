@@ -56,16 +56,16 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     heads = make_heads(head, Common(setup, params, adapters))
     if len(heads) > 1:
         raise InputError(
-            f"--head {head} names several heads; name one, and export the others by themselves."
+            f"--head {head} names several heads; name one, and export the others separately."
         )
     ((name, made),) = heads.items()
     references = list_samples(normals) if normals else []
     if made.normals == "needed" and not references:
         raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if made.normals == "unused" and references:
-        raise InputError(f"Head {name} has no use for normal images; leave --normal out.")
+        raise InputError(f"Head {name} does not use normal images; leave --normal out.")
     panel = setup.panel(setup.load_backbone(), heads)
-    panel.text(name, category)  # a category that is missing is said before the work
+    panel.text(name, category)  # reports a missing category before the work
     if references:
         panel.fit(read_image(sample.path) for sample in references)
     shown = list_samples([HAZELNUT / "test"])
@@ -73,7 +73,11 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     card = write(panel, name, written, out, images, category)
     for kind, outputs in card["deviation"].items():
         worst = max(outputs, key=outputs.get)
-        click.echo(f"{card['files'][kind]}: at most {outputs[worst]:.1e} from torch ({worst})")
+        click.echo(
+            f"{card['files'][kind]}: differs from torch by at most {outputs[worst]:.1e} ({worst})"
+        )
     if "detector" not in card["files"]:
-        click.echo(f"{name} judges a list of images jointly, so its maps are no graph.")
+        click.echo(
+            f"{name} judges a list of images jointly, so there is no graph of the whole detector."
+        )
     click.echo(f"Written: {out}")

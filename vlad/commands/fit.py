@@ -52,6 +52,7 @@ def fit(
     from vlad.calibration.holdout import split_normals
     from vlad.datasets import list_samples
     from vlad.errors import OutputError
+    from vlad.system.text import counted
 
     if (Path(out) / "detector.json").exists() and not overwrite:
         raise OutputError(
@@ -66,14 +67,12 @@ def fit(
     if held_out:
         detector.calibrate(held_out, false_alarms, confidence)
     detector.save(out)
-    click.echo(f"{head}: {len(shown)} normal images remembered")
+    click.echo(f"{head}: {counted(len(shown), 'reference image')}")
     if held_out:
         threshold = detector.calibration_.thresholds[detector.head_.name]
         click.echo(f"Anomalous above {threshold:.6g}, from {len(held_out)} held-out normal images")
     else:
         least = least_reference(false_alarms)
-        click.echo(
-            f"No threshold: {least} normal images beside those shown to the head are needed, and "
-            f"{len(paths) - len(shown)} are left."
-        )
+        left = len(paths) - len(shown)
+        click.echo(f"No threshold: it needs {least} held-out normal images, and {left} are left.")
     click.echo(f"Detector: {out}")

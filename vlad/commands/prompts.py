@@ -12,7 +12,7 @@ def prompts() -> None:
 
 @prompts.command("list")
 def list_banks() -> None:
-    """List the banks that ship with vlad, with their numbers of sentences."""
+    """List the banks that ship with vlad, with the number of sentences in each."""
     from vlad.prompts import bank_names, load_bank
 
     names = bank_names()

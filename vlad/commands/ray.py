@@ -22,19 +22,19 @@ def score_on_ray(
     resume: bool,
     overwrite: bool,
 ) -> int:
-    """Scores into Parquet files -> the number of images that failed.
+    """Score into Parquet files; return the number of images that failed.
 
-    Ray is joined where RAY_ADDRESS says, and else started on this machine.
+    Join Ray at RAY_ADDRESS if that is set, else start it on this machine.
 
     Raises:
-        InputError: an option that has no meaning here, or Ray is not there or does not start.
+        InputError: an option that has no effect here, or Ray is not installed or does not start.
         VladError: as `vlad.runs.ray.engine.score`.
     """
     from vlad.errors import InputError, VladError
-    from vlad.system.text import shown
+    from vlad.system.text import counted, shown
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
-    os.environ.setdefault("RAY_worker_niceness", "0")  # workers are no background of this command
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send no usage reports
+    os.environ.setdefault("RAY_worker_niceness", "0")  # workers are not background work
     try:
         import ray
         import ray.data
@@ -48,13 +48,13 @@ def score_on_ray(
 
     if scoring.map_format in ("png", "npy"):
         raise InputError(
-            "--engine ray writes scores alone, no maps and no report; leave --maps out."
+            "--engine ray writes only scores, without maps or a report; leave --maps out."
         )
     plan = plan_of(replace(scoring, map_format="none"), images=0)
     rules = plan.settings.rules
     if rules and rules.calibration is None:
         raise InputError(
-            "--engine ray finds no threshold; give a number, or a --calibration that "
+            "--engine ray cannot set a threshold; give a number, or a --calibration that "
             "`vlad calibrate` made from a smaller run."
         )
     images = list_images(paths)
@@ -70,17 +70,16 @@ def score_on_ray(
         )
     except KeyboardInterrupt:
         click.echo(
-            f"Stopped. Whole partitions are kept in {out}; add --resume to continue.", err=True
+            f"Stopped. Finished partitions are kept in {out}; add --resume to continue.", err=True
         )
         raise SystemExit(130) from None
     except ray.exceptions.RayError as error:
         if isinstance(error, ray.exceptions.RayTaskError):
-            raise  # a fault of the program
+            raise  # a bug, not the user's error
         raise VladError(
-            f"Ray cannot go on ({shown(error)}); add --resume to continue from the partitions that "
-            "are there."
+            f"Ray failed ({shown(error)}); add --resume to continue from the finished partitions."
         ) from error
-    done = f"{rows - failed} images scored"
+    done = f"{counted(rows - failed, 'image')} scored"
     if failed:
         done += f", {failed} failed (see the column error)"
     click.echo(f"{done}: {out}")
@@ -105,7 +104,7 @@ def _start(workers: int | None) -> None:
             logging_level=logging.ERROR,
             log_to_driver=False,
         )
-    except Exception as error:  # Ray raises bare ones
+    except Exception as error:  # Ray raises plain ones
         raise InputError(
             f"Ray cannot be started or joined ({shown(error)}); check RAY_ADDRESS and the load of "
             "this machine, and try again."

@@ -57,6 +57,7 @@ def score(
     from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
     from vlad.runs.run import run
+    from vlad.system.text import counted
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
@@ -68,11 +69,11 @@ def score(
     if workers:
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
     RUN.check(out, resume=resume, overwrite=overwrite)
-    # what an earlier run wrote below the images is no input
+    # what an earlier run wrote below the images is not input
     written = Path(out).resolve()
     samples = [s for s in list_samples(paths) if written not in s.path.resolve().parents]
     if not samples:
-        raise InputError(f"All these images lie in {out}, which is written to; choose another.")
+        raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples))
     backbone = open_backbone(scoring.common)
     try:
@@ -95,7 +96,7 @@ def score(
     if result.judged:
         click.echo(summary(result.judged))
     rows = result.folder.rows
-    done = f"{len(rows) - rows.failed} images scored"
+    done = f"{counted(len(rows) - rows.failed, 'image')} scored"
     if rows.failed:
         done += f", {rows.failed} failed (see the column error)"
     click.echo(f"{done}: {result.folder.scores_csv}\nReport: {result.report}")

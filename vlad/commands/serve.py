@@ -88,7 +88,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.errors import InputError, VladError
 
     if not (detectors or head):
-        raise InputError("There is nothing to serve; name a folder of `vlad fit`, or a --head.")
+        raise InputError("Nothing to serve; name a folder written by `vlad fit`, or a --head.")
     try:
         import uvicorn
 

@@ -71,12 +71,12 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     from vlad.synthetic import generator_names, load_generators
     from vlad.synthetic.write import check_folder, write_set
     from vlad.system.progress import Progress
-    from vlad.system.text import shown
+    from vlad.system.text import counted, shown
 
     wanted = None if names is None else [n.strip() for n in names.split(",") if n.strip()]
     chosen = list(load_generators(wanted))
     if backbone and not ranked:
-        raise InputError("--backbone is what --rank looks with; add --rank or leave it out.")
+        raise InputError("--backbone is for --rank; add --rank, or leave --backbone out.")
     check_folder(out)
     root = existing_folder(root)
     _refuse_labelled(root)
@@ -90,9 +90,9 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     for path, error in done.left_out.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
     click.echo(
-        f"{len(chosen) * count} images with a defect ({len(chosen)} of {len(generator_names())} "
-        f"generators), {len(done.held_out)} normal ones beside them and {len(done.references)} to "
-        f"refer to: {out}\nSheet: {done.sheet}"
+        f"{counted(len(chosen) * count, 'image')} with a defect ({len(chosen)} of "
+        f"{len(generator_names())} generators), {len(done.held_out)} normal for testing and "
+        f"{len(done.references)} for reference: {out}\nSheet: {done.sheet}"
     )
     if loaded:
         from vlad.evaluation.synthetic import rank
@@ -102,7 +102,7 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
 
 
 def _refuse_labelled(root) -> None:
-    """Raises an InputError where the folder also holds defective images."""
+    """Check that the folder holds no defective images; raise an InputError if it does."""
     from vlad.datasets.detect import detect
     from vlad.errors import InputError
 
@@ -111,8 +111,8 @@ def _refuse_labelled(root) -> None:
     except InputError:
         return
     raise InputError(
-        f"{root} is a labelled data set ({layout}), not a folder of normal images; give the one "
-        "in it that holds these, as in train/good."
+        f"{root} is a labelled data set ({layout}), not a folder of normal images; give its "
+        "folder of normal images, such as train/good."
     )
 
 
@@ -121,7 +121,7 @@ def _open_backbone(backbone: str | None, device: str):
 
     from vlad.backbones import load_backbone
 
-    # open_clip logs to the root logger what its errors say again
+    # open_clip logs to the root logger what its errors repeat
     logging.getLogger().setLevel(logging.CRITICAL)
     return load_backbone(backbone or "vlad-tiny", device)
 
@@ -129,8 +129,8 @@ def _open_backbone(backbone: str | None, device: str):
 def table(ranked: Mapping[str, Posterior]) -> str:
     """Means of each generator as lines of text, best first.
 
-    `told apart` is the mean probability of being anomalous, `near normal` the mean evidence; one
-    of them is low where the posterior is.
+    `told apart` is the mean probability of being anomalous, `near normal` the mean evidence; if
+    the posterior is low, so is one of them.
     """
     width = max(len("generator"), *map(len, ranked))
     lines = [f"{'generator':{width}}  images    EAP  told apart  near normal"]

@@ -100,11 +100,11 @@ def train(
     from vlad.training.recipe import load_recipe
 
     if not is_plain_text(licence):
-        raise TrainingError("--licence is blank or more than a line; say under which the data are.")
+        raise TrainingError("--licence must be one line of text; give the licence of the data.")
     made_by = load_recipe(recipe, seed)
     folder = Path(out)
     open_folder(folder, resume)
-    # the backbones' own precision is what --dtype says, whatever accelerate was configured for
+    # --dtype alone sets the precision, whatever accelerate was configured for
     accelerator = Accelerator(
         cpu=device == "cpu",
         mixed_precision="no",
@@ -129,12 +129,12 @@ def train(
         for target in targets:
             if target in data.categories:
                 warnings.warn(
-                    f"{target} is among the data: the adapter is not zero-shot there.", stacklevel=1
+                    f"{target} is in the data; the adapter is not zero-shot there.", stacklevel=1
                 )
         if same := seen_before(data):
             warnings.warn(
-                f"{len(same)} held-out images are also among the data ({same[0]}): their figures "
-                "are not zero-shot.",
+                f"held-out images are also in the data ({len(same)}, such as {same[0]}); their "
+                "metrics are not zero-shot.",
                 stacklevel=1,
             )
     logging.getLogger().setLevel(logging.CRITICAL)
@@ -158,7 +158,7 @@ def train(
     except KeyboardInterrupt:
         if main:
             click.echo(
-                f"The training so far is in {out}; go on with the same command and --resume.",
+                f"The training so far is in {out}; repeat the command with --resume to continue.",
                 err=True,
             )
         raise

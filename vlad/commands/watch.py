@@ -1,4 +1,4 @@
-"""vlad watch: scores images as they arrive in a folder."""
+"""vlad watch: score images as they arrive in a folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
-    from vlad.system.text import shown
+    from vlad.system.text import counted, shown
 
     folder = existing_folder(source)
     RUN.check(out, resume=True)
@@ -49,7 +49,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
                 f"{head} {score:.6g} {verdicts.get(f'{head}_verdict', {}).get(path, '')}".rstrip()
                 for head, score in scored.scores.items()
             ]
-            # a line each, whatever the name holds; never cut
+            # one line per image, whatever its name holds; never cut
             click.echo(shown(f"{path}: {scored.error or ', '.join(words)}", keep=" "))
 
     plan = plan_of(scoring, images=0)
@@ -68,4 +68,5 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             on_trouble=lambda words: click.echo(shown(f"Waiting: {words}", keep=" "), err=True),
         )
     bad = run.rows.failed
-    click.echo(f"Stopped: {len(run.rows) - bad} images are scored, {bad} failed: {run.scores_csv}")
+    done = counted(len(run.rows) - bad, "image")
+    click.echo(f"Stopped: {done} scored, {bad} failed: {run.scores_csv}")

@@ -81,6 +81,11 @@ def end_of_last_record(data: bytes) -> int:
     return end
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 image", "2 images"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def nearest(name: object, names: Iterable[str]) -> str | None:
     """The one of some names that was probably meant; None where none is near."""
     known = {other.casefold(): other for other in names}

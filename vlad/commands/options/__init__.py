@@ -108,7 +108,7 @@ OPTIONS = {
 
 
 def given(*names: str) -> Callable[[Callable], Callable]:
-    """Gives a command those of OPTIONS."""
+    """Add some of OPTIONS to a command."""
 
     def wrap(command: Callable) -> Callable:
         for name in reversed(names):
@@ -120,7 +120,7 @@ def given(*names: str) -> Callable[[Callable], Callable]:
 
 @dataclass(frozen=True)
 class Common:
-    """What the options of `common_options` were set to."""
+    """The values of the options of `common_options`."""
 
     setup: Setup
     params: tuple[str, ...]
@@ -128,7 +128,7 @@ class Common:
 
 
 def common_options(command: Callable) -> Callable:
-    """Which backbone, how it computes, what its heads read; given to the command as `common`."""
+    """Add the options of backbone, heads and images; the command gets them as `common`."""
 
     @wraps(command)
     def packed(params, adapters, **options):
@@ -137,7 +137,9 @@ def common_options(command: Callable) -> Callable:
 
         names = [field.name for field in fields(Setup)]
         if options["overlap"] is not None and options["tile"] is None:
-            raise InputError("--overlap is of tiles; name their size with --tile, or leave it out.")
+            raise InputError(
+                "--overlap applies to tiles; set their size with --tile, or leave it out."
+            )
         taken = {name: options.pop(name) for name in names}
         setup = Setup(**{name: value for name, value in taken.items() if value is not None})
         return command(common=Common(setup, params, adapters), **options)
@@ -146,7 +148,7 @@ def common_options(command: Callable) -> Callable:
 
 
 def layout_option(command: Callable) -> Callable:
-    """How a data set is laid out; given to the command as `layout`."""
+    """Add --layout; the command gets it as `layout`."""
     return click.option(
         "--layout",
         metavar="NAME",
@@ -170,7 +172,7 @@ def make_heads(names: str, common: Common) -> dict[str, Head]:
 
 
 def make_detector(head: str, category: str | None, common: Common) -> Detector:
-    """A detector by the options of a command that makes one.
+    """Make a detector from the options of a command.
 
     Raises:
         HeadError, AdapterError: as `make_heads`, or several heads.
@@ -181,7 +183,7 @@ def make_detector(head: str, category: str | None, common: Common) -> Detector:
     from vlad.errors import HeadError
 
     if len(make_heads(head, common)) > 1:
-        raise HeadError(f"A detector has one head, and {head} are several; name one with --head.")
+        raise HeadError(f"A detector has one head, but --head {head} names several; name one.")
     ((name, params),) = head_params(head, common).items()
     return Detector(name, category=category, head_params=params or None, **asdict(common.setup))
 
@@ -203,7 +205,7 @@ def head_params(names: str, common: Common) -> dict[str, dict]:
     wanted = [head_name(name) for name in listed]
     given: dict[str, dict] = {name: {} for name in wanted}
     if len(given) < len(wanted):
-        raise HeadError(f"Two heads of --head {names} have one name; give one class a `name`.")
+        raise HeadError(f"Two heads of --head {names} have the same name; give one class a `name`.")
     for param in common.params:
         target, equals, value = param.partition("=")
         head, dot, name = target.partition(".")
@@ -222,15 +224,14 @@ def head_params(names: str, common: Common) -> dict[str, dict]:
             )
         if "adapter" in given[head]:
             raise HeadError(
-                f"Head {head} is given two adapters, {given[head]['adapter']} and {adapter}; "
-                "name one."
+                f"Head {head} has two adapters, {given[head]['adapter']} and {adapter}; name one."
             )
         given[head]["adapter"] = adapter
     return dict(zip(listed, given.values(), strict=True))
 
 
 def _value(text: str) -> object:
-    """A TOML value, or the text itself where it is none, so that words need no quotes."""
+    """A TOML value, or the text itself if it is not one, so that words need no quotes."""
     from vlad.system.resources import tomllib
 
     try:
@@ -241,9 +242,9 @@ def _value(text: str) -> object:
 
 
 def open_backbone(common: Common) -> Backbone:
-    """The backbone of --backbone, or the default one, without the chatter of its libraries."""
+    """Load the backbone of --backbone, or the default, without the logging of its libraries."""
     import logging
 
-    # open_clip logs to the root logger what its errors say again
+    # open_clip logs to the root logger what its errors repeat
     logging.getLogger().setLevel(logging.CRITICAL)
     return common.setup.load_backbone()

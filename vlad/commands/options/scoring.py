@@ -1,4 +1,4 @@
-"""What `vlad score` and `vlad watch` share: which heads look for what, and by which rules."""
+"""What `vlad score` and `vlad watch` share: heads, settings and rules for verdicts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ScoringCommand(SectionedCommand):
-    """Lets `--normal` take several files, as a shell expands them, once images were named."""
+    """Lets `--normal` take several files, as a shell expands them, if images come before it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         spread: list[str] = []
@@ -39,7 +39,7 @@ class ScoringCommand(SectionedCommand):
                     from vlad.errors import InputError
 
                     raise InputError(
-                        "Several files after --normal need the images to score before it; write "
+                        "With several files after --normal, the images to score come first; write "
                         f"vlad {self.name} PATH... --normal FILES."
                     )
             elif not (before.startswith("-") and self._takes_value(before)):
@@ -55,7 +55,7 @@ class ScoringCommand(SectionedCommand):
 
 @dataclass(frozen=True)
 class Scoring:
-    """What the options of `scoring_options` were set to."""
+    """The values of the options of `scoring_options`."""
 
     category: str | None
     normals: tuple[str, ...]
@@ -69,7 +69,7 @@ class Scoring:
 
 
 def scoring_options(command: Callable) -> Callable:
-    """Images to compare with, heads, backbone, maps and verdicts; given to the command as
+    """Add the options of normal images, heads, maps and verdicts; the command gets them as
     `scoring`."""
 
     @click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
@@ -134,13 +134,13 @@ class Plan:
 
 
 def plan_of(scoring: Scoring, images: int) -> Plan:
-    """What the options ask for.
+    """The heads and settings that the options ask for.
 
     Args:
-        images: how many are to be scored, as far as they are known.
+        images: number of images to score, as far as it is known.
 
     Raises:
-        VladError: options that do not fit each other, or images that are not there.
+        VladError: options that do not fit each other, or images that do not exist.
     """
     from vlad.datasets import list_samples
     from vlad.datasets.shots import draw_shots
@@ -159,7 +159,7 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
     pool = list_samples(scoring.pools) if scoring.pools else []
     fitted = any(made.normals != "unused" for made in heads.values())
     if judging.finds_threshold and normals and not (k_shot and fitted):
-        # half of them for the heads, and half to find the threshold from
+        # half of them for the heads, and half to set the threshold
         k_shot = (len(normal) + 1) // 2 if fitted else 0
     references = draw_shots(normal, k_shot, scoring.seed)
     for name, made in heads.items():
@@ -167,13 +167,13 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
             raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if normals and not fitted and not judging.finds_threshold:
         raise InputError(
-            f"No head here has use for normal images ({', '.join(heads)}); leave --normal out, "
+            f"No head here uses normal images ({', '.join(heads)}); leave --normal out, "
             "or add a head such as memory."
         )
     regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
     if scoring.map_format == "none" and any(regions):
         raise InputError(
-            "Regions are found in maps, and none are made here; leave out --map-threshold, "
+            "Regions are found in maps, but this run writes none; leave out --map-threshold, "
             "--min-area and --mm-per-pixel."
         )
     if common.setup.bank:

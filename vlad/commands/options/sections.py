@@ -1,4 +1,4 @@
-"""Help pages in sections: what goes in, the model, the decision, what comes out."""
+"""Help pages in sections: input, model, decision, output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECTIONS = {
 
 
 class SectionedCommand(click.Command):
-    """A command with many options; those of no section come last."""
+    """A command with many options; those without a section come last."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         records = {}

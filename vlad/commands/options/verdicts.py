@@ -1,4 +1,4 @@
-"""Options that ask for verdicts, and the rules that they stand for."""
+"""Options for verdicts, and the rules they stand for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _Threshold(click.ParamType):
 
 @dataclass(frozen=True)
 class Judging:
-    """What the options of `judging_options` were set to."""
+    """The values of the options of `judging_options`."""
 
     threshold: float | Literal["auto"] | None
     calibration: str | None
@@ -59,12 +59,12 @@ class Judging:
 
     @property
     def finds_threshold(self) -> bool:
-        """Whether the run itself has to find it."""
+        """Whether the run itself has to set the threshold."""
         return self.wanted and not self.calibration and not isinstance(self.threshold, float)
 
 
 def judging_options(command: Callable) -> Callable:
-    """How verdicts are found; given to the command as `judging`."""
+    """Add the options for verdicts; the command gets them as `judging`."""
 
     @click.option(
         "--threshold",
@@ -109,7 +109,7 @@ def judging_options(command: Callable) -> Callable:
 
 
 def false_alarms_option(command: Callable) -> Callable:
-    """The rate that normal images may be called anomalous at."""
+    """Add --false-alarms, the share of normal images that may be flagged as anomalous."""
     return click.option(
         "--false-alarms",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -121,7 +121,7 @@ def false_alarms_option(command: Callable) -> Callable:
 
 
 def fuse_option(command: Callable) -> Callable:
-    """How the heads are fused; alone it stands for the first method."""
+    """Add --fuse, the method to fuse heads by; without a value it is the first."""
     return click.option(
         "--fuse",
         type=click.Choice(METHODS),
@@ -132,7 +132,7 @@ def fuse_option(command: Callable) -> Callable:
 
 
 def confidence_option(command: Callable) -> Callable:
-    """The certainty below which decisions are withheld."""
+    """Add --confidence, the certainty below which decisions are withheld."""
     return click.option(
         "--confidence",
         type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
@@ -142,7 +142,7 @@ def confidence_option(command: Callable) -> Callable:
 
 
 def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
-    """Whether the options fit together and the heads.
+    """Check that the options fit each other and the heads.
 
     Raises:
         InputError: options that exclude or need each other.
@@ -163,14 +163,14 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
         )
     if numeric and (judging.fuse or judging.confidence):
         raise InputError(
-            "--fuse and --confidence compare with reference images; give --threshold auto."
+            "--fuse and --confidence need held-out normal images; give --threshold auto."
         )
     if judging.fuse and len(heads) < 2:
-        raise InputError("--fuse joins several heads; name them, as in --head winclip,memory.")
+        raise InputError("--fuse combines several heads; name them, as in --head winclip,memory.")
     if len(heads) > 1 and (numeric or judging.map_threshold is not None):
         option = "--threshold" if numeric else "--map-threshold"
         raise InputError(
-            f"{option} as a number is for one head, and there are {len(heads)}; name one with "
+            f"{option} as a number is for one head, but there are {len(heads)}; name one with "
             "--head."
         )
 
@@ -178,11 +178,11 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
 def rules_of(
     judging: Judging, heads: Mapping[str, Head], held_out: Sequence[Sample], images: int
 ) -> Rules | None:
-    """The rules that the options stand for; None where no verdicts are asked for.
+    """The rules that the options stand for; None if no verdicts are asked for.
 
     Args:
-        held_out: normal images that no head is fitted on; they are used where they are enough.
-        images: how many are to be judged.
+        held_out: normal images that no head is fitted on; used if there are enough.
+        images: number of images to judge.
 
     Raises:
         InputError: too few images to find a threshold from.
@@ -207,7 +207,7 @@ def rules_of(
         found = load_calibration(judging.calibration)
         if set(found.reference) != set(heads):
             raise InputError(
-                f"{judging.calibration} is of {', '.join(found.reference)}, and the heads here are "
+                f"{judging.calibration} is for {', '.join(found.reference)}, but the heads are "
                 f"{', '.join(heads)}; name the same with --head."
             )
         return replace(rules, calibration=found)
@@ -219,8 +219,8 @@ def rules_of(
         return replace(rules, held_out=held_out)
     if images < LEAST_UNLABELLED:
         raise InputError(
-            f"--threshold auto needs {least} normal images beside those shown to the heads, or "
-            f"at least {LEAST_UNLABELLED} images to judge, and there are {len(held_out)} and "
-            f"{images}; give more with --normal, or a number as --threshold."
+            f"--threshold auto needs {least} held-out normal images or {LEAST_UNLABELLED} images "
+            f"to judge, but there are {len(held_out)} and {images}; give more with --normal, or a "
+            "number as --threshold."
         )
     return rules
