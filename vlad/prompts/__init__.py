@@ -169,7 +169,7 @@ class _Reader(Table):
     """What banks hold besides plain values."""
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        value = self.table.get(key, default)
+        value: Any = self.table.get(key, default)
         ok = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
         self.need(
             ok and (value or default is not None),
