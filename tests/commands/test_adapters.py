@@ -103,7 +103,7 @@ def test_verify_sees_a_changed_file(vlad, checkpoint, small_file, tmp_path):
             "must be one line of text",
         ),
         (["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--layers", "a"], "6,12,18"),
-        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x"], "--backbone"),
+        (["import", "--head", "april_gan", "FILE", "--auxiliary", "x"], "choose the --backbone"),
         (["show", "nowhere"], "no adapter 'nowhere'"),
         (["verify", "nowhere"], "no adapter 'nowhere'"),
         (["export", "nowhere", "--out", "x.pth"], "no adapter 'nowhere'"),

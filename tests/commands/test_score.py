@@ -249,7 +249,7 @@ def test_a_pool_lets_musc_judge_images_one_by_one(vlad, images, tmp_path, small_
         (["PICTURES", "--normal", "PICTURES", "--param", "memory.layers=[9]"], "Block 9"),
         (["PICTURES", "--normal", "PICTURES", "--param", "memory.top=-1"], "from 0 to 1"),
         (["PICTURES", "--normal", "PICTURES", "--param", "memory.coreset=2"], "from 0 to 1"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.rotations=0"], "1 or more"),
+        (["PICTURES", "--normal", "PICTURES", "--param", "memory.rotations=0"], "from 1 to 360"),
         (["PICTURES", "--normal", "PICTURES", "--param", "memory.metric=foo"], "squared_l2"),
     ],
 )

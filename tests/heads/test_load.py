@@ -101,7 +101,7 @@ class Duck:
     """All that a head has, without the base class."""
 
     bank, normals, map_range, rules, rotations = None, "unused", (-100.0, 100.0), {}, 1
-    approximate = transductive = fitted = False
+    additive = approximate = transductive = fitted = False
     memory_, adapter_ = {}, None
 
     def to(self, device):
@@ -190,7 +190,7 @@ def test_two_heads_of_one_name(file, images):
     words = ["score", str(images), "--out", "run", "--head", f"my_head.py:Named,{file}:Named"]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
-    assert "have the same name; give one class a `name`" in done.output
+    assert "have the same name; set another in one class" in done.output
 
 
 def test_what_a_head_remembers_moves_with_it():

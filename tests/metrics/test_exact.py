@@ -301,4 +301,4 @@ def test_reference_values_of_other_code_bases(reference):
 
 def test_import_brings_in_no_torch():
     code = "import sys, vlad.metrics; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=600).returncode == 0

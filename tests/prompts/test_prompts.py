@@ -264,7 +264,7 @@ def test_a_bank_limited_to_categories_refuses_others_and_lists_its_own(bank):
             r"title is missing or no text; write it as a line",
         ),
         ({"replace": ('"CC0-1.0"', '" "')}, r"licence is blank"),
-        ({"before": 'tittle = "x"'}, r"tittle is not a key of a bank; use title, source"),
+        ({"before": 'tittle = "x"'}, r"tittle is not a key here; use title, source"),
         ({"after": 'abnormal = ["x {}"]'}, r"states\.abnormal is not a key"),
         ({"before": 'order = "random"'}, r"order is 'random'; choose state-major or template-m"),
         ({"before": 'names = "pretty"'}, r"names is 'pretty'; choose verbatim or readable"),

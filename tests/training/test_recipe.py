@@ -54,12 +54,12 @@ def test_what_is_not_said_has_a_default(write):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("epochs = 2", "epoch = 2"), "epoch is no key of a recipe"),
+        (("epochs = 2", "epoch = 2"), "epoch is not a key here"),
         (("epochs = 2", ""), "epochs is missing"),
         (("epochs = 2", "epochs = 0"), "epochs is 0; give a whole number from 1"),
         (("epochs = 2", "epochs = true"), "epochs is True"),
         (('"linear"', '"winclip"'), "head is 'winclip'; choose"),
-        (("map_focal", "map_vocal"), "losses.map_vocal is no key"),
+        (("map_focal", "map_vocal"), "losses.map_vocal is not a key"),
         (("map_focal = 1.0", ""), "losses names no loss"),
         (("map_focal = 1.0", "map_focal = 0"), "losses.map_focal is 0"),
         (("lr = 0.01", "lr = nan"), "optimiser.lr is nan"),
@@ -68,7 +68,7 @@ def test_what_is_not_said_has_a_default(write):
         (("lr = 0.01", ""), "optimiser.lr is missing"),
         (("epochs = 2", "epochs = 2\nmosaic = 2"), "mosaic is 2"),
         (("[losses]", "[params]\nlayers = [0]\n[losses]"), r"params.layers is \[0\]"),
-        (("[losses]", "[params]\ncontext = 3\n[losses]"), "params.context is no key"),
+        (("[losses]", "[params]\ncontext = 3\n[losses]"), "params.context is not a key"),
         (("[losses]", "losses = 3\n[x]"), "losses"),
         (("[losses]", "[losses"), "is not a TOML file"),
     ],

@@ -190,7 +190,7 @@ def check_tensors(
         if tuple(tensor.shape) != tuple(shapes[name]):
             raise AdapterError(
                 f"Tensor {name} of {file} has shape {tuple(tensor.shape)}, but {backbone.name} "
-                f"needs {tuple(shapes[name])}; choose the backbone it was trained on."
+                f"needs {tuple(shapes[name])}; choose the `backbone` it was trained on."
             )
         if not tensor.isfinite().all():
             raise AdapterError(f"Tensor {name} of {file} holds NaN or infinity; get it anew.")

@@ -7,7 +7,8 @@ from typing import Any
 
 from vlad.adapters import CARD, FILE, adapters_folder
 from vlad.errors import AdapterError
-from vlad.system.resources import data_folder, read_toml
+from vlad.system.resources import data_folder
+from vlad.system.tables import read_table
 
 FIELDS = ("head", "backbone", "auxiliary", "licence", "source")
 
@@ -21,7 +22,9 @@ def registry() -> dict[str, dict[str, Any]]:
     folder = data_folder("adapters")
     return {
         name: read_card(folder / file)
-        for name, file in _toml(folder / "registry.toml").get("cards", {}).items()
+        for name, file in read_table(folder / "registry.toml", AdapterError)
+        .get("cards", {})
+        .items()
     }
 
 
@@ -52,22 +55,10 @@ def read_card(file: Path) -> dict[str, Any]:
     Raises:
         AdapterError: it cannot be read, or lacks one of FIELDS or all word of a sha256.
     """
-    card = _toml(file)
+    card = read_table(file, AdapterError)
     for field in FIELDS:
         if not isinstance(card.get(field), str) or not card[field].strip():
             raise AdapterError(f"The card {file} lacks the field {field}; fill it in.")
     if not any(isinstance(card.get(field), str) for field in ("sha256", "sha256_note")):
         raise AdapterError(f"The card {file} has neither sha256 nor sha256_note; give one.")
     return card
-
-
-def _toml(file: Path) -> dict[str, Any]:
-    try:
-        return read_toml(file)
-    except OSError as error:
-        raise AdapterError(
-            f"{file} cannot be read ({error.strerror}); make it readable, or import the adapter "
-            "again."
-        ) from error
-    except ValueError as error:
-        raise AdapterError(f"{file} is not a TOML file in UTF-8 ({error}); correct it.") from error

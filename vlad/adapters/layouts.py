@@ -224,7 +224,7 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
         if not 0 < params[size] <= highest:
             raise AdapterError(
                 f"The {size} of the adapter is {params[size]}, but {backbone.name} has places for "
-                f"1 to {highest}; choose the backbone it was trained on."
+                f"1 to {highest}; choose the `backbone` it was trained on."
             )
     return layout.shapes(backbone, params)
 

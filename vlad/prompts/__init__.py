@@ -17,7 +17,8 @@ from typing import Any
 
 from vlad.errors import PromptError
 from vlad.prompts.categories import FILE, KINDS, check_category, fold, kind_of, readable
-from vlad.system.resources import data_folder, read_toml
+from vlad.system.resources import data_folder
+from vlad.system.tables import Table, read_table
 from vlad.system.text import instead, shown
 
 ORDERS = ("state-major", "template-major")
@@ -160,39 +161,15 @@ def load_bank(name_or_path: str | Path) -> PromptBank:
         raise PromptError(
             f"There is no prompt bank {str(name_or_path)!r}{instead(name_or_path, known, or_path)}"
         )
-    try:
-        table = read_toml(path)
-    except OSError as error:
-        raise PromptError(
-            f"The prompt bank {path} cannot be read ({error.strerror}); correct the path."
-        ) from error
-    except ValueError as error:
-        raise PromptError(f"{path} is not a TOML file in UTF-8 ({error}); correct it.") from error
-    return _bank(path.stem, _Reader(path, "", table, BANK_KEYS))
+    table = read_table(path, PromptError)
+    return _bank(path.stem, _Reader(path, table, BANK_KEYS, PromptError))
 
 
-class _Reader:
-    """Takes checked values out of a table; each complaint names the file, the key and the fix."""
-
-    def __init__(self, path: Path, prefix: str, table: Any, keys: tuple[str, ...]) -> None:
-        self.path, self.prefix, self.table = path, prefix, table
-        for key in table:
-            self.need(key in keys, key, f"is not a key of a bank; use {', '.join(keys)}")
-
-    def need(self, ok: object, key: str, fix: str) -> None:
-        if not ok:
-            raise PromptError(f"{self.path}: {self.prefix}{shown(key)} {fix}.")
-
-    def text(self, key: str, default: str | None = None, choices: tuple[str, ...] = ()) -> str:
-        value = self.table.get(key, default)
-        self.need(isinstance(value, str), key, "is missing or no text; write it as a line of text")
-        self.need(value.strip() or value == default, key, "is blank; fill it in")
-        fix = f"is {shown(repr(value))}; choose {' or '.join(choices)}"
-        self.need(not choices or value in choices, key, fix)
-        return value
+class _Reader(Table):
+    """What banks hold besides plain values."""
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
-        value = self.table.get(key, default)
+        value: Any = self.table.get(key, default)
         ok = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
         self.need(
             ok and (value or default is not None),
@@ -221,13 +198,6 @@ class _Reader:
         self.need(ok, key, "is no table of texts; write it as one")
         return value
 
-    def sub(self, key: str) -> _Reader:
-        value = self.table.get(key, {})
-        self.need(
-            isinstance(value, dict), key, f"is no table; write one with {' and '.join(SIDES)}"
-        )
-        return _Reader(self.path, f"{self.prefix}{key}.", value, SIDES)
-
     def overrides(self) -> list[_Reader]:
         value = self.table.get("overrides", [])
         ok = isinstance(value, list) and all(isinstance(v, dict) for v in value)
@@ -238,13 +208,14 @@ class _Reader:
             f"are more than {MAX_OVERRIDES}; leave some out",
         )
         return [
-            _Reader(self.path, f"overrides[{i}].", v, OVERRIDE_KEYS) for i, v in enumerate(value)
+            _Reader(self.path, v, OVERRIDE_KEYS, PromptError, f"overrides[{i}].")
+            for i, v in enumerate(value)
         ]
 
 
 def _bank(name: str, reader: _Reader) -> PromptBank:
     unique = not reader.text("duplicates", "")
-    wording = _wording(reader, None, reader.sub("counts").table, unique)
+    wording = _wording(reader, None, reader.sub("counts", SIDES).table, unique)
     return PromptBank(
         name=name,
         title=reader.text("title"),
@@ -259,7 +230,7 @@ def _bank(name: str, reader: _Reader) -> PromptBank:
         synonyms={fold(k): v for k, v in reader.words("synonyms").items()},
         categories=tuple(map(fold, reader.texts("categories", ()))),
         overrides=tuple(
-            _override(other, wording, reader.sub("counts").table, unique)
+            _override(other, wording, reader.sub("counts", SIDES).table, unique)
             for other in reader.overrides()
         ),
     )
@@ -270,7 +241,7 @@ def _override(reader: _Reader, base: Wording, counts: Mapping[str, int], unique:
     kind = reader.text("kind", "", ("", *KINDS))
     fix = "or kind must say where the override applies; give one of the two"
     reader.need(bool(categories) != bool(kind), "categories", fix)
-    counts = reader.sub("counts").table or counts
+    counts = reader.sub("counts", SIDES).table or counts
     return Override(categories, kind, _wording(reader, base, counts, unique))
 
 
@@ -278,7 +249,7 @@ def _wording(
     reader: _Reader, base: Wording | None, counts: Mapping[str, int], unique: bool
 ) -> Wording:
     """The wording in a table, what it lacks taken from `base`, checked against its counts."""
-    states = reader.sub("states")
+    states = reader.sub("states", SIDES)
     wording = Wording(
         states.phrases("normal", base.normal if base else None),
         states.phrases("anomalous", base.anomalous if base else None),

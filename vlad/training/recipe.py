@@ -10,7 +10,8 @@ from typing import Any
 
 from vlad.adapters.layouts import LARGEST, blocks_at, default_params, layout_names, layout_of
 from vlad.errors import TrainingError
-from vlad.system.resources import data_folder, read_toml
+from vlad.system.resources import data_folder
+from vlad.system.tables import Table, read_table
 from vlad.system.text import instead, shown
 from vlad.training.objectives import LOSSES
 from vlad.types import BackboneInfo
@@ -111,42 +112,30 @@ def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
     path = Path(name_or_path)
     if str(name_or_path) in recipe_names():
         path = data_folder("adapters") / f"{name_or_path}.toml"
-    try:
-        table = read_toml(path)
-    except FileNotFoundError:
+    elif not path.exists():
         known = recipe_names()
         or_file = f"give a TOML file, or one of {', '.join(known)}"
         raise TrainingError(
             f"There is no recipe {str(name_or_path)!r}{instead(name_or_path, known, or_file)}"
-        ) from None
-    except OSError as error:
-        raise TrainingError(
-            f"The recipe {path} cannot be read ({error.strerror}); make it readable, or name "
-            "another."
-        ) from error
-    except ValueError as error:
-        raise TrainingError(f"{path} is not a TOML file in UTF-8 ({error}); correct it.") from error
+        )
+    table = read_table(path, TrainingError)
     return _recipe(path, table | ({} if seed is None else {"seed": seed}))
 
 
 def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
-    read = _Reader(path, table, KEYS)
+    read = _Reader(path, table, KEYS, TrainingError)
     for key in REQUIRED:
         read.need(key in table, key, "is missing and has no default; give it")
-    head = read.one_of("head", tuple(layout_names()))
-    optimiser = _Reader(
-        path, read.table_of("optimiser"), ("name", "lr", "betas", "weight_decay"), "optimiser."
-    )
+    head = read.text("head", choices=layout_names())
+    optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay"))
     optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
-    losses = _Reader(path, read.table_of("losses"), LOSSES, "losses.")
+    losses = read.sub("losses", LOSSES)
     read.need(len(losses.table), "losses", f"names no loss; choose from {', '.join(LOSSES)}")
-    params = _Reader(
-        path, read.table_of("params"), ("layers", *layout_of(head).defaults), "params."
-    )
+    params = read.sub("params", ("layers", *layout_of(head).defaults))
     return Recipe(
         name=path.stem,
-        title=read.text("title"),
-        source=read.text("source"),
+        title=read.text("title", ""),
+        source=read.text("source", ""),
         head=head,
         params={
             key: params.layers() if key == "layers" else params.whole(key, 1, LARGEST)
@@ -156,7 +145,7 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
         epochs=read.whole("epochs", 1, 100_000),
         batch_size=read.whole("batch_size", 1, 1_000_000),
         optimiser=Optimiser(
-            name=optimiser.one_of("name", OPTIMISERS, "adam"),
+            name=optimiser.text("name", "adam", OPTIMISERS),
             lr=optimiser.number("lr", 0, 100, 0.0, above=True),
             betas=optimiser.betas(),
             weight_decay=optimiser.number("weight_decay", 0, 100, 0.0),
@@ -168,47 +157,8 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     )
 
 
-class _Reader:
-    """Takes checked values out of a table; each complaint names file, key and remedy."""
-
-    def __init__(self, path: Path, table: dict, keys: tuple[str, ...], prefix: str = ""):
-        self.path, self.table, self.prefix = path, table, prefix
-        for key in table:
-            self.need(key in keys, key, f"is no key of a recipe; use {', '.join(keys)}")
-
-    def need(self, holds: object, key: str, fault: str) -> None:
-        if not holds:
-            raise TrainingError(f"{self.path}: {self.prefix}{shown(key)} {fault}.")
-
-    def table_of(self, key: str) -> dict:
-        value = self.table.get(key, {})
-        self.need(isinstance(value, dict), key, f"is no table; write it below a line [{key}]")
-        return value
-
-    def text(self, key: str) -> str:
-        value = self.table.get(key, "")
-        self.need(isinstance(value, str), key, "is no text; write it as a line of text")
-        return value
-
-    def one_of(self, key: str, choices: tuple[str, ...], default: str = "") -> str:
-        value = self.table.get(key, default)
-        self.need(value in choices, key, f"is {shown(repr(value))}; choose {' or '.join(choices)}")
-        return value
-
-    def whole(self, key: str, low: int, high: int, default: int = 0) -> int:
-        value = self.table.get(key, default)
-        fits = key not in self.table or (type(value) is int and low <= value <= high)
-        self.need(fits, key, f"is {shown(repr(value))}; give a whole number from {low} to {high}")
-        return value
-
-    def number(
-        self, key: str, low: float, high: float, default: float, above: bool = False
-    ) -> float:
-        value = self.table.get(key, default)
-        fits = type(value) in (int, float) and low <= value <= high and not (above and value == low)
-        words = f"above {low}, up to {high}" if above else f"from {low} to {high}"
-        self.need(fits, key, f"is {shown(repr(value))}; give a number {words}")
-        return float(value)
+class _Reader(Table):
+    """What recipes hold besides plain values."""
 
     def betas(self) -> tuple[float, float]:
         value = self.table.get("betas", [0.9, 0.999])

@@ -138,7 +138,7 @@ def check(form: Format, graph: Graph, inputs: Sequence[torch.Tensor], run: Run) 
     found = run([x.numpy() for x in inputs])
     for name, x, y in zip(graph.outputs, graph(*inputs), found, strict=True):
         share = ((torch.from_numpy(y) - x).norm() / x.norm()).item()
-        if not share <= LIMITS[form.precision]:
+        if not share <= LIMITS[form.precision.partition(" ")[0]]:
             raise GraphError(
                 f"{name} of {form.name} in {form.precision} departs from torch by {share:.1%} of "
                 "its length; choose another dtype or runtime."

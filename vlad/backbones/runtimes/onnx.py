@@ -11,6 +11,7 @@ from vlad.backbones.runtimes import files, library
 from vlad.system.processor import sums_bytes_exactly
 
 EXTRA = "onnx"
+INT7 = "int8 with weights of 7 bits"
 
 
 class Onnx:
@@ -31,15 +32,15 @@ class Onnx:
         library("onnx", EXTRA)  # what torch exports with
         self._library = library("onnxruntime", EXTRA)
         self.version = self._library.__version__
-        self.precision = precision
-        self.reduced = precision == "int8" and not sums_bytes_exactly()
+        self.quantised = precision == "int8"
+        # part of the key of cached graphs, and of run.json: other weights give other scores
+        self.precision = INT7 if self.quantised and not sums_bytes_exactly() else precision
 
     def prepare(
         self, graph: files.Graph, inputs: Sequence[torch.Tensor], key: tuple
     ) -> Callable[..., list[torch.Tensor]]:
         """The graph as a function on its inputs; see `vlad.backbones.runtimes.files`."""
-        # a cache may be shared by machines with other processors
-        return files.prepare(self, graph, inputs, (*key, "7 bits") if self.reduced else key)
+        return files.prepare(self, graph, inputs, key)
 
     def write(self, graph: files.Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
         """Traces the module; see `vlad.backbones.runtimes.files`."""
@@ -53,14 +54,14 @@ class Onnx:
             output_names=graph.outputs,
             dynamo=False,
         )
-        if self.precision == "int8":
+        if self.quantised:
             quantization = library("onnxruntime.quantization", EXTRA)
             quantization.quantize_dynamic(
                 path,
                 path,
                 op_types_to_quantize=["MatMul", "Gemm"],
                 per_channel=True,
-                reduce_range=self.reduced,
+                reduce_range=self.precision == INT7,
                 weight_type=quantization.QuantType.QInt8,
             )
 

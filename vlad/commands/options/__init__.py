@@ -205,7 +205,9 @@ def head_params(names: str, common: Common) -> dict[str, dict]:
     wanted = [head_name(name) for name in listed]
     given: dict[str, dict] = {name: {} for name in wanted}
     if len(given) < len(wanted):
-        raise HeadError(f"Two heads of --head {names} have the same name; give one class a `name`.")
+        raise HeadError(
+            f"Two heads of --head {names} have the same name; set another in one class."
+        )
     for param in common.params:
         target, equals, value = param.partition("=")
         head, dot, name = target.partition(".")
