@@ -61,7 +61,7 @@ def test_a_missing_or_old_package_is_broken(only, monkeypatch):
     monkeypatch.setattr(importlib.metadata, "requires", {"vlad-vision": required}.get)
     done = only({"versions": doctor.check_versions})
     assert done.exit_code == 1
-    assert "Broken: numpy is 1.0, and vlad needs numpy>=1.26; run `pip install" in done.output
+    assert "Broken: numpy is 1.0, but vlad needs numpy>=1.26; run `pip install" in done.output
     assert "Broken: scipy is not installed; run `pip install 'scipy>=1.11'`." in done.output
     assert "tomli" not in done.output
 

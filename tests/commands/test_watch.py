@@ -157,7 +157,7 @@ def test_a_name_of_any_bytes_is_one_line(watcher, images, source, tmp_path, run_
     [
         (["NOWHERE", "--category", "nut"], "no folder"),
         (["PICTURES", "--head", "musc"], "--pool"),
-        (["PICTURES", "--category", "nut", "--out", "PICTURES"], "which is written to"),
+        (["PICTURES", "--category", "nut", "--out", "PICTURES"], "is inside the output folder"),
         (
             ["PICTURES", "--category", "nut", "--threshold", "auto"],
             "needs 19 held-out normal images",

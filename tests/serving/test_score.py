@@ -78,7 +78,7 @@ def test_a_head_that_reads_must_be_told_what(serve, words, files, form):
     client = serve({"words": words})
     reply = client.post("/v1/score", files=form(files[0]))
     assert reply.status_code == 422
-    assert "needs to know what it looks at" in reply.json()["detail"]
+    assert "needs to know what the images show" in reply.json()["detail"]
     assert client.post("/v1/score", files=form(files[0]), data={"category": "nut"}).is_success
 
 

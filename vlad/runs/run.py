@@ -29,8 +29,8 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, whose rows have the order of the images, its report, and what
-    was decided, where anything was."""
+    """A finished run: its folder, with rows in the order of the images, its report, and its
+    verdicts, if any."""
 
     folder: RunFolder
     report: Path
@@ -48,13 +48,13 @@ def run(
     overwrite: bool = False,
     on_scored: Callable[[list[Scored]], None] = lambda batch: None,
 ) -> Run:
-    """Scores images into a folder, and draws overlays and report from what is there.
+    """Score images into a folder, then write overlays and a report.
 
     Args:
         on_scored: called with each finished batch.
 
     Raises:
-        VladError: whatever cannot be done for the run as a whole, before anything is written; an
+        VladError: a problem of the run as a whole, before anything is written; an
             image that cannot be scored becomes a row with its error.
     """
     samples = settings.with_categories(samples)
@@ -75,13 +75,13 @@ def score_held_out(
     categories: Sequence[str | None],
     settings: Settings,
 ) -> tuple[Rules | None, RunFolder | None]:
-    """The rules of a run, and the run over its held-out normal images, where there are any."""
+    """Score held-out normal images, if any; return the rules of the run, and theirs."""
     rules = settings.rules
     if not (rules and rules.held_out):
         return rules, None
     out = folder.out / "calibration"
     normals = run_folder(panel, categories, root_of(rules.held_out), settings, out).resume()
-    scored = "held-out normals: scored"
+    scored = "held-out normal images: scored"
     given = settings.with_categories(rules.held_out)
     held_out = _score(panel, normals, given, settings, verb=scored)
     normals.finish(sample.path for sample in held_out)
@@ -95,7 +95,7 @@ def _conclude(
     normals: RunFolder | None,
     open_image: Callable[[Path], Image.Image],
 ) -> Run:
-    """Verdicts, overlays and report from what is in the folder."""
+    """Write verdicts, overlays and report from what is in the folder."""
     judged: Judged | None = None
     finder: RegionFinder | None = None
     if rules:
@@ -108,7 +108,7 @@ def _conclude(
         with Progress(len(samples), verb="drawn") as progress:
             on_drawn = finder.add if finder else None
             write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
-    # decisions of an earlier command must not stand beside the scores of this one
+    # verdicts of an earlier command must not stay beside the scores of this one
     folder.drop("regions", *([] if normals else ["calibration"]))
     columns = {}
     if judged and finder:
@@ -130,7 +130,7 @@ def _score(
     on_scored: Callable[[list[Scored]], None] = lambda batch: None,
     verb: str = "scored",
 ) -> list[Sample]:
-    """Scores what the folder lacks; the samples as its rows name them."""
+    """Score what the folder lacks; return the samples as its rows name them."""
     # a resumed run keeps the first spelling of each path, which is what its rows are named by
     spelling = {os.path.realpath(path): Path(path) for path in folder.rows}
     samples = [replace(s, path=spelling.get(os.path.realpath(s.path), s.path)) for s in samples]
@@ -169,7 +169,7 @@ def keep_scored(
     batch: Sequence[Scored],
     more: Mapping[str, Mapping[str, object]] | None = None,
 ) -> None:
-    """Puts maps and rows of a batch on disk, beside what other heads have said of its images.
+    """Write maps and rows of a batch, beside the scores that other heads gave its images.
 
     Args:
         more: as in `RunFolder.append`.
@@ -194,7 +194,7 @@ def _steps(
     samples: Sequence[Sample],
     folder: RunFolder,
 ) -> Iterator[tuple[list[str], list[Sample]]]:
-    """(heads, images) still to be scored; `joint` heads need all images at once."""
+    """(heads, images) still to score; `joint` heads need all images at once."""
     single = [name for name in panel.heads if name not in panel.transductive]
     waiting = [sample for sample in samples if single and not folder.has(sample, single)]
     if joint and len(waiting) in (0, len(samples)):

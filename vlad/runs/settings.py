@@ -28,12 +28,12 @@ class Settings:
     Attributes:
         setup: how images are read and scored; maps of images cut into tiles are kept at the size
             of their image.
-        category: what the images show, where they do not say it themselves.
-        references: the normal images, as drawn.
-        seed: of that draw.
+        category: what the images show, for those that do not say it themselves.
+        references: the reference images, as drawn.
+        seed: random seed of the draw.
         map_format: "png", "npy" or "none".
-        rules: how verdicts are found, or None for scores alone.
-        pool: images that transductive heads compare each one with, instead of all with all.
+        rules: how verdicts are found, or None for scores only.
+        pool: images that transductive heads compare each image with, instead of all with all.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -45,12 +45,12 @@ class Settings:
     pool: Sequence[Sample] = ()
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
-        """The samples, those without a category of their own with that of the run."""
+        """The samples; those without a category get that of the run."""
         return [s if s.category else replace(s, category=self.category) for s in samples]
 
 
 def categories_of(samples: Iterable[Sample]) -> list[str | None]:
-    """What the images show, each once; None where nothing says it."""
+    """What the images show, each once; None for images that do not say it."""
     return sorted({sample.category for sample in samples}, key=lambda name: name or "")
 
 
@@ -61,14 +61,14 @@ def prepare(
     settings: Settings,
     open_image: Callable[[Path], Image.Image] | None = None,
 ) -> Panel:
-    """A panel that has read its prompts and learned from references and pool.
+    """A panel with its prompts read, fitted on references and pool.
 
     Args:
         categories: from `categories_of`.
         open_image: path -> upright RGB image; None is that of the setup.
 
     Raises:
-        VladError: whatever cannot be done for the run as a whole.
+        VladError: a problem of the run as a whole.
     """
     open_image = open_image or settings.setup.open_image
     panel = settings.setup.panel(backbone, heads)
@@ -81,7 +81,7 @@ def prepare(
         pooled = [n for n in panel.transductive if panel.heads[n].normals == "unused"]
         if not pooled:
             raise InputError(
-                f"No head here compares with a pool ({', '.join(heads)}); leave `pool` out, or add "
+                f"No head here uses a pool ({', '.join(heads)}); leave `pool` out, or add "
                 "a head such as musc."
             )
         panel.fit((open_image(sample.path) for sample in settings.pool), pooled)
@@ -91,13 +91,13 @@ def prepare(
 def run_folder(
     panel: Panel, categories: Sequence[str | None], root: Path, settings: Settings, out: str | Path
 ) -> RunFolder:
-    """The folder of a run of that panel; nothing is written yet.
+    """The folder of a run with this panel; nothing is written yet.
 
     Args:
-        root: the folder that the names of maps and overlays count from.
+        root: the folder that names of maps and overlays are relative to.
 
     Raises:
-        InputError: a calibration of other settings.
+        InputError: a calibration made with other settings.
     """
     ranges = {name: head.map_range for name, head in panel.heads.items()}
     side = MAP_SIDE if settings.setup.tile is None else None
@@ -109,13 +109,13 @@ def run_folder(
 
 
 def root_of(samples: Sequence[Sample]) -> Path:
-    """The folder that their ids count from."""
+    """The folder that their ids are relative to."""
     first = samples[0]  # it may be a link to somewhere else
     return Path(os.path.realpath(Path(os.path.abspath(first.path)).parents[first.id.count("/")]))
 
 
 def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str | None]) -> dict:
-    """What run.json keeps."""
+    """The settings that scores depend on, as in run.json."""
     return {
         "vlad": __version__,
         "category": settings.category,

@@ -43,36 +43,36 @@ def watch(
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
 ) -> RunFolder:
-    """Scores the images below a folder as they arrive, until `stop` is set.
+    """Score the images below a folder as they arrive, until `stop` is set.
 
-    An image is scored once, also over restarts. A file is read when two looks found it the same;
-    one that could not be scored is tried again when it has changed or was away, or after a restart.
+    An image is scored once, even across restarts. A file is read once two scans see it unchanged;
+    one that failed is tried again if it changes or comes back, or after a restart.
 
     Args:
-        interval: seconds between two looks.
+        interval: seconds between two scans.
         on_scored: called with each finished batch and the verdicts in it.
-        on_trouble: called with a sentence when the folder cannot be listed for the time being.
+        on_trouble: called with a sentence when the folder cannot be listed for now.
 
     Raises:
         HeadError: a head that judges images jointly.
         InputError: a source inside `out`.
-        VladError: whatever cannot be done for the run as a whole.
+        VladError: a problem of the run as a whole.
     """
     written = Path(os.path.realpath(out))
     if Path(os.path.realpath(source)).is_relative_to(written):
-        raise InputError(f"{source} lies in {out}, which is written to; choose another folder.")
+        raise InputError(f"{source} is inside the output folder {out}; choose another folder.")
     categories = [settings.category]
     panel = prepare(backbone, heads, categories, settings)
     if joint := panel.transductive:
         raise HeadError(
-            f"Head {joint[0]} judges all images jointly, and these come one by one; give musc a "
-            "`pool`, april_gan rescale=false, or choose another head."
+            f"Head {joint[0]} judges all images jointly, but here they come one by one; give musc "
+            "a `pool`, april_gan rescale=false, or choose another head."
         )
     folder = run_folder(panel, categories, source, settings, out)
     with locked(folder.out):
         folder.resume()
         rules, normals = score_held_out(panel, folder, categories, settings)
-        # what was decided by an earlier command is decided anew
+        # verdicts of an earlier command are found again
         folder.drop("regions", *([] if normals else ["calibration"]))
         calibration = judge(folder, [], rules, normals).calibration if rules else None
         if calibration is None:
@@ -82,7 +82,7 @@ def watch(
         while not stop.is_set():
             try:
                 rested, trouble = arrivals.look(), None
-            except InputError as error:  # such as a share that is away
+            except InputError as error:  # such as a network share that is offline
                 if str(error) != trouble:
                     on_trouble(str(error))
                 rested, trouble = [], str(error)
@@ -99,11 +99,11 @@ def watch(
 
 
 class Arrivals:
-    """The image files below a folder that have come to rest and have no score yet.
+    """The image files below a folder that no longer change and have no score yet.
 
     Args:
         source: the folder.
-        folder: the run; what it holds below `source` is left out.
+        folder: the run; its own files below `source` are left out.
         category: what the images show.
     """
 
@@ -115,20 +115,20 @@ class Arrivals:
         # by real path, so that a row is found again when the folder is spelled in another way
         self.rows = {os.path.realpath(path): path for path in folder.rows}
         self.names = {comparable(s.id): str(s.path) for s in folder.samples()}
-        self.seen: dict[str, State] = {}  # files without a score, as of the last look
-        self.tried: dict[str, State] = {}  # as they were when they were given out
+        self.seen: dict[str, State] = {}  # files without a score, as of the last scan
+        self.tried: dict[str, State] = {}  # as they were when returned
         self.done: set[str] = set()
 
     def look(self) -> list[Sample]:
-        """Files that are as they were at the last look, the longest unchanged first.
+        """Files unchanged since the last scan, the longest unchanged first.
 
         Raises:
             InputError: the folder cannot be listed.
         """
         seen: dict[str, State] = {}
         before, tried = self.seen, self.tried
-        self.seen, self.tried = {}, {}  # what comes back after a folder was away is new
-        files: set[str] = set()  # a link and what it leads to are one
+        self.seen, self.tried = {}, {}  # files that come back with their folder are new
+        files: set[str] = set()  # a link and its target count as one
         for path in walk(str(self.source)):
             if path in self.done:
                 continue
@@ -153,7 +153,7 @@ class Arrivals:
         row = self.rows.setdefault(os.path.realpath(path), path)
         root, file = os.path.abspath(self.source), os.path.abspath(path)
         for name in possible_ids(Path(os.path.relpath(file, root)).parts):
-            # names are given as files come, and never change
+            # names are given as files arrive, and never change
             if self.names.setdefault(comparable(name), row) == row:
                 break
         return Sample(Path(row), name, self.category)
@@ -177,7 +177,7 @@ def _verdicts(
 
 
 def _sleep(seconds: float, stop: threading.Event) -> None:
-    """Sleeps in short pieces: a signal handler must not find the event's lock taken by `wait`."""
+    """Sleep in short pieces: a signal handler must not find the event's lock taken by `wait`."""
     end = time.monotonic() + seconds
     while not stop.is_set() and (left := end - time.monotonic()) > 0:
         time.sleep(min(left, 0.2))

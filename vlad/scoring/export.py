@@ -1,4 +1,4 @@
-"""A head's pass of the backbone, and where it can be one the whole detector, as graphs in files."""
+"""A head's pass of the backbone and, if possible, the whole detector, as graphs in files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlad.system.files import cannot_write
 from vlad.types import TextFeatures
 
 FILE = "export.json"
-# how far maps and scores may be from torch's; of those that go beyond 1, as a share of the largest
+# how far maps and scores may be from torch; relative to the largest if that is above 1
 TOLERANCE = 1e-3
 RESIZE = {
     "pil": "Pillow's bicubic on 8-bit RGB, to the input size whatever the shape",
@@ -32,7 +32,7 @@ RESIZE = {
 class DetectorGraph(files.Graph):
     """Pixels (1, 3, S, S) to image score (1,) and anomaly map (1, S, S), by one head of a panel.
 
-    What the head remembers, learned and read about the category are constants.
+    What the head remembers, learned and reads about the category is constant.
     """
 
     inputs = (PIXELS,)
@@ -55,7 +55,7 @@ class DetectorGraph(files.Graph):
 
 
 def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
-    """The pass that a head needs.
+    """The backbone pass that a head needs, as a graph.
 
     Raises:
         HeadError: it puts tokens made for each image into the backbone.
@@ -63,8 +63,8 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
     extractor, spec = panel.extractor, panel.specs[name]
     if spec.prompts:
         raise HeadError(
-            f"Head {name} puts tokens made for each image into the backbone, so its pass is no "
-            "graph of pixels alone; choose another head, or score with a `runtime`."
+            f"Head {name} puts tokens made for each image into the backbone, so its pass is "
+            "not a function of pixels alone; choose another head, or score with a `runtime`."
         )
     return BackboneGraph(panel.backbone, **extractor.options(extractor.pass_of(spec), [spec]))
 
@@ -77,21 +77,21 @@ def export(
     images: Sequence[Image.Image],
     category: str | None = None,
 ) -> dict:
-    """Writes backbone and, where the head judges one by one, detector, and how to feed them.
+    """Write graphs of the backbone and, if the head judges one by one, of the detector.
 
     Args:
-        name: of the head in the panel; fitted, where it has to be.
+        name: of the head in the panel; fitted, if it has to be.
         form: a runtime with files (see `vlad.backbones.runtimes`), in float32.
-        out: a folder that is not there or empty.
+        out: a new or empty folder.
         images: RGB, on which the graphs are compared with torch.
 
     Returns:
-        what stands in export.json.
+        the content of export.json, which says how to feed them.
 
     Raises:
         GraphError: the graph cannot be made, or departs from torch; nothing is written.
         HeadError: a head without a graph, without its category, or not fitted.
-        OutputError: the folder cannot be written to, or holds something.
+        OutputError: the folder cannot be written to, or is not empty.
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -128,7 +128,7 @@ def export(
 
 @torch.no_grad()
 def _deviation(graph: files.Graph, inputs: Sequence, outputs: Sequence) -> dict[str, float]:
-    """The largest difference from torch of each output, over images."""
+    """The largest deviation of each output from torch, over all images."""
     found = dict.fromkeys(graph.outputs, 0.0)
     for x, arrays in zip(inputs, outputs, strict=True):
         for name, expected, array in zip(graph.outputs, graph(x), arrays, strict=True):

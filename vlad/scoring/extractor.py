@@ -20,7 +20,7 @@ Pixels = tuple[int, Resize]  # side of the input, and how it was reached
 
 @dataclass(frozen=True)
 class Pass:
-    """What makes two passes of the backbone differ."""
+    """What distinguishes passes of the backbone."""
 
     size: int
     resize: Resize
@@ -30,16 +30,16 @@ class Pass:
 
     @property
     def pixels(self) -> Pixels:
-        """What makes their inputs differ."""
+        """What distinguishes their inputs."""
         return self.size, self.resize
 
 
 class Extractor:
-    """Turns images into the features that heads ask for, running the backbone as seldom as it can.
+    """Turns images into the features that heads ask for, with as few passes as possible.
 
     Args:
         backbone: the frozen backbone.
-        image_size: pixels a side of the input; None is what a spec names, else the backbone's own.
+        image_size: pixels a side of the input; None is that of the spec, else the backbone's own.
     """
 
     def __init__(self, backbone: Backbone, image_size: int | None = None):
@@ -47,11 +47,11 @@ class Extractor:
         self.image_size = image_size
 
     def size(self, spec: FeatureSpec) -> int:
-        """Pixels a side of the input that a spec is given."""
+        """Pixels a side of the input for a spec."""
         return self.image_size or spec.image_size or self.backbone.info.image_size
 
     def check(self, spec: FeatureSpec) -> None:
-        """Whether the backbone can give what a spec asks for, before any image is read.
+        """Check that the backbone can give what a spec asks for, before any image is read.
 
         Raises:
             BackboneError: a layer the backbone does not have, a size that patches do not fill, or a
@@ -72,7 +72,7 @@ class Extractor:
     def extract(
         self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
     ) -> list[Features]:
-        """Features of B prepared images, one `Features` a spec, in float32.
+        """Features of B prepared images, one `Features` per spec, in float32.
 
         Gradients flow to prompt tokens that ask for them, under the caller's grad mode.
 
@@ -84,7 +84,7 @@ class Extractor:
             if not needed <= pixels.keys():
                 sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
                 raise InputError(
-                    f"Images of several sizes are in one batch ({sizes} pixels); prepare all of "
+                    f"A batch holds images of several sizes ({sizes} pixels); prepare all of "
                     "them with the panel that scores them."
                 )
         passes: dict[Pass, list[FeatureSpec]] = {}
@@ -113,12 +113,12 @@ class Extractor:
     def pass_of(self, spec: FeatureSpec) -> Pass:
         """The pass of the backbone that a spec needs."""
         info, size = self.backbone.info, self.size(spec)
-        # specs that differ in nothing that shows on this backbone at this size share a pass
+        # specs whose differences have no effect on this backbone at this size share a pass
         pos_embed = None if size == info.image_size else spec.pos_embed
         return Pass(size, spec.resize, info.replaced(spec.activation), pos_embed, spec.prompts)
 
     def options(self, key: Pass, specs: Sequence[FeatureSpec], image: bool = False) -> dict:
-        """What the backbone is asked for in one pass, besides pixels and prompts.
+        """The options of one backbone pass, besides pixels and prompts.
 
         Args:
             image: whether the image embedding is needed whatever the specs say.
@@ -146,13 +146,13 @@ class Extractor:
         )
 
     def _image(self, taps: Taps, ln_post: bool = True) -> torch.Tensor:
-        assert taps.last is not None  # it was asked for
+        assert taps.last is not None  # it was requested
         return self.backbone.vision.embed_image(taps.last, ln_post).float()
 
     def features(
         self, spec: FeatureSpec, taps: Taps, plain: torch.Tensor | None = None
     ) -> Features:
-        """What a spec asks for, from what its pass recorded and the embedding of the one before."""
+        """The features of a spec, from the taps of its pass and the embedding of the plain one."""
         vision = self.backbone.vision
         outputs = {
             "raw": lambda x: x,

@@ -35,10 +35,10 @@ class Panel:
             head's own.
         image_size: pixels a side of the backbone's input; None is the backbone's own.
         batch_size: images in one pass while fitting.
-        tiling: how `fit` cuts images, and how those that are scored should be.
+        tiling: how `fit` cuts images, and how images to score should be cut.
 
     Raises:
-        HeadError: a head that reads text on a backbone that does not, or whose parameters are
+        HeadError: a head that reads text with a backbone that does not, or whose parameters are
             outside their rules.
         BackboneError: a layer the backbone does not have, or a size that patches do not fill.
         PromptError: an unknown or malformed bank.
@@ -67,7 +67,7 @@ class Panel:
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         if reading and not backbone.info.has_text:
             raise HeadError(
-                f"Head {next(iter(reading))} compares images with words, but {backbone.info.name} "
+                f"Head {next(iter(reading))} compares images with text, but {backbone.info.name} "
                 "has no text encoder; choose a CLIP or SigLIP backbone, or a head such as memory."
             )
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
@@ -88,7 +88,7 @@ class Panel:
 
     @torch.no_grad()
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
-        """Shows images, cut into tiles, to the named heads; None is all with use for them.
+        """Fit the named heads on images, cut into tiles; None is all heads that use images.
 
         Raises:
             HeadError: a head that learns nothing from images.
@@ -97,10 +97,10 @@ class Panel:
             heads = [name for name, head in self.heads.items() if head.normals != "unused"]
         parts: dict[str, list[Features]] = {name: [] for name in heads}
         for name in parts:
-            if type(self.heads[name]).fit is Head.fit:  # said before a pass over all images
+            if type(self.heads[name]).fit is Head.fit:  # raised before a pass over all images
                 raise HeadError(f"Head {name} learns nothing from images; score with it at once.")
             self.specs[name] = self.specs[name].with_normals()
-        # heads that want as many rotated views of each reference share their passes
+        # heads that want the same number of rotated views share their passes
         groups: dict[int, list[str]] = {}
         for name in parts:
             groups.setdefault(self._rotations(name), []).append(name)
@@ -138,7 +138,7 @@ class Panel:
         category: str | None = None,
         pools: MutableMapping[str, Pool] | None = None,
     ) -> dict[str, Scores]:
-        """Scores of B prepared images by every head that judges them one by one.
+        """Score B prepared images with every head that judges them one by one.
 
         Args:
             pools: head -> what it has collected; transductive heads add the batch to theirs, and
@@ -146,7 +146,7 @@ class Panel:
 
         Raises:
             HeadError: a head that reads text without a category, one that was not fitted, or a
-                transductive one where there is nowhere to collect.
+                transductive one without `pools`.
         """
         with self._timed("backbone"):
             found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
@@ -165,7 +165,7 @@ class Panel:
         scores: dict[str, Scores],
         pools: MutableMapping[str, Pool] | None,
     ) -> None:
-        """Puts what a head says into `scores`, or the features into its pool."""
+        """Put a head's scores into `scores`, or the features into its pool."""
         text = self._read(name, category, features)
         if not head.transductive:
             scores[name] = head.score(features, text)
@@ -184,7 +184,7 @@ class Panel:
 
     @torch.no_grad()
     def _text(self, name: str, category: str | None) -> TextFeatures | None:
-        """What a head reads about a category; None where nothing, or each image has its own."""
+        """What a head reads about a category; None if nothing, or if each image has its own."""
         if name not in self.banks:
             return None
         prompts = self._prompts(name, category)
@@ -198,10 +198,10 @@ class Panel:
 
     def _prompts(self, name: str, category: str | None) -> Prompts:
         bank = self.banks[name]
-        # a bank with a word of its own says the same of every category
+        # a bank with a noun of its own says the same about every category
         category = category or bank.noun or None
         if category is None:
-            raise HeadError(f"Head {name} needs to know what it looks at: give a `category`.")
+            raise HeadError(f"Head {name} needs to know what the images show: give a `category`.")
         return bank.expand(category)
 
     def _read(self, name: str, category: str | None, features: Features) -> TextFeatures | None:

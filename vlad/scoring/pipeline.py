@@ -1,4 +1,4 @@
-"""The scoring loop: read ahead, cut, score in batches, and say one thing of every image."""
+"""The scoring loop: read ahead, cut, score in batches, and give one result per image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Item(Protocol):
     """What can be scored: a `Sample`, or whatever else knows these two.
 
     Attributes:
-        path: what errors call it.
+        path: its name in errors.
         category: what it shows, or None.
     """
 
@@ -42,7 +42,7 @@ T = TypeVar("T", bound=Item)
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """The tiles of a large image, each prepared when it is come to: all at once would take many
+    """The tiles of a large image, each prepared when it is needed: all at once would take many
     times the memory of the image."""
 
     panel: Panel
@@ -65,7 +65,7 @@ class Prepared:
 
     Attributes:
         size: (width, height), upright.
-        tiles: the pixels of each tile; an image that is left whole is one.
+        tiles: the pixels of each tile; a whole image is one tile.
     """
 
     size: tuple[int, int]
@@ -84,10 +84,10 @@ class Scored(Generic[T]):
 
     Attributes:
         sample: the image.
-        size: its (width, height), upright; None where it could not be read.
+        size: its (width, height), upright; None if it could not be read.
         scores: head -> image_score.
         maps: head -> (S, S) anomaly map, or (height, width) of an image cut into tiles.
-        failure: why there is none, or None.
+        failure: why it has no scores, or None.
     """
 
     sample: T
@@ -98,12 +98,12 @@ class Scored(Generic[T]):
 
     @property
     def error(self) -> str | None:
-        """The failure in words."""
+        """The failure as a sentence."""
         return None if self.failure is None else str(self.failure)
 
 
 class Pools(Generic[T]):
-    """What transductive heads have collected of each category while the images went by.
+    """What transductive heads have collected from the images of each category.
 
     Args:
         tiling: how the images were cut; heads compare tiles.
@@ -123,7 +123,7 @@ class Pools(Generic[T]):
     def scores(
         self, progress: Callable[[int, int], None] | None = None
     ) -> Iterator[list[Scored[T]]]:
-        """What those heads say of the images, batch by batch; each head comes by itself.
+        """The scores of the images, batch by batch, one head after the other.
 
         Args:
             progress: called with the steps done and in all, for each head and category.
@@ -156,7 +156,7 @@ class Pools(Generic[T]):
 def check_pools(panel: Panel, samples: Iterable[Sample]) -> None:
     """Check that the heads that judge a list jointly are given enough images.
 
-    One image may do where it is cut into tiles, which shows only when it is read.
+    One image may be enough if it is cut into tiles, which is known once it is read.
 
     Raises:
         HeadError: only one image of a category.
@@ -169,8 +169,8 @@ def check_pools(panel: Panel, samples: Iterable[Sample]) -> None:
             if count < 2:
                 which = f" of category {of}" if of else ""
                 raise HeadError(
-                    f"Head {name} compares images with each other, and there is only one{which}; "
-                    "give it more of them, or choose another head."
+                    f"Head {name} compares images with each other, but there is only one{which}; "
+                    "give it more, or choose another head."
                 )
 
 
@@ -182,7 +182,7 @@ def score_samples(
     open_image: Callable[..., Image.Image],
     pools: Pools[Sample] | None = None,
 ) -> Iterator[list[Scored[Sample]]]:
-    """`score_items` of image files.
+    """`score_items` for image files.
 
     Args:
         open_image: path -> upright RGB image; raises ImageError.
@@ -204,13 +204,13 @@ def score_items(
     open_item: Callable[[T], Image.Image | Prepared],
     pools: Pools[T] | None = None,
 ) -> Iterator[list[Scored[T]]]:
-    """Score images batch by batch, in order; one that cannot be used comes with its error.
+    """Score images batch by batch, in order; an image that cannot be used comes with its error.
 
     Args:
         batch_size: tiles in one pass; an image that the panel does not cut is one.
         open_item: an item -> its upright RGB image, or what `prepare` made of it; called in other
             threads; raises ImageError.
-        pools: where transductive heads collect; their scores come from it afterwards.
+        pools: what transductive heads collect in; their scores come from it afterwards.
     """
 
     def read(item: T) -> _Read[T]:
@@ -232,7 +232,7 @@ def score_items(
             for pixels in parts:
                 yield one, pixels
 
-    # images of many tiles wait at full size, so fewer of them
+    # images cut into tiles wait at full size, so fewer of them
     depth = 2 * batch_size if panel.tiling.tile is None else READERS
     with ThreadPoolExecutor(READERS) as threads:
         waiting = tiles(ahead(threads, read, items, depth))
@@ -257,7 +257,7 @@ def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int)
 
 @dataclass(frozen=True, eq=False)
 class _Read(Generic[T]):
-    """An image read: its tiles and where what heads say of them is put together, or a failure."""
+    """An image that was read: its tiles and the mosaic of their scores, or a failure."""
 
     item: T
     mosaic: Mosaic | None = None
@@ -268,7 +268,7 @@ class _Read(Generic[T]):
 def _score(
     panel: Panel, batch: Sequence[tuple[_Read[T], dict | None]], pools: Pools[T] | None
 ) -> list[Scored[T]]:
-    """Scores tiles -> the images that have their last tile among them."""
+    """Score tiles; return the images whose last tile is among them."""
     groups: dict[str | None, list[tuple[Mosaic, dict]]] = {}
     for one, pixels in batch:
         if one.mosaic is not None and pixels is not None:
@@ -287,7 +287,7 @@ def _score(
         elif one.mosaic.complete:
             scored = _checked(one.item, one.mosaic)
             done.append(scored)
-            if pools is not None and pools.pools[category]:  # else nobody asks for the row
+            if pools is not None and pools.pools[category]:  # else no pool will score it
                 pools.members.setdefault(category, []).append(replace(scored, scores={}, maps={}))
     return done
 
@@ -298,12 +298,12 @@ def _mosaic(member: Scored, tiling: Tiling) -> Mosaic:
 
 
 def _checked(item: T, mosaic: Mosaic) -> Scored[T]:
-    """What heads found of an image, or a failure where that is no number."""
+    """The scores of an image, or a failure if one is not finite."""
     scores, maps = mosaic.scores, mosaic.maps
     bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
     if bad:
         failure = ImageError(
-            f"{item.path}: {', '.join(bad)} gave no number; remove it or choose another head."
+            f"{item.path}: {', '.join(bad)} gave no finite score; remove it or choose another head."
         )
         return Scored(item, mosaic.size, failure=failure)
     return Scored(item, mosaic.size, scores, maps)

@@ -1,4 +1,4 @@
-"""A category's prompts as a head reads them: with learned words, for each image where need be."""
+"""A category's prompts as a head reads them: with learned words, if need be for each image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def encode(
     spec: TextSpec,
     deep: Mapping[int, torch.Tensor] | None,
 ) -> TextFeatures:
-    """Embeddings of the sentences of both sides; gradients flow to the learned words in them.
+    """Embeddings of the sentences of both sides; gradients flow to their learned words.
 
     Args:
         deep: block -> (k, T) tokens, those of `spec` or of one image.
@@ -35,11 +35,11 @@ def encode(
 def encode_each(
     backbone: Backbone, prompts: Prompts, spec: TextSpec, plain: torch.Tensor
 ) -> TextFeatures:
-    """The same for each of B images, whose embeddings (B, D) `spec.deep` makes its tokens from.
+    """The same for each of B images; `spec.deep` makes tokens from their embeddings (B, D).
 
     Both sides come as (B, N, D).
     """
-    assert callable(spec.deep)  # what `encode` takes is the same for all images
+    assert callable(spec.deep)  # otherwise `encode` serves all images
     deep = spec.deep(plain)
     each = [
         encode(backbone, prompts, spec, {block: tokens[i] for block, tokens in deep.items()})

@@ -28,7 +28,7 @@ _changing = Lock()
 
 
 class TextEncoder(Protocol):
-    """What is needed of a backbone: the encoder, and a hash of all that embeddings depend on."""
+    """What is needed of a backbone: the encoder, and a hash of all embeddings depend on."""
 
     @property
     def fingerprint(self) -> str: ...
@@ -41,7 +41,7 @@ class TextEncoder(Protocol):
 def embed_prompts(
     backbone: TextEncoder, prompts: Prompts, activation: Activation | None = None
 ) -> TextFeatures:
-    """The embeddings of a category's sentences, from the cache where they are in it.
+    """The embeddings of a category's sentences, from the cache if they are in it.
 
     A sentence that occurs more than once is encoded once. Rows are projected and unnormalised,
     in float32 on the CPU, and bit-equal whether they are fresh or cached; they are the caller's
@@ -85,7 +85,7 @@ def _read(entry: str, prompts: Prompts) -> TextFeatures | None:
     try:
         tensors = load(_path(entry).read_bytes())
         text = TextFeatures(tensors["normal"], tensors["anomalous"])
-    except Exception:  # whatever is wrong with the file, it is written anew
+    except Exception:  # whatever is wrong with the file, it is written again
         return None
     whole = len(text.normal) == len(prompts.normal) and len(text.anomalous) == len(
         prompts.anomalous

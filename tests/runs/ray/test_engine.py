@@ -155,7 +155,7 @@ def test_a_reference_that_a_worker_cannot_read_is_one_sentence(session, vlad, im
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--engine", "ray", "--maps", "png"], "scores alone"),
+        (["--engine", "ray", "--maps", "png"], "writes only scores"),
         (["--engine", "ray", "--threshold", "0.5", "--min-area", "3"], "Regions are found in maps"),
         (["--workers", "2"], "--engine ray"),
     ],

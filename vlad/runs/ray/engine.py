@@ -1,4 +1,4 @@
-"""Scoring with Ray Data: workers that each write whole partitions, exactly one row for a path."""
+"""Scoring with Ray Data: workers that each write whole partitions, exactly one row per path."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def score(
     resume: bool = False,
     overwrite: bool = False,
 ) -> tuple[int, int]:
-    """Scores what has no row yet into `part-*.parquet` -> rows and failures of this call.
+    """Score what has no row yet into `part-*.parquet` -> rows and failures of this call.
 
     Args:
         backbone: of `job`, to fit its heads with.
@@ -50,7 +50,7 @@ def score(
 
     Raises:
         HeadError: a head that judges images jointly.
-        VladError: whatever cannot be done for the run as a whole.
+        VladError: a problem of the run as a whole.
     """
     settings = job.settings
     images = with_category(images, settings.category)
@@ -59,7 +59,7 @@ def score(
     panel = fit(backbone, job, categories, workers)
     if joint := panel.transductive:
         raise HeadError(
-            f"Head {joint[0]} judges all images jointly, and here each worker sees some; give "
+            f"Head {joint[0]} judges all images jointly, but each worker sees only some; give "
             "musc a `pool`, april_gan rescale=false, or choose another head."
         )
     record = scores_depend_on(panel, settings, categories)
@@ -102,7 +102,7 @@ def _run(
     except TypeError as error:  # Ray's own text is a page
         raise HeadError(
             f"Heads {', '.join(job.heads)} cannot be sent to workers ({shown(error.__cause__)}); "
-            "keep to what pickles in what they store, or choose another `engine`."
+            "keep to attributes that pickle, or choose another `engine`."
         ) from error
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
@@ -125,7 +125,7 @@ def _run(
 
 
 def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -> Panel:
-    """A panel as `prepare` makes it; coresets of more than one image are made by all workers."""
+    """A panel as `prepare` makes it; all workers share the making of coresets of more than one image."""
     settings, references = job.settings, job.settings.references
     shared = {
         name: head

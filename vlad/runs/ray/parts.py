@@ -1,4 +1,4 @@
-"""Partitions on disk: each there as a whole, and put there by workers of the present command."""
+"""Partitions on disk: each complete, and put in place only by workers of the current command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def parts(out: Path) -> list[Path]:
 
 
 def remove_parts(out: Path) -> None:
-    """Deletes them.
+    """Delete the partitions of a folder.
 
     Raises:
         OutputError: one cannot be deleted.
@@ -36,10 +36,10 @@ def remove_parts(out: Path) -> None:
 
 @contextlib.contextmanager
 def writing(out: Path) -> Iterator[Path]:
-    """The folder in which partitions of this command are written before they take their place.
+    """The folder in which this command writes partitions before it puts them in place.
 
-    Workers may outlive a command that was killed. From here on those of earlier commands write
-    nothing, since their folders are gone, so what is listed next stays all that there is.
+    Workers may outlive a command that was killed. From here on, those of earlier commands write
+    nothing, since their folders are gone; so the partitions listed next are all there are.
 
     Raises:
         OutputError: the folder cannot be written to.
@@ -61,7 +61,7 @@ def writing(out: Path) -> Iterator[Path]:
 
 
 def write_part(folder: Path, name: str, table: pa.Table) -> None:
-    """Puts a partition beside the folder of `writing`; one of the same name is replaced.
+    """Put a partition beside the folder of `writing`; replace one of the same name.
 
     Raises:
         OutputError: it cannot be written, or a later command has begun.

@@ -1,4 +1,4 @@
-"""Images by path or URL: which there are, which have a row already, and how one is read."""
+"""Images by path or URL: list them, leave out those with a row, read one."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def list_images(paths: Sequence[str]) -> pa.Table:
 
     Args:
         paths: what `list_samples` takes; Parquet files with a column `path` and perhaps `category`,
-            whose relative paths count from their folder; and URLs that fsspec knows, of Parquet
+            whose relative paths start at their folder; and URLs that fsspec knows, of Parquet
             files, images or folders (`s3://bucket/parts`).
 
     Raises:
-        InputError: nothing there, or a table or name that cannot be used.
+        InputError: no images, or a table or name that cannot be used.
     """
     found = []
     for path in paths:
@@ -53,7 +53,7 @@ def list_images(paths: Sequence[str]) -> pa.Table:
 
 
 def with_category(images: pa.Table, category: str | None) -> pa.Table:
-    """The images, those without a category of their own with this one."""
+    """The images; those without a category get this one."""
     if category is None:
         return images
     filled = pc.fill_null(images["category"], pa.scalar(category, pa.large_string()))
@@ -152,6 +152,6 @@ def _table(paths: list[str], categories: list[str | None]) -> pa.Table:
         return pa.table([pa.array(paths, pa.large_string()), categories], schema=SCHEMA)
     except UnicodeEncodeError as error:
         raise InputError(
-            "a file name is not valid Unicode, which Parquet cannot hold; rename it, or score "
+            "a file name is not valid Unicode, so Parquet cannot hold it; rename it, or score "
             "with another `engine`."
         ) from error

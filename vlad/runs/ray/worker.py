@@ -1,4 +1,4 @@
-"""What a worker of Ray does: whole partitions, one after the other."""
+"""A worker of Ray: it scores whole partitions, one after the other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs, sent to each once; it loads the backbone by name where it is."""
+    """All that a worker needs, sent to each once; each loads the backbone by its name."""
 
     heads: Mapping[str, Head]
     settings: Settings
@@ -55,7 +55,7 @@ class Scorer:
         error = None
         try:
             rows, failed = self._write(images)
-        except VladError as stopped:  # as a value: raised, it would arrive as many lines of Ray's
+        except VladError as stopped:  # as a value: raised, it would arrive wrapped in many lines of Ray's
             error = str(stopped)
         counts = {"rows": [rows], "failed": [failed], "error": pa.array([error], pa.string())}
         return pa.table(counts)
