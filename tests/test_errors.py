@@ -21,7 +21,7 @@ VALUE = "\0"
 REMEDIES = {
     "add", "ask", "begin", "bring", "calibrate", "call", "check", "choose", "connect", "convert",
     "copy", "correct", "fill", "fit", "free", "get", "give", "go", "import", "install", "keep",
-    "label", "leave", "let", "list", "lower", "make", "mend", "name", "prepare", "put", "raise",
+    "label", "leave", "let", "list", "lower", "make", "name", "prepare", "put", "raise",
     "read", "register", "remove", "rename", "repeat", "rescale", "resume", "save", "say", "score",
     "set", "shrink", "take", "unpack", "use", "write",
 }  # fmt: skip

@@ -7,8 +7,8 @@ VladError                 one clear sentence: what, where, what to do; a command
 ├── HeadError             an unknown head, or a head that cannot work with what it was given
 ├── AdapterError          an adapter or checkpoint that is missing, broken or does not fit
 ├── PromptError           an unknown or malformed prompt bank, or an unknown category
-├── GraphError            a runtime that is missing, or a graph that is not what torch computes
-├── TrainingError         a recipe that cannot be used, or a training that cannot go on
+├── GraphError            a runtime that is missing, or a graph that differs from torch
+├── TrainingError         a recipe that cannot be used, or a training that cannot continue
 └── OutputError           a place that cannot be written to
 """
 
@@ -46,7 +46,7 @@ class GraphError(VladError):
 
 
 class TrainingError(VladError):
-    """A recipe that cannot be used, or a training that cannot be begun, resumed or gone on with."""
+    """A recipe that cannot be used, or a training that cannot start, resume or continue."""
 
 
 class OutputError(VladError):

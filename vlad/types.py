@@ -59,9 +59,9 @@ class BackboneInfo:
         image_size: pixels a side of the input it was trained at.
         has_text: whether it has a text encoder.
         has_cls: whether it has a CLS token (SigLIP has none).
-        text_width: channels T of its text encoder, where tokens can be learned inside it.
+        text_width: channels T of its text encoder, if tokens can be learned inside it.
         text_depth: blocks of that text encoder; 0 without one.
-        activation: of its MLPs where it is one of CLIP's two, else None.
+        activation: of its MLPs, if it is one of CLIP's two, else None.
     """
 
     name: str
@@ -77,10 +77,10 @@ class BackboneInfo:
     activation: Activation | None = None
 
     def replaced(self, activation: Activation | None) -> Activation | None:
-        """The activation to put in place of the backbone's own; None where none has to be.
+        """The activation that replaces the backbone's own; None if none has to.
 
-        CLIP weights trained with one of its two GELUs are run with the other by some methods;
-        backbones of another kind keep what they have.
+        Some methods run CLIP weights trained with one of its two GELUs with the other; backbones
+        of another kind keep their own.
         """
         return None if activation == self.activation or not self.activation else activation
 
@@ -97,7 +97,7 @@ class Stream:
         kind: which projection is compared with itself; v is always what is averaged.
         first_block: the first block (from 1) in which it runs.
         start: "input" begins with the input of `first_block`; "zero" with zeros.
-        restart: blocks at whose input it is set back to its start.
+        restart: blocks at whose input it is reset to its start.
     """
 
     kind: Literal["vv", "qq", "kk"] = "vv"
@@ -115,7 +115,7 @@ ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
 
 @dataclass(frozen=True, eq=False)
 class TextSpec:
-    """How a head wants its prompts read, where the text encoder as it is will not do.
+    """How a head wants its prompts read, if not by the plain text encoder.
 
     Attributes:
         activation: overrides the activation of the text encoder's MLPs, as in FeatureSpec.
@@ -135,8 +135,8 @@ class FeatureSpec:
 
     Attributes:
         layers: blocks (from 1) whose patch tokens are returned.
-        normal_layers: those that are returned besides, once the head has normal images to compare
-            with: of them, and of all images after them.
+        normal_layers: further blocks, once the head is fitted on normal images: for these and for
+            all images after them.
         patch_output: what is applied to those tokens: nothing, ln_post, ln_post and the
             projection into the joint space, or the projection alone.
         stream: the attention stream the patch tokens are read from; None is the ordinary one.
@@ -144,14 +144,14 @@ class FeatureSpec:
         image: whether the image embedding is needed; without it the pass stops at the last layer
             asked for.
         image_ln_post: whether ln_post is applied to CLS before the projection.
-        text: how the head's prompts are read; None is by the text encoder as it is.
-        image_size: (pass) pixels a side of the input, where the user names none; None is the
+        text: how the head's prompts are read; None is by the plain text encoder.
+        image_size: (pass) pixels a side of the input, if the user names none; None is the
             backbone's own.
         activation: (pass) overrides the activation of the MLPs; None is the backbone's own.
         pos_embed: (pass) how the positional embeddings are resized to another grid.
         resize: (pass) how images are brought to the input size: "pil" on 8-bit pixels, as CLIP
             was trained; "float" on float pixels with antialiased bicubic, without rounding.
-        prompts: (pass) tokens for each image that stand behind the others: block -> (B, k, C),
+        prompts: (pass) tokens for each image that follow the others: block -> (B, k, C),
             replaced before every block named. They are made from the image embedding of the same
             pass without them, which comes back as `Features.plain`.
     """
@@ -171,23 +171,23 @@ class FeatureSpec:
     prompts: ImagePrompts | None = None
 
     def with_normals(self) -> FeatureSpec:
-        """What is needed of normal images, and after them."""
+        """The spec for normal images, and for all images after them."""
         return replace(self, layers=self.layers + self.normal_layers, normal_layers=())
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the backbone saw in B images.
+    """The features of B images.
 
     Attributes:
         image: (B, D) projected, unnormalised image embedding (CLS, or the backbone's own pooling);
-            None where the spec does without.
+            None if the spec does not ask for it.
         patches: block -> (B, h·w, C or D) patch tokens in row-major order.
         grid: (h, w).
         size: (H, W) pixels of the backbone's input.
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
-        plain: (B, D) image embedding of the pass without prompt tokens; None where there are none.
-        bfloat16: whether the backbone multiplied in bfloat16, as heads then do where it takes long.
+        plain: (B, D) image embedding of the pass without prompt tokens; None if there are none.
+        bfloat16: whether the backbone multiplied in bfloat16; heads then do so in long products.
     """
 
     image: torch.Tensor | None
@@ -232,7 +232,7 @@ class TextFeatures:
     """Embeddings of a category's prompts, one row a sentence, projected and unnormalised.
 
     Attributes:
-        normal: (N, D), or (B, N, D) where every image has its own.
+        normal: (N, D), or (B, N, D) if every image has its own.
         anomalous: (A, D) or (B, A, D).
     """
 
@@ -246,7 +246,7 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a head says of B images; higher is more anomalous, never rescaled per image.
+    """A head's scores of B images; higher is more anomalous, never rescaled per image.
 
     Attributes:
         image_score: (B,).
@@ -267,13 +267,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What is decided of B images, apart from the scores it was decided from.
+    """Decisions on B images, apart from the scores they come from.
 
     Attributes:
         image_score: (B,) as the head gave it.
-        p_value: (B,) share of the reference images that score as high, in (0, 1].
+        p_value: (B,) share of the calibration's normal images that score as high, in (0, 1].
         anomalous: (B,) bool.
-        abstain: (B,) bool, whether the decision is too uncertain to be relied on.
+        abstain: (B,) bool, whether the decision is too uncertain to rely on.
         severity: (B,) whole numbers, 0 for normal, higher is worse.
     """
 

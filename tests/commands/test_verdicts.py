@@ -300,7 +300,7 @@ def test_calibrate_says_what_it_cannot_do(vlad, line, tmp_path):
     for args, sentence in (
         ([tmp_path], "holds no run"),
         ([tmp_path / "nowhere"], "holds no run"),
-        ([some], "was shown to the heads"),
+        ([some], "is a reference image of the run"),
         ([tmp_path / "run"], "12 normal images cannot hold false alarms to 0.05"),
         ([tmp_path / "run", "--fuse", "fisher"], "has only memory"),
         ([tmp_path / "run", "--target", "best"], "unknown target"),

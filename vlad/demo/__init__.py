@@ -1,4 +1,4 @@
-"""Pictures that ship with vlad: hazelnuts in MVTec layout (CC BY 4.0, see ATTRIBUTION.txt)."""
+"""Images that ship with vlad: hazelnuts in MVTec layout (CC BY 4.0, see ATTRIBUTION.txt)."""
 
 from pathlib import Path
 

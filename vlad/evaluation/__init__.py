@@ -1,4 +1,4 @@
-"""Metrics of heads on a labelled data set, all heads from one pass over its images."""
+"""Metrics of heads on a labelled data set, all heads in one pass over its images."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
 from vlad.types import Sample
 
-# shots of a head that cannot do without normal images, where none are asked for
+# shots of a head that needs normal images, if none are requested
 DEFAULT_SHOTS = 4
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A head to be measured, and the normal images it is shown before.
+    """A head to measure, and the normal images to fit it on.
 
     Attributes:
         name: of the head, as results name it.
-        head: new; it is fitted here.
-        k_shot: how many normal images are drawn for it; 0 is none.
-        seed: of the draw.
+        head: unfitted; it is fitted here.
+        k_shot: number of normal images drawn for it.
+        seed: random seed of the draw.
     """
 
     name: str
@@ -44,17 +44,17 @@ class Result:
     """Metrics of one head on one category.
 
     Attributes:
-        category, head, k_shot, seed: of what.
-        protocol: what its figures may be compared with, as `vlad.heads.protocol` says it.
+        category, head, k_shot, seed: what was measured.
+        protocol: what its metrics may be compared with, as `vlad.heads.protocol` says it.
         metrics, bounds, errors, images: as in `vlad.evaluation.measures.Measured`.
-        references: the normal images it was shown.
+        references: the reference images.
         transductive: whether it saw all test images at once.
         auxiliary: the data its adapter was trained on, or None.
         bank: the prompts it read, or None.
         image_size: pixels a side of the backbone's input.
-        tile, overlap: how images were cut, as in `Tiling`; None where they were not.
-        head_seconds: an image, in the head alone.
-        backbone_seconds: an image, in the backbone for all heads measured together.
+        tile, overlap: how images were cut, as in `Tiling`; None if they were not.
+        head_seconds: per image, in the head alone.
+        backbone_seconds: per image, in the backbone for all heads measured together.
     """
 
     category: str
@@ -87,15 +87,15 @@ def evaluate_category(
     *,
     room: int = ROOM,
 ) -> list[Result]:
-    """Fits heads on normal images of a category and measures them on its test images.
+    """Fit heads on normal images of a category and measure them on its test images.
 
-    All heads are measured in one pass over the test images, whatever they were shown.
+    All heads share one pass over the test images, whatever they were fitted on.
 
     Args:
-        setup: how images are read and scored. Pixel metrics of images cut into tiles are those of
-            maps and masks at the size of each image.
-        room: bytes of temporary files for the maps of all heads; what is larger is measured by
-            histograms, with a bound of their error.
+        setup: how images are read and scored. If images are cut into tiles, pixel metrics
+            compare maps and masks at the size of each image.
+        room: bytes of temporary files for the maps of all heads; beyond them, metrics come from
+            histograms, with a bound on their error.
 
     Raises:
         InputError: no image can be used, fewer normal images than shots, or an image labelled
@@ -163,16 +163,16 @@ def evaluate_category(
 
 
 def _key(entry: Entry, entries: Sequence[Entry]) -> str:
-    """A name for an entry that no other one has."""
+    """A name for an entry that no other entry has."""
     if sum(other.name == entry.name for other in entries) == 1:
         return entry.name
     return f"{entry.name} with {entry.k_shot} shots of seed {entry.seed}"
 
 
 def shots_of(head: Head, k_shot: int | None) -> int:
-    """How many normal images a head is shown where `k_shot` are asked for.
+    """The number of normal images to fit a head on if `k_shot` are requested.
 
-    None shows `DEFAULT_SHOTS` to the heads that need some and none to the others.
+    None is `DEFAULT_SHOTS` for heads that need normal images and 0 for the others.
     """
     if k_shot is None:
         return DEFAULT_SHOTS if head.normals == "needed" else 0

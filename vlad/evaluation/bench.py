@@ -5,9 +5,9 @@
     bench.parquet    the same, typed
     bench.md, bench.html   means over categories, mean ± standard deviation over seeds
 
-A line holds the metrics, how far those of pixels may be off, and all that they must not be compared
-without: resolution, tiles, backbone, prompts, auxiliary data, layout, versions, machine. The lines
-of a category are appended together once it is finished, so a bench that is stopped goes on with the
+A line holds the metrics, how far pixel metrics may be off, and everything needed to compare them:
+resolution, tiles, backbone, prompts, auxiliary data, layout, versions, machine. The lines of a
+category are appended together once it is finished, so an interrupted benchmark resumes with the
 next one. Maps wait in a temporary file until the category is measured (`vlad.evaluation.pixels`).
 """
 
@@ -46,14 +46,14 @@ def bench(
     layouts: Mapping[str, str],
     setup: Setup | None = None,
 ) -> list[dict]:
-    """Measures what is not measured yet, and writes the tables anew.
+    """Measure what is not measured yet, and write all tables.
 
     Args:
         data: name -> data set as `vlad.datasets.load_dataset` gives it.
         make_heads: name -> new head.
-        shots: numbers of normal images; 0 is none, for the heads that can do without.
-        seeds: of their draws.
-        settings: what else the figures depend on; a bench in `out` must have the same.
+        shots: numbers of normal images; 0 is for heads that do not need any.
+        seeds: random seeds of their draws.
+        settings: what else the metrics depend on; a benchmark in `out` must have the same.
         layouts: data set -> how it is laid out.
         setup: how images are read and scored.
 
@@ -62,7 +62,7 @@ def bench(
 
     Raises:
         InputError: fewer normal images than shots, or a category without images to use.
-        OutputError: `out` holds a bench of other settings, or cannot be written to.
+        OutputError: `out` holds a benchmark with other settings, or cannot be written to.
     """
     out = Path(out)
     rows = _begin(out, settings)
@@ -95,7 +95,7 @@ def bench(
 def _entries(
     make_heads: Callable[[], Mapping[str, Head]], shots: Sequence[int], seeds: Sequence[int]
 ) -> list[Entry]:
-    """Every head with every number of shots it can use; without shots there is nothing to draw."""
+    """Every head with every number of shots it can use; without shots, one seed is enough."""
     found = []
     for name, head in make_heads().items():
         for k_shot in sorted({0 if head.normals == "unused" else k for k in shots}):
@@ -105,8 +105,8 @@ def _entries(
                 found.append(Entry(name, make_heads()[name], k_shot, seed))
     if not found:
         raise InputError(
-            f"All heads here ({', '.join(make_heads())}) compare with normal images; name shots "
-            "above 0 with `k_shot`."
+            f"All heads here ({', '.join(make_heads())}) need normal images; give `k_shot` values "
+            "above 0."
         )
     return found
 
@@ -144,14 +144,14 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result) -> dict:
 
 
 def _begin(out: Path, settings: Mapping[str, object]) -> list[dict]:
-    """Rows of the bench that is there, or none after starting one."""
+    """Rows of the benchmark in the folder; start one if there is none."""
     BENCH.check(out, resume=True)
     if not BENCH.continues(out, settings):
         BENCH.begin(out, settings)
         return []
     try:
         lines = (out / "results.jsonl").read_text().split("\n")
-        # what follows the last line feed was torn off
+        # what follows the last line feed is incomplete
         return [json.loads(line) for line in lines[:-1]]
     except FileNotFoundError:
         return []
@@ -163,7 +163,7 @@ def _append(file: Path, rows: Sequence[dict]) -> None:
     text = "".join(json.dumps(row) + "\n" for row in rows)
     try:
         with open(file, "a+b") as opened:
-            # a torn line of a bench that was stopped is cut off
+            # cut off an incomplete last line
             opened.seek(0)
             whole = opened.read().rpartition(b"\n")
             opened.truncate(len(whole[0] + whole[1]))
@@ -178,7 +178,7 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # what has no value in any row still has a type, so that files can be joined
+    # columns without any value still have a type, so that files can be joined
     text, texts = pa.string(), pa.list_(pa.string())
     types = {"auxiliary": text, "bank": text, "references": texts, "errors": texts}
     types |= {"tile": pa.int64(), "overlap": pa.float64()}

@@ -1,4 +1,4 @@
-"""The metrics of a labelled list of images, from what heads say of them batch by batch."""
+"""The metrics of a labelled list of images, from scores that arrive batch by batch."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of one head.
+    """The metrics of one head.
 
     Attributes:
         metrics: name -> value, as `Measures.of` gives them.
-        bounds: pixel metric -> how far its value may be off; 0 where it is exact.
-        images: how many were scored.
+        bounds: pixel metric -> how far its value may be off; 0 if it is exact.
+        images: number of images scored.
         errors: path -> why an image was left out.
     """
 
@@ -34,7 +34,7 @@ class Measured:
 
 
 class Measures:
-    """Takes in scored images as they come; maps are put away at once (`vlad.evaluation.pixels`).
+    """Takes in scored images as they come; maps go to a file at once (`vlad.evaluation.pixels`).
 
     Args:
         samples: all images to be scored, with labels.
@@ -50,10 +50,10 @@ class Measures:
         self.scores: dict[str, dict[str, float]] = {}  # head -> id -> image_score
         self.errors: dict[str, str] = {}  # id -> why
         self.pixels = PixelMetrics(room) if any(sample.mask for sample in samples) else None
-        self.unmarked: dict[str, Sample] = {}  # anomalous, and nothing in the mask
+        self.unmarked: dict[str, Sample] = {}  # anomalous, with an empty mask
 
     def add(self, batch: Iterable[Scored]) -> None:
-        """Takes in what some or all heads say of some images.
+        """Add the scores of some images by some or all heads.
 
         Raises:
             InputError: an image labelled normal has defect pixels in its mask.
@@ -80,10 +80,10 @@ class Measures:
     def of(self, head: str) -> Measured:
         """The metrics of a head.
 
-        image_auroc, image_ap, image_f1_max and those of other packages; the first three of objects
-        (object_auroc, ...) where they are shown in several views; severity_concordance and
-        severity_tau where severities are known; pixel_auroc, pixel_ap, pixel_f1_max and aupro, at
-        the size of the maps, where any defect has a mask. An image labelled anomalous with an
+        image_auroc, image_ap, image_f1_max and those of other packages; the first three per object
+        (object_auroc, ...) if objects are shown in several views; severity_concordance and
+        severity_tau if severities are known; pixel_auroc, pixel_ap, pixel_f1_max and aupro, at
+        the size of the maps, if any defect has a mask. An image labelled anomalous with an
         empty mask is left out of the pixel metrics, because its pixels are not known to be normal.
 
         Raises:
@@ -98,7 +98,7 @@ class Measures:
         if not scores:
             first = next(iter(errors.values()), "there is none")
             raise InputError(
-                f"No test image could be used ({first.rstrip('.')}); mend them, or give others."
+                f"No test image could be used ({first.rstrip('.')}); correct them, or give others."
             )
         labels = np.array([self.samples[key].label for key in scores])
         metrics = evaluate(list(scores.values()), labels)
@@ -119,9 +119,9 @@ class Measures:
         return Measured(metrics, bounds, len(scores), errors)
 
     def _of_objects(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """The image metrics with each object as one image, where there are objects.
+        """The image metrics with each object as one image, if there are objects.
 
-        An object scores as its most anomalous view, and is anomalous where any view is, as in the
+        An object scores as its most anomalous view, and is anomalous if any view is, as in the
         sample-level figures of Real-IAD (Wang et al., CVPR 2024). Views that could not be scored
         still count for its label.
         """
@@ -152,7 +152,7 @@ class Measures:
         }
 
     def _masks(self, scored: Scored) -> dict[tuple[int, int], np.ndarray]:
-        """The mask of an image at each size of its maps; a normal one without is all zero."""
+        """The mask of an image at each size of its maps; a normal image without one gets zeros."""
         if self.pixels is None:
             return {}
         sample = scored.sample

@@ -1,8 +1,7 @@
 """Pixel metrics of several heads whose maps come one by one, in bounded memory.
 
-The maps wait in one temporary file, and as long as that has room for them all the metrics are
-exact. When it has not, they go into histograms (`vlad.metrics.Streaming`), which say how far they
-may be off.
+The maps wait in one temporary file; while it has room for all of them, the metrics are exact. Once
+it is full, the maps go into histograms (`vlad.metrics.Streaming`), with a bound on their error.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class PixelMetrics:
     """Takes maps and masks of any size, head by head and image by image.
 
     Args:
-        room: bytes of the temporary file, for all heads together; it goes away with the object.
+        room: bytes of the temporary file, for all heads; it is deleted with the object.
     """
 
     def __init__(self, room: int = ROOM):
@@ -36,7 +35,7 @@ class PixelMetrics:
         self.streams: dict[str, Streaming] | None = None
 
     def add(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> None:
-        """Takes in what a head says of an image.
+        """Add a head's map of an image.
 
         Args:
             anomaly_map: (H, W), kept as float32.
@@ -57,12 +56,12 @@ class PixelMetrics:
             values = evaluate_batches(_Kept(self, head))
             return Streamed(values, dict.fromkeys(METRICS, 0.0), "exact")
         with warnings.catch_warnings():
-            # the bounds are shown beside the values
+            # the bounds are shown next to the values
             warnings.filterwarnings("ignore", "the bound of")
             return self.streams.setdefault(head, Streaming()).compute()
 
     def _keep(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> bool:
-        """Whether the file had room."""
+        """Write to the file; return whether it had room."""
         data = np.asarray(anomaly_map, np.float32).tobytes() + np.packbits(mask).tobytes()
         if self.size + len(data) > self.room:
             return False
@@ -81,7 +80,7 @@ class PixelMetrics:
         return True
 
     def _stream(self) -> None:
-        """From the file to histograms."""
+        """Move the maps from the file into histograms."""
         self.streams = {head: Streaming() for head in self.places}
         for head, stream in self.streams.items():
             for batch in _Kept(self, head):
@@ -102,7 +101,7 @@ class PixelMetrics:
 
 
 class _Kept:
-    """The maps of a head in the file, to be walked through as often as one likes."""
+    """The maps of a head in the file, which can be read any number of times."""
 
     def __init__(self, pixels: PixelMetrics, head: str):
         self.pixels = pixels

@@ -15,7 +15,7 @@ from vlad.scoring.extractor import Extractor
 from vlad.synthetic.quality import Posterior, expected_anomaly_posterior
 from vlad.types import Features
 
-_MOST = 100  # normal images that are compared with
+_MOST = 100  # normal images to compare with
 _BATCH = 8
 
 
@@ -27,8 +27,8 @@ def rank(
 ) -> dict[str, Posterior]:
     """The expected anomaly posterior of groups of images, best group first.
 
-    The detector is the head `memory`, which sees small defects: it remembers the reference
-    images, and those held out say what scores are normal. The density is that of the mean patch
+    The detector is the head `memory`, which sees small defects: it is fitted on the reference
+    images, and those held out show which scores are normal. The density is that of the mean patch
     token of its middle layer.
 
     Args:

@@ -24,17 +24,17 @@ COLUMNS = {
     "pixel_f1_max": "F1-max",
     "aupro": "AUPRO",
 }
-# what every row says of where it was measured
+# where a row was measured
 FACTS = ("weights", "dtype", "runtime", "vlad", "torch", "device", "cpu", "cores", "threads")
 
 
 def markdown(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
-    """A table for each data set and, where there are several, one of their means."""
+    """A table for each data set and, if there are several, one of their means."""
     return _filled("tables.md.j2", rows, settings)
 
 
 def html(rows: Sequence[dict], settings: Mapping[str, object]) -> str:
-    """The same as one page that needs nothing else."""
+    """The same as one self-contained page."""
     return _filled("tables.html.j2", rows, settings)
 
 
@@ -48,14 +48,14 @@ def _lead(rows: Sequence[dict]) -> str:
     shown = f" Peak memory of the whole process: {peak:.0f} MiB." if peak else ""
     return (
         "In percent; means over the categories of a set, mean ± standard deviation over seeds. "
-        "Times are an image, in the head alone; the backbone's pass is shared by all heads."
+        "Times are per image, in the head alone; the backbone's pass is shared by all heads."
         + shown
         + caution(row[name] for row in rows for name in row if name.startswith("bound."))
     )
 
 
 def caution(bounds: Iterable[float]) -> str:
-    """A sentence on how far off metrics of pixels may be, with a blank before; none where exact."""
+    """A sentence on how far off pixel metrics may be, after a blank; empty if they are exact."""
     worst = max((bound for bound in bounds if bound == bound), default=0)
     if not worst:
         return ""
@@ -88,7 +88,7 @@ def _tables(rows: Sequence[dict]) -> dict[str, list[list[str]]]:
         categories = dict.fromkeys(row["category"] for row in own)
         count = f", mean of {len(categories)} categories" if len(categories) > 1 else ""
         seconds = sum(row["backbone_seconds"] for row in own) / len(own)
-        found[f"{name}{count} (backbone {1000 * seconds:.0f} ms an image)"] = _table(own)
+        found[f"{name}{count} (backbone {1000 * seconds:.0f} ms per image)"] = _table(own)
     if len(sets) > 1:
         found[f"Mean of {len(sets)} data sets"] = _table(rows)
     return found

@@ -52,15 +52,15 @@ def write_report(
 ) -> Path:
     """Write report.html into a finished run; equal inputs give equal bytes.
 
-    Thumbnails are given to the images that any head ranks highest, `limit` in all or fewer if
-    they would pass 20 MB; the other images follow as rows of a table.
+    The images that any head ranks highest get thumbnails, up to `limit` and 20 MB in all; the
+    other images follow as rows of a table.
 
     Args:
         samples: the images of the report; those without a row in the run are left out.
-        scales: head -> (low, high), the heat scale of the overlays; empty where no maps are kept.
+        scales: head -> (low, high), the heat scale of the overlays; empty if no maps are kept.
         open_image: path -> upright image; raises ImageError.
-        date: when the run was made, as it is to be printed.
-        judged, finder: verdicts and regions, where there are any.
+        date: when the run was made, as printed.
+        judged, finder: verdicts and regions, if there are any.
 
     Raises:
         OutputError: the file cannot be written.
@@ -132,7 +132,7 @@ def _short_names(paths: list[str]) -> list[str]:
 
 
 def _drawn(run: RunFolder, name: str) -> str:
-    """The head whose heat is shown: all together have none of their own."""
+    """The head whose heat map is shown: fused heads have none of their own."""
     return name if name in run.heads else next(iter(run.heads))
 
 
@@ -179,7 +179,7 @@ def _card(
     image, sample = _shown(entry, digits, view), entry.sample
     try:
         image["small"] = thumbnail(open_image(sample.path))
-    except ImageError:  # scored in an earlier part of the run, gone by now
+    except ImageError:  # scored earlier in the run, deleted since
         image["small"] = None
     image["has_maps"] = run.keeps_maps
     image["label"] = None

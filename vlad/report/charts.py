@@ -93,7 +93,7 @@ def histogram(
 
 
 def heat_scale(head: str, low: float, high: float) -> dict[str, Any]:
-    """The heat colours with the values at which they begin and are full."""
+    """The heat colours with the values at which they start and saturate."""
     colours, opacity = heat_table()
     places = decimals([low, high])
     return {

@@ -7,10 +7,10 @@ import hashlib
 
 
 def policy(style: str, script: str, *more: str) -> str:
-    """Allows a page its own <style> and <script>, by their hashes, and nothing else.
+    """A policy that allows a page only its own <style> and <script>, by their hashes.
 
     Args:
-        style, script: what stands between the tags, to the last blank.
+        style, script: the exact text between the tags.
         more: further directives, as in "img-src data:".
     """
 

@@ -21,7 +21,7 @@ def shared_scale(
     value_range: tuple[float, float],
     quantiles: tuple[float, float] = (0.5, 0.999),
 ) -> tuple[float, float]:
-    """The values at which the heat of all images of a run begins and is full.
+    """The values at which the heat of all images of a run starts and saturates.
 
     They are quantiles of all pixels, from a histogram of 65536 bins over `value_range`; so memory
     is constant, the order of the maps does not matter, and low < high always.
@@ -44,7 +44,7 @@ def shared_scale(
 
 
 def bounds(maps: Sequence[np.ndarray]) -> tuple[float, float]:
-    """The lowest and the highest value of all, apart also where they are equal."""
+    """The lowest and the highest value of all maps, kept apart even if they are equal."""
     low, high = min(one.min() for one in maps), max(one.max() for one in maps)
     return float(low), float(high) if high > low else float(low) + 1.0
 

@@ -18,12 +18,12 @@ from vlad.types import Scores
 
 @dataclass(frozen=True)
 class ImageScores(Scores):
-    """What a detector says of B images; higher is more anomalous, never rescaled per image.
+    """A detector's scores of B images; higher is more anomalous, never rescaled per image.
 
     Attributes:
         image_score: (B,).
-        anomaly_map: (B, S, S) at the size of the backbone's input. Of images cut into tiles each
-            map has the size of its image; where these differ, it is an object array of B maps.
+        anomaly_map: (B, S, S) at the size of the backbone's input. If images are cut into tiles,
+            each map has the size of its image; if these differ, it is an object array of B maps.
     """
 
     image_score: np.ndarray
@@ -34,7 +34,7 @@ class ImageScores(Scores):
     @overload
     def at(self, images: Iterable[ImageLike]) -> list[np.ndarray]: ...
     def at(self, images: ImageLike | Iterable[ImageLike]) -> np.ndarray | list[np.ndarray]:
-        """The map of an image at its height and width, bilinear: (H, W); of a list, a list.
+        """The map of an image at its height and width, bilinear: (H, W); for a list, a list.
 
         Args:
             images: the images that were scored, in that order.
@@ -57,14 +57,14 @@ class ImageScores(Scores):
     def overlay(
         self, images: ImageLike | Iterable[ImageLike], scale: tuple[float, float] | None = None
     ) -> Image.Image | list[Image.Image]:
-        """An image under the heat of its map, at its own size; of a list, a list.
+        """An image under the heat of its map, at its own size; for a list, a list.
 
         >>> detector.score("photo.png").overlay("photo.png").save("heat.png")
 
         Args:
             images: the images that were scored, in that order.
-            scale: the values at which heat begins and is full. None takes it from all of these
-                scores, so the hottest spot among them is always red; give one to compare calls.
+            scale: the values at which heat starts and saturates. None takes them from these
+                scores, so the hottest spot is always red; give a scale to compare calls.
 
         Raises:
             InputError: not as many images as scores.

@@ -1,4 +1,4 @@
-"""The parts of the report that show what was decided, as values for its template."""
+"""The parts of the report that show verdicts, as values for its template."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class VerdictView:
     """Verdicts and regions of a run, for its report; without any, every part of it is empty.
 
     Args:
-        names: of the heads and of all together, in the order of the report.
+        names: of the heads, fused ones included, in the order of the report.
     """
 
     def __init__(self, names: Sequence[str], judged: Judged | None, finder: RegionFinder | None):
@@ -31,22 +31,22 @@ class VerdictView:
         return "unsure" if self._value(name, "abstain", path) else word
 
     def fused(self, path: str) -> dict[str, float]:
-        """The score of all heads together, where there is one."""
+        """The score of all heads together, if there is one."""
         score: Any = self.judged.columns.get(FUSED, {}).get(path) if self.judged else None
         return {} if score is None else {FUSED: score}
 
     def threshold(self, name: str) -> float | None:
-        """The image score above which images are called anomalous."""
+        """The image score above which images are flagged as anomalous."""
         return self.judged.calibration.thresholds.get(name) if self.judged else None
 
     def words(self, path: str) -> str:
-        """The verdict of each head, which images are filtered by."""
+        """The verdict of each head, to filter images by."""
         if not self.judged:
             return ""
         return " ".join(self.verdict(name, path) or "none" for name in self.names)
 
     def line(self, name: str, path: str) -> dict[str, str] | None:
-        """The verdict of an image with what is known beside it."""
+        """The verdict of an image with its p-value, severity and regions."""
         kind = self.verdict(name, path)
         if kind is None:
             return None
@@ -74,7 +74,7 @@ class VerdictView:
         return {"width": width, "height": height, "lines": lines}
 
     def counts(self) -> list[list[tuple[str, str, int]]]:
-        """How many images each verdict was given: for each head, (verdict, its word, images)."""
+        """The images with each verdict: for each head, (verdict, its word, number of images)."""
         if not self.judged:
             return []
         counts = []
@@ -92,17 +92,17 @@ class VerdictView:
         calibration = self.judged.calibration
         rate = max(calibration.rates.values(), default=0)
         meaning = {
-            "normals": f"Of images like the held-out normal ones, at most {rate:.3g} are called "
-            "anomalous. p is the share of held-out normal images that score as high.",
-            "labels": "p is the share of the labelled normal images that score as high.",
+            "normals": f"At most {rate:.1%} of normal images are flagged as anomalous, if they "
+            "are like those held out. p is the share of held-out normal images that score as high.",
+            "labels": "p is the share of labelled normal images that score as high.",
             "unlabelled": "The share of anomalous images was estimated from the scores alone, "
             "which is less reliable than held-out normal images. p is a rank among the images.",
-            "number": "The threshold was given.",
+            "number": "The threshold was set by hand.",
         }[calibration.source]
         return [meaning, *summary(self.judged).splitlines()]
 
     def choices(self) -> list[tuple[str, str]]:
-        """(verdict, its word) to choose images by; "" is all of them."""
+        """(verdict, its word) to filter images by; "" is all of them."""
         if not self.judged:
             return []
         options = [("", "All"), *_WORDS.items()]

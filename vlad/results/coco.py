@@ -15,11 +15,11 @@ from vlad.types import Sample
 
 
 class RegionFinder:
-    """Finds the regions of each image and head as the maps go by.
+    """Finds the regions of each image and head, map by map.
 
     Args:
         thresholds: head -> the value above which a pixel belongs to a region.
-        min_area: of a region, in square millimetres with `mm_per_pixel`, else in pixels.
+        min_area: smallest area of a region, in mm² with `mm_per_pixel`, else in square pixels.
         mm_per_pixel: the side of a pixel of the images, or None.
 
     Attributes:
@@ -44,7 +44,7 @@ class RegionFinder:
         return (self.mm_per_pixel or 1.0) ** 2
 
     def add(self, sample: Sample, size: tuple[int, int], maps: Mapping[str, np.ndarray]) -> None:
-        """Takes in the maps of an image of (width, height) pixels."""
+        """Add the maps of an image of (width, height) pixels."""
         path = str(sample.path)
         self.sizes[path] = size
         for head in self.thresholds.keys() & maps.keys():
@@ -65,7 +65,7 @@ class RegionFinder:
         return columns
 
     def write(self, folder: Path) -> None:
-        """A COCO file for each head.
+        """Write a COCO file for each head.
 
         Raises:
             OutputError: a file cannot be written.

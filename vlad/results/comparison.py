@@ -1,7 +1,7 @@
-"""Whether the scores of transductive heads in a run are all of one comparison.
+"""Keeps the scores of transductive heads in a run to one comparison.
 
-Their scores depend on all images compared, so those of two comparisons must never stand side by
-side. joint.sha256 in the folder of a run is the mark of a finished one.
+Their scores depend on all images compared, so a run must never mix those of two comparisons.
+joint.sha256 in the folder of a run marks a finished one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Comparison:
     """The comparison of a run's images by its transductive heads.
 
     Args:
-        folder: of the run, begun or resumed.
+        folder: of the run, created or resumed.
         samples: the images of the command.
         heads: those that compare them.
     """
@@ -34,7 +34,7 @@ class Comparison:
         self.mark = folder.out / "joint.sha256"
 
     def stands(self) -> bool:
-        """Whether a finished comparison of just these images is there, with all its maps."""
+        """Whether a finished comparison of exactly these images is there, with all its maps."""
         try:
             if self.mark.read_text() != self._digest():
                 return False
@@ -46,7 +46,7 @@ class Comparison:
         return all(self.folder.has(sample, self.heads) for sample in good)
 
     def begin(self) -> None:
-        """Say that scores are being replaced.
+        """Mark the scores as being replaced.
 
         Raises:
             OutputError: the mark of the last comparison cannot be removed.
@@ -57,8 +57,8 @@ class Comparison:
             raise cannot_write(self.mark, error) from error
 
     def end(self) -> None:
-        """Say that all scores are there; images of earlier commands lose theirs, and their rows
-        where nothing else is known of them.
+        """Mark the scores as complete; images of earlier commands lose theirs, and their rows if
+        these hold nothing else.
 
         Raises:
             OutputError: a file cannot be written.
@@ -73,7 +73,7 @@ class Comparison:
         atomic_write(self.mark, self._digest().encode())
 
     def _digest(self) -> str:
-        """Of the images; a failed one counts with the state of its file, to be tried again."""
+        """Hash of the images; of a failed one also the state of its file, so that it is retried."""
         lines = []
         for path in sorted(str(sample.path) for sample in self.samples):
             row, state = self.folder.rows.get(path), ""

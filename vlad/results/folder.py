@@ -2,15 +2,15 @@
 
     run.json            what the run was made with, written first
     .lock               held while a command writes here (see vlad.system.lock)
-    scores.csv          one row an image; while the run goes on it is also the journal
+    scores.csv          one row per image; also the journal while the run goes on
     scores.parquet      the same, typed, written at the end
     joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, regions/   what verdicts rest on (see vlad.results.verdicts)
     overlays/<head>/<id>.jpg, report.html
 
-An image's row is appended after its maps are on disk, so whatever stops the run, a row that is
-there is finished, and a run that is resumed ends as if it had never been stopped.
+An image's row is appended after its maps are on disk. So every row is finished whatever stops the
+run, and a resumed run ends as if it had never stopped.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from vlad.system.text import decode, end_of_last_record, path_of
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy", "none"]
-MAP_SIDE = 1024  # pixels of the longer side of maps that are not larger in truth
+MAP_SIDE = 1024  # pixels; longer side of stored maps, unless images are cut into tiles
 
 
 class RunFolder:
@@ -83,7 +83,7 @@ class RunFolder:
         """Start the run: write run.json and an empty scores.csv.
 
         Args:
-            overwrite: whether a run that is there is deleted first, and nothing else with it.
+            overwrite: whether an existing run is deleted first, and nothing else.
 
         Raises:
             OutputError: the folder holds a run, or cannot be written to.
@@ -96,7 +96,7 @@ class RunFolder:
         return self
 
     def resume(self) -> RunFolder:
-        """Continue the run in the folder, or start it where there is none yet.
+        """Continue the run in the folder, or start it if there is none yet.
 
         Raises:
             OutputError: the run there was made with other settings, cannot be read back, or the
@@ -105,13 +105,13 @@ class RunFolder:
         if not RUN.continues(self.out, self.settings):
             return self.create()
         self._read_journal()
-        # drops a torn line and decisions, and shows that the folder can be written to
+        # drops a torn line and verdicts, and checks that the folder can be written to
         atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
         return self
 
     @classmethod
     def open(cls, out: str | Path) -> RunFolder:
-        """The run in a folder, to read.
+        """Open the run in a folder for reading.
 
         Raises:
             InputError: there is none.
@@ -130,7 +130,7 @@ class RunFolder:
         return found
 
     def samples(self) -> list[Sample]:
-        """The images of a run that was opened, by the ids that their maps go by."""
+        """The images of an opened run, with the ids that name their maps."""
         ids = ids_again(
             self.rows,
             self.settings["root"],
@@ -150,7 +150,7 @@ class RunFolder:
         return self.map_format != "none"
 
     def has(self, sample: Sample, heads: Iterable[str]) -> bool:
-        """Whether an image is scored by these heads, and their maps are there where any are."""
+        """Whether an image is scored by these heads, with their maps if any are kept."""
         heads, path = set(heads), str(sample.path)
         # failed images are tried again
         if not self.rows.scored(path) or not heads <= set(self.rows[path].scores):
@@ -231,7 +231,7 @@ class RunFolder:
         self.rows = rows
 
     def drop(self, *names: str) -> None:
-        """Delete what an earlier command left under these names, if it did.
+        """Delete what an earlier command left under these names, if anything.
 
         Raises:
             OutputError: it cannot be deleted.
@@ -249,7 +249,7 @@ class RunFolder:
                 raise ValueError("its quotes or line ends are not those that vlad writes")
             header, *records = _records(data[:end] or self._header())
             wanted = ["path", *self.heads]
-            # what was decided from the scores stands between them and the error
+            # verdict columns stand between the scores and the error
             if header[: len(wanted)] != wanted or header[-1] != "error":
                 raise ValueError(f"its columns are {', '.join(header)}")
             for record in records:
@@ -260,7 +260,7 @@ class RunFolder:
                 path, error = path_of(row["path"]), row["error"] or None
                 if scores or error:
                     self.rows[path] = Row(path, scores, error)
-                else:  # taken back, as by vlad.results.comparison
+                else:  # withdrawn, as by vlad.results.comparison
                     self.rows.pop(path, None)
         except (OSError, ValueError, csv.Error) as error:
             raise OutputError(
@@ -278,6 +278,6 @@ class RunFolder:
 
 
 def _records(data: bytes, strict: bool = True) -> list[list[str]]:
-    """Those of CSV; spreadsheets put a byte-order mark in front."""
+    """The records of CSV data; spreadsheets put a byte-order mark in front."""
     text = decode(data).removeprefix("\ufeff")
     return list(csv.reader(io.StringIO(text, newline=""), strict=strict))

@@ -1,4 +1,4 @@
-"""Anomaly maps on disk: 16-bit grey PNG on a fixed scale that is written inside, or npy floats."""
+"""Anomaly maps on disk: 16-bit grey PNG on a fixed scale, stored inside, or npy floats."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def write_map(
 def save_png(
     file: BinaryIO, anomaly_map: np.ndarray, size: tuple[int, int], value_range: tuple[float, float]
 ) -> None:
-    """The PNG of `write_map`, into a file that is open for writing in binary."""
+    """Write the PNG of `write_map` into an open binary file."""
     low, high = value_range
     resized = resize_map(anomaly_map, size)
     levels = np.empty(resized.shape, np.uint16)
-    for rows in strips(len(levels)):  # what is computed in float64 would take 24 bytes a pixel
+    for rows in strips(len(levels)):  # float64 for the whole map would take 24 bytes a pixel
         level = (resized[rows].astype(np.float64) - low) / (high - low) * 65535
         levels[rows] = np.clip(np.rint(level), 0, 65535)
     grey = Image.fromarray(levels)
@@ -67,7 +67,7 @@ def read_map(path: str | Path) -> np.ndarray:
     """
     try:
         return np.load(path) if Path(path).suffix == ".npy" else _read_png(path)
-    except Exception as error:  # Pillow and NumPy have many kinds
+    except Exception as error:  # Pillow and NumPy raise many kinds
         raise InputError(
             f"cannot read the map {path} ({shown(error)}); remove it and `resume` the run that "
             "made it."
@@ -75,7 +75,7 @@ def read_map(path: str | Path) -> np.ndarray:
 
 
 def _read_png(path: str | Path) -> np.ndarray:
-    # Image.open refuses what it takes for too large
+    # Image.open refuses what it considers too large
     with PngImagePlugin.PngImageFile(path) as grey:
         levels = np.asarray(grey)
         low, high = float(grey.text["low"]), float(grey.text["high"])

@@ -16,7 +16,7 @@ class Region:
         area: square pixels.
         box: (x, y, width, height), x to the right and y downwards from the upper left corner.
         outlines: corners ((x, y), ...) of the polygons around it; holes are not cut out.
-        score: the largest value of the map in it.
+        score: the highest map value in it.
     """
 
     area: float
@@ -36,7 +36,7 @@ def find_regions(
     Args:
         anomaly_map: (H, W).
         threshold: as `Calibration.map_thresholds` has it.
-        size: (width, height) of the image, where the map is smaller; None is the map's own.
+        size: (width, height) of the image, if the map is smaller; None is the map's own.
         min_area: smaller regions are left out; square pixels of the image.
     """
     from scipy import ndimage

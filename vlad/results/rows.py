@@ -1,4 +1,4 @@
-"""What is known of each image of a run, held so that a long run does not grow."""
+"""The result of each image of a run, stored so compactly that long runs stay small."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Row:
 class Rows(MutableMapping[str, Row]):
     """path -> Row, kept as numbers: 8 bytes for each head, and a dictionary entry for its path.
 
-    A score that is no number is one that the head did not give.
+    NaN stands for a score that the head did not give.
 
     Args:
         heads: the heads that scores may come from.
@@ -40,7 +40,7 @@ class Rows(MutableMapping[str, Row]):
         self._errors: dict[str, str] = {}
 
     def reserve(self, paths: Iterable[str]) -> None:
-        """Take the room of rows to come, so that none is taken when they do."""
+        """Allocate the memory of rows to come, so that adding them takes none."""
         for path in paths:
             if path not in self._places:
                 self._places[path] = len(self._filled)
@@ -49,7 +49,7 @@ class Rows(MutableMapping[str, Row]):
 
     @property
     def failed(self) -> int:
-        """How many images could not be scored."""
+        """The number of images that could not be scored."""
         return len(self._errors)
 
     def scored(self, path: str | None) -> bool:

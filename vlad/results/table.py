@@ -20,7 +20,7 @@ def columns(
     """Name -> values in the order of the rows.
 
     Args:
-        more: name of a further column -> path -> value; it stands before the errors.
+        more: name of a further column -> path -> value; placed before the errors.
     """
     return {
         "path": [row.path for row in rows],
@@ -39,7 +39,7 @@ def csv_bytes(table: Mapping[str, Column], header: bool = True) -> bytes:
 
 
 def write_parquet(table: Mapping[str, Column], file: BinaryIO) -> None:
-    """The same with types; a column without any value is one of numbers."""
+    """Write the same with types; a column without any value holds numbers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -60,5 +60,5 @@ def _cell(column: str, value: object) -> str:
         return csv_path(value) if column == "path" else csv_text(value)
     if isinstance(value, bool):
         return str(value).lower()
-    # a number of numpy would say its type as well
+    # the repr of a NumPy number would include its type
     return repr(float(value)) if isinstance(value, float) else str(value)

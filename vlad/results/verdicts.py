@@ -25,7 +25,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.maps import read_map
 from vlad.types import Sample, Verdicts
 
-# what two runs must share for the scores of one to say something about those of the other
+# what two runs must share for their scores to be comparable
 _SHARED = (
     "backbone",
     "weights",
@@ -46,14 +46,14 @@ class Rules:
     """How verdicts are found.
 
     Attributes:
-        calibration: made before; None makes one from the held-out normal images or, where there
+        calibration: an existing one; None makes one from the held-out normal images or, if there
             are none, from the images themselves.
-        false_alarms: the share of normal images that may be called anomalous.
+        false_alarms: the share of normal images that may be flagged as anomalous.
         method: how heads are fused, or None.
         confidence: decisions less certain than this are withheld, or None.
         held_out: normal images that no head was fitted on.
-        map_threshold: in place of that of the calibration.
-        min_area: of a region, in square millimetres with `mm_per_pixel`, else in pixels.
+        map_threshold: replaces that of the calibration.
+        min_area: smallest area of a region, in mm² with `mm_per_pixel`, else in square pixels.
         mm_per_pixel: the side of a pixel of the images, or None.
     """
 
@@ -72,7 +72,7 @@ class Judged:
     """Verdicts of a run.
 
     Attributes:
-        calibration: that they were found with.
+        calibration: the one they were found with.
         columns: name of a column of scores.csv -> path -> value.
         map_thresholds: head -> the value above which a pixel belongs to a region.
     """
@@ -85,13 +85,13 @@ class Judged:
 def judge(
     folder: RunFolder, samples: Sequence[Sample], rules: Rules, normals: RunFolder | None = None
 ) -> Judged:
-    """Finds verdicts of the images that were scored, and writes what they rest on.
+    """Find verdicts for the scored images, and write the calibration they rest on.
 
     Args:
         normals: the run over the held-out normal images.
 
     Raises:
-        InputError: too few images to find a threshold from, or a calibration of other heads.
+        InputError: too few images to set a threshold, or a calibration of other heads.
         OutputError: a file cannot be written.
     """
     good, scores = known_scores(folder, samples)
@@ -150,19 +150,19 @@ def calibrate_run(
     Args:
         levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
             Images without a level are left out.
-        target: of the threshold, where there are levels.
+        target: of the threshold, if there are levels.
         options: those of `from_normals` and `from_labels`.
 
     Raises:
-        InputError: an image that the heads were shown, too few images, or no level for any.
+        InputError: a reference image among them, too few images, or no level for any.
     """
     good, _ = known_scores(folder, folder.samples())
     shown = {os.path.realpath(path) for path in folder.settings.get("references", {})}
     for sample in good:
         if os.path.realpath(sample.path) in shown:
             raise InputError(
-                f"{sample.path} was shown to the heads as a normal image, so its score says "
-                "nothing of new ones; calibrate on a run over other images."
+                f"{sample.path} is a reference image of the run, so its score says nothing "
+                "about new images; calibrate on a run over other images."
             )
     if levels is not None:
         good = [sample for sample in good if os.path.realpath(sample.path) in levels]
@@ -194,7 +194,7 @@ def known_scores(
 
 
 def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """Head -> (N,) largest value of the stored map of each image; heads that lack one are out."""
+    """Head -> (N,) largest value of each stored map; heads that lack a map are left out."""
     found = {}
     for head in folder.heads:
         paths = [folder.map_path(head, sample) for sample in samples]
@@ -204,7 +204,7 @@ def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.nda
 
 
 def shared_settings(settings: Mapping) -> dict[str, object]:
-    """What the scores of a run depend on, besides its images, of all that its run.json holds."""
+    """The settings in a run.json that scores depend on, besides the images."""
     shown = {**settings.get("references", {}), **settings.get("pool", {})}
     return {
         **{key: settings.get(key) for key in _SHARED},
@@ -213,7 +213,7 @@ def shared_settings(settings: Mapping) -> dict[str, object]:
 
 
 def check_calibration(calibration: Calibration, settings: Mapping[str, object]) -> None:
-    """Whether a calibration is of scores like those of a run.
+    """Check that a calibration was made with the settings of a run.
 
     Args:
         settings: `shared_settings` of the run.
@@ -221,15 +221,15 @@ def check_calibration(calibration: Calibration, settings: Mapping[str, object]) 
     Raises:
         InputError: naming the first setting that differs.
     """
-    if calibration.source == "number":  # whoever chose it knows what for
+    if calibration.source == "number":  # a number fits any settings
         return
     for key, value in json.loads(json.dumps(settings)).items():
         was = calibration.settings.get(key)
         if was != value:
             shown = f" ({was} there, {value} here)" if len(f"{was}{value}") < 160 else ""
             raise InputError(
-                f"the calibration was made with other {key}{shown}, so its threshold means "
-                "nothing here; score with the settings it was made with, or make a new one."
+                f"the calibration was made with other {key}{shown}, so its threshold "
+                "does not apply here; score with the settings it was made with, or make a new one."
             )
 
 
@@ -254,7 +254,7 @@ def summary(judged: Judged) -> str:
         unsure = sum(map(bool, judged.columns.get(f"{name}_abstain", {}).values()))
         line = f"{name}: {list(verdicts.values()).count('anomalous')} of {len(verdicts)} anomalous"
         line += f", above {threshold:.6g} ({sources[calibration.source]})"
-        lines.append(line + (f"; {unsure} decisions are unsure" if unsure else ""))
+        lines.append(line + (f"; {unsure} unsure" if unsure else ""))
     return "\n".join(lines)
 
 

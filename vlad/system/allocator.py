@@ -1,4 +1,4 @@
-"""The C library's handling of freed memory, set for passes that ask for the same blocks again."""
+"""Keeps freed memory, for backbone passes that allocate the same blocks again."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _LARGEST = 1 << 30
 
 
 def keep_freed_memory() -> None:
-    """Lets this process keep freed memory instead of giving it back to the system at once.
+    """Let this process keep freed memory instead of returning it to the system at once.
 
     glibc unmaps large freed blocks and trims the heap, so that every block of a backbone pays for
-    fresh pages of its activations again. It is a setting of the whole process: commands make it,
-    the library never does. Nothing happens where the C library is another one.
+    fresh pages of its activations again. The setting is for the whole process: commands make
+    it, the library never does. It has no effect with other C libraries.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

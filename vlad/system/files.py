@@ -23,10 +23,10 @@ def atomic_write(
 
     Args:
         content: the bytes, or a function that writes them into an open binary file.
-        through: the folder of the temporary file instead, which is there.
+        through: an existing folder for the temporary file instead.
 
     Raises:
-        OutputError: the place cannot be written to; a file that was there stays as it was.
+        OutputError: the place cannot be written to; an existing file stays unchanged.
     """
     path = Path(path)
     # one fixed name per target: what a killed process left behind is overwritten by the next one
@@ -54,15 +54,15 @@ def atomic_write(
 
 
 class _Written(io.BufferedWriter):
-    """A file without a descriptor: what Pillow and NumPy write into one by themselves is cut short,
-    and not a word said, where a disk becomes full."""
+    """A file without a descriptor: if Pillow and NumPy have one, they write to it themselves, and
+    cut the file short without an error if the disk is full."""
 
     def fileno(self) -> int:
         raise io.UnsupportedOperation("fileno")
 
 
 def cache_write(path: Path, content: bytes) -> None:
-    """Write a file that several processes may be writing at once, and none reads half of.
+    """Write a file that several processes may write at once; none ever reads half of it.
 
     Raises:
         OSError: the place cannot be written to.
@@ -98,6 +98,4 @@ def check_writable(out: str | Path) -> None:
     if not nearest.is_dir():
         raise OutputError(f"cannot write {out}: {nearest} is a file; choose another folder.")
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"cannot write {out}: {nearest} may not be written to; choose another folder."
-        )
+        raise OutputError(f"cannot write {out}: {nearest} is not writable; choose another folder.")

@@ -12,9 +12,9 @@ from vlad.system.files import cannot_write
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Holds a folder, which is made if need be; the system lets go of it however the process ends.
+    """Hold a folder, made if need be; the system releases it however the process ends.
 
-    The empty file .lock stays. Where the file system has no locks nothing is held.
+    The empty file .lock stays. If the file system has no locks, nothing is held.
 
     Raises:
         OutputError: another process holds it, or it cannot be written to.
@@ -28,7 +28,7 @@ def locked(folder: str | Path) -> Iterator[None]:
             held.enter_context(FileLock(path, blocking=False, preserve_lock_file=True))
         except Timeout as error:
             raise OutputError(
-                f"another run is writing to {folder}; let it end, or choose another folder."
+                f"another run is writing to {folder}; let it finish, or choose another folder."
             ) from error
         except OSError as error:
             # an error without a file is that of the lock: some network shares have none

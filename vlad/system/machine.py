@@ -1,4 +1,4 @@
-"""What a measured time depends on besides the code, the time of a product, the memory taken."""
+"""The machine that a time was measured on, the time of a matrix product, peak memory."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def machine(device: torch.device) -> dict[str, str | int | None]:
 
 
 def product_ms(device: torch.device, dtype: torch.dtype, budget: float) -> float:
-    """Milliseconds of one matrix product as in a ViT-B/16, the least of a few measurements.
+    """Milliseconds of one matrix product as in a ViT-B/16, the shortest of a few measurements.
 
     Args:
-        budget: seconds, about. Where the whole product would take longer, some of its rows are
-            measured, and the time is scaled up.
+        budget: seconds to spend, roughly. If the whole product would take longer, only some of
+            its rows are measured, and the time is scaled up.
     """
     rows, inputs, outputs = PRODUCT
     a = torch.ones(rows, inputs, device=device, dtype=dtype)
     b = torch.ones(inputs, outputs, device=device, dtype=dtype)
-    repeats = 1 if device.type == "cpu" else 50  # a GPU is through with one before it can be timed
+    repeats = 1 if device.type == "cpu" else 50  # one is too short to be timed on a GPU
     (a[:1] @ b)[0, 0].item()
     best = math.inf
     for part in (4, 4, 8, 16, 32, 64, 128, 256, 512, *[rows] * 3):
@@ -55,7 +55,7 @@ def product_ms(device: torch.device, dtype: torch.dtype, budget: float) -> float
 
 
 def peak_memory() -> float | None:
-    """The most memory this process has held, in MiB; None where the system does not say."""
+    """The most memory this process has held, in MiB; None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""What can be added by name: ours, and what installed packages register as entry points."""
+"""What is loaded by name: ours, and the entry points of installed packages."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def names(group: str, ours: Iterable[str] = ()) -> list[str]:
 
 
 def load(group: str, name: str, ours: Mapping[str, str]) -> Any:
-    """What goes by a name, imported now; None where nothing does.
+    """Import what has this name; None if nothing has.
 
     Args:
-        ours: name -> "module:attribute"; these go before those of other packages.
+        ours: name -> "module:attribute"; these take precedence over other packages.
 
     Raises:
         VladError: the package that registers it cannot be imported.
@@ -32,7 +32,7 @@ def load(group: str, name: str, ours: Mapping[str, str]) -> Any:
         return None
     try:
         return point.load()
-    except Exception as error:  # it is anybody's program
+    except Exception as error:  # it is somebody else's program
         why = shown(f"{type(error).__name__}: {error}")
         raise VladError(
             f"{name}, registered under {group} as {point.value}, cannot be imported ({why}); "

@@ -1,4 +1,4 @@
-"""The processor: its name, and what it has instructions for, as far as the system tells."""
+"""The processor: its name and its instructions, as far as the system reports them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def name() -> str:
 
 
 def sums_bytes_exactly() -> bool:
-    """Whether products of bytes are summed without overflow; False where nothing tells.
+    """Whether products of bytes are summed without overflow; False if unknown.
 
-    x86 without VNNI sums each two products u8·s8 in 16 bits, which saturate; ARM does not.
+    x86 without VNNI sums pairs of products u8·s8 in 16 bits, which saturate; ARM does not.
     """
     return platform.machine().lower() in ("aarch64", "arm64") or bool(VNNI & _instructions())
 
 
 def has_bfloat16() -> bool:
-    """Whether there are instructions for products in bfloat16; False where nothing tells."""
+    """Whether there are instructions for products in bfloat16; False if unknown."""
     return bool(BFLOAT16 & _instructions())
 
 
@@ -34,7 +34,7 @@ def _instructions() -> set[str]:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the first core; nothing elsewhere."""
+    """What Linux reports about the first core; empty on other systems."""
     try:
         first = CPUINFO.read_text(encoding="utf-8").partition("\n\n")[0]
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""How far a command has come: a bar on a terminal, plain lines in a log."""
+"""The progress of a command: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {rate_noinv_fmt}, {remaining} left{po
 
 
 class Progress:
-    """Counts images and says how far it is, on stderr; used as a context manager.
+    """Counts images and reports progress on stderr; used as a context manager.
 
     Args:
         total: number of images in all.
         verb: what happens to them, in the past tense ("scored").
-        unit: what they are, where not images.
-        done: how many of them were finished before; they do not count in the speed.
+        unit: what is counted, if not images.
+        done: number of images finished before; they do not count in the speed.
         interval: seconds between two plain lines.
-        stream: where it is written.
+        stream: where to write.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Progress:
             self._print()
 
     def reach(self, done: int, total: int) -> None:
-        """Say how far it is where the total shows only on the way."""
+        """Report progress if the total is only known on the way."""
         self.total = total
         if self.bar is not None:
             self.bar.total = total

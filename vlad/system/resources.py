@@ -1,4 +1,4 @@
-"""Where the data files that ship with vlad lie, how they are read, and where caches go."""
+"""The data files that ship with vlad, readers of TOML and JSON, and the cache folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def data_folder(name: Literal["prompts", "adapters"]) -> Path:
 
 
 def check_regular(path: Path) -> None:
-    """Raise OSError for a pipe, a device or a socket, which may be read without end."""
+    """Raise OSError for a pipe, a device or a socket, which could be read forever."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
 
@@ -54,7 +54,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         OSError: the file cannot be read.
         ValueError: it is not UTF-8, not TOML, or more than a file for people holds: over MAX_TOML
-            bytes, nested without end, or whole numbers beyond 64 bits.
+            bytes, nested too deeply, or whole numbers beyond 64 bits.
     """
     check_regular(path)
     with path.open("rb") as file:
@@ -81,11 +81,11 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file in UTF-8 holds; file names in it may be of any bytes.
+    """The content of a UTF-8 JSON file; file names in it may hold any bytes.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it is not JSON, or nested without end.
+        ValueError: it is not JSON, or nested too deeply.
     """
     check_regular(path)
     try:
@@ -95,7 +95,7 @@ def read_json(path: Path) -> Any:
 
 
 def cache_folder() -> Path:
-    """`$VLAD_CACHE`, or vlad's folder in the place where the system keeps caches; may not exist.
+    """`$VLAD_CACHE`, or vlad's folder where the system keeps caches; it may not exist.
 
     Raises:
         RuntimeError: there is no such place, because the user has no home folder.

@@ -1,4 +1,4 @@
-"""Signals that wait for the end of a step."""
+"""Signals that let the current step finish."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ MEMORY = 2 << 30  # bytes kept in memory by one spool
 
 
 class Spool:
-    """Hands out tensors, in memory until `memory` bytes are taken and on disk from there.
+    """Allocates tensors: up to `memory` bytes in memory, the rest on disk.
 
-    A file goes away with its tensor, and with the process whatever becomes of it (on Windows, with
-    the folder for temporary files).
+    A file is deleted with its tensor, or with the process however it ends (on Windows, with the
+    folder for temporary files).
     """
 
     def __init__(self, memory: int = MEMORY):
@@ -53,8 +53,8 @@ class Spool:
 
     def _no_room(self, size: int, error: OSError) -> OutputError:
         return OutputError(
-            f"{size >> 20} MiB of temporary files are needed to compare the images "
-            f"({error.strerror}); free some, set TMPDIR, or score fewer images at a time."
+            f"Comparing the images needs {size >> 20} MiB of temporary files "
+            f"({error.strerror}); free space, set TMPDIR, or score fewer images at a time."
         )
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 File names that are not UTF-8 reach us with surrogates; on disk they get their own bytes back.
 Spreadsheets take cells that begin with one of `=+-@` (or their wide forms) for formulas, also
-behind the separators of other countries. `csv_path` and `csv_text` keep names and sentences text.
+after the separators of other countries. `csv_path` and `csv_text` keep names and sentences text.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def printable(text: str) -> str:
 
 
 def shown(value: object, keep: str = "") -> str:
-    """A value as text for a sentence or a terminal: what does not print becomes an escape.
+    """A value as text for a sentence or a terminal: unprintable characters become escapes.
 
     Args:
         keep: characters that stay as they are, such as line ends; long text is then not cut.
@@ -49,7 +49,7 @@ def shown(value: object, keep: str = "") -> str:
 
 
 def csv_path(path: str) -> str:
-    """A path as a cell that is no formula, and still names the same file; see `path_of`."""
+    """A path as a cell that is not a formula, and still names the same file; see `path_of`."""
     return f"./{path}" if _STARTS_FORMULA.match(path) else path
 
 
@@ -59,7 +59,7 @@ def path_of(cell: str) -> str:
 
 
 def csv_text(text: str) -> str:
-    """A sentence as a cell that is no formula in any country; the same for what it has made."""
+    """A sentence as a cell that is not a formula in any country; idempotent."""
     return _HIDES_FORMULA.sub("'", text)
 
 
@@ -87,7 +87,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def nearest(name: object, names: Iterable[str]) -> str | None:
-    """The one of some names that was probably meant; None where none is near."""
+    """The name that was probably meant; None if none is near."""
     known = {other.casefold(): other for other in names}
     found = get_close_matches(str(name).casefold(), known, 1)
     return known[found[0]] if found else None
@@ -97,7 +97,7 @@ def instead(name: object, names: Iterable[str], otherwise: str = "", prefix: str
     """The end of a sentence about an unknown name: the nearest one, or what else to do.
 
     Args:
-        otherwise: what to do where none is near; by default, to choose from all there are.
+        otherwise: what to do if none is near; by default, choose from all of them.
         prefix: what the sentence has before each name.
     """
     names = list(names)

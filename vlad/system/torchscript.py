@@ -34,7 +34,7 @@ _DTYPES = {
 
 
 class _Module:
-    """What stands in for a module: its attributes."""
+    """Stands in for a module: holds its attributes."""
 
     def __setstate__(self, state: object) -> None:
         self.attributes = state if isinstance(state, dict) else {}
@@ -49,9 +49,9 @@ def is_torchscript(path: Path) -> bool:
 
 
 def check_archive(path: Path) -> None:
-    """Raise ValueError for a zip that would grow when it is read; torch only stores.
+    """Raise ValueError for a zip that would grow when it is read; torch never compresses.
 
-    A file that is no zip passes.
+    A file that is not a zip passes.
     """
     if not zipfile.is_zipfile(path):
         return
@@ -87,7 +87,7 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _check_places(content: bytes) -> None:
-    """Raise ValueError for places of the memo beyond the file: a list is made up to there."""
+    """Raise ValueError for memo indices above the size of the file: a list is made that long."""
     for opcode, place, _ in pickletools.genops(content):
         if opcode.name in ("PUT", "LONG_BINPUT") and int(place or 0) > len(content):
             raise ValueError("it numbers more objects than it holds")

@@ -17,7 +17,7 @@ from vlad.system.text import encode
 
 @dataclass(frozen=True)
 class Workspace:
-    """One kind of such folders.
+    """One kind of such a folder.
 
     Attributes:
         kind: what the settings file says it is, as in "vlad run".
@@ -30,7 +30,7 @@ class Workspace:
     parts: tuple[str, ...]
 
     def settings(self, out: Path) -> dict | None:
-        """What the settings file holds; None where there is none of this kind."""
+        """What the settings file holds; None if there is none of this kind."""
         try:
             written = read_json(out / self.file)
         except (OSError, ValueError):
@@ -46,7 +46,7 @@ class Workspace:
         """Check that one may be written to `out`, before anything is computed.
 
         Returns:
-            the names of what is there of it, the settings file first.
+            the names of what exists of it, the settings file first.
 
         Raises:
             OutputError: it holds one that is neither resumed nor overwritten, or something else of
@@ -58,7 +58,7 @@ class Workspace:
         present = [name for pattern in patterns for name in names if fnmatch(name, pattern)]
         if present and self.settings(out) is None:
             raise OutputError(
-                f"{out} holds {present[0]} but no {self.kind}, so it is left as it is; choose "
+                f"{out} holds {present[0]} but no {self.kind}, so it is left unchanged; choose "
                 "another folder."
             )
         if present and not (resume or overwrite):
@@ -70,7 +70,7 @@ class Workspace:
         return present
 
     def continues(self, out: Path, settings: Mapping) -> bool:
-        """Whether there is one to continue with these settings; False where there is none.
+        """Whether there is one to continue with these settings; False if there is none.
 
         Raises:
             OutputError: the one there was started with other settings.
