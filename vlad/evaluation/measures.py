@@ -137,7 +137,7 @@ class Measures:
         return {name.replace("image", "object"): value for name, value in found.items()}
 
     def _of_severities(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """How well scores follow the severities, where there are any; 0 for normal images."""
+        """How well scores follow the severities, if there are any; 0 for normal images."""
         known = {
             key: (sample.severity or 0) if sample.label else 0
             for key in scores

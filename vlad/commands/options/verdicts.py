@@ -70,7 +70,7 @@ def judging_options(command: Callable) -> Callable:
         "--threshold",
         type=_Threshold(),
         metavar="auto|NUMBER",
-        help="Call images that score above NUMBER anomalous; auto sets the threshold from "
+        help="Flag images that score above NUMBER as anomalous; auto sets the threshold from "
         "held-out normal images or, without any, estimates it from the scored images.",
     )
     @click.option(
