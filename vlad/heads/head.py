@@ -79,7 +79,7 @@ class Head(ABC):
         Raises:
             HeadError: the head does not learn from images.
         """
-        raise HeadError(f"Head {self.name} does not learn from images; call `score` directly.")
+        raise HeadError(f"Head {self.name} learns nothing from images; call `score` directly.")
 
     @abstractmethod
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
