@@ -234,8 +234,8 @@ def test_a_pool_lets_musc_judge_images_one_by_one(vlad, images, tmp_path, small_
     [
         (["nowhere/"], "nowhere"),
         (["EMPTY"], "EMPTY"),
-        (["PICTURES", "--head", "nonsense"], "no head 'nonsense'"),
-        (["PICTURES", "--bank", "nonsense"], "no prompt bank 'nonsense'"),
+        (["PICTURES", "--head", "nonsense"], "Unknown head 'nonsense'"),
+        (["PICTURES", "--bank", "nonsense"], "Unknown prompt bank 'nonsense'"),
         (["PICTURES", "--category", "{}"], "category"),
         (["PICTURES", "--head", "winclip"], "--category"),
         (["PICTURES", "--head", "memory"], "--normal"),
