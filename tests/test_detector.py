@@ -441,7 +441,7 @@ def test_a_head_as_an_instance(detector, drawn, tmp_path):
         same(made.fit(drawn[:2]).score(drawn), detector.score(drawn))
         assert not head.fitted  # a copy learns
         assert made.calibrate(drawn[2:], 0.3).predict(drawn).anomalous.shape == (6,)
-    with pytest.raises(HeadError, match="no name by which another program finds it"):
+    with pytest.raises(HeadError, match="no name that another program can find"):
         made.save(tmp_path)
     with pytest.raises(HeadError, match="temperature"):
         vlad.load(head, temperature=1)

@@ -191,7 +191,7 @@ def check_tensors(
                 f"needs {tuple(shapes[name])}; choose the backbone it was trained on."
             )
         if not tensor.isfinite().all():
-            raise AdapterError(f"Tensor {name} of {file} contains NaN or infinity; get a new copy.")
+            raise AdapterError(f"Tensor {name} of {file} has NaN or infinity; get a new copy.")
 
 
 def is_plain_text(value: object) -> bool:
