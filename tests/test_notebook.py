@@ -47,7 +47,7 @@ def test_notebooks_are_given_a_jpeg_and_a_text_that_stays(drawn, images):
 
 @pytest.mark.parametrize("wrong", [{"maps": {"head": [np.ones((4, 4))]}}, {"titles": ["one"]}])
 def test_as_many_maps_and_titles_as_images(drawn, wrong):
-    with pytest.raises(InputError, match="2 images was given 1 of"):
+    with pytest.raises(InputError, match="2 images got 1 "):
         sheet(drawn[:2], **wrong)
 
 

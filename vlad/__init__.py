@@ -6,7 +6,7 @@
     scores.image_score, scores.anomaly_map
     detector.calibrate("more-normals/").predict("photo.png").anomalous
 
-Importing vlad loads nothing heavy and downloads nothing.
+Importing vlad is fast and downloads nothing.
 """
 
 from importlib import import_module
@@ -51,7 +51,7 @@ else:
     }
 
     def __getattr__(name: str):
-        if name not in __all__:  # the submodules are imported by their own names
+        if name not in __all__:  # import submodules by their own names
             raise AttributeError(f"module 'vlad' has no attribute {name!r}")
         return getattr(import_module(_HOMES.get(name, "vlad.types")), name)
 

@@ -1,4 +1,4 @@
-"""One detector in scikit-learn's manners: a head, a backbone, and what they learned."""
+"""A detector with scikit-learn's interface: a head, a backbone, and what they learned."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ from vlad.system.text import instead, shown
 from vlad.types import Features, Verdicts
 
 _CALIBRATION = "calibration.json"
-# settings on which what `fit` learned rests, and those on which a threshold rests besides
+# settings that the result of `fit` depends on, and those that a threshold also depends on
 _FIT = ("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits")
 _CALIBRATE = (*_FIT, "bank", "category", "dtype")
 
-# one image, or many: each, a batch (B, ...), or a file name, which may be a folder or a pattern
+# one image, or several: each an image, a batch (B, ...), or a file, folder or pattern
 Images = ImageLike | Prepared | Iterable[ImageLike | Prepared]
-# Pillow decodes an image that was opened only when it is used, and not in two threads at once
+# Pillow decodes an opened image on first use, but not in two threads at once
 _DECODING = Lock()
 
 
 @dataclass(frozen=True)
 class ScoredImage:
-    """What `Detector.stream` says of one image.
+    """The result of `Detector.stream` for one image.
 
     Attributes:
-        image: as it was given.
-        index: its place among those given, from 0.
-        size: its (width, height), upright; None where it could not be read.
+        image: the image as given.
+        index: its position among those given, from 0.
+        size: its upright (width, height); None if it is unreadable.
         image_score: higher is more anomalous; None with an error.
-        anomaly_map: (S, S), or (height, width) of an image cut into tiles; None with an error.
-        error: why it could not be scored, in one sentence, or None.
+        anomaly_map: (S, S), or (height, width) for an image cut into tiles; None with an error.
+        error: why it was not scored, in one sentence, or None.
     """
 
     image: ImageLike | Prepared
@@ -72,7 +72,7 @@ class ScoredImage:
 
 @dataclass(frozen=True, eq=False)
 class _Given:
-    """One of the images given, as the pipeline takes it."""
+    """One of the given images, for the pipeline."""
 
     image: ImageLike | Prepared
     index: int
@@ -80,7 +80,7 @@ class _Given:
 
     @property
     def path(self) -> str:
-        """What errors call it."""
+        """Its name in errors."""
         named = isinstance(self.image, str | os.PathLike)
         return str(self.image) if named else f"image {self.index}"
 
@@ -88,24 +88,23 @@ class _Given:
 class Detector:
     """Scores images with one head. Nothing is loaded before the first `fit` or `score`.
 
-    It has scikit-learn's manners: arguments are attributes of the same name, `sklearn.base.clone`
-    copies them without what was learned, and `fit` forgets what was learned before. An argument
-    that is set later takes effect; where what was learned rests on it, `fit` or `calibrate` is
-    asked for again.
+    It follows scikit-learn: arguments are attributes of the same name, `sklearn.base.clone` copies
+    them without what was learned, and `fit` replaces what was learned before. Arguments may be set
+    later; if what was learned depends on them, `fit` or `calibrate` must be called again.
 
     Args:
-        head: name of the head ("winclip", "memory", ...), or a head, of which a copy learns.
-        category: what the images show; needed by heads that read text.
-        backbone, bank, image_size, device, dtype, runtime, batch_size, max_pixels, bits, tile,
-            overlap: how images are read and scored (see `vlad.scoring.setup.Setup`).
-        head_params: arguments of the head, where it is given by name.
+        head: name of the head ("winclip", "memory", ...), or a head, whose copy is fit.
+        category: what the images show; needed by heads that read text. backbone, bank, image_size,
+            device, dtype, runtime, batch_size, max_pixels, bits, tile, overlap: settings for
+            reading and scoring (see `vlad.scoring.setup.Setup`).
+        head_params: arguments of the head, if it is given by name.
 
     Attributes:
         head_: the head with what it learned.
-        calibration_: what its scores mean, once calibrated.
+        calibration_: its calibration, once calibrated.
 
     Raises:
-        InputError: a number out of its range.
+        InputError: a number out of range.
     """
 
     def __init__(
@@ -140,16 +139,16 @@ class Detector:
         self.tile = tile
         self.overlap = overlap
         self.head_params = head_params
-        _ = self.setup  # values out of their range are refused at once
+        _ = self.setup  # check ranges at once
 
     @property
     def setup(self) -> Setup:
-        """How images are read and scored, of all these arguments."""
+        """The settings for reading and scoring among the arguments."""
         return Setup(**{field.name: getattr(self, field.name) for field in fields(Setup)})
 
     @property
     def backbone_(self) -> Backbone:
-        """The backbone, loaded when it is first needed; detectors may be given that of another."""
+        """The backbone, loaded on first use; it may be set to that of another detector."""
         if not hasattr(self, "_backbone") or self._backbone_of != self._backbone_settings:
             self.backbone_ = self.setup.load_backbone()
         return self._backbone
@@ -164,19 +163,19 @@ class Detector:
         return self.backbone, self.device, self.dtype, self.runtime
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments as they are now; `deep` is scikit-learn's and changes nothing."""
+        """The current arguments; `deep` is for scikit-learn and has no effect."""
         return {name: getattr(self, name) for name in signature(Detector).parameters}
 
     def set_params(self, **params: Any) -> Detector:
-        """Sets arguments; returns itself.
+        """Set arguments; return itself.
 
         Raises:
-            InputError: an unknown argument, or a number out of its range.
+            InputError: an unknown argument, or a number out of range.
         """
         known = self.get_params()
         for name in params.keys() - known:
             raise InputError(f"A detector has no argument {shown(name)}{instead(name, known)}")
-        Detector(**{**known, **params})  # refuses what is out of its range
+        Detector(**{**known, **params})  # checks ranges
         vars(self).update(params)
         return self
 
@@ -194,13 +193,13 @@ class Detector:
         return hasattr(self, "_fit_with")
 
     def fit(self, normals: Images) -> Detector:
-        """Learns from normal images, in place of all that was learned before; returns itself.
+        """Learn from normal images, replacing all that was learned before; return itself.
 
-        A transductive head learns its reference pool instead, of any images, and scores each
-        image against that from then on.
+        A transductive head learns a reference pool of any images instead, and scores each image
+        against it from then on.
 
         Args:
-            normals: a folder, files, patterns, or images of any kind `vlad.images.as_image` takes.
+            normals: a folder, files, patterns, or images that `vlad.images.as_image` accepts.
 
         Raises:
             InputError: no image, or one that cannot be used.
@@ -213,15 +212,14 @@ class Detector:
         return self
 
     def partial_fit(self, normals: Images) -> Detector:
-        """Adds normal images to those that were learned, as the first ones do; returns itself.
+        """Add normal images to those learned; return itself.
 
-        The result is that of one `fit` on all images. With a coreset, what is kept is the union of
-        what each call keeps of its own images. A calibration is dropped: its threshold was that of
-        fewer images.
+        The result equals one `fit` on all images. With a coreset, it is the union of the coresets
+        of each call's images. A calibration is dropped, since its threshold was for fewer images.
 
         Raises:
             InputError: as `fit`.
-            HeadError: as `fit`; or a head that needs all images at once.
+            HeadError: as `fit`, or a head that needs all images at once.
         """
         self._panel()
         if not self.head_.fitted:
@@ -240,7 +238,7 @@ class Detector:
         return self
 
     def prepare(self, image: ImageLike) -> Prepared:
-        """What `score` and `stream` take in place of an image; safe in several threads.
+        """Prepare an image for `score` and `stream`; thread-safe.
 
         Raises:
             ImageError: it cannot be used.
@@ -249,7 +247,7 @@ class Detector:
 
     @torch.no_grad()
     def features(self, images: Images) -> Features:
-        """What the head sees of B images, as its `spec` asks; of images cut into tiles, the tiles.
+        """The features of B images by the head's `spec`; for images cut into tiles, of the tiles.
 
         Raises:
             InputError: no image, or one that cannot be used.
@@ -270,13 +268,13 @@ class Detector:
         is an object array of B maps.
 
         Args:
-            category: what they show; None is the detector's own.
+            category: what the images show; None is the detector's own.
 
         Raises:
-            InputError: no image, or a tile or overlap out of its range.
-            ImageError: one that cannot be used; `stream` goes on with the others.
-            HeadError: a head that was not fitted, has no category to read about, or judges a list
-                jointly and is given one image.
+            InputError: no image, or a tile or overlap out of range.
+            ImageError: an unusable image; `stream` continues with the others.
+            HeadError: the head is not fitted, needs a category, or scores images jointly and got
+                only one.
         """
         scores, maps = [], []
         for scored in self._stream(images, category):
@@ -287,18 +285,18 @@ class Detector:
         return ImageScores(np.array(scores, np.float32), stack_maps(maps))
 
     def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
-        """Score images one after the other, in order, in constant memory.
+        """Score images one by one, in order, in constant memory.
 
-        One that cannot be used comes with its error, and the others go on. A head that judges a
-        list jointly says nothing before it has seen all.
+        An unusable image gets its error, and the others continue. A head that scores images jointly
+        yields nothing before it has all images.
 
         Args:
-            images: as in `score`; an iterator is read as far ahead as two batches.
-            category: what they show; None is the detector's own.
+            images: as in `score`; an iterator is read ahead by up to two batches.
+            category: what the images show; None is the detector's own.
 
         Raises:
             InputError: no image.
-            HeadError: a head that was not fitted, or has no category to read about.
+            HeadError: the head is not fitted, or needs a category.
         """
         for scored in self._stream(images, category):
             given = scored.sample
@@ -337,22 +335,21 @@ class Detector:
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
     ) -> Detector:
-        """Finds the threshold from normal images that `fit` was not shown.
+        """Set the threshold on normal images that `fit` has not seen.
 
         Args:
-            false_alarms: the share of normal images that may be called anomalous.
+            false_alarms: the false-alarm rate: share of normal images that may be flagged.
             confidence: `predict` abstains from decisions less certain than this, from 0.5 to 1;
-                None from none.
+                None never abstains.
 
         Raises:
-            InputError: too few images for that share, one that cannot be used, or a number out of
-                its range.
-            HeadError: as `score`, or a head that judges a list jointly.
+            InputError: too few images for this rate, an unusable image, or a number out of range.
+            HeadError: as `score`, or the head scores images jointly.
         """
         if self._panel().transductive:
             raise HeadError(
-                f"Head {self._name} judges a list of images jointly, so there is no threshold for "
-                "others; fit it on a reference pool first."
+                f"Head {self._name} scores images jointly, so there is no threshold for other "
+                "images; fit it on a reference pool first."
             )
         scores = self.score(normals)
         self.calibration_ = from_normals(
@@ -365,48 +362,46 @@ class Detector:
         return self
 
     def predict(self, images: Images) -> Verdicts:
-        """Verdicts of B images.
+        """Verdicts on B images.
 
         Raises:
-            InputError: `calibrate` was not called, or is out of date; no image, or one that cannot
-                be used.
+            InputError: `calibrate` was not called or is out of date, no image, or an unusable
+                image.
             HeadError: as `score`.
         """
         return self._decide(self.score(images))
 
     def _decide(self, scores: ImageScores) -> Verdicts:
         if not hasattr(self, "calibration_"):
-            raise InputError(
-                "there is no threshold to decide by; call `calibrate` with normal images first."
-            )
+            raise InputError("there is no threshold; call `calibrate` with normal images first.")
         self._check_unchanged("calibrate")
         return self.calibration_.decide({self._name: scores.image_score})[self._name]
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Adds `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches).
+        """Add `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches).
 
-        A calibrated detector adds `p_value`, `anomalous`, `abstain` and `severity` as well.
+        A calibrated detector also adds `p_value`, `anomalous`, `abstain` and `severity`.
         """
         scores = self.score(list(batch["image"] if "image" in batch else batch["path"]))
         decided = vars(self._decide(scores)) if hasattr(self, "calibration_") else {}
         return {**batch, **decided, **vars(scores)}
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Writes detector.json, calibration, adapter and what was learned, as data; never pickles.
+        """Write detector.json, calibration, adapter and what was learned as data, never pickles.
 
         Raises:
-            AdapterError: the adapter is not there any more.
-            HeadError: the head was given as an instance or from a file, or a setting was changed
-                after `fit` or `calibrate`.
-            OutputError: the folder cannot be written to.
+            AdapterError: the adapter no longer exists.
+            HeadError: the head is an instance or from a file, or a setting changed after `fit` or
+                `calibrate`.
+            OutputError: the folder is not writable.
         """
         from safetensors.torch import save
 
         folder = Path(folder)
         if not isinstance(self.head, str) or ":" in self.head:
             raise HeadError(
-                f"Head {self.head!r} has no name by which another program finds it; register it "
-                "under the entry-point group vlad.heads and give that name."
+                f"Head {self.head!r} has no name that another program can find; register it under "
+                "the entry-point group vlad.heads and give that name."
             )
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
@@ -419,7 +414,7 @@ class Detector:
             settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
         text = json.dumps(settings, indent=1, default=os.fspath)
         atomic_write(folder / "memory.safetensors", save(tensors))
-        (folder / _CALIBRATION).unlink(missing_ok=True)  # of what was saved there before
+        (folder / _CALIBRATION).unlink(missing_ok=True)  # of an earlier save
         if hasattr(self, "calibration_"):
             save_calibration(self.calibration_, folder / _CALIBRATION)
         atomic_write(folder / "detector.json", text.encode())
@@ -427,10 +422,10 @@ class Detector:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Detector:
-        """The detector that `save` wrote.
+        """Load a detector written by `save`.
 
         Raises:
-            InputError: the folder holds none.
+            InputError: the folder has no detector.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -441,10 +436,10 @@ class Detector:
             check_regular(folder / "memory.safetensors")
             memory = load_file(folder / "memory.safetensors")
             if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
-                raise ValueError("what it remembers holds what is no number")
+                raise ValueError("its memory has NaN or infinity")
         except (OSError, ValueError, TypeError, InputError, SafetensorError) as error:
             raise InputError(
-                f"{folder} holds no saved detector ({shown(error)}); save one first."
+                f"{folder} has no saved detector ({shown(error)}); save one first."
             ) from error
         detector.head_ = detector._new_head()
         if memory:
@@ -460,7 +455,7 @@ class Detector:
         return detector
 
     def __getstate__(self) -> dict[str, Any]:
-        # the backbone is loaded again where the detector arrives
+        # the backbone is reloaded after unpickling
         left = ("_loaded", "_panel_of", "_backbone", "_backbone_of")
         return {k: v for k, v in vars(self).items() if k not in left}
 
@@ -470,16 +465,16 @@ class Detector:
         return self.head_.name
 
     def _settings(self, names: Iterable[str]) -> dict[str, Any]:
-        """Arguments as they are now, also where one is changed in place later."""
+        """Copies of the current arguments, unaffected by later changes in place."""
         found = {name: getattr(self, name) for name in names}
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in found.items()}
 
     def _check_unchanged(self, verb: str) -> None:
-        """Raises a HeadError for a setting that was changed after `fit` or `calibrate`."""
+        """Raise a HeadError if a setting changed after `fit` or `calibrate`."""
         was = getattr(self, f"_{verb}_with", {})
         for name, value in self._settings(was).items():
             if value != was[name]:
-                raise HeadError(f"`{name}` was changed after `{verb}`; call `{verb}` again.")
+                raise HeadError(f"`{name}` changed after `{verb}`; call `{verb}` again.")
 
     def _new_head(self) -> Head:
         return load_head(deepcopy(self.head), **(self.head_params or {}))
@@ -494,7 +489,7 @@ class Detector:
 
     def _open(self, image: ImageLike | Prepared) -> Image.Image:
         if isinstance(image, Prepared):
-            raise ImageError("a prepared image is for `score` alone; give the image itself.")
+            raise ImageError("a prepared image is for `score` only; give the image itself.")
         if isinstance(image, str | os.PathLike):
             return self.setup.open_image(image)
         with _DECODING:
@@ -513,32 +508,32 @@ class Detector:
 
 
 def load(head: str | Head = "memory", **options: Any) -> Detector:
-    """A detector by the name of its head; `options` are those of `Detector` and of the head.
+    """Create a detector; `options` are those of `Detector` and the head.
 
     >>> vlad.load("memory", backbone="vlad-tiny").fit("normals/").score("photo.png")
 
     Raises:
-        HeadError: an unknown head or option, or a value that the head does not take.
-        InputError: a number out of its range.
+        HeadError: an unknown head or option, or an invalid value.
+        InputError: a number out of range.
     """
     known = signature(Detector).parameters
     own = {k: options.pop(k) for k in list(options) if k in known}
     names = [*known, *(signature(head_maker(head)).parameters if isinstance(head, str) else ())]
     for name in (name for name in options if name not in names):
-        raise HeadError(f"There is no option {shown(name)} of head {head}{instead(name, names)}")
+        raise HeadError(f"Head {head} has no option {shown(name)}{instead(name, names)}")
     params = {**(own.pop("head_params", None) or {}), **options}
     detector = Detector(head, **own, head_params=params or None)
-    detector._new_head()  # what it does not take is said at once
+    detector._new_head()  # check options at once
     return detector
 
 
 def _images(given: Images) -> Iterable[ImageLike | Prepared]:
-    """The images one by one, of folders, patterns and batches too."""
+    """The images one by one, also from folders, patterns and batches."""
     found = _each(given)
     first = list(islice(found, 1))
     if not first:
         raise InputError("`images` is empty; give files, folders, patterns or images.")
-    # those of an iterator are opened one by one, so that they need not all be held
+    # images of an iterator are opened one by one, not held all at once
     return chain(first, found) if isinstance(given, Iterator) else [*first, *found]
 
 

@@ -1,4 +1,4 @@
-"""Images and their anomaly maps on one sheet, for notebooks."""
+"""Sheets of images and their anomaly maps, for notebooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _QUALITY = 82  # of the JPEG
 
 
 class Sheet:
-    """A drawn sheet. Notebooks show it as JPEG, which keeps their files small.
+    """A drawn sheet. Notebooks show it as JPEG to keep their files small.
 
     Attributes:
         image: the RGB image.
@@ -46,26 +46,26 @@ def sheet(
     *,
     side: int = 150,
 ) -> Sheet:
-    """N images in a row and, in a row for each name of `maps`, their maps as heat over them.
+    """N images in a row and, in a row per name in `maps`, their maps as heat over them.
 
-    The heat of a row has one scale (`shared_scale`), so that images can be compared along it;
-    rows cannot be, as heads differ in their units.
+    The heat of a row has one scale (`shared_scale`), so images in it are comparable; rows are not,
+    since heads have different units.
 
     Args:
-        images: whatever `vlad.images.as_image` takes.
+        images: images that `vlad.images.as_image` accepts.
         maps: name of the row -> N maps (H, W), or masks.
-        titles: N texts to stand above the images.
-        side: width and height in pixels to which each image is brought.
+        titles: N texts above the images.
+        side: width and height of each image in pixels.
 
     Raises:
-        InputError: no image, or not as many maps or titles as images.
+        InputError: no image, or different numbers of images, maps or titles.
     """
     maps = maps or {}
     for name, found in {**maps, "titles": titles if titles is not None else images}.items():
         if len(found) != len(images) or not len(images):
             raise InputError(
-                f"a sheet of {len(images)} images was given {len(found)} of {name}; give as "
-                "many, and at least one."
+                f"a sheet of {len(images)} images got {len(found)} {name}; give as many, and at "
+                "least one."
             )
     left = _LABEL if maps else 0
     top = _LINE if titles else 0

@@ -1,4 +1,4 @@
-"""The settings of a saved detector, checked before anything is made of them."""
+"""The settings of a saved detector, checked before use."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from vlad.system.resources import read_json
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", "bank")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
-_LONGEST = 4096  # characters of a text: those of a path
+_LONGEST = 4096  # characters of a text, enough for a path
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """The arguments of the Detector that was saved in a folder; it checks their numbers itself.
+    """The arguments of the Detector saved in a folder; it checks their numbers itself.
 
     Raises:
-        OSError: detector.json cannot be read.
-        ValueError: it holds something else; the message says what.
+        OSError: detector.json is unreadable.
+        ValueError: it is invalid; the message states why.
     """
     found = read_json(folder / "detector.json")
     if not isinstance(found, dict):
-        raise ValueError("detector.json is no table")
+        raise ValueError("detector.json is not a table")
     for names, fits in (
         (_TEXTS, _is_text),
         (_MAYBE_TEXTS, lambda value: value is None or _is_text(value)),
@@ -32,7 +32,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
     ):
         for name in names:
             if name in found and not fits(found[name]):
-                raise ValueError(f"the {name} in detector.json is of the wrong kind")
+                raise ValueError(f"the {name} in detector.json has the wrong type")
     if found.get("dtype", _DTYPES[0]) not in _DTYPES:
         raise ValueError("the dtype in detector.json is unknown")
     if ":" in found.get("head", ""):

@@ -143,7 +143,7 @@ def test_dinov2_sees_but_does_not_read(swiglu, tmp_path):
     torch.testing.assert_close(patches, expected.last_hidden_state[:, 1:], atol=1e-5, rtol=0)
     image = backbone.vision.embed_image(taps.last)
     torch.testing.assert_close(image, expected.pooler_output, atol=1e-5, rtol=0)
-    with pytest.raises(HeadError, match="only images"):
+    with pytest.raises(HeadError, match="no text encoder"):
         backbone.encode_text(SENTENCES)
 
 
@@ -219,9 +219,9 @@ def test_fingerprint_tells_weights_and_activation_apart(small_config, small_file
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nonsense", "no backbone 'nonsense'"),
-        ("./missing.pt", "no backbone"),
-        ("ViT-B-32=missing.pt", "no weights file missing.pt"),
+        ("nonsense", "Unknown backbone 'nonsense'"),
+        ("./missing.pt", "Unknown backbone"),
+        ("ViT-B-32=missing.pt", "Weights file missing.pt not found"),
         ("ViT-B-32/nonsense", "no pretrained tag 'nonsense'"),
     ],
 )
@@ -240,10 +240,10 @@ def test_no_network_and_no_weights(name, monkeypatch, tmp_path):
 
 def test_files_that_are_no_clip(tmp_path):
     (tmp_path / "text.pt").write_text("not weights")
-    with pytest.raises(BackboneError, match="could not be read as weights"):
+    with pytest.raises(BackboneError, match="not readable as weights"):
         load_backbone(str(tmp_path / "text.pt"))
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(BackboneError, match="holds no CLIP"):
+    with pytest.raises(BackboneError, match="has no CLIP"):
         load_backbone(str(tmp_path / "other.safetensors"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(BackboneError, match=r"no config\.json"):
@@ -256,7 +256,7 @@ def test_a_pickle_never_runs_code(tmp_path):
             return (open, (str(tmp_path / "ran"), "w"))
 
     torch.save({"x": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(BackboneError, match="could not be read"):
+    with pytest.raises(BackboneError, match="not readable"):
         load_backbone(str(tmp_path / "evil.pt"))
     assert not (tmp_path / "ran").exists()
 
@@ -305,5 +305,5 @@ def test_an_impossible_architecture_is_one_sentence(small_config, small_file, tm
     shutil.copy(small_file, tmp_path / "mine.safetensors")
     config = {**small_config, "vision_cfg": {**small_config["vision_cfg"], **change}}
     (tmp_path / "mine.json").write_text(json.dumps(config))
-    with pytest.raises(BackboneError, match="no model config of open_clip"):
+    with pytest.raises(BackboneError, match="not an open_clip model config"):
         load_backbone(str(tmp_path / "mine.safetensors"), device="cpu")

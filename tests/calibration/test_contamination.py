@@ -101,7 +101,7 @@ def test_the_threshold_lets_the_share_through(rng):
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
-        (np.ones((20, 2)), "all 20 images have the same score"),
+        (np.ones((20, 2)), "all 20 have the same score"),
         (np.ones((1, 2)), "2 or more images"),
         (np.arange(20.0), "2 or more images"),
         ([[0.0], [np.nan], [1.0]], "give finite ones"),

@@ -84,7 +84,7 @@ def test_heads_that_see_different_defects_find_more_together(rng):
 
 
 def test_what_cannot_be_fused():
-    with pytest.raises(InputError, match="unknown way to fuse 'mean'"):
+    with pytest.raises(InputError, match="unknown fusion method 'mean'"):
         fuse(np.zeros((3, 2)), np.zeros((3, 2)), "mean")
-    with pytest.raises(InputError, match="the only head"):
+    with pytest.raises(InputError, match="is the only one"):
         from_normals({"a": np.arange(30.0)}, method="fisher")

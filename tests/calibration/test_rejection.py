@@ -167,7 +167,7 @@ def test_between_the_normal_images_and_a_labelled_threshold_nothing_is_sure(rng)
 @pytest.mark.parametrize(
     ("scores", "reference", "rate", "words"),
     [
-        ([1.0], [1.0], 0.1, "needs 2 reference scores, not 1"),
+        ([1.0], [1.0], 0.1, "needs 2 reference scores, got 1"),
         ([1.0, np.nan], [1.0, 2.0], 0.1, "the scores must be"),
         ([1.0], [1.0, np.inf], 0.1, "the reference scores must be"),
         ([[1.0]], [1.0, 2.0], 0.1, "the scores must be"),

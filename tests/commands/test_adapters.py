@@ -104,9 +104,9 @@ def test_verify_sees_a_changed_file(vlad, checkpoint, small_file, tmp_path):
         ),
         (["import", "--head", "april_gan", "FILE", "--auxiliary", "x", "--layers", "a"], "6,12,18"),
         (["import", "--head", "april_gan", "FILE", "--auxiliary", "x"], "choose the --backbone"),
-        (["show", "nowhere"], "no adapter 'nowhere'"),
-        (["verify", "nowhere"], "no adapter 'nowhere'"),
-        (["export", "nowhere", "--out", "x.pth"], "no adapter 'nowhere'"),
+        (["show", "nowhere"], "Unknown adapter 'nowhere'"),
+        (["verify", "nowhere"], "Unknown adapter 'nowhere'"),
+        (["export", "nowhere", "--out", "x.pth"], "Unknown adapter 'nowhere'"),
     ],
 )
 def test_bad_input_is_one_sentence(vlad, checkpoint, args, words):
@@ -129,7 +129,7 @@ def test_heads_and_adapters_that_do_not_belong_together(
     for args, words in (
         (["--head", "april_gan", *small], "needs a trained adapter"),
         (["--head", "winclip", "--adapter", mine, *small], "not among winclip"),
-        (["--head", "april_gan", "--adapter", "nowhere", *small], "no adapter 'nowhere'"),
+        (["--head", "april_gan", "--adapter", "nowhere", *small], "Unknown adapter 'nowhere'"),
         (["--head", "april_gan", "--adapter", mine, "--adapter", mine, *small], "two adapters"),
         (["--head", "april_gan", "--adapter", mine, "--backbone", "vlad-tiny"], "trained on"),
         (["--head", "april_gan", "--adapter", mine, "--backbone", dinov2_folder], "adapter"),

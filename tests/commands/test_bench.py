@@ -255,8 +255,8 @@ def test_options_from_a_file(run, tree):
         (["--k-shot", "1,1"], "different numbers"),
         (["--seeds", "-1"], "--seeds -1"),
         (["--head", "memory", "--k-shot", "0"], "above 0"),
-        (["--head", "memory", "--k-shot", "9"], "9 normal images"),
-        (["--head", "nonsense"], "no head"),
+        (["--head", "memory", "--k-shot", "9"], "k-shot is 9, but there are only 4 normal images"),
+        (["--head", "nonsense"], "Unknown head"),
         (["--config", "nowhere.toml"], "nowhere.toml"),
     ],
 )

@@ -234,8 +234,8 @@ def test_a_pool_lets_musc_judge_images_one_by_one(vlad, images, tmp_path, small_
     [
         (["nowhere/"], "nowhere"),
         (["EMPTY"], "EMPTY"),
-        (["PICTURES", "--head", "nonsense"], "no head 'nonsense'"),
-        (["PICTURES", "--bank", "nonsense"], "no prompt bank 'nonsense'"),
+        (["PICTURES", "--head", "nonsense"], "Unknown head 'nonsense'"),
+        (["PICTURES", "--bank", "nonsense"], "Unknown prompt bank 'nonsense'"),
         (["PICTURES", "--category", "{}"], "category"),
         (["PICTURES", "--head", "winclip"], "--category"),
         (["PICTURES", "--head", "memory"], "--normal"),
@@ -310,7 +310,7 @@ def test_unwritable_output_and_unknown_backbone(vlad, images, tmp_path):
     assert "is a file" in done.stderr
     done = vlad(images, "--category", "nut", "--out", tmp_path / "run", backbone="nonsense")
     assert done.exit_code == 2
-    assert "no backbone 'nonsense'" in done.stderr
+    assert "Unknown backbone 'nonsense'" in done.stderr
 
 
 def test_without_weights_and_network_it_says_what_to_do(images, tmp_path, monkeypatch, vlad):

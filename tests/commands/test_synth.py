@@ -151,14 +151,14 @@ def test_refusals(good, tmp_path):
     before = files(tmp_path)
     for args, said in (
         ([good, "--out", good], f"{good} is not empty"),
-        ([good, "--out", full], "is not empty, so it is left as it is"),
+        ([good, "--out", full], "is not empty; choose another folder"),
         ([good, "--out", full / "mine.txt"], "is a file; choose another folder"),
         ([empty, "--out", out], "no images in"),
         ([tmp_path / "nowhere", "--out", out], "nowhere"),
         ([labelled, "--out", out], "is a labelled data set (mvtec)"),
-        ([one, "--out", out], "needs two or more normal images, and 1 can be read"),
-        ([good, "--out", out, "--generator", "dent"], "no generator 'dent'; choose from"),
-        ([good, "--out", out, "--generator", " , "], "no generator is named"),
+        ([one, "--out", out], "needs at least two normal images, got 1 readable"),
+        ([good, "--out", out, "--generator", "dent"], "unknown generator 'dent'; choose from"),
+        ([good, "--out", out, "--generator", " , "], "no generator given"),
         ([good, "--out", out, "--textures", empty], "no images in"),
         ([good, "--out", out, "--backbone", "vlad-tiny"], "add --rank"),
     ):

@@ -37,7 +37,7 @@ def test_auto_opens_what_it_finds(tmp_path, fill):
 
 
 def test_nothing_recognised(tmp_path, fill):
-    with pytest.raises(InputError, match=r"looked for split_csv/1cls.csv \(visa\), .*test/good"):
+    with pytest.raises(InputError, match=r"none of split_csv/1cls.csv \(visa\), .*test/good"):
         load_dataset("auto", fill(tmp_path, ["a/0.png", "b/1.png"]))
     with pytest.raises(InputError, match="there is no folder"):
         load_dataset("auto", tmp_path / "none")

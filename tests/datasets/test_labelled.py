@@ -40,7 +40,7 @@ def test_folder_that_lacks_something(tmp_path, fill):
     with pytest.raises(InputError, match=r"put good/ \(or normal/, ok/\)"):
         LabelledFolder(fill(tmp_path / "a", ["scratch/0.png"]))
     data = LabelledFolder(fill(tmp_path / "b", ["good/readme.txt"]))
-    with pytest.raises(InputError, match="hold no images"):
+    with pytest.raises(InputError, match="have no images"):
         data.test("b")
     with pytest.raises(InputError, match="has no folder train"):
         data.train("b")
@@ -95,7 +95,7 @@ def test_csv_of_labels_alone(manifest):
     "line, says",
     [
         ("1.png,nut,0,,validation", "has the split 'validation'; write train, test"),
-        ("0.png,nut,0,,train", "0.png for train and for test"),
+        ("0.png,nut,0,,train", "0.png for both train and test"),
         ("1.png,nut,maybe,,test", "line 3 of"),
     ],
 )

@@ -74,9 +74,9 @@ def test_repeated_lines_count_once(tmp_path):
 @pytest.mark.parametrize(
     "text, says",
     [
-        ("", "names no column path"),
-        ("file,label\na.png,1\n", "names no column path"),
-        ("a.png\nb.png\n", "names no column path"),
+        ("", "has no column path"),
+        ("file,label\na.png,1\n", "has no column path"),
+        ("a.png\nb.png\n", "has no column path"),
         ("path,label\n", "lists no images"),
         ("path,label\n\n,\n", "lists no images"),
         ("path,label\na.png,1\nb.png,2\n", "line 3 of"),
@@ -86,10 +86,10 @@ def test_repeated_lines_count_once(tmp_path):
         ("path,label\na.png,1\na.png,0\n", "line 3 of"),
         ("path,label,severity\na.png,0,0\nb.png,0,2\n", "line 3 of"),
         ("path,label,severity\na.png,1,0\n", "label 1 and the severity 0 contradict each other"),
-        ("path,severity\na.png,-1\n", "severity '-1' is no whole number"),
-        ("path,severity\na.png,1.5\n", "severity '1.5' is no whole number"),
-        ("path,severity\na.png,²\n", "severity '²' is no whole number"),
-        ("path,severity\na.png,99999999999\n", "no whole number"),
+        ("path,severity\na.png,-1\n", "severity '-1' is not a whole number"),
+        ("path,severity\na.png,1.5\n", "severity '1.5' is not a whole number"),
+        ("path,severity\na.png,²\n", "severity '²' is not a whole number"),
+        ("path,severity\na.png,99999999999\n", "not a whole number"),
         ("path,severity\na.png,1\na.png,2\n", "already on line 2"),
     ],
 )

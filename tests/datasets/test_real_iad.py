@@ -96,9 +96,9 @@ def test_missing_file_is_told(real_iad, key):
     "data, says",
     [
         ("{", "is not JSON"),
-        ([], "not a split of Real-IAD"),
-        ({"meta": META, "train": TRAIN}, "not a split of Real-IAD"),
-        ({"meta": META, "test": [{"image_path": "a.jpg"}]}, "not a split of Real-IAD"),
+        ([], "not a Real-IAD split"),
+        ({"meta": META, "train": TRAIN}, "not a Real-IAD split"),
+        ({"meta": META, "test": [{"image_path": "a.jpg"}]}, "not a Real-IAD split"),
         ({"meta": META, "test": []}, "lists no test images"),
     ],
 )

@@ -22,7 +22,7 @@ def test_a_seed_draws_the_same_images_in_their_order():
 @pytest.mark.parametrize(
     ("k_shot", "seed", "says"),
     [
-        (10, 0, "only 9 are given"),
+        (10, 0, "only 9 normal images"),
         (-1, 0, "k_shot is -1; give a whole number of 0 or more"),
         (True, 0, "k_shot is True"),
         (2.0, 0, "k_shot is 2.0"),

@@ -54,5 +54,5 @@ def test_backbones_without_text(dinov2_folder, drawn):
     panel = Panel(backbone, {"linear": Linear(made)})
     scores = panel.score([panel.prepare(image) for image in drawn[:2]])["linear"]
     assert scores.anomaly_map.shape == (2, 56, 56)
-    with pytest.raises(AdapterError, match="no adapter"):
+    with pytest.raises(AdapterError, match="Unknown adapter"):
         Panel(backbone, {"linear": Linear("nowhere")})

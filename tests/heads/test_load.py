@@ -73,7 +73,7 @@ def test_a_head_whose_parameter_was_changed_is_checked_again(small_backbone):
 
 
 def test_names_that_are_nearly_right():
-    with pytest.raises(HeadError, match=r"^There is no head 'memroy'\. Did you mean memory\?$"):
+    with pytest.raises(HeadError, match=r"^Unknown head 'memroy'\. Did you mean memory\?$"):
         load_head("memroy")
     near = r"^Unknown parameter memory\.rotation\. Did you mean memory\.rotations\?$"
     with pytest.raises(HeadError, match=near):
@@ -93,7 +93,7 @@ def test_an_instance():
 
 
 def test_what_is_no_head():
-    with pytest.raises(HeadError, match=r"^Head int has no \w+; let its class be a vlad"):
+    with pytest.raises(HeadError, match=r"^Head int has no \w+; make its class a subclass"):
         load_head(3)
 
 
@@ -143,11 +143,11 @@ BASE = "from vlad.heads import Head\nclass X(Head): pass"
 BROKEN = [
     (FILE, "Brigthness", r"^my_head\.py has no class 'Brigthness'\. Did you mean Brightness\?$"),
     (FILE, "torch", r"^my_head\.py has no class 'torch'; choose from Brightness, Named\.$"),
-    ("import nowhere", "X", r"^my_head\.py cannot be imported \(ModuleNotFoundError: .*nowhere"),
-    ("def x(:", "X", r"^my_head\.py cannot be imported \(SyntaxError: "),
-    ("raise SystemExit(3)", "X", r"^my_head\.py cannot be imported \(SystemExit: 3\); correct it"),
-    ("class X: pass", "X", r"^Head x has no \w+; let its class be a vlad"),
-    (BASE, "X", r"^Head my_head\.py:X cannot be made .*abstract.*; correct its class"),
+    ("import nowhere", "X", r"^Cannot import my_head\.py \(ModuleNotFoundError: .*nowhere"),
+    ("def x(:", "X", r"^Cannot import my_head\.py \(SyntaxError: "),
+    ("raise SystemExit(3)", "X", r"^Cannot import my_head\.py \(SystemExit: 3\); correct it"),
+    ("class X: pass", "X", r"^Head x has no \w+; make its class a subclass"),
+    (BASE, "X", r"^Cannot create head my_head\.py:X .*abstract.*; correct its class"),
 ]
 
 
@@ -160,7 +160,7 @@ def test_what_is_wrong_with_a_file(file, text, name, says):
 
 
 def test_a_file_that_is_not_there():
-    with pytest.raises(HeadError, match=r"^There is no file none\.py; check"):
+    with pytest.raises(HeadError, match=r"^File none\.py not found; check"):
         load_head("none.py:X")
 
 

@@ -201,9 +201,9 @@ def test_as_image_takes_arrays(array, expected):
         ([1, 2], "list"),
         (bytearray(b"x" * 99), "bytearray"),
         (b"", "the given BytesIO: the file is empty"),
-        (b"x" * 99, "content is no image"),
+        (b"x" * 99, "not a supported image"),
         (io.StringIO("text"), "open as text; give a file open in binary"),
-        (torch.zeros(3, 40, 50) - 1, "from -1 to -1, and only floats from 0 to 1"),
+        (torch.zeros(3, 40, 50) - 1, "from -1 to -1, but only floats from 0 to 1"),
         (torch.full((3, 40, 50), 255.0), "floats from 0 to 1"),
         (torch.full((3, 40, 50), torch.nan), "floats from 0 to 1"),
         (torch.zeros(3, 40, 50, dtype=torch.int64), "torch.int64 tensor of shape (3, 40, 50)"),
@@ -393,8 +393,8 @@ def test_an_open_file_is_read_like_a_path_and_called_by_its_name(tmp_path):
         assert not file.closed
     for content, words in (
         (b"", "empty"),
-        (path.read_bytes()[:90], "cut short"),
-        (b"x", "no image"),
+        (path.read_bytes()[:90], "truncated"),
+        (b"x", "not a supported image"),
     ):
         with pytest.raises(ImageError, match=f"cannot read upload: .*{words}"):
             read_image(io.BytesIO(content), name="upload")

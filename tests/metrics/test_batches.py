@@ -1,4 +1,4 @@
-"""Exact metrics of batches walked through twice, against those of the whole in memory."""
+"""Exact metrics of batches iterated twice, against those of the whole in memory."""
 
 import warnings
 
@@ -62,7 +62,7 @@ def test_without_a_class_there_is_nothing_to_measure():
 
 def test_what_can_be_walked_through_but_once_is_refused():
     maps, masks = drawn(3)
-    with pytest.raises(InputError, match="walked through twice"), warnings.catch_warnings():
+    with pytest.raises(InputError, match="iterated twice"), warnings.catch_warnings():
         warnings.simplefilter("error")
         evaluate_batches(iter([(maps, masks)]))
     with pytest.raises(InputError, match="limit"):

@@ -273,7 +273,7 @@ def test_evaluate_refuses_contradictions():
     scores, labels = maps.max(axis=(1, 2)), masks.any(axis=(1, 2))
     with pytest.raises(InputError, match="positions 0, 1 are labelled normal"):
         evaluate(scores, [0, 0, 0, 1, 1], maps, masks)
-    with pytest.raises(InputError, match="one label an image"):
+    with pytest.raises(InputError, match="one label per image"):
         evaluate(scores[:4], labels[:4], maps, masks)
     with pytest.raises(InputError, match="anomaly maps"):
         evaluate(scores, labels, None, masks)

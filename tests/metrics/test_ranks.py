@@ -79,5 +79,5 @@ def test_wrong_input_is_refused():
             metric([0.1, 0.2], [0, 1, 2])
         with pytest.raises(InputError, match="NaN"):
             metric([0.1, np.nan], [0, 1])
-        with pytest.raises(InputError, match="levels hold negative"):
+        with pytest.raises(InputError, match="levels contain negative"):
             metric([0.1, 0.2], [0, -1])

@@ -237,7 +237,7 @@ def test_a_bank_limited_to_categories_refuses_others_and_lists_its_own(bank):
     chosen = bank(before='categories = ["left_bracket", "hinge"]')
     assert chosen.expand("left bracket").anomalous[0] == "a photo of a bent left bracket."
     with pytest.raises(
-        PromptError, match=r"no words for .*'nut'; choose from left bracket, hinge\."
+        PromptError, match=r"does not support .*'nut'; choose from left bracket, hinge\."
     ):
         chosen.expand("nut")
 
@@ -252,10 +252,10 @@ def test_a_bank_limited_to_categories_refuses_others_and_lists_its_own(bank):
         ({"replace": ('"bent {}"', '"{} by {}"')}, r"states\.anomalous has '{} by {}'"),
         ({"replace": ('"bent {}"', '"{x} {}"')}, r"states\.anomalous has '{x} {}'"),
         ({"replace": ('"the {} here."', '"here."')}, r"templates has 'here\.'"),
-        ({"replace": ('"bent {}"', "")}, r"states\.anomalous is no list of texts, or is empty"),
-        ({"replace": ('"bent {}"', "3")}, r"states\.anomalous is no list of texts"),
-        ({"replace": ('["bent {}"]', '"bent {}"')}, r"states\.anomalous is no list of texts"),
-        ({"replace": ('normal = ["{}", "straight {}"]', "")}, r"states\.normal is no list"),
+        ({"replace": ('"bent {}"', "")}, r"states\.anomalous is not a list of texts, or is empty"),
+        ({"replace": ('"bent {}"', "3")}, r"states\.anomalous is not a list of texts"),
+        ({"replace": ('["bent {}"]', '"bent {}"')}, r"states\.anomalous is not a list of texts"),
+        ({"replace": ('normal = ["{}", "straight {}"]', "")}, r"states\.normal is not a list"),
         ({"replace": ('"bent {}"', '"bent {}", "bent {}"')}, r"states has 'bent {}' twice"),
         ({"replace": ('"bent {}"', '"straight {}"')}, r"states has 'straight {}' twice"),
         ({"replace": ('"the {} here."', '"a photo of a {}."')}, r"templates has .* twice"),
@@ -269,7 +269,7 @@ def test_a_bank_limited_to_categories_refuses_others_and_lists_its_own(bank):
         ({"before": 'order = "random"'}, r"order is 'random'; choose state-major or template-m"),
         ({"before": 'names = "pretty"'}, r"names is 'pretty'; choose verbatim or readable"),
         ({"after": "[counts]\nnormal = 4\nanomalous = 3"}, r"counts\.anomalous is 3, but there"),
-        ({"after": "[synonyms]\na = 1"}, r"synonyms is no table of texts"),
+        ({"after": "[synonyms]\na = 1"}, r"synonyms is not a table of texts"),
         ({"after": '[overrides]\nkind = "texture"'}, r"below a line \[\[overrides\]\]"),
         ({"after": '[[overrides]]\ntemplates = ["{}"]'}, r"overrides\[0\]\.categories or kind"),
         ({"after": '[[overrides]]\nkind = "wool"'}, r"overrides\[0\]\.kind is 'wool'"),
@@ -307,9 +307,9 @@ def test_a_bank_saved_by_notepad_loads(tmp_path):
 
 
 def test_unknown_bank_lists_the_names():
-    with pytest.raises(PromptError, match=r"no prompt bank 'winklip'\. Did you mean winclip\?"):
+    with pytest.raises(PromptError, match=r"prompt bank 'winklip'\. Did you mean winclip\?"):
         load_bank("winklip")
-    with pytest.raises(PromptError, match=r"no prompt bank 'zebra'; choose one of .*winclip,"):
+    with pytest.raises(PromptError, match=r"Unknown prompt bank 'zebra'; choose one of .*winclip,"):
         load_bank("zebra")
     assert "categories" not in bank_names()
 

@@ -213,7 +213,7 @@ def test_words_decide_the_zero_shot_score(small_backbone, drawn, tmp_path):
 
 
 def test_unknown_bank_and_missing_category(small_backbone, drawn):
-    with pytest.raises(PromptError, match="no prompt bank"):
+    with pytest.raises(PromptError, match="Unknown prompt bank"):
         panel(small_backbone, "winclip", bank="nonsense")
     made = panel(small_backbone, "winclip")
     with pytest.raises(HeadError, match="give a `category`"):

@@ -78,7 +78,7 @@ def test_a_transformers_model_that_divides_by_nothing(tmp_path, std):
 
 
 def test_a_backbone_of_a_name_longer_than_any_file(tmp_path):
-    with pytest.raises(BackboneError, match="There is no backbone"):
+    with pytest.raises(BackboneError, match="Unknown backbone"):
         load_backbone("x/" * 10_000)
 
 

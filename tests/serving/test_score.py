@@ -111,8 +111,8 @@ def test_bad_images_are_entries_and_the_others_go_on(serve, memory, files, form)
     first, cut, text, empty, large, last = reply.json()["images"]
     assert first["error"] is None and last["verdict"] == "anomalous"
     for image, words in (
-        (cut, "cut short"),
-        (text, "no image"),
+        (cut, "truncated"),
+        (text, "not a supported image"),
         (empty, "empty"),
         (large, "over the limit of 20,000"),
     ):
@@ -136,7 +136,7 @@ def test_names_are_only_said_back(serve, memory, files, tmp_path, monkeypatch, n
     reply = serve({"line": memory}).post("/v1/score", files=sent)
     good, bad = reply.json()["images"]
     assert (good["name"], good["error"]) == (name, None)
-    assert bad["error"].startswith(f"cannot read {name}: its content is no image")
+    assert bad["error"].startswith(f"cannot read {name}: it is not a supported image")
     assert not list(tmp_path.iterdir())
 
 

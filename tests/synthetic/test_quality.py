@@ -80,7 +80,7 @@ def test_scores_of_a_detector_take_the_place_of_distances():
 
 
 def test_errors():
-    with pytest.raises(InputError, match="at least 7 normal images, and there are 6"):
+    with pytest.raises(InputError, match="at least 7 normal images, got 6"):
         expected_anomaly_posterior(np.ones((6, 4)), np.ones((2, 4)))
     with pytest.raises(InputError, match="cannot be compared"):
         expected_anomaly_posterior(np.ones((9, 4)), np.ones((2, 5)))

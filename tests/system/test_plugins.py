@@ -59,7 +59,7 @@ def test_a_generator_goes_by_its_name_and_is_not_among_the_defaults(package):
     assert generator_names() == [*GENERATORS, "nothing"]
     assert load_generators(["nothing"])["nothing"].__module__ == "brought"
     assert list(load_generators()) == list(GENERATORS)
-    with pytest.raises(InputError, match=r"no generator 'scrach'\. Did you mean scratch\?"):
+    with pytest.raises(InputError, match=r"unknown generator 'scrach'\. Did you mean scratch\?"):
         load_generators(["scrach"])
 
 
@@ -78,5 +78,5 @@ def test_a_package_that_cannot_be_imported(package):
     with pytest.raises(VladError, match=says):
         load_head("broken")
     assert type(load_head("memory")).__name__ == "Memory"  # ours go before theirs
-    with pytest.raises(HeadError, match=r"no head 'brokne'\. Did you mean broken\?"):
+    with pytest.raises(HeadError, match=r"Unknown head 'brokne'\. Did you mean broken\?"):
         load_head("brokne")

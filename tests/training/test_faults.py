@@ -16,7 +16,7 @@ def test_out_that_holds_something_else(run, tmp_path):
     (out / "notes.txt").write_text("mine")
     done = run(out)
     assert done.exit_code == 2
-    assert "holds something else (notes.txt)" in done.stderr
+    assert "holds other files (notes.txt)" in done.stderr
     assert (out / "notes.txt").read_text() == "mine"
     assert "no training" in run(tmp_path / "new", "--resume").stderr
     assert run(tmp_path / "twice").exit_code == 0
@@ -87,7 +87,7 @@ def test_a_loss_that_is_no_number(run, tmp_path, monkeypatch):
     monkeypatch.setattr(Learner, "forward", forward)
     done = run(tmp_path / "out")
     assert done.exit_code == 2
-    assert "no number in epoch 2, batch 2 (" in done.stderr
+    assert "The loss is NaN or infinite in epoch 2, batch 2 (" in done.stderr
     assert done.stderr.count(".png") == 4
     state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
     assert state["steps"] == 3  # the end of the first epoch
@@ -117,8 +117,8 @@ def test_too_little_memory(run, tmp_path, monkeypatch, error):
 
 def test_what_cannot_go_together(run, tree, tmp_path, dinov2_folder):
     for args, words in [
-        (("--hold-out", "screw"), "no category 'screw' to hold out; choose from bolt, nut"),
-        (("--accumulate", "5"), "batches of 4 cannot be split into 5 parts"),
+        (("--hold-out", "screw"), "unknown category 'screw' to hold out; choose from bolt, nut"),
+        (("--accumulate", "5"), "Batches of 4 cannot be split into 5 parts"),
         (("--image-size", "70"), "not a multiple"),
         (("--data", f"{tree}:0"), "give a number above 0"),
     ]:

@@ -60,7 +60,7 @@ def test_what_is_not_said_has_a_default(write):
         (("epochs = 2", "epochs = true"), "epochs is True"),
         (('"linear"', '"winclip"'), "head is 'winclip'; choose"),
         (("map_focal", "map_vocal"), "losses.map_vocal is not a key"),
-        (("map_focal = 1.0", ""), "losses names no loss"),
+        (("map_focal = 1.0", ""), "losses is empty"),
         (("map_focal = 1.0", "map_focal = 0"), "losses.map_focal is 0"),
         (("lr = 0.01", "lr = nan"), "optimiser.lr is nan"),
         (("lr = 0.01", "lr = 0.01\nbetas = [0.9, 1.0]"), "optimiser.betas"),
@@ -92,7 +92,7 @@ def test_params_on_a_backbone(write, small_backbone):
     text = GOOD.replace("[optimiser]", "[params]\nlayers = [0.5, 3, 1.0]\n[optimiser]")
     assert load_recipe(write(text)).params_on(small_backbone.info)["layers"] == [2, 3, 4]
     deep = load_recipe(write(GOOD.replace("linear", "adaclip") + "[params]\nprompt_blocks = 9"))
-    with pytest.warns(UserWarning, match="has places for prompt_blocks = 4, not 9"):
+    with pytest.warns(UserWarning, match="allows prompt_blocks = 4, not 9"):
         assert deep.params_on(small_backbone.info)["prompt_blocks"] == 4
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,9 +1,8 @@
-"""Adapters: what a head learned on auxiliary data, as tensors with a card, never as code.
+"""Adapters: what a head learned on auxiliary data, stored as tensors with a card, never as code.
 
-An adapter is a folder with `adapter.safetensors`, whose header says for which head and backbone it
-was made, and `card.toml`, which says where it comes from and what it reaches. Its name is that of a
-folder below the user's adapters (see `adapters_folder`) or among those that ship with vlad; any
-other folder is given by its path.
+An adapter is a folder with `adapter.safetensors`, whose header names its head and backbone, and
+`card.toml`, which states its origin and its figures. Adapters in the user's folder (see
+`adapters_folder`) or shipped with vlad are given by the folder's name, all others by their path.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 FORMAT = 1
-LONGEST = 10_000  # characters of a text that stands beside results, or of a tensor's name
+LONGEST = 10_000  # characters of a text shown beside results, or of a tensor's name
 FILE, CARD = "adapter.safetensors", "card.toml"
 
 
@@ -36,13 +35,13 @@ class Adapter:
     """The learned tensors of a head.
 
     Attributes:
-        name: of the adapter.
-        head: the head it is for.
+        name: its name.
+        head: name of its head.
         backbone: name of the backbone it was trained on.
-        auxiliary: the data it was trained on, said beside every figure made with it.
-        params: what the head was trained with: `layers` and the like.
+        auxiliary: the data it was trained on, stated beside every figure made with it.
+        params: parameters the head was trained with, such as `layers`.
         tensors: our name -> float32 tensor.
-        sha256: of the file it was read from.
+        sha256: digest of the file it was read from.
     """
 
     name: str
@@ -55,16 +54,16 @@ class Adapter:
 
 
 def adapters_folder() -> Path:
-    """Where imported adapters lie by their names; may not exist.
+    """The folder of imported adapters, by name; it may not exist.
 
     Raises:
-        AdapterError: the user has no home folder, so there is no such place.
+        AdapterError: the user has no home folder.
     """
     try:
         return cache_folder() / "adapters"
     except RuntimeError as error:
         raise AdapterError(
-            "There is no folder for adapters because the user has no home; set VLAD_CACHE to one."
+            "The user has no home folder for adapters; set VLAD_CACHE to a folder."
         ) from error
 
 
@@ -72,10 +71,10 @@ def find_adapter(name_or_path: str | Path) -> Path:
     """The safetensors file of an adapter given by name, folder or file.
 
     Raises:
-        AdapterError: there is none.
+        AdapterError: there is no such adapter.
     """
     if not isinstance(name_or_path, str | Path):
-        raise AdapterError(f"{name_or_path!r} is no adapter; give its name, folder or file.")
+        raise AdapterError(f"{name_or_path!r} is not an adapter; give its name, folder or file.")
     path = Path(name_or_path)
     folders = adapters_folder(), data_folder("adapters")
     for candidate in (path / FILE, path, *(folder / path / FILE for folder in folders)):
@@ -83,17 +82,16 @@ def find_adapter(name_or_path: str | Path) -> Path:
             return candidate
     known = [file.parent.name for folder in folders for file in folder.glob(f"*/{FILE}")]
     otherwise = (
-        "choose one that `vlad adapters list` shows, or import a checkpoint of a method's authors "
-        "with `vlad adapters import`"
+        "choose one from `vlad adapters list`, or import a checkpoint with `vlad adapters import`"
     )
-    raise AdapterError(f"There is no adapter {str(path)!r}{instead(path, known, otherwise)}")
+    raise AdapterError(f"Unknown adapter {str(path)!r}{instead(path, known, otherwise)}")
 
 
 def head_of(name_or_path: str | Path) -> str:
-    """The head that an adapter is for.
+    """The name of an adapter's head.
 
     Raises:
-        AdapterError: there is no such adapter, or its file is none.
+        AdapterError: there is no such adapter, or its file is invalid.
     """
     return _header(find_adapter(name_or_path))["head"]
 
@@ -101,14 +99,14 @@ def head_of(name_or_path: str | Path) -> str:
 def load_adapter(
     name_or_path: str | Path | Adapter | None, head: str, backbone: BackboneInfo
 ) -> Adapter:
-    """An adapter, checked against the head and the backbone it is to work with.
+    """An adapter, checked against its head and backbone.
 
     Args:
-        name_or_path: its name, folder or file, or the adapter itself.
+        name_or_path: the name, folder or file of an adapter, or the adapter itself.
 
     Raises:
-        AdapterError: no adapter is named or there, it is for another head, or a tensor is missing,
-            unknown, of another shape than the backbone asks for, or holds what is no number.
+        AdapterError: no adapter is given or found, it is for another head, or a tensor is missing,
+            unknown, not finite, or has another shape than the backbone requires.
     """
     if name_or_path is None:
         raise AdapterError(
@@ -122,18 +120,18 @@ def load_adapter(
         adapter = read_adapter(file)
     if adapter.head != head:
         raise AdapterError(
-            f"{file} is an adapter of head {adapter.head}, not of {head}; name another one, or "
-            "that head."
+            f"{file} is an adapter of head {adapter.head}, not of {head}; name another adapter or "
+            "head."
         )
     check_tensors(adapter.tensors, tensor_shapes(head, backbone, adapter.params), file, backbone)
     return adapter
 
 
 def read_adapter(file: Path) -> Adapter:
-    """The adapter in a safetensors file, as it is.
+    """The adapter in a safetensors file, unchecked.
 
     Raises:
-        AdapterError: the file is none.
+        AdapterError: the file is not an adapter.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -154,16 +152,16 @@ def read_adapter(file: Path) -> Adapter:
 
 
 def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
-    """Writes the tensors of an adapter and what is needed to load them; returns the file.
+    """Write an adapter's tensors and the header to load them by; return the file.
 
     Raises:
-        OutputError: the folder cannot be written to.
+        OutputError: the folder is not writable.
     """
     return atomic_write(Path(folder) / FILE, packed(adapter))
 
 
 def packed(adapter: Adapter) -> bytes:
-    """The content of an adapter's safetensors file; the same for the same adapter."""
+    """The content of an adapter's safetensors file; deterministic."""
     from safetensors.torch import save
 
     fields = ("head", "backbone", "auxiliary", "params")
@@ -178,13 +176,13 @@ def check_tensors(
     file: Path | str,
     backbone: BackboneInfo,
 ) -> None:
-    """Whether the tensors are those of the layout, with numbers in them.
+    """Check that the tensors match the layout and are finite.
 
     Raises:
-        AdapterError: naming the first tensor that is not.
+        AdapterError: names the first tensor that does not.
     """
     for name in sorted(tensors.keys() ^ shapes.keys()):
-        where = "is missing from" if name in shapes else "is none that the head learns but is in"
+        where = "is missing from" if name in shapes else "is not one that the head learns but is in"
         raise AdapterError(f"Tensor {shown(name)} {where} {file}; choose another file or head.")
     for name, tensor in tensors.items():
         if tuple(tensor.shape) != tuple(shapes[name]):
@@ -193,11 +191,11 @@ def check_tensors(
                 f"needs {tuple(shapes[name])}; choose the `backbone` it was trained on."
             )
         if not tensor.isfinite().all():
-            raise AdapterError(f"Tensor {name} of {file} holds NaN or infinity; get it anew.")
+            raise AdapterError(f"Tensor {name} of {file} has NaN or infinity; get a new copy.")
 
 
 def is_plain_text(value: object) -> bool:
-    """Whether it is words on one line, fit to stand beside results."""
+    """Return whether it is text on one line, fit to show beside results."""
     if not isinstance(value, str) or len(value) > LONGEST:
         return False
     return value.isprintable() and value.strip() != ""
@@ -223,12 +221,12 @@ def _header(file: Path) -> dict:
         needed = [params[size] for size in layout.defaults] if layout else []
         numbers = [*params["layers"], *needed, params.get("image_size", 1)]
         if type(params["layers"]) is not list or not 0 < len(params["layers"]) <= LARGEST:
-            raise ValueError("its layers are no list, or one too long")
-        categories = params.get("categories", [])  # that it was trained on
+            raise ValueError("its layers are not a list, or too many")
+        categories = params.get("categories", [])  # those it was trained on
         if type(categories) is not list or not all(isinstance(c, str) for c in categories):
-            raise ValueError("its categories are no list of texts")
+            raise ValueError("its categories are not a list of texts")
         if not all(type(number) is int and 0 < number <= LARGEST for number in numbers):
-            raise ValueError("a size in its header is no whole number that can be")
+            raise ValueError("a size in its header is not a valid whole number")
         return header
     except (
         OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError
@@ -239,6 +237,6 @@ def _header(file: Path) -> dict:
 def _unreadable(file: Path, error: Exception) -> AdapterError:
     why = shown(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
     return AdapterError(
-        f"{file} is no adapter of vlad ({why}); give a folder that vlad wrote, or import an "
-        "authors' checkpoint first with `vlad adapters import`."
+        f"{file} is not a vlad adapter ({why}); give a folder that vlad wrote, or first import the "
+        "authors' checkpoint with `vlad adapters import`."
     )

@@ -1,4 +1,4 @@
-"""Cards: what is known of an adapter, as TOML beside it or in the registry that ships with vlad."""
+"""Cards: metadata of an adapter, as TOML beside it or in the registry shipped with vlad."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ FIELDS = ("head", "backbone", "auxiliary", "licence", "source")
 
 
 def registry() -> dict[str, dict[str, Any]]:
-    """Name -> card of the adapters that vlad knows of without having them.
+    """Name -> card of the adapters that vlad knows but does not ship.
 
     Raises:
-        AdapterError: the registry, or a card in it, cannot be read or lacks a field.
+        AdapterError: the registry or one of its cards is unreadable or lacks a field.
     """
     folder = data_folder("adapters")
     return {
@@ -29,9 +29,9 @@ def registry() -> dict[str, dict[str, Any]]:
 
 
 def here() -> dict[str, dict[str, Any]]:
-    """Name -> card of the adapters that ship with vlad, and of the user's, which go before them.
+    """Name -> card of the adapters shipped with vlad and the user's, which take precedence.
 
-    One whose card is broken is listed with the reason.
+    An adapter with a broken card is listed with the reason.
     """
     found = {}
     folders = data_folder("adapters"), adapters_folder()
@@ -44,7 +44,7 @@ def here() -> dict[str, dict[str, Any]]:
 
 
 def released(digest: str) -> tuple[str, dict[str, Any]] | None:
-    """Name and card of the authors' checkpoint with this SHA-256, where the registry knows it."""
+    """Name and card of the authors' checkpoint with this SHA-256, if in the registry."""
     cards = registry().items()
     return next(((n, c) for n, c in cards if c.get("source_sha256") == digest), None)
 
@@ -53,7 +53,7 @@ def read_card(file: Path) -> dict[str, Any]:
     """The table of a card.
 
     Raises:
-        AdapterError: it cannot be read, or lacks one of FIELDS or all word of a sha256.
+        AdapterError: it is unreadable, or lacks one of FIELDS or both sha256 and sha256_note.
     """
     card = read_table(file, AdapterError)
     for field in FIELDS:

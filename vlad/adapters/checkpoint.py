@@ -1,4 +1,4 @@
-"""The checkpoints that authors of methods released, read into adapters and written back."""
+"""Convert the checkpoints released by authors of methods to adapters and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlad.types import BackboneInfo
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
 
-# AnomalyCLIP's prompt learner has these layers, which nothing reads, of this fixed width
+# AnomalyCLIP's prompt learner has unused layers of this fixed width
 PROJECTION_WIDTH = 896
 REAL = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -29,14 +29,14 @@ REAL = (torch.float16, torch.bfloat16, torch.float32)
 def read_checkpoint(
     file: Path, head: str, backbone: BackboneInfo, layers: Sequence[int] | None = None
 ) -> tuple[dict[str, torch.Tensor], dict]:
-    """The learned tensors of an authors' checkpoint under our names, and the head's params.
+    """The learned tensors of an authors' checkpoint by our names, and the head's params.
 
     Args:
-        layers: blocks that the head uses; None is what the authors' published figures use.
+        layers: blocks that the head uses; None takes those of the authors' published figures.
 
     Raises:
-        AdapterError: the file cannot be read without executing code, or a tensor is missing,
-            unknown, or of another shape than the backbone asks for.
+        AdapterError: reading the file would execute code, or a tensor is missing, unknown, or has
+            another shape than the backbone requires.
     """
     layout = _authors_layout(head)
     lead = layout.lead or {}
@@ -59,26 +59,26 @@ def read_checkpoint(
     params |= _sizes(layout, found)
     _check_layers(params["layers"], found, file)
     shapes = tensor_shapes(head, backbone, params)
-    # in the authors' names and shapes, before any number is touched: a shape can lie about memory
+    # by the authors' names and shapes, before reading any values: a shape can claim any memory
     expected = {theirs(head, n): (1,) * lead.get(n, 0) + s for n, s in shapes.items()}
     check_tensors(learned, expected, file, backbone)
     tensors = {own[n]: x.float() for n, x in learned.items()}
     tensors = {name: x.reshape(shapes[name]) for name, x in tensors.items()}
-    # all of the authors' backbones see 336-pixel positions stretched over this size
+    # all of the authors' backbones stretch their 336-pixel positions over this size
     if backbone.image_size == 336:
         params["image_size"] = 518
     return tensors, params
 
 
 def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) -> None:
-    """Writes an adapter as the authors' own programs read it.
+    """Write an adapter in the format that the authors' own programs read.
 
     Args:
-        backbone: needed for AnomalyCLIP, whose files repeat embeddings of the text encoder.
+        backbone: required for AnomalyCLIP, whose files repeat embeddings of the text encoder.
 
     Raises:
         AdapterError: AnomalyCLIP without its backbone, or a tensor that the head does not learn.
-        OutputError: the file cannot be written.
+        OutputError: the file is not writable.
     """
     from vlad.system.files import atomic_write
 
@@ -98,7 +98,7 @@ def _authors_layout(head: str) -> Layout:
     layout = layout_of(head)
     if not layout.authors:
         raise AdapterError(
-            f"No other program has files of head {head}; copy the adapter's folder instead."
+            f"No other program reads files of head {head}; copy the adapter's folder instead."
         )
     return layout
 
@@ -107,29 +107,28 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
     try:
         check_archive(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever is in the file, it stays data
+    except Exception as error:  # the file's content is untrusted
         raise AdapterError(
-            f"{file} could not be read as a checkpoint of tensors ({_why(file, error)}), and "
-            "nothing in it was executed; get the file anew."
+            f"{file} is not readable as a checkpoint of tensors ({_why(file, error)}), and nothing "
+            "in it was executed; get a new copy."
         ) from error
     if layout.key and isinstance(found, dict):
         found = found.get(layout.key)
     if not isinstance(found, dict) or not found:
         where = f" under {layout.key!r}" if layout.key else ""
         raise AdapterError(
-            f"{file} holds no tensors{where}, as a checkpoint of {head} does; name another file or "
+            f"{file} holds no tensors{where}, unlike a checkpoint of {head}; name another file or "
             "`head`."
         )
     for name, value in found.items():
         if not isinstance(name, str) or len(name) > LONGEST or not torch.is_tensor(value):
             said = shown(repr(name)) if isinstance(name, str) else "An entry"
             raise AdapterError(
-                f"{said} of {file} is no tensor, as in a checkpoint of {head}; name another file "
-                "or `head`."
+                f"{said} of {file} is not a tensor, as {head} needs; name another file or `head`."
             )
         if value.layout is not torch.strided or value.device.type != "cpu":
             raise AdapterError(
-                f"Tensor {name} of {file} is sparse or empty; save it as a plain one."
+                f"Tensor {name} of {file} is sparse or empty; save it as a dense one."
             )
     if all(name.startswith("module.") for name in found):  # saved from a parallel model
         found = {name.removeprefix("module."): x for name, x in found.items()}
@@ -137,7 +136,7 @@ def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
 
 
 def _why(file: Path, error: Exception) -> str:
-    """In our words: those of torch advise to switch its protection off."""
+    """The reason in our words: torch's message advises switching its protection off."""
     if isinstance(error, OSError):
         return error.strerror or type(error).__name__
     if "compressed or overlap" in str(error):
@@ -145,16 +144,16 @@ def _why(file: Path, error: Exception) -> str:
     with open(file, "rb") as opened:
         start = opened.read(64).lstrip()
     if start.startswith(b"<"):
-        return "it is a web page, as a failed download leaves it"
+        return "it is a web page, as left by a failed download"
     if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the file that it stands for"
+        return "it is a Git LFS pointer, not the file itself"
     if isinstance(error, UnpicklingError) or "weights_only" in str(error):
-        return "it holds more than tensors, or is no checkpoint at all"
-    return "it is empty, cut off or damaged"
+        return "it holds more than tensors, or is not a checkpoint"
+    return "it is empty, truncated or damaged"
 
 
 def _sizes(layout: Layout, found: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """The sizes that a method leaves open, read off the shapes of tensors under our names."""
+    """The sizes that a method leaves open, read from the shapes of tensors by our names."""
     sizes = {}
     for param, (pattern, axis) in layout.sizes.items():
         shapes = [shape for name, shape in found.items() if re.fullmatch(pattern, name)]
@@ -167,8 +166,8 @@ def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path)
     projected = {int(name.split(".")[1]) for name in found if name.startswith("projections.")}
     if projected and 1 + max(projected) != len(layers):
         raise AdapterError(
-            f"{file} has projections for {1 + max(projected)} blocks, but {len(layers)} are named "
-            f"({', '.join(map(str, layers))}); name as many `layers`."
+            f"{file} has projections for {1 + max(projected)} blocks, but `layers` has "
+            f"{len(layers)} ({', '.join(map(str, layers))}); name one for each projection."
         )
 
 
@@ -184,18 +183,18 @@ def _check_unused(
                     "another backbone."
                 )
             return
-    raise AdapterError(f"Tensor {name} of {file} is none that {head} learns; choose another file.")
+    raise AdapterError(f"Tensor {name} of {file} is not learned by {head}; choose another file.")
 
 
 def _prompt_learner_rest(adapter: Adapter, backbone: Backbone | None) -> dict[str, torch.Tensor]:
-    """What AnomalyCLIP's strict loader expects besides: embeddings of the words, unread layers."""
+    """The rest that AnomalyCLIP's strict loader expects: embeddings of the words, unused layers."""
     if backbone is None or backbone.info.text_width is None:
         raise AdapterError(
             "A file of AnomalyCLIP repeats embeddings of the text encoder it was trained on; name "
             "that `backbone`."
         )
     text = backbone.text
-    assert isinstance(text, TextTransformer)  # as all that have a text width
+    assert isinstance(text, TextTransformer)  # true of all with a text width
     words, width = adapter.params["context"], backbone.info.text_width
     if adapter.tensors["context.normal"].shape[-1] != width:
         raise AdapterError(

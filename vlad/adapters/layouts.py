@@ -1,7 +1,7 @@
-"""Which tensors a head learns, and what the authors call them in their released checkpoints.
+"""The tensors that a head learns, and their names in the authors' released checkpoints.
 
-Shapes are written with C channels and D joint dimensions of the image encoder, T channels of the
-text backbone. Sizes that a method leaves open are numbers in the adapter's params.
+In shapes, the image encoder has C channels and D joint dimensions, the text encoder T channels.
+Sizes that a method leaves open are numbers in the adapter's params.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from vlad.system.text import instead, shown
 from vlad.types import BackboneInfo
 
 Shape = tuple[int, ...]
-# CLIP reads 77 tokens; the first, "damaged object ." and the last have to fit with the learned ones
+# of CLIP's 77 tokens, the start, "damaged object ." and the end take 5
 LONGEST_CONTEXT = 77 - 5
-LARGEST = 4096  # of any size that a file states: no backbone comes near it
+LARGEST = 4096  # upper bound of any size in a file: no backbone comes near it
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class Layout:
 
     Attributes:
         shapes: (backbone, params) -> our name -> shape.
-        sizes: param -> (pattern of our names, axis): the size is the length of that axis, or how
-            many names match where axis is None.
-        authors: pattern of the authors' names -> ours (a template of re.sub).
-        key: the entry of the authors' file that holds the tensors; "" is the file itself.
-        lead: how many axes of length 1 the authors put before those of ours, by our name.
-        unused: pattern of the authors' tensors that scoring does without -> length of their last
-            axis, "text" for T, or None for any.
-        layers: fractions of the depth whose blocks are used, where the user names none.
-        inside_text: whether some of the tensors stand inside the text encoder.
-        defaults: the sizes, as the authors of the method chose them.
+        sizes: param -> (pattern of our names, axis): the size is the length of that axis, or the
+            number of matching names if axis is None.
+        authors: pattern of the authors' names -> our name (a re.sub template).
+        key: the entry of the authors' file with the tensors; "" is the file itself.
+        lead: our name -> number of axes of length 1 that the authors prepend.
+        unused: pattern of the authors' tensors not used in scoring -> length of their last axis,
+            "text" for T, or None for any.
+        layers: default blocks, as fractions of the depth.
+        inside_text: whether some of the tensors enter the text encoder.
+        defaults: the sizes chosen by the method's authors.
     """
 
     shapes: Callable[[BackboneInfo, Mapping], dict[str, Shape]]
@@ -55,7 +55,7 @@ def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
 
 
 def _text_width(backbone: BackboneInfo) -> int:
-    assert backbone.text_width is not None  # `tensor_shapes` has seen to it
+    assert backbone.text_width is not None  # `tensor_shapes` checks it
     return backbone.text_width
 
 
@@ -119,7 +119,7 @@ LAYOUTS = {
             r"compound_prompt_projections\.\d+\.bias": None,
         },
         inside_text=True,
-        # their published figures use the last block alone
+        # their published figures use only the last block
         layers=(1.0,),
         defaults={"context": 12, "deep_blocks": 8, "deep_tokens": 4},
     ),
@@ -144,18 +144,18 @@ LAYOUTS = {
             r"clip_model\.cls_token_layer\.head\.0\.(weight|bias)": r"image_projection.\1",
         },
     ),
-    # ours: there are no files of other authors
+    # our own: there are no authors' files
     "linear": Layout(shapes=_vectors, sizes={"dims": ("normal", 0)}, defaults={"dims": 64}),
 }
 
 
 def layout_names() -> list[str]:
-    """The heads with adapters, ours and those of installed packages."""
+    """Names of the heads with adapters, ours and those of installed packages."""
     return plugins.names("vlad.layouts", LAYOUTS)
 
 
 def find_layout(head: str) -> Layout | None:
-    """The layout of a head, ours or registered under "vlad.layouts"; None where there is none."""
+    """The layout of a head, ours or registered under "vlad.layouts"; None if it has none."""
     return LAYOUTS.get(head) or plugins.load("vlad.layouts", head, {})
 
 
@@ -173,10 +173,10 @@ def layout_of(head: str) -> Layout:
 def default_params(
     head: str, backbone: BackboneInfo, sizes: Mapping[str, int] | None = None
 ) -> dict:
-    """Params as the authors of the method chose them, as far as the backbone has blocks for them.
+    """The params chosen by the method's authors, cut to the blocks that the backbone has.
 
     Args:
-        sizes: other choices than theirs.
+        sizes: values in place of theirs.
     """
     layout = layout_of(head)
     chosen = {**layout.defaults, **(sizes or {})}
@@ -185,15 +185,15 @@ def default_params(
 
 
 def blocks_at(parts: Sequence[float], depth: int) -> list[int]:
-    """The blocks at fractions of the depth, each once: a shallow backbone has fewer."""
+    """The blocks at fractions of the depth, without repeats: a shallow backbone has fewer."""
     return list(dict.fromkeys(max(1, round(depth * part)) for part in parts))
 
 
 def _highest(size: str, backbone: BackboneInfo) -> int:
-    """The most that a backbone has places for."""
+    """The highest value of a size that fits a backbone."""
     limits = {
         "context": LONGEST_CONTEXT,
-        "deep_blocks": backbone.text_depth - 1,  # none stands before the first
+        "deep_blocks": backbone.text_depth - 1,  # none before the first
         "prompt_blocks": min(backbone.depth, backbone.text_depth),
     }
     return limits.get(size, LARGEST)
@@ -203,34 +203,34 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
     """Name -> shape of every tensor that a head learns on a backbone.
 
     Raises:
-        AdapterError: the head has no adapters, learns inside a text encoder that this backbone does
-            not have, or params name blocks or sizes that cannot be.
+        AdapterError: the head has no adapters, needs a text encoder that this backbone does not
+            have, or params name blocks or sizes that do not exist.
     """
     layout = layout_of(head)
     layers = params["layers"]
     if len(set(layers)) < len(layers) or max(layers) > backbone.depth:
         raise AdapterError(
             f"The adapter uses blocks {shown(', '.join(map(str, layers)))}, but {backbone.name} "
-            f"has blocks 1 to {backbone.depth}, each to be used once; choose another backbone or "
-            "other `layers`."
+            f"has blocks 1 to {backbone.depth}, each usable once; choose another backbone or other "
+            "`layers`."
         )
     if backbone.text_width is None and layout.inside_text:
         raise AdapterError(
-            f"Head {head} puts learned tokens into the text encoder, and {backbone.name} has none "
-            "that takes them; choose a CLIP backbone."
+            f"Head {head} puts learned tokens into the text encoder, but {backbone.name} has none "
+            "that accepts them; choose a CLIP backbone."
         )
     for size in layout.defaults:
         highest = _highest(size, backbone)
         if not 0 < params[size] <= highest:
             raise AdapterError(
-                f"The {size} of the adapter is {params[size]}, but {backbone.name} has places for "
-                f"1 to {highest}; choose the `backbone` it was trained on."
+                f"The {size} of the adapter is {params[size]}, but {backbone.name} allows 1 to "
+                f"{highest}; choose the `backbone` it was trained on."
             )
     return layout.shapes(backbone, params)
 
 
 def ours(head: str, name: str) -> str | None:
-    """Our name of a tensor in the authors' file, or None where there is none."""
+    """Our name for a tensor in the authors' file; None if we have none."""
     for pattern, template in layout_of(head).authors.items():
         if re.fullmatch(pattern, name):
             return re.sub(pattern, template, name)
@@ -238,17 +238,17 @@ def ours(head: str, name: str) -> str | None:
 
 
 def theirs(head: str, name: str) -> str:
-    """The authors' name of a tensor of ours.
+    """The authors' name for one of our tensors.
 
     Raises:
         AdapterError: the head learns no tensor of that name.
     """
     for pattern, template in layout_of(head).authors.items():
-        # the rule read backwards: what the template's places hold, put into the pattern's groups
+        # the rule reversed: the template's fields fill the pattern's groups
         if found := re.fullmatch(re.sub(r"\\\\\d", r"(\\w+)", re.escape(template)), name):
             places = iter(found.groups())
             return "".join(
                 next(places) if part.startswith("(") else part.replace("\\", "")
                 for part in re.split(r"(\([^)]*\))", pattern)
             )
-    raise AdapterError(f"Tensor {name} is none that {head} learns; choose another adapter.")
+    raise AdapterError(f"Tensor {name} is not learned by {head}; choose another adapter.")

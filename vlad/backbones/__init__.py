@@ -3,7 +3,7 @@
 vlad-tiny                         the small backbone that ships with vlad
 ViT-B-16-plus-240/laion400m_e31   an open_clip model and its pretrained tag
 ViT-L-14-336                      the same with the first tag that open_clip lists
-weights.pt, weights.safetensors   a local CLIP checkpoint, architecture read off or beside it
+weights.pt, weights.safetensors   a local CLIP checkpoint; architecture from its tensors or a JSON
 ViT-B-16=weights.pt               the same with the architecture named
 path/to/folder                    a Hugging Face folder (CLIP, SigLIP, DINOv2)
 openai/clip-vit-base-patch16      the same from the model hub
@@ -34,34 +34,34 @@ TRIAL = 0.05  # seconds to measure products in one dtype
 def load_backbone(
     name: str = DEFAULT, device: str = "auto", dtype: str = "float32", runtime: str = "torch"
 ) -> Backbone:
-    """The backbone of a name, file or folder (see this module's list).
+    """Load a backbone by name, file or folder (see the list in this module).
 
     Args:
-        device: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
-        dtype: "float32", "bfloat16" or "float16"; some runtimes have "int8".
-        runtime: what computes its vision passes (see `vlad.backbones.runtimes`).
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
+        dtype: "float32", "bfloat16" or "float16"; some runtimes support "int8".
+        runtime: name of the runtime of its vision passes (see `vlad.backbones.runtimes`).
 
-    A UserWarning says so, with the figure measured, where the CPU is slower in bfloat16.
+    A UserWarning states the measured slowdown if the CPU is slower in bfloat16.
 
     Raises:
-        BackboneError: a name nobody knows, or weights that cannot be found or do not fit.
-        GraphError: a runtime that is not there, or does not compute in `dtype`, or on `device`.
+        BackboneError: an unknown name, or weights that are not found or do not fit.
+        GraphError: the runtime is not installed, or does not support `dtype` or `device`.
     """
     import torch
 
     from vlad.backbones.runtimes import OUTSIDE_TORCH, load_runtime, use
     from vlad.backbones.weights import forbid_network
 
-    made = load_runtime(runtime, dtype, device)  # what is missing is said before a download
+    made = load_runtime(runtime, dtype, device)  # fail before a download
     if runtime in OUTSIDE_TORCH:
         device, dtype = "cpu", "float32"
     forbid_network()
     backbone = _find(str(name))
     try:
         backbone.to(choose_device(device), getattr(torch, dtype))
-    except Exception as error:  # each kind of device has errors of its own
+    except Exception as error:  # each kind of device raises its own errors
         raise BackboneError(
-            f"The backbone cannot be put on device {device!r} ({error}); choose another `device`."
+            f"Cannot move the backbone to device {device!r} ({error}); choose another `device`."
         ) from error
     if dtype == "bfloat16" and backbone.device.type == "cpu" and (slow := _slow_bfloat16()):
         warnings.warn(slow, stacklevel=1)
@@ -70,7 +70,7 @@ def load_backbone(
 
 @cache
 def _slow_bfloat16() -> str | None:
-    """What to say where this CPU multiplies in bfloat16 more slowly than in float32."""
+    """A warning if matrix products in bfloat16 are slower than in float32 on this CPU."""
     import torch
 
     from vlad.system.machine import product_ms
@@ -90,7 +90,7 @@ def _slow_bfloat16() -> str | None:
 
 
 def choose_device(device: str) -> str:
-    """The device itself, or for "auto" a GPU where there is one."""
+    """The device itself, or for "auto" a GPU if there is one."""
     import torch
 
     if device != "auto":
@@ -116,7 +116,7 @@ def _find(name: str) -> Backbone:
     elif "=" in name:
         model, _, path = name.partition("=")
         if not os.path.isfile(path):
-            raise BackboneError(f"There is no weights file {path}; correct the path.")
+            raise BackboneError(f"Weights file {path} not found; correct the path.")
         backbone = clip.from_file(Path(path), model)
     else:
         backbone = _from_hub(name)
@@ -134,8 +134,8 @@ def _from_hub(name: str) -> Backbone:
     }  # fmt: skip
     if name.count("/") != 1 or looks_like_a_path:
         raise BackboneError(
-            f"There is no backbone {name!r}: it is no file or folder, no open_clip model and no "
-            f"built-in backbone ({', '.join(EMBEDDED)}); name one as `vlad backbones` says."
+            f"Unknown backbone {name!r}: not a file or folder, an open_clip model or a built-in "
+            f"backbone ({', '.join(EMBEDDED)}); name one from `vlad backbones`."
         )
     from vlad.backbones import transformers
 

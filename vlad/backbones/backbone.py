@@ -1,4 +1,4 @@
-"""A backbone: a vision transformer, where it has one a text encoder, and how its images look."""
+"""A backbone: an image encoder, an optional text encoder, and the normalisation of its images."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ TEXT_BATCH = 64
 class Backbone:
     """A frozen image (and text) encoder.
 
-    Its weights never ask for gradients, so a pass keeps nothing for them unless tokens that are
-    being learned are put into it.
+    Its weights never require gradients, so a pass stores nothing for them unless learned tokens
+    enter it.
 
     Attributes:
-        info: what heads may know of it.
-        model: the module that holds the weights.
-        build: model -> VisionTransformer over its modules (called again after a move).
-        read: model -> its text encoder, or None (called again after a move).
-        blocks: model -> the module with the blocks of its image encoder.
+        info: its description for heads.
+        model: the module with the weights.
+        build: model -> VisionTransformer over its modules (called again after each move).
+        read: model -> its text encoder, or None (called again after each move).
+        blocks: model -> the module with its image encoder's blocks.
         mean, std: normalisation of the pixels, per channel, in [0, 1] units.
-        config: what else its text embeddings depend on (activation, context length, ...).
-        vision: the image encoder; the module's own forward pass.
-        passes: called like `vision` in its place, where another runtime computes; else None.
-        runtime, precision: the name of what computes, and what it computes in.
+        config: further settings that its text embeddings depend on (such as activation).
+        vision: the image encoder, by the module's own forward pass.
+        passes: called in place of `vision` by other runtimes; else None.
+        runtime, precision: names of the runtime and its number format.
     """
 
     info: BackboneInfo
@@ -53,12 +53,12 @@ class Backbone:
         self._build()
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Backbone:
-        """Moves the weights; returns the backbone itself.
+        """Move the weights; return the backbone itself.
 
         Args:
-            dtype: of the matrix products in the image encoder's blocks, where the time goes. All
-                else stays float32: the sums between blocks, which half precision would blur, and
-                the texts, whose rounding would shift the scores of all images alike.
+            dtype: type of the matrix products in the image encoder's blocks, which take most of the
+                time. All else stays float32: the sums between blocks, since half precision would
+                blur them, and text, since rounding it would shift the scores of all images.
         """
         self.model.to(device=device)
         for module in self.blocks(self.model).modules():
@@ -70,7 +70,7 @@ class Backbone:
         return self
 
     def recompute(self) -> None:
-        """From now on gradients cost a second pass through each block instead of its memory."""
+        """Recompute each block for gradients from now on, to save memory."""
         for transformer in (self.vision, self.text):
             if isinstance(transformer, VisionTransformer | TextTransformer):
                 transformer.call = recompute
@@ -87,7 +87,7 @@ class Backbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of configuration and weights (a sample of every tensor), the key of cached texts."""
+        """Hash of configuration and weights (a sample of every tensor), the key of cached text."""
         digest = hashlib.sha256(self.config.encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             values = tensor.detach().flatten()
@@ -97,7 +97,7 @@ class Backbone:
         return digest.hexdigest()
 
     def forward(self, pixels: torch.Tensor, **options) -> Taps:
-        """One vision pass by the backbone's runtime; see `VisionTransformer.__call__`."""
+        """One vision pass in the backbone's runtime; see `VisionTransformer.__call__`."""
         return (self.passes or self.vision)(pixels, **options)
 
     def encode_text(
@@ -111,17 +111,17 @@ class Backbone:
         """Projected, unnormalised embeddings (N, D) of sentences, in float32.
 
         Args:
-            activation: overrides that of the MLPs.
-            context: (m, T) learned words put in front of every sentence.
-            deep: block (from 1) -> (k, T) tokens that overwrite those after the first.
+            activation: overrides the activation of the MLPs.
+            context: (m, T) learned tokens before every sentence.
+            deep: block (from 1) -> (k, T) tokens that replace those after the first.
 
         Raises:
-            HeadError: the backbone has no text encoder, or none that takes learned tokens.
+            HeadError: the backbone has no text encoder, or it does not accept learned tokens.
         """
         if self.text is None:
             raise HeadError(
-                f"The backbone {self.info.name} sees only images and cannot read prompts; choose a "
-                "CLIP or SigLIP backbone, or a head that needs no text, such as memory."
+                f"The backbone {self.info.name} has no text encoder for prompts; choose a CLIP or "
+                "SigLIP backbone, or a head that needs no text, such as memory."
             )
         batches = range(0, len(sentences), TEXT_BATCH)
         parts = [

@@ -1,4 +1,4 @@
-"""One block of a transformer as functions over the modules of another library."""
+"""A transformer block as functions over the modules of another library."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Map = Callable[[torch.Tensor], torch.Tensor]
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
-    """GELU; it overwrites x unless a gradient needs it, as new memory costs more than the sum."""
+    """GELU; it overwrites x unless a gradient needs it: new memory costs more than the sum."""
     return F.gelu(x) if x.requires_grad else torch.ops.aten.gelu_(x)
 
 
 def quick_gelu(x: torch.Tensor) -> torch.Tensor:
-    """x · σ(1.702 x), the approximation of GELU that OpenAI's CLIP was trained with.
+    """x · σ(1.702 x), the approximation of GELU in OpenAI's CLIP.
 
     It overwrites x unless a gradient needs it.
     """
@@ -36,7 +36,7 @@ def plus(branch: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 
 ACTIVATIONS: dict[Activation, Map] = {"gelu": gelu, "quick_gelu": quick_gelu}
-# tokens up to which products beat torch's attention kernel in bfloat16 on a CPU
+# number of tokens up to which products beat torch's attention kernel in bfloat16 on a CPU
 SHORT = 256
 
 
@@ -47,9 +47,9 @@ def identity(x: torch.Tensor) -> torch.Tensor:
 def attention(
     q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, seen: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Scaled dot-product attention over (B, H, N, d), as torch's own.
+    """Scaled dot-product attention over (B, H, N, d), like torch's.
 
-    On a CPU torch's kernel gains nothing from bfloat16 where tokens are few; products do.
+    With few tokens on a CPU, torch's kernel gains nothing from bfloat16, but products do.
     """
     short = q.dtype == torch.bfloat16 and q.device.type == "cpu" and k.shape[-2] <= SHORT
     if not short or seen is not None or q.requires_grad:
@@ -70,9 +70,9 @@ class Block:
         out: the projection after attention.
         heads: number of attention heads.
         mlp: (tokens, activation or None for its own) -> tokens.
-        scale_1, scale_2: layer scale of the two branches, where the backbone has it.
-        projections: () -> the weight (C, C) and the bias, or None, behind each of q, k and v, where
-            they are nothing else: they make `first` quick.
+        scale_1, scale_2: layer scale of the two branches, if the backbone has it.
+        projections: () -> weight (C, C) and bias (or None) of each of q, k and v, if they are plain
+            linear maps, which makes `first` fast.
     """
 
     ln_1: Map
@@ -91,16 +91,16 @@ class Block:
         activation: Map | None,
         seen: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The block on all tokens; `seen` as in `mix`."""
+        """Run the block on all tokens; `seen` as in `mix`."""
         q, k, v = self.qkv(self.ln_1(x))
         return self.finish(x, self.mix(q, k, v, seen), activation)
 
     def first(self, x: torch.Tensor, activation: Map | None) -> torch.Tensor:
-        """(B, 1, C): the first token alone behind the block.
+        """(B, 1, C): only the first token, after the block.
 
         A single query needs neither keys nor values: q·(Kx) is (Kᵀq)·x, Σ aᵢ(Vxᵢ) is V(Σ aᵢxᵢ), and
-        a bias of the keys adds the same to all logits. That is two small products in place of two
-        over all tokens.
+        a bias of the keys adds the same to all logits. Two small products replace two over all
+        tokens.
         """
         if self.projections is None:
             return self(x, activation)[:, :1]
@@ -122,26 +122,26 @@ class Block:
         v: torch.Tensor,
         seen: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Attention before its projection; q (B, M, C), k and v (B, N, C).
+        """Attention without its output projection; q (B, M, C), k and v (B, N, C).
 
         Args:
-            seen: (M, N) bool, whether a token of q attends to one of k; None is to all.
+            seen: (M, N) bool, whether a token of q attends to one of k; None attends to all.
         """
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
         return attention(q, k, v, seen).transpose(1, 2).flatten(2)
 
     def attend(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """x behind the attention branch."""
+        """x after the attention branch."""
         return plus(self.scale_1(self.out(mixed)), x)
 
     def finish(self, x: torch.Tensor, mixed: torch.Tensor, activation: Map | None) -> torch.Tensor:
-        """x behind both branches."""
+        """x after both branches."""
         x = self.attend(x, mixed)
         return plus(self.scale_2(self.mlp(self.ln_2(x), activation)), x)
 
 
 def recompute(step: Callable, *args):
-    """`step(*args)`, whose values on the way are computed anew for the gradient, not kept."""
+    """`step(*args)`, recomputing intermediate values for the gradient instead of storing them."""
     return checkpoint(step, *args, use_reentrant=False)
 
 

@@ -1,6 +1,6 @@
 """CLIP backbones from a file of weights.
 
-open_clip itself is imported where its vocabulary or one of its architectures is needed.
+open_clip itself is imported only if its vocabulary or one of its architectures is needed.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from vlad.system.resources import read_json
 def from_file(path: Path, model: str | None = None) -> Backbone:
     """A CLIP checkpoint on disk: open_clip's .pt or .safetensors, or OpenAI's JIT archive.
 
-    The architecture is `model` where given, else the JSON in open_clip's config format beside
-    the file (same name, .json), else read off the shapes of the tensors.
+    The architecture is `model` if given, else the JSON in open_clip's config format beside the file
+    (same name, .json), else inferred from the shapes of the tensors.
 
     Raises:
-        BackboneError: a file that holds no CLIP, or tensors that do not fit the architecture.
+        BackboneError: the file has no CLIP, or its tensors do not fit the architecture.
     """
     state, is_openai = weights.read_clip_state(path)
     config = _config(path, model) or weights.infer_clip_config(state, path)
@@ -43,12 +43,12 @@ def from_file(path: Path, model: str | None = None) -> Backbone:
 
 
 def _check_depth(config: dict, state: dict, path: Path) -> None:
-    """Raises a BackboneError for more blocks than there are tensors, before they are made."""
+    """Raise a BackboneError for more blocks than tensors, before they are created."""
     for part in ("vision_cfg", "text_cfg"):
         layers = config[part].get("layers", 0) if isinstance(config.get(part), dict) else 0
         if isinstance(layers, int | float) and layers > len(state):
             raise BackboneError(
-                f"The architecture given for {path} has {layers:g} layers, and the file has "
+                f"The architecture given for {path} has {layers:g} layers, but the file has "
                 f"{len(state)} tensors; correct the JSON beside it, or name the architecture."
             )
 
@@ -66,7 +66,7 @@ def _build(config: dict, path: Path) -> torch.nn.Module:
         RuntimeError,
     ) as error:  # fmt: skip
         raise BackboneError(
-            f"The architecture given for {path} is no model config of open_clip ({error}); "
+            f"The architecture given for {path} is not an open_clip model config ({error}); "
             "correct the JSON beside it, or name the architecture."
         ) from error
 
@@ -77,7 +77,7 @@ def _config(path: Path, model: str | None) -> dict | None:
 
         if model not in open_clip.list_models():
             raise BackboneError(
-                f"open_clip knows no architecture {model!r}; choose one of open_clip.list_models()."
+                f"open_clip has no architecture {model!r}; choose one of open_clip.list_models()."
             )
         return open_clip.get_model_config(model)
     beside = path.with_suffix(".json")
@@ -90,15 +90,15 @@ def _config(path: Path, model: str | None) -> dict | None:
             f"{beside} is not valid JSON ({error}); correct or remove it."
         ) from None
     if not isinstance(config, dict):
-        raise BackboneError(f"{beside} is no model config of open_clip; correct or remove it.")
+        raise BackboneError(f"{beside} is not an open_clip model config; correct or remove it.")
     return config.get("model_cfg", config)
 
 
 class Tokenizer:
-    """CLIP's tokenizer, made when a text is first read, because open_clip is slow to import.
+    """CLIP's tokenizer, created on first use, because open_clip is slow to import.
 
     Args:
-        context_length: tokens a sentence is padded to.
+        context_length: number of tokens to pad a sentence to.
     """
 
     def __init__(self, context_length: int):

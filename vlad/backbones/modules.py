@@ -1,4 +1,4 @@
-"""The parts of a CLIP built as open_clip builds it, as our forward pass takes them."""
+"""The parts of a CLIP in open_clip's structure, for our forward pass."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def clip_backbone(
     pool: Callable[[PlainCLIP], Map | None] | None = None,
     text=None,
 ) -> Backbone:
-    """A backbone over a CLIP whose modules bear open_clip's names.
+    """A backbone over a CLIP whose modules have open_clip's names.
 
     Args:
-        model: or a model of open_clip, whose parts it has.
+        model: a PlainCLIP, or an open_clip model, which has the same parts.
         tokenizer: N sentences -> (N, L) token ids.
         pool: model -> what replaces "ln_post of CLS", as in `VisionTransformer`, or None.
-        text: model -> its text encoder; None is CLIP's causal one, read at the end of the text.
+        text: model -> its text encoder; None takes CLIP's causal one, read at the end of the text.
     """
     visual = model.visual
     causal = text is None
@@ -51,7 +51,7 @@ def clip_backbone(
         text_depth=len(model.transformer.resblocks) if causal else 0,
         activation=_activation(visual.transformer.resblocks[0].mlp),
     )
-    # the printed modules name the activations, which the tensors do not show
+    # the printed modules include the activations, which are not in the tensors
     config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
     read = text or partial(_text, tokenizer=tokenizer)
     build = partial(_vision, pool=pool)
@@ -92,7 +92,7 @@ def _matmul(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _activation(mlp) -> Activation | None:
-    """The activation of an MLP where it is one of CLIP's two."""
+    """The activation of an MLP if it is one of CLIP's two."""
     return _ACTIVATIONS.get(type(mlp.gelu).__name__)
 
 

@@ -18,19 +18,19 @@ from vlad.types import BackboneInfo
 
 
 def is_model(name: str) -> bool:
-    """Whether open_clip knows an architecture of this name."""
+    """Return whether open_clip has an architecture of this name."""
     return name in open_clip.list_models()
 
 
 def describe(model: str, tag: str | None) -> BackboneInfo:
-    """What heads may know of a pretrained model, from its configuration alone.
+    """The description of a pretrained model for heads, from its configuration only.
 
     Raises:
-        BackboneError: an unknown tag, or an image encoder without taps.
+        BackboneError: an unknown tag, or an unsupported image encoder.
     """
     tag = _tag(model, tag)
     quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
-    with torch.device("meta"):  # shapes without numbers
+    with torch.device("meta"):  # shapes without values
         built = open_clip.create_model(model, device="meta", force_quick_gelu=quick_gelu)
     half = (0.5, 0.5, 0.5)
     return as_backbone(f"{model}/{tag}", built, open_clip.get_tokenizer(model), half, half).info
@@ -44,7 +44,7 @@ def from_hub(model: str, tag: str | None) -> Backbone:
         tag: pretrained tag, e.g. "laion400m_e31"; None takes the first that open_clip lists.
 
     Raises:
-        BackboneError: an unknown tag, or weights that cannot be fetched.
+        BackboneError: an unknown tag, or weights that cannot be downloaded.
     """
     tag = _tag(model, tag)
     name = f"{model}/{tag}"
@@ -58,13 +58,13 @@ def from_hub(model: str, tag: str | None) -> Backbone:
 
 
 def _tag(model: str, tag: str | None) -> str:
-    """A pretrained tag of a model: the one asked for, or the first that open_clip lists."""
+    """A pretrained tag of a model: the given one, or the first that open_clip lists."""
     tags = open_clip.list_pretrained_tags_by_model(model)
     if tag is None and tags:
         return tags[0]
     if tag is None or tag not in tags:
         raise BackboneError(
-            f"Model {model} has no pretrained tag {tag!r}, but {', '.join(tags) or 'none at all'}; "
+            f"Model {model} has no pretrained tag {tag!r} (it has {', '.join(tags) or 'none'}); "
             f"choose one, or give a file as {model}=weights.pt."
         )
     return tag
@@ -74,13 +74,13 @@ def build(config: dict) -> torch.nn.Module:
     """The model of a config in open_clip's format, with random weights.
 
     Raises:
-        BackboneError: something that a local file cannot carry.
+        BackboneError: it needs something that a local file cannot contain.
     """
     unfit = sorted(set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
     if unfit:
         raise BackboneError(
-            f"This architecture needs {', '.join(unfit)}, which a local file cannot carry; "
-            "use the model by its name and pretrained tag."
+            f"This architecture needs {', '.join(unfit)}, which a local file cannot contain; use "
+            "the model by its name and pretrained tag."
         )
     return open_clip.CLIP(**config)
 
@@ -92,16 +92,16 @@ def as_backbone(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Backbone:
-    """A backbone over a model of open_clip.
+    """A backbone over an open_clip model.
 
     Raises:
-        BackboneError: its image encoder is no plain vision transformer.
+        BackboneError: its image encoder is not a plain vision transformer.
     """
     visual = model.visual
     if not isinstance(visual, open_clip.transformer.VisionTransformer):
         raise BackboneError(
-            f"The image encoder of {name} is a {type(visual).__name__}, which has no taps; choose "
-            "a model whose image encoder is open_clip's own vision transformer (ViT-*)."
+            f"The image encoder of {name} is a {type(visual).__name__}, which is not supported; "
+            "choose a model whose image encoder is open_clip's own vision transformer (ViT-*)."
         )
     plain_text = isinstance(model, open_clip.CLIP) and model.text_pool_type == "argmax"
     for transformer in (visual.transformer, model.transformer if plain_text else None):

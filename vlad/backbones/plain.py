@@ -1,8 +1,8 @@
-"""A CLIP of plain transformers as modules, under open_clip's names for its tensors.
+"""A CLIP of plain transformers as modules, with open_clip's names for its tensors.
 
-Weights files are loaded into it: open_clip brings in torchvision, timm and transformers, which
-takes seconds, and a file of weights needs nothing of them. What runs is `vlad.backbones.vit` and
-`vlad.backbones.text`; a module here only holds parameters.
+Weights files are loaded into it: open_clip imports torchvision, timm and transformers, which takes
+seconds and a weights file does not need. The modules here only hold parameters;
+`vlad.backbones.vit` and `vlad.backbones.text` run them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of the images that OpenAI trained CLIP on
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of OpenAI's training images for CLIP
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 _KNOWN = {
@@ -25,7 +25,7 @@ _KNOWN = {
 
 
 def is_plain(config: Mapping) -> bool:
-    """Whether a model config of open_clip names nothing that is not built here."""
+    """Return whether everything in an open_clip model config is supported here."""
     vision, text = config.get("vision_cfg"), config.get("text_cfg")
     if not isinstance(vision, Mapping) or not isinstance(text, Mapping):
         return False
@@ -38,17 +38,17 @@ def is_plain(config: Mapping) -> bool:
 
 
 class QuickGELU(nn.Module):
-    """The approximation of GELU that OpenAI's CLIP was trained with."""
+    """The approximation of GELU in OpenAI's CLIP."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * torch.sigmoid(1.702 * x)
 
 
 class PlainCLIP(nn.Module):
-    """The tensors of a CLIP, without values until a state dict is assigned.
+    """The tensors of a CLIP, without values until a state dict is loaded.
 
     Args:
-        config: a model config of open_clip for which `is_plain` holds.
+        config: an open_clip model config for which `is_plain` is true.
     """
 
     def __init__(self, config: Mapping):
@@ -62,7 +62,7 @@ class PlainCLIP(nn.Module):
             self.transformer = _Transformer(
                 shape.width, shape.layers, shape.heads, shape.mlp_ratio, act
             )
-            # given its values, or drawing them, even on "meta", imports half of torch's compiler
+            # initialising values, even on "meta", would import half of torch's compiler
             table = torch.empty(shape.vocab_size, shape.width)
             self.token_embedding = nn.Embedding(shape.vocab_size, shape.width, _weight=table)
             self.positional_embedding = _parameter(shape.context_length, shape.width)

@@ -1,4 +1,4 @@
-"""Which backbones can be used without a network: those whose weights are on this disk."""
+"""Backbones that are usable without a network: those with weights on this disk."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-OPEN_CLIP_CACHE = Path("~/.cache/clip")  # of what it fetches from elsewhere than the model hub
+OPEN_CLIP_CACHE = Path("~/.cache/clip")  # for downloads from outside the model hub
 
 
 @dataclass(frozen=True)
 class StoredBackbone:
-    """A backbone whose weights are here.
+    """A backbone with weights on this disk.
 
     Attributes:
-        name: as `--backbone` takes it.
-        path: the file of its weights, or the folder that holds them.
-        size: bytes.
+        name: the value for `--backbone`.
+        path: the file or folder of its weights.
+        size: in bytes.
     """
 
     name: str
@@ -26,7 +26,7 @@ class StoredBackbone:
 
 
 def stored_backbones() -> list[StoredBackbone]:
-    """The built-in backbone, and those in the local caches of open_clip and transformers."""
+    """The built-in backbone and those in the local caches of open_clip and transformers."""
     from huggingface_hub import constants
 
     from vlad.backbones import EMBEDDED
@@ -47,7 +47,7 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
 
     for model, tag in open_clip.list_pretrained():
         vision = open_clip.get_model_config(model)["vision_cfg"]
-        # vlad taps plain vision transformers; convolutions and timm's backbones have no such blocks
+        # vlad needs plain vision transformers; convolutions and timm's backbones lack such blocks
         if isinstance(vision.get("layers"), int) and "timm_model_name" not in vision:
             path = _file_of(open_clip.get_pretrained_cfg(model, tag))
             if path is not None:
@@ -55,12 +55,12 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
 
 
 def _file_of(source: dict) -> Path | None:
-    """Where open_clip keeps a pretrained file; None where it has not been fetched."""
+    """The path of a pretrained file in open_clip's cache; None if it is not there."""
     from huggingface_hub import constants, try_to_load_from_cache
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     repository, _, file = source.get("hf_hub", "").rpartition("/")
-    if not repository:  # else open_clip never looks at the address
+    if not repository:  # else open_clip ignores the address
         path = OPEN_CLIP_CACHE.expanduser() / source.get("url", "").rpartition("/")[2]
         return path if path.is_file() else None
     for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:

@@ -1,4 +1,4 @@
-"""The text encoder's forward pass, with learned tokens in place of words."""
+"""The text encoder's forward pass, with learned tokens instead of words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vlad.backbones.block import ACTIVATIONS, Block, Map, run
 from vlad.errors import HeadError
 from vlad.types import Activation
 
-# a word that is one token of CLIP's vocabulary, where learned words stand in its place
+# a word of one token in CLIP's vocabulary, replaced by a learned token
 PLACEHOLDER = "X"
 
 
@@ -21,12 +21,12 @@ class TextTransformer:
 
     Attributes:
         tokenize: N sentences -> (N, L) token ids.
-        end: (N, L) token ids -> (N,) places of the end-of-text token, whose output is kept.
+        end: (N, L) token ids -> (N,) positions of the end-of-text token, whose output is kept.
         embed: token ids -> (N, L, T).
         pos: (context length, T) positional embeddings.
         blocks: in order.
         ln_final, proj: applied to the kept token.
-        call: how a block is run, as in `VisionTransformer`.
+        call: how to run a block, as in `VisionTransformer`.
     """
 
     tokenize: Callable[[Sequence[str]], torch.Tensor]
@@ -48,9 +48,9 @@ class TextTransformer:
     ) -> torch.Tensor:
         """(N, D) projected, unnormalised embeddings; see TextSpec for the options.
 
-        Attention is causal: a token depends on those before it alone. So what sentences begin with
-        in common is computed once, what follows an end not at all, and all tokens that are left are
-        one sequence in which each sees those before it in its own sentences.
+        Attention is causal: a token depends only on those before it. So common beginnings of
+        sentences are computed once, tokens after the end not at all, and all others form one
+        sequence in which each attends to those before it in its own sentences.
         """
         words = 0 if context is None else len(context)
         if words:
@@ -74,15 +74,15 @@ class TextTransformer:
 def share(
     ids: torch.Tensor, end: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The tokens (M,) of N sentences, each with all before it once, as a tree with one root.
+    """The tokens (M,) of N sentences with common beginnings merged, as a tree with one root.
 
     Args:
         ids: (N, L) token ids.
-        end: (N,) places of the last token that counts.
+        end: (N,) positions of the last token used.
 
     Returns:
-        Token ids (M,), their places in a sentence (M,), whether one sees another (M, M), and which
-        of them ends each sentence (N,).
+        Token ids (M,), their positions in a sentence (M,), whether one attends to another (M, M),
+        and the last token of each sentence (N,).
     """
     found: dict[tuple[int, int], int] = {}
     tokens: list[int] = []
@@ -106,14 +106,14 @@ def share(
 
 
 def overwrite(x: torch.Tensor, places: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-    """(1, M, T) tokens with the learned ones (k, T) at places 1 to k of every sentence."""
+    """(1, M, T) tokens with the learned ones (k, T) at positions 1 to k of every sentence."""
     at = ((places > 0) & (places <= len(learned))).nonzero()[:, 0]
     return x.index_copy(1, at, learned.to(x)[places[at] - 1][None])
 
 
 @dataclass
 class PlainText:
-    """A text encoder read as its library does, for those whose inside differs from CLIP's.
+    """A text encoder run by its own library, for those with another structure than CLIP's.
 
     Attributes:
         encode: N sentences -> (N, D) unnormalised embeddings.
@@ -125,16 +125,16 @@ class PlainText:
         """(N, D) embeddings.
 
         Raises:
-            HeadError: learned tokens or another activation were asked for.
+            HeadError: learned tokens or another activation are given.
         """
         if any(value is not None for value in learned.values()):
             raise HeadError(
-                "The head puts learned tokens into the text encoder, and this one takes none; "
-                "choose a CLIP `backbone`."
+                "The head puts learned tokens into the text encoder, but this one does not accept "
+                "them; choose a CLIP `backbone`."
             )
         return self.encode(sentences)
 
 
 def first_largest(ids: torch.Tensor) -> torch.Tensor:
-    """Places of the end-of-text token, the largest id of CLIP's vocabulary."""
+    """Positions of the end-of-text token, the largest id of CLIP's vocabulary."""
     return ids.argmax(dim=-1)

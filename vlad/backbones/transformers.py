@@ -28,7 +28,7 @@ def from_pretrained(name: str) -> Backbone:
     """A CLIP, SigLIP or DINOv2 model, from a local folder, the local cache or the model hub.
 
     Raises:
-        BackboneError: a folder without a model of these kinds, or weights that cannot be fetched.
+        BackboneError: a folder without such a model, or weights that cannot be downloaded.
     """
     local = Path(name).is_dir()
     if local and not (Path(name) / "config.json").is_file():
@@ -44,7 +44,7 @@ def from_pretrained(name: str) -> Backbone:
             raise BackboneError(
                 f"{name} is a {config.model_type} model; choose one of type {', '.join(LOADERS)}."
             )
-        config._attn_implementation = "sdpa"  # it may name a kernel of the hub, which is code
+        config._attn_implementation = "sdpa"  # it could name a kernel on the hub, which is code
         model, found = transformers.AutoModel.from_pretrained(
             name, config=config, dtype=torch.float32, output_loading_info=True, **options
         )
@@ -54,23 +54,23 @@ def from_pretrained(name: str) -> Backbone:
 
 
 def _check_depth(name: str, config: dict) -> None:
-    """Raises a BackboneError for blocks without end, before they are made."""
+    """Raise a BackboneError for too many blocks, before they are created."""
     for part in (config, *(config.get(f"{kind}_config") for kind in ("vision", "text"))):
         depth = part.get("num_hidden_layers") if isinstance(part, dict) else None
         if isinstance(depth, int | float) and depth > MAX_DEPTH:
             raise BackboneError(
-                f"The config.json of {name} has {depth:g} layers, and no more than {MAX_DEPTH} are "
-                "made; correct it."
+                f"The config.json of {name} has {depth:g} layers, over the limit of {MAX_DEPTH}; "
+                "correct it."
             )
 
 
 def _check_weights(name: str, model, missing: Collection[str]) -> None:
-    """Raises a BackboneError where transformers would draw weights, or for what is no number."""
+    """Raise a BackboneError if a weight is missing (transformers would draw it) or not finite."""
     if missing:
-        raise BackboneError(f"Tensor {min(missing)} is missing from {name}; get it anew.")
+        raise BackboneError(f"Tensor {min(missing)} is missing from {name}; get a new copy.")
     for tensor, values in model.state_dict().items():
         if values.is_floating_point() and not values.sum().isfinite():
-            raise BackboneError(f"Tensor {tensor} of {name} holds NaN or infinity; get it anew.")
+            raise BackboneError(f"Tensor {tensor} of {name} has NaN or infinity; get a new copy.")
 
 
 def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
@@ -87,8 +87,8 @@ def _normalisation(name: str, kind: str, options: dict) -> tuple[tuple, tuple]:
     numbers = all(type(x) in (int, float) and abs(x) < math.inf for x in mean + std)
     if not numbers or not len(mean) == len(std) == 3 or min(std) <= 0:
         raise BackboneError(
-            f"The image_mean or image_std in preprocessor_config.json of {name} is not three "
-            "numbers of which all of the second are above 0; correct it."
+            f"image_mean and image_std in preprocessor_config.json of {name} must be three numbers "
+            "each, the latter above 0; correct them."
         )
     return mean, std
 
@@ -133,7 +133,7 @@ def _clip_text(model, tokenize) -> TextTransformer:
     eos = model.config.text_config.eos_token_id
     return TextTransformer(
         tokenize=lambda sentences: tokenize(sentences)["input_ids"],
-        # configs written before transformers 4.31 name another token than the one that ends a text
+        # configs from before transformers 4.31 name another token than the end of text
         end=first_largest if eos == 2 else lambda ids: (ids == eos).int().argmax(dim=-1),
         embed=text.embeddings.token_embedding,
         pos=text.embeddings.position_embedding.weight,
@@ -253,8 +253,8 @@ def _mlp(mlp) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
             return mlp(x)
         if not hasattr(mlp, "fc2"):
             raise BackboneError(
-                f"The activation of a {type(mlp).__name__} cannot be replaced; choose another "
-                "backbone or head."
+                f"Cannot replace the activation of a {type(mlp).__name__}; choose another backbone "
+                "or head."
             )
         return mlp.fc2(activation(mlp.fc1(x)))
 

@@ -1,7 +1,7 @@
-"""The one forward pass of vlad: a vision transformer over the modules of another library.
+"""The forward pass of vlad: a vision transformer over the modules of another library.
 
 It returns any set of blocks, runs extra attention streams beside the ordinary one, and embeds
-windows of patches, whatever library holds the weights.
+windows of patches, for weights from any library.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from vlad.types import Activation, PosEmbedResize, Stream
 
 @dataclass(frozen=True)
 class Taps:
-    """What one pass recorded.
+    """The outputs of one pass.
 
     Attributes:
         patches: (stream or None, block) -> (B, h·w, C) raw patch tokens.
-        last: (B, 1 + h·w, C) output of the last block (no first token without CLS), or None;
-            (B, 1, C) where CLS is all that was asked of it.
+        last: (B, 1 + h·w, C) output of the last block (no first token without CLS), or None; (B, 1,
+            C) if only CLS is needed.
         windows: side k -> (B, n, D) projected window embeddings.
         grid: (h, w).
     """
@@ -42,13 +42,13 @@ class VisionTransformer:
 
     Attributes:
         patch_embed: (B, 3, H, W) -> (B, C, h, w).
-        patch_size: pixels a side of one patch.
+        patch_size: side of a patch in pixels.
         cls: (C,) class token, or None.
         pos: (prefix + g·g, C) positional embeddings, prefix = 1 with a class token.
-        ln_pre, ln_post, proj: identity where the backbone has none.
+        ln_pre, ln_post, proj: identity if the backbone has none.
         blocks: in order.
-        pool: replaces "ln_post of CLS" where the backbone pools otherwise: (B, N, C) -> (B, C').
-        call: how a block is run, `run` or `recompute`.
+        pool: replaces "ln_post of CLS" if the backbone pools differently: (B, N, C) -> (B, C').
+        call: how to run a block, `run` or `recompute`.
     """
 
     patch_embed: Map
@@ -87,11 +87,12 @@ class VisionTransformer:
         """One pass over (B, 3, H, W) normalised pixels; see FeatureSpec for the options.
 
         Args:
-            prompts: block -> (B, k, C) tokens put behind the others before it, in place of those
-                of an earlier block.
+            prompts: block -> (B, k, C) tokens appended before it, replacing those of an earlier
+                block.
 
         Raises:
-            BackboneError: a size that patches do not fill, or a block the backbone does not have.
+            BackboneError: a size that is not a multiple of the patch, or a block that does not
+                exist.
         """
         taps = set(taps)
         act = ACTIVATIONS[activation] if activation else None
@@ -127,11 +128,11 @@ class VisionTransformer:
         taps: Iterable[tuple[Stream | None, int]],
         windows: Iterable[int] = (),
     ) -> None:
-        """Whether a pass over inputs of `size` (H, W) can give these taps and windows.
+        """Check that a pass over inputs of `size` (H, W) can return these taps and windows.
 
         Raises:
-            BackboneError: a size that patches do not fill, a block the backbone does not have, or a
-                window larger than the grid.
+            BackboneError: a size that is not a multiple of the patch, a block that does not exist,
+                or a window larger than the grid.
         """
         height, width = size
         if height % self.patch_size or width % self.patch_size:
@@ -142,7 +143,7 @@ class VisionTransformer:
         for _, layer in taps:
             if not 1 <= layer <= len(self.blocks):
                 raise BackboneError(
-                    f"Block {layer} was asked for, but this backbone has blocks 1 to "
+                    f"Block {layer} does not exist: this backbone has blocks 1 to "
                     f"{len(self.blocks)}; choose other layers."
                 )
         for side in windows:
@@ -184,7 +185,7 @@ def _step(
     act: Map | None,
     first: bool,
 ) -> tuple[torch.Tensor, Mapping[Stream, torch.Tensor]]:
-    """The ordinary stream, of its first token alone or all, and the extra ones behind a block."""
+    """The ordinary stream (all tokens, or only the first) and the extra streams after a block."""
     if not streams:
         return (block.first if first else block)(x, act), streams
     q, k, v = block.qkv(block.ln_1(x))

@@ -1,4 +1,4 @@
-"""Weights on disk: which file, what is in it, and plain words when it does not fit."""
+"""Read weights from disk, with clear errors if they do not fit."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ ON = ("1", "true", "yes", "on")
 
 
 def is_offline() -> bool:
-    """Whether the user forbade the network (VLAD_OFFLINE=1 or HF_HUB_OFFLINE=1)."""
+    """Return whether the user forbade the network (VLAD_OFFLINE=1 or HF_HUB_OFFLINE=1)."""
     return any(os.environ.get(name, "").lower() in ON for name in OFFLINE)
 
 
 def forbid_network() -> None:
-    """Lets VLAD_OFFLINE hold for the hub client too, whether or not it is imported already."""
+    """Apply VLAD_OFFLINE to the hub client too, even if it is already imported."""
     if is_offline():
         os.environ["HF_HUB_OFFLINE"] = "1"
         if "huggingface_hub" in sys.modules:
@@ -35,10 +35,10 @@ def forbid_network() -> None:
 
 @contextmanager
 def from_network(name: str, local: bool = False) -> Iterator[None]:
-    """Turns whatever a hub client raises while it loads `name` into one sentence.
+    """Turn any error of a hub client while it loads `name` into one sentence.
 
     Args:
-        local: `name` is a folder, so that nothing is fetched.
+        local: `name` is a folder, so nothing is downloaded.
     """
     offline = is_offline()
     try:
@@ -48,18 +48,18 @@ def from_network(name: str, local: bool = False) -> Iterator[None]:
     except Exception as error:
         if local:
             raise BackboneError(
-                f"{name} could not be read as a model ({_first_line(error)}); get it anew, or give "
-                "another."
+                f"{name} is not readable as a model ({_first_line(error)}); get a new copy, or "
+                "give another."
             ) from error
         why = (
             "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
             "HF_HUB_OFFLINE is set)"
             if offline
-            else f"the model hub could not be reached or refused ({_first_line(error)})"
+            else f"the model hub is unreachable or refused ({_first_line(error)})"
         )
         raise BackboneError(
-            f"The weights of {name} could not be loaded: {why}; connect once, give a local file "
-            "as `backbone`, or use the built-in `backbone` vlad-tiny."
+            f"Cannot load the weights of {name}: {why}; connect once, give a local file as "
+            "`backbone`, or use the built-in `backbone` vlad-tiny."
         ) from error
 
 
@@ -68,13 +68,13 @@ def _first_line(error: Exception) -> str:
 
 
 def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
-    """The tensors of a CLIP checkpoint in open_clip's names, in float32.
+    """The tensors of a CLIP checkpoint by open_clip's names, in float32.
 
     Returns:
         The state dict, and whether the file was OpenAI's TorchScript archive.
 
     Raises:
-        BackboneError: a file that cannot be read or holds no CLIP. Nothing in it is ever run.
+        BackboneError: the file is unreadable or has no CLIP. Nothing in it is ever executed.
     """
     jit = False
     content: object
@@ -88,8 +88,8 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BackboneError(
-            f"{path} could not be read as weights ({_first_line(error)}); give a .safetensors or "
-            ".pt file that holds tensors only."
+            f"{path} is not readable as weights ({_first_line(error)}); give a .safetensors or .pt "
+            "file that holds tensors only."
         ) from error
     found = content.get("state_dict", content) if isinstance(content, dict) else {}
     state = {k.removeprefix("module."): v for k, v in found.items() if torch.is_tensor(v)}
@@ -97,28 +97,28 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
         state.pop(buffer, None)
     if "visual.class_embedding" not in state or "token_embedding.weight" not in state:
         raise BackboneError(
-            f"{path} holds no CLIP vision transformer in open_clip's names (no "
+            f"{path} has no CLIP vision transformer by open_clip's names (no "
             "visual.class_embedding or token_embedding.weight); give another file, or a Hugging "
             "Face folder."
         )
     for name, tensor in state.items():
         if not _is_plain(tensor):
             raise BackboneError(
-                f"Tensor {shown(name)} of {path} is sparse, or states more numbers than it holds; "
-                "get the file anew."
+                f"Tensor {shown(name)} of {path} is sparse, or claims more values than it has; get "
+                "a new copy."
             )
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, jit
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """Whether all numbers of the tensor are in memory, so that its shape does not lie."""
+    """Return whether all values of the tensor are in memory, so its shape is true."""
     if tensor.layout is not torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
         return False
     return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def infer_clip_config(state: dict[str, torch.Tensor], path: Path) -> dict:
-    """open_clip's model config of a CLIP, read off the shapes (64-wide heads, as CLIP has them)."""
+    """open_clip's model config of a CLIP, inferred from the shapes (with 64-wide heads)."""
 
     def depth(prefix: str) -> int:
         found = (re.match(rf"{prefix}transformer\.resblocks\.(\d+)\.", key) for key in state)
@@ -146,20 +146,20 @@ def infer_clip_config(state: dict[str, torch.Tensor], path: Path) -> dict:
         }
     except (KeyError, ValueError) as error:
         raise BackboneError(
-            f"The architecture of {path} cannot be read off its tensors ({error}); name it, as in "
+            f"Cannot infer the architecture of {path} from its tensors ({error}); name it, as in "
             f"ViT-B-16={path.name}."
         ) from None
 
 
 def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
-    """Loads a state dict whole, or says which tensor does not fit.
+    """Load a whole state dict, or raise an error that names the tensor that does not fit.
 
     Raises:
         BackboneError: a missing, unknown or differently shaped tensor.
     """
     own = model.state_dict()
     if "logit_scale" in state and state["logit_scale"].numel() == 1:
-        # files differ in whether this one number is a scalar or a vector of one
+        # some files have this number as a scalar, others as a vector of one
         state = {**state, "logit_scale": state["logit_scale"].reshape(own["logit_scale"].shape)}
     for name in sorted(own.keys() ^ state.keys()):
         where = "is missing from" if name in own else "has no place in this architecture but is in"
@@ -167,12 +167,12 @@ def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: 
             f"Tensor {shown(name)} {where} {path}; name another architecture or file."
         )
     for name, tensor in state.items():
-        # a sum is as fast as memory, and one NaN or infinity shows in it
+        # a sum is as fast as memory, and any NaN or infinity shows in it
         if tensor.is_floating_point() and not tensor.sum().isfinite():
-            raise BackboneError(f"Tensor {name} of {path} holds NaN or infinity; get it anew.")
+            raise BackboneError(f"Tensor {name} of {path} has NaN or infinity; get a new copy.")
         if tensor.shape != own[name].shape:
             raise BackboneError(
-                f"Tensor {name} of {path} has shape {tuple(tensor.shape)} where the architecture "
+                f"Tensor {name} of {path} has shape {tuple(tensor.shape)}, but the architecture "
                 f"has {tuple(own[name].shape)}; name another architecture or file."
             )
     model.load_state_dict(state, assign=True)

@@ -1,4 +1,4 @@
-"""Windows of patches alone in the backbone (WinCLIP), many of them in one product."""
+"""Separate passes of windows of patches (WinCLIP), many of them in one product."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from vlad.backbones.block import Block, Map
     from vlad.backbones.vit import VisionTransformer
 
-# tokens in one pass through the blocks: bounds its memory without slowing it
+# tokens per pass through the blocks: bounds memory without a slowdown
 TOKENS = 8192
 
 
 def window_patches(grid: tuple[int, int], side: int) -> torch.Tensor:
-    """Indices (n, side²) of the patches in every side×side window, stride 1, row-major.
+    """Indices (n, side²) of the patches in each side×side window, stride 1, row-major.
 
     Raises:
-        BackboneError: a window larger than the grid.
+        BackboneError: the window is larger than the grid.
     """
     height, width = grid
     if side > min(grid):
@@ -41,18 +41,18 @@ def pass_windows(
     activation: Map | None,
     whole: bool = False,
 ) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
-    """Every window alone in the backbone, with CLS and its own positions.
+    """Pass each window separately, with CLS and its own positions.
 
-    Tokens meet in attention alone, so all norms and products take those of all windows at once, and
-    the first ones, which see tokens before they have met, are computed once a token.
+    Tokens interact only in attention, so norms and products process all windows at once, and the
+    first ones, before any attention, are computed once per token.
 
     Args:
         tokens: (B, N, C) with positions, before ln_pre.
-        whole: whether the whole image is passed as well, as if it were one more window.
+        whole: whether to pass the whole image too, as one more window.
 
     Returns:
-        Side -> (B, n, D) projected embeddings, and what leaves the last block of the whole image:
-        (B, 1, C), or (B, N, C) where the backbone pools all tokens.
+        Side -> (B, n, D) projected embeddings, and the last block's output for the whole image: (B,
+        1, C), or (B, N, C) if the backbone pools all tokens.
     """
     indices = {side: _with_cls(window_patches(grid, side), vision.prefix) for side in sides}
     if whole:
@@ -83,14 +83,14 @@ def pass_windows(
 
 
 def _with_cls(patches: torch.Tensor, prefix: int) -> torch.Tensor:
-    """Indices of tokens from those of patches, with that of CLS first where there is one."""
+    """Token indices from patch indices, with CLS first if there is one."""
     return torch.cat([patches.new_zeros(len(patches), prefix), patches + prefix], dim=1)
 
 
 def _batches(
     indices: Mapping[int, torch.Tensor], images: int
 ) -> Iterator[list[tuple[int, torch.Tensor]]]:
-    """The windows in order, in batches of at most TOKENS tokens, or of one window."""
+    """The windows in order, in batches of at most TOKENS tokens or one window."""
     batch: list[tuple[int, torch.Tensor]] = []
     left = TOKENS
     for side, index in indices.items():
@@ -109,7 +109,7 @@ def _batches(
 def _together(
     block: Block, x: torch.Tensor, shapes: list[tuple[int, int]], activation: Map | None
 ) -> torch.Tensor:
-    """A block on (T, C) tokens: `shapes` are (number, length) of sequences that never meet."""
+    """A block on (T, C) tokens: `shapes` are (number, length) of independent sequences."""
     sizes = [count * length for count, length in shapes]
     parts = zip(*(t.split(sizes) for t in block.qkv(block.ln_1(x))), strict=True)
     mixed = [

@@ -1,7 +1,7 @@
-"""What image scores mean: p-values, thresholds, abstention, severity and fused heads.
+"""From image scores to p-values, thresholds, abstention, severity and fused heads.
 
-A calibration keeps the scores that heads gave to reference images: normal ones that they had not
-seen (`from_normals`), labelled ones (`from_labels`), or the very images to be judged
+A calibration stores the scores of heads on calibration images: normal ones that no head was fit on
+(`from_normals`), labelled ones (`from_labels`), or the images to be judged themselves
 (`from_unlabelled`). Raw scores, p-values and verdicts are kept apart.
 
     calibration = from_normals({"memory": held_out_scores}, false_alarms=0.05)

@@ -1,4 +1,4 @@
-"""Reference scores, and the verdicts that follow from them."""
+"""Reference scores and the verdicts derived from them."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from vlad.errors import InputError
 from vlad.system.numbers import check_share
 from vlad.types import Verdicts
 
-FUSED = "fused"  # the name under which the combination of all heads stands beside them
+FUSED = "fused"  # name of the combination of all heads
 
 Scores = Mapping[str, np.ndarray]  # head -> (N,) scores of the same images
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Reference scores and what follows from them; names are those of heads, and "fused".
+    """Reference scores and thresholds; names are those of heads, and "fused".
 
     Attributes:
-        source: where the reference images come from.
-        reference: head -> (n,) their image scores; none where the threshold is a given number.
-        thresholds: name -> the image score above which an image is called anomalous.
-        rates: name -> the share of normal images, or of all where unlabelled, that this means.
-        map_thresholds: head -> the value above which a pixel belongs to a region.
-        edges: name -> where levels begin (see `vlad.calibration.severity`).
+        source: the origin of the reference scores.
+        reference: head -> (n,) reference image scores; empty for a fixed threshold.
+        thresholds: name -> image score above which an image is anomalous.
+        rates: name -> share of normal images (of all if unlabelled) above the threshold.
+        map_thresholds: head -> map value above which a pixel belongs to a region.
+        edges: name -> lower ends of the levels (see `vlad.calibration.severity`).
         method: how heads are fused, or None.
-        confidence: decisions less certain than this, in (0.5, 1), are withheld; None withholds
-            none.
-        share: of the anomalous among unlabelled images: "mean", "low", "high" (90 % interval).
-        settings: what the scores depend on, as run.json has it.
+        confidence: abstain from decisions less certain than this, in (0.5, 1); None never abstains.
+        share: share of anomalous images among unlabelled ones: "mean", "low", "high" (90 %
+            interval).
+        settings: settings that the scores depend on, as in run.json.
     """
 
     source: Literal["normals", "labels", "unlabelled", "number"]
@@ -51,28 +51,28 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if self.confidence is not None:
-            # a decision less certain than one half would be the other one
+            # below 0.5 the opposite decision would be more certain
             check_share("confidence", self.confidence, 0.5, 1)
 
     @classmethod
     def fixed(cls, head: str, threshold: float) -> Calibration:
-        """A threshold that somebody chose; there are no p-values."""
+        """A threshold chosen by the user, without p-values."""
         return cls("number", {head: np.empty(0)}, {head: threshold}, {})
 
     def decide(self, scores: Scores, *, own: bool = False) -> dict[str, Verdicts]:
-        """Verdicts of B images by every head and, where they are fused, by all together.
+        """Verdicts on B images by each head and, if fused, by all together.
 
         Args:
             scores: head -> (B,).
-            own: the images are those of the reference themselves, in its order.
+            own: the images are the reference images themselves, in the same order.
 
         Raises:
-            InputError: a head that the calibration lacks.
+            InputError: a head of the calibration has no scores.
         """
         if missing := [head for head in self.reference if head not in scores]:
             raise InputError(
-                f"the calibration is of head {missing[0]}, which gave no scores; score with it "
-                "too, or calibrate anew."
+                f"the calibration has head {missing[0]}, but there are no scores of it; score with "
+                "it too, or calibrate again."
             )
         scores = {head: np.asarray(scores[head], float) for head in self.reference}
         reference = dict(self.reference)
@@ -97,7 +97,7 @@ class Calibration:
             from vlad.calibration.rejection import decision_confidence
 
             probability, _ = decision_confidence(scores, reference, self.rates[name])
-            # the threshold may come from labels, and lie above where the rate alone would put it
+            # a threshold from labels may be above that of the rate alone
             abstain = np.where(anomalous, probability, 1 - probability) < self.confidence
         return Verdicts(
             image_score=scores,

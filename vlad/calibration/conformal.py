@@ -1,4 +1,4 @@
-"""Split-conformal p-values and thresholds: a stated false-alarm rate from normal images alone.
+"""Split-conformal p-values and thresholds: a stated false-alarm rate from normal images only.
 
 Vovk, Gammerman & Shafer, "Algorithmic Learning in a Random World", 2005; for anomaly detection
 Laxhammar & Falkman 2010 and Bates et al., Annals of Statistics 2023 (arXiv 2104.08279).
@@ -17,8 +17,8 @@ from vlad.system.numbers import check_share
 def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """(1 + number of reference scores at or above) / (n + 1), for each of (B,) scores.
 
-    If the reference images are normal, were not used for fitting, and are drawn as the normal
-    images to come, a normal image has p ≤ α with a probability of at most α, for any α.
+    If the reference images are normal, were not used for fitting, and have the same distribution as
+    future normal images, a normal image has p ≤ α with a probability of at most α, for any α.
 
     Args:
         reference: (n,) scores, in any order.
@@ -29,42 +29,42 @@ def p_values(scores: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def allowed_above(count: int, rate: float) -> int:
-    """How many of `count` reference scores may lie at or above a score with p ≤ `rate`.
+    """How many of `count` reference scores can be at or above a score with p ≤ `rate`.
 
-    -1 where even a score above all of them has a larger p.
+    -1 if even a score above all of them has a larger p.
     """
-    allowed = math.floor(rate * (count + 1) + 1e-9)  # 0.05 · 20 is 1, whatever floats make of it
-    return min(allowed, count) - 1  # a rate that rounds to 1 is below it
+    allowed = math.floor(rate * (count + 1) + 1e-9)  # 0.05 · 20 is 1 despite rounding
+    return min(allowed, count) - 1  # a rate that rounds to 1 is still below 1
 
 
 def conformal_threshold(reference: np.ndarray, rate: float) -> float:
-    """The score that normal images exceed with a probability of at most `rate`.
+    """The score that a normal image exceeds with a probability of at most `rate`.
 
-    A score has p ≤ `rate` exactly if it is greater.
+    A score has p ≤ `rate` if and only if it is greater.
 
     Args:
         reference: (n,) scores of normal images.
         rate: in (0, 1).
 
     Raises:
-        InputError: the rate is none, or n is too small for it.
+        InputError: the rate is invalid, or n is too small for it.
     """
     check_rate(rate)
     above = allowed_above(len(reference), rate)
     if above < 0:
         raise InputError(
-            f"{len(reference)} normal images cannot hold false alarms to {rate:g}: at least "
-            f"{least_reference(rate)} are needed; give more, or raise the rate."
+            f"a false-alarm rate of {rate:g} needs at least {least_reference(rate)} held-out "
+            f"normal images, got {len(reference)}; give more, or raise the rate."
         )
     return float(np.sort(reference)[::-1][above])
 
 
 def least_reference(rate: float) -> int:
-    """The fewest reference scores with which some score can have p ≤ `rate`."""
-    # nobody has so many images, and 1 over the smallest rates is infinite
+    """The least number of reference scores for which a score can have p ≤ `rate`."""
+    # avoid infinity: 1 over the smallest rates overflows
     return math.ceil(1 / max(rate, 1e-12) - 1e-9) - 1
 
 
 def check_rate(rate: float) -> None:
-    """Raises an InputError for a rate outside (0, 1)."""
+    """Raise an InputError if the rate is outside (0, 1)."""
     check_share("false_alarms", rate)

@@ -14,17 +14,17 @@ from numpy.typing import ArrayLike
 
 from vlad.errors import InputError
 
-COMPONENTS = 10  # at most; those that are not needed stay empty
-CONCENTRATION = 0.01  # of the Dirichlet process; small, for few components
+COMPONENTS = 10  # at most; unneeded ones stay empty
+CONCENTRATION = 0.01  # of the Dirichlet process; small to favour few components
 DRAWS = 4000
-STRAIGHT = 3.0  # spreads above the bulk up to which scores stay as they are
-# remoteness at which a component is as likely anomalous as not, and how soon that changes
+STRAIGHT = 3.0  # spreads above the bulk up to which scores are not compressed
+# remoteness at which a component is anomalous with probability 0.5, and the sigmoid's scale
 EVEN, SOFT = 1.3, 0.2
 
 
 @dataclass(frozen=True)
 class Contamination:
-    """What is known of the share of anomalous images.
+    """The posterior of the share of anomalous images.
 
     Attributes:
         samples: (S,) draws of the share from its posterior, each in [0, 1].
@@ -38,60 +38,60 @@ class Contamination:
         return float(self.samples.mean())
 
     def quantile(self, q: ArrayLike) -> np.ndarray:
-        """The share that is not exceeded with probability q, for each q in [0, 1]."""
+        """The share not exceeded with probability q, for each q in [0, 1]."""
         return np.quantile(self.samples, np.asarray(q))
 
 
 def contamination(scores: ArrayLike, *, seed: int = 0) -> Contamination:
-    """How many of these images are anomalous, from the scores of M heads alone.
+    """The share of anomalous images, from the scores of M heads only.
 
     As in γGMM, a Dirichlet-process mixture of Gaussians is fitted to the scores of all heads, its
-    components are ordered by remoteness r, the mean over heads of μ / (1 + σ), and the k most
-    remote ones are the anomalous ones with probability p₁ ⋯ pₖ · (1 − pₖ₊₁), where p is a sigmoid
-    of r. A draw of the share is a draw of k and of the weight of those k. μ, σ and the weights are
-    drawn from the posterior of the mixture, so that few images leave the share wide open.
+    components are sorted by remoteness r, the mean over heads of μ / (1 + σ), and the k most remote
+    ones are the anomalous ones with probability p₁ ⋯ pₖ · (1 − pₖ₊₁), where p is a sigmoid of r. A
+    draw of the share is a draw of k and of the weight of those k. μ, σ and the weights are drawn
+    from the posterior of the mixture, so few images give a wide distribution.
 
     Differences from the paper:
 
-    - It fixes the sigmoid by two beliefs, P(nothing anomalous) = 0.01 and P(share > 0.15) = 0.01,
-      which hold of the fitted components whatever the scores are, so that a fifth can never be
-      anomalous, and the most remote component always is. Here the sigmoid is given, in units of the
-      bulk of the images: a component as wide as the bulk is as likely anomalous as not at 2.6
-      standard deviations from it. docs/thresholds.md has what came of that.
-    - Scores are therefore measured from the middle of their shortest half, and in its spread, which
-      anomalous images hardly move; logarithms begin `STRAIGHT` spreads above. The paper takes
-      those of all scores, and their mean and standard deviation.
-    - Components are at most 10, not 100, and the mass of empty ones is dropped, not shared out
-      among the rest, where it would outweigh the images unless these are thousands.
+    - It fixes the sigmoid by two priors, P(nothing anomalous) = 0.01 and P(share > 0.15) = 0.01, on
+      the fitted components for any scores, so a fifth can never be anomalous, and the most remote
+      component always is. Here the sigmoid is fixed in units of the bulk of the images: a component
+      as wide as the bulk is anomalous with probability 0.5 at 2.6 standard deviations from it.
+      docs/thresholds.md has results.
+    - Scores are therefore measured from the middle of their shortest half, in units of its spread,
+      which anomalous images hardly change; logarithms begin `STRAIGHT` spreads above. The paper
+      takes logarithms of all scores, and their mean and standard deviation.
+    - There are at most 10 components, not 100, and the mass of empty ones is dropped, not
+      distributed over the rest, where it would outweigh anything but thousands of images.
     - μ and σ come from the normal-inverse-Wishart posterior itself.
 
-    The bulk is taken to be normal: more than half of the images have to be. What a head cannot
-    tell from normal is not counted, and odd normal images are.
+    The bulk is assumed normal, so more than half of the images must be. Anomalies that no head
+    detects are not counted, and unusual normal images are.
 
     Args:
-        scores: (N, M) raw image scores, higher is more anomalous; any scale. A head that gives all
-            images the same score is left out.
-        seed: of the fit and the draws.
+        scores: (N, M) raw image scores, higher is more anomalous; any scale. A head with the same
+            score for all images is left out.
+        seed: seed of the fit and the draws.
 
     Raises:
-        InputError: fewer than two images, a value that is no number, or heads that all give the
-            same score to every image.
+        InputError: fewer than two images, a value that is not finite, or the same score for all
+            images from every head.
     """
     scores = np.asarray(scores, float)
     if scores.ndim != 2 or len(scores) < 2 or not np.isfinite(scores).all():
         raise InputError(
-            f"scores of shape {scores.shape} do not tell the share of anomalous images; give "
-            "finite ones of 2 or more images in rows, one column for each head."
+            f"cannot estimate the share of anomalous images from scores of shape {scores.shape}; "
+            "give finite ones with a row for each of 2 or more images and a column for each head."
         )
     differ = np.ptp(scores, axis=0) > 0
     if not differ.any():
         raise InputError(
-            f"all {len(scores)} images have the same score, which says nothing of how many are "
-            "anomalous; choose another head, or give normal images."
+            f"cannot estimate the share of anomalous images: all {len(scores)} have the same "
+            "score; choose another head, or give normal images."
         )
     scores = scores[:, differ]
     standard = _standard(scores)
-    standard = standard[np.lexsort(standard.T)]  # the order of the images shall not matter
+    standard = standard[np.lexsort(standard.T)]  # make it independent of the order of images
     random = np.random.default_rng(seed)
     counts, remote = _components(standard, seed, random)
     order = np.argsort(-remote.mean(axis=0))
@@ -106,7 +106,7 @@ def _standard(scores: np.ndarray) -> np.ndarray:
     start = width.argmin(axis=0)[None]
     low = np.take_along_axis(ordered, start, axis=0)[0]
     high = np.take_along_axis(ordered, start + half, axis=0)[0]
-    # of a normal distribution the shortest half is 1.349 standard deviations wide
+    # the shortest half of a normal distribution is 1.349 standard deviations wide
     spread = (high - low) / 1.349
     spread = np.where(spread > 1e-9 * np.ptp(scores, axis=0), spread, scores.std(axis=0))
     z = (scores - (low + high) / 2) / spread
@@ -128,12 +128,12 @@ def _components(
         weight_concentration_prior=CONCENTRATION,
         mean_prior=np.zeros(heads),
         mean_precision_prior=0.1,
-        covariance_prior=np.eye(heads),  # that of the bulk
+        covariance_prior=np.eye(heads),  # the bulk's
         max_iter=1000,
         random_state=seed,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a mixture nearly settled will do
+        warnings.simplefilter("ignore", ConvergenceWarning)  # near convergence is enough
         mixture.fit(x)
     counts = mixture.predict_proba(x).sum(axis=0)
     kept = np.flatnonzero(counts >= 1)
@@ -157,13 +157,13 @@ def _shares(remote: np.ndarray, weights: np.ndarray, random: np.random.Generator
 
     Args:
         remote: (S, K) remoteness of components, most remote first.
-        weights: (S, K) of the first, of the first two, ...
+        weights: (S, K) weight of the first, of the first two, ...
     """
     from scipy.special import expit
 
     draws = len(remote)
     anomalous = expit((remote - EVEN) / SOFT)
-    # the components are anomalous up to the first that is not
+    # components are anomalous up to the first normal one
     first_normal = np.argmin(
         np.column_stack([random.random(remote.shape) < anomalous, np.zeros(draws, bool)]), axis=1
     )

@@ -24,7 +24,7 @@ def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
     """Write a calibration.
 
     Raises:
-        OutputError: the file cannot be written.
+        OutputError: the file is not writable.
     """
     content = {"kind": _KIND, **asdict(calibration)}
     content["reference"] = {h: np.asarray(x).tolist() for h, x in calibration.reference.items()}
@@ -34,49 +34,49 @@ def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
 
 
 def load_calibration(path: str | os.PathLike) -> Calibration:
-    """Read a file of `save_calibration`.
+    """Read a file written by `save_calibration`.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         content = read_json(Path(path))
         if content.pop("kind", None) != _KIND:
-            raise ValueError("it is some other JSON")
+            raise ValueError("it is other JSON")
         found = Calibration(**{f.name: content.pop(f.name) for f in fields(Calibration)})
         _check(found, content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else shown(error)
         raise InputError(
-            f"{path} is no calibration ({reason}); make one with `vlad calibrate`."
+            f"{path} is not a calibration ({reason}); make one with `vlad calibrate`."
         ) from error
     return found
 
 
 def _check(found: Calibration, unknown: dict) -> None:
-    """Raises what `load_calibration` explains."""
+    """Raise an error for `load_calibration` to explain."""
     if unknown:
         raise ValueError(f"it has an unknown entry {next(iter(unknown))}")
     if found.source not in get_args(get_type_hints(Calibration)["source"]):
         raise ValueError("its source is unknown")
     if not isinstance(found.settings, dict):
-        raise ValueError("its settings are no table")
+        raise ValueError("its settings are not a table")
     if found.share is not None and not (
         _are_numbers(found.share) and set(found.share) == {"mean", "low", "high"}
     ):
         raise ValueError("its share is not given as mean, low and high")
     if not all(map(_are_numbers, (found.thresholds, found.rates, found.map_thresholds))):
-        raise ValueError("one of its numbers is none")
+        raise ValueError("one of its numbers is invalid")
     lists = [*found.reference.values(), *found.edges.values()]
     if not all(isinstance(part, list) and all(map(_is_number, part)) for part in lists):
-        raise ValueError("its reference or its edges are no lists of numbers")
+        raise ValueError("its reference or its edges are not lists of numbers")
     if found.source == "number":
         if set(found.thresholds) != set(found.reference):
             raise ValueError("its thresholds are not those of its heads")
         return
     counts = {len(scores) for scores in found.reference.values()}
     if len(counts) != 1 or not min(counts):
-        raise ValueError("its heads do not have the same number of reference scores")
+        raise ValueError("its heads have different numbers of reference scores")
     numbers: list[Any] = [x for part in (found.reference, found.edges) for x in part.values()]
     parts = (found.thresholds, found.rates, found.map_thresholds)
     numbers += [list(part.values()) for part in parts]

@@ -1,8 +1,8 @@
-"""Several heads as one: their p-values combined, never their raw scores.
+"""Fuse several heads by their p-values, never their raw scores.
 
-What one head calls far from normal another may hardly see, and their scores have different scales;
-p-values share one. Those of different heads depend on each other, so that the combined value is no
-p-value any more: it is a score, and is calibrated again like that of any head.
+Scores of different heads have different scales; p-values share one. The p-values of different heads
+are dependent, so the combined value is not a p-value: it is a score, calibrated again like that of
+any head.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ def fisher(log_p: np.ndarray) -> np.ndarray:
 
 
 def stouffer(log_p: np.ndarray) -> np.ndarray:
-    """Sum of normal quantiles over √H (Stouffer et al. 1949); heads can make up for each other."""
+    """Sum of normal quantiles over √H (Stouffer et al. 1949); heads can offset each other."""
     from scipy.special import ndtri_exp
 
-    # ndtri_exp(log p) is where the normal distribution function equals p
+    # ndtri_exp(log p) is the normal quantile of p
     return -ndtri_exp(np.minimum(log_p, -1e-12)).sum(axis=1) / np.sqrt(log_p.shape[1])
 
 
@@ -44,19 +44,19 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def fuse(
     scores: np.ndarray, reference: np.ndarray, method: str, *, own: bool = False
 ) -> np.ndarray:
-    """One score for each image from those of several heads; higher is more anomalous.
+    """One score per image from those of several heads; higher is more anomalous.
 
     Args:
         scores: (B, H).
         reference: (n, H) scores of the reference images, n ≥ 3.
         method: a name in METHODS.
-        own: `scores` are those of the reference images; each is compared with the others.
+        own: `scores` are those of the reference images; compare each with the others.
 
     Raises:
         InputError: an unknown method.
     """
     if method not in METHODS:
-        raise InputError(f"unknown way to fuse {method!r}; choose from {', '.join(METHODS)}.")
+        raise InputError(f"unknown fusion method {method!r}; choose from {', '.join(METHODS)}.")
     columns = [
         own_tail(known, _spread(known)) if own else tail(new, known, _spread(known))
         for new, known in zip(scores.T, reference.T, strict=True)
@@ -65,10 +65,10 @@ def fuse(
 
 
 def tail(scores: np.ndarray, reference: np.ndarray, spread: float) -> np.ndarray:
-    """Smooth p-values: how much of the reference lies above, without ties among the extremes.
+    """Smooth p-values: the share of the reference above, without ties among extremes.
 
-    Between reference scores the rank is interpolated. Beyond the last one p falls as
-    1 / (1 + distance / spread), a tail so heavy that no head outvoices the others by its scale.
+    The rank is interpolated between reference scores. Beyond the last one, p falls as 1 / (1 +
+    distance / spread), a tail so heavy that no head dominates by its scale.
 
     Args:
         scores: (B,).

@@ -1,4 +1,4 @@
-"""A detector from normal images: some are shown to its head, the others find its threshold."""
+"""Split normal images: fit the head on some, set the threshold on the others."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 def split_normals(
     normals: Sequence[T], k_shot: int | None, seed: int, false_alarms: float
 ) -> tuple[list[T], list[T]]:
-    """Normal images to show to a head, and those held out to find its threshold from.
+    """Split into the head's reference images and images held out for its threshold.
 
     Args:
-        k_shot: how many are shown, drawn with `seed`; None shows half of them, or all where the
-            other half would be too few to hold false alarms to the rate.
+        k_shot: number of reference images, drawn with `seed`; None takes half, or all if the other
+            half is too few for the false-alarm rate.
 
     Returns:
-        The two lists; the second is empty where too few are left for the rate.
+        The two lists; the second is empty if too few are left for the rate.
 
     Raises:
         InputError: fewer images than shots.

@@ -1,4 +1,4 @@
-"""Thresholds from images whose state is known."""
+"""Thresholds from labelled images."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from vlad.metrics.curves import curve, f1_max
 
 
 def labelled_threshold(scores: np.ndarray, labels: np.ndarray, target: str = "f1") -> float:
-    """The threshold above which images are called anomalous, half-way between two scores.
+    """The threshold above which images are anomalous, half-way between two scores.
 
     Args:
         scores: (N,).
         labels: (N,) bool, true where anomalous.
-        target: "f1" for the best F1; "recall=0.95" for the fewest false alarms that still find so
-            many of the anomalous images; "precision=0.9" for the most anomalous images found
-            while so many of those called anomalous are.
+        target: "f1" for the best F1; "recall=0.95" for the fewest false alarms at that recall;
+            "precision=0.9" for the highest recall at that precision.
 
     Raises:
-        InputError: only one class, an unknown target, or a precision that no threshold reaches.
+        InputError: only one class, an unknown target, or a precision that is not reachable.
     """
     for word, count in (("anomalous", labels.sum()), ("normal", (~labels).sum())):
         if not count:
@@ -35,13 +34,13 @@ def labelled_threshold(scores: np.ndarray, labels: np.ndarray, target: str = "f1
     if not len(fits):
         raise InputError(
             f"no threshold reaches a precision of {value:g}: the best is {precision.max():.3f}; "
-            "ask for less, or choose another head."
+            "lower it, or choose another head."
         )
     return below(found.thresholds[fits[-1]], scores)
 
 
 def check_target(target: str) -> None:
-    """Raises an InputError for a target that `labelled_threshold` does not know."""
+    """Raise an InputError if `labelled_threshold` does not know the target."""
     _parsed(target)
 
 

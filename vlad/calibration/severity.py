@@ -1,15 +1,15 @@
-"""How bad: image scores as ordered levels."""
+"""Severity: image scores as ordered levels."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# multiples of the way from the median of the reference to the threshold
+# multiples of the distance from the reference's median to the threshold
 EDGES = (1.0, 2.0, 3.0)
 
 
 def excess(scores: np.ndarray, reference: np.ndarray, threshold: float) -> np.ndarray:
-    """(B,) scores in the unit of the way from the reference's median (0) to the threshold (1)."""
+    """(B,) scores rescaled: 0 at the reference's median, 1 at the threshold."""
     median = float(np.median(reference))
     way = max(threshold - median, 1e-9 * max(1.0, abs(threshold)))
     return (scores - median) / way
@@ -18,12 +18,12 @@ def excess(scores: np.ndarray, reference: np.ndarray, threshold: float) -> np.nd
 def severities(
     scores: np.ndarray, reference: np.ndarray, threshold: float, edges=EDGES
 ) -> np.ndarray:
-    """(B,) whole numbers: how many of the edges the excess of a score passes; 0 is normal.
+    """(B,) levels: the number of edges that the excess of each score passes; 0 is normal.
 
     Args:
         edges: ascending, in units of `excess`; the first is 1, the threshold itself.
     """
-    # the threshold itself decides the first level, so that rounding cannot part it from the verdict
+    # the threshold decides the first level, so it always agrees with the verdict
     passed = np.searchsorted(np.asarray(edges[1:]), excess(scores, reference, threshold))
     return np.where(scores > threshold, 1 + passed, 0)
 
@@ -31,7 +31,7 @@ def severities(
 def learned_edges(
     scores: np.ndarray, levels: np.ndarray, reference: np.ndarray, threshold: float
 ) -> tuple[float, ...]:
-    """Edges that part the levels of labelled images best (largest mean recall of both sides).
+    """Edges that best separate the levels of labelled images (largest mean recall of both sides).
 
     Args:
         scores: (N,).

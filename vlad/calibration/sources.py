@@ -1,4 +1,4 @@
-"""Calibrations from normal images, from labelled ones, and from those to be judged."""
+"""Calibrations from normal images, labelled images or the images to be judged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vlad.errors import InputError
 from vlad.system.numbers import check_count
 
 FALSE_ALARMS = 0.05
-LEAST_UNLABELLED = 10  # images; fewer say nothing of the share of anomalous ones
+LEAST_UNLABELLED = 10  # images; too few to estimate the share of anomalous ones below this
 
 
 def from_normals(
@@ -24,18 +24,18 @@ def from_normals(
     method: str | None = None,
     **options,
 ) -> Calibration:
-    """From normal images that no head was fitted on; holds the stated false-alarm rate.
+    """Calibrate on normal images that no head was fit on; guarantees the false-alarm rate.
 
     Args:
         scores: head -> (n,) image scores.
-        map_maxima: head -> (n,) largest values of their maps.
-        false_alarms: share of normal images that may be called anomalous; also of those in which
-            a region may appear.
-        method: how heads are fused (see `vlad.calibration.fusion`), or None.
+        map_maxima: head -> (n,) maxima of their maps.
+        false_alarms: false-alarm rate of the verdicts; also the share of normal images that may
+            show a region.
+        method: fusion method (see `vlad.calibration.fusion`), or None.
         options: other fields of Calibration.
 
     Raises:
-        InputError: too few images for the rate, or a value out of its range.
+        InputError: too few images for the rate, or a value out of range.
     """
     reference = _arrays(scores)
     known = _with_fused(reference, method)
@@ -60,17 +60,17 @@ def from_labels(
     method: str | None = None,
     **options,
 ) -> Calibration:
-    """From images whose state is known; p-values are among the normal ones.
+    """Calibrate on labelled images; p-values are relative to the normal ones.
 
     Args:
         scores: head -> (N,) image scores.
-        levels: (N,) 0 for normal; 1 for anomalous, or how bad in whole numbers.
-        map_maxima: head -> (N,) largest values of their maps.
+        levels: (N,) 0 for normal; 1 for anomalous, or the severity in whole numbers.
+        map_maxima: head -> (N,) maxima of their maps.
         target: as in `vlad.calibration.labels.labelled_threshold`.
-        false_alarms: share of normal images in which a region may appear.
+        false_alarms: share of normal images that may show a region.
 
     Raises:
-        InputError: only one class, a target that cannot be reached, or a value out of its range.
+        InputError: only one class, a target that is not reachable, or a value out of range.
     """
     check_rate(false_alarms)
     levels = np.asarray(levels)
@@ -78,8 +78,8 @@ def from_labels(
     reference = {head: x[normal] for head, x in everything.items()}
     if normal.sum() < 2:
         raise InputError(
-            f"{normal.sum()} of {len(levels)} labelled images are normal, and 2 are needed; add "
-            "some."
+            f"{normal.sum()} of {len(levels)} labelled images are normal, but at least 2 are "
+            "needed; add some."
         )
     known = _with_fused(reference, method)
     if method:
@@ -115,20 +115,19 @@ def from_unlabelled(
     seed: int = 0,
     **options,
 ) -> Calibration:
-    """From the images to be judged: the share of anomalous ones is estimated from all scores.
+    """Calibrate on the images to be judged, by estimating their share of anomalous ones.
 
-    That share is the posterior mean of `vlad.calibration.contamination`; the threshold of each head
-    lets it through. p-values are ranks among the images.
+    The share is the posterior mean of `vlad.calibration.contamination`; it is above the threshold
+    of each head. p-values are ranks among the images.
 
     Args:
         scores: head -> (N,) image scores.
-        map_maxima: head -> (N,) largest values of their maps.
-        false_alarms: share of the images called normal in which a region may appear.
-        seed: of the estimate.
+        map_maxima: head -> (N,) maxima of their maps.
+        false_alarms: share of the images judged normal that may show a region.
+        seed: seed of the estimate.
 
     Raises:
-        InputError: fewer than 10 images, scores that are all the same, or a value out of its
-            range.
+        InputError: fewer than 10 images, equal scores only, or a value out of range.
     """
     from vlad.calibration.contamination import contamination
 
@@ -138,8 +137,8 @@ def from_unlabelled(
     count = len(next(iter(reference.values())))
     if count < LEAST_UNLABELLED:
         raise InputError(
-            f"{count} images are too few to find a threshold from themselves: at least "
-            f"{LEAST_UNLABELLED} are needed; give more, or normal images."
+            f"a threshold from unlabelled images needs at least {LEAST_UNLABELLED}, got {count}; "
+            "give more, or normal images."
         )
     found = contamination(as_matrix(reference), seed=seed)
     known = _with_fused(reference, method)
@@ -163,22 +162,22 @@ def from_unlabelled(
 
 
 def share_threshold(scores: np.ndarray, share: float) -> float:
-    """A threshold that at most this share of (N,) scores passes, half-way between two of them."""
+    """A threshold with at most this share of (N,) scores above it, half-way between two scores."""
     ordered = np.sort(scores)[::-1]
     passing = min(int(share * len(ordered) + 0.5), len(ordered) - 1)
-    above = ordered[ordered > ordered[passing]]  # of equal scores all stay below
+    above = ordered[ordered > ordered[passing]]  # equal scores all stay below
     return below(float(above[-1]), scores) if len(above) else float(ordered[0])
 
 
 def _highest(maxima: np.ndarray, false_alarms: float) -> float:
-    """The conformal threshold, or the largest value where there are too few for the rate."""
+    """The conformal threshold, or the maximum if there are too few for the rate."""
     if len(maxima) < least_reference(false_alarms):
         return float(maxima.max())
     return conformal_threshold(maxima, false_alarms)
 
 
 def _rate(reference: np.ndarray, threshold: float) -> float:
-    """The rate whose conformal threshold lets as many reference scores through."""
+    """The rate whose conformal threshold has as many reference scores above it."""
     return float(((reference > threshold).sum() + 1) / (len(reference) + 1))
 
 
@@ -187,7 +186,7 @@ def _with_fused(reference: dict[str, np.ndarray], method: str | None) -> dict[st
         return reference
     if len(reference) < 2:
         raise InputError(
-            f"{', '.join(reference)} is the only head, so there is nothing to fuse; name several."
+            f"fusion needs several heads, but {', '.join(reference)} is the only one; name another."
         )
     known = as_matrix(reference)
     return {**reference, FUSED: fuse(known, known, method, own=True)}

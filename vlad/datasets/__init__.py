@@ -1,6 +1,6 @@
-"""Where images come from: files, folders, patterns, manifests, and data sets with labels.
+"""Sources of images: files, folders, patterns, manifests and labelled data sets.
 
-A layout of another package registers under the entry-point group "vlad.datasets".
+Other packages register layouts under the entry-point group "vlad.datasets".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from vlad.system import plugins
 from vlad.system.text import instead
 from vlad.types import Sample
 
-# name -> "module:callable" that takes the root folder; imported when asked for
+# name -> "module:callable" that takes the root folder; imported on request
 DATASETS = {
     "mvtec": "vlad.datasets.mvtec:MVTec",
     "mvtec_loco": "vlad.datasets.mvtec:MVTec",
@@ -33,19 +33,19 @@ DATASETS = {
 
 
 def load_dataset(name: str, root: str | os.PathLike) -> Any:
-    """Open the labelled data set in folder `root` whose layout goes by `name`.
+    """Open the labelled data set in folder `root`, in the layout `name`.
 
     Args:
-        name: one of DATASETS, one that an installed package registers, or "auto" to tell it from
-            what `root` holds.
-        root: the folder; for "csv" the manifest.
+        name: one of DATASETS or of an installed package, or "auto" to detect it from the content of
+            `root`.
+        root: the folder, or the manifest for "csv".
 
     Returns:
-        an object with `categories` (mapping by name), `train(category)` and `test(category)`,
-        the last two giving lists of Sample, as `MVTec` does.
+        an object with `categories` (mapping by name), `train(category)` and `test(category)`; both
+        return lists of Sample, as in `MVTec`.
 
     Raises:
-        InputError: an unknown name, or a folder that is not laid out that way.
+        InputError: an unknown name, or a folder that is not in that layout.
     """
     if name == "auto":
         name = detect(root)
@@ -57,11 +57,11 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
 
 
 def list_samples(paths: Paths) -> list[Sample]:
-    """List the images that files, folders, patterns and CSV manifests name, each once.
+    """List the images of files, folders, patterns and CSV manifests, each once.
 
     Args:
-        paths: one or several; a file ending in .csv is a manifest (`read_manifest`), all others
-            are as in `list_images`. An image named twice keeps its first place and values.
+        paths: one or several; a file ending in .csv is a manifest (`read_manifest`), all others are
+            as in `list_images`. An image listed twice keeps its first position and values.
 
     Raises:
         InputError: as `list_images` and `read_manifest`.

@@ -1,4 +1,4 @@
-"""Which layout a folder is in, told by the names in it that only one layout has."""
+"""Detect the layout of a folder by file names that only one layout has."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from vlad.datasets.layout import existing_folder
 from vlad.errors import InputError
 
-# patterns of pathlib; the first name that has a match
+# pathlib patterns; the first name with a match wins
 SIGNS = {
     "visa": ("split_csv/1cls.csv",),
     "real_iad": ("realiad_jsons",),
@@ -24,9 +24,9 @@ SIGNS = {
 
 
 def detect(root: str | os.PathLike) -> str:
-    """The name in DATASETS of the layout that `root` is in.
+    """The name in DATASETS of the layout of `root`.
 
-    MPDD and MVTec LOCO go by "mvtec", whose layout they share; a file ending in .csv is "csv".
+    MPDD and MVTec LOCO share the layout "mvtec"; a file ending in .csv is "csv".
 
     Raises:
         InputError: no such folder, or no layout is recognised.
@@ -40,6 +40,6 @@ def detect(root: str | os.PathLike) -> str:
             return name
     looked_for = ", ".join(f"{patterns[0]} ({name})" for name, patterns in SIGNS.items())
     raise InputError(
-        f"{root} is in no known layout; looked for {looked_for} in it; name its `layout`, as "
-        "in mvtec, or sort the images so."
+        f"{root} is in no known layout (it has none of {looked_for}); name its `layout`, such as "
+        "mvtec, or sort the images into one."
     )

@@ -1,4 +1,4 @@
-"""Images named by files, folders and patterns."""
+"""Find images by files, folders and patterns."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ Paths = str | os.PathLike | Iterable[str | os.PathLike]
 
 
 def list_images(paths: Paths) -> list[Sample]:
-    """List the images that files, folders and patterns name, each file once.
+    """List the images of files, folders and patterns, each file once.
 
     Args:
-        paths: one or several of: a file, of any suffix; a folder, searched to its depths; a
-            pattern with `*`, `?`, `[]` or `**`. In folders and patterns only files with an image
-            suffix count, and hidden ones are left out. The order is that of the arguments, and
-            inside each sorted by path.
+        paths: one or several of: a file with any suffix; a folder, searched recursively; a pattern
+            with `*`, `?`, `[]` or `**`. Folders and patterns find only files with an image suffix,
+            without hidden ones. The order is that of the arguments, then sorted by path.
 
     Raises:
-        InputError: no paths, or one that does not exist or holds no image.
+        InputError: no paths, or a path that does not exist or has no image.
     """
     return with_ids(find_images(one_or_many(paths)))
 
 
 def one_or_many(paths: Paths) -> list[str | os.PathLike]:
-    """`paths` as a list, with a sentence for an empty one."""
+    """`paths` as a list; raise an InputError if empty."""
     paths = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not paths:
         raise InputError("`paths` is empty; give files, folders, patterns or a manifest.")
@@ -40,7 +39,7 @@ def one_or_many(paths: Paths) -> list[str | os.PathLike]:
 
 
 def find_images(paths: Iterable[str | os.PathLike]) -> list[tuple[Sample, Path]]:
-    """Each image, still without id, with the folder it was looked for in."""
+    """Each image, without an id yet, and the folder it was found in."""
     found = []
     for path in paths:
         folder, files = _expand(os.path.expanduser(os.fspath(path)))
@@ -67,13 +66,13 @@ def _expand(text: str) -> tuple[Path, list[str]]:
 
 
 def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
-    """Images below a folder, sorted by path; `seen` stops loops of links.
+    """Images below a folder, sorted by path; `seen` breaks loops of links.
 
     Raises:
-        InputError: a folder that cannot be listed.
+        InputError: a folder cannot be listed.
     """
     seen = set() if seen is None else seen
-    waiting = [folder]  # in place of recursion, which deep folders would exhaust
+    waiting = [folder]  # a stack: deep folders would exhaust recursion
     while waiting:
         path = waiting.pop()
         if path != folder and not os.path.isdir(path):
@@ -87,7 +86,7 @@ def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
 
 
 def _names(folder: str) -> list[str]:
-    """What is in a folder and not hidden, sorted."""
+    """The names in a folder that are not hidden, sorted."""
     try:
         return sorted(name for name in os.listdir(folder) if not name.startswith("."))
     except OSError as error:
@@ -97,12 +96,12 @@ def _names(folder: str) -> list[str]:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether the name has the suffix of an image and is not hidden."""
+    """Return whether the name has an image suffix and is not hidden."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _match(pattern: str) -> list[str]:
-    """Images that match, or that lie in a folder that matches, as a shell would expand it."""
+    """Images that match, or are in a matching folder, as a shell would expand it."""
     seen: set[str] = set()
     if "**" not in pattern:
         matches = sorted(glob.glob(pattern), key=lambda match: Path(match).parts)
@@ -113,7 +112,7 @@ def _match(pattern: str) -> list[str]:
             elif is_image_name(os.path.basename(match)):
                 files.append(match)
         return files
-    folder = _fixed_part(pattern)  # searched here, as glob's own ** follows links in circles
+    folder = _fixed_part(pattern)  # searched here, since glob's ** follows link loops
     depth = len(folder.parts)
     wanted = Path(pattern).parts[depth:]
     inside = walk(str(folder), seen) if os.path.isdir(folder) else ()
@@ -121,7 +120,7 @@ def _match(pattern: str) -> list[str]:
 
 
 def _fixed_part(pattern: str) -> Path:
-    """The folder in front of the first part with a wildcard."""
+    """The folder before the first part with a wildcard."""
     folder = Path(pattern)
     while glob.has_magic(str(folder)):
         folder = folder.parent
@@ -129,7 +128,7 @@ def _fixed_part(pattern: str) -> Path:
 
 
 def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    """Whether a relative path matches a pattern, or lies below a folder that does."""
+    """Return whether a relative path matches a pattern, or is below a folder that does."""
     if not pattern:
         return True
     if pattern[0] == "**":

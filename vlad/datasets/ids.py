@@ -1,4 +1,4 @@
-"""Ids for images: short, unique, and safe as relative file names on every system."""
+"""Image ids: short, unique, and safe as relative file names on every system."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from pathlib import Path
 
 from vlad.types import Sample
 
-LONGEST = 220  # bytes of a name, of the 255 that most systems take: suffixes come behind it
+LONGEST = 220  # bytes of a name, of the 255 that most systems allow, to leave room for suffixes
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # Windows devices
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]')
 
 
 def with_ids(found: Iterable[tuple[Sample, Path]]) -> list[Sample]:
-    """Drop repeated files and give each sample its id: its path below their common folder.
+    """Drop repeated files and set each sample's id: its path below their common folder.
 
-    The suffix is left off. An id depends on the set of files, not on their order. Where two
-    would be equal (also by letter case alone), the suffix stays; if that does not help, a digest
-    of the path is added.
+    Ids have no suffix and depend on the set of files, not their order. If two would be equal
+    (ignoring case), they keep the suffix; if that does not help, a digest of the path is added.
 
     Args:
-        found: each sample with the folder it was looked for in, which lies above it; the common
-            folder is the deepest one above all of these.
+        found: each sample with the folder it was found in, which is above it; the common folder is
+            the deepest one above all of these.
     """
     samples, folders = _distinct(found)
     roots = [_parts(folder) for folder in folders]
@@ -51,16 +50,16 @@ def with_ids(found: Iterable[tuple[Sample, Path]]) -> list[Sample]:
 
 
 def possible_ids(parts: tuple[str, ...]) -> list[str]:
-    """The ids that `with_ids` may have given a file, by its path below their common folder."""
+    """The ids that `with_ids` may have given a file, from its path below their common folder."""
     return [_id(parts, level) for level in range(3)]
 
 
 def ids_again(paths: Iterable[str], root: str, used: Callable[[str, str], bool]) -> dict[str, str]:
-    """Path -> the id that each file has, whether all were named at once or as they came.
+    """Path -> id of each file, whether they were listed all at once or one by one.
 
     Args:
-        root: real path of the folder that ids count from.
-        used: (path, id) -> whether there is something by this id that may be of this path.
+        root: real path of the folder that ids are relative to.
+        used: (path, id) -> whether a result with this id may belong to this path.
     """
     parts = _parts_below(paths, root)
     files = {Path(root, *below): path for path, below in parts.items()}
@@ -68,7 +67,7 @@ def ids_again(paths: Iterable[str], root: str, used: Callable[[str, str], bool])
     likely = {files[sample.path]: sample.id for sample in together}
     ids: dict[str, str] = {}
     taken: set[str] = set()
-    # those that nothing is there for come last, so that they take no id of the others
+    # files without results come last, so that they take no id of the others
     for allowed in (used, lambda path, name: True):
         for path, below in parts.items():
             names = [likely[path]] if path in likely else []
@@ -81,7 +80,7 @@ def ids_again(paths: Iterable[str], root: str, used: Callable[[str, str], bool])
 
 
 def _parts_below(paths: Iterable[str], root: str) -> dict[str, tuple[str, ...]]:
-    """Path -> its parts below the folder, by the names of links and not of what they lead to."""
+    """Path -> its parts below the folder, by the names of links, not of their targets."""
     depths: dict[Path, int | None] = {}  # parts of a folder that spell the root
     found = {}
     for path in paths:
@@ -97,7 +96,7 @@ def _parts_below(paths: Iterable[str], root: str) -> dict[str, tuple[str, ...]]:
 
 
 def comparable(name: str) -> str:
-    """Equal for names that some file system takes for the same."""
+    """A key that is equal for names that some file system considers the same."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

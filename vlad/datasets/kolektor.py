@@ -1,6 +1,6 @@
-"""KolektorSDD and KolektorSDD2, whose masks alone tell which images have defects.
+"""KolektorSDD and KolektorSDD2, labelled by masks only.
 
-KolektorSDD (Tabernik et al., J. Intell. Manuf. 2020): `kos01/Part0.jpg` and `Part0_label.bmp`, a
+KolektorSDD (Tabernik et al., J. Intell. Manuf. 2020): `kos01/Part0.jpg` and `Part0_label.bmp`, one
 folder per item. KolektorSDD2 (Božič et al., Computers in Industry 2021): `train/10000.png`,
 `train/10000_GT.png`, and the same in `test`. Layouts checked against the loaders of the second
 paper's code (vicoslab/mixed-segdec-net-comind2021) and of Anomalib.
@@ -18,16 +18,16 @@ from vlad.types import Sample
 
 
 class KolektorSDD:
-    """The folder of KolektorSDD, as one category.
+    """A KolektorSDD folder, as one category.
 
-    The authors publish folds for supervised learning only. Here the normal images of the first
-    four fifths of the items are for reference, and all others are test images.
+    The authors publish folds for supervised learning only. Here the normal images of the first four
+    fifths of the items are the training split, and all others are test images.
 
     Attributes:
         categories: the name -> the folder.
 
     Raises:
-        InputError: no such folder, or no items in it.
+        InputError: no such folder, or a folder without items.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -41,7 +41,7 @@ class KolektorSDD:
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal images to refer to.
+        """The normal images of the first four fifths of the items.
 
         Raises:
             InputError: an unknown category, there are none, or a mask is missing.
@@ -49,7 +49,7 @@ class KolektorSDD:
         return self._split(category, "train")
 
     def test(self, category: str) -> list[Sample]:
-        """The images to score, with label, and mask where there is a defect.
+        """The images to score, with label and, for defects, mask.
 
         Raises:
             InputError: as `train`.
@@ -68,13 +68,13 @@ class KolektorSDD:
 
 
 class KolektorSDD2:
-    """The folder of KolektorSDD2, as one category, split as its authors do.
+    """A KolektorSDD2 folder, as one category, with the authors' split.
 
     Attributes:
         categories: the name -> the folder.
 
     Raises:
-        InputError: no such folder, or no `train` and `test` with masks in it.
+        InputError: no such folder, or a folder without `train` and `test` with masks.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -87,7 +87,7 @@ class KolektorSDD2:
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal images to refer to; those of `train` with a defect are left out.
+        """The normal images of `train`; those with a defect are left out.
 
         Raises:
             InputError: an unknown category, there are none, or a mask is missing.
@@ -97,7 +97,7 @@ class KolektorSDD2:
         return _finish(samples, category, root, "train")
 
     def test(self, category: str) -> list[Sample]:
-        """The images to score, with label, and mask where there is a defect.
+        """The images to score, with label and, for defects, mask.
 
         Raises:
             InputError: as `train`.
@@ -107,14 +107,14 @@ class KolektorSDD2:
 
 
 def _samples(folder: Path, ending: str, suffix: str) -> list[Sample]:
-    """The images of a folder; the label is 1 where the mask is not black throughout."""
+    """The images of a folder; the label is 1 if the mask is not all black."""
     samples = []
     for path in images(folder):
-        if ending in path.stem:  # also stray copies, as 10301_GT(1).png
+        if ending in path.stem:  # also stray copies such as 10301_GT(1).png
             continue
         mask = path.with_name(path.stem + ending + suffix)
         if not mask.is_file():
-            raise InputError(f"{path} has no mask {mask.name} beside it; unpack the data set anew.")
+            raise InputError(f"{path} has no mask {mask.name} beside it; unpack the set again.")
         bad = bool(read_mask(mask).any())
         samples.append(
             Sample(
@@ -130,5 +130,5 @@ def _samples(folder: Path, ending: str, suffix: str) -> list[Sample]:
 
 def _finish(samples: list[Sample], category: str, root: Path, split: str) -> list[Sample]:
     if not samples:
-        raise InputError(f"{root} has no {split} images; unpack the data set anew.")
+        raise InputError(f"{root} has no {split} images; unpack the set again.")
     return finish(samples, category, root)

@@ -1,4 +1,4 @@
-"""One's own labelled images: sorted into folders, or listed in a CSV manifest."""
+"""The user's own labelled images: sorted into folders, or listed in a CSV manifest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OTHER = ("train", "ground_truth")
 
 
 class LabelledFolder:
-    """A folder with a folder per kind of image, as one category named after it.
+    """A folder with one folder per kind of image, as one category named after it.
 
     `good` (or `normal`, `ok`) holds normal images, `ground_truth` may hold `<defect>/<stem>.png`
     (or `<stem>_mask.png`), `train` further normal images; any other folder is a kind of defect.
@@ -28,7 +28,7 @@ class LabelledFolder:
         categories: the name -> the folder.
 
     Raises:
-        InputError: no such folder, or no folder of normal images in it.
+        InputError: no such folder, or a folder without normal images.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -36,25 +36,24 @@ class LabelledFolder:
         self.categories = {root.resolve().name: root}
         if not any(folder.name in NORMAL for folder in folders(root)):
             raise InputError(
-                f"{root} is not a folder of labelled images; put good/ (or normal/, ok/), a "
-                "folder per kind of defect and, if you like, train/ and ground_truth/<defect>/ "
-                "in it."
+                f"{root} is not a folder of labelled images; put good/ (or normal/, ok/), a folder "
+                "per kind of defect and, optionally, train/ and ground_truth/<defect>/ in it."
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal images to refer to, those in `train`.
+        """The normal images in `train`.
 
         Raises:
             InputError: an unknown category, or there are none.
         """
         root = of_category(self.categories, category)
         if not os.path.isdir(root / "train"):
-            raise InputError(f"{root} has no folder train; put normal images to refer to in it.")
+            raise InputError(f"{root} has no folder train; put normal images in it.")
         found = [replace(s, label=0, defect="good") for s, _ in find_images([root / "train"])]
         return finish(found, category, root)
 
     def test(self, category: str) -> list[Sample]:
-        """The images to score, with label, defect and, where there is one, mask.
+        """The images to score, with label, defect and mask, if any.
 
         Raises:
             InputError: an unknown category, or there are none.
@@ -68,21 +67,21 @@ class LabelledFolder:
             elif folder.name not in _OTHER:
                 samples += defects(paths, folder.name, root / "ground_truth")
         if not samples:
-            raise InputError(f"the folders in {root} hold no images; fill good/ and the others.")
+            raise InputError(f"the folders in {root} have no images; fill good/ and the others.")
         return finish(samples, category, root)
 
 
 class Manifest:
     """A CSV manifest (see `read_manifest`) with labels.
 
-    Rows of split `train` that are not labelled anomalous are for reference; those of split
-    `test`, or of none, are scored. Rows without category belong to one named after the folder.
+    `train` returns the rows of split `train` not labelled anomalous, `test` those of split `test`
+    or none. Rows without a category belong to one named after the folder.
 
     Attributes:
         categories: name -> the manifest, in its order.
 
     Raises:
-        InputError: as `read_manifest`, or a split other than these.
+        InputError: as `read_manifest`, or another split.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -92,8 +91,8 @@ class Manifest:
         unknown = sorted(splits - {"", "train", "test"})
         if unknown:
             raise InputError(
-                f"{self._path} has the split {unknown[0]!r}; write train, test, or nothing, which "
-                "means test."
+                f"{self._path} has the split {unknown[0]!r}; write train, test, or nothing for "
+                "test."
             )
         self._name = self._path.resolve().parent.name
         self.categories = {sample.category or self._name: self._path for sample in every}
@@ -103,11 +102,11 @@ class Manifest:
         both = {s.path for s, _ in self._found["train"]} & {s.path for s, _ in self._found["test"]}
         if both:
             raise InputError(
-                f"{self._path} lists {min(both)} for train and for test; keep one of the two rows."
+                f"{self._path} lists {min(both)} for both train and test; keep one of the two rows."
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal images to refer to.
+        """The normal images of split `train`.
 
         Raises:
             InputError: an unknown category, or there are none.
@@ -115,7 +114,7 @@ class Manifest:
         return self._split(category, "train", (0, None))
 
     def test(self, category: str) -> list[Sample]:
-        """The images to score, with label and, where there is one, mask.
+        """The images to score, with label and mask, if any.
 
         Raises:
             InputError: an unknown category, there are none, or one has no label.

@@ -1,4 +1,4 @@
-"""What the readers of labelled data sets share: folders, files, categories, samples."""
+"""Helpers shared by the readers of labelled data sets: folders, files, categories, samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def existing_folder(root: str | os.PathLike) -> Path:
     """`root` as a path.
 
     Raises:
-        InputError: it is no folder.
+        InputError: it is not a folder.
     """
     root = Path(root).expanduser()
     if not os.path.isdir(root):
@@ -30,7 +30,7 @@ def existing_folder(root: str | os.PathLike) -> Path:
 
 
 def of_category(categories: Mapping[str, T], category: str) -> T:
-    """What is known under the name of a category.
+    """The value of a category.
 
     Raises:
         InputError: an unknown category.
@@ -46,31 +46,31 @@ def finish(samples: Iterable[Sample], category: str, folder: Path) -> list[Sampl
 
 
 def listed_file(path: Path, where: str) -> Path:
-    """`path`, which a list of the data set names at the place `where`.
+    """`path`, as listed by the data set at `where`.
 
     Raises:
         InputError: it does not exist.
     """
     if not os.path.isfile(path):
-        raise InputError(f"{where} names {path}, which does not exist; unpack the data set anew.")
+        raise InputError(f"{where} names {path}, which does not exist; unpack the set again.")
     return path
 
 
 def images(folder: Path) -> list[Path]:
-    """Image files of a folder, sorted; none where there is no such folder."""
+    """Image files of a folder, sorted; none if there is no such folder."""
     return [path for path in entries(folder) if is_image_name(path.name)]
 
 
 def folders(folder: Path) -> list[Path]:
-    """Folders in a folder, sorted, without hidden ones; none where there is no such folder."""
+    """Folders in a folder, sorted, without hidden ones; none if there is no such folder."""
     return [path for path in entries(folder) if os.path.isdir(path) and path.name[0] != "."]
 
 
 def entries(folder: Path) -> list[Path]:
-    """All that a folder holds, sorted by name; nothing where there is no such folder.
+    """The content of a folder, sorted by name; nothing if there is no such folder.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: it is unreadable.
     """
     try:
         return sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""Images named by a CSV manifest."""
+"""Images listed in a CSV manifest."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ _LABELS = {"": None, "0": 0, "normal": 0, "1": 1, "anomalous": 1}
 
 
 def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sample]:
-    """List the images of a CSV manifest, in its order, each once.
+    """List the images of a CSV manifest in order, each once.
 
     The first line names the columns: `path`, and any of `category`, `label` (0 or normal, 1 or
-    anomalous), `severity` (a whole number, 0 for normal), `mask` and `split`; others are left
-    alone. A severity says the label where there is none. Comma, semicolon or tab part them. Paths
-    start at the folder of the manifest. Images need not exist; reading them will tell.
+    anomalous), `severity` (a whole number, 0 for normal), `mask` and `split`; others are ignored. A
+    severity implies a missing label. Columns are separated by comma, semicolon or tab. Paths are
+    relative to the folder of the manifest. Images need not exist until they are read.
 
     Args:
-        path: UTF-8 file, with or without a byte-order mark.
+        path: a UTF-8 file, with or without a byte-order mark.
         split: keep only the rows of this split; None keeps all.
 
     Raises:
-        InputError: unreadable, no `path` column, no rows, or a line that makes no sense, with its
-            number.
+        InputError: unreadable, no `path` column, no rows, or an invalid line, with its number.
     """
     return with_ids(find_listed(path, split))
 
 
 def find_listed(path: str | os.PathLike, split: str | None = None) -> list[tuple[Sample, Path]]:
-    """As `read_manifest`, still without ids, each with the folder it counts from."""
+    """As `read_manifest`, without ids yet, each with the folder it is relative to."""
     path = Path(path).expanduser()
     found: dict[Path, Sample] = {}
     lines: dict[Path, int] = {}
@@ -58,13 +57,13 @@ def find_listed(path: str | os.PathLike, split: str | None = None) -> list[tuple
 
 
 def listed_splits(path: Path) -> set[str]:
-    """The values of the column `split`; "" stands for rows without."""
+    """The values of the column `split`; "" for rows without."""
     return {row.get("split", "") for _, row in _rows(path)}
 
 
 def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     if not row["path"] or "\0" in row["path"]:
-        raise InputError(f"{where}: there is no path; fill it in or delete the line.")
+        raise InputError(f"{where}: the path is empty; fill it in or delete the line.")
     label = row.get("label", "").lower()
     if label not in _LABELS:
         raise InputError(
@@ -76,7 +75,7 @@ def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     if label and known not in (None, _LABELS[label]):
         raise InputError(
             f"{where}: the label {row['label']} and the severity {severity} contradict each other; "
-            "write 0 for normal images and for no others."
+            "write 0 for normal images only."
         )
     mask = row.get("mask")
     return Sample(
@@ -94,8 +93,8 @@ def _severity(cell: str, where: str) -> int | None:
         return None
     if not cell.isdecimal() or len(cell) > 9:
         raise InputError(
-            f"{where}: the severity {shown(repr(cell))} is no whole number; write 0 for normal, 1 "
-            "and up for anomalous, or nothing."
+            f"{where}: the severity {shown(repr(cell))} is not a whole number; write 0 for normal, "
+            "1 or more for anomalous, or nothing."
         )
     return int(cell)
 
@@ -106,7 +105,7 @@ def _folder(path: Path, folder: Path) -> Path:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells by lower-case column name of every line that is not blank."""
+    """Line number and cells by lower-case column name of each non-blank line."""
     try:
         check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -121,19 +120,19 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 if len(cells) > len(names) and any(cells[len(names) :]):
                     raise InputError(
                         f"line {line} of {path} has {len(cells)} cells for {len(names)} columns; "
-                        'put cells with a separator in them between quotes (").'
+                        'put cells that contain a separator between quotes (").'
                     )
                 if any(cells):
                     cells += [""] * (len(names) - len(cells))
                     yield line, dict(zip(names, cells, strict=False))
     except OSError as error:
         raise InputError(
-            f"cannot read the manifest {path}: {error.strerror}; check the path and its rights."
+            f"cannot read the manifest {path}: {error.strerror}; check the path and permissions."
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"the manifest {path} is not UTF-8 text; save it as CSV UTF-8.") from error
     except csv.Error as error:
-        raise InputError(f"the manifest {path} is not CSV text ({error}); save it anew.") from error
+        raise InputError(f"the manifest {path} is not CSV ({error}); save it again.") from error
 
 
 def _delimiter(header: str, path: Path) -> str:
@@ -142,7 +141,7 @@ def _delimiter(header: str, path: Path) -> str:
         if "path" in [name.lower() for name in names]:
             return delimiter
     raise InputError(
-        f"the first line of {path} names no column path; begin with a line such as "
+        f"the first line of {path} has no column path; begin with a line such as "
         "path,category,label,mask,split."
     )
 

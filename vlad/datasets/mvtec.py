@@ -1,11 +1,11 @@
-"""The layout of MVTec AD, which MPDD, MVTec LOCO and many other sets share, and that of BTAD.
+"""The layout of MVTec AD, shared by MPDD, MVTec LOCO and many other sets, and that of BTAD.
 
 Bergmann et al., "MVTec AD", CVPR 2019: `train/good`, `test/good`, `test/<defect>` and
 `ground_truth/<defect>/<stem>_mask.png`, in a folder per category. MVTec LOCO AD (Bergmann et al.,
 IJCV 2022) has `ground_truth/<defect>/<stem>/000.png`, `001.png`… instead, whose union is the mask;
-its defects are `logical_anomalies` and `structural_anomalies`. BTAD (Mishra et al., ISIE 2021)
-says `ok` and `ko`, and its masks are named as the images. Layouts checked against the loaders
-of Anomalib.
+its defects are `logical_anomalies` and `structural_anomalies`. BTAD (Mishra et al., ISIE 2021) uses
+`ok` and `ko`, and its masks have the names of the images. Layouts checked against the loaders of
+Anomalib.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MVTec:
         categories: name -> folder, sorted by name.
 
     Raises:
-        InputError: no such folder, or no category in it.
+        InputError: no such folder, or a folder without a category.
     """
 
     name = "MVTec"
@@ -48,7 +48,7 @@ class MVTec:
             )
 
     def train(self, category: str) -> list[Sample]:
-        """The normal images to refer to, `train/good`.
+        """The normal images of `train/good`.
 
         Raises:
             InputError: an unknown category, or there are none.
@@ -60,10 +60,10 @@ class MVTec:
         return finish(samples, category, folder)
 
     def test(self, category: str) -> list[Sample]:
-        """The images to score, with label, defect and, where there is one, mask.
+        """The images to score, with label, defect and mask, if any.
 
-        A normal image has no mask: it is normal everywhere. A mask may be a folder of masks,
-        whose union it is.
+        A normal image has no mask: it is normal everywhere. A folder of masks stands for their
+        union.
 
         Raises:
             InputError: an unknown category, or there are none.
@@ -86,7 +86,7 @@ class MVTec:
 
 
 class BTAD(MVTec):
-    """As MVTec, with `ok` and `ko` for good and defect."""
+    """Like MVTec, with `ok` and `ko` for good and defect."""
 
     name = "BTAD"
     normal = "ok"
@@ -99,7 +99,7 @@ def defects(paths: list[Path], kind: str, ground_truth: Path) -> list[Sample]:
 
 
 def _masks(folder: Path) -> dict[str, Path]:
-    """Stem of the image -> mask: a file named alike, with or without "_mask", or a folder."""
+    """Stem of the image -> mask: a file of that name, with or without "_mask", or a folder."""
     exact, named = {}, {}
     for path in entries(folder):
         if is_image_name(path.name):

@@ -1,9 +1,9 @@
-"""Real-IAD, several views of each object, with its own JSON split.
+"""Real-IAD: several views of each object, with its own JSON split.
 
 Wang et al., "Real-IAD", CVPR 2024: images in `realiad_1024/<category>/…` (or 512, 256, raw) and
 `realiad_jsons/realiad_jsons/<category>.json`, the multi-view split: `meta` with `normal_class`,
-then `train` and `test`, lists with `anomaly_class`, `image_path` and `mask_path`, which count from
-the category. Layout checked against the loaders of Anomalib and VLMDiff.
+then `train` and `test`, lists with `anomaly_class`, `image_path` and `mask_path` relative to the
+category. Layout checked against the loaders of Anomalib and VLMDiff.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from vlad.errors import InputError
 from vlad.system.resources import read_json
 from vlad.types import Sample
 
-PICTURES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")  # first one there is read
+PICTURES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")  # by preference
 _SPLITS = (Path("realiad_jsons", "realiad_jsons"), Path("realiad_jsons"))
 
 
 class RealIAD:
-    """The folder of Real-IAD.
+    """A Real-IAD folder.
 
-    A view of a damaged object on which the damage does not show counts as normal, as the JSON
-    says. `Sample.group` names the object, so that scores can be joined over its views.
+    As in the JSON, a view of a damaged object counts as normal if it does not show the damage.
+    `Sample.group` names the object, to join scores over its views.
 
     Attributes:
         categories: name -> JSON file, sorted by name.
 
     Raises:
-        InputError: no such folder, or no images or JSON files in it.
+        InputError: no such folder, or a folder without images or JSON files.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -47,7 +47,7 @@ class RealIAD:
         self.categories = {path.stem: path for path in splits[0]}
 
     def train(self, category: str) -> list[Sample]:
-        """The normal images to refer to, all views.
+        """The normal images of the training split, all views.
 
         Raises:
             InputError: an unknown category, unusable JSON, there are none, or a file is missing.
@@ -71,13 +71,13 @@ class RealIAD:
             samples = [_sample(entry, folder, normal, path) for entry in data[split]]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path} is not a split of Real-IAD; put meta, train and test, the last two "
-                "with anomaly_class, image_path and mask_path; copy the file anew."
+                f"{path} is not a Real-IAD split (meta, train and test, the last two with "
+                "anomaly_class, image_path and mask_path); copy the file again."
             ) from error
         if split == "train":
             samples = [sample for sample in samples if sample.label == 0]
         if not samples:
-            raise InputError(f"{path} lists no {split} images; copy the file anew.")
+            raise InputError(f"{path} lists no {split} images; copy the file again.")
         return finish(samples, category, folder)
 
 
@@ -98,6 +98,6 @@ def _read(path: Path) -> Any:
     try:
         return read_json(path)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; check its rights.") from error
+        raise InputError(f"cannot read {path}: {error.strerror}; check its permissions.") from error
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); copy the file anew.") from error
+        raise InputError(f"{path} is not JSON ({error}); copy the file again.") from error

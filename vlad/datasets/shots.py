@@ -1,4 +1,4 @@
-"""Few shots: which of the normal images a head is shown."""
+"""Few-shot: draw the reference images of a head."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def draw_shots(samples: Sequence[T], k_shot: int | None, seed: int) -> list[T]:
-    """`k_shot` of the normal images, drawn without replacement; None takes them all.
+    """Draw `k_shot` normal images without replacement; None takes all.
 
     Raises:
-        InputError: fewer images than shots, or either number out of its range.
+        InputError: fewer images than shots, or a number out of range.
     """
     check_count("seed", seed, 0)
     if k_shot is None:
@@ -25,8 +25,8 @@ def draw_shots(samples: Sequence[T], k_shot: int | None, seed: int) -> list[T]:
     check_count("k_shot", k_shot, 0)
     if k_shot > len(samples):
         raise InputError(
-            f"{k_shot} normal images were asked for but only {len(samples)} are given; lower "
-            "k_shot or give more of them."
+            f"`k_shot` is {k_shot}, but there are only {len(samples)} normal images; lower it or "
+            "give more."
         )
     drawn = np.random.default_rng(seed).choice(len(samples), size=k_shot, replace=False)
     return [samples[i] for i in sorted(drawn)]

@@ -1,8 +1,8 @@
-"""VisA, split as its authors do.
+"""VisA, with the authors' split.
 
 Zou et al., "SPot-the-Difference", ECCV 2022. `split_csv/1cls.csv` (one-class split, from
 github.com/amazon-science/spot-diff) has a line per image with the columns object, split, label,
-image and mask; the paths count from the root, as in `candle/Data/Images/Normal/0000.JPG` and
+image and mask, with paths relative to the root, such as `candle/Data/Images/Normal/0000.JPG` and
 `candle/Data/Masks/Anomaly/000.png`. Folders converted to MVTec layout are read as `mvtec`.
 """
 
@@ -26,13 +26,13 @@ Row = tuple[int, dict[str, str]]  # line number, cells by column
 
 
 class VisA:
-    """The folder of VisA, with its own CSV split.
+    """A VisA folder, with its own CSV split.
 
     Attributes:
         categories: name -> folder, sorted by name.
 
     Raises:
-        InputError: no such folder, no CSV in it, or a line of it that makes no sense.
+        InputError: no such folder, no CSV in it, or an invalid line.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
@@ -42,7 +42,7 @@ class VisA:
         self.categories = {name: self._root / name for name in names}
 
     def train(self, category: str) -> list[Sample]:
-        """The normal images to refer to.
+        """The normal images of the training split.
 
         Raises:
             InputError: an unknown category, there are none, or a file is missing.
@@ -50,9 +50,9 @@ class VisA:
         return self._split(category, "train")
 
     def test(self, category: str) -> list[Sample]:
-        """The images to score, with label, and mask where the CSV names one.
+        """The images to score, with label and mask, if the CSV names one.
 
-        The kind of defect is "anomaly", as the split tells no more.
+        The kind of defect is always "anomaly", as in the split.
 
         Raises:
             InputError: as `train`.
@@ -70,7 +70,7 @@ class VisA:
             samples = [sample for sample in samples if sample.label == 0]
         if not samples:
             raise InputError(
-                f"{self._root / SPLIT} lists no {split} images of {category}; copy it anew."
+                f"{self._root / SPLIT} lists no {split} images of {category}; copy it again."
             )
         return finish(samples, category, folder)
 
@@ -95,7 +95,7 @@ def _read(root: Path) -> list[Row]:
             if not set(_COLUMNS) <= set(reader.fieldnames or ()):
                 raise InputError(
                     f"the first line of {path} must name the columns {','.join(_COLUMNS)}; "
-                    "copy the file anew."
+                    "copy the file again."
                 )
             rows = [(reader.line_num, row) for row in reader]
     except FileNotFoundError as error:
@@ -103,9 +103,9 @@ def _read(root: Path) -> list[Row]:
             f"{root} is not in VisA layout; put {SPLIT.as_posix()} and a folder per category in it."
         ) from error
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; check its rights.") from error
+        raise InputError(f"cannot read {path}: {error.strerror}; check its permissions.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not CSV text in UTF-8; copy the file anew.") from error
+        raise InputError(f"{path} is not UTF-8 CSV text; copy the file again.") from error
     for line, row in rows:
         if row["split"] not in ("train", "test") or row["label"] not in _LABELS:
             raise InputError(

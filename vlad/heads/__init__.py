@@ -1,9 +1,9 @@
 """Heads: a few tensors of maths between features and scores, by name.
 
-What a head is stands in `vlad.heads.head`. The first line of a head's docstring says what it does;
-its paper stands in brackets there or in the docstring of its module, as in (Jeong et al., CVPR
-2023, arXiv 2303.14814). A head of another package registers under the entry-point group
-"vlad.heads"; one in a file needs no package: `load_head("my_head.py:Mean")`.
+`vlad.heads.head` defines a head. The first line of a head's docstring states what it does; its
+paper is cited in brackets there or in the module's docstring: (Jeong et al., CVPR 2023, arXiv
+2303.14814). Other packages register heads under the entry-point group "vlad.heads"; a head in a
+file needs no package: `load_head("my_head.py:Mean")`.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ HEADS = {
 
 
 def protocol(head: Head) -> str:
-    """What must be known of a head's results before they are compared with those of others.
+    """What to know about a head's results before comparing them with other results.
 
-    "zero-shot" or "few-shot"; before it "approximate" where the head is not quite its method, and
-    "transductive" where it saw all images scored; behind it the auxiliary data of its adapter.
+    "zero-shot" or "few-shot", preceded by "approximate" if the head departs from its method and
+    "transductive" if it sees all scored images, followed by the auxiliary data of its adapter.
     """
     shown = head.fitted and head.normals != "unused"
     parts = ["approximate"] * head.approximate + ["transductive"] * head.transductive
@@ -48,18 +48,18 @@ def protocol(head: Head) -> str:
 
 
 def titled(name: str, protocol: str) -> str:
-    """The name of a head with those parts of its protocol that plain heads do not have."""
+    """The name of a head with the parts of its protocol other than zero-shot and few-shot."""
     notes = [n for n in protocol.split(", ") if n not in ("", "zero-shot", "few-shot")]
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def head_names() -> list[str]:
-    """Names of every head, ours and those that installed packages register."""
+    """Names of all heads, ours and those of installed packages."""
     return sorted(plugins.names("vlad.heads", HEADS))
 
 
 def sorted_names(tensors: Mapping[str, object], prefix: str) -> list[str]:
-    """The names "prefix0", "prefix1", ... among those of learned tensors, in this order."""
+    """The tensor names "prefix0", "prefix1", ... that are present, in this order."""
     return [name for i in range(len(tensors)) if (name := f"{prefix}{i}") in tensors]
 
 
@@ -67,25 +67,24 @@ def head_maker(name: str) -> Callable[..., Head]:
     """The class of a head by name or `file.py:Class`, or a function that makes one.
 
     Raises:
-        HeadError: an unknown name, no such file or class, or a file that cannot be imported.
-        VladError: a package whose head cannot be imported.
+        HeadError: the name, file or class does not exist, or the file cannot be imported.
+        VladError: the package of the head cannot be imported.
     """
     if _in_file(name):
         return _from_file(*name.rsplit(":", 1))
     found = plugins.load("vlad.heads", name, HEADS)
     if found is None:
-        raise HeadError(f"There is no head {shown(repr(name))}{instead(name, head_names())}")
+        raise HeadError(f"Unknown head {shown(repr(name))}{instead(name, head_names())}")
     return found
 
 
 def load_head(head: str | Head, **params: object) -> Head:
-    """A new head by name or `file.py:Class`, or the head that is given, checked.
+    """A new head by name or `file.py:Class`, or the given head, checked.
 
-    A head without a name gets that of its class in lower case.
+    A head without a name takes that of its class in lower case.
 
     Raises:
-        HeadError: an unknown name, a parameter that the head does not have, a value that its rules
-            forbid, or an object that is not a head.
+        HeadError: an unknown name or parameter, a value against its rules, or not a head.
     """
     if isinstance(head, str):
         made = _made(head, params)
@@ -100,7 +99,7 @@ def load_head(head: str | Head, **params: object) -> Head:
 
 
 def head_name(name: str) -> str:
-    """The name that options and outputs have for a head by name or `file.py:Class`.
+    """The name used in options and outputs for a head given by name or `file.py:Class`.
 
     Raises:
         HeadError: as `head_maker`.
@@ -114,18 +113,20 @@ def _name_of(head: Head | Callable[..., Head]) -> str:
 
 
 def check_head(head: Head) -> None:
-    """Raises a HeadError for an object that lacks a part of a head, or breaks its own rules."""
+    """Raise a HeadError if an object lacks a part of a head or breaks its own rules."""
     name = _name_of(head)
     for part in PARTS:
         if getattr_static(head, part, PARTS) is PARTS:
-            raise HeadError(f"Head {name} has no {part}; let its class be a vlad.heads.Head.")
+            raise HeadError(
+                f"Head {name} has no {part}; make its class a subclass of vlad.heads.Head."
+            )
     for param, rule in head.rules.items():
         value = getattr(head, param)
         if not rule.holds(value):
             raise HeadError(f"Head {name}: {param} is {shown(repr(value))}; give {rule.must}.")
 
 
-# what an object that is no subclass of Head must have to be one
+# what an object needs to count as a head without being a subclass of Head
 PARTS = [part for part in vars(Head) if part[0] != "_" and part not in ("name", "pool")]
 
 
@@ -142,7 +143,7 @@ def _made(name: str, params: Mapping[str, object]) -> Head:
         return make(**params)
     except (TypeError, ValueError) as error:
         why = shown(error)
-        raise HeadError(f"Head {name} cannot be made ({why}); correct its class.") from error
+        raise HeadError(f"Cannot create head {name} ({why}); correct its class.") from error
 
 
 def _in_file(name: str) -> bool:
@@ -150,20 +151,20 @@ def _in_file(name: str) -> bool:
 
 
 def _from_file(file: str, attribute: str) -> Callable[..., Head]:
-    """A class in a file that is no part of a package.
+    """A class in a file outside any package.
 
-    Its module is not kept in sys.modules, so that Ray sends the class to its workers by value.
+    Its module is not kept in sys.modules, so Ray sends the class to its workers by value.
     """
     name = f"_vlad_head_{os.path.basename(file).removesuffix('.py')}"
     spec = spec_from_file_location(name, file)
     if not os.path.isfile(file) or spec is None or spec.loader is None:
-        raise HeadError(f"There is no file {shown(file)}; check the path before the colon.")
+        raise HeadError(f"File {shown(file)} not found; check the path before the colon.")
     module = sys.modules[name] = module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # it is anybody's program
+    except (Exception, SystemExit) as error:  # it can raise anything
         why = shown(f"{type(error).__name__}: {error}")
-        raise HeadError(f"{shown(file)} cannot be imported ({why}); correct it.") from error
+        raise HeadError(f"Cannot import {shown(file)} ({why}); correct it.") from error
     finally:
         del sys.modules[name]
     if not isinstance(found := getattr(module, attribute, None), type):

@@ -23,22 +23,22 @@ SIGMA = 4.0
 
 
 class AdaCLIP(Trained):
-    """Learned tokens in both backbones, in part made anew for every image.
+    """Learned tokens in the image and text encoders, some of them computed for each image.
 
-    In the first blocks of both backbones stand prompt tokens: static ones plus dynamic ones, which
-    linear layers make from the image's own embedding (paper, section 3.2). Linear projections
-    bring the patches of several blocks into the space of the words. Hybrid semantic fusion adds to
-    the image embedding the mean of clusters of the most anomalous patches (section 3.3).
+    Prompt tokens enter the first blocks of both encoders: static ones plus dynamic ones, computed
+    by linear layers from the image's own embedding (paper, section 3.2). Linear projections map the
+    patches of several blocks to the text embedding space. Hybrid semantic fusion adds the mean of
+    clusters of the most anomalous patches to the image embedding (section 3.3).
 
-    Where the authors' code departs from the paper, the code is followed: text tokens enter before
+    Where the authors' code departs from the paper, this follows the code: text tokens enter before
     the second block, logits are averaged over blocks before the softmax, and the fusion clusters
-    the tokens of all blocks and weighs 0.2 against 0.8. Their clustering draws without a seed; here
-    the draw is fixed.
+    the tokens of all blocks and has weights 0.2 and 0.8. Their clustering is unseeded; ours is
+    seeded.
 
     Args:
         adapter: the learned tensors, by name or path (see `vlad.adapters`).
-        clusters: K of the fusion, which takes the 5·K most anomalous patches; 0 does without it.
-        seed: of the clustering.
+        clusters: K of the fusion, over the 5·K most anomalous patches; 0 disables it.
+        seed: seed of the clustering.
     """
 
     bank = "adaclip"
@@ -71,11 +71,11 @@ class AdaCLIP(Trained):
         )
 
     def text_spec(self) -> TextSpec:
-        """How the prompts are read: with tokens made for every image."""
+        """How to embed the prompts: with tokens computed for each image."""
         return TextSpec(activation="gelu", deep=self._text_prompts)
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
-        """How anomalous B images and their patches are, against the vectors of both sides."""
+        """How anomalous B images and their patches are, given the vectors of both sides."""
         assert features.image is not None  # the spec asks for it
         tokens = [
             F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
@@ -95,9 +95,9 @@ class AdaCLIP(Trained):
     def layer_maps(
         self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, which only training sees.
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, for training only.
 
-        Scoring takes the mean of the logits before the softmax.
+        Scoring averages the logits before the softmax.
         """
         return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
@@ -105,7 +105,7 @@ class AdaCLIP(Trained):
         """Scores of B images, in [0, 1].
 
         Raises:
-            HeadError: no text embeddings were given.
+            HeadError: `text` is missing.
         """
         if text is None:
             raise HeadError("Head adaclip compares images with prompts: give it a category.")
@@ -120,7 +120,7 @@ class AdaCLIP(Trained):
         return {1 + i: self._mix(x, "image", plain) for i, x in enumerate(static)}
 
     def _text_prompts(self, plain: torch.Tensor) -> dict[int, torch.Tensor]:
-        """Tokens (B, k, T) of the text encoder; none before its first block, where words stand."""
+        """Tokens (B, k, T) of the text encoder; none before the first block, which takes words."""
         static = self._static("text")
         return {1 + i: self._mix(x, "text", plain) for i, x in enumerate(static) if i}
 
@@ -145,13 +145,13 @@ def fuse(
     seed: int = 0,
     labels: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Hybrid semantic fusion of one image: the mean (D,), of unit length, of its clusters.
+    """Hybrid semantic fusion of one image: the mean (D,) of its clusters, of unit length.
 
     Args:
-        tokens: of every block, (h·w, D) unit vectors.
-        logit: (h·w,) how anomalous each patch is; the 5·`clusters` highest are clustered, each by
-            its vectors of all blocks.
-        labels: cluster of each of those patches, highest first; None computes them (k-means).
+        tokens: (h·w, D) unit vectors of each block.
+        logit: (h·w,) how anomalous each patch is; the 5·`clusters` highest are clustered by their
+            vectors of all blocks.
+        labels: cluster of each of these patches, highest first; None computes them (k-means).
     """
     count = min(5 * clusters, len(logit))
     index = logit.topk(count).indices
@@ -165,7 +165,7 @@ def fuse(
 def _k_means(rows: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
     from sklearn.cluster import KMeans
 
-    if not rows.isfinite().all():  # the score is no number either way; the caller says so
+    if not rows.isfinite().all():  # the score is NaN either way; the caller reports it
         return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
     rows = rows.detach()
     found = KMeans(clusters, n_init="auto", random_state=seed).fit_predict(rows.cpu().numpy())

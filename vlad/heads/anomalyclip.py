@@ -21,19 +21,19 @@ SIGMA = 4.0
 
 
 class AnomalyCLIP(Trained):
-    """Learned words about any object, against patches that attend by their values alone.
+    """Learned prompts about any object, compared with patches from value-value attention.
 
-    Learned tokens stand in front of "object." and "damaged object." whatever the category (paper,
-    equation 2), and further ones enter the text encoder block by block (section 3.3). Patches come
-    from a second stream with v-v attention (DPAM, section 3.2).
+    Learned tokens precede "object." and "damaged object." for every category (paper, equation 2),
+    and further ones enter the text encoder block by block (section 3.3). Patches come from a second
+    stream with v-v attention (DPAM, section 3.2).
 
-    Where the authors' code departs from the paper, the code is followed: their published figures
-    use the last block alone, the image score is the softmax of the image embedding without a term
-    of the map, and that embedding skips ln_post.
+    Where the authors' code departs from the paper, this follows the code: their published figures
+    use only the last block, the image score is the softmax of the image embedding without a map
+    term, and this embedding skips ln_post.
 
     Args:
-        adapter: the learned tokens, by name or path (see `vlad.adapters`). Its `layers` say which
-            blocks the map is the sum of.
+        adapter: the learned tokens, by name or path (see `vlad.adapters`). The map is the sum over
+            its `layers`.
     """
 
     bank = "anomalyclip"
@@ -48,7 +48,7 @@ class AnomalyCLIP(Trained):
         return (0.0, float(len(self.adapter_.params["layers"])))
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Projected patch tokens of the v-v stream, which starts at a quarter of the depth.
+        """Projected patch tokens of the v-v stream, which starts at one quarter of the depth.
 
         Raises:
             AdapterError: no adapter, or one that does not fit the backbone.
@@ -66,18 +66,18 @@ class AnomalyCLIP(Trained):
         )
 
     def text_spec(self) -> TextSpec:
-        """How the prompts are read, with the learned words as they are now."""
+        """How to embed the prompts with the current learned tokens."""
         tensors = self.adapter_.tensors
         deep = [tensors[name] for name in sorted_names(tensors, "deep.")]
         return TextSpec(
             activation="quick_gelu",
             context=(tensors["context.normal"], tensors["context.anomalous"]),
-            # the first of them stands before block 2; the authors round them to half precision
+            # the first one enters before block 2; the authors round them to half precision
             deep={2 + i: as_half(x) for i, x in enumerate(deep)},
         )
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
-        """How anomalous B images and their patches are, against the vectors of both sides."""
+        """How anomalous B images and their patches are, given the vectors of both sides."""
         assert features.image is not None  # the spec asks for it
         return Logits(
             anomalous_logit(features.image, sides, TEMPERATURE),
@@ -89,18 +89,18 @@ class AnomalyCLIP(Trained):
     def layer_maps(
         self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities, which are what is enlarged."""
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the probabilities are enlarged."""
         return enlarge(patches.sigmoid(), grid, size)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images; image scores lie in [0, 1].
 
         Raises:
-            HeadError: no text embeddings were given.
+            HeadError: `text` is missing.
         """
         if text is None:
             raise HeadError(
-                "Head anomalyclip compares images with its learned words: give it text."
+                "Head anomalyclip compares images with its learned prompts: give it text."
             )
         logits = self.logits(features, side_vectors(text))
         maps = self.layer_maps(logits.patches, features.grid, features.size)

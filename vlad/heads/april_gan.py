@@ -22,18 +22,18 @@ TEMPERATURE = 0.01
 
 
 class AprilGAN(Trained):
-    """Learned linear projections bring the patches of several blocks into the space of the words.
+    """Learned linear projections map the patches of several blocks to the text embedding space.
 
-    Zero-shot, the image score is p(anomalous) of the image embedding and the map the sum over
-    blocks of the patches' p(anomalous) (paper, section 3.1). With `fit`, the cosine distances to
-    the nearest reference patch are added to the map, and the image score becomes the mean of p and
-    the largest value of the map (section 3.2).
+    Zero-shot, the image score is p(anomalous) of the image embedding and the map is the sum over
+    blocks of the patches' p(anomalous) (paper, section 3.1). After `fit`, cosine distances to the
+    nearest reference patch are added to the map, and the image score becomes the mean of p and the
+    maximum of the map (section 3.2).
 
     Args:
         adapter: the learned projections, by name or path (see `vlad.adapters`).
-        rescale: whether the largest values of the maps are brought to [0, 1] over all images
-            scored together before they enter the image score, as the authors' code does. It makes
-            the fitted head transductive; without it, each image is judged by itself.
+        rescale: whether to scale the maxima of the maps to [0, 1] over all images scored together
+            before they enter the image score, as the authors' code does. This makes the fitted head
+            transductive; without it, images are scored independently.
     """
 
     bank = "april_gan"
@@ -47,7 +47,7 @@ class AprilGAN(Trained):
 
     @property
     def map_range(self) -> tuple[float, float]:
-        """Every block adds a probability and, with references, a distance of at most 2."""
+        """Each block adds a probability and, with references, a distance of at most 2."""
         layers = len(self.adapter_.params["layers"])
         return (0.0, layers * (3.0 if self.fitted else 1.0))
 
@@ -57,8 +57,7 @@ class AprilGAN(Trained):
         return self.rescale and self.fitted
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of the adapter's layers; exact GELU whatever the weights were trained
-        with, as in the authors' code.
+        """Raw patch tokens of the adapter's layers; always exact GELU, as in the authors' code.
 
         Raises:
             AdapterError: no adapter, or one that does not fit the backbone.
@@ -72,7 +71,7 @@ class AprilGAN(Trained):
         )
 
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
-        """How anomalous B images and their patches are, against the vectors of both sides."""
+        """How anomalous B images and their patches are, given the vectors of both sides."""
         assert features.image is not None  # the spec asks for it
         tensors = self.adapter_.tensors
         patches = []
@@ -87,11 +86,11 @@ class AprilGAN(Trained):
     def layer_maps(
         patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; it is the logits that are enlarged."""
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the logits are enlarged."""
         return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def fit(self, features: Features) -> AprilGAN:
-        """Remembers the patches of normal images."""
+        """Remember the patches of normal images."""
         self.memory_ = {str(n): x.flatten(0, 1) for n, x in features.patches.items()}
         return self
 
@@ -99,7 +98,7 @@ class AprilGAN(Trained):
         """Scores of B images.
 
         Raises:
-            HeadError: no text embeddings were given.
+            HeadError: `text` is missing.
         """
         logits, distance, probability = self._compare(features, text)
         anomaly_map = _full_map(logits, distance, features.grid, features.size)
@@ -108,13 +107,13 @@ class AprilGAN(Trained):
         return Scores(probability, anomaly_map)
 
     def pool(self) -> _Pool:
-        """A collector of images whose image scores are rescaled together."""
+        """A collector of images, to rescale their scores together."""
         return _Pool(self)
 
     def _compare(
         self, features: Features, text: TextFeatures | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability of the words."""
+        """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability from the prompts."""
         if text is None:
             raise HeadError("Head april_gan compares images with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
@@ -133,7 +132,7 @@ def _full_map(
     size: tuple[int, int],
 ) -> torch.Tensor:
     """(B, H, W): the sum over blocks and, with references, the distance."""
-    # block by block: all blocks of a batch at full size would be the peak of memory
+    # block by block: all blocks of a batch at full size would set the memory peak
     each = (AprilGAN.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
     total = reduce(torch.add, each)
     if distance is not None:
@@ -142,7 +141,7 @@ def _full_map(
 
 
 class _Pool:
-    """Keeps what the maps are made of, on the grid of patches, until all images are there."""
+    """Keeps the inputs of the maps, on the grid of patches, until all images are added."""
 
     def __init__(self, head: AprilGAN):
         self.head = head
@@ -157,7 +156,7 @@ class _Pool:
         maxima = [
             _full_map(x, d, grid, size).flatten(1).amax(1) for x, d, _, grid, size in self.parts
         ]
-        # an image without numbers must not take the scale from the others
+        # a non-finite image must not set the scale of the others
         together = torch.cat(maxima)
         together = together[together.isfinite()]
         if not len(together):

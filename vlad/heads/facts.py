@@ -1,4 +1,4 @@
-"""What a head needs and where it comes from, read off the head itself: for `vlad heads`."""
+"""What a head needs and which paper it follows, read from the head itself, for `vlad heads`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from vlad.heads import Head, Trained, head_maker, load_head
 
 @dataclass(frozen=True)
 class HeadFacts:
-    """A line about a head.
+    """The facts listed about a head.
 
     Attributes:
-        name: as `--head` takes it.
-        needs: what must be given to it besides the images.
+        name: the value for `--head`.
+        needs: what it needs besides the images.
         summary: the first sentence of its docstring.
-        paper: who wrote it, where, and its number in arXiv; empty for a method of ours.
+        paper: authors, venue and arXiv number; empty for a method of ours.
     """
 
     name: str
@@ -48,7 +48,7 @@ def _needs(head: Head) -> str:
     from vlad.prompts import load_bank
 
     parts = []
-    # a bank with a noun of its own says the same of every category
+    # a bank with its own noun has the same prompts for every category
     if head.bank and not load_bank(head.bank).noun:
         parts.append("a category")
     if isinstance(head, Trained):

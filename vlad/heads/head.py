@@ -1,4 +1,4 @@
-"""What every head is: the base class of ours, and what heads of other packages inherit from."""
+"""The base classes of every head, ours and those of other packages."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 class Head(ABC):
     """A few tensors of maths between features and scores.
 
-    Constructors only store their arguments, each under its own name, and all of them have
-    defaults. What is learned ends in `_`.
+    A constructor only stores its arguments, each under its own name; all have defaults. Learned
+    attributes end in `_`.
 
     Attributes:
-        name: as options, files and errors have it; `load_head` sets it.
+        name: used in options, files and errors; `load_head` sets it.
         bank: name of its default prompt bank; None for a head that reads no text.
         normals: "needed" (`fit` comes before `score`), "optional" or "unused".
-        rules: parameter -> what its values may be (see `vlad.heads.rules`).
-        rotations: how many rotated views of each reference image `fit` is given.
-        approximate: whether it leaves out work that its method asks for.
-        additive: whether fitting on some images and then on others, put together, is fitting on
-            all (`Detector.partial_fit`).
-        transductive: whether it judges a list of images jointly, as it is now; `pool` then takes
-            the place of `score`.
-        memory_: what `fit` learned, by name; this is what is saved.
-        adapter_: the learned tensors it was given, once `spec` was asked for.
+        rules: parameter -> the values it accepts (see `vlad.heads.rules`).
+        rotations: number of rotated views of each reference image passed to `fit`.
+        approximate: whether it skips work that its method requires.
+        additive: whether two fits on parts of the images, concatenated, equal one fit on all of
+            them (`Detector.partial_fit`).
+        transductive: whether it currently scores a list of images jointly, with `pool` instead of
+            `score`.
+        memory_: what `fit` learned, by name; this is saved.
+        adapter_: its learned tensors, available after the first call of `spec`.
     """
 
     name: str = ""
@@ -53,7 +53,7 @@ class Head(ABC):
     @property
     @abstractmethod
     def map_range(self) -> tuple[float, float]:
-        """Lowest and highest value of its anomaly maps, known once it can score."""
+        """Lowest and highest possible value of its anomaly maps, known once it can score."""
 
     @property
     def transductive(self) -> bool:
@@ -65,39 +65,39 @@ class Head(ABC):
         return bool(self.memory_)
 
     def to(self, device: torch.device | str) -> Self:
-        """Takes what it remembers to a device; returns itself."""
+        """Move what it remembers to a device; return itself."""
         self.memory_ = {name: x.to(device) for name, x in self.memory_.items()}
         return self
 
     @abstractmethod
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """What it needs of a backbone."""
+        """What it needs from a backbone."""
 
     def fit(self, features: Features) -> Self:
-        """Learns from images, in place of what it learned before; returns itself.
+        """Learn from images, replacing what it learned before; return itself.
 
         Raises:
-            HeadError: it learns nothing from images.
+            HeadError: the head does not learn from images.
         """
-        raise HeadError(f"Head {self.name} learns nothing from images; score with it at once.")
+        raise HeadError(f"Head {self.name} learns nothing from images; call `score` directly.")
 
     @abstractmethod
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, each independent of the others."""
 
     def pool(self) -> Pool:
-        """An empty collector of images that are judged jointly.
+        """An empty collector of images to score jointly.
 
         Raises:
-            HeadError: it judges images one by one.
+            HeadError: the head scores images one by one.
         """
-        raise HeadError(f"Head {self.name} judges images one by one; call its `score`.")
+        raise HeadError(f"Head {self.name} scores images one by one; call `score`.")
 
 
 class Trained(Head):
     """A head with an adapter: tensors learned on auxiliary data (`vlad.adapters`, `vlad.training`).
 
-    Its `spec` sets `adapter_` by `vlad.adapters.load_adapter`.
+    Its `spec` sets `adapter_` with `vlad.adapters.load_adapter`.
     """
 
     adapter_: Adapter
@@ -107,32 +107,32 @@ class Trained(Head):
         """How anomalous B images and their patches are.
 
         Args:
-            sides: (2, D) or (B, 2, D) unit vectors of the normal and the anomalous words; None for
-                a head without a bank.
+            sides: (2, D) or (B, 2, D) unit vectors of the normal and anomalous prompts; None for a
+                head without a bank.
         """
 
     @abstractmethod
     def layer_maps(
         self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, which training sees."""
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, for training."""
 
     def text_spec(self) -> TextSpec | None:
-        """How prompts are read, with learned tokens as they are now; None without such tokens."""
+        """How to embed prompts with the current learned tokens; None without such tokens."""
         return None
 
 
 class Pool(Protocol):
-    """Collects the images that a transductive head judges jointly."""
+    """A collector of images that a transductive head scores jointly."""
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        """Takes in a batch."""
+        """Add a batch."""
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
-        """Scores of all that was added, in that order, in batches of any size.
+        """Scores of all added images in order, in batches of any size.
 
         Args:
-            progress: called with the steps done and the steps in all, in any unit.
+            progress: called with the steps done and the total, in any unit.
 
         Raises:
             HeadError: too few images.

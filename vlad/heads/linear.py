@@ -1,4 +1,4 @@
-"""Two learned vectors and no words: the lightest head that is trained."""
+"""Two learned vectors and no text: the lightest trained head."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 TEMPERATURE = 0.07
 SIGMA = 4.0
 TOP = 0.01  # share of the map's pixels whose mean is the image score
-TOP_PATCHES = 0.03  # share of the patches by which an image without mask is learned from
+TOP_PATCHES = 0.03  # share of the patches that represent an image without a mask in training
 
 
 class Linear(Trained):
     """Patches of several blocks, projected and compared with a normal and an anomalous vector.
 
-    As APRIL-GAN with learned vectors in place of embedded words, so that it works on backbones
-    without text too. Patch tokens are brought to mean 0 and variance 1 first, which makes backbones
-    alike to the optimiser. The map is the mean over blocks of p(anomalous), the image score the
-    mean of its highest hundredth. The image embedding has no say: vectors learned for it tell the
-    auxiliary sets apart rather than what is wrong in them. The label of an image is learned by
-    its most anomalous patches instead, as in multiple-instance learning.
+    Like APRIL-GAN with learned vectors instead of text embeddings, so it also works on backbones
+    without text. Patch tokens are first standardised to mean 0 and variance 1, so the optimiser
+    sees every backbone alike. The map is the mean over blocks of p(anomalous), the image score the
+    mean of its highest 1 %. The image embedding is not used: vectors learned for it separate the
+    auxiliary data sets, not the defects in them. Instead, the label of an image is learned from its
+    most anomalous patches, as in multiple-instance learning.
 
     Args:
         adapter: the learned tensors, by name or path (see `vlad.adapters`).
@@ -53,7 +53,7 @@ class Linear(Trained):
         )
 
     def logits(self, features: Features, sides: torch.Tensor | None = None) -> Logits:
-        """How anomalous B images and their patches are; `sides` is what other heads read."""
+        """How anomalous B images and their patches are; `sides` is ignored."""
         patches = []
         for i, x in enumerate(features.patches.values()):
             x = F.layer_norm(x, x.shape[-1:])
@@ -66,7 +66,7 @@ class Linear(Trained):
     def layer_maps(
         self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; it is the logits that are enlarged."""
+        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the logits are enlarged."""
         return enlarge(patches, grid, size).sigmoid()
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
@@ -80,6 +80,6 @@ class Linear(Trained):
         return self.adapter_.tensors[name].to(like)
 
     def _sides(self, like: torch.Tensor) -> torch.Tensor:
-        """(2, dims) unit vectors of the normal and the anomalous side."""
+        """(2, dims) unit vectors of the normal and anomalous sides."""
         both = [self._get(side, like) for side in ("normal", "anomalous")]
         return F.normalize(torch.stack(both), dim=-1)

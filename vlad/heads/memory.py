@@ -1,7 +1,7 @@
-"""Patch memory: how far is each patch from the nearest patch of the normal images?
+"""Patch memory: the distance of each patch to the nearest patch of the reference images.
 
-With its defaults the rules are those of AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529):
-cosine distance, mean of the top 1 % as image score. `patchcore` gives those of PatchCore.
+The defaults follow AnomalyDINO (Damm et al., WACV 2025, arXiv 2405.14529): cosine distance, mean of
+the top 1 % as image score. `patchcore` follows PatchCore.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class Memory(Head):
     """Distance of each patch to its nearest neighbour among the patches of normal images.
 
     Args:
-        layers: blocks whose patch tokens are compared; None takes those nearest to one, two and
-            three quarters of the depth. Their distances are averaged.
+        layers: blocks whose patch tokens are compared, distances averaged; None takes those nearest
+            to one, two and three quarters of the depth.
         metric: "cosine" (1 − cos) or "squared_l2".
         top: fraction of the patches whose mean distance is the image score; 0 is the maximum.
-        sigma: standard deviation of the smoothing of the map, in pixels of the input.
+        sigma: standard deviation of the Gaussian that smooths the map, in pixels of the input.
         coreset: fraction of the reference patches kept (greedy k-centre); None keeps all.
-        rotations: how many evenly spaced rotations of each reference are remembered.
-        neighbourhood: side of the square of patches averaged (zero-padded) before comparing.
-        join: whether layers are joined into one vector of the backbone's width (adaptive average
-            pooling over channels, as PatchCore does) instead of compared one by one.
+        rotations: number of evenly spaced rotations remembered of each reference image.
+        neighbourhood: side of the square of patches averaged (zero-padded) before comparison.
+        join: whether to join the layers into one vector of the backbone's width (adaptive average
+            pooling over channels, as in PatchCore) instead of comparing them one by one.
     """
 
     normals = "needed"
@@ -72,7 +72,7 @@ class Memory(Head):
 
     @property
     def map_range(self) -> tuple[float, float]:
-        """Bounds of the map; of squared distances, those between vectors no longer than stored."""
+        """Bounds of the map; for squared distances, between vectors no longer than those stored."""
         if self.metric == "cosine":
             return (0.0, 2.0)
         rows = self._fitted().values()
@@ -84,18 +84,18 @@ class Memory(Head):
         return FeatureSpec(layers=tuple(self.layers or quarters), image=False)
 
     def fit(self, features: Features) -> Memory:
-        """Remembers the patches of normal images."""
+        """Remember the patches of normal images."""
         self.memory_ = {
             name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in self._patches(features)
         }
         return self
 
     def fit_union(self, parts: Sequence[Memory]) -> Memory:
-        """Remembers what memories of as many images each remember, reduced again to its own size.
+        """Merge memories of equally many images each and reduce them again to its own size.
 
-        Greedy k-centre of the union of greedy k-centres: the farthest patch left out is at most 4
-        times as far as the best k would leave it, where one greedy pass promises 2 (Malkomes et
-        al., NIPS 2015).
+        Greedy k-centre of a union of greedy k-centres: the farthest patch left out is at most 4
+        times as far as with the best k, against 2 times for one greedy pass (Malkomes et al., NIPS
+        2015).
         """
         own, shares = self.coreset, parts[0].coreset
         kept = None if own is None or shares is None else min(1.0, own / shares)
@@ -109,7 +109,7 @@ class Memory(Head):
         """Scores of B images; cosine distances lie in [0, 2].
 
         Raises:
-            HeadError: `fit` was not called.
+            HeadError: the head is not fitted.
         """
         memory = self._fitted()
         distances = [
@@ -130,14 +130,14 @@ class Memory(Head):
         return self.memory_
 
     def _bank(self, name: str, rows: torch.Tensor, bfloat16: bool) -> Bank:
-        """What is remembered under a name, made ready once."""
+        """The bank stored under a name, prepared once."""
         bank = self.banks_.get(name)
         if bank is None or bank.source is not rows or bank.bfloat16 != bfloat16:
             bank = self.banks_[name] = Bank(rows, self.metric, bfloat16)
         return bank
 
     def _patches(self, features: Features) -> list[tuple[str, torch.Tensor]]:
-        """(name, (B, h·w, C)) of what is compared."""
+        """(name, (B, h·w, C)) of the tokens compared."""
         patches = {str(n): self._average(x, features.grid) for n, x in features.patches.items()}
         if not self.join:
             return list(patches.items())
@@ -153,7 +153,7 @@ class Memory(Head):
         return F.avg_pool2d(image, side, stride=1, padding=side // 2).flatten(2).transpose(1, 2)
 
     def _reduce(self, rows: torch.Tensor, fraction: float | None) -> torch.Tensor:
-        """Rows that are kept, of unit length where the metric is the cosine."""
+        """The rows to keep, of unit length if the metric is the cosine."""
         if self.metric == "cosine":
             rows = F.normalize(rows, dim=-1)
         if fraction is None:

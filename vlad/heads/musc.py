@@ -23,37 +23,37 @@ BOUNDS = list_of(number(0, 1e9, ""), "")
 
 
 def is_interval(value: Any) -> bool:
-    """Whether it is two numbers, fractions or counts, the second above the first."""
+    """Return whether it is two numbers, fractions or counts, the second above the first."""
     if not BOUNDS.holds(value) or len(value) != 2:
         return False
     low, high = value
-    # a count and a fraction cannot be put in order before the images are counted
+    # a count and a fraction can only be compared once the images are counted
     return high > 0 and (low < high or low < 1 <= high)
 
 
 class MuSc(Head):
-    """Patches of normal images find their like in many other images; anomalies do not.
+    """Patches of normal images have near matches in many other images; anomalies do not.
 
     Patch tokens are averaged over r×r neighbourhoods (LNAMD, paper section 3.2), compared with
     those of every other image (MSM, section 3.3), and image scores are averaged with those of
     similar images (RsCIN, section 3.4). All images are scored jointly: results are
-    **transductive**. With `fit`, new images are scored one by one against a reference pool.
+    **transductive**. After `fit`, new images are scored one by one against a reference pool.
 
-    N images of P patches with C channels in L layers take 4·N·P·(L·C + C + N) bytes for tokens,
-    the rows compared and their similarities. 2 GiB of them lie in memory and the rest in temporary
-    files, so that the peak is some 3 GiB more than the backbone's whatever N is.
+    N images of P patches with C channels in L layers take 4·N·P·(L·C + C + N) bytes for tokens, the
+    rows compared and their similarities. At most 2 GiB of this are in memory and the rest in
+    temporary files, so the peak is about 3 GiB above the backbone's for any N.
 
-    On a backbone in bfloat16 images are compared in it. In half precision maps move by less than
-    2e-2 of their range. Re-scored image scores may move by more: they are scaled to the range of
-    the images, and a neighbour more or less is a step.
+    If the backbone runs in bfloat16, images are compared in bfloat16. In half precision, maps move
+    by less than 2e-2 of their range. Re-scored image scores can move by more: they are scaled to
+    the range over the images, and one neighbour more or less makes a step.
 
     Args:
         layers: blocks whose patch tokens are compared; None takes the four quarters of the depth.
-        r: sides of the neighbourhoods that are averaged, odd.
-        interval: which of the distances to the other images count, from the smallest: between
-            these two fractions of their number, or counts where 1 or more; (0, 1) is the smallest
-            alone. At least one always counts, where the authors' code gives NaN for few images.
-        rescore: neighbourhood sizes k of RsCIN, the image included; () does without it.
+        r: odd sides of the neighbourhoods to average.
+        interval: which distances to the other images count, sorted from the smallest: those between
+            these two fractions of their number, or counts if 1 or more; (0, 1) is only the
+            smallest. At least one always counts; the authors' code gives NaN for few images.
+        rescore: neighbourhood sizes k of RsCIN, including the image; () disables it.
     """
 
     map_range = (0.0, 2.0)
@@ -78,32 +78,30 @@ class MuSc(Head):
 
     @property
     def transductive(self) -> bool:
-        """Whether images are judged jointly: until there is a reference pool."""
+        """True until the head has a reference pool: images are then scored jointly."""
         return not self.fitted
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers; GELU and positions as in the authors' code."""
+        """Raw patch tokens of its layers; GELU and positional embedding as in the authors' code."""
         quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3, 4)})
         return FeatureSpec(
             layers=tuple(self.layers or quarters), activation="gelu", pos_embed="bicubic"
         )
 
     def fit(self, features: Features) -> MuSc:
-        """Remembers a reference pool of at least two images, normal or not.
+        """Remember a reference pool of at least two images, normal or not.
 
-        An image of the pool that is scored again finds itself there, at a distance of rounding
-        alone (up to 1e-3, the root of what float32 keeps of 1 − cos).
+        An image of the pool, scored again, matches itself at a distance of only rounding (up to
+        1e-3, the root of float32's precision in 1 − cos).
 
         Raises:
-            HeadError: fewer than two images, or one with features that are no numbers.
+            HeadError: fewer than two images, or an image with non-finite features.
         """
         pool = MuScPool(self)
         pool.add(features)
         scores = torch.cat(list(pool.largest(pool.grid_maps())))
         if not scores.isfinite().all():
-            raise HeadError(
-                "Head musc got a pool with an image whose features are no numbers; remove it."
-            )
+            raise HeadError("Head musc: an image of the pool has non-finite features; remove it.")
         assert features.image is not None  # the spec asks for it
         self.memory_ = {
             **{f"tokens.{n}": x for n, x in features.patches.items()},
@@ -113,10 +111,10 @@ class MuSc(Head):
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B images, each by itself against the pool.
+        """Scores of B images, each compared with the pool only.
 
         Raises:
-            HeadError: `fit` was not called.
+            HeadError: the head is not fitted.
         """
         if not self.fitted:
             raise HeadError(
@@ -140,12 +138,12 @@ class MuSc(Head):
         return Scores(score, anomaly_map)
 
     def pool(self) -> MuScPool:
-        """A collector of the images that are scored jointly."""
+        """A collector of images to score jointly."""
         return MuScPool(self)
 
 
 class MuScPool:
-    """Images that are scored jointly once all are there."""
+    """Images to score jointly once all are added."""
 
     def __init__(self, head: MuSc):
         self.head = head
@@ -153,16 +151,16 @@ class MuScPool:
         self.tokens: dict[int, list[torch.Tensor]] = {}
         self.images: list[torch.Tensor] = []
         self.finite: list[torch.Tensor] = []
-        # as those of the images
+        # those of the images
         self.device, self.bfloat16, self.width = torch.device("cpu"), False, 0
         self.grid: tuple[int, int] = (0, 0)
         self.size: tuple[int, int] = (0, 0)
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        """Takes in a batch; images with features that are no numbers are not compared.
+        """Add a batch; images with non-finite features are not compared.
 
         Raises:
-            HeadError: images of another size than those before.
+            HeadError: the size of the images differs from earlier batches.
         """
         if self.tokens and features.size != self.size:
             raise HeadError(
@@ -181,7 +179,7 @@ class MuScPool:
         self.width, self.bfloat16 = x.shape[-1], features.bfloat16
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
-        """Scores in the order added; NaN for images with features that are no numbers.
+        """Scores in the order added; NaN for images with non-finite features.
 
         Raises:
             HeadError: fewer than two images to compare.
@@ -196,17 +194,17 @@ class MuScPool:
             yield Scores(own, upsample(part, self.size, align_corners=True))
 
     def largest(self, grid_maps: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
-        """The largest value of each map at full size, which lies between those of the grid."""
+        """The maximum of each map at full size, which can be below that of the grid."""
         for part in grid_maps:
             yield upsample(part, self.size, align_corners=True).flatten(1).amax(dim=1)
 
     def grid_maps(self, progress: Callable[[int, int], None] | None = None) -> list[torch.Tensor]:
-        """(B, h, w) mean distances, a tensor for each batch that was added."""
+        """(B, h, w) mean distances, one tensor for each batch added."""
         count = sum(map(len, self.images))
         if count < 2:
             raise HeadError(
-                f"Head musc compares images with each other, and {count} can be used; give it at "
-                "least 2."
+                f"Head musc compares images with each other, but only {count} can be used; give it "
+                "at least 2."
             )
         patches = self.grid[0] * self.grid[1]
         settings = [(n, r) for n in self.tokens for r in self.head.r]
@@ -247,8 +245,8 @@ class MuScPool:
 def aggregate(tokens: torch.Tensor, grid: tuple[int, int], side: int) -> torch.Tensor:
     """LNAMD: (B, h·w, C) tokens -> unit vectors of their side×side neighbourhoods.
 
-    Each image is normalised as a whole; the authors' adaptive pooling of the unfolded
-    neighbourhood is the mean of each channel over it, zeros beyond the border included.
+    Each image is normalised as a whole. The authors' adaptive pooling of the unfolded neighbourhood
+    equals the mean of each channel over it, including zeros beyond the border.
     """
     x = F.layer_norm(tokens, tokens.shape[1:])
     if side > 1:

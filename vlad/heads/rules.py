@@ -1,4 +1,4 @@
-"""What the parameters of a head may be: each class lists its rules, `load_head` checks them.
+"""Rules for the parameters of a head: each class lists its rules, `load_head` checks them.
 
 rules = {"top": SHARE, "rotations": whole(1, 360), "layers": optional(BLOCKS)}
 """
@@ -16,11 +16,11 @@ from vlad.adapters.layouts import LARGEST
 
 @dataclass(frozen=True)
 class Rule:
-    """What a parameter may be.
+    """The values that a parameter accepts.
 
     Attributes:
-        holds: whether a value will do; must not raise, whatever it is given.
-        must: what to give, after "give" in the error.
+        holds: returns whether a value is valid; must not raise for any value.
+        must: the valid values in words, after "give" in the error.
     """
 
     holds: Callable[[Any], bool]
@@ -28,7 +28,7 @@ class Rule:
 
 
 def number(low: float, high: float, must: str) -> Rule:
-    """A number from `low` to `high`, both included; neither NaN nor a truth value."""
+    """A number from `low` to `high`, both included; neither NaN nor a bool."""
 
     def holds(value: Any) -> bool:
         return isinstance(value, int | float) and type(value) is not bool and low <= value <= high
@@ -43,12 +43,12 @@ def whole(low: int, high: int, must: str = "") -> Rule:
 
 
 def one_of(*choices: str) -> Rule:
-    """One of some words."""
+    """One of the given words."""
     return Rule(lambda value: isinstance(value, str) and value in choices, " or ".join(choices))
 
 
 def list_of(item: Rule, must: str, least: int = 1) -> Rule:
-    """A list or tuple of at least so many items."""
+    """A list or tuple of at least `least` valid items."""
 
     def holds(value: Any) -> bool:
         return (
@@ -59,7 +59,7 @@ def list_of(item: Rule, must: str, least: int = 1) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """None, or what another rule says."""
+    """None, or a value that `rule` accepts."""
     return Rule(lambda value: value is None or rule.holds(value), rule.must)
 
 

@@ -19,21 +19,21 @@ from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 
 class WinCLIP(Head):
-    """Words against the image and its windows; with normal images, also windows against them.
+    """Prompts compared with the image and its windows; references also compared with its windows.
 
-    Zero-shot, the image score is p(anomalous) of the CLS embedding and the map is the harmonic
-    mean of that and of the window probabilities around each patch (paper, section 4). With `fit`,
-    half of both comes from the distance to the nearest reference window (section 4.3).
+    Zero-shot, the image score is p(anomalous) of the CLS embedding and the map is the harmonic mean
+    of this and the probabilities of the windows around each patch (paper, section 4). After `fit`,
+    the distance to the nearest reference window makes up half of both (section 4.3).
 
     Args:
         windows: sides of the windows, in patches.
         temperature: of the softmax over the two classes.
-        patch_output: what is applied to the patch tokens kept as references. The paper does not
-            say; "ln_post" is anomalib's choice, "raw" that of Accurate-WinCLIP.
-        resize: "pil" as CLIP was trained and as in Accurate-WinCLIP; "float" as in anomalib.
-        approximate: whether a window is the mean of its patches' projected tokens of the image's
-            own pass, in place of a pass of its own. Quick, but no longer the method of the paper;
-            references are then kept of projected tokens whatever `patch_output` says.
+        patch_output: applied to the patch tokens kept as references. The paper does not specify it;
+            anomalib uses "ln_post", Accurate-WinCLIP "raw".
+        resize: "pil" as in CLIP's training and Accurate-WinCLIP; "float" as in anomalib.
+        approximate: whether each window is the mean of its patches' projected tokens from the
+            image's pass instead of a pass of its own. Faster, but not the method of the paper;
+            references are then projected tokens, whatever `patch_output` is.
     """
 
     bank = "winclip"
@@ -63,7 +63,7 @@ class WinCLIP(Head):
         self.approximate = approximate
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """CLS, the windows, and beside normal images the patch tokens of the last block."""
+        """CLS, the windows and, with normal images, the patch tokens of the last block."""
         last = (backbone.depth,)
         always = self.approximate or self.fitted
         return FeatureSpec(
@@ -75,7 +75,7 @@ class WinCLIP(Head):
         )
 
     def fit(self, features: Features) -> WinCLIP:
-        """Remembers the patches and windows of normal images."""
+        """Remember the patches and windows of normal images."""
         scales = _scales(self._windowed(features))
         self.memory_ = {k: v.flatten(0, 1) for k, v in scales.items()}
         return self
@@ -84,13 +84,13 @@ class WinCLIP(Head):
         """Scores of B images, in [0, 1].
 
         Raises:
-            HeadError: no text embeddings were given.
+            HeadError: `text` is missing.
         """
         if text is None:
             raise HeadError("Head winclip compares images with prompts: give it a category.")
         grid, image, features = features.grid, features.image, self._windowed(features)
         assert image is not None  # the spec asks for it
-        # the ensemble is the mean of embeddings that are not normalised before it
+        # the ensemble is the mean of embeddings that are not normalised first
         sides = torch.stack([text.normal.mean(dim=0), text.anomalous.mean(dim=0)])
         image_score = anomalous_probability(image, sides, self.temperature)
         maps = [image_score[:, None, None].expand(-1, *grid)]
@@ -106,7 +106,7 @@ class WinCLIP(Head):
         return Scores(image_score, upsample(grid_map, features.size))
 
     def _windowed(self, features: Features) -> Features:
-        """The features with their windows, which are made here where they are approximate."""
+        """The features with their windows; approximate windows are computed here."""
         if not self.approximate:
             return features
         (patches,) = features.patches.values()
@@ -158,6 +158,6 @@ def reference_map(features: Features, memory: Mapping[str, torch.Tensor]) -> tor
 
 
 def _scales(features: Features) -> dict[str, torch.Tensor]:
-    """The vectors that references are kept of: patches (B, h·w, C) and windows (B, n, D)."""
+    """The vectors to remember of references: patches (B, h·w, C) and windows (B, n, D)."""
     (patches,) = features.patches.values()
     return {"patch": patches} | {f"window{k}": v for k, v in features.windows.items()}

@@ -1,12 +1,12 @@
-"""Image files to upright 8-bit RGB, and those to the pixels a backbone sees.
+"""Convert image files to upright 8-bit RGB, and these to the backbone's input pixels.
 
-One fixed rule each, never a stretch per image, so that scores of two images stay comparable:
+The rules are fixed, never a contrast stretch per image, so that scores of images stay comparable:
 
 - 16-bit samples keep their high byte, or the top 8 of `bits` significant bits (`bits=12` for a
-  12-bit camera; 12-bit TIFFs say so themselves); larger values become white.
-- Floating-point samples must lie in [0, 1], which becomes 0…255.
-- Transparency is laid over white; embedded colour profiles are ignored.
-- Of several pages or frames the first is taken; EXIF orientation is applied.
+  12-bit camera; 12-bit TIFFs state it themselves); larger values become white.
+- Floating-point samples must be in [0, 1], which becomes 0…255.
+- Transparent images are laid over white; embedded colour profiles are ignored.
+- The first of several pages or frames is used; EXIF orientation is applied.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import TypeIs
 
-# whatever `as_image` takes; torch stays unloaded until somebody has a tensor
+# accepted by `as_image`; torch is not imported for this
 ImageLike = Union[str, os.PathLike[str], bytes, BinaryIO, Image.Image, np.ndarray, "torch.Tensor"]
 
 __all__ = [
@@ -63,18 +63,18 @@ def read_image(
     bits: int = 16,
     name: str | None = None,
 ) -> Image.Image:
-    """Read an image file as upright 8-bit RGB; the format is told from the content.
+    """Read an image file as upright 8-bit RGB; the format is detected from the content.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or one that is open in binary.
-        max_pixels: larger images are refused before they are decoded.
+        path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or a file object open in binary.
+        max_pixels: larger images are refused before decoding.
         bits: significant bits, 9 to 16, of 16-bit images that do not state them.
-        name: what errors call it; None is its path.
+        name: name in errors; None is its path.
 
     Raises:
         ImageError: missing, unreadable, damaged, too large, a side under 8 pixels, or samples
-            that have no fixed meaning in 8 bits.
-        InputError: `max_pixels` or `bits` out of its range.
+            without a fixed meaning in 8 bits.
+        InputError: `max_pixels` or `bits` out of range.
     """
     check_reading(max_pixels, bits)
     image = decode(path, max_pixels, name)
@@ -84,19 +84,19 @@ def read_image(
 def as_image(
     image: ImageLike, *, max_pixels: int = DEFAULT_MAX_PIXELS, bits: int = 16
 ) -> Image.Image:
-    """Upright 8-bit RGB of one image of any kind.
+    """Convert one image of any kind to upright 8-bit RGB.
 
     Args:
-        image: path; the content of an image file as `bytes`, or a file open in binary; PIL image
-            of any mode; array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB(A) order; or torch
-            tensor (1, H, W), (3, H, W) or (4, H, W) on any device. Values of arrays and tensors
-            are uint8, uint16 or floating point in [0, 1], as before any normalisation.
+        image: path; the content of an image file as `bytes`, or a file open in binary; PIL image of
+            any mode; array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB(A) order; or torch
+            tensor (1, H, W), (3, H, W) or (4, H, W) on any device. Values of arrays and tensors are
+            uint8, uint16 or floating point in [0, 1], before normalisation.
         max_pixels: as in `read_image`; applies to files only.
         bits: as in `read_image`.
 
     Raises:
         ImageError: as `read_image`, or an object of another kind, shape, dtype or range.
-        InputError: `max_pixels` or `bits` out of its range.
+        InputError: `max_pixels` or `bits` out of range.
     """
     check_reading(max_pixels, bits)
     if isinstance(image, str | os.PathLike):
@@ -109,7 +109,7 @@ def as_image(
         where = f"cannot use the given {image.mode} image"
         check_size(image.size, where)
         try:
-            image.load()  # one from Image.open is decoded only now
+            image.load()  # an image from Image.open is decoded only now
         except Exception as error:
             raise ImageError(f"{where}: it is damaged ({error}); read it again.") from error
         return _to_rgb(image, bits, where)
@@ -124,13 +124,13 @@ def as_image(
 
 
 def check_reading(max_pixels: int, bits: int) -> None:
-    """Raises an InputError for what `read_image` cannot read by."""
+    """Raise an InputError if `max_pixels` or `bits` is out of range."""
     check_count("max_pixels", max_pixels, 1)
     check_count("bits", bits, 9, 16)
 
 
 def is_image(given: object) -> TypeIs[ImageLike]:
-    """Whether it is of a kind that `as_image` takes, and no list or batch (B, ...) of images."""
+    """Return whether `as_image` accepts it; false for lists and batches (B, ...) of images."""
     if isinstance(given, np.ndarray) or _is_tensor(given):
         return given.ndim != 4
     return isinstance(given, str | os.PathLike | bytes | Image.Image) or _is_file(given)
@@ -149,7 +149,7 @@ def to_pixels(
         image: RGB.
         size: side, or (H, W), in pixels.
         mean, std: per channel, of pixels in [0, 1].
-        resize: "pil" is bicubic on 8-bit pixels, as CLIP was trained; "float" is antialiased
+        resize: "pil" is bicubic on 8-bit pixels, as in CLIP's training; "float" is antialiased
             bicubic on float pixels, without rounding or clipping (torchvision v2 on tensors).
 
     Returns:
@@ -158,7 +158,7 @@ def to_pixels(
     height, width = (size, size) if isinstance(size, int) else size
     if resize == "pil":
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-        # channels first while they are bytes, and the rest in place: half the time of the plain way
+        # channels first while still bytes, and the rest in place: half the time
         pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
         pixels /= 255
     else:
@@ -180,24 +180,24 @@ def read_mask(
     *,
     max_pixels: int = DEFAULT_MAX_PIXELS,
 ) -> np.ndarray:
-    """Ground-truth mask: whatever is not black is defect.
+    """Read a ground-truth mask: everything that is not black is defect.
 
     Args:
-        path: image of any mode; transparent parts are not defect. Or a folder of PNGs of one
-            size, whose union is the mask.
-        size: (H, W) to bring it to, bilinear and then > 0.5, as published results do; None
-            keeps the file's own.
+        path: image of any mode, transparent parts being normal, or a folder of PNGs of one size,
+            whose union is the mask.
+        size: (H, W) to resize it to, bilinear and then > 0.5, as in published results; None keeps
+            the file's size.
         max_pixels: as in `read_image`.
 
     Returns:
         (H, W) bool.
 
     Raises:
-        ImageError: as `read_image`, or a folder that holds no PNG or several sizes.
+        ImageError: as `read_image`, or a folder without PNGs or with several sizes.
     """
     if os.path.isdir(path):
         mask = None
-        for file in sorted(Path(path).glob("[!.]*.png")):  # one at a time, however many there are
+        for file in sorted(Path(path).glob("[!.]*.png")):  # one at a time, to bound memory
             part = _mask(decode(file, max_pixels))
             if mask is not None and part.shape != mask.shape:
                 mask = None
@@ -211,7 +211,7 @@ def read_mask(
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (H, W) brought to another (H, W), bilinear and then > 0.5."""
+    """Resize a mask (H, W) to another (H, W), bilinear and then > 0.5."""
     if mask.shape == tuple(size):
         return mask
     image = Image.fromarray(mask.astype(np.uint8) * 255)
@@ -230,7 +230,7 @@ def _mask(image: Image.Image) -> np.ndarray:
 
 
 def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
-    """Any decoded image as upright RGB without metadata, so that it is not turned twice."""
+    """Any decoded image as upright RGB without metadata, so it is not rotated twice."""
     orientation = _orientation(image)
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
         tags = getattr(image, "tag_v2", {})
@@ -241,7 +241,7 @@ def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
         image = Image.fromarray(grey)
     elif image.info.get(DEEP_COLOUR) and bits < 16:
         raise ImageError(
-            f"{where}: 16-bit colour is read by its high bytes, so it cannot be taken as {bits} "
+            f"{where}: 16-bit colour is read by its high bytes, so it cannot be read as {bits} "
             "bits; save it as 8-bit RGB."
         )
     deep_colour = image.info.get(DEEP_COLOUR)
@@ -264,7 +264,7 @@ def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # unreadable metadata do not spoil the pixels
+    except Exception:  # unreadable metadata do not affect the pixels
         return 1
 
 
@@ -280,14 +280,14 @@ def _over_white(image: Image.Image, where: str) -> Image.Image:
 
 
 def _to_8bit(samples: np.ndarray, bits: int, where: str) -> np.ndarray:
-    """Integers within 16 bits, or floats within [0, 1], to uint8 by the rules on top."""
+    """Convert integers of 16 bits, or floats in [0, 1], to uint8 by the module's rules."""
     integers = samples.dtype.kind in "iu"
     low, high = samples.min(), samples.max()
     if not (low >= 0 and high <= (65535 if integers else 1)):  # written so that NaN fails
         wanted = "integers from 0 to 65535" if integers else "floats from 0 to 1"
         raise ImageError(
-            f"{where}: its values run from {low:g} to {high:g}, and only {wanted} have a fixed "
-            "meaning; rescale all your images alike."
+            f"{where}: its values range from {low:g} to {high:g}, but only {wanted} have a fixed "
+            "meaning; rescale all images in the same way."
         )
     if not integers:
         return np.rint(samples * 255).astype(np.uint8)
@@ -299,8 +299,8 @@ def _to_8bit(samples: np.ndarray, bits: int, where: str) -> np.ndarray:
 def _warn_if_dark(dark: bool) -> None:
     if dark:
         warnings.warn(
-            "16-bit images without a value above 4095 come out almost black; if the camera has "
-            "12 bits, say so (bits=12) or save them as 8 bits.",
+            "16-bit images without values above 4095 become almost black; for a 12-bit camera, set "
+            "bits=12 or save 8-bit images.",
             stacklevel=2,
         )
 
@@ -310,7 +310,7 @@ def _is_file(given: object) -> TypeIs[BinaryIO]:
 
 
 def _is_tensor(given: object) -> TypeIs[torch.Tensor]:
-    loaded = sys.modules.get("torch")  # nobody has a tensor before
+    loaded = sys.modules.get("torch")  # there are no tensors before
     return loaded is not None and isinstance(given, loaded.Tensor)
 
 
@@ -327,7 +327,7 @@ def _from_file(file: BinaryIO, max_pixels: int, bits: int) -> Image.Image:
 def _from_tensor(tensor: torch.Tensor, bits: int) -> Image.Image:
     where = f"cannot use the given {tensor.dtype} tensor of shape {tuple(tensor.shape)}"
     if tensor.ndim != 3 or tensor.shape[0] not in (1, 3, 4):
-        raise ImageError(f"{where}: give one image, (3, H, W), or (1, H, W) if it is grey.")
+        raise ImageError(f"{where}: give one image, (3, H, W), or (1, H, W) for grey.")
     if tensor.is_floating_point():
         tensor = tensor.float()  # numpy has no bfloat16
     return _from_array(tensor.detach().cpu().permute(1, 2, 0).numpy(), bits, where)

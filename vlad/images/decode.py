@@ -1,4 +1,4 @@
-"""Image files to Pillow images, with one clear sentence for each file that cannot be used."""
+"""Decode image files to Pillow images, with one clear sentence for each unusable file."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ SUFFIXES = frozenset(
     | {".ppm", ".pgm", ".pbm", ".pnm"}
 )
 DEFAULT_MAX_PIXELS = 100_000_000
-MIN_SIDE = 8  # below half a patch there is nothing to look at, and resizing would invent it
-DEEP_COLOUR = "vlad: 16 bits a colour"  # key in Image.info; Pillow has kept the high bytes only
+MIN_SIDE = 8  # below half a patch there is no content, and resizing would invent it
+DEEP_COLOUR = "vlad: 16 bits a colour"  # key in Image.info; Pillow kept only the high bytes
 
-Image.preinit()  # with the two plugins above, Image.OPEN now has all of FORMATS
+Image.preinit()  # with the two plugins above, Image.OPEN has all of FORMATS
 
 
 def decode(
     path: str | os.PathLike[str] | BinaryIO, max_pixels: int, name: str | None = None
 ) -> Image.Image:
-    """Decode the first page of an image file, in the mode that Pillow gives it.
+    """Decode the first page of an image file, in Pillow's mode.
 
     Args:
-        path: the file, or one that is open for reading in binary; that stays open.
-        name: what errors call it; None is its path.
+        path: the file, or a file object open for reading in binary, which stays open.
+        name: name in errors; None is its path.
 
     Raises:
-        ImageError: missing, unreadable, not one of FORMATS, damaged, over `max_pixels` or costly
-            out of proportion (both told before decoding), or with a side under MIN_SIDE.
+        ImageError: missing, unreadable, not one of FORMATS, damaged, over `max_pixels` or
+            disproportionately costly (both found before decoding), or a side under MIN_SIDE.
     """
     where = f"cannot read {name or path}"
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ImageError(
-            f"{where}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES has been switched on, so a cut-off "
-            "image would pass with grey in place of the rest; set it to False."
+            f"{where}: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on, so a truncated image would be "
+            "filled with grey; set it to False."
         )
     with _open(path, where) as file:
         kind = "image"
         try:
             kind = _format(file, where)
             check_file(file, kind, max_pixels)
-            reads: Any = Reads(file)  # as much of a file as Pillow's plugins need
-            image = Image.OPEN[kind][0](reads, "")  # without a file name Pillow maps no memory
+            reads: Any = Reads(file)  # the part of the file interface that Pillow's plugins need
+            image = Image.OPEN[kind][0](reads, "")  # without a name, Pillow does not map memory
             check_size(image.size, where)
             width, height = image.size
             if width * height > max_pixels:
@@ -67,14 +67,14 @@ def decode(
             raise
         except Image.DecompressionBombError as error:
             raise ImageError(
-                f"{where}: Pillow decodes no {kind} of so many pixels; save it as PNG, or shrink "
-                "or tile it."
+                f"{where}: Pillow cannot decode a {kind} of so many pixels; save it as PNG, or "
+                "shrink or tile it."
             ) from error
         except MemoryError as error:
             raise ImageError(f"{where}: out of memory while decoding it; shrink it.") from error
-        except Exception as error:  # on a broken file Pillow raises nearly anything
+        except Exception as error:  # on a broken file, Pillow can raise nearly anything
             raise ImageError(
-                f"{where}: this {kind} file is cut short, damaged or of an unsupported kind "
+                f"{where}: this {kind} file is truncated, damaged or of an unsupported kind "
                 f"({shown(error)}); copy it again, or save it as 8-bit PNG."
             ) from error
     image.info[DEEP_COLOUR] = deep and image.mode != "I" and not image.mode.startswith("I;16")
@@ -82,11 +82,11 @@ def decode(
 
 
 def check_size(size: tuple[int, int], where: str) -> None:
-    """Raise ImageError if (W, H) has a side under MIN_SIDE; `where` begins the sentence."""
+    """Raise an ImageError if (W, H) has a side under MIN_SIDE; `where` begins the sentence."""
     if min(size) < MIN_SIDE:
         raise ImageError(
-            f"{where}: {size[0]}×{size[1]} pixels are too few to score; give {MIN_SIDE} or more a "
-            "side."
+            f"{where}: {size[0]}×{size[1]} pixels are too few to score; give at least {MIN_SIDE} "
+            "per side."
         )
 
 
@@ -101,7 +101,7 @@ def _open(path: str | os.PathLike[str] | BinaryIO, where: str) -> AbstractContex
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
             raise ImageError(f"{where}: it is a folder; give the images in it.")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise ImageError(f"{where}: it is not a regular file; give an image file.")
         if status.st_size == 0:
             raise ImageError(empty)
@@ -109,19 +109,17 @@ def _open(path: str | os.PathLike[str] | BinaryIO, where: str) -> AbstractContex
     except FileNotFoundError as error:
         raise ImageError(f"{where}: there is no such file; check the path.") from error
     except PermissionError as error:
-        raise ImageError(
-            f"{where}: permission denied; let the user who runs this read it."
-        ) from error
+        raise ImageError(f"{where}: permission denied; make it readable for this user.") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{where}: {reason}; check the path and the disk.") from error
 
 
 def _format(file: BinaryIO, where: str) -> str:
-    """Tell the format from the content, as Image.open does.
+    """Detect the format from the content, as Image.open does.
 
-    Image.open itself also applies Image.MAX_IMAGE_PIXELS, a global that cannot be set aside
-    without racing with other threads' readers.
+    Image.open itself also applies Image.MAX_IMAGE_PIXELS, a global that cannot be disabled without
+    races with other threads.
     """
     prefix = file.read(16)
     file.seek(0)
@@ -130,6 +128,5 @@ def _format(file: BinaryIO, where: str) -> str:
         if accept and len(prefix) == 16 and accept(prefix) is True:
             return name
     raise ImageError(
-        f"{where}: its content is no image ({', '.join(FORMATS)} are read); convert it or leave "
-        "it out."
+        f"{where}: it is not a supported image ({', '.join(FORMATS)}); convert it or leave it out."
     )

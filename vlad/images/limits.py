@@ -1,4 +1,4 @@
-"""What an image file would cost out of all proportion, told before it is decoded."""
+"""Detect image files of disproportionate cost before they are decoded."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import struct
 from collections.abc import Sequence
 from typing import Any, BinaryIO
 
-BYTES_A_PIXEL = 8  # of 16-bit RGBA, the largest that is read
-SLACK = 2**24  # bytes of a file beside its pixels
+BYTES_A_PIXEL = 8  # of 16-bit RGBA, the largest type supported
+SLACK = 2**24  # bytes allowed in a file besides its pixels
 MAX_SCANS = 500  # of a JPEG; programs write at most a few dozen
-MAX_SEGMENTS = 1000  # of a JPEG beside its scans; an ICC profile fills 255 at most
-MAX_READS = 200_000  # of the file while Pillow looks for the pixels
-MAX_COMMENTS = 1000  # of a PPM in plain text: Pillow copies a megabyte to drop one
+MAX_SEGMENTS = 1000  # of a JPEG besides its scans; an ICC profile fills 255 at most
+MAX_READS = 200_000  # of the file before Pillow reaches the pixels
+MAX_COMMENTS = 1000  # of a plain-text PPM: Pillow copies a megabyte to drop one
 _PLAIN = (b"P1", b"P2", b"P3")
 _MOST = 2**19  # numbers in the tags of a TIFF; a colour map has 196,608
-_LAYERS = 8  # times that the parts of an image may cover it: once for each channel
+_LAYERS = 8  # how often the parts of an image may cover it: once per channel
 
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-_BARE = (0x01, 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE))  # markers behind which Pillow skips nothing
+_BARE = (0x01, 0xC8, 0xD8, 0xD9, *range(0xF0, 0xFE))  # markers after which Pillow skips nothing
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
-_PARTS = (273, 279, 324, 325)  # where strips and tiles begin, and their bytes
-_FURTHER = (34665, 34853, 40965)  # tags that point to further tags, which Pillow reads as well
+_PARTS = (273, 279, 324, 325)  # offsets and byte counts of strips and tiles
+_FURTHER = (34665, 34853, 40965)  # tags that point to further tags, which Pillow also reads
 _WHOLE = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
-_BYTES = (1, 2, 7)  # types that stay bytes; of all others each value becomes an object
+_BYTES = (1, 2, 7)  # types that stay bytes; each value of other types becomes an object
 
 
 class Reads:
-    """A file that can be read MAX_READS times, however little each time.
+    """A file that allows MAX_READS reads, regardless of their size.
 
     Pillow walks the chunks of a PNG, the blocks of a GIF, the header of a PPM and the runs of a BMP
     in Python, and keeps some of them.
@@ -40,14 +40,14 @@ class Reads:
         file.seek(0)
 
     def read(self, *size: int) -> bytes:
-        """As of the file; raises ValueError once there are too many."""
+        """Read from the file; raise ValueError after too many reads."""
         self.left -= 1
         if self.left < 0:
             raise ValueError("it is cut into too many pieces")
         return self.file.read(*size)
 
     def allow(self, kind: str, pixels: int) -> None:
-        """As many reads again for what comes now, the pixels, and those that these may need."""
+        """Allow as many reads again for the pixels, plus those that they may need."""
         # a chunk of a PNG, and a run of a BMP, takes a few
         self.left = MAX_READS + {"PNG": self.size // 512, "BMP": 4 * pixels}.get(kind, math.inf)
 
@@ -58,9 +58,9 @@ class Reads:
 def check_file(file: BinaryIO, kind: str, max_pixels: int) -> None:
     """Raise ValueError for a file that costs more than any image of `max_pixels` should.
 
-    Pillow keeps some files whole in memory, decodes every scan that a JPEG lists, makes an object
-    for every strip and many a number that a TIFF lists, and takes time that grows with the square
-    of the segments of a JPEG and of the comments in a plain-text PPM. The file is rewound.
+    Pillow keeps some files whole in memory, decodes every scan of a JPEG, creates an object for
+    every strip and many numbers in a TIFF, and takes time quadratic in the segments of a JPEG and
+    the comments in a plain-text PPM. The file is rewound.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -78,7 +78,7 @@ def check_file(file: BinaryIO, kind: str, max_pixels: int) -> None:
 
 
 def check_parts(boxes: Sequence[tuple[int, int, int, int]], size: tuple[int, int]) -> None:
-    """Raise ValueError where the parts to be decoded cover an image of (W, H) many times over."""
+    """Raise ValueError if the parts to decode cover an image of (W, H) many times over."""
     if sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes) > _LAYERS * size[0] * size[1]:
         raise ValueError("its parts cover it many times over")
 
@@ -88,7 +88,7 @@ def _comments(file: BinaryIO) -> int:
 
 
 def _check_jpeg(data: bytes) -> None:
-    """Walks the segments as Pillow does, up to the end of the image."""
+    """Walk the segments like Pillow, up to the end of the image."""
     scans, segments, at = 0, 0, 2
     while marker := _MARKER.search(data, at):
         kind, at = data[marker.end() - 1], marker.end()
@@ -105,7 +105,7 @@ def _check_jpeg(data: bytes) -> None:
 
 
 def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
-    """Looks at the first page alone, as it is the one that is read."""
+    """Check only the first page, the one that is read."""
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
     big = 43 in start[2:4]
@@ -141,7 +141,7 @@ def _check_tiff(file: BinaryIO, max_pixels: int) -> None:
 def _entries(
     file: BinaryIO, offset: int, order: str, big: bool
 ) -> list[tuple[int, int, int, bytes]]:
-    """Tag, type, number of values, and the values or their place, of each line at an offset."""
+    """Tag, type, number of values, and the values or their offset, of each entry at an offset."""
     count, entry = ("Q", "HHQ8s") if big else ("H", "HHI4s")
     if offset > file.seek(0, 2):
         return []

@@ -1,4 +1,4 @@
-"""Sizes: maps and images brought to another one."""
+"""Resize maps, and compute sizes."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from PIL import Image
 
 
 def resize_map(anomaly_map: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A map at (width, height), bilinear -> float32."""
+    """Resize a map to (width, height), bilinear -> float32."""
     image = Image.fromarray(np.asarray(anomaly_map, np.float32))
     return np.asarray(image.resize(size, Image.Resampling.BILINEAR))
 
 
 def strips(height: int) -> Iterator[slice]:
-    """Rows of a map in groups, so that what is computed from it takes little memory at a time."""
+    """Rows of a map in groups, to compute on it with little memory."""
     return (slice(start, start + 256) for start in range(0, height, 256))
 
 
 def fit_within(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """(width, height) made smaller in proportion until neither is longer than `side`."""
+    """(width, height) scaled down in proportion until neither exceeds `side`."""
     scale = min(1.0, side / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))

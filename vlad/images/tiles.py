@@ -1,16 +1,16 @@
-"""Large images in tiles: where these lie, and what heads say of an image from its tiles.
+"""Large images in tiles: cut them, and combine the scores of tiles.
 
-A tile goes through the backbone like an image of its own, so that a defect of a few pixels is not
-squashed away with a large image:
+A tile passes through the backbone like an image of its own, so a defect of a few pixels is not lost
+when a large image is shrunk:
 
 - Tiles are squares of `tile` pixels of the original image, spaced evenly, the last one ending at
   the border. Neighbours share at least the fraction `overlap` of a tile.
-- Along a side no longer than a tile there is one tile of the whole side, squashed to the square of
-  the backbone's input as whole images are; an image with no side longer is a tile by itself.
-- The image score is the largest of the tiles'. It grows a little with their number, so images
-  of about one size are compared best.
+- A side no longer than a tile has one tile of the whole side, resized to the square of the
+  backbone's input like whole images; an image with no longer side is a single tile.
+- The image score is the maximum over tiles. It grows slightly with their number, so compare images
+  of about the same size.
 - The anomaly map has the size of the image. Each pixel is the mean of the tiles that cover it,
-  weighted by how far it lies inside them, so that one tile passes linearly into the next.
+  weighted by its distance from their borders, so tiles blend linearly into each other.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from vlad.errors import InputError
 from vlad.images.resize import resize_map
 from vlad.types import Scores
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom, as `Image.crop` takes it
+Box = tuple[int, int, int, int]  # left, top, right, bottom, as in `Image.crop`
 Span = tuple[int, int]  # from, to
 
 MIN_TILE = 32
-MAX_OVERLAP = 0.9  # from here on every pixel would pass the backbone a hundred times
+MAX_OVERLAP = 0.9  # above this, every pixel would pass the backbone a hundred times
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How images are cut.
+    """How to cut images.
 
     Args:
-        tile: pixels a side of a tile, of the original image; None leaves images whole.
+        tile: side of a tile in pixels of the original image; None leaves images whole.
         overlap: smallest fraction of a tile that neighbours share, in [0, 0.9).
 
     Raises:
-        InputError: either is out of its range.
+        InputError: either is out of range.
     """
 
     tile: int | None = None
@@ -51,8 +51,8 @@ class Tiling:
     def __post_init__(self) -> None:
         if self.tile is not None and not (isinstance(self.tile, int) and self.tile >= MIN_TILE):
             raise InputError(
-                f"A tile of {self.tile!r} pixels is too small or no whole number; give {MIN_TILE} "
-                "or more."
+                f"A tile of {self.tile!r} pixels is too small or not a whole number; give "
+                f"{MIN_TILE} or more."
             )
         number = type(self.overlap) in (int, float)
         if not number or not 0 <= self.overlap < MAX_OVERLAP:  # written so that NaN fails
@@ -67,13 +67,13 @@ class Tiling:
         return {"tile": self.tile, "overlap": None if self.tile is None else self.overlap}
 
     def boxes(self, size: tuple[int, int]) -> list[Box]:
-        """Where the tiles of an image of (width, height) lie, row by row."""
+        """The tiles of an image of (width, height), row by row."""
         if self.tile is None:
             return [(0, 0, *size)]
         return tile_boxes(size, self.tile, self.overlap)
 
     def cut(self, image: Image.Image) -> Iterator[Image.Image]:
-        """The tiles of an image, in that order."""
+        """The cut tiles of an image, in the same order."""
         boxes = self.boxes(image.size)
         return iter([image]) if len(boxes) == 1 else map(image.crop, boxes)
 
@@ -82,7 +82,7 @@ WHOLE = Tiling()
 
 
 def spans(length: int, tile: int, overlap: float) -> list[Span]:
-    """The tiles along one side of `length` pixels; their spacing differs by one pixel at most."""
+    """The tiles along one side of `length` pixels; their spacing differs by at most one pixel."""
     if length <= tile:
         return [(0, length)]
     spacing = tile - ceil(tile * overlap)
@@ -103,9 +103,9 @@ def tile_boxes(size: tuple[int, int], tile: int, overlap: float) -> list[Box]:
 
 
 def blend_weights(along: list[Span]) -> list[np.ndarray]:
-    """What each tile along a side counts at its pixels; at every pixel of the side they sum to 1.
+    """The weight of each tile along a side at its pixels; weights sum to 1 at every pixel.
 
-    Before they are brought to that sum, weights are the distance to the nearer end of the tile.
+    Before normalisation, weights are the distance to the nearer end of the tile.
     """
     weights, total = [], np.zeros(along[-1][1])
     for start, stop in along:
@@ -119,9 +119,9 @@ def blend_weights(along: list[Span]) -> list[np.ndarray]:
 
 
 def blend_shares(columns: list[Span], rows: list[Span]) -> Iterator[np.ndarray]:
-    """Tile by tile in the order of `tile_boxes`: its weight over its own and all earlier ones'.
+    """Per tile in the order of `tile_boxes`: its weight over the sum of its own and earlier ones.
 
-    With these, `mean += share * (tile - mean)` ends at the weighted mean of all tiles, exact where
+    With these, `mean += share * (tile - mean)` ends at the weighted mean of all tiles, exactly if
     they agree.
 
     Yields:
@@ -141,14 +141,14 @@ def blend_shares(columns: list[Span], rows: list[Span]) -> Iterator[np.ndarray]:
 
 
 class Mosaic:
-    """What heads say of one image, put together tile by tile; holds 4 bytes a pixel and head.
+    """The scores of one image, combined tile by tile; takes 4 bytes per pixel and head.
 
     Attributes:
         size: (width, height) of the image.
-        boxes: of its tiles.
-        scores: head -> the largest image score of the tiles so far.
-        maps: head -> (height, width) anomaly map, finished with the last tile; the head's own
-            (S, S) map where images are left whole.
+        boxes: boxes of its tiles.
+        scores: head -> maximum image score of the tiles so far.
+        maps: head -> (height, width) anomaly map, complete after the last tile; the head's own (S,
+            S) map if images are whole.
     """
 
     def __init__(self, size: tuple[int, int], tiling: Tiling = WHOLE):
@@ -162,22 +162,22 @@ class Mosaic:
 
     @property
     def complete(self) -> bool:
-        """Whether all tiles are there."""
+        """True if all tiles are added."""
         return not self._left
 
     def add(self, found: Mapping[str, Scores], place: int) -> None:
-        """Takes in the next tile, in the order of `boxes`.
+        """Add the next tile, in the order of `boxes`.
 
         Args:
             found: head -> scores of a batch, as numpy arrays; the same heads for every tile.
-            place: of the tile in the batch.
+            place: position of the tile in the batch.
         """
         box, share = next(self._waiting)
         self._left -= 1
         for head, scores in found.items():
             score = float(scores.image_score[place])
             tile_map = np.asarray(scores.anomaly_map[place])
-            # unlike max, keeps what is no number
+            # unlike max, keeps NaN
             self.scores[head] = float(np.maximum(self.scores.get(head, score), score))
             if share is None:
                 self.maps[head] = tile_map
@@ -200,7 +200,7 @@ class Mosaic:
 
 
 def stack_maps(maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Maps of one size as (B, H, W), others as an object array of B maps."""
+    """Maps of the same size as (B, H, W), others as an object array of B maps."""
     if len({found.shape for found in maps}) == 1:
         return np.stack(maps)
     stacked = np.empty(len(maps), object)

@@ -1,4 +1,4 @@
-"""Views of a reference image that a normal part may also show."""
+"""Further views of a reference image that also count as normal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def rotate(image: Image.Image, degrees: float) -> Image.Image:
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     y, x = np.mgrid[0:height, 0:width] - np.array([height / 2, width / 2]).reshape(2, 1, 1)
     source_x, source_y = cos * x - sin * y + width / 2, sin * x + cos * y + height / 2
-    # grid_sample counts from -1 to 1 between the centres of the outermost pixels
+    # grid_sample ranges from -1 to 1 between the centres of the outermost pixels
     span = np.array([max(width - 1, 1), max(height - 1, 1)])
     grid = torch.from_numpy(2 * np.stack([source_x, source_y], axis=-1) / span - 1)
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None]

@@ -1,1 +1,1 @@
-"""Plain functions on tensors that heads are made of."""
+"""Plain functions on tensors, for heads."""

@@ -1,4 +1,4 @@
-"""Words against features: the vector of each side of a prompt bank, and softmax over the two."""
+"""Compare text with features: the vector of each side of a prompt bank, and their softmax."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vlad.types import TextFeatures
 
 @dataclass(frozen=True)
 class Logits:
-    """How anomalous B images and their patches are, as logits of the anomalous share.
+    """Logits of B images and their patches being anomalous.
 
     Attributes:
         image: (B,).
-        patches: (B, L, h·w), of each block used.
+        patches: (B, L, h·w), for each block used.
     """
 
     image: torch.Tensor
@@ -24,19 +24,19 @@ class Logits:
 
 
 def side_vectors(text: TextFeatures) -> torch.Tensor:
-    """(2, D), or (B, 2, D): unit vectors of the normal and the anomalous side.
+    """(2, D), or (B, 2, D): unit vectors of the normal and anomalous sides.
 
     Each is the mean of its sentences' unit vectors, as in APRIL-GAN, AnomalyCLIP and AdaCLIP
-    (WinCLIP takes the mean of the vectors as they are).
+    (WinCLIP averages the unnormalised vectors).
     """
     sides = [F.normalize(rows, dim=-1).mean(dim=-2) for rows in (text.normal, text.anomalous)]
     return F.normalize(torch.stack(sides, dim=-2), dim=-1)
 
 
 def anomalous_logit(vectors: torch.Tensor, sides: torch.Tensor, temperature: float) -> torch.Tensor:
-    """(B, ...) logit whose sigmoid is the anomalous share of a softmax of cosine / temperature.
+    """(B, ...) logit whose sigmoid is p(anomalous) of a softmax of cosine / temperature.
 
-    A softmax over two classes depends on the difference of their logits alone.
+    A softmax over two classes depends only on the difference of their logits.
 
     Args:
         vectors: (B, ..., D), of any length.

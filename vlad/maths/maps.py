@@ -26,7 +26,7 @@ def enlarge(
     size: tuple[int, int],
     align_corners: bool = False,
 ) -> torch.Tensor:
-    """(B, L, h·w) values of patches in L blocks -> (B, L, H, W), bilinear."""
+    """(B, L, h·w) patch values of L blocks -> (B, L, H, W), bilinear."""
     return F.interpolate(
         layers.unflatten(2, grid).float(), size=size, mode="bilinear", align_corners=align_corners
     )
@@ -35,7 +35,7 @@ def enlarge(
 def gaussian_blur(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     """Gaussian smoothing of (B, H, W) maps, mirrored at the border and cut at 4 sigma.
 
-    The same numbers as `scipy.ndimage.gaussian_filter` with its defaults, on any device.
+    Equal to `scipy.ndimage.gaussian_filter` with its defaults, on any device.
     """
     radius = int(4 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Mutual comparison of images: how close each patch comes to the patches of every other one."""
+"""Mutual comparison of images: the similarity of each patch to the patches of every other image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from vlad.maths.precision import complement, largest_cosine
 
-# entries of one product: what the caches of a CPU hold, and 64 MiB elsewhere
+# entries of one product: to fit a CPU's caches, and 64 MiB elsewhere
 CPU_BLOCK, BLOCK = 1 << 22, 1 << 24
 
 
@@ -24,14 +24,13 @@ def mutual_similarity(
 
     Args:
         rows: (N, P, C) unit vectors of N images, in float32 or from `as_bfloat16`.
-        out: (N, N, P) where the result lies; None makes it.
+        out: (N, N, P) tensor for the result; None creates it.
         tick: called after each of the `block_pairs`.
         device: where the products are computed.
-        side: images a side of one product, which do not change the result; None suits the
-            device.
+        side: images per side of one product, without effect on the result; None suits the device.
 
     Returns:
-        (N, N, P): [i, j, p] is of patch p of image i and the patches of image j; −inf where
+        (N, N, P): [i, j, p] compares patch p of image i with the patches of image j; −inf for
         i = j.
     """
     count, patches, _ = rows.shape
@@ -80,13 +79,13 @@ def _largest(product: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def block_side(patches: int, device: torch.device | str = "cpu") -> int:
-    """Images a side of one product that suits the device."""
+    """Number of images per side of one product that suits the device."""
     block = CPU_BLOCK if torch.device(device).type == "cpu" else BLOCK
     return max(1, math.isqrt(block) // patches)
 
 
 def block_pairs(count: int, side: int) -> Iterator[tuple[slice, slice]]:
-    """Blocks that together hold each pair of `count` images once, and none with itself."""
+    """Blocks that together contain each pair of `count` images once, and no image with itself."""
     for i in range(0, count, side):
         end = min(i + side, count)
         for own in range(i, end - 1):

@@ -18,15 +18,15 @@ CONVERTED = 1 << 14
 
 
 class Bank:
-    """Rows made ready for their distances to many queries; blocks bound the memory of a search.
+    """Rows prepared for distances to many queries; blocks bound the memory of a search.
 
     Args:
-        rows: (M, C) with M ≥ 1; of unit length where the metric is the cosine.
+        rows: (M, C) with M ≥ 1; of unit length if the metric is the cosine.
         metric: "cosine" is 1 − cos, in [0, 2]; "squared_l2" is ‖q − b‖².
-        bfloat16: whether cosines are multiplied in bfloat16; squared distances never are.
+        bfloat16: whether cosines are computed in bfloat16; squared distances never are.
 
     Attributes:
-        source, bfloat16: as they were given.
+        source, bfloat16: as given.
     """
 
     def __init__(self, rows: torch.Tensor, metric: Metric = "cosine", bfloat16: bool = False):
@@ -41,7 +41,7 @@ class Bank:
             self._rows = torch.cat([as_bfloat16(part) for part in rows.split(CONVERTED)])
 
     def nearest(self, queries: torch.Tensor) -> torch.Tensor:
-        """Distance of every query (..., C) to its nearest row: (...), in float32."""
+        """Distance of each query (..., C) to its nearest row: (...), in float32."""
         shape, q = queries.shape[:-1], queries.reshape(-1, queries.shape[-1])
         found = self._cosine(q) if self.metric == "cosine" else self._squared_l2(q)
         return found.clamp_min(0).reshape(shape)
@@ -52,7 +52,7 @@ class Bank:
             q = complement(as_bfloat16(q))
         best = q.new_full((len(q),), float("-inf"), dtype=torch.float32)
         for block in self._rows.split(self._size(q)):
-            # rows first: few queries make a product of this shape faster than of the other
+            # rows first: with few queries, this product is faster than its transpose
             product = block @ q.T
             found = largest_cosine(product, 0) if self.bfloat16 else product.amax(dim=0)
             best = torch.maximum(best, found)
@@ -72,7 +72,7 @@ class Bank:
 
 
 def nearest_cosine(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """1 − cos of every query (..., C) to its nearest among rows (M, C) of any length: (...)."""
+    """1 − cos of each query (..., C) to its nearest row (M, C), of any length: (...)."""
     return Bank(F.normalize(rows, dim=-1)).nearest(queries)
 
 
@@ -80,7 +80,7 @@ def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:
     """Indices (size,) of rows that cover all others: each is the farthest from those before it.
 
     The exact greedy k-centre of PatchCore (Roth et al. 2022, algorithm 1) in Euclidean distance,
-    started from the row farthest from the mean, hence without randomness.
+    starting from the row farthest from the mean, so without randomness.
     """
     norms = rows.square().sum(dim=-1)
     centre = rows.mean(dim=0)

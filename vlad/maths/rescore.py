@@ -14,8 +14,7 @@ def rescore(scores: torch.Tensor, images: torch.Tensor, neighbours: Sequence[int
     Args:
         scores: (N,).
         images: (N, D) image embeddings of any length.
-        neighbours: sizes k of the neighbourhoods, the image itself included; the results are
-            averaged.
+        neighbours: sizes k of the neighbourhoods, including the image itself; results are averaged.
     """
     unit = F.normalize(images, dim=-1)
     return _weighted(unit @ unit.T, scale(scores, scores), neighbours)
@@ -28,9 +27,9 @@ def rescore_against(
     pool_images: torch.Tensor,
     neighbours: Sequence[int],
 ) -> torch.Tensor:
-    """The same for (B,) new images, each by itself among the images of a pool.
+    """The same for (B,) new images, each compared only with the images of a pool.
 
-    Scores are scaled by the range of the pool's, so that they may leave [0, 1].
+    Scores are scaled by the pool's range, so they may leave [0, 1].
     """
     unit, pool = F.normalize(images, dim=-1), F.normalize(pool_images, dim=-1)
     own = (unit * unit).sum(dim=-1, keepdim=True)
@@ -41,7 +40,7 @@ def rescore_against(
 
 
 def scale(scores: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
-    """Scores with the pool's lowest at 0 and its highest at 1; all 0 where the pool's are equal."""
+    """Scores scaled so that the pool ranges from 0 to 1; all 0 if the pool's are equal."""
     span = pool.max() - pool.min()
     return (scores - pool.min()) / span if span > 0 else torch.zeros_like(scores)
 

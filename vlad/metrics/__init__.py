@@ -1,13 +1,13 @@
-"""How well scores and anomaly maps separate defects from normal.
+"""Metrics of how well scores and anomaly maps separate defects from normal.
 
-`auroc`, `average_precision`, `f1_max`, `aupro` and `aupimo` are exact; `evaluate` gives all of a
-data set but AUPIMO. `evaluate_batches` gives its pixel metrics, exact as well, of maps that lie in
-files; `Streaming` takes the maps of any set batch by batch, once, and says how far its values may
-be off. `concordance` and `kendall_tau` ask whether scores grow with the severity of defects.
-`registered_metrics` gives the metrics of images that other packages bring.
+`auroc`, `average_precision`, `f1_max`, `aupro` and `aupimo` are exact; `evaluate` computes all of
+them except AUPIMO. `evaluate_batches` computes exact pixel metrics of maps in files; `Streaming`
+takes the maps of any set in batches, once, and bounds its own error. `concordance` and
+`kendall_tau` measure whether scores increase with the severity of defects. `registered_metrics`
+computes the image metrics of other packages.
 
-Scores may be of any real dtype and any range, higher is more anomalous; only their order counts.
-Labels and masks are 0 for normal and anything positive (1, True, 255) for anomalous.
+Scores may have any real dtype and range, higher is more anomalous; only their order matters. Labels
+and masks are 0 for normal and anything positive (1, True, 255) for anomalous.
 """
 
 from vlad.metrics.batches import evaluate_batches

@@ -1,4 +1,4 @@
-"""Exact pixel metrics of batches of maps that can be walked through twice."""
+"""Exact pixel metrics of batches of maps that can be iterated twice."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from vlad.metrics.curves import Curve, counts_at
 from vlad.metrics.regions import region_weights
 
 METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro")
-SORTED = 1 << 23  # normal pixels sorted together
+SORTED = 1 << 23  # number of normal pixels sorted together
 
 Batches = Iterable[tuple[ArrayLike, ArrayLike]]
 
 
 def evaluate_batches(batches: Batches, *, limit: float = 0.3) -> dict[str, float]:
-    """The pixel metrics of `vlad.metrics.evaluate`, exact, without all maps in memory at once.
+    """The exact pixel metrics of `vlad.metrics.evaluate`, without all maps in memory at once.
 
-    Held are the scores of the anomalous pixels, one batch, and some millions of normal pixels.
+    In memory are the scores of the anomalous pixels, one batch, and a few million normal pixels.
 
     Args:
-        batches: (anomaly_maps, masks), each (N, H, W) as in `aupro`, to walk through twice (no
+        batches: (anomaly_maps, masks), each (N, H, W) as in `aupro`, to iterate twice (not a
             generator). H and W may differ between batches.
-        limit: of `aupro`.
+        limit: limit of `aupro`.
 
     Returns:
         "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"; NaN with a UserWarning when no pixel is
         anomalous or none is normal.
 
     Raises:
-        InputError: as `aupro`, or the second walk meets other pixels than the first.
+        InputError: as `aupro`, or the second pass has other pixels than the first.
     """
     check_limit(limit)
     anomalous, weights, regions, normals = anomalous_pixels(batches)
@@ -46,7 +46,7 @@ def evaluate_batches(batches: Batches, *, limit: float = 0.3) -> dict[str, float
 
 
 def anomalous_pixels(batches: Batches) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """The first walk: anomalous scores, their region weights, numbers of regions and normals."""
+    """First pass: anomalous scores, their region weights, numbers of regions and normals."""
     scores, weights, regions, normals = [np.empty(0, np.float32)], [np.empty(0)], 0, 0
     for batch in batches:
         maps, anomalous = score_arrays(*batch, images=True)
@@ -61,11 +61,11 @@ def anomalous_pixels(batches: Batches) -> tuple[np.ndarray, np.ndarray, int, int
 def by_second_walk(
     batches: Batches, anomalous: np.ndarray, weights: np.ndarray, normals: int, limit: float
 ) -> dict[str, float]:
-    """The metrics, from the normal scores counted at each of the anomalous ones.
+    """Second pass: the metrics, from counts of normal scores at each anomalous score.
 
     Args:
-        anomalous, weights: (P,) scores, and region weights over the number of regions.
-        normals: how many normal pixels there must be.
+        anomalous, weights: (P,) scores, and region weights divided by the number of regions.
+        normals: expected number of normal pixels.
     """
     curve = curves.curve(anomalous.copy(), np.empty(0))
     fp = fp_above = np.zeros(curve.thresholds.size, np.int64)
@@ -80,8 +80,7 @@ def by_second_walk(
 
 
 def _normal_scores(batches: Batches) -> Iterator[np.ndarray]:
-    """Normal scores of several batches together: every sort of them costs a search of all
-    anomalous ones."""
+    """Normal scores of several batches at once: each sort costs a search of all anomalous ones."""
     waiting, held = [], 0
     for batch in batches:
         maps, anomalous = score_arrays(*batch, images=True)
@@ -97,7 +96,7 @@ def _normal_scores(batches: Batches) -> Iterator[np.ndarray]:
 def pixel_metrics(
     curve: Curve, anomalous: np.ndarray, weights: np.ndarray, limit: float
 ) -> dict[str, float]:
-    """All of METRICS, given the region weights over the number of regions."""
+    """All of METRICS, given the region weights divided by the number of regions."""
     values = (
         curves.auroc(curve),
         curves.average_precision(curve),
@@ -108,16 +107,16 @@ def pixel_metrics(
 
 
 def check_same(what: str, pixels: int, seen: int) -> None:
-    """Raises an InputError where a walk met another number of pixels than the one before."""
+    """Raise an InputError if a pass has another number of pixels than the one before."""
     if pixels != seen:
         raise InputError(
-            f"the batches hold {pixels} {what} pixels, but {seen} were seen before; give the same "
-            "batches, in a list or another object that can be walked through twice."
+            f"the batches have {pixels} {what} pixels, but had {seen} before; give the same "
+            "batches, in a list or another object that can be iterated twice."
         )
 
 
 def warn_undefined(missing: str, stacklevel: int) -> None:
-    """Warns that a class is missing, at the caller `stacklevel` frames up, counted from here."""
+    """Warn that a class is missing, at the caller `stacklevel` frames above this one."""
     warnings.warn(
         f"every pixel metric is undefined (NaN): nothing is {missing}",
         UserWarning,

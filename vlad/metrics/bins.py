@@ -1,8 +1,7 @@
-"""Histograms of scores on quantile edges, and the metrics they leave possible.
+"""Histograms of scores on quantile edges, and the bounds they give for each metric.
 
-A bin keeps how many scores fell into it and the lowest and the highest of them, so each score is
-known to lie in a closed interval, often a single value. Intervals of different histograms may
-overlap; nothing here needs them apart.
+A bin stores the number of its scores and the lowest and highest of them, so each score is known to
+be in a closed interval, often a single value. Intervals of different histograms may overlap.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ class Bins(NamedTuple):
     """Scores of one class, known up to intervals.
 
     Attributes:
-        low, high: (B,) float64, the lowest and the highest score of each bin.
-        counts: (B,) int64 scores in it, at least one.
-        weight: (B,) float64 sum of their region weights; zero for normal pixels.
+        low, high: (B,) float64, the lowest and highest score of each bin.
+        counts: (B,) int64 number of scores in each, at least one.
+        weight: (B,) float64 sum of their region weights; 0 for normal pixels.
     """
 
     low: np.ndarray
@@ -38,22 +37,22 @@ def joined(a: Bins, b: Bins) -> Bins:
 
 
 def quantile_edges(values: np.ndarray, counts: np.ndarray, bins: int) -> np.ndarray:
-    """Edges at quantiles: half evenly over all ranks, half over the top tenth.
+    """Edges at quantiles: half of them evenly over all ranks, half over the top tenth.
 
-    In the tail the ranks counted from the top grow by about a constant factor, so that the share of
-    scores above a threshold is known to the same relative precision everywhere. A value that takes
-    up two edges or more is closed in from both sides: its bin holds nothing else.
+    In the tail, ranks from the top grow by about a constant factor, so the share of scores above a
+    threshold has the same relative precision everywhere. A value that spans two or more edges gets
+    a bin of its own.
 
     Args:
-        values, counts: (n,) scores and how often each stands.
+        values, counts: (n,) scores and how often each occurs.
 
     Returns:
-        (at most 2 · bins,) float64, ascending; a bin reaches from an edge to just below the next.
+        (at most 2 · bins,) float64, ascending; a bin spans from an edge to just below the next.
     """
     order = values.argsort()
     values, upto = values[order].astype(np.float64), counts[order].cumsum()
     total, half = int(upto[-1]), bins // 2
-    # one rank further at least from edge to edge, or the top would take many edges twice
+    # at least one rank between edges, or the top would repeat many edges
     depth = np.arange(half) + np.geomspace(1, max(total / 10 - half, 1), half).astype(np.int64)
     even = np.linspace(0, total - 1, half).astype(np.int64)
     ranks = np.union1d(even, np.maximum(total - depth, 0))
@@ -62,7 +61,7 @@ def quantile_edges(values: np.ndarray, counts: np.ndarray, bins: int) -> np.ndar
 
 
 def binned(values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = None) -> Bins:
-    """Scores (n,), put into the bins between the edges and beyond them."""
+    """Scores (n,), sorted into the bins between and beyond the edges."""
     if weights is None:
         values, weights = np.sort(values), np.zeros(values.size)
     else:
@@ -78,7 +77,7 @@ def binned(values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = N
 
 
 def regrouped(bins: Bins, edges: np.ndarray) -> Bins:
-    """Bins joined where their highest scores lie between the same edges."""
+    """Bins joined if their highest scores are between the same edges."""
     if not bins.counts.size:
         return bins
     group = np.searchsorted(edges, bins.high, side="right")
@@ -91,11 +90,11 @@ def regrouped(bins: Bins, edges: np.ndarray) -> Bins:
 def brackets(
     anomalous: Bins, normal: Bins, regions: int, limit: float
 ) -> dict[str, tuple[float, float]]:
-    """The lowest and the highest value of each metric that scores in these bins can have.
+    """The lowest and highest value that each metric can have with scores in these bins.
 
-    AUROC, F1-max and AUPRO never fall when an anomalous score rises or a normal one falls. So they
-    are lowest with the anomalous scores at the low ends of their bins and the normal ones at the
-    high ends, and highest the other way round. For average precision see `_precision_bracket`.
+    AUROC, F1-max and AUPRO never fall when an anomalous score rises or a normal one falls, so they
+    are lowest with anomalous scores at the low ends of their bins and normal ones at the high ends,
+    and highest with the opposite. For average precision see `_precision_bracket`.
     """
     low, low_overlap = _scenario(anomalous, anomalous.low, normal, normal.high)
     high, high_overlap = _scenario(anomalous, anomalous.high, normal, normal.low)
@@ -113,7 +112,7 @@ def brackets(
 def _scenario(
     anomalous: Bins, positive: np.ndarray, normal: Bins, negative: np.ndarray
 ) -> tuple[Curve, np.ndarray]:
-    """The curve if all scores of a bin were the one given for it, and the summed weights."""
+    """The curve if all scores of a bin had the given value, and the summed weights."""
     thresholds = np.unique(positive)[::-1]
     return (
         Curve(
@@ -127,15 +126,15 @@ def _scenario(
 
 
 def _precision_bracket(anomalous: Bins, normal: Bins) -> tuple[float, float]:
-    """Average precision is a mean of the precision at the score of each anomalous value.
+    """Average precision is the mean precision at the score of each anomalous value.
 
-    That is tp / (tp + fp), which grows with tp and falls with fp. At a score in [low, high], at
-    most the anomalous values of bins that end at `low` or above count, and at least the normal ones
-    of bins that start at `high` or above: the highest value. For the lowest, all normal values of
-    bins that end at `low` or above count, but only the anomalous ones of bins that start at `high`
-    or above and, of the j-th highest score of the bin itself, j. That precision is concave in j, so
-    the sum over j is at least its chord. (Only moving scores to the ends of their bins would not
-    do: breaking a tie between anomalous values can lower average precision.)
+    Precision is tp / (tp + fp), which grows with tp and falls with fp. At a score in [low, high],
+    it is highest with the anomalous values of all bins that end at `low` or above and the normal
+    ones of bins that start at `high` or above. It is lowest with all normal values of bins that end
+    at `low` or above, but only the anomalous ones of bins that start at `high` or above plus, for
+    the j-th highest score of the bin itself, j. This is concave in j, so the sum over j is at least
+    its chord. (Moving scores to the ends of their bins would not suffice: breaking a tie between
+    anomalous values can lower average precision.)
     """
     low, high, count, _ = anomalous
     tp = _at_or_above(low, high, count)
@@ -143,7 +142,7 @@ def _precision_bracket(anomalous: Bins, normal: Bins) -> tuple[float, float]:
     highest = tp / (tp + fp)
 
     others = _at_or_above(high, low, count)
-    others = np.where(low == high, others - count, others)  # a bin of one value counts itself there
+    others = np.where(low == high, others - count, others)  # without itself
     fp = _at_or_above(low, normal.high, normal.counts)
     last = (others + count) / (others + count + fp)
     first = np.where(low == high, last, (others + 1) / (others + 1 + fp))

@@ -1,4 +1,4 @@
-"""What every metric checks of its arguments, and how it says what is wrong with them."""
+"""Checks of the arguments of every metric, and their error messages."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def score_arrays(
     """The scores and a boolean array of the anomalous values, checked.
 
     Raises:
-        InputError: shapes differ (or are not (N, H, W) where `images`), a score is NaN, or a
-            label is no number ≥ 0.
+        InputError: shapes differ (or are not (N, H, W) if `images`), a score is NaN, or a label is
+            not a number ≥ 0.
     """
     what, truth = ("anomaly maps", "masks") if images else ("scores", "labels")
     scores, labels = same_shape(scores, labels, what, truth)
@@ -27,31 +27,31 @@ def score_arrays(
 def same_shape(
     scores: ArrayLike, labels: ArrayLike, what: str, truth: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The scores and the numbers that say the truth about them, checked.
+    """The scores and their ground truth, checked.
 
     Raises:
-        InputError: shapes differ, a score is NaN, or a label is no number ≥ 0.
+        InputError: shapes differ, a score is NaN, or a label is not a number ≥ 0.
     """
     scores, labels = _array(scores, what), _array(labels, truth)
     if scores.shape != labels.shape:
         raise InputError(
-            f"{what} have shape {scores.shape} but {truth} have {labels.shape}; "
-            "bring them to the same shape."
+            f"{what} have shape {scores.shape} but {truth} have {labels.shape}; give the same "
+            "shape."
         )
     if unknown := np.count_nonzero(np.isnan(scores)):
         raise InputError(
-            f"{unknown} of {scores.size} {what} values are NaN; leave those images out."
+            f"{unknown} of {scores.size} {what} values are NaN; leave these images out."
         )
     if not (labels >= 0).all():
         raise InputError(
-            f"{truth} hold negative values or NaN; write 0 for normal, 1 or more for anomalous."
+            f"{truth} contain negative values or NaN; write 0 for normal, 1 or more for anomalous."
         )
     return scores, labels
 
 
 def check_limit(limit: float) -> None:
     if not 0 < limit <= 1:
-        raise InputError(f"the limit of the false-positive rate is {limit}; give one in (0, 1].")
+        raise InputError(f"the false-positive rate limit is {limit}; give one in (0, 1].")
 
 
 def missing_class(anomalous: int, normal: int) -> str | None:
@@ -60,7 +60,7 @@ def missing_class(anomalous: int, normal: int) -> str | None:
 
 
 def some(flags: np.ndarray) -> str:
-    """The first positions that are set, as text."""
+    """The first true positions, as text."""
     places = [str(i) for i in np.flatnonzero(flags)]
     return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
 

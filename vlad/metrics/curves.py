@@ -1,9 +1,8 @@
-"""The one curve behind all metrics, and what each of them reads off it.
+"""The curve behind all metrics, and each metric computed from it.
 
-Between the distinct scores of the *anomalous* values only false positives change, so two counts of
-normal values at each of those scores hold the whole curve. One sort of the normal values finds
-them, without an index array beside it, which makes 5 million pixels a matter of a fraction of a
-second.
+Between the distinct scores of the *anomalous* values, only false positives change, so two counts of
+normal values at each of these scores define the whole curve. One sort of the normal values, without
+an index array, gives them in a fraction of a second for 5 million pixels.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class Curve(NamedTuple):
         thresholds: (m,) the scores.
         tp: (m,) anomalous values with a score ≥ the threshold.
         fp: (m,) normal values with a score ≥ the threshold.
-        fp_above: (m,) normal values with a score > the threshold; `fp` less the ties.
+        fp_above: (m,) normal values with a score > the threshold; `fp` minus the ties.
         normals: number of normal values.
     """
 
@@ -44,7 +43,9 @@ def curve(positive: np.ndarray, negative: np.ndarray) -> Curve:
 def counts_at(
     thresholds: np.ndarray, values: np.ndarray, counts: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many of the sorted values, each standing for `counts` (default 1), are ≥ and > each."""
+    """(≥, >): how many sorted values, each counted `counts` times (default 1), reach each
+    threshold.
+    """
     starts = np.searchsorted(values, thresholds, side="left")
     ends = np.searchsorted(values, thresholds, side="right")
     if counts is None:
@@ -59,7 +60,7 @@ def overlap(curve: Curve, positive: np.ndarray, weights: np.ndarray) -> np.ndarr
 
 
 def auroc(curve: Curve) -> float:
-    # In whole numbers: a normal value below counts 2, a tie 1.
+    # In integers: a normal value below counts 2, a tie 1.
     wins = np.diff(curve.tp, prepend=0) * (2 * curve.normals - curve.fp - curve.fp_above)
     return int(wins.sum()) / (2 * int(curve.tp[-1]) * curve.normals)
 
@@ -76,12 +77,12 @@ def f1_max(curve: Curve) -> tuple[float, float]:
 
 
 def aupro(curve: Curve, overlap: np.ndarray, limit: float) -> float:
-    """The area under (false-positive rate, overlap) up to the limit, divided by it.
+    """The area under (false-positive rate, overlap) up to the limit, divided by the limit.
 
     Args:
         overlap: (m,) mean overlap of the regions at each threshold, in [0, 1].
     """
-    # Level up to the normal pixels above each score, then straight across its ties.
+    # Constant up to the normal pixels above each score, then linear across its ties.
     fpr = np.column_stack([curve.fp_above, curve.fp]).ravel() / curve.normals
     fpr = np.concatenate([[0], fpr, [1]])
     overlap = np.concatenate([[0, 0], np.repeat(overlap, 2)])
@@ -89,4 +90,4 @@ def aupro(curve: Curve, overlap: np.ndarray, limit: float) -> float:
     overlap = np.append(overlap[:inside], np.interp(limit, fpr, overlap))
     fpr = np.append(fpr[:inside], limit)
     area = np.diff(fpr) @ (overlap[1:] + overlap[:-1]) / 2
-    return min(float(area) / limit, 1.0)  # sums of rounded weights may pass 1 by some 1e-16
+    return min(float(area) / limit, 1.0)  # sums of rounded weights may exceed 1 by about 1e-16

@@ -1,4 +1,4 @@
-"""AUROC, AP, F1-max and AUPRO of arrays that fit in memory, exact."""
+"""Exact AUROC, AP, F1-max and AUPRO of arrays that fit in memory."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vlad.metrics.regions import region_weights
 
 
 def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
-    """Probability that an anomalous value scores above a normal one, ties counting half.
+    """Probability that an anomalous value scores above a normal one; ties count half.
 
     Args:
-        scores, labels: arrays of one shape: (N,) for images, (N, H, W) for pixels.
+        scores, labels: arrays of the same shape: (N,) for images, (N, H, W) for pixels.
 
     Returns:
         A value in [0, 1]; NaN with a UserWarning when either class is absent.
 
     Raises:
-        InputError: shapes differ, a score is NaN, or a label is no number ≥ 0.
+        InputError: shapes differ, a score is NaN, or a label is not a number ≥ 0.
     """
     curve = _curve_or_warning(*score_arrays(scores, labels), "AUROC")
     return curves.auroc(curve) if curve else np.nan
@@ -33,8 +33,8 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float:
 def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
     """Average precision, Σ (recallᵢ - recallᵢ₋₁) · precisionᵢ over the distinct scores.
 
-    Arguments and errors are those of `auroc`; the value is NaN with a UserWarning when either
-    class is absent, also without normal values, where precision is 1 whatever the scores are.
+    Arguments and errors are those of `auroc`; the value is NaN with a UserWarning when either class
+    is absent, even without normal values, where precision is always 1.
     """
     curve = _curve_or_warning(*score_arrays(scores, labels), "average precision")
     return curves.average_precision(curve) if curve else np.nan
@@ -43,8 +43,8 @@ def average_precision(scores: ArrayLike, labels: ArrayLike) -> float:
 def f1_max(scores: ArrayLike, labels: ArrayLike) -> tuple[float, float]:
     """The best F1 over all thresholds, and the highest threshold t that reaches it (score ≥ t).
 
-    The threshold is chosen with the labels in hand, so F1-max is an upper bound of what a
-    threshold fixed beforehand would give.
+    The threshold is chosen with the labels, so F1-max is an upper bound for a threshold fixed in
+    advance.
 
     Arguments and errors are those of `auroc`; both values are NaN with a UserWarning when either
     class is absent.
@@ -57,16 +57,15 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, *, limit: float = 0.3) -> f
     """Area under the per-region-overlap curve up to a false-positive rate, divided by that rate.
 
     The overlap at a threshold is the share of a defect region that scores at or above it, averaged
-    over all regions (8-connected) of all images, so that small defects count as much as large
-    ones. The false-positive rate is over all normal pixels of all images. The curve has a point
-    at every distinct score and is cut at `limit` by linear interpolation, as in Bergmann et al.,
-    "The MVTec Anomaly Detection Dataset", IJCV 2021, and MVTec's own evaluation code.
+    over all regions (8-connected) of all images, so small defects count as much as large ones. The
+    false-positive rate is over all normal pixels of all images. The curve has a point at every
+    distinct score and is cut at `limit` by linear interpolation, as in Bergmann et al., "The MVTec
+    Anomaly Detection Dataset", IJCV 2021, and MVTec's own evaluation code.
 
-    Many repositories share another routine, whose values are not comparable: 200 evenly spaced
-    thresholds between the lowest and the highest score, points with a rate below 0.3 kept, and
-    their rates stretched to [0, 1] by the lowest and highest among them. It changes under a
-    monotone transform of the scores, and with one outlier most of its thresholds fall where there
-    are no pixels.
+    Many repositories share another routine, whose values are not comparable: it takes 200 evenly
+    spaced thresholds between the lowest and highest score, keeps points with a rate below 0.3, and
+    stretches their rates to [0, 1]. A monotone transform of the scores changes it, and with one
+    outlier most of its thresholds fall where there are no pixels.
 
     Args:
         anomaly_maps, masks: (N, H, W); the mask of a normal image is all zero.
@@ -76,8 +75,8 @@ def aupro(anomaly_maps: ArrayLike, masks: ArrayLike, *, limit: float = 0.3) -> f
         A value in [0, 1]; NaN with a UserWarning when no pixel is anomalous or none is normal.
 
     Raises:
-        InputError: shapes differ or are not (N, H, W), a score is NaN, a mask value is no number
-            ≥ 0, or the limit lies outside (0, 1].
+        InputError: shapes differ or are not (N, H, W), a score is NaN, a mask value is not a number
+            ≥ 0, or the limit is outside (0, 1].
     """
     check_limit(limit)
     maps, anomalous = score_arrays(anomaly_maps, masks, images=True)
@@ -93,24 +92,24 @@ def evaluate(
     *,
     limit: float = 0.3,
 ) -> dict[str, float]:
-    """All metrics of one data set, each level from a single sort.
+    """All metrics of one data set, with one sort for images and one for pixels.
 
-    An image labelled anomalous whose mask is empty (a missing mask, or a defect lost when the
-    mask was made smaller) is left out of the pixel metrics with a UserWarning, because its pixels
-    are not known to be normal.
+    An image labelled anomalous with an empty mask (a missing mask, or a defect lost when the mask
+    was resized) is left out of the pixel metrics with a UserWarning, because its pixels are not
+    known to be normal.
 
     Args:
         image_scores, image_labels: (N,).
-        anomaly_maps, masks: (N, H, W); with masks None there are no pixel metrics.
-        limit: of `aupro`.
+        anomaly_maps, masks: (N, H, W); without masks there are no pixel metrics.
+        limit: limit of `aupro`.
 
     Returns:
         "image_auroc", "image_ap", "image_f1_max" and, given masks, "pixel_auroc", "pixel_ap",
-        "pixel_f1_max", "aupro"; NaN with a UserWarning where a level lacks one of its classes.
+        "pixel_f1_max", "aupro"; NaN with a UserWarning if a class is absent.
 
     Raises:
-        InputError: as `auroc` and `aupro`, and when the numbers of images differ or an image
-            labelled normal has defect pixels.
+        InputError: as `auroc` and `aupro`, or the numbers of images differ, or an image labelled
+            normal has defect pixels.
     """
     check_limit(limit)
     scores, labels = score_arrays(image_scores, image_labels)
@@ -120,12 +119,12 @@ def evaluate(
         return result
 
     if anomaly_maps is None:
-        raise InputError("`masks` stand without anomaly maps; give both or neither.")
+        raise InputError("`masks` are given without anomaly maps; give both or neither.")
     maps, anomalous = score_arrays(anomaly_maps, masks, images=True)
     if labels.shape != maps.shape[:1]:
         raise InputError(
-            f"image labels have shape {labels.shape} but there are {len(maps)} anomaly maps; "
-            "give one label an image."
+            f"image labels have shape {labels.shape} but there are {len(maps)} anomaly maps; give "
+            "one label per image."
         )
     has_defect = anomalous.any(axis=(1, 2))
     if (has_defect & ~labels).any():
@@ -166,7 +165,7 @@ def _overlap(curve: Curve, maps: np.ndarray, anomalous: np.ndarray) -> np.ndarra
 
 
 def _curve_or_warning(scores: np.ndarray, anomalous: np.ndarray, metric: str) -> Curve | None:
-    """The curve, or None with a warning (at the caller of vlad.metrics) if a class is absent."""
+    """The curve; if a class is absent, None and a warning at the caller of vlad.metrics."""
     positive, negative = scores[anomalous], scores[~anomalous]
     missing = missing_class(positive.size, negative.size)
     if missing is None:

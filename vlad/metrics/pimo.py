@@ -1,4 +1,4 @@
-"""AUPIMO: how much of each defect is found while normal images stay (nearly) silent."""
+"""AUPIMO: how much of each defect is found at very low false-positive rates on normal images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Pimo(NamedTuple):
 
     Attributes:
         per_image: (N,) values in [0, 1], NaN for normal images.
-        mean: over the images with a defect.
+        mean: mean over the images with a defect.
     """
 
     per_image: np.ndarray
@@ -28,19 +28,19 @@ class Pimo(NamedTuple):
 def aupimo(
     anomaly_maps: ArrayLike, masks: ArrayLike, *, bounds: tuple[float, float] = (1e-5, 1e-4)
 ) -> Pimo:
-    """Area under each image's overlap curve over the logarithm of the false-positive rate.
+    """Area under each image's curve of overlap over the logarithm of the false-positive rate.
 
     The overlap of an image is the share of its defect pixels at or above a threshold. The rate is
-    shared by all images: the share of all pixels of the *normal* images (those with an empty
-    mask) at or above it. The area between the two bounds is divided by log(upper / lower), so a
-    value is the mean recall in one image while at most one normal pixel in 10 000 is flagged
-    (Bertoldo et al., "AUPIMO", BMVC 2024, arXiv 2401.01984).
+    shared by all images: the share of all pixels of the *normal* images (those with an empty mask)
+    at or above it. The area between the two bounds is divided by log(upper / lower), so a value is
+    the mean recall in one image with at most one normal pixel in 10 000 flagged (Bertoldo et al.,
+    "AUPIMO", BMVC 2024, arXiv 2401.01984).
 
-    A point stands at every distinct score. The authors' code takes 300 000 evenly spaced
-    thresholds between the lowest and the highest normal score, ends the area at the thresholds
-    nearest to the bounds and draws straight lines over the logarithm; without ties it comes to the
-    same as the thresholds grow in number. Across ties the overlap here is straight over the rate
-    itself, as in AUROC and AUPRO: the mean over all ways to break the ties.
+    The curve has a point at every distinct score. The authors' code takes 300 000 evenly spaced
+    thresholds between the lowest and highest normal score, ends the area at the thresholds nearest
+    to the bounds and interpolates linearly in the logarithm; without ties it converges to the same
+    value. Across ties, the overlap here is linear in the rate itself, as in AUROC and AUPRO: the
+    mean over all ways to break the ties.
 
     Args:
         anomaly_maps, masks: (N, H, W); the mask of a normal image is all zero. Leave out
@@ -52,7 +52,7 @@ def aupimo(
         normal images have fewer than 1 / lower pixels, too few to measure that rate.
 
     Raises:
-        InputError: as `aupro`, and for impossible bounds.
+        InputError: as `aupro`, or the bounds are invalid.
     """
     lower, upper = bounds
     if not 0 < lower < upper <= 1:
@@ -79,7 +79,7 @@ def _undefined(has_defect: np.ndarray, pixels: int, lower: float) -> str | None:
         return "no image has a defect"
     if has_defect.all():
         return "no image is normal"
-    if pixels * lower < 1 - 1e-9:  # 1e5 pixels resolve 1e-5 however the product is rounded
+    if pixels * lower < 1 - 1e-9:  # 1e5 pixels resolve 1e-5 despite rounding
         return (
             f"the normal images have {pixels} pixels, too few to measure a false-positive rate "
             f"of {lower:g}; add normal images or raise the lower bound"
@@ -88,17 +88,17 @@ def _undefined(has_defect: np.ndarray, pixels: int, lower: float) -> str | None:
 
 
 def _highest(values: np.ndarray, count: int) -> np.ndarray:
-    """The `count` highest values and the ties of the last, sorted: all that the bounds see."""
+    """The `count` highest values and the ties of the last, sorted: all that the bounds need."""
     if count < values.size:
         values = values[values >= np.partition(values, -count)[-count]]
     return np.sort(values)
 
 
 def _mean_share(above: np.ndarray, at: np.ndarray, lower: float, upper: float) -> np.ndarray:
-    """Mean over log rate in [lower, upper] of how surely each defect pixel is flagged.
+    """Mean over log rate in [lower, upper] of the chance that each defect pixel is flagged.
 
     A pixel is not flagged up to the rate `above` its score, flagged from the rate `at` its score,
-    and in between with a chance that grows straight with the rate.
+    and in between with a chance that grows linearly with the rate.
     """
     start, end = np.clip(above, lower, upper), np.clip(at, lower, upper)
     tied = at > above

@@ -1,18 +1,18 @@
-"""Defect regions of masks, and how much each of their pixels counts in the overlap."""
+"""Defect regions of masks, and the weight of their pixels in the overlap."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Pixels touch by side or corner within an image, never across images.
+# Pixels connect by side or corner within an image, never across images.
 _CONNECTED = np.stack([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])
 
 
 def region_weights(anomalous: np.ndarray) -> tuple[np.ndarray, int]:
-    """One over the pixels of its region, for each anomalous pixel, and the number of regions.
+    """For each anomalous pixel, 1 / (pixels of its region); and the number of regions.
 
-    The weights of the pixels at or above a threshold, summed and divided by the number of regions,
-    are the mean overlap.
+    The sum of weights of the pixels at or above a threshold, divided by the number of regions, is
+    the mean overlap.
 
     Args:
         anomalous: (N, H, W) bool.

@@ -13,21 +13,21 @@ GROUP = "vlad.metrics"
 
 
 def registered_metrics(scores: ArrayLike, labels: ArrayLike) -> dict[str, float]:
-    """ "image_" and its name -> value of each metric that an installed package registers.
+    """ "image_" + name -> value of each metric that installed packages register.
 
     Such a metric is a function of labels (N,), 0 or 1, and scores (N,), higher is more anomalous,
     in this order, as in scikit-learn.
 
     Raises:
-        InputError: a metric that raises, or gives no number.
-        VladError: a package that cannot be imported.
+        InputError: a metric raises, or does not return a number.
+        VladError: a package cannot be imported.
     """
     found = {}
     for name in plugins.names(GROUP):
         metric = plugins.load(GROUP, name, {})
         try:
             found[f"image_{name}"] = float(metric(np.asarray(labels, int), np.asarray(scores)))
-        except Exception as error:  # it is anybody's function
+        except Exception as error:  # it can raise anything
             why = shown(f"{type(error).__name__}: {error}")
             raise InputError(
                 f"the metric {name} of another package failed ({why}); correct or remove it."

@@ -1,4 +1,4 @@
-"""Pixel metrics of sets too large for memory, from a histogram that knows its own error."""
+"""Pixel metrics of sets too large for memory, from a histogram that bounds its own error."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from vlad.metrics.bins import NONE, binned, brackets, joined, quantile_edges, re
 from vlad.metrics.checks import check_limit, missing_class, score_arrays
 from vlad.metrics.regions import region_weights
 
-TOLERANCE = 1e-3  # largest error bound with which a value from the histogram is left standing
+TOLERANCE = 1e-3  # largest error bound at which a histogram value is accepted
 # (normal scores, anomalous scores, their region weights) of a batch
 Pixels = tuple[np.ndarray, np.ndarray, np.ndarray]
-ROUNDING = 1e-9  # added to every bound: sums in another order
+ROUNDING = 1e-9  # added to every bound, for other orders of summation
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """Pixel metrics and how far they may be off.
+    """Pixel metrics and their error bounds.
 
     Attributes:
         values: "pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro", as `vlad.metrics.evaluate`.
         bounds: name -> b; the exact value lies in [value - b, value + b]. 0 if exact.
-        engine: where all values come from.
+        engine: how all values were computed.
     """
 
     values: dict[str, float]
@@ -46,28 +46,25 @@ class Streamed:
 
 
 class Streaming:
-    """AUROC, AP, F1-max and AUPRO of pixels, batch by batch, in constant memory.
+    """Pixel AUROC, AP, F1-max and AUPRO, batch by batch, in constant memory.
 
-    The first `buffer` pixels are kept, and while they are all there is, the values are exact. Then
-    they are put into bins, and so is every further bufferful. The edges are quantiles of the pixels
-    seen so far: half of them evenly over all ranks, half over the top tenth, ever finer towards the
-    top. They are found anew when twice as many pixels have been seen as the last time, and when a
-    bufferful puts more than twice the share meant for it into one bin of more than one value, as
-    scores do that drift.
+    The first `buffer` pixels are kept; as long as there are no more, the values are exact. Then
+    they go into bins, as does every further full buffer. The edges are quantiles of the pixels so
+    far: half of them evenly over all ranks, half over the top tenth, ever finer towards the top.
+    They are recomputed whenever the number of pixels has doubled, and when a full buffer puts more
+    than twice the intended share into one bin of more than one value, as drifting scores do.
 
-    A bin keeps its lowest and highest score and its numbers of normal and anomalous pixels. So each
-    score is known to lie in an interval, which leaves an interval for every metric
-    (`vlad.metrics.bins.brackets`). The value is its middle; the bound is half its length, whatever
-    the scores are and however they were split into batches. Ties cost nothing where a bin holds
-    one value.
+    A bin stores its lowest and highest score and its numbers of normal and anomalous pixels. Each
+    score is thus known to be in an interval, which gives an interval for every metric
+    (`vlad.metrics.bins.brackets`). The value is its middle and the bound half its length, for any
+    scores and any split into batches. Ties cost nothing if a bin has one value.
 
-    Scores are compared as float64 once in bins. Objects can be pickled and merged, for one per
-    process. The values of a merged set depend a little on the order of merging, always within the
-    bounds.
+    Scores in bins are compared as float64. Objects can be pickled and merged, such as one per
+    process. Merged values depend slightly on the order of merging, always within the bounds.
 
     Args:
-        buffer: pixels kept.
-        bins: edges looked for; the bound falls about as 1 / bins.
+        buffer: number of pixels to keep.
+        bins: number of edges; the bound is roughly proportional to 1 / bins.
     """
 
     def __init__(self, *, buffer: int = 1 << 21, bins: int = 1 << 14):
@@ -80,14 +77,14 @@ class Streaming:
         self.pixels_at_edges_ = 0
 
     def update(self, anomaly_maps: ArrayLike, masks: ArrayLike) -> Streaming:
-        """Adds images, whole ones: a region ends with its image.
+        """Add whole images, since a region ends with its image.
 
         Args:
             anomaly_maps, masks: (N, H, W); the mask of a normal image is all zero. Leave out
                 images whose defect is not in the mask. H and W may differ between batches.
 
         Raises:
-            InputError: as `vlad.metrics.aupro`, and for a buffer below 0 or fewer than 2 bins.
+            InputError: as `vlad.metrics.aupro`, or a buffer below 0 or fewer than 2 bins.
         """
         if self.buffer < 0 or self.bins < 2:
             raise InputError(
@@ -101,7 +98,7 @@ class Streaming:
         return self
 
     def merge(self, other: Streaming) -> Streaming:
-        """Adds all that another one has seen; the other stays as it was."""
+        """Add all pixels of another object, which stays unchanged."""
         self.pending_ = self.pending_ + other.pending_
         self.regions_ += other.regions_
         if other.edges_ is not None:
@@ -115,17 +112,17 @@ class Streaming:
         """The metrics of all pixels so far.
 
         Args:
-            limit: of AUPRO, as in `vlad.metrics.aupro`.
-            again: the same batches once more, to walk through twice (no generator). If a bound
-                exceeds `TOLERANCE`, all metrics are computed exactly from them, in memory for the
-                scores of the anomalous pixels and one batch.
+            limit: limit of AUPRO, as in `vlad.metrics.aupro`.
+            again: the same batches, to iterate twice (not a generator). If a bound exceeds
+                `TOLERANCE`, all metrics are computed exactly from them, with the scores of the
+                anomalous pixels and one batch in memory.
 
         Returns:
             Values and bounds. All NaN with a UserWarning when no pixel is anomalous or none is
-            normal. A UserWarning, too, when a bound exceeds `TOLERANCE` and `again` is None.
+            normal. Also a UserWarning when a bound exceeds `TOLERANCE` and `again` is None.
 
         Raises:
-            InputError: an impossible limit, or `again` holds other pixels or ends early.
+            InputError: an invalid limit, or `again` has other pixels or ends early.
         """
         check_limit(limit)
         if self.edges_ is not None:
@@ -150,15 +147,15 @@ class Streaming:
                 weights /= regions
                 return _exact(by_second_walk(again, anomalous, weights, negatives, limit))
             warnings.warn(
-                f"the bound of {worst} is {bounds[worst]:.2g}, above {TOLERANCE:g}; give compute "
-                "the same batches `again` for the exact values, or take more bins",
+                f"the bound of {worst} is {bounds[worst]:.2g}, above {TOLERANCE:g}; pass the same "
+                "batches as `again` for exact values, or use more bins",
                 UserWarning,
                 stacklevel=2,
             )
         return Streamed(values, bounds, "histogram")
 
     def _seen(self) -> tuple[int, int]:
-        """Anomalous and normal pixels so far."""
+        """The numbers of anomalous and normal pixels so far."""
         return (
             int(self.anomalous_.counts.sum()) + sum(len(scores) for _, scores, _ in self.pending_),
             int(self.normal_.counts.sum()) + sum(len(scores) for scores, _, _ in self.pending_),
@@ -169,11 +166,11 @@ class Streaming:
             self._put_away()
 
     def _put_away(self, merged: bool = False) -> None:
-        """Puts the pixels kept into bins, between new edges where the old ones do not serve."""
+        """Move the kept pixels into bins, with new edges if the old ones do not fit."""
         if not self.pending_ and not merged:
             return
         pixels = sum(self._seen())
-        empty = (np.empty(0, np.float32),) * 3  # of the narrowest type, to widen no scores
+        empty = (np.empty(0, np.float32),) * 3  # the narrowest type, so no scores are widened
         columns = zip(empty, *self.pending_, strict=True)
         normal, anomalous, weights = (np.concatenate(column) for column in columns)
         edges, new = self.edges_, None
@@ -191,7 +188,7 @@ class Streaming:
         self.pending_ = []
 
     def _new_edges(self, normal: np.ndarray, anomalous: np.ndarray) -> np.ndarray:
-        """Edges for all pixels in bins and these; a bin counts at its highest score."""
+        """Edges for all pixels in bins and these; a bin counts as its highest score."""
         scores = (normal, anomalous, self.normal_.high, self.anomalous_.high)
         ones = np.ones(normal.size + anomalous.size, np.int64)
         counts = np.concatenate([ones, self.normal_.counts, self.anomalous_.counts])

@@ -1,8 +1,7 @@
-"""Prompt banks: the sentences about a normal and an anomalous object, as data.
+"""Prompt banks: sentences about normal and anomalous objects, as data.
 
-A bank is a TOML file of state phrases, templates and words about where they come from;
-prompts/README.md describes the format. Expanding a bank for a category puts the category into
-every state phrase, and every state phrase into every template.
+A bank is a TOML file of states, templates and their source; prompts/README.md describes the format.
+Expanding a bank puts the category into every state, and every state into every template.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from vlad.system.text import instead, shown
 ORDERS = ("state-major", "template-major")
 NAMES = ("verbatim", "readable")
 SIDES = ("normal", "anomalous")
-MAX_SENTENCES = 10_000  # of a side
+MAX_SENTENCES = 10_000  # per side
 MAX_PHRASE = 1000  # characters; CLIP reads 77 tokens
 MAX_OVERRIDES = 1000
 OVERRIDE_KEYS = ("categories", "kind", "templates", "states", "counts")
@@ -36,20 +35,20 @@ BANK_KEYS = (
 
 @dataclass(frozen=True)
 class Prompts:
-    """The sentences of one category, in the order in which the bank lists them."""
+    """The sentences of one category, in the order of the bank."""
 
     normal: tuple[str, ...]
     anomalous: tuple[str, ...]
 
     @property
     def key(self) -> str:
-        """SHA-256 (hex) of the sentences of both sides and their order; the same in any process."""
+        """SHA-256 (hex) of the sentences of both sides in order; the same in any process."""
         return hashlib.sha256(json.dumps([self.normal, self.anomalous]).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Wording:
-    """State phrases of both sides and the templates around them, each with one `{}`."""
+    """States of both sides and the templates around them, each with one `{}`."""
 
     normal: tuple[str, ...]
     anomalous: tuple[str, ...]
@@ -57,7 +56,7 @@ class Wording:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Side -> number of sentences it expands to."""
+        """Side -> number of its expanded sentences."""
         return {side: len(getattr(self, side)) * len(self.templates) for side in SIDES}
 
 
@@ -75,17 +74,17 @@ class PromptBank:
     """A validated prompt bank.
 
     Attributes:
-        name: the file's name without its suffix.
-        title, source, licence, description: what it is and where its sentences come from.
-        wording: the state phrases and templates.
+        name: file name without suffix.
+        title, source, licence, description: metadata, with the source of its sentences.
+        wording: the states and templates.
         order: "state-major" (all templates of the first state, then of the next) or
             "template-major".
-        names: "verbatim" uses a category as it is given, "readable" as one says it.
-        noun: the word used whatever the category, or "".
-        replace: text -> text, applied to the name of the category.
+        names: "verbatim" uses a category as given, "readable" in words.
+        noun: the word used for every category, or "".
+        replace: text -> replacement, in the name of the category.
         synonyms: category (folded) -> the word used for it.
-        categories: the only categories (folded) it has words for; empty for any.
-        overrides: other wordings; the first that applies is taken.
+        categories: the only categories (folded) it supports; empty for any.
+        overrides: other wordings; the first that applies is used.
     """
 
     name: str
@@ -106,16 +105,15 @@ class PromptBank:
         """The sentences about a category.
 
         Raises:
-            PromptError: the category is no name (see `check_category`), or the
-                bank is limited to other categories.
+            PromptError: the category is invalid (see `check_category`), or not one of the bank's.
         """
         word = check_category(category)
         name = check_category(self._name(word))
         asked = {fold(word), fold(name)}
         if self.categories and asked.isdisjoint(self.categories):
             raise PromptError(
-                f"The prompt bank {self.name} has no words for the category {word!r}; choose "
-                f"from {shown(', '.join(self.categories))}."
+                f"The prompt bank {self.name} does not support the category {word!r}; choose from "
+                f"{shown(', '.join(self.categories))}."
             )
         kind = kind_of(word)
         fits = (o for o in self.overrides if o.kind == kind or not asked.isdisjoint(o.categories))
@@ -129,7 +127,7 @@ class PromptBank:
         name = readable(word) if self.names == "readable" else word
         name = self.noun or self.synonyms.get(fold(word), name)
         for old, new in self.replace.items():
-            name = check_category(name.replace(old, new))  # each, as lengths may multiply
+            name = check_category(name.replace(old, new))  # after each, since lengths may multiply
         return name
 
     def _sentences(
@@ -142,15 +140,15 @@ class PromptBank:
 
 
 def bank_names() -> list[str]:
-    """The names of the banks that ship with vlad, in alphabetical order."""
+    """The names of the banks shipped with vlad, in alphabetical order."""
     return sorted(p.stem for p in data_folder("prompts").glob("*.toml") if p.name != FILE)
 
 
 def load_bank(name_or_path: str | Path) -> PromptBank:
-    """A shipped bank by its name, or any bank by the path of its TOML file.
+    """A shipped bank by name, or any bank by the path of its TOML file.
 
     Raises:
-        PromptError: there is no such bank, or the file cannot be read or is not a valid bank.
+        PromptError: there is no such bank, or its file is unreadable or invalid.
     """
     path = Path(name_or_path)
     if str(name_or_path) in bank_names():
@@ -159,14 +157,14 @@ def load_bank(name_or_path: str | Path) -> PromptBank:
         known = bank_names()
         or_path = f"choose one of {', '.join(known)}, or give the path of a TOML file"
         raise PromptError(
-            f"There is no prompt bank {str(name_or_path)!r}{instead(name_or_path, known, or_path)}"
+            f"Unknown prompt bank {str(name_or_path)!r}{instead(name_or_path, known, or_path)}"
         )
     table = read_table(path, PromptError)
     return _bank(path.stem, _Reader(path, table, BANK_KEYS, PromptError))
 
 
 class _Reader(Table):
-    """What banks hold besides plain values."""
+    """Readers of the values that only banks have."""
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         value: Any = self.table.get(key, default)
@@ -174,7 +172,7 @@ class _Reader(Table):
         self.need(
             ok and (value or default is not None),
             key,
-            "is no list of texts, or is empty; list some",
+            "is not a list of texts, or is empty; list some",
         )
         return tuple(value)
 
@@ -184,7 +182,7 @@ class _Reader(Table):
             rest = phrase.replace("{}", "", 1)
             ok = rest != phrase and not set(rest) & set("{}")
             said = shown(repr(phrase))
-            self.need(ok, key, f"has {said}; write exactly one {{}} where the words go in")
+            self.need(ok, key, f"has {said}; write exactly one {{}} for the words")
             self.need(
                 len(phrase) <= MAX_PHRASE,
                 key,
@@ -195,13 +193,13 @@ class _Reader(Table):
     def words(self, key: str) -> dict[str, str]:
         value = self.table.get(key, {})
         ok = isinstance(value, dict) and all(k and isinstance(v, str) for k, v in value.items())
-        self.need(ok, key, "is no table of texts; write it as one")
+        self.need(ok, key, "is not a table of texts; write it as one")
         return value
 
     def overrides(self) -> list[_Reader]:
         value = self.table.get("overrides", [])
         ok = isinstance(value, list) and all(isinstance(v, dict) for v in value)
-        self.need(ok, "overrides", "are no tables; write each below a line [[overrides]]")
+        self.need(ok, "overrides", "are not tables; write each below a line [[overrides]]")
         self.need(
             len(value) <= MAX_OVERRIDES,
             "overrides",
@@ -239,7 +237,7 @@ def _bank(name: str, reader: _Reader) -> PromptBank:
 def _override(reader: _Reader, base: Wording, counts: Mapping[str, int], unique: bool) -> Override:
     categories = tuple(map(fold, reader.texts("categories", ())))
     kind = reader.text("kind", "", ("", *KINDS))
-    fix = "or kind must say where the override applies; give one of the two"
+    fix = "or kind must select where the override applies; give one of the two"
     reader.need(bool(categories) != bool(kind), "categories", fix)
     counts = reader.sub("counts", SIDES).table or counts
     return Override(categories, kind, _wording(reader, base, counts, unique))
@@ -248,7 +246,7 @@ def _override(reader: _Reader, base: Wording, counts: Mapping[str, int], unique:
 def _wording(
     reader: _Reader, base: Wording | None, counts: Mapping[str, int], unique: bool
 ) -> Wording:
-    """The wording in a table, what it lacks taken from `base`, checked against its counts."""
+    """The wording in a table, with defaults from `base`, checked against its counts."""
     states = reader.sub("states", SIDES)
     wording = Wording(
         states.phrases("normal", base.normal if base else None),

@@ -1,4 +1,4 @@
-"""Names of categories: which words may be one, and what the public data sets call theirs."""
+"""Names of categories: which are valid, and those of public data sets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from vlad.system.resources import data_folder, read_toml
 
 FILE = "categories.toml"
 KINDS = ("object", "texture")
-MAX_LENGTH = 100  # characters; a longer name leaves no room in CLIP's 77 tokens
+MAX_LENGTH = 100  # characters; CLIP has only 77 tokens
 
 
 @dataclass(frozen=True)
 class Category:
-    """How a folder name of a public data set reads in a sentence, and one of KINDS."""
+    """The readable name of a public data set's folder, and one of KINDS."""
 
     name: str
     kind: str
@@ -29,28 +29,28 @@ def categories() -> dict[str, Category]:
 
 
 def fold(word: str) -> str:
-    """The form in which names are compared: "Metal-Nut" and "metal_nut" are both "metal nut"."""
+    """The form to compare names in: "Metal-Nut" and "metal_nut" are both "metal nut"."""
     return " ".join(word.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def readable(word: str) -> str:
-    """The name in words: from the list of the data sets, else with spaces for underscores."""
+    """The name in words: from the data sets' list, else with spaces for underscores."""
     known = categories().get(fold(word))
     return known.name if known else word.replace("_", " ")
 
 
 def kind_of(word: str) -> str:
-    """Whether the data sets list a category as a "texture"; all others are an "object"."""
+    """ "texture" if the data sets list the category as one, else "object"."""
     known = categories().get(fold(word))
     return known.kind if known else "object"
 
 
 def check_category(category: str) -> str:
-    """The category without surrounding blanks; any words that name a thing will do.
+    """The category without surrounding blanks; any words that name an object are valid.
 
     Raises:
-        PromptError: it is blank or has no letter or digit, has a brace, a slash or a control
-            character, or is longer than 100 characters.
+        PromptError: it has no letter or digit, has a brace, a slash or a control character, or is
+            longer than 100 characters.
     """
     word = category.strip()
     if not any(c.isalnum() for c in word):

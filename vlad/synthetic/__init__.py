@@ -1,4 +1,4 @@
-"""Synthetic defects: normal images damaged on purpose, with exact masks.
+"""Synthetic defects drawn on normal images, with exact masks.
 
     generators = load_generators(["scratch", "stain"])
     drawn, mask, words = generators["scratch"](image, Sources(others), rng)
@@ -6,8 +6,8 @@
     training = SyntheticSet("good/", seed=0)
     item = training.item(index, epoch)      # image, mask, label, defect, words
 
-What a generator is stands in `vlad.synthetic.canvas`; a new one is one function and one line in
-GENERATORS, or an entry point of another package in the group "vlad.synthetic".
+`vlad.synthetic.canvas` defines a generator; a new one needs a function and a line in GENERATORS, or
+an entry point of another package in the group "vlad.synthetic".
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vlad.system import plugins
 from vlad.system.text import instead
 from vlad.types import Sample
 
-# name -> "module:function", imported when asked for
+# name -> "module:function", imported on request
 GENERATORS = {
     "cutpaste": "vlad.synthetic.cutpaste:cutpaste",
     "cutpaste_scar": "vlad.synthetic.cutpaste:cutpaste_scar",
@@ -44,36 +44,36 @@ Generator = Callable[[np.ndarray, Sources, np.random.Generator], Defect]
 
 
 def load_generators(names: Iterable[str] | None = None) -> dict[str, Generator]:
-    """Generators by name; None is all of ours.
+    """Generators by name; None gives all of ours.
 
     Raises:
-        InputError: no name, or an unknown one.
+        InputError: no name or an unknown name.
     """
     chosen = list(dict.fromkeys(GENERATORS if names is None else names))
     if not chosen:
-        raise InputError(f"no generator is named; choose from {', '.join(generator_names())}.")
+        raise InputError(f"no generator given; choose from {', '.join(generator_names())}.")
     found = {name: plugins.load("vlad.synthetic", name, GENERATORS) for name in chosen}
     for name, generator in found.items():
         if generator is None:
-            raise InputError(f"there is no generator {name!r}{instead(name, generator_names())}")
+            raise InputError(f"unknown generator {name!r}{instead(name, generator_names())}")
     return found
 
 
 def generator_names() -> list[str]:
-    """Names of every generator, ours and those that installed packages register."""
+    """Names of all generators, ours and those of installed packages."""
     return plugins.names("vlad.synthetic", GENERATORS)
 
 
 @dataclass(frozen=True)
 class SyntheticItem:
-    """One image to train on.
+    """One training image.
 
     Attributes:
-        image: RGB, of the size of its file.
-        mask: (H, W) bool, true on the defect; all false where there is none.
+        image: RGB, at the size of its file.
+        mask: (H, W) bool, true on the defect; all false without one.
         label: 1 with a defect, 0 without.
         defect: the name of its generator; "good" without a defect.
-        words: the defect for a caption, as in "a scratch"; "" without one.
+        words: the defect in a caption, such as "a scratch"; "" without one.
     """
 
     image: Image.Image
@@ -84,21 +84,21 @@ class SyntheticItem:
 
 
 class SyntheticSet:
-    """Normal images, some of them with a synthetic defect: a training set without labels.
+    """Normal images, some with a synthetic defect: a training set that needs no labels.
 
-    Item i of epoch e depends on the arguments, e and i alone: not on the order in which items are
-    asked for, nor on the process that asks. The set pickles, and reads files only in `item`.
+    Item i of epoch e depends only on the arguments, e and i, not on the order of access or the
+    process. The set is picklable and reads files only in `item`.
 
     Args:
-        normals: the normal images, or a folder of them; labels are not looked at.
-        generators: names of the defects to draw, each as often as the others; None is all.
-        seed: of everything random.
-        share: of the items that have a defect, from 0 to 1.
-        textures: images of foreign materials for the generators that lay some on.
+        normals: the normal images, or a folder of them; labels are ignored.
+        generators: names of the defects to draw, equally often; None takes all.
+        seed: seed of everything random.
+        share: share of the items with a defect, from 0 to 1.
+        textures: images of foreign materials for the generators that use them.
         open_image: path -> upright RGB image; raises ImageError.
 
     Raises:
-        InputError: no images, an unknown generator, a share that is none, or a negative seed.
+        InputError: no images, an unknown generator, a share out of range, or a negative seed.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class SyntheticSet:
         if isinstance(normals, str | os.PathLike):
             normals = list_images(normals)
         if not len(normals):
-            raise InputError("`normals` is empty; give normal images to put defects on.")
+            raise InputError("`normals` is empty; give normal images to draw defects on.")
         if not 0 <= share <= 1:
             raise InputError(f"the share of images with a defect is {share}; give 0 to 1.")
         if seed < 0:
@@ -128,12 +128,12 @@ class SyntheticSet:
         return len(self.normals)
 
     def item(self, index: int, epoch: int = 0) -> SyntheticItem:
-        """Image `index` (from 0) as epoch `epoch` shows it.
+        """Image `index` (from 0) as it appears in epoch `epoch`.
 
-        An image to borrow from that cannot be read is passed over.
+        Unreadable images to borrow from are skipped.
 
         Raises:
-            ImageError: the image itself cannot be read.
+            ImageError: the image itself is unreadable.
             IndexError: there is no such image.
         """
         if not 0 <= index < len(self):
@@ -150,7 +150,7 @@ class SyntheticSet:
 
 
 class _Files(Sequence):
-    """Image files as arrays, each read when it is asked for."""
+    """Image files as arrays, each read on access."""
 
     def __init__(self, samples: Sequence[Sample], open_image: Callable[[Path], Image.Image]):
         self.samples, self.open_image = samples, open_image

@@ -1,13 +1,13 @@
-"""What every generator draws on: the image, where its object lies, and what counts as changed.
+"""What every generator draws on: the image, its object, and the rule for changed pixels.
 
 A generator is any function
 
     generator(image, sources, rng) -> (image, mask, words)
 
-of an RGB image (H, W, 3) uint8, 8 pixels or more a side, the images it may borrow from, and a
-numpy Generator, from which alone its randomness comes. It gives the damaged image; the mask
-(H, W) bool, never empty, outside which the image is as it was; and words for a caption, as in
-"a scratch".
+of an RGB image (H, W, 3) uint8 with sides of at least 8 pixels, the images it may borrow from, and
+a numpy Generator, its only source of randomness. It returns the damaged image; the mask (H, W)
+bool, never empty, outside which the image is unchanged; and words for a caption, such as "a
+scratch".
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from vlad.synthetic.spots import VISIBLE, Place, spot
 
 Defect = tuple[np.ndarray, np.ndarray, str]
 
-LEVELS = VISIBLE * 255  # 8.9: a pixel whose channels all changed by less looks as it did
-_CLEAR = 2 * LEVELS  # what a defect tries to reach, so that it is not lost in the grain
-_LEAST = 2e-4  # of the image that must have changed, 13 pixels of 256²
+LEVELS = VISIBLE * 255  # 8.9: a smaller change in all channels of a pixel is not visible
+_CLEAR = 2 * LEVELS  # target of a defect, to stand out from the grain
+_LEAST = 2e-4  # least share of the image to change, 13 pixels of 256²
 _ATTEMPTS = 8
-_LOW = 128  # pixels a side at which the object is looked for
-_TILE = 128  # pixels a side of the noise that is repeated over the image
-_SPOT = 40  # radius at which spots are drawn, in pixels of SIZE; leaves room for their ragged edge
+_LOW = 128  # side in pixels for finding the object
+_TILE = 128  # side in pixels of the noise tile repeated over the image
+_SPOT = 40  # radius of drawn spots in pixels of SIZE; leaves room for their ragged edge
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a generator may borrow from; (H, W, 3) uint8 of any sizes, read when asked for.
+    """Images that a generator may borrow from, (H, W, 3) uint8 of any size, read on access.
 
     Attributes:
         normals: other normal images of the same kind.
@@ -49,28 +49,28 @@ class Sources:
 
 
 def borrow(images: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray | None:
-    """One of the images, or None where none can be read."""
+    """One of the images, or None if none is readable."""
     first = int(rng.integers(max(1, len(images))))
     for step in range(len(images)):
         try:
             return images[(first + step) % len(images)]
-        except ImageError:  # the next one will do
+        except ImageError:  # try the next one
             continue
     return None
 
 
 class Scene:
-    """An image to be damaged.
+    """An image to damage.
 
     Args:
         image: (H, W, 3) uint8.
 
     Attributes:
         rgb: (H, W, 3) float32 in [0, 1].
-        cover: (H, W) bool, the object; all true where it cannot be told from its background.
-        isolated: whether it can.
+        cover: (H, W) bool, the object; all true if no object was found on a background.
+        isolated: whether an object was found.
         extent: side of a square as large as the object, in pixels.
-        stroke: what one pixel of an image of 256² is here, in pixels.
+        stroke: size of one pixel of a 256² image, in pixels of this one.
     """
 
     def __init__(self, image: np.ndarray):
@@ -84,7 +84,7 @@ class Scene:
 
     @cached_property
     def soft_cover(self) -> np.ndarray:
-        """The object with an edge one pixel soft, (H, W) float32 in [0, 1]."""
+        """The object with a soft edge of one pixel, (H, W) float32 in [0, 1]."""
         if not self.isolated:
             return np.ones(self.shape, np.float32)
         return ndimage.uniform_filter(self.cover.astype(np.float32), 3)
@@ -94,18 +94,18 @@ class Scene:
         return np.flatnonzero(self.cover)
 
     def point(self, rng: np.random.Generator) -> np.ndarray:
-        """A pixel of the object, (x, y)."""
+        """A random pixel of the object, (x, y)."""
         y, x = divmod(int(self._inside[rng.integers(len(self._inside))]), self.shape[1])
         return np.array([x, y], np.float32)
 
     def around(self, centre: np.ndarray, radius: float) -> np.ndarray:
-        """Mean colour (3,) of the square of this radius about a point."""
+        """Mean colour (3,) of the square of this radius around a point."""
         x, y = centre.astype(int)
         r = max(1, round(radius))
         return self.rgb[max(0, y - r) : y + r + 1, max(0, x - r) : x + r + 1].mean((0, 1))
 
     def put(self, field: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        """A (h, w) field laid into the image about a point, zero elsewhere: (H, W) float32."""
+        """A (h, w) field placed around a point of the image, zero elsewhere: (H, W) float32."""
         out = np.zeros(self.shape, np.float32)
         (height, width), (h, w) = self.shape, field.shape
         left, top = round(float(centre[0]) - w / 2), round(float(centre[1]) - h / 2)
@@ -123,14 +123,14 @@ class Scene:
         """Coverage (H, W) of an irregular spot; `soft` is half the width of its edge, in pixels."""
         middle = np.full(2, SIZE / 2)
         edge = max(1.0, soft * _SPOT / radius)
-        nothing = np.empty(0)  # a spot looks at its centre and size alone
+        nothing = np.empty(0)  # a spot only uses its centre and size
         drawn = spot(rng, Place(nothing, nothing, nothing, middle, _SPOT), rough, edge)
         side = max(2, round(SIZE * radius / _SPOT))
         return self.put(resized(drawn, (side, side)), centre)
 
     def grain(self, rng: np.random.Generator, beta: float) -> np.ndarray:
         """Noise (H, W) of standard deviation 1, coarser with larger beta."""
-        tile = spectral(rng, beta, n=_TILE)  # it wraps round, so it is laid edge to edge
+        tile = spectral(rng, beta, n=_TILE)  # it wraps around, so tiles fit edge to edge
         times = [-(-side // _TILE) for side in self.shape]
         return np.tile(tile, times)[: self.shape[0], : self.shape[1]]
 
@@ -141,10 +141,10 @@ def paint(
     change: Callable[[Scene, np.random.Generator], np.ndarray],
     words: str,
 ) -> Defect:
-    """Damages an image by `change`, again until it shows clearly; else as clearly as it did.
+    """Damage an image by `change`, retrying until it is clearly visible; else use the clearest try.
 
     Args:
-        change: the scene -> the changed image, (H, W, 3) in [0, 1] or a little beyond.
+        change: scene -> changed image, (H, W, 3) in [0, 1] or slightly beyond.
     """
     scene = Scene(image)
     least = max(1.0, _LEAST * scene.cover.size)
@@ -162,7 +162,7 @@ def paint(
 
 
 def _plain_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """A spot that shows on every image, where nothing else did: a quarter lighter or darker."""
+    """A fallback spot visible on every image: a quarter lighter or darker."""
     centre = scene.point(rng)
     y, x = np.ogrid[: scene.shape[0], : scene.shape[1]]
     inside = np.hypot(x - centre[0], y - centre[1]) <= max(1.0, scene.extent / 10)
@@ -171,11 +171,11 @@ def _plain_spot(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def settle(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A changed image and its mask, by the rules of this package.
+    """The changed image and its mask, by the rules of this package.
 
-    A pixel counts as changed where a channel differs by more than `LEVELS` of 255, or by any
-    amount in a narrow gap between such pixels; specks beside a larger change do not count. All
-    other pixels are put back to what they were. A grey image stays grey.
+    A pixel counts as changed if a channel differs by more than `LEVELS` of 255, or by any amount in
+    a narrow gap between such pixels; specks beside a larger change do not count. All other pixels
+    are restored. A grey image stays grey.
 
     Args:
         before: (H, W, 3) uint8.
@@ -203,12 +203,12 @@ def _is_grey(image: np.ndarray) -> bool:
 
 
 def grey(rgb: np.ndarray) -> np.ndarray:
-    """The mean of the channels, (H, W); several times as fast as `mean(2)`."""
+    """The mean of the channels, (H, W); several times faster than `mean(2)`."""
     return (rgb[..., 0] + rgb[..., 1] + rgb[..., 2]) / 3
 
 
 def peak(rgb: np.ndarray) -> np.ndarray:
-    """The largest of the channels, (H, W); several times as fast as `max(2)`."""
+    """The maximum of the channels, (H, W); several times faster than `max(2)`."""
     return np.maximum(np.maximum(rgb[..., 0], rgb[..., 1]), rgb[..., 2])
 
 
@@ -218,7 +218,7 @@ def _span(used: np.ndarray, margin: int) -> slice:
 
 
 def _joined(visible: np.ndarray, changed: np.ndarray, reach: int) -> np.ndarray:
-    """Visible pixels with the narrow gaps between them, without specks."""
+    """Visible pixels and the narrow gaps between them, without specks."""
     closed = ndimage.binary_closing(visible, np.ones((3, 3)), iterations=reach)
     mask = visible | (closed & changed)
     parts, count = ndimage.label(mask, np.ones((3, 3)))
@@ -230,17 +230,17 @@ def _joined(visible: np.ndarray, changed: np.ndarray, reach: int) -> np.ndarray:
 
 
 def object_cover(image: np.ndarray) -> np.ndarray | None:
-    """Where the object lies on its background, told by the colour of the image's border.
+    """Find the object on its background by the colour of the image's border.
 
-    Pixels are parted by their distance from the median colour of the border (Otsu's threshold).
-    That is an object only if the border is background nearly all round, the object stands out
-    clearly, and it is neither a speck nor nearly everything.
+    Otsu's threshold splits pixels by their distance from the median colour of the border. The
+    result counts as an object only if nearly all of the border is background, the object stands out
+    clearly, and it is neither a speck nor nearly the whole image.
 
     Args:
         image: (H, W, 3) uint8.
 
     Returns:
-        (H, W) bool, or None where there is no such object, as on a texture.
+        (H, W) bool, or None without such an object, as on a texture.
     """
     height, width = image.shape[:2]
     scale = min(1.0, _LOW / max(height, width))
@@ -253,7 +253,7 @@ def object_cover(image: np.ndarray) -> np.ndarray | None:
     found = distance > threshold
     if found[ring].mean() > 0.15:
         return None
-    # padded, as closing would eat away what touches the border
+    # padded, since closing would erode what touches the border
     found = ndimage.binary_closing(np.pad(found, 4, "edge"), iterations=4)[4:-4, 4:-4]
     found = ndimage.binary_fill_holes(ndimage.binary_opening(found))
     parts, count = ndimage.label(found)
@@ -265,16 +265,16 @@ def object_cover(image: np.ndarray) -> np.ndarray | None:
     apart = distance[found].mean() - distance[~found].mean() if not found.all() else 0
     if not 0.03 <= found.mean() <= 0.9 or apart < 0.07:
         return None
-    # its edge is blurred, so that half of it fell to the background
+    # its blurred edge was half assigned to the background
     found = ndimage.binary_dilation(found)
     cover = resized(found.astype(np.float32), (height, width)) > 0.5
     return cover if cover.any() else None
 
 
 def _distance(small: np.ndarray, ground: np.ndarray) -> np.ndarray:
-    """Largest difference of a channel from the background's colour, or from it in shadow.
+    """Largest difference of a channel from the background colour, plain or in shadow.
 
-    A shadow can be told from an object only on a coloured background.
+    Shadows can be distinguished from objects only on a coloured background.
     """
     share = small @ ground / (ground @ ground + 1e-6)
     lowest = 0.5 if np.ptp(ground) > 0.15 else 1.0
@@ -282,7 +282,7 @@ def _distance(small: np.ndarray, ground: np.ndarray) -> np.ndarray:
 
 
 def _otsu(values: np.ndarray) -> float:
-    """The threshold that parts values in [0, 1] into two groups of least spread (Otsu 1979)."""
+    """The threshold that splits values in [0, 1] into two groups of least spread (Otsu 1979)."""
     counts, edges = np.histogram(values, 64, (0, 1))
     middles = (edges[:-1] + edges[1:]) / 2
     low = np.cumsum(counts)
@@ -294,7 +294,7 @@ def _otsu(values: np.ndarray) -> float:
 
 
 def resized(field: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A field brought to `size` (H, W), bilinear, antialiased where it shrinks.
+    """A field resized to `size` (H, W), bilinear, antialiased when it shrinks.
 
     Args:
         field: (h, w) float32, or (h, w, 3) uint8.

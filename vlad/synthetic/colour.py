@@ -1,4 +1,4 @@
-"""Colour shifts: part of the surface, or the whole object, has another hue or brightness."""
+"""Colour shifts: part of the surface or the whole object has another hue or brightness."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from vlad.synthetic.canvas import Defect, Scene, Sources, grey, paint
 from vlad.synthetic.noise import mix
 
-_WHOLE = 0.2  # how often all of an object is of another colour
+_WHOLE = 0.2  # how often the whole object changes colour
 
 
 def colour(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
@@ -26,7 +26,7 @@ def colour(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Def
 
 
 def _shifted(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The image with its hue turned, then tinted and made lighter or darker."""
+    """The image with rotated hue, then tinted and made lighter or darker."""
     lightness = grey(scene.rgb)[..., None]
     angle = rng.choice([0.0, rng.uniform(-0.35, 0.35)])
     # a rotation about the grey axis: the part along (1, 1, 1) stays
@@ -37,7 +37,7 @@ def _shifted(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     tint = rng.normal(0, 1, 3)
     tint -= tint.mean()
     tint *= rng.uniform(0.02, 0.1) * (0.3 + 0.7 * level) / (np.abs(tint).max() + 1e-6)
-    # dark surfaces are lightened and light ones darkened more often, as the other way does not show
+    # dark surfaces are mostly lightened and light ones darkened: the opposite is barely visible
     lighter = rng.random() > level
     gain = 1 + rng.uniform(0.1, 0.4) if lighter else 1 - rng.uniform(0.1, 0.4)
     lift = rng.uniform(0, 0.08) if lighter else 0.0

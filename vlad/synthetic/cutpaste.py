@@ -1,8 +1,8 @@
 """CutPaste: a piece of the image cut out and pasted elsewhere.
 
-Li et al., "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021:
-a rectangle of 2 to 15 % of the image, or a thin rotated strip ("scar"), its colours jittered.
-Here a piece is cut from the object and pasted onto it, where there is one.
+Li et al., "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021: a
+rectangle of 2 to 15 % of the image, or a thin rotated strip ("scar"), its colours jittered. Here, a
+piece of the object, if one is found, is cut out and pasted onto it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _JITTER = 0.1
 
 
 def cutpaste(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """A rectangle of another part, its area 2 to 15 % of the object, its sides up to 1 : 3.3."""
+    """A rectangle of another part, 2 to 15 % of the object's area, with sides up to 1 : 3.3."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         area = rng.uniform(0.02, 0.15)
@@ -28,7 +28,7 @@ def cutpaste(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> D
 
 
 def cutpaste_scar(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """A strip 2 to 16 by 10 to 25 pixels (of an image of 256²), turned by up to 45°."""
+    """A strip of 2 to 16 by 10 to 25 pixels (in an image of 256²), rotated by up to 45°."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         size = scene.stroke * np.array([rng.uniform(2, 16), rng.uniform(10, 25)])
@@ -38,7 +38,7 @@ def cutpaste_scar(image: np.ndarray, sources: Sources, rng: np.random.Generator)
 
 
 def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: float) -> np.ndarray:
-    """A rectangle of the object (w, h) laid over another place of it."""
+    """A rectangle of the object (w, h) pasted elsewhere on it."""
     height, width = scene.shape
     w, h = (
         int(np.clip(round(side), 1, most)) for side, most in zip(size, (width, height), strict=True)
@@ -52,7 +52,7 @@ def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: fl
         coloured = Image.fromarray(np.uint8(np.clip(piece, 0, 1) * 255))
         coloured = coloured.rotate(degrees, smooth, expand=True)
         piece = np.asarray(coloured, np.float32) / 255
-        # the corners of the turned piece are black, and hidden by its shape
+        # the rotated piece has black corners, hidden by its shape
         shape = shape.point(lambda level: 255 if level > 254 else 0)
     h, w = min(piece.shape[0], height), min(piece.shape[1], width)
     x, y = _corner(scene, rng, w, h)
@@ -64,7 +64,7 @@ def _paste(scene: Scene, rng: np.random.Generator, size: np.ndarray, degrees: fl
 
 
 def _corner(scene: Scene, rng: np.random.Generator, w: int, h: int) -> tuple[int, int]:
-    """Left and top of a rectangle about a point of the object, inside the image."""
+    """Left and top of a rectangle around a point of the object, inside the image."""
     x, y = scene.point(rng)
     height, width = scene.shape
     return int(np.clip(x - w // 2, 0, width - w)), int(np.clip(y - h // 2, 0, height - h))

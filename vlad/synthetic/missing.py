@@ -1,4 +1,4 @@
-"""Missing parts: a piece of the object is gone, and what lies around it shows."""
+"""Missing parts: a piece of the object is gone and the background shows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from scipy import ndimage
 from vlad.synthetic.canvas import Defect, Scene, Sources, grey, paint, resized
 from vlad.synthetic.noise import mix, polygon, relief
 
-_LOW = 128  # pixels a side at which the background is continued
+_LOW = 128  # side in pixels for continuing the background
 
 
 def missing(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """A piece broken off the rim of the object, or out of it, so that the background shows.
+    """A piece broken off the object's rim or out of it, so the background shows.
 
-    Where no object can be told from a background, a pit in the surface instead.
+    If no object is found on a background, a pit in the surface instead.
     """
     scene = Scene(image)
     if not scene.isolated:
         return paint(image, rng, _pit, "a missing part")
     ground = _background(scene, rng)
     rim = np.argwhere(scene.cover & ~ndimage.binary_erosion(scene.cover))[:, ::-1]
-    # the blurred outline goes with the piece
+    # remove the blurred outline with the piece
     wide = ndimage.binary_dilation(scene.cover, iterations=max(1, round(3 * scene.stroke)))
     wide = ndimage.uniform_filter(wide.astype(np.float32), 3)
 
@@ -36,7 +36,7 @@ def missing(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> De
 
 
 def _broken(scene: Scene, rng: np.random.Generator, gone: np.ndarray) -> np.ndarray:
-    """The image with the break along the missing piece, which catches the light or lies dark."""
+    """The image with a lit or shadowed break along the missing piece."""
     width = scene.stroke * rng.uniform(1, 4)
     band = np.clip(2 * ndimage.gaussian_filter(gone, width), 0, 1) * (1 - gone) * scene.soft_cover
     band = np.clip(band * (1 + 0.4 * scene.grain(rng, 0.6)), 0, 1)
@@ -47,7 +47,7 @@ def _broken(scene: Scene, rng: np.random.Generator, gone: np.ndarray) -> np.ndar
 
 
 def _piece(scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: float) -> np.ndarray:
-    """Coverage (H, W) of what breaks off: with corners, or round."""
+    """Coverage (H, W) of the piece that breaks off: angular or round."""
     if rng.random() < 0.4:
         return scene.spot(rng, centre, radius, rng.uniform(0.05, 0.25), 0.7 * scene.stroke)
     count = int(rng.integers(6, 12))
@@ -59,7 +59,7 @@ def _piece(scene: Scene, rng: np.random.Generator, centre: np.ndarray, radius: f
 
 
 def _pit(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """A piece spalled off a surface: a rough darker floor, a shadowed and a lit rim."""
+    """A pit spalled from a surface: a rough darker floor, a shadowed and a lit rim."""
     centre = scene.point(rng)
     radius = scene.extent * np.exp(rng.uniform(np.log(0.03), np.log(0.12)))
     gone = _piece(scene, rng, centre, radius)
@@ -71,11 +71,11 @@ def _pit(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """The background continued under the object, (H, W, 3): its nearest colours and its grain."""
+    """The background continued under the object, (H, W, 3), with its nearest colours and grain."""
     scale = min(1.0, _LOW / max(scene.shape))
     size = tuple(max(4, round(side * scale)) for side in scene.shape)
     small = resized((scene.rgb * 255).astype(np.uint8), size)
-    # a margin about the object is left out: soft edges, shadows
+    # skip a margin around the object: soft edges, shadows
     near = ndimage.binary_dilation(resized(scene.cover.astype(np.float32), size) > 0.02)
     near = ndimage.binary_dilation(near, iterations=3)
     if near.all():

@@ -1,4 +1,4 @@
-"""Random fields and small array tools that the drawing code is made of.
+"""Random fields and small array tools for drawing.
 
 Fields are float32 arrays of shape (n, n); colours are float32 in [0, 1].
 """
@@ -33,8 +33,8 @@ def spectral(rng, beta=1.5, stretch=1.0, angle=0.0, low=0.0, n=SIZE):
     """Gaussian field whose power falls as frequency**(-2·beta).
 
     Args:
-        stretch: >1 draws the grain out along ``angle`` (radians).
-        low: frequencies (cycles per image) under this one are damped.
+        stretch: >1 stretches the grain along ``angle`` (radians).
+        low: frequencies (cycles per image) below this are damped.
     """
     fy, fx = _frequencies(n)
     u = fx * np.cos(angle) + fy * np.sin(angle)
@@ -123,7 +123,7 @@ def colour(rng, saturation=None, value=None):
 
 
 def near(rng, base, spread=0.1):
-    """A colour near ``base``: its brightness moves together, its hue a little."""
+    """A colour near ``base``, varied in brightness and slightly in hue."""
     shift = rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
     return np.clip(base + shift, 0.02, 0.98).astype(np.float32)
 

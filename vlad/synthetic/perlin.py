@@ -1,10 +1,9 @@
-"""DRAEM's defects: a foreign texture blended in under a thresholded Perlin noise.
+"""DRAEM's defects: a foreign texture blended in under thresholded Perlin noise.
 
 Zavrtanik et al., "DRAEM: A discriminatively trained reconstruction embedding for surface anomaly
-detection", ICCV 2021, section 3.2. There the textures are those of DTD; here they are the images
-given as textures and, without any, drawn ones or another normal image cut into tiles and
-shuffled.
-The noise is Perlin's ("Improving noise", SIGGRAPH 2002).
+detection", ICCV 2021, section 3.2. The paper uses the textures of DTD; here they are the given
+texture images or, without any, drawn ones or another normal image cut into tiles and shuffled. The
+noise is Perlin's ("Improving noise", SIGGRAPH 2002).
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from vlad.synthetic import textures as drawn
 from vlad.synthetic.canvas import Defect, Scene, Sources, borrow, paint
 
 _THRESHOLD = 0.5
-_CELLS = 4  # up to 2⁴ cells a side; the 2⁶ of the paper give specks all over
-# those that are drawn in a few milliseconds
+_CELLS = 4  # up to 2⁴ cells per side; the paper's 2⁶ give specks everywhere
+# textures that take only a few milliseconds to draw
 _DRAWN = [drawn.knit, drawn.wood, drawn.brushed, drawn.cast, drawn.carpet, drawn.granite]
 _DRAWN += [drawn.marble, drawn.concrete, drawn.clouds, drawn.ribs]
 
@@ -35,7 +34,7 @@ _AUGMENTATIONS = (
 
 
 def perlin(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """A texture under the mask of the noise, from 20 to 90 % of it showing."""
+    """A texture under the noise mask, with an opacity of 20 to 90 %."""
     texture = _texture(image, sources, rng)
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -51,17 +50,17 @@ def perlin(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Def
 def perlin_noise(
     rng: np.random.Generator, shape: tuple[int, int], cells: tuple[int, int]
 ) -> np.ndarray:
-    """Gradient noise (H, W) within about [-1, 1], turned by a random angle.
+    """Gradient noise (H, W) within about [-1, 1], rotated by a random angle.
 
     Args:
-        cells: how many cells of the lattice the image has, down and across.
+        cells: number of lattice cells in the image, down and across.
     """
     height, width = shape
     angle = rng.uniform(0, 2 * np.pi)
     y, x = np.ogrid[:height, :width]
     v, u = (y + 0.5) / height - 0.5, (x + 0.5) / width - 0.5
     v, u = v * np.cos(angle) - u * np.sin(angle), v * np.sin(angle) + u * np.cos(angle)
-    # half a diagonal and a cell to spare, since the lattice is turned
+    # half a diagonal and a spare cell, since the lattice is rotated
     counts = [int(1.5 * n) + 3 for n in cells]
     v, u = (
         (a * n + m / 2).astype(np.float32) for a, n, m in zip((v, u), cells, counts, strict=True)
@@ -97,12 +96,12 @@ def _texture(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> n
     texture = Image.fromarray(found).resize((width, height), Image.Resampling.BILINEAR)
     for choice in rng.choice(len(_AUGMENTATIONS), 3, replace=False):
         texture = _AUGMENTATIONS[choice](texture, rng)
-    texture = texture.resize((width, height))  # a quarter turn has changed its sides
+    texture = texture.resize((width, height))  # a quarter turn swaps its sides
     return np.asarray(texture, np.float32) / 255
 
 
 def _shuffled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The image in 4×4 tiles, shuffled; a rest that fills no tile is left out."""
+    """The image in 4×4 shuffled tiles; a remainder that fills no tile is dropped."""
     h, w = (max(1, side // 4) for side in image.shape[:2])
     rows, columns = image.shape[0] // h, image.shape[1] // w
     tiles = image[: rows * h, : columns * w].reshape(rows, h, columns, w, 3).swapaxes(1, 2)

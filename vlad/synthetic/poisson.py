@@ -1,4 +1,4 @@
-"""Natural synthetic anomalies: a patch of another normal image, blended in without a seam.
+"""Natural synthetic anomalies: a patch of another normal image, seamlessly blended in.
 
 Schlüter et al., "Natural Synthetic Anomalies for Self-supervised Anomaly Detection and
 Localization", ECCV 2022: patches whose sides follow a gamma distribution, rescaled and cloned by
@@ -12,14 +12,14 @@ from scipy import fft, ndimage
 
 from vlad.synthetic.canvas import Defect, Scene, Sources, borrow, object_cover, paint, resized
 
-_SIDE = (0.06, 0.4)  # of a patch, as a share of the object
-_GAMMA = (2.0, 0.1)  # shape and scale of what is added to the smallest side
+_SIDE = (0.06, 0.4)  # side of a patch, as a share of the object
+_GAMMA = (2.0, 0.1)  # shape and scale of the addition to the smallest side
 _RESCALED = (0.7, 1.3)
 _PATCHES = 3  # at most
 
 
 def poisson(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """One to three patches of another normal image; of the image itself without others."""
+    """One to three patches of another normal image, or of the image itself without others."""
     other = borrow(sources.normals, rng)
     source = image if other is None else other
     source_cover = object_cover(source)
@@ -42,7 +42,7 @@ def _clone(
     source_cover: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Puts one patch into `out`."""
+    """Blend one patch into `out`."""
     share = np.clip(_SIDE[0] + rng.gamma(*_GAMMA, 2), *_SIDE)
     h, w = (
         max(3, min(round(s), most))
@@ -61,7 +61,7 @@ def _clone(
     top, left = _corner(scene.point(rng)[::-1], (h, w), scene.shape)
     place = np.s_[top : top + h, left : left + w]
     cover = scene.cover[place]
-    # the outline keeps its own gradients, or the background would run into the object
+    # the outline keeps its own gradients, or the background would bleed into the object
     margin = max(1, round(4 * scene.stroke))
     inner = ndimage.binary_erosion(cover, iterations=margin, border_value=1)
     blended = blend(out[place], patch, on_object & inner)
@@ -69,7 +69,7 @@ def _clone(
 
 
 def _corner(middle, sides, shape) -> tuple[int, int]:
-    """Top and left of a rectangle about a point, moved inside the image."""
+    """Top and left of a rectangle around a point, moved inside the image."""
     top, left = (
         int(np.clip(m - s // 2, 0, most - s))
         for m, s, most in zip(middle, sides, shape, strict=True)
@@ -78,17 +78,17 @@ def _corner(middle, sides, shape) -> tuple[int, int]:
 
 
 def blend(target: np.ndarray, patch: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """The target with the patch cloned into it: its gradients, on the target's rim.
+    """The target with the patch cloned into it: the patch's gradients, the target's border.
 
-    Solves Δf = div v inside with f = target on the outermost pixels, where v are the differences
-    of the patch between two pixels of the mask and those of the target elsewhere.
+    Solve Δf = div v inside with f = target on the outermost pixels, where v are the differences of
+    the patch between two pixels of the mask and of the target elsewhere.
 
     Args:
         target, patch: (h, w, C).
-        mask: (h, w) bool where gradients of the patch are taken; None is everywhere.
+        mask: (h, w) bool, where to take the gradients of the patch; None is everywhere.
 
     Returns:
-        (h, w, C) float32; may go a little beyond the range of the input.
+        (h, w, C) float32; may slightly exceed the range of the input.
     """
     out = target.astype(np.float32)
     if min(target.shape[:2]) < 3:
@@ -100,12 +100,12 @@ def blend(target: np.ndarray, patch: np.ndarray, mask: np.ndarray | None = None)
         if mask is not None:
             ahead, behind = np.delete(mask, 0, axis), np.delete(mask, -1, axis)
             other = np.where((ahead & behind)[..., None], other, step)
-        # (f(p + 1) − f(p)) − (f(p) − f(p − 1)), on the pixels inside
+        # (f(p + 1) − f(p)) − (f(p) − f(p − 1)), on the inner pixels
         change = np.diff(other - step, axis=axis)
         divergence[(slice(1, -1), slice(None)) if axis == 0 else (slice(None), slice(1, -1))] += (
             change
         )
-    # what is added to the target is zero on the rim, so that a sine transform diagonalises Δ
+    # the addition to the target is zero on the border, so a sine transform diagonalises Δ
     out[1:-1, 1:-1] += solve_poisson(divergence[1:-1, 1:-1])
     return out
 

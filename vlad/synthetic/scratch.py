@@ -9,7 +9,7 @@ from vlad.synthetic.noise import lumps, mix, smoothstep, strokes, wander
 
 
 def scratch(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> Defect:
-    """One to three strokes that hardly bend, taper off and skip here and there."""
+    """One to three almost straight strokes that taper off and skip in places."""
 
     def change(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         centre = scene.point(rng)
@@ -29,7 +29,7 @@ def scratch(image: np.ndarray, sources: Sources, rng: np.random.Generator) -> De
 
 
 def _lighter(rgb: np.ndarray, local: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The bare material: towards white, keeping something of the colour around."""
+    """The bare material: near white, with some of the surrounding colour."""
     bare = np.float32(0.6) + np.float32(0.4) * local / max(float(local.max()), 0.05)
     return rgb + np.float32(rng.uniform(0.3, 0.75)) * (bare - rgb)
 
@@ -37,7 +37,7 @@ def _lighter(rgb: np.ndarray, local: np.ndarray, rng: np.random.Generator) -> np
 def _lines(
     scene: Scene, rng: np.random.Generator, centre: np.ndarray, length: float, width: float
 ) -> np.ndarray:
-    """Coverage (H, W) of a bundle of strokes about a point."""
+    """Coverage (H, W) of a bundle of strokes around a point."""
     side = int(length * 1.3 + 6 * width) + 8
     heading = rng.uniform(0, 2 * np.pi)
     pieces: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""A contact sheet of synthetic defects, to look at."""
+"""A contact sheet of synthetic defects."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OUTLINE = (255, 0, 80)
 
 
 def contact_sheet(rows: Mapping[str, Sequence[tuple[Image.Image, np.ndarray]]]) -> Image.Image:
-    """Up to six images a generator, each above itself with its mask outlined.
+    """Up to six images per generator, each above a copy with its mask outlined.
 
     Args:
         rows: generator -> pairs of an RGB image and its mask (H, W) bool.
@@ -38,7 +38,7 @@ def _pair(image: Image.Image, mask: np.ndarray) -> tuple[Image.Image, Image.Imag
     scale = _SIDE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     small = image.resize(size, Image.Resampling.BICUBIC)
-    # a thin defect must not vanish as the mask shrinks
+    # a thin defect must not vanish when the mask shrinks
     share = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)
     inside = ndimage.binary_dilation(np.asarray(share) > 0.1)
     outline = ndimage.binary_dilation(inside) & ~inside

@@ -1,4 +1,4 @@
-"""Where a drawn defect goes, and the irregular spot that most of them cover."""
+"""Place drawn defects, and the irregular spot that most of them cover."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VISIBLE = 0.035
 
 @dataclass
 class Place:
-    """Where a defect goes.
+    """The place of a defect.
 
     Args:
         cover: coverage (n, n) of the object (ones for a texture).

@@ -1,4 +1,4 @@
-"""Stains: what a drop of oil, rust, ink or hard water leaves behind."""
+"""Stains left by a drop of oil, rust, ink or hard water."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from vlad.synthetic.canvas import Defect, Scene, Sources, paint
 from vlad.synthetic.noise import mix
 
-# hue, saturation, value of what the light is multiplied by, each (low, high)
+# hue, saturation, value of the factor on the light, each (low, high)
 _DARK = (
     ((0.06, 0.12), (0.3, 0.6), (0.3, 0.7)),  # oil, coffee
     ((0.03, 0.08), (0.5, 0.8), (0.4, 0.75)),  # rust
     ((0.55, 0.7), (0.2, 0.7), (0.15, 0.5)),  # ink
     ((0.0, 1.0), (0.0, 0.1), (0.45, 0.8)),  # water, grease
 )
-# and of what covers a dark surface: lime, dust, dried milk, flash rust
+# and of the cover on a dark surface: lime, dust, dried milk, flash rust
 _LIGHT = (
     ((0.08, 0.16), (0.0, 0.2), (0.55, 0.9)),
     ((0.04, 0.1), (0.3, 0.6), (0.4, 0.65)),

@@ -1,8 +1,8 @@
 """Procedural surfaces seen from straight above.
 
 Every texture is a function ``(style, shot) -> (n, n, 3)`` of two generators: ``style`` draws what
-the images of one category share (scale, colours, pattern), ``shot`` what differs between them.
-All draws from ``style`` must come in the same order whatever ``shot`` gives.
+the images of one category share (scale, colours, pattern), ``shot`` what differs between them. The
+order of draws from ``style`` must not depend on ``shot``.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def _flat(base):
 
 
 def _turned(angle, shot, drift=1.0):
-    """Coordinates (pixels) turned by ``angle`` and moved at random, for periodic patterns."""
+    """Coordinates (pixels) rotated by ``angle`` and randomly shifted, for periodic patterns."""
     y, x = grid()
     y, x = y * SIZE / 2, x * SIZE / 2
     oy, ox = shot.uniform(-200, 200, 2) * drift
@@ -40,7 +40,7 @@ def _turned(angle, shot, drift=1.0):
 
 
 def fabric(style, shot):
-    """Woven threads, over and under."""
+    """Woven threads."""
     pitch = style.uniform(5, 22)
     angle = style.choice([0, np.pi / 4, style.uniform(0, np.pi)])
     warp = colour(style)
@@ -196,7 +196,7 @@ def concrete(style, shot):
 
 
 def plain(style, shot):
-    """Paper, paint, plastic or glass: almost nothing to see but light and grain."""
+    """Paper, paint, plastic or glass: almost only light and grain."""
     base, grain = colour(style), style.uniform(0, 0.04)
     sheen, angle = style.uniform(0, 0.3), style.uniform(0, 2 * np.pi)
     y, x = grid()
@@ -267,7 +267,7 @@ def motif(style, shot):
 
 
 def circuit(style, shot):
-    """Copper traces and pads on a board; the layout belongs to the category."""
+    """Copper traces and pads on a board; the layout is fixed per category."""
     board, copper = colour(style, style.uniform(0, 0.9)), colour(style, style.uniform(0, 0.6))
     step, width = style.uniform(9, 22), style.uniform(2.5, 7)
     lines, pads = [], []
@@ -317,7 +317,7 @@ def clouds(style, shot):
     )
 
 
-#: Every texture with the nouns that captions call it by.
+# : Every texture with its nouns for captions.
 TEXTURES = {
     fabric: ("fabric", "cloth", "textile", "canvas"),
     knit: ("knitwear", "sweater", "wool"),

@@ -1,12 +1,12 @@
 """A labelled data set of synthetic defects on disk, in the layout of MVTec AD.
 
-train/good/000.jpg                          normal images to refer to, as they were
+train/good/000.jpg                          reference images, unchanged
 test/good/000.jpg                           the other normal images
-test/<generator>/000.png                    those with a defect
-ground_truth/<generator>/000_mask.png       its mask
-manifest.csv                                all of these, where they come from, and words
-synth.json                                  how it was made, and what was left out
-sheet.jpg                                   a few of each, to look at
+test/<generator>/000.png                    images with a defect
+ground_truth/<generator>/000_mask.png       their masks
+manifest.csv                                all of these, their sources and words
+synth.json                                  settings, and the files left out
+sheet.jpg                                   a few examples of each
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from vlad.system.text import csv_line, csv_path, encode
 from vlad.types import Sample
 
 _COLUMNS = ("path", "label", "mask", "split", "defect", "words", "source")
-_KEPT = 4  # normal images that `vlad eval` shows to a head unless told otherwise
+_KEPT = 4  # reference images that `vlad eval` uses by default
 _SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """The files written.
 
     Attributes:
         sheet: the contact sheet.
         references: the images of train/good.
         held_out: those of test/good.
         damaged: generator -> its images.
-        left_out: path -> why a normal image could not be used.
+        left_out: path -> reason why a normal image is not used.
     """
 
     sheet: Path
@@ -55,13 +55,13 @@ class Written:
 
 
 def check_folder(out: str | Path) -> None:
-    """Whether a set may be written to `out`, before anything is computed.
+    """Check that a set may be written to `out`, before anything is computed.
 
     Raises:
-        OutputError: it is a folder that holds anything, or cannot be written to.
+        OutputError: the folder is not empty or not writable.
     """
     if os.path.isdir(out) and os.listdir(out):
-        raise OutputError(f"{out} is not empty, so it is left as it is; choose another folder.")
+        raise OutputError(f"{out} is not empty; choose another folder.")
     check_writable(out)
 
 
@@ -75,21 +75,21 @@ def write_set(
     textures: Sequence[Sample] = (),
     progress: Callable[[], None] = lambda: None,
 ) -> Written:
-    """Writes the set.
+    """Write the set.
 
-    A third of the normal images, drawn by the seed, is held out: they are test/good, and defects
-    are put on them in turn, so that no defect has its normal twin in train/good.
+    A random third of the normal images is held out as test/good. Defects are drawn on them in turn,
+    so no damaged image has its original in train/good.
 
     Args:
-        samples: normal images, at least two that can be read; unreadable ones are left out.
-        generators: names.
-        count: images of each generator.
+        samples: normal images, at least two of them readable; unreadable ones are left out.
+        generators: their names.
+        count: number of images per generator.
         textures: as for `SyntheticSet`.
         progress: called after each image with a defect.
 
     Raises:
-        InputError: an unknown generator, or fewer than two images can be read.
-        OutputError: the folder holds something, or cannot be written to.
+        InputError: an unknown generator, or fewer than two readable images.
+        OutputError: the folder is not empty or not writable.
     """
     check_folder(out)
     out = Path(out)
@@ -138,10 +138,10 @@ def write_set(
 
 
 def _split(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
-    """A third of the images, fewer if four others would not be left, and these others."""
+    """A third of the images, fewer if that leaves less than four others, and these others."""
     if len(samples) < 2:
         raise InputError(
-            f"a set needs two or more normal images, and {len(samples)} can be read; give more."
+            f"a set needs at least two normal images, got {len(samples)} readable; give more."
         )
     most = max(1, len(samples) - _KEPT)
     count = int(np.clip(round(len(samples) / 3), 1, most))

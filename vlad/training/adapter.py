@@ -29,7 +29,7 @@ from vlad.training.learner import Learner, initial_tensors
 from vlad.training.loop import Training, clean
 from vlad.training.recipe import Recipe
 
-# what tells the best epoch: images and pixels alike, as far as the held-out images allow
+# the best epoch has the highest mean of these, as far as the held-out images allow
 JUDGES = ("image_auroc", "pixel_ap")
 
 
@@ -48,33 +48,33 @@ def train_adapter(
     resume: bool = False,
     reading: Reading = PLAIN,
 ) -> Adapter:
-    """Trains an adapter, and writes it with its card into a folder.
+    """Train an adapter and write it with its card to a folder.
 
     Args:
-        recipe: how.
-        backbone: on what; on the accelerator's device.
-        data: from what.
-        out: the folder, made ready by `vlad.training.checkpoint.open_folder`.
-        licence: of the adapter.
-        image_size: in place of the recipe's.
-        accumulate: parts that a batch is run in, one after the other.
-        recompute: whether backbones with learned tokens inside them save memory for time.
-        cache: folder where features are kept for further trainings; None keeps them in `out`
-            until the training is done.
-        resume: whether to take up what is in `out`.
-        reading: how held-out images are read.
+        recipe: the recipe to follow.
+        backbone: a frozen backbone, on the accelerator's device.
+        data: the auxiliary data.
+        out: the folder, prepared by `vlad.training.checkpoint.open_folder`.
+        licence: licence to record in the adapter's card.
+        image_size: overrides the recipe's.
+        accumulate: number of parts to run a batch in, one after the other.
+        recompute: whether backbones with learned tokens inside trade time for memory.
+        cache: folder to keep features in for later trainings; None keeps them in `out` until the
+            training ends.
+        resume: whether to resume the training in `out`.
+        reading: how to read held-out images.
 
     Raises:
-        AdapterError, BackboneError, HeadError: recipe and backbone do not go together.
+        AdapterError, BackboneError, HeadError: recipe and backbone do not fit together.
         TrainingError: as `Training.run`.
-        KeyboardInterrupt: stopped, with a checkpoint.
+        KeyboardInterrupt: stopped, after saving a checkpoint.
     """
     params = recipe.params_on(backbone.info)
     if side := image_size or recipe.image_size:
         params["image_size"] = side
     extractor = Extractor(backbone, side)
     fresh = initial_tensors(recipe.head, extractor, params, recipe.seed)
-    # said where the adapter is used, so that no known category passes for zero-shot
+    # stated where the adapter is used, so that no category seen counts as zero-shot
     params["categories"] = data.categories
     made = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, fresh)
     learner = Learner(extractor, made, list(recipe.losses))
@@ -110,7 +110,7 @@ def train_adapter(
     adapter = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, tensors)
     if accelerator.is_main_process:
         card = card_of(adapter, recipe, data, state, licence, str(backbone.dtype))
-        # the tensors last, and the checkpoint away after them, so that nothing is ever lost
+        # tensors last, then remove the checkpoint, so that nothing is ever lost
         atomic_write(out / CARD, tomli_w.dumps(card).encode())
         save_adapter(adapter, out)
         (out / CHECKPOINT).unlink(missing_ok=True)
@@ -120,7 +120,7 @@ def train_adapter(
 
 
 def settings_of(recipe: Recipe, backbone: Backbone, data: Data, params: Mapping) -> dict[str, Any]:
-    """All that a training which is taken up must agree in with how it was begun."""
+    """The settings that must not change when a training is resumed."""
     return {
         "recipe": recipe.table(),
         "backbone": {
@@ -135,10 +135,10 @@ def settings_of(recipe: Recipe, backbone: Backbone, data: Data, params: Mapping)
 
 
 def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading) -> dict:
-    """Figures of the head as it is now on categories that it does not learn from, and a "score".
+    """The head's current figures on held-out categories, and a "score".
 
     The score is the mean over categories of the mean of image AUROC and pixel AP, or of the one
-    that can be had.
+    that can be computed.
     """
     adapter = learner.adapter
     fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone", "auxiliary")}
@@ -149,7 +149,7 @@ def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading
         frozen = Adapter(**fields, params=adapter.params, tensors=tensors)
         head = load_head(adapter.head, adapter=frozen)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a missing class leaves its figures out
+            warnings.simplefilter("ignore", UserWarning)  # a missing class omits its figures
             (result,) = evaluate_category(
                 learner.backbone,
                 [Entry(adapter.head, head)],
@@ -167,7 +167,7 @@ def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading
 def card_of(
     adapter: Adapter, recipe: Recipe, data: Data, state: State, licence: str, dtype: str
 ) -> dict[str, Any]:
-    """What is known of a trained adapter: recipe, data, curve, figures on held-out categories."""
+    """The card of a trained adapter: recipe, data, curve, figures on held-out categories."""
     best = state.best_epoch or state.epoch
     reached = state.curve[best - 1] if data.held_out else {}
     of_held_out = {k: v for k, v in reached.items() if " " in k}

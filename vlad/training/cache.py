@@ -1,9 +1,9 @@
-"""Features of images on disk, for heads whose backbone pass does not depend on what is learned.
+"""Image features on disk, for heads whose backbone pass does not depend on learned tensors.
 
-Values are kept in float16: half the disk and half the reading (11 GB instead of 22 for 1 000
-images of ViT-L/14 at 518 pixels and four blocks), with the 11 bits that the methods' authors
-have too, who extract under float16 autocast. Fresh features are rounded alike, so that a training
-does not depend on what was in the cache.
+Values are stored in float16, which halves disk space and reading (11 GB instead of 22 for 1 000
+images of ViT-L/14 at 518 pixels and four blocks) and keeps 11 bits, as do the methods' authors, who
+extract under float16 autocast. New features are rounded too, so a training does not depend on what
+was in the cache.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from vlad.scoring.extractor import Extractor
 from vlad.system.files import cache_write
 from vlad.types import Features, FeatureSpec
 
-FORMAT = 1  # raise it when the meaning of a stored entry changes
-LARGEST = 65504.0  # of float16
+FORMAT = 1  # increase when the meaning of a stored entry changes
+LARGEST = 65504.0  # float16's maximum
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Cached:
     """One image's features and mask.
 
     Attributes:
-        tensors: "image" (D,), where it is needed, and "patches.N" (h·w, C), float16.
-        mask: (S, S) bool, or None where there is none.
+        tensors: "image" (D,), if needed, and "patches.N" (h·w, C), float16.
+        mask: (S, S) bool, or None.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -43,9 +43,9 @@ class Cache:
     """A folder of cached features of one backbone pass.
 
     Args:
-        folder: where; made when something is written.
-        extractor, spec: whose features.
-        reading: what else the pixels depend on.
+        folder: created on the first write.
+        extractor, spec: the source of the features.
+        reading: other settings that the pixels depend on.
     """
 
     def __init__(self, folder: Path, extractor: Extractor, spec: FeatureSpec, reading: object = ""):
@@ -64,7 +64,7 @@ class Cache:
         self.writable = True
 
     def read(self, key: str) -> Cached | None:
-        """What is known of an image, or None; a broken file counts as none."""
+        """An image's cached features, or None; a broken file counts as none."""
         try:
             tensors = load_file(self._path(key))
             packed = tensors.pop("mask").numpy()
@@ -72,11 +72,11 @@ class Cache:
                 return Cached(tensors, None)
             mask = np.unpackbits(packed, count=self.side**2).reshape(self.side, self.side)
             return Cached(tensors, mask.astype(bool))
-        except Exception:  # whatever is wrong with it, it is made anew
+        except Exception:  # any broken entry is recomputed
             return None
 
     def write(self, key: str, found: Cached) -> None:
-        """Keeps an image's features; a cache that cannot be written costs time, not the run."""
+        """Store an image's features; if the cache is not writable, warn once and go on."""
         packed = np.empty(0, np.uint8) if found.mask is None else np.packbits(found.mask)
         content = save(found.tensors | {"mask": torch.from_numpy(packed)})
         try:
@@ -84,8 +84,8 @@ class Cache:
         except OSError as error:
             if self.writable:
                 warnings.warn(
-                    f"Features cannot be kept in {self.folder} ({error.strerror}); every epoch "
-                    "computes them anew.",
+                    f"Cannot cache features in {self.folder} ({error.strerror}); every epoch "
+                    "recomputes them.",
                     stacklevel=2,
                 )
             self.writable = False
@@ -94,12 +94,12 @@ class Cache:
         return self.folder / key[:2] / f"{key}.safetensors"
 
 
-# what a spec's tensors depend on, apart from the backbone
+# what a spec's tensors depend on besides the backbone
 PASS = ("layers", "patch_output", "stream", "image", "image_ln_post", "pos_embed", "resize")
 
 
 def rounded(features: Features) -> list[dict[str, torch.Tensor]]:
-    """The tensors of each image as they are kept, on the CPU; too large values become 65504."""
+    """The tensors of each image as stored, on the CPU; larger values become 65504."""
     tensors = {f"patches.{n}": x for n, x in features.patches.items()}
     if features.image is not None:
         tensors["image"] = features.image
@@ -114,7 +114,7 @@ def together(
     size: tuple[int, int],
     device: torch.device,
 ) -> Features:
-    """One batch of kept images, in float32."""
+    """One batch of cached images, in float32."""
     names = list(parts[0])
     stacked = {n: torch.stack([part[n] for part in parts]).to(device).float() for n in names}
     image = stacked.pop("image", None)

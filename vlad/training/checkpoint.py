@@ -1,4 +1,4 @@
-"""Where a training stands, so that it can be taken up as if it had never stopped."""
+"""Checkpoints: a training resumes as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ CHECKPOINT, LOG, LEFT_OUT, FEATURES = "checkpoint.pt", "log.csv", "left_out.csv"
 
 @dataclass
 class State:
-    """Where a training stands between two steps.
+    """The state of a training between two steps.
 
     Attributes:
-        tensors: what is learned, by name.
+        tensors: the learned tensors, by name.
         optimiser: its state_dict, or {} before the first step.
         epoch: number of finished epochs.
-        step: steps done in the current one.
-        steps: steps done in all.
+        step: number of finished steps in the current epoch.
+        steps: number of finished steps in total.
         sums: name -> sum of a loss over the images of the current epoch.
-        curve: for each finished epoch, its mean losses and figures of held-out categories.
-        best: tensors of the best epoch so far, where categories are held out.
+        curve: mean losses and held-out figures of each finished epoch.
+        best: tensors of the best epoch so far, if categories are held out.
         best_epoch: that epoch, from 1; 0 without one.
     """
 
@@ -49,36 +49,36 @@ class State:
 
 
 def open_folder(out: Path, resume: bool) -> bool:
-    """Whether there is a training in `out` to take up.
+    """Return whether `out` holds a training to resume.
 
     Raises:
-        TrainingError: the folder holds an adapter, a stopped training that nobody asked to take
-            up, or something else.
+        TrainingError: the folder holds an adapter, other files, or a stopped training without
+            `resume`.
     """
     if (out / CHECKPOINT).is_file():
         if resume:
             return True
         raise TrainingError(
-            f"{out} holds a stopped training; go on with it by the same settings and `resume`, or "
+            f"{out} holds a stopped training; resume it with the same settings and `resume`, or "
             "choose another folder."
         )
     if (out / FILE).is_file():
         raise TrainingError(f"{out} already holds an adapter; choose another folder.")
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out} is a file; name a folder.")
-    ours = {LOG, LEFT_OUT, FEATURES, CARD}  # of a training stopped before its first checkpoint
+    ours = {LOG, LEFT_OUT, FEATURES, CARD}  # from a training stopped before its first checkpoint
     if out.is_dir() and (others := sorted(set(os.listdir(out)) - ours)):
-        raise TrainingError(f"{out} holds something else ({others[0]}); choose an empty folder.")
+        raise TrainingError(f"{out} holds other files ({others[0]}); choose an empty folder.")
     if resume:
-        raise TrainingError(f"there is no training in {out} to resume; leave `resume` out.")
+        raise TrainingError(f"There is no training in {out} to resume; leave `resume` out.")
     return False
 
 
 def save_state(out: Path, state: State, settings: Mapping[str, Any]) -> None:
-    """Writes the checkpoint, in full or not at all.
+    """Write the checkpoint atomically.
 
     Raises:
-        OutputError: the folder cannot be written to.
+        OutputError: the folder is not writable.
     """
     content = {"settings": json.dumps(settings), **asdict(state)}
     atomic_write(out / CHECKPOINT, lambda file: torch.save(content, file))
@@ -88,7 +88,7 @@ def load_state(out: Path, settings: Mapping[str, Any]) -> State:
     """The checkpoint in a folder.
 
     Raises:
-        TrainingError: it is damaged, or was made with other settings.
+        TrainingError: it is damaged or has other settings.
     """
     file = out / CHECKPOINT
     try:
@@ -97,20 +97,20 @@ def load_state(out: Path, settings: Mapping[str, Any]) -> State:
         before = json.loads(content.pop("settings"))
         state = State(**content)
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, UnpicklingError) as e:
-        raise TrainingError(f"{file} is no checkpoint of vlad, or is damaged; begin anew.") from e
+        raise TrainingError(f"{file} is not a vlad checkpoint, or is damaged; begin again.") from e
     now = json.loads(json.dumps(settings))
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise TrainingError(
-                f"The training in {out} was begun with another {key} ("
-                f"{difference(before.get(key), now.get(key))}); resume it with the same, or choose "
-                "another folder."
+                f"The training in {out} began with another {key} "
+                f"({difference(before.get(key), now.get(key))}); resume it with the same, or "
+                "choose another folder."
             )
     return state
 
 
 def difference(before: Any, now: Any) -> str:
-    """The first value in which two settings differ, in words."""
+    """The first value that differs between two settings, in words."""
     if isinstance(before, dict) and isinstance(now, dict):
         key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
         return f"{key}: {difference(before.get(key), now.get(key))}"
@@ -118,19 +118,19 @@ def difference(before: Any, now: Any) -> str:
 
 
 class Log:
-    """`log.csv`: one line a step.
+    """`log.csv`: one line per step.
 
     Args:
-        out: the folder it lies in.
+        out: its folder.
         losses: names of the losses.
-        steps: lines of a training that is taken up; what follows them was lost with it.
+        steps: number of lines to keep when a training resumes; later ones are dropped.
     """
 
     def __init__(self, out: Path, losses: list[str], steps: int = 0):
         self.path = out / LOG
         names = ["step", "epoch", "loss", *losses, "lr", "seconds"]
         lines = self.path.read_bytes().splitlines(keepends=True)[1:] if steps else []
-        # the seconds of what was done before stand
+        # count on from the seconds of the steps before
         self.seconds = float(lines[steps - 1].rsplit(b",", 1)[1]) if len(lines) >= steps > 0 else 0
         atomic_write(self.path, b"".join([encode(csv_line(names)), *lines[:steps]]))
         self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115, open for the whole training

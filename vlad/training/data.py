@@ -1,4 +1,4 @@
-"""What an adapter is trained on: labelled sets and normal images with drawn defects, mixed."""
+"""Auxiliary data: labelled sets and normal images with drawn defects, mixed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from vlad.types import Sample
 
 @dataclass(frozen=True)
 class Item:
-    """One image to learn from.
+    """One training image.
 
     Attributes:
         image: RGB.
-        mask: (H, W) bool at the image's size, or None where only the label is known.
+        mask: (H, W) bool at the image's size, or None if only the label is known.
         label: 1 anomalous, 0 normal.
     """
 
@@ -32,7 +32,7 @@ class Item:
 
 
 class Source(Protocol):
-    """A set of images with a weight: how often an epoch sees each of them."""
+    """A set of images with a weight, the number of times an epoch sees each of them."""
 
     @property
     def name(self) -> str: ...
@@ -47,19 +47,19 @@ class Source(Protocol):
     def digests(self) -> Sequence[str]: ...
 
     def key(self, index: int) -> str | None:
-        """What an item is known by while it stays the same in every epoch, else None."""
+        """A key for an item that is the same in every epoch, else None."""
 
     def item(self, index: int, epoch: int) -> Item:
         """The item; the same for the same arguments.
 
         Raises:
-            ImageError: it cannot be read any more.
+            ImageError: the image can no longer be read.
         """
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How image files are read, as in `vlad.images.read_image`."""
+    """Options for reading image files, as in `vlad.images.read_image`."""
 
     max_pixels: int = DEFAULT_MAX_PIXELS
     bits: int = 16
@@ -76,7 +76,7 @@ PLAIN = Reading()
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with labels and, where there are, masks; a normal image is normal everywhere."""
+    """Images with labels and optional masks; a normal image is normal everywhere."""
 
     name: str
     samples: Sequence[Sample]
@@ -98,10 +98,10 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Synthetic:
-    """Normal images, into some of which defects are drawn, anew in every epoch.
+    """Normal images, some with drawn defects that change every epoch.
 
     Attributes:
-        drawn: the set that draws them: `item(index, epoch)` with image, mask and label.
+        drawn: the set that draws them; its `item(index, epoch)` has image, mask and label.
     """
 
     name: str
@@ -120,12 +120,12 @@ class Synthetic:
 
 @dataclass(frozen=True)
 class Data:
-    """All that a training sees.
+    """The data of a training.
 
     Attributes:
-        sources: what is learned from.
-        held_out: category -> images kept out, by which the best epoch is told.
-        left_out: path -> why an image could not be used.
+        sources: the images to learn from.
+        held_out: category -> images held out to choose the best epoch.
+        left_out: path -> reason why an image is not used.
     """
 
     sources: Sequence[Source]
@@ -134,17 +134,17 @@ class Data:
 
     @property
     def categories(self) -> list[str]:
-        """Names of the categories learned from, sorted."""
+        """Names of the training categories, sorted."""
         samples = (sample for source in self.sources for sample in source.samples)
         return sorted({sample.category or "" for sample in samples})
 
     @property
     def auxiliary(self) -> str:
-        """What results have to say beside the adapter's figures."""
+        """The names of the sets, to state beside the adapter's figures."""
         return " + ".join(source.name for source in self.sources)
 
     def card(self) -> dict[str, dict]:
-        """Set -> what a card says of it."""
+        """Set -> its entry in a card."""
         return {source.name: _described(source) for source in self.sources}
 
 
@@ -158,6 +158,6 @@ def _described(source: Source) -> dict:
         "normal": labels.count(0),
         "anomalous": labels.count(1),
         "masks": sum(bool(s.label) and s.mask is not None for s in source.samples),
-        # over "category/id sha256" of every image and its mask, sorted
+        # of "category/id sha256" of every image and its mask, sorted
         "sha256": hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest(),
     }

@@ -1,4 +1,4 @@
-"""Which images each step sees, and how they become a batch. All of it follows from the seed."""
+"""Choose the images of each step and batch them, all determined by the seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from vlad.types import Features, FeatureSpec
 
 @dataclass(frozen=True)
 class Place:
-    """One image in the order of an epoch: which of which source, and at which position."""
+    """One image in an epoch: its source, its index there and its position in the order."""
 
     source: int
     index: int
@@ -31,13 +31,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Part:
-    """What one process runs at once, a part of the batch of a step.
+    """The part of a step's batch that one process runs at once.
 
     Attributes:
-        step: in its epoch, from 0.
+        step: step in its epoch, from 0.
         places: its images.
-        share: of the batch; 0 for a part that is there only so that all processes keep step.
-        batch: all images of the step.
+        share: its share of the batch; 0 for a part that only keeps processes in step.
+        batch: number of images in the step.
     """
 
     step: int
@@ -48,15 +48,15 @@ class Part:
 
 @dataclass(frozen=True)
 class Batch:
-    """B images as a head learns from them.
+    """B images for a head to learn from.
 
     Attributes:
-        features: of the backbone's pass, where nothing that is learned enters it.
-        prepared: their pixels as `Extractor.prepare` gives them, where something does.
+        features: from the backbone's pass, if no learned tensor enters it.
+        prepared: otherwise, their pixels from `Extractor.prepare`.
         labels: (B,) 0.0 or 1.0.
         masks: (B, S, S) 0.0 or 1.0.
         masked: (B,) bool, whether an image has a mask.
-        categories: what each shows.
+        categories: the category of each.
     """
 
     features: Features | None
@@ -78,9 +78,9 @@ class _Fetched:
 
 
 def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]:
-    """All images of an epoch, shuffled; a source of weight 2.5 comes twice, and half of it again.
+    """All images of an epoch, shuffled; a source of weight 2.5 appears twice and half of it again.
 
-    The half is drawn anew in every epoch.
+    The half is redrawn every epoch.
     """
     random = np.random.default_rng([seed, epoch])
     drawn: list[tuple[int, int]] = []  # source, index
@@ -98,9 +98,9 @@ def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]
 def split(
     order: Sequence[Place], batch_size: int, parts: int, rank: int = 0, ranks: int = 1
 ) -> Iterator[Part]:
-    """The parts that one process runs, `parts` of them in each step.
+    """The parts that one process runs, `parts` per step.
 
-    Their shares are such that the mean over all parts and processes is that of the whole batch.
+    With their shares, the mean over all parts and processes equals that of the whole batch.
     """
     total = parts * ranks
     for step, start in enumerate(range(0, len(order), batch_size)):
@@ -112,14 +112,14 @@ def split(
 
 
 class Feed:
-    """Turns places into batches, reading ahead in threads.
+    """Turn places into batches, reading ahead in threads.
 
     Args:
-        data: what is learned from.
-        extractor, spec: which pixels and features the head needs.
-        cache: where features are kept; None where they depend on what is learned.
-        mosaic: probability that an image is put together with three others of its category.
-        seed: of the mosaics.
+        data: the data to learn from.
+        extractor, spec: the pixels and features that the head needs.
+        cache: cache of features; None if they depend on learned tensors.
+        mosaic: probability of combining an image with three others of its category.
+        seed: seed of the mosaics.
     """
 
     def __init__(
@@ -136,17 +136,17 @@ class Feed:
         self.side = extractor.size(spec)
         patch = extractor.backbone.info.patch_size
         self.grid = (self.side // patch, self.side // patch)
-        # source and category -> who can be in a mosaic
+        # source and category -> candidates for a mosaic
         self.alike: dict[tuple[int, str | None], list[int]] = {}
         for number, source in enumerate(data.sources):
             for index, sample in enumerate(source.samples):
                 self.alike.setdefault((number, sample.category), []).append(index)
 
     def batches(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Batch]]:
-        """Each part with its batch.
+        """Yield each part with its batch.
 
         Raises:
-            ImageError: an image cannot be read any more.
+            ImageError: an image can no longer be read.
         """
         places = [place for part in parts for place in part.places]
         largest = max((len(part.places) for part in parts), default=1)
@@ -156,7 +156,7 @@ class Feed:
                 yield part, self.batch(list(islice(found, len(part.places))))
 
     def fetch(self, place: Place) -> _Fetched:
-        """An image's features from the cache, or its pixels; safe in several threads."""
+        """An image's features from the cache, or its pixels; thread-safe."""
         source = self.data.sources[place.source]
         others = self._others(place)
         key = None if others else source.key(place.index)
@@ -170,7 +170,7 @@ class Feed:
         return _Fetched(place, item.label, None, prepared, mask, key)
 
     def batch(self, fetched: Sequence[_Fetched]) -> Batch:
-        """One batch; features that were not in the cache are computed and kept."""
+        """One batch; features missing from the cache are computed and stored."""
         features = None if self.cache is None else self._features(fetched, self.cache)
         device = self.extractor.backbone.device
         empty = np.zeros((self.side, self.side), bool)
@@ -190,8 +190,8 @@ class Feed:
         tensors = [f.cached.tensors if f.cached else {} for f in fetched]
         fresh = [i for i, found in enumerate(tensors) if not found]
         device = self.extractor.backbone.device
-        # on the CPU one by one, where it costs nothing: the size of a product decides how it is
-        # summed, and a training that is taken up must not depend on what was cached before
+        # one by one on the CPU, at no cost: a product's size changes how it is summed, and a
+        # resumed training must not depend on what was cached before
         step = 1 if device.type == "cpu" else len(fresh)
         for start in range(0, len(fresh), max(1, step)):
             chosen = fresh[start : start + step]
@@ -203,7 +203,7 @@ class Feed:
         return together(tensors, self.grid, (self.side, self.side), device)
 
     def _others(self, place: Place) -> list[int]:
-        """Who stands beside an image in its mosaic; nobody where there is none."""
+        """The other images in an image's mosaic; empty without one."""
         random = np.random.default_rng([self.seed, place.epoch, place.position, 1])
         if random.random() >= self.mosaic:
             return []
@@ -212,9 +212,9 @@ class Feed:
 
 
 def mosaic(items: Sequence[Item]) -> Item:
-    """Four images as the quarters of one, each at the size of the first.
+    """One image made of four quarters, each at the size of the first.
 
-    It is anomalous where one of them is, and has a mask where all have one.
+    It is anomalous if any of them is, and has a mask if all have one.
     """
     width, height = items[0].image.size
     image = Image.new("RGB", (2 * width, 2 * height))

@@ -1,7 +1,7 @@
-"""Finding what an adapter is trained on.
+"""Find and check the data for training.
 
-All images are read once before the training, so that a damaged one, or a mask that belongs to
-another image, shows at the start, and every process knows of the same images.
+All images are read once before training, so damaged images and masks of other images show up at the
+start, and every process uses the same images.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ def load_data(
     reading: Reading = PLAIN,
     show: bool = True,
 ) -> Data:
-    """Opens labelled sets (their test images, as the methods' authors do) and normal images.
+    """Open labelled sets (their test images, as the methods' authors do) and normal images.
 
     Args:
         roots: "DIR" or "DIR:WEIGHT", folders of labelled sets.
-        layout: of these sets.
-        synthetic: the same for folders of normal images, or sets of which only the normal
-            images to refer to are taken; defects are drawn into these.
-        hold_out: categories that are not learned from.
-        seed: of the drawn defects.
-        show: whether to say how far the reading is.
+        layout: their layout.
+        synthetic: likewise, folders of normal images, or sets whose normal images are used; defects
+            are drawn into these.
+        hold_out: categories excluded from training.
+        seed: seed of the drawn defects.
+        show: whether to show progress.
 
     Raises:
-        InputError: no such set, nothing normal or nothing anomalous in all of them, a mask of
-            another size than its image, or no such category to hold out.
+        InputError: an unknown set or category, no normal or no anomalous image in all of them, or a
+            mask whose size differs from its image.
     """
     sets = [(*weighted(text), False) for text in roots]
     sets += [(*weighted(text), True) for text in synthetic]
@@ -66,7 +66,7 @@ def load_data(
     for name in hold_out:
         if not held_out[name]:
             known = sorted({s.category or "" for _, kept, *_ in found for s in kept})
-            raise InputError(f"no category {name!r} to hold out{instead(name, known)}")
+            raise InputError(f"unknown category {name!r} to hold out{instead(name, known)}")
     sources: list[Source] = []
     left_out: dict[str, str] = {}
     total = sum(len(samples) for _, samples, *_ in found)
@@ -85,10 +85,10 @@ def load_data(
 
 
 def weighted(text: str) -> tuple[str, float]:
-    """ "visa:2" -> ("visa", 2.0); a name without weight, or a folder of that very name, has 1.
+    """ "visa:2" -> ("visa", 2.0); a name without weight, or an existing folder, has 1.
 
     Raises:
-        InputError: a weight of 0, or above 1000.
+        InputError: the weight is 0 or above 1000.
     """
     match = re.fullmatch(r"(.+):(\d+(?:\.\d+)?)", text)
     if not match or os.path.exists(text):
@@ -104,13 +104,13 @@ def weighted(text: str) -> tuple[str, float]:
 def check(
     samples: Sequence[Sample], reading: Reading, bar: Progress
 ) -> tuple[list[Sample], list[str], dict[str, str]]:
-    """Reads all images and masks.
+    """Read all images and masks.
 
     Returns:
-        the samples that can be used; a hash of the files of each; path -> why another cannot.
+        the usable samples; a hash of each one's files; path -> reason why another is unusable.
 
     Raises:
-        InputError: a mask of another size than its image.
+        InputError: the size of a mask differs from its image.
     """
     good, digests, bad = [], [], {}
 
@@ -121,9 +121,9 @@ def check(
                 height, width = reading.mask(sample.mask).shape
                 if (width, height) != image.size:
                     raise InputError(
-                        f"the mask {sample.mask} has {width}×{height} pixels and its image "
+                        f"the mask {sample.mask} has {width}×{height} pixels, but its image "
                         f"{sample.path} has {image.size[0]}×{image.size[1]}; correct one of them, "
-                        "or take the image out."
+                        "or remove the image."
                     )
             return file_digest(sample), ""
         except ImageError as error:
@@ -141,10 +141,10 @@ def check(
 
 
 def file_digest(sample: Sample) -> str:
-    """SHA-256 over the content of an image and of its mask.
+    """SHA-256 of the content of an image and its mask.
 
     Raises:
-        ImageError: a file cannot be read.
+        ImageError: a file is unreadable.
     """
     digest = hashlib.sha256()
     files = [sample.path]
@@ -162,7 +162,7 @@ def file_digest(sample: Sample) -> str:
 
 
 def seen_before(data: Data) -> list[str]:
-    """Held-out images whose very file is also among those learned from."""
+    """Held-out images whose file content is also in the training data."""
     known = {digest for source in data.sources for digest in source.digests}
     return [
         str(sample.path)
@@ -178,7 +178,7 @@ def _labelled(layout: str, root: str) -> list[Sample]:
 
 
 def _normals(root: str) -> list[Sample]:
-    """The normal images of a labelled set, or all in a plain folder, named after it."""
+    """The normal images of a labelled set, or all images of a plain folder, named after it."""
     try:
         data = load_dataset("auto", root)
     except InputError:
@@ -188,7 +188,7 @@ def _normals(root: str) -> list[Sample]:
 
 
 def _object(folder: Path) -> Path:
-    """Of bottle/train/good, bottle: the nearest folder that is named after what is shown."""
+    """ "bottle" for bottle/train/good: the nearest folder that names the object."""
     return next((f for f in (folder, *folder.parents) if f.name not in (*NORMAL, "train")), folder)
 
 
@@ -197,7 +197,7 @@ def _draw(samples: Sequence[Sample], seed: int, reading: Reading) -> SyntheticSe
 
 
 def _name(root: str, taken: Sequence[str]) -> str:
-    """The folder's name, with a number where another set has it."""
+    """The folder's name, numbered if another set has the same."""
     path = _object(Path(root).expanduser().resolve())
     name = path.stem if path.suffix.lower() == ".csv" else path.name
     name = "".join(c if c.isprintable() else "_" for c in name).strip() or "data"
@@ -207,12 +207,12 @@ def _name(root: str, taken: Sequence[str]) -> str:
 
 def _need_both(sources: Sequence[Source], left_out: Mapping[str, str]) -> None:
     if any(isinstance(source, Synthetic) for source in sources):
-        return  # both are drawn
+        return  # it has both
     labels = {sample.label for source in sources for sample in source.samples}
     for label, word in ((1, "anomalous"), (0, "normal")):
         if label not in labels:
             why = f" ({len(left_out)} could not be read)" if left_out else ""
             raise InputError(
-                f"the data have no {word} images{why}, and both kinds are needed; add a set that "
+                f"the data have no {word} images{why}, but both kinds are needed; add a set that "
                 "has some."
             )

@@ -1,4 +1,4 @@
-"""What is learned of a head, as a module: a batch in, its losses out."""
+"""A head's learned tensors as a module: a batch in, its losses out."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ SPREAD = 0.02  # standard deviation of learned tokens and vectors before the fir
 
 
 class Learner(torch.nn.Module):
-    """A head whose adapter is learned on a frozen backbone.
+    """A head whose adapter is trained on a frozen backbone.
 
     Args:
-        extractor: of the backbone, and the size of its input.
-        adapter: its tensors are copied, and are what is learned.
-        losses: names of those that the batch is judged by.
+        extractor: holds the backbone and its input size.
+        adapter: its tensors are copied and trained.
+        losses: names of the losses to compute.
 
     Raises:
         AdapterError: the adapter does not fit the backbone.
-        HeadError: a head that reads words on a backbone that does not.
+        HeadError: the head needs text and the backbone has no text encoder.
     """
 
     def __init__(self, extractor: Extractor, adapter: Adapter, losses: Sequence[str]):
@@ -43,7 +43,7 @@ class Learner(torch.nn.Module):
         self.learned = torch.nn.ParameterList(
             torch.nn.Parameter(x.detach().clone().to(device)) for x in adapter.tensors.values()
         )
-        # the head reads these very parameters, whatever the optimiser makes of them
+        # the head reads these parameters themselves, so it sees every update
         live = dict(zip(self.names, self.learned, strict=True))
         fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone")}
         self.adapter = Adapter(
@@ -51,13 +51,13 @@ class Learner(torch.nn.Module):
         )
         head = load_head(adapter.head, adapter=self.adapter)
         if not isinstance(head, Trained):
-            raise HeadError(f"Head {adapter.head} is no vlad.heads.head.Trained; make it one.")
+            raise HeadError(f"Head {adapter.head} is not a vlad.heads.head.Trained; make it one.")
         self.head = head
         self.spec = self.head.spec(self.backbone.info)
         extractor.check(self.spec)
         if self.head.bank and not self.backbone.info.has_text:
             raise HeadError(
-                f"Head {adapter.head} compares images with words, but {self.backbone.info.name} "
+                f"Head {adapter.head} compares images with prompts, but {self.backbone.info.name} "
                 "has no text encoder; choose a CLIP backbone, or the recipe linear."
             )
         self.bank = load_bank(self.head.bank) if self.head.bank else None
@@ -65,7 +65,7 @@ class Learner(torch.nn.Module):
 
     @property
     def cacheable(self) -> bool:
-        """Whether the backbone's pass over an image does not depend on what is learned."""
+        """True if the backbone's pass over an image does not depend on learned tensors."""
         return self.spec.prompts is None
 
     def forward(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -80,13 +80,13 @@ class Learner(torch.nn.Module):
         )
 
     def sides(self, categories: Sequence[str], plain: torch.Tensor | None) -> torch.Tensor | None:
-        """(B, 2, D) unit vectors of what is read about each image; None where nothing is."""
+        """(B, 2, D) unit vectors of each image's prompts; None for a head without text."""
         if self.bank is None:
             return None
         prompts = [self.bank.expand(category) for category in categories]
         if spec := self.head.text_spec():
             if callable(spec.deep):
-                assert plain is not None  # made where the spec has prompts
+                assert plain is not None  # computed if the spec has prompts
                 each = [
                     encode_each(self.backbone, said, spec, plain[i : i + 1])
                     for i, said in enumerate(prompts)
@@ -100,7 +100,7 @@ class Learner(torch.nn.Module):
         return torch.stack([self._read_once(said) for said in prompts])
 
     def _read_once(self, prompts: Prompts) -> torch.Tensor:
-        """Words that nothing learned stands among are the same in every step."""
+        """Cached embeddings: prompts without learned tokens are the same in every step."""
         if prompts.key not in self._frozen:
             text = self.spec.text
             activation = self.backbone.info.replaced(text.activation if text else None)
@@ -109,20 +109,20 @@ class Learner(torch.nn.Module):
         return self._frozen[prompts.key]
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """A copy of what is learned so far, on the CPU."""
+        """A copy of the current learned tensors, on the CPU."""
         return {n: x.detach().cpu().clone() for n, x in self.adapter.tensors.items()}
 
 
 def initial_tensors(
     head: str, extractor: Extractor, params: Mapping, seed: int
 ) -> dict[str, torch.Tensor]:
-    """What a head's tensors are before the first step, the same on every machine.
+    """A head's tensors before the first step, the same on every machine.
 
-    Linear layers are drawn as torch draws them, all others from N(0, 0.02²), as the methods'
-    authors do.
+    Linear layers are initialised as in torch, all others from N(0, 0.02²), as the methods' authors
+    do.
 
     Raises:
-        AdapterError: sizes that the backbone has no place for.
+        AdapterError: sizes that do not fit the backbone.
     """
     shapes = tensor_shapes(head, extractor.backbone.info, params)
     generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""The loop: steps of an optimiser over epochs, on any number of devices (accelerate)."""
+"""The training loop: optimiser steps over epochs, on any number of devices (accelerate)."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from vlad.training.recipe import Optimiser, Recipe
 
 SAVE_SECONDS = 600  # between checkpoints inside an epoch
 OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-# what allocators say when there is no more; only CUDA's has a type of its own
+# messages of allocators out of memory; only CUDA's has an exception type of its own
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
-NAMED = 8  # images that an error lists
+NAMED = 8  # images listed in an error
 
 
 @dataclass
 class Training:
-    """One training and all that it needs.
+    """One training run.
 
     Args:
-        recipe: how.
-        learner: what is learned.
-        feed: from what.
-        out: folder of checkpoint and log.
-        settings: what a training that is taken up must agree in.
-        accumulate: parts that each process runs one after the other in a step.
-        measure: tensors -> figures of held-out categories; None without such categories. A higher
-            "score" among them is better.
+        recipe: the recipe to follow.
+        learner: the module to train.
+        feed: the source of batches.
+        out: folder for checkpoint and log.
+        settings: settings that must not change on resume.
+        accumulate: number of parts that each process runs one after the other in a step.
+        measure: tensors -> figures on held-out categories, of which a higher "score" is better;
+            None without such categories.
     """
 
     recipe: Recipe
@@ -59,18 +59,18 @@ class Training:
     state: State = field(init=False)
 
     def run(self, resume: bool = False) -> State:
-        """Trains to the end and returns where it stands there.
+        """Train to the end and return the final state.
 
         Raises:
-            TrainingError: a loss that is no number, or too little memory; the last checkpoint
-                stays.
-            KeyboardInterrupt: stopped by Ctrl-C, with a checkpoint.
+            TrainingError: a loss is not finite, or memory is too small; the last checkpoint is
+                kept.
+            KeyboardInterrupt: stopped by Ctrl-C, after saving a checkpoint.
         """
         recipe, accelerator = self.recipe, self.accelerator
         ranks = accelerator.num_processes
         if recipe.batch_size < self.accumulate * ranks:
             raise TrainingError(
-                f"batches of {recipe.batch_size} cannot be split into {self.accumulate} parts for "
+                f"Batches of {recipe.batch_size} cannot be split into {self.accumulate} parts for "
                 f"each of {ranks} processes; raise batch_size in the recipe, or lower `accumulate`."
             )
         self.optimiser = make_optimiser(recipe.optimiser, self.learner.parameters())
@@ -118,7 +118,7 @@ class Training:
                 progress.advance(len(step.batch))
                 if stop.is_set():
                     accelerator.set_trigger()
-                if accelerator.check_trigger():  # all processes stop behind the same step
+                if accelerator.check_trigger():  # all processes stop after the same step
                     self._save()
                     raise KeyboardInterrupt
                 if time.monotonic() - saved > SAVE_SECONDS:
@@ -127,7 +127,7 @@ class Training:
         self._finish_epoch(len(order))
 
     def _steps(self, parts: list[Part]):
-        """Runs the parts; after each step of the optimiser, its last part and its mean losses."""
+        """Run the parts; after each optimiser step, yield its last part and mean losses."""
         sums: dict[str, torch.Tensor] = {}
         bad: list[Part] = []
         batches = self.feed.batches(parts)
@@ -137,7 +137,7 @@ class Training:
                 with self.accelerator.accumulate(self.module):
                     losses = self.module(batch)
                     total = sum(self.recipe.losses[name] * x for name, x in losses.items())
-                    # accelerate takes the mean over parts, and over processes
+                    # accelerate averages over parts and over processes
                     parallel = self.accumulate * self.accelerator.num_processes
                     self.accelerator.backward(total * part.share * parallel)
                     for name, x in {"loss": total, **losses}.items():
@@ -155,7 +155,7 @@ class Training:
 
     def _check(self, bad: list[Part], part: Part) -> None:
         gradients = [x.grad for x in self.learner.learned if x.grad is not None]
-        # gradients are those of all processes, so that all of them stop
+        # gradients are summed over processes, so all of them stop
         if all(gradient.isfinite().all() for gradient in gradients) and not bad:
             return
         places = [place for one in bad for place in one.places] or list(part.batch)
@@ -163,9 +163,9 @@ class Training:
         files = [str(sources[p.source].samples[p.index].path) for p in places]
         more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
         raise TrainingError(
-            f"The loss is no number in epoch {self.state.epoch + 1}, batch {part.step + 1} "
-            f"({', '.join(files[:NAMED])}{more}); the checkpoint of step {self.saved} stays in "
-            f"{self.out}: lower optimiser.lr in the recipe, or take these images out, and begin "
+            f"The loss is NaN or infinite in epoch {self.state.epoch + 1}, batch {part.step + 1} "
+            f"({', '.join(files[:NAMED])}{more}); the checkpoint of step {self.saved} is in "
+            f"{self.out}: lower optimiser.lr in the recipe, or remove these images, and begin "
             "again in another folder."
         )
 
@@ -179,9 +179,9 @@ class Training:
                 raise
             more = " or add `gradient_checkpointing`" * (not self.learner.cacheable)
             raise TrainingError(
-                f"There is too little memory for {len(part.places)} images of {self.feed.side} "
-                f"pixels at once; raise `accumulate` (now {self.accumulate}){more} and go on with "
-                "`resume`, or lower `image_size` and begin again."
+                f"Out of memory with {len(part.places)} images of {self.feed.side} pixels at once; "
+                f"raise `accumulate` (now {self.accumulate}){more} and continue with `resume`, or "
+                "lower `image_size` and begin again."
             ) from error
 
     def _book(self, part: Part, losses: dict[str, float]) -> None:
@@ -211,7 +211,7 @@ class Training:
         self._save()
 
     def _is_enough(self) -> bool:
-        """Whether held-out categories have not got better for the recipe's patience."""
+        """Return whether held-out figures have not improved for the recipe's patience."""
         state = self.state
         return bool(state.best) and state.epoch - state.best_epoch >= self.recipe.patience
 
@@ -231,7 +231,7 @@ class Training:
 
 
 def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
-    """The optimiser that a recipe names."""
+    """The optimiser named in a recipe."""
     return OPTIMISERS[optimiser.name](
         parameters,
         lr=optimiser.lr,
@@ -241,5 +241,5 @@ def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
 
 
 def clean(out: Path) -> None:
-    """Removes what a finished training does not need any more."""
+    """Remove what a finished training no longer needs."""
     shutil.rmtree(out / FEATURES, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""The losses that the methods share, one value an image, so that any split of a batch agrees.
+"""The losses that the methods share, one value per image, so any split of a batch agrees.
 
-All of AnomalyCLIP, APRIL-GAN and AdaCLIP carry the same copies of focal (Lin et al., ICCV 2017) and
-dice loss (Milletari et al., 3DV 2016); constants and smoothing are those of their code.
+AnomalyCLIP, APRIL-GAN and AdaCLIP all include the same focal (Lin et al., ICCV 2017) and dice loss
+(Milletari et al., 3DV 2016); constants and smoothing are those of their code.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ SMOOTH = 1e-5
 
 
 def focal(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """(B,) mean over all values of −(1 − pₜ)² ln pₜ, with both classes weighing alike.
+    """(B,) mean over all values of −(1 − pₜ)² ln pₜ, with equal class weights.
 
-    pₜ is the probability of the true class, the target being smoothed by 1e-5, plus 1e-5.
+    pₜ is the probability of the true class, with the target smoothed by 1e-5, plus 1e-5.
 
     Args:
-        probability: (B, ...) of the anomalous class, in [0, 1].
+        probability: (B, ...) probability of the anomalous class, in [0, 1].
         target: (B, ...) 0 or 1.
     """
     anomalous = target.to(probability).clamp(SMOOTH, 1 - SMOOTH)
@@ -39,7 +39,7 @@ def dice(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 
 def cross_entropy(logit: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """(B,) cross-entropy of two classes, from the logit of the anomalous one's share.
+    """(B,) cross-entropy of two classes, from the logit of the anomalous class.
 
     Args:
         logit: (B,), the difference of the two classes' logits.

@@ -1,4 +1,4 @@
-"""From what a head says of a batch to the losses that its recipe names."""
+"""The losses named in a recipe, computed from a head's outputs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def batch_losses(
     masked: torch.Tensor,
     grid: tuple[int, int],
 ) -> dict[str, torch.Tensor]:
-    """Name -> mean over images, not yet weighted; those of maps are summed over blocks.
+    """Name -> unweighted mean over images; map losses are summed over blocks.
 
     Args:
         labels: (B,) 0 or 1.
         masks: (B, H, W) 0 or 1 at the size of the input.
-        masked: (B,) bool, whether an image has a mask; the losses of maps are means over those.
+        masked: (B,) bool, whether an image has a mask; map losses are means over these.
     """
     found = {
         name: IMAGE_LOSSES[name](logits.image.float(), labels).mean()
@@ -48,7 +48,7 @@ def batch_losses(
     if not wanted:
         return found
     if not masked.any():
-        nothing = 0.0 * logits.patches.sum()  # so that a gradient reaches whatever is learned
+        nothing = 0.0 * logits.patches.sum()  # so every learned tensor gets a gradient
         return found | {name: nothing for name in wanted}
     size = (masks.shape[-2], masks.shape[-1])
     maps = head.layer_maps(logits.patches[masked].float(), grid, size)

@@ -1,4 +1,4 @@
-"""Recipes: how an adapter is trained, as TOML. adapters/README.md describes the format."""
+"""Recipes for training adapters, in TOML. adapters/README.md describes the format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REQUIRED = ("head", "epochs", "batch_size", "optimiser", "losses")
 
 @dataclass(frozen=True)
 class Optimiser:
-    """What follows the gradients.
+    """Settings of the optimiser.
 
     Attributes:
         name: "adam" or "adamw".
@@ -41,22 +41,22 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides a training but its data and its backbone.
+    """All settings of a training except its data and backbone.
 
     Attributes:
-        name: the file's, without suffix.
-        title, source: what it is and where its numbers come from.
-        head: whose adapter is trained.
-        params: sizes of the head's adapter. `layers` may be block numbers, or fractions of the
-            depth written with a point; what is not named is as in `vlad.adapters.layouts`.
-        image_size: pixels a side of the backbone's input, or None for the backbone's own.
+        name: file name without suffix.
+        title, source: description, and the source of its numbers.
+        head: the head to train an adapter for.
+        params: sizes of the head's adapter. `layers` are block numbers, or fractions of the depth
+            written with a point; defaults are in `vlad.adapters.layouts`.
+        image_size: side of the backbone's input in pixels, or None for the backbone's own.
         epochs: passes over the data.
-        batch_size: images in a step of the optimiser, over all processes.
-        optimiser: what follows the gradients.
+        batch_size: images per optimiser step, over all processes.
+        optimiser: settings of the optimiser.
         losses: name -> weight of each loss in the sum.
-        mosaic: probability that an image is put together with three others of its category.
-        seed: of initial values, order and mosaics.
-        patience: epochs without a better held-out category before the training stops.
+        mosaic: probability of combining an image with three others of its category.
+        seed: seed of initial values, order and mosaics.
+        patience: epochs without better held-out figures before training stops.
     """
 
     name: str
@@ -74,17 +74,17 @@ class Recipe:
     patience: int
 
     def table(self) -> dict[str, Any]:
-        """The recipe as plain values, the same for recipes that train alike."""
+        """The recipe as plain values, equal for recipes that train alike."""
         return asdict(self)
 
     def params_on(self, backbone: BackboneInfo) -> dict[str, Any]:
-        """The adapter's params on a backbone, sizes cut to the places it has."""
+        """The adapter's params on a backbone, with sizes cut to those that fit."""
         sizes = {key: value for key, value in self.params.items() if key != "layers"}
         params = default_params(self.head, backbone, sizes)
         for size, number in sizes.items():
             if params[size] < number:
                 warnings.warn(
-                    f"{backbone.name} has places for {size} = {params[size]}, not {number}.",
+                    f"{backbone.name} allows {size} = {params[size]}, not {number}.",
                     stacklevel=2,
                 )
         if "layers" in self.params:
@@ -95,19 +95,19 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """The recipes that ship with vlad."""
+    """Names of the recipes shipped with vlad."""
     files = data_folder("adapters").glob("*.toml")
     return sorted(file.stem for file in files if file.name != "registry.toml")
 
 
 def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
-    """A shipped recipe by name, or any by the path of its file.
+    """A shipped recipe by name, or any recipe by the path of its file.
 
     Args:
-        seed: in place of the recipe's own.
+        seed: overrides the recipe's.
 
     Raises:
-        TrainingError: there is no such recipe, or the file is none; it names the key at fault.
+        TrainingError: there is no such recipe, or its file is invalid; it names the faulty key.
     """
     path = Path(name_or_path)
     if str(name_or_path) in recipe_names():
@@ -116,7 +116,7 @@ def load_recipe(name_or_path: str | Path, seed: int | None = None) -> Recipe:
         known = recipe_names()
         or_file = f"give a TOML file, or one of {', '.join(known)}"
         raise TrainingError(
-            f"There is no recipe {str(name_or_path)!r}{instead(name_or_path, known, or_file)}"
+            f"Unknown recipe {str(name_or_path)!r}{instead(name_or_path, known, or_file)}"
         )
     table = read_table(path, TrainingError)
     return _recipe(path, table | ({} if seed is None else {"seed": seed}))
@@ -130,7 +130,7 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay"))
     optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
     losses = read.sub("losses", LOSSES)
-    read.need(len(losses.table), "losses", f"names no loss; choose from {', '.join(LOSSES)}")
+    read.need(len(losses.table), "losses", f"is empty; choose from {', '.join(LOSSES)}")
     params = read.sub("params", ("layers", *layout_of(head).defaults))
     return Recipe(
         name=path.stem,
@@ -158,7 +158,7 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
 
 
 class _Reader(Table):
-    """What recipes hold besides plain values."""
+    """Readers of the values that only recipes have."""
 
     def betas(self) -> tuple[float, float]:
         value = self.table.get("betas", [0.9, 0.999])
@@ -177,6 +177,6 @@ class _Reader(Table):
         self.need(
             fits,
             "layers",
-            f"is {shown(repr(value))}; list block numbers, or parts of the depth as in 0.5",
+            f"is {shown(repr(value))}; list block numbers, or fractions of the depth such as 0.5",
         )
         return value

@@ -149,7 +149,7 @@ def test_a_reference_that_a_worker_cannot_read_is_one_sentence(session, vlad, im
         "--workers", 2, "--out", tmp_path / "run",
     )  # fmt: skip
     assert done.exit_code == 2
-    assert re.search("Error: cannot read .*1.png: its content is no image", done.stderr)
+    assert re.search("Error: cannot read .*1.png: it is not a supported image", done.stderr)
 
 
 @pytest.mark.parametrize(

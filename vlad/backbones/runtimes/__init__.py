@@ -1,11 +1,11 @@
-"""Runtimes: what computes the vision passes of a backbone in place of torch as it is.
+"""Runtimes: libraries that run the vision passes of a backbone in place of plain torch.
 
-A pass is traced once from `vlad.backbones.vit`, so there is one description of it; texts and heads
-stay in torch. A runtime is made with a precision, has it and its `name` as attributes, and
+A pass is traced once from `vlad.backbones.vit`, so there is one definition of it; text and heads
+stay in torch. A runtime is created with a precision, has it and its `name` as attributes, and
 
-    prepare(graph, inputs, key) -> what computes that graph, a function on its inputs
+    prepare(graph, inputs, key) -> the compiled graph, a function on its inputs
 
-where `key` is all that tells the graph from others (see `vlad.backbones.runtimes.passes`).
+where `key` identifies the graph (see `vlad.backbones.runtimes.passes`).
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ PRECISIONS = {
     "onnx": ("float32", "int8"),
     "openvino": ("float32", "bfloat16"),
 }
-# these trace float32 weights on the CPU, compute there, and see to the precision themselves
+# these trace float32 weights on the CPU, compute there, and set the precision themselves
 OUTSIDE_TORCH = ("onnx", "openvino")
 
 
 def load_runtime(name: str, precision: str = "float32", device: str = "auto"):
-    """The runtime of a name; None is torch as it is.
+    """A runtime by name; None is plain torch.
 
     Raises:
-        GraphError: an unknown name, a precision or device that it does not compute in or on, or a
-            library that is not installed.
+        GraphError: an unknown name, an unsupported precision or device, or a library that is not
+            installed.
     """
     if name not in RUNTIMES:
-        raise GraphError(f"There is no runtime {name!r}; choose from {', '.join(RUNTIMES)}.")
+        raise GraphError(f"Unknown runtime {name!r}; choose from {', '.join(RUNTIMES)}.")
     if precision not in PRECISIONS[name]:
         raise GraphError(
-            f"The runtime {name} does not compute in {precision}; choose "
+            f"The runtime {name} does not support {precision}; choose "
             f"{' or '.join(PRECISIONS[name])} as `dtype`, or another `runtime`."
         )
     if name in OUTSIDE_TORCH and device not in ("auto", "cpu"):
-        raise GraphError(f"The runtime {name} computes on the CPU; leave `device` out.")
+        raise GraphError(f"The runtime {name} runs on the CPU; leave `device` out.")
     if (place := RUNTIMES[name]) is None:
         return None
     module, _, attribute = place.partition(":")
@@ -59,7 +59,7 @@ def load_runtime(name: str, precision: str = "float32", device: str = "auto"):
 
 
 def use(backbone: Backbone, runtime) -> Backbone:
-    """Lets a runtime compute the backbone's vision passes; returns the backbone."""
+    """Run the backbone's vision passes in a runtime; return the backbone."""
     from vlad.backbones.runtimes.passes import Passes
 
     backbone.passes = Passes(backbone, runtime)
@@ -68,7 +68,7 @@ def use(backbone: Backbone, runtime) -> Backbone:
 
 
 def library(name: str, extra: str) -> ModuleType:
-    """A library that a runtime needs.
+    """Import a library that a runtime needs.
 
     Raises:
         GraphError: it is not installed.

@@ -11,13 +11,13 @@ from vlad.errors import GraphError
 
 
 class Compiled:
-    """Compiles every kind of pass; on CUDA its kernels are replayed as one CUDA graph.
+    """Compile each kind of pass; on CUDA its kernels are replayed as one CUDA graph.
 
-    A pass is compiled anew for another number of images, and in every process; torch keeps the
-    kernels in a cache of its own.
+    A pass is recompiled for another number of images, and in every process; torch caches the
+    kernels itself.
 
     Args:
-        precision: that of the backbone's weights, which torch has already.
+        precision: precision of the backbone's weights, already set in torch.
     """
 
     name = "compile"
@@ -31,7 +31,7 @@ class Compiled:
         """The compiled pass.
 
         Raises:
-            GraphError: torch cannot compile it here.
+            GraphError: torch cannot compile it on this machine.
         """
         on_gpu = inputs[0].is_cuda
         compiled = torch.compile(
@@ -40,13 +40,13 @@ class Compiled:
 
         def run(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             outputs = compiled(*inputs)
-            # the next replay of a CUDA graph writes into the same memory
+            # the next replay of a CUDA graph reuses the memory
             return tuple(x.clone() for x in outputs) if on_gpu else outputs
 
         try:
             with torch.no_grad():
                 run(*inputs)
-        except Exception as error:  # of the compiler, the C++ or the Triton behind it
+        except Exception as error:  # from the compiler, C++ or Triton
             reason = str(error).strip().partition("\n")[0]
             raise GraphError(
                 f"torch.compile cannot compile this backbone here ({reason}); choose another "

@@ -1,4 +1,4 @@
-"""One kind of vision pass as a module of plain tensors, which can be traced."""
+"""One kind of vision pass as a traceable module of plain tensors."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PIXELS = "pixels"
 
 
 class BackboneGraph(Graph):
-    """The vision pass of a backbone with all but pixels and prompt tokens fixed.
+    """The vision pass of a backbone with everything fixed except pixels and prompt tokens.
 
     `forward(pixels, *tokens)` takes (B, 3, H, W) normalised pixels and, for every block of
-    `prompts`, (B, k, C) tokens; it gives the tensors named in `outputs`, in that order.
+    `prompts`, (B, k, C) tokens; it returns the tensors named in `outputs`, in that order.
 
     Args:
-        prompts: the blocks before which tokens are put.
-        The others are those of `VisionTransformer.__call__`.
+        prompts: the blocks before which tokens enter. The others are those of
+            `VisionTransformer.__call__`.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class BackboneGraph(Graph):
         prompts: Iterable[int] = (),
     ):
         super().__init__()
-        self.model = backbone.model  # so that tracers find the weights
+        self.model = backbone.model  # for tracers to find the weights
         self.vision = backbone.vision
         self.taps = sorted(taps, key=repr)
         self.windows = sorted(windows)
@@ -57,7 +57,7 @@ class BackboneGraph(Graph):
 
     @property
     def key(self) -> str:
-        """What tells this pass from others of the same backbone."""
+        """Identifies this pass among those of the same backbone."""
         options = {"activation": self.activation, "pos_embed": self.pos_embed}
         return repr((self.taps, self.windows, self.image, options, self.prompts))
 
@@ -76,7 +76,7 @@ class BackboneGraph(Graph):
         return (*patches, *(found.windows[side] for side in self.windows), *last)
 
     def unpack(self, outputs: Sequence[torch.Tensor], size: Sequence[int]) -> Taps:
-        """What `forward` gave for pixels of `size` (H, W), as the backbone itself gives it."""
+        """The outputs of `forward` for pixels of `size` (H, W), in its own form."""
         rest = list(outputs)
         patches = {tap: rest.pop(0) for tap in self.taps}
         windows = {side: rest.pop(0) for side in self.windows}

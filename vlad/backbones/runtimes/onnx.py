@@ -18,8 +18,8 @@ class Onnx:
     """Graphs as ONNX files.
 
     Args:
-        precision: "float32", or "int8": weights and, as they come, activations of the matrix
-            products in 8 bits; the weights use 7 of theirs on processors whose sums would overflow.
+        precision: "float32", or "int8": weights and (dynamically) activations of the matrix
+            products in 8 bits; weights use only 7 bits on processors whose sums would overflow.
 
     Raises:
         GraphError: its libraries are not installed.
@@ -29,7 +29,7 @@ class Onnx:
     suffix = ".onnx"
 
     def __init__(self, precision: str = "float32"):
-        library("onnx", EXTRA)  # what torch exports with
+        library("onnx", EXTRA)  # torch exports with it
         self._library = library("onnxruntime", EXTRA)
         self.version = self._library.__version__
         self.quantised = precision == "int8"
@@ -43,9 +43,9 @@ class Onnx:
         return files.prepare(self, graph, inputs, key)
 
     def write(self, graph: files.Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
-        """Traces the module; see `vlad.backbones.runtimes.files`."""
+        """Trace the module; see `vlad.backbones.runtimes.files`."""
         path = stem.with_suffix(self.suffix)
-        # the tracer takes seconds where the exporter by graph capture takes minutes
+        # tracing takes seconds, export by graph capture minutes
         torch.onnx.export(
             graph,
             tuple(inputs),
@@ -66,7 +66,7 @@ class Onnx:
             )
 
     def read(self, stem: Path) -> files.Run:
-        """What the file computes."""
+        """Load the file as a function."""
         options = self._library.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors

@@ -17,7 +17,7 @@ class OpenVino:
     """Graphs as OpenVINO files, an .xml and a .bin.
 
     Args:
-        precision: "float32", or "bfloat16": that of the matrix products, wherever the processor has
+        precision: "float32", or "bfloat16" for the matrix products, if the processor has
             instructions for it.
 
     Raises:
@@ -34,9 +34,9 @@ class OpenVino:
         self.prepare = partial(files.prepare, self)
 
     def write(self, graph: files.Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
-        """Traces the module; see `vlad.backbones.runtimes.files`."""
+        """Trace the module; see `vlad.backbones.runtimes.files`."""
         shapes = [list(x.shape) for x in inputs]
-        # traced by itself, the library runs the pass several times over
+        # when it traces itself, the library runs the pass several times
         traced = torch.jit.trace(graph, tuple(inputs), check_trace=False, strict=False)
         model = self._library.convert_model(traced, input=shapes)
         for place, name in enumerate(graph.inputs):
@@ -46,7 +46,7 @@ class OpenVino:
         self._library.save_model(model, stem.with_suffix(self.suffix), compress_to_fp16=False)
 
     def read(self, stem: Path) -> files.Run:
-        """What the files compute."""
+        """Load the files as a function."""
         hint = {"float32": "f32", "bfloat16": "bf16"}[self.precision]
         compiled = self._library.Core().compile_model(
             stem.with_suffix(self.suffix),

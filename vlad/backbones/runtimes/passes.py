@@ -1,4 +1,4 @@
-"""The vision passes of a backbone by another runtime."""
+"""The vision passes of a backbone in another runtime."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vlad.backbones.vit import Taps
 
 
 class Passes:
-    """Called like `backbone.vision`; makes the graph of each kind of pass when it first comes.
+    """Callable like `backbone.vision`; creates the graph of each kind of pass on first use.
 
     Args:
-        backbone: its weights are what graphs are traced from.
-        runtime: as `vlad.backbones.runtimes.load_runtime` gives it.
+        backbone: the backbone to trace.
+        runtime: from `vlad.backbones.runtimes.load_runtime`.
 
     Raises:
-        GraphError: a pass that cannot be traced, or departs from torch.
-        OutputError: the cache folder cannot be written to.
+        GraphError: a pass cannot be traced, or deviates from torch.
+        OutputError: the cache folder is not writable.
     """
 
     def __init__(self, backbone: Backbone, runtime):
@@ -38,7 +38,7 @@ class Passes:
         prompts = prompts or {}
         graph = BackboneGraph(self.backbone, prompts=prompts, **options)
         inputs = [pixels, *prompts.values()]
-        # the number of images is the only thing that may change from call to call
+        # only the number of images may change between calls
         key = (self.backbone.fingerprint, graph.key, *(tuple(x.shape[1:]) for x in inputs))
         if key not in self._prepared:
             self._prepared[key] = self.runtime.prepare(graph, inputs, key)

@@ -1,8 +1,8 @@
-"""The small CLIP that ships inside the package.
+"""The small CLIP shipped in the package.
 
-``WEIGHTS`` is a half-precision state dict of ``open_clip.model.CLIP`` and ``CONFIG`` its
-open_clip model configuration; ``CARD.md`` beside them tells how they were made, and ``tools/tiny``
-holds the programs that made them.
+``WEIGHTS`` is a half-precision state dict of ``open_clip.model.CLIP`` and ``CONFIG`` its open_clip
+model configuration; ``CARD.md`` beside them documents how they were trained, by the programs in
+``tools/tiny``.
 """
 
 from pathlib import Path
