@@ -33,17 +33,18 @@ __all__ = [
 if TYPE_CHECKING:
     from vlad.backbones import load_backbone
     from vlad.calibration import Calibration
-    from vlad.detector import Detector, ScoredImage, load
+    from vlad.detector import Detector, load
     from vlad.errors import VladError
     from vlad.prompts import load_bank
     from vlad.report.scores import ImageScores
+    from vlad.scoring.given import ScoredImage
     from vlad.types import Features, FeatureSpec, Scores, TextFeatures, Verdicts
 else:
     _HOMES = {
         "Calibration": "vlad.calibration",
         "Detector": "vlad.detector",
         "ImageScores": "vlad.report.scores",
-        "ScoredImage": "vlad.detector",
+        "ScoredImage": "vlad.scoring.given",
         "VladError": "vlad.errors",
         "load": "vlad.detector",
         "load_backbone": "vlad.backbones",

@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from heapq import merge
 from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +23,13 @@ from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
-from vlad.datasets import list_samples
 from vlad.errors import HeadError, ImageError, InputError
 from vlad.heads import Head, head_maker, load_head
-from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image, is_image
+from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image
 from vlad.images.tiles import stack_maps
 from vlad.report.scores import ImageScores
 from vlad.saved import read_settings
+from vlad.scoring.given import Given, Images, ScoredImage, each_image
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
@@ -43,46 +43,8 @@ _CALIBRATION = "calibration.json"
 _FIT = ("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits")
 _CALIBRATE = (*_FIT, "bank", "category", "dtype")
 
-# one image, or several: each an image, a batch (B, ...), or a file, folder or pattern
-Images = ImageLike | Prepared | Iterable[ImageLike | Prepared]
 # Pillow decodes an opened image on first use, but not in two threads at once
 _DECODING = Lock()
-
-
-@dataclass(frozen=True)
-class ScoredImage:
-    """The result of `Detector.stream` for one image.
-
-    Attributes:
-        image: the image as given.
-        index: its position among those given, from 0.
-        size: its upright (width, height); None if it is unreadable.
-        image_score: higher is more anomalous; None with an error.
-        anomaly_map: (S, S), or (height, width) for an image cut into tiles; None with an error.
-        error: why it was not scored, in one sentence, or None.
-    """
-
-    image: ImageLike | Prepared
-    index: int
-    size: tuple[int, int] | None = None
-    image_score: float | None = None
-    anomaly_map: np.ndarray | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """One of the given images, for the pipeline."""
-
-    image: ImageLike | Prepared
-    index: int
-    category: str | None
-
-    @property
-    def path(self) -> str:
-        """Its name in errors."""
-        named = isinstance(self.image, str | os.PathLike)
-        return str(self.image) if named else f"image {self.index}"
 
 
 class Detector:
@@ -253,7 +215,7 @@ class Detector:
             InputError: no image, or one that cannot be used.
         """
         panel = self._panel()
-        read = (x if isinstance(x, Prepared) else self.prepare(x) for x in _images(images))
+        read = (x if isinstance(x, Prepared) else self.prepare(x) for x in each_image(images))
         tiles = chain.from_iterable(one.tiles for one in read)
         spec, parts = panel.specs[self._name], []
         while batch := list(islice(tiles, self.batch_size)):
@@ -309,10 +271,10 @@ class Detector:
                 scored.error,
             )
 
-    def _stream(self, images: Images, category: str | None) -> Iterator[Scored[_Given]]:
+    def _stream(self, images: Images, category: str | None) -> Iterator[Scored[Given]]:
         panel, about = self._panel(), category or self.category
-        items = (_Given(image, index, about) for index, image in enumerate(_images(images)))
-        pools: Pools[_Given] = Pools(panel.tiling)
+        items = (Given(image, index, about) for index, image in enumerate(each_image(images)))
+        pools: Pools[Given] = Pools(panel.tiling)
         scored = chain.from_iterable(
             score_items(
                 panel,
@@ -481,9 +443,9 @@ class Detector:
 
     def _learn(self, normals: Images) -> None:
         panel = self._panel()
-        panel.fit((self._open(image) for image in _images(normals)), [self._name])
+        panel.fit((self._open(image) for image in each_image(normals)), [self._name])
 
-    def _open_given(self, given: _Given) -> Image.Image | Prepared:
+    def _open_given(self, given: Given) -> Image.Image | Prepared:
         image = given.image
         return image if isinstance(image, Prepared) else self._open(image)
 
@@ -525,23 +487,3 @@ def load(head: str | Head = "memory", **options: Any) -> Detector:
     detector = Detector(head, **own, head_params=params or None)
     detector._new_head()  # check options at once
     return detector
-
-
-def _images(given: Images) -> Iterable[ImageLike | Prepared]:
-    """The images one by one, also from folders, patterns and batches."""
-    found = _each(given)
-    first = list(islice(found, 1))
-    if not first:
-        raise InputError("`images` is empty; give files, folders, patterns or images.")
-    # images of an iterator are opened one by one, not held all at once
-    return chain(first, found) if isinstance(given, Iterator) else [*first, *found]
-
-
-def _each(given: Images) -> Iterator[ImageLike | Prepared]:
-    for item in given if isinstance(given, Iterable) and not is_image(given) else [given]:
-        if isinstance(item, str | os.PathLike):
-            yield from (sample.path for sample in list_samples([item]))
-        elif getattr(item, "ndim", 0) == 4:
-            yield from cast(Iterable[ImageLike], item)  # a batch
-        else:
-            yield item

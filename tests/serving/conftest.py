@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from vlad.detector import ScoredImage
+from vlad.scoring.given import ScoredImage
 from vlad.scoring.pipeline import Prepared
 
 LOCAL = "http://127.0.0.1"
