@@ -358,14 +358,14 @@ def test_a_setting_that_fit_rests_on_asks_for_another_fit(detector, drawn, chang
     ((name, _),) = change.items()
     for use in (detector.score, detector.partial_fit, lambda images: detector.save(tmp_path)):
         detector.set_params(**change)
-        with pytest.raises(HeadError, match=f"`{name}` was changed after `fit`; call `fit` again"):
+        with pytest.raises(HeadError, match=f"`{name}` changed after `fit`; call `fit` again"):
             use(drawn)
     assert len(detector.fit(drawn[:2]).score(drawn)) == 6
 
 
 def test_a_parameter_changed_in_place_is_noticed(detector, drawn):
     detector.head_params["layers"] = (2,)
-    with pytest.raises(HeadError, match="`head_params` was changed after `fit`"):
+    with pytest.raises(HeadError, match="`head_params` changed after `fit`"):
         detector.score(drawn)
 
 
@@ -374,18 +374,18 @@ def test_a_setting_that_a_threshold_rests_on_asks_for_another(detector, drawn, t
     assert len(detector.predict(drawn)) == 6
     detector.category = "cable"
     for use in (detector.predict, lambda images: detector.save(tmp_path)):
-        with pytest.raises(HeadError, match="`category` was changed after `calibrate`"):
+        with pytest.raises(HeadError, match="`category` changed after `calibrate`"):
             use(drawn)
     assert len(detector.calibrate(drawn[2:], false_alarms=0.3).predict(drawn)) == 6
     loaded = vlad.Detector.load(detector.save(tmp_path))
     loaded.category = "nut"
-    with pytest.raises(HeadError, match="`category` was changed after `calibrate`"):
+    with pytest.raises(HeadError, match="`category` changed after `calibrate`"):
         loaded.predict(drawn)
 
 
 def test_another_backbone_is_loaded_when_it_is_set(detector, drawn):
     detector.backbone = "no such backbone"
-    with pytest.raises(HeadError, match="`backbone` was changed after `fit`"):
+    with pytest.raises(HeadError, match="`backbone` changed after `fit`"):
         detector.score(drawn)
     with pytest.raises(BackboneError, match="no such backbone"):
         detector.fit(drawn)
@@ -409,7 +409,7 @@ def test_features_are_what_the_head_sees(detector, drawn, images):
 @pytest.mark.parametrize(
     ("head", "options", "says"),
     [
-        ("memory", {"backbon": "x"}, r"no option backbon of head memory. Did you mean backbone\?"),
+        ("memory", {"backbon": "x"}, r"Head memory has no option backbon. Did you mean backbone\?"),
         ("memory", {"layer": (1,)}, r"Did you mean layers\?"),
         ("winclip", {"zzz": 1}, "choose from head, backbone, .*, temperature"),
         ("memroy", {}, "memroy"),
