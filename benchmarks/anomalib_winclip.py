@@ -2,8 +2,8 @@
 
     python benchmarks/anomalib_winclip.py WEIGHTS PIXELS CATEGORY
 
-It answers every line of its input, the index of one of the images, with the seconds that its
-score took, and writes all maps and scores beside PIXELS when its input ends.
+For every line of input, the index of an image, it prints the seconds to score it; when the input
+ends, it writes all maps and scores beside PIXELS.
 """
 
 from __future__ import annotations

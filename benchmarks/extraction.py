@@ -2,9 +2,9 @@
 
     python benchmarks/extraction.py PICTURES [--batch-size 4] [--dtype bfloat16] [--repeats 5]
 
-Both run the same random weights on the same pixels, interleaved in one process, after their
-embeddings were found to agree. Then the images of a folder are scored from their files by the
-memory head, and the same pixels already prepared are put through the backbone alone.
+Both run the same random weights on the same pixels, interleaved in one process, after a check that
+their embeddings agree. Then the memory head scores the images of a folder from their files, and the
+backbone alone runs on the same prepared pixels.
 """
 
 from __future__ import annotations

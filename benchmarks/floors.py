@@ -1,11 +1,11 @@
-"""AnomalyCLIP, APRIL-GAN and AdaCLIP against the arithmetic that they cannot do without.
+"""AnomalyCLIP, APRIL-GAN and AdaCLIP against the minimum arithmetic that they need.
 
     python benchmarks/floors.py [--model ViT-L-14-336] [--size 518] [--repeats 3]
 
 Weights and adapters are random. A round times the bare backbone, by open_clip and by vlad, and the
-full score of each head from prepared pixels, one image each, interleaved in one process; printed
-are medians and the medians of ratios. AdaCLIP's time has its texts in it, which it reads anew for
-every image; those of the others are read once for a category.
+full score of each head from prepared pixels, one image each, interleaved in one process. It prints
+medians and medians of ratios. AdaCLIP's time includes its text, which it embeds again for every
+image; the others embed theirs once per category.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Does an adapter carry over to what it was not trained on? Leave-one-set-out, as Markdown.
+"""Does an adapter generalise to sets it was not trained on? Leave-one-set-out, as Markdown.
 
     python benchmarks/leave_one_out.py --data DIR... --test DIR... --out runs/loo
 
-For each set of --data an adapter is trained on all others, and measured on that set and on those of
---test, beside a head that is not trained. What is already in --out is used again, so that a stopped
-run goes on where it was.
+For each set of --data, an adapter is trained on all others and measured on that set and those of
+--test, beside an untrained head. Results already in --out are reused, so a stopped run resumes.
 """
 
 from __future__ import annotations
@@ -60,7 +59,7 @@ def main() -> None:
 
 
 def train(args: argparse.Namespace, roots: list[str], out: Path) -> None:
-    """Trains an adapter, or goes on with one that was stopped."""
+    """Train an adapter, or resume a stopped training."""
     data = [word for root in roots for word in ("--data", root)]
     resume = ["--resume"] if (out / "checkpoint.pt").is_file() else []
     vlad(

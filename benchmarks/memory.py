@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--bank 45000] [--coreset-steps 1000]
 
-"Of the product" is the rate against that of one large `torch.mm` in the same type and with as many
-channels. A coreset costs the same at each step, so that some of its steps tell the time of all.
-Rows are random: time does not depend on them.
+"Of the product" is the rate relative to one large `torch.mm` of the same type and number of
+channels. Each step of a coreset costs the same, so a few steps give the time of all. Rows are
+random: time does not depend on them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def searched(queries: torch.Tensor, bank: torch.Tensor, rounds: int) -> list[tuple]:
-    """A line for each metric and type."""
+    """One line per metric and type."""
     large = torch.randn(2, LARGE, WIDTH)
     cases = {
         "cosine, float32": ("cosine", False, torch.float32),

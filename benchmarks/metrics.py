@@ -1,11 +1,11 @@
-"""The metrics against what is usual: how many times faster, and how far off the streamed ones are.
+"""The metrics against common implementations: speed-up, and error of the streamed ones.
 
     python benchmarks/metrics.py [--maps 100] [--size 256] [--rounds 5]
 
-AUPRO against loops over 200 evenly spaced thresholds and the regions of every image: one finds
-the regions at every threshold, as the routine that most repositories share does, the other finds
-them once. Pixel AUROC against scikit-learn's `roc_auc_score`. Every round times each of them,
-interleaved in one process; printed are medians.
+AUPRO against loops over 200 evenly spaced thresholds and the regions of every image: one finds the
+regions at every threshold, like the routine that most repositories share, the other once. Pixel
+AUROC against scikit-learn's `roc_auc_score`. Every round times each of them, interleaved in one
+process; it prints medians.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def drawn(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
 def loop_aupro(maps: np.ndarray, masks: np.ndarray, *, once: bool) -> float:
     """Without a sort: at each threshold, the overlap with each region of each image.
 
-    Points below the limit are joined by straight lines, without the stretching of their rates that
-    the shared routine adds.
+    Points below the limit are joined by straight lines, without the shared routine's stretching of
+    rates.
     """
     regions = found_regions(masks)
     rates, overlaps = [], []

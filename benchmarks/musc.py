@@ -1,12 +1,12 @@
-"""MuSc: images compared with each other, beside a plain loop over pairs and the bare product.
+"""MuSc's mutual comparison, beside a plain loop over pairs and the bare product.
 
     python benchmarks/musc.py [--images 1000] [--r 1] [--dtype bfloat16]
 
-The plain loop is what the method's authors compute: `torch.cdist` of each image with each other
-one, both ways round, and the smallest distance of each patch. "Of the product" is the rate against
-that of one large `torch.mm` in the same type and with as many channels. Then the head itself
-compares `--images` random images from one block of the backbone; by default it reads four. Patches
-are random: time does not depend on them.
+The plain loop is that of the method's authors: `torch.cdist` of each image with each other one,
+both ways, and the smallest distance of each patch. "Of the product" is the rate relative to one
+large `torch.mm` of the same type and number of channels. Then the head itself compares `--images`
+random images from one block of the backbone (by default it uses four). Patches are random: time
+does not depend on them.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def plain(rows: torch.Tensor) -> torch.Tensor:
 
 
 def many(count: int, r: int, bfloat16: bool) -> None:
-    """The head on many images: seconds, and the most memory the process held."""
+    """The head on many images: seconds, and peak memory of the process."""
     before = peak_memory()
     pool = MuSc(r=(r,)).pool()
     torch.manual_seed(0)

@@ -2,10 +2,10 @@
 
     python benchmarks/one_pass.py [--backbone vlad-tiny | ViT-B-16-plus-240] [--images 16]
 
-Every round times each head alone and all together, interleaved in one process; printed are medians,
-and the ratio of "all" to the backbone passes it needs, to the dearest single head and to the sum of
-all. Learned tensors are random: time does not depend
-on them. Prompts are embedded and normal images remembered before the clock starts.
+Every round times each head alone and all together, interleaved in one process. It prints medians,
+and the ratio of "all" to its backbone passes, to the slowest single head and to the sum of all.
+Learned tensors are random: time does not depend on them. Prompts are embedded and heads fit before
+the clock starts.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def drawn(count: int) -> list[Image.Image]:
-    """Noise of one size: what an image shows does not change how long it takes."""
+    """Noise of one size: time does not depend on the content of an image."""
     random = np.random.default_rng(0)
     return [
         Image.fromarray(random.integers(0, 256, (300, 300, 3), dtype=np.uint8))

@@ -1,9 +1,9 @@
-"""Runs benchmarks and writes what they print into docs/performance.md.
+"""Run benchmarks and write their output into docs/performance.md.
 
     python benchmarks/performance.py [NAME ...] [--anomalib .bench-anomalib/bin/python]
 
-Each name stands for one part of the page; without names all are measured anew, which takes about an
-hour on two cores that have nothing else to do. A part that fails leaves the page as it was.
+Each name is one part of the page; without names all are measured again, which takes about an hour
+on two idle cores. A part that fails leaves the page unchanged.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def write(name: str, printed: str) -> None:
-    """Puts what a benchmark printed between the marks of its part."""
+    """Put a benchmark's output between the marks of its part."""
     page = PAGE.read_text()
     marks = re.compile(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", re.DOTALL)
     if not marks.search(page):

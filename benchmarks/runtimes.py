@@ -1,12 +1,12 @@
-"""What runtimes and precisions cost and change: seconds an image, deviation, AUROC.
+"""Cost and effect of runtimes and precisions: seconds per image, deviation, AUROC.
 
     python benchmarks/runtimes.py [--data FOLDER/bottle] [--rounds 5] [--skip-large]
 
-Two tables in Markdown. Of the large backbone (seeded random weights), the plain pass to the last
-block and WinCLIP's pass with its windows, of one image: every round times each runtime in turn,
-printed are medians, and the ratio of torch in float32 to each. Of vlad-tiny on images in MVTec
-layout, how far maps and metrics of winclip and memory are from those of torch in float32. Graphs
-are made before the clock starts.
+Two tables in Markdown. For the large backbone (seeded random weights), the plain pass to the last
+block and WinCLIP's pass with windows, of one image: every round times each runtime in turn; it
+prints medians and the ratio of torch in float32 to each. For vlad-tiny on images in MVTec layout,
+the deviation of maps and metrics of winclip and memory from torch in float32. Graphs are created
+before the clock starts.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def by(backbone: Backbone, runtime: str, dtype: str) -> Backbone:
-    """A fresh backbone computed in another way."""
+    """A fresh backbone in another runtime or precision."""
     if runtime in OUTSIDE_TORCH:
         return use(backbone.to("cpu"), load_runtime(runtime, dtype))
     return backbone.to("cpu", getattr(torch, dtype))
@@ -91,7 +91,7 @@ def times(rounds: int) -> list[list[str]]:
         for backbone in backbones.values():
             backbone.forward(pixels, **options)
             if backbone.runtime in OUTSIDE_TORCH:
-                backbone.model.to("meta")  # the graph has weights of its own
+                backbone.model.to("meta")  # the graph has its own weights
         seconds = {way: [] for way in WAYS}
         for _ in range(rounds):
             for way, backbone in backbones.items():

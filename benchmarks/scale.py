@@ -1,11 +1,10 @@
-"""Images a second of the local engine and of Ray with one and two workers, in one run.
+"""Images per second of the local engine and of Ray with one and two workers.
 
     python benchmarks/scale.py [--backbone vlad-tiny] [--images 1000]
 
-Each is a command of its own over the same images, scores alone, one thread a process. The rate of
-the local engine is what it prints; that of Ray is from the moment when each worker has written its
-first partition to the last one, so that starting Ray and its workers is only in the seconds of the
-whole command.
+Each is a separate command over the same images, scores only, one thread per process. The rate of
+the local engine is the one it prints; that of Ray counts from when each worker has written its
+first partition, so starting Ray and its workers is only in the seconds of the whole command.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Backbones and adapters of random numbers: how long a pass takes does not depend on them."""
+"""Backbones and adapters with random values: the time of a pass does not depend on them."""
 
 from __future__ import annotations
 

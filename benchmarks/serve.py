@@ -2,9 +2,9 @@
 
     python benchmarks/serve.py [--clients 1 8 64] [--seconds 20] [--backbone vlad-tiny]
 
-wrk (https://github.com/wg/wrk) sends one hazelnut of the demo a request, from as many connections
-as there are clients, each sending its next request when its last one was answered. Service and
-clients share this machine. Printed is a Markdown table; p50 and p99 are wrk's own.
+wrk (https://github.com/wg/wrk) sends one hazelnut of the demo per request, with one connection per
+client, each sending its next request after its last answer. Service and clients share this machine.
+It prints a Markdown table; p50 and p99 are wrk's own.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Many scorings, one in a hundred of a rotten file, killed again and again: is anything lost?
+"""Score many images, one in a hundred damaged, with repeated kills: is anything lost?
 
     python benchmarks/soak.py [--images 100000] [--kills 20] [--backbone vlad-tiny] [--engine ray]
 
 `vlad score --maps none` runs over hard links of a few images. In the first half it is killed by
-`kill -9` at random moments and goes on with --resume; the second half is one process, whose memory
-is watched. After every kill, and at the end, scores.csv must hold no good image twice; at the end
-every good image once with its score, and every rotten file once with its error. Exits with 1
-where it does not. With --engine ray the same is asked of the Parquet files, and the process that
-was started is killed, not those that Ray started from it.
+`kill -9` at random moments and continues with --resume; the second half is one process, whose
+memory is recorded. After every kill and at the end, scores.csv must have no good image twice; at
+the end, every good image once with its score, and every damaged file once with its error. Exits
+with 1 otherwise. With --engine ray the same is required of the Parquet files, and the started
+process is killed, not those that Ray started from it.
 """
 
 from __future__ import annotations
@@ -91,9 +91,9 @@ def soak(work: Path, options: argparse.Namespace) -> None:
 
 
 class Scorer:
-    """`vlad score` as a process, and what is seen of it."""
+    """`vlad score` as a process, and measurements of it."""
 
-    pause = 0.2  # seconds at most between the moment and the kill
+    pause = 0.2  # seconds at most before the kill
 
     def __init__(self, command: list[str], out: Path):
         self.csv = out / "scores.csv"
@@ -103,11 +103,11 @@ class Scorer:
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
 
     def watch(self, until: int | None = None) -> None:
-        """Waits for so many rows, or for the end."""
+        """Wait for so many rows, or for the end."""
         before = self._count()
         while self.process.poll() is None and (until is None or self.rows < until):
             time.sleep(0.1)
-            if self._count() > before:  # it scores, and only loads no more
+            if self._count() > before:  # it is scoring, no longer loading
                 if self.memory and self.memory[-1][0] == self.rows:
                     continue
                 self.memory.append((self.rows, self._mebibytes("VmRSS")))
@@ -120,7 +120,7 @@ class Scorer:
         return not self.csv.read_bytes().endswith(b"\n")
 
     def paths(self) -> list[str]:
-        """Those of whole lines."""
+        """The paths of whole lines."""
         text = self.csv.read_text()
         return [line.split(",")[0] for line in text[: text.rfind("\n")].splitlines()[HEADER:]]
 
@@ -145,7 +145,7 @@ class RayScorer(Scorer):
     """The same with the partitions of Ray's workers."""
 
     pause = 3.0
-    torn = False  # a partition is there as a whole or not at all
+    torn = False  # a partition is written whole or not at all
 
     def paths(self) -> list[str]:
         return [row["path"] for row in self.finished()]
@@ -192,7 +192,7 @@ def link_images(
 
 
 def check_once(paths: list[str], good: set[str]) -> None:
-    """No good image is there twice."""
+    """Check that no good image is there twice."""
     if twice := [path for path, n in Counter(paths).items() if n > 1 and path in good]:
         raise SystemExit(f"{len(twice)} good images were scored twice, as {twice[0]}")
 

@@ -1,10 +1,10 @@
-"""How long the command takes to start, and what of it is vlad's own.
+"""Start-up time of the command, and the share that is vlad's own.
 
     python benchmarks/start.py [--rounds 5]
 
-Measured are `vlad --help` and `vlad score` of one image by winclip on vlad-tiny, each in its own
-process, prompts in the cache. "Libraries" imports what the second one imports of others. Where
-the system lets this process drop its file cache, one more round is cold.
+It measures `vlad --help` and `vlad score` of one image by winclip on vlad-tiny, each in its own
+process, with cached prompts. "Libraries" imports the third-party modules of the second. If the
+system allows this process to drop its file cache, one more round is cold.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def drop_caches() -> bool:
-    """Whether the system let its file cache be dropped."""
+    """Return whether the system let its file cache be dropped."""
     try:
         os.sync()
         Path("/proc/sys/vm/drop_caches").write_text("3")

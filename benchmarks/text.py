@@ -2,8 +2,8 @@
 
     python benchmarks/text.py [--rounds 1]
 
-"At full context" is what the methods' authors do: open_clip's own `encode_text` on every sentence
-at 77 tokens, those that occur twice included. Weights are random: time does not depend on them.
+"At full context" is the methods' authors' way: open_clip's own `encode_text` on every sentence at
+77 tokens, including duplicates. Weights are random: time does not depend on them.
 """
 
 from __future__ import annotations

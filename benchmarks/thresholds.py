@@ -1,11 +1,11 @@
-"""Thresholds without labels: what they promise, and what they do (docs/thresholds.md).
+"""Thresholds without labels: their guarantees and their results (docs/thresholds.md).
 
     python benchmarks/thresholds.py CATEGORY_FOLDER ... [--seeds 5] [--backbone vlad-tiny]
 
-Each folder is one labelled category, laid out in any way that `vlad eval` reads. Its normal
-images, those of its training part as well, and 30 anomalous ones are scored once: winclip from
-words, memory shown 4 of the normal images (which are left out then), musc on the anomalous and
-100 of the normal ones jointly. All else is drawn from these scores.
+Each folder is one labelled category in any layout of `vlad eval`. Its normal images, including
+those of its training split, and 30 anomalous ones are scored once: winclip zero-shot, memory fit on
+4 of the normal images (which are then left out), musc jointly on the anomalous and 100 of the
+normal ones. Everything else is drawn from these scores.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Category:
     """Image scores of one category.
 
     Attributes:
-        normal: head -> (n,); of musc the first `JOINT` alone.
+        normal: head -> (n,); for musc only the first `JOINT`.
         anomalous: head -> (m,).
-        train: (n,) whether a normal image is of the training part.
+        train: (n,) whether a normal image is in the training split.
     """
 
     name: str
@@ -115,7 +115,7 @@ def scored(folder: str, backbone: Backbone) -> Category:
 
 
 def quality(categories, seeds):
-    """How well the heads tell the images apart: the other tables have to be read with it."""
+    """How well the heads separate the images; needed to read the other tables."""
     rows = []
     for c in categories:
         values = []
@@ -219,7 +219,7 @@ def from_train_to_test(categories, seeds):
 
 
 def abstention(categories, seeds):
-    """What is withheld, the errors among the rest, and how often other references turn them."""
+    """Abstentions, errors among the rest, and how often other references reverse them."""
     size, rate = 50, 0.05
     rows = []
     for head in ALONE:
@@ -262,7 +262,7 @@ def abstention(categories, seeds):
 
 
 def reachable() -> Iterable[tuple[float, int]]:
-    """Rates and the numbers of references that suffice for them."""
+    """Rates, and sufficient numbers of references for them."""
     return [(rate, n) for rate in RATES for n in COUNTS if n >= least_reference(rate)]
 
 

@@ -1,11 +1,11 @@
-"""A defect of a few pixels in a large image: what `vlad score` finds with and without tiles.
+"""A defect of a few pixels in a large image: `vlad score` with and without tiles.
 
     python benchmarks/tiles.py [--size 4000x3000] [--defect 12] [--images 3] [--tile 448]
 
-Brushed plates are drawn, some with a dark pit of `--defect` pixels; every run gets normal plates
-for memory and threshold. Printed are the verdict and score of each plate, how far from the middle
-of the pit the highest value of its map lies, and for each run its time and the most memory that its
-process held (Linux and macOS). A patch of vlad-tiny is 30 pixels of a tile of 448.
+It draws brushed plates, some with a dark pit of `--defect` pixels; every run gets normal plates for
+memory and threshold. It prints the verdict and score of each plate, the distance of the map's
+maximum from the centre of the pit, and the time and peak memory of each run (Linux and macOS). A
+patch of vlad-tiny is 30 pixels of a tile of 448.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def dig(pixels: np.ndarray, middle: tuple[int, int], across: int) -> None:
 
 
 def spent(command: list[str]) -> tuple[float, float]:
-    """Seconds, and the most MiB held, of a command that must succeed."""
+    """Seconds and peak MiB of a command that must succeed."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = process.stdout.read()
@@ -117,7 +117,7 @@ def spent(command: list[str]) -> tuple[float, float]:
 
 
 def missed_by(found: np.ndarray, middle: tuple[int, int], size: tuple[int, int]) -> float:
-    """Pixels of the image from the middle of the pit to the highest value of the map."""
+    """Distance in pixels of the map's maximum from the centre of the pit."""
     row, column = np.unravel_index(found.argmax(), found.shape)
     x, y = (column + 0.5) * size[0] / found.shape[1], (row + 0.5) * size[1] / found.shape[0]
     return float(np.hypot(x - middle[0], y - middle[1]))

@@ -1,4 +1,4 @@
-"""What benchmarks share: interleaved timing, ratios, the machine, and tables in Markdown."""
+"""Helpers for benchmarks: interleaved timing, ratios, the machine, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vlad.system import machine as described
 
 
 def interleaved(cases: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each case in each of `repeats` rounds, after one round that warms up.
+    """Seconds of each case in each of `repeats` rounds, after one warm-up round.
 
     Every other round runs the cases backwards, so that none always follows the same one.
     """
@@ -38,7 +38,7 @@ def machine(packages: Iterable[str] = ()) -> str:
     """Processor, cores, threads, versions and date in one line.
 
     Args:
-        packages: distributions whose versions are named beside those of vlad and torch.
+        packages: distributions whose versions to add to those of vlad and torch.
     """
     found = described.machine(torch.device("cpu"))
     versions = [f"{name} {found[name]}" for name in ("vlad", "torch")]

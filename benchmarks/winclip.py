@@ -3,9 +3,9 @@
     python -m venv .bench-anomalib && .bench-anomalib/bin/pip install 'anomalib[clip]==2.7.0'
     python benchmarks/winclip.py --anomalib .bench-anomalib/bin/python [--rounds 7]
 
-Both have the same random weights, see the same pixels and score one image at a time, in turn,
-each in a process of its own that waits while the other works; texts are embedded before. Printed
-are medians, the medians of ratios, and how far maps and scores are from anomalib's.
+Both have the same random weights and pixels and score one image at a time, in turn, each in its own
+process that waits while the other works; text is embedded before. It prints medians, medians of
+ratios, and the deviation of maps and scores from anomalib's.
 """
 
 from __future__ import annotations

@@ -409,7 +409,7 @@ def test_features_are_what_the_head_sees(detector, drawn, images):
 @pytest.mark.parametrize(
     ("head", "options", "says"),
     [
-        ("memory", {"backbon": "x"}, r"has no option backbon. Did you mean backbone\?"),
+        ("memory", {"backbon": "x"}, r"Head memory has no option backbon. Did you mean backbone\?"),
         ("memory", {"layer": (1,)}, r"Did you mean layers\?"),
         ("winclip", {"zzz": 1}, "choose from head, backbone, .*, temperature"),
         ("memroy", {}, "memroy"),

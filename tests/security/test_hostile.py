@@ -312,10 +312,7 @@ def test_a_detector_with_impossible_settings(tmp_path, change, says):
 
 def test_a_detector_nested_without_end_or_of_no_numbers(tmp_path):
     save_file({"1": torch.full((2, 2), torch.nan)}, tmp_path / "memory.safetensors")
-    for text, says in (
-        ("[" * 100_000, "nested too deeply"),
-        ('{"head": "memory"}', "has NaN or infinity"),
-    ):
+    for text, says in (("[" * 100_000, "nested too deeply"), ('{"head": "memory"}', "NaN or inf")):
         (tmp_path / "detector.json").write_text(text)
         with pytest.raises(InputError, match=says):
             Detector.load(tmp_path)
