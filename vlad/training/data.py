@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask
+from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask, resize_mask
 from vlad.synthetic import SyntheticSet
 from vlad.types import Sample
 
@@ -92,7 +92,7 @@ class Labelled:
         image = self.reading.open(sample.path)
         mask = np.zeros(image.size[::-1], bool) if sample.label == 0 else None
         if sample.label and sample.mask is not None:
-            mask = self.reading.mask(sample.mask)
+            mask = resize_mask(self.reading.mask(sample.mask), image.size[::-1])
         return Item(image, mask, int(bool(sample.label)))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from vlad.datasets import list_samples, load_dataset
 from vlad.datasets.labelled import NORMAL
 from vlad.errors import ImageError, InputError
+from vlad.images.masks import mask_files, misfit
 from vlad.scoring.pipeline import ahead
 from vlad.synthetic import SyntheticSet
 from vlad.system.progress import Progress
@@ -49,7 +50,7 @@ def load_data(
 
     Raises:
         InputError: no such set, nothing normal or nothing anomalous in all of them, a mask of
-            another size than its image, or no such category to hold out.
+            other proportions than its image, or no such category to hold out.
     """
     sets = [(*weighted(text), False) for text in roots]
     sets += [(*weighted(text), True) for text in synthetic]
@@ -110,7 +111,9 @@ def check(
         the samples that can be used; a hash of the files of each; path -> why another cannot.
 
     Raises:
-        InputError: a mask of another size than its image.
+        InputError: a mask of other proportions than its image.
+
+    Raises:
     """
     good, digests, bad = [], [], {}
 
@@ -118,13 +121,9 @@ def check(
         try:
             image = reading.open(sample.path)
             if sample.label and sample.mask is not None:
-                height, width = reading.mask(sample.mask).shape
-                if (width, height) != image.size:
-                    raise InputError(
-                        f"the mask {sample.mask} has {width}×{height} pixels and its image "
-                        f"{sample.path} has {image.size[0]}×{image.size[1]}; correct one of them, "
-                        "or take the image out."
-                    )
+                mask = reading.mask(sample.mask)
+                if why := misfit(mask, sample, image.size):
+                    raise InputError(why)
             return file_digest(sample), ""
         except ImageError as error:
             return None, str(error)
@@ -149,8 +148,7 @@ def file_digest(sample: Sample) -> str:
     digest = hashlib.sha256()
     files = [sample.path]
     if sample.label and sample.mask is not None:
-        folder = os.path.isdir(sample.mask)
-        files += sorted(Path(sample.mask).glob("[!.]*.png")) if folder else [sample.mask]
+        files += mask_files(sample.mask)
     try:
         for file in files:
             digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
