@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlad.datasets import list_samples, load_dataset
-from vlad.datasets.labelled import NORMAL
+from vlad.datasets.layout import is_normal
 from vlad.errors import ImageError, InputError
 from vlad.images.masks import mask_files, misfit
 from vlad.scoring.pipeline import ahead
@@ -187,7 +187,8 @@ def _normals(root: str) -> list[Sample]:
 
 def _object(folder: Path) -> Path:
     """Of bottle/train/good, bottle: the nearest folder that is named after what is shown."""
-    return next((f for f in (folder, *folder.parents) if f.name not in (*NORMAL, "train")), folder)
+    above = (folder, *folder.parents)
+    return next((f for f in above if not is_normal(f.name) and f.name != "train"), folder)
 
 
 def _draw(samples: Sequence[Sample], seed: int, reading: Reading) -> SyntheticSet:
