@@ -77,6 +77,8 @@ def png16(path, samples, colour_type):
 
 def turned(orientation, suffix, **options):
     def write(path):
+        if suffix == ".avif":
+            pytest.importorskip("PIL.AvifImagePlugin")
         exif = Image.Exif()
         exif[0x0112] = orientation
         pixels = np.ascontiguousarray(TURNED[orientation] * np.uint8(255))

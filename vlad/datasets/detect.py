@@ -18,9 +18,9 @@ SIGNS = {
     "kolektorsdd": ("kos*/*_label.bmp",),
     "btad": ("test/ok", "*/test/ok"),
     "mvtec": (
-        *("test/good", "train/good", "test/normal", "train/normal", "test+ground_truth"),
-        *("*/test/good", "*/train/good", "*/test/normal", "*/train/normal"),
-        "*/test+*/ground_truth",
+        *("test/good", "test/normal", "test+train/good", "test+train/normal"),
+        *("*/test/good", "*/test/normal", "*/test+*/train/good", "*/test+*/train/normal"),
+        *("test+ground_truth", "*/test+*/ground_truth"),
     ),
     "folder": (*NORMAL, *TRUTH),
 }

@@ -27,8 +27,9 @@ def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sam
 
     The first line, or that below Excel's `sep=;`, names the columns: `path`, and any of `category`,
     `label` (0, normal, ok, good or false; 1, anomalous, ng, nok, bad or true), `severity` (a whole
-    number, 0 for normal), `mask` and `split`; others are left alone. A severity says the label where there is none. Comma, semicolon or tab part them. Paths
-    start at the folder of the manifest. Images need not exist; reading them will tell.
+    number, 0 for normal), `mask` and `split`; others are left alone. A severity says the label
+    where there is none. Comma, semicolon or tab part them. Paths start at the folder of the
+    manifest. Images need not exist; reading them will tell.
 
     Args:
         path: UTF-8 file, with or without a byte-order mark.

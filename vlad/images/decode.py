@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +15,6 @@ from PIL import (  # noqa: F401
     Jpeg2KImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
-    features,
 )
 
 from vlad.errors import ImageError
@@ -30,13 +29,12 @@ SUFFIXES = frozenset(
     | {".hif", ".dcm", ".dicom"}
 )
 _EXTRA = ("HEIC", "DICOM")  # with the optional packages
-_CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000"}  # that a build of Pillow may lack
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}  # brands of the files
 DEFAULT_MAX_PIXELS = 100_000_000
 MIN_SIDE = 8  # below half a patch there is nothing to look at, and resizing would invent it
 DEEP_COLOUR = "vlad: 16 bits a colour"  # key in Image.info; Pillow has kept the high bytes only
 
-if features.check("avif"):
+with suppress(ImportError):  # of Pillow before 11.3
     from PIL import AvifImagePlugin  # noqa: F401
 Image.preinit()  # with the plugins above, Image.OPEN now has all of FORMATS
 
@@ -191,7 +189,7 @@ def _opener(kind: str, where: str) -> Callable[[Any, str], Any]:
             f"{where}: {kind} files need {error.name}; install it with `pip install "
             "'vlad-vision[formats]'`, or convert them."
         ) from error
-    if kind in _CODECS and not features.check(_CODECS[kind]):
+    if kind not in Image.OPEN:
         raise ImageError(
             f"{where}: this Pillow reads no {kind}; update it, or save the file as PNG."
         )

@@ -24,6 +24,7 @@ class DicomImage(ImageFile.ImageFile):
     format_description = "DICOM"
 
     def _open(self) -> None:
+        self.tile = []
         self.dataset: Dataset | None = dcmread(self.fp)
         self._size = int(self.dataset.Columns), int(self.dataset.Rows)
         grey = "MONOCHROME" in self.dataset.PhotometricInterpretation

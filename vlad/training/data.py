@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask, resize_mask
+from vlad.images import DEFAULT_MAX_PIXELS, read_image, read_mask
 from vlad.synthetic import SyntheticSet
 from vlad.types import Sample
 
@@ -22,7 +22,7 @@ class Item:
 
     Attributes:
         image: RGB.
-        mask: (H, W) bool at the image's size, or None where only the label is known.
+        mask: (H, W) bool in the image's proportions, or None where only the label is known.
         label: 1 anomalous, 0 normal.
     """
 
@@ -92,7 +92,7 @@ class Labelled:
         image = self.reading.open(sample.path)
         mask = np.zeros(image.size[::-1], bool) if sample.label == 0 else None
         if sample.label and sample.mask is not None:
-            mask = resize_mask(self.reading.mask(sample.mask), image.size[::-1])
+            mask = self.reading.mask(sample.mask)
         return Item(image, mask, int(bool(sample.label)))
 
 
