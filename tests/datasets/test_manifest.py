@@ -52,6 +52,18 @@ def test_label_words(tmp_path):
     assert [sample.label for sample in read_manifest(path)] == [0, 1, 0, None]
 
 
+@pytest.mark.parametrize("first", ["sep=;\r\n", "SEP=;\n", ""])
+def test_what_excel_writes(tmp_path, first):
+    labels = ["True", "FALSE", "1.0", "0,0", "OK", "NG", "nok", "Good", "bad"]
+    lines = [f"{i}.png;{label};" for i, label in enumerate(labels)]
+    text = "\n".join(["path;label;severity", *lines, "x.png;1,0;2.0", "y.png;0.0;0"])
+    samples = read_manifest(write(tmp_path, first + text))
+    assert [s.label for s in samples] == [1, 0, 1, 0, 0, 1, 1, 0, 1, 1, 0]
+    assert [s.severity for s in samples[-2:]] == [2, 0]
+    with pytest.raises(InputError, match=f"line {14 if first else 13} of .*'10.5' is unknown"):
+        read_manifest(write(tmp_path, f"{first}{text}\nz.png;10.5;"))
+
+
 def test_severities(tmp_path):
     lines = ["a.png,0,0", "b.png,anomalous,3", "c.png,,12", "d.png,,0", "e.png,1,", "f.png,,"]
     samples = read_manifest(write(tmp_path, "\n".join(["path,label,severity", *lines])))

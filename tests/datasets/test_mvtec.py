@@ -127,7 +127,7 @@ def test_btad_told_what_was_expected(fill, tmp_path):
     with pytest.raises(InputError, match=r"not in BTAD layout; put train/ok, test/ok"):
         BTAD(tmp_path)
     with pytest.raises(InputError, match="put some in train/ok"):
-        BTAD(fill(tmp_path / "bottle", BOTTLE)).train("bottle")
+        BTAD(fill(tmp_path / "bottle", ["test/ko/0.bmp"])).train("bottle")
 
 
 def test_test_without_folders(fill, tmp_path):

@@ -180,3 +180,37 @@ def test_severities():
     assert found["severity_tau"] == kendall_tau(scores, [0, 0, 3, 1, 2])
     unknown = [sample(f"{i}", label) for i, label in enumerate(labels)]
     assert "severity_tau" not in measured(unknown, scored(unknown)).of("b").metrics
+
+
+@pytest.mark.parametrize("size, fits", [((48, 64), 1), ((12, 16), 1), ((25, 32), 0), ((32, 24), 0)])
+def test_a_mask_has_the_proportions_of_its_image(mask, size, fits):
+    samples = [sample("good", 0), sample("bad", 1, mask=mask("bad", 6, size))]
+    measures = measured(samples, scored(samples))
+    assert len(measures.errors) == 1 - fits
+    for why in measures.errors.values():
+        assert f"bad.png has {size[1]}×{size[0]} pixels and its image bad.png has 32×24" in why
+
+
+def test_a_mask_of_an_odd_side_that_was_halved_fits(mask):
+    odd = (25, 33)
+    for half in ((12, 16), (13, 17), (12, 17)):
+        samples = [sample("bad", 1, mask=mask("bad", 6, half))]
+        assert not measured(samples, scored(samples, size=odd)).errors
+
+
+@pytest.mark.parametrize("blob", [False, True])
+def test_defects_too_thin_for_the_maps_are_counted(mask, blob):
+    """A scratch and a pinhole vanish, alone or beside a defect that stays."""
+    path = mask("bad", 100 if blob else 0, (480, 640))
+    pixels = np.array(Image.open(path))
+    pixels[300:302, 100:500], pixels[400, 600] = 255, 255
+    Image.fromarray(pixels).save(path)
+    samples = [sample("good", 0), sample("bad", 1, mask=path)]
+    with pytest.warns(UserWarning, match=r"bad\.png: 2 regions are too thin") as said:
+        found = measured(samples, scored(samples)).of("a")
+    assert not [warning for warning in said if "missing or empty" in str(warning.message)]
+    assert np.isfinite(found.metrics["pixel_auroc"]) == blob
+    fine = [sample("good", 0), sample("bad", 1, mask=mask("bad", 8))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measured(fine, scored(fine)).of("a")

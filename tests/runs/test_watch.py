@@ -66,3 +66,14 @@ def test_a_link_beside_its_image_is_not_scored_as_well(arrivals, camera):
     assert (found.path.name, found.id) == ("a.png", "a")
     arrivals.folder.append([Row(str(found.path), {"memory": 0.5})])
     assert names(arrivals) == names(arrivals) == []
+
+
+def test_a_file_that_is_no_image_is_named_once(arrivals, camera, recwarn):
+    (camera / "a.png.part").touch()
+    (camera / "raw.nef").touch()
+    arrivals.look()
+    (camera / "a.png.part").rename(camera / "a.png")  # such is how files come
+    for _ in range(3):
+        arrivals.look()
+    (sentence,) = [str(warning.message) for warning in recwarn]
+    assert "1 file passed over" in sentence and str(camera / "raw.nef") in sentence

@@ -57,7 +57,7 @@ def score_on_ray(
             "--engine ray cannot set a threshold; give a number, or a --calibration that "
             "`vlad calibrate` made from a smaller run."
         )
-    images = list_images(paths)
+    images = list_images(paths, out)
     backbone = open_backbone(scoring.common)
     if not ray.is_initialized():
         _start(workers)

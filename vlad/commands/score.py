@@ -50,8 +50,6 @@ def score(
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
     vlad score parts/ --normal good/ --threshold auto --out runs/parts
     """
-    from pathlib import Path
-
     from vlad.datasets import list_samples
     from vlad.errors import InputError
     from vlad.results.runjson import RUN
@@ -70,8 +68,7 @@ def score(
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
     RUN.check(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the images is not input
-    written = Path(out).resolve()
-    samples = [s for s in list_samples(paths) if written not in s.path.resolve().parents]
+    samples = list_samples(paths, out)
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples))

@@ -6,10 +6,11 @@ Other packages register layouts under the entry-point group "vlad.datasets".
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from vlad.datasets.detect import detect
-from vlad.datasets.folder import Paths, find_images, one_or_many
+from vlad.datasets.folder import Paths, find_images, one_or_many, warn_of_passed
 from vlad.datasets.ids import with_ids
 from vlad.datasets.manifest import find_listed
 from vlad.errors import InputError
@@ -56,18 +57,25 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
     return found(root)
 
 
-def list_samples(paths: Paths) -> list[Sample]:
+def list_samples(paths: Paths, out: str | os.PathLike | None = None) -> list[Sample]:
     """List the images of files, folders, patterns and CSV manifests, each once.
 
     Args:
-        paths: one or several; a file ending in .csv is a manifest (`read_manifest`), all others are
-            as in `list_images`. An image listed twice keeps its first position and values.
+        paths: one or several; a file ending in .csv is a manifest (`read_manifest`), all others
+            are as in `list_images`. An image listed twice keeps its first position and values.
+        out: the output folder; its files are not input.
 
     Raises:
         InputError: as `list_images` and `read_manifest`.
     """
     found = []
+    passed: list[str] = []
     for path in one_or_many(paths):
         is_manifest = os.fspath(path).lower().endswith(".csv") and not os.path.isdir(path)
-        found += find_listed(path) if is_manifest else find_images([path])
+        found += find_listed(path) if is_manifest else find_images([path], passed)
+    if out is not None:
+        written = Path(out).resolve()
+        found = [pair for pair in found if written not in pair[0].path.resolve().parents]
+        passed = [file for file in passed if written not in Path(file).resolve().parents]
+    warn_of_passed(passed)
     return with_ids(found)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
-from vlad.datasets.layout import existing_folder
+from vlad.datasets.layout import NORMAL, TRUTH, entries, existing_folder
 from vlad.errors import InputError
 
-# pathlib patterns; the first name with a match wins
+# patterns, case-insensitive, all of those between +; the first name with a match wins
 SIGNS = {
     "visa": ("split_csv/1cls.csv",),
     "real_iad": ("realiad_jsons",),
@@ -16,10 +18,11 @@ SIGNS = {
     "kolektorsdd": ("kos*/*_label.bmp",),
     "btad": ("test/ok", "*/test/ok"),
     "mvtec": (
-        *("test/good", "train/good", "ground_truth"),
-        *("*/test/good", "*/train/good", "*/ground_truth"),
+        *("test/good", "test/normal", "test+train/good", "test+train/normal"),
+        *("*/test/good", "*/test/normal", "*/test+*/train/good", "*/test+*/train/normal"),
+        *("test+ground_truth", "*/test+*/ground_truth"),
     ),
-    "folder": ("good", "normal", "ok"),
+    "folder": (*NORMAL, *TRUTH),
 }
 
 
@@ -36,10 +39,18 @@ def detect(root: str | os.PathLike) -> str:
         return "csv"
     root = existing_folder(root)
     for name, patterns in SIGNS.items():
-        if any(any(root.glob(pattern)) for pattern in patterns):
+        if any(all(_has(root, part.split("/")) for part in p.split("+")) for p in patterns):
             return name
     looked_for = ", ".join(f"{patterns[0]} ({name})" for name, patterns in SIGNS.items())
     raise InputError(
         f"{root} is in no known layout (it has none of {looked_for}); name its `layout`, such as "
         "mvtec, or sort the images into one."
+    )
+
+
+def _has(folder: Path, parts: Sequence[str]) -> bool:
+    """Return whether something below a folder matches the patterns."""
+    return not parts or any(
+        fnmatch(path.name.casefold(), parts[0].casefold()) and _has(path, parts[1:])
+        for path in entries(folder)
     )

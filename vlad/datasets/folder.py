@@ -5,12 +5,14 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
-from vlad.images.decode import SUFFIXES
+from vlad.images.decode import is_image_name
+from vlad.system.text import and_more
 from vlad.types import Sample
 
 Paths = str | os.PathLike | Iterable[str | os.PathLike]
@@ -22,12 +24,27 @@ def list_images(paths: Paths) -> list[Sample]:
     Args:
         paths: one or several of: a file with any suffix; a folder, searched recursively; a pattern
             with `*`, `?`, `[]` or `**`. Folders and patterns find only files with an image suffix,
-            without hidden ones. The order is that of the arguments, then sorted by path.
+            without hidden ones; a UserWarning counts the others. The order is that of the
+            arguments, then sorted by path.
 
     Raises:
         InputError: no paths, or a path that does not exist or has no image.
     """
-    return with_ids(find_images(one_or_many(paths)))
+    passed: list[str] = []
+    found = find_images(one_or_many(paths), passed)
+    warn_of_passed(passed)
+    return with_ids(found)
+
+
+def warn_of_passed(
+    files: Sequence[object], why: str = "without an image suffix; convert images among them to PNG"
+) -> None:
+    """Warn once of the files that get no result."""
+    if files:
+        many = "s" * (len(files) > 1)
+        warnings.warn(
+            f"{len(files)} file{many} passed over ({why}): {and_more(files, 3)}", stacklevel=3
+        )
 
 
 def one_or_many(paths: Paths) -> list[str | os.PathLike]:
@@ -38,18 +55,22 @@ def one_or_many(paths: Paths) -> list[str | os.PathLike]:
     return paths
 
 
-def find_images(paths: Iterable[str | os.PathLike]) -> list[tuple[Sample, Path]]:
-    """Each image, without an id yet, and the folder it was found in."""
+def find_images(paths: Iterable[str | os.PathLike], passed: list[str]) -> list[tuple[Sample, Path]]:
+    """Each image, without an id yet, and the folder it was found in.
+
+    Args:
+        passed: receives the files that are passed over.
+    """
     found = []
     for path in paths:
-        folder, files = _expand(os.path.expanduser(os.fspath(path)))
+        folder, files = _expand(os.path.expanduser(os.fspath(path)), passed)
         found += [(Sample(Path(file), id=""), folder) for file in files]
     return found
 
 
-def _expand(text: str) -> tuple[Path, list[str]]:
+def _expand(text: str, passed: list[str]) -> tuple[Path, list[str]]:
     if os.path.isdir(text):
-        files = list(walk(text))
+        files = list(walk(text, passed))
         if not files:
             raise InputError(
                 f"no images in {text}; give files with a suffix such as .png, .jpg or .tif."
@@ -59,14 +80,17 @@ def _expand(text: str) -> tuple[Path, list[str]]:
         return Path(text).parent, [text]
     if not glob.has_magic(text):
         raise InputError(f"there is no file or folder {text}; check the path.")
-    files = _match(text)
+    files = _match(text, passed)
     if not files:
         raise InputError(f"no image matches {text}; check the pattern.")
     return _fixed_part(text), files
 
 
-def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
+def walk(folder: str, passed: list[str], seen: set[str] | None = None) -> Iterator[str]:
     """Images below a folder, sorted by path; `seen` breaks loops of links.
+
+    Args:
+        passed: receives the other files.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -78,6 +102,8 @@ def walk(folder: str, seen: set[str] | None = None) -> Iterator[str]:
         if path != folder and not os.path.isdir(path):
             if is_image_name(os.path.basename(path)):
                 yield path
+            else:
+                passed.append(path)
             continue
         real = os.path.realpath(path)
         if real not in seen:
@@ -95,12 +121,7 @@ def _names(folder: str) -> list[str]:
         ) from error
 
 
-def is_image_name(name: str) -> bool:
-    """Return whether the name has an image suffix and is not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _match(pattern: str) -> list[str]:
+def _match(pattern: str, passed: list[str]) -> list[str]:
     """Images that match, or are in a matching folder, as a shell would expand it."""
     seen: set[str] = set()
     if "**" not in pattern:
@@ -108,14 +129,16 @@ def _match(pattern: str) -> list[str]:
         files: list[str] = []
         for match in matches:
             if os.path.isdir(match):
-                files += walk(match, seen)
-            elif is_image_name(os.path.basename(match)):
-                files.append(match)
+                files += walk(match, passed, seen)
+            else:
+                (files if is_image_name(os.path.basename(match)) else passed).append(match)
         return files
     folder = _fixed_part(pattern)  # searched here, since glob's ** follows link loops
     depth = len(folder.parts)
     wanted = Path(pattern).parts[depth:]
-    inside = walk(str(folder), seen) if os.path.isdir(folder) else ()
+    others: list[str] = []
+    inside = list(walk(str(folder), others, seen)) if os.path.isdir(folder) else []
+    passed += (file for file in others if _fits(Path(file).parts[depth:], wanted))
     return [file for file in inside if _fits(Path(file).parts[depth:], wanted)]
 
 

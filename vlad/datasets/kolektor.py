@@ -11,7 +11,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from vlad.datasets.layout import existing_folder, finish, folders, images, of_category
+from vlad.datasets.layout import (
+    existing_folder,
+    finish,
+    folders,
+    images,
+    of_category,
+    warn_of_rest,
+)
 from vlad.errors import InputError
 from vlad.images import read_mask
 from vlad.types import Sample
@@ -108,9 +115,10 @@ class KolektorSDD2:
 
 def _samples(folder: Path, ending: str, suffix: str) -> list[Sample]:
     """The images of a folder; the label is 1 if the mask is not all black."""
-    samples = []
+    samples, masks = [], []
     for path in images(folder):
         if ending in path.stem:  # also stray copies such as 10301_GT(1).png
+            masks.append(path)
             continue
         mask = path.with_name(path.stem + ending + suffix)
         if not mask.is_file():
@@ -125,6 +133,7 @@ def _samples(folder: Path, ending: str, suffix: str) -> list[Sample]:
                 mask=mask if bad else None,
             )
         )
+    warn_of_rest(folder, samples, but=masks)
     return samples
 
 

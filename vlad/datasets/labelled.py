@@ -6,35 +6,41 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from vlad.datasets.folder import find_images
 from vlad.datasets.ids import with_ids
-from vlad.datasets.layout import existing_folder, finish, folders, images, of_category
+from vlad.datasets.layout import (
+    TRUTH,
+    existing_folder,
+    finish,
+    folders,
+    is_normal,
+    named,
+    of_category,
+    warn_of_rest,
+)
 from vlad.datasets.manifest import find_listed, listed_splits
-from vlad.datasets.mvtec import defects
+from vlad.datasets.masked import labelled, normals
 from vlad.errors import InputError
 from vlad.types import Sample
-
-NORMAL = ("good", "normal", "ok")
-_OTHER = ("train", "ground_truth")
 
 
 class LabelledFolder:
     """A folder with one folder per kind of image, as one category named after it.
 
-    `good` (or `normal`, `ok`) holds normal images, `ground_truth` may hold `<defect>/<stem>.png`
-    (or `<stem>_mask.png`), `train` further normal images; any other folder is a kind of defect.
+    `good` (or `normal`, `ok`) holds normal images, `ground_truth` (or `masks`) may hold
+    `<defect>/<stem>.png` (or `<stem>_mask.png`), `train` further normal images; any other folder is
+    a kind of defect. It must have normal images or masks.
 
     Attributes:
         categories: the name -> the folder.
 
     Raises:
-        InputError: no such folder, or a folder without normal images.
+        InputError: no such folder, or a folder without normal images and masks.
     """
 
     def __init__(self, root: str | os.PathLike) -> None:
         root = existing_folder(root)
         self.categories = {root.resolve().name: root}
-        if not any(folder.name in NORMAL for folder in folders(root)):
+        if not any(is_normal(f.name) or f.name.casefold() in TRUTH for f in folders(root)):
             raise InputError(
                 f"{root} is not a folder of labelled images; put good/ (or normal/, ok/), a folder "
                 "per kind of defect and, optionally, train/ and ground_truth/<defect>/ in it."
@@ -47,9 +53,13 @@ class LabelledFolder:
             InputError: an unknown category, or there are none.
         """
         root = of_category(self.categories, category)
-        if not os.path.isdir(root / "train"):
+        train = named(root, "train")
+        if not os.path.isdir(train):
             raise InputError(f"{root} has no folder train; put normal images in it.")
-        found = [replace(s, label=0, defect="good") for s, _ in find_images([root / "train"])]
+        found = normals(train)
+        warn_of_rest(train, found)
+        if not found:
+            raise InputError(f"no images in {train}; put normal images in it.")
         return finish(found, category, root)
 
     def test(self, category: str) -> list[Sample]:
@@ -59,13 +69,9 @@ class LabelledFolder:
             InputError: an unknown category, or there are none.
         """
         root = of_category(self.categories, category)
-        samples = []
-        for folder in folders(root):
-            paths = images(folder)
-            if folder.name in NORMAL:
-                samples += [Sample(path, id="", label=0, defect="good") for path in paths]
-            elif folder.name not in _OTHER:
-                samples += defects(paths, folder.name, root / "ground_truth")
+        train, truth = named(root, "train"), named(root, *TRUTH)
+        samples = labelled([f for f in folders(root) if f not in (train, truth)], truth)
+        warn_of_rest(root, samples, but=(train, truth))
         if not samples:
             raise InputError(f"the folders in {root} have no images; fill good/ and the others.")
         return finish(samples, category, root)

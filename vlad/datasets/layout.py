@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from vlad.datasets.folder import is_image_name
+from vlad.datasets.folder import walk, warn_of_passed
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
-from vlad.system.text import instead
+from vlad.system.text import and_more, instead
 from vlad.types import Sample
 
 T = TypeVar("T")
+NORMAL = ("good", "normal", "ok")  # folders of normal images, in any case of letters
+TRUTH = ("ground_truth", "groundtruth", "ground-truth", "gt", "masks", "mask")
 
 
 def existing_folder(root: str | os.PathLike) -> Path:
@@ -57,8 +60,49 @@ def listed_file(path: Path, where: str) -> Path:
 
 
 def images(folder: Path) -> list[Path]:
-    """Image files of a folder, sorted; none if there is no such folder."""
-    return [path for path in entries(folder) if is_image_name(path.name)]
+    """Image files below a folder, sorted by path; none if there is no such folder."""
+    return [Path(path) for path in walk(str(folder), [])] if os.path.isdir(folder) else []
+
+
+def warn_of_rest(folder: Path, samples: Iterable[Sample], but: Iterable[Path] = ()) -> None:
+    """Warn once of the files below a folder that are not samples.
+
+    Args:
+        but: files and folders that serve another purpose.
+    """
+    rest = _rest(folder, [*(sample.path for sample in samples), *but])
+    warn_of_passed(rest, "not an image, or in no folder of its kind")
+
+
+def warn_of_masks(folder: Path, samples: Iterable[Sample]) -> None:
+    """Warn once of the masks below a folder that belong to no defective image."""
+    normal = (kind for kind in folders(folder) if is_normal(kind.name))  # black, or should be
+    rest = _rest(folder, [*(sample.mask for sample in samples if sample.mask), *normal])
+    if rest:
+        warnings.warn(
+            f"{len(rest)} of the masks match no image: {and_more(rest, 3)}; name "
+            "each as its image, with or without _mask, in a folder named as that of the image",
+            stacklevel=3,
+        )
+
+
+def _rest(folder: Path, used: Iterable[Path]) -> list[str]:
+    known = {str(path) for path in used}
+    others: list[str] = []
+    every = [*walk(str(folder), others), *others] if os.path.isdir(folder) else []
+    return [f for f in every if not known & {f, *map(str, Path(f).parents)}]
+
+
+def is_normal(folder: str) -> bool:
+    """Return whether a folder of this name holds normal images."""
+    return folder.casefold() in NORMAL
+
+
+def named(folder: Path, *names: str) -> Path:
+    """The subfolder with one of these names, case-insensitive; by default the first name."""
+    exact = (folder / name for name in names)
+    alike = (path for path in folders(folder) if path.name.casefold() in names)
+    return next((p for p in (*exact, *alike) if os.path.isdir(p)), folder / names[0])
 
 
 def folders(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,16 +14,22 @@ from vlad.system.resources import check_regular
 from vlad.system.text import shown
 from vlad.types import Sample
 
-_LABELS = {"": None, "0": 0, "normal": 0, "1": 1, "anomalous": 1}
+_LABELS = {
+    **dict.fromkeys(("0", "normal", "ok", "good", "false"), 0),
+    **dict.fromkeys(("1", "anomalous", "ng", "nok", "bad", "true"), 1),
+    "": None,
+}
+_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # the line that Excel reads and writes
 
 
 def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sample]:
     """List the images of a CSV manifest in order, each once.
 
-    The first line names the columns: `path`, and any of `category`, `label` (0 or normal, 1 or
-    anomalous), `severity` (a whole number, 0 for normal), `mask` and `split`; others are ignored. A
-    severity implies a missing label. Columns are separated by comma, semicolon or tab. Paths are
-    relative to the folder of the manifest. Images need not exist until they are read.
+    The first line, or that below Excel's `sep=;`, names the columns: `path`, and any of `category`,
+    `label` (0, normal, ok, good or false; 1, anomalous, ng, nok, bad or true), `severity` (a whole
+    number, 0 for normal), `mask` and `split`; others are ignored. A severity implies a missing
+    label. Columns are separated by comma, semicolon or tab. Paths are relative to the folder of
+    the manifest. Images need not exist until they are read.
 
     Args:
         path: a UTF-8 file, with or without a byte-order mark.
@@ -64,13 +71,13 @@ def listed_splits(path: Path) -> set[str]:
 def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
     if not row["path"] or "\0" in row["path"]:
         raise InputError(f"{where}: the path is empty; fill it in or delete the line.")
-    label = row.get("label", "").lower()
+    label = _whole(row.get("label", "").lower())
     if label not in _LABELS:
         raise InputError(
             f"{where}: the label {shown(repr(row['label']))} is unknown; write 0 or normal, 1 or "
             "anomalous, or nothing."
         )
-    severity = _severity(row.get("severity", ""), where)
+    severity = _severity(_whole(row.get("severity", "")), where)
     known = None if severity is None else int(severity > 0)
     if label and known not in (None, _LABELS[label]):
         raise InputError(
@@ -86,6 +93,11 @@ def _sample(row: dict[str, str], folder: Path, where: str) -> Sample:
         mask=folder / mask if mask else None,
         severity=severity,
     )
+
+
+def _whole(cell: str) -> str:
+    """A number without the zeros that spreadsheets write behind it."""
+    return re.sub(r"(?<=\d)[.,]0+$", "", cell)
 
 
 def _severity(cell: str, where: str) -> int | None:
@@ -109,14 +121,16 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     try:
         check_regular(path)
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header = file.readline()
+            header, above = file.readline(), 1
+            if _SEPARATOR.fullmatch(header):
+                header, above = file.readline(), 2
             delimiter = _delimiter(header, path)
             names = _cells(next(csv.reader([header], delimiter=delimiter)))
             names = [name.lower() for name in names]
             reader = csv.reader(file, delimiter=delimiter)
             for row in reader:
                 cells = _cells(row)
-                line = reader.line_num + 1
+                line = reader.line_num + above
                 if len(cells) > len(names) and any(cells[len(names) :]):
                     raise InputError(
                         f"line {line} of {path} has {len(cells)} cells for {len(names)} columns; "

@@ -11,10 +11,18 @@ Anomalib.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-from vlad.datasets.folder import is_image_name
-from vlad.datasets.layout import entries, existing_folder, finish, folders, images, of_category
+from vlad.datasets.layout import (
+    TRUTH,
+    existing_folder,
+    finish,
+    folders,
+    is_normal,
+    named,
+    of_category,
+    warn_of_rest,
+)
+from vlad.datasets.masked import labelled, normals
 from vlad.errors import InputError
 from vlad.types import Sample
 
@@ -34,11 +42,13 @@ class MVTec:
 
     def __init__(self, root: str | os.PathLike) -> None:
         root = existing_folder(root)
-        if os.path.isdir(root / "test"):
+        if os.path.isdir(named(root, "test")):
             self.categories = {root.resolve().name: root}
         else:
             self.categories = {
-                folder.name: folder for folder in folders(root) if os.path.isdir(folder / "test")
+                folder.name: folder
+                for folder in folders(root)
+                if os.path.isdir(named(folder, "test"))
             }
         if not self.categories:
             raise InputError(
@@ -54,7 +64,9 @@ class MVTec:
             InputError: an unknown category, or there are none.
         """
         folder = of_category(self.categories, category)
-        samples = self._samples(folder, "train", self.normal)
+        train = named(folder, "train")
+        samples = [s for kind in folders(train) if is_normal(kind.name) for s in normals(kind)]
+        warn_of_rest(train, samples)
         if not samples:
             raise InputError(f"{folder} has no normal images; put some in train/{self.normal}.")
         return finish(samples, category, folder)
@@ -66,23 +78,17 @@ class MVTec:
         union.
 
         Raises:
-            InputError: an unknown category, or there are none.
+            InputError: an unknown category, there are none, or two share a mask.
         """
         folder = of_category(self.categories, category)
-        samples = []
-        for defect in folders(folder / "test"):
-            samples += self._samples(folder, "test", defect.name)
+        test, truth = named(folder, "test"), named(folder, *TRUTH)
+        samples = labelled(folders(test), truth)
+        warn_of_rest(test, samples)
         if not samples:
             raise InputError(
                 f"{folder} has no test images; put some in test/{self.normal} and test/<defect>."
             )
         return finish(samples, category, folder)
-
-    def _samples(self, folder: Path, split: str, kind: str) -> list[Sample]:
-        paths = images(folder / split / kind)
-        if kind == self.normal:
-            return [Sample(path, id="", label=0, defect="good") for path in paths]
-        return defects(paths, kind, folder / "ground_truth")
 
 
 class BTAD(MVTec):
@@ -90,22 +96,3 @@ class BTAD(MVTec):
 
     name = "BTAD"
     normal = "ok"
-
-
-def defects(paths: list[Path], kind: str, ground_truth: Path) -> list[Sample]:
-    """Images of one kind of defect, with their masks below the folder `ground_truth`."""
-    masks = _masks(ground_truth / kind)
-    return [Sample(path, "", label=1, defect=kind, mask=masks.get(path.stem)) for path in paths]
-
-
-def _masks(folder: Path) -> dict[str, Path]:
-    """Stem of the image -> mask: a file of that name, with or without "_mask", or a folder."""
-    exact, named = {}, {}
-    for path in entries(folder):
-        if is_image_name(path.name):
-            exact[path.stem] = path
-            if path.stem.endswith("_mask"):
-                named[path.stem.removesuffix("_mask")] = path
-        elif os.path.isdir(path):
-            exact[path.name] = path
-    return exact | named

@@ -10,9 +10,11 @@ import numpy as np
 
 from vlad.errors import ImageError, InputError
 from vlad.evaluation.pixels import ROOM, PixelMetrics
-from vlad.images import DEFAULT_MAX_PIXELS, read_mask
+from vlad.images import DEFAULT_MAX_PIXELS, read_mask, resize_mask
+from vlad.images.masks import lost_regions, misfit
 from vlad.metrics import concordance, evaluate, kendall_tau, registered_metrics
 from vlad.scoring.pipeline import Scored
+from vlad.system.text import and_more
 from vlad.types import Sample
 
 
@@ -51,6 +53,7 @@ class Measures:
         self.errors: dict[str, str] = {}  # id -> why
         self.pixels = PixelMetrics(room) if any(sample.mask for sample in samples) else None
         self.unmarked: dict[str, Sample] = {}  # anomalous, with an empty mask
+        self.thin: dict[str, int] = {}  # id -> regions of the mask that are too thin for a map
 
     def add(self, batch: Iterable[Scored]) -> None:
         """Add the scores of some images by some or all heads.
@@ -73,7 +76,8 @@ class Measures:
                     continue
                 mask = masks[scored.maps[head].shape]
                 if sample.label and not mask.any():
-                    self.unmarked[sample.id] = sample
+                    if sample.id not in self.thin:
+                        self.unmarked[sample.id] = sample
                 else:
                     self.pixels.add(head, scored.maps[head], mask)
 
@@ -108,14 +112,7 @@ class Measures:
         if self.pixels and any(self.samples[key].mask for key in scores):
             found = self.pixels.compute(head)
             metrics, bounds = metrics | found.values, found.bounds
-            if self.unmarked:
-                sample, *others = self.unmarked.values()
-                warnings.warn(
-                    f"{sample.path}{f' and {len(others)} more' if others else ''}: labelled "
-                    "anomalous, but the mask is missing or empty; left out of the pixel metrics",
-                    UserWarning,
-                    stacklevel=2,
-                )
+            self._warn()
         return Measured(metrics, bounds, len(scores), errors)
 
     def _of_objects(self, scores: Mapping[str, float]) -> dict[str, float]:
@@ -151,18 +148,41 @@ class Measures:
             "severity_tau": kendall_tau(values, levels),
         }
 
+    def _warn(self) -> None:
+        """Warn once of what the pixel metrics leave out."""
+        if self.unmarked:
+            warnings.warn(
+                f"{and_more([s.path for s in self.unmarked.values()])}: labelled anomalous, but "
+                "the mask is missing or empty; left out of the pixel metrics",
+                stacklevel=3,
+            )
+        if self.thin:
+            warnings.warn(
+                f"{and_more([self.samples[key].mask for key in self.thin])}: "
+                f"{sum(self.thin.values())} regions are too thin for the size of the maps and do "
+                "not count in the pixel metrics; raise the image size, or cut the images into "
+                "tiles",
+                stacklevel=3,
+            )
+        self.unmarked, self.thin = {}, {}
+
     def _masks(self, scored: Scored) -> dict[tuple[int, int], np.ndarray]:
         """The mask of an image at each size of its maps; a normal image without one gets zeros."""
         if self.pixels is None:
             return {}
         sample = scored.sample
         sizes = {values.shape for values in scored.maps.values()}
-        if sample.mask is None:
+        if sample.mask is None or scored.size is None:
             return {size: np.zeros(size, bool) for size in sizes}
-        masks = {size: read_mask(sample.mask, size, max_pixels=self.max_pixels) for size in sizes}
-        if not sample.label and any(mask.any() for mask in masks.values()):
+        whole = read_mask(sample.mask, max_pixels=self.max_pixels)
+        if not sample.label and whole.any():
             raise InputError(
                 f"{sample.path} is labelled normal, but its mask {sample.mask} has defect pixels; "
                 "correct the label or the mask."
             )
+        if why := misfit(whole, sample, scored.size):
+            raise ImageError(why)
+        masks = {size: resize_mask(whole, size) for size in sizes}
+        if lost := max((lost_regions(whole, mask) for mask in masks.values()), default=0):
+            self.thin[sample.id] = lost
         return masks

@@ -3,9 +3,11 @@
 The rules are fixed, never a contrast stretch per image, so that scores of images stay comparable:
 
 - 16-bit samples keep their high byte, or the top 8 of `bits` significant bits (`bits=12` for a
-  12-bit camera; 12-bit TIFFs state it themselves); larger values become white.
+  12-bit camera; TIFFs with 12 bits or a MaxSampleValue state it themselves); larger values become
+  white.
 - Floating-point samples must be in [0, 1], which becomes 0…255.
 - Transparent images are laid over white; embedded colour profiles are ignored.
+- Grey DICOM uses the window in the file, or else the range of its stored bits.
 - The first of several pages or frames is used; EXIF orientation is applied.
 """
 
@@ -16,7 +18,6 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Union
 
 import numpy as np
@@ -24,6 +25,9 @@ from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.images.decode import DEEP_COLOUR, DEFAULT_MAX_PIXELS, check_size, decode
+from vlad.images.deep import name_planes
+from vlad.images.masks import read_mask, resize_mask
+from vlad.images.stored import grey_samples, stated_bits, turn_upright
 from vlad.system.numbers import check_count
 
 if TYPE_CHECKING:
@@ -44,16 +48,6 @@ __all__ = [
     "resize_mask",
     "to_pixels",
 ]
-_EXIF_ORIENTATION, _TIFF_BITS, _TIFF_PHOTOMETRIC = 0x0112, 258, 262
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_image(
@@ -66,7 +60,8 @@ def read_image(
     """Read an image file as upright 8-bit RGB; the format is detected from the content.
 
     Args:
-        path: PNG, JPEG, BMP, TIFF, WebP, GIF or PPM file, or a file object open in binary.
+        path: PNG, JPEG, BMP, TIFF, WebP, GIF, PPM, JPEG 2000 or AVIF file, HEIC or DICOM with the
+            extra `formats`, or a file object open in binary.
         max_pixels: larger images are refused before decoding.
         bits: significant bits, 9 to 16, of 16-bit images that do not state them.
         name: name in errors; None is its path.
@@ -109,6 +104,7 @@ def as_image(
         where = f"cannot use the given {image.mode} image"
         check_size(image.size, where)
         try:
+            name_planes(image)
             image.load()  # an image from Image.open is decoded only now
         except Exception as error:
             raise ImageError(f"{where}: it is damaged ({error}); read it again.") from error
@@ -174,72 +170,18 @@ def to_pixels(
     return pixels
 
 
-def read_mask(
-    path: str | os.PathLike[str],
-    size: tuple[int, int] | None = None,
-    *,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> np.ndarray:
-    """Read a ground-truth mask: everything that is not black is defect.
-
-    Args:
-        path: image of any mode, transparent parts being normal, or a folder of PNGs of one size,
-            whose union is the mask.
-        size: (H, W) to resize it to, bilinear and then > 0.5, as in published results; None keeps
-            the file's size.
-        max_pixels: as in `read_image`.
-
-    Returns:
-        (H, W) bool.
-
-    Raises:
-        ImageError: as `read_image`, or a folder without PNGs or with several sizes.
-    """
-    if os.path.isdir(path):
-        mask = None
-        for file in sorted(Path(path).glob("[!.]*.png")):  # one at a time, to bound memory
-            part = _mask(decode(file, max_pixels))
-            if mask is not None and part.shape != mask.shape:
-                mask = None
-                break
-            mask = part if mask is None else mask | part
-        if mask is None:
-            raise ImageError(f"cannot use {path}; put PNG masks of one size in the folder.")
-    else:
-        mask = _mask(decode(path, max_pixels))
-    return mask if size is None else resize_mask(mask, size)
-
-
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a mask (H, W) to another (H, W), bilinear and then > 0.5."""
-    if mask.shape == tuple(size):
-        return mask
-    image = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
-
-
-def _mask(image: Image.Image) -> np.ndarray:
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.composite(image, Image.new("RGBA", image.size), image.getchannel("A"))
-        image = image.convert("RGB")
-    elif image.mode in ("P", "CMYK", "YCbCr"):
-        image = image.convert("RGB")
-    mask = np.asarray(image) != 0
-    return mask.any(-1) if mask.ndim == 3 else mask
-
-
 def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
     """Any decoded image as upright RGB without metadata, so it is not rotated twice."""
-    orientation = _orientation(image)
-    if image.mode in ("F", "I") or image.mode.startswith("I;16"):
-        tags = getattr(image, "tag_v2", {})
-        bits = 12 if tags.get(_TIFF_BITS) == (12,) else bits
-        grey = _to_8bit(np.asarray(image), bits, where)
-        if tags.get(_TIFF_PHOTOMETRIC) == 0:  # white is zero; Pillow inverts only 1 and 8 bits
-            grey = 255 - grey
-        image = Image.fromarray(grey)
-    elif image.info.get(DEEP_COLOUR) and bits < 16:
+    turn = turn_upright(image)
+    if grey := grey_samples(image):
+        if grey.bits and grey.samples.max() >= 2**grey.bits:
+            raise ImageError(
+                f"{where}: it states {grey.bits} bits (MaxSampleValue) and has values up to "
+                f"{grey.samples.max()}; correct one of them, or save it as 8 bits."
+            )
+        values = _to_8bit(grey.samples, grey.bits or bits, where)
+        image = Image.fromarray(255 - values if grey.inverted else values)
+    elif image.info.get(DEEP_COLOUR) and (bits := stated_bits(image) or bits) < 16:
         raise ImageError(
             f"{where}: 16-bit colour is read by its high bytes, so it cannot be read as {bits} "
             "bits; save it as 8-bit RGB."
@@ -255,17 +197,10 @@ def _to_rgb(image: Image.Image, bits: int, where: str) -> Image.Image:
         ) from error
     if deep_colour:
         _warn_if_dark(int(np.max(image.getextrema())) < 16)
-    if orientation in _UPRIGHT:
-        image = image.transpose(_UPRIGHT[orientation])
+    if turn is not None:
+        image = image.transpose(turn)
     image.info = {}
     return image
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
-    except Exception:  # unreadable metadata do not affect the pixels
-        return 1
 
 
 def _over_white(image: Image.Image, where: str) -> Image.Image:

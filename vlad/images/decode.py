@@ -4,39 +4,58 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+from PIL import (  # noqa: F401
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
 
 from vlad.errors import ImageError
+from vlad.images.deep import is_deep, name_planes, want_low_bytes
 from vlad.images.limits import Reads, check_file, check_parts
 from vlad.system.text import shown
 
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG2000")
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
-    | {".ppm", ".pgm", ".pbm", ".pnm"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".j2k", ".jpf", ".jpx", ".heic", ".heif"}
+    | {".hif", ".dcm", ".dicom"}
 )
+_EXTRA = ("HEIC", "DICOM")  # with the optional packages
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"}  # brands of the files
 DEFAULT_MAX_PIXELS = 100_000_000
 MIN_SIDE = 8  # below half a patch there is no content, and resizing would invent it
 DEEP_COLOUR = "vlad: 16 bits a colour"  # key in Image.info; Pillow kept only the high bytes
 
-Image.preinit()  # with the two plugins above, Image.OPEN has all of FORMATS
+with suppress(ImportError):  # of Pillow before 11.3
+    from PIL import AvifImagePlugin  # noqa: F401
+Image.preinit()  # with the plugins above, Image.OPEN now has all of FORMATS
 
 
 def decode(
-    path: str | os.PathLike[str] | BinaryIO, max_pixels: int, name: str | None = None
+    path: str | os.PathLike[str] | BinaryIO,
+    max_pixels: int,
+    name: str | None = None,
+    *,
+    low_bytes: bool = False,
 ) -> Image.Image:
     """Decode the first page of an image file, in Pillow's mode.
 
     Args:
         path: the file, or a file object open for reading in binary, which stays open.
         name: name in errors; None is its path.
+        low_bytes: keep the low bytes of PNG and TIFF with 16 bits a colour, not the high ones, as
+            RGB.
 
     Raises:
-        ImageError: missing, unreadable, not one of FORMATS, damaged, over `max_pixels` or
+        ImageError: missing, unreadable, in an unsupported format, damaged, over `max_pixels` or
             disproportionately costly (both found before decoding), or a side under MIN_SIDE.
     """
     where = f"cannot read {name or path}"
@@ -49,9 +68,10 @@ def decode(
         kind = "image"
         try:
             kind = _format(file, where)
+            opener = _opener(kind, where)
             check_file(file, kind, max_pixels)
             reads: Any = Reads(file)  # the part of the file interface that Pillow's plugins need
-            image = Image.OPEN[kind][0](reads, "")  # without a name, Pillow does not map memory
+            image = opener(reads, "")  # without a name, Pillow does not map memory
             check_size(image.size, where)
             width, height = image.size
             if width * height > max_pixels:
@@ -60,9 +80,13 @@ def decode(
                     f"limit of {max_pixels:,}; shrink or tile it, or raise the limit (max_pixels)."
                 )
             check_parts([tile[1] for tile in image.tile if tile[1]], image.size)
-            deep = any(";16" in str(tile) for tile in image.tile)
+            deep = is_deep(image, file)
+            name_planes(image)
+            low = want_low_bytes(image) if low_bytes else ""
             reads.allow(kind, width * height)
             image.load()
+            if low:
+                image = Image.merge("RGB", [image.getchannel(name) for name in low])
         except ImageError:
             raise
         except Image.DecompressionBombError as error:
@@ -79,6 +103,11 @@ def decode(
             ) from error
     image.info[DEEP_COLOUR] = deep and image.mode != "I" and not image.mode.startswith("I;16")
     return image
+
+
+def is_image_name(name: str) -> bool:
+    """Return whether the name has an image suffix and is not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def check_size(size: tuple[int, int], where: str) -> None:
@@ -121,12 +150,44 @@ def _format(file: BinaryIO, where: str) -> str:
     Image.open itself also applies Image.MAX_IMAGE_PIXELS, a global that cannot be disabled without
     races with other threads.
     """
-    prefix = file.read(16)
+    start = file.read(512)
     file.seek(0)
+    prefix = start[:16]
+    if prefix[4:8] == b"ftyp":
+        length = min(int.from_bytes(prefix[:4], "big"), len(start))
+        brands = {start[at : at + 4] for at in range(8, length, 4)}
+        if brands & {b"avif", b"avis"}:
+            return "AVIF"
+        if brands & _HEIC:
+            return "HEIC"
+    if start[128:132] == b"DICM":
+        return "DICOM"
     for name in FORMATS:
         accept = Image.OPEN[name][1]
         if accept and len(prefix) == 16 and accept(prefix) is True:
             return name
-    raise ImageError(
-        f"{where}: it is not a supported image ({', '.join(FORMATS)}); convert it or leave it out."
-    )
+    known = ", ".join((*FORMATS, "AVIF", *_EXTRA))
+    raise ImageError(f"{where}: it is not a supported image ({known}); convert it or leave it out.")
+
+
+def _opener(kind: str, where: str) -> Callable[[Any, str], Any]:
+    """The class that opens a file of this format and decodes it only on load."""
+    try:
+        if kind == "DICOM":
+            from vlad.images.dicom import DicomImage
+
+            return DicomImage
+        if kind == "HEIC":
+            from pillow_heif import HeifImageFile
+
+            return HeifImageFile
+    except ImportError as error:
+        raise ImageError(
+            f"{where}: {kind} files need {error.name}; install it with `pip install "
+            "'vlad-vision[formats]'`, or convert them."
+        ) from error
+    if kind not in Image.OPEN:
+        raise ImageError(
+            f"{where}: this Pillow reads no {kind}; update it, or save the file as PNG."
+        )
+    return Image.OPEN[kind][0]

@@ -12,7 +12,7 @@ import numpy as np
 
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
-from vlad.datasets.folder import walk
+from vlad.datasets.folder import walk, warn_of_passed
 from vlad.datasets.ids import comparable, possible_ids
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head
@@ -118,6 +118,8 @@ class Arrivals:
         self.seen: dict[str, State] = {}  # files without a score, as of the last scan
         self.tried: dict[str, State] = {}  # as they were when returned
         self.done: set[str] = set()
+        self.passed: set[str] = set()  # not images, as of the last scan
+        self.told: set[str] = set()  # the ones already named
 
     def look(self) -> list[Sample]:
         """Files unchanged since the last scan, the longest unchanged first.
@@ -129,7 +131,8 @@ class Arrivals:
         before, tried = self.seen, self.tried
         self.seen, self.tried = {}, {}  # files that come back with their folder are new
         files: set[str] = set()  # a link and its target count as one
-        for path in walk(str(self.source)):
+        passed: list[str] = []
+        for path in walk(str(self.source), passed):
             if path in self.done:
                 continue
             real = os.path.realpath(path)
@@ -144,10 +147,19 @@ class Arrivals:
             except OSError:  # moved away since it was listed
                 continue
             seen[path] = found.st_size, found.st_mtime_ns
+        self._tell(passed)
         rested = [p for p, s in seen.items() if before.get(p) == s != tried.get(p)]
         self.seen = seen
         self.tried = {p: s for p, s in tried.items() if p in seen} | {p: seen[p] for p in rested}
         return [self._sample(path) for path in sorted(rested, key=lambda p: (seen[p][1], p))]
+
+    def _tell(self, passed: list[str]) -> None:
+        """Names each file that is no image once, and none that is about to be renamed to one."""
+        passed = [p for p in passed if not os.path.realpath(p).startswith(self.out)]
+        new = [path for path in passed if path in self.passed and path not in self.told]
+        self.passed = set(passed)
+        self.told.update(new)
+        warn_of_passed(new)
 
     def _sample(self, path: str) -> Sample:
         row = self.rows.setdefault(os.path.realpath(path), path)

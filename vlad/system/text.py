@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 _FORMULA = r"[=+\-@\t\r\n＝＋－＠]"
@@ -46,6 +46,12 @@ def shown(value: object, keep: str = "") -> str:
         c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
     )
     return "".join(plain)
+
+
+def and_more(items: Sequence[object], show: int = 1) -> str:
+    """The first of some items, and how many more there are."""
+    rest = len(items) - show
+    return ", ".join(map(str, items[:show])) + (f" and {rest} more" if rest > 0 else "")
 
 
 def csv_path(path: str) -> str:

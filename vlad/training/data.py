@@ -22,7 +22,7 @@ class Item:
 
     Attributes:
         image: RGB.
-        mask: (H, W) bool at the image's size, or None if only the label is known.
+        mask: (H, W) bool in the image's proportions, or None if only the label is known.
         label: 1 anomalous, 0 normal.
     """
 

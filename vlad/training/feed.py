@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vlad.images import resize_mask
+from vlad.images.masks import lost_regions, resize_mask
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.pipeline import READERS, ahead
 from vlad.training.cache import Cache, Cached, rounded, together
@@ -166,6 +167,12 @@ class Feed:
         items = [source.item(index, place.epoch) for index in (place.index, *others)]
         item = mosaic(items) if others else items[0]
         mask = None if item.mask is None else resize_mask(item.mask, (self.side, self.side))
+        if item.mask is not None and mask is not None and lost_regions(item.mask, mask):
+            warnings.warn(
+                f"Some defects are too thin for {self.side}×{self.side} pixels, and their pixels "
+                "count as normal in the training; raise the image size",
+                stacklevel=1,
+            )
         prepared = self.extractor.prepare(item.image, [self.spec])
         return _Fetched(place, item.label, None, prepared, mask, key)
 

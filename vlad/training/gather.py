@@ -16,8 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlad.datasets import list_samples, load_dataset
-from vlad.datasets.labelled import NORMAL
+from vlad.datasets.layout import is_normal
 from vlad.errors import ImageError, InputError
+from vlad.images.masks import mask_files, misfit
 from vlad.scoring.pipeline import ahead
 from vlad.synthetic import SyntheticSet
 from vlad.system.progress import Progress
@@ -49,7 +50,7 @@ def load_data(
 
     Raises:
         InputError: an unknown set or category, no normal or no anomalous image in all of them, or a
-            mask whose size differs from its image.
+            mask whose proportions differ from its image.
     """
     sets = [(*weighted(text), False) for text in roots]
     sets += [(*weighted(text), True) for text in synthetic]
@@ -110,7 +111,7 @@ def check(
         the usable samples; a hash of each one's files; path -> reason why another is unusable.
 
     Raises:
-        InputError: the size of a mask differs from its image.
+        InputError: the proportions of a mask differ from its image.
     """
     good, digests, bad = [], [], {}
 
@@ -118,13 +119,9 @@ def check(
         try:
             image = reading.open(sample.path)
             if sample.label and sample.mask is not None:
-                height, width = reading.mask(sample.mask).shape
-                if (width, height) != image.size:
-                    raise InputError(
-                        f"the mask {sample.mask} has {width}×{height} pixels, but its image "
-                        f"{sample.path} has {image.size[0]}×{image.size[1]}; correct one of them, "
-                        "or remove the image."
-                    )
+                mask = reading.mask(sample.mask)
+                if why := misfit(mask, sample, image.size):
+                    raise InputError(why)
             return file_digest(sample), ""
         except ImageError as error:
             return None, str(error)
@@ -149,8 +146,7 @@ def file_digest(sample: Sample) -> str:
     digest = hashlib.sha256()
     files = [sample.path]
     if sample.label and sample.mask is not None:
-        folder = os.path.isdir(sample.mask)
-        files += sorted(Path(sample.mask).glob("[!.]*.png")) if folder else [sample.mask]
+        files += mask_files(sample.mask)
     try:
         for file in files:
             digest.update(hashlib.sha256(Path(file).read_bytes()).digest())
@@ -189,7 +185,8 @@ def _normals(root: str) -> list[Sample]:
 
 def _object(folder: Path) -> Path:
     """ "bottle" for bottle/train/good: the nearest folder that names the object."""
-    return next((f for f in (folder, *folder.parents) if f.name not in (*NORMAL, "train")), folder)
+    above = (folder, *folder.parents)
+    return next((f for f in above if not is_normal(f.name) and f.name != "train"), folder)
 
 
 def _draw(samples: Sequence[Sample], seed: int, reading: Reading) -> SyntheticSet:

@@ -25,6 +25,16 @@ def test_folders_tables_and_files_name_each_image_once(images, tmp_path):
     assert listed(images / "list.parquet", images) == table + rest
 
 
+def test_what_ray_passes_over_is_named_and_what_it_wrote_is_not(images, recwarn):
+    (images / "out").mkdir()
+    for name in ("raw.nef", "out/part-0.parquet", "out/a.png"):
+        (images / name).touch()
+    found = list_images([str(images)], str(images / "out"))["path"].to_pylist()
+    assert found == [str(images / f"{i}.png") for i in range(6)]
+    (sentence,) = [str(warning.message) for warning in recwarn]
+    assert "1 file passed over" in sentence and "raw.nef" in sentence
+
+
 def test_categories_come_along(images):
     table = pa.table({"category": ["nut", None], "path": ["0.png", "1.png"]})
     pq.write_table(table, images / "list.parquet")
@@ -38,7 +48,8 @@ def test_a_bucket_is_listed_and_read(images):
         store.pipe(f"/bucket/{name}", (images / file).read_bytes())
     store.pipe("/bucket/notes.txt", b"no image")
     store.pipe("/bucket/.hidden.png", b"")
-    urls = listed("memory://bucket")
+    with pytest.warns(UserWarning, match=r"1 file passed over .*: /bucket/notes\.txt$"):
+        urls = listed("memory://bucket")
     assert urls == ["memory:///bucket/a.png", "memory:///bucket/deep/b.PNG"]
     options = {"max_pixels": 10**8, "bits": 16}
     assert open_stored(urls[1], **options).tobytes() == read_image(images / "5.png").tobytes()

@@ -17,9 +17,10 @@ from PIL import Image
 
 from vlad.images.limits import BYTES_A_PIXEL, SLACK
 from vlad.datasets import list_samples
-from vlad.datasets.folder import is_image_name
+from vlad.datasets.folder import warn_of_passed
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.images import read_image
+from vlad.images.decode import is_image_name
 from vlad.system.text import shown
 from vlad.runs.ray.parts import parts
 
@@ -27,13 +28,14 @@ from vlad.runs.ray.parts import parts
 SCHEMA = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])
 
 
-def list_images(paths: Sequence[str]) -> pa.Table:
+def list_images(paths: Sequence[str], out: str | None = None) -> pa.Table:
     """Path or URL and category (or null) of every image, each path once, in the order given.
 
     Args:
         paths: what `list_samples` takes; Parquet files with a column `path` and perhaps `category`,
             whose relative paths start at their folder; and URLs that fsspec knows, of Parquet
             files, images or folders (`s3://bucket/parts`).
+        out: as in `list_samples`.
 
     Raises:
         InputError: no images, or a table or name that cannot be used.
@@ -45,7 +47,7 @@ def list_images(paths: Sequence[str]) -> pa.Table:
         elif "://" in path:
             found.append(_stored(path))
         else:
-            samples = list_samples([path])
+            samples = list_samples([path], out)
             found.append(_table([str(s.path) for s in samples], [s.category for s in samples]))
     table = pa.concat_tables(found)
     once = table.group_by("path", use_threads=False).aggregate([("category", "first")])
@@ -140,6 +142,8 @@ def _stored(url: str) -> pa.Table:
             f"cannot list {url} ({shown(error)}); check it, and its fsspec driver."
         ) from error
     paths = [store.unstrip_protocol(n) for n in names if is_image_name(n.rpartition("/")[2])]
+    others = [n for n in names if not is_image_name(n.rpartition("/")[2]) and "/." not in n]
+    warn_of_passed(others)
     if not paths:
         raise InputError(
             f"no images in {url}; give files with a suffix such as .png, .jpg or .tif."
