@@ -188,7 +188,7 @@ def test_a_mask_has_the_proportions_of_its_image(mask, size, fits):
     measures = measured(samples, scored(samples))
     assert len(measures.errors) == 1 - fits
     for why in measures.errors.values():
-        assert f"bad.png has {size[1]}×{size[0]} pixels and its image bad.png has 32×24" in why
+        assert f"bad.png has {size[1]}×{size[0]} pixels, but its image bad.png has 32×24" in why
 
 
 def test_a_mask_of_an_odd_side_that_was_halved_fits(mask):

@@ -188,6 +188,7 @@ def _opener(kind: str, where: str) -> Callable[[Any, str], Any]:
         ) from error
     if kind not in Image.OPEN:
         raise ImageError(
-            f"{where}: this Pillow reads no {kind}; update it, or save the file as PNG."
+            f"{where}: the installed Pillow cannot read {kind}; install a newer one, or save the "
+            "file as PNG."
         )
     return Image.OPEN[kind][0]

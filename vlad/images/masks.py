@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from vlad.errors import ImageError
+from vlad.errors import ImageError, VladError
 from vlad.images.decode import DEEP_COLOUR, DEFAULT_MAX_PIXELS, decode, is_image_name
 from vlad.images.stored import grey_samples, turn_upright
 from vlad.types import Sample
@@ -82,16 +82,17 @@ def lost_regions(mask: np.ndarray, shrunk: np.ndarray) -> int:
     return count - np.count_nonzero(np.unique(labels[shrunk]))
 
 
-def misfit(mask: np.ndarray, sample: Sample, size: tuple[int, int]) -> str | None:
-    """A sentence if the mask (H, W) has other proportions than its image of (W, H)."""
+def check_fit(
+    mask: np.ndarray, sample: Sample, size: tuple[int, int], error: type[VladError]
+) -> None:
+    """Raise the error if the mask (H, W) has other proportions than its image of (W, H)."""
     (height, width), (w, h) = mask.shape, size
     # a side may have been rounded, up or down
-    if min(abs(width - height * w / h), abs(height - width * h / w)) < 1:
-        return None
-    return (
-        f"the mask {sample.mask} has {width}×{height} pixels and its image {sample.path} has "
-        f"{w}×{h}; correct one of them, or take the image out."
-    )
+    if min(abs(width - height * w / h), abs(height - width * h / w)) >= 1:
+        raise error(
+            f"the mask {sample.mask} has {width}×{height} pixels, but its image {sample.path} has "
+            f"{w}×{h}; correct one of them, or remove the image."
+        )
 
 
 def _read(path: Path, max_pixels: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from pathlib import Path
 from vlad.datasets import list_samples, load_dataset
 from vlad.datasets.layout import is_normal
 from vlad.errors import ImageError, InputError
-from vlad.images.masks import mask_files, misfit
+from vlad.images.masks import check_fit, mask_files
 from vlad.scoring.pipeline import ahead
 from vlad.synthetic import SyntheticSet
 from vlad.system.progress import Progress
@@ -119,9 +119,7 @@ def check(
         try:
             image = reading.open(sample.path)
             if sample.label and sample.mask is not None:
-                mask = reading.mask(sample.mask)
-                if why := misfit(mask, sample, image.size):
-                    raise InputError(why)
+                check_fit(reading.mask(sample.mask), sample, image.size, InputError)
             return file_digest(sample), ""
         except ImageError as error:
             return None, str(error)
