@@ -53,7 +53,7 @@ class AprilGAN(Trained):
 
     @property
     def transductive(self) -> bool:
-        """Whether image scores depend on the other images scored."""
+        """True if image scores depend on the other images scored."""
         return self.rescale and self.fitted
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:

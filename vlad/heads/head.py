@@ -61,7 +61,7 @@ class Head(ABC):
 
     @property
     def fitted(self) -> bool:
-        """Whether it remembers images."""
+        """True if it remembers images."""
         return bool(self.memory_)
 
     def to(self, device: torch.device | str) -> Self:
