@@ -13,6 +13,7 @@ from vlad.backbones.block import recompute
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import HeadError
+from vlad.system.torch_state import own_state
 from vlad.types import Activation, BackboneInfo
 
 TEXT_BATCH = 64
@@ -100,6 +101,7 @@ class Backbone:
         """One vision pass by the backbone's runtime; see `VisionTransformer.__call__`."""
         return (self.passes or self.vision)(pixels, **options)
 
+    @own_state()
     def encode_text(
         self,
         sentences: Sequence[str],

@@ -22,6 +22,7 @@ from vlad.prompts import Prompts, load_bank
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.text import encode, encode_each
 from vlad.scoring.textcache import embed_prompts
+from vlad.system.torch_state import own_state
 from vlad.types import Features, Scores, TextFeatures, TextSpec
 
 
@@ -86,6 +87,7 @@ class Panel:
         """The heads that judge a list of images jointly."""
         return [name for name, head in self.heads.items() if head.transductive]
 
+    @own_state()
     @torch.no_grad()
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
         """Shows images, cut into tiles, to the named heads; None is all with use for them.
@@ -131,6 +133,7 @@ class Panel:
         """The pixels of one RGB image as `score` takes them; safe in several threads."""
         return self.extractor.prepare(image, [self.specs[name] for name in self.heads])
 
+    @own_state()
     @torch.no_grad()
     def score(
         self,

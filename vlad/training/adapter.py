@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+import torch
 from accelerate import Accelerator
 
 import vlad
@@ -21,6 +22,7 @@ from vlad.scoring.extractor import Extractor
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
 from vlad.system.text import csv_line, csv_path, csv_text, encode
+from vlad.system.torch_state import own_state
 from vlad.training.cache import Cache
 from vlad.training.checkpoint import CHECKPOINT, FEATURES, LEFT_OUT, State
 from vlad.training.data import PLAIN, Data, Reading
@@ -33,6 +35,8 @@ from vlad.training.recipe import Recipe
 JUDGES = ("image_auroc", "pixel_ap")
 
 
+@own_state()
+@torch.enable_grad()
 def train_adapter(
     recipe: Recipe,
     backbone: Backbone,
