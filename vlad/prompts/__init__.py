@@ -70,7 +70,7 @@ class Override:
     wording: Wording
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PromptBank:
     """A validated prompt bank.
 
@@ -86,6 +86,7 @@ class PromptBank:
         synonyms: category (folded) -> the word used for it.
         categories: the only categories (folded) it has words for; empty for any.
         overrides: other wordings; the first that applies is taken.
+        text: the file as it was read.
     """
 
     name: str
@@ -101,6 +102,10 @@ class PromptBank:
     synonyms: Mapping[str, str]
     categories: tuple[str, ...]
     overrides: tuple[Override, ...]
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<PromptBank {self.name}>"
 
     def expand(self, category: str) -> Prompts:
         """The sentences about a category.
@@ -146,12 +151,14 @@ def bank_names() -> list[str]:
     return sorted(p.stem for p in data_folder("prompts").glob("*.toml") if p.name != FILE)
 
 
-def load_bank(name_or_path: str | Path) -> PromptBank:
-    """A shipped bank by its name, or any bank by the path of its TOML file.
+def load_bank(name_or_path: str | Path | PromptBank) -> PromptBank:
+    """A shipped bank by its name, any bank by the path of its TOML file, or the one given.
 
     Raises:
         PromptError: there is no such bank, or the file cannot be read or is not a valid bank.
     """
+    if isinstance(name_or_path, PromptBank):
+        return name_or_path
     path = Path(name_or_path)
     if str(name_or_path) in bank_names():
         path = data_folder("prompts") / f"{name_or_path}.toml"
@@ -162,7 +169,8 @@ def load_bank(name_or_path: str | Path) -> PromptBank:
             f"There is no prompt bank {str(name_or_path)!r}{instead(name_or_path, known, or_path)}"
         )
     table = read_table(path, PromptError)
-    return _bank(path.stem, _Reader(path, table, BANK_KEYS, PromptError))
+    text = path.read_text(encoding="utf-8-sig")
+    return _bank(path.stem, _Reader(path, table, BANK_KEYS, PromptError), text)
 
 
 class _Reader(Table):
@@ -213,7 +221,7 @@ class _Reader(Table):
         ]
 
 
-def _bank(name: str, reader: _Reader) -> PromptBank:
+def _bank(name: str, reader: _Reader, text: str) -> PromptBank:
     unique = not reader.text("duplicates", "")
     wording = _wording(reader, None, reader.sub("counts", SIDES).table, unique)
     return PromptBank(
@@ -233,6 +241,7 @@ def _bank(name: str, reader: _Reader) -> PromptBank:
             _override(other, wording, reader.sub("counts", SIDES).table, unique)
             for other in reader.overrides()
         ),
+        text=text,
     )
 
 

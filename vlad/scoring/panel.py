@@ -18,7 +18,7 @@ from vlad.errors import HeadError
 from vlad.heads import Head, Pool, check_head
 from vlad.images.tiles import WHOLE, Tiling
 from vlad.images.views import rotations
-from vlad.prompts import Prompts, load_bank
+from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.text import encode, encode_each
 from vlad.scoring.textcache import embed_prompts
@@ -32,7 +32,7 @@ class Panel:
     Args:
         backbone: the frozen backbone.
         heads: name -> head.
-        bank: prompt bank (name or TOML file) for every head that reads text; None is each
+        bank: prompt bank (name, TOML file or the bank) for every head that reads text; None is each
             head's own.
         image_size: pixels a side of the backbone's input; None is the backbone's own.
         batch_size: images in one pass while fitting.
@@ -50,7 +50,7 @@ class Panel:
         backbone: Backbone,
         heads: Mapping[str, Head],
         *,
-        bank: str | None = None,
+        bank: str | PromptBank | None = None,
         image_size: int | None = None,
         batch_size: int = 8,
         tiling: Tiling = WHOLE,
