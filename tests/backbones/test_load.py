@@ -101,6 +101,67 @@ def test_hugging_face_clip(pixels, tmp_path):
     torch.testing.assert_close(patches, hidden[1][:, 1:], atol=1e-5, rtol=0)
 
 
+@pytest.fixture
+def clip_folder(tmp_path):
+    """A random CLIP as `save_pretrained` writes it, without a tokenizer."""
+    torch.manual_seed(0)
+    text = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        text_config={**text, "intermediate_size": 64, "vocab_size": 49408},
+        vision_config={**text, "intermediate_size": 64, "image_size": 64, "patch_size": 16},
+        projection_dim=24,
+    )
+    transformers.CLIPModel(config).eval().save_pretrained(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def test_a_folder_without_a_tokenizer_is_refused(clip_folder):
+    with pytest.raises(BackboneError, match=r"tokenizer of .* is missing"):
+        load_backbone(str(clip_folder), device="cpu")
+    clip_tokenizer().save_pretrained(clip_folder)
+    assert load_backbone(str(clip_folder), device="cpu").info.has_text
+
+
+def test_a_tokenizer_without_merges_is_refused(clip_folder):
+    clip_tokenizer().save_pretrained(clip_folder)
+    made = json.loads((clip_folder / "tokenizer.json").read_text())
+    made["model"]["merges"] = []
+    (clip_folder / "tokenizer.json").write_text(json.dumps(made))
+    with pytest.raises(BackboneError, match=r"tokenizer of .* is missing"):
+        load_backbone(str(clip_folder), device="cpu")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(clip_folder):
+    config = json.loads((clip_folder / "config.json").read_text())
+    clip_tokenizer().save_pretrained(clip_folder)
+    model = transformers.CLIPModel.from_pretrained(clip_folder)
+    model.text_model.embeddings.token_embedding = torch.nn.Embedding(1000, 32)
+    config["text_config"]["vocab_size"] = 1000
+    model.save_pretrained(clip_folder)
+    (clip_folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BackboneError, match="is not that of its weights"):
+        load_backbone(str(clip_folder), device="cpu")
+
+
+def test_texts_are_cached_by_the_tokenizer_too(clip_folder):
+    """A tokenizer that is repaired must not find what was embedded before."""
+    from vlad.prompts import Prompts
+    from vlad.scoring.textcache import embed_prompts
+
+    clip_tokenizer().save_pretrained(clip_folder)
+    prompts = Prompts(("a flawless nut.",), ("a broken nut.",))
+    before = embed_prompts(load_backbone(str(clip_folder), device="cpu"), prompts).normal
+    file = clip_folder / "tokenizer.json"
+    made = json.loads(file.read_text())
+    vocab = made["model"]["vocab"]
+    vocab["nut</w>"], vocab["bolt</w>"] = vocab["bolt</w>"], vocab["nut</w>"]
+    file.write_text(json.dumps(made))
+    after = load_backbone(str(clip_folder), device="cpu")
+    assert not torch.equal(embed_prompts(after, prompts).normal, before)
+    again = embed_prompts(after, prompts).normal
+    torch.testing.assert_close(again, after.encode_text(prompts.normal), atol=1e-5, rtol=0)
+
+
 def test_siglip(pixels, tmp_path):
     torch.manual_seed(0)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}

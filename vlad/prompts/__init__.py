@@ -130,6 +130,14 @@ class PromptBank:
             self._sentences(wording.anomalous, wording.templates, name),
         )
 
+    @property
+    def sentences(self) -> list[str]:
+        """All sentences of all its wordings, once each, about one of its categories."""
+        name = self.noun or next(iter(self.categories), "object")
+        wordings = [self.wording, *(override.wording for override in self.overrides)]
+        states = [(w.normal + w.anomalous, w.templates) for w in wordings]
+        return list(dict.fromkeys(s for pair in states for s in self._sentences(*pair, name)))
+
     def _name(self, word: str) -> str:
         name = readable(word) if self.names == "readable" else word
         name = self.noun or self.synonyms.get(fold(word), name)

@@ -20,7 +20,7 @@ from vlad.images.tiles import WHOLE, Tiling
 from vlad.images.views import rotations
 from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor
-from vlad.scoring.text import encode, encode_each
+from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.torch_state import own_state
 from vlad.types import Features, Scores, TextFeatures, TextSpec
@@ -192,6 +192,8 @@ class Panel:
             return None
         prompts = self._prompts(name, category)
         spec = self.specs[name].text or TextSpec()
+        words = len(spec.context[0]) if spec.context else 0
+        warn_of_cut(self.backbone, self.banks[name], prompts, words)
         if callable(spec.deep):
             return None
         if spec.context or spec.deep:
