@@ -153,7 +153,8 @@ class VisionTransformer:
     ) -> tuple[torch.Tensor, tuple[int, int]]:
         """Tokens with positions, before ln_pre, and the grid."""
         x = self.patch_embed(pixels)
-        grid = (x.shape[-2], x.shape[-1])
+        # plain numbers also for a tracer, which then takes resized positions as constants
+        grid = (int(x.shape[-2]), int(x.shape[-1]))
         x = x.flatten(2).transpose(1, 2)
         if self.cls is not None:
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
