@@ -66,3 +66,18 @@ def test_a_link_beside_its_image_is_not_scored_as_well(arrivals, camera):
     assert (found.path.name, found.id) == ("a.png", "a")
     arrivals.folder.append([Row(str(found.path), {"memory": 0.5})])
     assert names(arrivals) == names(arrivals) == []
+
+
+def test_an_image_that_is_replaced_comes_again(arrivals, camera):
+    from vlad.results.rows import Row, State
+
+    file = camera / "a.png"
+    file.write_bytes(b"one")
+    arrivals.look()
+    assert names(arrivals) == ["a"]
+    path = str(file)
+    arrivals.folder.rows[path] = Row(path, {"memory": 0.5}, state=State.of(file))
+    assert names(arrivals) == []
+    file.write_bytes(b"another")
+    assert names(arrivals) == []  # it may still grow
+    assert names(arrivals) == ["a"]

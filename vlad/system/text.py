@@ -48,6 +48,11 @@ def shown(value: object, keep: str = "") -> str:
     return "".join(plain)
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 image", "2 images"."""
+    return f"{number} {noun}" + "s" * (number != 1)
+
+
 def csv_path(path: str) -> str:
     """A path as a cell that is no formula, and still names the same file; see `path_of`."""
     return f"./{path}" if _STARTS_FORMULA.match(path) else path
