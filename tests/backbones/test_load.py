@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -16,6 +17,8 @@ from safetensors.torch import load_file, save_file
 import vlad
 from vlad.backbones import _slow_bfloat16, load_backbone, weights
 from vlad.errors import BackboneError, HeadError
+from vlad.heads import load_head
+from vlad.scoring.extractor import Extractor
 
 SENTENCES = ["a photo of a damaged hazelnut.", "a photo of a bolt."]
 
@@ -206,6 +209,35 @@ def test_dinov2_sees_but_does_not_read(swiglu, tmp_path):
     torch.testing.assert_close(image, expected.pooler_output, atol=1e-5, rtol=0)
     with pytest.raises(HeadError, match="only images"):
         backbone.encode_text(SENTENCES)
+
+
+@pytest.mark.parametrize("side", [42, 84])
+def test_positions_of_dinov2_are_resized_as_its_authors_do(dinov2_folder, drawn, side):
+    """Bicubic, patch i of h at (i + ½) · g / (h + 0.1) − ½ of g in the table."""
+    backbone = load_backbone(str(dinov2_folder), device="cpu")
+    old, new = 56 // 14, side // 14
+    weights = np.zeros((new, old))
+    for i in range(new):
+        at = (i + 0.5) * old / (new + 0.1) - 0.5
+        for tap in range(int(np.floor(at)) - 1, int(np.floor(at)) + 3):
+            x, a = abs(at - tap), -0.75
+            near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+            far = a * (x**3 - 5 * x**2 + 8 * x - 4)
+            weights[i, min(max(tap, 0), old - 1)] += near if x <= 1 else far
+    table = backbone.vision.pos[1:].numpy().reshape(old, old, -1)
+    table = np.einsum("ia,jb,abc->ijc", weights, weights, table).reshape(new * new, -1)
+    positions = torch.cat([backbone.vision.pos[:1], torch.from_numpy(table).float()])
+    extractor, spec = Extractor(backbone, side), load_head("memory").spec(backbone.info)
+    prepared = [extractor.prepare(drawn[0], [spec])]
+    (found,) = extractor.extract(prepared, [spec])
+    pixels = torch.from_numpy(prepared[0][side, "pil"])[None]
+    with torch.no_grad():
+        x = backbone.vision.patch_embed(pixels).flatten(2).transpose(1, 2)
+        x = torch.cat([backbone.vision.cls.expand(1, 1, -1), x], dim=1) + positions
+        for number, block in enumerate(backbone.vision.blocks, start=1):
+            x = block(x, None)
+            if number in found.patches:
+                torch.testing.assert_close(found.patches[number], x[:, 1:], atol=1e-5, rtol=0)
 
 
 def test_bfloat16_stays_close(small_file, pixels):

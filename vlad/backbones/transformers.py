@@ -179,6 +179,7 @@ def _siglip_vision(model) -> VisionTransformer:
 
 def _dinov2(name: str, model, mean, std, options) -> Backbone:
     info = _info(name, model.config, model.config.hidden_size, has_text=False)
+    info = replace(info, pos_embed="bicubic_offset")  # as the authors of the weights
     return Backbone(info, model, _dinov2_vision, None, attrgetter("encoder"), mean, std)
 
 

@@ -166,9 +166,11 @@ class VisionTransformer:
             return self.pos
         if (grid, mode) not in self._resized:
             table = self.pos[self.prefix :].float().T.reshape(1, -1, side, side)
+            offset = mode == "bicubic_offset"
             table = F.interpolate(
                 table,
-                size=grid,
+                size=None if offset else grid,
+                scale_factor=[(n + 0.1) / side for n in grid] if offset else None,
                 mode="bilinear" if mode == "bilinear" else "bicubic",
                 antialias=mode == "bicubic_antialias",
                 align_corners=False,

@@ -18,7 +18,7 @@ def rescore(scores: torch.Tensor, images: torch.Tensor, neighbours: Sequence[int
             averaged.
     """
     unit = F.normalize(images, dim=-1)
-    return _weighted(unit @ unit.T, scale(scores, scores), neighbours)
+    return _weighted(unit @ unit.T, scale(scores), neighbours)
 
 
 def rescore_against(
@@ -28,22 +28,22 @@ def rescore_against(
     pool_images: torch.Tensor,
     neighbours: Sequence[int],
 ) -> torch.Tensor:
-    """The same for (B,) new images, each by itself among the images of a pool.
+    """The same for (B,) new images, each by itself among the images of a pool, without the scaling.
 
-    Scores are scaled by the range of the pool's, so that they may leave [0, 1].
+    A mean of scores that are scaled by the range of a pool is the scaled mean, so it has the same
+    order; where the pool's images hardly differ, the range is nothing to divide by.
     """
     unit, pool = F.normalize(images, dim=-1), F.normalize(pool_images, dim=-1)
     own = (unit * unit).sum(dim=-1, keepdim=True)
     weights = torch.cat([own, unit @ pool.T], dim=1)
-    known = scale(pool_scores, pool_scores).expand(len(scores), -1)
-    values = torch.cat([scale(scores, pool_scores)[:, None], known], dim=1)
+    values = torch.cat([scores[:, None], pool_scores.expand(len(scores), -1)], dim=1)
     return _weighted(weights, values, neighbours)
 
 
-def scale(scores: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
-    """Scores with the pool's lowest at 0 and its highest at 1; all 0 where the pool's are equal."""
-    span = pool.max() - pool.min()
-    return (scores - pool.min()) / span if span > 0 else torch.zeros_like(scores)
+def scale(scores: torch.Tensor) -> torch.Tensor:
+    """Scores with the lowest at 0 and the highest at 1; all 0 where they are equal."""
+    span = scores.max() - scores.min()
+    return (scores - scores.min()) / span if span > 0 else torch.zeros_like(scores)
 
 
 def _weighted(

@@ -117,7 +117,7 @@ class Extractor:
         """The pass of the backbone that a spec needs."""
         info, size = self.backbone.info, self.size(spec)
         # specs that differ in nothing that shows on this backbone at this size share a pass
-        pos_embed = None if size == info.image_size else spec.pos_embed
+        pos_embed = None if size == info.image_size else spec.pos_embed or info.pos_embed
         return Pass(size, spec.resize, info.replaced(spec.activation), pos_embed, spec.prompts)
 
     def options(self, key: Pass, specs: Sequence[FeatureSpec], image: bool = False) -> dict:
