@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
 from heapq import merge
 from inspect import signature
 from itertools import chain, islice
@@ -23,19 +23,20 @@ from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
-from vlad.errors import HeadError, ImageError, InputError
+from vlad.errors import BackboneError, HeadError, ImageError, InputError, PromptError
 from vlad.heads import Head, head_maker, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image
 from vlad.images.tiles import stack_maps
+from vlad.prompts import PromptBank, load_bank
 from vlad.report.scores import ImageScores
-from vlad.saved import read_settings
+from vlad.saved import BANK_FILE, read_settings
 from vlad.scoring.given import Given, Images, ScoredImage, each_image
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
 from vlad.system.resources import check_regular
-from vlad.system.text import instead, shown
+from vlad.system.text import encode, instead, shown
 from vlad.types import Features, Verdicts
 
 _CALIBRATION = "calibration.json"
@@ -75,7 +76,7 @@ class Detector:
         *,
         backbone: str = DEFAULT,
         category: str | None = None,
-        bank: str | None = None,
+        bank: str | PromptBank | None = None,
         image_size: int | None = None,
         device: str = "auto",
         dtype: str = "float32",
@@ -117,6 +118,12 @@ class Detector:
 
     @backbone_.setter
     def backbone_(self, backbone: Backbone) -> None:
+        saved_with = getattr(self, "_saved_with", (None, None))
+        if saved_with[0] == self._backbone_settings and saved_with[1] != backbone.weights:
+            raise BackboneError(
+                f"The weights of {self.backbone} are not those that this detector was saved with; "
+                "name those as `backbone`, or fit and save it again."
+            )
         self._backbone, self._backbone_of = backbone, self._backbone_settings
         vars(self).pop("_panel_of", None)
 
@@ -359,7 +366,6 @@ class Detector:
         """
         from safetensors.torch import save
 
-        folder = Path(folder)
         if not isinstance(self.head, str) or ":" in self.head:
             raise HeadError(
                 f"Head {self.head!r} has no name that another program can find; register it under "
@@ -367,6 +373,7 @@ class Detector:
             )
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
+        folder = Path(folder)
         memory = self.head_.memory_ if hasattr(self, "head_") else {}
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
         settings = self.get_params()
@@ -374,6 +381,13 @@ class Detector:
         if adapter := params.get("adapter"):
             save_adapter(read_adapter(find_adapter(adapter)), folder)
             settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
+        if os.path.exists(self.backbone):  # found again from any working folder
+            settings["backbone"] = os.path.abspath(self.backbone)
+        if hasattr(self, "_backbone"):
+            settings["weights"] = self.backbone_.weights
+        if bank := self._bank:
+            settings["bank"] = BANK_FILE
+            atomic_write(folder / BANK_FILE, encode(bank.text))
         text = json.dumps(settings, indent=1, default=os.fspath)
         atomic_write(folder / "memory.safetensors", save(tensors))
         (folder / _CALIBRATION).unlink(missing_ok=True)  # of an earlier save
@@ -394,15 +408,19 @@ class Detector:
 
         folder = Path(folder)
         try:
-            detector = cls(**read_settings(folder))
+            settings = read_settings(folder)
+            weights = settings.pop("weights", None)
+            detector = cls(**settings)
             check_regular(folder / "memory.safetensors")
             memory = load_file(folder / "memory.safetensors")
             if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
                 raise ValueError("its memory has NaN or infinity")
-        except (OSError, ValueError, TypeError, InputError, SafetensorError) as error:
+        except (OSError, ValueError, TypeError, InputError, PromptError, SafetensorError) as error:
             raise InputError(
                 f"{folder} has no saved detector ({shown(error)}); save one first."
             ) from error
+        if weights:
+            vars(detector)["_saved_with"] = detector._backbone_settings, weights
         detector.head_ = detector._new_head()
         if memory:
             detector.head_.memory_ = memory
@@ -417,9 +435,21 @@ class Detector:
         return detector
 
     def __getstate__(self) -> dict[str, Any]:
-        # the backbone is reloaded after unpickling
+        _ = self._bank  # its file may not be there after unpickling
+        # the backbone is reloaded then
         left = ("_loaded", "_panel_of", "_backbone", "_backbone_of")
         return {k: v for k, v in vars(self).items() if k not in left}
+
+    @property
+    def _bank(self) -> PromptBank | None:
+        """The bank that its head reads, read once: none other is calibrated, saved or sent."""
+        own = (self.head_ if hasattr(self, "head_") else self._new_head()).bank
+        if own is None:
+            return None
+        given = self.bank or own
+        if getattr(self, "_bank_of", None) != given:
+            self._bank_of, self._bank_read = given, load_bank(given)
+        return self._bank_read
 
     @property
     def _name(self) -> str:
@@ -464,7 +494,8 @@ class Detector:
             if not hasattr(self, "_fit_with"):
                 self.head_ = self._new_head()
             self.head_.to(self.backbone_.device)
-            self._loaded = self.setup.panel(self.backbone_, {self._name: self.head_})
+            setup = replace(self.setup, bank=self._bank)
+            self._loaded = setup.panel(self.backbone_, {self._name: self.head_})
             self._panel_of = now
         return self._loaded
 

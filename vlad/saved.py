@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from vlad.adapters import FILE as ADAPTER_FILE
+from vlad.prompts import load_bank
 from vlad.system.resources import read_json
 
+BANK_FILE = "bank.toml"
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
-_MAYBE_TEXTS = ("category", "bank")
+_MAYBE_TEXTS = ("category", "bank", "weights")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
 _LONGEST = 4096  # characters of a text, enough for a path
 
@@ -18,8 +20,11 @@ _LONGEST = 4096  # characters of a text, enough for a path
 def read_settings(folder: Path) -> dict[str, Any]:
     """The arguments of the Detector saved in a folder; it checks their numbers itself.
 
+    Its bank is there as it is, and so is, as `weights`, the hash of its backbone's numbers.
+
     Raises:
         OSError: detector.json is unreadable.
+        PromptError: its bank is damaged.
         ValueError: it is invalid; the message states why.
     """
     found = read_json(folder / "detector.json")
@@ -40,6 +45,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
     params = found.get("head_params") or {}
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)
+    if found.get("bank") == BANK_FILE:
+        found["bank"] = load_bank(folder / BANK_FILE)
     return found
 
 

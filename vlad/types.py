@@ -44,6 +44,8 @@ class Sample:
 
 
 Activation = Literal["gelu", "quick_gelu"]
+# "bicubic_offset" is that of DINOv2's authors, whose scale is 0.1 patches larger than the grid
+PosEmbedResize = Literal["bicubic_antialias", "bicubic", "bicubic_offset", "bilinear"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class BackboneInfo:
         text_width: channels T of its text encoder, if tokens can be learned inside it.
         text_depth: blocks of that text encoder; 0 without one.
         activation: of its MLPs, if it is one of CLIP's two, else None.
+        pos_embed: how its positional embeddings are resized to another grid.
     """
 
     name: str
@@ -75,6 +78,7 @@ class BackboneInfo:
     text_width: int | None = None
     text_depth: int = 0
     activation: Activation | None = None
+    pos_embed: PosEmbedResize = "bicubic_antialias"
 
     def replaced(self, activation: Activation | None) -> Activation | None:
         """The activation that replaces the backbone's own; None if none has to.
@@ -107,7 +111,6 @@ class Stream:
 
 
 PatchOutput = Literal["raw", "ln_post", "ln_post_proj", "proj"]
-PosEmbedResize = Literal["bicubic_antialias", "bicubic", "bilinear"]
 Resize = Literal["pil", "float"]
 # (B, D) image embeddings of a pass without them -> block (from 1) -> (B, k, C) tokens
 ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
@@ -148,7 +151,8 @@ class FeatureSpec:
         image_size: (pass) pixels a side of the input, if the user names none; None is the
             backbone's own.
         activation: (pass) overrides the activation of the MLPs; None is the backbone's own.
-        pos_embed: (pass) how the positional embeddings are resized to another grid.
+        pos_embed: (pass) overrides how the positional embeddings are resized to another grid; None
+            is the backbone's own.
         resize: (pass) how images are brought to the input size: "pil" on 8-bit pixels, as CLIP
             was trained; "float" on float pixels with antialiased bicubic, without rounding.
         prompts: (pass) tokens for each image that follow the others: block -> (B, k, C),
@@ -166,7 +170,7 @@ class FeatureSpec:
     text: TextSpec | None = None
     image_size: int | None = None
     activation: Activation | None = None
-    pos_embed: PosEmbedResize = "bicubic_antialias"
+    pos_embed: PosEmbedResize | None = None
     resize: Resize = "pil"
     prompts: ImagePrompts | None = None
 

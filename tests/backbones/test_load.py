@@ -7,6 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
@@ -16,6 +17,8 @@ from safetensors.torch import load_file, save_file
 import vlad
 from vlad.backbones import _slow_bfloat16, load_backbone, weights
 from vlad.errors import BackboneError, HeadError
+from vlad.heads import load_head
+from vlad.scoring.extractor import Extractor
 
 SENTENCES = ["a photo of a damaged hazelnut.", "a photo of a bolt."]
 
@@ -101,6 +104,67 @@ def test_hugging_face_clip(pixels, tmp_path):
     torch.testing.assert_close(patches, hidden[1][:, 1:], atol=1e-5, rtol=0)
 
 
+@pytest.fixture
+def clip_folder(tmp_path):
+    """A random CLIP as `save_pretrained` writes it, without a tokenizer."""
+    torch.manual_seed(0)
+    text = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.CLIPConfig(
+        text_config={**text, "intermediate_size": 64, "vocab_size": 49408},
+        vision_config={**text, "intermediate_size": 64, "image_size": 64, "patch_size": 16},
+        projection_dim=24,
+    )
+    transformers.CLIPModel(config).eval().save_pretrained(tmp_path / "clip")
+    return tmp_path / "clip"
+
+
+def test_a_folder_without_a_tokenizer_is_refused(clip_folder):
+    with pytest.raises(BackboneError, match=r"tokenizer of .* is missing"):
+        load_backbone(str(clip_folder), device="cpu")
+    clip_tokenizer().save_pretrained(clip_folder)
+    assert load_backbone(str(clip_folder), device="cpu").info.has_text
+
+
+def test_a_tokenizer_without_merges_is_refused(clip_folder):
+    clip_tokenizer().save_pretrained(clip_folder)
+    made = json.loads((clip_folder / "tokenizer.json").read_text())
+    made["model"]["merges"] = []
+    (clip_folder / "tokenizer.json").write_text(json.dumps(made))
+    with pytest.raises(BackboneError, match=r"tokenizer of .* is missing"):
+        load_backbone(str(clip_folder), device="cpu")
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(clip_folder):
+    config = json.loads((clip_folder / "config.json").read_text())
+    clip_tokenizer().save_pretrained(clip_folder)
+    model = transformers.CLIPModel.from_pretrained(clip_folder)
+    model.text_model.embeddings.token_embedding = torch.nn.Embedding(1000, 32)
+    config["text_config"]["vocab_size"] = 1000
+    model.save_pretrained(clip_folder)
+    (clip_folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BackboneError, match="is not that of its weights"):
+        load_backbone(str(clip_folder), device="cpu")
+
+
+def test_texts_are_cached_by_the_tokenizer_too(clip_folder):
+    """A tokenizer that is repaired must not find what was embedded before."""
+    from vlad.prompts import Prompts
+    from vlad.scoring.textcache import embed_prompts
+
+    clip_tokenizer().save_pretrained(clip_folder)
+    prompts = Prompts(("a flawless nut.",), ("a broken nut.",))
+    before = embed_prompts(load_backbone(str(clip_folder), device="cpu"), prompts).normal
+    file = clip_folder / "tokenizer.json"
+    made = json.loads(file.read_text())
+    vocab = made["model"]["vocab"]
+    vocab["nut</w>"], vocab["bolt</w>"] = vocab["bolt</w>"], vocab["nut</w>"]
+    file.write_text(json.dumps(made))
+    after = load_backbone(str(clip_folder), device="cpu")
+    assert not torch.equal(embed_prompts(after, prompts).normal, before)
+    again = embed_prompts(after, prompts).normal
+    torch.testing.assert_close(again, after.encode_text(prompts.normal), atol=1e-5, rtol=0)
+
+
 def test_siglip(pixels, tmp_path):
     torch.manual_seed(0)
     size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -145,6 +209,35 @@ def test_dinov2_sees_but_does_not_read(swiglu, tmp_path):
     torch.testing.assert_close(image, expected.pooler_output, atol=1e-5, rtol=0)
     with pytest.raises(HeadError, match="no text encoder"):
         backbone.encode_text(SENTENCES)
+
+
+@pytest.mark.parametrize("side", [42, 84])
+def test_positions_of_dinov2_are_resized_as_its_authors_do(dinov2_folder, drawn, side):
+    """Bicubic, patch i of h at (i + ½) · g / (h + 0.1) − ½ of g in the table."""
+    backbone = load_backbone(str(dinov2_folder), device="cpu")
+    old, new = 56 // 14, side // 14
+    weights = np.zeros((new, old))
+    for i in range(new):
+        at = (i + 0.5) * old / (new + 0.1) - 0.5
+        for tap in range(int(np.floor(at)) - 1, int(np.floor(at)) + 3):
+            x, a = abs(at - tap), -0.75
+            near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+            far = a * (x**3 - 5 * x**2 + 8 * x - 4)
+            weights[i, min(max(tap, 0), old - 1)] += near if x <= 1 else far
+    table = backbone.vision.pos[1:].numpy().reshape(old, old, -1)
+    table = np.einsum("ia,jb,abc->ijc", weights, weights, table).reshape(new * new, -1)
+    positions = torch.cat([backbone.vision.pos[:1], torch.from_numpy(table).float()])
+    extractor, spec = Extractor(backbone, side), load_head("memory").spec(backbone.info)
+    prepared = [extractor.prepare(drawn[0], [spec])]
+    (found,) = extractor.extract(prepared, [spec])
+    pixels = torch.from_numpy(prepared[0][side, "pil"])[None]
+    with torch.no_grad():
+        x = backbone.vision.patch_embed(pixels).flatten(2).transpose(1, 2)
+        x = torch.cat([backbone.vision.cls.expand(1, 1, -1), x], dim=1) + positions
+        for number, block in enumerate(backbone.vision.blocks, start=1):
+            x = block(x, None)
+            if number in found.patches:
+                torch.testing.assert_close(found.patches[number], x[:, 1:], atol=1e-5, rtol=0)
 
 
 def test_bfloat16_stays_close(small_file, pixels):

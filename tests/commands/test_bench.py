@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import vlad.evaluation.bench
 from vlad.cli import main
@@ -273,3 +274,18 @@ def test_two_sets_of_one_name(run, tree):
     done = run(tree / "one", tree / "other" / "one", "--out", tree / "bench")
     assert done.exit_code == 2
     assert "rename" in done.stderr
+
+
+def test_a_category_whose_images_changed_is_measured_again(run, tree, tmp_path):
+    args = (tree / "two", "--head", "memory", "--k-shot", 1, "--seeds", 0)
+    args += ("--out", tmp_path / "bench")
+    assert run(*args).exit_code == 0
+    before = results(tmp_path / "bench")
+    assert "changed" not in run(*args).output
+    file = next(tree.rglob("two/cap/test/good/*.png"))
+    Image.open(file).rotate(90).save(file)
+    done = run(*args)
+    assert done.exit_code == 0 and "it is measured again" in done.output
+    after = results(tmp_path / "bench")
+    assert len(after) == len(before) + 1 and after[-1]["files"] != before[0]["files"]
+    assert "1 results" in done.output

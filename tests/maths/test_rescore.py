@@ -52,6 +52,23 @@ def test_an_image_of_the_pool_among_the_pool(images):
         torch.testing.assert_close(found[i : i + 1], alone)
 
 
+@pytest.mark.parametrize("spread", [0.0, 1e-6, 0.3])
+def test_a_pool_whose_images_hardly_differ_divides_by_nothing(images, spread):
+    scores, tokens = images
+    pool = 0.5 + spread * scores[2:]
+    found = rescore_against(torch.tensor([1.5, 0.6]), tokens[:2], pool, tokens[2:], (1, 2))
+    assert 1.5 >= found[0] > 1 > found[1] >= 0.5
+
+
+def test_against_a_pool_the_order_is_that_of_scaled_scores(images):
+    scores, tokens = images
+    found = rescore_against(scores[:4], tokens[:4], scores[4:], tokens[4:], (1, 2))
+    low, span = scores[4:].min(), scores[4:].max() - scores[4:].min()
+    scaled = [(x - low) / span for x in (scores[:4], scores[4:])]
+    expected = rescore_against(scaled[0], tokens[:4], scaled[1], tokens[4:], (1, 2))
+    torch.testing.assert_close((found - low) / span, expected)
+
+
 def test_the_numbers_of_the_authors(parity):
     case = parity.case("musc_tinyl14_336")
     scores = torch.from_numpy(case["rscin.in_score"]).float()

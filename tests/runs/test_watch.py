@@ -77,3 +77,18 @@ def test_a_file_that_is_no_image_is_named_once(arrivals, camera, recwarn):
         arrivals.look()
     (sentence,) = [str(warning.message) for warning in recwarn]
     assert "1 file passed over" in sentence and str(camera / "raw.nef") in sentence
+
+
+def test_an_image_that_is_replaced_comes_again(arrivals, camera):
+    from vlad.results.rows import Row, State
+
+    file = camera / "a.png"
+    file.write_bytes(b"one")
+    arrivals.look()
+    assert names(arrivals) == ["a"]
+    path = str(file)
+    arrivals.folder.rows[path] = Row(path, {"memory": 0.5}, state=State.of(file))
+    assert names(arrivals) == []
+    file.write_bytes(b"another")
+    assert names(arrivals) == []  # it may still grow
+    assert names(arrivals) == ["a"]

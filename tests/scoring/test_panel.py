@@ -1,5 +1,7 @@
 """What a user relies on: batch, order, company and precision do not change the scores."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -218,3 +220,50 @@ def test_unknown_bank_and_missing_category(small_backbone, drawn):
     made = panel(small_backbone, "winclip")
     with pytest.raises(HeadError, match="give a `category`"):
         made.score([made.prepare(drawn[0])], None)
+
+
+LONG = """
+title = "t"
+source = "s"
+licence = "CC0-1.0"
+templates = ["a photo of {}.", "a picture of {}."]
+[states]
+normal = ["%s good {}"]
+anomalous = ["broken {}"]
+"""
+
+
+@pytest.mark.parametrize("head", ["winclip", "anomalyclip", "adaclip"])
+def test_sentences_that_are_cut_are_said_with_their_count(
+    head, small_backbone, small_adapter, tmp_path
+):
+    params = {} if head == "winclip" else {"adapter": small_adapter(head)}
+    for words, said in ((50, 0), (90, 1)):
+        (tmp_path / "mine.toml").write_text(LONG % ("very " * words))
+        for _ in range(2):  # the second time from the cache of texts
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                made = Panel(
+                    small_backbone,
+                    {head: load_head(head, **params)},
+                    bank=str(tmp_path / "mine.toml"),
+                )
+                made.text(head, "nut")
+                made.text(head, "nut")
+            found = [str(w.message) for w in caught if "tokens" in str(w.message)]
+            assert len(found) == said
+            assert not said or "2 of 4 sentences of the prompt bank mine" in found[0]
+
+
+def test_learned_words_leave_less_room_for_sentences(small_backbone, small_adapter, tmp_path):
+    # 77 tokens with winclip, and 12 learned words in front with anomalyclip
+    (tmp_path / "mine.toml").write_text(LONG % ("very " * 60))
+    adapter = small_adapter("anomalyclip")
+    made = Panel(
+        small_backbone,
+        {"winclip": load_head("winclip"), "anomalyclip": load_head("anomalyclip", adapter=adapter)},
+        bank=str(tmp_path / "mine.toml"),
+    )
+    made.text("winclip", "nut")
+    with pytest.warns(UserWarning, match=r"reads 65 tokens .*: 2 of 4"):
+        made.text("anomalyclip", "nut")

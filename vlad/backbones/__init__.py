@@ -51,12 +51,14 @@ def load_backbone(
 
     from vlad.backbones.runtimes import OUTSIDE_TORCH, load_runtime, use
     from vlad.backbones.weights import forbid_network
+    from vlad.system.torch_state import own_state
 
     made = load_runtime(runtime, dtype, device)  # fail before a download
     if runtime in OUTSIDE_TORCH:
         device, dtype = "cpu", "float32"
     forbid_network()
-    backbone = _find(str(name))
+    with own_state():
+        backbone = _find(str(name))
     try:
         backbone.to(choose_device(device), getattr(torch, dtype))
     except Exception as error:  # each kind of device raises its own errors

@@ -13,6 +13,7 @@ from vlad.backbones.block import recompute
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import HeadError
+from vlad.system.torch_state import own_state
 from vlad.types import Activation, BackboneInfo
 
 TEXT_BATCH = 64
@@ -66,7 +67,8 @@ class Backbone:
                 module.to(dtype=dtype)
         self.dtype = dtype
         self._build()
-        self.__dict__.pop("fingerprint", None)
+        for name in ("fingerprint", "weights"):
+            self.__dict__.pop(name, None)
         return self
 
     def recompute(self) -> None:
@@ -90,16 +92,21 @@ class Backbone:
         """Hash of configuration and weights (a sample of every tensor), the key of cached text."""
         digest = hashlib.sha256(self.config.encode())
         for name, tensor in sorted(self.model.state_dict().items()):
-            values = tensor.detach().flatten()
-            values = values[:: max(1, len(values) // 256)].float().cpu()
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(values.numpy().tobytes())
+            digest.update(_sample(tensor))
         return digest.hexdigest()
+
+    @cached_property
+    def weights(self) -> str:
+        """Hash of its numbers alone, the same whatever a library calls its modules."""
+        parts = sorted(map(_sample, self.model.parameters()))
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def forward(self, pixels: torch.Tensor, **options) -> Taps:
         """One vision pass in the backbone's runtime; see `VisionTransformer.__call__`."""
         return (self.passes or self.vision)(pixels, **options)
 
+    @own_state()
     def encode_text(
         self,
         sentences: Sequence[str],
@@ -134,3 +141,9 @@ class Backbone:
             for i in batches
         ]
         return torch.cat(parts).float()
+
+
+def _sample(tensor: torch.Tensor) -> bytes:
+    """Some of its numbers, over all of it."""
+    values = tensor.detach().flatten()
+    return values[:: max(1, len(values) // 256)].float().cpu().numpy().tobytes()

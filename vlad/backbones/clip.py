@@ -114,5 +114,9 @@ class Tokenizer:
         """(N, context length) token ids."""
         return self._simple(sentences)
 
+    def encode(self, sentence: str) -> list[int]:
+        """All token ids of a sentence, without those at both ends."""
+        return self._simple.encode(sentence)
+
     def __getstate__(self) -> dict:
         return {"context_length": self.context_length}

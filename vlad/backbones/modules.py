@@ -13,6 +13,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
 from vlad.backbones.plain import PlainCLIP
 from vlad.backbones.text import TextTransformer, first_largest
+from vlad.backbones.tokens import context_of, identity_of
 from vlad.backbones.vit import VisionTransformer
 from vlad.types import Activation, BackboneInfo
 
@@ -52,7 +53,9 @@ def clip_backbone(
         activation=_activation(visual.transformer.resblocks[0].mlp),
     )
     # the printed modules include the activations, which are not in the tensors
-    config = f"{model} {type(tokenizer).__name__} {tokenizer.context_length}"
+    inner = getattr(tokenizer, "tokenizer", None)  # one of transformers
+    own = identity_of(inner) if inner else type(tokenizer).__name__
+    config = f"{model} {own} {tokenizer.context_length}"
     read = text or partial(_text, tokenizer=tokenizer)
     build = partial(_vision, pool=pool)
     blocks = attrgetter("visual.transformer")
@@ -69,6 +72,7 @@ def _text(model: PlainCLIP, tokenizer) -> TextTransformer:
         blocks=[_block(block) for block in model.transformer.resblocks],
         ln_final=model.ln_final,
         proj=project if isinstance(project, torch.nn.Module) else partial(_matmul, weight=project),
+        context=context_of(tokenizer),
     )
 
 

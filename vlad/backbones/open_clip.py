@@ -13,6 +13,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import Map
 from vlad.backbones.modules import clip_backbone
 from vlad.backbones.text import PlainText
+from vlad.backbones.tokens import context_of
 from vlad.errors import BackboneError
 from vlad.types import BackboneInfo
 
@@ -133,5 +134,6 @@ def _text(model: open_clip.CustomTextCLIP, tokenizer) -> PlainText:
     return PlainText(
         lambda sentences: model.encode_text(
             tokenizer(sentences).to(next(model.parameters()).device)
-        )
+        ),
+        context_of(tokenizer),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from vlad.backbones.block import ACTIVATIONS, Block, Map, run
+from vlad.backbones.tokens import Context
 from vlad.errors import HeadError
 from vlad.types import Activation
 
@@ -27,6 +28,7 @@ class TextTransformer:
         blocks: in order.
         ln_final, proj: applied to the kept token.
         call: how to run a block, as in `VisionTransformer`.
+        context: longest sentence in tokens.
     """
 
     tokenize: Callable[[Sequence[str]], torch.Tensor]
@@ -37,6 +39,7 @@ class TextTransformer:
     ln_final: Map
     proj: Map
     call: Callable = run
+    context: Context | None = None
 
     def __call__(
         self,
@@ -117,9 +120,11 @@ class PlainText:
 
     Attributes:
         encode: N sentences -> (N, D) unnormalised embeddings.
+        context: how long sentences may be.
     """
 
     encode: Callable[[Sequence[str]], torch.Tensor]
+    context: Context | None = None
 
     def __call__(self, sentences: Sequence[str], **learned: object) -> torch.Tensor:
         """(N, D) embeddings.

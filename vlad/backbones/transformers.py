@@ -17,6 +17,7 @@ from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
 from vlad.backbones.text import PlainText, TextTransformer, first_largest
+from vlad.backbones.tokens import Context, identity_of
 from vlad.backbones.vit import VisionTransformer
 from vlad.errors import BackboneError
 from vlad.types import BackboneInfo
@@ -101,7 +102,7 @@ def _clip(name: str, model, mean, std, options) -> Backbone:
         text_depth=model.config.text_config.num_hidden_layers,
         activation=vision.hidden_act if vision.hidden_act in ACTIVATIONS else None,
     )
-    tokenize = _tokenizer(model, name, options, pad="longest")
+    tokenize = _Tokenizer(model, name, options, pad="longest")
     return Backbone(
         info,
         model,
@@ -110,7 +111,7 @@ def _clip(name: str, model, mean, std, options) -> Backbone:
         attrgetter("vision_model.encoder"),
         mean,
         std,
-        model.config.to_json_string(),
+        model.config.to_json_string() + tokenize.identity,
     )
 
 
@@ -140,6 +141,7 @@ def _clip_text(model, tokenize) -> TextTransformer:
         blocks=[_clip_block(layer) for layer in text.encoder.layers],
         ln_final=text.final_layer_norm,
         proj=model.text_projection,
+        context=tokenize.context,
     )
 
 
@@ -147,7 +149,7 @@ def _siglip(name: str, model, mean, std, options) -> Backbone:
     vision = model.config.vision_config
     info = _info(name, vision, vision.hidden_size, has_text=True, has_cls=False)
     # SigLIP was trained on sentences padded to the full context
-    tokenize = _tokenizer(model, name, options, pad="max_length")
+    tokenize = _Tokenizer(model, name, options, pad="max_length")
     return Backbone(
         info,
         model,
@@ -156,7 +158,7 @@ def _siglip(name: str, model, mean, std, options) -> Backbone:
         attrgetter("vision_model.encoder"),
         mean,
         std,
-        model.config.to_json_string(),
+        model.config.to_json_string() + tokenize.identity,
     )
 
 
@@ -177,6 +179,7 @@ def _siglip_vision(model) -> VisionTransformer:
 
 def _dinov2(name: str, model, mean, std, options) -> Backbone:
     info = _info(name, model.config, model.config.hidden_size, has_text=False)
+    info = replace(info, pos_embed="bicubic_offset")  # as the authors of the weights
     return Backbone(info, model, _dinov2_vision, None, attrgetter("encoder"), mean, std)
 
 
@@ -267,20 +270,44 @@ def _siglip_text(model, tokenize) -> PlainText:
         found = model.get_text_features(**tokens)
         return found if torch.is_tensor(found) else found.pooler_output
 
-    return PlainText(encode)
+    return PlainText(encode, tokenize.context)
 
 
-def _tokenizer(model, name: str, options: dict, pad: str) -> Callable[[list[str]], dict]:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(name, **options)
-    length = model.config.text_config.max_position_embeddings
+class _Tokenizer:
+    """The tokenizer of a model, cutting at what its text encoder reads.
 
-    def tokenize(sentences: list[str]) -> dict[str, torch.Tensor]:
-        tokens = tokenizer(
-            sentences, padding=pad, truncation=True, max_length=length, return_tensors="pt"
-        )
+    Raises:
+        BackboneError: it tells no sentences apart, or knows tokens that the model does not.
+    """
+
+    def __init__(self, model, name: str, options: dict, pad: str):
+        self._made = transformers.AutoTokenizer.from_pretrained(name, **options)
+        self._pad = pad
+        text = model.config.text_config
+        self.context = Context(text.max_position_embeddings, self._count)
+        one, other = (self._made(w)["input_ids"] for w in ("a photo of a flawless nut", "broken"))
+        # where files of a tokenizer are missing, transformers makes one that knows no words, or
+        # one that spells them: 22 tokens for these six
+        if set(one) == set(other) or len(one) > 14 or max(one + other) >= text.vocab_size:
+            raise BackboneError(
+                f"The tokenizer of {name} is missing or is not that of its weights; add the "
+                "tokenizer files (tokenizer.json, or vocab.json and merges.txt) of the model."
+            )
+
+    def __call__(self, sentences: Sequence[str]) -> dict[str, torch.Tensor]:
+        length = self.context.limit
+        tokens = self._made(
+            list(sentences), padding=self._pad, truncation=True, max_length=length,
+            return_tensors="pt",
+        )  # fmt: skip
         return {k: v for k, v in tokens.items() if k != "token_type_ids"}
 
-    return tokenize
+    def _count(self, sentence: str) -> int:
+        return len(self._made(sentence)["input_ids"])
+
+    @property
+    def identity(self) -> str:
+        return identity_of(self._made)
 
 
 _HALF = (0.5, 0.5, 0.5)

@@ -154,7 +154,8 @@ class VisionTransformer:
     ) -> tuple[torch.Tensor, tuple[int, int]]:
         """Tokens with positions, before ln_pre, and the grid."""
         x = self.patch_embed(pixels)
-        grid = (x.shape[-2], x.shape[-1])
+        # plain numbers also for a tracer, which then takes resized positions as constants
+        grid = (int(x.shape[-2]), int(x.shape[-1]))
         x = x.flatten(2).transpose(1, 2)
         if self.cls is not None:
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
@@ -166,9 +167,11 @@ class VisionTransformer:
             return self.pos
         if (grid, mode) not in self._resized:
             table = self.pos[self.prefix :].float().T.reshape(1, -1, side, side)
+            offset = mode == "bicubic_offset"
             table = F.interpolate(
                 table,
-                size=grid,
+                size=None if offset else grid,
+                scale_factor=[(n + 0.1) / side for n in grid] if offset else None,
                 mode="bilinear" if mode == "bilinear" else "bicubic",
                 antialias=mode == "bicubic_antialias",
                 align_corners=False,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import click
 
 
@@ -70,18 +72,42 @@ def check(files: tuple[str, ...]) -> None:
     """
     from pathlib import Path
 
+    from vlad.backbones.tokens import Context
     from vlad.errors import PromptError
     from vlad.prompts import load_bank
+    from vlad.system.text import shown
 
+    context = Context(77, _clip_tokens)
     valid = True
     for file in files:
         try:
-            counts = load_bank(Path(file)).wording.counts
+            bank = load_bank(Path(file))
         except PromptError as error:
             click.echo(f"Error: {error}", err=True)
             valid = False
         else:
-            said = ", ".join(f"{number} {side}" for side, number in counts.items())
+            if cut := context.cut(bank.sentences):
+                click.echo(
+                    f"Error: {file}: {len(cut)} of {len(bank.sentences)} sentences have more than "
+                    f"the {context.limit} tokens that CLIP reads and would be cut, as "
+                    f"{shown(repr(cut[0]))}; shorten them.",
+                    err=True,
+                )
+                valid = False
+                continue
+            said = ", ".join(f"{n} {side}" for side, n in bank.wording.counts.items())
             click.echo(f"{file}: ok, {said} sentences")
     if not valid:
         raise SystemExit(2)
+
+
+def _clip_tokens(sentence: str) -> int:
+    return _clip().count(sentence)
+
+
+@cache
+def _clip():
+    from vlad.backbones.clip import Tokenizer
+    from vlad.backbones.tokens import context_of
+
+    return context_of(Tokenizer(77))  # takes seconds

@@ -13,8 +13,10 @@ next one. Maps wait in a temporary file until the category is measured (`vlad.ev
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,13 @@ from vlad.errors import InputError, OutputError
 from vlad.evaluation import Entry, Result, evaluate_category
 from vlad.evaluation.tables import html, markdown
 from vlad.heads import Head
+from vlad.results.rows import State
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write, cannot_write
 from vlad.system.machine import machine, peak_memory
+from vlad.system.text import encode
 from vlad.system.workspace import Workspace
+from vlad.types import Sample
 
 BENCH = Workspace(
     "vlad bench", "bench.json", ("results.jsonl", "bench.parquet", "bench.md", "bench.html")
@@ -69,27 +74,44 @@ def bench(
     wanted = [(e.name, e.k_shot, e.seed) for e in _entries(make_heads, shots, seeds)]
     for name, dataset in data.items():
         for category in dataset.categories:
-            done = {
-                (row["head"], row["k_shot"], row["seed"])
-                for row in rows
-                if (row["data"], row["category"]) == (name, category)
-            }
-            if set(wanted) <= done:
+            train = dataset.train(category) if any(k for _, k, _ in wanted) else []
+            test = dataset.test(category)
+            files = _state_of([*train, *test])
+            there = [r for r in rows if (r["data"], r["category"]) == (name, category)]
+            # rows of earlier versions do not say
+            same = [r for r in there if r.get("files", files) == files]
+            if set(wanted) <= {(r["head"], r["k_shot"], r["seed"]) for r in same}:
                 continue
+            if len(same) < len(there):
+                warnings.warn(
+                    f"Images or masks of {category} in {name} changed since they were measured, so "
+                    "it is measured again.",
+                    stacklevel=2,
+                )
             results = evaluate_category(
                 backbone,
                 _entries(make_heads, shots, seeds),
                 category,
-                dataset.train(category) if any(k for _, k, _ in wanted) else [],
-                dataset.test(category),
+                train,
+                test,
                 setup,
             )
-            fresh = [_row(name, layouts[name], backbone, result) for result in results]
+            fresh = [_row(name, layouts[name], backbone, result, files) for result in results]
             rows = [r for r in rows if (r["data"], r["category"]) != (name, category)] + fresh
             _append(out / "results.jsonl", fresh)
     rows = [row for row in rows if (row["head"], row["k_shot"], row["seed"]) in wanted]
     _write(out, rows, settings)
     return rows
+
+
+def _state_of(samples: Sequence[Sample]) -> str:
+    """Hash of names, sizes and times of change of images and masks."""
+    lines = []
+    for sample in samples:
+        for path in (sample.path, sample.mask):
+            state = path and State.of(path)
+            lines.append(f"{path}\0{state and state[:2]}")
+    return hashlib.sha256(encode("\n".join(sorted(lines)))).hexdigest()[:16]
 
 
 def _entries(
@@ -111,7 +133,7 @@ def _entries(
     return found
 
 
-def _row(data: str, layout: str, backbone: Backbone, result: Result) -> dict:
+def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str) -> dict:
     return {
         "data": data,
         "layout": layout,
@@ -130,6 +152,7 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result) -> dict:
         "image_size": result.image_size,
         "tile": result.tile,
         "overlap": result.overlap,
+        "files": files,
         "images": result.images,
         "left_out": len(result.errors),
         "head_seconds": result.head_seconds,

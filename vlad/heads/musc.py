@@ -85,7 +85,10 @@ class MuSc(Head):
         """Raw patch tokens of its layers; GELU and positional embedding as in the authors' code."""
         quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3, 4)})
         return FeatureSpec(
-            layers=tuple(self.layers or quarters), activation="gelu", pos_embed="bicubic"
+            layers=tuple(self.layers or quarters),
+            activation="gelu",
+            # their code for CLIP; their DINOv2 keeps its own
+            pos_embed="bicubic" if backbone.has_text else None,
         )
 
     def fit(self, features: Features) -> MuSc:
@@ -106,7 +109,7 @@ class MuSc(Head):
         self.memory_ = {
             **{f"tokens.{n}": x for n, x in features.patches.items()},
             "image": features.image,
-            "score": scores.to(features.image),
+            "distance": scores.to(features.image),
         }
         return self
 
@@ -116,7 +119,7 @@ class MuSc(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        if not self.fitted:
+        if "distance" not in self.memory_:
             raise HeadError(
                 "Head musc compares images with each other: give a list, or fit a pool."
             )
@@ -133,7 +136,7 @@ class MuSc(Head):
         score = anomaly_map.flatten(1).amax(dim=1)
         if self.rescore:
             assert features.image is not None  # the spec asks for it
-            known = self.memory_["score"], self.memory_["image"]
+            known = self.memory_["distance"], self.memory_["image"]
             score = rescore_against(score, features.image, *known, self.rescore)
         return Scores(score, anomaly_map)
 

@@ -17,7 +17,7 @@ def rescore(scores: torch.Tensor, images: torch.Tensor, neighbours: Sequence[int
         neighbours: sizes k of the neighbourhoods, including the image itself; results are averaged.
     """
     unit = F.normalize(images, dim=-1)
-    return _weighted(unit @ unit.T, scale(scores, scores), neighbours)
+    return _weighted(unit @ unit.T, scale(scores), neighbours)
 
 
 def rescore_against(
@@ -27,22 +27,22 @@ def rescore_against(
     pool_images: torch.Tensor,
     neighbours: Sequence[int],
 ) -> torch.Tensor:
-    """The same for (B,) new images, each compared only with the images of a pool.
+    """The same for (B,) new images, each compared only with the images of a pool, without scaling.
 
-    Scores are scaled by the pool's range, so they may leave [0, 1].
+    A mean of scores scaled by the range of a pool is the scaled mean and keeps the order; if the
+    images of the pool hardly differ, the range is too small to divide by.
     """
     unit, pool = F.normalize(images, dim=-1), F.normalize(pool_images, dim=-1)
     own = (unit * unit).sum(dim=-1, keepdim=True)
     weights = torch.cat([own, unit @ pool.T], dim=1)
-    known = scale(pool_scores, pool_scores).expand(len(scores), -1)
-    values = torch.cat([scale(scores, pool_scores)[:, None], known], dim=1)
+    values = torch.cat([scores[:, None], pool_scores.expand(len(scores), -1)], dim=1)
     return _weighted(weights, values, neighbours)
 
 
-def scale(scores: torch.Tensor, pool: torch.Tensor) -> torch.Tensor:
-    """Scores scaled so that the pool ranges from 0 to 1; all 0 if the pool's are equal."""
-    span = pool.max() - pool.min()
-    return (scores - pool.min()) / span if span > 0 else torch.zeros_like(scores)
+def scale(scores: torch.Tensor) -> torch.Tensor:
+    """Scores scaled to range from 0 to 1; all 0 if they are equal."""
+    span = scores.max() - scores.min()
+    return (scores - scores.min()) / span if span > 0 else torch.zeros_like(scores)
 
 
 def _weighted(

@@ -69,7 +69,7 @@ class Override:
     wording: Wording
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PromptBank:
     """A validated prompt bank.
 
@@ -85,6 +85,7 @@ class PromptBank:
         synonyms: category (folded) -> the word used for it.
         categories: the only categories (folded) it supports; empty for any.
         overrides: other wordings; the first that applies is used.
+        text: the content of the file.
     """
 
     name: str
@@ -100,6 +101,10 @@ class PromptBank:
     synonyms: Mapping[str, str]
     categories: tuple[str, ...]
     overrides: tuple[Override, ...]
+    text: str
+
+    def __repr__(self) -> str:
+        return f"<PromptBank {self.name}>"
 
     def expand(self, category: str) -> Prompts:
         """The sentences about a category.
@@ -123,6 +128,14 @@ class PromptBank:
             self._sentences(wording.anomalous, wording.templates, name),
         )
 
+    @property
+    def sentences(self) -> list[str]:
+        """All sentences of all its wordings, once each, about one of its categories."""
+        name = self.noun or next(iter(self.categories), "object")
+        wordings = [self.wording, *(override.wording for override in self.overrides)]
+        states = [(w.normal + w.anomalous, w.templates) for w in wordings]
+        return list(dict.fromkeys(s for pair in states for s in self._sentences(*pair, name)))
+
     def _name(self, word: str) -> str:
         name = readable(word) if self.names == "readable" else word
         name = self.noun or self.synonyms.get(fold(word), name)
@@ -144,12 +157,14 @@ def bank_names() -> list[str]:
     return sorted(p.stem for p in data_folder("prompts").glob("*.toml") if p.name != FILE)
 
 
-def load_bank(name_or_path: str | Path) -> PromptBank:
-    """A shipped bank by name, or any bank by the path of its TOML file.
+def load_bank(name_or_path: str | Path | PromptBank) -> PromptBank:
+    """A shipped bank by name, any bank by the path of its TOML file, or the given one.
 
     Raises:
         PromptError: there is no such bank, or its file is unreadable or invalid.
     """
+    if isinstance(name_or_path, PromptBank):
+        return name_or_path
     path = Path(name_or_path)
     if str(name_or_path) in bank_names():
         path = data_folder("prompts") / f"{name_or_path}.toml"
@@ -160,7 +175,8 @@ def load_bank(name_or_path: str | Path) -> PromptBank:
             f"Unknown prompt bank {str(name_or_path)!r}{instead(name_or_path, known, or_path)}"
         )
     table = read_table(path, PromptError)
-    return _bank(path.stem, _Reader(path, table, BANK_KEYS, PromptError))
+    text = path.read_text(encoding="utf-8-sig")
+    return _bank(path.stem, _Reader(path, table, BANK_KEYS, PromptError), text)
 
 
 class _Reader(Table):
@@ -211,7 +227,7 @@ class _Reader(Table):
         ]
 
 
-def _bank(name: str, reader: _Reader) -> PromptBank:
+def _bank(name: str, reader: _Reader, text: str) -> PromptBank:
     unique = not reader.text("duplicates", "")
     wording = _wording(reader, None, reader.sub("counts", SIDES).table, unique)
     return PromptBank(
@@ -231,6 +247,7 @@ def _bank(name: str, reader: _Reader) -> PromptBank:
             _override(other, wording, reader.sub("counts", SIDES).table, unique)
             for other in reader.overrides()
         ),
+        text=text,
     )
 
 

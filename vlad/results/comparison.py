@@ -6,13 +6,12 @@ joint.sha256 in the folder of a run marks a finished one.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
 from vlad.results.folder import RunFolder
+from vlad.results.rows import State
 from vlad.system.files import atomic_write, cannot_write
 from vlad.system.text import encode
 from vlad.types import Sample
@@ -73,13 +72,13 @@ class Comparison:
         atomic_write(self.mark, self._digest().encode())
 
     def _digest(self) -> str:
-        """Hash of the images; of a failed one also the state of its file, so that it is retried."""
+        """Hash of the images and the states of their files."""
         lines = []
         for path in sorted(str(sample.path) for sample in self.samples):
             row, state = self.folder.rows.get(path), ""
-            if row is not None and row.error is not None:
-                with contextlib.suppress(OSError):
-                    found = os.stat(path)
-                    state = f"{found.st_size} {found.st_mtime_ns}"
+            # a failed one counts as it is now, to be tried again
+            known = row and (State.of(path) if row.error is not None else row.state)
+            if known:
+                state = f"{known.size} {known.modified}"
             lines.append(f"{path}\0{state}\n")
         return hashlib.sha256(encode("".join(lines))).hexdigest()

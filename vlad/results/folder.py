@@ -4,6 +4,7 @@
     .lock               held while a command writes here (see vlad.system.lock)
     scores.csv          one row per image; also the journal while the run goes on
     scores.parquet      the same, typed, written at the end
+    files.csv           path, size, time of change and time of reading of each scored file
     joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, regions/   what verdicts rest on (see vlad.results.verdicts)
@@ -30,11 +31,11 @@ from vlad.datasets.ids import ids_again
 from vlad.errors import InputError, OutputError
 from vlad.images.resize import fit_within
 from vlad.results.maps import write_map
-from vlad.results.rows import Row, Rows
+from vlad.results.rows import Row, Rows, State
 from vlad.results.runjson import RUN
 from vlad.results.table import columns, csv_bytes, write_parquet
 from vlad.system.files import atomic_write, cannot_write
-from vlad.system.text import decode, end_of_last_record, path_of
+from vlad.system.text import csv_line, csv_path, decode, encode, end_of_last_record, path_of
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy", "none"]
@@ -107,6 +108,7 @@ class RunFolder:
         self._read_journal()
         # drops a torn line and verdicts, and checks that the folder can be written to
         atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
+        atomic_write(self.files_csv, _states(self.rows.values()))
         return self
 
     @classmethod
@@ -142,6 +144,10 @@ class RunFolder:
     def scores_csv(self) -> Path:
         return self.out / "scores.csv"
 
+    @property
+    def files_csv(self) -> Path:
+        return self.out / "files.csv"
+
     def map_path(self, head: str, sample: Sample) -> Path:
         return self.out / "maps" / head / f"{sample.id}.{self.map_format}"
 
@@ -155,7 +161,14 @@ class RunFolder:
         # failed images are tried again
         if not self.rows.scored(path) or not heads <= set(self.rows[path].scores):
             return False
+        if self.changed(sample):
+            return False
         return not self.keeps_maps or heads <= set(self.maps(sample))
+
+    def changed(self, sample: Sample) -> bool:
+        """Return whether the file of an image with a row changed since it was scored."""
+        row, now = self.rows.get(str(sample.path)), State.of(sample.path)
+        return row is not None and now is not None and not now.same(row.state)
 
     def maps(self, sample: Sample) -> dict[str, Path]:
         """Head -> file of the maps that a scored image has."""
@@ -196,16 +209,20 @@ class RunFolder:
             more: further columns, as in `finish`, which was called with the same ones before.
 
         Raises:
-            OutputError: scores.csv cannot be written.
+            OutputError: scores.csv or files.csv cannot be written.
         """
-        data = csv_bytes(columns(rows, self.heads, more or {}), header=False)
-        try:
-            with open(self.scores_csv, "ab") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise cannot_write(self.scores_csv, error) from error
+        # states behind scores: a stop between them has a file scored again
+        for path, data in (
+            (self.scores_csv, csv_bytes(columns(rows, self.heads, more or {}), header=False)),
+            (self.files_csv, _states(rows)),
+        ):
+            try:
+                with open(path, "ab") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise cannot_write(path, error) from error
         self.rows.update((row.path, row) for row in rows)
 
     def finish(
@@ -228,6 +245,7 @@ class RunFolder:
         table = columns(rows.values(), self.heads, more or {})
         atomic_write(self.out / "scores.parquet", lambda file: write_parquet(table, file))
         atomic_write(self.scores_csv, csv_bytes(table))
+        atomic_write(self.files_csv, _states(rows.values()))
         self.rows = rows
 
     def drop(self, *names: str) -> None:
@@ -252,6 +270,7 @@ class RunFolder:
             # verdict columns stand between the scores and the error
             if header[: len(wanted)] != wanted or header[-1] != "error":
                 raise ValueError(f"its columns are {', '.join(header)}")
+            states = self._read_states()
             for record in records:
                 if len(record) != len(header):
                     raise ValueError(f"a line has {len(record)} cells for {len(header)} columns")
@@ -259,7 +278,7 @@ class RunFolder:
                 scores = {head: float(row[head]) for head in self.heads if row[head]}
                 path, error = path_of(row["path"]), row["error"] or None
                 if scores or error:
-                    self.rows[path] = Row(path, scores, error)
+                    self.rows[path] = Row(path, scores, error, states.get(path))
                 else:  # withdrawn, as by vlad.results.comparison
                     self.rows.pop(path, None)
         except (OSError, ValueError, csv.Error) as error:
@@ -268,6 +287,14 @@ class RunFolder:
                 "or choose another folder."
             ) from error
 
+    def _read_states(self) -> dict[str, State]:
+        """Those of files.csv; runs of earlier versions have none."""
+        data = self.files_csv.read_bytes() if self.files_csv.exists() else b""
+        records = _records(data[: end_of_last_record(data)])
+        if any(len(record) != 1 + len(State._fields) for record in records):
+            raise ValueError(f"{self.files_csv.name} beside it is damaged")
+        return {path_of(path): State(*map(int, numbers)) for path, *numbers in records}
+
     def _delete(self, names: Iterable[str]) -> None:
         for name in names:
             path = self.out / name
@@ -275,6 +302,12 @@ class RunFolder:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             except OSError as error:
                 raise cannot_write(path, error) from error
+
+
+def _states(rows: Iterable[Row]) -> bytes:
+    return encode(
+        "".join(csv_line([csv_path(row.path), *map(str, row.state)]) for row in rows if row.state)
+    )
 
 
 def _records(data: bytes, strict: bool = True) -> list[list[str]]:

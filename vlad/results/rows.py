@@ -3,9 +3,39 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class State(NamedTuple):
+    """What an image file was when it was read.
+
+    Attributes:
+        size: bytes.
+        modified: time of its last change, in ns since 1970.
+        read: when it was read, in ns since 1970.
+    """
+
+    size: int
+    modified: int
+    read: int
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> State | None:
+        """That of a file as it is now; None where there is none."""
+        try:
+            found = os.stat(path)
+        except (OSError, ValueError):
+            return None
+        return cls(found.st_size, found.st_mtime_ns, time.time_ns())
+
+    def same(self, other: State | None) -> bool:
+        """Whether the file is as it was, as far as that is known."""
+        return other is None or self[:2] == other[:2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,15 +46,21 @@ class Row:
         path: the image as the user named it; it identifies the row.
         scores: head -> image_score; a head that gave none is absent.
         error: why the image could not be scored, or None.
+        state: of its file, where that is known.
     """
 
     path: str
     scores: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
+    state: State | None = None
+
+
+_UNKNOWN = State(-1, -1, -1)
 
 
 class Rows(MutableMapping[str, Row]):
-    """path -> Row, kept as numbers: 8 bytes for each head, and a dictionary entry for its path.
+    """path -> Row, kept as numbers: 8 bytes for each head, 24 for the state of its
+    file, and a dictionary entry for its path.
 
     NaN stands for a score that the head did not give.
 
@@ -37,6 +73,7 @@ class Rows(MutableMapping[str, Row]):
         self._places: dict[str, int] = {}
         self._filled = bytearray()  # 1 where a place has its row
         self._scores = array("d")
+        self._states = array("q")
         self._errors: dict[str, str] = {}
 
     def reserve(self, paths: Iterable[str]) -> None:
@@ -46,6 +83,7 @@ class Rows(MutableMapping[str, Row]):
                 self._places[path] = len(self._filled)
                 self._filled.append(0)
                 self._scores.extend([math.nan] * len(self.heads))
+                self._states.extend(_UNKNOWN)
 
     @property
     def failed(self) -> int:
@@ -62,7 +100,9 @@ class Rows(MutableMapping[str, Row]):
         start = self._places[path] * len(self.heads)
         scores = zip(self.heads, self._scores[start : start + len(self.heads)], strict=True)
         given = {head: score for head, score in scores if not math.isnan(score)}
-        return Row(path, given, self._errors.get(path))
+        place = 3 * self._places[path]
+        state = State(*self._states[place : place + 3])
+        return Row(path, given, self._errors.get(path), None if state == _UNKNOWN else state)
 
     def __setitem__(self, path: str, row: Row) -> None:
         self.reserve([path])
@@ -70,6 +110,7 @@ class Rows(MutableMapping[str, Row]):
         self._filled[place] = 1
         for at, head in enumerate(self.heads, place * len(self.heads)):
             self._scores[at] = row.scores.get(head, math.nan)
+        self._states[3 * place : 3 * place + 3] = array("q", row.state or _UNKNOWN)
         if row.error is None:
             self._errors.pop(path, None)
         else:

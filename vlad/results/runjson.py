@@ -8,6 +8,7 @@ RUN = Workspace(
     (
         "joint.sha256",
         "scores.csv",
+        "files.csv",
         "scores.parquet",
         "maps",
         "overlays",

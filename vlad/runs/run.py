@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,9 +22,10 @@ from vlad.scoring.panel import Panel
 from vlad.runs.settings import Settings, categories_of, prepare, root_of, run_folder
 from vlad.system.progress import Progress
 from vlad.report import write_report
-from vlad.results.rows import Row
+from vlad.results.rows import Row, State
 from vlad.scoring.pipeline import Pools, Scored, check_pools, score_samples
 from vlad.results.folder import RunFolder
+from vlad.system.text import counted, shown
 from vlad.types import Sample
 
 
@@ -137,9 +139,11 @@ def _score(
     folder.rows.reserve(str(sample.path) for sample in samples)
 
     def keep(batch: list[Scored]) -> None:
-        keep_scored(folder, batch)
+        keep_scored(folder, batch, reader.states)
         on_scored(batch)
 
+    warn_of_changed([sample.path for sample in samples if folder.changed(sample)])
+    reader = Reader(settings.setup.open_image)
     comparison = Comparison(folder, samples, panel.transductive)
     joint = [] if comparison.stands() else panel.transductive
     for names, waiting in _steps(panel, joint, samples, folder):
@@ -151,7 +155,7 @@ def _score(
                 panel.only(names),
                 waiting,
                 batch_size=settings.setup.batch_size,
-                open_image=settings.setup.open_image,
+                open_image=reader,
                 pools=pools,
             ):
                 keep(batch)
@@ -164,14 +168,45 @@ def _score(
     return samples
 
 
+class Reader:
+    """Opens images, and remembers the state that each file had before.
+
+    Args:
+        open_image: path -> RGB image.
+
+    Attributes:
+        states: path -> state, until `keep_scored` takes it.
+    """
+
+    def __init__(self, open_image: Callable[[Path], Image.Image]):
+        self.open_image = open_image
+        self.states: dict[str, State | None] = {}
+
+    def __call__(self, path: Path) -> Image.Image:
+        self.states[str(path)] = State.of(path)
+        return self.open_image(path)
+
+
+def warn_of_changed(paths: Sequence[str | Path]) -> None:
+    """Says how many images of a run that is resumed are scored again."""
+    if paths:
+        warnings.warn(
+            f"{counted(len(paths), 'image')} changed since the last command and will be scored "
+            f"again; the first is {shown(paths[0])}.",
+            stacklevel=2,
+        )
+
+
 def keep_scored(
     folder: RunFolder,
     batch: Sequence[Scored],
+    states: dict[str, State | None],
     more: Mapping[str, Mapping[str, object]] | None = None,
 ) -> None:
     """Write maps and rows of a batch, beside the scores that other heads gave its images.
 
     Args:
+        states: of a `Reader`.
         more: as in `RunFolder.append`.
 
     Raises:
@@ -183,8 +218,11 @@ def keep_scored(
             for name, anomaly_map in scored.maps.items():
                 folder.write_map(name, scored.sample, anomaly_map, scored.size)
         path = str(scored.sample.path)
-        before = folder.rows.get(path, Row(path)).scores
-        rows.append(Row(path, {**before, **scored.scores}, scored.error))
+        before = folder.rows.get(path, Row(path))
+        # heads that compare images speak of them a second time
+        state = states.pop(path, before.state)
+        kept = before.scores if state and state.same(before.state) else {}
+        rows.append(Row(path, {**kept, **scored.scores}, scored.error, state))
     folder.append(rows, more)
 
 

@@ -20,14 +20,12 @@ from vlad.results.verdicts import decide, judge
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
 from vlad.runs.settings import Settings, prepare, run_folder
-from vlad.results.rows import Row
-from vlad.runs.run import keep_scored, score_held_out
+from vlad.results.rows import Row, State
+from vlad.runs.run import Reader, keep_scored, score_held_out
 from vlad.scoring.pipeline import Scored, score_samples
-from vlad.scoring.setup import Setup
 from vlad.results.folder import RunFolder
 from vlad.types import Sample
 
-State = tuple[int, int]  # size in bytes, time of the last change in ns
 Columns = Mapping[str, Mapping[str, object]]
 
 
@@ -45,8 +43,9 @@ def watch(
 ) -> RunFolder:
     """Score the images below a folder as they arrive, until `stop` is set.
 
-    An image is scored once, even across restarts. A file is read once two scans see it unchanged;
-    one that failed is tried again if it changes or comes back, or after a restart.
+    An image is scored once, even across restarts, and again if its file changes. A file is read
+    once two scans see it unchanged; one that failed is tried again if it changes or comes back, or
+    after a restart.
 
     Args:
         interval: seconds between two scans.
@@ -78,6 +77,7 @@ def watch(
         if calibration is None:
             folder.drop("calibration.json")
         folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
+        reader = Reader(settings.setup.open_image)
         arrivals, trouble = Arrivals(source, folder, settings.category), None
         while not stop.is_set():
             try:
@@ -86,10 +86,10 @@ def watch(
                 if str(error) != trouble:
                     on_trouble(str(error))
                 rested, trouble = [], str(error)
-            for batch in _score(panel, rested, settings.setup):
+            for batch in _score(panel, rested, reader, settings.setup.batch_size):
                 rows = [Row(str(s.sample.path), s.scores, s.error) for s in batch]
                 verdicts = _verdicts(folder, calibration, rows)
-                keep_scored(folder, batch, verdicts)
+                keep_scored(folder, batch, reader.states, verdicts)
                 on_scored(batch, verdicts)
                 if stop.is_set():
                     break
@@ -117,7 +117,7 @@ class Arrivals:
         self.names = {comparable(s.id): str(s.path) for s in folder.samples()}
         self.seen: dict[str, State] = {}  # files without a score, as of the last scan
         self.tried: dict[str, State] = {}  # as they were when returned
-        self.done: set[str] = set()
+        self.done: dict[str, State] = {}  # scored, or not images of this folder
         self.passed: set[str] = set()  # not images, as of the last scan
         self.told: set[str] = set()  # the ones already named
 
@@ -133,25 +133,33 @@ class Arrivals:
         files: set[str] = set()  # a link and its target count as one
         passed: list[str] = []
         for path in walk(str(self.source), passed):
-            if path in self.done:
+            state = State.of(path)
+            if state is None:  # moved away since it was listed
+                continue
+            if path in self.done and state.same(self.done[path]):
                 continue
             real = os.path.realpath(path)
-            if self.folder.rows.scored(self.rows.get(real)) or real.startswith(self.out):
-                self.done.add(path)
+            if self._scored(real, state) or real.startswith(self.out):
+                self.done[path] = state
                 continue
             if real in files:
                 continue
             files.add(real)
-            try:
-                found = os.stat(path)
-            except OSError:  # moved away since it was listed
-                continue
-            seen[path] = found.st_size, found.st_mtime_ns
+            seen[path] = state
         self._tell(passed)
-        rested = [p for p, s in seen.items() if before.get(p) == s != tried.get(p)]
+        rested = [
+            path
+            for path, state in seen.items()
+            if path in before and state.same(before[path])
+            if path not in tried or not state.same(tried[path])
+        ]
         self.seen = seen
         self.tried = {p: s for p, s in tried.items() if p in seen} | {p: seen[p] for p in rested}
-        return [self._sample(path) for path in sorted(rested, key=lambda p: (seen[p][1], p))]
+        return [self._sample(path) for path in sorted(rested, key=lambda p: (seen[p].modified, p))]
+
+    def _scored(self, real: str, state: State) -> bool:
+        path, rows = self.rows.get(real), self.folder.rows
+        return path is not None and rows.scored(path) and state.same(rows[path].state)
 
     def _tell(self, passed: list[str]) -> None:
         """Names each file that is no image once, and none that is about to be renamed to one."""
@@ -171,10 +179,10 @@ class Arrivals:
         return Sample(Path(row), name, self.category)
 
 
-def _score(panel: Panel, samples: Collection[Sample], setup: Setup) -> Iterator[list[Scored]]:
-    return score_samples(
-        panel, samples, batch_size=setup.batch_size, open_image=setup.open_image
-    )
+def _score(
+    panel: Panel, samples: Collection[Sample], reader: Reader, batch_size: int
+) -> Iterator[list[Scored]]:
+    return score_samples(panel, samples, batch_size=batch_size, open_image=reader)
 
 
 def _verdicts(

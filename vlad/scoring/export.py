@@ -18,6 +18,7 @@ from vlad.errors import GraphError, HeadError, OutputError
 from vlad.heads import protocol
 from vlad.scoring.panel import Panel
 from vlad.system.files import cannot_write
+from vlad.system.torch_state import own_state
 from vlad.types import TextFeatures
 
 FILE = "export.json"
@@ -69,6 +70,7 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
     return BackboneGraph(panel.backbone, **extractor.options(extractor.pass_of(spec), [spec]))
 
 
+@own_state()
 def export(
     panel: Panel,
     name: str,

@@ -13,6 +13,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.vit import Taps
 from vlad.errors import InputError
 from vlad.images import to_pixels
+from vlad.system.torch_state import own_state
 from vlad.types import Activation, Features, FeatureSpec, ImagePrompts, PosEmbedResize, Resize
 
 Pixels = tuple[int, Resize]  # side of the input, and how it was reached
@@ -61,6 +62,7 @@ class Extractor:
         taps = [(spec.stream, layer) for layer in spec.with_normals().layers]
         self.backbone.vision.check((side, side), taps, spec.windows)
 
+    @own_state()
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
         """The (3, S, S) pixels that each pass needs; safe to call from several threads."""
         backbone = self.backbone
@@ -69,6 +71,7 @@ class Extractor:
             for size, resize in {self.pass_of(spec).pixels for spec in specs}
         }
 
+    @own_state()
     def extract(
         self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
     ) -> list[Features]:
@@ -114,7 +117,7 @@ class Extractor:
         """The pass of the backbone that a spec needs."""
         info, size = self.backbone.info, self.size(spec)
         # specs whose differences have no effect on this backbone at this size share a pass
-        pos_embed = None if size == info.image_size else spec.pos_embed
+        pos_embed = None if size == info.image_size else spec.pos_embed or info.pos_embed
         return Pass(size, spec.resize, info.replaced(spec.activation), pos_embed, spec.prompts)
 
     def options(self, key: Pass, specs: Sequence[FeatureSpec], image: bool = False) -> dict:

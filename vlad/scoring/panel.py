@@ -18,10 +18,11 @@ from vlad.errors import HeadError
 from vlad.heads import Head, Pool, check_head
 from vlad.images.tiles import WHOLE, Tiling
 from vlad.images.views import rotations
-from vlad.prompts import Prompts, load_bank
+from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor
-from vlad.scoring.text import encode, encode_each
+from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
+from vlad.system.torch_state import own_state
 from vlad.types import Features, Scores, TextFeatures, TextSpec
 
 
@@ -31,7 +32,7 @@ class Panel:
     Args:
         backbone: the frozen backbone.
         heads: name -> head.
-        bank: prompt bank (name or TOML file) for every head that reads text; None is each
+        bank: prompt bank (name, TOML file or the bank) for every head that reads text; None is each
             head's own.
         image_size: pixels a side of the backbone's input; None is the backbone's own.
         batch_size: images in one pass while fitting.
@@ -49,7 +50,7 @@ class Panel:
         backbone: Backbone,
         heads: Mapping[str, Head],
         *,
-        bank: str | None = None,
+        bank: str | PromptBank | None = None,
         image_size: int | None = None,
         batch_size: int = 8,
         tiling: Tiling = WHOLE,
@@ -86,6 +87,7 @@ class Panel:
         """The heads that judge a list of images jointly."""
         return [name for name, head in self.heads.items() if head.transductive]
 
+    @own_state()
     @torch.no_grad()
     def fit(self, images: Iterable[Image.Image], heads: Iterable[str] | None = None) -> Panel:
         """Fit the named heads on images, cut into tiles; None is all heads that use images.
@@ -131,6 +133,7 @@ class Panel:
         """The pixels of one RGB image as `score` takes them; safe in several threads."""
         return self.extractor.prepare(image, [self.specs[name] for name in self.heads])
 
+    @own_state()
     @torch.no_grad()
     def score(
         self,
@@ -189,6 +192,8 @@ class Panel:
             return None
         prompts = self._prompts(name, category)
         spec = self.specs[name].text or TextSpec()
+        words = len(spec.context[0]) if spec.context else 0
+        warn_of_cut(self.backbone, self.banks[name], prompts, words)
         if callable(spec.deep):
             return None
         if spec.context or spec.deep:

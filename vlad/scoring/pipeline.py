@@ -17,6 +17,7 @@ from vlad.errors import HeadError, ImageError, VladError
 from vlad.heads import Pool
 from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
 from vlad.scoring.panel import Panel
+from vlad.system.torch_state import step_by_step
 from vlad.types import Sample
 
 READERS = 2  # decoding threads: enough to hide decoding behind the backbone
@@ -134,7 +135,7 @@ class Pools(Generic[T]):
                 mosaic = None
                 start = time.perf_counter()
                 try:
-                    for scores in pool.scores(progress):
+                    for scores in step_by_step(pool.scores(progress)):
                         self.seconds[head] += time.perf_counter() - start
                         found = {head: scores.numpy()}
                         batch = []

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from vlad.backbones.backbone import Backbone
     from vlad.heads import Head
+    from vlad.prompts import PromptBank
     from vlad.scoring.panel import Panel
 
 
@@ -35,8 +36,8 @@ class Setup:
         batch_size: images, or tiles, in one pass.
         max_pixels: larger images are refused before they are decoded.
         bits: significant bits of 16-bit images.
-        bank: prompt bank, by name or TOML file, for every head that reads text; None is each
-            head's own.
+        bank: prompt bank, by name, by TOML file or as it is, for every head that reads text; None
+            is each head's own.
 
     Raises:
         InputError: a value out of its range.
@@ -52,7 +53,7 @@ class Setup:
     batch_size: int = 8
     max_pixels: int = DEFAULT_MAX_PIXELS
     bits: int = 16
-    bank: str | None = None
+    bank: str | PromptBank | None = None
 
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size, 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
 
 from vlad.backbones.backbone import Backbone
-from vlad.prompts import Prompts
+from vlad.prompts import PromptBank, Prompts
+from vlad.system.text import shown
 from vlad.types import TextFeatures, TextSpec
 
 
@@ -30,6 +32,23 @@ def encode(
             for side, context in sides
         )
     )
+
+
+def warn_of_cut(backbone: Backbone, bank: PromptBank, prompts: Prompts, words: int = 0) -> None:
+    """Says how many sentences of a bank are longer than the text encoder reads.
+
+    Args:
+        words: learned ones in front of every sentence.
+    """
+    context = getattr(backbone.text, "context", None)
+    sentences = dict.fromkeys(prompts.normal + prompts.anomalous)
+    if context and (cut := context.cut(sentences, words)):
+        warnings.warn(
+            f"{backbone.info.name} reads {context.limit - words} tokens of a sentence: "
+            f"{len(cut)} of {len(sentences)} sentences of the prompt bank {bank.name} are longer "
+            f"and were cut, as {shown(repr(cut[0]))}; shorten them.",
+            stacklevel=2,
+        )
 
 
 def encode_each(

@@ -18,9 +18,10 @@ from safetensors.torch import load, save
 from vlad.prompts import Prompts
 from vlad.system.files import cache_write
 from vlad.system.resources import cache_folder
+from vlad.system.torch_state import own_state
 from vlad.types import Activation, TextFeatures
 
-FORMAT = 2  # raise it when the meaning of a stored entry changes
+FORMAT = 3  # raise it when the meaning of a stored entry changes
 MEMORY = 64  # entries; one of WinCLIP's takes 0.6 MB
 
 _memory: dict[str, TextFeatures] = {}
@@ -38,6 +39,7 @@ class TextEncoder(Protocol):
     ) -> torch.Tensor: ...
 
 
+@own_state()
 def embed_prompts(
     backbone: TextEncoder, prompts: Prompts, activation: Activation | None = None
 ) -> TextFeatures:

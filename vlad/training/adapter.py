@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import tomli_w
+import torch
 from accelerate import Accelerator
 
 import vlad
@@ -19,8 +20,10 @@ from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.setup import Setup
+from vlad.scoring.text import warn_of_cut
 from vlad.system.files import atomic_write
 from vlad.system.text import csv_line, csv_path, csv_text, encode
+from vlad.system.torch_state import own_state
 from vlad.training.cache import Cache
 from vlad.training.checkpoint import CHECKPOINT, FEATURES, LEFT_OUT, State
 from vlad.training.data import PLAIN, Data, Reading
@@ -33,6 +36,8 @@ from vlad.training.recipe import Recipe
 JUDGES = ("image_auroc", "pixel_ap")
 
 
+@own_state()
+@torch.enable_grad()
 def train_adapter(
     recipe: Recipe,
     backbone: Backbone,
@@ -82,7 +87,9 @@ def train_adapter(
         backbone.recompute()
     if learner.bank:
         for category in data.categories:
-            learner.bank.expand(category)
+            spec = learner.spec.text
+            words = len(spec.context[0]) if spec and spec.context else 0
+            warn_of_cut(backbone, learner.bank, learner.bank.expand(category), words)
     kept = None
     if learner.cacheable:
         kept = Cache(cache or out / FEATURES, extractor, learner.spec, reading.bits)

@@ -14,7 +14,10 @@ PASSES = {
     "taps": {"taps": [(None, 1), (None, 3)], "image": False},
     "streams": {"taps": [(STREAM, 4), (None, 4)], "activation": "quick_gelu"},
     "windows": {"taps": [(None, 4)], "windows": (2, 3)},
-    "size": {"taps": [(None, 4)], "pos_embed": "bilinear"},
+    "size 96 bilinear": {"taps": [(None, 4)], "pos_embed": "bilinear"},
+    "size 96 bicubic": {"taps": [(None, 4)], "pos_embed": "bicubic"},
+    "size 96 bicubic_antialias": {"taps": [(None, 4)]},
+    "size 32 bicubic_antialias": {"taps": [(STREAM, 4)], "windows": (2,)},
     "prompts": {"taps": [(None, 4)], "prompts": {1: 2, 3: 2}},
 }
 
@@ -39,7 +42,7 @@ def backbone(request, small_file):
 @pytest.mark.parametrize("kind", PASSES)
 def test_a_pass_is_that_of_torch(backbone, small_backbone, kind):
     options = dict(PASSES[kind])
-    side = 96 if kind == "size" else 64
+    side = int(kind.split()[1]) if kind.startswith("size") else 64
     for images in (1, 3):
         pixels = noise(images, 3, side, side)
         if kind == "prompts":

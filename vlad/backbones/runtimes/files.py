@@ -20,7 +20,7 @@ from vlad.system.files import cannot_write
 from vlad.system.resources import cache_folder
 
 STEM = "graph"
-FORMAT = 1  # increase when a pass computes something else under the same key
+FORMAT = 2  # increase when a pass computes something else under the same key
 # largest deviation of outputs from torch's, as a share of their own length
 LIMITS = {"float32": 1e-3, "bfloat16": 0.1, "int8": 0.5}
 

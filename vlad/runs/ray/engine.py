@@ -23,7 +23,8 @@ from vlad.scoring.panel import Panel
 from vlad.runs.settings import prepare, scores_depend_on
 from vlad.system.progress import Progress
 from vlad.system.workspace import Workspace
-from vlad.runs.ray.parts import parts, remove_parts, writing
+from vlad.runs.run import warn_of_changed
+from vlad.runs.ray.parts import drop_changed, parts, remove_parts, writing
 from vlad.runs.ray.paths import with_category, without, written_paths
 from vlad.runs.ray.worker import Job, Scorer
 from vlad.types import Sample
@@ -75,6 +76,7 @@ def score(
             if overwrite:
                 remove_parts(job.out)
             RUN.begin(job.out, record)
+            warn_of_changed(drop_changed(job.out, folder))
             waiting = without(images, written_paths(job.out))
             for head in job.heads.values():
                 head.to("cpu")

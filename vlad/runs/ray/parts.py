@@ -11,8 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from vlad.errors import OutputError
+from vlad.results.rows import State
 from vlad.system.files import atomic_write, cannot_write
 
+STATE = ("size", "modified")  # columns of what an image file was when it was read
 _OPEN, _CLOSED = ".writing-", ".closed-"
 
 
@@ -32,6 +35,38 @@ def remove_parts(out: Path) -> None:
             part.unlink()
         except OSError as error:
             raise cannot_write(part, error) from error
+
+
+def drop_changed(out: Path, folder: Path) -> list[str]:
+    """Takes out the rows of files that have changed since they were read -> their paths.
+
+    Args:
+        folder: of `writing`.
+
+    Raises:
+        OutputError: a partition cannot be read or replaced.
+    """
+    found = []
+    for part in parts(out):
+        try:
+            table = pq.read_table(part)
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(
+                f"{out} cannot be read back ({error}); remove that file and repeat the command."
+            ) from error
+        if not set(STATE) <= set(table.column_names):
+            continue  # of an earlier version
+        rows = table.select(["path", *STATE]).to_pylist()
+        kept = [not _changed(**row) for row in rows]
+        if not all(kept):
+            found += [row["path"] for row, keep in zip(rows, kept, strict=True) if not keep]
+            write_part(folder, part.name, table.filter(pa.array(kept)))
+    return found
+
+
+def _changed(path: str, size: int | None, modified: int | None) -> bool:
+    now = None if size is None else State.of(path)
+    return now is not None and (now.size, now.modified) != (size, modified)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,9 @@ from vlad.errors import VladError
 from vlad.heads import Head
 from vlad.results.verdicts import decide
 from vlad.scoring.panel import Panel
+from vlad.runs.run import Reader
 from vlad.runs.settings import Settings
-from vlad.runs.ray.parts import write_part
+from vlad.runs.ray.parts import STATE, write_part
 from vlad.runs.ray.paths import open_stored
 from vlad.scoring.pipeline import score_samples
 from vlad.types import Sample
@@ -69,13 +70,14 @@ class Scorer:
         rows = images.to_pylist()
         # as text, since a URL would not survive pathlib
         samples = [Sample(row["path"], "", row["category"]) for row in rows]
+        reader = Reader(job.open_image)
         scored = [
             one
             for batch in score_samples(
                 self.panel,
                 samples,
                 batch_size=settings.setup.batch_size,
-                open_image=job.open_image,
+                open_image=reader,
             )
             for one in batch
         ]
@@ -84,6 +86,10 @@ class Scorer:
             columns[head] = pa.array([s.scores.get(head) for s in scored], pa.float64())
         if settings.rules:
             columns |= _verdicts(scored, settings.rules.calibration)
+        states = [reader.states.get(str(s.sample.path)) for s in scored]
+        for name in STATE:
+            values = [state and getattr(state, name) for state in states]
+            columns[name] = pa.array(values, pa.int64())
         columns["error"] = pa.array([s.error for s in scored], pa.string())
         # named by its images, so that a partition that is scored again replaces itself
         digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
