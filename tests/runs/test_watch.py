@@ -85,10 +85,10 @@ def test_an_image_that_is_replaced_comes_again(arrivals, camera):
     file = camera / "a.png"
     file.write_bytes(b"one")
     arrivals.look()
-    assert names(arrivals) == ["a"]
+    assert names(arrivals) == ["a.png"]
     path = str(file)
     arrivals.folder.rows[path] = Row(path, {"memory": 0.5}, state=State.of(file))
     assert names(arrivals) == []
     file.write_bytes(b"another")
     assert names(arrivals) == []  # it may still grow
-    assert names(arrivals) == ["a"]
+    assert names(arrivals) == ["a.png"]
