@@ -400,3 +400,31 @@ def test_an_impossible_architecture_is_one_sentence(small_config, small_file, tm
     (tmp_path / "mine.json").write_text(json.dumps(config))
     with pytest.raises(BackboneError, match="not an open_clip model config"):
         load_backbone(str(tmp_path / "mine.safetensors"), device="cpu")
+
+
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path):
+    """A model hub that does not answer, and the number of times it was tried."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("VLAD_CACHE", str(tmp_path))
+    tried = []
+    monkeypatch.setattr(weights, "_connects", lambda host, port: tried.append(host))
+    return tried
+
+
+def test_a_hub_out_of_reach_is_one_sentence_and_remembered(no_hub, capfd, monkeypatch):
+    for name in ("ViT-B-32/openai", "openai/clip-vit-base-patch16"):
+        with pytest.raises(BackboneError, match=r"does not answer: .* vlad-tiny"):
+            load_backbone(name, device="cpu")
+    assert len(no_hub) == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert [line.split()[0] for line in said.err.splitlines()] == ["Fetching", "Fetching"]
+    monkeypatch.setattr(weights, "REMEMBERED", -1)
+    assert not weights.hub_answers() and len(no_hub) == 2
+
+
+def test_a_backbone_without_taps_is_refused_before_its_download(no_hub):
+    with pytest.raises(BackboneError, match="no taps"):
+        load_backbone("RN50/openai", device="cpu")
+    assert no_hub == []

@@ -97,3 +97,18 @@ def test_params_on_a_backbone(write, small_backbone):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_recipe("anomalyclip").params_on(small_backbone.info)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_shipped_recipe_fits_any_backbone(name, small_backbone, recwarn):
+    recipe, info = load_recipe(name), small_backbone.info
+    side = recipe.size_on(info)
+    assert side is None or side % info.patch_size == 0
+    assert side is None or abs(side - recipe.image_size) < info.patch_size
+    said = [str(w.message) for w in recwarn if "as in the recipe" in str(w.message)]
+    assert len(said) == (side != recipe.image_size)
+
+
+def test_a_size_that_patches_do_not_fill_is_refused_with_those_that_they_do(small_backbone):
+    with pytest.raises(TrainingError, match=r"`image_size` 70 .* give 64 or 80"):
+        load_recipe("april_gan").size_on(small_backbone.info, 70)

@@ -12,6 +12,7 @@ from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import Map
 from vlad.backbones.modules import clip_backbone
+from vlad.backbones.stored import file_of
 from vlad.backbones.text import PlainText
 from vlad.backbones.tokens import context_of
 from vlad.errors import BackboneError
@@ -50,7 +51,11 @@ def from_hub(model: str, tag: str | None) -> Backbone:
     tag = _tag(model, tag)
     name = f"{model}/{tag}"
     quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
-    with weights.from_network(name):
+    stored = file_of(open_clip.get_pretrained_cfg(model, tag)) is not None
+    if not stored:  # what would be refused is not fetched
+        with torch.device("meta"):
+            _check(name, open_clip.create_model(model, device="meta"))
+    with weights.from_network(name, stored=stored):
         built = open_clip.create_model(model, tag, force_quick_gelu=quick_gelu)
     preprocess = built.visual.preprocess_cfg
     return as_backbone(
@@ -98,6 +103,20 @@ def as_backbone(
     Raises:
         BackboneError: its image encoder is not a plain vision transformer.
     """
+    plain_text = _check(name, model)
+    return clip_backbone(
+        name,
+        model,
+        tokenizer,
+        mean,
+        std,
+        pool=_pool,
+        text=None if plain_text else partial(_text, tokenizer=tokenizer),
+    )
+
+
+def _check(name: str, model: open_clip.CLIP | open_clip.CustomTextCLIP) -> bool:
+    """Whether its text encoder is CLIP's own; raises a BackboneError for blocks without taps."""
     visual = model.visual
     if not isinstance(visual, open_clip.transformer.VisionTransformer):
         raise BackboneError(
@@ -112,15 +131,7 @@ def as_backbone(
                     f"Blocks of type {type(block).__name__} are not supported; choose a plain "
                     "CLIP ViT."
                 )
-    return clip_backbone(
-        name,
-        model,
-        tokenizer,
-        mean,
-        std,
-        pool=_pool,
-        text=None if plain_text else partial(_text, tokenizer=tokenizer),
-    )
+    return plain_text
 
 
 def _pool(model: open_clip.CLIP) -> Map | None:

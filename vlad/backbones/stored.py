@@ -49,12 +49,12 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
         vision = open_clip.get_model_config(model)["vision_cfg"]
         # vlad needs plain vision transformers; convolutions and timm's backbones lack such blocks
         if isinstance(vision.get("layers"), int) and "timm_model_name" not in vision:
-            path = _file_of(open_clip.get_pretrained_cfg(model, tag))
+            path = file_of(open_clip.get_pretrained_cfg(model, tag))
             if path is not None:
                 yield _of_file(f"{model}/{tag}", path)
 
 
-def _file_of(source: dict) -> Path | None:
+def file_of(source: dict) -> Path | None:
     """The path of a pretrained file in open_clip's cache; None if it is not there."""
     from huggingface_hub import constants, try_to_load_from_cache
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from huggingface_hub import try_to_load_from_cache
 
 from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
@@ -38,7 +39,8 @@ def from_pretrained(name: str) -> Backbone:
             "file."
         )
     options = {"local_files_only": local or weights.is_offline(), "trust_remote_code": False}
-    with weights.from_network(name, local):
+    stored = not local and isinstance(try_to_load_from_cache(name, "config.json"), str)
+    with weights.from_network(name, local, stored):
         _check_depth(name, transformers.PretrainedConfig.get_config_dict(name, **options)[0])
         config = transformers.AutoConfig.from_pretrained(name, **options)
         if config.model_type not in LOADERS:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import re
+import socket
 import sys
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from safetensors.torch import load_file
 
 from vlad.errors import BackboneError
+from vlad.system.files import cache_write
+from vlad.system.resources import cache_folder
 from vlad.system.text import shown
 from vlad.system.torchscript import check_archive, is_torchscript, read_archive
 
 OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
 ON = ("1", "true", "yes", "on")
+PATIENCE = 4  # seconds to wait for the model hub
+REMEMBERED = 300  # seconds for which a hub that was out of reach is not asked again
 
 
 def is_offline() -> bool:
@@ -34,15 +45,24 @@ def forbid_network() -> None:
 
 
 @contextmanager
-def from_network(name: str, local: bool = False) -> Iterator[None]:
+def from_network(name: str, local: bool = False, stored: bool = False) -> Iterator[None]:
     """Turn any error of a hub client while it loads `name` into one sentence.
+
+    A hub that is out of reach is found out at once, and remembered for the next command.
 
     Args:
         local: `name` is a folder, so nothing is downloaded.
+        stored: its weights are in the local cache, so the hub is not needed.
     """
     offline = is_offline()
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # hub clients log each of their attempts
     try:
-        yield
+        if not local and not offline and not stored:
+            print(f"Fetching {name} from the model hub (kept for later commands).", file=sys.stderr)
+            _check_hub(name)
+        with _without_hub(stored and not offline and not hub_answers()):
+            yield
     except BackboneError:
         raise
     except Exception as error:
@@ -61,6 +81,71 @@ def from_network(name: str, local: bool = False) -> Iterator[None]:
             f"Cannot load the weights of {name}: {why}; connect once, give a local file as "
             "`backbone`, or use the built-in `backbone` vlad-tiny."
         ) from error
+    finally:
+        logging.disable(before)
+
+
+def _check_hub(name: str) -> None:
+    """Raises a BackboneError where the model hub does not answer, or did not a while ago."""
+    if not hub_answers():
+        raise BackboneError(
+            f"The weights of {name} are not on this disk, and the model hub ({_hub()[0]}) does not "
+            "answer: connect to the network, give a local file as `backbone`, or use the built-in "
+            "`backbone` vlad-tiny."
+        )
+
+
+def hub_answers() -> bool:
+    """Whether the model hub can be reached; a failure is remembered for a few minutes."""
+    host, port = _hub()
+    mark = None
+    with contextlib.suppress(RuntimeError):  # no place for a cache
+        mark = cache_folder() / "hub-out-of-reach"
+    with contextlib.suppress(OSError, AttributeError):
+        if mark.read_text() == host and time.time() - mark.stat().st_mtime < REMEMBERED:
+            return False
+    answers = _connects(host, port)
+    with contextlib.suppress(OSError, AttributeError):
+        mark.unlink(missing_ok=True) if answers else cache_write(mark, host.encode())
+    return answers
+
+
+def _hub() -> tuple[str, int]:
+    """Host and port of the model hub, or of the proxy before it."""
+    from huggingface_hub import constants
+
+    address = urlsplit(constants.ENDPOINT)
+    proxy = urllib.request.getproxies().get(address.scheme)
+    if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
+        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    return address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
+
+
+def _connects(host: str, port: int) -> bool:
+    """In a thread, as no timeout holds for the resolving of names."""
+    found = []
+
+    def attempt() -> None:
+        with contextlib.suppress(OSError), socket.create_connection((host, port), PATIENCE):
+            found.append(True)
+
+    thread = threading.Thread(target=attempt, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(found)
+
+
+@contextmanager
+def _without_hub(forbidden: bool) -> Iterator[None]:
+    """Lets the hub client look in its cache alone."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or forbidden
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _first_line(error: Exception) -> str:

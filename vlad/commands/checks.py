@@ -149,14 +149,24 @@ def _gpu(index: int) -> dict[str, Any]:
 def check_backbones() -> Found:
     """The backbones whose weights are on this disk."""
     from vlad.backbones.stored import stored_backbones
-    from vlad.backbones.weights import is_offline
+    from vlad.backbones.weights import hub_answers, is_offline
 
     backbones = stored_backbones()
     facts = [{"name": t.name, "path": str(t.path), "size": t.size} for t in backbones]
     problems = []
-    if is_offline() and DEFAULT not in [backbone.name for backbone in backbones]:
-        what = f"the default backbone {DEFAULT} is not on this disk, and downloads are off"
-        fix = "download it once without VLAD_OFFLINE and HF_HUB_OFFLINE, or name another --backbone"
+    if DEFAULT not in [backbone.name for backbone in backbones]:
+        what = f"the default backbone {DEFAULT} is not on this disk"
+        if is_offline():
+            what += ", and downloads are off"
+            fix = (
+                "download it once without VLAD_OFFLINE and HF_HUB_OFFLINE, or name another "
+                "--backbone"
+            )
+        elif hub_answers():
+            fix = "the first command that uses it downloads it"
+        else:
+            what += ", and the model hub does not answer"
+            fix = "connect to the network once, or add --backbone vlad-tiny to commands"
         problems.append(Problem(f"{what}; {fix}.", False))
     return facts, problems
 

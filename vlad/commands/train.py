@@ -113,6 +113,10 @@ def train(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     main = accelerator.is_main_process
+    logging.getLogger().setLevel(logging.CRITICAL)
+    where = str(accelerator.device) if accelerator.num_processes > 1 else device
+    loaded = load_backbone(backbone or DEFAULT, where, dtype)
+    side = made_by.size_on(loaded.info, image_size)  # said before all images are checked
     reading = Reading(max_pixels, bits)
     data = load_data(
         roots,
@@ -137,9 +141,6 @@ def train(
                 "metrics are not zero-shot.",
                 stacklevel=1,
             )
-    logging.getLogger().setLevel(logging.CRITICAL)
-    where = str(accelerator.device) if accelerator.num_processes > 1 else device
-    loaded = load_backbone(backbone or DEFAULT, where, dtype)
     try:
         adapter = train_adapter(
             made_by,
@@ -148,7 +149,7 @@ def train(
             folder,
             licence=licence,
             accelerator=accelerator,
-            image_size=image_size,
+            image_size=side,
             accumulate=accumulate,
             recompute=gradient_checkpointing,
             cache=cache and Path(cache),

@@ -75,7 +75,7 @@ def train_adapter(
         KeyboardInterrupt: stopped, after saving a checkpoint.
     """
     params = recipe.params_on(backbone.info)
-    if side := image_size or recipe.image_size:
+    if side := recipe.size_on(backbone.info, image_size):
         params["image_size"] = side
     extractor = Extractor(backbone, side)
     fresh = initial_tensors(recipe.head, extractor, params, recipe.seed)

@@ -93,6 +93,32 @@ class Recipe:
             params["layers"] = blocks_at(parts, backbone.depth)
         return params
 
+    def size_on(self, backbone: BackboneInfo, asked: int | None = None) -> int | None:
+        """Pixels a side of a backbone's input: the recipe's, in whole patches; None is its own.
+
+        Args:
+            asked: in place of the recipe's, as it is.
+
+        Raises:
+            TrainingError: patches do not fill what was asked for.
+        """
+        patch = backbone.patch_size
+        if asked and asked % patch:
+            raise TrainingError(
+                f"`image_size` {asked} is not a multiple of the {patch}-pixel patches of "
+                f"{backbone.name}; give {asked - asked % patch} or {asked + patch - asked % patch}."
+            )
+        if asked or self.image_size is None:
+            return asked
+        side = max(1, round(self.image_size / patch)) * patch
+        if side != self.image_size:
+            warnings.warn(
+                f"{backbone.name} has patches of {patch} pixels, so image_size is {side}, not "
+                f"{self.image_size} as in the recipe.",
+                stacklevel=2,
+            )
+        return side
+
 
 def recipe_names() -> list[str]:
     """Names of the recipes shipped with vlad."""
