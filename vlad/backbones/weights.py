@@ -98,15 +98,19 @@ def _check_hub(name: str) -> None:
 def hub_answers() -> bool:
     """Whether the model hub can be reached; a failure is remembered for a few minutes."""
     host, port = _hub()
-    mark = None
-    with contextlib.suppress(RuntimeError):  # no place for a cache
+    try:
         mark = cache_folder() / "hub-out-of-reach"
-    with contextlib.suppress(OSError, AttributeError):
+    except RuntimeError:  # no place for a cache
+        return _connects(host, port)
+    with contextlib.suppress(OSError):
         if mark.read_text() == host and time.time() - mark.stat().st_mtime < REMEMBERED:
             return False
     answers = _connects(host, port)
-    with contextlib.suppress(OSError, AttributeError):
-        mark.unlink(missing_ok=True) if answers else cache_write(mark, host.encode())
+    with contextlib.suppress(OSError):
+        if answers:
+            mark.unlink(missing_ok=True)
+        else:
+            cache_write(mark, host.encode())
     return answers
 
 
