@@ -11,7 +11,7 @@ import numpy as np
 from vlad.errors import ImageError, InputError
 from vlad.evaluation.pixels import ROOM, PixelMetrics
 from vlad.images import DEFAULT_MAX_PIXELS, read_mask, resize_mask
-from vlad.images.masks import lost_regions, misfit
+from vlad.images.masks import fits, lost_regions
 from vlad.metrics import concordance, evaluate, kendall_tau, registered_metrics
 from vlad.scoring.pipeline import Scored
 from vlad.system.text import and_more
@@ -180,8 +180,11 @@ class Measures:
                 f"{sample.path} is labelled normal, but its mask {sample.mask} has defect pixels; "
                 "correct the label or the mask."
             )
-        if why := misfit(whole, sample, scored.size):
-            raise ImageError(why)
+        if not fits(whole, scored.size):
+            raise ImageError(
+                f"the mask {sample.mask} has {whole.shape[1]}×{whole.shape[0]} pixels and its "
+                f"image {sample.path} has {scored.size[0]}×{scored.size[1]}; correct one of them."
+            )
         masks = {size: resize_mask(whole, size) for size in sizes}
         if lost := max((lost_regions(whole, mask) for mask in masks.values()), default=0):
             self.thin[sample.id] = lost

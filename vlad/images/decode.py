@@ -190,7 +190,5 @@ def _opener(kind: str, where: str) -> Callable[[Any, str], Any]:
             "'vlad-vision[formats]'`, or convert them."
         ) from error
     if kind not in Image.OPEN:
-        raise ImageError(
-            f"{where}: this Pillow reads no {kind}; update it, or save the file as PNG."
-        )
+        raise ImageError(f"{where}: this Pillow reads no {kind}; get a newer one, or convert it.")
     return Image.OPEN[kind][0]

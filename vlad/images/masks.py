@@ -13,7 +13,6 @@ from scipy import ndimage
 from vlad.errors import ImageError
 from vlad.images.decode import DEEP_COLOUR, DEFAULT_MAX_PIXELS, decode, is_image_name
 from vlad.images.stored import grey_samples, turn_upright
-from vlad.types import Sample
 
 _LOSSY = ("JPEG", "MPO", "AVIF", "HEIF", "JPEG2000", "jpeg", "tiff_jpeg", "webp")
 _NOISE = 4  # what is darker than this part of the brightest value is noise of a lossy file
@@ -82,16 +81,11 @@ def lost_regions(mask: np.ndarray, shrunk: np.ndarray) -> int:
     return count - np.count_nonzero(np.unique(labels[shrunk]))
 
 
-def misfit(mask: np.ndarray, sample: Sample, size: tuple[int, int]) -> str | None:
-    """A sentence if the mask (H, W) has other proportions than its image of (W, H)."""
+def fits(mask: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether a mask (H, W) has the proportions of its image, of (W, H)."""
     (height, width), (w, h) = mask.shape, size
     # a side may have been rounded, up or down
-    if min(abs(width - height * w / h), abs(height - width * h / w)) < 1:
-        return None
-    return (
-        f"the mask {sample.mask} has {width}×{height} pixels and its image {sample.path} has "
-        f"{w}×{h}; correct one of them, or take the image out."
-    )
+    return min(abs(width - height * w / h), abs(height - width * h / w)) < 1
 
 
 def _read(path: Path, max_pixels: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from pathlib import Path
 from vlad.datasets import list_samples, load_dataset
 from vlad.datasets.layout import is_normal
 from vlad.errors import ImageError, InputError
-from vlad.images.masks import mask_files, misfit
+from vlad.images.masks import fits, mask_files
 from vlad.scoring.pipeline import ahead
 from vlad.synthetic import SyntheticSet
 from vlad.system.progress import Progress
@@ -122,8 +122,12 @@ def check(
             image = reading.open(sample.path)
             if sample.label and sample.mask is not None:
                 mask = reading.mask(sample.mask)
-                if why := misfit(mask, sample, image.size):
-                    raise InputError(why)
+                if not fits(mask, image.size):
+                    raise InputError(
+                        f"the mask {sample.mask} has {mask.shape[1]}×{mask.shape[0]} pixels and "
+                        f"its image {sample.path} has {image.size[0]}×{image.size[1]}; correct one "
+                        "of them, or take the image out."
+                    )
             return file_digest(sample), ""
         except ImageError as error:
             return None, str(error)
