@@ -18,8 +18,8 @@ SIGNS = {
     "kolektorsdd": ("kos*/*_label.bmp",),
     "btad": ("test/ok", "*/test/ok"),
     "mvtec": (
-        *("test/good", "test/normal", "test+train/good", "test+train/normal"),
-        *("*/test/good", "*/test/normal", "*/test+*/train/good", "*/test+*/train/normal"),
+        *("test/good", "train/good", "test/normal", "train/normal"),
+        *("*/test/good", "*/train/good", "*/test/normal", "*/train/normal"),
         *("test+ground_truth", "*/test+*/ground_truth"),
     ),
     "folder": (*NORMAL, *TRUTH),

@@ -61,7 +61,7 @@ def mask_files(path: str | os.PathLike[str]) -> list[Path]:
     """The files of a mask: itself, or the images in a folder, sorted."""
     if not os.path.isdir(path):
         return [Path(path)]
-    return sorted(file for file in Path(path).iterdir() if is_image_name(file.name))
+    return sorted(file for file in Path(path).glob("*") if is_image_name(file.name))
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -113,7 +113,9 @@ def _read(path: Path, max_pixels: int) -> np.ndarray:
                 "as normal; save masks as PNG.",
                 stacklevel=3,
             )
-    elif values.dtype == np.uint8 and np.count_nonzero(np.bincount(values.ravel())) > _LEVELS:
+    elif (
+        values.dtype == np.uint8 and np.count_nonzero(Image.fromarray(values).histogram()) > _LEVELS
+    ):
         warnings.warn(
             f"Masks with more than {_LEVELS} grey values: all but black count as defect; if they "
             "were lossy once or have soft edges, save them in black and white.",
