@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields
 from heapq import merge
@@ -23,6 +24,7 @@ from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
+from vlad.calibration.copies import check_marks, find_copies, keep_others, mark
 from vlad.datasets import list_samples
 from vlad.errors import HeadError, ImageError, InputError
 from vlad.heads import Head, head_maker, load_head
@@ -39,6 +41,7 @@ from vlad.system.text import instead, shown
 from vlad.types import Features, Verdicts
 
 _CALIBRATION = "calibration.json"
+_MARKS = "marks of images"  # beside the tensors of the head
 # settings on which what `fit` learned rests, and those on which a threshold rests besides
 _FIT = ("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits")
 _CALIBRATE = (*_FIT, "bank", "category", "dtype")
@@ -83,6 +86,9 @@ class _Given:
         """What errors call it."""
         named = isinstance(self.image, str | os.PathLike)
         return str(self.image) if named else f"image {self.index}"
+
+
+_Open = Callable[[_Given], Image.Image | Prepared]
 
 
 class Detector:
@@ -140,6 +146,7 @@ class Detector:
         self.tile = tile
         self.overlap = overlap
         self.head_params = head_params
+        self._marks: list[np.ndarray] = []  # of what was learned (`vlad.calibration.copies`)
         _ = self.setup  # values out of their range are refused at once
 
     @property
@@ -208,6 +215,7 @@ class Detector:
         """
         for name in ("head_", "calibration_", "_fit_with", "_calibrate_with", "_panel_of"):
             vars(self).pop(name, None)
+        self._marks = []
         self._learn(normals)
         self._fit_with = self._settings(_FIT)
         return self
@@ -278,8 +286,11 @@ class Detector:
             HeadError: a head that was not fitted, has no category to read about, or judges a list
                 jointly and is given one image.
         """
+        return self._scores(images, category, self._open_given)
+
+    def _scores(self, images: Images, category: str | None, open_item: _Open) -> ImageScores:
         scores, maps = [], []
-        for scored in self._stream(images, category):
+        for scored in self._stream(images, category, open_item):
             if scored.failure is not None:
                 raise scored.failure
             scores.append(scored.scores[self._name])
@@ -300,7 +311,7 @@ class Detector:
             InputError: no image.
             HeadError: a head that was not fitted, or has no category to read about.
         """
-        for scored in self._stream(images, category):
+        for scored in self._stream(images, category, self._open_given):
             given = scored.sample
             yield ScoredImage(
                 given.image,
@@ -311,7 +322,9 @@ class Detector:
                 scored.error,
             )
 
-    def _stream(self, images: Images, category: str | None) -> Iterator[Scored[_Given]]:
+    def _stream(
+        self, images: Images, category: str | None, open_item: _Open
+    ) -> Iterator[Scored[_Given]]:
         panel, about = self._panel(), category or self.category
         items = (_Given(image, index, about) for index, image in enumerate(_images(images)))
         pools: Pools[_Given] = Pools(panel.tiling)
@@ -320,7 +333,7 @@ class Detector:
                 panel,
                 items,
                 batch_size=self.batch_size,
-                open_item=self._open_given,
+                open_item=open_item,
                 pools=pools,
             )
         )
@@ -336,13 +349,18 @@ class Detector:
         normals: Images,
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
+        suspects: int = 0,
     ) -> Detector:
         """Finds the threshold from normal images that `fit` was not shown.
+
+        Copies of those that it was shown, or of each other, are left out with a warning.
 
         Args:
             false_alarms: the share of normal images that may be called anomalous.
             confidence: `predict` abstains from decisions less certain than this, from 0.5 to 1;
                 None from none.
+            suspects: how many of the images, the strangest ones, are left out as suspected
+                defects.
 
         Raises:
             InputError: too few images for that share, one that cannot be used, or a number out of
@@ -354,14 +372,31 @@ class Detector:
                 f"Head {self._name} judges a list of images jointly, so there is no threshold for "
                 "others; fit it on a reference pool first."
             )
-        scores = self.score(normals)
+        marks: dict[int, np.ndarray | None] = {}
+        names: dict[int, str] = {}
+
+        def open_marked(given: _Given) -> Image.Image | Prepared:
+            image = self._open_given(given)
+            marks[given.index] = None if isinstance(image, Prepared) else mark(image)
+            names[given.index] = getattr(given.image, "filename", None) or given.path
+            return image
+
+        scores = self._scores(normals, None, open_marked)
+        places = range(len(marks))
+        copied = find_copies(self._marks, [marks[i] for i in places])
+        kept, notes = keep_others([names[i] for i in places], copied, false_alarms)
         self.calibration_ = from_normals(
-            {self._name: scores.image_score},
-            {self._name: np.array([found.max() for found in scores.anomaly_map])},
+            {self._name: scores.image_score[kept]},
+            {self._name: np.array([scores.anomaly_map[i].max() for i in kept])},
             false_alarms=false_alarms,
             confidence=confidence,
+            names=[names[i] for i in kept],
+            suspects=suspects,
+            notes=notes,
         )
         self._calibrate_with = self._settings(_CALIBRATE)
+        for note in self.calibration_.notes:
+            warnings.warn(note, stacklevel=1)
         return self
 
     def predict(self, images: Images) -> Verdicts:
@@ -412,6 +447,8 @@ class Detector:
         self._check_unchanged("calibrate")
         memory = self.head_.memory_ if hasattr(self, "head_") else {}
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
+        if self._marks:
+            tensors[_MARKS] = torch.from_numpy(np.stack(self._marks))
         settings = self.get_params()
         params = self.head_params or {}
         if adapter := params.get("adapter"):
@@ -440,6 +477,8 @@ class Detector:
             detector = cls(**read_settings(folder))
             check_regular(folder / "memory.safetensors")
             memory = load_file(folder / "memory.safetensors")
+            if (marks := memory.pop(_MARKS, None)) is not None:
+                detector._marks = list(check_marks(marks.numpy()))
             if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
                 raise ValueError("what it remembers holds what is no number")
         except (OSError, ValueError, TypeError, InputError, SafetensorError) as error:
@@ -486,7 +525,15 @@ class Detector:
 
     def _learn(self, normals: Images) -> None:
         panel = self._panel()
-        panel.fit((self._open(image) for image in _images(normals)), [self._name])
+        marks = []
+
+        def opened(image: ImageLike | Prepared) -> Image.Image:
+            found = self._open(image)
+            marks.append(mark(found))
+            return found
+
+        panel.fit(map(opened, _images(normals)), [self._name])
+        self._marks = self._marks + marks
 
     def _open_given(self, given: _Given) -> Image.Image | Prepared:
         image = given.image

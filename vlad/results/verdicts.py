@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vlad.calibration import (
     FALSE_ALARMS,
@@ -20,9 +24,12 @@ from vlad.calibration import (
     from_unlabelled,
     save_calibration,
 )
-from vlad.errors import InputError
+from vlad.calibration.copies import find_copies, keep_others, mark
+from vlad.errors import ImageError, InputError
+from vlad.images import read_image
 from vlad.results.folder import RunFolder
 from vlad.results.maps import read_map
+from vlad.scoring.pipeline import READERS
 from vlad.types import Sample, Verdicts
 
 # what two runs must share for the scores of one to say something about those of the other
@@ -52,6 +59,8 @@ class Rules:
         method: how heads are fused, or None.
         confidence: decisions less certain than this are withheld, or None.
         held_out: normal images that no head was fitted on.
+        suspects: how many of them, the strangest ones, are left out as suspected defects.
+        notes: what is to be said of them.
         map_threshold: in place of that of the calibration.
         min_area: of a region, in square millimetres with `mm_per_pixel`, else in pixels.
         mm_per_pixel: the side of a pixel of the images, or None.
@@ -62,6 +71,8 @@ class Rules:
     method: str | None = None
     confidence: float | None = None
     held_out: Sequence[Sample] = ()
+    suspects: int = 0
+    notes: Sequence[str] = ()
     map_threshold: float | None = None
     min_area: float = 0.0
     mm_per_pixel: float | None = None
@@ -105,9 +116,17 @@ def judge(
         }
         if normals is not None:
             held_out, known = known_scores(normals, rules.held_out)
-            calibration = from_normals(known, map_maxima(normals, held_out), **options)
+            calibration = from_normals(
+                known,
+                map_maxima(normals, held_out),
+                names=[str(sample.path) for sample in held_out],
+                suspects=rules.suspects,
+                notes=rules.notes,
+                **options,
+            )
         else:
-            calibration = from_unlabelled(scores, map_maxima(folder, good), **options)
+            maxima = map_maxima(folder, good)
+            calibration = from_unlabelled(scores, maxima, notes=rules.notes, **options)
             own = True
     save_calibration(calibration, folder.out / "calibration.json")
     columns = decide(calibration, [str(sample.path) for sample in good], scores, own=own)
@@ -142,8 +161,29 @@ def decide(
     return columns
 
 
+def marks_of(
+    samples: Iterable[Sample], open_image: Callable[[Path], Image.Image]
+) -> list[np.ndarray | None]:
+    """What `find_copies` compares of each image; None of one that cannot be read."""
+
+    def read(sample: Sample) -> np.ndarray | None:
+        try:
+            return mark(open_image(sample.path))
+        except ImageError:
+            return None
+
+    with ThreadPoolExecutor(READERS) as threads:
+        return list(threads.map(read, samples))
+
+
 def calibrate_run(
-    folder: RunFolder, levels: Mapping[str, int] | None = None, *, target: str = "f1", **options
+    folder: RunFolder,
+    levels: Mapping[str, int] | None = None,
+    *,
+    target: str = "f1",
+    false_alarms: float = FALSE_ALARMS,
+    suspects: int = 0,
+    **options,
 ) -> Calibration:
     """A calibration from the images of a finished run.
 
@@ -151,6 +191,7 @@ def calibrate_run(
         levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
             Images without a level are left out.
         target: of the threshold, where there are levels.
+        false_alarms, suspects: as in `from_normals`.
         options: those of `from_normals` and `from_labels`.
 
     Raises:
@@ -170,11 +211,25 @@ def calibrate_run(
             raise InputError(
                 f"none of the labelled images is in {folder.out}; label images of that run."
             )
+    open_image = partial(read_image, bits=folder.settings.get("bits", 16))
+    remembered = [*folder.settings.get("references", {}), *folder.settings.get("pool", {})]
+    # labelled defects may differ from a normal image by little
+    normal = [s for s in good if levels is None or not levels[os.path.realpath(s.path)]]
+    copied = find_copies(
+        marks_of((Sample(Path(path), "") for path in remembered), open_image),
+        marks_of(normal, open_image),
+    )
+    names = [str(sample.path) for sample in normal]
+    kept, notes = keep_others(names, copied, false_alarms if levels is None else None)
+    left_out = {sample.path for sample in normal} - {normal[i].path for i in kept}
+    good = [sample for sample in good if sample.path not in left_out]
     _, scores = known_scores(folder, good)
     maxima = map_maxima(folder, good)
-    options["settings"] = shared_settings(folder.settings)
+    names = [names[i] for i in kept]
+    options |= {"settings": shared_settings(folder.settings), "false_alarms": false_alarms}
+    options |= {"names": names, "notes": notes}
     if levels is None:
-        return from_normals(scores, maxima, **options)
+        return from_normals(scores, maxima, suspects=suspects, **options)
     found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
     return from_labels(scores, found, maxima, target=target, **options)
 
@@ -255,7 +310,8 @@ def summary(judged: Judged) -> str:
         line = f"{name}: {list(verdicts.values()).count('anomalous')} of {len(verdicts)} anomalous"
         line += f", above {threshold:.6g} ({sources[calibration.source]})"
         lines.append(line + (f"; {unsure} decisions are unsure" if unsure else ""))
-    return "\n".join(lines)
+        lines += filter(None, [calibration.basis(name)])
+    return "\n".join([*lines, *calibration.notes])
 
 
 def _columns(name: str, found: Verdicts, paths: Sequence[str]) -> dict[str, dict[str, object]]:

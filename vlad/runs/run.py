@@ -18,7 +18,14 @@ from vlad.results.comparison import Comparison
 from vlad.results.verdicts import Judged, Rules, judge
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
-from vlad.runs.settings import Settings, categories_of, prepare, root_of, run_folder
+from vlad.runs.settings import (
+    Settings,
+    categories_of,
+    prepare,
+    root_of,
+    run_folder,
+    without_copies,
+)
 from vlad.system.progress import Progress
 from vlad.report import write_report
 from vlad.results.rows import Row
@@ -58,6 +65,7 @@ def run(
             image that cannot be scored becomes a row with its error.
     """
     samples = settings.with_categories(samples)
+    settings = without_copies(settings)
     categories = categories_of(samples)
     panel = prepare(backbone, heads, categories, settings)
     check_pools(panel, samples)

@@ -19,7 +19,7 @@ from vlad.heads import Head
 from vlad.results.verdicts import decide, judge
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
-from vlad.runs.settings import Settings, prepare, run_folder
+from vlad.runs.settings import Settings, prepare, run_folder, without_copies
 from vlad.results.rows import Row
 from vlad.runs.run import keep_scored, score_held_out
 from vlad.scoring.pipeline import Scored, score_samples
@@ -61,6 +61,7 @@ def watch(
     written = Path(os.path.realpath(out))
     if Path(os.path.realpath(source)).is_relative_to(written):
         raise InputError(f"{source} lies in {out}, which is written to; choose another folder.")
+    settings = without_copies(settings)
     categories = [settings.category]
     panel = prepare(backbone, heads, categories, settings)
     if joint := panel.transductive:

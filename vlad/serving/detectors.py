@@ -44,6 +44,12 @@ class Served:
         """Whether the head compares images with words."""
         return self.detector.head_.bank is not None
 
+    @property
+    def basis(self) -> list[str]:
+        """Sentences about what its threshold rests on."""
+        found: Calibration | None = getattr(self.detector, "calibration_", None)
+        return list(filter(None, [found.basis(self.detector.head), *found.notes])) if found else []
+
     def category(self, asked: str | None) -> str | None:
         """What its head is to read about; None where it reads nothing.
 

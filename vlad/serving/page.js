@@ -53,7 +53,7 @@
     let words = one.head + " on " + one.backbone + ". ";
     words += one.threshold === null ? "Not calibrated: the threshold is yours to choose." :
       "Calibrated: images that score above " + shown(one.threshold) + " are anomalous.";
-    $("lead").textContent = words;
+    $("lead").textContent = [words, ...one.basis].join(" ");
     again();
   }
 

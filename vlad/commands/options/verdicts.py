@@ -46,6 +46,7 @@ class Judging:
     threshold: float | Literal["auto"] | None
     calibration: str | None
     false_alarms: float
+    suspects: int
     fuse: str | None
     confidence: float | None
     map_threshold: float | None
@@ -86,6 +87,7 @@ def judging_options(command: Callable) -> Callable:
                 help="Use the thresholds saved by `vlad calibrate`.",
             ),
             false_alarms_option,
+            suspects_option,
             fuse_option,
             confidence_option,
             click.option(
@@ -125,6 +127,18 @@ def false_alarms_option(command: Callable) -> Callable:
     )(command)
 
 
+def suspects_option(command: Callable) -> Callable:
+    """How many held-out images are taken for defects."""
+    return click.option(
+        "--suspects",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Leave out the N strangest held-out normal images as suspected defects.",
+    )(command)
+
+
 def fuse_option(command: Callable) -> Callable:
     """How the heads are fused; alone it stands for the first method."""
     return click.option(
@@ -156,7 +170,7 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
 
     numeric = isinstance(judging.threshold, float)
     if not judging.wanted:
-        needing = ("confidence", "map_threshold", "min_area", "mm_per_pixel")
+        needing = ("confidence", "suspects", "map_threshold", "min_area", "mm_per_pixel")
         if given := [name for name in needing if getattr(judging, name)]:
             option = "--" + given[0].replace("_", "-")
             raise InputError(f"{option} is for verdicts; add --threshold auto.")
@@ -170,6 +184,8 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
         raise InputError(
             "--fuse and --confidence compare with reference images; give --threshold auto."
         )
+    if judging.suspects and not judging.finds_threshold:
+        raise InputError("--suspects is for held-out normal images; give --threshold auto.")
     if judging.fuse and len(heads) < 2:
         raise InputError("--fuse joins several heads; name them, as in --head winclip,memory.")
     if len(heads) > 1 and (numeric or judging.map_threshold is not None):
@@ -181,19 +197,25 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
 
 
 def rules_of(
-    judging: Judging, heads: Mapping[str, Head], held_out: Sequence[Sample], images: int
+    judging: Judging,
+    heads: Mapping[str, Head],
+    held_out: Sequence[Sample] | None,
+    images: int,
+    notes: Sequence[str] = (),
 ) -> Rules | None:
     """The rules that the options stand for; None where no verdicts are asked for.
 
     Args:
-        held_out: normal images that no head is fitted on; they are used where they are enough.
+        held_out: normal images that no head is fitted on; None where none were given, or none can
+            be used.
         images: how many are to be judged.
+        notes: why they cannot be used.
 
     Raises:
         InputError: too few images to find a threshold from.
     """
     from vlad.calibration import Calibration, load_calibration
-    from vlad.calibration.conformal import least_reference
+    from vlad.calibration.conformal import check_enough, least_reference
     from vlad.calibration.sources import LEAST_UNLABELLED
     from vlad.errors import InputError
     from vlad.results.verdicts import Rules
@@ -202,6 +224,7 @@ def rules_of(
         return None
     options = {
         "false_alarms": judging.false_alarms,
+        "suspects": judging.suspects,
         "method": judging.fuse,
         "confidence": judging.confidence,
         "map_threshold": judging.map_threshold,
@@ -220,13 +243,16 @@ def rules_of(
         (head,) = heads
         fixed = Calibration.fixed(head, judging.threshold)
         return Rules(calibration=fixed, **options)
-    least = least_reference(judging.false_alarms)
-    if len(held_out) >= least:
+    if held_out is not None:
+        check_enough(len(held_out), judging.false_alarms)
         return Rules(held_out=held_out, **options)
+    if judging.suspects:
+        raise InputError("--suspects is for held-out normal images; give some with --normal.")
     if images < LEAST_UNLABELLED:
+        least = least_reference(judging.false_alarms)
         raise InputError(
             f"--threshold auto needs {least} normal images beside those shown to the heads, or "
-            f"at least {LEAST_UNLABELLED} images to judge, and there are {len(held_out)} and "
-            f"{images}; give more with --normal, or a number as --threshold."
+            f"at least {LEAST_UNLABELLED} images to judge, and there are {images}; give more with "
+            "--normal, or a number as --threshold."
         )
-    return Rules(**options)
+    return Rules(notes=notes, **options)
