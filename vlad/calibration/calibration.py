@@ -84,7 +84,7 @@ class Calibration:
                 "too, or calibrate anew."
             )
         scores = {head: np.asarray(scores[head], float) for head in self.reference}
-        reference = self._known()
+        reference = self.known()
         if self.method:
             scores[FUSED] = fuse(as_matrix(scores), as_matrix(self.reference), self.method, own=own)
         return {
@@ -98,7 +98,7 @@ class Calibration:
         """
         if self.source != "normals":
             return ""
-        known, threshold, rate = self._known()[name], self.thresholds[name], self.rates[name]
+        known, threshold, rate = self.known()[name], self.thresholds[name], self.rates[name]
         place = np.argsort(-known, kind="stable")[(known > threshold).sum()]
         image = shown(Path(self.names[place]).name) if self.names else f"held-out image {place}"
         said = f"The threshold is the score of {image}"
@@ -114,7 +114,7 @@ class Calibration:
                 said += "leave it out with --suspects 1"
         return f"{said}."
 
-    def _known(self) -> dict[str, np.ndarray]:
+    def known(self) -> dict[str, np.ndarray]:
         """The reference scores of each name."""
         reference = {head: np.asarray(x, float) for head, x in self.reference.items()}
         if self.method:

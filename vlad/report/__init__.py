@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from vlad.types import Sample
 _HERE = Path(__file__).parent
 _THUMBNAIL_BYTES = 20_000_000  # of base64 text, so that the file stays below 25 MB
 _TABLE_ROWS = 5000
+_HELD_OUT = 12  # of the held-out normal images of a head that are shown
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,13 @@ def write_report(
         verdict_counts=view.counts(),
         verdict_notes=view.notes(),
         verdict_choices=view.choices(),
-        charts=[histogram(titles[h], columns[h], labels, view.threshold(h)) for h in heads],
+        charts=[
+            histogram(
+                titles[h], columns[h], labels, view.threshold(h), [*view.held_out(h).values()]
+            )
+            for h in heads
+        ],
+        held_out=[_strangest(view, h, digits[h], open_image) for h in heads if view.held_out(h)],
         scales=[heat_scale(h, *scales[_drawn(run, h)]) for h in heads if scales],
         cards=cards,
         others=len(rest),
@@ -203,6 +211,21 @@ def _card(
             }
         )
     return image
+
+
+def _strangest(
+    view: VerdictView, head: str, digits: int, open_image: Callable[[Path], Image.Image]
+) -> list[dict[str, Any]]:
+    """The held-out normal images that score highest, for cards."""
+    found = []
+    for path, score in islice(view.held_out(head).items(), _HELD_OUT):
+        try:
+            small = thumbnail(open_image(Path(path)))
+        except ImageError:  # of a calibration made elsewhere
+            small = None
+        values = {"name": Path(path).name, "path": path, "small": small}
+        found.append({**values, "score": f"{score:.{digits}f}", "place": view.place(head, path)})
+    return found
 
 
 def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

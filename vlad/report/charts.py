@@ -17,7 +17,12 @@ from vlad.report.heat import heat_table
 _BINS = 32
 _THUMBNAIL_SIDE = 320
 # label -> the class that colours it in report.css, and its word
-GROUPS = {0: ("normal", "normal"), 1: ("defect", "defective"), None: ("plain", "unlabelled")}
+GROUPS: dict[int | str | None, tuple[str, str]] = {
+    "held": ("held", "held-out normal"),
+    0: ("normal", "normal"),
+    1: ("defect", "defective"),
+    None: ("plain", "unlabelled"),
+}
 
 
 def decimals(scores: Sequence[float]) -> int:
@@ -28,8 +33,8 @@ def decimals(scores: Sequence[float]) -> int:
 
 
 def count_scores(
-    scores: Sequence[float], labels: Sequence[int | None], threshold: float | None = None
-) -> tuple[np.ndarray, dict[int | None, np.ndarray], list[float]]:
+    scores: Sequence[float], labels: Sequence[int | str | None], threshold: float | None = None
+) -> tuple[np.ndarray, dict[int | str | None, np.ndarray], list[float]]:
     """Counts of image scores per label -> ((33,) edges, label -> (32,) counts, round ticks).
 
     Scores that are not finite are left out; the edges run from the first tick to the last, with the
@@ -54,9 +59,15 @@ def histogram(
     scores: Sequence[float],
     labels: Sequence[int | None],
     threshold: float | None = None,
+    held_out: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """The stacked histogram of one head's image scores, in bars of width 1 and height 0 to 100."""
-    edges, counts, ticks = count_scores(scores, labels, threshold)
+    """The stacked histogram of one head's image scores, in bars of width 1 and height 0 to 100.
+
+    Args:
+        held_out: scores of held-out normal images.
+    """
+    every, groups = [*scores, *held_out], [*labels, *["held"] * len(held_out)]
+    edges, counts, ticks = count_scores(every, groups, threshold)
     highest = max(1, int(np.sum(list(counts.values()), axis=0).max())) if counts else 1
     digits = decimals(scores)
     bars = []

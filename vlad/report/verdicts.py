@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlad.calibration import FUSED
@@ -38,6 +38,20 @@ class VerdictView:
     def threshold(self, name: str) -> float | None:
         """The image score above which images are called anomalous."""
         return self.judged.calibration.thresholds.get(name) if self.judged else None
+
+    def held_out(self, name: str) -> Mapping[str, float]:
+        """Path -> score of the held-out normal images, strangest first."""
+        return self.judged.held_out.get(name, {}) if self.judged else {}
+
+    def place(self, name: str, path: str) -> str:
+        """What a held-out normal image is to the threshold."""
+        assert self.judged is not None
+        score, threshold = self.held_out(name)[path], self.judged.calibration.thresholds[name]
+        if path not in self.judged.calibration.names:
+            return "left out as a suspected defect"
+        if score == threshold:
+            return "sets the threshold"
+        return "above the threshold" if score > threshold else ""
 
     def words(self, path: str) -> str:
         """The verdict of each head, which images are filtered by."""

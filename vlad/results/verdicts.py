@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,14 @@ class Judged:
         calibration: that they were found with.
         columns: name of a column of scores.csv -> path -> value.
         map_thresholds: head -> the value above which a pixel belongs to a region.
+        held_out: head, or "fused" -> path -> score of the held-out normal images, strangest
+            first; suspected defects, which the calibration leaves out, included.
     """
 
     calibration: Calibration
     columns: Mapping[str, Mapping[str, object]]
     map_thresholds: Mapping[str, float]
+    held_out: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def judge(
@@ -107,6 +110,8 @@ def judge(
     """
     good, scores = known_scores(folder, samples)
     calibration, own = rules.calibration, False
+    known: dict[str, np.ndarray] = {}
+    held_out: list[Sample] = []
     if calibration is None:
         options: dict[str, Any] = {
             "false_alarms": rules.false_alarms,
@@ -133,7 +138,22 @@ def judge(
     map_thresholds = dict(calibration.map_thresholds)
     if rules.map_threshold is not None:
         map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
-    return Judged(calibration, columns, map_thresholds)
+    paths = [str(sample.path) for sample in held_out]
+    return Judged(calibration, columns, map_thresholds, _held_out(calibration, paths, known))
+
+
+def _held_out(
+    calibration: Calibration, paths: Sequence[str], scores: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """As in `Judged`, from what the calibration keeps and from all that were scored here."""
+    if calibration.source != "normals" or not calibration.names:
+        return {}
+    found = {}
+    for name, known in calibration.known().items():
+        own = dict(zip(calibration.names, known.tolist(), strict=True))
+        own |= zip(paths, scores[name].tolist(), strict=True) if name in scores else ()
+        found[name] = dict(sorted(own.items(), key=lambda pair: -pair[1]))
+    return found
 
 
 def decide(

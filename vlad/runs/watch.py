@@ -42,6 +42,7 @@ def watch(
     stop: threading.Event,
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
+    on_calibrated: Callable[[Calibration], None] = lambda calibration: None,
 ) -> RunFolder:
     """Scores the images below a folder as they arrive, until `stop` is set.
 
@@ -52,6 +53,8 @@ def watch(
         interval: seconds between two looks.
         on_scored: called with each finished batch and the verdicts in it.
         on_trouble: called with a sentence when the folder cannot be listed for the time being.
+        on_calibrated: called before the first image with what verdicts rest on, where there are
+            any.
 
     Raises:
         HeadError: a head that judges images jointly.
@@ -78,6 +81,8 @@ def watch(
         calibration = judge(folder, [], rules, normals).calibration if rules else None
         if calibration is None:
             folder.drop("calibration.json")
+        else:
+            on_calibrated(calibration)
         folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
         arrivals, trouble = Arrivals(source, folder, settings.category), None
         while not stop.is_set():
