@@ -68,6 +68,14 @@ class Calibration:
         """A threshold that somebody chose; there are no p-values."""
         return cls("number", {head: np.empty(0)}, {head: threshold}, {})
 
+    @property
+    def tells(self) -> bool:
+        """Whether the share of anomalous images could be told from their scores.
+
+        Without any doubt of a share of 0 no group stands apart, as where most are anomalous.
+        """
+        return self.share is None or self.share["high"] >= 0.005
+
     def decide(self, scores: Scores, *, own: bool = False) -> dict[str, Verdicts]:
         """Verdicts of B images by every head and, where they are fused, by all together.
 
@@ -130,13 +138,13 @@ class Calibration:
             return Verdicts(
                 scores, none, anomalous, np.zeros_like(anomalous), anomalous.astype(int)
             )
-        abstain = np.zeros(len(scores), bool)
+        abstain = np.full(len(scores), not self.tells)
         if self.confidence is not None:
             from vlad.calibration.rejection import decision_confidence
 
             probability, _ = decision_confidence(scores, reference, self.rates[name])
             # the threshold may come from labels, and lie above where the rate alone would put it
-            abstain = np.where(anomalous, probability, 1 - probability) < self.confidence
+            abstain |= np.where(anomalous, probability, 1 - probability) < self.confidence
         return Verdicts(
             image_score=scores,
             p_value=p_values(scores, reference),

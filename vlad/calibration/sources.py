@@ -141,6 +141,7 @@ def from_unlabelled(
     false_alarms: float = FALSE_ALARMS,
     method: str | None = None,
     seed: int = 0,
+    notes: Sequence[str] = (),
     **options,
 ) -> Calibration:
     """From the images to be judged: the share of anomalous ones is estimated from all scores.
@@ -158,7 +159,7 @@ def from_unlabelled(
         InputError: fewer than 10 images, scores that are all the same, or a value out of its
             range.
     """
-    from vlad.calibration.contamination import contamination
+    from vlad.calibration.contamination import contamination, two_groups
 
     check_rate(false_alarms)
     check_count("seed", seed, 0)
@@ -170,6 +171,14 @@ def from_unlabelled(
             f"{LEAST_UNLABELLED} are needed; give more, or normal images."
         )
     found = contamination(as_matrix(reference), seed=seed)
+    notes = [*notes, "Assumed: most of these images are good. No false-alarm rate is promised."]
+    for head, values in reference.items():
+        if groups := two_groups(values):
+            notes.append(
+                f"Scores of {head} form two large groups, {groups[0]} lower and {groups[1]} "
+                "higher. If the higher ones are the defects, trust no verdict here: give normal "
+                "images with --normal."
+            )
     known = _with_fused(reference, method)
     thresholds = {name: share_threshold(x, found.mean) for name, x in known.items()}
     maxima = _arrays(map_maxima or {})
@@ -181,6 +190,7 @@ def from_unlabelled(
         {name: _rate(x, thresholds[name]) for name, x in known.items()},
         {head: _highest(x[normal[head]], false_alarms) for head, x in maxima.items()},
         method=method,
+        notes=notes,
         share={
             "mean": found.mean,
             "low": float(found.quantile(0.05)),

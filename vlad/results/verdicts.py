@@ -88,12 +88,14 @@ class Judged:
         map_thresholds: head -> the value above which a pixel belongs to a region.
         held_out: head, or "fused" -> path -> score of the held-out normal images, strangest
             first; suspected defects, which the calibration leaves out, included.
+        notes: sentences about what these verdicts are worth.
     """
 
     calibration: Calibration
     columns: Mapping[str, Mapping[str, object]]
     map_thresholds: Mapping[str, float]
     held_out: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def judge(
@@ -134,12 +136,34 @@ def judge(
             calibration = from_unlabelled(scores, maxima, notes=rules.notes, **options)
             own = True
     save_calibration(calibration, folder.out / "calibration.json")
-    columns = decide(calibration, [str(sample.path) for sample in good], scores, own=own)
+    verdicts = calibration.decide(scores, own=own)
+    columns = _table(verdicts, [str(sample.path) for sample in good])
     map_thresholds = dict(calibration.map_thresholds)
     if rules.map_threshold is not None:
         map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
     paths = [str(sample.path) for sample in held_out]
-    return Judged(calibration, columns, map_thresholds, _held_out(calibration, paths, known))
+    seen = _held_out(calibration, paths, known)
+    return Judged(calibration, columns, map_thresholds, seen, _alike(calibration, verdicts))
+
+
+def _alike(calibration: Calibration, verdicts: Mapping[str, Verdicts]) -> list[str]:
+    """A sentence for each head whose scores are those of the held-out normal images again."""
+    from scipy.stats import ks_2samp
+
+    notes = []
+    for name, known in calibration.known().items() if calibration.source == "normals" else ():
+        scores, anomalous = verdicts[name].image_score, verdicts[name].anomalous
+        # a few defects hardly move a distribution, and are found all the same
+        if len(scores) < 10 or anomalous.mean() > calibration.rates[name]:
+            continue
+        p_value = ks_2samp(scores, known).pvalue
+        if p_value > 0.05:
+            notes.append(
+                f"{name}: scores of these images and of the held-out normal images do not differ "
+                f"(Kolmogorov-Smirnov p = {p_value:.2g}). Either nearly all images are good, or "
+                f"{name} cannot see their defects."
+            )
+    return notes
 
 
 def _held_out(
@@ -157,22 +181,20 @@ def _held_out(
 
 
 def decide(
-    calibration: Calibration,
-    paths: Sequence[str],
-    scores: Mapping[str, np.ndarray],
-    *,
-    own: bool = False,
+    calibration: Calibration, paths: Sequence[str], scores: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, object]]:
     """Verdicts of N images as further columns: name -> path -> value.
 
     Args:
         scores: head -> (N,).
-        own: as in `Calibration.decide`.
 
     Raises:
         InputError: a calibration of other heads.
     """
-    verdicts = calibration.decide(scores, own=own)
+    return _table(calibration.decide(scores), paths)
+
+
+def _table(verdicts: Mapping[str, Verdicts], paths: Sequence[str]) -> dict[str, dict[str, object]]:
     columns: dict[str, dict[str, object]] = {}
     if FUSED in verdicts:
         columns[FUSED] = dict(zip(paths, verdicts[FUSED].image_score.tolist(), strict=True))
@@ -319,7 +341,12 @@ def summary(judged: Judged) -> str:
         "number": "as given",
     }
     lines = []
-    if share := calibration.share:
+    if not calibration.tells:
+        lines.append(
+            "Estimated share of anomalous images: could not tell, since no scores stand apart; "
+            "give normal images with --normal."
+        )
+    elif share := calibration.share:
         lines.append(
             f"Estimated share of anomalous images: {share['mean']:.0%} "
             f"({share['low']:.0%} to {share['high']:.0%})."
@@ -331,7 +358,7 @@ def summary(judged: Judged) -> str:
         line += f", above {threshold:.6g} ({sources[calibration.source]})"
         lines.append(line + (f"; {unsure} decisions are unsure" if unsure else ""))
         lines += filter(None, [calibration.basis(name)])
-    return "\n".join([*lines, *calibration.notes])
+    return "\n".join([*lines, *calibration.notes, *judged.notes])
 
 
 def _columns(name: str, found: Verdicts, paths: Sequence[str]) -> dict[str, dict[str, object]]:
