@@ -331,3 +331,27 @@ def test_calibrate_says_what_it_cannot_do(vlad, line, tmp_path):
         assert not (tmp_path / "c.json").exists()
     done = vlad("calibrate", tmp_path / "run", "--out", tmp_path)
     assert done.exit_code == 2 and "is a folder" in done.stderr
+
+
+def test_the_exit_code_says_whether_anything_is_anomalous(vlad, line, tmp_path):
+    fit = ["--normal", line / "good", "--k-shot", 5, "--fail-on", "anomalous"]
+    auto = [*fit, "--threshold", "auto"]
+    assert vlad("score", line / "parts", *auto, "--out", tmp_path / "a").exit_code == 1
+    fine = [line / "parts" / f"fine{i}.png" for i in range(3)]
+    done = vlad("score", *fine, *fit, "--threshold", 9, "--out", tmp_path / "b")
+    assert done.exit_code == 0, done.output
+    # of several heads any will do, unless they decide together
+    both = [*fit, "--category", "nut", "--head", "winclip,memory", "--threshold", "auto"]
+    assert vlad("score", line / "parts", *both, "--out", tmp_path / "c").exit_code == 1
+    done = vlad("score", line / "parts", *both, "--fuse", "--resume", "--out", tmp_path / "c")
+    assert done.exit_code == int("anomalous" in words(tmp_path / "c", "fused_verdict").values())
+    done = vlad("score", *fine, *fit, "--out", tmp_path / "d")
+    assert (done.exit_code, "needs verdicts; add --threshold auto" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("options", [["--threshold", "0.5"], ["--threshold", "auto"], []])
+def test_suspects_are_those_of_held_out_normals(vlad, line, tmp_path, options):
+    fixed = ["--category", "nut", "--head", "winclip", "--suspects", "1", "--out", tmp_path / "run"]
+    done = vlad("score", line / "parts", *fixed, *options)
+    assert done.exit_code == 2 and "--suspects is for" in done.stderr
+    assert not (tmp_path / "run").exists()

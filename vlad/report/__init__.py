@@ -69,7 +69,8 @@ def write_report(
     """
     fused = [FUSED] if judged and FUSED in judged.calibration.thresholds else []
     heads = [*fused, *run.heads]
-    view = VerdictView(heads, judged, finder)
+    known = {str(s.path): s.label for s in samples if s.label is not None}
+    view = VerdictView(heads, judged, finder, known)
     found = [(run.rows[str(s.path)], s) for s in samples if str(s.path) in run.rows]
     found = [(replace(r, scores={**r.scores, **view.fused(r.path)}), s) for r, s in found]
     failed = [row for row, _ in found if row.error is not None]
@@ -78,7 +79,6 @@ def write_report(
     columns = {h: [e.row.scores.get(h, math.nan) for e in entries] for h in heads}
     digits = {head: decimals(scores) for head, scores in columns.items()}
     labels = [entry.sample.label for entry in entries]
-    known = (0, 1) if any(label is not None for label in labels) else ()
     cards, rest = _cards(entries, limit, lambda e: _card(run, e, digits, open_image, view))
     style, script = ((_HERE / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     page = template(_HERE / "report.html.j2").stream(
@@ -92,7 +92,7 @@ def write_report(
         head_choices=list(enumerate(titles.values())),
         backbone=run.settings.get("backbone"),
         scored=len(entries),
-        labelled=[(GROUPS[i][1], labels.count(i)) for i in known],
+        labelled=[(GROUPS[i][1], labels.count(i)) for i in (0, 1) if known],
         verdict_counts=view.counts(),
         verdict_notes=view.notes(),
         verdict_choices=view.choices(),

@@ -12,18 +12,28 @@ from vlad.results.verdicts import Judged, summary
 
 _WORDS = {"anomalous": "Anomalous", "normal": "Normal", "unsure": "Unsure"}
 
+_MISTAKES = {"missed": "Missed", "alarm": "False alarm"}
+
 
 class VerdictView:
     """Verdicts and regions of a run, for its report; without any, every part of it is empty.
 
     Args:
         names: of the heads and of all together, in the order of the report.
+        labels: path -> 0 for normal, 1 for defective, of the images that have one.
     """
 
-    def __init__(self, names: Sequence[str], judged: Judged | None, finder: RegionFinder | None):
+    def __init__(
+        self,
+        names: Sequence[str],
+        judged: Judged | None,
+        finder: RegionFinder | None,
+        labels: Mapping[str, int],
+    ):
         self.names = list(names)
         self.judged = judged
         self.finder = finder
+        self.labels = labels
 
     def verdict(self, name: str, path: str) -> str | None:
         """ "anomalous", "normal" or "unsure"; None where nothing was decided."""
@@ -53,18 +63,26 @@ class VerdictView:
             return "sets the threshold"
         return "above the threshold" if score > threshold else ""
 
+    def mistake(self, name: str, path: str) -> str | None:
+        """ "missed" or "alarm" where the verdict is not that of the label, unsure or not."""
+        word, label = self._value(name, "verdict", path), self.labels.get(path)
+        if word is None or label is None or (word == "anomalous") == (label == 1):
+            return None
+        return "missed" if label else "alarm"
+
     def words(self, path: str) -> str:
-        """The verdict of each head, which images are filtered by."""
+        """The verdict of each head, and what is wrong with it, which images are filtered by."""
         if not self.judged:
             return ""
-        return " ".join(self.verdict(name, path) or "none" for name in self.names)
+        found = ((self.verdict(name, path), self.mistake(name, path)) for name in self.names)
+        return " ".join(f"{verdict or 'none'}{',wrong' * bool(bad)}" for verdict, bad in found)
 
     def line(self, name: str, path: str) -> dict[str, str] | None:
         """The verdict of an image with what is known beside it."""
         kind = self.verdict(name, path)
         if kind is None:
             return None
-        notes = []
+        notes = [_MISTAKES[bad].lower()] if (bad := self.mistake(name, path)) else []
         p_value = self._value(name, "p_value", path)
         if p_value is not None:
             notes.append(f"p {p_value:.2g}")
@@ -97,6 +115,9 @@ class VerdictView:
             found = [self.verdict(name, path) for path in paths]
             kinds = [kind for kind in _WORDS if kind != "unsure" or kind in found]
             counts.append([(kind, _WORDS[kind], found.count(kind)) for kind in kinds])
+            if self.labels:
+                wrong = [self.mistake(name, path) for path in paths]
+                counts[-1] += [(kind, word, wrong.count(kind)) for kind, word in _MISTAKES.items()]
         return counts
 
     def notes(self) -> list[str]:
@@ -122,7 +143,7 @@ class VerdictView:
         options = [("", "All"), *_WORDS.items()]
         if not any(any(self.judged.columns.get(f"{n}_abstain", {}).values()) for n in self.names):
             options.pop()
-        return options
+        return [*options, ("wrong", "Wrong")] if self.labels else options
 
     def _regions(self, name: str, path: str) -> Sequence[Region]:
         return self.finder.regions.get(name, {}).get(path, []) if self.finder else []

@@ -97,6 +97,15 @@ class Judged:
     held_out: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
+    @property
+    def anomalous(self) -> set[str]:
+        """Paths of the images that any head calls anomalous; all together, where fused."""
+        fused = self.columns.get(f"{FUSED}_verdict")
+        verdicts = (
+            [fused] if fused else [self.columns[f"{h}_verdict"] for h in self.calibration.reference]
+        )
+        return {path for column in verdicts for path, word in column.items() if word == "anomalous"}
+
 
 def judge(
     folder: RunFolder, samples: Sequence[Sample], rules: Rules, normals: RunFolder | None = None

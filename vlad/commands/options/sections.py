@@ -14,7 +14,7 @@ SECTIONS = {
         "--device", "--dtype", "--runtime",
     ),
     "Decision": (
-        "--threshold", "--calibration", "--false-alarms", "--fuse", "--confidence",
+        "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",
         "--map-threshold", "--min-area", "--mm-per-pixel",
     ),
     "Output": ("--maps", "--out", "--resume", "--overwrite", "--json"),
