@@ -259,3 +259,19 @@ def test_labels_show_what_is_missed_and_what_is_a_false_alarm(tmp_path):
     judged = judge(run, samples, Rules(calibration=Calibration.fixed("memory", 0.15)))
     page = Page(write(run, samples, judged=judged))
     assert "Missed" not in page.texts and not page.all("input", value="wrong")
+
+
+@pytest.mark.parametrize(("threshold", "place"), [(1.5, "100.0"), (0.1, None), (-1.0, "0.0")])
+def test_the_threshold_is_marked_on_the_heat_scale(tmp_path, threshold, place):
+    run, samples = make_run(tmp_path, ["a.png", "b.png"], heads=("memory",))
+    rules = Rules(calibration=Calibration.fixed("memory", 0.05), map_threshold=threshold)
+    judged = judge(run, samples, rules)
+    scales = shared_scales(run, samples, judged.map_thresholds)
+    low, high = scales["memory"]
+    assert high >= threshold
+    path = report.write_report(run, samples, scales, read_image, "today", judged=judged)
+    page = Page(path.read_text(encoding="utf-8"))
+    (cut,) = (a for a in page.all("line", **{"class": "cut"}) if a["y2"] == "10")
+    between = 100 * (threshold - low) / (high - low)
+    assert cut["x1"] == (place or f"{between:.1f}")
+    assert any(f"regions above {threshold:.2f}"[:-1] in text for text in page.texts)

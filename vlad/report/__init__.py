@@ -103,7 +103,11 @@ def write_report(
             for h in heads
         ],
         held_out=[_strangest(view, h, digits[h], open_image) for h in heads if view.held_out(h)],
-        scales=[heat_scale(h, *scales[_drawn(run, h)]) for h in heads if scales],
+        scales=[
+            heat_scale(h, *scales[_drawn(run, h)], view.map_threshold(_drawn(run, h)))
+            for h in heads
+            if scales
+        ],
         cards=cards,
         others=len(rest),
         rows=(_shown(entry, digits, view) for entry in rest[:_TABLE_ROWS]),

@@ -103,14 +103,21 @@ def histogram(
     }
 
 
-def heat_scale(head: str, low: float, high: float) -> dict[str, Any]:
-    """The heat colours with the values at which they begin and are full."""
+def heat_scale(
+    head: str, low: float, high: float, threshold: float | None = None
+) -> dict[str, Any]:
+    """The heat colours with the values at which they begin and are full, and where between them,
+    from 0 to 100, the threshold of pixels lies."""
     colours, opacity = heat_table()
     places = decimals([low, high])
+    marked = threshold is not None and math.isfinite(threshold)
+    place = 100 * min(1, max(0, (threshold - low) / (high - low))) if marked else 0
     return {
         "head": head,
         "low": f"{low:.{places}f}",
         "high": f"{high:.{places}f}",
+        "cut": f"{place:.1f}" if marked else None,
+        "threshold": f"{threshold:.{places}f}" if marked else None,
         "stops": [
             (f"{i / 255:.3f}", f"rgb({','.join(map(str, colours[i]))})", f"{opacity[i]:.3f}")
             for i in range(0, 256, 15)

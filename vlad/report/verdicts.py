@@ -49,6 +49,10 @@ class VerdictView:
         """The image score above which images are called anomalous."""
         return self.judged.calibration.thresholds.get(name) if self.judged else None
 
+    def map_threshold(self, head: str) -> float | None:
+        """The value above which a pixel belongs to a region."""
+        return self.judged.map_thresholds.get(head) if self.judged else None
+
     def held_out(self, name: str) -> Mapping[str, float]:
         """Path -> score of the held-out normal images, strangest first."""
         return self.judged.held_out.get(name, {}) if self.judged else {}

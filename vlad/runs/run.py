@@ -105,13 +105,13 @@ def _conclude(
 ) -> Run:
     """Verdicts, overlays and report from what is in the folder."""
     judged = judge(folder, samples, rules, normals) if rules else None
-    finder = None
+    finder, thresholds = None, {}
     if judged:
         thresholds = judged.map_thresholds if folder.keeps_maps else {}
         finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
     if folder.keeps_maps:
-        scales = shared_scales(folder, samples)
+        scales = shared_scales(folder, samples, thresholds)
         with Progress(len(samples), verb="drawn") as progress:
             on_drawn = finder.add if finder else None
             write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
