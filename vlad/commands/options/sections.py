@@ -15,7 +15,7 @@ SECTIONS = {
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",
-        "--map-threshold", "--min-area", "--mm-per-pixel",
+        "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": ("--maps", "--out", "--resume", "--overwrite", "--json"),
 }  # fmt: skip
