@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import fields, replace
 from heapq import merge
@@ -23,6 +24,7 @@ from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
+from vlad.calibration.copies import check_marks, find_copies, keep_others, mark
 from vlad.errors import BackboneError, HeadError, ImageError, InputError, PromptError
 from vlad.heads import Head, head_maker, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image
@@ -40,12 +42,16 @@ from vlad.system.text import encode, instead, shown
 from vlad.types import Features, Verdicts
 
 _CALIBRATION = "calibration.json"
+_MARKS = "marks of images"  # beside the tensors of the head
 # settings that the result of `fit` depends on, and those that a threshold also depends on
 _FIT = ("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits")
 _CALIBRATE = (*_FIT, "bank", "category", "dtype")
 
 # Pillow decodes an opened image on first use, but not in two threads at once
 _DECODING = Lock()
+
+
+_Open = Callable[[Given], Image.Image | Prepared]
 
 
 class Detector:
@@ -102,6 +108,7 @@ class Detector:
         self.tile = tile
         self.overlap = overlap
         self.head_params = head_params
+        self._marks: list[np.ndarray] = []  # of the learned images (`vlad.calibration.copies`)
         _ = self.setup  # check ranges at once
 
     @property
@@ -176,6 +183,7 @@ class Detector:
         """
         for name in ("head_", "calibration_", "_fit_with", "_calibrate_with", "_panel_of"):
             vars(self).pop(name, None)
+        self._marks = []
         self._learn(normals)
         self._fit_with = self._settings(_FIT)
         return self
@@ -245,8 +253,11 @@ class Detector:
             HeadError: the head is not fitted, needs a category, or scores images jointly and got
                 only one.
         """
+        return self._scores(images, category, self._open_given)
+
+    def _scores(self, images: Images, category: str | None, open_item: _Open) -> ImageScores:
         scores, maps = [], []
-        for scored in self._stream(images, category):
+        for scored in self._stream(images, category, open_item):
             if scored.failure is not None:
                 raise scored.failure
             scores.append(scored.scores[self._name])
@@ -267,7 +278,7 @@ class Detector:
             InputError: no image.
             HeadError: the head is not fitted, or needs a category.
         """
-        for scored in self._stream(images, category):
+        for scored in self._stream(images, category, self._open_given):
             given = scored.sample
             yield ScoredImage(
                 given.image,
@@ -278,7 +289,9 @@ class Detector:
                 scored.error,
             )
 
-    def _stream(self, images: Images, category: str | None) -> Iterator[Scored[Given]]:
+    def _stream(
+        self, images: Images, category: str | None, open_item: _Open
+    ) -> Iterator[Scored[Given]]:
         panel, about = self._panel(), category or self.category
         items = (Given(image, index, about) for index, image in enumerate(each_image(images)))
         pools: Pools[Given] = Pools(panel.tiling)
@@ -287,7 +300,7 @@ class Detector:
                 panel,
                 items,
                 batch_size=self.batch_size,
-                open_item=self._open_given,
+                open_item=open_item,
                 pools=pools,
             )
         )
@@ -303,13 +316,17 @@ class Detector:
         normals: Images,
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
+        suspects: int = 0,
     ) -> Detector:
         """Set the threshold on normal images that `fit` has not seen.
+
+        Copies of those that it was shown, or of each other, are left out with a warning.
 
         Args:
             false_alarms: the false-alarm rate: share of normal images that may be flagged.
             confidence: `predict` abstains from decisions less certain than this, from 0.5 to 1;
                 None never abstains.
+            suspects: number of the strangest images to leave out as suspected defects.
 
         Raises:
             InputError: too few images for this rate, an unusable image, or a number out of range.
@@ -320,14 +337,31 @@ class Detector:
                 f"Head {self._name} scores images jointly, so there is no threshold for other "
                 "images; fit it on a reference pool first."
             )
-        scores = self.score(normals)
+        marks: dict[int, np.ndarray | None] = {}
+        names: dict[int, str] = {}
+
+        def open_marked(given: Given) -> Image.Image | Prepared:
+            image = self._open_given(given)
+            marks[given.index] = None if isinstance(image, Prepared) else mark(image)
+            names[given.index] = getattr(given.image, "filename", None) or given.path
+            return image
+
+        scores = self._scores(normals, None, open_marked)
+        places = range(len(marks))
+        copied = find_copies(self._marks, [marks[i] for i in places])
+        kept, notes = keep_others([names[i] for i in places], copied, false_alarms)
         self.calibration_ = from_normals(
-            {self._name: scores.image_score},
-            {self._name: np.array([found.max() for found in scores.anomaly_map])},
+            {self._name: scores.image_score[kept]},
+            {self._name: np.array([scores.anomaly_map[i].max() for i in kept])},
             false_alarms=false_alarms,
             confidence=confidence,
+            names=[names[i] for i in kept],
+            suspects=suspects,
+            notes=notes,
         )
         self._calibrate_with = self._settings(_CALIBRATE)
+        for note in self.calibration_.notes:
+            warnings.warn(note, stacklevel=1)
         return self
 
     def predict(self, images: Images) -> Verdicts:
@@ -376,6 +410,8 @@ class Detector:
         folder = Path(folder)
         memory = self.head_.memory_ if hasattr(self, "head_") else {}
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
+        if self._marks:
+            tensors[_MARKS] = torch.from_numpy(np.stack(self._marks))
         settings = self.get_params()
         params = self.head_params or {}
         if adapter := params.get("adapter"):
@@ -413,6 +449,8 @@ class Detector:
             detector = cls(**settings)
             check_regular(folder / "memory.safetensors")
             memory = load_file(folder / "memory.safetensors")
+            if (marks := memory.pop(_MARKS, None)) is not None:
+                detector._marks = list(check_marks(marks.numpy()))
             if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
                 raise ValueError("its memory has NaN or infinity")
         except (OSError, ValueError, TypeError, InputError, PromptError, SafetensorError) as error:
@@ -473,7 +511,15 @@ class Detector:
 
     def _learn(self, normals: Images) -> None:
         panel = self._panel()
-        panel.fit((self._open(image) for image in each_image(normals)), [self._name])
+        marks = []
+
+        def opened(image: ImageLike | Prepared) -> Image.Image:
+            found = self._open(image)
+            marks.append(mark(found))
+            return found
+
+        panel.fit(map(opened, each_image(normals)), [self._name])
+        self._marks = self._marks + marks
 
     def _open_given(self, given: Given) -> Image.Image | Prepared:
         image = given.image

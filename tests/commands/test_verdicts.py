@@ -143,19 +143,36 @@ def test_without_k_shot_half_of_the_normals_are_held_out(vlad, line, tmp_path):
     assert len(json.loads((out / "run.json").read_text())["references"]) == 15
 
 
-def test_too_few_normals_leave_it_to_the_images(vlad, line, tmp_path):
-    out = tmp_path / "run"
+@pytest.mark.parametrize("verb", ["score", "watch"])
+def test_a_rate_that_too_few_normals_cannot_hold_is_refused(vlad, line, tmp_path, verb):
     good = sorted((line / "good").iterdir())[:8]
     options = [x for path in good for x in ("--normal", path)]
-    done = vlad("score", line / "parts", *options, "--threshold", "auto", "--out", out)
+    out = tmp_path / "run"
+    done = vlad(verb, line / "parts", *options, "--threshold", "auto", "--out", out)
+    assert done.exit_code == 2
+    assert "4 normal images cannot hold false alarms to 0.05: at least 19 are" in done.stderr
+    assert "raise the rate to 0.2 or more" in done.stderr
+    assert not out.exists()
+
+
+def test_without_normals_the_images_set_the_threshold(vlad, line, tmp_path):
+    options = ["--category", "nut", "--head", "winclip", "--threshold", "auto"]
+    done = vlad("score", line / "parts", *options, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
     assert "from the 12 images themselves" in done.output
-    assert "Estimated share of anomalous images" in done.output
     few = [line / "parts" / f"fine{i}.png" for i in range(3)]
-    done = vlad("score", *few, *options, "--threshold", "auto", "--out", tmp_path / "few")
+    done = vlad("score", *few, *options, "--out", tmp_path / "few")
     assert done.exit_code == 2
     assert "or 10 images to judge" in done.stderr
     assert not (tmp_path / "few").exists()
+
+
+def test_normals_that_a_joint_head_cannot_use_are_said(vlad, line, tmp_path):
+    options = ["--normal", line / "good", "--head", "memory,musc", "--threshold", "auto"]
+    done = vlad("score", line / "parts", *options, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "No false-alarm rate is held: scores of musc depend on all images" in done.output
+    assert "15 held-out normal images" in done.output
 
 
 def test_fused_heads(vlad, line, tmp_path):
@@ -317,3 +334,27 @@ def test_calibrate_says_what_it_cannot_do(vlad, line, tmp_path):
         assert not (tmp_path / "c.json").exists()
     done = vlad("calibrate", tmp_path / "run", "--out", tmp_path)
     assert done.exit_code == 2 and "is a folder" in done.stderr
+
+
+def test_the_exit_code_says_whether_anything_is_anomalous(vlad, line, tmp_path):
+    fit = ["--normal", line / "good", "--k-shot", 5, "--fail-on", "anomalous"]
+    auto = [*fit, "--threshold", "auto"]
+    assert vlad("score", line / "parts", *auto, "--out", tmp_path / "a").exit_code == 1
+    fine = [line / "parts" / f"fine{i}.png" for i in range(3)]
+    done = vlad("score", *fine, *fit, "--threshold", 9, "--out", tmp_path / "b")
+    assert done.exit_code == 0, done.output
+    # of several heads any will do, unless they decide together
+    both = [*fit, "--category", "nut", "--head", "winclip,memory", "--threshold", "auto"]
+    assert vlad("score", line / "parts", *both, "--out", tmp_path / "c").exit_code == 1
+    done = vlad("score", line / "parts", *both, "--fuse", "--resume", "--out", tmp_path / "c")
+    assert done.exit_code == int("anomalous" in words(tmp_path / "c", "fused_verdict").values())
+    done = vlad("score", *fine, *fit, "--out", tmp_path / "d")
+    assert (done.exit_code, "needs verdicts; add --threshold auto" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("options", [["--threshold", "0.5"], ["--threshold", "auto"], []])
+def test_suspects_are_those_of_held_out_normals(vlad, line, tmp_path, options):
+    fixed = ["--category", "nut", "--head", "winclip", "--suspects", "1", "--out", tmp_path / "run"]
+    done = vlad("score", line / "parts", *fixed, *options)
+    assert done.exit_code == 2 and "--suspects is for" in done.stderr
+    assert not (tmp_path / "run").exists()

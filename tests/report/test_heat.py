@@ -97,3 +97,10 @@ def test_overlays_of_a_run_lie_beside_its_maps_and_skip_what_failed(tmp_path):
             *scales["memory"],
         )
         assert np.abs(np.asarray(image, int) - np.asarray(expected, int)).mean() < 4
+
+
+def test_nothing_below_the_threshold_is_as_hot_as_what_lies_above_it():
+    low, high = shared_scale(maps(), (0.0, 2.0))
+    assert shared_scale(maps(), (0.0, 2.0), threshold=1.9) == (low, 1.9)
+    for lower in (high / 2, float("inf")):  # one that hides no heat, and none
+        assert shared_scale(maps(), (0.0, 2.0), threshold=lower) == (low, high)

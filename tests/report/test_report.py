@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from vlad import report
+from vlad.calibration import Calibration
 from vlad.images import read_image
 from vlad.report.charts import count_scores
 from vlad.report.overlays import shared_scales, write_overlays
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row
+from vlad.results.verdicts import Rules, judge
 from vlad.types import Sample
 
 EVIL = "<img src=x onerror=alert(1)>.png"
@@ -232,3 +234,44 @@ def test_histogram_bars_have_the_colours_of_the_labels(tmp_path):
     assert len(known.all("rect", **{"class": "defect"})) == 4
     unknown = Page(write(*make_run(tmp_path / "unknown", names)))
     assert len(unknown.all("rect", **{"class": "plain"})) == 8
+
+
+def test_labels_show_what_is_missed_and_what_is_a_false_alarm(tmp_path):
+    names = [f"{i}.png" for i in range(6)]
+    labels = [0, 1, 1, 0, None, 1]
+    run, samples = make_run(tmp_path, names, labels=labels, heads=("memory",))
+    judged = judge(run, samples, Rules(calibration=Calibration.fixed("memory", 0.15)))
+    page = Page(write(run, samples, judged=judged))
+    texts = [text.strip() for text in page.texts]
+    told = dict(reversed(list(pairwise(texts))))  # the tiles come before the cards
+    assert (told["Labelled defective"], told["Anomalous"]) == ("3", "4")
+    assert (told["Missed"], told["False alarm"]) == ("1", "1")
+    by_name = {
+        Path(image["alt"]).stem: card["data-verdicts"]
+        for image, card in zip(page.all("img")[::2], page.cards(), strict=True)
+    }
+    assert {n for n, words in by_name.items() if "wrong" in words} == {"1", "3"}
+    assert by_name["2"] == "anomalous" and by_name["3"] == "anomalous,wrong"
+    assert [a["value"] for a in page.all("input", name="verdict")][-1] == "wrong"
+    # without labels nothing is known to be wrong
+    (tmp_path / "plain").mkdir()
+    run, samples = make_run(tmp_path / "plain", names, heads=("memory",))
+    judged = judge(run, samples, Rules(calibration=Calibration.fixed("memory", 0.15)))
+    page = Page(write(run, samples, judged=judged))
+    assert "Missed" not in page.texts and not page.all("input", value="wrong")
+
+
+@pytest.mark.parametrize(("threshold", "place"), [(1.5, "100.0"), (0.1, None), (-1.0, "0.0")])
+def test_the_threshold_is_marked_on_the_heat_scale(tmp_path, threshold, place):
+    run, samples = make_run(tmp_path, ["a.png", "b.png"], heads=("memory",))
+    rules = Rules(calibration=Calibration.fixed("memory", 0.05), map_threshold=threshold)
+    judged = judge(run, samples, rules)
+    scales = shared_scales(run, samples, judged.map_thresholds)
+    low, high = scales["memory"]
+    assert high >= threshold
+    path = report.write_report(run, samples, scales, read_image, "today", judged=judged)
+    page = Page(path.read_text(encoding="utf-8"))
+    (cut,) = (a for a in page.all("line", **{"class": "cut"}) if a["y2"] == "10")
+    between = 100 * (threshold - low) / (high - low)
+    assert cut["x1"] == (place or f"{between:.1f}")
+    assert any(f"regions above {threshold:.2f}"[:-1] in text for text in page.texts)

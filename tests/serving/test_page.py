@@ -134,6 +134,11 @@ def test_choose_judge_and_download(page, uploads, memory, drawn, tmp_path):
         return d.some((value, i) => i % 4 === 3 && value > 100); }"""
     assert page.locator("canvas.heat").first.evaluate(drawn_heat)
     assert page.locator(".regions path").count() >= 1
+    # the threshold is on the scale of the heat, which is full no lower
+    limit = memory.calibration_.map_thresholds["memory"]
+    words = page.locator("#scale").text_content()
+    assert f"regions above {limit:.4g}" in words
+    assert float(words.partition("≥ ")[2].partition(",")[0]) >= float(f"{limit:.4g}")
     # a name is text
     assert page.get_by_text(HOSTILE, exact=True).count() == 1
     assert page.locator(".name img").count() == 0

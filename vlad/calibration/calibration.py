@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from vlad.calibration.conformal import p_values
+from vlad.calibration.conformal import ceiled, conformal_threshold, p_values
 from vlad.calibration.fusion import fuse
 from vlad.calibration.severity import EDGES, severities
 from vlad.errors import InputError
 from vlad.system.numbers import check_share
+from vlad.system.text import shown
 from vlad.types import Verdicts
 
+# an image that sets the threshold is odd if it lies so many times as far as the next one from the
+# median
+FAR = 2.0
 FUSED = "fused"  # name of the combination of all heads
 
 Scores = Mapping[str, np.ndarray]  # head -> (N,) scores of the same images
@@ -36,6 +41,8 @@ class Calibration:
         share: share of anomalous images among unlabelled ones: "mean", "low", "high" (90 %
             interval).
         settings: settings that the scores depend on, as in run.json.
+        names: names of the reference images, in order; empty if unknown.
+        notes: sentences about what it rests on.
     """
 
     source: Literal["normals", "labels", "unlabelled", "number"]
@@ -48,6 +55,8 @@ class Calibration:
     confidence: float | None = None
     share: Mapping[str, float] | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+    names: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.confidence is not None:
@@ -58,6 +67,14 @@ class Calibration:
     def fixed(cls, head: str, threshold: float) -> Calibration:
         """A threshold chosen by the user, without p-values."""
         return cls("number", {head: np.empty(0)}, {head: threshold}, {})
+
+    @property
+    def tells(self) -> bool:
+        """Whether the share of anomalous images could be told from their scores.
+
+        Without any doubt of a share of 0 no group stands apart, as where most are anomalous.
+        """
+        return self.share is None or self.share["high"] >= 0.005
 
     def decide(self, scores: Scores, *, own: bool = False) -> dict[str, Verdicts]:
         """Verdicts on B images by each head and, if fused, by all together.
@@ -75,14 +92,43 @@ class Calibration:
                 "it too, or calibrate again."
             )
         scores = {head: np.asarray(scores[head], float) for head in self.reference}
-        reference = dict(self.reference)
+        reference = self.known()
         if self.method:
-            known = as_matrix(reference)
-            scores[FUSED] = fuse(as_matrix(scores), known, self.method, own=own)
-            reference[FUSED] = fuse(known, known, self.method, own=True)
+            scores[FUSED] = fuse(as_matrix(scores), as_matrix(self.reference), self.method, own=own)
         return {
             name: self._verdicts(name, values, reference[name]) for name, values in scores.items()
         }
+
+    def basis(self, name: str) -> str:
+        """Which held-out image sets the threshold, and what it would be without that image.
+
+        Empty where no single image sets it.
+        """
+        if self.source != "normals":
+            return ""
+        known, threshold, rate = self.known()[name], self.thresholds[name], self.rates[name]
+        place = np.argsort(-known, kind="stable")[(known > threshold).sum()]
+        image = shown(Path(self.names[place]).name) if self.names else f"held-out image {place}"
+        said = f"The threshold is the score of {image}"
+        others = np.delete(known, place)
+        if len(others):
+            reached = max(rate, 1 / (len(others) + 1))
+            without = conformal_threshold(others, reached)
+            said += f"; without it, it would be {without:.6g}"
+            said += f" and the rate {ceiled(reached):g}" if reached > rate else ""
+            middle = np.median(known)
+            if threshold > without and threshold - middle >= FAR * (without - middle):
+                said += f". {image} is far from the others: remove it if it is no good image, or "
+                said += "leave it out with --suspects 1"
+        return f"{said}."
+
+    def known(self) -> dict[str, np.ndarray]:
+        """The reference scores of each name."""
+        reference = {head: np.asarray(x, float) for head, x in self.reference.items()}
+        if self.method:
+            known = as_matrix(reference)
+            reference[FUSED] = fuse(known, known, self.method, own=True)
+        return reference
 
     def _verdicts(self, name: str, scores: np.ndarray, reference: np.ndarray) -> Verdicts:
         threshold = self.thresholds[name]
@@ -92,13 +138,13 @@ class Calibration:
             return Verdicts(
                 scores, none, anomalous, np.zeros_like(anomalous), anomalous.astype(int)
             )
-        abstain = np.zeros(len(scores), bool)
+        abstain = np.full(len(scores), not self.tells)
         if self.confidence is not None:
             from vlad.calibration.rejection import decision_confidence
 
             probability, _ = decision_confidence(scores, reference, self.rates[name])
             # a threshold from labels may be above that of the rate alone
-            abstain = np.where(anomalous, probability, 1 - probability) < self.confidence
+            abstain |= np.where(anomalous, probability, 1 - probability) < self.confidence
         return Verdicts(
             image_score=scores,
             p_value=p_values(scores, reference),

@@ -49,14 +49,25 @@ def conformal_threshold(reference: np.ndarray, rate: float) -> float:
     Raises:
         InputError: the rate is invalid, or n is too small for it.
     """
+    check_enough(len(reference), rate)
+    return float(np.sort(reference)[::-1][allowed_above(len(reference), rate)])
+
+
+def check_enough(count: int, rate: float) -> None:
+    """Raises an InputError if so many held-out images cannot hold a rate, or if it is none."""
     check_rate(rate)
-    above = allowed_above(len(reference), rate)
-    if above < 0:
+    if allowed_above(count, rate) < 0:
+        lowest = f" to {ceiled(1 / (count + 1)):g} or more" if count else ""
         raise InputError(
             f"a false-alarm rate of {rate:g} needs at least {least_reference(rate)} held-out "
-            f"normal images, got {len(reference)}; give more, or raise the rate."
+            f"normal images, got {count}; give more, or raise the rate{lowest}."
         )
-    return float(np.sort(reference)[::-1][above])
+
+
+def ceiled(rate: float) -> float:
+    """A rate in two digits that is no lower than it."""
+    digits = 1 - math.floor(math.log10(rate))
+    return math.ceil(rate * 10**digits - 1e-9) / 10**digits
 
 
 def least_reference(rate: float) -> int:

@@ -20,6 +20,7 @@ DRAWS = 4000
 STRAIGHT = 3.0  # spreads above the bulk up to which scores are not compressed
 # remoteness at which a component is anomalous with probability 0.5, and the sigmoid's scale
 EVEN, SOFT = 1.3, 0.2
+LARGE, VALLEY = 0.25, 0.5  # of `two_groups`
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,27 @@ def contamination(scores: ArrayLike, *, seed: int = 0) -> Contamination:
     order = np.argsort(-remote.mean(axis=0))
     weights = random.dirichlet(counts[order], size=DRAWS).cumsum(axis=1)
     return Contamination(_shares(remote[:, order], weights, random))
+
+
+def two_groups(scores: np.ndarray) -> tuple[int, int] | None:
+    """How many of (N,) scores lie in a lower and in a higher group, where both are large.
+
+    Between the groups a density of Gaussian kernels (Silverman's width) falls to `VALLEY` of its
+    lower peak; each has at least the share `LARGE` of the scores.
+    """
+    ordered = np.sort(scores)
+    spread = min(ordered.std(), np.subtract(*np.quantile(ordered, [0.75, 0.25])) / 1.349)
+    width = 0.9 * (spread or ordered.std()) * len(ordered) ** -0.2
+    if not width:
+        return None
+    places = np.linspace(ordered[0], ordered[-1], 256)
+    density = np.exp(-0.5 * ((places[:, None] - ordered) / width) ** 2).sum(axis=1)
+    peaks = np.minimum(np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1])
+    below = np.searchsorted(ordered, places)
+    large = np.minimum(below, len(ordered) - below) >= LARGE * len(ordered)
+    depth = np.where(large, density / peaks, 1.0)
+    lower = int(below[depth.argmin()])
+    return (lower, len(ordered) - lower) if depth.min() <= VALLEY else None
 
 
 def _standard(scores: np.ndarray) -> np.ndarray:

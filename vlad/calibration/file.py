@@ -43,6 +43,7 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
         content = read_json(Path(path))
         if content.pop("kind", None) != _KIND:
             raise ValueError("it is other JSON")
+        content = {"names": [], "notes": [], **content}  # older files have neither
         found = Calibration(**{f.name: content.pop(f.name) for f in fields(Calibration)})
         _check(found, content)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError) as error:
@@ -61,6 +62,11 @@ def _check(found: Calibration, unknown: dict) -> None:
         raise ValueError("its source is unknown")
     if not isinstance(found.settings, dict):
         raise ValueError("its settings are not a table")
+    if not all(
+        isinstance(part, list) and all(isinstance(x, str) for x in part)
+        for part in (found.names, found.notes)
+    ):
+        raise ValueError("its names or notes are not lists of text")
     if found.share is not None and not (
         _are_numbers(found.share) and set(found.share) == {"mean", "low", "high"}
     ):
@@ -77,6 +83,8 @@ def _check(found: Calibration, unknown: dict) -> None:
     counts = {len(scores) for scores in found.reference.values()}
     if len(counts) != 1 or not min(counts):
         raise ValueError("its heads have different numbers of reference scores")
+    if found.names and {len(found.names)} != counts:
+        raise ValueError("it does not name each of its images")
     numbers: list[Any] = [x for part in (found.reference, found.edges) for x in part.values()]
     parts = (found.thresholds, found.rates, found.map_thresholds)
     numbers += [list(part.values()) for part in parts]

@@ -58,7 +58,7 @@ def fuse(
     if method not in METHODS:
         raise InputError(f"unknown fusion method {method!r}; choose from {', '.join(METHODS)}.")
     columns = [
-        own_tail(known, _spread(known)) if own else tail(new, known, _spread(known))
+        own_tail(known, spread(known)) if own else tail(new, known, spread(known))
         for new, known in zip(scores.T, reference.T, strict=True)
     ]
     return METHODS[method](np.log(np.stack(columns, axis=1)))
@@ -104,7 +104,7 @@ def own_tail(reference: np.ndarray, spread: float) -> np.ndarray:
     return found
 
 
-def _spread(reference: np.ndarray) -> float:
+def spread(reference: np.ndarray) -> float:
     """Robust standard deviation; never 0."""
     low, high = np.quantile(reference, [0.25, 0.75])
     floor = 1e-9 * max(1.0, float(np.abs(reference).max()))

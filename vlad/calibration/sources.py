@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 
 from vlad.calibration.calibration import FUSED, Calibration, Scores, as_matrix
-from vlad.calibration.conformal import check_rate, conformal_threshold, least_reference
-from vlad.calibration.fusion import fuse
+from vlad.calibration.conformal import (
+    allowed_above,
+    ceiled,
+    check_enough,
+    check_rate,
+    conformal_threshold,
+    least_reference,
+)
+from vlad.calibration.fusion import fuse, spread
 from vlad.calibration.labels import below, labelled_threshold
 from vlad.calibration.severity import learned_edges
 from vlad.errors import InputError
 from vlad.system.numbers import check_count
+from vlad.system.text import shown
 
 FALSE_ALARMS = 0.05
 LEAST_UNLABELLED = 10  # images; too few to estimate the share of anomalous ones below this
@@ -22,6 +33,9 @@ def from_normals(
     *,
     false_alarms: float = FALSE_ALARMS,
     method: str | None = None,
+    names: Sequence[str] = (),
+    suspects: int = 0,
+    notes: Sequence[str] = (),
     **options,
 ) -> Calibration:
     """Calibrate on normal images that no head was fit on; guarantees the false-alarm rate.
@@ -32,20 +46,34 @@ def from_normals(
         false_alarms: false-alarm rate of the verdicts; also the share of normal images that may
             show a region.
         method: fusion method (see `vlad.calibration.fusion`), or None.
+        names: names of the images.
+        suspects: number of the strangest images to leave out as suspected defects. If they are
+            defects, the rate holds; if they are normal, the rate in a note holds.
         options: other fields of Calibration.
 
     Raises:
         InputError: too few images for the rate, or a value out of range.
     """
-    reference = _arrays(scores)
+    check_count("suspects", suspects, 0)
+    reference, maxima = _arrays(scores), _arrays(map_maxima or {})
+    if suspects:
+        order = _strangest_first(reference)
+        check_enough(len(order) - suspects, false_alarms)
+        notes = [*notes, _of_suspects(order[:suspects], len(order), false_alarms, names)]
+        kept = np.sort(order[suspects:])
+        names = [names[i] for i in kept] if names else ()
+        reference = {head: x[kept] for head, x in reference.items()}
+        maxima = {head: x[kept] for head, x in maxima.items()}
     known = _with_fused(reference, method)
     return Calibration(
         "normals",
         reference,
         {name: conformal_threshold(x, false_alarms) for name, x in known.items()},
         dict.fromkeys(known, false_alarms),
-        {h: conformal_threshold(x, false_alarms) for h, x in _arrays(map_maxima or {}).items()},
+        {head: conformal_threshold(x, false_alarms) for head, x in maxima.items()},
         method=method,
+        names=names,
+        notes=notes,
         **options,
     )
 
@@ -113,6 +141,7 @@ def from_unlabelled(
     false_alarms: float = FALSE_ALARMS,
     method: str | None = None,
     seed: int = 0,
+    notes: Sequence[str] = (),
     **options,
 ) -> Calibration:
     """Calibrate on the images to be judged, by estimating their share of anomalous ones.
@@ -129,7 +158,7 @@ def from_unlabelled(
     Raises:
         InputError: fewer than 10 images, equal scores only, or a value out of range.
     """
-    from vlad.calibration.contamination import contamination
+    from vlad.calibration.contamination import contamination, two_groups
 
     check_rate(false_alarms)
     check_count("seed", seed, 0)
@@ -141,6 +170,14 @@ def from_unlabelled(
             "give more, or normal images."
         )
     found = contamination(as_matrix(reference), seed=seed)
+    notes = [*notes, "Assumed: most of these images are good. No false-alarm rate is promised."]
+    for head, values in reference.items():
+        if groups := two_groups(values):
+            notes.append(
+                f"Scores of {head} form two large groups, {groups[0]} lower and {groups[1]} "
+                "higher. If the higher ones are the defects, trust no verdict here: give normal "
+                "images with --normal."
+            )
     known = _with_fused(reference, method)
     thresholds = {name: share_threshold(x, found.mean) for name, x in known.items()}
     maxima = _arrays(map_maxima or {})
@@ -152,6 +189,7 @@ def from_unlabelled(
         {name: _rate(x, thresholds[name]) for name, x in known.items()},
         {head: _highest(x[normal[head]], false_alarms) for head, x in maxima.items()},
         method=method,
+        notes=notes,
         share={
             "mean": found.mean,
             "low": float(found.quantile(0.05)),
@@ -167,6 +205,24 @@ def share_threshold(scores: np.ndarray, share: float) -> float:
     passing = min(int(share * len(ordered) + 0.5), len(ordered) - 1)
     above = ordered[ordered > ordered[passing]]  # equal scores all stay below
     return below(float(above[-1]), scores) if len(above) else float(ordered[0])
+
+
+def _strangest_first(reference: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) places of images, by how far any head puts them above its median."""
+    far = [(x - np.median(x)) / spread(x) for x in reference.values()]
+    return np.argsort(-np.max(far, axis=0), kind="stable")
+
+
+def _of_suspects(places: np.ndarray, count: int, rate: float, names: Sequence[str]) -> str:
+    """What leaving out these of `count` images promises."""
+    named = f": {', '.join(shown(Path(names[i]).name) for i in places)}" if len(names) else ""
+    # each of them may lie above the threshold, besides those that the others have there
+    worst = (len(places) + allowed_above(count - len(places), rate) + 1) / (count + 1)
+    return (
+        f"{len(places)} of {count} held-out images left out as suspected defects{named}. If "
+        f"defective, at most {rate:g} of good images are flagged; if good, at most "
+        f"{ceiled(worst):g}."
+    )
 
 
 def _highest(maxima: np.ndarray, false_alarms: float) -> float:

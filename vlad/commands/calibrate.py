@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options.verdicts import confidence_option, false_alarms_option, fuse_option
+from vlad.commands.options.verdicts import (
+    confidence_option,
+    false_alarms_option,
+    fuse_option,
+    suspects_option,
+)
 
 
 @click.command()
@@ -22,10 +27,11 @@ from vlad.commands.options.verdicts import confidence_option, false_alarms_optio
     help="What the threshold should reach on labelled images.",
 )
 @false_alarms_option
+@suspects_option
 @fuse_option
 @confidence_option
 @click.option("--out", required=True, metavar="FILE", help="Output file, JSON.")
-def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
+def calibrate(run, labels, target, false_alarms, suspects, fuse, confidence, out) -> None:
     """Set thresholds from the scores of a finished run.
 
     RUN is the output of `vlad score` over normal or labelled images.
@@ -57,6 +63,8 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
         )
     levels = None
     if labels:
+        if suspects:
+            raise InputError("--suspects is for unlabelled normal images; label the suspects.")
         samples = read_manifest(labels)
         levels = {
             os.path.realpath(s.path): s.label if s.severity is None else s.severity
@@ -70,6 +78,7 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
         levels,
         target=target,
         false_alarms=false_alarms,
+        suspects=suspects,
         method=fuse,
         confidence=confidence,
     )
@@ -79,4 +88,8 @@ def calibrate(run, labels, target, false_alarms, fuse, confidence, out) -> None:
         click.echo(
             f"{name}: anomalous above {threshold:.6g}, from {counted(count, 'normal image')}"
         )
+        if basis := found.basis(name):
+            click.echo(basis)
+    for note in found.notes:
+        click.echo(note)
     click.echo(f"Calibration: {out}")

@@ -6,7 +6,11 @@ import click
 
 from vlad.commands.options import common_options, make_detector, open_backbone
 from vlad.commands.options.sections import SectionedCommand
-from vlad.commands.options.verdicts import confidence_option, false_alarms_option
+from vlad.commands.options.verdicts import (
+    confidence_option,
+    false_alarms_option,
+    suspects_option,
+)
 
 
 @click.command(cls=SectionedCommand)
@@ -31,12 +35,23 @@ from vlad.commands.options.verdicts import confidence_option, false_alarms_optio
     help="Random seed for --k-shot.",
 )
 @false_alarms_option
+@suspects_option
 @confidence_option
 @common_options
 @click.option("--out", required=True, metavar="DIR", help="Output folder.")
 @click.option("--overwrite", is_flag=True, help="Replace the detector in the output folder.")
 def fit(
-    normals, head, category, k_shot, seed, false_alarms, confidence, common, out, overwrite
+    normals,
+    head,
+    category,
+    k_shot,
+    seed,
+    false_alarms,
+    suspects,
+    confidence,
+    common,
+    out,
+    overwrite,
 ) -> None:
     """Fit a detector on normal images and save it.
 
@@ -65,12 +80,14 @@ def fit(
     detector.backbone_ = open_backbone(common)
     detector.fit(shown)
     if held_out:
-        detector.calibrate(held_out, false_alarms, confidence)
+        detector.calibrate(held_out, false_alarms, confidence, suspects)
     detector.save(out)
     click.echo(f"{head}: {counted(len(shown), 'reference image')}")
     if held_out:
-        threshold = detector.calibration_.thresholds[detector.head_.name]
-        click.echo(f"Anomalous above {threshold:.6g}, from {len(held_out)} held-out normal images")
+        found, name = detector.calibration_, detector.head_.name
+        threshold, count = found.thresholds[name], len(found.names)
+        click.echo(f"Anomalous above {threshold:.6g}, from {count} held-out normal images")
+        click.echo(found.basis(name))
     else:
         least = least_reference(false_alarms)
         left = len(paths) - len(shown)

@@ -86,6 +86,18 @@ def score_on_ray(
     return failed
 
 
+def any_anomalous(out: str) -> bool:
+    """Whether a head calls any image of a run anomalous."""
+    import pyarrow.compute as pc
+    import pyarrow.dataset as pd
+
+    parts = pd.dataset(sorted(map(str, Path(out).glob("part-*.parquet"))))
+    verdicts = [name for name in parts.schema.names if name.endswith("_verdict")]
+    verdicts = ["fused_verdict"] if "fused_verdict" in verdicts else verdicts
+    table = parts.to_table(columns=verdicts)
+    return any(pc.any(pc.equal(table[name], "anomalous")).as_py() for name in verdicts)
+
+
 def _start(workers: int | None) -> None:
     import logging
 

@@ -30,6 +30,11 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
     help="Scoring processes for --engine ray.  [default: one per core or GPU]",
 )
 @click.option("--fail", is_flag=True, help="Exit with code 1 if any image could not be scored.")
+@click.option(
+    "--fail-on",
+    type=click.Choice(["anomalous"]),
+    help="Exit with code 1 if any image is anomalous.",
+)
 def score(
     paths: tuple[str, ...],
     scoring: Scoring,
@@ -39,6 +44,7 @@ def score(
     engine: str,
     workers: int | None,
     fail: bool,
+    fail_on: str | None,
 ) -> None:
     """Score images; write scores, heat maps and a report.
 
@@ -59,11 +65,13 @@ def score(
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
+    if fail_on and not scoring.judging.wanted:
+        raise InputError("--fail-on anomalous needs verdicts; add --threshold auto.")
     if engine == "ray":
-        from vlad.commands.ray import score_on_ray
+        from vlad.commands.ray import any_anomalous, score_on_ray
 
         failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
-        raise SystemExit(1 if fail and failed else 0)
+        raise SystemExit(int((fail and failed > 0) or (fail_on is not None and any_anomalous(out))))
     if workers:
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
     RUN.check(out, resume=resume, overwrite=overwrite)
@@ -97,5 +105,5 @@ def score(
     if rows.failed:
         done += f", {rows.failed} failed (see the column error)"
     click.echo(f"{done}: {result.folder.scores_csv}\nReport: {result.report}")
-    if fail and rows.failed:
+    if (fail and rows.failed) or (fail_on and result.judged and result.judged.anomalous):
         raise SystemExit(1)

@@ -106,6 +106,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.limits import Limits
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
+    from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
     keys = read_keys(api_keys) if api_keys else None
@@ -128,6 +129,9 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
         port = socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"Serving {', '.join(one.name for one in store)} at http://{shown}:{port}")
+        for one in store:
+            if one.basis:
+                click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "))
         config = uvicorn.Config(
             create_app(store, limits, keys),
             log_level="warning",

@@ -52,6 +52,13 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             # one line per image, whatever its name holds; never cut
             click.echo(shown(f"{path}: {scored.error or ', '.join(words)}", keep=" "))
 
+    def explain(calibration) -> None:
+        for name, threshold in calibration.thresholds.items():
+            line = f"{name}: anomalous above {threshold:.6g}. {calibration.basis(name)}"
+            click.echo(shown(line, keep=" ").rstrip())
+        for note in calibration.notes:
+            click.echo(shown(note, keep=" "))
+
     plan = plan_of(scoring, images=0)
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
         backbone = open_backbone(scoring.common)
@@ -65,6 +72,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             interval=interval,
             stop=stop,
             on_scored=tell,
+            on_calibrated=explain,
             on_trouble=lambda words: click.echo(shown(f"Waiting: {words}", keep=" "), err=True),
         )
     bad = run.rows.failed

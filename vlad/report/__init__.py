@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from vlad.types import Sample
 _HERE = Path(__file__).parent
 _THUMBNAIL_BYTES = 20_000_000  # of base64 text, so that the file stays below 25 MB
 _TABLE_ROWS = 5000
+_HELD_OUT = 12  # of the held-out normal images of a head that are shown
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def write_report(
     """
     fused = [FUSED] if judged and FUSED in judged.calibration.thresholds else []
     heads = [*fused, *run.heads]
-    view = VerdictView(heads, judged, finder)
+    known = {str(s.path): s.label for s in samples if s.label is not None}
+    view = VerdictView(heads, judged, finder, known)
     found = [(run.rows[str(s.path)], s) for s in samples if str(s.path) in run.rows]
     found = [(replace(r, scores={**r.scores, **view.fused(r.path)}), s) for r, s in found]
     failed = [row for row, _ in found if row.error is not None]
@@ -76,7 +79,6 @@ def write_report(
     columns = {h: [e.row.scores.get(h, math.nan) for e in entries] for h in heads}
     digits = {head: decimals(scores) for head, scores in columns.items()}
     labels = [entry.sample.label for entry in entries]
-    known = (0, 1) if any(label is not None for label in labels) else ()
     cards, rest = _cards(entries, limit, lambda e: _card(run, e, digits, open_image, view))
     style, script = ((_HERE / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     page = template(_HERE / "report.html.j2").stream(
@@ -90,12 +92,22 @@ def write_report(
         head_choices=list(enumerate(titles.values())),
         backbone=run.settings.get("backbone"),
         scored=len(entries),
-        labelled=[(GROUPS[i][1], labels.count(i)) for i in known],
+        labelled=[(GROUPS[i][1], labels.count(i)) for i in (0, 1) if known],
         verdict_counts=view.counts(),
         verdict_notes=view.notes(),
         verdict_choices=view.choices(),
-        charts=[histogram(titles[h], columns[h], labels, view.threshold(h)) for h in heads],
-        scales=[heat_scale(h, *scales[_drawn(run, h)]) for h in heads if scales],
+        charts=[
+            histogram(
+                titles[h], columns[h], labels, view.threshold(h), [*view.held_out(h).values()]
+            )
+            for h in heads
+        ],
+        held_out=[_strangest(view, h, digits[h], open_image) for h in heads if view.held_out(h)],
+        scales=[
+            heat_scale(h, *scales[_drawn(run, h)], view.map_threshold(_drawn(run, h)))
+            for h in heads
+            if scales
+        ],
         cards=cards,
         others=len(rest),
         rows=(_shown(entry, digits, view) for entry in rest[:_TABLE_ROWS]),
@@ -203,6 +215,21 @@ def _card(
             }
         )
     return image
+
+
+def _strangest(
+    view: VerdictView, head: str, digits: int, open_image: Callable[[Path], Image.Image]
+) -> list[dict[str, Any]]:
+    """The held-out normal images that score highest, for cards."""
+    found = []
+    for path, score in islice(view.held_out(head).items(), _HELD_OUT):
+        try:
+            small = thumbnail(open_image(Path(path)))
+        except ImageError:  # of a calibration made elsewhere
+            small = None
+        values = {"name": Path(path).name, "path": path, "small": small}
+        found.append({**values, "score": f"{score:.{digits}f}", "place": view.place(head, path)})
+    return found
 
 
 def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:

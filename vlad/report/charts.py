@@ -17,7 +17,12 @@ from vlad.report.heat import heat_table
 _BINS = 32
 _THUMBNAIL_SIDE = 320
 # label -> the class that colours it in report.css, and its word
-GROUPS = {0: ("normal", "normal"), 1: ("defect", "defective"), None: ("plain", "unlabelled")}
+GROUPS: dict[int | str | None, tuple[str, str]] = {
+    "held": ("held", "held-out normal"),
+    0: ("normal", "normal"),
+    1: ("defect", "defective"),
+    None: ("plain", "unlabelled"),
+}
 
 
 def decimals(scores: Sequence[float]) -> int:
@@ -28,8 +33,8 @@ def decimals(scores: Sequence[float]) -> int:
 
 
 def count_scores(
-    scores: Sequence[float], labels: Sequence[int | None], threshold: float | None = None
-) -> tuple[np.ndarray, dict[int | None, np.ndarray], list[float]]:
+    scores: Sequence[float], labels: Sequence[int | str | None], threshold: float | None = None
+) -> tuple[np.ndarray, dict[int | str | None, np.ndarray], list[float]]:
     """Counts of image scores per label -> ((33,) edges, label -> (32,) counts, round ticks).
 
     Scores that are not finite are left out; the edges run from the first tick to the last, with the
@@ -54,9 +59,15 @@ def histogram(
     scores: Sequence[float],
     labels: Sequence[int | None],
     threshold: float | None = None,
+    held_out: Sequence[float] = (),
 ) -> dict[str, Any]:
-    """The stacked histogram of one head's image scores, in bars of width 1 and height 0 to 100."""
-    edges, counts, ticks = count_scores(scores, labels, threshold)
+    """The stacked histogram of one head's image scores, in bars of width 1 and height 0 to 100.
+
+    Args:
+        held_out: scores of held-out normal images.
+    """
+    every, groups = [*scores, *held_out], [*labels, *["held"] * len(held_out)]
+    edges, counts, ticks = count_scores(every, groups, threshold)
     highest = max(1, int(np.sum(list(counts.values()), axis=0).max())) if counts else 1
     digits = decimals(scores)
     bars = []
@@ -92,14 +103,22 @@ def histogram(
     }
 
 
-def heat_scale(head: str, low: float, high: float) -> dict[str, Any]:
-    """The heat colours with the values at which they start and saturate."""
+def heat_scale(
+    head: str, low: float, high: float, threshold: float | None = None
+) -> dict[str, Any]:
+    """The heat colours with the values at which they start and saturate, and the position of the
+    pixel threshold between them, from 0 to 100."""
     colours, opacity = heat_table()
     places = decimals([low, high])
+    place = None
+    if threshold is not None and math.isfinite(threshold):
+        place = 100 * min(1, max(0, (threshold - low) / (high - low)))
     return {
         "head": head,
         "low": f"{low:.{places}f}",
         "high": f"{high:.{places}f}",
+        "cut": None if place is None else f"{place:.1f}",
+        "threshold": None if place is None else f"{threshold:.{places}f}",
         "stops": [
             (f"{i / 255:.3f}", f"rgb({','.join(map(str, colours[i]))})", f"{opacity[i]:.3f}")
             for i in range(0, 256, 15)

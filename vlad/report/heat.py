@@ -20,6 +20,7 @@ def shared_scale(
     maps: Iterable[np.ndarray],
     value_range: tuple[float, float],
     quantiles: tuple[float, float] = (0.5, 0.999),
+    threshold: float | None = None,
 ) -> tuple[float, float]:
     """The values at which the heat of all images of a run starts and saturates.
 
@@ -29,6 +30,7 @@ def shared_scale(
     Args:
         maps: (H, W) each.
         value_range: the range in which the head's maps are stored, or their `bounds`.
+        threshold: heat is full no lower than here, so that nothing below it looks anomalous.
     """
     bottom, top = value_range
     counts = np.zeros(_BINS, np.int64)
@@ -40,7 +42,8 @@ def shared_scale(
     below = np.cumsum(counts)
     first, last = (int(np.searchsorted(below, q * below[-1])) for q in quantiles)
     step = (top - bottom) / (_BINS - 1)
-    return bottom + first * step, bottom + max(last, first + 1) * step
+    low, high = bottom + first * step, bottom + max(last, first + 1) * step
+    return low, max(high, threshold) if threshold is not None and np.isfinite(threshold) else high
 
 
 def bounds(maps: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -20,13 +20,20 @@ from vlad.types import Sample
 _SIDE = 8192  # of overlays, in pixels; a JPEG cannot have more than 65,535
 
 
-def shared_scales(run: RunFolder, samples: Iterable[Sample]) -> dict[str, tuple[float, float]]:
-    """`shared_scale` of each head over the saved maps of a run -> head -> (low, high)."""
+def shared_scales(
+    run: RunFolder, samples: Iterable[Sample], thresholds: Mapping[str, float] | None = None
+) -> dict[str, tuple[float, float]]:
+    """`shared_scale` of each head over the saved maps of a run -> head -> (low, high).
+
+    Args:
+        thresholds: head -> the value above which a pixel belongs to a region.
+    """
     samples = list(samples)
     return {
         head: shared_scale(
             (read_map(found[head]) for found in map(run.maps, samples) if head in found),
             value_range,
+            threshold=(thresholds or {}).get(head),
         )
         for head, value_range in run.heads.items()
     }

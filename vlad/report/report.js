@@ -14,8 +14,8 @@
     var wanted = search.value.trim().toLowerCase(), shown = 0;
     groups.forEach(function (group) {
       group.items.forEach(function (item) {
-        var found = verdict ? item.dataset.verdicts.split(" ")[head] : "";
-        item.hidden = !item.dataset.text.toLowerCase().includes(wanted) || found !== verdict;
+        var found = verdict ? item.dataset.verdicts.split(" ")[head].split(",") : [""];
+        item.hidden = !item.dataset.text.toLowerCase().includes(wanted) || !found.includes(verdict);
         shown += item.hidden ? 0 : 1;
       });
     });

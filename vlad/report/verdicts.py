@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vlad.calibration import FUSED
@@ -12,18 +12,28 @@ from vlad.results.verdicts import Judged, summary
 
 _WORDS = {"anomalous": "Anomalous", "normal": "Normal", "unsure": "Unsure"}
 
+_MISTAKES = {"missed": "Missed", "alarm": "False alarm"}
+
 
 class VerdictView:
     """Verdicts and regions of a run, for its report; without any, every part of it is empty.
 
     Args:
         names: of the heads, fused ones included, in the order of the report.
+        labels: path -> 0 for normal, 1 for defective, for the labelled images.
     """
 
-    def __init__(self, names: Sequence[str], judged: Judged | None, finder: RegionFinder | None):
+    def __init__(
+        self,
+        names: Sequence[str],
+        judged: Judged | None,
+        finder: RegionFinder | None,
+        labels: Mapping[str, int],
+    ):
         self.names = list(names)
         self.judged = judged
         self.finder = finder
+        self.labels = labels
 
     def verdict(self, name: str, path: str) -> str | None:
         """ "anomalous", "normal" or "unsure"; None where nothing was decided."""
@@ -39,18 +49,44 @@ class VerdictView:
         """The image score above which images are flagged as anomalous."""
         return self.judged.calibration.thresholds.get(name) if self.judged else None
 
+    def map_threshold(self, head: str) -> float | None:
+        """The value above which a pixel belongs to a region."""
+        return self.judged.map_thresholds.get(head) if self.judged else None
+
+    def held_out(self, name: str) -> Mapping[str, float]:
+        """Path -> score of the held-out normal images, strangest first."""
+        return self.judged.held_out.get(name, {}) if self.judged else {}
+
+    def place(self, name: str, path: str) -> str:
+        """What a held-out normal image is to the threshold."""
+        assert self.judged is not None
+        score, threshold = self.held_out(name)[path], self.judged.calibration.thresholds[name]
+        if path not in self.judged.calibration.names:
+            return "left out as a suspected defect"
+        if score == threshold:
+            return "sets the threshold"
+        return "above the threshold" if score > threshold else ""
+
+    def mistake(self, name: str, path: str) -> str | None:
+        """ "missed" or "alarm" where the verdict is not that of the label, unsure or not."""
+        word, label = self._value(name, "verdict", path), self.labels.get(path)
+        if word is None or label is None or (word == "anomalous") == (label == 1):
+            return None
+        return "missed" if label else "alarm"
+
     def words(self, path: str) -> str:
-        """The verdict of each head, to filter images by."""
+        """The verdict of each head and what is wrong with it, to filter images by."""
         if not self.judged:
             return ""
-        return " ".join(self.verdict(name, path) or "none" for name in self.names)
+        found = ((self.verdict(name, path), self.mistake(name, path)) for name in self.names)
+        return " ".join(f"{verdict or 'none'}{',wrong' * bool(bad)}" for verdict, bad in found)
 
     def line(self, name: str, path: str) -> dict[str, str] | None:
         """The verdict of an image with its p-value, severity and regions."""
         kind = self.verdict(name, path)
         if kind is None:
             return None
-        notes = []
+        notes = [_MISTAKES[bad].lower()] if (bad := self.mistake(name, path)) else []
         p_value = self._value(name, "p_value", path)
         if p_value is not None:
             notes.append(f"p {p_value:.2g}")
@@ -83,6 +119,9 @@ class VerdictView:
             found = [self.verdict(name, path) for path in paths]
             kinds = [kind for kind in _WORDS if kind != "unsure" or kind in found]
             counts.append([(kind, _WORDS[kind], found.count(kind)) for kind in kinds])
+            if self.labels:
+                wrong = [self.mistake(name, path) for path in paths]
+                counts[-1] += [(kind, word, wrong.count(kind)) for kind, word in _MISTAKES.items()]
         return counts
 
     def notes(self) -> list[str]:
@@ -108,7 +147,7 @@ class VerdictView:
         options = [("", "All"), *_WORDS.items()]
         if not any(any(self.judged.columns.get(f"{n}_abstain", {}).values()) for n in self.names):
             options.pop()
-        return options
+        return [*options, ("wrong", "Wrong")] if self.labels else options
 
     def _regions(self, name: str, path: str) -> Sequence[Region]:
         return self.finder.regions.get(name, {}).get(path, []) if self.finder else []

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from vlad.calibration import (
     FALSE_ALARMS,
@@ -20,9 +24,12 @@ from vlad.calibration import (
     from_unlabelled,
     save_calibration,
 )
-from vlad.errors import InputError
+from vlad.calibration.copies import find_copies, keep_others, mark
+from vlad.errors import ImageError, InputError
+from vlad.images import read_image
 from vlad.results.folder import RunFolder
 from vlad.results.maps import read_map
+from vlad.scoring.pipeline import READERS
 from vlad.types import Sample, Verdicts
 
 # what two runs must share for their scores to be comparable
@@ -52,6 +59,8 @@ class Rules:
         method: how heads are fused, or None.
         confidence: decisions less certain than this are withheld, or None.
         held_out: normal images that no head was fitted on.
+        suspects: number of the strangest of them to leave out as suspected defects.
+        notes: sentences about them.
         map_threshold: replaces that of the calibration.
         min_area: smallest area of a region, in mm² with `mm_per_pixel`, else in square pixels.
         mm_per_pixel: the side of a pixel of the images, or None.
@@ -62,6 +71,8 @@ class Rules:
     method: str | None = None
     confidence: float | None = None
     held_out: Sequence[Sample] = ()
+    suspects: int = 0
+    notes: Sequence[str] = ()
     map_threshold: float | None = None
     min_area: float = 0.0
     mm_per_pixel: float | None = None
@@ -75,11 +86,25 @@ class Judged:
         calibration: the one they were found with.
         columns: name of a column of scores.csv -> path -> value.
         map_thresholds: head -> the value above which a pixel belongs to a region.
+        held_out: head, or "fused" -> path -> score of the held-out normal images, strangest
+            first; suspected defects, which the calibration leaves out, included.
+        notes: sentences about what these verdicts are worth.
     """
 
     calibration: Calibration
     columns: Mapping[str, Mapping[str, object]]
     map_thresholds: Mapping[str, float]
+    held_out: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    @property
+    def anomalous(self) -> set[str]:
+        """Paths of the images that any head calls anomalous; all together, where fused."""
+        fused = self.columns.get(f"{FUSED}_verdict")
+        verdicts = (
+            [fused] if fused else [self.columns[f"{h}_verdict"] for h in self.calibration.reference]
+        )
+        return {path for column in verdicts for path, word in column.items() if word == "anomalous"}
 
 
 def judge(
@@ -96,6 +121,8 @@ def judge(
     """
     good, scores = known_scores(folder, samples)
     calibration, own = rules.calibration, False
+    known: dict[str, np.ndarray] = {}
+    held_out: list[Sample] = []
     if calibration is None:
         options: dict[str, Any] = {
             "false_alarms": rules.false_alarms,
@@ -105,35 +132,78 @@ def judge(
         }
         if normals is not None:
             held_out, known = known_scores(normals, rules.held_out)
-            calibration = from_normals(known, map_maxima(normals, held_out), **options)
+            calibration = from_normals(
+                known,
+                map_maxima(normals, held_out),
+                names=[str(sample.path) for sample in held_out],
+                suspects=rules.suspects,
+                notes=rules.notes,
+                **options,
+            )
         else:
-            calibration = from_unlabelled(scores, map_maxima(folder, good), **options)
+            maxima = map_maxima(folder, good)
+            calibration = from_unlabelled(scores, maxima, notes=rules.notes, **options)
             own = True
     save_calibration(calibration, folder.out / "calibration.json")
-    columns = decide(calibration, [str(sample.path) for sample in good], scores, own=own)
+    verdicts = calibration.decide(scores, own=own)
+    columns = _table(verdicts, [str(sample.path) for sample in good])
     map_thresholds = dict(calibration.map_thresholds)
     if rules.map_threshold is not None:
         map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
-    return Judged(calibration, columns, map_thresholds)
+    paths = [str(sample.path) for sample in held_out]
+    seen = _held_out(calibration, paths, known)
+    return Judged(calibration, columns, map_thresholds, seen, _alike(calibration, verdicts))
+
+
+def _alike(calibration: Calibration, verdicts: Mapping[str, Verdicts]) -> list[str]:
+    """A sentence for each head whose scores are those of the held-out normal images again."""
+    from scipy.stats import ks_2samp
+
+    notes = []
+    for name, known in calibration.known().items() if calibration.source == "normals" else ():
+        scores, anomalous = verdicts[name].image_score, verdicts[name].anomalous
+        # a few defects hardly move a distribution, and are found all the same
+        if len(scores) < 10 or anomalous.mean() > calibration.rates[name]:
+            continue
+        p_value = ks_2samp(scores, known).pvalue
+        if p_value > 0.05:
+            notes.append(
+                f"{name}: scores of these images and of the held-out normal images do not differ "
+                f"(Kolmogorov-Smirnov p = {p_value:.2g}). Either nearly all images are good, or "
+                f"{name} cannot see their defects."
+            )
+    return notes
+
+
+def _held_out(
+    calibration: Calibration, paths: Sequence[str], scores: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """As in `Judged`, from what the calibration keeps and from all that were scored here."""
+    if calibration.source != "normals" or not calibration.names:
+        return {}
+    found = {}
+    for name, known in calibration.known().items():
+        own = dict(zip(calibration.names, known.tolist(), strict=True))
+        own |= zip(paths, scores[name].tolist(), strict=True) if name in scores else ()
+        found[name] = dict(sorted(own.items(), key=lambda pair: -pair[1]))
+    return found
 
 
 def decide(
-    calibration: Calibration,
-    paths: Sequence[str],
-    scores: Mapping[str, np.ndarray],
-    *,
-    own: bool = False,
+    calibration: Calibration, paths: Sequence[str], scores: Mapping[str, np.ndarray]
 ) -> dict[str, dict[str, object]]:
     """Verdicts of N images as further columns: name -> path -> value.
 
     Args:
         scores: head -> (N,).
-        own: as in `Calibration.decide`.
 
     Raises:
         InputError: a calibration of other heads.
     """
-    verdicts = calibration.decide(scores, own=own)
+    return _table(calibration.decide(scores), paths)
+
+
+def _table(verdicts: Mapping[str, Verdicts], paths: Sequence[str]) -> dict[str, dict[str, object]]:
     columns: dict[str, dict[str, object]] = {}
     if FUSED in verdicts:
         columns[FUSED] = dict(zip(paths, verdicts[FUSED].image_score.tolist(), strict=True))
@@ -142,8 +212,29 @@ def decide(
     return columns
 
 
+def marks_of(
+    samples: Iterable[Sample], open_image: Callable[[Path], Image.Image]
+) -> list[np.ndarray | None]:
+    """What `find_copies` compares of each image; None of one that cannot be read."""
+
+    def read(sample: Sample) -> np.ndarray | None:
+        try:
+            return mark(open_image(sample.path))
+        except ImageError:
+            return None
+
+    with ThreadPoolExecutor(READERS) as threads:
+        return list(threads.map(read, samples))
+
+
 def calibrate_run(
-    folder: RunFolder, levels: Mapping[str, int] | None = None, *, target: str = "f1", **options
+    folder: RunFolder,
+    levels: Mapping[str, int] | None = None,
+    *,
+    target: str = "f1",
+    false_alarms: float = FALSE_ALARMS,
+    suspects: int = 0,
+    **options,
 ) -> Calibration:
     """A calibration from the images of a finished run.
 
@@ -151,6 +242,7 @@ def calibrate_run(
         levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
             Images without a level are left out.
         target: of the threshold, if there are levels.
+        false_alarms, suspects: as in `from_normals`.
         options: those of `from_normals` and `from_labels`.
 
     Raises:
@@ -170,11 +262,25 @@ def calibrate_run(
             raise InputError(
                 f"none of the labelled images is in {folder.out}; label images of that run."
             )
+    open_image = partial(read_image, bits=folder.settings.get("bits", 16))
+    remembered = [*folder.settings.get("references", {}), *folder.settings.get("pool", {})]
+    # labelled defects may differ from a normal image by little
+    normal = [s for s in good if levels is None or not levels[os.path.realpath(s.path)]]
+    copied = find_copies(
+        marks_of((Sample(Path(path), "") for path in remembered), open_image),
+        marks_of(normal, open_image),
+    )
+    names = [str(sample.path) for sample in normal]
+    kept, notes = keep_others(names, copied, false_alarms if levels is None else None)
+    left_out = {sample.path for sample in normal} - {normal[i].path for i in kept}
+    good = [sample for sample in good if sample.path not in left_out]
     _, scores = known_scores(folder, good)
     maxima = map_maxima(folder, good)
-    options["settings"] = shared_settings(folder.settings)
+    names = [names[i] for i in kept]
+    options |= {"settings": shared_settings(folder.settings), "false_alarms": false_alarms}
+    options |= {"names": names, "notes": notes}
     if levels is None:
-        return from_normals(scores, maxima, **options)
+        return from_normals(scores, maxima, suspects=suspects, **options)
     found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
     return from_labels(scores, found, maxima, target=target, **options)
 
@@ -244,7 +350,12 @@ def summary(judged: Judged) -> str:
         "number": "as given",
     }
     lines = []
-    if share := calibration.share:
+    if not calibration.tells:
+        lines.append(
+            "Estimated share of anomalous images: could not tell, since no scores stand apart; "
+            "give normal images with --normal."
+        )
+    elif share := calibration.share:
         lines.append(
             f"Estimated share of anomalous images: {share['mean']:.0%} "
             f"({share['low']:.0%} to {share['high']:.0%})."
@@ -255,7 +366,8 @@ def summary(judged: Judged) -> str:
         line = f"{name}: {list(verdicts.values()).count('anomalous')} of {len(verdicts)} anomalous"
         line += f", above {threshold:.6g} ({sources[calibration.source]})"
         lines.append(line + (f"; {unsure} unsure" if unsure else ""))
-    return "\n".join(lines)
+        lines += filter(None, [calibration.basis(name)])
+    return "\n".join([*lines, *calibration.notes, *judged.notes])
 
 
 def _columns(name: str, found: Verdicts, paths: Sequence[str]) -> dict[str, dict[str, object]]:

@@ -19,7 +19,14 @@ from vlad.results.comparison import Comparison
 from vlad.results.verdicts import Judged, Rules, judge
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
-from vlad.runs.settings import Settings, categories_of, prepare, root_of, run_folder
+from vlad.runs.settings import (
+    Settings,
+    categories_of,
+    prepare,
+    root_of,
+    run_folder,
+    without_copies,
+)
 from vlad.system.progress import Progress
 from vlad.report import write_report
 from vlad.results.rows import Row, State
@@ -60,6 +67,7 @@ def run(
             image that cannot be scored becomes a row with its error.
     """
     samples = settings.with_categories(samples)
+    settings = without_copies(settings)
     categories = categories_of(samples)
     panel = prepare(backbone, heads, categories, settings)
     check_pools(panel, samples)
@@ -100,13 +108,14 @@ def _conclude(
     """Write verdicts, overlays and report from what is in the folder."""
     judged: Judged | None = None
     finder: RegionFinder | None = None
+    thresholds: Mapping[str, float] = {}
     if rules:
         judged = judge(folder, samples, rules, normals)
         thresholds = judged.map_thresholds if folder.keeps_maps else {}
         finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
     if folder.keeps_maps:
-        scales = shared_scales(folder, samples)
+        scales = shared_scales(folder, samples, thresholds)
         with Progress(len(samples), verb="drawn") as progress:
             on_drawn = finder.add if finder else None
             write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)

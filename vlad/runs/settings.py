@@ -12,9 +12,10 @@ from PIL import Image
 
 from vlad import __version__
 from vlad.backbones.backbone import Backbone
+from vlad.calibration.copies import find_copies, keep_others
 from vlad.errors import InputError
 from vlad.heads import Head, protocol
-from vlad.results.verdicts import Rules, check_calibration, shared_settings
+from vlad.results.verdicts import Rules, check_calibration, marks_of, shared_settings
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
 from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
@@ -85,7 +86,29 @@ def prepare(
                 "a head such as musc."
             )
         panel.fit((open_image(sample.path) for sample in settings.pool), pooled)
+    if settings.rules and settings.rules.held_out and (joint := panel.transductive):
+        raise InputError(
+            f"Scores of {joint[0]} depend on all images of a run, so held-out normal images set no "
+            "threshold for them; give musc a `pool`, april_gan rescale=false, or another head."
+        )
     return panel
+
+
+def without_copies(settings: Settings) -> Settings:
+    """The settings without held-out normal images that are copies of what the heads are shown.
+
+    Raises:
+        InputError: too few others for the false-alarm rate.
+    """
+    rules = settings.rules
+    if not (rules and rules.held_out):
+        return settings
+    shown = marks_of((*settings.references, *settings.pool), settings.setup.open_image)
+    held_out = marks_of(rules.held_out, settings.setup.open_image)
+    names = [str(sample.path) for sample in rules.held_out]
+    kept, notes = keep_others(names, find_copies(shown, held_out), rules.false_alarms)
+    rules = replace(rules, held_out=[rules.held_out[i] for i in kept], notes=notes)
+    return replace(settings, rules=rules)
 
 
 def run_folder(

@@ -19,7 +19,7 @@ from vlad.heads import Head
 from vlad.results.verdicts import decide, judge
 from vlad.system.lock import locked
 from vlad.scoring.panel import Panel
-from vlad.runs.settings import Settings, prepare, run_folder
+from vlad.runs.settings import Settings, prepare, run_folder, without_copies
 from vlad.results.rows import Row, State
 from vlad.runs.run import Reader, keep_scored, score_held_out
 from vlad.scoring.pipeline import Scored, score_samples
@@ -40,6 +40,7 @@ def watch(
     stop: threading.Event,
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
+    on_calibrated: Callable[[Calibration], None] = lambda calibration: None,
 ) -> RunFolder:
     """Score the images below a folder as they arrive, until `stop` is set.
 
@@ -51,6 +52,7 @@ def watch(
         interval: seconds between two scans.
         on_scored: called with each finished batch and the verdicts in it.
         on_trouble: called with a sentence when the folder cannot be listed for now.
+        on_calibrated: called before the first image with the basis of the verdicts, if any.
 
     Raises:
         HeadError: a head that judges images jointly.
@@ -60,6 +62,7 @@ def watch(
     written = Path(os.path.realpath(out))
     if Path(os.path.realpath(source)).is_relative_to(written):
         raise InputError(f"{source} is inside the output folder {out}; choose another folder.")
+    settings = without_copies(settings)
     categories = [settings.category]
     panel = prepare(backbone, heads, categories, settings)
     if joint := panel.transductive:
@@ -76,6 +79,8 @@ def watch(
         calibration = judge(folder, [], rules, normals).calibration if rules else None
         if calibration is None:
             folder.drop("calibration.json")
+        else:
+            on_calibrated(calibration)
         folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
         reader = Reader(settings.setup.open_image)
         arrivals, trouble = Arrivals(source, folder, settings.category), None

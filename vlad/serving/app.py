@@ -207,6 +207,10 @@ class _Service:
         false_alarms: Annotated[
             float, Form(gt=0, lt=1, description="Share of normal images that may be flagged.")
         ] = FALSE_ALARMS,
+        suspects: Annotated[
+            int,
+            Form(ge=0, description="How many held-out images, the strangest, are left out."),
+        ] = 0,
     ):
         """The new detector uses the backbone of the first, and lasts until it is deleted or the
         service stops. If enough images are held out, they set its threshold."""
@@ -217,7 +221,9 @@ class _Service:
         async with self.fitting:
             made = self.store.another(head, category)
             reads = [self._reader(image, made) for image in images]
-            await asyncio.wrap_future(in_own_thread(_fit, made, reads, k_shot, false_alarms))
+            await asyncio.wrap_future(
+                in_own_thread(_fit, made, reads, k_shot, false_alarms, suspects)
+            )
             served = Served(name, made, made=True)
             self.store.add(served)
         return _shown(served)
@@ -231,7 +237,7 @@ class _Service:
     async def show_metrics(self):
         return PlainTextResponse(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    def _reader(self, image: UploadFile, detector: Detector) -> Callable[[], Image.Image]:
+    def _reader(self, image: UploadFile, detector: Detector) -> partial[Image.Image]:
         return partial(
             read_image,
             image.file,
@@ -247,14 +253,22 @@ class _Service:
 
 def _fit(
     detector: Detector,
-    reads: Sequence[Callable[[], Image.Image]],
+    reads: Sequence[partial[Image.Image]],
     k_shot: int | None,
     false_alarms: float,
+    suspects: int,
 ) -> None:
     shown, held_out = split_normals(reads, k_shot, 0, false_alarms)
     detector.fit(read() for read in shown)
     if held_out:
-        detector.calibrate((read() for read in held_out), false_alarms)
+        detector.calibrate(map(_named, held_out), false_alarms, suspects=suspects)
+
+
+def _named(read: partial[Image.Image]) -> Image.Image:
+    """An image that a calibration knows by the name of its upload."""
+    image = read()
+    vars(image)["filename"] = read.keywords["name"]  # as Pillow has it for files
+    return image
 
 
 def _shown(served: Served) -> schemas.Detector:
@@ -269,6 +283,7 @@ def _shown(served: Served) -> schemas.Detector:
         reads=served.reads,
         threshold=found.thresholds[head] if found else None,
         map_threshold=found.map_thresholds.get(head) if found else None,
+        basis=served.basis,
         made=served.made,
     )
 

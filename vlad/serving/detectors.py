@@ -44,6 +44,16 @@ class Served:
         """Whether the head reads text."""
         return self.detector.head_.bank is not None
 
+    @property
+    def basis(self) -> list[str]:
+        """Sentences about what its threshold rests on."""
+        found: Calibration | None = getattr(self.detector, "calibration_", None)
+        return (
+            list(filter(None, [found.basis(self.detector.head_.name), *found.notes]))
+            if found
+            else []
+        )
+
     def category(self, asked: str | None) -> str | None:
         """The category its head reads about; None if it reads no text.
 

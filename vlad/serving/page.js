@@ -53,7 +53,7 @@
     let words = one.head + " on " + one.backbone + ". ";
     words += one.threshold === null ? "Not calibrated: choose the threshold yourself." :
       "Calibrated: images that score above " + shown(one.threshold) + " are flagged as anomalous.";
-    $("lead").textContent = words;
+    $("lead").textContent = [words, ...one.basis].join(" ");
     again();
   }
 
@@ -123,10 +123,22 @@
     low = values[Math.floor(0.5 * (values.length - 1))] || 0;
     const limit = Math.max(0, ...images.map((one) => one.limit || 0));
     high = Math.max(values[Math.floor(0.999 * (values.length - 1))] || 0, limit, low + 1e-9);
+    scale(limit);
     const place = (one) => one.reply ? -one.reply.image_score : Infinity;
     images.sort((a, b) => place(a) - place(b));
     $("cards").append(...images.map((one) => one.card));
     images.forEach(paint);
+  }
+
+  function scale(limit) {
+    const [from, bar, to] = $("scale").children, colours = bar.getContext("2d"), image = new ImageData(256, 1);
+    HEAT.forEach((colour, i) => image.data.set(colour, 4 * i));
+    colours.clearRect(0, 0, 256, 16);
+    for (let y = 0; y < 16; y += 1) { colours.putImageData(image, 0, y); }
+    if (limit) { colours.fillRect(Math.min(254, 255 * (limit - low) / (high - low)), 0, 2, 16); }
+    from.textContent = "Heat ≤ " + shown(low);
+    to.textContent = "≥ " + shown(high) + (limit ? ", regions above " + shown(limit) : "");
+    $("scale").hidden = !images.some((one) => one.map);
   }
 
   function paint(one) {

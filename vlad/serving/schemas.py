@@ -84,6 +84,9 @@ class Detector(BaseModel):
     reads: bool = Field(description="Whether its head reads text.")
     threshold: float | None
     map_threshold: float | None
+    basis: list[str] = Field(
+        description="Sentences: which image sets the threshold, and what was left out."
+    )
     made: bool = Field(description="Made over HTTP; gone when the service stops.")
 
 

@@ -85,11 +85,12 @@ def test_results_are_those_of_the_local_engine_and_each_path_has_one_row(
 
 def test_verdicts_stand_in_the_rows_of_a_bucket(session, vlad, images, tmp_path):
     out = tmp_path / "run"
-    done = vlad(
-        images.as_uri(), "--normal", images / "0.png", "--threshold", 0.01, "--engine", "ray",
-        "--workers", 1, "--out", out,
-    )  # fmt: skip
+    options = ["--normal", images / "0.png", "--threshold", 0.01, "--engine", "ray"]
+    options += ["--workers", 1, "--out", out]
+    done = vlad(images.as_uri(), *options)
     assert done.exit_code == 0, done.output
+    done = vlad(images.as_uri(), *options, "--resume", "--fail-on", "anomalous")
+    assert done.exit_code == 1, done.output
     verdicts = {Path(row["path"]).name: row["memory_verdict"] for row in written(out)}
     assert verdicts["0.png"] == "normal" and verdicts["5.png"] == "anomalous"
     assert all("://" in row["path"] for row in written(out))

@@ -179,15 +179,21 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
     if common.setup.bank:
         load_bank(common.setup.bank)
     shown = set(references)
-    held_out = [sample for sample in normal if sample not in shown]
-    joint = not pool and any(made.transductive for made in heads.values())
+    held_out = [sample for sample in normal if sample not in shown] if normals else None
+    notes = []
+    joint = [name for name, made in heads.items() if made.transductive and not pool]
+    if joint and held_out:
+        notes = [
+            f"No false-alarm rate is held: scores of {', '.join(joint)} depend on all images of a "
+            f"run, so the {len(held_out)} held-out normal images set no threshold."
+        ]
     settings = Settings(
         common.setup,
         scoring.category,
         references,
         scoring.seed,
         scoring.map_format or "png",
-        rules_of(judging, heads, held_out if not joint else [], images),
+        rules_of(judging, heads, None if joint else held_out, images, notes),
         pool,
     )
     return Plan(heads, settings)

@@ -14,8 +14,8 @@ SECTIONS = {
         "--device", "--dtype", "--runtime",
     ),
     "Decision": (
-        "--threshold", "--calibration", "--false-alarms", "--fuse", "--confidence",
-        "--map-threshold", "--min-area", "--mm-per-pixel",
+        "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",
+        "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": ("--maps", "--out", "--resume", "--overwrite", "--json"),
 }  # fmt: skip

@@ -46,6 +46,7 @@ class Judging:
     threshold: float | Literal["auto"] | None
     calibration: str | None
     false_alarms: float
+    suspects: int
     fuse: str | None
     confidence: float | None
     map_threshold: float | None
@@ -120,6 +121,18 @@ def false_alarms_option(command: Callable) -> Callable:
     )(command)
 
 
+def suspects_option(command: Callable) -> Callable:
+    """How many held-out images are taken for defects."""
+    return click.option(
+        "--suspects",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Leave out the N strangest held-out normal images as suspected defects.",
+    )(command)
+
+
 def fuse_option(command: Callable) -> Callable:
     """Add --fuse, the method to fuse heads by; without a value it is the first."""
     return click.option(
@@ -151,7 +164,7 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
 
     numeric = isinstance(judging.threshold, float)
     if not judging.wanted:
-        needing = ("confidence", "map_threshold", "min_area", "mm_per_pixel")
+        needing = ("confidence", "suspects", "map_threshold", "min_area", "mm_per_pixel")
         if given := [name for name in needing if getattr(judging, name)]:
             option = "--" + given[0].replace("_", "-")
             raise InputError(f"{option} is for verdicts; add --threshold auto.")
@@ -165,6 +178,8 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
         raise InputError(
             "--fuse and --confidence need held-out normal images; give --threshold auto."
         )
+    if judging.suspects and not judging.finds_threshold:
+        raise InputError("--suspects is for held-out normal images; give --threshold auto.")
     if judging.fuse and len(heads) < 2:
         raise InputError("--fuse combines several heads; name them, as in --head winclip,memory.")
     if len(heads) > 1 and (numeric or judging.map_threshold is not None):
@@ -176,19 +191,25 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
 
 
 def rules_of(
-    judging: Judging, heads: Mapping[str, Head], held_out: Sequence[Sample], images: int
+    judging: Judging,
+    heads: Mapping[str, Head],
+    held_out: Sequence[Sample] | None,
+    images: int,
+    notes: Sequence[str] = (),
 ) -> Rules | None:
     """The rules that the options stand for; None if no verdicts are asked for.
 
     Args:
-        held_out: normal images that no head is fitted on; used if there are enough.
+        held_out: normal images that no head is fitted on; None if there are none, or none is
+            usable.
         images: number of images to judge.
+        notes: why they are not usable.
 
     Raises:
         InputError: too few images to find a threshold from.
     """
     from vlad.calibration import Calibration, load_calibration
-    from vlad.calibration.conformal import least_reference
+    from vlad.calibration.conformal import check_enough, least_reference
     from vlad.calibration.sources import LEAST_UNLABELLED
     from vlad.errors import InputError
     from vlad.results.verdicts import Rules
@@ -197,6 +218,7 @@ def rules_of(
         return None
     rules = Rules(
         false_alarms=judging.false_alarms,
+        suspects=judging.suspects,
         method=judging.fuse,
         confidence=judging.confidence,
         map_threshold=judging.map_threshold,
@@ -214,13 +236,16 @@ def rules_of(
     if isinstance(judging.threshold, float):
         (head,) = heads
         return replace(rules, calibration=Calibration.fixed(head, judging.threshold))
-    least = least_reference(judging.false_alarms)
-    if len(held_out) >= least:
+    if held_out is not None:
+        check_enough(len(held_out), judging.false_alarms)
         return replace(rules, held_out=held_out)
+    if judging.suspects:
+        raise InputError("--suspects is for held-out normal images; give some with --normal.")
     if images < LEAST_UNLABELLED:
+        least = least_reference(judging.false_alarms)
         raise InputError(
             f"--threshold auto needs {least} held-out normal images or {LEAST_UNLABELLED} images "
-            f"to judge, but there are {len(held_out)} and {images}; give more with --normal, or a "
-            "number as --threshold."
+            f"to judge, but there are {images} to judge; give more with --normal, or a number as "
+            "--threshold."
         )
-    return rules
+    return replace(rules, notes=notes)
