@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,13 +107,15 @@ def test_images_are_scored_as_they_arrive_and_once(watcher, images, source, tmp_
     again = watcher("--threshold", "0.01")
     until(lambda: len(rows(out)) >= 6, again)
     said = stop(again)
-    assert "5 images are scored, 0 failed" in said
+    assert "5 images scored, 0 failed" in said
     assert "late.png" not in said and "bad.png: memory" in said
     table = pq.read_table(out / "scores.parquet").to_pydict()
     assert sorted(map(os.path.basename, table["path"])) == [
         "0.png", "bad.png", "late.png", "new.png", "other.png",
     ]  # fmt: skip
     kept = {os.path.basename(row["path"]): row for row in rows(out)}
+    times = [row["time"] for row in kept.values()]
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", x) for x in times)
     assert kept["late.png"] == found["late.png"]
     assert kept["bad.png"]["memory"] == kept["late.png"]["memory"]
 
@@ -135,7 +138,7 @@ def test_it_stops_behind_the_image_in_flight(watcher, images, source, tmp_path, 
     said = stop(process, how)
     done = rows(out)
     assert 2 < len(done) < 300
-    assert said.splitlines()[-1].startswith(f"Stopped: {len(done)} images are scored, 0 failed")
+    assert said.splitlines()[-1].startswith(f"Stopped: {len(done)} image")
     for row in done:
         assert (out / "maps" / "memory" / os.path.basename(row["path"])).is_file()
 

@@ -31,7 +31,7 @@ def score_on_ray(
         VladError: as `vlad.runs.ray.engine.score`.
     """
     from vlad.errors import InputError, VladError
-    from vlad.system.text import shown
+    from vlad.system.text import counted, shown
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
     os.environ.setdefault("RAY_worker_niceness", "0")  # workers are no background of this command
@@ -78,7 +78,7 @@ def score_on_ray(
             f"Ray cannot go on ({shown(error)}); add --resume to continue from the partitions that "
             "are there."
         ) from error
-    done = f"{rows - failed} images scored"
+    done = f"{counted(rows - failed, 'image')} scored"
     if failed:
         done += f", {failed} failed (see the column error)"
     click.echo(f"{done}: {out}")

@@ -57,6 +57,7 @@ def score(
     from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
     from vlad.runs.run import run
+    from vlad.system.text import counted
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
@@ -95,7 +96,7 @@ def score(
     if result.judged:
         click.echo(summary(result.judged))
     rows = result.folder.rows
-    done = f"{len(rows) - rows.failed} images scored"
+    done = f"{counted(len(rows) - rows.failed, 'image')} scored"
     if rows.failed:
         done += f", {rows.failed} failed (see the column error)"
     click.echo(f"{done}: {result.folder.scores_csv}\nReport: {result.report}")

@@ -37,7 +37,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
-    from vlad.system.text import shown
+    from vlad.system.text import counted, shown
 
     folder = existing_folder(source)
     RUN.check(out, resume=True)
@@ -68,4 +68,6 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             on_trouble=lambda words: click.echo(shown(f"Waiting: {words}", keep=" "), err=True),
         )
     bad = run.rows.failed
-    click.echo(f"Stopped: {len(run.rows) - bad} images are scored, {bad} failed: {run.scores_csv}")
+    click.echo(
+        f"Stopped: {counted(len(run.rows) - bad, 'image')} scored, {bad} failed: {run.scores_csv}"
+    )

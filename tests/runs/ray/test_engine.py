@@ -61,7 +61,7 @@ def test_results_are_those_of_the_local_engine_and_each_path_has_one_row(
     pq.write_table(pa.table({"path": ["5.png", "bad.png", "5.png"]}), images / "list.parquet")
     done = vlad(images / "list.parquet", *options)
     assert done.exit_code == 0, done.output
-    assert "1 images scored, 1 failed" in done.output
+    assert "1 image scored, 1 failed" in done.output
     first = {part: part.stat().st_mtime_ns for part in out.glob("part-*.parquet")}
     assert vlad(images, *options).exit_code == 2
     done = vlad(images, *options, "--resume")
