@@ -43,7 +43,7 @@ def test_import_list_show_verify_use_export(vlad, checkpoint, small_file, images
     assert "--adapter april_gan-visa" in done.output
 
     listed = vlad("adapters", "list").output
-    assert "april_gan-visa" in listed and "here" in listed and "to import" in listed
+    assert "april_gan-visa" in listed and "here" in listed and "not here" in listed
     shown = vlad("adapters", "show", "april_gan-visa").output
     assert 'auxiliary = "VisA"' in shown and "sha256 = " in shown
     assert "fits" in vlad("adapters", "verify", "april_gan-visa").output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,8 @@ def test_images_are_scored_as_they_arrive_and_once(watcher, images, source, tmp_
         "0.png", "bad.png", "late.png", "new.png", "other.png",
     ]  # fmt: skip
     kept = {os.path.basename(row["path"]): row for row in rows(out)}
+    times = [row["time"] for row in kept.values()]
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", x) for x in times)
     assert kept["late.png"] == found["late.png"]
     assert kept["bad.png"]["memory"] == kept["late.png"]["memory"]
 

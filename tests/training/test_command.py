@@ -6,6 +6,7 @@ import math
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -173,6 +174,54 @@ def test_figures_of_a_held_out_category_are_those_of_eval(run, tree, small_file,
     figures = read_card(out / "card.toml")["figures"]
     for name, x in result["metrics"].items():
         assert f"nut, held out: {name} {100 * x:.1f}" in figures
+
+
+def test_the_card_tells_what_the_adapter_is_better_than(run, tree, small_file, tmp_path):
+    out = tmp_path / "out"
+    done = run(out, "--hold-out", "nut")
+    assert done.exit_code == 0, done.output
+    against = read_card(out / "card.toml")["against"]
+    assert list(against) == ["trained", "untrained", "prompts alone"]
+    for name, options in (
+        ("trained", ["--head", "linear", "--adapter", out]),
+        ("prompts alone", ["--head", "winclip"]),
+    ):
+        words = ["eval", tree / "nut", *options, "--backbone", small_file, "--device", "cpu"]
+        words += ["--json", tmp_path / "found.json"]
+        assert CliRunner().invoke(main, [str(word) for word in words]).exit_code == 0
+        (result,) = json.loads((tmp_path / "found.json").read_text())["results"]
+        judged = [result["metrics"][metric] for metric in ("image_auroc", "pixel_ap")]
+        assert against[name] == pytest.approx(50 * sum(judged), abs=0.06)
+
+
+@pytest.mark.parametrize(("trained", "said"), [(0.4, True), (0.5, True), (0.6, False)])
+def test_an_adapter_that_is_no_gain_is_said(run, tmp_path, monkeypatch, trained, said):
+    monkeypatch.setattr(
+        "vlad.training.adapter.compare",
+        lambda *args: {"trained": trained, "untrained": 0.3, "prompts alone": 0.5},
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = run(tmp_path / "out", "--hold-out", "nut")
+        assert done.exit_code == 0, done.output
+    assert ("is no gain (trained" in done.output + str([w.message for w in caught])) == said
+
+
+def test_a_training_without_held_out_images_says_that_nothing_tells(run, tmp_path):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        done = run(tmp_path / "out")
+    assert "No held-out image tells" in done.output + str([w.message for w in caught])
+    assert read_card(tmp_path / "out" / "card.toml")["against"] == "unknown"
+
+
+def test_a_training_under_the_callers_torch_state_is_the_same(run, tmp_path):
+    assert run(tmp_path / "plain").exit_code == 0
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        done = run(tmp_path / "inside")
+    assert done.exit_code == 0, done.output
+    plain, inside = (load_file(tmp_path / x / "adapter.safetensors") for x in ("plain", "inside"))
+    assert all(torch.equal(plain[name], inside[name]) for name in plain)
 
 
 def test_patience_stops_early(run, tmp_path, monkeypatch):

@@ -80,6 +80,13 @@ def find_adapter(name_or_path: str | Path) -> Path:
     for candidate in (path / FILE, path, *(folder / path / FILE for folder in folders)):
         if os.path.isfile(candidate):  # unlike Path.is_file, False for names too long
             return candidate
+    from vlad.adapters.cards import registry
+
+    if card := registry().get(str(path)):
+        raise AdapterError(
+            f"The adapter {path} is not on this disk: download it ({card['source']}) and import it "
+            "with `vlad adapters import`."
+        )
     known = [file.parent.name for folder in folders for file in folder.glob(f"*/{FILE}")]
     otherwise = (
         "choose one from `vlad adapters list`, or import a checkpoint with `vlad adapters import`"

@@ -29,11 +29,15 @@ def list_() -> None:
     from vlad.system.text import shown
 
     rows = [["name", "head", "backbone", "trained on", "licence", "where"]]
-    for cards, where in ((here(), "here"), (registry(), "to import")):
+    for cards, where in ((here(), "here"), (registry(), "not here")):
         for name, card in cards.items():
             fields = (card[key] for key in ("head", "backbone", "auxiliary", "licence"))
             rows.append([*map(shown, (name, *fields)), "broken" if "error" in card else where])
     click.echo(aligned(rows))
+    click.echo(
+        "\nThose that are not here must be downloaded from their authors and imported first: see "
+        "`vlad adapters show NAME` and `vlad adapters import --help`."
+    )
 
 
 @adapters.command()

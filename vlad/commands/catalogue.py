@@ -13,10 +13,12 @@ def heads() -> None:
     from vlad.heads import head_names
     from vlad.heads.facts import head_facts
 
-    rows = [["head", "needs", "paper", "what it does"]]
-    for facts in map(head_facts, head_names()):
-        rows.append([facts.name, facts.needs, facts.paper or "–", facts.summary])
-    click.echo(aligned(rows))
+    names = head_names()
+    width = 2 + max(map(len, names))
+    for facts in map(head_facts, names):
+        click.echo(f"{facts.name:{width}}{facts.summary}")
+        click.echo(f"{'':{width}}needs {facts.needs}")
+        click.echo(f"{'':{width}}{facts.paper or 'no paper'}")
 
 
 @click.command()

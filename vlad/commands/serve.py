@@ -134,8 +134,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
                 click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "))
         config = uvicorn.Config(
             create_app(store, limits, keys),
-            log_level="warning",
-            access_log=False,
+            log_config=_requests_logged(),
             server_header=False,
             proxy_headers=False,
             ws="none",
@@ -143,3 +142,19 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
             timeout_graceful_shutdown=int(timeout) + 1,
         )
         Server(config).run(sockets=[socket])
+
+
+def _requests_logged() -> dict:
+    """What uvicorn logs: its warnings, and a line with its time for each request."""
+    from copy import deepcopy
+
+    from uvicorn.config import LOGGING_CONFIG
+
+    config = deepcopy(LOGGING_CONFIG)
+    config["formatters"]["access"]["fmt"] = (
+        '%(asctime)s %(client_addr)s "%(request_line)s" %(status_code)s'
+    )
+    config["handlers"]["access"]["stream"] = "ext://sys.stderr"
+    for name in ("uvicorn", "uvicorn.error"):
+        config["loggers"][name]["level"] = "WARNING"
+    return config

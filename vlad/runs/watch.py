@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def watch(
             folder.drop("calibration.json")
         else:
             on_calibrated(calibration)
-        folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
+        folder.finish([], _columns(folder, calibration, folder.rows.values()))
         reader = Reader(settings.setup.open_image)
         arrivals, trouble = Arrivals(source, folder, settings.category), None
         while not stop.is_set():
@@ -92,14 +93,17 @@ def watch(
                     on_trouble(str(error))
                 rested, trouble = [], str(error)
             for batch in _score(panel, rested, reader, settings.setup.batch_size):
-                rows = [Row(str(s.sample.path), s.scores, s.error) for s in batch]
-                verdicts = _verdicts(folder, calibration, rows)
+                rows = [
+                    Row(path := str(s.sample.path), s.scores, s.error, reader.states.get(path))
+                    for s in batch
+                ]
+                verdicts = _columns(folder, calibration, rows)
                 keep_scored(folder, batch, reader.states, verdicts)
                 on_scored(batch, verdicts)
                 if stop.is_set():
                     break
             _sleep(interval, stop)
-        folder.finish([], _verdicts(folder, calibration, folder.rows.values()))
+        folder.finish([], _columns(folder, calibration, folder.rows.values()))
     return folder
 
 
@@ -190,15 +194,20 @@ def _score(
     return score_samples(panel, samples, batch_size=batch_size, open_image=reader)
 
 
-def _verdicts(
+def _columns(
     folder: RunFolder, calibration: Calibration | None, rows: Collection[Row]
 ) -> dict[str, dict[str, object]]:
-    """The columns that verdicts add for these rows."""
+    """The columns beside the scores of these rows: when each was read, and verdicts."""
+    times = {
+        row.path: f"{datetime.fromtimestamp(row.state.read / 1e9, timezone.utc):%FT%T.%fZ}"
+        for row in rows
+        if row.state
+    }
     if calibration is None:
-        return {}
+        return {"time": times}
     good = [row for row in rows if row.error is None and row.scores.keys() >= folder.heads.keys()]
     scores = {head: np.array([row.scores[head] for row in good]) for head in folder.heads}
-    return decide(calibration, [row.path for row in good], scores)
+    return {"time": times, **decide(calibration, [row.path for row in good], scores)}
 
 
 def _sleep(seconds: float, stop: threading.Event) -> None:

@@ -17,7 +17,7 @@ import vlad
 from vlad.adapters import CARD, Adapter, packed, save_adapter, sha256_of
 from vlad.backbones.backbone import Backbone
 from vlad.evaluation import Entry, evaluate_category
-from vlad.heads import load_head
+from vlad.heads import Head, load_head
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.setup import Setup
 from vlad.scoring.text import warn_of_cut
@@ -34,6 +34,7 @@ from vlad.training.recipe import Recipe
 
 # the best epoch has the highest mean of these, as far as the held-out images allow
 JUDGES = ("image_auroc", "pixel_ap")
+TRAINED = "trained"
 
 
 @own_state()
@@ -116,7 +117,10 @@ def train_adapter(
     tensors = state.best or learner.tensors()
     adapter = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, tensors)
     if accelerator.is_main_process:
-        card = card_of(adapter, recipe, data, state, licence, str(backbone.dtype))
+        before = initial_tensors(recipe.head, extractor, params, recipe.seed)
+        against = compare(learner, tensors, before, data.held_out, reading)
+        warn_of_no_gain(against)
+        card = card_of(adapter, recipe, data, state, licence, str(backbone.dtype), against)
         # tensors last, then remove the checkpoint, so that nothing is ever lost
         atomic_write(out / CARD, tomli_w.dumps(card).encode())
         save_adapter(adapter, out)
@@ -147,34 +151,112 @@ def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading
     The score is the mean over categories of the mean of image AUROC and pixel AP, or of the one
     that can be computed.
     """
-    adapter = learner.adapter
-    fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone", "auxiliary")}
-    tensors = {name: x.detach().clone() for name, x in adapter.tensors.items()}
     found: dict[str, float] = {}
     scores = []
+    head = learner.adapter.head
     for category, samples in held_out.items():
-        frozen = Adapter(**fields, params=adapter.params, tensors=tensors)
-        head = load_head(adapter.head, adapter=frozen)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a missing class omits its figures
-            (result,) = evaluate_category(
-                learner.backbone,
-                [Entry(adapter.head, head)],
-                category,
-                [],
-                samples,
-                Setup(max_pixels=reading.max_pixels, bits=reading.bits),
-            )
-        known = {name: float(x) for name, x in result.metrics.items() if np.isfinite(x)}
-        scores.append(np.mean([known[name] for name in JUDGES if name in known] or [0.0]))
+        heads = {head: load_head(head, adapter=_with(learner, learner.adapter.tensors))}
+        (known,) = _measured(learner.backbone, heads, category, samples, reading).values()
+        scores.append(np.mean(_judged(known) or [0.0]))
         found |= {f"{category} {name}": x for name, x in known.items()}
     return found | {"score": float(np.mean(scores))}
 
 
+def compare(
+    learner: Learner,
+    tensors: Mapping[str, torch.Tensor],
+    untrained: Mapping[str, torch.Tensor],
+    held_out: Mapping[str, Sequence],
+    reading: Reading,
+) -> dict[str, float]:
+    """The score of `figures` of what was learned, of the head before it, and of prompts alone.
+
+    Empty where the held-out images are of one kind, so that nothing can be measured.
+    """
+    scores: dict[str, list[float]] = {}
+    for category, samples in held_out.items():
+        heads = {
+            TRAINED: load_head(learner.adapter.head, adapter=_with(learner, tensors)),
+            "untrained": load_head(learner.adapter.head, adapter=_with(learner, untrained)),
+        }
+        if learner.backbone.info.has_text:
+            heads["prompts alone"] = load_head("winclip")
+        found = _measured(learner.backbone, heads, category, samples, reading)
+        for name, known in found.items():
+            if judged := _judged(known):
+                scores.setdefault(name, []).append(float(np.mean(judged)))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def warn_of_no_gain(against: Mapping[str, float]) -> None:
+    """Warn if an adapter is no better than the untrained head or prompts alone, or untested."""
+    if not against:
+        warnings.warn(
+            "No held-out image shows whether this adapter learned anything; name a category with "
+            "`hold_out`.",
+            stacklevel=2,
+        )
+        return
+    said = ", ".join(f"{name} {100 * score:.1f}" for name, score in against.items())
+    if against[TRAINED] <= max(score for name, score in against.items() if name != TRAINED):
+        warnings.warn(
+            f"On held-out images the adapter is no gain ({said}; mean of image AUROC and pixel "
+            "AP): do not use it as it is; train with more or other data.",
+            stacklevel=2,
+        )
+
+
+def _with(learner: Learner, tensors: Mapping[str, torch.Tensor]) -> Adapter:
+    adapter = learner.adapter
+    copies = {
+        name: x.detach().to(learner.backbone.device, copy=True) for name, x in tensors.items()
+    }
+    fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone", "auxiliary")}
+    return Adapter(**fields, params=adapter.params, tensors=copies)
+
+
+def _measured(
+    backbone: Backbone,
+    heads: Mapping[str, Head],
+    category: str,
+    samples: Sequence,
+    reading: Reading,
+) -> dict[str, dict[str, float]]:
+    """Name -> the figures of each head on a category, where it has any."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a missing class leaves its figures out
+        results = evaluate_category(
+            backbone,
+            [Entry(name, head) for name, head in heads.items()],
+            category,
+            [],
+            samples,
+            Setup(max_pixels=reading.max_pixels, bits=reading.bits),
+        )
+    return {
+        result.head: {n: float(x) for n, x in result.metrics.items() if np.isfinite(x)}
+        for result in results
+    }
+
+
+def _judged(known: Mapping[str, float]) -> list[float]:
+    return [known[name] for name in JUDGES if name in known]
+
+
 def card_of(
-    adapter: Adapter, recipe: Recipe, data: Data, state: State, licence: str, dtype: str
+    adapter: Adapter,
+    recipe: Recipe,
+    data: Data,
+    state: State,
+    licence: str,
+    dtype: str,
+    against: Mapping[str, float],
 ) -> dict[str, Any]:
-    """The card of a trained adapter: recipe, data, curve, figures on held-out categories."""
+    """The card of a trained adapter: recipe, data, curve, figures on held-out categories.
+
+    Args:
+        against: from `compare`.
+    """
     best = state.best_epoch or state.epoch
     reached = state.curve[best - 1] if data.held_out else {}
     of_held_out = {k: v for k, v in reached.items() if " " in k}
@@ -192,6 +274,8 @@ def card_of(
             f"{name.rpartition(' ')[0]}, held out: {name.rpartition(' ')[2]} {100 * x:.1f}"
             for name, x in of_held_out.items()
         ],
+        # mean of image AUROC and pixel AP on held-out categories; "unknown" where none is held out
+        "against": {name: float(f"{100 * x:.1f}") for name, x in against.items()} or "unknown",
         "epochs": state.epoch,
         "best_epoch": best,
         "left_out": [f"{path}: {error}" for path, error in data.left_out.items()],

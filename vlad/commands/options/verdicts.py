@@ -80,6 +80,7 @@ def judging_options(command: Callable) -> Callable:
         help="Use the thresholds saved by `vlad calibrate`.",
     )
     @false_alarms_option
+    @suspects_option
     @fuse_option
     @confidence_option
     @click.option(
@@ -122,7 +123,7 @@ def false_alarms_option(command: Callable) -> Callable:
 
 
 def suspects_option(command: Callable) -> Callable:
-    """How many held-out images are taken for defects."""
+    """Add --suspects, the number of held-out images to leave out as suspected defects."""
     return click.option(
         "--suspects",
         type=click.IntRange(min=0),
