@@ -85,7 +85,7 @@ def test_what_leaving_out_suspects_promises():
 
 
 def test_too_many_suspects_are_refused(scores):
-    with pytest.raises(InputError, match="18 normal images cannot hold"):
+    with pytest.raises(InputError, match="at least 19 held-out normal images, got 18"):
         from_normals({"memory": scores}, suspects=12)
     with pytest.raises(InputError, match="suspects is -1; give a whole number"):
         from_normals({"memory": scores}, suspects=-1)

@@ -36,7 +36,7 @@ def test_a_share_of_none_without_any_doubt_is_not_believed(rng, judged):
     assert all(found.columns["memory_abstain"].values())
     said = summary(found)
     assert "could not tell" in said and "0% (0% to 0%)" not in said
-    assert "54 decisions are unsure" in said
+    assert "54 unsure" in said
 
 
 def test_a_share_with_its_doubt_is_told_with_what_it_assumes(rng, judged):

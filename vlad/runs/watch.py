@@ -198,7 +198,7 @@ def _columns(
     folder: RunFolder, calibration: Calibration | None, rows: Collection[Row]
 ) -> dict[str, dict[str, object]]:
     """The columns beside the scores of these rows: when each was read, and verdicts."""
-    times = {
+    times: dict[str, object] = {
         row.path: f"{datetime.fromtimestamp(row.state.read / 1e9, timezone.utc):%FT%T.%fZ}"
         for row in rows
         if row.state
