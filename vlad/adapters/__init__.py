@@ -84,8 +84,8 @@ def find_adapter(name_or_path: str | Path) -> Path:
 
     if card := registry().get(str(path)):
         raise AdapterError(
-            f"The adapter {path} is not on this disk; download it from {card['source']}, and run "
-            "`vlad adapters import`."
+            f"The adapter {path} is not on this disk; get it from {card['source']}, and import it "
+            "with `vlad adapters import`."
         )
     known = [file.parent.name for folder in folders for file in folder.glob(f"*/{FILE}")]
     otherwise = (

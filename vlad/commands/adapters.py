@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.columns import aligned
+from vlad.commands.options.option import option
 
 if TYPE_CHECKING:
     from vlad.types import BackboneInfo
@@ -57,41 +58,21 @@ def show(name) -> None:
 
 @adapters.command("import")
 @click.argument("file", metavar="FILE")
-@click.option(
-    "--head",
-    required=True,
-    metavar="NAME",
-    help="Head of the checkpoint: anomalyclip, adaclip or april_gan.",
+@option("--head NAME", "Head of the checkpoint: anomalyclip, adaclip or april_gan.", required=True)
+@option(
+    "--auxiliary WORDS",
+    (
+        "Data it was trained on, for example visa; named beside every result made with "
+        "it.  [default: known if the file's SHA-256 is in the registry]"
+    ),
 )
-@click.option(
-    "--auxiliary",
-    metavar="WORDS",
-    help="Data it was trained on, for example visa; named beside every result made with it.  "
-    "[default: known if the file's SHA-256 is in the registry]",
+@option("--backbone NAME|PATH", "Backbone it was trained on.", default=BACKBONE)
+@option(
+    "--licence WORDS", "Licence of the checkpoint.  [default: from the registry, else not stated]"
 )
-@click.option(
-    "--backbone",
-    default=BACKBONE,
-    show_default=True,
-    metavar="NAME|PATH",
-    help="Backbone it was trained on.",
-)
-@click.option(
-    "--licence",
-    metavar="WORDS",
-    help="Licence of the checkpoint.  [default: from the registry, else not stated]",
-)
-@click.option(
-    "--name",
-    metavar="NAME",
-    help="Name of the adapter.  [default: from the registry, else HEAD-AUXILIARY]",
-)
-@click.option("--layers", metavar="N,N,...", help="Blocks to use.  [default: as published]")
-@click.option(
-    "--out",
-    metavar="DIR",
-    help="Output folder.  [default: the user's adapter folder]",
-)
+@option("--name NAME", "Name of the adapter.  [default: from the registry, else HEAD-AUXILIARY]")
+@option("--layers N,N,...", "Blocks to use.  [default: as published]")
+@option("--out DIR", "Output folder.  [default: the user's adapter folder]")
 def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None:
     """Import a checkpoint released by a method's authors; no code in it is run.
 
@@ -173,14 +154,8 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
 @adapters.command()
 @click.argument("adapter")
-@click.option(
-    "--out", required=True, metavar="FILE", help="Output file, in the format of torch.save."
-)
-@click.option(
-    "--backbone",
-    metavar="NAME|PATH",
-    help="Backbone it was trained on.  [default: the adapter's own]",
-)
+@option("--out FILE", "Output file, in the format of torch.save.", required=True)
+@option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")
 def export(adapter, out, backbone) -> None:
     """Export an adapter for the program of its method's authors."""
     from vlad.adapters import find_adapter, read_adapter
@@ -196,11 +171,7 @@ def export(adapter, out, backbone) -> None:
 
 @adapters.command()
 @click.argument("adapter")
-@click.option(
-    "--backbone",
-    metavar="NAME|PATH",
-    help="Backbone it was trained on.  [default: the adapter's own]",
-)
+@option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")
 def verify(adapter, backbone) -> None:
     """Check an adapter against its card and its backbone."""
     from vlad.adapters import CARD, find_adapter, load_adapter, read_adapter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
+from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 
 LISTS = ("head", "k-shot", "seeds")  # options that take a comma-separated list
@@ -57,44 +58,26 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 
 @click.command(cls=SectionedCommand)
 @click.argument("roots", metavar="DIR...", nargs=-1, required=True)
-@click.option(
-    "--config",
-    metavar="TOML",
+@option(
+    "--config TOML",
+    (
+        "Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
+        "k-shot = [1, 4]."
+    ),
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
-    "k-shot = [1, 4].",
 )
-@click.option(
-    "--head",
-    default="winclip,memory",
-    show_default=True,
-    metavar="NAMES",
-    help="One or several heads, as in winclip,memory.",
-)
-@click.option(
-    "--k-shot",
+@option("--head NAMES", "One or several heads, as in winclip,memory.", default="winclip,memory")
+@option(
+    "--k-shot K,K,...",
+    "Numbers of normal images that every head may use, drawn at random.",
     default="0,1,2,4",
-    show_default=True,
-    metavar="K,K,...",
-    help="Numbers of normal images that every head may use, drawn at random.",
 )
-@click.option(
-    "--seeds",
-    default="0,1,2",
-    show_default=True,
-    metavar="N,N,...",
-    help="Random seeds for --k-shot.",
-)
+@option("--seeds N,N,...", "Random seeds for --k-shot.", default="0,1,2")
 @layout_option
 @common_options
-@click.option(
-    "--out",
-    required=True,
-    metavar="DIR",
-    help="Output folder; an existing benchmark in it is resumed.",
-)
+@option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
 def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
     """Compare heads over data sets, shots and seeds.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from vlad.commands.options.option import option
 from vlad.commands.options.verdicts import (
     confidence_option,
     false_alarms_option,
@@ -14,23 +15,20 @@ from vlad.commands.options.verdicts import (
 
 @click.command()
 @click.argument("run", metavar="RUN")
-@click.option(
-    "--labels",
-    metavar="CSV",
-    help="Labels of the images: columns path and label, or severity.  [default: all are normal]",
+@option(
+    "--labels CSV",
+    ("Labels of the images: columns path and label, or severity.  [default: all are normal]"),
 )
-@click.option(
-    "--target",
+@option(
+    "--target f1|recall=R|precision=P",
+    "What the threshold should reach on labelled images.",
     default="f1",
-    show_default=True,
-    metavar="f1|recall=R|precision=P",
-    help="What the threshold should reach on labelled images.",
 )
 @false_alarms_option
 @suspects_option
 @fuse_option
 @confidence_option
-@click.option("--out", required=True, metavar="FILE", help="Output file, JSON.")
+@option("--out FILE", "Output file, JSON.", required=True)
 def calibrate(run, labels, target, false_alarms, suspects, fuse, confidence, out) -> None:
     """Set thresholds from the scores of a finished run.
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import click
 
+from vlad.commands.options.option import option
+
 K_SHOT = 4
 
 
 @click.command()
-@click.option(
-    "--out",
-    default="vlad-demo",
-    show_default=True,
-    metavar="DIR",
-    help="Output folder.",
-)
+@option("--out DIR", "Output folder.", default="vlad-demo")
 def demo(out) -> None:
     """Run the hazelnut demo with the built-in backbone, offline."""
     from vlad.commands.eval import table

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.columns import aligned, megabytes
+from vlad.commands.options.option import option
 
 if TYPE_CHECKING:
     from vlad.commands.checks import Examination
 
 
 @click.command()
-@click.option("--json", "json_file", metavar="FILE", help="Also write the findings as JSON.")
+@option("--json FILE", "Also write the findings as JSON.", "json_file")
 @click.pass_context
 def doctor(ctx: click.Context, json_file: str | None) -> None:
     """Check the installation and say how to fix it.

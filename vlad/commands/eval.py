@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
+from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 
 if TYPE_CHECKING:
@@ -16,37 +17,31 @@ if TYPE_CHECKING:
 
 @click.command("eval", cls=SectionedCommand)
 @click.argument("root", metavar="DIR")
-@click.option(
-    "--category",
+@option(
+    "--category CATEGORY",
+    "Measure only this category; may be repeated.  [default: all in DIR]",
     "categories",
     multiple=True,
-    metavar="CATEGORY",
-    help="Measure only this category; may be repeated.  [default: all in DIR]",
 )
-@click.option(
-    "--head",
-    metavar="NAMES",
-    help="One or several heads, as in winclip,memory.  "
-    "[default: memory with --k-shot, winclip without]",
+@option(
+    "--head NAMES",
+    (
+        "One or several heads, as in winclip,memory.  [default: memory with --k-shot, "
+        "winclip without]"
+    ),
 )
-@click.option(
-    "--k-shot",
+@option(
+    "--k-shot K",
+    (
+        "Normal images that every head may use, drawn at random.  [default: 4 for heads "
+        "that need some, else 0]"
+    ),
     type=click.IntRange(min=0),
-    metavar="K",
-    help="Normal images that every head may use, drawn at random.  [default: 4 for heads that "
-    "need some, else 0]",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Random seed for --k-shot.",
-)
+@option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
 @layout_option
 @common_options
-@click.option("--json", "json_file", metavar="FILE", help="Also write the results as JSON.")
+@option("--json FILE", "Also write the results as JSON.", "json_file")
 def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) -> None:
     """Measure heads on a labelled data set.
 

@@ -5,31 +5,23 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import Common, given, make_heads
+from vlad.commands.options.option import option
 
 
 @click.command("export")
-@click.option(
-    "--to",
-    "form",
-    required=True,
-    type=click.Choice(["onnx", "openvino"]),
-    help="Format of the graphs.",
+@option(
+    "--to", "Format of the graphs.", "form", required=True, type=click.Choice(["onnx", "openvino"])
 )
-@click.option(
-    "--head",
-    metavar="NAME",
-    help="Name of the head.  [default: memory with --normal, winclip without]",
-)
-@click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
-@click.option(
-    "--normal",
+@option("--head NAME", "Name of the head.  [default: memory with --normal, winclip without]")
+@option("--category WORDS", "What the images show, for example hazelnut.")
+@option(
+    "--normal DIR|FILES",
+    "Normal images to compare with; may be repeated.",
     "normals",
     multiple=True,
-    metavar="DIR|FILES",
-    help="Normal images to compare with; may be repeated.",
 )
 @given("backbone", "bank", "param", "adapter", "image_size")
-@click.option("--out", required=True, metavar="DIR", help="Output folder; new or empty.")
+@option("--out DIR", "Output folder; new or empty.", required=True)
 def export(form, head, category, normals, backbone, bank, params, adapters, image_size, out):
     """Export a head with its backbone as ONNX or OpenVINO graphs.
 

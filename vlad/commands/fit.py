@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import common_options, make_detector, open_backbone
+from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import (
     confidence_option,
@@ -15,31 +16,23 @@ from vlad.commands.options.verdicts import (
 
 @click.command(cls=SectionedCommand)
 @click.argument("normals", nargs=-1, required=True, metavar="NORMALS...")
-@click.option(
-    "--head", default="memory", show_default=True, metavar="NAME", help="Name of the head."
-)
-@click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
-@click.option(
-    "--k-shot",
+@option("--head NAME", "Name of the head.", default="memory")
+@option("--category WORDS", "What the images show, for example hazelnut.")
+@option(
+    "--k-shot K",
+    (
+        "Fit on K images, drawn at random; the others set the threshold.  [default: half "
+        "of them, or all if the other half is too small to set a threshold]"
+    ),
     type=click.IntRange(min=1),
-    metavar="K",
-    help="Fit on K images, drawn at random; the others set the threshold.  [default: half of "
-    "them, or all if the other half is too small to set a threshold]",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Random seed for --k-shot.",
-)
+@option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
 @false_alarms_option
 @suspects_option
 @confidence_option
 @common_options
-@click.option("--out", required=True, metavar="DIR", help="Output folder.")
-@click.option("--overwrite", is_flag=True, help="Replace the detector in the output folder.")
+@option("--out DIR", "Output folder.", required=True)
+@option("--overwrite", "Replace the detector in the output folder.")
 def fit(
     normals,
     head,

@@ -6,6 +6,8 @@ from functools import cache
 
 import click
 
+from vlad.commands.options.option import option
+
 
 @click.group("prompts")
 def prompts() -> None:
@@ -28,19 +30,8 @@ def list_banks() -> None:
 
 @prompts.command("show")
 @click.argument("bank")
-@click.option(
-    "--category",
-    metavar="WORDS",
-    default="object",
-    show_default=True,
-    help="What the images show, for example hazelnut.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Show only the first N sentences of each state.",
-)
+@option("--category WORDS", "What the images show, for example hazelnut.", default="object")
+@option("--limit N", "Show only the first N sentences of each state.", type=click.IntRange(min=1))
 def show(bank: str, category: str, limit: int | None) -> None:
     """Print the source of a bank and its sentences about a category.
 

@@ -5,35 +5,30 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import open_backbone
+from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 
 @click.command(cls=ScoringCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @scoring_options
-@click.option("--out", required=True, metavar="DIR", help="Output folder.")
-@click.option(
-    "--resume", is_flag=True, help="Continue an interrupted run; nothing is scored twice."
-)
-@click.option("--overwrite", is_flag=True, help="Delete the run in the output folder first.")
-@click.option(
+@option("--out DIR", "Output folder.", required=True)
+@option("--resume", "Continue an interrupted run; nothing is scored twice.")
+@option("--overwrite", "Delete the run in the output folder first.")
+@option(
     "--engine",
+    "ray uses many processes or machines and writes only scores, as Parquet files.",
     type=click.Choice(["local", "ray"]),
     default="local",
-    show_default=True,
-    help="ray uses many processes or machines and writes only scores, as Parquet files.",
 )
-@click.option(
-    "--workers",
+@option(
+    "--workers N",
+    "Scoring processes for --engine ray.  [default: one per core or GPU]",
     type=click.IntRange(min=1),
-    metavar="N",
-    help="Scoring processes for --engine ray.  [default: one per core or GPU]",
 )
-@click.option("--fail", is_flag=True, help="Exit with code 1 if any image could not be scored.")
-@click.option(
-    "--fail-on",
-    type=click.Choice(["anomalous"]),
-    help="Exit with code 1 if any image is anomalous.",
+@option("--fail", "Exit with code 1 if any image could not be scored.")
+@option(
+    "--fail-on", "Exit with code 1 if any image is anomalous.", type=click.Choice(["anomalous"])
 )
 def score(
     paths: tuple[str, ...],

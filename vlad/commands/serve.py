@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import common_options, make_detector
+from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 
 
@@ -19,59 +20,42 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
 
 @click.command(cls=SectionedCommand)
 @click.argument("detectors", nargs=-1, metavar="[NAME=]FOLDER...")
-@click.option("--head", metavar="NAME", help="Also serve this head, without reference images.")
-@click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
-@click.option(
-    "--host",
-    metavar="ADDRESS",
-    default="127.0.0.1",
-    show_default=True,
-    help="Address to listen on.",
-)
-@click.option(
-    "--port",
+@option("--head NAME", "Also serve this head, without reference images.")
+@option("--category WORDS", "What the images show, for example hazelnut.")
+@option("--host ADDRESS", "Address to listen on.", default="127.0.0.1")
+@option(
+    "--port N",
+    "Port to listen on; 0 picks a free one.",
     type=click.IntRange(0, 65535),
-    metavar="N",
     default=8000,
-    show_default=True,
-    help="Port to listen on; 0 picks a free one.",
 )
-@click.option(
-    "--api-keys",
-    metavar="FILE",
-    help="Require an API key from this file; needed if others can reach the address.",
+@option(
+    "--api-keys FILE", "Require an API key from this file; needed if others can reach the address."
 )
-@click.option(
-    "--new-key",
-    metavar="FILE",
+@option(
+    "--new-key FILE",
+    "Create a key, add its hash to the file, print the key, and exit.",
     is_eager=True,
     expose_value=False,
     callback=_print_new_key,
-    help="Create a key, add its hash to the file, print the key, and exit.",
 )
-@click.option(
-    "--queue",
+@option(
+    "--queue N",
+    "Maximum number of waiting images, and of images in one request.",
     type=click.IntRange(min=1),
     default=256,
-    show_default=True,
-    metavar="N",
-    help="Maximum number of waiting images, and of images in one request.",
 )
-@click.option(
-    "--max-mb",
+@option(
+    "--max-mb MB",
+    "Maximum size of a request.",
     type=click.FloatRange(min=0, min_open=True),
     default=64,
-    show_default=True,
-    metavar="MB",
-    help="Maximum size of a request.",
 )
-@click.option(
-    "--timeout",
+@option(
+    "--timeout SECONDS",
+    "Maximum time for a request.",
     type=click.FloatRange(min=0, min_open=True),
     default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="Maximum time for a request.",
 )
 @common_options
 def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:

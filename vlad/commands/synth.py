@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import given
+from vlad.commands.options.option import option
 
 if TYPE_CHECKING:
     from vlad.synthetic.quality import Posterior
@@ -15,46 +16,24 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("root", metavar="DIR")
-@click.option("--out", required=True, metavar="DIR", help="Output folder; new or empty.")
-@click.option(
-    "--count",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    metavar="N",
-    help="Images per generator.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Random seed.",
-)
-@click.option(
-    "--generator",
+@option("--out DIR", "Output folder; new or empty.", required=True)
+@option("--count N", "Images per generator.", type=click.IntRange(min=1), default=8)
+@option("--seed N", "Random seed.", type=click.IntRange(min=0), default=0)
+@option(
+    "--generator NAMES",
+    (
+        "One or several, as in scratch,stain: cutpaste, cutpaste_scar, perlin, poisson, "
+        "scratch, stain, missing, colour.  [default: all of them]"
+    ),
     "names",
-    metavar="NAMES",
-    help="One or several, as in scratch,stain: cutpaste, cutpaste_scar, perlin, poisson, scratch, "
-    "stain, missing, colour.  [default: all of them]",
 )
-@click.option(
-    "--textures",
-    metavar="DIR",
-    help="Images of other materials for perlin.  [default: drawn textures]",
-)
-@click.option(
+@option("--textures DIR", "Images of other materials for perlin.  [default: drawn textures]")
+@option(
     "--rank",
+    ("Also rank the generators by how useful their defects are (expected anomaly posterior)."),
     "ranked",
-    is_flag=True,
-    help="Also rank the generators by how useful their defects are (expected anomaly posterior).",
 )
-@click.option(
-    "--backbone",
-    metavar="NAME|PATH",
-    help="Backbone for --rank, as in `vlad score`.  [default: vlad-tiny]",
-)
+@option("--backbone NAME|PATH", "Backbone for --rank, as in `vlad score`.  [default: vlad-tiny]")
 @given("device")
 def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> None:
     """Draw synthetic defects on normal images.

@@ -5,72 +5,66 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import given, layout_option
+from vlad.commands.options.option import option
 
 
 @click.command()
 @click.argument("recipe", metavar="RECIPE")
-@click.option(
-    "--data",
+@option(
+    "--data DIR[:WEIGHT]",
+    (
+        "Labelled data set; its test images are the training data; may be repeated. "
+        "WEIGHT is how often an epoch sees each image, as in visa:2."
+    ),
     "roots",
     multiple=True,
-    metavar="DIR[:WEIGHT]",
-    help="Labelled data set; its test images are the training data; may be repeated. WEIGHT is "
-    "how often an epoch sees each image, as in visa:2.",
 )
 @layout_option
-@click.option(
-    "--synthetic",
+@option(
+    "--synthetic DIR[:WEIGHT]",
+    (
+        "Normal images, or a data set to take them from; defects are drawn on half of "
+        "them; may be repeated."
+    ),
     multiple=True,
-    metavar="DIR[:WEIGHT]",
-    help="Normal images, or a data set to take them from; defects are drawn on half of them; may "
-    "be repeated.",
 )
-@click.option(
-    "--hold-out",
+@option(
+    "--hold-out CATEGORY",
+    (
+        "Keep a category out of the data, keep the epoch that is best on it, and stop "
+        "early; may be repeated."
+    ),
     "hold_out",
     multiple=True,
-    metavar="CATEGORY",
-    help="Keep a category out of the data, keep the epoch that is best on it, and stop early; may "
-    "be repeated.",
 )
-@click.option(
-    "--for-category",
+@option(
+    "--for-category CATEGORY",
+    ("What the adapter is for: warn if this is in the data, since it is not zero-shot then."),
     "targets",
     multiple=True,
-    metavar="CATEGORY",
-    help="What the adapter is for: warn if this is in the data, since it is not zero-shot then.",
 )
-@click.option(
-    "--licence", required=True, metavar="WORDS", help="Licence to record in the adapter's card."
-)
-@click.option("--out", required=True, metavar="DIR", help="Output folder.")
+@option("--licence WORDS", "Licence to record in the adapter's card.", required=True)
+@option("--out DIR", "Output folder.", required=True)
 @given("backbone", "image_size", "device", "dtype", "max_pixels", "bits")
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    metavar="N",
-    help="Random seed.  [default: the recipe's own]",
-)
-@click.option(
-    "--accumulate",
+@option("--seed N", "Random seed.  [default: the recipe's own]", type=click.IntRange(0, 2**32 - 1))
+@option(
+    "--accumulate N",
+    "Split each batch into N parts: less memory, same result.",
     type=click.IntRange(min=1),
     default=1,
-    show_default=True,
-    metavar="N",
-    help="Split each batch into N parts: less memory, same result.",
 )
-@click.option(
+@option(
     "--gradient-checkpointing",
-    is_flag=True,
-    help="Use less memory and more time if the head learns tokens inside the backbone.",
+    "Use less memory and more time if the head learns tokens inside the backbone.",
 )
-@click.option(
-    "--cache",
-    metavar="DIR",
-    help="Keep the backbone's features here for later trainings.  [default: in --out, removed at "
-    "the end]",
+@option(
+    "--cache DIR",
+    (
+        "Keep the backbone's features here for later trainings.  [default: in --out, "
+        "removed at the end]"
+    ),
 )
-@click.option("--resume", is_flag=True, help="Continue an interrupted training.")
+@option("--resume", "Continue an interrupted training.")
 def train(
     recipe, roots, layout, synthetic, hold_out, targets, licence, out, backbone, image_size,
     device, dtype, max_pixels, bits, seed, accumulate, gradient_checkpointing, cache, resume,

@@ -5,20 +5,19 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import open_backbone
+from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 
 @click.command(cls=ScoringCommand)
 @click.argument("source", metavar="DIR")
 @scoring_options
-@click.option("--out", required=True, metavar="DIR", help="Output folder.")
-@click.option(
-    "--interval",
+@option("--out DIR", "Output folder.", required=True)
+@option(
+    "--interval SECONDS",
+    "Time between two scans of DIR; a file is read once two scans see it unchanged.",
     type=click.FloatRange(min=0, min_open=True),
     default=2.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time between two scans of DIR; a file is read once two scans see it unchanged.",
 )
 def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     """Score images as they arrive in a folder.

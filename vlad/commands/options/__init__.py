@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from vlad.commands.options.option import option
+
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
     from vlad.detector import Detector
@@ -17,92 +19,69 @@ if TYPE_CHECKING:
 
 
 OPTIONS = {
-    "backbone": click.option(
-        "--backbone",
-        metavar="NAME|PATH",
-        help="Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
-        "MODEL=FILE, or a Hugging Face folder or name.  "
-        "[default: ViT-B-16-plus-240/laion400m_e31, downloaded once]",
+    "backbone": option(
+        "--backbone NAME|PATH",
+        (
+            "Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
+            "MODEL=FILE, or a Hugging Face folder or name.  [default: "
+            "ViT-B-16-plus-240/laion400m_e31, downloaded once]"
+        ),
     ),
-    "bank": click.option(
-        "--bank", metavar="NAME|TOML", help="Prompt bank to use instead of each head's own."
-    ),
-    "param": click.option(
-        "--param",
+    "bank": option("--bank NAME|TOML", "Prompt bank to use instead of each head's own."),
+    "param": option(
+        "--param HEAD.NAME=VALUE",
+        "Set a parameter of a head, as in memory.rotations=8; may be repeated.",
         "params",
         multiple=True,
-        metavar="HEAD.NAME=VALUE",
-        help="Set a parameter of a head, as in memory.rotations=8; may be repeated.",
     ),
-    "adapter": click.option(
-        "--adapter",
+    "adapter": option(
+        "--adapter NAME|PATH",
+        "Trained adapter: a name from `vlad adapters list`, or a path; may be repeated.",
         "adapters",
         multiple=True,
-        metavar="NAME|PATH",
-        help="Trained adapter: a name from `vlad adapters list`, or a path; may be repeated.",
     ),
-    "image_size": click.option(
-        "--image-size",
+    "image_size": option(
+        "--image-size PIXELS",
+        "Side of the backbone's input.  [default: the backbone's own]",
         type=click.IntRange(min=16),
-        metavar="PIXELS",
-        help="Side of the backbone's input.  [default: the backbone's own]",
     ),
-    "tile": click.option(
-        "--tile",
+    "tile": option(
+        "--tile PIXELS",
+        "Cut larger images into square tiles of this side, and score each tile.",
         type=int,
-        metavar="PIXELS",
-        help="Cut larger images into square tiles of this side, and score each tile.",
     ),
-    "overlap": click.option(
-        "--overlap",
+    "overlap": option(
+        "--overlap FRACTION",
+        "Minimum overlap between tiles, as a fraction.  [default: 0.25]",
         type=float,
-        metavar="FRACTION",
-        help="Minimum overlap between tiles, as a fraction.  [default: 0.25]",
     ),
-    "batch_size": click.option(
-        "--batch-size",
-        type=click.IntRange(min=1),
-        metavar="N",
-        default=8,
-        show_default=True,
-        help="Images, or tiles, per pass.",
+    "batch_size": option(
+        "--batch-size N", "Images, or tiles, per pass.", type=click.IntRange(min=1), default=8
     ),
-    "device": click.option(
-        "--device",
-        metavar="NAME",
-        default="auto",
-        show_default=True,
-        help="Where to compute: cpu, cuda, mps, ...",
-    ),
-    "dtype": click.option(
+    "device": option("--device NAME", "Where to compute: cpu, cuda, mps, ...", default="auto"),
+    "dtype": option(
         "--dtype",
+        "Numeric precision of the backbone; int8 needs --runtime onnx.",
         type=click.Choice(["float32", "bfloat16", "float16", "int8"]),
         default="float32",
-        show_default=True,
-        help="Numeric precision of the backbone; int8 needs --runtime onnx.",
     ),
-    "runtime": click.option(
-        "--runtime",
-        metavar="NAME",
+    "runtime": option(
+        "--runtime NAME",
+        "Library that runs the backbone: torch, compile, onnx, openvino.",
         default="torch",
-        show_default=True,
-        help="Library that runs the backbone: torch, compile, onnx, openvino.",
     ),
-    "max_pixels": click.option(
-        "--max-pixels",
+    "max_pixels": option(
+        "--max-pixels N",
+        "Refuse larger images before decoding them.",
         type=click.IntRange(min=1),
-        metavar="N",
         default=100_000_000,
         show_default="100 million",
-        help="Refuse larger images before decoding them.",
     ),
-    "bits": click.option(
-        "--bits",
+    "bits": option(
+        "--bits N",
+        "Significant bits of 16-bit images, for example 12 for a 12-bit camera.",
         type=click.IntRange(min=9, max=16),
         default=16,
-        show_default=True,
-        metavar="N",
-        help="Significant bits of 16-bit images, for example 12 for a 12-bit camera.",
     ),
 }
 
@@ -149,13 +128,13 @@ def common_options(command: Callable) -> Callable:
 
 def layout_option(command: Callable) -> Callable:
     """Add --layout; the command gets it as `layout`."""
-    return click.option(
-        "--layout",
-        metavar="NAME",
+    return option(
+        "--layout NAME",
+        (
+            "Layout of the data set: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, "
+            "kolektorsdd2, real_iad, folder, csv; auto detects it."
+        ),
         default="auto",
-        show_default=True,
-        help="Layout of the data set: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, "
-        "kolektorsdd2, real_iad, folder, csv; auto detects it.",
     )(command)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import Common, common_options, make_heads
+from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
 
@@ -72,49 +73,44 @@ def scoring_options(command: Callable) -> Callable:
     """Add the options of normal images, heads, maps and verdicts; the command gets them as
     `scoring`."""
 
-    @click.option("--category", metavar="WORDS", help="What the images show, for example hazelnut.")
-    @click.option(
-        "--normal",
+    @option("--category WORDS", "What the images show, for example hazelnut.")
+    @option(
+        "--normal DIR|FILES",
+        "Normal images to compare with; may be repeated.",
         "normals",
         multiple=True,
-        metavar="DIR|FILES",
-        help="Normal images to compare with; may be repeated.",
     )
-    @click.option(
-        "--k-shot",
+    @option(
+        "--k-shot K",
+        "Use K of the normal images, drawn at random.  [default: all of them]",
         type=click.IntRange(min=1),
-        metavar="K",
-        help="Use K of the normal images, drawn at random.  [default: all of them]",
     )
-    @click.option(
-        "--seed",
-        type=click.IntRange(min=0),
-        metavar="N",
-        default=0,
-        show_default=True,
-        help="Random seed for --k-shot.",
-    )
-    @click.option(
-        "--pool",
+    @option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
+    @option(
+        "--pool DIR|FILES",
+        (
+            "Images, normal or not, that musc compares each image with; may be repeated.  "
+            "[default: the images to score]"
+        ),
         "pools",
         multiple=True,
-        metavar="DIR|FILES",
-        help="Images, normal or not, that musc compares each image with; may be repeated.  "
-        "[default: the images to score]",
     )
-    @click.option(
-        "--head",
-        metavar="NAMES",
-        help="One or several heads, as in winclip,memory.  "
-        "[default: memory with --normal, winclip without]",
+    @option(
+        "--head NAMES",
+        (
+            "One or several heads, as in winclip,memory.  [default: memory with --normal, "
+            "winclip without]"
+        ),
     )
     @common_options
-    @click.option(
+    @option(
         "--maps",
+        (
+            "Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
+            "[default: png]"
+        ),
         "map_format",
         type=click.Choice(["png", "npy", "none"]),
-        help="Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
-        "[default: png]",
     )
     @judging_options
     @wraps(command)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from vlad.commands.options.option import option
+
 if TYPE_CHECKING:
     from vlad.heads import Head
     from vlad.results.verdicts import Rules
@@ -67,40 +69,35 @@ class Judging:
 def judging_options(command: Callable) -> Callable:
     """Add the options for verdicts; the command gets them as `judging`."""
 
-    @click.option(
-        "--threshold",
+    @option(
+        "--threshold auto|NUMBER",
+        (
+            "Flag images that score above NUMBER as anomalous; auto sets the threshold from "
+            "held-out normal images or, without any, estimates it from the scored images."
+        ),
         type=_Threshold(),
-        metavar="auto|NUMBER",
-        help="Flag images that score above NUMBER as anomalous; auto sets the threshold from "
-        "held-out normal images or, without any, estimates it from the scored images.",
     )
-    @click.option(
-        "--calibration",
-        metavar="FILE",
-        help="Use the thresholds saved by `vlad calibrate`.",
-    )
+    @option("--calibration FILE", "Use the thresholds saved by `vlad calibrate`.")
     @false_alarms_option
     @suspects_option
     @fuse_option
     @confidence_option
-    @click.option(
-        "--map-threshold",
+    @option(
+        "--map-threshold NUMBER",
+        "Pixels above NUMBER form regions.  [default: set with the threshold]",
         type=float,
-        metavar="NUMBER",
-        help="Pixels above NUMBER form regions.  [default: set with the threshold]",
     )
-    @click.option(
-        "--min-area",
+    @option(
+        "--min-area N",
+        "Drop smaller regions; in square pixels, or mm² with --mm-per-pixel.",
         type=click.FloatRange(min=0),
         default=0.0,
-        metavar="N",
-        help="Drop smaller regions; in square pixels, or mm² with --mm-per-pixel.",
+        show_default=False,
     )
-    @click.option(
-        "--mm-per-pixel",
+    @option(
+        "--mm-per-pixel MM",
+        "Side of one image pixel, in millimetres.",
         type=click.FloatRange(min=0, min_open=True),
-        metavar="MM",
-        help="Side of one image pixel, in millimetres.",
     )
     @wraps(command)
     def packed(**options):
@@ -112,46 +109,41 @@ def judging_options(command: Callable) -> Callable:
 
 def false_alarms_option(command: Callable) -> Callable:
     """Add --false-alarms, the share of normal images that may be flagged as anomalous."""
-    return click.option(
-        "--false-alarms",
+    return option(
+        "--false-alarms RATE",
+        "Share of normal images that may be flagged as anomalous.",
         type=click.FloatRange(0, 1, min_open=True, max_open=True),
         default=0.05,
-        show_default=True,
-        metavar="RATE",
-        help="Share of normal images that may be flagged as anomalous.",
     )(command)
 
 
 def suspects_option(command: Callable) -> Callable:
     """Add --suspects, the number of held-out images to leave out as suspected defects."""
-    return click.option(
-        "--suspects",
+    return option(
+        "--suspects N",
+        "Leave out the N strangest held-out normal images as suspected defects.",
         type=click.IntRange(min=0),
         default=0,
-        show_default=True,
-        metavar="N",
-        help="Leave out the N strangest held-out normal images as suspected defects.",
     )(command)
 
 
 def fuse_option(command: Callable) -> Callable:
     """Add --fuse, the method to fuse heads by; without a value it is the first."""
-    return click.option(
+    return option(
         "--fuse",
+        "Also decide from all heads together, by their p-values.  [alone: fisher]",
         type=click.Choice(METHODS),
-        is_flag=False,
         flag_value=METHODS[0],
-        help="Also decide from all heads together, by their p-values.  [alone: fisher]",
+        is_flag=False,
     )(command)
 
 
 def confidence_option(command: Callable) -> Callable:
     """Add --confidence, the certainty below which decisions are withheld."""
-    return click.option(
-        "--confidence",
+    return option(
+        "--confidence CONFIDENCE",
+        "Abstain from decisions less certain than this, for example 0.9.",
         type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-        metavar="CONFIDENCE",
-        help="Abstain from decisions less certain than this, for example 0.9.",
     )(command)
 
 
