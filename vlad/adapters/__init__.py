@@ -85,7 +85,7 @@ def find_adapter(name_or_path: str | Path) -> Path:
 
     if card := registry().get(str(path)):
         raise AdapterError(
-            f"The adapter {path} is not on this disk ({card['source']}); download it and import it "
+            f"The adapter {path} is not on this disk ({card['source']}); get it and import it "
             "with `vlad adapters import`."
         )
     known = [file.parent.name for folder in folders for file in folder.glob(f"*/{FILE}")]
