@@ -1,10 +1,13 @@
 """The registry and its cards agree, and every card says what must be known."""
 
+import pytest
 from click.testing import CliRunner
 
+from vlad.adapters import find_adapter
 from vlad.adapters.cards import FIELDS, registry
 from vlad.adapters.layouts import LAYOUTS
 from vlad.cli import main
+from vlad.errors import AdapterError
 from vlad.system.resources import data_folder, read_toml
 
 
