@@ -1,10 +1,13 @@
 """The registry and its cards agree, and every card says what must be known."""
 
+import pytest
 from click.testing import CliRunner
 
+from vlad.adapters import find_adapter
 from vlad.adapters.cards import FIELDS, registry
 from vlad.adapters.layouts import LAYOUTS
 from vlad.cli import main
+from vlad.errors import AdapterError
 from vlad.system.resources import data_folder, read_toml
 
 
@@ -28,3 +31,10 @@ def test_what_ships_fits_the_built_in_backbone():
     assert done.exit_code == 0 and "is intact and fits vlad-tiny" in done.output
     listed = CliRunner().invoke(main, ["adapters", "list"]).output
     assert "vlad-tiny-linear" in listed
+
+
+def test_a_released_adapter_that_is_not_here_is_told_from_an_unknown_name():
+    with pytest.raises(AdapterError, match=r"not on this disk .*vlad adapters import"):
+        find_adapter("anomalyclip-visa")
+    with pytest.raises(AdapterError, match="no adapter 'anomaly'"):
+        find_adapter("anomaly")

@@ -95,6 +95,8 @@ def train(
 
     if not is_plain_text(licence):
         raise TrainingError("--licence must be one line of text; give the licence of the data.")
+    if not (roots or synthetic):  # before the backbone is downloaded
+        raise TrainingError("No training data: give --data or --synthetic.")
     made_by = load_recipe(recipe, seed)
     folder = Path(out)
     open_folder(folder, resume)

@@ -248,3 +248,17 @@ def test_a_head_from_a_file_is_sent_to_workers_or_refused(session, vlad, images,
     done = vlad(images, "--head", f"{file}:Locked", "--out", tmp_path / "other", *options)
     assert done.exit_code == 2
     assert "Heads locked cannot be sent to workers (cannot pickle" in done.output
+
+
+def test_a_replaced_image_is_scored_again_in_place_of_its_row(session, vlad, images, tmp_path):
+    options = ["--head", "memory", "--normal", images / "0.png", "--out", tmp_path / "out"]
+    options += ["--engine", "ray", "--workers", 2]
+    assert vlad(images, *options).exit_code == 0
+    before = {row["path"]: row["memory"] for row in written(tmp_path / "out")}
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+    done = vlad(images, *options, "--resume")
+    assert done.exit_code == 0, done.output
+    after = {row["path"]: row["memory"] for row in written(tmp_path / "out")}
+    assert len(written(tmp_path / "out")) == len(before) == len(after)
+    path, other = (next(p for p in before if p.endswith(f"{i}.png")) for i in (2, 5))
+    assert after[path] == pytest.approx(before[other], abs=1e-5) != before[path]
