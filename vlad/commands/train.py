@@ -95,11 +95,11 @@ def train(
 
     if not is_plain_text(licence):
         raise TrainingError("--licence must be one line of text; give the licence of the data.")
-    if not (roots or synthetic):  # before the backbone is downloaded
-        raise TrainingError("No training data: give --data or --synthetic.")
     made_by = load_recipe(recipe, seed)
     folder = Path(out)
     open_folder(folder, resume)
+    if not (roots or synthetic):  # before the backbone is downloaded
+        raise TrainingError("No training data: give --data or --synthetic.")
     # --dtype alone sets the precision, whatever accelerate was configured for
     accelerator = Accelerator(
         cpu=device == "cpu",
