@@ -1,5 +1,6 @@
 """The command as a whole: light to start, and only as talkative as it must be."""
 
+import os
 import subprocess
 import sys
 
@@ -70,3 +71,13 @@ def test_options_of_score_stand_in_sections():
         "--fail",
         "--help",
     ]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_behind_the_output_is_one_sentence(run_env):
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "vlad", "heads"]
+        done = subprocess.run(words, env=run_env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: cannot write the output (")
+    assert len(done.stderr.splitlines()) == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import sys
 import warnings
@@ -58,6 +60,11 @@ class Commands(click.Group):
             where = getattr(error, "ctx", None)
             words = error.format_message().rstrip(".")
             _end(f"{words}; see `{where.command_path if where else 'vlad'} --help`.", 2)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EPIPE):
+                raise
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, what is buffered cannot be written
+            _end(f"cannot write the output ({error.strerror}); write it elsewhere.", 2)
         except (KeyboardInterrupt, click.Abort):
             click.echo("Stopped.", err=True)
             code = 130

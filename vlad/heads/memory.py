@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from vlad.errors import HeadError
 from vlad.heads.head import Head
-from vlad.heads.rules import BLOCKS, FLAG, ODD, SHARE, number, one_of, optional, whole
+from vlad.heads.rules import BLOCKS, FLAG, ODD, PART, SHARE, number, one_of, optional, whole
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import Bank, Metric, greedy_coreset
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
@@ -43,7 +43,7 @@ class Memory(Head):
         "metric": one_of("cosine", "squared_l2"),
         "top": SHARE,
         "sigma": number(0, 1000, "0 to 1000 pixels"),
-        "coreset": optional(SHARE),
+        "coreset": optional(PART),
         "rotations": whole(1, 360),
         "neighbourhood": ODD,
         "join": FLAG,

@@ -65,6 +65,7 @@ def optional(rule: Rule) -> Rule:
 
 FLAG = Rule(lambda value: type(value) is bool, "true or false")
 SHARE = number(0, 1, "a share from 0 to 1")
+PART = Rule(lambda value: SHARE.holds(value) and value > 0, "a share above 0, up to 1")
 BLOCKS = list_of(whole(1, LARGEST), "a list of blocks")
 ODD = Rule(lambda value: whole(1, 99).holds(value) and value % 2 == 1, "an odd number below 100")
 ADAPTER = optional(
