@@ -42,7 +42,7 @@ class PromptError(VladError):
 
 
 class GraphError(VladError):
-    """A runtime that is missing, or a graph that cannot be made or departs from torch."""
+    """A runtime that is missing, or a graph that cannot be made or deviates from torch."""
 
 
 class TrainingError(VladError):

@@ -84,7 +84,7 @@ def test_what_cannot_be_exported_is_said(run, small_adapter, images, tmp_path):
         (["--head", "winclip,memory"], "names several heads"),
         (
             ["--head", "adaclip", "--adapter", small_adapter("adaclip"), "--category", "nut"],
-            "graph",
+            "not a function of pixels alone",
         ),
     ):
         done = run("export", "--to", "onnx", *args, "--out", tmp_path / "out")

@@ -187,7 +187,8 @@ def test_scores_alone(vlad, images, tmp_path, rows):
     for folder, hints in ((whole, 1), (out, 0)):
         assert (folder / "report.html").read_text().count('class="hint"') == hints
     assert {p.name for p in out.iterdir()} == {
-        ".lock", "joint.sha256", "report.html", "run.json", "scores.csv", "scores.parquet",
+        ".lock", "files.csv", "joint.sha256", "report.html", "run.json", "scores.csv",
+        "scores.parquet",
     }  # fmt: skip
     # as a kill leaves it; nothing that is there is scored again
     lines = (out / "scores.csv").read_text().splitlines(keepends=True)

@@ -211,7 +211,7 @@ def test_a_training_without_held_out_images_says_that_nothing_tells(run, tmp_pat
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         done = run(tmp_path / "out")
-    assert "No held-out image tells" in done.output + str([w.message for w in caught])
+    assert "No held-out image shows" in done.output + str([w.message for w in caught])
     assert read_card(tmp_path / "out" / "card.toml")["against"] == "unknown"
 
 

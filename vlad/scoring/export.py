@@ -91,7 +91,7 @@ def export(
         the content of export.json, which says how to feed them.
 
     Raises:
-        GraphError: the graph cannot be made, or departs from torch; nothing is written.
+        GraphError: the graph cannot be made, or deviates from torch; nothing is written.
         HeadError: a head without a graph, without its category, or not fitted.
         OutputError: the folder cannot be written to, or is not empty.
     """
@@ -145,7 +145,7 @@ def _check(card: dict) -> None:
         for name, off in outputs.items():
             if not off <= TOLERANCE:
                 raise GraphError(
-                    f"{name} of the exported {kind} departs from torch by {off:.2g}, more than "
+                    f"{name} of the exported {kind} deviates from torch by {off:.2g}, more than "
                     f"{TOLERANCE:g}, so nothing was written; choose another format."
                 )
 
