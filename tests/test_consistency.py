@@ -29,7 +29,7 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--category", "--head", "--json", "--k-shot", "--licence", "--out", "--overwrite",
+    "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence", "--out", "--overwrite",
     "--resume", "--seed",
 }  # fmt: skip
 

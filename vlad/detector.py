@@ -92,6 +92,7 @@ class Detector:
         bits: int = 16,
         tile: int | None = None,
         overlap: float = 0.25,
+        cache: str | None = None,
         head_params: Mapping[str, Any] | None = None,
     ) -> None:
         self.head = head
@@ -107,6 +108,7 @@ class Detector:
         self.bits = bits
         self.tile = tile
         self.overlap = overlap
+        self.cache = cache
         self.head_params = head_params
         self._marks: list[np.ndarray] = []  # of the learned images (`vlad.calibration.copies`)
         _ = self.setup  # check ranges at once
@@ -412,7 +414,7 @@ class Detector:
         tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
         if self._marks:
             tensors[_MARKS] = torch.from_numpy(np.stack(self._marks))
-        settings = self.get_params()
+        settings = {**self.get_params(), "cache": None}  # a folder of this machine
         params = self.head_params or {}
         if adapter := params.get("adapter"):
             save_adapter(read_adapter(find_adapter(adapter)), folder)

@@ -12,7 +12,7 @@ from vlad.system.resources import read_json
 
 BANK_FILE = "bank.toml"
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
-_MAYBE_TEXTS = ("category", "bank", "weights")
+_MAYBE_TEXTS = ("category", "bank", "weights", "cache")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
 _LONGEST = 4096  # characters of a text, enough for a path
 

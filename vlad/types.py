@@ -202,6 +202,17 @@ class Features:
     plain: torch.Tensor | None = None
     bfloat16: bool = False
 
+    def at(self, place: int) -> Features:
+        """The features of one image, as a batch of one."""
+        one = slice(place, place + 1)
+        return replace(
+            self,
+            image=None if self.image is None else self.image[one],
+            plain=None if self.plain is None else self.plain[one],
+            patches={k: v[one] for k, v in self.patches.items()},
+            windows={k: v[one] for k, v in self.windows.items()},
+        )
+
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
         return replace(

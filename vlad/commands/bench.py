@@ -113,7 +113,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         "head": head,
         "k_shot": shots,
         "seeds": draws,
-        **asdict(common.setup),
+        **{k: v for k, v in asdict(common.setup).items() if k != "cache"},
         "params": common.params,
         "adapters": common.adapters,
         **common.setup.tiling.settings,

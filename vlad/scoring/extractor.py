@@ -71,6 +71,23 @@ class Extractor:
             for size, resize in {self.pass_of(spec).pixels for spec in specs}
         }
 
+    def check_prepared(
+        self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
+    ) -> None:
+        """Check that all images were prepared for these specs, at one size.
+
+        Raises:
+            InputError: they were not.
+        """
+        needed = {self.pass_of(spec).pixels for spec in specs}
+        for pixels in prepared:
+            if not needed <= pixels.keys():
+                sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
+                raise InputError(
+                    f"A batch holds images of several sizes ({sizes} pixels); prepare all of "
+                    "them with the panel that scores them."
+                )
+
     @own_state()
     def extract(
         self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
@@ -82,14 +99,7 @@ class Extractor:
         Raises:
             InputError: the images were not all prepared for these specs, at one size.
         """
-        needed = {self.pass_of(spec).pixels for spec in specs}
-        for pixels in prepared:
-            if not needed <= pixels.keys():
-                sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
-                raise InputError(
-                    f"A batch holds images of several sizes ({sizes} pixels); prepare all of "
-                    "them with the panel that scores them."
-                )
+        self.check_prepared(prepared, specs)
         passes: dict[Pass, list[FeatureSpec]] = {}
         for spec in specs:
             passes.setdefault(self.pass_of(spec), []).append(spec)

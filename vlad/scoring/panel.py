@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from functools import cache
 from itertools import chain
 
 import torch
@@ -20,6 +19,7 @@ from vlad.images.tiles import WHOLE, Tiling
 from vlad.images.views import rotations
 from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor
+from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.torch_state import own_state
@@ -37,6 +37,7 @@ class Panel:
         image_size: pixels a side of the backbone's input; None is the backbone's own.
         batch_size: images in one pass while fitting.
         tiling: how `fit` cuts images, and how images to score should be cut.
+        cache: folder in which features are stored for later; None stores none.
 
     Raises:
         HeadError: a head that reads text with a backbone that does not, or whose parameters are
@@ -54,12 +55,17 @@ class Panel:
         image_size: int | None = None,
         batch_size: int = 8,
         tiling: Tiling = WHOLE,
+        cache: str | None = None,
     ):
         self.backbone = backbone
         self.heads = dict(heads)
         self.tiling = tiling
         self.batch_size = batch_size
-        self.extractor = Extractor(backbone, image_size)
+        self.extractor = (
+            CachedExtractor(backbone, image_size, cache)
+            if cache
+            else Extractor(backbone, image_size)
+        )
         for head in self.heads.values():
             check_head(head)
         self.specs = {name: head.spec(backbone.info) for name, head in self.heads.items()}

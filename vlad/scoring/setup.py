@@ -54,6 +54,7 @@ class Setup:
     max_pixels: int = DEFAULT_MAX_PIXELS
     bits: int = 16
     bank: str | PromptBank | None = None
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size, 1)
@@ -102,4 +103,5 @@ class Setup:
             image_size=self.image_size,
             batch_size=self.batch_size,
             tiling=self.tiling,
+            cache=self.cache,
         )

@@ -45,6 +45,9 @@ OPTIONS = {
         "Side of the backbone's input.  [default: the backbone's own]",
         type=click.IntRange(min=16),
     ),
+    "cache": option(
+        "--cache DIR", "Store the backbone's features here, and reuse those of earlier commands."
+    ),
     "tile": option(
         "--tile PIXELS",
         "Cut larger images into square tiles of this side, and score each tile.",

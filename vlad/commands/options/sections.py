@@ -11,7 +11,7 @@ SECTIONS = {
     ),
     "Model": (
         "--head", "--backbone", "--bank", "--param", "--adapter", "--image-size", "--batch-size",
-        "--device", "--dtype", "--runtime",
+        "--device", "--dtype", "--runtime", "--cache",
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",

@@ -1,0 +1,119 @@
+"""Features on disk: a backbone pass over the same pixels is run once, by whatever command."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.torch import save
+
+from vlad.backbones.backbone import Backbone
+from vlad.scoring.extractor import Extractor, Pixels
+from vlad.system.files import cache_write
+from vlad.types import Features, FeatureSpec
+
+FORMAT = 1  # increase when the meaning of a stored entry changes
+
+
+class CachedExtractor(Extractor):
+    """An extractor that stores the features of each image and reads them instead of a pass.
+
+    Features are stored in float32, so scores are those of a pass. Features of passes with prompt
+    tokens for each image are not stored.
+
+    Args:
+        backbone, image_size: as in `Extractor`.
+        folder: where; created with the first entry.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: int | None, folder: str | Path):
+        super().__init__(backbone, image_size)
+        self.folder = Path(folder)
+        self.writable = True
+
+    def extract(
+        self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
+    ) -> list[Features]:
+        """As `Extractor.extract`; only images that lack an entry go through the backbone."""
+        self.check_prepared(prepared, specs)
+        if any(spec.prompts for spec in specs):
+            return super().extract(prepared, specs)
+        files = [[self._file(pixels, spec) for spec in specs] for pixels in prepared]
+        found = [[_read(file) for file in row] for row in files]
+        missing = [i for i, row in enumerate(found) if None in row]
+        if missing:
+            fresh = super().extract([prepared[i] for i in missing], specs)
+            for place, i in enumerate(missing):
+                found[i] = [features.at(place) for features in fresh]
+                for file, features in zip(files[i], fresh, strict=True):
+                    self._write(file, features.at(place))
+        rows = [[one for one in row if one is not None] for row in found]
+        batches = (Features.cat(list(column)) for column in zip(*rows, strict=True))
+        return [features.to(self.backbone.device) for features in batches]
+
+    def _file(self, pixels: dict[Pixels, np.ndarray], spec: FeatureSpec) -> Path:
+        key = self.pass_of(spec)
+        what = [
+            FORMAT,
+            self.backbone.fingerprint,
+            self.backbone.precision,
+            self.backbone.runtime,
+            key.activation,
+            key.pos_embed,
+            *(str(getattr(spec, name)) for name in PARTS),
+        ]
+        digest = hashlib.sha256(json.dumps(what).encode())
+        digest.update(np.ascontiguousarray(pixels[key.pixels]))
+        name = digest.hexdigest()
+        return self.folder / name[:2] / f"{name}.safetensors"
+
+    def _write(self, file: Path, features: Features) -> None:
+        tensors = {f"patches.{n}": x for n, x in features.patches.items()}
+        tensors |= {f"windows.{n}": x for n, x in features.windows.items()}
+        tensors |= {} if features.image is None else {"image": features.image}
+        about = {"grid": features.grid, "size": features.size, "bfloat16": features.bfloat16}
+        kept = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
+        try:
+            cache_write(file, save(kept, {"about": json.dumps(about)}))
+        except OSError as error:
+            if self.writable:
+                warnings.warn(
+                    f"Features cannot be stored in {self.folder} ({error.strerror}); they are "
+                    "computed each time.",
+                    stacklevel=2,
+                )
+            self.writable = False
+
+
+# the fields of a spec that its features depend on, apart from those of its pass
+PARTS = ("layers", "patch_output", "stream", "windows", "image", "image_ln_post")
+
+
+def _read(file: Path) -> Features | None:
+    """The features of one image; None if there is no entry, or a broken one."""
+    with contextlib.suppress(Exception), safe_open(file, "pt") as opened:
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        about = json.loads(opened.metadata()["about"])
+        of = {
+            kind: {
+                int(name.partition(".")[2]): x
+                for name, x in tensors.items()
+                if name.startswith(f"{kind}.")
+            }
+            for kind in ("patches", "windows")
+        }
+        return Features(
+            tensors.get("image"),
+            dict(sorted(of["patches"].items())),
+            tuple(about["grid"]),
+            tuple(about["size"]),
+            dict(sorted(of["windows"].items())),
+            bfloat16=about["bfloat16"],
+        )
+    return None
