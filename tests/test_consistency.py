@@ -29,8 +29,8 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence", "--out", "--overwrite",
-    "--resume", "--seed",
+    "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence", "--out",
+    "--overwrite", "--resume", "--seed",
 }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class Detector:
     Args:
         head: name of the head ("winclip", "memory", ...), or a head, whose copy is fit.
         category: what the images show; needed by heads that read text. backbone, bank, image_size,
-            device, dtype, runtime, batch_size, max_pixels, bits, tile, overlap: settings for
+            device, dtype, runtime, batch_size, max_pixels, bits, tile, overlap, cache: settings for
             reading and scoring (see `vlad.scoring.setup.Setup`).
         head_params: arguments of the head, if it is given by name.
 

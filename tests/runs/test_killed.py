@@ -82,7 +82,9 @@ def test_a_killed_run_keeps_its_rows_and_ends_like_one_never_stopped(tmp_path):
         finish(tmp_path / name, images, count)
     straight, killed = contents(tmp_path / "straight"), contents(tmp_path / "killed")
     assert straight == killed
-    assert len(straight) == len(["files.csv", "run.json", "scores.csv", "scores.parquet"]) + 2 * count
+    assert (
+        len(straight) == len(["files.csv", "run.json", "scores.csv", "scores.parquet"]) + 2 * count
+    )
 
 
 def contents(path) -> dict[str, bytes]:

@@ -12,13 +12,14 @@ from pathlib import Path
 from PIL import Image
 
 from vlad.backbones.backbone import Backbone
-from vlad.results.coco import RegionFinder
-from vlad.report.overlays import shared_scales, write_overlays
 from vlad.heads import Head
+from vlad.report import write_report
+from vlad.report.overlays import shared_scales, write_overlays
+from vlad.results.coco import RegionFinder
 from vlad.results.comparison import Comparison
+from vlad.results.folder import RunFolder
+from vlad.results.rows import Row, State
 from vlad.results.verdicts import Judged, Rules, judge
-from vlad.system.lock import locked
-from vlad.scoring.panel import Panel
 from vlad.runs.settings import (
     Settings,
     categories_of,
@@ -27,11 +28,10 @@ from vlad.runs.settings import (
     run_folder,
     without_copies,
 )
-from vlad.system.progress import Progress
-from vlad.report import write_report
-from vlad.results.rows import Row, State
+from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Scored, check_pools, score_samples
-from vlad.results.folder import RunFolder
+from vlad.system.lock import locked
+from vlad.system.progress import Progress
 from vlad.system.text import counted, shown
 from vlad.types import Sample
 

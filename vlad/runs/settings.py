@@ -15,10 +15,10 @@ from vlad.backbones.backbone import Backbone
 from vlad.calibration.copies import find_copies, keep_others
 from vlad.errors import InputError
 from vlad.heads import Head, protocol
+from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
 from vlad.results.verdicts import Rules, check_calibration, marks_of, shared_settings
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
-from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
 from vlad.types import Sample
 
 

@@ -17,14 +17,14 @@ from vlad.datasets.folder import walk, warn_of_passed
 from vlad.datasets.ids import comparable, possible_ids
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head
-from vlad.results.verdicts import decide, judge
-from vlad.system.lock import locked
-from vlad.scoring.panel import Panel
-from vlad.runs.settings import Settings, prepare, run_folder, without_copies
-from vlad.results.rows import Row, State
-from vlad.runs.run import Reader, keep_scored, score_held_out
-from vlad.scoring.pipeline import Scored, score_samples
 from vlad.results.folder import RunFolder
+from vlad.results.rows import Row, State
+from vlad.results.verdicts import decide, judge
+from vlad.runs.run import Reader, keep_scored, score_held_out
+from vlad.runs.settings import Settings, prepare, run_folder, without_copies
+from vlad.scoring.panel import Panel
+from vlad.scoring.pipeline import Scored, score_samples
+from vlad.system.lock import locked
 from vlad.types import Sample
 
 Columns = Mapping[str, Mapping[str, object]]

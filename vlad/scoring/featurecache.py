@@ -69,7 +69,7 @@ class CachedExtractor(Extractor):
             *(str(getattr(spec, name)) for name in PARTS),
         ]
         digest = hashlib.sha256(json.dumps(what).encode())
-        digest.update(np.ascontiguousarray(pixels[key.pixels]))
+        digest.update(np.ascontiguousarray(pixels[key.pixels]).data)
         name = digest.hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -78,7 +79,7 @@ class Panel:
                 "has no text encoder; choose a CLIP or SigLIP backbone, or a head such as memory."
             )
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
-        self.text = cache(self._text)
+        self.text = functools.cache(self._text)
         # name of a head, or "backbone" -> seconds spent scoring
         self.seconds: defaultdict[str, float] = defaultdict(float)
 

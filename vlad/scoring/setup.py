@@ -38,6 +38,7 @@ class Setup:
         bits: significant bits of 16-bit images.
         bank: prompt bank, by name, by TOML file or as it is, for every head that reads text; None
             is each head's own.
+        cache: folder in which features are stored for later commands; None stores none.
 
     Raises:
         InputError: a value out of its range.

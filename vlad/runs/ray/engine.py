@@ -14,19 +14,18 @@ import ray
 
 from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError, VladError
-from vlad.system.files import atomic_write
 from vlad.heads.memory import Memory
-from vlad.system.text import encode, shown
 from vlad.results.verdicts import check_calibration, shared_settings
-from vlad.system.lock import locked
-from vlad.scoring.panel import Panel
-from vlad.runs.settings import prepare, scores_depend_on
-from vlad.system.progress import Progress
-from vlad.system.workspace import Workspace
-from vlad.runs.run import warn_of_changed
-from vlad.runs.ray.parts import drop_changed, parts, remove_parts, writing
+from vlad.runs.ray.parts import drop_changed, remove_parts, writing
 from vlad.runs.ray.paths import with_category, without, written_paths
 from vlad.runs.ray.worker import Job, Scorer
+from vlad.runs.run import warn_of_changed
+from vlad.runs.settings import prepare, scores_depend_on
+from vlad.scoring.panel import Panel
+from vlad.system.lock import locked
+from vlad.system.progress import Progress
+from vlad.system.text import shown
+from vlad.system.workspace import Workspace
 from vlad.types import Sample
 
 RUN = Workspace("vlad run on ray", "run.json", ("part-*.parquet",))
@@ -127,7 +126,7 @@ def _run(
 
 
 def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -> Panel:
-    """A panel as `prepare` makes it; all workers share the making of coresets of more than one image."""
+    """A panel as `prepare` makes it; all workers make the coresets of more than one image."""
     settings, references = job.settings, job.settings.references
     shared = {
         name: head
@@ -139,7 +138,9 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
     others = {name: head for name, head in job.heads.items() if name not in shared}
     if any(head.normals != "unused" for head in others.values()):
         prepare(backbone, others, categories, replace(settings, pool=()), job.open_image)
-    panel = prepare(backbone, job.heads, categories, replace(settings, references=()), job.open_image)
+    panel = prepare(
+        backbone, job.heads, categories, replace(settings, references=()), job.open_image
+    )
     shards = [references[i::workers] for i in range(min(workers, len(references)))]
     parts = ray.get(
         [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
-from vlad.images.limits import BYTES_A_PIXEL, SLACK
 from vlad.datasets import list_samples
 from vlad.datasets.folder import warn_of_passed
 from vlad.errors import ImageError, InputError, OutputError
 from vlad.images import read_image
 from vlad.images.decode import is_image_name
-from vlad.system.text import shown
+from vlad.images.limits import BYTES_A_PIXEL, SLACK
 from vlad.runs.ray.parts import parts
+from vlad.system.text import shown
 
 # large: a column of many paths passes 2 GiB
 SCHEMA = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])

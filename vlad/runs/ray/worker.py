@@ -16,11 +16,11 @@ from PIL import Image
 from vlad.errors import VladError
 from vlad.heads import Head
 from vlad.results.verdicts import decide
-from vlad.scoring.panel import Panel
-from vlad.runs.run import Reader
-from vlad.runs.settings import Settings
 from vlad.runs.ray.parts import STATE, write_part
 from vlad.runs.ray.paths import open_stored
+from vlad.runs.run import Reader
+from vlad.runs.settings import Settings
+from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import score_samples
 from vlad.types import Sample
 
@@ -56,7 +56,9 @@ class Scorer:
         error = None
         try:
             rows, failed = self._write(images)
-        except VladError as stopped:  # as a value: raised, it would arrive wrapped in many lines of Ray's
+        except (
+            VladError
+        ) as stopped:  # as a value: raised, it would arrive wrapped in many lines of Ray's
             error = str(stopped)
         counts = {"rows": [rows], "failed": [failed], "error": pa.array([error], pa.string())}
         return pa.table(counts)
