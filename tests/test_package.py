@@ -22,6 +22,14 @@ def wheel(tmp_path_factory) -> Path:
     return wheel
 
 
+def test_every_module_is_inside(wheel):
+    """A folder that .gitignore names too loosely is left out of wheels without a word."""
+    names = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT / "vlad").rglob("*.py")}
+    assert "vlad/runs/run.py" in modules
+    assert modules <= names
+
+
 def test_data_is_inside(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("prompts", "adapters"):
