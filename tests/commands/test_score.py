@@ -235,24 +235,24 @@ def test_a_pool_lets_musc_judge_images_one_by_one(vlad, images, tmp_path, small_
     [
         (["nowhere/"], "nowhere"),
         (["EMPTY"], "EMPTY"),
-        (["PICTURES", "--head", "nonsense"], "Unknown head 'nonsense'"),
-        (["PICTURES", "--bank", "nonsense"], "Unknown prompt bank 'nonsense'"),
-        (["PICTURES", "--category", "{}"], "category"),
-        (["PICTURES", "--head", "winclip"], "--category"),
-        (["PICTURES", "--head", "memory"], "--normal"),
-        (["PICTURES", "--normal", "PICTURES", "--k-shot", "7"], "only 6"),
-        (["PICTURES", "--k-shot", "2", "--category", "nut"], "--normal"),
-        (["PICTURES", "--category", "nut", "--param", "winclip.nonsense=1"], "nonsense"),
-        (["PICTURES", "--category", "nut", "--image-size", "65"], "multiple"),
-        (["PICTURES", "--category", "nut", "--param", "winclip.windows=[5]"], "5×5"),
-        (["PICTURES", "--category", "nut", "--param", "winclip.windows=2"], "windows is 2"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.layers=foo"], "layers is 'foo'"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.layers=[9]"], "Block 9"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.top=-1"], "from 0 to 1"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.coreset=2"], "above 0, up to 1"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.coreset=0"], "above 0, up to 1"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.rotations=0"], "from 1 to 360"),
-        (["PICTURES", "--normal", "PICTURES", "--param", "memory.metric=foo"], "squared_l2"),
+        (["IMAGES", "--head", "nonsense"], "Unknown head 'nonsense'"),
+        (["IMAGES", "--bank", "nonsense"], "Unknown prompt bank 'nonsense'"),
+        (["IMAGES", "--category", "{}"], "category"),
+        (["IMAGES", "--head", "winclip"], "--category"),
+        (["IMAGES", "--head", "memory"], "--normal"),
+        (["IMAGES", "--normal", "IMAGES", "--k-shot", "7"], "only 6"),
+        (["IMAGES", "--k-shot", "2", "--category", "nut"], "--normal"),
+        (["IMAGES", "--category", "nut", "--param", "winclip.nonsense=1"], "nonsense"),
+        (["IMAGES", "--category", "nut", "--image-size", "65"], "multiple"),
+        (["IMAGES", "--category", "nut", "--param", "winclip.windows=[5]"], "5×5"),
+        (["IMAGES", "--category", "nut", "--param", "winclip.windows=2"], "windows is 2"),
+        (["IMAGES", "--normal", "IMAGES", "--param", "memory.layers=foo"], "layers is 'foo'"),
+        (["IMAGES", "--normal", "IMAGES", "--param", "memory.layers=[9]"], "Block 9"),
+        (["IMAGES", "--normal", "IMAGES", "--param", "memory.top=-1"], "from 0 to 1"),
+        (["IMAGES", "--normal", "IMAGES", "--param", "memory.coreset=2"], "above 0, up to 1"),
+        (["IMAGES", "--normal", "IMAGES", "--param", "memory.coreset=0"], "above 0, up to 1"),
+        (["IMAGES", "--normal", "IMAGES", "--param", "memory.rotations=0"], "from 1 to 360"),
+        (["IMAGES", "--normal", "IMAGES", "--param", "memory.metric=foo"], "squared_l2"),
     ],
 )
 def test_bad_input_is_one_sentence_and_nothing_is_written(
@@ -260,7 +260,7 @@ def test_bad_input_is_one_sentence_and_nothing_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "EMPTY").mkdir()
-    named = [str(images) if arg == "PICTURES" else arg for arg in args]
+    named = [str(images) if arg == "IMAGES" else arg for arg in args]
     if "--category" not in named and "--normal" not in named and "--head" not in named:
         named += ["--category", "nut"]
     done = vlad(*named, "--out", "run")

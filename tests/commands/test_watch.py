@@ -159,17 +159,17 @@ def test_a_name_of_any_bytes_is_one_line(watcher, images, source, tmp_path, run_
     ("args", "words"),
     [
         (["NOWHERE", "--category", "nut"], "no folder"),
-        (["PICTURES", "--head", "musc"], "--pool"),
-        (["PICTURES", "--category", "nut", "--out", "PICTURES"], "is inside the output folder"),
+        (["IMAGES", "--head", "musc"], "--pool"),
+        (["IMAGES", "--category", "nut", "--out", "IMAGES"], "is inside the output folder"),
         (
-            ["PICTURES", "--category", "nut", "--threshold", "auto"],
+            ["IMAGES", "--category", "nut", "--threshold", "auto"],
             "needs 19 held-out normal images",
         ),
-        (["PICTURES", "--category", "nut", "--pool", "PICTURES"], "leave --pool out"),
+        (["IMAGES", "--category", "nut", "--pool", "IMAGES"], "leave --pool out"),
     ],
 )
 def test_what_cannot_be_watched_is_one_sentence(images, tmp_path, small_file, args, words):
-    named = [{"PICTURES": str(images), "NOWHERE": str(tmp_path / "no")}.get(a, a) for a in args]
+    named = [{"IMAGES": str(images), "NOWHERE": str(tmp_path / "no")}.get(a, a) for a in args]
     options = ["--backbone", str(small_file), "--device", "cpu", "--out", str(tmp_path / "run")]
     done = CliRunner().invoke(main, ["watch", *options, *named])
     assert done.exit_code == 2

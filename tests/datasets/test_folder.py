@@ -21,7 +21,7 @@ TREE = [
     ".cache/5.png",
     "top.webp",
 ]
-PICTURES = ["a/0.png", "a/1.PNG", "a/deep/er/2.tif", "a-b/3.jpg", "b/4.jpeg", "top.webp"]
+FILES = ["a/0.png", "a/1.PNG", "a/deep/er/2.tif", "a-b/3.jpg", "b/4.jpeg", "top.webp"]
 
 
 def fill(folder, names):
@@ -49,7 +49,7 @@ def test_folder_is_searched_to_its_depths_sorted_without_hidden_files(tree):
     samples = list_images(tree)
     found = [sample.path.relative_to(tree).as_posix() for sample in samples]
     # by whole names: folder a before a-b
-    assert found == PICTURES
+    assert found == FILES
     assert ids(samples) == ["a/0", "a/1", "a/deep/er/2", "a-b/3", "b/4", "top"]
     assert all((s.label, s.defect, s.mask, s.category) == (None,) * 4 for s in samples)
 
@@ -76,11 +76,11 @@ def test_hidden_folder_is_taken_when_named(tree):
         ("a/[0-9].*", ["a/0.png", "a/1.PNG"]),
         ("?/*", ["a/0.png", "a/1.PNG", "a/deep/er/2.tif", "b/4.jpeg"]),
         ("b/*", ["b/4.jpeg"]),
-        ("*/", PICTURES[:-1]),
+        ("*/", FILES[:-1]),
         ("**/*.tif", ["a/deep/er/2.tif"]),
-        ("**", PICTURES),
-        ("a/**", PICTURES[:3]),
-        ("a/**/*.*", PICTURES[:3]),
+        ("**", FILES),
+        ("a/**", FILES[:3]),
+        ("a/**/*.*", FILES[:3]),
         ("**/deep", ["a/deep/er/2.tif"]),
         ("**/er/**/*.tif", ["a/deep/er/2.tif"]),
         ("**/[0-9].jp*g", ["a-b/3.jpg", "b/4.jpeg"]),
@@ -139,7 +139,7 @@ def test_loops_of_links_end(tree, paths):
         link(tree / f"a/up{i}", "..")
         link(tree / f"a/deep/self{i}", f"self{i}")
     found = names(list_images(paths))
-    assert found[0] == "a/0.png" and len(found) == len(set(found)) <= len(PICTURES)
+    assert found[0] == "a/0.png" and len(found) == len(set(found)) <= len(FILES)
 
 
 def test_links_are_followed_and_lead_to_each_file_once(tree):
