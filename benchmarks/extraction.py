@@ -1,6 +1,6 @@
 """vlad's backbone pass against open_clip's `encode_image`, and decoding hidden behind it.
 
-    python benchmarks/extraction.py PICTURES [--batch-size 4] [--dtype bfloat16] [--repeats 5]
+    python benchmarks/extraction.py IMAGES [--batch-size 4] [--dtype bfloat16] [--repeats 5]
 
 Both run the same random weights on the same pixels, interleaved in one process, after a check that
 their embeddings agree. Then the memory head scores the images of a folder from their files, and the

@@ -101,7 +101,7 @@ def test_images_are_scored_as_they_arrive_and_once(watcher, images, source, tmp_
     first.kill()
     assert "late.png: memory 0." in said and "anomalous" in said and "bad.png: cannot read" in said
 
-    # while it is away: a new image, and the bad one is mended
+    # while it is away: a new image, and the bad one is repaired
     (source / "new.png").write_bytes((images / "1.png").read_bytes())
     (source / "bad.png").write_bytes(whole)
     again = watcher("--threshold", "0.01")

@@ -100,7 +100,7 @@ def images() -> list[bytes]:
     return [good, large, thin, small, turned, deep, good[:90], *text]
 
 
-PICTURES = images()
+IMAGES = images()
 
 
 def form_of(draw: random.Random) -> bytes:
@@ -112,7 +112,7 @@ def form_of(draw: random.Random) -> bytes:
         body += f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
     for _ in range(draw.choice((0, 1, 1, 1, 2, 7))):
         says = f'form-data; name="images"; filename="{draw.choice(NAMES)}"'.encode()
-        content = draw.choice(PICTURES[: draw.choice((1, len(PICTURES)))])
+        content = draw.choice(IMAGES[: draw.choice((1, len(IMAGES)))])
         body += b"--x\r\nContent-Disposition: " + says + b"\r\n\r\n" + content + b"\r\n"
     body = bytearray(body + b"--x--\r\n")
     for _ in range(draw.choice((0, 0, 1, 2, 5))):

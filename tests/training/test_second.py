@@ -37,7 +37,7 @@ def pair(request, monkeypatch, make_learner, small_clip, batch, part_of):
     learner, recipe = make_learner(head)
     if head == "adaclip":
         learner.head.clusters = CLUSTERS
-        batch = part_of([0, 2])  # it reads all sentences anew for each image
+        batch = part_of([0, 2])  # it encodes all sentences again for each image
     theirs = {n: x.detach().clone().requires_grad_() for n, x in learner.adapter.tensors.items()}
     pixels = torch.from_numpy(np.stack([next(iter(p.values())) for p in batch.prepared]))
     layers = learner.adapter.params["layers"]

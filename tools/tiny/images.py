@@ -34,7 +34,7 @@ COLOURS = {
     "blue": (0.2, 0.3, 0.6),
     "purple": (0.45, 0.25, 0.55),
 }
-PICTURES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
 def colour_name(image, cover):
@@ -124,7 +124,7 @@ class RealImages:
         self.clean, self.flawed = [], []
         for folder in map(Path, folders):
             noun = folder.name.replace("_", " ")
-            for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES):
+            for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES):
                 parts = path.relative_to(folder).parts
                 if "ground_truth" in parts:
                     continue

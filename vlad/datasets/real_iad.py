@@ -17,7 +17,7 @@ from vlad.errors import InputError
 from vlad.system.resources import read_json
 from vlad.types import Sample
 
-PICTURES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")  # by preference
+IMAGES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")  # by preference
 _SPLITS = (Path("realiad_jsons", "realiad_jsons"), Path("realiad_jsons"))
 
 
@@ -36,12 +36,12 @@ class RealIAD:
 
     def __init__(self, root: str | os.PathLike) -> None:
         root = existing_folder(root)
-        sizes = [root / name for name in PICTURES if os.path.isdir(root / name)]
+        sizes = [root / name for name in IMAGES if os.path.isdir(root / name)]
         splits = [files for folder in _SPLITS if (files := sorted((root / folder).glob("*.json")))]
         if not sizes or not splits:
             raise InputError(
-                f"{root} is not in Real-IAD layout; put {PICTURES[0]}/<category> (or "
-                f"{', '.join(PICTURES[1:])}) and {_SPLITS[0].as_posix()}/<category>.json in it."
+                f"{root} is not in Real-IAD layout; put {IMAGES[0]}/<category> (or "
+                f"{', '.join(IMAGES[1:])}) and {_SPLITS[0].as_posix()}/<category>.json in it."
             )
         self._images = sizes[0]
         self.categories = {path.stem: path for path in splits[0]}
