@@ -69,9 +69,10 @@ def warn_of_cut(
             high = folder.heads[head][1]
             were = "map was" if count == 1 else "maps were"
             warnings.warn(
-                f"{count} {were} cut at {high:g}, the end of the scale of {head} in PNG files, "
-                "since parts of the images differ more from the reference images than these do "
-                "within themselves; scores and verdicts stand. For whole values, use `maps` npy.",
+                f"{count} {were} cut at {high:g}, where PNG files of {head} end: parts of these "
+                "images differ more from the reference images than any two parts of those from "
+                "each other. Scores and verdicts are not affected; to keep all values, store maps "
+                "as npy.",
                 stacklevel=2,
             )
     for head, threshold in (thresholds or {}).items():
@@ -79,6 +80,6 @@ def warn_of_cut(
         if folder.map_format == "png" and high <= threshold < math.inf:
             warnings.warn(
                 f"No regions of {head} can be found: its map threshold {threshold:g} is not below "
-                f"{high:g}, where its PNG maps end; lower it, or use `maps` npy.",
+                f"{high:g}, where its PNG maps end; lower it, or store maps as npy.",
                 stacklevel=2,
             )
