@@ -540,3 +540,16 @@ def test_the_code_of_a_saved_head_is_not_run(detector, tmp_path):
     (tmp_path / "detector.json").write_text(text)
     with pytest.raises(InputError, match="whose code is not run"):
         vlad.Detector.load(tmp_path)
+
+
+def test_the_scale_of_maps_goes_with_what_was_learned(small_file, drawn, tmp_path):
+    def new():
+        return vlad.load("memory", backbone=str(small_file), device="cpu")
+
+    whole = new().fit(drawn[:3])
+    scale = whole.head_.map_range
+    assert vlad.Detector.load(whole.save(tmp_path / "saved")).head_.map_range == scale
+    assert pickle.loads(pickle.dumps(whole)).head_.map_range == scale
+    part = new().fit(drawn[:1])
+    assert part.head_.map_range != scale
+    assert part.partial_fit(drawn[1:3]).head_.map_range == scale

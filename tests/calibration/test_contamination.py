@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vlad.calibration import from_unlabelled
-from vlad.calibration.contamination import Contamination, contamination
+from vlad.calibration.contamination import Contamination, _components, contamination
 from vlad.errors import InputError
 
 
@@ -44,6 +44,14 @@ def test_of_normal_images_alone_few_are_anomalous(n):
         for seed in range(5)
     ]
     assert np.mean(means) < 0.05
+
+
+def test_each_group_weighs_its_images_and_a_hundredth_of_one(rng):
+    # groups so far apart that each image belongs to one: four images, two images, no other group
+    scores = np.array([-0.1, 0.0, 0.05, 0.1, 30.0, 30.2])[:, None]
+    counts, remote = _components(scores, 0, rng)
+    assert sorted(counts) == pytest.approx([2.01, 4.01], abs=1e-3)
+    assert remote.shape == (4000, 2)
 
 
 def test_more_images_know_more(rng):

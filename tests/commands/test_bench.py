@@ -212,6 +212,7 @@ def test_lists_in_a_file(run, tree, lines):
         ("seeds = 3", None),
         ("backbone = ['a', 'b']", "backbone takes one value"),
         ("head = {winclip = 1}", "head must be a value or a list of values"),
+        ("words = {cap = 1}", "words of a category must be text"),
         ("k-shot = [[1]]", "k-shot must be a value"),
         ("k-shot = [1, 1]", "different numbers"),
         ("k-shot = [1.5]", "--k-shot 1.5"),
@@ -287,5 +288,74 @@ def test_a_category_whose_images_changed_is_measured_again(run, tree, tmp_path):
     done = run(*args)
     assert done.exit_code == 0 and "it is measured again" in done.output
     after = results(tmp_path / "bench")
-    assert len(after) == len(before) + 1 and after[-1]["files"] != before[0]["files"]
+    assert len(after) == len(before) == 1 and after[0]["files"] != before[0]["files"]
     assert "1 results" in done.output
+    assert "changed" not in run(*args).output
+
+
+BANK = """
+title = "Two states"
+source = "written for this test"
+licence = "Apache-2.0"
+templates = ["a photo of {}"]
+
+[states]
+normal = ["a good {}"]
+anomalous = ["a STATE {}"]
+"""
+
+
+def test_rows_of_an_edited_prompt_bank_are_measured_again(run, tree, tmp_path):
+    bank = tmp_path / "own.toml"
+    args = (tree / "one", "--head", "winclip,memory", "--k-shot", "0,1", "--seeds", "0")
+    args += ("--bank", bank, "--out", tmp_path / "bench")
+    bank.write_text(BANK.replace("STATE", "broken"))
+    assert run(*args).exit_code == 0
+    before = results(tmp_path / "bench")
+    # what the prompts do not say does not matter
+    bank.write_text(BANK.replace("STATE", "broken").replace("Two states", "Another title"))
+    assert "changed" not in run(*args).output
+    bank.write_text(BANK.replace("STATE", "scratched"))
+    done = run(*args)
+    assert done.exit_code == 0 and "Prompts of bolt in one changed" in done.output
+    after = results(tmp_path / "bench")
+    assert pq.read_table(tmp_path / "bench" / "bench.parquet").num_rows == len(after) == len(before)
+    seen = {row["prompts"] for row in before}
+    assert not any(row["prompts"] in seen for row in after if row["head"] == "winclip")
+    assert all(row["prompts"] is None for row in after if row["head"] == "memory")
+    # as measured in a folder of its own
+    assert run(*args[:-1], tmp_path / "other").exit_code == 0
+    for row, fresh in zip(after, results(tmp_path / "other"), strict=True):
+        metrics = {name for name in row if name.startswith("metric.")}
+        assert {n: row[n] for n in metrics} == {n: fresh[n] for n in metrics}
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_words_of_categories(run, tree, tmp_path, in_a_file):
+    args = [tree / "one", "--head", "winclip", "--k-shot", "0", "--out", tmp_path / "bench"]
+    config = tmp_path / "bench.toml"
+    config.write_text('words = {bolt = "steel screw"}\n')
+    given = ["--config", config] if in_a_file else ["--words", "bolt=steel screw"]
+    done = run(*args, *given)
+    assert done.exit_code == 0, done.output
+    rows = {row["category"]: row for row in results(tmp_path / "bench")}
+    assert {name: row["words"] for name, row in rows.items()} == {
+        "bolt": "steel screw", "nut": "nut",
+    }  # fmt: skip
+    assert rows["bolt"]["prompts"] != rows["nut"]["prompts"]
+    assert json.loads((tmp_path / "bench" / "bench.json").read_text())["words"] == {
+        "bolt": "steel screw"
+    }
+    assert "words: bolt: steel screw" in (tmp_path / "bench" / "bench.md").read_text()
+    assert run(*args, *given).exit_code == 0
+    for other in ([], ["--words", "bolt=screw"]):
+        done = run(*args, *other)
+        assert done.exit_code == 2 and "other settings (words" in done.stderr
+    assert {row["category"]: row for row in results(tmp_path / "bench")} == rows
+
+
+def test_words_of_an_unknown_category_name_the_nearest(run, tree, tmp_path):
+    done = run(tree / "one", tree / "two", "--words", "cup=cover", "--out", tmp_path / "bench")
+    assert done.exit_code == 2
+    assert "unknown category 'cup'. Did you mean cap?" in done.stderr
+    assert not (tmp_path / "bench").exists()

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 import vlad
 from vlad.cli import main
+from vlad.prompts import load_bank
 
 
 @pytest.fixture
@@ -150,3 +151,40 @@ def test_a_single_test_image_cannot_be_compared_with_others(run, tree):
     done = run(tree / "nut", "--head", "musc")
     assert done.exit_code == 2
     assert "only one" in done.stderr
+
+
+def test_words_replace_the_names_of_categories_in_the_prompts(run, tree, small_file, tmp_path):
+    done = run(
+        tree, "--head", "winclip,memory", "--words", "bolt=steel screw",
+        "--json", tmp_path / "table.json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "table.json").read_text())["results"]
+    said = {(r["category"], r["head"]): r["words"] for r in results}
+    assert said == {
+        ("bolt", "winclip"): "steel screw", ("nut", "winclip"): "nut",
+        ("bolt", "memory"): None, ("nut", "memory"): None,
+    }  # fmt: skip
+    # the scores are those that `category` gives elsewhere
+    labels = [0, 0, 0, 1, 1]
+    for result in (r for r in results if r["head"] == "winclip"):
+        detector = vlad.load("winclip", backbone=str(small_file), device="cpu")
+        folder = tree / result["category"] / "test"
+        scores = detector.score(folder, category=result["words"]).image_score
+        assert result["metrics"]["image_ap"] == average_precision_score(labels, scores)
+        assert result["prompts"] == load_bank("winclip").expand(result["words"]).key[:16]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["blot=steel screw"], "unknown category 'blot'. Did you mean bolt?"),
+        (["steel screw"], "names no category"),
+        (["bolt=a", "bolt=b"], "twice for bolt"),
+        (["bolt={}"], "has no letter or digit"),
+    ],
+)
+def test_words_that_cannot_be_used(run, tree, given, words):
+    done = run(tree, *(part for text in given for part in ("--words", text)))
+    assert done.exit_code == 2
+    assert words in done.stderr.splitlines()[-1]

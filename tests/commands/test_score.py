@@ -322,3 +322,29 @@ def test_without_weights_and_network_it_says_what_to_do(images, tmp_path, monkey
     assert done.exit_code == 2
     assert "--backbone vlad-tiny" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_maps_stranger_than_the_references_are_cut_and_counted_once(vlad, images, tmp_path, rows):
+    # grey all over: no two patches of it differ by as much as the others from it
+    plain = Image.new("RGB", (90, 90), (128, 128, 128))
+    plain.save(tmp_path / "plain.png")
+    args = (images, "--normal", tmp_path / "plain.png", "--head", "memory")
+    done = vlad(*args, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    written = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert written["maps_cut"] == {"memory": 6}
+    assert done.stderr.count("6 maps were cut at") == 1
+    assert "store maps as npy" in done.stderr
+    # a resumed run counts all, and none twice
+    assert vlad(*args, "--out", tmp_path / "run", "--resume").exit_code == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text()) == written
+    whole = vlad(*args, "--out", tmp_path / "floats", "--maps", "npy")
+    assert whole.exit_code == 0 and "cut at" not in whole.stderr
+    assert rows(tmp_path / "floats") == rows(tmp_path / "run")
+    (low, high) = written["map_ranges"]["memory"]
+    cut, floats = (
+        read_map(tmp_path / out / "maps" / "memory" / f"4.{kind}")
+        for out, kind in (("run", "png"), ("floats", "npy"))
+    )
+    assert low == 0 and cut.max() == pytest.approx(high) and floats.max() > high
+    np.testing.assert_allclose(cut, floats.clip(low, high), atol=high / 65535)

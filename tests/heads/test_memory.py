@@ -89,3 +89,58 @@ def test_a_coreset_of_shards_covers_as_promised(shards):
     radius = [torch.cdist(rows, m.memory_["1"]).amin(dim=1).max() for m in (whole, union)]
     # greedy is at least the optimum, and shards are at most 4 times that
     assert radius[1] <= (1 if shards == 1 else 4) * radius[0]
+
+
+def remembered(*layers, metric="cosine"):
+    """A head that remembers the given rows of each layer."""
+    patches = {n: torch.tensor(rows)[None].float() for n, rows in enumerate(layers, 1)}
+    features = Features(None, patches, grid=(1, len(layers[0])), size=(16, 16))
+    return Memory(layers=tuple(patches), metric=metric).fit(features)
+
+
+# angles of 90 and 60 degrees at most; squared distances of 1 + 9 and 4 + 3
+LAYERS = [[1, 0], [0, 3], [2, 2]], [[2, 0], [2, 0], [1, 3**0.5]]
+
+
+def test_maps_end_at_the_largest_distance_within_the_memory():
+    # the mean over layers
+    assert remembered(*LAYERS).map_range == (0, pytest.approx((1 + 0.5) / 2))
+    assert remembered(*LAYERS, metric="squared_l2").map_range == (0, pytest.approx((10 + 4) / 2))
+
+
+def test_the_end_of_the_scale_follows_what_is_remembered():
+    head = remembered(LAYERS[0])
+    assert head.map_range == (0, 1)
+    head.memory_ = {"1": torch.cat([head.memory_["1"], torch.tensor([[-1.0, 0.0]])])}
+    assert head.map_range == (0, 2)
+    assert head.to("cpu").map_range == (0, 2)
+
+
+@pytest.mark.parametrize(("metric", "bound"), [("cosine", 2), ("squared_l2", 4 * 25)])
+def test_patches_that_are_all_alike_leave_the_bound_of_the_metric(metric, bound):
+    for rows in ([[3, 4]], [[3, 4]] * 5):
+        assert remembered(rows, metric=metric).map_range == (0, bound)
+
+
+def test_a_large_memory_is_compared_by_evenly_spaced_patches():
+    rows = torch.nn.functional.normalize(torch.ones(10_000, 3) + torch.eye(3)[0] / 100, dim=-1)
+    rows[-1], rows[5001] = -rows[0], -rows[0]
+    head = Memory(layers=(1,))
+    head.memory_ = {"1": rows}
+    assert head.map_range == (0, 2)  # the last one is always among them
+    # not all of 10,000 are compared: of these, 5000 and 5003 are, but none between them
+    rows = rows.clone()
+    rows[-1] = rows[0]
+    rows[9000:] += torch.tensor([0.0, 0.3, 0.0])
+    head.memory_ = {"1": torch.nn.functional.normalize(rows, dim=-1)}
+    apart = 1 - head.memory_["1"][0] @ head.memory_["1"][-1]
+    assert head.map_range == (0, pytest.approx(apart.item(), rel=5e-3))
+
+
+def test_what_is_stranger_than_the_memory_lies_above_its_scale():
+    head = remembered([[1, 0], [0.8, 0.6]])
+    odd = Features(None, {1: torch.tensor([[[-1.0, 0.0]] * 4])}, grid=(2, 2), size=(16, 16))
+    found = head.score(odd)
+    assert head.map_range == (0, pytest.approx(0.2))
+    assert found.anomaly_map.max() == pytest.approx(1.8, abs=1e-5)
+    assert found.image_score[0] == pytest.approx(1.8, abs=1e-5)

@@ -11,6 +11,7 @@ import torch
 from vlad.backbones import load_backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads import head_maker, head_names, load_head
+from vlad.heads.memory import Memory
 from vlad.prompts import load_bank
 from vlad.scoring.panel import Panel
 
@@ -88,8 +89,19 @@ def test_shapes_and_bounds(case):
     low, high = panel.heads[name].map_range
     assert scores.shape == (6,)
     assert maps.shape == (6, 64, 64)
-    assert low <= maps.min() and maps.max() <= high
+    assert low <= maps.min() and low < high
+    if not isinstance(panel.heads[name], Memory):  # its scale is no bound
+        assert maps.max() <= high
     assert maps.std() > 0 and scores.std() > 0
+
+
+def test_the_scale_of_maps_is_that_of_the_fit(case, remake, small_backbone, drawn):
+    name, panel, _ = case
+    low, high = panel.heads[name].map_range
+    again = remake[1](small_backbone, batch_size=1)
+    assert again.heads[name].map_range == (low, high)
+    score(again, drawn[3:])
+    assert again.heads[name].map_range == (low, high)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.maths import neighbours
-from vlad.maths.neighbours import Bank, greedy_coreset, nearest_cosine
+from vlad.maths.neighbours import Bank, greedy_coreset, nearest_cosine, widest
 
 
 @pytest.fixture
@@ -74,3 +74,13 @@ def test_coreset_begins_with_the_row_farthest_from_the_mean(data):
 
 def test_coreset_of_equal_rows_repeats_none():
     assert sorted(greedy_coreset(torch.ones(4, 2), 4).tolist()) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("block", [1, 100, 1 << 24])
+def test_the_widest_pair_is_found_in_any_blocks(data, block, monkeypatch):
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    rows = data[1]
+    assert widest(rows) == pytest.approx(torch.cdist(rows, rows).square().max().item(), rel=1e-5)
+    # far from the origin, differences are what matters
+    assert widest(rows + 100) == pytest.approx(widest(rows), rel=1e-4)
+    assert widest(rows[:1]) == 0

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from vlad.errors import InputError
-from vlad.results.maps import read_map, write_map
+from vlad.results.maps import largest_cut, read_map, write_map
 
 
 @pytest.mark.parametrize("value_range", [(0.0, 1.0), (-3.0, 17.0), (0.0, 1e-4)])
@@ -48,3 +48,15 @@ def test_a_damaged_map_is_one_sentence(tmp_path, name, share):
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(InputError, match=rf"cannot read the map .*{name} .*remove it .*`resume`"):
         read_map(path)
+
+
+def test_a_map_that_was_cut_keeps_its_largest_value(tmp_path):
+    values = np.array([[0.1, 0.5], [0.5, 3.0]])
+    cut = write_map(tmp_path / "cut.png", values, (2, 2), (0.0, 1.0))
+    assert largest_cut(cut) == 3
+    whole = write_map(tmp_path / "whole.png", values, (2, 2), (0.0, 3.0))
+    assert largest_cut(whole) is None
+    # rounding is not cutting
+    almost = write_map(tmp_path / "almost.png", values, (2, 2), (0.0, 3.0 - 1e-6))
+    assert largest_cut(almost) is None
+    assert largest_cut(write_map(tmp_path / "m.npy", values, (2, 2), (0.0, 1.0))) is None

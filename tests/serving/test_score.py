@@ -89,12 +89,12 @@ def test_maps(serve, memory, drawn, files, form, tmp_path):
     for kind in ("png", "float32"):
         reply = client.post("/v1/score", files=form(files[5]), data={"map": kind}).json()
         sent[kind] = reply["images"][0]["map"]
-        assert (sent[kind]["low"], sent[kind]["high"]) == (0, 2)
+        assert (sent[kind]["low"], sent[kind]["high"]) == memory.head_.map_range
     raw = base64.b64decode(sent["float32"]["data"])
     values = np.frombuffer(raw, "<f4").reshape(sent["float32"]["height"], sent["float32"]["width"])
     np.testing.assert_allclose(values, expected, atol=1e-6)
     # the same file as a run stores
-    stored = write_map(tmp_path / "stored.png", expected, drawn[5].size, (0.0, 2.0))
+    stored = write_map(tmp_path / "stored.png", expected, drawn[5].size, memory.head_.map_range)
     (tmp_path / "sent.png").write_bytes(base64.b64decode(sent["png"]["data"]))
     assert (sent["png"]["width"], sent["png"]["height"]) == drawn[5].size
     np.testing.assert_allclose(read_map(tmp_path / "sent.png"), read_map(stored), atol=4e-5)

@@ -130,6 +130,7 @@ def test_resume_with_other_settings(run, tree, tmp_path, monkeypatch):
         (("--hold-out", "nut"), {}, "another data"),
         ((), {"data": tree / "nut"}, "another data"),
         (("--image-size", "96"), {}, "another params"),
+        (("--words", "nut=cap"), {}, "another words"),
         ((), {"head": "april_gan"}, "another params"),
     ]:
         done = run(out, "--resume", *args, **options)
@@ -275,3 +276,26 @@ def test_two_processes_train_alike(run, tree, recipe, small_file, tmp_path, run_
     one, two = (load_file(tmp_path / n / "adapter.safetensors") for n in ("one", "two"))
     for name, x in one.items():  # tokens in float16 round up here and down there
         torch.testing.assert_close(two[name], x, rtol=1e-3, atol=1e-3)
+
+
+def test_words_replace_the_names_of_categories_in_the_prompts(run, tree, tmp_path):
+    def train(name, *args):
+        done = run(tmp_path / name, *args, head="april_gan")
+        assert done.exit_code == 0, done.output
+        return tmp_path / name
+
+    named = train("named", "--hold-out", "nut")
+    (tree / "bolt").rename(tree / "01")
+    (tree / "nut").rename(tree / "02")
+    numbers = train("numbers", "--hold-out", "02")
+    words = train("words", "--hold-out", "02", "--words", "01=bolt", "--words", "02=nut")
+    assert same(words, named) and not same(numbers, named)
+    cards = {out: read_card(out / "card.toml") for out in (named, numbers, words)}
+    assert cards[words]["words"] == {"01": "bolt", "02": "nut"}
+    assert "words" not in cards[named]
+    # what held-out images show is read with these words, too
+    curves = [{k: v for k, v in card["curve"].items() if " " not in k} for card in cards.values()]
+    assert curves[2] == curves[0] != curves[1]
+    assert cards[words]["against"] == cards[named]["against"]
+    done = run(tmp_path / "other", "--words", "03=cap", head="april_gan")
+    assert done.exit_code == 2 and "unknown category '03'" in done.stderr

@@ -7,6 +7,7 @@ import click
 from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
+from vlad.commands.options.words import words_of, words_option
 
 LISTS = ("head", "k-shot", "seeds")  # options that take a comma-separated list
 
@@ -44,6 +45,10 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     """A setting of a TOML file as click expects it: one value, or a list for repeated options."""
     from vlad.errors import InputError
 
+    if option.name == "words" and isinstance(setting, dict):
+        if not all(isinstance(said, str) for said in setting.values()):
+            raise InputError(f"{file}: words of a category must be text; correct them.")
+        setting = [f"{category}={said}" for category, said in setting.items()]
     words = setting if isinstance(setting, list) else [setting]
     if any(isinstance(word, dict | list) for word in words):
         raise InputError(f"{file}: {key} must be a value or a list of values; correct it.")
@@ -62,7 +67,7 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     "--config TOML",
     (
         "Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
-        "k-shot = [1, 4]."
+        "k-shot = [1, 4], words = {bottle = 'glass bottle'}."
     ),
     is_eager=True,
     expose_value=False,
@@ -75,10 +80,11 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     default="0,1,2,4",
 )
 @option("--seeds N,N,...", "Random seeds for --k-shot.", default="0,1,2")
+@words_option
 @layout_option
 @common_options
 @option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
-def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
+def bench(roots, head, k_shot, seeds, words, layout, common, out) -> None:
     """Compare heads over data sets, shots and seeds.
 
     The tables are written as Parquet, Markdown and HTML.
@@ -105,6 +111,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         layouts[name] = detect(root) if layout == "auto" else layout
         data[name] = load_dataset(layouts[name], root)
         warn_of_known(common.adapters, data[name].categories)
+    said = words_of(words, dict.fromkeys(c for found in data.values() for c in found.categories))
     make_heads(head, common)
     backbone = open_backbone(common)
     settings = {
@@ -130,6 +137,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         settings,
         layouts=layouts,
         setup=common.setup,
+        words=said,
     )
     for error in dict.fromkeys(error for row in rows for error in row["errors"]):
         click.echo(shown(f"Left out: {error}", keep="\n"), err=True)

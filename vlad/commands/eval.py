@@ -10,6 +10,7 @@ import click
 from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
+from vlad.commands.options.words import words_of, words_option
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     "categories",
     multiple=True,
 )
+@words_option
 @option(
     "--head NAMES",
     (
@@ -42,13 +44,14 @@ if TYPE_CHECKING:
 @layout_option
 @common_options
 @option("--json FILE", "Also write the results as JSON.", "json_file")
-def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) -> None:
+def evaluate(root, categories, words, head, k_shot, seed, layout, common, json_file) -> None:
     """Measure heads on a labelled data set.
 
     DIR is one category, or a folder of categories.
 
     \b
     vlad eval mvtec/bottle --head winclip,memory --k-shot 4
+    vlad eval btad --head winclip --words 01="round part" --words 02="wooden panel"
     """
     import json
     from pathlib import Path
@@ -66,6 +69,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
     layout = detect(root) if layout == "auto" else layout
     data = load_dataset(layout, root)
     chosen = categories or list(data.categories)
+    said = words_of(words, chosen)
     heads = make_heads(head, common)
     referring = any(shots_of(made, k_shot) for made in heads.values())
     sets = {name: (data.test(name), data.train(name) if referring else []) for name in chosen}
@@ -87,6 +91,7 @@ def evaluate(root, categories, head, k_shot, seed, layout, common, json_file) ->
             train,
             test,
             common.setup,
+            words=said.get(name),
         )
     for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)

@@ -6,6 +6,7 @@ import click
 
 from vlad.commands.options import given, layout_option
 from vlad.commands.options.option import option
+from vlad.commands.options.words import words_of, words_option
 
 
 @click.command()
@@ -43,6 +44,7 @@ from vlad.commands.options.option import option
     "targets",
     multiple=True,
 )
+@words_option
 @option("--licence WORDS", "Licence to record in the adapter's card.", required=True)
 @option("--out DIR", "Output folder.", required=True)
 @given("backbone", "image_size", "device", "dtype", "max_pixels", "bits")
@@ -66,7 +68,7 @@ from vlad.commands.options.option import option
 )
 @option("--resume", "Continue an interrupted training.")
 def train(
-    recipe, roots, layout, synthetic, hold_out, targets, licence, out, backbone, image_size,
+    recipe, roots, layout, synthetic, hold_out, targets, words, licence, out, backbone, image_size,
     device, dtype, max_pixels, bits, seed, accumulate, gradient_checkpointing, cache, resume,
 ) -> None:  # fmt: skip
     """Train an adapter on auxiliary data.
@@ -123,6 +125,7 @@ def train(
         reading=reading,
         show=main,
     )
+    said = words_of(words, [*data.categories, *data.held_out])
     if main:
         for path, error in data.left_out.items():
             click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
@@ -151,6 +154,7 @@ def train(
             cache=cache and Path(cache),
             resume=resume,
             reading=reading,
+            words=said,
         )
     except KeyboardInterrupt:
         if main:

@@ -13,6 +13,7 @@ from vlad.errors import HeadError
 from vlad.evaluation.measures import Measures
 from vlad.evaluation.pixels import ROOM
 from vlad.heads import Head, protocol
+from vlad.prompts import PromptBank
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
 from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
@@ -50,7 +51,9 @@ class Result:
         references: the reference images.
         transductive: whether it saw all test images at once.
         auxiliary: the data its adapter was trained on, or None.
-        bank: the prompts it read, or None.
+        bank: the prompt bank it read, or None.
+        words: what its prompts call the category, or None.
+        prompts: hash of its prompts, or None.
         image_size: pixels a side of the backbone's input.
         tile, overlap: how images were cut, as in `Tiling`; None if they were not.
         head_seconds: per image, in the head alone.
@@ -69,6 +72,8 @@ class Result:
     transductive: bool = False
     auxiliary: str | None = None
     bank: str | None = None
+    words: str | None = None
+    prompts: str | None = None
     image_size: int = 0
     tile: int | None = None
     overlap: float | None = None
@@ -85,6 +90,7 @@ def evaluate_category(
     test: Sequence[Sample],
     setup: Setup | None = None,
     *,
+    words: str | None = None,
     room: int = ROOM,
 ) -> list[Result]:
     """Fit heads on normal images of a category and measure them on its test images.
@@ -94,12 +100,14 @@ def evaluate_category(
     Args:
         setup: how images are read and scored. If images are cut into tiles, pixel metrics
             compare maps and masks at the size of each image.
+        words: what prompts call the category; None is its name.
         room: bytes of temporary files for the maps of all heads; beyond them, metrics come from
             histograms, with a bound on their error.
 
     Raises:
         InputError: no image can be used, fewer normal images than shots, or an image labelled
             normal has defect pixels.
+        PromptError: a prompt bank does not support the category.
         HeadError: no shots for a head that needs normal images, or a single test image for
             one that compares them with each other.
     """
@@ -112,12 +120,12 @@ def evaluate_category(
     named = {_key(entry, entries): entry for entry in entries}
     panel = setup.panel(backbone, {key: entry.head for key, entry in named.items()})
     for key in named:
-        panel.text(key, category)
+        panel.text(key, words or category)
     drawn = {(e.k_shot, e.seed): draw_shots(train, e.k_shot, e.seed) for e in entries if e.k_shot}
     for shots, references in drawn.items():
         keys = [key for key, entry in named.items() if (entry.k_shot, entry.seed) == shots]
         panel.fit((setup.open_image(sample.path) for sample in references), keys)
-    test = [sample if sample.category else replace(sample, category=category) for sample in test]
+    test = [replace(s, category=words or s.category or category) for s in test]
     check_pools(panel, test)
 
     measures = Measures(test, setup.max_pixels, room)
@@ -136,7 +144,7 @@ def evaluate_category(
     results = []
     for key, entry in named.items():
         found = measures.of(key)
-        adapter = entry.head.adapter_
+        adapter, bank = entry.head.adapter_, panel.banks.get(key)
         results.append(
             Result(
                 category=category,
@@ -150,7 +158,9 @@ def evaluate_category(
                 errors=found.errors,
                 transductive=entry.head.transductive,
                 auxiliary=adapter.auxiliary if adapter else None,
-                bank=panel.banks[key].name if key in panel.banks else None,
+                bank=bank.name if bank else None,
+                words=(words or category) if bank else None,
+                prompts=prompts_key(bank, words or category) if bank else None,
                 image_size=panel.extractor.size(panel.specs[key]),
                 tile=setup.tile,
                 overlap=setup.tiling.settings["overlap"],
@@ -160,6 +170,15 @@ def evaluate_category(
             )
         )
     return results
+
+
+def prompts_key(bank: PromptBank, words: str) -> str:
+    """A hash of the sentences of a bank about a category, which change as the bank does.
+
+    Raises:
+        PromptError: the bank does not support the category.
+    """
+    return bank.expand(words).key[:16]
 
 
 def _key(entry: Entry, entries: Sequence[Entry]) -> str:

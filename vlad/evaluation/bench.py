@@ -8,7 +8,9 @@
 A line holds the metrics, how far pixel metrics may be off, and everything needed to compare them:
 resolution, tiles, backbone, prompts, auxiliary data, layout, versions, machine. The lines of a
 category are appended together once it is finished, so an interrupted benchmark resumes with the
-next one. Maps wait in a temporary file until the category is measured (`vlad.evaluation.pixels`).
+next one. If images, masks or prompts of a category changed, its lines are removed and it is
+measured again. Maps wait in a temporary file until the category is measured
+(`vlad.evaluation.pixels`).
 """
 
 from __future__ import annotations
@@ -23,9 +25,11 @@ from typing import Any
 
 from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError, OutputError
-from vlad.evaluation import Entry, Result, evaluate_category
+from vlad.evaluation import Entry, Result, evaluate_category, prompts_key
 from vlad.evaluation.tables import html, markdown
 from vlad.heads import Head
+from vlad.prompts import load_bank
+from vlad.prompts.categories import check_words
 from vlad.results.rows import State
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write, cannot_write
@@ -50,6 +54,7 @@ def bench(
     *,
     layouts: Mapping[str, str],
     setup: Setup | None = None,
+    words: Mapping[str, str] | None = None,
 ) -> list[dict]:
     """Measure what is not measured yet, and write all tables.
 
@@ -61,6 +66,7 @@ def bench(
         settings: what else the metrics depend on; a benchmark in `out` must have the same.
         layouts: data set -> how it is laid out.
         setup: how images are read and scored.
+        words: category -> what prompts call it, where that is not its name.
 
     Returns:
         the rows of results.jsonl.
@@ -68,8 +74,14 @@ def bench(
     Raises:
         InputError: fewer normal images than shots, or a category without images to use.
         OutputError: `out` holds a benchmark with other settings, or cannot be written to.
+        PromptError: words for an unknown category, or a prompt bank that does not support one.
     """
     out = Path(out)
+    words = check_words(words or {}, dict.fromkeys(c for d in data.values() for c in d.categories))
+    if words:
+        settings = {**settings, "words": words}
+    given = setup.bank if setup else None
+    banks = {n: load_bank(given or own) for n, head in make_heads().items() if (own := head.bank)}
     rows = _begin(out, settings)
     wanted = [(e.name, e.k_shot, e.seed) for e in _entries(make_heads, shots, seeds)]
     for name, dataset in data.items():
@@ -77,17 +89,22 @@ def bench(
             train = dataset.train(category) if any(k for _, k, _ in wanted) else []
             test = dataset.test(category)
             files = _state_of([*train, *test])
+            said = words.get(category, category)
+            prompts = {head: prompts_key(bank, said) for head, bank in banks.items()}
             there = [r for r in rows if (r["data"], r["category"]) == (name, category)]
-            # rows of earlier versions do not say
-            same = [r for r in there if r.get("files", files) == files]
-            if set(wanted) <= {(r["head"], r["k_shot"], r["seed"]) for r in same}:
+            changed = _changed(there, files, prompts)
+            measured = {(r["head"], r["k_shot"], r["seed"]) for r in there}
+            if not changed and set(wanted) <= measured:
                 continue
-            if len(same) < len(there):
+            if changed:
                 warnings.warn(
-                    f"Images or masks of {category} in {name} changed since they were measured, so "
+                    f"{changed} of {category} in {name} changed since they were measured, so "
                     "it is measured again.",
                     stacklevel=2,
                 )
+            if there:
+                rows = [r for r in rows if (r["data"], r["category"]) != (name, category)]
+                atomic_write(out / "results.jsonl", _lines(rows))
             results = evaluate_category(
                 backbone,
                 _entries(make_heads, shots, seeds),
@@ -95,9 +112,10 @@ def bench(
                 train,
                 test,
                 setup,
+                words=words.get(category),
             )
             fresh = [_row(name, layouts[name], backbone, result, files) for result in results]
-            rows = [r for r in rows if (r["data"], r["category"]) != (name, category)] + fresh
+            rows += fresh
             _append(out / "results.jsonl", fresh)
     rows = [row for row in rows if (row["head"], row["k_shot"], row["seed"]) in wanted]
     _write(out, rows, settings)
@@ -112,6 +130,18 @@ def _state_of(samples: Sequence[Sample]) -> str:
             state = path and State.of(path)
             lines.append(f"{path}\0{state and state[:2]}")
     return hashlib.sha256(encode("\n".join(sorted(lines)))).hexdigest()[:16]
+
+
+def _changed(rows: Sequence[dict], files: str, prompts: Mapping[str, str]) -> str:
+    """What rows of a category were measured with that is not so any more; "" for nothing."""
+    changed = []
+    # rows of earlier versions do not say
+    if any(row.get("files", files) != files for row in rows):
+        changed.append("images or masks")
+    now = [(row, prompts.get(row["head"])) for row in rows]
+    if any(row.get("prompts", key) != key for row, key in now):
+        changed.append("prompts")
+    return " and ".join(changed).capitalize()
 
 
 def _entries(
@@ -145,6 +175,8 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
         "transductive": result.transductive,
         "auxiliary": result.auxiliary,
         "bank": result.bank,
+        "words": result.words,
+        "prompts": result.prompts,
         "backbone": backbone.info.name,
         "weights": backbone.fingerprint[:16],
         "dtype": backbone.precision,
@@ -182,15 +214,18 @@ def _begin(out: Path, settings: Mapping[str, object]) -> list[dict]:
         raise OutputError(f"{out} cannot be read back ({error}); choose another folder.") from error
 
 
+def _lines(rows: Sequence[dict]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
 def _append(file: Path, rows: Sequence[dict]) -> None:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
     try:
         with open(file, "a+b") as opened:
             # cut off an incomplete last line
             opened.seek(0)
             whole = opened.read().rpartition(b"\n")
             opened.truncate(len(whole[0] + whole[1]))
-            opened.write(text.encode())
+            opened.write(_lines(rows))
             opened.flush()
             os.fsync(opened.fileno())
     except OSError as error:
@@ -203,7 +238,8 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
 
     # columns without any value still have a type, so that files can be joined
     text, texts = pa.string(), pa.list_(pa.string())
-    types = {"auxiliary": text, "bank": text, "references": texts, "errors": texts}
+    types = {name: text for name in ("auxiliary", "bank", "words", "prompts")}
+    types |= {"references": texts, "errors": texts}
     types |= {"tile": pa.int64(), "overlap": pa.float64()}
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})

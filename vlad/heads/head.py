@@ -53,7 +53,11 @@ class Head(ABC):
     @property
     @abstractmethod
     def map_range(self) -> tuple[float, float]:
-        """Lowest and highest possible value of its anomaly maps, known once it can score."""
+        """The scale on which files hold its anomaly maps, known once it can score.
+
+        It depends on the fit alone, never on the images scored, and no map is below its start. Maps
+        may be above its end: PNG files are cut there, which a run counts. `Scores` never are.
+        """
 
     @property
     def transductive(self) -> bool:

@@ -16,8 +16,14 @@ from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import BLOCKS, FLAG, ODD, PART, SHARE, number, one_of, optional, whole
 from vlad.maths.maps import top_mean, upsample
-from vlad.maths.neighbours import Bank, Metric, greedy_coreset
+from vlad.maths.neighbours import Bank, Metric, greedy_coreset, widest
+from vlad.system.torch_state import own_state
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+
+# rows of a layer, at most, whose distances give the scale of the maps
+SAMPLE = 4096
+# share of the metric's bound below which distances are only rounding
+ALIKE = 1e-6
 
 
 class Memory(Head):
@@ -69,14 +75,26 @@ class Memory(Head):
         self.neighbourhood = neighbourhood
         self.join = join
         self.banks_: dict[str, Bank] = {}
+        self.spans_: dict[str, tuple[torch.Tensor, float]] = {}
 
     @property
     def map_range(self) -> tuple[float, float]:
-        """Bounds of the map; for squared distances, between vectors no longer than those stored."""
-        if self.metric == "cosine":
-            return (0.0, 2.0)
-        rows = self._fitted().values()
-        return (0.0, 4 * max(x.square().sum(dim=-1).max().item() for x in rows))
+        """From 0 to the largest distance between two patches of its memory, in three digits.
+
+        Patches that differ more from all of the memory lie above it. A large memory is compared by
+        4096 evenly spaced patches of each layer. If all patches are alike, it is the bound of the
+        metric, for squared distances that between vectors no longer than those stored.
+
+        Raises:
+            HeadError: the head is not fitted.
+        """
+        memory = self._fitted()
+        bound = 2.0
+        if self.metric == "squared_l2":
+            bound = 4 * max(x.square().sum(dim=-1).max().item() for x in memory.values())
+        top = sum(self._span(name, rows) for name, rows in memory.items()) / len(memory)
+        # digits that do not depend on the machine, so that neither do files
+        return (0.0, float(f"{top:.3g}") if top > ALIKE * bound else bound)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers."""
@@ -128,6 +146,21 @@ class Memory(Head):
             name = self.name or "memory"  # patchcore is one too
             raise HeadError(f"Head {name} compares with normal images: fit it, or give `normal`.")
         return self.memory_
+
+    @own_state()
+    def _span(self, name: str, rows: torch.Tensor) -> float:
+        """The largest distance between two of the rows stored under a name, found once."""
+        source, span = self.spans_.get(name, (None, 0.0))
+        if source is not rows:
+            sample = rows
+            if len(rows) > SAMPLE:
+                places = torch.arange(SAMPLE, device=rows.device) * (len(rows) - 1) // (SAMPLE - 1)
+                sample = rows[places]
+            span = widest(sample)
+            if self.metric == "cosine":  # ‖a−b‖² = 2 (1 − cos) for vectors of unit length
+                span /= 2
+            self.spans_[name] = rows, span
+        return span
 
     def _bank(self, name: str, rows: torch.Tensor, bfloat16: bool) -> Bank:
         """The bank stored under a name, prepared once."""

@@ -71,6 +71,20 @@ class Bank:
         return max(1, BLOCK // max(1, len(q)))
 
 
+def widest(rows: torch.Tensor) -> float:
+    """Largest squared Euclidean distance between two of M ≥ 1 rows (M, C)."""
+    rows = rows.float() - rows.float().mean(dim=0)  # centring keeps the cancellation small
+    norms = rows.square().sum(dim=-1)
+    size, found = max(1, BLOCK // len(rows)), rows.new_zeros(())
+    for at in range(0, len(rows), size):
+        # pairs with earlier rows are done
+        block, others = rows[at : at + size], rows[at:]
+        product = block @ others.T
+        squared = norms[at : at + size, None] + norms[at:] - 2 * product
+        found = torch.maximum(found, squared.amax())
+    return found.item()
+
+
 def nearest_cosine(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """1 − cos of each query (..., C) to its nearest row (M, C), of any length: (...)."""
     return Bank(F.normalize(rows, dim=-1)).nearest(queries)

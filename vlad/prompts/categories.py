@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from vlad.errors import PromptError
 from vlad.system.resources import data_folder, read_toml
+from vlad.system.text import instead, shown
 
 FILE = "categories.toml"
 KINDS = ("object", "texture")
@@ -65,3 +67,21 @@ def check_category(category: str) -> str:
         f"The category {word[:MAX_LENGTH]!r} {problem}; name the object in plain words, such as "
         "hazelnut."
     )
+
+
+def check_words(words: Mapping[str, str], categories: Iterable[str]) -> dict[str, str]:
+    """Category -> the words that prompts use instead of its name, without surrounding blanks.
+
+    Args:
+        categories: those of the data.
+
+    Raises:
+        PromptError: words for another category, or words that `check_category` refuses.
+    """
+    known = list(categories)
+    for name in words:
+        if name not in known:
+            raise PromptError(
+                f"there are words for the unknown category {shown(name)!r}{instead(name, known)}"
+            )
+    return {name: check_category(said) for name, said in words.items()}

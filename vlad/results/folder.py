@@ -33,6 +33,7 @@ from vlad.images.resize import fit_within
 from vlad.results.maps import write_map
 from vlad.results.rows import Row, Rows, State
 from vlad.results.runjson import RUN
+from vlad.results.scales import CUT, RANGES, continued
 from vlad.results.table import columns, csv_bytes, write_parquet
 from vlad.system.files import atomic_write, cannot_write
 from vlad.system.text import csv_line, csv_path, decode, encode, end_of_last_record, path_of
@@ -52,7 +53,7 @@ class RunFolder:
 
     Attributes:
         out: the folder.
-        heads: head -> (low, high), the values between which its maps are stored.
+        heads: head -> (low, high), the scale on which its maps are stored.
         settings: what run.json holds.
         rows: path -> Row of every image with a row, failed ones included.
     """
@@ -73,7 +74,7 @@ class RunFolder:
         own = {
             "heads": list(heads),
             "score_direction": "higher is more anomalous",
-            "map_ranges": heads,
+            RANGES: heads,
             "map_format": map_format,
             "map_side": map_side,
         }
@@ -103,6 +104,10 @@ class RunFolder:
             OutputError: the run there was made with other settings, cannot be read back, or the
                 folder cannot be written to.
         """
+        written = RUN.settings(self.out) or {}
+        self.heads = continued(written, self.heads)
+        self.settings |= {RANGES: {head: list(pair) for head, pair in self.heads.items()}}
+        self.settings |= {CUT: written[CUT]} if CUT in written else {}
         if not RUN.continues(self.out, self.settings):
             return self.create()
         self._read_journal()
@@ -121,7 +126,7 @@ class RunFolder:
         """
         written = RUN.settings(Path(out)) or {}
         try:
-            ranges = {head: tuple(written["map_ranges"][head]) for head in written["heads"]}
+            ranges = {head: tuple(written[RANGES][head]) for head in written["heads"]}
             found = cls(out, ranges, {}, written["map_format"], written["map_side"])
         except (TypeError, KeyError) as error:
             raise InputError(

@@ -28,7 +28,7 @@ from vlad.calibration.copies import find_copies, keep_others, mark
 from vlad.errors import ImageError, InputError
 from vlad.images import read_image
 from vlad.results.folder import RunFolder
-from vlad.results.maps import read_map
+from vlad.results.maps import largest_cut, read_map
 from vlad.scoring.pipeline import READERS
 from vlad.types import Sample, Verdicts
 
@@ -300,12 +300,13 @@ def known_scores(
 
 
 def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """Head -> (N,) largest value of each stored map; heads that lack a map are left out."""
+    """Head -> (N,) largest value of each map, also where its file was cut; heads that lack the
+    file of a map are left out."""
     found = {}
     for head in folder.heads:
         paths = [folder.map_path(head, sample) for sample in samples]
         if all(path.exists() for path in paths):
-            found[head] = np.array([read_map(path).max() for path in paths], float)
+            found[head] = np.array([largest_cut(p) or read_map(p).max() for p in paths], float)
     return found
 
 

@@ -19,6 +19,7 @@ from vlad.results.coco import RegionFinder
 from vlad.results.comparison import Comparison
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
+from vlad.results.scales import count_cut, warn_of_cut
 from vlad.results.verdicts import Judged, Rules, judge
 from vlad.runs.settings import (
     Settings,
@@ -95,6 +96,7 @@ def score_held_out(
     given = settings.with_categories(rules.held_out)
     held_out = _score(panel, normals, given, settings, verb=scored)
     normals.finish(sample.path for sample in held_out)
+    count_cut(normals, held_out)
     return replace(rules, held_out=held_out), normals
 
 
@@ -128,6 +130,7 @@ def _conclude(
     else:
         folder.drop("calibration.json")
     folder.finish((sample.path for sample in samples), columns)
+    warn_of_cut(folder, samples, thresholds)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
     report = write_report(folder, samples, scales, open_image, date, judged=judged, finder=finder)
     return Run(folder, report, judged)

@@ -19,6 +19,7 @@ from vlad.errors import HeadError, InputError
 from vlad.heads import Head
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
+from vlad.results.scales import warn_of_cut
 from vlad.results.verdicts import decide, judge
 from vlad.runs.run import Reader, keep_scored, score_held_out
 from vlad.runs.settings import Settings, prepare, run_folder, without_copies
@@ -104,6 +105,7 @@ def watch(
                     break
             _sleep(interval, stop)
         folder.finish([], _columns(folder, calibration, folder.rows.values()))
+        warn_of_cut(folder, folder.samples())
     return folder
 
 

@@ -36,8 +36,10 @@ class AnomalyMap(BaseModel):
         description="Base64 of a grey 16-bit PNG that holds low…high as 0…65535, or of "
         "height × width little-endian float32 values, row by row."
     )
-    low: float = Field(description="Lowest value that the head can give.")
-    high: float = Field(description="Highest value that the head can give.")
+    low: float = Field(
+        description="Start of the scale of the head's PNG maps; no value is below it."
+    )
+    high: float = Field(description="End of that scale; a PNG holds values above it as this one.")
 
 
 class ImageReply(BaseModel):

@@ -53,6 +53,7 @@ def train_adapter(
     cache: Path | None = None,
     resume: bool = False,
     reading: Reading = PLAIN,
+    words: Mapping[str, str] | None = None,
 ) -> Adapter:
     """Train an adapter and write it with its card to a folder.
 
@@ -69,6 +70,7 @@ def train_adapter(
             training ends.
         resume: whether to resume the training in `out`.
         reading: how to read held-out images.
+        words: category -> what prompts call it, where that is not its name.
 
     Raises:
         AdapterError, BackboneError, HeadError: recipe and backbone do not fit together.
@@ -83,14 +85,15 @@ def train_adapter(
     # stated where the adapter is used, so that no category seen counts as zero-shot
     params["categories"] = data.categories
     made = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, fresh)
-    learner = Learner(extractor, made, list(recipe.losses))
+    learner = Learner(extractor, made, list(recipe.losses), words)
     if recompute:
         backbone.recompute()
     if learner.bank:
         for category in data.categories:
             spec = learner.spec.text
-            words = len(spec.context[0]) if spec and spec.context else 0
-            warn_of_cut(backbone, learner.bank, learner.bank.expand(category), words)
+            learned = len(spec.context[0]) if spec and spec.context else 0
+            prompts = learner.bank.expand(learner.words.get(category, category))
+            warn_of_cut(backbone, learner.bank, prompts, learned)
     kept = None
     if learner.cacheable:
         kept = Cache(cache or out / FEATURES, extractor, learner.spec, reading.bits)
@@ -108,7 +111,7 @@ def train_adapter(
         learner,
         feed,
         out,
-        settings_of(recipe, backbone, data, params),
+        settings_of(recipe, backbone, data, params, learner.words),
         accelerator,
         accumulate,
         measure if data.held_out else None,
@@ -121,6 +124,8 @@ def train_adapter(
         against = compare(learner, tensors, before, data.held_out, reading)
         warn_of_no_gain(against)
         card = card_of(adapter, recipe, data, state, licence, str(backbone.dtype), against)
+        if learner.words:
+            card["words"] = learner.words
         # tensors last, then remove the checkpoint, so that nothing is ever lost
         atomic_write(out / CARD, tomli_w.dumps(card).encode())
         save_adapter(adapter, out)
@@ -130,7 +135,9 @@ def train_adapter(
     return adapter
 
 
-def settings_of(recipe: Recipe, backbone: Backbone, data: Data, params: Mapping) -> dict[str, Any]:
+def settings_of(
+    recipe: Recipe, backbone: Backbone, data: Data, params: Mapping, words: Mapping[str, str]
+) -> dict[str, Any]:
     """The settings that must not change when a training is resumed."""
     return {
         "recipe": recipe.table(),
@@ -142,6 +149,7 @@ def settings_of(recipe: Recipe, backbone: Backbone, data: Data, params: Mapping)
         "params": dict(params),
         "data": data.card(),
         "hold-out": sorted(data.held_out),
+        "words": dict(words),
     }
 
 
@@ -156,7 +164,7 @@ def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading
     head = learner.adapter.head
     for category, samples in held_out.items():
         heads = {head: load_head(head, adapter=_with(learner, learner.adapter.tensors))}
-        (known,) = _measured(learner.backbone, heads, category, samples, reading).values()
+        (known,) = _measured(learner, heads, category, samples, reading).values()
         scores.append(np.mean(_judged(known) or [0.0]))
         found |= {f"{category} {name}": x for name, x in known.items()}
     return found | {"score": float(np.mean(scores))}
@@ -181,7 +189,7 @@ def compare(
         }
         if learner.backbone.info.has_text:
             heads["prompts alone"] = load_head("winclip")
-        found = _measured(learner.backbone, heads, category, samples, reading)
+        found = _measured(learner, heads, category, samples, reading)
         for name, known in found.items():
             if judged := _judged(known):
                 scores.setdefault(name, []).append(float(np.mean(judged)))
@@ -216,7 +224,7 @@ def _with(learner: Learner, tensors: Mapping[str, torch.Tensor]) -> Adapter:
 
 
 def _measured(
-    backbone: Backbone,
+    learner: Learner,
     heads: Mapping[str, Head],
     category: str,
     samples: Sequence,
@@ -226,12 +234,13 @@ def _measured(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a missing class leaves its figures out
         results = evaluate_category(
-            backbone,
+            learner.backbone,
             [Entry(name, head) for name, head in heads.items()],
             category,
             [],
             samples,
             Setup(max_pixels=reading.max_pixels, bits=reading.bits),
+            words=learner.words.get(category),
         )
     return {
         result.head: {n: float(x) for n, x in result.metrics.items() if np.isfinite(x)}

@@ -29,14 +29,22 @@ class Learner(torch.nn.Module):
         extractor: holds the backbone and its input size.
         adapter: its tensors are copied and trained.
         losses: names of the losses to compute.
+        words: category -> what prompts call it, where that is not its name.
 
     Raises:
         AdapterError: the adapter does not fit the backbone.
         HeadError: the head needs text and the backbone has no text encoder.
     """
 
-    def __init__(self, extractor: Extractor, adapter: Adapter, losses: Sequence[str]):
+    def __init__(
+        self,
+        extractor: Extractor,
+        adapter: Adapter,
+        losses: Sequence[str],
+        words: Mapping[str, str] | None = None,
+    ):
         super().__init__()
+        self.words = dict(words or {})
         self.extractor, self.backbone, self.losses = extractor, extractor.backbone, list(losses)
         self.names = list(adapter.tensors)
         device = self.backbone.device
@@ -83,7 +91,7 @@ class Learner(torch.nn.Module):
         """(B, 2, D) unit vectors of each image's prompts; None for a head without text."""
         if self.bank is None:
             return None
-        prompts = [self.bank.expand(category) for category in categories]
+        prompts = [self.bank.expand(self.words.get(name, name)) for name in categories]
         if spec := self.head.text_spec():
             if callable(spec.deep):
                 assert plain is not None  # computed if the spec has prompts
