@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from vlad.errors import InputError, PromptError
 from vlad.prompts import PromptBank, load_bank
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
+from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import check_regular, read_json
 from vlad.system.text import encode, shown
 
@@ -29,6 +31,7 @@ _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", "bank", "weights", "cache")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
+_FIELDS = {"head", "category", "head_params", "weights", *(field.name for field in fields(Setup))}
 _LONGEST = 4096  # characters of a text, enough for a path
 
 
@@ -63,7 +66,8 @@ def write_detector(saved: Saved, folder: Path) -> None:
     tensors = {name: x.contiguous().cpu() for name, x in saved.memory.items()}
     if saved.marks:
         tensors[_MARKS] = torch.from_numpy(np.stack(saved.marks))
-    settings = {**saved.settings, "cache": None}  # a folder of this machine
+    # its cache is a folder of this machine
+    settings = {"format": FORMAT, **saved.settings, "cache": None}
     params = settings["head_params"] or {}
     if adapter := params.get("adapter"):
         save_adapter(read_adapter(find_adapter(adapter)), folder)
@@ -87,13 +91,18 @@ def read_detector(folder: Path) -> Saved:
     """Read a folder of `write_detector`.
 
     Raises:
-        InputError: it has no detector, or a damaged one.
+        InputError: it has no detector, or a damaged one, or one of a newer vlad.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
-        settings = _read_settings(folder)
+    with _explained(folder):
+        settings = read_json(folder / _SETTINGS)
+        if not isinstance(settings, dict):
+            raise ValueError("detector.json is not a table")
+    check_format(settings, _FIELDS, folder / _SETTINGS)
+    with _explained(folder):
+        _check_settings(settings, folder)
+        settings.pop("format", None)
         weights = settings.pop("weights", None)
         check_regular(folder / _MEMORY)
         memory = load_file(folder / _MEMORY)
@@ -101,28 +110,27 @@ def read_detector(folder: Path) -> Saved:
         marks = [] if packed is None else list(check_marks(packed.numpy()))
         if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
             raise ValueError("its memory has NaN or infinity")
-    except (OSError, ValueError, TypeError, InputError, PromptError, SafetensorError) as error:
-        raise InputError(
-            f"{folder} has no saved detector ({shown(error)}); save one first."
-        ) from error
     calibration = None
     if (folder / _CALIBRATION).exists():
         calibration = load_calibration(folder / _CALIBRATION)
     return Saved(settings, weights, memory, marks, calibration)
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
-    """The content of detector.json, with its bank as it is.
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn what may be wrong with foreign files into one sentence."""
+    from safetensors import SafetensorError
 
-    Raises:
-        OSError: it is unreadable.
-        InputError: a number in it is out of range.
-        PromptError: its bank is damaged.
-        ValueError: it is invalid; the message states why.
-    """
-    found = read_json(folder / _SETTINGS)
-    if not isinstance(found, dict):
-        raise ValueError("detector.json is not a table")
+    try:
+        yield
+    except (OSError, ValueError, TypeError, InputError, PromptError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} has no saved detector ({shown(error)}); save one first."
+        ) from error
+
+
+def _check_settings(found: dict[str, Any], folder: Path) -> None:
+    """Raise an error for `_explained`, or put the bank and the adapter beside it in place."""
     for names, fits in (
         (_TEXTS, _is_text),
         (_MAYBE_TEXTS, lambda value: value is None or _is_text(value)),
@@ -141,7 +149,6 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         params["adapter"] = str(folder / ADAPTER_FILE)
     if found.get("bank") == _BANK:
         found["bank"] = load_bank(folder / _BANK)
-    return found
 
 
 def _is_text(value: object) -> bool:
