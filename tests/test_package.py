@@ -45,6 +45,7 @@ def test_data_is_inside(wheel):
         "vlad/backbones/tiny/vlad-tiny.json",
         "vlad/demo/ATTRIBUTION.txt",
         "vlad/serving/page.html",
+        "vlad/report/base.css",
         "vlad/serving/page.css",
         "vlad/serving/page.js",
         "vlad/py.typed",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,30 +18,24 @@ import numpy as np
 import torch
 from PIL import Image
 
-from vlad.adapters import FILE as ADAPTER_FILE
-from vlad.adapters import find_adapter, read_adapter, save_adapter
 from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
-from vlad.calibration import FALSE_ALARMS, from_normals, load_calibration, save_calibration
-from vlad.calibration.copies import check_marks, find_copies, keep_others, mark
-from vlad.errors import BackboneError, HeadError, ImageError, InputError, PromptError
+from vlad.calibration import FALSE_ALARMS, from_normals
+from vlad.calibration.copies import find_copies, keep_others, mark
+from vlad.errors import BackboneError, HeadError, ImageError, InputError
 from vlad.heads import Head, head_maker, load_head
 from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image
 from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank, load_bank
 from vlad.report.scores import ImageScores
-from vlad.saved import BANK_FILE, read_settings
+from vlad.saved import Saved, read_detector, write_detector
 from vlad.scoring.given import Given, Images, ScoredImage, each_image
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
-from vlad.system.files import atomic_write
-from vlad.system.resources import check_regular
-from vlad.system.text import encode, instead, shown
+from vlad.system.text import instead, shown
 from vlad.types import Features, Verdicts
 
-_CALIBRATION = "calibration.json"
-_MARKS = "marks of images"  # beside the tensors of the head
 # settings that the result of `fit` depends on, and those that a threshold also depends on
 _FIT = ("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits")
 _CALIBRATE = (*_FIT, "bank", "category", "dtype")
@@ -400,8 +393,6 @@ class Detector:
                 `calibrate`.
             OutputError: the folder is not writable.
         """
-        from safetensors.torch import save
-
         if not isinstance(self.head, str) or ":" in self.head:
             raise HeadError(
                 f"Head {self.head!r} has no name that another program can find; register it under "
@@ -409,30 +400,15 @@ class Detector:
             )
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
-        folder = Path(folder)
-        memory = self.head_.memory_ if hasattr(self, "head_") else {}
-        tensors = {name: x.contiguous().cpu() for name, x in memory.items()}
-        if self._marks:
-            tensors[_MARKS] = torch.from_numpy(np.stack(self._marks))
-        settings = {**self.get_params(), "cache": None}  # a folder of this machine
-        params = self.head_params or {}
-        if adapter := params.get("adapter"):
-            save_adapter(read_adapter(find_adapter(adapter)), folder)
-            settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
-        if os.path.exists(self.backbone):  # found again from any working folder
-            settings["backbone"] = os.path.abspath(self.backbone)
-        if hasattr(self, "_backbone"):
-            settings["weights"] = self.backbone_.weights
-        if bank := self._bank:
-            settings["bank"] = BANK_FILE
-            atomic_write(folder / BANK_FILE, encode(bank.text))
-        text = json.dumps(settings, indent=1, default=os.fspath)
-        atomic_write(folder / "memory.safetensors", save(tensors))
-        (folder / _CALIBRATION).unlink(missing_ok=True)  # of an earlier save
-        if hasattr(self, "calibration_"):
-            save_calibration(self.calibration_, folder / _CALIBRATION)
-        atomic_write(folder / "detector.json", text.encode())
-        return folder
+        saved = Saved(
+            {**self.get_params(), "bank": self._bank or self.bank},
+            self.backbone_.weights if hasattr(self, "_backbone") else None,
+            self.head_.memory_ if hasattr(self, "head_") else {},
+            self._marks,
+            getattr(self, "calibration_", None),
+        )
+        write_detector(saved, Path(folder))
+        return Path(folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Detector:
@@ -441,34 +417,19 @@ class Detector:
         Raises:
             InputError: the folder has no detector.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        folder = Path(folder)
-        try:
-            settings = read_settings(folder)
-            weights = settings.pop("weights", None)
-            detector = cls(**settings)
-            check_regular(folder / "memory.safetensors")
-            memory = load_file(folder / "memory.safetensors")
-            if (marks := memory.pop(_MARKS, None)) is not None:
-                detector._marks = list(check_marks(marks.numpy()))
-            if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
-                raise ValueError("its memory has NaN or infinity")
-        except (OSError, ValueError, TypeError, InputError, PromptError, SafetensorError) as error:
-            raise InputError(
-                f"{folder} has no saved detector ({shown(error)}); save one first."
-            ) from error
-        if weights:
-            vars(detector)["_saved_with"] = detector._backbone_settings, weights
+        saved = read_detector(Path(folder))
+        detector = cls(**saved.settings)
+        detector._marks = saved.marks
+        if saved.weights:
+            vars(detector)["_saved_with"] = detector._backbone_settings, saved.weights
         detector.head_ = detector._new_head()
-        if memory:
-            detector.head_.memory_ = memory
+        if saved.memory:
+            detector.head_.memory_ = saved.memory
             detector._fit_with = detector._settings(_FIT)
-        if (folder / _CALIBRATION).exists():
-            detector.calibration_ = load_calibration(folder / _CALIBRATION)
+        if saved.calibration:
+            detector.calibration_ = saved.calibration
             detector._calibrate_with = detector._settings(_CALIBRATE)
-            if set(detector.calibration_.reference) != {detector.head}:
+            if set(saved.calibration.reference) != {detector.head}:
                 raise InputError(
                     f"the calibration in {folder} is not of head {detector.head}; calibrate again."
                 )

@@ -1,35 +1,136 @@
-"""The settings of a saved detector, checked before use."""
+"""A detector as a folder: detector.json, what its head learned, its bank, adapter, calibration."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters import FILE as ADAPTER_FILE
-from vlad.prompts import load_bank
-from vlad.system.resources import read_json
+import numpy as np
+import torch
 
-BANK_FILE = "bank.toml"
+from vlad.adapters import FILE as ADAPTER_FILE
+from vlad.adapters import find_adapter, read_adapter, save_adapter
+from vlad.calibration import Calibration, load_calibration, save_calibration
+from vlad.calibration.copies import check_marks
+from vlad.errors import InputError, PromptError
+from vlad.prompts import PromptBank, load_bank
+from vlad.scoring.setup import Setup
+from vlad.system.files import atomic_write
+from vlad.system.formats import FORMAT, check_format
+from vlad.system.resources import check_regular, read_json
+from vlad.system.text import encode, shown
+
+_SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
+_BANK = "bank.toml"
+_MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", "bank", "weights", "cache")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
+_FIELDS = {"head", "category", "head_params", "weights", *(field.name for field in fields(Setup))}
 _LONGEST = 4096  # characters of a text, enough for a path
 
 
-def read_settings(folder: Path) -> dict[str, Any]:
-    """The arguments of the Detector saved in a folder; it checks their numbers itself.
+@dataclass(frozen=True)
+class Saved:
+    """What the folder of a detector holds.
 
-    Its bank is there as it is, and so is, as `weights`, the hash of its backbone's numbers.
+    Attributes:
+        settings: the arguments of `vlad.detector.Detector`.
+        weights: hash of its backbone's numbers; None if it was never loaded.
+        memory: what its head learned, by name.
+        marks: of the images that it learned from (see `vlad.calibration.copies`).
+        calibration: its calibration, if it has one.
+    """
+
+    settings: Mapping[str, Any]
+    weights: str | None
+    memory: Mapping[str, torch.Tensor]
+    marks: list[np.ndarray]
+    calibration: Calibration | None
+
+
+def write_detector(saved: Saved, folder: Path) -> None:
+    """Write a detector as data, never pickles.
 
     Raises:
-        OSError: detector.json is unreadable.
-        PromptError: its bank is damaged.
-        ValueError: it is invalid; the message states why.
+        AdapterError: its adapter no longer exists.
+        OutputError: the folder is not writable.
     """
-    found = read_json(folder / "detector.json")
-    if not isinstance(found, dict):
-        raise ValueError("detector.json is not a table")
+    from safetensors.torch import save
+
+    tensors = {name: x.contiguous().cpu() for name, x in saved.memory.items()}
+    if saved.marks:
+        tensors[_MARKS] = torch.from_numpy(np.stack(saved.marks))
+    # its cache is a folder of this machine
+    settings = {"format": FORMAT, **saved.settings, "cache": None}
+    params = settings["head_params"] or {}
+    if adapter := params.get("adapter"):
+        save_adapter(read_adapter(find_adapter(adapter)), folder)
+        settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
+    if os.path.exists(settings["backbone"]):  # found again from any working folder
+        settings["backbone"] = os.path.abspath(settings["backbone"])
+    if saved.weights:
+        settings["weights"] = saved.weights
+    if isinstance(bank := settings["bank"], PromptBank):
+        settings["bank"] = _BANK
+        atomic_write(folder / _BANK, encode(bank.text))
+    text = json.dumps(settings, indent=1, default=os.fspath)
+    atomic_write(folder / _MEMORY, save(tensors))
+    (folder / _CALIBRATION).unlink(missing_ok=True)  # of an earlier save
+    if saved.calibration:
+        save_calibration(saved.calibration, folder / _CALIBRATION)
+    atomic_write(folder / _SETTINGS, text.encode())
+
+
+def read_detector(folder: Path) -> Saved:
+    """Read a folder of `write_detector`.
+
+    Raises:
+        InputError: it has no detector, or a damaged one, or one of a newer vlad.
+    """
+    from safetensors.torch import load_file
+
+    with _explained(folder):
+        settings = read_json(folder / _SETTINGS)
+        if not isinstance(settings, dict):
+            raise ValueError("detector.json is not a table")
+    check_format(settings, _FIELDS, folder / _SETTINGS)
+    with _explained(folder):
+        _check_settings(settings, folder)
+        settings.pop("format", None)
+        weights = settings.pop("weights", None)
+        check_regular(folder / _MEMORY)
+        memory = load_file(folder / _MEMORY)
+        packed = memory.pop(_MARKS, None)
+        marks = [] if packed is None else list(check_marks(packed.numpy()))
+        if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
+            raise ValueError("its memory has NaN or infinity")
+    calibration = None
+    if (folder / _CALIBRATION).exists():
+        calibration = load_calibration(folder / _CALIBRATION)
+    return Saved(settings, weights, memory, marks, calibration)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn what may be wrong with foreign files into one sentence."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, ValueError, TypeError, InputError, PromptError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} has no saved detector ({shown(error)}); save one first."
+        ) from error
+
+
+def _check_settings(found: dict[str, Any], folder: Path) -> None:
+    """Raise an error for `_explained`, or put the bank and the adapter beside it in place."""
     for names, fits in (
         (_TEXTS, _is_text),
         (_MAYBE_TEXTS, lambda value: value is None or _is_text(value)),
@@ -42,12 +143,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
         raise ValueError("the dtype in detector.json is unknown")
     if ":" in found.get("head", ""):
         raise ValueError("its head is a file, whose code is not run")
+    Setup(**{f.name: found[f.name] for f in fields(Setup) if f.name in found})  # checks ranges
     params = found.get("head_params") or {}
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)
-    if found.get("bank") == BANK_FILE:
-        found["bank"] = load_bank(folder / BANK_FILE)
-    return found
+    if found.get("bank") == _BANK:
+        found["bank"] = load_bank(folder / _BANK)
 
 
 def _is_text(value: object) -> bool:

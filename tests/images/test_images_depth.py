@@ -57,28 +57,18 @@ def tiff(path, array, order="<", bits=None, photometric=1):
     path.write_bytes(magic + entries + b"\0\0\0\0" + extra.ljust(12, b"\0") + data)
 
 
-def pixels(path, **options):
-    image = read_image(path, **options)
-    assert image.mode == "RGB"
-    return np.asarray(image).astype(int)
-
-
-def grey(array):
-    return np.repeat(np.asarray(array, int)[:, :, None], 3, 2)
-
-
 @pytest.mark.parametrize("name", ["a.png", "little.tif", "big.tif", "lzw.tif"])
-def test_16_bit_grey_keeps_its_high_byte(tmp_path, name):
+def test_16_bit_grey_keeps_its_high_byte(tmp_path, name, pixels):
     path = tmp_path / name
     if name in ("little.tif", "big.tif"):
         tiff(path, GREY16, "<" if name == "little.tif" else ">")
     else:
         options = {"compression": "tiff_lzw"} if name == "lzw.tif" else {}
         Image.fromarray(GREY16).save(path, **options)
-    assert np.array_equal(pixels(path), grey(GREY16 >> 8))
+    assert np.array_equal(pixels(path), np.dstack([GREY16 >> 8] * 3))
 
 
-def test_16_bit_is_not_stretched_per_image(tmp_path):
+def test_16_bit_is_not_stretched_per_image(tmp_path, pixels):
     """The same light gives the same grey, whatever else is in the image."""
     for name, brightest in (("dim.png", 20_000), ("bright.png", 60_000)):
         image = np.full((10, 10), 10_000, np.uint16)
@@ -88,43 +78,45 @@ def test_16_bit_is_not_stretched_per_image(tmp_path):
 
 
 @pytest.mark.parametrize("colour_type, samples", [(2, 3), (4, 2), (6, 4)])
-def test_16_bit_colour_agrees_with_16_bit_grey(tmp_path, colour_type, samples):
+def test_16_bit_colour_agrees_with_16_bit_grey(tmp_path, colour_type, samples, pixels):
     array = np.repeat(GREY16[:, :, None], samples, 2)
     if samples in (2, 4):
         array[:, :, -1] = 65535
     png16(tmp_path / "a.png", array, colour_type)
-    assert np.array_equal(pixels(tmp_path / "a.png"), grey(GREY16 >> 8))
+    assert np.array_equal(pixels(tmp_path / "a.png"), np.dstack([GREY16 >> 8] * 3))
 
 
-def test_16_bit_colour_tiff(tmp_path):
+def test_16_bit_colour_tiff(tmp_path, pixels):
     colour = RNG.integers(0, 65536, (40, 50, 3), dtype=np.uint16)
     for order in "<>":
         tiff(tmp_path / "a.tif", colour, order, photometric=2)
         assert np.array_equal(pixels(tmp_path / "a.tif"), colour >> 8)
 
 
-def test_white_is_zero_tiff_is_inverted(tmp_path):
+def test_white_is_zero_tiff_is_inverted(tmp_path, pixels):
     tiff(tmp_path / "a.tif", GREY16, photometric=0)
-    assert np.array_equal(pixels(tmp_path / "a.tif"), grey(255 - (GREY16 >> 8)))
+    assert np.array_equal(pixels(tmp_path / "a.tif"), np.dstack([255 - (GREY16 >> 8)] * 3))
 
 
-def test_12_bit_camera_in_16_bits(tmp_path):
+def test_12_bit_camera_in_16_bits(tmp_path, pixels):
     twelve = GREY16 >> 4
     Image.fromarray(twelve).save(tmp_path / "a.png")
     with pytest.warns(UserWarning, match="bits=12"):
         pixels(tmp_path / "a.png")
-    assert np.array_equal(pixels(tmp_path / "a.png", bits=12), grey(twelve >> 4))
+    assert np.array_equal(pixels(tmp_path / "a.png", bits=12), np.dstack([twelve >> 4] * 3))
     Image.fromarray(GREY16).save(tmp_path / "b.png")  # brighter than 12 bits can be
-    assert np.array_equal(pixels(tmp_path / "b.png", bits=12), grey(np.minimum(GREY16 >> 4, 255)))
+    assert np.array_equal(
+        pixels(tmp_path / "b.png", bits=12), np.dstack([np.minimum(GREY16 >> 4, 255)] * 3)
+    )
 
 
-def test_12_bit_tiff_says_so_itself(tmp_path):
+def test_12_bit_tiff_says_so_itself(tmp_path, pixels):
     twelve = GREY16 >> 4
     tiff(tmp_path / "a.tif", twelve, bits=12)
-    assert np.array_equal(pixels(tmp_path / "a.tif"), grey(twelve >> 4))
+    assert np.array_equal(pixels(tmp_path / "a.tif"), np.dstack([twelve >> 4] * 3))
 
 
-def test_bits_leave_8_bit_images_alone_and_refuse_16_bit_colour(tmp_path):
+def test_bits_leave_8_bit_images_alone_and_refuse_16_bit_colour(tmp_path, pixels):
     Image.fromarray(RGB).save(tmp_path / "a.png")
     assert np.array_equal(pixels(tmp_path / "a.png", bits=12), RGB)
     png16(tmp_path / "b.png", RGB.astype(np.uint16) * 16, 2)
@@ -134,16 +126,16 @@ def test_bits_leave_8_bit_images_alone_and_refuse_16_bit_colour(tmp_path):
         read_image(tmp_path / "b.png")
 
 
-def test_32_bit_integers_within_16_bits_are_taken_as_such(tmp_path):
+def test_32_bit_integers_within_16_bits_are_taken_as_such(tmp_path, pixels):
     tiff(tmp_path / "a.tif", GREY16.astype(np.int32))
-    assert np.array_equal(pixels(tmp_path / "a.tif"), grey(GREY16 >> 8))
+    assert np.array_equal(pixels(tmp_path / "a.tif"), np.dstack([GREY16 >> 8] * 3))
     for wrong in (-1, 65536):
         tiff(tmp_path / "a.tif", np.full((9, 9), wrong, np.int32))
         with pytest.raises(ImageError, match="0 to 65535"):
             read_image(tmp_path / "a.tif")
 
 
-def test_float_tiff_is_linear_from_0_to_1(tmp_path):
+def test_float_tiff_is_linear_from_0_to_1(tmp_path, pixels):
     ramp = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (9, 1))
     Image.fromarray(ramp).save(tmp_path / "a.tif")
     assert np.array_equal(pixels(tmp_path / "a.tif")[0, :, 0], np.arange(256))

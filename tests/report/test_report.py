@@ -24,7 +24,7 @@ from vlad.results.verdicts import Rules, judge
 from vlad.types import Sample
 
 EVIL = "<img src=x onerror=alert(1)>.png"
-SETTINGS = {"category": "nut & bolt", "backbone": "tiny", "versions": {"vlad": "0.1"}}
+SETTINGS = {"category": "nut & bolt", "backbone": "tiny", "params": {"memory": "0.1"}}
 
 
 class Page(HTMLParser):
@@ -162,7 +162,7 @@ def test_counts_category_date_and_errors_are_told(tmp_path):
     told = dict(pairwise(texts))
     assert (told["Scored"], told["Failed"]) == ("2", "1")
     assert (told["Labelled normal"], told["Labelled defective"]) == ("1", "1")
-    assert told["versions.vlad"] == "0.1"
+    assert told["params.memory"] == "0.1"
     assert "nut & bolt" in page.texts and "tiny" in page.texts
     assert any("1 May 2026" in t for t in page.texts)
     assert any("not a probability" in t for t in page.texts)

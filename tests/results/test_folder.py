@@ -17,7 +17,7 @@ from vlad.results.rows import Row
 from vlad.types import Sample
 
 HEADS = {"winclip": (0.0, 1.0), "memory": (0.0, 2.0)}
-SETTINGS = {"category": "nut", "k_shot": 4, "versions": {"vlad": "0.1", "torch": "2.5"}}
+SETTINGS = {"category": "nut", "seed": 4, "params": {"a": 0.1, "b": 2.5}}
 
 
 def folder(tmp_path, **settings) -> RunFolder:
@@ -85,10 +85,10 @@ def test_overwrite_never_deletes_what_vlad_did_not_write(tmp_path):
 def test_resume_names_every_setting_that_differs(tmp_path):
     folder(tmp_path).create()
     with pytest.raises(OutputError) as error:
-        folder(tmp_path, k_shot=1, versions={"vlad": "0.1", "torch": "2.6"}).resume()
-    assert "k_shot: 4 there, 1 now" in str(error.value)
-    assert "versions.torch: 2.5 there, 2.6 now" in str(error.value)
-    assert "category" not in str(error.value) and "versions.vlad" not in str(error.value)
+        folder(tmp_path, seed=1, params={"a": 0.1, "b": 2.6}).resume()
+    assert "seed: 4 there, 1 now" in str(error.value)
+    assert "params.b: 2.5 there, 2.6 now" in str(error.value)
+    assert "category" not in str(error.value) and "params.a" not in str(error.value)
 
 
 def test_resume_refuses_other_heads_even_in_another_order(tmp_path):

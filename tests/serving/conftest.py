@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from threading import Event
+from threading import Event, Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -129,3 +129,26 @@ def eventually():
             time.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture
+def live(memory):
+    """The address of a service with one detector, "line", that answers over real HTTP."""
+    import uvicorn
+
+    from vlad.serving.app import create_app
+    from vlad.serving.detectors import Served, Store, make_ready
+    from vlad.serving.limits import Limits
+
+    served = [Served("line", memory)]
+    make_ready(served)
+    app = create_app(Store(served), Limits(timeout=600))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+        time.sleep(0.005)
+    yield f"{LOCAL}:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()

@@ -3,9 +3,9 @@
 import pytest
 
 CODES = {
-    ("/healthz", "get"): "200 401 403",
-    ("/metrics", "get"): "200 401 403",
-    ("/v1/detectors", "get"): "200 401 403",
+    ("/healthz", "get"): "200 401 403 422",
+    ("/metrics", "get"): "200 401 403 422",
+    ("/v1/detectors", "get"): "200 401 403 422",
     ("/v1/detectors", "post"): "201 400 401 403 408 409 413 422 429 504",
     ("/v1/detectors/{name}", "delete"): "204 401 403 404 409 422",
     ("/v1/score", "post"): "200 400 401 403 404 408 413 422 429 504",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from vlad.adapters.layouts import LARGEST, find_layout, tensor_shapes
 from vlad.errors import AdapterError
 from vlad.system.files import atomic_write
+from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import cache_folder, data_folder
 from vlad.system.text import instead, shown
 from vlad.types import BackboneInfo
@@ -25,9 +26,9 @@ from vlad.types import BackboneInfo
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
 LONGEST = 10_000  # characters of a text shown beside results, or of a tensor's name
 FILE, CARD = "adapter.safetensors", "card.toml"
+_HEADER = ("head", "backbone", "auxiliary", "params")
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def read_adapter(file: Path) -> Adapter:
     except (OSError, MemoryError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
     name = file.parent.name if file.name == FILE else file.stem
-    fields = {key: header[key] for key in ("head", "backbone", "auxiliary", "params")}
+    fields = {key: header[key] for key in _HEADER}
     return Adapter(name=name, **fields, tensors=tensors, sha256=sha256_of(content))
 
 
@@ -171,8 +172,7 @@ def packed(adapter: Adapter) -> bytes:
     """The content of an adapter's safetensors file; deterministic."""
     from safetensors.torch import save
 
-    fields = ("head", "backbone", "auxiliary", "params")
-    header = {"format": FORMAT, **{name: getattr(adapter, name) for name in fields}}
+    header = {"format": FORMAT, **{name: getattr(adapter, name) for name in _HEADER}}
     tensors = {name: x.detach().float().contiguous().cpu() for name, x in adapter.tensors.items()}
     return save(tensors, {"vlad": json.dumps(header)})
 
@@ -219,8 +219,9 @@ def _header(file: Path) -> dict:
     try:
         with safe_open(file, framework="pt") as opened:
             header = json.loads((opened.metadata() or {}).get("vlad", "null"))
-        if not isinstance(header, dict) or header.get("format") != FORMAT:
+        if not isinstance(header, dict) or "format" not in header:
             raise ValueError("its header is not that of an adapter")
+        check_format(header, _HEADER, file, AdapterError)
         if not all(is_plain_text(header[key]) for key in ("head", "backbone", "auxiliary")):
             raise ValueError("its header is not that of an adapter")
         params = header["params"]

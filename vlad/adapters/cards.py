@@ -7,6 +7,7 @@ from typing import Any
 
 from vlad.adapters import CARD, FILE, adapters_folder
 from vlad.errors import AdapterError
+from vlad.system.formats import check_format
 from vlad.system.resources import data_folder
 from vlad.system.tables import read_table
 
@@ -53,9 +54,11 @@ def read_card(file: Path) -> dict[str, Any]:
     """The table of a card.
 
     Raises:
-        AdapterError: it is unreadable, or lacks one of FIELDS or both sha256 and sha256_note.
+        AdapterError: it is unreadable or of a newer vlad, or lacks one of FIELDS or both sha256 and
+            sha256_note.
     """
     card = read_table(file, AdapterError)
+    check_format(card, card, file, AdapterError)  # people may add fields of their own
     for field in FIELDS:
         if not isinstance(card.get(field), str) or not card[field].strip():
             raise AdapterError(f"The card {file} lacks the field {field}; fill it in.")

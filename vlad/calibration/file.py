@@ -14,6 +14,7 @@ from vlad.calibration.calibration import Calibration
 from vlad.calibration.fusion import METHODS
 from vlad.errors import InputError
 from vlad.system.files import atomic_write
+from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import read_json
 from vlad.system.text import encode, shown
 
@@ -26,7 +27,7 @@ def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
     Raises:
         OutputError: the file is not writable.
     """
-    content = {"kind": _KIND, **asdict(calibration)}
+    content = {"kind": _KIND, "format": FORMAT, **asdict(calibration)}
     content["reference"] = {h: np.asarray(x).tolist() for h, x in calibration.reference.items()}
     return atomic_write(
         Path(path), encode(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
@@ -37,27 +38,32 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
     """Read a file written by `save_calibration`.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the file is missing, damaged, or of a newer vlad.
     """
+    names = [f.name for f in fields(Calibration)]
     try:
         content = read_json(Path(path))
         if content.pop("kind", None) != _KIND:
             raise ValueError("it is other JSON")
-        content = {"names": [], "notes": [], **content}  # older files have neither
-        found = Calibration(**{f.name: content.pop(f.name) for f in fields(Calibration)})
-        _check(found, content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, InputError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else shown(error)
-        raise InputError(
-            f"{path} is not a calibration ({reason}); make one with `vlad calibrate`."
-        ) from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _no_calibration(path, error) from error
+    check_format(content, names, path)
+    content = {"names": [], "notes": [], **content}  # older files have neither
+    try:
+        found = Calibration(**{name: content[name] for name in names})
+        _check(found)
+    except (ValueError, TypeError, KeyError, AttributeError, InputError) as error:
+        raise _no_calibration(path, error) from error
     return found
 
 
-def _check(found: Calibration, unknown: dict) -> None:
+def _no_calibration(path: str | os.PathLike, error: Exception) -> InputError:
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else shown(error)
+    return InputError(f"{path} is not a calibration ({reason}); make one with `vlad calibrate`.")
+
+
+def _check(found: Calibration) -> None:
     """Raise an error for `load_calibration` to explain."""
-    if unknown:
-        raise ValueError(f"it has an unknown entry {next(iter(unknown))}")
     if found.source not in get_args(get_type_hints(Calibration)["source"]):
         raise ValueError("its source is unknown")
     if not isinstance(found.settings, dict):

@@ -96,6 +96,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     from vlad.adapters.layouts import layout_of
     from vlad.errors import AdapterError
     from vlad.system.files import atomic_write
+    from vlad.system.formats import FORMAT
 
     layout_of(head)
     path = Path(file)
@@ -133,6 +134,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
     card = {
+        "format": FORMAT,
         "head": head,
         "backbone": backbone,
         "auxiliary": auxiliary,

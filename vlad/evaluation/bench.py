@@ -20,6 +20,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,27 @@ from vlad.prompts.categories import check_words
 from vlad.results.rows import State
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write, cannot_write
+from vlad.system.formats import check_format
 from vlad.system.machine import machine, peak_memory
 from vlad.system.text import encode
 from vlad.system.workspace import Workspace
 from vlad.types import Sample
 
 BENCH = Workspace(
-    "vlad bench", "bench.json", ("results.jsonl", "bench.parquet", "bench.md", "bench.html")
+    "vlad bench",
+    "bench.json",
+    (
+        *("data", "layout", "head", "k_shot", "seeds", "params", "adapters", "weights"),
+        *(field.name for field in fields(Setup)),
+    ),
+    ("results.jsonl", "bench.parquet", "bench.md", "bench.html"),
+)
+_ROW = (
+    *("data", "layout", "category", "head", "k_shot", "seed", "protocol", "transductive"),
+    *("auxiliary", "bank", "backbone", "weights", "dtype", "runtime", "image_size", "tile"),
+    *("overlap", "files", "images", "left_out", "head_seconds", "backbone_seconds"),
+    *("peak_memory_mib", "vlad", "torch", "device", "cpu", "cores", "threads"),
+    *("references", "errors"),
 )
 
 
@@ -207,11 +222,17 @@ def _begin(out: Path, settings: Mapping[str, object]) -> list[dict]:
     try:
         lines = (out / "results.jsonl").read_text().split("\n")
         # what follows the last line feed is incomplete
-        return [json.loads(line) for line in lines[:-1]]
+        rows = [json.loads(line) for line in lines[:-1]]
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise OutputError(f"{out} cannot be read back ({error}); choose another folder.") from error
+    for row in rows:
+        own = {
+            key: value for key, value in row.items() if not key.startswith(("metric.", "bound."))
+        }
+        check_format(own, _ROW, out / "results.jsonl", OutputError)
+    return rows
 
 
 def _lines(rows: Sequence[dict]) -> bytes:

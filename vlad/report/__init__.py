@@ -17,6 +17,7 @@ from vlad.errors import ImageError
 from vlad.heads import titled
 from vlad.report.charts import GROUPS, decimals, heat_scale, histogram, thumbnail
 from vlad.report.csp import policy
+from vlad.report.style import style
 from vlad.report.verdicts import VerdictView
 from vlad.results.coco import RegionFinder
 from vlad.results.folder import RunFolder
@@ -80,10 +81,10 @@ def write_report(
     digits = {head: decimals(scores) for head, scores in columns.items()}
     labels = [entry.sample.label for entry in entries]
     cards, rest = _cards(entries, limit, lambda e: _card(run, e, digits, open_image, view))
-    style, script = ((_HERE / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    css, script = style(_HERE / "report.css"), (_HERE / "report.js").read_text("utf-8")
     page = template(_HERE / "report.html.j2").stream(
-        policy=policy(style, script, "img-src data:"),
-        style=style,
+        policy=policy(css, script, "img-src data:"),
+        style=css,
         script=script,
         title=run.settings.get("category") or "Images",
         date=date,

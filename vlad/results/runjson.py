@@ -2,9 +2,17 @@
 
 from vlad.system.workspace import Workspace
 
+# what scores depend on, as vlad.runs.settings gathers it
+SETTINGS = (
+    *("vlad", "category", "backbone", "weights", "dtype", "runtime", "image_size", "banks"),
+    *("prompts", "params", "protocol", "adapters", "bits", "references", "pool", "seed"),
+    *("tile", "overlap"),
+)
+_OWN = ("heads", "score_direction", "map_ranges", "map_format", "map_side", "root")
 RUN = Workspace(
     "vlad run",
     "run.json",
+    (*SETTINGS, *_OWN),
     (
         "joint.sha256",
         "scores.csv",

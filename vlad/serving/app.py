@@ -9,7 +9,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, File, Form, Path, Security, UploadFile
+from fastapi import APIRouter, Depends, FastAPI, File, Form, Path, Security, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
@@ -27,6 +27,7 @@ from vlad.images import read_image
 from vlad.serving import replies, schemas
 from vlad.serving.batching import Batcher, Busy, Found
 from vlad.serving.detectors import NAME, Conflict, Served, Store
+from vlad.serving.form import check_names, unreadable
 from vlad.serving.guard import Guard, busy, problem
 from vlad.serving.limits import MAX_NAME, MAX_NORMALS, Limits
 from vlad.serving.metrics import Metrics
@@ -41,7 +42,7 @@ _REFUSALS = {
     408: "The request did not arrive in time.",
     409: "The detector already exists or cannot be deleted, or there are too many.",
     413: "The request has too many bytes or images.",
-    422: "A field is missing or out of range, or no image can be used.",
+    422: "A name is unknown, a field is missing or out of range, or no image can be used.",
     429: "The service is busy; Retry-After gives the seconds to wait.",
     504: "The reply was not ready in time.",
 }
@@ -79,6 +80,7 @@ def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) 
         title="vlad",
         description="Scores images for anomalies.",
         version=__version__,
+        dependencies=[Depends(check_names)],
         lifespan=lifespan,
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
@@ -118,7 +120,7 @@ class _Service:
             "/v1/detectors",
             self.detectors,
             response_model=schemas.Detectors,
-            responses=_refusals(),
+            responses=_refusals(422),
             summary="List detectors and request limits",
         )
         route(
@@ -143,7 +145,7 @@ class _Service:
             "/metrics",
             self.show_metrics,
             response_class=PlainTextResponse,
-            responses=_refusals(),
+            responses=_refusals(422),
             summary="Metrics for Prometheus",
         )
         return router
@@ -164,7 +166,7 @@ class _Service:
         self._check_count(images, self.limits.queue)
         category = served.category(category)
         question = replies.Question(served, category, threshold, map_threshold, map_kind)
-        reads = [self._reader(image, served.detector) for image in images]
+        reads = [self._reader(*named, served.detector) for named in _named(images)]
         waiting = self.batcher.submit(served.detector, category, reads)
         found = await asyncio.gather(*map(asyncio.wrap_future, waiting), return_exceptions=True)
         results: list[Found | str] = []
@@ -172,7 +174,9 @@ class _Service:
             if isinstance(one, BaseException) and not isinstance(one, ImageError):
                 raise one
             results.append(str(one) if isinstance(one, ImageError) else one)
-        reply = await run_in_threadpool(question.answer, list(map(_name, images)), results)
+        reply = await run_in_threadpool(
+            question.answer, [name for name, _ in _named(images)], results
+        )
         if self.store.find(served.name) is served:  # a deleted detector has no counts
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
@@ -220,7 +224,7 @@ class _Service:
             return busy()
         async with self.fitting:
             made = self.store.another(head, category)
-            reads = [self._reader(image, made) for image in images]
+            reads = [self._reader(*named, made) for named in _named(images)]
             await asyncio.wrap_future(
                 in_own_thread(_fit, made, reads, k_shot, false_alarms, suspects)
             )
@@ -237,13 +241,13 @@ class _Service:
     async def show_metrics(self):
         return PlainTextResponse(self.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    def _reader(self, image: UploadFile, detector: Detector) -> partial[Image.Image]:
+    def _reader(self, name: str, image: UploadFile, detector: Detector) -> partial[Image.Image]:
         return partial(
             read_image,
             image.file,
             max_pixels=self.limits.max_pixels,
             bits=detector.bits,
-            name=_name(image),
+            name=name,
         )
 
     def _check_count(self, images: Sequence[UploadFile], most: int) -> None:
@@ -261,10 +265,10 @@ def _fit(
     shown, held_out = split_normals(reads, k_shot, 0, false_alarms)
     detector.fit(read() for read in shown)
     if held_out:
-        detector.calibrate(map(_named, held_out), false_alarms, suspects=suspects)
+        detector.calibrate(map(_read, held_out), false_alarms, suspects=suspects)
 
 
-def _named(read: partial[Image.Image]) -> Image.Image:
+def _read(read: partial[Image.Image]) -> Image.Image:
     """An image that a calibration knows by the name of its upload."""
     image = read()
     vars(image)["filename"] = read.keywords["name"]  # as Pillow has it for files
@@ -288,8 +292,9 @@ def _shown(served: Served) -> schemas.Detector:
     )
 
 
-def _name(image: UploadFile) -> str:
-    return (image.filename or "image")[:MAX_NAME]
+def _named(images: Sequence[UploadFile]) -> list[tuple[str, UploadFile]]:
+    """Images with their names; one with an empty file name gets its place."""
+    return [((x.filename or f"image {n}")[:MAX_NAME], x) for n, x in enumerate(images, 1)]
 
 
 def _add_public(app: FastAPI) -> None:
@@ -299,7 +304,7 @@ def _add_public(app: FastAPI) -> None:
     async def show_page() -> HTMLResponse:
         return HTMLResponse(html, headers={"Content-Security-Policy": policy})
 
-    @app.get("/healthz", responses=_refusals(), summary="Check that the service is up")
+    @app.get("/healthz", responses=_refusals(422), summary="Check that the service is up")
     async def health() -> schemas.Health:
         return schemas.Health(version=__version__)
 
@@ -312,7 +317,9 @@ async def _invalid(request, error: RequestValidationError) -> Response:
 
 async def _refused(request, error: HTTPException) -> Response:
     detail = error.detail
-    if detail == HTTPStatus(error.status_code).phrase:  # from the router, which gives no reason
+    if error.status_code == 400:  # from the parser of forms
+        detail = unreadable(error)
+    elif detail == HTTPStatus(error.status_code).phrase:  # from the router, which gives no reason
         detail = "Not found, or method not allowed; see /openapi.json."
     reply = problem(error.status_code, detail)
     reply.headers.update(error.headers or {})

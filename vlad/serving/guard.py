@@ -17,7 +17,7 @@ from vlad.serving.keys import is_known
 from vlad.serving.limits import Limits
 from vlad.serving.metrics import Metrics
 
-_METHODS = ("GET", "POST", "DELETE")
+_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _OPEN = ("/", "/healthz")  # paths that need no key
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -54,6 +54,9 @@ class Guard:
             await self.app(scope, receive, send)
             return
         start, status = time.perf_counter(), None
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        if method == "HEAD":  # answered as GET; the server leaves the body out
+            scope = {**scope, "method": "GET"}
         left, uploaded = self.limits.max_bytes, False
 
         async def limited() -> Message:
@@ -88,7 +91,6 @@ class Guard:
             self._posted -= posted
             # an unknown path could be any text
             route = getattr(scope.get("route"), "path", "other")
-            method = scope["method"] if scope["method"] in _METHODS else "other"
             self.metrics.requests.labels(method, route, str(status or 500)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vlad.report.csp import policy
 from vlad.report.heat import heat_table
+from vlad.report.style import style
 
 
 def page() -> tuple[str, str]:
@@ -14,10 +15,9 @@ def page() -> tuple[str, str]:
     colours, opacity = heat_table()
     alpha = (opacity * 255).round().astype(int)
     table = [[*map(int, colour), int(a)] for colour, a in zip(colours, alpha, strict=True)]
-    html, css, js = (
-        Path(__file__).with_suffix(suffix).read_text(encoding="utf-8")
-        for suffix in (".html", ".css", ".js")
-    )
+    here = Path(__file__)
+    css = style(here.with_suffix(".css"))
+    html, js = (here.with_suffix(end).read_text(encoding="utf-8") for end in (".html", ".js"))
     js = js.replace("{{heat}}", json.dumps(table, separators=(",", ":")))
     html = html.replace("{{css}}", css).replace("{{js}}", js)
     return html, policy(css, js, "img-src blob:", "connect-src 'self'", "frame-ancestors 'none'")

@@ -45,7 +45,9 @@ class AnomalyMap(BaseModel):
 class ImageReply(BaseModel):
     """The result for one image; with an error, all else but its name is null."""
 
-    name: str = Field(description="Name of the upload, cut to 255 characters.")
+    name: str = Field(
+        description="File name of the upload, cut to 255 characters; image and its place if empty."
+    )
     error: str | None = Field(default=None, description="Why the image could not be scored.")
     width: int | None = Field(default=None, description="Pixels of the upright image.")
     height: int | None = None

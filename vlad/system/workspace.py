@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vlad.errors import OutputError
 from vlad.system.files import atomic_write, check_writable
+from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import read_json
 from vlad.system.text import encode
 
@@ -22,20 +23,29 @@ class Workspace:
     Attributes:
         kind: what the settings file says it is, as in "vlad run".
         file: the name of the settings file.
+        fields: the names of all settings that it may hold.
         parts: patterns of the names of what else may be written there.
     """
 
     kind: str
     file: str
+    fields: tuple[str, ...]
     parts: tuple[str, ...]
 
     def settings(self, out: Path) -> dict | None:
-        """What the settings file holds; None if there is none of this kind."""
+        """What the settings file holds; None if there is none of this kind.
+
+        Raises:
+            OutputError: a newer vlad wrote it.
+        """
         try:
             written = read_json(out / self.file)
         except (OSError, ValueError):
             return None
-        return written if isinstance(written, dict) and written.get("kind") == self.kind else None
+        if not isinstance(written, dict) or written.get("kind") != self.kind:
+            return None
+        check_format(written, ("kind", *self.fields), out / self.file, OutputError)
+        return {"format": FORMAT, **written}
 
     def holds(self, out: str | Path, **settings: object) -> bool:
         """Whether the folder is of this kind, made with these settings."""
@@ -49,8 +59,9 @@ class Workspace:
             the names of what exists of it, the settings file first.
 
         Raises:
-            OutputError: it holds one that is neither resumed nor overwritten, or something else of
-                these names, or a part of the path is a file or may not be written to.
+            OutputError: it holds one that is neither resumed nor overwritten, or of a newer vlad,
+                or something else of these names, or a part of the path is a file or may not be
+                written to.
         """
         out = Path(out)
         names = sorted(os.listdir(out)) if out.is_dir() else []
@@ -79,7 +90,7 @@ class Workspace:
         if written is None:
             return False
         # through JSON, so that it compares equal to what is read back
-        now = json.loads(json.dumps({"kind": self.kind, **settings}))
+        now = json.loads(json.dumps({"kind": self.kind, "format": FORMAT, **settings}))
         if found := differences(written, now):
             raise OutputError(
                 f"{out} was started with other settings ({'; '.join(found)}); repeat the first "
@@ -94,7 +105,7 @@ class Workspace:
         Raises:
             OutputError: the folder cannot be written to.
         """
-        content = {"kind": self.kind, **settings}
+        content = {"kind": self.kind, "format": FORMAT, **settings}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
         atomic_write(out / self.file, encode(text))
 

@@ -22,6 +22,7 @@ from vlad.scoring.extractor import Extractor
 from vlad.scoring.setup import Setup
 from vlad.scoring.text import warn_of_cut
 from vlad.system.files import atomic_write
+from vlad.system.formats import FORMAT
 from vlad.system.text import csv_line, csv_path, csv_text, encode
 from vlad.system.torch_state import own_state
 from vlad.training.cache import Cache
@@ -271,6 +272,7 @@ def card_of(
     of_held_out = {k: v for k, v in reached.items() if " " in k}
     names = dict.fromkeys(name for epoch in state.curve for name in epoch)
     return {
+        "format": FORMAT,
         "head": adapter.head,
         "backbone": adapter.backbone,
         "auxiliary": adapter.auxiliary,

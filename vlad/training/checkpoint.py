@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from vlad.adapters import CARD, FILE
 from vlad.errors import TrainingError
 from vlad.system.files import atomic_write
+from vlad.system.formats import FORMAT, check_format
 from vlad.system.text import csv_line, encode
 from vlad.system.torchscript import check_archive
 
@@ -80,7 +81,7 @@ def save_state(out: Path, state: State, settings: Mapping[str, Any]) -> None:
     Raises:
         OutputError: the folder is not writable.
     """
-    content = {"settings": json.dumps(settings), **asdict(state)}
+    content = {"format": FORMAT, "settings": json.dumps(settings), **asdict(state)}
     atomic_write(out / CHECKPOINT, lambda file: torch.save(content, file))
 
 
@@ -88,14 +89,16 @@ def load_state(out: Path, settings: Mapping[str, Any]) -> State:
     """The checkpoint in a folder.
 
     Raises:
-        TrainingError: it is damaged or has other settings.
+        TrainingError: it is damaged, of a newer vlad, or has other settings.
     """
     file = out / CHECKPOINT
+    known = [f.name for f in fields(State)]
     try:
         check_archive(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
-        before = json.loads(content.pop("settings"))
-        state = State(**content)
+        content = dict(torch.load(file, map_location="cpu", weights_only=True))
+        check_format(content, ("settings", *known), file, TrainingError)
+        before = json.loads(content["settings"])
+        state = State(**{name: content[name] for name in known})
     except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, UnpicklingError) as e:
         raise TrainingError(f"{file} is not a vlad checkpoint, or is damaged; begin again.") from e
     now = json.loads(json.dumps(settings))

@@ -15,6 +15,7 @@ import ray
 from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
+from vlad.results.runjson import SETTINGS
 from vlad.results.verdicts import check_calibration, shared_settings
 from vlad.runs.ray.parts import drop_changed, remove_parts, writing
 from vlad.runs.ray.paths import with_category, without, written_paths
@@ -28,7 +29,7 @@ from vlad.system.text import shown
 from vlad.system.workspace import Workspace
 from vlad.types import Sample
 
-RUN = Workspace("vlad run on ray", "run.json", ("part-*.parquet",))
+RUN = Workspace("vlad run on ray", "run.json", (*SETTINGS, "calibration"), ("part-*.parquet",))
 PARTITION = 4096  # rows at most: what a crash of a worker may cost
 
 
