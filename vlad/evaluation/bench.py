@@ -44,7 +44,7 @@ BENCH = Workspace(
     "vlad bench",
     "bench.json",
     (
-        *("data", "layout", "head", "k_shot", "seeds", "params", "adapters", "weights"),
+        *("data", "layout", "head", "k_shot", "seeds", "words", "params", "adapters", "weights"),
         *(field.name for field in fields(Setup)),
     ),
     ("results.jsonl", "bench.parquet", "bench.md", "bench.html"),
@@ -54,7 +54,7 @@ _ROW = (
     *("auxiliary", "bank", "backbone", "weights", "dtype", "runtime", "image_size", "tile"),
     *("overlap", "files", "images", "left_out", "head_seconds", "backbone_seconds"),
     *("peak_memory_mib", "vlad", "torch", "device", "cpu", "cores", "threads"),
-    *("references", "errors"),
+    *("references", "errors", "words", "prompts"),
 )
 
 

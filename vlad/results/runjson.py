@@ -8,7 +8,7 @@ SETTINGS = (
     *("prompts", "params", "protocol", "adapters", "bits", "references", "pool", "seed"),
     *("tile", "overlap"),
 )
-_OWN = ("heads", "score_direction", "map_ranges", "map_format", "map_side", "root")
+_OWN = ("heads", "score_direction", "map_ranges", "maps_cut", "map_format", "map_side", "root")
 RUN = Workspace(
     "vlad run",
     "run.json",
