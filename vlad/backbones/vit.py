@@ -24,8 +24,8 @@ class Taps:
 
     Attributes:
         patches: (stream or None, block) -> (B, h·w, C) raw patch tokens.
-        last: (B, P + h·w, C) output of the last block, P tokens before the patches (CLS, registers),
-            or None; (B, 1, C) if only CLS is needed.
+        last: (B, P + h·w, C) output of the last block, with P tokens (CLS, registers) before the
+            patches, or None; (B, 1, C) if only CLS is needed.
         windows: side k -> (B, n, D) projected window embeddings.
         grid: (h, w).
     """

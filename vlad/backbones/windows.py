@@ -67,10 +67,10 @@ def pass_windows(
         views = [part.to(x.device) for _, part in parts]
         shapes = [(len(x) * len(view), view.shape[1]) for view in views]
         turns = [None if angles is None else angles[view].repeat(len(x), 1, 1, 1) for view in views]
-        mixed = [
-            first.mix(*(t[:, view].flatten(0, 1) for t in (q, k, v)), angles=turn)
-            for view, turn in zip(views, turns, strict=True)
-        ]
+        mixed = []
+        for view, turn in zip(views, turns, strict=True):
+            queries, keys, values = (t[:, view].flatten(0, 1) for t in (q, k, v))
+            mixed.append(first.mix(queries, keys, values, angles=turn))
         own = torch.cat([x[:, view].flatten(0, 2) for view in views])
         own = first.finish(own, _flat(mixed), activation)
         for block in middle:
@@ -124,10 +124,10 @@ def _together(
     """A block on (T, C) tokens: `shapes` are (number, length) of independent sequences."""
     sizes = [count * length for count, length in shapes]
     parts = zip(*(t.split(sizes) for t in block.qkv(block.ln_1(x))), strict=True)
-    mixed = [
-        block.mix(*(t.unflatten(0, shape) for t in part), angles=turn)
-        for part, shape, turn in zip(parts, shapes, angles, strict=True)
-    ]
+    mixed = []
+    for part, shape, turn in zip(parts, shapes, angles, strict=True):
+        queries, keys, values = (t.unflatten(0, shape) for t in part)
+        mixed.append(block.mix(queries, keys, values, angles=turn))
     return block.finish(x, _flat(mixed), activation)
 
 
