@@ -116,11 +116,12 @@ class BackboneInfo:
         def block(part: float) -> int:
             return part if isinstance(part, int) else max(1, round(self.depth * part))
 
-        found = [
-            block(part) if isinstance(part, int | float) else tuple(dict.fromkeys(map(block, part)))
-            for part in parts
-        ]
-        return tuple(dict.fromkeys(found))
+        def layer(part: float | Sequence[float]) -> Layer:
+            parts = [part] if isinstance(part, int | float) else part
+            blocks = tuple(dict.fromkeys(map(block, parts)))
+            return blocks if len(blocks) > 1 else blocks[0]
+
+        return tuple(dict.fromkeys(map(layer, parts)))
 
     def replaced(self, activation: Activation | None) -> Activation | None:
         """The activation that replaces the backbone's own; None if none has to.

@@ -105,8 +105,7 @@ def bench(roots, head, k_shot, seeds, layout, common, out) -> None:
         layouts[name] = detect(root) if layout == "auto" else layout
         data[name] = load_dataset(layouts[name], root)
         warn_of_known(common.adapters, data[name].categories)
-    make_heads(head, common)
-    backbone = open_backbone(common)
+    backbone = open_backbone(common, make_heads(head, common))
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
         "layout": layouts,

@@ -69,7 +69,7 @@ PART = Rule(lambda value: SHARE.holds(value) and value > 0, "a share above 0, up
 _BLOCK = Rule(
     lambda value: whole(1, LARGEST).holds(value) or (type(value) is float and 0 < value <= 1), ""
 )
-_MEAN = list_of(_BLOCK, "")
+_MEAN = list_of(_BLOCK, "", least=2)
 LAYERS = list_of(
     Rule(lambda value: _BLOCK.holds(value) or _MEAN.holds(value), ""),
     "a list of blocks (whole numbers from 1, or fractions of the depth), or of lists to average",
