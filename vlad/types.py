@@ -48,16 +48,27 @@ Activation = Literal["gelu", "quick_gelu"]
 PosEmbedResize = Literal["bicubic_antialias", "bicubic", "bicubic_offset", "bilinear"]
 
 
+# what a backbone may be able to do besides patch tokens and the image embedding:
+# "windows" passes of their own for windows of patches; "streams" further attention streams;
+# "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text
+Capability = Literal["windows", "streams", "image tokens", "joint"]
+NATIVE: frozenset[Capability] = frozenset({"windows", "streams", "image tokens", "joint"})
+# a block (from 1), or several whose patch tokens are averaged before they are compared
+Layer = int | tuple[int, ...]
+# layers as users name them: block numbers (whole) or fractions of the depth
+Parts = Sequence[float | Sequence[float]]
+
+
 @dataclass(frozen=True)
 class BackboneInfo:
     """What a head may know of a backbone before it says which features it needs.
 
     Attributes:
         name: the name it was loaded under.
-        depth: number of transformer blocks; blocks count from 1.
-        width: channels C of the raw patch tokens.
+        depth: number of transformer blocks, or stages of a convolutional network, counted from 1.
+        width: channels C of the raw patch tokens, those of the last block if they differ.
         embed_dim: dimensions D of the image embedding.
-        patch_size: pixels a side of one patch.
+        patch_size: pixels between neighbouring patch tokens.
         image_size: pixels a side of the input it was trained at.
         has_text: whether it has a text encoder.
         has_cls: whether it has a CLS token (SigLIP has none).
@@ -65,6 +76,10 @@ class BackboneInfo:
         text_depth: blocks of that text encoder; 0 without one.
         activation: of its MLPs, if it is one of CLIP's two, else None.
         pos_embed: how its positional embeddings are resized to another grid.
+        capabilities: what it can do besides patch tokens and the image embedding.
+        widths: channels of every block, if they differ.
+        step: a side of the input must be a multiple of it; 0 is the patch size.
+        fixed_size: whether it takes inputs of `image_size` only.
     """
 
     name: str
@@ -79,6 +94,34 @@ class BackboneInfo:
     text_depth: int = 0
     activation: Activation | None = None
     pos_embed: PosEmbedResize = "bicubic_antialias"
+    capabilities: frozenset[Capability] = NATIVE
+    widths: tuple[int, ...] = ()
+    step: int = 0
+    fixed_size: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", self.step or self.patch_size)
+
+    def channels(self, layer: Layer) -> int:
+        """Channels of the patch tokens of a layer."""
+        block = layer if isinstance(layer, int) else layer[0]
+        return self.widths[block - 1] if self.widths else self.width
+
+    def layers(self, parts: Parts) -> tuple[Layer, ...]:
+        """Block numbers (whole) or fractions of the depth, or lists of them to average, as layers.
+
+        A layer that a shallow backbone would give twice comes once.
+        """
+
+        def block(part: float) -> int:
+            return part if isinstance(part, int) else max(1, round(self.depth * part))
+
+        def layer(part: float | Sequence[float]) -> Layer:
+            parts = [part] if isinstance(part, int | float) else part
+            blocks = tuple(dict.fromkeys(map(block, parts)))
+            return blocks if len(blocks) > 1 else blocks[0]
+
+        return tuple(dict.fromkeys(map(layer, parts)))
 
     def replaced(self, activation: Activation | None) -> Activation | None:
         """The activation that replaces the backbone's own; None if none has to.
@@ -137,7 +180,7 @@ class FeatureSpec:
     """What a head needs from the backbone. Two heads whose pass fields agree share one pass.
 
     Attributes:
-        layers: blocks (from 1) whose patch tokens are returned.
+        layers: blocks (from 1) whose patch tokens are returned, each alone or several averaged.
         normal_layers: further blocks, once the head is fitted on normal images: for these and for
             all images after them.
         patch_output: what is applied to those tokens: nothing, ln_post, ln_post and the
@@ -160,8 +203,8 @@ class FeatureSpec:
             pass without them, which comes back as `Features.plain`.
     """
 
-    layers: tuple[int, ...] = ()
-    normal_layers: tuple[int, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    normal_layers: tuple[Layer, ...] = ()
     patch_output: PatchOutput = "raw"
     stream: Stream | None = None
     windows: tuple[int, ...] = ()
@@ -173,6 +216,12 @@ class FeatureSpec:
     pos_embed: PosEmbedResize | None = None
     resize: Resize = "pil"
     prompts: ImagePrompts | None = None
+
+    @property
+    def blocks(self) -> list[int]:
+        """The blocks that its layers are made from, in order, each once."""
+        each = [(layer,) if isinstance(layer, int) else layer for layer in self.layers]
+        return sorted({block for blocks in each for block in blocks})
 
     def with_normals(self) -> FeatureSpec:
         """The spec for normal images, and for all images after them."""
@@ -186,7 +235,7 @@ class Features:
     Attributes:
         image: (B, D) projected, unnormalised image embedding (CLS, or the backbone's own pooling);
             None if the spec does not ask for it.
-        patches: block -> (B, h·w, C or D) patch tokens in row-major order.
+        patches: layer -> (B, h·w, C or D) patch tokens in row-major order, as the spec orders them.
         grid: (h, w).
         size: (H, W) pixels of the backbone's input.
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
@@ -195,7 +244,7 @@ class Features:
     """
 
     image: torch.Tensor | None
-    patches: Mapping[int, torch.Tensor]
+    patches: Mapping[Layer, torch.Tensor]
     grid: tuple[int, int]
     size: tuple[int, int]
     windows: Mapping[int, torch.Tensor] = field(default_factory=dict)

@@ -81,7 +81,7 @@ def test_sizes_are_read_off_the_file(small_backbone, tmp_path):
 )
 def test_names_and_shapes_of_the_released_files(head, shapes, prefix, parity, tmp_path):
     released = json.loads((parity.folder / f"{shapes}.json").read_text())
-    info = open_clip.describe("ViT-L-14-336", "openai")
+    info = open_clip.describe("ViT-L-14-336/openai")
     state = {
         name: torch.zeros(shape, dtype=torch.int64 if "tokenized" in name else torch.float16)
         for name, shape in released.items()

@@ -9,6 +9,7 @@ import torch
 from vlad.errors import HeadError, InputError, PromptError
 from vlad.heads import load_head
 from vlad.scoring.extractor import Extractor
+from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.panel import Panel
 from vlad.types import FeatureSpec
 
@@ -192,6 +193,23 @@ def test_patch_outputs(small_backbone, small_clip, drawn, output):
             "proj": tokens @ visual.proj,
         }[output]
     torch.testing.assert_close(found.patches[4], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_layers_keep_their_order_and_several_blocks_are_averaged(
+    small_backbone, drawn, tmp_path, cached
+):
+    plain = Extractor(small_backbone)
+    extractor = CachedExtractor(small_backbone, None, tmp_path) if cached else plain
+    spec, each = FeatureSpec(layers=((1, 3), 4, 2)), FeatureSpec(layers=(1, 2, 3, 4))
+    prepared = [plain.prepare(image, [spec]) for image in drawn[:2]]
+    (blocks,) = plain.extract(prepared, [each])
+    for _ in range(2):  # the second time from the cache
+        (found,) = extractor.extract(prepared, [spec])
+        assert list(found.patches) == [(1, 3), 4, 2]
+        mean = (blocks.patches[1] + blocks.patches[3]) / 2
+        torch.testing.assert_close(found.patches[1, 3], mean, atol=1e-5, rtol=0)
+        torch.testing.assert_close(found.patches[2], blocks.patches[2], atol=1e-5, rtol=0)
 
 
 def test_image_only_backbone(dinov2_folder, drawn):

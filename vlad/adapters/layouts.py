@@ -7,7 +7,7 @@ Sizes that a method leaves open are numbers in the adapter's params.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from vlad.errors import AdapterError
@@ -61,8 +61,8 @@ def _text_width(backbone: BackboneInfo) -> int:
 
 def _april_gan(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
-    for i in range(len(params["layers"])):
-        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.width)
+    for i, layer in enumerate(params["layers"]):
+        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.channels(layer))
     return found
 
 
@@ -80,15 +80,15 @@ def _adaclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
             found[f"static.{side}.{i}"] = (params["prompt_tokens"], width)
         for i in range(params["prompt_tokens"]):
             found |= _linear(f"dynamic.{side}.{i}", width, backbone.embed_dim)
-    for i in range(len(params["layers"])):
-        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.width)
+    for i, layer in enumerate(params["layers"]):
+        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.channels(layer))
     return found | _linear("image_projection", backbone.embed_dim, backbone.embed_dim)
 
 
 def _vectors(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
-    for i in range(len(params["layers"])):
-        found |= _linear(f"projections.{i}", params["dims"], backbone.width)
+    for i, layer in enumerate(params["layers"]):
+        found |= _linear(f"projections.{i}", params["dims"], backbone.channels(layer))
     return found | {side: (params["dims"],) for side in ("normal", "anomalous")}
 
 
@@ -181,12 +181,7 @@ def default_params(
     layout = layout_of(head)
     chosen = {**layout.defaults, **(sizes or {})}
     fitting = {size: min(n, _highest(size, backbone)) for size, n in chosen.items()}
-    return {"layers": blocks_at(layout.layers, backbone.depth), **fitting}
-
-
-def blocks_at(parts: Sequence[float], depth: int) -> list[int]:
-    """The blocks at fractions of the depth, without repeats: a shallow backbone has fewer."""
-    return list(dict.fromkeys(max(1, round(depth * part)) for part in parts))
+    return {"layers": list(backbone.layers(layout.layers)), **fitting}
 
 
 def _highest(size: str, backbone: BackboneInfo) -> int:

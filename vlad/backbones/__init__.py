@@ -24,7 +24,10 @@ from vlad.backbones.tiny import WEIGHTS
 from vlad.errors import BackboneError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from vlad.backbones.backbone import Backbone
+    from vlad.types import BackboneInfo
 
 DEFAULT = "ViT-B-16-plus-240/laion400m_e31"
 EMBEDDED = {"vlad-tiny": WEIGHTS}
@@ -102,35 +105,65 @@ def choose_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def describe(name: str) -> BackboneInfo:
+    """What heads may know of a backbone; one of a model hub is not downloaded for it.
+
+    Raises:
+        BackboneError: as `load_backbone`.
+    """
+    if _is_local(name):
+        return load_backbone(name, "cpu").info
+    source, rest = _remote(name)
+    return source.describe(rest)
+
+
+def describe_remote(name: str) -> BackboneInfo | None:
+    """What heads may know of a backbone that has to be downloaded; None if it is on this disk.
+
+    Raises:
+        BackboneError: an unknown name, or a configuration that cannot be fetched or is unsupported.
+    """
+    if _is_local(name):
+        return None
+    source, rest = _remote(name)
+    return None if source.is_stored(rest) else source.describe(rest)
+
+
+def _is_local(name: str) -> bool:
+    return (
+        name in EMBEDDED
+        or bool(entry_points(group="vlad.backbones", name=name))
+        or os.path.exists(name)  # False for names too long
+        or "=" in name
+    )
+
+
 def _find(name: str) -> Backbone:
     from vlad.backbones import clip
 
+    if not _is_local(name):
+        source, rest = _remote(name)
+        return source.from_hub(rest)
     if name in EMBEDDED:
-        backbone = clip.from_file(EMBEDDED[name])
-    elif found := entry_points(group="vlad.backbones", name=name):
-        backbone = next(iter(found)).load()()
-    elif os.path.isdir(name):  # unlike Path.is_dir, False for names too long
+        return clip.from_file(EMBEDDED[name])
+    if found := entry_points(group="vlad.backbones", name=name):
+        return next(iter(found)).load()()
+    if os.path.isdir(name):
         from vlad.backbones import transformers
 
-        backbone = transformers.from_pretrained(name)
-    elif os.path.isfile(name):
-        backbone = clip.from_file(Path(name))
-    elif "=" in name:
-        model, _, path = name.partition("=")
-        if not os.path.isfile(path):
-            raise BackboneError(f"Weights file {path} not found; correct the path.")
-        backbone = clip.from_file(Path(path), model)
-    else:
-        backbone = _from_hub(name)
-    return backbone
+        return transformers.from_folder(name)
+    model, _, path = name.rpartition("=") if not os.path.isfile(name) else ("", "", name)
+    if not os.path.isfile(path):
+        raise BackboneError(f"Weights file {path} not found; correct the path.")
+    return clip.from_file(Path(path), model or None)
 
 
-def _from_hub(name: str) -> Backbone:
+def _remote(name: str) -> tuple[ModuleType, str]:
+    """The module that fetches a backbone from a hub, and the name that it knows."""
     from vlad.backbones import open_clip
 
-    model, _, tag = name.partition("/")
-    if open_clip.is_model(model):
-        return open_clip.from_hub(model, tag or None)
+    if open_clip.is_model(name.partition("/")[0]):
+        return open_clip, name
     looks_like_a_path = name.startswith((".", "/", "~")) or Path(name).suffix in {
         ".pt", ".pth", ".bin", ".safetensors",
     }  # fmt: skip
@@ -141,4 +174,4 @@ def _from_hub(name: str) -> Backbone:
         )
     from vlad.backbones import transformers
 
-    return transformers.from_pretrained(name)
+    return transformers, name

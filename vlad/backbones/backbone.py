@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 
 from vlad.backbones.block import recompute
+from vlad.backbones.generic import GenericEncoder
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import HeadError
@@ -29,9 +30,10 @@ class Backbone:
     Attributes:
         info: its description for heads.
         model: the module with the weights.
-        build: model -> VisionTransformer over its modules (called again after each move).
+        build: model -> its image encoder over these modules (called again after each move).
         read: model -> its text encoder, or None (called again after each move).
-        blocks: model -> the module with its image encoder's blocks.
+        blocks: model -> the module with its image encoder's blocks; None leaves lower precision to
+            a GenericEncoder.
         mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: further settings that its text embeddings depend on (such as activation).
         vision: the image encoder, by the module's own forward pass.
@@ -41,9 +43,9 @@ class Backbone:
 
     info: BackboneInfo
     model: torch.nn.Module
-    build: Callable[[torch.nn.Module], VisionTransformer]
+    build: Callable[[torch.nn.Module], VisionTransformer | GenericEncoder]
     read: Callable[[torch.nn.Module], TextTransformer | PlainText] | None
-    blocks: Callable[[torch.nn.Module], torch.nn.Module]
+    blocks: Callable[[torch.nn.Module], torch.nn.Module] | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
     config: str = ""
@@ -62,7 +64,7 @@ class Backbone:
                 blur them, and text, since rounding it would shift the scores of all images.
         """
         self.model.to(device=device)
-        for module in self.blocks(self.model).modules():
+        for module in self.blocks(self.model).modules() if self.blocks else ():
             if isinstance(module, torch.nn.Linear | torch.nn.MultiheadAttention):
                 module.to(dtype=dtype)
         self.dtype = dtype
@@ -79,6 +81,8 @@ class Backbone:
 
     def _build(self) -> None:
         self.vision = self.build(self.model)
+        if isinstance(self.vision, GenericEncoder):
+            self.vision.dtype = self.dtype
         self.passes: Callable[..., Taps] | None = None
         self.runtime, self.precision = "torch", str(self.dtype).removeprefix("torch.")
         self.text = self.read and self.read(self.model)
@@ -103,7 +107,10 @@ class Backbone:
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def forward(self, pixels: torch.Tensor, **options) -> Taps:
-        """One vision pass in the backbone's runtime; see `VisionTransformer.__call__`."""
+        """One pass of the image encoder in the backbone's runtime.
+
+        See `VisionTransformer.__call__`.
+        """
         return (self.passes or self.vision)(pixels, **options)
 
     @own_state()

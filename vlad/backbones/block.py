@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from vlad.types import Activation
 
 Map = Callable[[torch.Tensor], torch.Tensor]
+Turn = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
@@ -60,6 +61,22 @@ def attention(
     return (logits.softmax(dim=-1) @ flat[2]).unflatten(0, q.shape[:2])
 
 
+def turn_halves(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """Rotary positions that pair channel i with channel i + d/2 (DINOv3); see `Block.turn`."""
+    one, other = x.chunk(2, dim=-1)
+    return _turned(x, torch.cat([-other, one], dim=-1), angles)
+
+
+def turn_neighbours(x: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    """Rotary positions that pair channel 2i with channel 2i + 1 (EVA-02, PE); see `Block.turn`."""
+    return _turned(x, torch.stack([-x[..., 1::2], x[..., ::2]], dim=-1).flatten(-2), angles)
+
+
+def _turned(x: torch.Tensor, across: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+    sine, cosine = angles.to(x.dtype).unsqueeze(-4).unbind(dim=-2)
+    return x * cosine + across * sine
+
+
 @dataclass(frozen=True)
 class Block:
     """One pre-norm transformer block, as functions on (B, N, C) tokens.
@@ -73,6 +90,8 @@ class Block:
         scale_1, scale_2: layer scale of the two branches, if the backbone has it.
         projections: () -> weight (C, C) and bias (or None) of each of q, k and v, if they are plain
             linear maps, which makes `first` fast.
+        turn: rotary positions: queries or keys (B, H, N, d) and their angles (N, 2, d) or
+            (B, N, 2, d), sine before cosine -> the same turned; None without them.
     """
 
     ln_1: Map
@@ -84,26 +103,30 @@ class Block:
     scale_1: Map = identity
     scale_2: Map = identity
     projections: Callable[[], Sequence[tuple[torch.Tensor, torch.Tensor | None]]] | None = None
+    turn: Turn | None = None
 
     def __call__(
         self,
         x: torch.Tensor,
         activation: Map | None,
         seen: torch.Tensor | None = None,
+        angles: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Run the block on all tokens; `seen` as in `mix`."""
+        """Run the block on all tokens; `seen` and `angles` as in `mix`."""
         q, k, v = self.qkv(self.ln_1(x))
-        return self.finish(x, self.mix(q, k, v, seen), activation)
+        return self.finish(x, self.mix(q, k, v, seen, angles), activation)
 
-    def first(self, x: torch.Tensor, activation: Map | None) -> torch.Tensor:
+    def first(
+        self, x: torch.Tensor, activation: Map | None, angles: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """(B, 1, C): only the first token, after the block.
 
         A single query needs neither keys nor values: q·(Kx) is (Kᵀq)·x, Σ aᵢ(Vxᵢ) is V(Σ aᵢxᵢ), and
         a bias of the keys adds the same to all logits. Two small products replace two over all
         tokens.
         """
-        if self.projections is None:
-            return self(x, activation)[:, :1]
+        if self.projections is None or angles is not None:
+            return self(x, activation, angles=angles)[:, :1]
         tokens = self.ln_1(x)
         (to_q, bias), (to_k, _), (to_v, shift) = self.projections()
         split = (self.heads, len(to_q) // self.heads)
@@ -121,13 +144,17 @@ class Block:
         k: torch.Tensor,
         v: torch.Tensor,
         seen: torch.Tensor | None = None,
+        angles: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attention without its output projection; q (B, M, C), k and v (B, N, C).
 
         Args:
             seen: (M, N) bool, whether a token of q attends to one of k; None attends to all.
+            angles: rotary positions of the tokens of k, as `turn` takes them; q has the first M.
         """
         q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        if self.turn is not None and angles is not None:
+            q, k = self.turn(q, angles[..., : q.shape[2], :, :]), self.turn(k, angles)
         return attention(q, k, v, seen).transpose(1, 2).flatten(2)
 
     def attend(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:

@@ -24,13 +24,22 @@ def is_model(name: str) -> bool:
     return name in open_clip.list_models()
 
 
-def describe(model: str, tag: str | None) -> BackboneInfo:
+def is_stored(name: str) -> bool:
+    """Return whether the weights of "model/tag" or "model" are in open_clip's cache.
+
+    Raises:
+        BackboneError: an unknown tag.
+    """
+    return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name))) is not None
+
+
+def describe(name: str) -> BackboneInfo:
     """The description of a pretrained model for heads, from its configuration only.
 
     Raises:
         BackboneError: an unknown tag, or an unsupported image encoder.
     """
-    tag = _tag(model, tag)
+    model, tag = _model_and_tag(name)
     quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
     with torch.device("meta"):  # shapes without values
         built = open_clip.create_model(model, device="meta", force_quick_gelu=quick_gelu)
@@ -38,20 +47,20 @@ def describe(model: str, tag: str | None) -> BackboneInfo:
     return as_backbone(f"{model}/{tag}", built, open_clip.get_tokenizer(model), half, half).info
 
 
-def from_hub(model: str, tag: str | None) -> Backbone:
+def from_hub(name: str) -> Backbone:
     """A pretrained open_clip model, from the local cache or the model hub.
 
     Args:
-        model: architecture, e.g. "ViT-B-16-plus-240".
-        tag: pretrained tag, e.g. "laion400m_e31"; None takes the first that open_clip lists.
+        name: architecture and pretrained tag, e.g. "ViT-B-16-plus-240/laion400m_e31"; without a
+            tag it is the first that open_clip lists.
 
     Raises:
         BackboneError: an unknown tag, or weights that cannot be downloaded.
     """
-    tag = _tag(model, tag)
+    model, tag = _model_and_tag(name)
     name = f"{model}/{tag}"
     quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
-    stored = file_of(open_clip.get_pretrained_cfg(model, tag)) is not None
+    stored = is_stored(name)
     if not stored:  # what would be refused is not fetched
         with torch.device("meta"):
             _check(name, open_clip.create_model(model, device="meta"))
@@ -63,17 +72,18 @@ def from_hub(model: str, tag: str | None) -> Backbone:
     )
 
 
-def _tag(model: str, tag: str | None) -> str:
-    """A pretrained tag of a model: the given one, or the first that open_clip lists."""
+def _model_and_tag(name: str) -> tuple[str, str]:
+    """An architecture and its pretrained tag: the given one, or the first that open_clip lists."""
+    model, _, tag = name.partition("/")
     tags = open_clip.list_pretrained_tags_by_model(model)
-    if tag is None and tags:
-        return tags[0]
-    if tag is None or tag not in tags:
+    if not tag and tags:
+        return model, tags[0]
+    if tag not in tags:
         raise BackboneError(
             f"Model {model} has no pretrained tag {tag!r} (it has {', '.join(tags) or 'none'}); "
             f"choose one, or give a file as {model}=weights.pt."
         )
-    return tag
+    return model, tag
 
 
 def build(config: dict) -> torch.nn.Module:

@@ -26,13 +26,21 @@ from vlad.types import BackboneInfo
 MAX_DEPTH = 256  # blocks of a backbone; the largest public ones have 64
 
 
-def from_pretrained(name: str) -> Backbone:
-    """A CLIP, SigLIP or DINOv2 model, from a local folder, the local cache or the model hub.
+def from_hub(name: str) -> Backbone:
+    """A model of the hub, or of its local cache.
 
     Raises:
-        BackboneError: a folder without such a model, or weights that cannot be downloaded.
+        BackboneError: weights that cannot be downloaded, or of a kind that is not supported.
     """
-    local = Path(name).is_dir()
+    return from_folder(name, local=False)
+
+
+def from_folder(name: str, local: bool = True) -> Backbone:
+    """A CLIP, SigLIP or DINOv2 model in a local folder.
+
+    Raises:
+        BackboneError: a folder without such a model.
+    """
     if local and not (Path(name) / "config.json").is_file():
         raise BackboneError(
             f"{name} has no config.json; give a folder written by save_pretrained, or a weights "

@@ -24,8 +24,8 @@ class Taps:
 
     Attributes:
         patches: (stream or None, block) -> (B, h·w, C) raw patch tokens.
-        last: (B, 1 + h·w, C) output of the last block (no first token without CLS), or None; (B, 1,
-            C) if only CLS is needed.
+        last: (B, P + h·w, C) output of the last block, with P tokens (CLS, registers) before the
+            patches, or None; (B, 1, C) if only CLS is needed.
         windows: side k -> (B, n, D) projected window embeddings.
         grid: (h, w).
     """
@@ -44,34 +44,46 @@ class VisionTransformer:
         patch_embed: (B, 3, H, W) -> (B, C, h, w).
         patch_size: side of a patch in pixels.
         cls: (C,) class token, or None.
-        pos: (prefix + g·g, C) positional embeddings, prefix = 1 with a class token.
+        pos: (1 + g·g, C) positional embeddings, the first that of the class token, or (g·g, C)
+            without one; None if there are only rotary ones.
         ln_pre, ln_post, proj: identity if the backbone has none.
         blocks: in order.
         pool: replaces "ln_post of CLS" if the backbone pools differently: (B, N, C) -> (B, C').
+        registers: (R, C) tokens without positions between the class token and the patches, or None.
+        rope: grid -> (h·w, 2, d) angles of the patches, as `Block.turn` takes them, or None.
         call: how to run a block, `run` or `recompute`.
     """
 
     patch_embed: Map
     patch_size: int
     cls: torch.Tensor | None
-    pos: torch.Tensor
+    pos: torch.Tensor | None
     ln_pre: Map
     blocks: Sequence[Block]
     ln_post: Map
     proj: Map
     pool: Map | None = None
+    registers: torch.Tensor | None = None
+    rope: Callable[[tuple[int, int]], torch.Tensor] | None = None
     call: Callable = run
     _resized: dict = field(default_factory=dict, repr=False)
 
     @property
     def prefix(self) -> int:
-        return 0 if self.cls is None else 1
+        """Number of tokens before the patches."""
+        return (self.cls is not None) + (0 if self.registers is None else len(self.registers))
 
     def embed_image(self, last: torch.Tensor, ln_post: bool = True) -> torch.Tensor:
         """(B, N, C) output of the last block -> (B, D) image embedding, unnormalised."""
         if self.pool is not None:
             return self.proj(self.pool(last))
         return self.proj(self.ln_post(last[:, 0]) if ln_post else last[:, 0])
+
+    def joint(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, N, C) patch tokens of the last block -> (B, N, D), each embedded as an image is."""
+        if self.pool is None:
+            return self.proj(self.ln_post(tokens))
+        return self.proj(self.pool(tokens.flatten(0, 1)[:, None])).unflatten(0, tokens.shape[:2])
 
     def __call__(
         self,
@@ -99,8 +111,9 @@ class VisionTransformer:
         windows = tuple(windows)
         self.check(pixels.shape[-2:], taps, windows)
         tokens, grid = self._embed(pixels, pos_embed)
+        angles = self._angles(grid, tokens)
         if windows and image and not taps and not prompts:
-            found, last = pass_windows(self, tokens, grid, windows, act, whole=True)
+            found, last = pass_windows(self, tokens, grid, windows, act, angles, whole=True)
             return Taps({}, last, found, grid)
         depth = len(self.blocks) if image else max((layer for _, layer in taps), default=0)
         only_cls = self.pool is None and (None, depth) not in taps and depth == len(self.blocks)
@@ -114,12 +127,13 @@ class VisionTransformer:
             if number in prompts:
                 x = torch.cat([x[:, :own], prompts[number].to(x.dtype)], dim=1)
             first = only_cls and number == depth
-            x, streams = self.call(_step, number, block, x, streams, act, first)
+            places = angles if angles is None else _unturned(angles, x.shape[1])
+            x, streams = self.call(_step, number, block, x, streams, act, first, places)
             for tap in taps:
                 stream, layer = tap
                 if layer == number:
                     patches[tap] = (streams[stream] if stream else x)[:, self.prefix : own]
-        found, _ = pass_windows(self, tokens, grid, windows, act) if windows else ({}, None)
+        found = pass_windows(self, tokens, grid, windows, act, angles)[0] if windows else {}
         return Taps(patches, x[:, :own] if image else None, found, grid)
 
     def check(
@@ -159,14 +173,31 @@ class VisionTransformer:
         x = x.flatten(2).transpose(1, 2)
         if self.cls is not None:
             x = torch.cat([self.cls.to(x.dtype).expand(len(x), 1, -1), x], dim=1)
-        return x + self._positions(grid, pos_embed).to(x.dtype), grid
+        if self.pos is not None:
+            x = x + self._positions(self.pos, grid, pos_embed).to(x.dtype)
+        if self.registers is not None:
+            own = 0 if self.cls is None else 1
+            registers = self.registers.to(x.dtype).expand(len(x), -1, -1)
+            x = torch.cat([x[:, :own], registers, x[:, own:]], dim=1)
+        return x, grid
 
-    def _positions(self, grid: tuple[int, int], mode: PosEmbedResize) -> torch.Tensor:
-        side = round((len(self.pos) - self.prefix) ** 0.5)
+    def _angles(self, grid: tuple[int, int], tokens: torch.Tensor) -> torch.Tensor | None:
+        """(N, 2, d) rotary positions of all tokens, or None."""
+        if self.rope is None:
+            return None
+        angles = self.rope(grid).to(tokens.device)
+        still = _unturned(angles[:0], self.prefix)
+        return torch.cat([still, angles])
+
+    def _positions(
+        self, pos: torch.Tensor, grid: tuple[int, int], mode: PosEmbedResize
+    ) -> torch.Tensor:
+        own = 0 if self.cls is None else 1
+        side = round((len(pos) - own) ** 0.5)
         if grid == (side, side):
-            return self.pos
+            return pos
         if (grid, mode) not in self._resized:
-            table = self.pos[self.prefix :].float().T.reshape(1, -1, side, side)
+            table = pos[own:].float().T.reshape(1, -1, side, side)
             offset = mode == "bicubic_offset"
             table = F.interpolate(
                 table,
@@ -176,8 +207,15 @@ class VisionTransformer:
                 antialias=mode == "bicubic_antialias",
                 align_corners=False,
             )
-            self._resized[grid, mode] = torch.cat([self.pos[: self.prefix], table[0].flatten(1).T])
+            self._resized[grid, mode] = torch.cat([pos[:own], table[0].flatten(1).T])
         return self._resized[grid, mode]
+
+
+def _unturned(angles: torch.Tensor, count: int) -> torch.Tensor:
+    """(N, 2, d) angles with angles of 0 added, for tokens without a place, up to `count`."""
+    still = angles.new_zeros(1, *angles.shape[1:])
+    still[:, 1] = 1
+    return torch.cat([angles, still.expand(count - len(angles), -1, -1)])
 
 
 def _step(
@@ -187,10 +225,12 @@ def _step(
     streams: Mapping[Stream, torch.Tensor],
     act: Map | None,
     first: bool,
+    angles: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Mapping[Stream, torch.Tensor]]:
     """The ordinary stream (all tokens, or only the first) and the extra streams after a block."""
     if not streams:
-        return (block.first if first else block)(x, act), streams
+        whole = block.first if first else block
+        return whole(x, act, angles=angles), streams
     q, k, v = block.qkv(block.ln_1(x))
     moved = dict(streams)
     for stream, state in streams.items():
@@ -199,6 +239,9 @@ def _step(
         if number == stream.first_block or number in stream.restart:
             state = x if stream.start == "input" else torch.zeros_like(x)
         same = {"qq": q, "kk": k, "vv": v}[stream.kind]
-        moved[stream] = block.attend(state, block.mix(same, same, v))
+        # values have no rotary positions
+        places = None if stream.kind == "vv" else angles
+        moved[stream] = block.attend(state, block.mix(same, same, v, angles=places))
     own = 1 if first else None
-    return block.finish(x[:, :own], block.mix(q[:, :own], k, v), act), moved
+    mixed = block.mix(q[:, :own], k, v, angles=angles)
+    return block.finish(x[:, :own], mixed, act), moved

@@ -39,6 +39,7 @@ def pass_windows(
     grid: tuple[int, int],
     sides: Iterable[int],
     activation: Map | None,
+    angles: torch.Tensor | None = None,
     whole: bool = False,
 ) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
     """Pass each window separately, with CLS and its own positions.
@@ -48,6 +49,7 @@ def pass_windows(
 
     Args:
         tokens: (B, N, C) with positions, before ln_pre.
+        angles: (N, 2, d) rotary positions of the tokens, or None.
         whole: whether to pass the whole image too, as one more window.
 
     Returns:
@@ -64,17 +66,22 @@ def pass_windows(
     for parts in _batches(indices, len(x)):
         views = [part.to(x.device) for _, part in parts]
         shapes = [(len(x) * len(view), view.shape[1]) for view in views]
-        mixed = [first.mix(*(t[:, view].flatten(0, 1) for t in (q, k, v))) for view in views]
+        turns = [None if angles is None else angles[view].repeat(len(x), 1, 1, 1) for view in views]
+        mixed = []
+        for view, turn in zip(views, turns, strict=True):
+            queries, keys, values = (t[:, view].flatten(0, 1) for t in (q, k, v))
+            mixed.append(first.mix(queries, keys, values, angles=turn))
         own = torch.cat([x[:, view].flatten(0, 2) for view in views])
         own = first.finish(own, _flat(mixed), activation)
         for block in middle:
-            own = _together(block, own, shapes, activation)
+            own = _together(block, own, shapes, activation, turns)
         split = own.split([count * length for count, length in shapes])
-        for (side, _), shape, flat in zip(parts, shapes, split, strict=True):
+        for (side, _), shape, flat, turn in zip(parts, shapes, split, turns, strict=True):
             last = flat.unflatten(0, shape)
             if len(vision.blocks) > 1:
                 block = vision.blocks[-1]
-                last = (block.first if vision.pool is None else block)(last, activation)
+                run = block.first if vision.pool is None else block
+                last = run(last, activation, angles=turn)
             if side:
                 last = vision.embed_image(last).unflatten(0, (len(x), -1))
             found[side].append(last)
@@ -83,8 +90,9 @@ def pass_windows(
 
 
 def _with_cls(patches: torch.Tensor, prefix: int) -> torch.Tensor:
-    """Token indices from patch indices, with CLS first if there is one."""
-    return torch.cat([patches.new_zeros(len(patches), prefix), patches + prefix], dim=1)
+    """Token indices from patch indices, with CLS and registers first if there are any."""
+    own = torch.arange(prefix).expand(len(patches), -1)
+    return torch.cat([own, patches + prefix], dim=1)
 
 
 def _batches(
@@ -107,15 +115,19 @@ def _batches(
 
 
 def _together(
-    block: Block, x: torch.Tensor, shapes: list[tuple[int, int]], activation: Map | None
+    block: Block,
+    x: torch.Tensor,
+    shapes: list[tuple[int, int]],
+    activation: Map | None,
+    angles: list[torch.Tensor | None],
 ) -> torch.Tensor:
     """A block on (T, C) tokens: `shapes` are (number, length) of independent sequences."""
     sizes = [count * length for count, length in shapes]
     parts = zip(*(t.split(sizes) for t in block.qkv(block.ln_1(x))), strict=True)
-    mixed = [
-        block.mix(*(t.unflatten(0, shape) for t in part))
-        for part, shape in zip(parts, shapes, strict=True)
-    ]
+    mixed = []
+    for part, shape, turn in zip(parts, shapes, angles, strict=True):
+        queries, keys, values = (t.unflatten(0, shape) for t in part)
+        mixed.append(block.mix(queries, keys, values, angles=turn))
     return block.finish(x, _flat(mixed), activation)
 
 

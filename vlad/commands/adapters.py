@@ -13,7 +13,7 @@ from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 
 if TYPE_CHECKING:
-    from vlad.types import BackboneInfo
+    pass
 
 BACKBONE = "ViT-L-14-336/openai"
 
@@ -131,6 +131,8 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     folder = Path(out) if out else adapters_folder() / name
     if (folder / FILE).exists():
         raise AdapterError(f"{folder} already holds an adapter; choose another --name or --out.")
+    from vlad.backbones import describe
+
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
     card = {
@@ -178,6 +180,7 @@ def verify(adapter, backbone) -> None:
     """Check an adapter against its card and its backbone."""
     from vlad.adapters import CARD, find_adapter, load_adapter, read_adapter
     from vlad.adapters.cards import read_card
+    from vlad.backbones import describe
     from vlad.errors import AdapterError
 
     file = find_adapter(adapter)
@@ -195,20 +198,6 @@ def verify(adapter, backbone) -> None:
             )
     load_adapter(file, found.head, describe(backbone or found.backbone))
     click.echo(f"{file} is intact and fits {backbone or found.backbone}")
-
-
-def describe(backbone: str) -> BackboneInfo:
-    """What heads may know of a backbone; loads its weights only if the name is not enough."""
-    import logging
-
-    from vlad.backbones import load_backbone, open_clip
-
-    # open_clip warns that a model has no weights, which is intended here
-    logging.getLogger().setLevel(logging.CRITICAL)
-    model, _, tag = backbone.partition("/")
-    if open_clip.is_model(model):
-        return open_clip.describe(model, tag or None)
-    return load_backbone(backbone, "cpu").info
 
 
 def _layers(text: str | None) -> list[int] | None:

@@ -112,8 +112,7 @@ def bench(roots, head, k_shot, seeds, words, layout, common, out) -> None:
         data[name] = load_dataset(layouts[name], root)
         warn_of_known(common.adapters, data[name].categories)
     said = words_of(words, dict.fromkeys(c for found in data.values() for c in found.categories))
-    make_heads(head, common)
-    backbone = open_backbone(common)
+    backbone = open_backbone(common, make_heads(head, common))
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
         "layout": layouts,

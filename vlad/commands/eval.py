@@ -77,7 +77,7 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, json_f
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
     if common.setup.bank:
         load_bank(common.setup.bank)
-    backbone = open_backbone(common)
+    backbone = open_backbone(common, heads)
     warn_of_known(common.adapters, chosen)
     results = []
     for name, (test, train) in sets.items():

@@ -56,7 +56,7 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
         raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if made.normals == "unused" and references:
         raise InputError(f"Head {name} does not use normal images; leave --normal out.")
-    panel = setup.panel(setup.load_backbone(), heads)
+    panel = setup.panel(setup.load_backbone(heads), heads)
     panel.text(name, category)  # reports a missing category before the work
     if references:
         panel.fit(read_image(sample.path) for sample in references)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, make_detector, open_backbone
+from vlad.commands.options import common_options, make_detector, make_heads, open_backbone
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import (
@@ -70,7 +70,7 @@ def fit(
     paths = [sample.path for sample in list_samples(normals)]
     shown, held_out = split_normals(paths, k_shot, seed, false_alarms)
     detector = make_detector(head, category, common)
-    detector.backbone_ = open_backbone(common)
+    detector.backbone_ = open_backbone(common, make_heads(head, common))
     detector.fit(shown)
     if held_out:
         detector.calibrate(held_out, false_alarms, confidence, suspects)

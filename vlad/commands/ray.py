@@ -58,7 +58,7 @@ def score_on_ray(
             "`vlad calibrate` made from a smaller run."
         )
     images = list_images(paths, out)
-    backbone = open_backbone(scoring.common)
+    backbone = open_backbone(scoring.common, plan.heads)
     if not ray.is_initialized():
         _start(workers)
     kind = "GPU" if backbone.device.type == "cuda" else "CPU"

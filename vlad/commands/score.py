@@ -75,7 +75,7 @@ def score(
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples))
-    backbone = open_backbone(scoring.common)
+    backbone = open_backbone(scoring.common, plan.heads)
     try:
         result = run(
             backbone,

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 
 from vlad.errors import HeadError
 from vlad.heads.head import Head
-from vlad.heads.rules import BLOCKS, FLAG, ODD, PART, SHARE, number, one_of, optional, whole
+from vlad.heads.rules import FLAG, LAYERS, ODD, PART, SHARE, number, one_of, optional, whole
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import Bank, Metric, greedy_coreset, widest
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
 # rows of a layer, at most, whose distances give the scale of the maps
 SAMPLE = 4096
@@ -30,8 +30,9 @@ class Memory(Head):
     """Distance of each patch to its nearest neighbour among the patches of normal images.
 
     Args:
-        layers: blocks whose patch tokens are compared, distances averaged; None takes those nearest
-            to one, two and three quarters of the depth.
+        layers: blocks whose patch tokens are compared, distances averaged: block numbers, fractions
+            of the depth, or lists of them whose tokens are averaged first; None takes one, two and
+            three quarters of the depth.
         metric: "cosine" (1 − cos) or "squared_l2".
         top: fraction of the patches whose mean distance is the image score; 0 is the maximum.
         sigma: standard deviation of the Gaussian that smooths the map, in pixels of the input.
@@ -45,7 +46,7 @@ class Memory(Head):
     normals = "needed"
     additive = True
     rules: ClassVar = {
-        "layers": optional(BLOCKS),
+        "layers": optional(LAYERS),
         "metric": one_of("cosine", "squared_l2"),
         "top": SHARE,
         "sigma": number(0, 1000, "0 to 1000 pixels"),
@@ -57,7 +58,7 @@ class Memory(Head):
 
     def __init__(
         self,
-        layers: tuple[int, ...] | None = None,
+        layers: Parts | None = None,
         metric: Metric = "cosine",
         top: float = 0.01,
         sigma: float = 4.0,
@@ -98,8 +99,8 @@ class Memory(Head):
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers."""
-        quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3)})
-        return FeatureSpec(layers=tuple(self.layers or quarters), image=False)
+        layers = backbone.layers(self.layers or (0.25, 0.5, 0.75))
+        return FeatureSpec(layers=layers, image=False)
 
     def fit(self, features: Features) -> Memory:
         """Remember the patches of normal images."""
@@ -194,7 +195,7 @@ class Memory(Head):
         return rows[greedy_coreset(rows, max(1, int(fraction * len(rows))))]
 
 
-def patchcore(layers: tuple[int, ...] | None = None, coreset: float | None = 0.25) -> Memory:
+def patchcore(layers: Parts | None = None, coreset: float | None = 0.25) -> Memory:
     """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset.
 
     PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265).

@@ -11,13 +11,13 @@ import torch.nn.functional as F
 
 from vlad.errors import HeadError
 from vlad.heads.head import Head
-from vlad.heads.rules import BLOCKS, ODD, Rule, list_of, number, optional, whole
+from vlad.heads.rules import LAYERS, ODD, Rule, list_of, number, optional, whole
 from vlad.maths.maps import upsample
 from vlad.maths.mutual import block_pairs, block_side, mutual_similarity, similarity_to
 from vlad.maths.precision import PAD, as_bfloat16
 from vlad.maths.rescore import rescore, rescore_against
 from vlad.system.spool import Spool
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.types import BackboneInfo, Features, FeatureSpec, Layer, Parts, Scores, TextFeatures
 
 BOUNDS = list_of(number(0, 1e9, ""), "")
 
@@ -48,7 +48,8 @@ class MuSc(Head):
     the range over the images, and one neighbour more or less makes a step.
 
     Args:
-        layers: blocks whose patch tokens are compared; None takes the four quarters of the depth.
+        layers: blocks whose patch tokens are compared, as for `memory`; None takes the four
+            quarters of the depth.
         r: odd sides of the neighbourhoods to average.
         interval: which distances to the other images count, sorted from the smallest: those between
             these two fractions of their number, or counts if 1 or more; (0, 1) is only the
@@ -58,7 +59,7 @@ class MuSc(Head):
 
     map_range = (0.0, 2.0)
     rules: ClassVar = {
-        "layers": optional(BLOCKS),
+        "layers": optional(LAYERS),
         "r": list_of(ODD, "a list of odd numbers below 100"),
         "interval": Rule(is_interval, "two numbers, from and to, such as [0, 0.3]"),
         "rescore": list_of(whole(1, 10**6), "a list of whole numbers, or empty", least=0),
@@ -66,7 +67,7 @@ class MuSc(Head):
 
     def __init__(
         self,
-        layers: tuple[int, ...] | None = None,
+        layers: Parts | None = None,
         r: tuple[int, ...] = (1, 3, 5),
         interval: tuple[float, float] = (0, 0.3),
         rescore: tuple[int, ...] = (1, 2, 3),
@@ -83,9 +84,8 @@ class MuSc(Head):
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers; GELU and positional embedding as in the authors' code."""
-        quarters = sorted({max(1, round(backbone.depth * n / 4)) for n in (1, 2, 3, 4)})
         return FeatureSpec(
-            layers=tuple(self.layers or quarters),
+            layers=backbone.layers(self.layers or (0.25, 0.5, 0.75, 1.0)),
             activation="gelu",
             # their code for CLIP; their DINOv2 keeps its own
             pos_embed="bicubic" if backbone.has_text else None,
@@ -151,11 +151,11 @@ class MuScPool:
     def __init__(self, head: MuSc):
         self.head = head
         self.spool = Spool()
-        self.tokens: dict[int, list[torch.Tensor]] = {}
+        self.tokens: dict[Layer, list[torch.Tensor]] = {}
         self.images: list[torch.Tensor] = []
         self.finite: list[torch.Tensor] = []
         # those of the images
-        self.device, self.bfloat16, self.width = torch.device("cpu"), False, 0
+        self.device, self.bfloat16 = torch.device("cpu"), False
         self.grid: tuple[int, int] = (0, 0)
         self.size: tuple[int, int] = (0, 0)
 
@@ -179,7 +179,7 @@ class MuScPool:
         self.images.append(features.image[finite].cpu())
         self.finite.append(finite.cpu())
         self.device, self.grid, self.size = features.image.device, features.grid, features.size
-        self.width, self.bfloat16 = x.shape[-1], features.bfloat16
+        self.bfloat16 = features.bfloat16
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
         """Scores in the order added; NaN for images with non-finite features.
@@ -221,13 +221,13 @@ class MuScPool:
                 progress(done, steps)
 
         similarity = self.spool.empty((count, count, patches))
-        width, dtype = self.width, torch.float32
-        if self.bfloat16:
-            width, dtype = width + PAD, torch.bfloat16
-        rows = self.spool.empty((count, patches, width), dtype)
+        pad, dtype = (PAD, torch.bfloat16) if self.bfloat16 else (0, torch.float32)
+        # stages of a convolutional network have channels of their own
+        widths = {n: parts[0].shape[-1] + pad for n, parts in self.tokens.items()}
+        room = {w: self.spool.empty((count, patches, w), dtype) for w in set(widths.values())}
         total = torch.zeros(count, patches)
         for n, r in settings:
-            at = 0
+            at, rows = 0, room[widths[n]]
             for part in self.tokens[n]:
                 found = aggregate(part.to(self.device), self.grid, r)
                 rows[at : at + len(part)] = as_bfloat16(found) if self.bfloat16 else found

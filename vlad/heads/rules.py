@@ -1,6 +1,6 @@
 """Rules for the parameters of a head: each class lists its rules, `load_head` checks them.
 
-rules = {"top": SHARE, "rotations": whole(1, 360), "layers": optional(BLOCKS)}
+rules = {"top": SHARE, "rotations": whole(1, 360), "layers": optional(LAYERS)}
 """
 
 from __future__ import annotations
@@ -66,7 +66,14 @@ def optional(rule: Rule) -> Rule:
 FLAG = Rule(lambda value: type(value) is bool, "true or false")
 SHARE = number(0, 1, "a share from 0 to 1")
 PART = Rule(lambda value: SHARE.holds(value) and value > 0, "a share above 0, up to 1")
-BLOCKS = list_of(whole(1, LARGEST), "a list of blocks")
+_BLOCK = Rule(
+    lambda value: whole(1, LARGEST).holds(value) or (type(value) is float and 0 < value <= 1), ""
+)
+_MEAN = list_of(_BLOCK, "", least=2)
+LAYERS = list_of(
+    Rule(lambda value: _BLOCK.holds(value) or _MEAN.holds(value), ""),
+    "a list of blocks (whole numbers from 1, or fractions of the depth), or of lists to average",
+)
 ODD = Rule(lambda value: whole(1, 99).holds(value) and value % 2 == 1, "an odd number below 100")
 ADAPTER = optional(
     Rule(

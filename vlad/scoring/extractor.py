@@ -10,11 +10,21 @@ import torch
 from PIL import Image
 
 from vlad.backbones.backbone import Backbone
+from vlad.backbones.block import identity
+from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps
 from vlad.errors import InputError
 from vlad.images import to_pixels
 from vlad.system.torch_state import own_state
-from vlad.types import Activation, Features, FeatureSpec, ImagePrompts, PosEmbedResize, Resize
+from vlad.types import (
+    Activation,
+    Features,
+    FeatureSpec,
+    ImagePrompts,
+    Layer,
+    PosEmbedResize,
+    Resize,
+)
 
 Pixels = tuple[int, Resize]  # side of the input, and how it was reached
 
@@ -55,12 +65,9 @@ class Extractor:
         """Check that the backbone can give what a spec asks for, before any image is read.
 
         Raises:
-            BackboneError: a layer the backbone does not have, a size that patches do not fill, or a
-                window larger than the grid.
+            BackboneError: as `vlad.backbones.capabilities.check_spec`.
         """
-        side = self.size(spec)
-        taps = [(spec.stream, layer) for layer in spec.with_normals().layers]
-        self.backbone.vision.check((side, side), taps, spec.windows)
+        check_spec(self.backbone.info, spec, self.size(spec))
 
     @own_state()
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
@@ -137,7 +144,7 @@ class Extractor:
             image: whether the image embedding is needed whatever the specs say.
         """
         return {
-            "taps": {(spec.stream, layer) for spec in specs for layer in spec.layers},
+            "taps": {(spec.stream, block) for spec in specs for block in spec.blocks},
             "windows": sorted({side for spec in specs for side in spec.windows}),
             "image": image or any(spec.image for spec in specs),
             "activation": key.activation,
@@ -168,16 +175,23 @@ class Extractor:
         """The features of a spec, from the taps of its pass and the embedding of the plain one."""
         vision = self.backbone.vision
         outputs = {
-            "raw": lambda x: x,
+            "raw": identity,
             "ln_post": vision.ln_post,
-            "ln_post_proj": lambda x: vision.proj(vision.ln_post(x)),
+            "ln_post_proj": vision.joint,
             "proj": vision.proj,
         }
         output = outputs[spec.patch_output]
+        assert output is not None  # `check` refuses what the backbone lacks
+
+        def tokens(layer: Layer) -> torch.Tensor:
+            blocks = (layer,) if isinstance(layer, int) else layer
+            found = [output(taps.patches[spec.stream, block]).float() for block in blocks]
+            return found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
+
         side = self.size(spec)
         return Features(
             image=self._image(taps, spec.image_ln_post) if spec.image else None,
-            patches={n: output(taps.patches[spec.stream, n]).float() for n in spec.layers},
+            patches={layer: tokens(layer) for layer in spec.layers},
             grid=taps.grid,
             size=(side, side),
             windows={k: taps.windows[k].float() for k in spec.windows},

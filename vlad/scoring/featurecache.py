@@ -18,7 +18,7 @@ from vlad.scoring.extractor import Extractor, Pixels
 from vlad.system.files import cache_write
 from vlad.types import Features, FeatureSpec
 
-FORMAT = 1  # increase when the meaning of a stored entry changes
+FORMAT = 2  # increase when the meaning of a stored entry changes
 
 
 class CachedExtractor(Extractor):
@@ -45,7 +45,9 @@ class CachedExtractor(Extractor):
         if any(spec.prompts for spec in specs):
             return super().extract(prepared, specs)
         files = [[self._file(pixels, spec) for spec in specs] for pixels in prepared]
-        found = [[_read(file) for file in row] for row in files]
+        found = [
+            [_read(file, spec) for file, spec in zip(row, specs, strict=True)] for row in files
+        ]
         missing = [i for i, row in enumerate(found) if None in row]
         if missing:
             fresh = super().extract([prepared[i] for i in missing], specs)
@@ -74,7 +76,7 @@ class CachedExtractor(Extractor):
         return self.folder / name[:2] / f"{name}.safetensors"
 
     def _write(self, file: Path, features: Features) -> None:
-        tensors = {f"patches.{n}": x for n, x in features.patches.items()}
+        tensors = {f"patches.{i}": x for i, x in enumerate(features.patches.values())}
         tensors |= {f"windows.{n}": x for n, x in features.windows.items()}
         tensors |= {} if features.image is None else {"image": features.image}
         about = {"grid": features.grid, "size": features.size, "bfloat16": features.bfloat16}
@@ -95,25 +97,17 @@ class CachedExtractor(Extractor):
 PARTS = ("layers", "patch_output", "stream", "windows", "image", "image_ln_post")
 
 
-def _read(file: Path) -> Features | None:
+def _read(file: Path, spec: FeatureSpec) -> Features | None:
     """The features of one image; None if there is no entry, or a broken one."""
     with contextlib.suppress(Exception), safe_open(file, "pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         about = json.loads(opened.metadata()["about"])
-        of = {
-            kind: {
-                int(name.partition(".")[2]): x
-                for name, x in tensors.items()
-                if name.startswith(f"{kind}.")
-            }
-            for kind in ("patches", "windows")
-        }
         return Features(
             tensors.get("image"),
-            dict(sorted(of["patches"].items())),
+            {layer: tensors[f"patches.{i}"] for i, layer in enumerate(spec.layers)},
             tuple(about["grid"]),
             tuple(about["size"]),
-            dict(sorted(of["windows"].items())),
+            {side: tensors[f"windows.{side}"] for side in spec.windows},
             bfloat16=about["bfloat16"],
         )
     return None

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from vlad.backbones.backbone import Backbone
+from vlad.backbones.capabilities import check_spec
 from vlad.errors import HeadError
 from vlad.heads import Head, Pool, check_head
 from vlad.images.tiles import WHOLE, Tiling
@@ -24,7 +25,35 @@ from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.torch_state import own_state
-from vlad.types import Features, Scores, TextFeatures, TextSpec
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+
+
+def fitting_specs(
+    heads: Mapping[str, Head], backbone: BackboneInfo, image_size: int | None
+) -> dict[str, FeatureSpec]:
+    """What each head needs, checked against a backbone of which no weights need be there yet.
+
+    Args:
+        heads: name -> head.
+        image_size: pixels a side of the backbone's input; None is the backbone's own.
+
+    Raises:
+        HeadError: a head that reads text with a backbone that does not, or whose parameters are
+            outside their rules.
+        BackboneError: as `vlad.backbones.capabilities.check_spec`.
+    """
+    specs = {}
+    for name, head in heads.items():
+        check_head(head)
+        if head.bank and not backbone.has_text:
+            raise HeadError(
+                f"Head {name} compares images with text, but {backbone.name} has no text encoder; "
+                "choose a CLIP or SigLIP backbone, or a head such as memory."
+            )
+        specs[name] = head.spec(backbone)
+        side = image_size or specs[name].image_size or backbone.image_size
+        check_spec(backbone, specs[name], side, name)
+    return specs
 
 
 class Panel:
@@ -67,17 +96,8 @@ class Panel:
             if cache
             else Extractor(backbone, image_size)
         )
-        for head in self.heads.values():
-            check_head(head)
-        self.specs = {name: head.spec(backbone.info) for name, head in self.heads.items()}
-        for spec in self.specs.values():
-            self.extractor.check(spec)
+        self.specs = fitting_specs(self.heads, backbone.info, image_size)
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
-        if reading and not backbone.info.has_text:
-            raise HeadError(
-                f"Head {next(iter(reading))} compares images with text, but {backbone.info.name} "
-                "has no text encoder; choose a CLIP or SigLIP backbone, or a head such as memory."
-            )
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
         self.text = functools.cache(self._text)
         # name of a head, or "backbone" -> seconds spent scoring

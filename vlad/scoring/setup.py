@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vlad.backbones import DEFAULT, load_backbone
+from vlad.backbones import DEFAULT, describe_remote, load_backbone
 from vlad.images import DEFAULT_MAX_PIXELS, check_reading, read_image
 from vlad.images.tiles import Tiling
 from vlad.system.numbers import check_count
@@ -69,12 +69,20 @@ class Setup:
         """How images are cut."""
         return Tiling(self.tile, self.overlap)
 
-    def load_backbone(self) -> Backbone:
+    def load_backbone(self, heads: Mapping[str, Head] | None = None) -> Backbone:
         """The backbone, ready to compute.
+
+        Args:
+            heads: name -> head; one that cannot use the backbone is refused before a download.
 
         Raises:
             BackboneError, GraphError: as `vlad.backbones.load_backbone`.
+            VladError: as `vlad.scoring.panel.fitting_specs`.
         """
+        if heads and (info := describe_remote(self.backbone)):
+            from vlad.scoring.panel import fitting_specs  # brings in torch
+
+            fitting_specs(heads, info, self.image_size)
         return load_backbone(self.backbone, self.device, self.dtype, self.runtime)
 
     def open_image(self, path: str | os.PathLike[str]) -> Image.Image:

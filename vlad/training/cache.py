@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +21,9 @@ from safetensors.torch import load_file, save
 
 from vlad.scoring.extractor import Extractor
 from vlad.system.files import cache_write
-from vlad.types import Features, FeatureSpec
+from vlad.types import Features, FeatureSpec, Layer
 
-FORMAT = 1  # increase when the meaning of a stored entry changes
+FORMAT = 2  # increase when the meaning of a stored entry changes
 LARGEST = 65504.0  # float16's maximum
 
 
@@ -100,7 +101,7 @@ PASS = ("layers", "patch_output", "stream", "image", "image_ln_post", "pos_embed
 
 def rounded(features: Features) -> list[dict[str, torch.Tensor]]:
     """The tensors of each image as stored, on the CPU; larger values become 65504."""
-    tensors = {f"patches.{n}": x for n, x in features.patches.items()}
+    tensors = {f"patches.{i}": x for i, x in enumerate(features.patches.values())}
     if features.image is not None:
         tensors["image"] = features.image
     kept = {n: x.clamp(-LARGEST, LARGEST).half().cpu() for n, x in tensors.items()}
@@ -110,6 +111,7 @@ def rounded(features: Features) -> list[dict[str, torch.Tensor]]:
 
 def together(
     parts: list[dict[str, torch.Tensor]],
+    layers: Sequence[Layer],
     grid: tuple[int, int],
     size: tuple[int, int],
     device: torch.device,
@@ -118,5 +120,5 @@ def together(
     names = list(parts[0])
     stacked = {n: torch.stack([part[n] for part in parts]).to(device).float() for n in names}
     image = stacked.pop("image", None)
-    patches = {int(name.removeprefix("patches.")): x for name, x in stacked.items()}
-    return Features(image=image, patches=dict(sorted(patches.items())), grid=grid, size=size)
+    patches = {layer: stacked[f"patches.{i}"] for i, layer in enumerate(layers)}
+    return Features(image=image, patches=patches, grid=grid, size=size)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters.layouts import LARGEST, blocks_at, default_params, layout_names, layout_of
+from vlad.adapters.layouts import LARGEST, default_params, layout_names, layout_of
 from vlad.errors import TrainingError
 from vlad.system.resources import data_folder
 from vlad.system.tables import Table, read_table
@@ -88,9 +88,7 @@ class Recipe:
                     stacklevel=2,
                 )
         if "layers" in self.params:
-            named = self.params["layers"]
-            parts = [part / backbone.depth if isinstance(part, int) else part for part in named]
-            params["layers"] = blocks_at(parts, backbone.depth)
+            params["layers"] = list(backbone.layers(self.params["layers"]))
         return params
 
     def size_on(self, backbone: BackboneInfo, asked: int | None = None) -> int | None:
@@ -102,7 +100,7 @@ class Recipe:
         Raises:
             TrainingError: patches do not fill what was asked for.
         """
-        patch = backbone.patch_size
+        patch = backbone.step
         if asked and asked % patch:
             raise TrainingError(
                 f"`image_size` {asked} is not a multiple of the {patch}-pixel patches of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -225,10 +225,14 @@ def _value(text: str) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-def open_backbone(common: Common) -> Backbone:
-    """Load the backbone of --backbone, or the default, without the logging of its libraries."""
+def open_backbone(common: Common, heads: Mapping[str, Head]) -> Backbone:
+    """Load the backbone of --backbone, or the default, without the logging of its libraries.
+
+    Args:
+        heads: name -> head; one that cannot use the backbone is refused before a download.
+    """
     import logging
 
     # open_clip logs to the root logger what its errors repeat
     logging.getLogger().setLevel(logging.CRITICAL)
-    return common.setup.load_backbone()
+    return common.setup.load_backbone(heads)

@@ -1,0 +1,69 @@
+"""What a backbone can do, checked against what a head asks for before any weights are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from vlad.errors import BackboneError
+from vlad.types import BackboneInfo, Capability, FeatureSpec
+
+WORDS: dict[Capability, str] = {
+    "windows": "separate passes of windows of patches",
+    "streams": "attention streams beside the ordinary one",
+    "image tokens": "learned tokens in its image encoder",
+    "joint": "patch tokens in the space of text",
+}
+
+
+def wanted(spec: FeatureSpec) -> Iterator[Capability]:
+    """The capabilities that a spec needs, besides patch tokens and the image embedding."""
+    if spec.windows:
+        yield "windows"
+    if spec.stream is not None or not spec.image_ln_post:
+        yield "streams"
+    if spec.prompts is not None:
+        yield "image tokens"
+    if spec.patch_output in ("ln_post_proj", "proj"):
+        yield "joint"
+
+
+def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "") -> None:
+    """Check that a backbone can give what a spec asks for.
+
+    Args:
+        side: pixels a side of the input.
+        head: the head that asks, for the sentence.
+
+    Raises:
+        BackboneError: a capability or a block that the backbone does not have, a size that patches
+            do not fill, or a window larger than the grid.
+    """
+    who = f"Head {head}" if head else "This head"
+    for capability in wanted(spec):
+        if capability not in info.capabilities:
+            raise BackboneError(
+                f"{who} needs {WORDS[capability]}, which {info.name} does not have; choose a "
+                "backbone that `vlad backbones NAME` lists with it, or another head."
+            )
+    if side % info.step:
+        raise BackboneError(
+            f"An input of {side}×{side} pixels is not a multiple of {info.step}, which this "
+            "backbone needs to cut it into patches; choose another image size."
+        )
+    for block in spec.with_normals().blocks:
+        if not 1 <= block <= info.depth:
+            raise BackboneError(
+                f"Block {block} does not exist: this backbone has blocks 1 to {info.depth}; choose "
+                "other layers."
+            )
+    grid = side // info.patch_size
+    if spec.windows and max(spec.windows) > grid:
+        raise BackboneError(
+            f"A window of {max(spec.windows)}×{max(spec.windows)} patches does not fit a grid of "
+            f"{grid}×{grid}; choose a larger image size."
+        )
+    if info.fixed_size and side != info.image_size:
+        raise BackboneError(
+            f"{info.name} takes inputs of {info.image_size}×{info.image_size} pixels only; leave "
+            "out the image size."
+        )
