@@ -37,8 +37,6 @@ def read_wheel(wheel: Path) -> dict[str, torch.Tensor]:
 def fold(saved: dict[str, torch.Tensor], model: EfficientNetLite) -> dict[str, torch.Tensor]:
     """The tensors of `model` from those in the wheel, rounded to half precision."""
     places = {"stem": ("_conv_stem", "_bn0")}
-    if model.head is not None:
-        places["head"] = ("_conv_head", "_bn1")
     units = [
         (f"blocks.{b}.{u}", unit)
         for b, block in enumerate(model.blocks)

@@ -1,13 +1,12 @@
-"""EfficientNet-Lite as modules: a small convolutional image encoder without batch norms.
+"""EfficientNet-Lite0 as modules: a small convolutional image encoder without batch norms.
 
 The architecture is that of EfficientNet (Tan and Le, ICML 2019, arXiv 1905.11946) without squeeze
-and excitation, with ReLU6 instead of swish, and with stem and head of fixed width. The batch norms
-are folded into the convolutions, so each convolution has a bias.
+and excitation, and with ReLU6 instead of swish. The batch norms are folded into the convolutions,
+so each convolution has a bias.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 
 import torch
@@ -15,9 +14,9 @@ import torch.nn.functional as F
 from torch import nn
 
 MEAN = STD = (0.5, 0.5, 0.5)
-STEM, WIDTH = 32, 1280  # channels after the stem, and of the embedding
+STEM = 32  # channels after the stem
 
-# expansion, side of the kernel, stride, channels and units of each block of Lite0
+# expansion, side of the kernel, stride, channels and units of each block
 BLOCKS = (
     (1, 3, 1, 16, 1),
     (6, 3, 2, 24, 2),
@@ -27,8 +26,6 @@ BLOCKS = (
     (6, 5, 2, 192, 4),
     (6, 3, 1, 320, 1),
 )
-# name -> factors of the channels and of the units, and pixels a side in training
-SIZES = {"lite0": (1.0, 1.0, 224), "lite1": (1.0, 1.1, 240), "lite2": (1.1, 1.2, 260)}
 
 
 class Convolution(nn.Module):
@@ -58,7 +55,7 @@ class Convolution(nn.Module):
 
     def _zeros(self, length: int) -> tuple[int, int]:
         """How many before and after a row or column of this length."""
-        total = max(0, (math.ceil(length / self.stride) - 1) * self.stride + self.side - length)
+        total = max(0, (-(-length // self.stride) - 1) * self.stride + self.side - length)
         return total // 2, total - total // 2
 
 
@@ -83,64 +80,42 @@ class Unit(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """The tensors of an EfficientNet-Lite without its classifier.
-
-    Args:
-        size: "lite0", "lite1" or "lite2".
-        blocks: how many blocks it has; with fewer than all it has no embedding either.
+    """The tensors of an EfficientNet-Lite0 without its embedding and classifier.
 
     Attributes:
         channels: of each block's output, in order.
         strides: pixels of the input a side for each pixel of each block's output, in order.
     """
 
-    def __init__(self, size: str, blocks: int = len(BLOCKS)):
+    def __init__(self) -> None:
         super().__init__()
-        wider, deeper, _ = SIZES[size]
         self.stem = Convolution(3, STEM, 3, 2)
         self.blocks = nn.ModuleList()
         self.channels: list[int] = []
         self.strides: list[int] = []
         inputs, scale = STEM, 2
         for expansion, side, stride, channels, units in BLOCKS:
-            outputs = _multiple(wider * channels)
-            if 0 < len(self.blocks) < len(BLOCKS) - 1:  # the first and the last keep their depth
-                units = math.ceil(deeper * units)
-            self.blocks.append(
-                nn.Sequential(
-                    Unit(inputs, outputs, expansion, side, stride),
-                    *(Unit(outputs, outputs, expansion, side, 1) for _ in range(1, units)),
-                )
-            )
-            inputs, scale = outputs, scale * stride
-            self.channels.append(outputs)
+            first = Unit(inputs, channels, expansion, side, stride)
+            rest = (Unit(channels, channels, expansion, side, 1) for _ in range(1, units))
+            self.blocks.append(nn.Sequential(first, *rest))
+            inputs, scale = channels, scale * stride
+            self.channels.append(channels)
             self.strides.append(scale)
-        del self.blocks[blocks:]
-        self.head = Convolution(inputs, WIDTH) if blocks == len(BLOCKS) else None
 
-    def forward(
-        self, pixels: torch.Tensor, blocks: Collection[int], embedding: bool = False
-    ) -> tuple[dict[int, torch.Tensor], torch.Tensor | None]:
-        """Outputs of blocks, and the embedding if it is asked for; no block runs in vain.
+    def forward(self, pixels: torch.Tensor, blocks: Collection[int]) -> dict[int, torch.Tensor]:
+        """Outputs of blocks; none after the last of them runs.
 
         Args:
             pixels: (B, 3, H, W), normalised with `MEAN` and `STD`.
             blocks: numbers of the blocks, from 1.
 
         Returns:
-            Block -> (B, C, h, w), and (B, 1280) or None.
+            Block -> (B, C, h, w).
         """
         x = F.relu6(self.stem(pixels))
         found = {}
-        last = len(self.blocks) if embedding else max(blocks)
-        for number, block in enumerate(self.blocks[:last], 1):
+        for number, block in enumerate(self.blocks[: max(blocks)], 1):
             x = block(x)
             if number in blocks:
                 found[number] = x
-        return found, F.relu6(self.head(x)).mean(dim=(2, 3)) if embedding else None
-
-
-def _multiple(channels: float) -> int:
-    """The multiple of 8 next to a number of channels, at least nine tenths of it."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * channels else rounded
+        return found

@@ -54,7 +54,7 @@ def read_weights(file: Path) -> dict[str, torch.Tensor]:
     return {key: x.float() for key, x in state.items()} | {"token_embedding.weight": table}
 
 
-def _vision(model: Tiny) -> VisionTransformer:
+def _vision(model) -> VisionTransformer:
     return VisionTransformer(
         patch_embed=model.patch_embed,
         patch_size=PATCH,

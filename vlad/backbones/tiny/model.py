@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vlad.backbones.block import Block
+from vlad.backbones.block import Block, Map
 from vlad.backbones.efficientnet import EfficientNetLite
 from vlad.backbones.generic import on_grid
 from vlad.backbones.modules import block_of
@@ -41,7 +41,7 @@ class Tiny(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cnn = EfficientNetLite("lite0", blocks=max(STAGES))
+        self.cnn = EfficientNetLite()
         self.features = sum(self.cnn.channels[n - 1] for n in STAGES)
         with torch.device("meta"):
             self.embed = nn.Linear(self.features, WIDTH)
@@ -61,7 +61,7 @@ class Tiny(nn.Module):
     def stages(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised pixels -> (B, F, h, w) features, each stage of unit length."""
         grid = (pixels.shape[-2] // PATCH, pixels.shape[-1] // PATCH)
-        found, _ = self.cnn(pixels, STAGES)
+        found = self.cnn(pixels, STAGES)
         return torch.cat([F.normalize(on_grid(found[n], grid), dim=1) for n in STAGES], dim=1)
 
     def patch_embed(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -79,15 +79,16 @@ class Tiny(nn.Module):
 
     def blocks(self) -> list[Block]:
         """The transformer blocks, on whole tokens."""
+        found = [block_of(block) for block in self.visual.resblocks]
         return [
             replace(
-                block_of(block),
+                block,
                 ln_1=partial(self._read, block.ln_1),
                 ln_2=partial(self._read, block.ln_2),
                 scale_1=self._behind,
                 scale_2=self._behind,
             )
-            for block in self.visual.resblocks
+            for block in found
         ]
 
     def norm(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -99,7 +100,7 @@ class Tiny(nn.Module):
         """(..., F + 192) -> (..., 128) in the space of text."""
         return tokens[..., self.features :] / SHARE @ self.proj
 
-    def _read(self, norm: nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    def _read(self, norm: Map, tokens: torch.Tensor) -> torch.Tensor:
         return norm(tokens[..., self.features :] / SHARE)
 
     def _behind(self, words: torch.Tensor) -> torch.Tensor:
