@@ -80,6 +80,8 @@ class BackboneInfo:
         widths: channels of every block, if they differ.
         step: a side of the input must be a multiple of it; 0 is the patch size.
         fixed_size: whether it takes inputs of `image_size` only.
+        compare: layers for heads that compare patch tokens, if nobody names others; () leaves the
+            choice to the head.
     """
 
     name: str
@@ -98,6 +100,7 @@ class BackboneInfo:
     widths: tuple[int, ...] = ()
     step: int = 0
     fixed_size: bool = False
+    compare: tuple[Layer, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "step", self.step or self.patch_size)

@@ -1,15 +1,14 @@
-"""The embedded backbone: its drawing code, its captions, its weights and its trainer."""
-
-import json
-from dataclasses import replace
+"""The built-in backbone: its drawing code, its captions and the training of its words."""
 
 import numpy as np
-import open_clip
 import pytest
 import torch
-from tiny import captions
+from tiny import captions, train
+from tiny.features import Features
+from tiny.train import Learner, Recipe, export, initialise
 
-from vlad.backbones.tiny import CONFIG, WEIGHTS
+from vlad.backbones.tiny.load import read_weights
+from vlad.backbones.tiny.model import Tiny
 
 
 def test_drawing_is_deterministic():
@@ -70,127 +69,76 @@ def test_captions_match_the_state():
 
 
 def test_held_out_things_are_not_named():
+    from tiny.images import RealImages
     from tiny.train import vocabulary
 
-    text = " ".join(vocabulary()[1])
+    text = " ".join(vocabulary(RealImages([]))[1])
     assert "hazel" not in text and "bottle" not in text
 
 
-def _shipped():
-    from safetensors.torch import load_file
-
-    return load_file(WEIGHTS), json.loads(CONFIG.read_text())
-
-
-def test_weights_load_into_open_clip():
-    state, config = _shipped()
-    assert WEIGHTS.stat().st_size < 30e6
-    assert all(torch.isfinite(v).all() for v in state.values())
-    model = open_clip.CLIP(**config)
-    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True)
-    size = config["vision_cfg"]["image_size"]
-    with torch.no_grad():
-        image = model.eval().encode_image(torch.zeros(1, 3, size, size))
-    assert image.shape == (1, config["embed_dim"])
-    assert torch.isfinite(image).all()
-
-
-def test_state_words_mean_something():
-    from open_clip.tokenizer import SimpleTokenizer
-
-    state, config = _shipped()
-    model = open_clip.CLIP(**config)
-    model.load_state_dict({k: v.float() for k, v in state.items()}, strict=True)
-    sentences = [
-        "a photo of a flawless {}.",
-        "a photo of the perfect {}.",
-        "a photo of a damaged {}.",
-        "a photo of the {} with flaw.",
-    ]
-    with torch.no_grad():
-        text = [
-            model.eval().encode_text(
-                SimpleTokenizer()([s.format(n) for s in sentences]), normalize=True
-            )
-            for n in ("bolt", "zebra")
-        ]
-    for a, b in ((text[0], text[1]), (text[1], text[1])):
-        likeness = a @ b.T
-        same = likeness[:2, :2].mean() + likeness[2:, 2:].mean()
-        assert same > 2 * likeness[:2, 2:].mean() + 0.1
-
-
-TINY = {
-    "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 240,
-        "layers": 5,
-        "width": 192,
-        "head_width": 64,
-        "patch_size": 16,
-    },
-    "text_cfg": {
-        "context_length": 77,
-        "vocab_size": 49408,
-        "width": 16,
-        "heads": 2,
-        "layers": 1,
-    },
-}
+RECIPE = Recipe(steps=10, batch=2, warm=1, rate=1e-3)
 
 
 @pytest.fixture
-def small(tmp_path):
-    from tiny.train import Recipe
-
-    recipe = replace(
-        Recipe(),
-        **{
-            "steps": 2,
-            "blend": (1, 2),
-            "categories": 3,
-            "pairs": 2,
-            "fresh": 1,
-            "capacity": 4,
-            "start": 3,
-        },
-        **{"rate": 1e-3, "side_rate": 1e-4, "warm": 1, "seed": 3},
-    )
-    return recipe, tmp_path
-
-
-def test_a_step_lowers_the_loss(small):
-    from tiny.data import Pairs, Replay
-    from tiny.images import Pool
-    from tiny.train import Learner, Trainer, vocabulary
-
-    recipe, folder = small
+def model():
     torch.manual_seed(0)
-    nouns, words = vocabulary()
-    trainer = Trainer(Learner(words, TINY), recipe)
-    pool = Pool(folder, recipe.categories, recipe.seed, workers=1)
-    batch = Replay(Pairs(pool, None, 3, 9), 0, 4, 3, 1, 2, workers=0).batch(0)
+    made = Tiny().to_empty(device="cpu")
+    for part in made.cnn.parameters():
+        torch.nn.init.normal_(part, std=0.1)
+    made.cnn.requires_grad_(False)
+    initialise(made)
+    return made
 
+
+@pytest.fixture
+def drawn(model):
+    """Pairs of noise in which damaged patches are different."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randn(4, 2, 256, model.features, generator=generator)
+    labels = torch.zeros(4, 256)
+    labels[:, 100:120] = 1
+    tokens[:, 0, 100:120] += 3
+    names = [["a photo of a red bolt.", "a photo of a blue nut."]] * 4
+    return Features(torch.nn.functional.normalize(tokens, dim=-1).half(), labels, names)
+
+
+NOUNS, WORDS = (
+    ["bolt", "nut"],
+    [*captions.NORMAL, *captions.ABNORMAL, "red blue bolt nut"],
+)
+
+
+def trained(model, drawn):
+    torch.manual_seed(0)
+    return list(train.train(model, drawn, NOUNS, WORDS, RECIPE))[-1][1]
+
+
+def test_steps_lower_the_loss_and_leave_the_network_alone(model, drawn):
     def loss():
-        parts = trainer.learner.losses(batch, np.random.default_rng(0), nouns)
-        return sum(getattr(recipe, k) * v for k, v in parts.items()), parts
+        learner = Learner(model, WORDS, RECIPE)
+        torch.manual_seed(3)
+        tokens, labels = drawn.tokens.float().transpose(0, 1).flatten(0, 1), drawn.labels
+        labels = torch.cat([labels, torch.zeros_like(labels)])
+        names = [said[0] for said in drawn.names] * 2
+        return learner.loss(np.random.default_rng(0), tokens, labels, names, NOUNS).item()
 
-    before, parts = loss()
-    trainer.update(parts)
-    assert loss()[0] < before
+    before, network = loss(), {k: v.clone() for k, v in model.cnn.state_dict().items()}
+    mean = trained(model, drawn)
+    assert loss() < before
+    assert all(torch.equal(v, network[k]) for k, v in model.cnn.state_dict().items())
+    assert not any(name.startswith("cnn.") for name in mean)
 
 
-def test_resume_is_bit_equal(small, monkeypatch):
-    from tiny import train as module
-
-    recipe, folder = small
-    train, teach = module.train, module.teach_states
-    monkeypatch.setattr(module, "teach_states", lambda *args: teach(*args, steps=2))
-    settings = {"cache": folder, "workers": 0, "config": TINY}
-    whole = train(folder / "whole", recipe, **settings)
-    train(folder / "parts", recipe, **settings, until=1)
-    parts = train(folder / "parts", recipe, **settings, resume=True)
-    a, b = whole.learner.state_dict(), parts.learner.state_dict()
-    assert parts.step == 2
-    assert all(torch.equal(a[k], b[k]) for k in a)
-    assert (folder / "parts" / "vlad-tiny.safetensors").exists()
+def test_a_training_repeats_and_its_file_holds_the_mean(model, drawn, tmp_path):
+    start = {name: x.clone() for name, x in model.state_dict().items()}
+    first = trained(model, drawn)
+    export(model, first, tmp_path / "tiny.safetensors")
+    model.load_state_dict(start)
+    second = trained(model, drawn)
+    assert all(torch.equal(x, second[name]) for name, x in first.items())
+    read = read_weights(tmp_path / "tiny.safetensors")
+    assert read.keys() == model.state_dict().keys()
+    for name, x in first.items():
+        torch.testing.assert_close(read[name], x, rtol=1e-3, atol=1e-4)
+    table = read["token_embedding.weight"]
+    assert 0 < table.any(dim=1).sum() < 100

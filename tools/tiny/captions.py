@@ -1,4 +1,4 @@
-"""Sentences for pictures: a template, a state and a noun.
+"""Sentences for images: a template, a state and a noun.
 
 The state words carry the meaning whatever noun stands beside them; sentences without a state word
 mean a normal thing.

@@ -1,13 +1,14 @@
-"""What the backbone is asked to learn, one function per demand."""
+"""What the words are asked to learn, one function per demand."""
 
 import torch
 from torch.nn import functional as F
 
-from tiny.constants import PATCH
-from tiny.model import cosine
+from vlad.backbones.tiny.model import PATCH
 
-TEMPERATURE = 0.07
-LEAST = 0.05
+TEMPERATURE = 0.07  # of WinCLIP's softmax over the two states
+SCALE = 20.0  # of the cosines between images and captions
+LEAST = 0.05  # share of a patch from which on it counts as damaged
+TOUCHED = 0.002  # share below which it counts as sound
 
 
 def patch_labels(mask):
@@ -20,7 +21,7 @@ def patch_labels(mask):
         (B, h·w): 1 damaged, 0 sound, -1 touched too lightly to say.
     """
     share = F.avg_pool2d(mask[:, None], PATCH).flatten(1)
-    return torch.where(share >= LEAST, 1.0, torch.where(share > 0.002, -1.0, 0.0))
+    return torch.where(share >= LEAST, 1.0, torch.where(share > TOUCHED, -1.0, 0.0))
 
 
 def any_label(labels):
@@ -43,12 +44,16 @@ def state_logit(embedding, sides):
     return both[..., 1] - both[..., 0]
 
 
-def names(image, captions, pairs, scale):
+def names(image, captions, pairs):
     """Images find their caption among the batch's; equal captions share the target.
 
     Args:
         image: (B, D); captions: (P, D); pairs: (B, P) 1 where the caption is true.
     """
-    logits = scale * cosine(image, captions)
     target = pairs / pairs.sum(1, keepdim=True)
-    return F.cross_entropy(logits, target)
+    return F.cross_entropy(SCALE * cosine(image, captions), target)
+
+
+def cosine(a, b):
+    """Cosines between the last dimensions of (..., n, d) and (m, d): (..., n, m)."""
+    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T

@@ -1,302 +1,267 @@
-"""Train: ``python -m tiny.train --out DIR [--images DIR ...] [--resume]``."""
+"""Train the words of vlad-tiny: `python -m tiny.train WHEEL --out DIR [--images DIR ...]`.
+
+The network of `tiny.convert` stays as it is. What learns are the blocks that read its features, and
+the text encoder: damaged patches, windows and images are told from sound ones by sentences about
+damaged and sound objects. A stopped run repeats from its start; what it drew is kept.
+"""
 
 import argparse
 import json
-import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
 from tiny import captions, losses
-from tiny.constants import PATCH
-from tiny.data import SIDE, Pairs, Replay
+from tiny.convert import fold, read_wheel
+from tiny.data import Pairs
+from tiny.features import extract
 from tiny.images import COLOURS, Pool, RealImages
-from tiny.model import CONFIG, Backbone, export, normalise
 from tiny.objects import OBJECT_NOUNS
-from tiny.optim import Muon
+from vlad.backbones.clip import Tokenizer
+from vlad.backbones.modules import text_of
+from vlad.backbones.tiny.load import EMBEDDINGS, TOKENS
+from vlad.backbones.tiny.model import PATCH, SIDE, TEXT, Tiny
 from vlad.synthetic.textures import TEXTURES
 
 GRID = SIDE // PATCH
-WHOLE = 0.4  # share of the steps that see whole images rather than parts
+SENTENCES = 12  # of each state in a step
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the outcome of a run; weights of the losses, steps, rates.
-
-    Longer runs fit the drawn defects better and real ones worse, so the run is short, and the
-    weights for use are the mean of its running averages at the steps of `blend`.
-    """
+    """What decides the outcome of a run; `patch` to `sentence` weigh the losses."""
 
     seed: int = 1
-    steps: int = 400
-    blend: tuple[int, ...] = (100, 400)
-    categories: int = 2400
-    pairs: int = 12
-    fresh: int = 2
-    capacity: int = 600
-    start: int = 120
-    rate: float = 0.004
-    side_rate: float = 7e-4
+    categories: int = 1600
+    pairs: int = 2400
+    steps: int = 600
+    batch: int = 12
+    rate: float = 1e-3
     warm: int = 50
-    average: float = 0.996
+    decay: float = 0.02
+    dropout: float = 0.1
+    average: float = 0.99
     patch: float = 1.0
     image: float = 0.5
-    window: float = 1.0
+    window: float = 0.5
     name: float = 0.1
     sentence: float = 0.2
 
 
-def vocabulary(real=None):
-    """Every word that a caption may hold."""
+def vocabulary(real):
+    """Nouns, and every text that a caption may hold."""
     nouns = [n for group in (*TEXTURES.values(), *OBJECT_NOUNS.values()) for n in group]
     nouns += captions.NOUNS
-    if real:
-        nouns += sorted({noun for *_, noun in real.clean + real.flawed})
+    nouns += sorted({noun for *_, noun in real.clean + real.flawed})
     phrases = captions.NORMAL + captions.ABNORMAL + captions.DETAILS + captions.TEMPLATES
     return nouns, [*nouns, *COLOURS, *(p.replace("{}", " ") for p in phrases)]
 
 
-class Learner(nn.Module):
-    """The backbone with the small heads that only training needs."""
-
-    def __init__(self, words, config=CONFIG):
-        super().__init__()
-        self.backbone = Backbone(words, config)
-
-    def losses(self, batch, rng, nouns):
-        """Each loss of one batch, by name."""
-        backbone, pairs = self.backbone, len(batch.names) // 2
-        pixels = normalise(batch.pixels)
-        labels = losses.patch_labels(batch.mask)
-        tokens = backbone.tokens(pixels)
-        part = area(rng, labels[:pairs], rng.random() < WHOLE)
-        part = part.repeat(2, 1)
-        image, patches = backbone.vision(tokens, part[:, None])
-        seen = labels.gather(1, part)
-
-        normal, abnormal = captions.sides(rng, 12, nouns)
-        told = backbone.text(normal + abnormal + batch.names)
-        sides = torch.stack([told[:12].mean(0), told[12:24].mean(0)])
-        axis = F.normalize(F.normalize(sides, dim=1)[1] - F.normalize(sides, dim=1)[0], dim=0)
-        said = F.normalize(told[:24], dim=1) @ axis.detach()
-        out = {
-            "patch": losses.balanced(losses.state_logit(patches, sides), seen),
-            "image": losses.balanced(losses.state_logit(image, sides), losses.any_label(seen)),
-            "sentence": losses.balanced((said - said.mean()) * 20, torch.arange(24).ge(12).float()),
-        }
-        same = [[float(x == y) for y in batch.names] for x in batch.names]
-        out["name"] = losses.names(
-            image, told[24:], torch.tensor(same), backbone.clip.logit_scale.exp().clamp(max=50)
-        )
-        window_loss = []
-        for size, count in ((2, 2), (3, 2)):
-            index = windows(rng, labels, size, count)
-            cls, _ = backbone.vision(tokens, index)
-            truth = labels.gather(1, index.flatten(1)).view(index.shape)
-            truth = losses.any_label(truth).flatten()
-            window_loss.append(losses.balanced(losses.state_logit(cls, sides), truth))
-        out["window"] = sum(window_loss) / 2
-        return out
+@torch.no_grad()
+def initialise(model: Tiny) -> None:
+    """Random values for all that learns; in the first block a token attends to its like."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+    nn.init.orthogonal_(model.embed.weight, gain=10)  # features have unit length
+    nn.init.zeros_(model.embed.bias)
+    for transformer, gain in ((model.visual, 0.0), (model.transformer, 1.0)):
+        for block in transformer.resblocks:
+            width = block.attn.out_proj.in_features
+            for weight in (block.attn.in_proj_weight, block.mlp.c_fc.weight):
+                nn.init.normal_(weight, std=width**-0.5)
+            for out in (block.attn.out_proj, block.mlp.c_proj):
+                nn.init.normal_(out.weight, std=gain * 0.5 * out.in_features**-0.5)
+            for part in (block.attn.out_proj, block.mlp.c_fc, block.mlp.c_proj):
+                nn.init.zeros_(part.bias)
+            nn.init.zeros_(block.attn.in_proj_bias)
+    attention = model.visual.resblocks[0].attn
+    queries, keys, values = attention.in_proj_weight.chunk(3)
+    keys.copy_(nn.init.orthogonal_(queries, gain=1.5))
+    nn.init.orthogonal_(values)
+    nn.init.orthogonal_(attention.out_proj.weight, gain=0.5)
+    nn.init.normal_(model.token_embedding.weight, std=0.05)
+    nn.init.normal_(model.positional_embedding, std=0.01)
+    nn.init.normal_(model.class_embedding, std=0.02)
+    for project in (model.proj, model.text_projection):
+        nn.init.normal_(project, std=len(project) ** -0.5)
 
 
-def teach_states(backbone, nouns, seed, steps=80):
-    """Part the two sides of the text encoder first, so that images have something to align to."""
-    names = (
-        "transformer",
-        "token_embedding",
-        "text_projection",
-        "ln_final",
-        "positional_embedding",
-    )
-    params = [p for n, p in backbone.clip.named_parameters() if n.startswith(names)]
-    optimiser = torch.optim.AdamW(params, lr=1e-3, weight_decay=0.0)
-    rng = np.random.default_rng([seed, 4])
-    for _ in range(steps):
-        said = captions.sides(rng, 16, nouns)
-        told = F.normalize(backbone.text([*said[0], *said[1]]), dim=1)
-        normal, abnormal = (
-            F.normalize(told[:16].mean(0), dim=0),
-            F.normalize(told[16:].mean(0), dim=0),
-        )
-        apart = F.relu(normal @ abnormal + 0.3)
-        close = 1 - (told[:16] @ normal).mean() + 1 - (told[16:] @ abnormal).mean()
-        (apart + 0.3 * close).backward()
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-    return float(apart.detach()), float(close.detach())
+class Learner:
+    """Losses of one batch of features, with vlad-tiny's own passes.
 
-
-def area(rng, labels, whole):
-    """Patches that one pass sees: all, a square part, or a random half; (P, k) indices.
-
-    Half the parts are placed so as to hold a damaged patch, if there is one.
+    Args:
+        model: initialised.
+        words: texts whose tokens get embeddings; all others stay zero, so that an unknown word
+            says nothing.
     """
-    cells = GRID * GRID
-    if whole:
-        return torch.arange(cells).expand(len(labels), -1)
-    if rng.random() < 0.4:
-        count = cells * 2 // 5
-        drawn = [np.sort(rng.permutation(cells)[:count]) for _ in range(len(labels))]
-        return torch.from_numpy(np.stack(drawn))
-    size = int(rng.integers(8, 11))
-    return torch.stack([_square(rng, row, size, rng.random() < 0.5) for row in labels])
+
+    def __init__(self, model: Tiny, words, recipe: Recipe):
+        self.model, self.recipe = model, recipe
+        tokenizer = Tokenizer(TEXT.context)
+        known = sorted({token for text in words for token in tokenizer(text)[0].tolist()} - {0})
+        self.known = torch.zeros(TEXT.vocabulary, 1)
+        self.known[known] = 1
+        with torch.no_grad():
+            model.token_embedding.weight.mul_(self.known)
+        model.token_embedding.weight.register_hook(lambda gradient: gradient * self.known)
+        self.text = text_of(model, tokenizer)
+        self.blocks = model.blocks()
+
+    def embed(self, tokens, parts=None):
+        """Embeddings of images and patches, or of parts of them as if these were images.
+
+        Args:
+            tokens: (B, N, C).
+            parts: (B, n, k) patches of each part; None takes the whole image.
+
+        Returns:
+            (B·n, D) and (B·n, k, D).
+        """
+        if parts is not None:
+            count = parts.shape[1:]
+            places = parts.flatten(1)[..., None].expand(-1, -1, tokens.shape[2])
+            tokens = tokens.gather(1, places).unflatten(1, count).flatten(0, 1)
+        x = torch.cat([self.model.cls.expand(len(tokens), 1, -1), tokens], dim=1)
+        for block in self.blocks:
+            x = block(x, None)
+        x = self.model.project(self.model.norm(x))
+        return x[:, 0], x[:, 1:]
+
+    def loss(self, rng, features, labels, names, nouns):
+        """Sum of the weighted losses.
+
+        Args:
+            features: (2P, N, F), the first P images damaged by `labels` (2P, N).
+            names: 2P captions.
+        """
+        recipe = self.recipe
+        tokens = self.model.with_words(F.dropout(features, recipe.dropout))
+        part = area(rng, labels)
+        image, patches = self.embed(tokens, part)
+        seen = labels if part is None else labels.gather(1, part[:, 0])
+        normal, damaged = captions.sides(rng, SENTENCES, nouns)
+        told = self.text([*normal, *damaged, *names])
+        states = told[: 2 * SENTENCES]
+        sides = states.unflatten(0, (2, -1)).mean(1)
+        apart = F.normalize(F.normalize(sides, dim=1).diff(dim=0)[0], dim=0).detach()
+        said = F.normalize(states, dim=1) @ apart
+        state = torch.arange(2 * SENTENCES).ge(SENTENCES).float()
+        same = torch.tensor([[float(x == y) for y in names] for x in names])
+        total = (
+            recipe.patch * losses.balanced(losses.state_logit(patches, sides), seen)
+            + recipe.image
+            * losses.balanced(losses.state_logit(image, sides), losses.any_label(seen))
+            + recipe.sentence * losses.balanced((said - said.mean()) * losses.SCALE, state)
+            + recipe.name * losses.names(image, told[2 * SENTENCES :], same)
+        )
+        for size in (2, 3):
+            part = torch.stack(
+                [torch.stack([square(rng, row, size, k) for k in (True, False)]) for row in labels]
+            )
+            windows, _ = self.embed(tokens, part)
+            truth = losses.any_label(labels.gather(1, part.flatten(1)).view(part.shape)).flatten()
+            total = total + recipe.window * losses.balanced(
+                losses.state_logit(windows, sides), truth
+            )
+        return total
 
 
-def windows(rng, labels, size, count):
-    """``count`` square windows of each image, half of them on damage: (B, count, size²)."""
-    drawn = [
-        torch.stack([_square(rng, row, size, k < count // 2) for k in range(count)])
-        for row in labels
-    ]
-    return torch.stack(drawn)
+def area(rng, labels):
+    """The part of each image that one step sees, (B, 1, k), or None for all of it."""
+    if rng.random() < 0.5:
+        return None
+    size = int(rng.integers(GRID // 2, GRID * 3 // 4 + 1))
+    return torch.stack([square(rng, row, size, rng.random() < 0.5) for row in labels])[:, None]
 
 
-def _square(rng, labels, size, aim):
-    spots = (labels == 1).nonzero()[:, 0]
+def square(rng, labels, size, aim):
+    """(size²) patches of a square, which holds a damaged one if it aims at it."""
     y, x = rng.integers(0, GRID - size + 1, 2)
-    if aim and len(spots):
-        centre = int(spots[rng.integers(len(spots))])
+    damaged = (labels == 1).nonzero()[:, 0]
+    if aim and len(damaged):
+        centre = int(damaged[rng.integers(len(damaged))])
         reach = rng.integers(0, size, 2)
         y, x = np.clip(np.array(divmod(centre, GRID)) - reach, 0, GRID - size)
     rows, columns = torch.arange(size) + int(y), torch.arange(size) + int(x)
     return (rows[:, None] * GRID + columns).flatten()
 
 
-class Trainer:
-    """The optimisers, the running average of the weights, and the checkpoint."""
-
-    def __init__(self, learner, recipe):
-        self.learner, self.recipe, self.step = learner, recipe, 0
-        matrices, rest = [], []
-        for name, p in learner.named_parameters():
-            if not p.requires_grad:
-                continue
-            block = "resblocks" in name and p.ndim == 2
-            (matrices if block else rest).append(p)
-        self.optimisers = [
-            Muon(matrices, lr=recipe.rate),
-            torch.optim.AdamW(rest, lr=recipe.side_rate, betas=(0.9, 0.98), weight_decay=0.0),
-        ]
-        self.rates = (recipe.rate, recipe.side_rate)
-        self.mean = {k: v.clone() for k, v in learner.backbone.clip.state_dict().items()}
-        self.blend = {k: torch.zeros_like(v) for k, v in self.mean.items()}
-
-    def update(self, parts):
-        """One optimiser step on the weighted sum of the losses; returns the sum."""
-        total = sum(getattr(self.recipe, name) * value for name, value in parts.items())
-        total.backward()
-        nn.utils.clip_grad_norm_(self.learner.parameters(), 5.0)
-        pace = min((self.step + 1) / self.recipe.warm, 1.0)
-        for optimiser, rate in zip(self.optimisers, self.rates, strict=True):
-            for group in optimiser.param_groups:
-                group["lr"] = rate * pace
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        self.step += 1
-        keep = min(self.recipe.average, self.step / (self.step + 10))
-        for name, value in self.learner.backbone.clip.state_dict().items():
-            self.mean[name].lerp_(value, 1 - keep)
-            if self.step in self.recipe.blend:
-                self.blend[name] += self.mean[name] / len(self.recipe.blend)
-        return total.item()
-
-    def save(self, folder):
-        """Write the checkpoint and the weights for use."""
-        state = {
-            "learner": self.learner.state_dict(),
-            "optimisers": [o.state_dict() for o in self.optimisers],
-            "mean": self.mean,
-            "blend": self.blend,
-            "step": self.step,
-        }
-        torch.save(state, folder / "checkpoint.part")
-        (folder / "checkpoint.part").replace(folder / "checkpoint.pt")
-        done = self.step >= max(self.recipe.blend)
-        export(self.learner.backbone, self.blend if done else self.mean, folder)
-
-    def load(self, folder):
-        """Take up a checkpoint."""
-        state = torch.load(folder / "checkpoint.pt", weights_only=True)
-        self.learner.load_state_dict(state["learner"])
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.mean, self.blend, self.step = state["mean"], state["blend"], state["step"]
-
-
-def train(
-    out,
-    recipe,
-    images=(),
-    cache=None,
-    resume=False,
-    workers=1,
-    every=100,
-    until=None,
-    config=CONFIG,
-):
-    """Train and write checkpoints, weights and ``log.jsonl`` under ``out``.
-
-    Args:
-        images: folders of real images, see :class:`RealImages`.
-        cache: folder for the drawn pool; ``out`` if None.
-        every: steps between checkpoints.
-        until: stop after this step, to be resumed.
-
-    Returns:
-        The :class:`Trainer`, as it stands after the last step.
-    """
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    real = RealImages(images) if images else None
-    pool = Pool(cache or out, recipe.categories, recipe.seed)
-    nouns, words = vocabulary(real)
-    trainer = Trainer(Learner(words, config), recipe)
-    if resume and (out / "checkpoint.pt").exists():
-        trainer.load(out)
-    else:
-        print(
-            "apart, close", teach_states(trainer.learner.backbone, nouns, recipe.seed), flush=True
-        )
-    pairs = Pairs(pool, real, recipe.seed, recipe.start + recipe.fresh * recipe.steps)
-    replay = Replay(
-        pairs, trainer.step, recipe.capacity, recipe.start, recipe.fresh, recipe.pairs, workers
+def train(model: Tiny, features, nouns, words, recipe: Recipe):
+    """Yield the step and the averaged weights after each step."""
+    learner, rng = Learner(model, words, recipe), np.random.default_rng(recipe.seed)
+    learning = {name: p for name, p in model.named_parameters() if not name.startswith("cnn.")}
+    matrices = [
+        p for name, p in learning.items() if p.ndim > 1 and name != "token_embedding.weight"
+    ]
+    rest = [p for p in learning.values() if not any(p is m for m in matrices)]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": recipe.decay}, {"params": rest, "weight_decay": 0.0}],
+        betas=(0.9, 0.98),
     )
-    began, sums = time.time(), {}
-    last = until or recipe.steps
-    while trainer.step < last:
-        step = trainer.step
-        rng = np.random.default_rng([recipe.seed, 3, step])
-        parts = trainer.learner.losses(replay.batch(step), rng, nouns)
-        trainer.update(parts)
-        for name, value in parts.items():
-            sums[name] = sums.get(name, 0.0) + value.item()
-        if trainer.step % 25 == 0:
-            line = {k: round(v / 25, 4) for k, v in sums.items()}
-            line |= {"step": trainer.step, "seconds": round(time.time() - began)}
-            with open(out / "log.jsonl", "a") as log:
-                log.write(json.dumps(line) + "\n")
-            sums = {}
-        if trainer.step % every == 0 or trainer.step == last:
-            trainer.save(out)
-    return trainer
+    mean = {name: p.detach().clone() for name, p in learning.items()}
+    for step in range(recipe.steps):
+        cosine = 0.55 + 0.45 * np.cos(np.pi * step / recipe.steps)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.rate * cosine * min(1, (step + 1) / recipe.warm)
+        chosen = rng.choice(len(features.names), recipe.batch, replace=False)
+        tokens = features.tokens[chosen].float().transpose(0, 1).flatten(0, 1)
+        labels = features.labels[chosen]
+        labels = torch.cat([labels, torch.zeros_like(labels)])
+        names = [features.names[i][side] for side in (0, 1) for i in chosen]
+        learner.loss(rng, tokens, labels, names, nouns).backward()
+        nn.utils.clip_grad_norm_(learning.values(), 5.0)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        keep = min(recipe.average, (step + 1) / (step + 10))
+        for name, p in learning.items():
+            mean[name].lerp_(p.detach(), 1 - keep)
+        yield step + 1, mean
 
 
-def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", required=True, help="folder for weights, checkpoint and log")
-    parser.add_argument("--images", nargs="*", default=(), help="folders of real images")
-    parser.add_argument("--cache", help="folder for the drawn images (default: --out)")
-    parser.add_argument("--seed", type=int, default=Recipe.seed)
-    parser.add_argument("--resume", action="store_true")
-    args = parser.parse_args(argv)
-    recipe = Recipe(seed=args.seed)
-    train(args.out, recipe, args.images, args.cache, args.resume)
+def export(model: Tiny, mean, file: Path) -> None:
+    """Write vlad-tiny in half precision."""
+    state = {**model.state_dict(), **mean}
+    table = state.pop("token_embedding.weight")
+    known = table.any(dim=1).nonzero()[:, 0]
+    state = {name: tensor.half().contiguous() for name, tensor in state.items()}
+    state |= {TOKENS: known.int(), EMBEDDINGS: table[known].half()}
+    save_file(state, file.with_suffix(".part"))
+    file.with_suffix(".part").replace(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wheel", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--images", type=Path, nargs="*", default=[])
+    parser.add_argument("--every", type=int, default=100, help="steps between files")
+    for name, value in asdict(Recipe()).items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    given = parser.parse_args()
+    recipe = Recipe(**{name: getattr(given, name) for name in asdict(Recipe())})
+    torch.manual_seed(recipe.seed)
+    given.out.mkdir(parents=True, exist_ok=True)
+    model = Tiny().to_empty(device="cpu")
+    model.cnn.load_state_dict(fold(read_wheel(given.wheel), model.cnn))
+    model.cnn.requires_grad_(False)
+    initialise(model)
+    real = RealImages(given.images)
+    pool = Pool(given.out, recipe.categories, recipe.seed)
+    pairs = Pairs(pool, real, recipe.seed, recipe.pairs)
+    drawn = extract(model, pairs, given.out / f"features-{recipe.seed}-{recipe.pairs}.pt")
+    nouns, words = vocabulary(real)
+    for step, mean in train(model, drawn, nouns, words, recipe):
+        if step % given.every == 0 or step == recipe.steps:
+            export(model, mean, given.out / f"vlad-tiny-{step}.safetensors")
+            print(step, "of", recipe.steps, "steps", flush=True)
+    (given.out / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from vlad.types import BackboneInfo
 Shape = tuple[int, ...]
 # of CLIP's 77 tokens, the start, "damaged object ." and the end take 5
 LONGEST_CONTEXT = 77 - 5
+QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the depth
 LARGEST = 4096  # upper bound of any size in a file: no backbone comes near it
 
 
@@ -34,7 +35,8 @@ class Layout:
         lead: our name -> number of axes of length 1 that the authors prepend.
         unused: pattern of the authors' tensors not used in scoring -> length of their last axis,
             "text" for T, or None for any.
-        layers: default blocks, as fractions of the depth.
+        layers: default blocks, as fractions of the depth; () takes those that the backbone names
+            for comparing patch tokens, or the four quarters.
         inside_text: whether some of the tensors enter the text encoder.
         defaults: the sizes chosen by the method's authors.
     """
@@ -45,7 +47,7 @@ class Layout:
     key: str = ""
     lead: Mapping[str, int] | None = None
     unused: Mapping[str, str | None] | None = None
-    layers: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
+    layers: tuple[float, ...] = ()
     inside_text: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
 
@@ -181,7 +183,8 @@ def default_params(
     layout = layout_of(head)
     chosen = {**layout.defaults, **(sizes or {})}
     fitting = {size: min(n, _highest(size, backbone)) for size, n in chosen.items()}
-    return {"layers": list(backbone.layers(layout.layers)), **fitting}
+    layers = layout.layers or backbone.compare or QUARTERS
+    return {"layers": list(backbone.layers(layers)), **fitting}
 
 
 def _highest(size: str, backbone: BackboneInfo) -> int:

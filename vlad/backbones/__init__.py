@@ -145,7 +145,9 @@ def _find(name: str) -> Backbone:
         source, rest = _remote(name)
         return source.from_hub(rest)
     if name in EMBEDDED:
-        return clip.from_file(EMBEDDED[name])
+        from vlad.backbones.tiny.load import load
+
+        return load(name)
     if found := entry_points(group="vlad.backbones", name=name):
         return next(iter(found)).load()()
     if os.path.isdir(name):

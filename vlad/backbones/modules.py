@@ -56,20 +56,21 @@ def clip_backbone(
     inner = getattr(tokenizer, "tokenizer", None)  # one of transformers
     own = identity_of(inner) if inner else type(tokenizer).__name__
     config = f"{model} {own} {tokenizer.context_length}"
-    read = text or partial(_text, tokenizer=tokenizer)
+    read = text or partial(text_of, tokenizer=tokenizer)
     build = partial(_vision, pool=pool)
     blocks = attrgetter("visual.transformer")
     return Backbone(info, model, build, read, blocks, tuple(mean), tuple(std), config)
 
 
-def _text(model: PlainCLIP, tokenizer) -> TextTransformer:
+def text_of(model, tokenizer) -> TextTransformer:
+    """CLIP's text encoder over modules with open_clip's names."""
     project = model.text_projection
     return TextTransformer(
         tokenize=tokenizer,
         end=first_largest,
         embed=model.token_embedding,
         pos=model.positional_embedding,
-        blocks=[_block(block) for block in model.transformer.resblocks],
+        blocks=[block_of(block) for block in model.transformer.resblocks],
         ln_final=model.ln_final,
         proj=project if isinstance(project, torch.nn.Module) else partial(_matmul, weight=project),
         context=context_of(tokenizer),
@@ -84,7 +85,7 @@ def _vision(model: PlainCLIP, pool) -> VisionTransformer:
         cls=visual.class_embedding,
         pos=visual.positional_embedding,
         ln_pre=visual.ln_pre,
-        blocks=[_block(block) for block in visual.transformer.resblocks],
+        blocks=[block_of(block) for block in visual.transformer.resblocks],
         ln_post=visual.ln_post,
         proj=identity if visual.proj is None else partial(_matmul, weight=visual.proj),
         pool=pool and pool(model),
@@ -100,7 +101,8 @@ def _activation(mlp) -> Activation | None:
     return _ACTIVATIONS.get(type(mlp.gelu).__name__)
 
 
-def _block(block) -> Block:
+def block_of(block) -> Block:
+    """A block of open_clip's transformers as functions."""
     attention, mlp = block.attn, block.mlp
     known = _activation(mlp)
     own = ACTIVATIONS[known] if known else mlp.gelu

@@ -59,16 +59,16 @@ class PlainCLIP(nn.Module):
         shape = SimpleNamespace(**text)
         with torch.device("meta"):
             self.visual = _Vision(config["embed_dim"], config["vision_cfg"], act)
-            self.transformer = _Transformer(
+            self.transformer = Transformer(
                 shape.width, shape.layers, shape.heads, shape.mlp_ratio, act
             )
             # initialising values, even on "meta", would import half of torch's compiler
             table = torch.empty(shape.vocab_size, shape.width)
             self.token_embedding = nn.Embedding(shape.vocab_size, shape.width, _weight=table)
-            self.positional_embedding = _parameter(shape.context_length, shape.width)
+            self.positional_embedding = parameter(shape.context_length, shape.width)
             self.ln_final = nn.LayerNorm(shape.width)
-            self.text_projection = _parameter(shape.width, config["embed_dim"])
-            self.logit_scale = _parameter()
+            self.text_projection = parameter(shape.width, config["embed_dim"])
+            self.logit_scale = parameter()
 
 
 class _Vision(nn.Module):
@@ -83,17 +83,19 @@ class _Vision(nn.Module):
         self.patch_size = (shape.patch_size, shape.patch_size)
         self.output_dim = embed_dim
         patches = (shape.image_size // shape.patch_size) ** 2
-        self.class_embedding = _parameter(shape.width)
-        self.positional_embedding = _parameter(1 + patches, shape.width)
-        self.proj = _parameter(shape.width, embed_dim)
+        self.class_embedding = parameter(shape.width)
+        self.positional_embedding = parameter(1 + patches, shape.width)
+        self.proj = parameter(shape.width, embed_dim)
         self.conv1 = nn.Conv2d(3, shape.width, shape.patch_size, shape.patch_size, bias=False)
         self.ln_pre = nn.LayerNorm(shape.width)
         heads = shape.width // shape.head_width
-        self.transformer = _Transformer(shape.width, shape.layers, heads, shape.mlp_ratio, act)
+        self.transformer = Transformer(shape.width, shape.layers, heads, shape.mlp_ratio, act)
         self.ln_post = nn.LayerNorm(shape.width)
 
 
-class _Transformer(nn.Module):
+class Transformer(nn.Module):
+    """The blocks of a transformer, as modules that only hold parameters."""
+
     def __init__(self, width: int, layers: int, heads: int, ratio: float, act: type[nn.Module]):
         super().__init__()
         self.resblocks = nn.ModuleList(_Block(width, heads, ratio, act) for _ in range(layers))
@@ -112,5 +114,6 @@ class _Block(nn.Module):
         self.ls_2 = nn.Identity()
 
 
-def _parameter(*shape: int) -> nn.Parameter:
+def parameter(*shape: int) -> nn.Parameter:
+    """A tensor of this shape, without values on the device "meta"."""
     return nn.Parameter(torch.empty(shape))

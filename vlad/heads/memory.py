@@ -99,7 +99,7 @@ class Memory(Head):
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers."""
-        layers = backbone.layers(self.layers or (0.25, 0.5, 0.75))
+        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
         return FeatureSpec(layers=layers, image=False)
 
     def fit(self, features: Features) -> Memory:

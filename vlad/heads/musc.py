@@ -85,7 +85,7 @@ class MuSc(Head):
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers; GELU and positional embedding as in the authors' code."""
         return FeatureSpec(
-            layers=backbone.layers(self.layers or (0.25, 0.5, 0.75, 1.0)),
+            layers=backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75, 1.0)),
             activation="gelu",
             # their code for CLIP; their DINOv2 keeps its own
             pos_embed="bicubic" if backbone.has_text else None,

@@ -1,13 +1,11 @@
-"""The small CLIP shipped in the package.
+"""vlad-tiny, the backbone that ships with vlad.
 
-``WEIGHTS`` is a half-precision state dict of ``open_clip.model.CLIP`` and ``CONFIG`` its open_clip
-model configuration; ``CARD.md`` beside them documents how they were trained, by the programs in
-``tools/tiny``.
+`WEIGHTS` is a half-precision state dict of `vlad.backbones.tiny.model.Tiny`. `CARD.md` beside it
+documents where it comes from, how its words were trained (`tools/tiny`) and what it cannot do.
 """
 
 from pathlib import Path
 
 WEIGHTS = Path(__file__).with_name("vlad-tiny.safetensors")
-CONFIG = Path(__file__).with_name("vlad-tiny.json")
 
-__all__ = ["CONFIG", "WEIGHTS"]
+__all__ = ["WEIGHTS"]
