@@ -102,6 +102,16 @@ def test_a_part_without_a_name(live, files, path, says):
         assert f"at its part {before + 1} (" in sentence and "give each part a name" in sentence
 
 
+@pytest.mark.parametrize("path", [SCORE, DETECTORS])
+def test_a_form_that_was_cut_loses_no_image_in_silence(live, files, path):
+    whole = b"".join(part(f'; name="images"; filename="{n}.png"', files[n]) for n in (0, 1))
+    for cut in (whole, whole + b"--x\r\n", whole[: len(whole) // 2]):
+        reply = client.post(live + path, content=cut, headers=HEADERS)
+        assert "ends in the middle of a part" in refused(reply, 400)
+    after = client.post(live + SCORE, content=whole + b"--x--\r\nbye", headers=HEADERS)
+    assert len(after.json()["images"]) == 2
+
+
 def test_an_image_with_an_empty_file_name_is_called_by_its_place(live, files):
     empty = '; name="images"; filename=""'
     reply = post(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from email.message import Message as Mail
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +20,7 @@ from vlad.serving.metrics import Metrics
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
 _OPEN = ("/", "/healthz")  # paths that need no key
+SLACK = 64  # bytes that may follow the last line of a form
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -58,14 +60,22 @@ class Guard:
         if method == "HEAD":  # answered as GET; the server leaves the body out
             scope = {**scope, "method": "GET"}
         left, uploaded = self.limits.max_bytes, False
+        end, tail = _end_of_form(scope), b""
 
         async def limited() -> Message:
-            nonlocal left, uploaded
+            nonlocal left, uploaded, tail
             message = await receive()
             uploaded = not message.get("more_body", False)
-            left -= len(message.get("body", b""))
+            body = message.get("body", b"")
+            left -= len(body)
             if left < 0:
                 raise HTTPException(413, self._too_large)
+            tail = (tail + body)[-len(end) - SLACK :]
+            # the parser would drop the last part without a word
+            if uploaded and message["type"] == "http.request" and end not in tail:
+                raise HTTPException(
+                    400, "The form ends in the middle of a part; send it again, with its last line."
+                )
             return message
 
         async def noted(message: Message) -> None:
@@ -118,6 +128,16 @@ class Guard:
         if self._posted >= self.limits.queue and scope["method"] == "POST":
             return busy()
         return None
+
+
+def _end_of_form(scope: Scope) -> bytes:
+    """The line that ends a multipart form; empty for another body."""
+    kind = Mail()
+    kind["content-type"] = Headers(scope=scope).get("content-type", "")
+    boundary = kind.get_param("boundary")
+    if kind.get_content_maintype() != "multipart" or not isinstance(boundary, str):
+        return b""
+    return f"--{boundary}--".encode("latin-1", "replace")
 
 
 def problem(status: int, sentence: str) -> JSONResponse:
