@@ -51,16 +51,17 @@ def _pooled(visual: OwnTransformer, x: torch.Tensor) -> torch.Tensor:
 
 def _of_timm(name: str, visual: TimmModel) -> ImagePart:
     trunk = visual.trunk
-    config = trunk.pretrained_cfg
+    plain = native.is_plain(trunk)
+    # where open_clip's config names another size than the trunk's, only the trunk's is right
+    side = trunk.patch_embed.img_size[0] if plain else visual.image_size[0]
     info = encoder.info(
         name,
         trunk,
         embed_dim=_embed_dim(visual),
-        image_size=visual.image_size[0],
-        fixed_size=bool(config.get("fixed_input_size")),
+        image_size=side,
+        fixed_size=bool(trunk.pretrained_cfg.get("fixed_input_size")),
     )
-    blocks = attrgetter("visual.trunk.blocks") if native.is_plain(trunk) else None
-    return ImagePart(info, _build_timm, blocks)
+    return ImagePart(info, _build_timm, attrgetter("visual.trunk.blocks") if plain else None)
 
 
 def _build_timm(model: nn.Module) -> VisionTransformer | GenericEncoder:
