@@ -38,7 +38,7 @@ def describe(name: str) -> BackboneInfo:
     Raises:
         BackboneError: timm does not know the name, or has no weights for it.
     """
-    return _info(name, *_draft(_known(name)))
+    return _draft(_known(name), name)[0]
 
 
 def from_hub(name: str) -> Backbone:
@@ -51,12 +51,12 @@ def from_hub(name: str) -> Backbone:
         BackboneError: an unknown name or tag, or weights that cannot be downloaded.
     """
     model = _known(name)
-    _, options = _draft(model)
+    info, options = _draft(model, name)
     stored = is_stored(model)
     with weights.from_network(name, stored=stored):
         if not stored and weights.is_offline():  # timm would fetch an address outside of the hub
             raise FileNotFoundError(name)
-        return _backbone(name, timm.create_model(model, pretrained=True, **options), options)
+        return _backbone(timm.create_model(model, pretrained=True, **options), info)
 
 
 def from_folder(path: Path) -> Backbone:
@@ -69,15 +69,15 @@ def from_folder(path: Path) -> Backbone:
     with weights.from_network(name, local=True):
         check_config(path, json.loads((path / "config.json").read_text(encoding="utf-8")))
         source = f"local-dir:{path}"
-        _, options = _draft(source)
+        info, options = _draft(source, name)
         file = path / FILES[0]
         if file.is_file():
             model = timm.create_model(source, **options)
             state, own = load_file(file), model.state_dict()
             if len(own.keys() & state.keys()) > len(own) / 2:  # else of another library's names
                 weights.load_strictly(model, state, file)
-                return _backbone(name, model, options)
-        return _backbone(name, timm.create_model(source, pretrained=True, **options), options)
+                return _backbone(model, info)
+        return _backbone(timm.create_model(source, pretrained=True, **options), info)
 
 
 def is_stored(model: str) -> bool:
@@ -134,36 +134,29 @@ def _numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) else []
 
 
-def _draft(source: str) -> tuple[nn.Module, dict[str, bool]]:
-    """A network without values, and the options that let it take any input size."""
-    with torch.device("meta"):
+def _draft(source: str, name: str) -> tuple[BackboneInfo, dict[str, bool]]:
+    """The description of a network, without its weights, and what lets it take any input size."""
+    with torch.device("meta"):  # shapes without values
         model = timm.create_model(source)
-        if not model.pretrained_cfg.get("fixed_input_size") or native.is_plain(model):
-            return model, {}
-        for options in ANY_SIZE:
+        fixed = bool(model.pretrained_cfg.get("fixed_input_size"))
+        for options in ANY_SIZE if fixed and not native.is_plain(model) else ():
             try:
-                return timm.create_model(source, **options), options
+                return _info(name, timm.create_model(source, **options), False), options
             except TypeError:  # an option that this network does not know
                 continue
-    return model, {}
+    return _info(name, model, fixed), {}
 
 
-def _info(name: str, model: nn.Module, options: dict[str, bool]) -> BackboneInfo:
-    config = model.pretrained_cfg
-    channels, _, side = config["input_size"]
+def _info(name: str, model: nn.Module, fixed_size: bool) -> BackboneInfo:
+    channels, _, side = model.pretrained_cfg["input_size"]
     if channels != 3:
         raise BackboneError(f"{name} takes images of {channels} channels; choose one for RGB.")
     return encoder.info(
-        name,
-        model,
-        embed_dim=model.head_hidden_size,
-        image_size=side,
-        fixed_size=bool(config.get("fixed_input_size")) and not options,
+        name, model, embed_dim=model.head_hidden_size, image_size=side, fixed_size=fixed_size
     )
 
 
-def _backbone(name: str, model: nn.Module, options: dict[str, bool]) -> Backbone:
-    info = _info(name, model, options)
+def _backbone(model: nn.Module, info: BackboneInfo) -> Backbone:
     if hasattr(model, "reset_classifier"):  # its weights were needed to see that none is missing
         model.reset_classifier(0)
     config = model.pretrained_cfg
@@ -175,6 +168,7 @@ def _backbone(name: str, model: nn.Module, options: dict[str, bool]) -> Backbone
         attrgetter("blocks") if native.is_plain(model) else None,
         tuple(config["mean"]),
         tuple(config["std"]),
+        f"{model} {getattr(model, 'global_pool', None)} {config}",  # what is not in the tensors
         interpolation=config["interpolation"],
     )
 
