@@ -422,9 +422,3 @@ def test_a_hub_out_of_reach_is_one_sentence_and_remembered(no_hub, capfd, monkey
     assert [line.split()[0] for line in said.err.splitlines()] == ["Fetching", "Fetching"]
     monkeypatch.setattr(weights, "REMEMBERED", -1)
     assert not weights.hub_answers() and len(no_hub) == 2
-
-
-def test_a_backbone_without_taps_is_refused_before_its_download(no_hub):
-    with pytest.raises(BackboneError, match="is not supported"):
-        load_backbone("RN50/openai", device="cpu")
-    assert no_hub == []

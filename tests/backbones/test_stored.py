@@ -60,3 +60,10 @@ def test_those_of_open_clip_under_model_and_tag(hub):
     hub(source.rstrip("/"), {"open_clip_model.safetensors": "1234567"})
     found = {backbone.name: backbone.size for backbone in stored_backbones()}
     assert found["ViT-L-14-336/openai"] == 7
+
+
+def test_those_of_timm_and_of_other_kinds_of_open_clip(hub):
+    for repository in ("timm/resnet10t.c3_in1k", "timm/not_a_network", "timm/ViT-B-16-SigLIP"):
+        hub(repository, {"model.safetensors": "12345", "open_clip_model.safetensors": "123"})
+    found = {backbone.name for backbone in stored_backbones()}
+    assert found == {"vlad-tiny", "timm/resnet10t.c3_in1k", "ViT-B-16-SigLIP/webli"}

@@ -5,8 +5,9 @@ ViT-B-16-plus-240/laion400m_e31   an open_clip model and its pretrained tag
 ViT-L-14-336                      the same with the first tag that open_clip lists
 weights.pt, weights.safetensors   a local CLIP checkpoint; architecture from its tensors or a JSON
 ViT-B-16=weights.pt               the same with the architecture named
-path/to/folder                    a Hugging Face folder (CLIP, SigLIP, DINOv2)
-openai/clip-vit-base-patch16      the same from the model hub
+path/to/folder                    a folder of transformers (CLIP, SigLIP, DINOv2), timm or open_clip
+openai/clip-vit-base-patch16      a model of transformers from the model hub
+timm/resnet50.a1_in1k             a network of timm and its pretrained tag
 any other name                    of another package, registered under the entry-point group
                                   "vlad.backbones" as a function () -> Backbone
 """
@@ -151,17 +152,45 @@ def _find(name: str) -> Backbone:
     if found := entry_points(group="vlad.backbones", name=name):
         return next(iter(found)).load()()
     if os.path.isdir(name):
-        from vlad.backbones import transformers
-
-        return transformers.from_folder(name)
+        return _from_folder(Path(name))
     model, _, path = name.rpartition("=") if not os.path.isfile(name) else ("", "", name)
     if not os.path.isfile(path):
         raise BackboneError(f"Weights file {path} not found; correct the path.")
     return clip.from_file(Path(path), model or None)
 
 
+def _from_folder(path: Path) -> Backbone:
+    """A folder, whose config tells the library that wrote it."""
+    from vlad.backbones import clip
+
+    if (path / clip.CONFIG).is_file():
+        return clip.from_folder(path)
+    if is_timm_folder(path):
+        from vlad.backbones import timm
+
+        return timm.from_folder(path)
+    from vlad.backbones import transformers
+
+    return transformers.from_pretrained(str(path))
+
+
+def is_timm_folder(path: Path) -> bool:
+    """Return whether config.json is one of timm."""
+    from vlad.system.resources import read_json
+
+    try:
+        config = read_json(path / "config.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "architecture" in config and "model_type" not in config
+
+
 def _remote(name: str) -> tuple[ModuleType, str]:
     """The module that fetches a backbone from a hub, and the name that it knows."""
+    if name.startswith("timm/"):
+        from vlad.backbones import timm
+
+        return timm, name
     from vlad.backbones import open_clip
 
     if open_clip.is_model(name.partition("/")[0]):

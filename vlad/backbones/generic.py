@@ -93,5 +93,8 @@ def on_grid(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     if have == grid:
         return x
     if have[0] > grid[0]:
+        parts = (have[0] // grid[0], have[1] // grid[1])
+        if (grid[0] * parts[0], grid[1] * parts[1]) == have:
+            return F.avg_pool2d(x, parts)  # which graphs can hold
         return F.adaptive_avg_pool2d(x, grid)
     return F.interpolate(x, grid, mode="bilinear", align_corners=False)

@@ -35,7 +35,7 @@ def stored_backbones() -> list[StoredBackbone]:
     caches = (Path(constants.HF_HUB_CACHE), OPEN_CLIP_CACHE.expanduser())
     if not any(cache.is_dir() for cache in caches):
         return built_in  # both libraries take seconds to import
-    return [*built_in, *_of_open_clip(), *_of_transformers()]
+    return [*built_in, *_of_open_clip(), *_of_hub()]
 
 
 def _of_file(name: str, path: Path) -> StoredBackbone:
@@ -46,12 +46,9 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
     import open_clip
 
     for model, tag in open_clip.list_pretrained():
-        vision = open_clip.get_model_config(model)["vision_cfg"]
-        # vlad needs plain vision transformers; convolutions and timm's backbones lack such blocks
-        if isinstance(vision.get("layers"), int) and "timm_model_name" not in vision:
-            path = file_of(open_clip.get_pretrained_cfg(model, tag))
-            if path is not None:
-                yield _of_file(f"{model}/{tag}", path)
+        path = file_of(open_clip.get_pretrained_cfg(model, tag))
+        if path is not None:
+            yield _of_file(f"{model}/{tag}", path)
 
 
 def file_of(source: dict) -> Path | None:
@@ -70,7 +67,8 @@ def file_of(source: dict) -> Path | None:
     return None
 
 
-def _of_transformers() -> Iterator[StoredBackbone]:
+def _of_hub() -> Iterator[StoredBackbone]:
+    """Models of transformers, and of timm, which keeps no config there."""
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
@@ -83,8 +81,16 @@ def _of_transformers() -> Iterator[StoredBackbone]:
     for repository in sorted(repositories, key=lambda found: found.repo_id):
         files = {f.file_name: f for revision in repository.revisions for f in revision.files}
         weights = [f for name, f in files.items() if name.endswith((".safetensors", ".bin"))]
-        if "config.json" in files and weights and repository.repo_type == "model":
+        size = sum(f.size_on_disk for f in weights)
+        stored = StoredBackbone(repository.repo_id, repository.repo_path, size)
+        if not weights or repository.repo_type != "model":
+            continue
+        if repository.repo_id.startswith("timm/"):
+            from timm import is_model
+
+            if is_model(repository.repo_id.removeprefix("timm/")):
+                yield stored
+        elif "config.json" in files:
             config = json.loads(files["config.json"].file_path.read_text(encoding="utf-8"))
             if config.get("model_type") in LOADERS:
-                size = sum(f.size_on_disk for f in weights)
-                yield StoredBackbone(repository.repo_id, repository.repo_path, size)
+                yield stored
