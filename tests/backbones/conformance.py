@@ -201,9 +201,7 @@ def check_streams(case: Case) -> None:
 @torch.no_grad()
 def check_image_tokens(case: Case) -> None:
     """Learned tokens in the image encoder change the patch tokens and are not among them."""
-    tokens = torch.randn(
-        2, 3, case.info.width, generator=torch.Generator().manual_seed(3)
-    )
+    tokens = torch.randn(2, 3, case.info.width, generator=torch.Generator().manual_seed(3))
     spec = FeatureSpec(layers=(case.info.depth,), prompts=lambda image: {1: tokens})
     if "image tokens" not in case.info.capabilities:
         return _refused(case, spec, "learned tokens", prompts={1: tokens})

@@ -74,7 +74,7 @@ def _of_transformers() -> Iterator[StoredBackbone]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    from vlad.backbones.transformers import LOADERS
+    from vlad.backbones.transformers.kinds import KINDS
 
     try:
         repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
@@ -85,6 +85,6 @@ def _of_transformers() -> Iterator[StoredBackbone]:
         weights = [f for name, f in files.items() if name.endswith((".safetensors", ".bin"))]
         if "config.json" in files and weights and repository.repo_type == "model":
             config = json.loads(files["config.json"].file_path.read_text(encoding="utf-8"))
-            if config.get("model_type") in LOADERS:
+            if config.get("model_type") in KINDS:
                 size = sum(f.size_on_disk for f in weights)
                 yield StoredBackbone(repository.repo_id, repository.repo_path, size)
