@@ -20,6 +20,7 @@ VISION = {
     "image_size": 32,
     "patch_size": 8,
 }
+END = 63  # of a text, the largest number as in CLIP's vocabulary
 TEXT = {
     "hidden_size": 24,
     "num_hidden_layers": 2,
@@ -29,7 +30,7 @@ TEXT = {
     "max_position_embeddings": 20,
     "bos_token_id": 0,
     "pad_token_id": 1,
-    "eos_token_id": 2,
+    "eos_token_id": END,
 }
 DINO = {k: v for k, v in VISION.items() if k != "intermediate_size"} | {
     "mlp_ratio": 2,
@@ -47,8 +48,8 @@ class Tiny:
         prefix: tokens before the patches.
         hidden: pixels -> output of every block.
         embedding: pixels -> (B, D).
-        sizes: at which transformers itself runs.
-        has_text: whether a tokenizer belongs to it.
+        sizes: at which transformers itself runs as vlad does.
+        pad: how its processor pads sentences; None without a text encoder.
     """
 
     model: Any
@@ -56,12 +57,12 @@ class Tiny:
     embedding: Callable[[torch.Tensor], torch.Tensor]
     sizes: tuple[tuple[int, int], ...] = (OWN, *OTHERS)
     pad: str | None = None
+    folder: Path | None = None
 
     def text(self, sentences: list[str]) -> torch.Tensor:
         limit = self.model.config.text_config.max_position_embeddings
-        tokens = tokenizer()(
-            sentences, padding=self.pad, max_length=limit, return_tensors="pt"
-        ).data  # fmt: skip
+        read = transformers.AutoTokenizer.from_pretrained(self.folder)
+        tokens = read(sentences, padding=self.pad, max_length=limit, return_tensors="pt").data
         tokens.pop("token_type_ids", None)
         found = self.model.get_text_features(**tokens)
         return found if torch.is_tensor(found) else found.pooler_output
@@ -70,6 +71,7 @@ class Tiny:
         self.model.save_pretrained(folder)
         if self.pad:
             tokenizer().save_pretrained(folder)
+        self.folder = folder
         return folder
 
 
@@ -77,12 +79,12 @@ def tokenizer() -> Any:
     """One that knows the words of the tests, with numbers below 64."""
     sentences = [*SENTENCES, "flawless broken X"]
     words = sorted({word for s in sentences for word in s.replace(".", " .").split()})
-    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": END, "<unk>": 3}
     vocabulary |= {word: number for number, word in enumerate(words, start=4)}
     made = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", END)]
     )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=made,
@@ -111,14 +113,18 @@ def _tiny(config: Any, prefix: int = 1, pad: str | None = None, **given: Any) ->
     return Tiny(model, **{"hidden": hidden, "embedding": embedding, "pad": pad} | given)
 
 
-def _both(config: type, pad: str = "longest", text: dict | None = None, **given: Any) -> Tiny:
+def _both(made: type, pad: str = "longest", text: dict | None = None, **given: Any) -> Tiny:
     parts = {"vision_config": VISION, "text_config": TEXT | (text or {})}
-    extra = given.pop("config", {"projection_dim": 20})
-    return _tiny(config(**parts, **extra), pad=pad, **given)
+    extra = {} if pad == "max_length" else {"projection_dim": 20}
+    return _tiny(made(**parts, **extra), pad=pad, **given)
 
 
 def clip() -> Tiny:
-    return _both(transformers.CLIPConfig, text={"eos_token_id": 5})
+    return _both(transformers.CLIPConfig)
+
+
+def clip_with_old_end() -> Tiny:
+    return _both(transformers.CLIPConfig, text={"eos_token_id": 2})
 
 
 def clip_vision_model() -> Tiny:
@@ -151,7 +157,7 @@ def chinese_clip_vision_model() -> Tiny:
 
 def siglip() -> Tiny:
     text = {"projection_size": 32}
-    return _both(transformers.SiglipConfig, "max_length", text, config={}, prefix=0)
+    return _both(transformers.SiglipConfig, "max_length", text, prefix=0)
 
 
 def siglip_vision_model() -> Tiny:
@@ -235,7 +241,7 @@ def dinov3_vit_gated() -> Tiny:
 
 def dinov3_convnext() -> Tiny:
     config = transformers.DINOv3ConvNextConfig(
-        hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1], image_size=64, layer_scale_init_value=1
+        hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1], image_size=64, layer_scale_init_value=1.0
     )
     model = randomise(transformers.DINOv3ConvNextModel(config))
     return Tiny(
@@ -343,7 +349,7 @@ def timm_wrapper() -> Tiny:
 TINY: dict[str, Callable[[], Tiny]] = {
     made.__name__: made
     for made in (
-        clip, clip_vision_model, clip_vision_projected, metaclip_2, altclip, chinese_clip,
+        clip, clip_with_old_end, clip_vision_model, clip_vision_projected, metaclip_2, altclip, chinese_clip,
         chinese_clip_vision_model, siglip, siglip_vision_model, siglip_vision_without_head, siglip2,
         siglip2_vision_model, dinov2, dinov2_swiglu, dinov2_with_registers, dinov3_vit,
         dinov3_vit_gated, dinov3_convnext, tipsv2, tipsv2_vision_model, vit, vit_mae, ijepa, aimv2,
