@@ -5,8 +5,9 @@ ViT-B-16-plus-240/laion400m_e31   an open_clip model and its pretrained tag
 ViT-L-14-336                      the same with the first tag that open_clip lists
 weights.pt, weights.safetensors   a local CLIP checkpoint; architecture from its tensors or a JSON
 ViT-B-16=weights.pt               the same with the architecture named
-path/to/folder                    a Hugging Face folder (CLIP, SigLIP, DINOv2)
-openai/clip-vit-base-patch16      the same from the model hub
+path/to/folder                    a folder of transformers (CLIP, SigLIP, DINOv2), timm or open_clip
+openai/clip-vit-base-patch16      a model of transformers from the model hub
+timm/resnet50.a1_in1k             a network of timm and its pretrained tag
 any other name                    of another package, registered under the entry-point group
                                   "vlad.backbones" as a function () -> Backbone
 """
@@ -110,9 +111,7 @@ def _find(name: str) -> Backbone:
     elif found := entry_points(group="vlad.backbones", name=name):
         backbone = next(iter(found)).load()()
     elif os.path.isdir(name):  # unlike Path.is_dir, False for names too long
-        from vlad.backbones import transformers
-
-        backbone = transformers.from_pretrained(name)
+        backbone = _from_folder(Path(name))
     elif os.path.isfile(name):
         backbone = clip.from_file(Path(name))
     elif "=" in name:
@@ -125,7 +124,37 @@ def _find(name: str) -> Backbone:
     return backbone
 
 
+def _from_folder(path: Path) -> Backbone:
+    """A folder, whose config tells the library that wrote it."""
+    if (path / "open_clip_config.json").is_file():
+        from vlad.backbones import open_clip
+
+        return open_clip.from_folder(path)
+    if is_timm_folder(path):
+        from vlad.backbones import timm
+
+        return timm.from_folder(path)
+    from vlad.backbones import transformers
+
+    return transformers.from_pretrained(str(path))
+
+
+def is_timm_folder(path: Path) -> bool:
+    """Return whether config.json is one of timm."""
+    from vlad.system.resources import read_json
+
+    try:
+        config = read_json(path / "config.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and "architecture" in config and "model_type" not in config
+
+
 def _from_hub(name: str) -> Backbone:
+    if name.startswith("timm/"):
+        from vlad.backbones import timm
+
+        return timm.from_hub(name)
     from vlad.backbones import open_clip
 
     model, _, tag = name.partition("/")

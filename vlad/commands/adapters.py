@@ -199,13 +199,15 @@ def describe(backbone: str) -> BackboneInfo:
     """What heads may know of a backbone; loads its weights only if the name is not enough."""
     import logging
 
-    from vlad.backbones import load_backbone, open_clip
+    from vlad.backbones import load_backbone, open_clip, timm
 
     # open_clip warns that a model has no weights, which is intended here
     logging.getLogger().setLevel(logging.CRITICAL)
     model, _, tag = backbone.partition("/")
     if open_clip.is_model(model):
         return open_clip.describe(model, tag or None)
+    if backbone.startswith(timm.PREFIX):
+        return timm.describe(backbone)
     return load_backbone(backbone, "cpu").info
 
 

@@ -1,0 +1,183 @@
+"""Backbones of timm: by name and pretrained tag, or from a folder in its layout."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors.torch import load_file
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from vlad.backbones import weights
+from vlad.backbones.backbone import Backbone
+from vlad.backbones.block import identity
+from vlad.backbones.generic import GenericEncoder
+from vlad.backbones.timm import encoder, native
+from vlad.backbones.vit import VisionTransformer
+from vlad.errors import BackboneError
+from vlad.types import BackboneInfo
+
+PREFIX = "timm/"
+FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+MAX_DEPTH = 256  # blocks, or blocks of a stage; the largest public ones have 64
+# what lets a network of one input size take others, as the constructors name it
+ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+
+
+def describe(name: str) -> BackboneInfo:
+    """The description of a pretrained network for heads, without its weights.
+
+    Raises:
+        BackboneError: timm does not know the name, or has no weights for it.
+    """
+    return _info(name, *_draft(_known(name)))
+
+
+def from_hub(name: str) -> Backbone:
+    """A pretrained network, from the local cache or the model hub.
+
+    Args:
+        name: as in "timm/vit_base_patch16_dinov3.lvd1689m"; without a tag, timm's default.
+
+    Raises:
+        BackboneError: an unknown name or tag, or weights that cannot be downloaded.
+    """
+    model = _known(name)
+    _, options = _draft(model)
+    stored = is_stored(model)
+    with weights.from_network(name, stored=stored):
+        if not stored and weights.is_offline():  # timm would fetch an address outside of the hub
+            raise FileNotFoundError(name)
+        return _backbone(name, timm.create_model(model, pretrained=True, **options), options)
+
+
+def from_folder(path: Path) -> Backbone:
+    """A folder with config.json and weights, as timm saves it or its repositories hold it.
+
+    Raises:
+        BackboneError: weights are missing or do not fit, or an unknown architecture.
+    """
+    name = str(path)
+    with weights.from_network(name, local=True):
+        _check_config(path, json.loads((path / "config.json").read_text(encoding="utf-8")))
+        source = f"local-dir:{path}"
+        _, options = _draft(source)
+        file = path / FILES[0]
+        if file.is_file():
+            model = timm.create_model(source, **options)
+            state, own = load_file(file), model.state_dict()
+            if len(own.keys() & state.keys()) > len(own) / 2:  # else of another library's names
+                weights.load_strictly(model, state, file)
+                return _backbone(name, model, options)
+        return _backbone(name, timm.create_model(source, pretrained=True, **options), options)
+
+
+def is_stored(model: str) -> bool:
+    """Return whether weights of a network, by timm's name, are in the local cache."""
+    config = get_pretrained_cfg(model)
+    if config.hf_hub_id:
+        files = [config.hf_hub_filename] if config.hf_hub_filename else FILES[:2]
+        found = (try_to_load_from_cache(config.hf_hub_id, file) for file in files)
+        return any(isinstance(file, str) for file in found)
+    file = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]
+    return file.is_file()
+
+
+def _known(name: str) -> str:
+    """timm's own name of a network that has weights."""
+    model = name.removeprefix(PREFIX)
+    architecture, _, tag = model.partition(".")
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), 3, 0.5)
+        raise BackboneError(
+            f"timm has no network {architecture!r} (near are {', '.join(near) or 'none'}); choose "
+            "one of timm.list_models()."
+        )
+    tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{architecture}.*")]
+    if tag not in ("", *tags) or not tags:
+        raise BackboneError(
+            f"Network {architecture} of timm has no pretrained tag {tag!r} (it has "
+            f"{', '.join(tags) or 'none'}); choose another."
+        )
+    return model
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    """Raise a BackboneError for a network that timm lacks, or too many blocks, before it is made."""
+    architecture = config["architecture"]
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
+        raise BackboneError(
+            f"The config.json of {path} names the architecture {architecture!r}, which this timm "
+            "does not have; correct it, or install a newer timm."
+        )
+    arguments = config.get("model_args", {})
+    for key in ("depth", "depths", "layers"):
+        for depth in _numbers(arguments.get(key)):
+            if depth > MAX_DEPTH:
+                raise BackboneError(
+                    f"The config.json of {path} has {depth:g} blocks, over the limit of "
+                    f"{MAX_DEPTH}; correct it."
+                )
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, list):
+        return [number for part in value for number in _numbers(part)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def _draft(source: str) -> tuple[nn.Module, dict[str, bool]]:
+    """A network without values, and the options that let it take any input size."""
+    with torch.device("meta"):
+        model = timm.create_model(source)
+        if not model.pretrained_cfg.get("fixed_input_size") or native.is_plain(model):
+            return model, {}
+        for options in ANY_SIZE:
+            try:
+                return timm.create_model(source, **options), options
+            except TypeError:  # an option that this network does not know
+                continue
+    return model, {}
+
+
+def _info(name: str, model: nn.Module, options: dict[str, bool]) -> BackboneInfo:
+    config = model.pretrained_cfg
+    channels, _, side = config["input_size"]
+    if channels != 3:
+        raise BackboneError(f"{name} takes images of {channels} channels; choose one for RGB.")
+    return encoder.info(
+        name,
+        model,
+        embed_dim=model.head_hidden_size,
+        image_size=side,
+        fixed_size=bool(config.get("fixed_input_size")) and not options,
+    )
+
+
+def _backbone(name: str, model: nn.Module, options: dict[str, bool]) -> Backbone:
+    info = _info(name, model, options)
+    if hasattr(model, "reset_classifier"):  # its weights were needed to see that none is missing
+        model.reset_classifier(0)
+    config = model.pretrained_cfg
+    return Backbone(
+        info,
+        model,
+        _vision,
+        None,
+        attrgetter("blocks") if native.is_plain(model) else None,
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        interpolation=config["interpolation"],
+    )
+
+
+def _vision(model: nn.Module) -> VisionTransformer | GenericEncoder:
+    return encoder.build(model, identity, partial(encoder.pooled, model))
