@@ -241,7 +241,10 @@ def dinov3_vit_gated() -> Tiny:
 
 def dinov3_convnext() -> Tiny:
     config = transformers.DINOv3ConvNextConfig(
-        hidden_sizes=[16, 24, 32, 40], depths=[1, 1, 2, 1], image_size=64, layer_scale_init_value=1.0
+        hidden_sizes=[16, 24, 32, 40],
+        depths=[1, 1, 2, 1],
+        image_size=64,
+        layer_scale_init_value=0.5,
     )
     model = randomise(transformers.DINOv3ConvNextModel(config))
     return Tiny(
@@ -267,9 +270,9 @@ def tipsv2_vision_model() -> Tiny:
 def vit() -> Tiny:
     found = _tiny(transformers.ViTConfig(**VISION))
     model = found.model
-    found.embedding = lambda pixels: model(
-        pixels, interpolate_pos_encoding=True
-    ).last_hidden_state[:, 0]
+    found.embedding = lambda pixels: model(pixels, interpolate_pos_encoding=True).last_hidden_state[
+        :, 0
+    ]
     return found
 
 
@@ -280,9 +283,7 @@ def vit_mae() -> Tiny:
     def run(pixels: torch.Tensor) -> Any:
         count = pixels.shape[-2] * pixels.shape[-1] // 64
         order = torch.arange(count).float().expand(len(pixels), -1)
-        return model(
-            pixels, noise=order, interpolate_pos_encoding=True, output_hidden_states=True
-        )
+        return model(pixels, noise=order, interpolate_pos_encoding=True, output_hidden_states=True)
 
     return Tiny(
         model,
@@ -333,26 +334,42 @@ def radio() -> Tiny:
     return found
 
 
-def timm_wrapper() -> Tiny:
-    config = transformers.TimmWrapperConfig(
-        architecture="resnet18", model_args={"channels": (8, 16, 24, 32)}
-    )
+def _wrapped(architecture: str, sizes: tuple, **args: Any) -> Any:
+    """The model, and all that timm itself gives of it."""
+    config = transformers.TimmWrapperConfig(architecture=architecture, model_args=args)
     model = randomise(transformers.TimmWrapperModel(config))
     return Tiny(
         model,
         lambda pixels: list(model(pixels, output_hidden_states=True).hidden_states),
         lambda pixels: model(pixels).pooler_output,
-        ((224, 224), (96, 64)),
+        sizes,
     )
+
+
+def timm_wrapper() -> Tiny:
+    args = {"embed_dim": 32, "depth": 2, "num_heads": 2, "img_size": 32, "patch_size": 8}
+    found = _wrapped("vit_tiny_patch16_224", (OWN,), **args)
+    maps = found.hidden
+    found.hidden = lambda pixels: [x.flatten(2).transpose(1, 2) for x in maps(pixels)]
+    return found
+
+
+def timm_wrapper_of_a_cnn() -> Tiny:
+    """Its first map is that of the stem, which is no block of vlad's."""
+    found = _wrapped("resnet18", ((224, 224), (96, 64)), channels=(8, 16, 24, 32))
+    maps = found.hidden
+    found.hidden = lambda pixels: maps(pixels)[1:]
+    return found
 
 
 TINY: dict[str, Callable[[], Tiny]] = {
     made.__name__: made
     for made in (
-        clip, clip_with_old_end, clip_vision_model, clip_vision_projected, metaclip_2, altclip, chinese_clip,
-        chinese_clip_vision_model, siglip, siglip_vision_model, siglip_vision_without_head, siglip2,
-        siglip2_vision_model, dinov2, dinov2_swiglu, dinov2_with_registers, dinov3_vit,
-        dinov3_vit_gated, dinov3_convnext, tipsv2, tipsv2_vision_model, vit, vit_mae, ijepa, aimv2,
-        aimv2_vision_model, aimv2_without_head, radio, timm_wrapper,
+        clip, clip_with_old_end, clip_vision_model, clip_vision_projected, metaclip_2, altclip,
+        chinese_clip, chinese_clip_vision_model, siglip, siglip_vision_model,
+        siglip_vision_without_head, siglip2, siglip2_vision_model, dinov2, dinov2_swiglu,
+        dinov2_with_registers, dinov3_vit, dinov3_vit_gated, dinov3_convnext, tipsv2,
+        tipsv2_vision_model, vit, vit_mae, ijepa, aimv2, aimv2_vision_model, aimv2_without_head,
+        radio, timm_wrapper, timm_wrapper_of_a_cnn,
     )
 }  # fmt: skip

@@ -66,6 +66,4 @@ def encoder(model: nn.Module, head: Map) -> GenericEncoder:
 
     patch_size, step = strides(model)
     alone = embeds_alone(model)
-    return GenericEncoder(
-        run, len(places), patch_size, step, joint=joint if alone else None
-    )
+    return GenericEncoder(run, len(places), patch_size, step, joint=joint if alone else None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,6 +13,7 @@ import torch
 
 from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
+from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.transformers.kind import Kind
 from vlad.backbones.transformers.kinds import KINDS
 from vlad.backbones.transformers.look import Look, look_of
@@ -21,6 +22,7 @@ from vlad.errors import BackboneError
 from vlad.system.text import shown
 from vlad.types import BackboneInfo
 
+Text = TextTransformer | PlainText
 MAX_DEPTH = 256  # blocks of a backbone; the largest public ones have 64
 
 
@@ -39,19 +41,10 @@ def from_pretrained(name: str) -> Backbone:
         if kind.text is not None:
             text = config.text_config
             words = Words(text, name, options, kind.pad, kind.unread(text))
-            read = partial(kind.text, words=words)
+            read = partial(_read, kind.text, words)
             settings = model.config.to_json_string() + words.identity
-        return Backbone(
-            info,
-            model,
-            kind.build,
-            read,
-            kind.blocks,
-            look.mean,
-            look.std,
-            settings,
-            look.interpolation,
-        )
+        parts = (kind.build, read, kind.blocks, look.mean, look.std)
+        return Backbone(info, model, *parts, settings, look.interpolation)
 
 
 def describe(name: str) -> BackboneInfo:
@@ -63,6 +56,10 @@ def describe(name: str) -> BackboneInfo:
     with _reading(name) as options:
         kind, config = _config(name, options)
         return _info(name, kind, config, look_of(name, kind, config, options))
+
+
+def _read(text: Callable[[Any, Words], Text], words: Words, model: Any) -> Text:
+    return text(model, words)
 
 
 def _info(name: str, kind: Kind, config: Any, look: Look) -> BackboneInfo:
@@ -112,7 +109,7 @@ def _config(name: str, options: dict) -> tuple[Kind, Any]:
     kind = KINDS[model_type]
     kind.check(name, entries)
     config = transformers.AutoConfig.from_pretrained(name, **options)
-    config._attn_implementation = "sdpa"  # it could name a kernel on the hub, which is code
+    config._attn_implementation = kind.attention  # it could name a kernel on the hub, which is code
     return kind, config
 
 

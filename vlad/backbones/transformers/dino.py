@@ -135,7 +135,9 @@ def _convnext(model: Any) -> GenericEncoder:
 DINOV2 = Kind(_dinov2_info, _dinov2, lambda m: m.encoder, IMAGENET_LOOK)
 DINOV2_REGISTERS = Kind(_registers_info, _dinov2, lambda m: m.encoder, IMAGENET_LOOK)
 DINOV3 = Kind(describe, _dinov3, lambda m: m.model, IMAGENET_LOOK, "bilinear")
-DINOV3_CONVNEXT = Kind(_convnext_info, _convnext, None, IMAGENET_LOOK, "bilinear")
+DINOV3_CONVNEXT = Kind(
+    _convnext_info, _convnext, None, IMAGENET_LOOK, "bilinear", attention="eager"
+)
 TIPSV2 = Kind(
     _tips_info, _dinov2, lambda m: m.vision_model.encoder, PLAIN_LOOK, "bilinear", text=plain_text
 )

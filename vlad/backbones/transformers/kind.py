@@ -42,6 +42,7 @@ class Kind:
         unread: positions of its text encoder that no token takes.
         load: config -> the class of transformers that loads it.
         options: further arguments of that class.
+        attention: how transformers computes it where the text is its own; never what a file names.
         check: raises a BackboneError for a config.json that vlad does not load.
     """
 
@@ -55,6 +56,7 @@ class Kind:
     unread: Callable[[Any], int] = lambda text_config: 0
     load: Callable[[Any], Any] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    attention: str = "sdpa"
     check: Callable[[str, dict], None] = lambda name, config: None
 
 

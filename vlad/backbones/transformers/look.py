@@ -48,8 +48,9 @@ def look_of(name: str, kind: Kind, config: Any, options: dict) -> Look:
     if mean is None or std is None:
         mean, std = kind.look
     resample = file.get("resample", file.get("interpolation"))
-    known = type(resample) is int and 0 <= resample < len(INTERPOLATIONS)
-    chosen = INTERPOLATIONS[resample] if known else resample or kind.interpolation
+    if type(resample) is int and 0 <= resample < len(INTERPOLATIONS):
+        resample = INTERPOLATIONS[resample]
+    chosen = kind.interpolation if resample is None else resample
     if chosen not in INTERPOLATIONS:
         raise BackboneError(
             f"resample in preprocessor_config.json of {name} must be a number from 0 to 5, as "

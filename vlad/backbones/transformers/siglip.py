@@ -64,9 +64,8 @@ def _encoder(model: Any) -> Any:
     return vision_of(model).encoder
 
 
-# SigLIP was trained on sentences padded to the full context
-_TEXT = {"text": plain_text, "pad": "max_length"}
-SIGLIP = Kind(_info, _vision, _encoder, HALF_LOOK, **_TEXT)
+PAD = "max_length"  # as the sentences were in training
+SIGLIP = Kind(_info, _vision, _encoder, HALF_LOOK, text=plain_text, pad=PAD)
 SIGLIP_VISION = Kind(_info, _vision, _encoder, HALF_LOOK)
-SIGLIP_2 = Kind(_free_info, _free_vision, _encoder, HALF_LOOK, "bilinear", **_TEXT)
+SIGLIP_2 = Kind(_free_info, _free_vision, _encoder, HALF_LOOK, "bilinear", text=plain_text, pad=PAD)
 SIGLIP_2_VISION = Kind(_free_info, _free_vision, _encoder, HALF_LOOK, "bilinear")

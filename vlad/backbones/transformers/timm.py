@@ -1,19 +1,25 @@
-"""Models of timm in the wrapper of transformers, run by timm."""
+"""Models of timm in the wrapper of transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from vlad.backbones.block import identity
 from vlad.backbones.generic import GenericEncoder
 from vlad.backbones.transformers.kind import IMAGENET_LOOK, Kind
+from vlad.backbones.vit import VisionTransformer
 from vlad.errors import BackboneError
 from vlad.types import BackboneInfo
 
-# arguments of timm.create_model that would read another file than the folder's weights
-FILES = ("checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
+# arguments of timm.create_model that would read another file than the folder's weights, or return
+# something else than a network with a pool
+FORBIDDEN = (
+    "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir",
+    "features_only",
+)  # fmt: skip
 
 
 def _check(name: str, config: dict) -> None:
@@ -22,74 +28,44 @@ def _check(name: str, config: dict) -> None:
     architecture, given = config.get("architecture"), config.get("model_args") or {}
     if not isinstance(architecture, str) or not timm.is_model(architecture):
         raise BackboneError(
-            f"The architecture {architecture!r} of {name} is unknown to timm {timm.__version__}: "
-            "correct its config.json, or install a newer timm."
+            f"The config.json of {name} names the architecture {architecture!r}, which this timm "
+            "does not have; correct it, or install a newer timm."
         )
-    if not isinstance(given, dict) or set(given) & {*FILES, "features_only"}:
+    if not isinstance(given, dict) or set(given) & set(FORBIDDEN):
         raise BackboneError(
-            f"model_args in the config.json of {name} may change the architecture only, not what is "
-            "read or returned; correct it."
+            f"model_args in the config.json of {name} must not have {', '.join(FORBIDDEN)}; remove "
+            "them."
         )
-
-
-def _on_meta(config: Any) -> Any:
-    import transformers
-
-    with torch.device("meta"):
-        return transformers.AutoModel.from_config(config).timm_model
 
 
 def _info(name: str, config: Any) -> BackboneInfo:
-    model = _on_meta(config)
-    about = (config.pretrained_cfg if hasattr(config, "pretrained_cfg") else None) or {}
-    channels, strides = _shapes(model)
-    size = (about.get("input_size") or model.default_cfg["input_size"])[-1]
-    fixed = getattr(model, "patch_embed", None) is not None and not _resizes(model)
-    return BackboneInfo(
-        name=name,
-        depth=len(channels),
-        width=channels[-1],
-        embed_dim=getattr(model, "head_hidden_size", None) or model.num_features,
-        patch_size=strides[-2:][0],
-        image_size=size,
-        has_text=False,
-        has_cls=False,
-        capabilities=frozenset(),
-        widths=tuple(channels) if len(set(channels)) > 1 else (),
-        step=max(strides),
-        fixed_size=fixed,
+    import transformers
+
+    from vlad.backbones.timm import encoder
+
+    with torch.device("meta"):  # shapes without values
+        model = transformers.AutoModel.from_config(config).timm_model
+    about = getattr(config, "pretrained_cfg", None) or model.pretrained_cfg
+    return encoder.info(
+        name,
+        model,
+        embed_dim=model.head_hidden_size,
+        image_size=about["input_size"][-1],
+        fixed_size=bool(about.get("fixed_input_size")),
     )
 
 
-def _shapes(model: Any) -> tuple[list[int], list[int]]:
-    about = model.feature_info
-    entries = about.info if hasattr(about, "info") else about
-    return [x["num_chs"] for x in entries], [x["reduction"] for x in entries]
+def _encoder(model: Any) -> VisionTransformer | GenericEncoder:
+    from vlad.backbones.timm import encoder
+
+    return encoder.build(model.timm_model, identity, partial(encoder.pooled, model.timm_model))
 
 
-def _resizes(model: Any) -> bool:
-    return bool(getattr(model, "dynamic_img_size", False))
+def _blocks(model: Any) -> torch.nn.Module:
+    """Those of a plain vision transformer; torch's autocast casts the others."""
+    from vlad.backbones.timm import native
+
+    return model.timm_model.blocks if native.is_plain(model.timm_model) else torch.nn.Identity()
 
 
-def _encoder(model: Any) -> GenericEncoder:
-    wrapped = model.timm_model
-    channels, strides = _shapes(wrapped)
-
-    def run(
-        pixels: torch.Tensor, blocks: Sequence[int], image: bool
-    ) -> tuple[Mapping[int, torch.Tensor], torch.Tensor | None]:
-        wanted = [n - 1 for n in blocks]
-        last, maps = (
-            wrapped.forward_intermediates(
-                pixels, indices=wanted or [0], output_fmt="NCHW", stop_early=not image
-            )
-            if wanted
-            else (wrapped.forward_features(pixels), [])
-        )
-        embedding = wrapped.forward_head(last, pre_logits=True) if image else None
-        return dict(zip(blocks, maps, strict=True)), embedding
-
-    return GenericEncoder(run, len(channels), strides[-2:][0], max(strides))
-
-
-TIMM_WRAPPER = Kind(_info, _encoder, None, IMAGENET_LOOK, check=_check)
+TIMM_WRAPPER = Kind(_info, _encoder, _blocks, IMAGENET_LOOK, check=_check)
