@@ -71,6 +71,11 @@ def from_network(name: str, local: bool = False, stored: bool = False) -> Iterat
                 f"{name} is not readable as a model ({_first_line(error)}); get a new copy, or "
                 "give another."
             ) from error
+        if _is_gated(error):
+            raise BackboneError(
+                f"{name} is closed to you on the model hub: ask for access on its page there and "
+                "log in with `hf auth login`, or give a local folder as `backbone`."
+            ) from error
         why = (
             "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
             "HF_HUB_OFFLINE is set)"
@@ -83,6 +88,18 @@ def from_network(name: str, local: bool = False, stored: bool = False) -> Iterat
         ) from error
     finally:
         logging.disable(before)
+
+
+def _is_gated(error: BaseException | None) -> bool:
+    """Whether the hub refused for want of rights (401, 403), as what libraries raise around it."""
+    from huggingface_hub.errors import GatedRepoError
+
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, GatedRepoError) or status in (401, 403):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _check_hub(name: str) -> None:

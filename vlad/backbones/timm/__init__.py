@@ -67,7 +67,7 @@ def from_folder(path: Path) -> Backbone:
     """
     name = str(path)
     with weights.from_network(name, local=True):
-        _check_config(path, json.loads((path / "config.json").read_text(encoding="utf-8")))
+        check_config(path, json.loads((path / "config.json").read_text(encoding="utf-8")))
         source = f"local-dir:{path}"
         _, options = _draft(source)
         file = path / FILES[0]
@@ -110,7 +110,7 @@ def _known(name: str) -> str:
     return model
 
 
-def _check_config(path: Path, config: dict[str, Any]) -> None:
+def check_config(path: Path, config: dict[str, Any]) -> None:
     """Raise a BackboneError for a network that timm lacks, or too many blocks, before it is made."""
     architecture = config["architecture"]
     if not isinstance(architecture, str) or not timm.is_model(architecture):

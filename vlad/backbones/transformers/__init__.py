@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -102,26 +103,35 @@ def _config(name: str, options: dict) -> tuple[Kind, Any]:
             f"transformers itself has, of type {', '.join(KINDS)}."
         )
     if model_type not in KINDS:
-        raise BackboneError(
-            f"{name} is a {shown(str(model_type))} model; choose one of type {', '.join(KINDS)}."
-        )
+        kind = f"a {shown(model_type)} model" if isinstance(model_type, str) else "of no known type"
+        raise BackboneError(f"{name} is {kind}; choose one of type {', '.join(KINDS)}.")
     _check_depth(name, entries)
-    kind = KINDS[model_type]
-    kind.check(name, entries)
+    found = KINDS[model_type]
+    found.check(name, entries)
     config = transformers.AutoConfig.from_pretrained(name, **options)
-    config._attn_implementation = kind.attention  # it could name a kernel on the hub, which is code
-    return kind, config
+    config._attn_implementation = (
+        found.attention
+    )  # it could name a kernel on the hub, which is code
+    return found, config
 
 
 def _check_depth(name: str, config: dict) -> None:
     """Raise a BackboneError for too many blocks, before they are created."""
     for part in (config, *(config.get(f"{kind}_config") for kind in ("vision", "text"))):
-        depth = part.get("num_hidden_layers") if isinstance(part, dict) else None
+        depth = _depth(part) if isinstance(part, dict) else None
         if isinstance(depth, int | float) and depth > MAX_DEPTH:
             raise BackboneError(
                 f"The config.json of {name} has {depth:g} layers, over the limit of {MAX_DEPTH}; "
                 "correct it."
             )
+
+
+def _depth(part: dict) -> Any:
+    """Blocks, or those of all stages."""
+    stages = part.get("depths")
+    if isinstance(stages, list) and all(isinstance(x, int | float) for x in stages):
+        return sum(stages)
+    return part.get("num_hidden_layers")
 
 
 def _model(name: str, kind: Kind, config: Any, options: dict) -> Any:
@@ -133,15 +143,21 @@ def _model(name: str, kind: Kind, config: Any, options: dict) -> Any:
     import transformers
 
     made = kind.load(config) if kind.load else transformers.AutoModel
-    model, found = made.from_pretrained(
-        name,
-        config=config,
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        **kind.options,
-        **options,
-    )
+    try:
+        model, found = made.from_pretrained(
+            name,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **kind.options,
+            **options,
+        )
+    except pickle.UnpicklingError as error:
+        raise BackboneError(
+            f"The .bin file of {name} holds something else than tensors, which vlad never runs; "
+            "give a model with .safetensors."
+        ) from error
     _check_weights(name, model, found["missing_keys"], found["mismatched_keys"])
     return model
 

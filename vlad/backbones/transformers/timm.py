@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,19 +24,15 @@ FORBIDDEN = (
 
 
 def _check(name: str, config: dict) -> None:
-    import timm
+    from vlad.backbones.timm import check_config
 
-    architecture, given = config.get("architecture"), config.get("model_args") or {}
-    if not isinstance(architecture, str) or not timm.is_model(architecture):
-        raise BackboneError(
-            f"The config.json of {name} names the architecture {architecture!r}, which this timm "
-            "does not have; correct it, or install a newer timm."
-        )
+    given = config.get("model_args") or {}
     if not isinstance(given, dict) or set(given) & set(FORBIDDEN):
         raise BackboneError(
             f"model_args in the config.json of {name} must not have {', '.join(FORBIDDEN)}; remove "
             "them."
         )
+    check_config(Path(name), config | {"model_args": given})
 
 
 def _info(name: str, config: Any) -> BackboneInfo:
