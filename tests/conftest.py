@@ -28,7 +28,8 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def parity() -> SimpleNamespace:
-    """The reference outputs: `folder`, modules `weights`, `images`, `module(name)`, `case(name)` -> arrays."""
+    """The reference outputs: `folder`, modules `weights` and `images`, others by `module(name)`, and
+    `case(name)` -> arrays."""
     if not (PARITY / "weights.py").is_file():
         pytest.skip(f"no reference outputs in {PARITY} (set VLAD_PARITY to their folder)")
 
