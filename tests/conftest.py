@@ -28,7 +28,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def parity() -> SimpleNamespace:
-    """The reference outputs: `folder`, modules `weights` and `images`, others by `module(name)`, and
+    """The reference outputs: `folder`, `weights`, `images`, `module(name)` for others, and
     `case(name)` -> arrays."""
     if not (PARITY / "weights.py").is_file():
         pytest.skip(f"no reference outputs in {PARITY} (set VLAD_PARITY to their folder)")

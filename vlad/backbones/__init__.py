@@ -126,10 +126,10 @@ def _find(name: str) -> Backbone:
 
 def _from_folder(path: Path) -> Backbone:
     """A folder, whose config tells the library that wrote it."""
-    if (path / "open_clip_config.json").is_file():
-        from vlad.backbones import open_clip
+    from vlad.backbones import clip
 
-        return open_clip.from_folder(path)
+    if (path / clip.CONFIG).is_file():
+        return clip.from_folder(path)
     if is_timm_folder(path):
         from vlad.backbones import timm
 

@@ -1,10 +1,11 @@
-"""CLIP backbones from a file of weights.
+"""CLIP backbones from a file of weights, or a folder in open_clip's layout.
 
 open_clip itself is imported only if its vocabulary or one of its architectures is needed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,12 @@ from vlad.backbones.plain import MEAN, STD, PlainCLIP, is_plain
 from vlad.errors import BackboneError
 from vlad.system.resources import read_json
 
+CONFIG = "open_clip_config.json"
+FILES = (
+    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin", "model.safetensors",
+)  # fmt: skip
+
 
 def from_file(path: Path, model: str | None = None) -> Backbone:
     """A CLIP checkpoint on disk: open_clip's .pt or .safetensors, or OpenAI's JIT archive.
@@ -28,18 +35,64 @@ def from_file(path: Path, model: str | None = None) -> Backbone:
     Raises:
         BackboneError: the file has no CLIP, or its tensors do not fit the architecture.
     """
+    beside = path.with_suffix(".json")
+    if model is not None:
+        return _from_file(path.stem, path, _named(model))
+    return _from_file(path.stem, path, _read(beside) if beside.is_file() else {})
+
+
+def from_folder(folder: Path) -> Backbone:
+    """A folder in open_clip's layout: open_clip_config.json, weights, perhaps a tokenizer.
+
+    Raises:
+        BackboneError: weights or a tokenizer are missing or do not fit.
+    """
+    file = next((folder / name for name in FILES if (folder / name).is_file()), None)
+    if file is None:
+        raise BackboneError(f"{folder} has no weights; add one of {', '.join(FILES)}.")
+    return _from_file(str(folder), file, _read(folder / CONFIG), folder)
+
+
+def _from_file(name: str, path: Path, found: dict, folder: Path | None = None) -> Backbone:
+    """A backbone of the tensors of a file.
+
+    Args:
+        found: an open_clip_config.json, with "model_cfg" and "preprocess_cfg", or the former's
+            content; empty if there is none.
+        folder: where the files of its tokenizer are; None is the local cache or the model hub.
+    """
     state, is_openai = weights.read_clip_state(path)
-    config = _config(path, model) or weights.infer_clip_config(state, path)
+    config = found.get("model_cfg", found) or weights.infer_clip_config(state, path)
+    if not isinstance(config, dict):
+        raise BackboneError(f"The JSON of {path} is not an open_clip model config; correct it.")
     config.setdefault("quick_gelu", is_openai)
     _check_depth(config, state, path)
     built = _build(config, path)
-    weights.load_strictly(built, state, path)
-    tokenizer = Tokenizer(len(state["positional_embedding"]))
+    mean, std, interpolation = _look(found, path)
+    options = {"interpolation": interpolation}
     if isinstance(built, PlainCLIP):
-        return clip_backbone(path.stem, built, tokenizer, MEAN, STD)
-    from vlad.backbones.open_clip import as_backbone
+        weights.load_strictly(built, state, path)
+        tokenizer = Tokenizer(len(state["positional_embedding"]))
+        return clip_backbone(name, built, tokenizer, mean, std, **options)
+    from vlad.backbones import open_clip
 
-    return as_backbone(path.stem, built, tokenizer, MEAN, STD)
+    weights.load_strictly(built, open_clip.fit(built, state), path)
+    tokenizer = open_clip.tokenizer_of(name, config, folder)
+    return open_clip.as_backbone(name, built, tokenizer, mean, std, **options)
+
+
+def _look(found: dict, path: Path) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Pixel mean and std, and the interpolation, of "preprocess_cfg"; CLIP's if it says nothing."""
+    look = found.get("preprocess_cfg", {})
+    mean, std = look.get("mean", MEAN), look.get("std", STD)
+    for values, above in ((mean, -math.inf), (std, 0)):
+        numbers = isinstance(values, list | tuple) and len(values) == 3
+        if not numbers or not all(type(x) in (int, float) and above < x < math.inf for x in values):
+            raise BackboneError(
+                f"mean and std in the config of {path} must be three numbers each, the latter "
+                "above 0; correct them."
+            )
+    return tuple(mean), tuple(std), str(look.get("interpolation", "bicubic"))
 
 
 def _check_depth(config: dict, state: dict, path: Path) -> None:
@@ -71,27 +124,29 @@ def _build(config: dict, path: Path) -> torch.nn.Module:
         ) from error
 
 
-def _config(path: Path, model: str | None) -> dict | None:
-    if model is not None:
-        import open_clip
+def _named(model: str) -> dict:
+    """The config of an open_clip architecture, and how its first weights want images."""
+    import open_clip
 
-        if model not in open_clip.list_models():
-            raise BackboneError(
-                f"open_clip has no architecture {model!r}; choose one of open_clip.list_models()."
-            )
-        return open_clip.get_model_config(model)
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return None
-    try:
-        config = read_json(beside)
-    except (OSError, ValueError) as error:
+    if model not in open_clip.list_models():
         raise BackboneError(
-            f"{beside} is not valid JSON ({error}); correct or remove it."
-        ) from None
+            f"open_clip has no architecture {model!r}; choose one of open_clip.list_models()."
+        )
+    config = open_clip.get_model_config(model)
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if is_plain(config) or not tags:
+        return config
+    return {"model_cfg": config, "preprocess_cfg": open_clip.get_pretrained_cfg(model, tags[0])}
+
+
+def _read(file: Path) -> dict:
+    try:
+        config = read_json(file)
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"{file} is not valid JSON ({error}); correct or remove it.") from None
     if not isinstance(config, dict):
-        raise BackboneError(f"{beside} is not an open_clip model config; correct or remove it.")
-    return config.get("model_cfg", config)
+        raise BackboneError(f"{file} is not an open_clip model config; correct or remove it.")
+    return config
 
 
 class Tokenizer:

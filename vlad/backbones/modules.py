@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
 
@@ -11,13 +12,63 @@ import torch.nn.functional as F
 
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import ACTIVATIONS, Block, Map, identity
+from vlad.backbones.generic import GenericEncoder
 from vlad.backbones.plain import PlainCLIP
-from vlad.backbones.text import TextTransformer, first_largest
+from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tokens import context_of, identity_of
 from vlad.backbones.vit import VisionTransformer
 from vlad.types import Activation, BackboneInfo
 
 _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """The image encoder of a CLIP, as `Backbone` takes it.
+
+    Attributes:
+        info: its description, without text.
+        build: model -> the image encoder.
+        blocks: model -> the module with its blocks, or None.
+    """
+
+    info: BackboneInfo
+    build: Callable[[torch.nn.Module], VisionTransformer | GenericEncoder]
+    blocks: Callable[[torch.nn.Module], torch.nn.Module] | None
+
+
+def image_part(
+    name: str, model: PlainCLIP, pool: Callable[[PlainCLIP], Map | None] | None = None
+) -> ImagePart:
+    """The vision transformer of a CLIP whose modules have open_clip's names.
+
+    Args:
+        pool: model -> what replaces "ln_post of CLS", as in `VisionTransformer`, or None.
+    """
+    visual = model.visual
+    info = BackboneInfo(
+        name=name,
+        depth=len(visual.transformer.resblocks),
+        width=visual.conv1.out_channels,
+        embed_dim=visual.output_dim,
+        patch_size=visual.patch_size[0],
+        image_size=visual.image_size[0],
+        has_text=False,
+        activation=_activation(visual.transformer.resblocks[0].mlp),
+    )
+    return ImagePart(info, partial(_vision, pool=pool), attrgetter("visual.transformer"))
+
+
+def clip_info(image: ImagePart, causal: torch.nn.Module | None) -> BackboneInfo:
+    """The description of a CLIP; `causal` is its text encoder if that is CLIP's own kind."""
+    if causal is None:
+        return replace(image.info, has_text=True)
+    return replace(
+        image.info,
+        has_text=True,
+        text_width=causal.token_embedding.embedding_dim,
+        text_depth=len(causal.transformer.resblocks),
+    )
 
 
 def clip_backbone(
@@ -27,56 +78,48 @@ def clip_backbone(
     mean: Sequence[float],
     std: Sequence[float],
     *,
-    pool: Callable[[PlainCLIP], Map | None] | None = None,
-    text=None,
+    image: ImagePart | None = None,
+    causal: Callable[[torch.nn.Module], torch.nn.Module] = identity,
+    text: Callable[[torch.nn.Module], PlainText] | None = None,
+    interpolation: str = "bicubic",
 ) -> Backbone:
     """A backbone over a CLIP whose modules have open_clip's names.
 
     Args:
         model: a PlainCLIP, or an open_clip model, which has the same parts.
         tokenizer: N sentences -> (N, L) token ids.
-        pool: model -> what replaces "ln_post of CLS", as in `VisionTransformer`, or None.
-        text: model -> its text encoder; None takes CLIP's causal one, read at the end of the text.
+        image: its image encoder; None is a vision transformer that reads CLS.
+        causal: model -> the module with its causal text encoder, read at the end of the text.
+        text: model -> its text encoder if it is of another kind.
     """
-    visual = model.visual
-    causal = text is None
-    info = BackboneInfo(
-        name=name,
-        depth=len(visual.transformer.resblocks),
-        width=visual.conv1.out_channels,
-        embed_dim=visual.output_dim,
-        patch_size=visual.patch_size[0],
-        image_size=visual.image_size[0],
-        has_text=True,
-        text_width=model.token_embedding.embedding_dim if causal else None,
-        text_depth=len(model.transformer.resblocks) if causal else 0,
-        activation=_activation(visual.transformer.resblocks[0].mlp),
-    )
+    image = image or image_part(name, model)
+    info = clip_info(image, causal(model) if text is None else None)
     # the printed modules include the activations, which are not in the tensors
     inner = getattr(tokenizer, "tokenizer", None)  # one of transformers
     own = identity_of(inner) if inner else type(tokenizer).__name__
     config = f"{model} {own} {tokenizer.context_length}"
-    read = text or partial(_text, tokenizer=tokenizer)
-    build = partial(_vision, pool=pool)
-    blocks = attrgetter("visual.transformer")
-    return Backbone(info, model, build, read, blocks, tuple(mean), tuple(std), config)
+    read = text or partial(_text, causal=causal, tokenizer=tokenizer)
+    return Backbone(
+        info, model, image.build, read, image.blocks, tuple(mean), tuple(std), config, interpolation
+    )
 
 
-def _text(model: PlainCLIP, tokenizer) -> TextTransformer:
-    project = model.text_projection
+def _text(model: PlainCLIP, causal, tokenizer) -> TextTransformer:
+    part = causal(model)
+    project = part.text_projection
     return TextTransformer(
         tokenize=tokenizer,
         end=first_largest,
-        embed=model.token_embedding,
-        pos=model.positional_embedding,
-        blocks=[_block(block) for block in model.transformer.resblocks],
-        ln_final=model.ln_final,
+        embed=part.token_embedding,
+        pos=part.positional_embedding,
+        blocks=[_block(block) for block in part.transformer.resblocks],
+        ln_final=part.ln_final,
         proj=project if isinstance(project, torch.nn.Module) else partial(_matmul, weight=project),
         context=context_of(tokenizer),
     )
 
 
-def _vision(model: PlainCLIP, pool) -> VisionTransformer:
+def _vision(model: PlainCLIP, pool: Callable[[PlainCLIP], Map | None] | None) -> VisionTransformer:
     visual = model.visual
     return VisionTransformer(
         patch_embed=visual.conv1,

@@ -1,17 +1,27 @@
-"""Backbones of open_clip: by name and pretrained tag, or of an architecture that only it builds."""
+"""Backbones of open_clip: by name and pretrained tag, from a folder, or of a file's tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
 
 import open_clip
+import timm
 import torch
+from huggingface_hub import try_to_load_from_cache
+from open_clip.convert import convert_state_dict
+from open_clip.model import convert_to_custom_text_state_dict
+from open_clip.transformer import ResidualAttentionBlock
+from torch import nn
 
 from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
-from vlad.backbones.block import Map
-from vlad.backbones.modules import clip_backbone
+from vlad.backbones.block import Map, identity
+from vlad.backbones.modules import clip_backbone, clip_info
+from vlad.backbones.open_clip_image import part_of
 from vlad.backbones.stored import file_of
 from vlad.backbones.text import PlainText
 from vlad.backbones.tokens import context_of
@@ -28,14 +38,17 @@ def describe(model: str, tag: str | None) -> BackboneInfo:
     """The description of a pretrained model for heads, from its configuration only.
 
     Raises:
-        BackboneError: an unknown tag, or an unsupported image encoder.
+        BackboneError: an unknown tag.
     """
     tag = _tag(model, tag)
-    quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
+    config = open_clip.get_model_config(model)
+    if open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False):
+        config["quick_gelu"] = True
+    if "hf_model_name" in config["text_cfg"]:  # its own config is on the hub, and says nothing here
+        config |= {"text_cfg": {"pool_type": "none"}, "custom_text": True}
     with torch.device("meta"):  # shapes without values
-        built = open_clip.create_model(model, device="meta", force_quick_gelu=quick_gelu)
-    half = (0.5, 0.5, 0.5)
-    return as_backbone(f"{model}/{tag}", built, open_clip.get_tokenizer(model), half, half).info
+        built = build(config)
+    return _info(f"{model}/{tag}", built)
 
 
 def from_hub(model: str, tag: str | None) -> Backbone:
@@ -46,21 +59,50 @@ def from_hub(model: str, tag: str | None) -> Backbone:
         tag: pretrained tag, e.g. "laion400m_e31"; None takes the first that open_clip lists.
 
     Raises:
-        BackboneError: an unknown tag, or weights that cannot be downloaded.
+        BackboneError: an unknown tag, or weights or a tokenizer that cannot be downloaded.
     """
     tag = _tag(model, tag)
     name = f"{model}/{tag}"
-    quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
-    stored = file_of(open_clip.get_pretrained_cfg(model, tag)) is not None
-    if not stored:  # what would be refused is not fetched
-        with torch.device("meta"):
-            _check(name, open_clip.create_model(model, device="meta"))
-    with weights.from_network(name, stored=stored):
-        built = open_clip.create_model(model, tag, force_quick_gelu=quick_gelu)
-    preprocess = built.visual.preprocess_cfg
-    return as_backbone(
-        name, built, open_clip.get_tokenizer(model), preprocess["mean"], preprocess["std"]
-    )
+    source = open_clip.get_pretrained_cfg(model, tag)
+    tokenizer = tokenizer_of(name, open_clip.get_model_config(model))
+    with weights.from_network(name, stored=file_of(source) is not None):
+        built = open_clip.create_model(model, tag, force_quick_gelu=source.get("quick_gelu", False))
+    look = built.visual.preprocess_cfg
+    return as_backbone(name, built, tokenizer, look["mean"], look["std"], look["interpolation"])
+
+
+def tokenizer_of(name: str, config: Mapping[str, Any], folder: Path | None = None) -> Any:
+    """The tokenizer of a model, by its config in open_clip's format.
+
+    Args:
+        folder: where its files are; None is the local cache or the model hub.
+
+    Raises:
+        BackboneError: it cannot be downloaded, or knows no words.
+    """
+    text = config["text_cfg"]
+    length = text.get("context_length", open_clip.tokenizer.DEFAULT_CONTEXT_LENGTH)
+    source = text.get("hf_tokenizer_name")
+    if not source:
+        return open_clip.SimpleTokenizer(context_length=length, **text.get("tokenizer_kwargs", {}))
+    files = ("tokenizer.json", "tokenizer_config.json")
+    found = [try_to_load_from_cache(source, file) for file in files] if folder is None else []
+    options = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
+    stored = any(isinstance(file, str) for file in found)
+    with weights.from_network(str(folder or source), folder is not None, stored, "tokenizer"):
+        made = open_clip.tokenizer.HFTokenizer(
+            str(folder or source),
+            context_length=length,
+            tokenizer_mode=text.get("tokenizer_mode"),
+            **options,
+        )
+    one, other = made(["a photo of a flawless nut", "broken"])
+    if one.equal(other):  # transformers makes one that knows no words where files are missing
+        raise BackboneError(
+            f"The tokenizer of {name} is missing from {folder or source}; add its files "
+            "(tokenizer.json and tokenizer_config.json)."
+        )
+    return made
 
 
 def _tag(model: str, tag: str | None) -> str:
@@ -76,75 +118,93 @@ def _tag(model: str, tag: str | None) -> str:
     return tag
 
 
-def build(config: dict) -> torch.nn.Module:
+def build(config: Mapping[str, Any]) -> nn.Module:
     """The model of a config in open_clip's format, with random weights.
 
     Raises:
-        BackboneError: it needs something that a local file cannot contain.
+        BackboneError: a part of another library that only its name on a hub would tell.
     """
-    unfit = sorted(set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"})
-    if unfit:
-        raise BackboneError(
-            f"This architecture needs {', '.join(unfit)}, which a local file cannot contain; use "
-            "the model by its name and pretrained tag."
-        )
-    return open_clip.CLIP(**config)
+    config = {**config, "vision_cfg": dict(config["vision_cfg"])}
+    config["text_cfg"] = dict(config["text_cfg"])
+    custom = config.pop("custom_text", False)
+    if network := config["vision_cfg"].get("timm_model_name"):
+        if not timm.is_model(network):
+            raise BackboneError(
+                f"timm has no network {network!r}, which this architecture names; correct it, or "
+                "install a newer timm."
+            )
+        config["vision_cfg"]["timm_model_pretrained"] = False
+    if text := config["text_cfg"].get("hf_model_name"):
+        custom = True
+        config["text_cfg"]["hf_model_pretrained"] = False
+        if text not in _public_texts():
+            raise BackboneError(
+                f"This architecture names the text encoder {text!r}, which none of open_clip's own "
+                "does; use a model by its name and pretrained tag."
+            )
+    kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
+    return (open_clip.CoCa if custom and "multimodal_cfg" in config else kind)(**config)
+
+
+@cache
+def _public_texts() -> frozenset[str]:
+    """The text encoders of transformers that open_clip's own architectures name."""
+    texts = (open_clip.get_model_config(name)["text_cfg"] for name in open_clip.list_models())
+    return frozenset(text["hf_model_name"] for text in texts if "hf_model_name" in text)
+
+
+def fit(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of a file under the names of a model, if open_clip knows their older ones."""
+    state = convert_state_dict(model, state)
+    if not hasattr(model, "positional_embedding"):
+        state = convert_to_custom_text_state_dict(state)
+    state.pop("text.transformer.embeddings.position_ids", None)  # transformers before 4.31
+    return state
 
 
 def as_backbone(
     name: str,
-    model: open_clip.CLIP | open_clip.CustomTextCLIP,
-    tokenizer,
+    model: nn.Module,
+    tokenizer: Any,
     mean: Sequence[float],
     std: Sequence[float],
+    interpolation: str = "bicubic",
 ) -> Backbone:
-    """A backbone over an open_clip model.
-
-    Raises:
-        BackboneError: its image encoder is not a plain vision transformer.
-    """
-    plain_text = _check(name, model)
+    """A backbone over an open_clip model."""
+    causal = _causal(model)
     return clip_backbone(
         name,
         model,
         tokenizer,
         mean,
         std,
-        pool=_pool,
-        text=None if plain_text else partial(_text, tokenizer=tokenizer),
+        image=part_of(name, model),
+        causal=causal or identity,
+        text=None if causal else partial(_text, tokenizer=tokenizer),
+        interpolation=interpolation,
     )
 
 
-def _check(name: str, model: open_clip.CLIP | open_clip.CustomTextCLIP) -> bool:
-    """Whether its text encoder is CLIP's own; raises a BackboneError for blocks without taps."""
-    visual = model.visual
-    if not isinstance(visual, open_clip.transformer.VisionTransformer):
-        raise BackboneError(
-            f"The image encoder of {name} is a {type(visual).__name__}, which is not supported; "
-            "choose a model whose image encoder is open_clip's own vision transformer (ViT-*)."
-        )
-    plain_text = isinstance(model, open_clip.CLIP) and model.text_pool_type == "argmax"
-    for transformer in (visual.transformer, model.transformer if plain_text else None):
-        for block in transformer.resblocks if transformer else ():
-            if type(block) is not open_clip.transformer.ResidualAttentionBlock:
-                raise BackboneError(
-                    f"Blocks of type {type(block).__name__} are not supported; choose a plain "
-                    "CLIP ViT."
-                )
-    return plain_text
+def _info(name: str, model: nn.Module) -> BackboneInfo:
+    causal = _causal(model)
+    return clip_info(part_of(name, model), causal and causal(model))
 
 
-def _pool(model: open_clip.CLIP) -> Map | None:
-    visual = model.visual
-    if visual.attn_pool is None and visual.pool_type == "tok":
+def _causal(model: nn.Module) -> Map | None:
+    """Model -> the module with its text encoder, if that is CLIP's own kind."""
+    where = identity if isinstance(model, open_clip.CLIP) else attrgetter("text")
+    text = where(model)
+    pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
+    if pool != "argmax" or text.attn_mask is None or getattr(text, "cls_emb", None) is not None:
         return None
-    return lambda x: visual._pool(x)[0]
+    plain = all(type(block) is ResidualAttentionBlock for block in text.transformer.resblocks)
+    return where if plain and text.text_projection is not None else None
 
 
-def _text(model: open_clip.CustomTextCLIP, tokenizer) -> PlainText:
+def _text(model: nn.Module, tokenizer: Any) -> PlainText:
     return PlainText(
         lambda sentences: model.encode_text(
-            tokenizer(sentences).to(next(model.parameters()).device)
+            tokenizer(sentences).to(next(model.parameters()).device), normalize=False
         ),
         context_of(tokenizer),
     )

@@ -46,12 +46,9 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
     import open_clip
 
     for model, tag in open_clip.list_pretrained():
-        vision = open_clip.get_model_config(model)["vision_cfg"]
-        # vlad needs plain vision transformers; convolutions and timm's backbones lack such blocks
-        if isinstance(vision.get("layers"), int) and "timm_model_name" not in vision:
-            path = file_of(open_clip.get_pretrained_cfg(model, tag))
-            if path is not None:
-                yield _of_file(f"{model}/{tag}", path)
+        path = file_of(open_clip.get_pretrained_cfg(model, tag))
+        if path is not None:
+            yield _of_file(f"{model}/{tag}", path)
 
 
 def file_of(source: dict) -> Path | None:

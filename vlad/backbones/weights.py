@@ -27,6 +27,7 @@ from vlad.system.torchscript import check_archive, is_torchscript, read_archive
 
 OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
 ON = ("1", "true", "yes", "on")
+IMAGE_ENCODERS = ("visual.", "image_encoder.")  # the latter of MobileCLIP's authors
 PATIENCE = 4  # seconds to wait for the model hub
 REMEMBERED = 300  # seconds for which a hub that was out of reach is not asked again
 
@@ -45,7 +46,9 @@ def forbid_network() -> None:
 
 
 @contextmanager
-def from_network(name: str, local: bool = False, stored: bool = False) -> Iterator[None]:
+def from_network(
+    name: str, local: bool = False, stored: bool = False, what: str = "weights"
+) -> Iterator[None]:
     """Turn any error of a hub client while it loads `name` into one sentence.
 
     A hub that is out of reach is found out at once, and remembered for the next command.
@@ -53,6 +56,7 @@ def from_network(name: str, local: bool = False, stored: bool = False) -> Iterat
     Args:
         local: `name` is a folder, so nothing is downloaded.
         stored: its weights are in the local cache, so the hub is not needed.
+        what: of `name` is loaded, for the sentence.
     """
     offline = is_offline()
     before = logging.root.manager.disable
@@ -60,7 +64,7 @@ def from_network(name: str, local: bool = False, stored: bool = False) -> Iterat
     try:
         if not local and not offline and not stored:
             print(f"Fetching {name} from the model hub (kept for later commands).", file=sys.stderr)
-            _check_hub(name)
+            _check_hub(name, what)
         with _without_hub(stored and not offline and not hub_answers()):
             yield
     except BackboneError:
@@ -68,13 +72,13 @@ def from_network(name: str, local: bool = False, stored: bool = False) -> Iterat
     except Exception as error:
         if local:
             raise BackboneError(
-                f"{name} is not readable as a model ({_first_line(error)}); get a new copy, or "
+                f"The {what} of {name} cannot be read ({_first_line(error)}); get a new copy, or "
                 "give another."
             ) from error
         if _is_gated(error):
             raise BackboneError(
-                f"{name} is closed to you on the model hub: ask for access on its page there and "
-                "log in with `hf auth login`, or give a local folder as `backbone`."
+                f"{name} is not on the model hub or closed to you there: check the name, or ask "
+                "for access on its page and log in with `hf auth login`."
             ) from error
         why = (
             "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
@@ -83,7 +87,7 @@ def from_network(name: str, local: bool = False, stored: bool = False) -> Iterat
             else f"the model hub is unreachable or refused ({_first_line(error)})"
         )
         raise BackboneError(
-            f"Cannot load the weights of {name}: {why}; connect once, give a local file as "
+            f"Cannot load the {what} of {name}: {why}; connect once, give a local file as "
             "`backbone`, or use the built-in `backbone` vlad-tiny."
         ) from error
     finally:
@@ -102,11 +106,11 @@ def _is_gated(error: BaseException | None) -> bool:
     return False
 
 
-def _check_hub(name: str) -> None:
+def _check_hub(name: str, what: str) -> None:
     """Raises a BackboneError where the model hub does not answer, or did not a while ago."""
     if not hub_answers():
         raise BackboneError(
-            f"The weights of {name} are not on this disk, and the model hub ({_hub()[0]}) does not "
+            f"Found no {what} of {name} on this disk, and the model hub ({_hub()[0]}) does not "
             "answer: connect to the network, give a local file as `backbone`, or use the built-in "
             "`backbone` vlad-tiny."
         )
@@ -201,11 +205,10 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
     state = {k.removeprefix("module."): v for k, v in found.items() if torch.is_tensor(v)}
     for buffer in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
         state.pop(buffer, None)
-    if "visual.class_embedding" not in state or "token_embedding.weight" not in state:
+    if not any(name.startswith(IMAGE_ENCODERS) for name in state):
         raise BackboneError(
-            f"{path} has no CLIP vision transformer by open_clip's names (no "
-            "visual.class_embedding or token_embedding.weight); give another file, or a Hugging "
-            "Face folder."
+            f"{path} has no CLIP by open_clip's names (no tensor visual.*); give another file, or "
+            "a Hugging Face folder."
         )
     for name, tensor in state.items():
         if not _is_plain(tensor):
@@ -264,9 +267,10 @@ def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: 
         BackboneError: a missing, unknown or differently shaped tensor.
     """
     own = model.state_dict()
-    if "logit_scale" in state and state["logit_scale"].numel() == 1:
+    for name in ("logit_scale", "logit_bias"):
         # some files have this number as a scalar, others as a vector of one
-        state = {**state, "logit_scale": state["logit_scale"].reshape(own["logit_scale"].shape)}
+        if name in own and name in state and state[name].numel() == 1:
+            state = {**state, name: state[name].reshape(own[name].shape)}
     for name in sorted(own.keys() ^ state.keys()):
         where = "is missing from" if name in own else "has no place in this architecture but is in"
         raise BackboneError(

@@ -111,7 +111,7 @@ def _known(name: str) -> str:
 
 
 def check_config(path: Path, config: dict[str, Any]) -> None:
-    """Raise a BackboneError for a network that timm lacks, or too many blocks, before it is made."""
+    """Raise a BackboneError for an unknown network or too many blocks, before they are made."""
     architecture = config["architecture"]
     if not isinstance(architecture, str) or not timm.is_model(architecture):
         raise BackboneError(
