@@ -91,6 +91,16 @@ def test_a_file_that_cannot_be(said, change, words):
         describe(said(CROPPED | change))
 
 
+def test_a_size_that_patches_do_not_fill_is_that_of_its_positions(tmp_path):
+    """As of SigLIP at 384 pixels with patches of 14."""
+    made = TINY["siglip_vision_model"]().save(tmp_path)
+    config = json.loads((made / "config.json").read_text())
+    (made / "config.json").write_text(json.dumps(config | {"image_size": 38}))
+    backbone = load_backbone(str(made), device="cpu")
+    assert backbone.info.image_size == 32
+    assert backbone.vision(torch.zeros(1, 3, 32, 32)).grid == (4, 4)
+
+
 @pytest.mark.parametrize("name", ["tinydinov2_14", "tinydinov2reg14"])
 def test_weights_under_their_published_names(parity, tmp_path, name):
     """Folders as published have other names of tensors than today's modules."""

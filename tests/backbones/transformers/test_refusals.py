@@ -147,7 +147,7 @@ def test_a_gated_model_is_one_sentence(status):
     error.__cause__ = ValueError()
     error.__cause__.response = Response()
     with (
-        pytest.raises(BackboneError, match="me/gated .* ask for access on its page") as found,
+        pytest.raises(BackboneError, match=r"me/gated .* ask for access on its page") as found,
         weights.from_network("me/gated", stored=True),
     ):
         raise error

@@ -79,14 +79,16 @@ def describe(name: str, config: Any, embed_dim: int = 0, **known: Any) -> Backbo
         BackboneError: images or patches that are not square.
     """
     vision = vision_of(config)
+    patch = side(name, vision.patch_size)
     return BackboneInfo(
         **{
             "name": name,
             "depth": vision.num_hidden_layers,
             "width": vision.hidden_size,
             "embed_dim": embed_dim or vision.hidden_size,
-            "patch_size": side(name, vision.patch_size),
-            "image_size": side(name, getattr(vision, "image_size", 0)),
+            "patch_size": patch,
+            # SigLIP at 384 pixels has 27 patches of 14, and no position for the rest
+            "image_size": side(name, getattr(vision, "image_size", 0)) // patch * patch,
             "has_text": hasattr(config, "text_config"),
             "pos_embed": "bicubic",
         }
