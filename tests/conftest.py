@@ -28,7 +28,8 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def parity() -> SimpleNamespace:
-    """The reference outputs: `folder`, modules `weights`, `images`, `case(name)` -> arrays."""
+    """The reference outputs: `folder`, `weights`, `images`, `module(name)` for others, and
+    `case(name)` -> arrays."""
     if not (PARITY / "weights.py").is_file():
         pytest.skip(f"no reference outputs in {PARITY} (set VLAD_PARITY to their folder)")
 
@@ -44,7 +45,11 @@ def parity() -> SimpleNamespace:
             return dict(arrays)
 
     return SimpleNamespace(
-        folder=PARITY, weights=module("weights"), images=module("images"), case=case
+        folder=PARITY,
+        weights=module("weights"),
+        images=module("images"),
+        module=module,
+        case=case,
     )
 
 

@@ -45,7 +45,11 @@ class Sample:
 
 Activation = Literal["gelu", "quick_gelu"]
 # "bicubic_offset" is that of DINOv2's authors, whose scale is 0.1 patches larger than the grid
-PosEmbedResize = Literal["bicubic_antialias", "bicubic", "bicubic_offset", "bilinear"]
+PosEmbedResize = Literal[
+    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias"
+]
+# how images are resized, by Pillow's names
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 
 
 # what a backbone may be able to do besides patch tokens and the image embedding:
@@ -82,6 +86,8 @@ class BackboneInfo:
         fixed_size: whether it takes inputs of `image_size` only.
         compare: layers for heads that compare patch tokens, if nobody names others; () leaves the
             choice to the head.
+        preparation: what its own library does to images first, in words; vlad resizes the whole
+            image to a square and cuts nothing off, so that no border is left unseen.
     """
 
     name: str
@@ -101,6 +107,7 @@ class BackboneInfo:
     step: int = 0
     fixed_size: bool = False
     compare: tuple[Layer, ...] = ()
+    preparation: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "step", self.step or self.patch_size)

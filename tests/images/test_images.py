@@ -284,6 +284,15 @@ def test_to_pixels_squashes_the_whole_image(resize):
     assert square.shape == (3, 16, 16)
 
 
+@pytest.mark.parametrize("interpolation", ["nearest", "box", "bilinear", "hamming", "lanczos"])
+def test_to_pixels_resizes_as_the_backbone_asks(interpolation):
+    image = Image.fromarray(RGB)
+    out = to_pixels(image, 16, (0, 0, 0), (1, 1, 1), "pil", interpolation)
+    expected = image.resize((16, 16), Image.Resampling[interpolation.upper()])
+    assert np.allclose(out, np.asarray(expected).transpose(2, 0, 1) / 255)
+    assert not np.allclose(out, to_pixels(image, 16, (0, 0, 0), (1, 1, 1)))
+
+
 @pytest.mark.parametrize("resize", ["pil", "float"])
 def test_to_pixels_at_the_same_size_only_normalises(resize):
     out = to_pixels(Image.fromarray(RGB), (40, 50), MEAN, STD, resize)

@@ -171,7 +171,7 @@ def _from_folder(path: Path) -> Backbone:
         return timm.from_folder(path)
     from vlad.backbones import transformers
 
-    return transformers.from_pretrained(str(path))
+    return transformers.from_folder(path)
 
 
 def is_timm_folder(path: Path) -> bool:

@@ -15,7 +15,7 @@ from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import HeadError
 from vlad.system.torch_state import own_state
-from vlad.types import Activation, BackboneInfo
+from vlad.types import Activation, BackboneInfo, Interpolation
 
 TEXT_BATCH = 64
 
@@ -36,7 +36,7 @@ class Backbone:
             a GenericEncoder.
         mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: further settings that its text embeddings depend on (such as activation).
-        interpolation: how images are brought to its input size, as Pillow names it.
+        interpolation: how images are resized to its input.
         vision: the image encoder, by the module's own forward pass.
         passes: called in place of `vision` by other runtimes; else None.
         runtime, precision: names of the runtime and its number format.
@@ -50,7 +50,7 @@ class Backbone:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     config: str = ""
-    interpolation: str = "bicubic"
+    interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)

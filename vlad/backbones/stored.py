@@ -72,7 +72,7 @@ def _of_hub() -> Iterator[StoredBackbone]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
-    from vlad.backbones.transformers import LOADERS
+    from vlad.backbones.transformers.kinds import KINDS
 
     try:
         repositories = scan_cache_dir(constants.HF_HUB_CACHE).repos
@@ -92,5 +92,5 @@ def _of_hub() -> Iterator[StoredBackbone]:
                 yield stored
         elif "config.json" in files:
             config = json.loads(files["config.json"].file_path.read_text(encoding="utf-8"))
-            if config.get("model_type") in LOADERS:
+            if config.get("model_type") in KINDS:
                 yield stored

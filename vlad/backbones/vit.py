@@ -203,8 +203,8 @@ class VisionTransformer:
                 table,
                 size=None if offset else grid,
                 scale_factor=[(n + 0.1) / side for n in grid] if offset else None,
-                mode="bilinear" if mode == "bilinear" else "bicubic",
-                antialias=mode == "bicubic_antialias",
+                mode=mode.partition("_")[0],
+                antialias=mode.endswith("_antialias"),
                 align_corners=False,
             )
             self._resized[grid, mode] = torch.cat([pos[:own], table[0].flatten(1).T])

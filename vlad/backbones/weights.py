@@ -75,6 +75,11 @@ def from_network(
                 f"The {what} of {name} cannot be read ({_first_line(error)}); get a new copy, or "
                 "give another."
             ) from error
+        if _is_gated(error):
+            raise BackboneError(
+                f"{name} is not on the model hub or closed to you there: check the name, or ask "
+                "for access on its page and log in with `hf auth login`."
+            ) from error
         why = (
             "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
             "HF_HUB_OFFLINE is set)"
@@ -87,6 +92,18 @@ def from_network(
         ) from error
     finally:
         logging.disable(before)
+
+
+def _is_gated(error: BaseException | None) -> bool:
+    """Whether the hub refused for want of rights (401, 403), as what libraries raise around it."""
+    from huggingface_hub.errors import GatedRepoError
+
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if isinstance(error, GatedRepoError) or status in (401, 403):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _check_hub(name: str, what: str) -> None:

@@ -29,6 +29,7 @@ from vlad.images.deep import name_planes
 from vlad.images.masks import read_mask, resize_mask
 from vlad.images.stored import grey_samples, stated_bits, turn_upright
 from vlad.system.numbers import check_count
+from vlad.types import Interpolation
 
 if TYPE_CHECKING:
     import torch
@@ -138,6 +139,7 @@ def to_pixels(
     mean: Sequence[float],
     std: Sequence[float],
     resize: Literal["pil", "float"] = "pil",
+    interpolation: Interpolation = "bicubic",
 ) -> np.ndarray:
     """The whole image, squashed to the backbone's input size and normalised.
 
@@ -145,15 +147,16 @@ def to_pixels(
         image: RGB.
         size: side, or (H, W), in pixels.
         mean, std: per channel, of pixels in [0, 1].
-        resize: "pil" is bicubic on 8-bit pixels, as in CLIP's training; "float" is antialiased
-            bicubic on float pixels, without rounding or clipping (torchvision v2 on tensors).
+        resize: "pil" is on 8-bit pixels, as in CLIP's training; "float" is antialiased bicubic on
+            float pixels, without rounding or clipping (torchvision v2 on tensors).
+        interpolation: of "pil", by Pillow's names.
 
     Returns:
         (3, H, W) float32.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if resize == "pil":
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        image = image.resize((width, height), Image.Resampling[interpolation.upper()])
         # channels first while still bytes, and the rest in place: half the time
         pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")
         pixels /= 255

@@ -25,7 +25,7 @@ FILE = "export.json"
 # how far maps and scores may be from torch; relative to the largest if that is above 1
 TOLERANCE = 1e-3
 RESIZE = {
-    "pil": "Pillow's bicubic on 8-bit RGB, to the input size whatever the shape",
+    "pil": "Pillow's {} on 8-bit RGB, to the input size whatever the shape",
     "float": "antialiased bicubic on float RGB in [0, 1], to the input size whatever the shape",
 }
 
@@ -167,7 +167,7 @@ def _card(panel: Panel, name: str, form, size: int, category: str | None) -> dic
             "name": PIXELS,
             "shape": [1, 3, size, size],
             "channels": "RGB",
-            "resize": RESIZE[panel.specs[name].resize],
+            "resize": RESIZE[panel.specs[name].resize].format(backbone.interpolation),
             "mean": backbone.mean,
             "std": backbone.std,
         },

@@ -73,8 +73,9 @@ class Extractor:
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
         """The (3, S, S) pixels that each pass needs; safe to call from several threads."""
         backbone = self.backbone
+        look = (backbone.mean, backbone.std)
         return {
-            (size, resize): to_pixels(image, size, backbone.mean, backbone.std, resize=resize)
+            (size, resize): to_pixels(image, size, *look, resize, backbone.interpolation)
             for size, resize in {self.pass_of(spec).pixels for spec in specs}
         }
 

@@ -52,7 +52,7 @@ def from_hub(name: str) -> Backbone:
     """
     model = _known(name)
     info, options = _draft(model, name)
-    stored = is_stored(model)
+    stored = is_stored(name)
     with weights.from_network(name, stored=stored):
         if not stored and weights.is_offline():  # timm would fetch an address outside of the hub
             raise FileNotFoundError(name)
@@ -80,9 +80,13 @@ def from_folder(path: Path) -> Backbone:
         return _backbone(timm.create_model(source, pretrained=True, **options), info)
 
 
-def is_stored(model: str) -> bool:
-    """Return whether weights of a network, by timm's name, are in the local cache."""
-    config = get_pretrained_cfg(model)
+def is_stored(name: str) -> bool:
+    """Return whether weights of a network are in the local cache.
+
+    Raises:
+        BackboneError: timm does not know the name, or has no weights for it.
+    """
+    config = get_pretrained_cfg(_known(name))
     if config.hf_hub_id:
         files = [config.hf_hub_filename] if config.hf_hub_filename else FILES[:2]
         found = (try_to_load_from_cache(config.hf_hub_id, file) for file in files)

@@ -1,0 +1,108 @@
+"""What preprocessor_config.json says of the images that a model was trained on."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlad.backbones.transformers.kind import PLAIN_LOOK, Kind
+from vlad.errors import BackboneError
+from vlad.types import Interpolation
+
+# by the numbers that Pillow gave them, and the file names
+INTERPOLATIONS: tuple[Interpolation, ...] = (
+    "nearest", "lanczos", "bilinear", "bicubic", "box", "hamming",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Look:
+    """How images come to a model.
+
+    Attributes:
+        mean, std: of the pixels, per channel, in [0, 1] units.
+        interpolation: how they are resized.
+        preparation: what the file says, in words.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Interpolation
+    preparation: str = ""
+
+
+def look_of(name: str, kind: Kind, config: Any, options: dict) -> Look:
+    """The look of a model: of its own file, else of its kind.
+
+    Raises:
+        BackboneError: means, standard deviations or an interpolation that cannot be.
+    """
+    file = _read(name, options)
+    file = file or dict(getattr(config, "pretrained_cfg", None) or {})  # of timm, in config.json
+    mean, std = (file.get(f"image_{x}", file.get(x)) for x in ("mean", "std"))
+    if file.get("do_normalize") is False:
+        mean, std = PLAIN_LOOK
+    if mean is None or std is None:
+        mean, std = kind.look
+    resample = file.get("resample", file.get("interpolation"))
+    if type(resample) is int and 0 <= resample < len(INTERPOLATIONS):
+        resample = INTERPOLATIONS[resample]
+    chosen = kind.interpolation if resample is None else resample
+    if chosen not in INTERPOLATIONS:
+        raise BackboneError(
+            f"resample in preprocessor_config.json of {name} must be a number from 0 to 5, as "
+            "Pillow has them; correct it."
+        )
+    return Look(*_checked(name, mean, std), chosen, _words(file, chosen))
+
+
+def _checked(name: str, *given: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = (tuple(x) if isinstance(x, list | tuple) else () for x in given)
+    numbers = all(type(x) in (int, float) and abs(x) < math.inf for x in mean + std)
+    if not numbers or not len(mean) == len(std) == 3 or min(std) <= 0:
+        raise BackboneError(
+            f"image_mean and image_std in preprocessor_config.json of {name} must be three numbers "
+            "each, the latter above 0; correct them."
+        )
+    return mean, std
+
+
+def _read(name: str, options: dict) -> dict:
+    """The entries of the file; none if there is no readable one."""
+    from transformers.utils import cached_file
+
+    # since transformers 5 it may stand within the file of the whole processor
+    for file, inside in (
+        ("preprocessor_config.json", None),
+        ("processor_config.json", "image_processor"),
+    ):
+        try:
+            found = cached_file(name, file, local_files_only=options["local_files_only"])
+            entries = json.loads(Path(found or "").read_text(encoding="utf-8"))
+            entries = entries[inside] if inside else entries
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if isinstance(entries, dict):
+            return entries
+    return {}
+
+
+def _words(file: dict, interpolation: Interpolation) -> str:
+    """In words: resize to 256 (shortest edge), bicubic; crop the middle 224×224."""
+    parts = []
+    if file.get("do_resize", "size" in file) and (size := _size(file.get("size"))):
+        parts.append(f"resize to {size}, {interpolation}")
+    if file.get("do_center_crop") and (size := _size(file.get("crop_size"))):
+        parts.append(f"crop the middle {size}")
+    return "; ".join(parts)
+
+
+def _size(given: Any) -> str:
+    if isinstance(given, dict) and {"height", "width"} <= given.keys():
+        return f"{given['height']}×{given['width']}"
+    if isinstance(given, dict):
+        return ", ".join(f"{value} ({key.replace('_', ' ')})" for key, value in given.items())
+    return f"{given}×{given}" if isinstance(given, int) else ""
