@@ -15,9 +15,10 @@ import click
 
 from vlad import __version__
 from vlad.commands.adapters import adapters
+from vlad.commands.backbones import backbones
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
-from vlad.commands.catalogue import backbones, heads
+from vlad.commands.catalogue import heads
 from vlad.commands.completion import completion
 from vlad.commands.demo import demo
 from vlad.commands.doctor import doctor

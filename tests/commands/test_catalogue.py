@@ -35,13 +35,6 @@ def test_every_head_has_one_line_about_itself(name):
     assert "\n" not in facts.summary + facts.paper
 
 
-def test_backbones_lists_what_is_here_and_how_others_are_named():
-    output = CliRunner().invoke(main, ["backbones"]).output
-    assert "vlad-tiny" in output.splitlines()[1]
-    assert "ViT-B-16=weights.pt" in output
-    assert "The default is ViT-B-16-plus-240/laion400m_e31" in output
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_is_valid_and_tells_how_it_is_installed(shell, tmp_path):
     done = CliRunner().invoke(main, ["completion", shell])

@@ -124,10 +124,19 @@ def describe_remote(name: str) -> BackboneInfo | None:
     Raises:
         BackboneError: an unknown name, or a configuration that cannot be fetched or is unsupported.
     """
-    if _is_local(name):
+    found = remote_source(name)
+    if found is None or found[0].is_stored(found[1]):
         return None
-    source, rest = _remote(name)
-    return None if source.is_stored(rest) else source.describe(rest)
+    return found[0].describe(found[1])
+
+
+def remote_source(name: str) -> tuple[ModuleType, str] | None:
+    """The module that fetches a backbone from a hub, and the name that it knows; None if local.
+
+    Raises:
+        BackboneError: an unknown name.
+    """
+    return None if _is_local(name) else _remote(name)
 
 
 def _is_local(name: str) -> bool:

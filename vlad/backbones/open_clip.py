@@ -43,6 +43,16 @@ def is_stored(name: str) -> bool:
     return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name))) is not None
 
 
+def repository(name: str) -> str | None:
+    """The repository of a model's weights; None if they are at another address.
+
+    Raises:
+        BackboneError: an unknown tag.
+    """
+    source = open_clip.get_pretrained_cfg(*_model_and_tag(name)).get("hf_hub", "")
+    return source.rpartition("/")[0] or None
+
+
 def describe(name: str) -> BackboneInfo:
     """The description of a pretrained model for heads, from its configuration only.
 

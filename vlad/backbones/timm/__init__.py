@@ -80,6 +80,11 @@ def from_folder(path: Path) -> Backbone:
         return _backbone(timm.create_model(source, pretrained=True, **options), info)
 
 
+def repository(name: str) -> str | None:
+    """The repository of a network's weights; None if they are at another address."""
+    return get_pretrained_cfg(_known(name)).hf_hub_id
+
+
 def is_stored(name: str) -> bool:
     """Return whether weights of a network are in the local cache.
 

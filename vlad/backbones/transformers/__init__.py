@@ -52,6 +52,11 @@ def is_stored(name: str) -> bool:
     return isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
+def repository(name: str) -> str | None:
+    """The repository of a model."""
+    return name
+
+
 def _load(name: str) -> Backbone:
     with _reading(name) as options:
         kind, config = _config(name, options)
