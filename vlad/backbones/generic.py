@@ -73,7 +73,7 @@ class GenericEncoder:
         if any(stream for stream, _ in taps) or tuple(windows) or prompts or activation:
             raise BackboneError(
                 "This image encoder is run by its own library, without windows, attention streams "
-                "or learned tokens; choose a plain vision transformer."
+                "or learned tokens; choose a plain vision transformer as `backbone`."
             )
         height, width = (int(side) // self.patch_size for side in pixels.shape[-2:])
         half = self.dtype != torch.float32
