@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ def image_part(
     return ImagePart(info, partial(_vision, pool=pool), attrgetter("visual.transformer"))
 
 
-def clip_info(image: ImagePart, causal: torch.nn.Module | None) -> BackboneInfo:
+def clip_info(image: ImagePart, causal: Any) -> BackboneInfo:
     """The description of a CLIP; `causal` is its text encoder if that is CLIP's own kind."""
     if causal is None:
         return replace(image.info, has_text=True)
@@ -79,7 +80,7 @@ def clip_backbone(
     std: Sequence[float],
     *,
     image: ImagePart | None = None,
-    causal: Callable[[torch.nn.Module], torch.nn.Module] = identity,
+    causal: Callable[[Any], Any] = identity,
     text: Callable[[torch.nn.Module], PlainText] | None = None,
     interpolation: str = "bicubic",
 ) -> Backbone:
