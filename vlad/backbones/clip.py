@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -18,6 +19,7 @@ from vlad.backbones.modules import clip_backbone
 from vlad.backbones.plain import MEAN, STD, PlainCLIP, is_plain
 from vlad.errors import BackboneError
 from vlad.system.resources import read_json
+from vlad.types import Interpolation
 
 CONFIG = "open_clip_config.json"
 FILES = (
@@ -69,19 +71,18 @@ def _from_file(name: str, path: Path, found: dict, folder: Path | None = None) -
     _check_depth(config, state, path)
     built = _build(config, path)
     mean, std, interpolation = _look(found, path)
-    options = {"interpolation": interpolation}
     if isinstance(built, PlainCLIP):
         weights.load_strictly(built, state, path)
         tokenizer = Tokenizer(len(state["positional_embedding"]))
-        return clip_backbone(name, built, tokenizer, mean, std, **options)
+        return clip_backbone(name, built, tokenizer, mean, std, interpolation=interpolation)
     from vlad.backbones import open_clip
 
     weights.load_strictly(built, open_clip.fit(built, state), path)
     tokenizer = open_clip.tokenizer_of(name, config, folder)
-    return open_clip.as_backbone(name, built, tokenizer, mean, std, **options)
+    return open_clip.as_backbone(name, built, tokenizer, mean, std, interpolation)
 
 
-def _look(found: dict, path: Path) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+def _look(found: dict, path: Path) -> tuple[tuple[float, ...], tuple[float, ...], Interpolation]:
     """Pixel mean and std, and the interpolation, of "preprocess_cfg"; CLIP's if it says nothing."""
     look = found.get("preprocess_cfg", {})
     mean, std = look.get("mean", MEAN), look.get("std", STD)
@@ -92,7 +93,13 @@ def _look(found: dict, path: Path) -> tuple[tuple[float, ...], tuple[float, ...]
                 f"mean and std in the config of {path} must be three numbers each, the latter "
                 "above 0; correct them."
             )
-    return tuple(mean), tuple(std), str(look.get("interpolation", "bicubic"))
+    interpolation = look.get("interpolation", "bicubic")
+    if interpolation not in get_args(Interpolation):
+        raise BackboneError(
+            f"interpolation in the config of {path} must be one of "
+            f"{', '.join(get_args(Interpolation))}; correct it."
+        )
+    return tuple(mean), tuple(std), interpolation
 
 
 def _check_depth(config: dict, state: dict, path: Path) -> None:

@@ -18,7 +18,7 @@ from vlad.backbones.plain import PlainCLIP
 from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tokens import context_of, identity_of
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import Activation, BackboneInfo
+from vlad.types import Activation, BackboneInfo, Interpolation
 
 _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
 
@@ -82,7 +82,7 @@ def clip_backbone(
     image: ImagePart | None = None,
     causal: Callable[[Any], Any] = identity,
     text: Callable[[torch.nn.Module], PlainText] | None = None,
-    interpolation: str = "bicubic",
+    interpolation: Interpolation = "bicubic",
 ) -> Backbone:
     """A backbone over a CLIP whose modules have open_clip's names.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from operator import attrgetter
 from pathlib import Path
@@ -15,18 +15,17 @@ from huggingface_hub import try_to_load_from_cache
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import ResidualAttentionBlock
-from torch import nn
 
 from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
-from vlad.backbones.block import Map, identity
+from vlad.backbones.block import identity
 from vlad.backbones.modules import clip_backbone, clip_info
 from vlad.backbones.open_clip_image import part_of
 from vlad.backbones.stored import file_of
 from vlad.backbones.text import PlainText
 from vlad.backbones.tokens import context_of
 from vlad.errors import BackboneError
-from vlad.types import BackboneInfo
+from vlad.types import BackboneInfo, Interpolation
 
 
 def is_model(name: str) -> bool:
@@ -138,7 +137,7 @@ def _model_and_tag(name: str) -> tuple[str, str]:
     return model, tag
 
 
-def build(config: Mapping[str, Any]) -> nn.Module:
+def build(config: Mapping[str, Any]) -> Any:
     """The model of a config in open_clip's format, with random weights.
 
     Raises:
@@ -173,7 +172,7 @@ def _public_texts() -> frozenset[str]:
     return frozenset(text["hf_model_name"] for text in texts if "hf_model_name" in text)
 
 
-def fit(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def fit(model: Any, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors of a file under the names of a model, if open_clip knows their older ones."""
     state = convert_state_dict(model, state)
     if not hasattr(model, "positional_embedding"):
@@ -184,11 +183,11 @@ def fit(model: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Ten
 
 def as_backbone(
     name: str,
-    model: nn.Module,
+    model: Any,
     tokenizer: Any,
     mean: Sequence[float],
     std: Sequence[float],
-    interpolation: str = "bicubic",
+    interpolation: Interpolation = "bicubic",
 ) -> Backbone:
     """A backbone over an open_clip model."""
     causal = _causal(model)
@@ -205,14 +204,16 @@ def as_backbone(
     )
 
 
-def _info(name: str, model: nn.Module) -> BackboneInfo:
+def _info(name: str, model: Any) -> BackboneInfo:
     causal = _causal(model)
     return clip_info(part_of(name, model), causal and causal(model))
 
 
-def _causal(model: nn.Module) -> Map | None:
+def _causal(model: Any) -> Callable[[Any], Any] | None:
     """Model -> the module with its text encoder, if that is CLIP's own kind."""
-    where = identity if isinstance(model, open_clip.CLIP) else attrgetter("text")
+    where: Callable[[Any], Any] = attrgetter("text")
+    if isinstance(model, open_clip.CLIP):
+        where = identity
     text = where(model)
     pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
     if pool != "argmax" or text.attn_mask is None or getattr(text, "cls_emb", None) is not None:
@@ -221,7 +222,7 @@ def _causal(model: nn.Module) -> Map | None:
     return where if plain and text.text_projection is not None else None
 
 
-def _text(model: nn.Module, tokenizer: Any) -> PlainText:
+def _text(model: Any, tokenizer: Any) -> PlainText:
     return PlainText(
         lambda sentences: model.encode_text(
             tokenizer(sentences).to(next(model.parameters()).device), normalize=False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import torch
 from open_clip.modified_resnet import AttentionPool2d, ModifiedResNet
@@ -24,7 +25,7 @@ STAGES = 4  # of a ResNet; its first map is that of the stem
 STRIDES = (16, 32)  # of its last stages
 
 
-def part_of(name: str, model: nn.Module) -> ImagePart:
+def part_of(name: str, model: Any) -> ImagePart:
     """The image encoder of an open_clip model."""
     visual = model.visual
     if isinstance(visual, TimmModel):
@@ -36,7 +37,7 @@ def part_of(name: str, model: nn.Module) -> ImagePart:
     return _of_other(name, visual)
 
 
-def _pool(model: nn.Module) -> Map | None:
+def _pool(model: Any) -> Map | None:
     visual = model.visual
     if visual.attn_pool is None and visual.pool_type == "tok":
         return None
@@ -64,7 +65,7 @@ def _of_timm(name: str, visual: TimmModel) -> ImagePart:
     return ImagePart(info, _build_timm, attrgetter("visual.trunk.blocks") if plain else None)
 
 
-def _build_timm(model: nn.Module) -> VisionTransformer | GenericEncoder:
+def _build_timm(model: Any) -> VisionTransformer | GenericEncoder:
     visual = model.visual
     return encoder.build(
         visual.trunk,
@@ -99,7 +100,7 @@ def _of_resnet(name: str, visual: ModifiedResNet) -> ImagePart:
     return ImagePart(info, _build_resnet, None)
 
 
-def _build_resnet(model: nn.Module) -> GenericEncoder:
+def _build_resnet(model: Any) -> GenericEncoder:
     visual = model.visual
 
     def run(
@@ -134,7 +135,7 @@ def _of_other(name: str, visual: OwnTransformer) -> ImagePart:
     return ImagePart(info, _build_other, None)
 
 
-def _build_other(model: nn.Module) -> GenericEncoder:
+def _build_other(model: Any) -> GenericEncoder:
     visual = model.visual
 
     def run(

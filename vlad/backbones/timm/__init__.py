@@ -14,7 +14,6 @@ import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
-from torch import nn
 
 from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
@@ -29,7 +28,7 @@ PREFIX = "timm/"
 FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 MAX_DEPTH = 256  # blocks, or blocks of a stage; the largest public ones have 64
 # what lets a network of one input size take others, as the constructors name it
-ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
+ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
 
 
 def describe(name: str) -> BackboneInfo:
@@ -82,7 +81,7 @@ def from_folder(path: Path) -> Backbone:
 
 def repository(name: str) -> str | None:
     """The repository of a network's weights; None if they are at another address."""
-    return get_pretrained_cfg(_known(name)).hf_hub_id
+    return _pretrained(name).hf_hub_id
 
 
 def is_stored(name: str) -> bool:
@@ -91,13 +90,18 @@ def is_stored(name: str) -> bool:
     Raises:
         BackboneError: timm does not know the name, or has no weights for it.
     """
-    config = get_pretrained_cfg(_known(name))
+    config = _pretrained(name)
     if config.hf_hub_id:
         files = [config.hf_hub_filename] if config.hf_hub_filename else FILES[:2]
         found = (try_to_load_from_cache(config.hf_hub_id, file) for file in files)
         return any(isinstance(file, str) for file in found)
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]
     return file.is_file()
+
+
+def _pretrained(name: str) -> Any:
+    """timm's record of the weights of a network."""
+    return get_pretrained_cfg(_known(name))
 
 
 def _known(name: str) -> str:
@@ -143,10 +147,10 @@ def _numbers(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) else []
 
 
-def _draft(source: str, name: str) -> tuple[BackboneInfo, dict[str, bool]]:
+def _draft(source: str, name: str) -> tuple[BackboneInfo, dict[str, Any]]:
     """The description of a network, without its weights, and what lets it take any input size."""
     with torch.device("meta"):  # shapes without values
-        model = timm.create_model(source)
+        model: Any = timm.create_model(source)
         fixed = bool(model.pretrained_cfg.get("fixed_input_size"))
         for options in ANY_SIZE if fixed and not native.is_plain(model) else ():
             try:
@@ -156,7 +160,7 @@ def _draft(source: str, name: str) -> tuple[BackboneInfo, dict[str, bool]]:
     return _info(name, model, fixed), {}
 
 
-def _info(name: str, model: nn.Module, fixed_size: bool) -> BackboneInfo:
+def _info(name: str, model: Any, fixed_size: bool) -> BackboneInfo:
     channels, _, side = model.pretrained_cfg["input_size"]
     if channels != 3:
         raise BackboneError(f"{name} takes images of {channels} channels; choose one for RGB.")
@@ -165,7 +169,7 @@ def _info(name: str, model: nn.Module, fixed_size: bool) -> BackboneInfo:
     )
 
 
-def _backbone(model: nn.Module, info: BackboneInfo) -> Backbone:
+def _backbone(model: Any, info: BackboneInfo) -> Backbone:
     if hasattr(model, "reset_classifier"):  # its weights were needed to see that none is missing
         model.reset_classifier(0)
     config = model.pretrained_cfg
@@ -182,5 +186,5 @@ def _backbone(model: nn.Module, info: BackboneInfo) -> Backbone:
     )
 
 
-def _vision(model: nn.Module) -> VisionTransformer | GenericEncoder:
+def _vision(model: Any) -> VisionTransformer | GenericEncoder:
     return encoder.build(model, identity, partial(encoder.pooled, model))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
 
 from vlad.backbones.block import Map
 from vlad.backbones.generic import GenericEncoder
@@ -13,7 +14,7 @@ from vlad.types import BackboneInfo
 
 
 def info(
-    name: str, model: nn.Module, *, embed_dim: int, image_size: int, fixed_size: bool
+    name: str, model: Any, *, embed_dim: int, image_size: int, fixed_size: bool
 ) -> BackboneInfo:
     """The description of a network, without text.
 
@@ -49,7 +50,7 @@ def info(
     )
 
 
-def build(model: nn.Module, proj: Map, head: Map) -> VisionTransformer | GenericEncoder:
+def build(model: Any, proj: Map, head: Map) -> VisionTransformer | GenericEncoder:
     """The image encoder.
 
     Args:
@@ -61,7 +62,7 @@ def build(model: nn.Module, proj: Map, head: Map) -> VisionTransformer | Generic
     return stages.encoder(model, head)
 
 
-def pooled(model: nn.Module, last: torch.Tensor) -> torch.Tensor:
+def pooled(model: Any, last: torch.Tensor) -> torch.Tensor:
     """(B, D) features before the classifier, from the last ones; a network without a pool: mean."""
     x = model.forward_head(last, pre_logits=True)
     return x if x.ndim == 2 else x.flatten(2).mean(dim=-1) if x.ndim == 4 else x.mean(dim=1)

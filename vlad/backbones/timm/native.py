@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import cache, partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +23,7 @@ _ATTENTION = (Attention, eva.EvaAttention, AttentionRope)
 _MLP = (Mlp, GluMlp, SwiGLU, vitamin.GeGluMlp)
 
 
-def is_plain(model: nn.Module) -> bool:
+def is_plain(model: Any) -> bool:
     """Return whether our forward pass gives what the model's own gives."""
     if type(model) not in (vision_transformer.VisionTransformer, eva.Eva):
         return False
@@ -42,14 +43,14 @@ def is_plain(model: nn.Module) -> bool:
     )
 
 
-def _has_square_positions(model: nn.Module) -> bool:
+def _has_square_positions(model: Any) -> bool:
     if model.pos_embed is None:
         return True
     own = 0 if model.no_embed_class else model.num_prefix_tokens
     return round((model.pos_embed.shape[1] - own) ** 0.5) ** 2 == model.pos_embed.shape[1] - own
 
 
-def vision(model: nn.Module, proj: Map) -> VisionTransformer:
+def vision(model: Any, proj: Map) -> VisionTransformer:
     """The image encoder of a model for which `is_plain` is true.
 
     Args:
@@ -73,11 +74,11 @@ def vision(model: nn.Module, proj: Map) -> VisionTransformer:
     )
 
 
-def _reads_cls(model: nn.Module) -> bool:
+def _reads_cls(model: Any) -> bool:
     return model.global_pool == "token" and model.attn_pool is None
 
 
-def _pool(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _pool(model: Any, x: torch.Tensor) -> torch.Tensor:
     """(B, N, C) output of the last block -> (B, C'); of a patch token alone if that is all."""
     x = model.norm(x)
     if x.shape[1] > model.num_prefix_tokens:
@@ -87,7 +88,7 @@ def _pool(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return model.fc_norm(x)
 
 
-def _tokens(model: nn.Module) -> tuple[torch.Tensor | None, ...]:
+def _tokens(model: Any) -> tuple[torch.Tensor | None, ...]:
     """The class token, the registers and the positions, as `VisionTransformer` takes them."""
     cls = None if model.cls_token is None else model.cls_token[0, 0]
     registers = None if model.reg_token is None else model.reg_token[0]
@@ -112,7 +113,7 @@ def _patches(embed: PatchEmbed | HybridEmbed, pixels: torch.Tensor) -> torch.Ten
     return embed.norm(x.movedim(1, -1)).movedim(-1, 1)
 
 
-def _angles(rope: nn.Module, grid: tuple[int, int]) -> torch.Tensor:
+def _angles(rope: Any, grid: tuple[int, int]) -> torch.Tensor:
     if getattr(rope, "feat_shape", None) is not None:  # it keeps those of one grid
         rope = copy.deepcopy(rope)
         rope.update_feat_shape(list(grid))
@@ -120,7 +121,7 @@ def _angles(rope: nn.Module, grid: tuple[int, int]) -> torch.Tensor:
     return rope.get_embed(list(grid)).unflatten(-1, (2, -1))
 
 
-def _block(part: nn.Module, turn: Turn | None) -> Block:
+def _block(part: Any, turn: Turn | None) -> Block:
     attention = part.attn
     plain = isinstance(attention.q_norm, nn.Identity) and not _groups(attention)
     branches = [_scale(part, "ls1", "gamma_1"), _scale(part, "ls2", "gamma_2")]
@@ -141,23 +142,23 @@ def _block(part: nn.Module, turn: Turn | None) -> Block:
     )
 
 
-def _scale(part: nn.Module, module: str, parameter: str) -> Map:
+def _scale(part: Any, module: str, parameter: str) -> Map:
     gamma = getattr(part, parameter, None)
     return getattr(part, module, identity) if gamma is None else gamma.mul
 
 
-def _full(norm: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _full(norm: Map, x: torch.Tensor) -> torch.Tensor:
     """A norm, in float32 as its weights are, of what may be in half precision."""
     return norm(x.float())
 
 
-def _groups(attention: nn.Module) -> int:
+def _groups(attention: Any) -> int:
     """How many heads share keys and values; 0 if each has its own."""
     groups = getattr(attention, "num_kv_groups", 1)
     return groups if groups > 1 else 0
 
 
-def _projections(attention: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+def _projections(attention: Any) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
     """Weight and bias of q, k and v."""
     if attention.qkv is None:
         layers = (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -167,14 +168,14 @@ def _projections(attention: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor 
     return list(zip(weight.chunk(3), biases, strict=True))
 
 
-def _bias(attention: nn.Module) -> torch.Tensor | None:
+def _bias(attention: Any) -> torch.Tensor | None:
     if getattr(attention, "q_bias", None) is None:
         return attention.qkv.bias
     bias = torch.cat([attention.q_bias, attention.k_bias, attention.v_bias])
     return bias.to(attention.qkv.weight.dtype)
 
 
-def _qkv(attention: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def _qkv(attention: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if attention.qkv is None:
         x = x.to(attention.q_proj.weight.dtype)
         q, k, v = attention.q_proj(x), attention.k_proj(x), attention.v_proj(x)
@@ -191,17 +192,17 @@ def _qkv(attention: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return q, k, v
 
 
-def _normed(norm: nn.Module, attention: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _normed(norm: nn.Module, attention: Any, x: torch.Tensor) -> torch.Tensor:
     return _full(norm, x.unflatten(-1, (-1, attention.head_dim))).flatten(-2).to(x.dtype)
 
 
-def _out(attention: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _out(attention: Any, x: torch.Tensor) -> torch.Tensor:
     if not isinstance(attention.norm, nn.Identity):
         x = _full(attention.norm, x).to(attention.proj.weight.dtype)
     return attention.proj(x)
 
 
-def _mlp(mlp: nn.Module) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
+def _mlp(mlp: Any) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
     first = isinstance(mlp, vitamin.GeGluMlp)  # its norm comes first
     last = mlp.w2 if first else mlp.fc2
 
@@ -220,7 +221,7 @@ def _mlp(mlp: nn.Module) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:
     return feed
 
 
-def _inner(mlp: nn.Module, x: torch.Tensor, act: Map) -> torch.Tensor:
+def _inner(mlp: Any, x: torch.Tensor, act: Map) -> torch.Tensor:
     """What the last layer of an MLP gets."""
     if isinstance(mlp, SwiGLU):
         return act(mlp.fc1_g(x)) * mlp.fc1_x(x)

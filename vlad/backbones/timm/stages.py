@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from timm.models.convnext import ConvNeXt
@@ -14,18 +15,18 @@ from vlad.backbones.generic import GenericEncoder
 FINEST = 4  # pixels between tokens; finer maps come from the stem
 
 
-def levels(model: nn.Module) -> list[int]:
+def levels(model: Any) -> list[int]:
     """Which of the maps that a model gives are its blocks."""
     strides = [int(part["reduction"]) for part in model.feature_info]
     return [place for place, stride in enumerate(strides) if stride >= FINEST]
 
 
-def widths(model: nn.Module) -> tuple[int, ...]:
+def widths(model: Any) -> tuple[int, ...]:
     """Channels of every block."""
     return tuple(model.feature_info[place]["num_chs"] for place in levels(model))
 
 
-def strides(model: nn.Module) -> tuple[int, int]:
+def strides(model: Any) -> tuple[int, int]:
     """Pixels between the tokens of the grid, and what a side of the input must be a multiple of.
 
     The grid is that of the last stage but one: the deepest is too coarse to show where a defect is.
@@ -34,12 +35,12 @@ def strides(model: nn.Module) -> tuple[int, int]:
     return found[max(0, len(found) - 2)], max(found)
 
 
-def embeds_alone(model: nn.Module) -> bool:
+def embeds_alone(model: Any) -> bool:
     """Return whether an image embedding is that of the mean of the last block's tokens."""
     return isinstance(model, ConvNeXt) and isinstance(model.norm_pre, nn.Identity)
 
 
-def encoder(model: nn.Module, head: Map) -> GenericEncoder:
+def encoder(model: Any, head: Map) -> GenericEncoder:
     """The image encoder.
 
     Args:
