@@ -32,14 +32,14 @@ def test_the_first_token_alone_is_that_of_the_whole_block(small_backbone, dinov2
 
 @torch.no_grad()
 def test_a_bias_of_keys_or_values_is_not_lost(small_clip):
-    from vlad.backbones.modules import _block
+    from vlad.backbones.modules import block_of
 
     module = small_clip.visual.transformer.resblocks[0]
     bias = module.attn.in_proj_bias
     kept = bias.clone()
     bias.copy_(noise(len(bias)))
     try:
-        block, x = _block(module), noise(2, 9, 128)
+        block, x = block_of(module), noise(2, 9, 128)
         torch.testing.assert_close(block.first(x, None), module(x)[:, :1], atol=1e-5, rtol=0)
     finally:
         bias.copy_(kept)
