@@ -24,13 +24,14 @@ METAVARS = {
     "--head": {"NAME", "NAMES"},  # one or several
     "--k-shot": {"K", "K,K,..."},
     "--out": {"DIR", "FILE"},
+    "--to": {None, "DIR"},  # a format; a folder
 }
 # options whose default depends on the command, which says so in its help
-DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
+DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed", "--to"}
 # options that say of what they are
 HELPS = {
     "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence", "--out",
-    "--overwrite", "--resume", "--seed",
+    "--overwrite", "--resume", "--seed", "--to",
 }  # fmt: skip
 
 

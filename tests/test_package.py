@@ -42,7 +42,7 @@ def test_data_is_inside(wheel):
     assert written | templates <= names
     assert {
         "vlad/backbones/tiny/vlad-tiny.safetensors",
-        "vlad/backbones/tiny/vlad-tiny.json",
+        "vlad/backbones/known.toml",
         "vlad/demo/ATTRIBUTION.txt",
         "vlad/serving/page.html",
         "vlad/report/base.css",

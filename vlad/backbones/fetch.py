@@ -57,6 +57,6 @@ def repository_of(name: str) -> str:
     repository = source.repository(rest)
     if repository is None:
         raise BackboneError(
-            f"{name} is not on the model hub but at another address; load it once without --to."
+            f"{name} is not on the model hub but at another address; leave out `to` and load it once."
         )
     return repository
