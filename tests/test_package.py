@@ -42,7 +42,9 @@ def test_data_is_inside(wheel):
     assert written | templates <= names
     assert {
         "vlad/backbones/tiny/vlad-tiny.safetensors",
-        "vlad/backbones/tiny/vlad-tiny.json",
+        "vlad/backbones/tiny/CARD.md",
+        "vlad/backbones/tiny/LICENSE",
+        "vlad/backbones/tiny/NOTICE",
         "vlad/demo/ATTRIBUTION.txt",
         "vlad/serving/page.html",
         "vlad/report/base.css",

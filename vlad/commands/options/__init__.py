@@ -228,11 +228,18 @@ def _value(text: str) -> object:
 def open_backbone(common: Common, heads: Mapping[str, Head]) -> Backbone:
     """Load the backbone of --backbone, or the default, without the logging of its libraries.
 
+    It says on stderr that the built-in one is for trying out.
+
     Args:
         heads: name -> head; one that cannot use the backbone is refused before a download.
     """
     import logging
 
+    from vlad.backbones import EMBEDDED
+
     # open_clip logs to the root logger what its errors repeat
     logging.getLogger().setLevel(logging.CRITICAL)
-    return common.setup.load_backbone(heads)
+    backbone = common.setup.load_backbone(heads)
+    if (name := backbone.info.name) in EMBEDDED:
+        click.echo(f"Note: {name} is for trying out; choose another --backbone for work.", err=True)
+    return backbone
