@@ -204,6 +204,9 @@ class FeatureSpec:
         prompts: (pass) tokens for each image that follow the others: block -> (B, k, C),
             replaced before every block named. They are made from the image embedding of the same
             pass without them, which comes back as `Features.plain`.
+        statistics: whether features are statistics of the pixels instead of the backbone's
+            (`vlad.images.statistics`): those of the cells as patch tokens of layer 1, their summary
+            as the image embedding. There is no pass then, and only `image_size` has an effect.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -219,6 +222,7 @@ class FeatureSpec:
     pos_embed: PosEmbedResize | None = None
     resize: Resize = "pil"
     prompts: ImagePrompts | None = None
+    statistics: bool = False
 
     @property
     def blocks(self) -> list[int]:

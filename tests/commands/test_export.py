@@ -86,6 +86,7 @@ def test_what_cannot_be_exported_is_said(run, small_adapter, images, tmp_path):
             ["--head", "adaclip", "--adapter", small_adapter("adaclip"), "--category", "nut"],
             "not a function of pixels alone",
         ),
+        (["--head", "statistics", "--normal", images / "0.png"], "no graph to export"),
     ):
         done = run("export", "--to", "onnx", *args, "--out", tmp_path / "out")
         assert done.exit_code == 2

@@ -44,6 +44,7 @@ def untrained(name):
             load_head("musc"),
             FeatureSpec(layers=QUARTERS, activation="gelu", pos_embed="bicubic"),
         ),
+        (load_head("statistics"), FeatureSpec(statistics=True)),
         (untrained("april_gan"), FeatureSpec(layers=QUARTERS, activation="gelu")),
         (
             untrained("adaclip"),

@@ -30,6 +30,7 @@ HEADS = {
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "linear": "vlad.heads.linear:Linear",
+    "statistics": "vlad.heads.statistics:Statistics",
 }
 
 

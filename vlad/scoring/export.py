@@ -59,9 +59,14 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
     """The backbone pass that a head needs, as a graph.
 
     Raises:
-        HeadError: it puts tokens made for each image into the backbone.
+        HeadError: it reads no backbone, or puts tokens made for each image into it.
     """
     extractor, spec = panel.extractor, panel.specs[name]
+    if spec.statistics:
+        raise HeadError(
+            f"Head {name} reads pixels without a backbone, so there is no graph to export; choose "
+            "another head."
+        )
     if spec.prompts:
         raise HeadError(
             f"Head {name} puts tokens made for each image into the backbone, so its pass is "

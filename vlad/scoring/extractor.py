@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from vlad.backbones.block import identity
 from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps
 from vlad.errors import InputError
-from vlad.images import to_pixels
+from vlad.images import statistics, to_pixels
 from vlad.system.torch_state import own_state
 from vlad.types import (
     Activation,
@@ -26,7 +27,8 @@ from vlad.types import (
     Resize,
 )
 
-Pixels = tuple[int, Resize]  # side of the input, and how it was reached
+# side of the input, and how it was reached; "statistics" are those of the pixels
+Pixels = tuple[int, Resize | Literal["statistics"]]
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,16 @@ class Extractor:
 
     @own_state()
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
-        """The (3, S, S) pixels that each pass needs; safe to call from several threads."""
-        backbone = self.backbone
+        """The (3, S, S) pixels that each pass needs, and the (h, w, F) statistics of their cells.
+
+        Safe to call from several threads.
+        """
+        mean, std = self.backbone.mean, self.backbone.std
         return {
-            (size, resize): to_pixels(image, size, backbone.mean, backbone.std, resize=resize)
-            for size, resize in {self.pass_of(spec).pixels for spec in specs}
+            (size, how): statistics.cells(image)
+            if how == "statistics"
+            else to_pixels(image, size, mean, std, resize=how)
+            for size, how in {self.pixels_of(spec) for spec in specs}
         }
 
     def check_prepared(
@@ -86,7 +93,7 @@ class Extractor:
         Raises:
             InputError: they were not.
         """
-        needed = {self.pass_of(spec).pixels for spec in specs}
+        needed = {self.pixels_of(spec) for spec in specs}
         for pixels in prepared:
             if not needed <= pixels.keys():
                 sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
@@ -109,7 +116,8 @@ class Extractor:
         self.check_prepared(prepared, specs)
         passes: dict[Pass, list[FeatureSpec]] = {}
         for spec in specs:
-            passes.setdefault(self.pass_of(spec), []).append(spec)
+            if not spec.statistics:
+                passes.setdefault(self.pass_of(spec), []).append(spec)
         plain = {key: replace(key, prompts=None) for key in passes if key.prompts}
         # prompts are made from the pass without them, which comes first and may serve others too
         for key in plain.values():
@@ -124,11 +132,32 @@ class Extractor:
                 images[key] = self._image(taps[key])
         found = []
         for spec in specs:
+            if spec.statistics:
+                found.append(self.statistics(spec, prepared))
+                continue
             key = self.pass_of(spec)
             found.append(
                 self.features(spec, taps[key], images[plain[key]] if key in plain else None)
             )
         return found
+
+    def pixels_of(self, spec: FeatureSpec) -> Pixels:
+        """What a spec is computed from, as `prepare` names it."""
+        return self.size(spec), "statistics" if spec.statistics else spec.resize
+
+    def statistics(
+        self, spec: FeatureSpec, prepared: Sequence[dict[Pixels, np.ndarray]]
+    ) -> Features:
+        """The features of a spec that asks for statistics of the pixels."""
+        each = [pixels[self.pixels_of(spec)] for pixels in prepared]
+        side, device = self.size(spec), self.backbone.device
+        x = torch.from_numpy(np.stack(each)).to(device)
+        return Features(
+            image=torch.from_numpy(np.stack([statistics.summary(cells) for cells in each])).to(x),
+            patches={1: x.flatten(1, 2)},
+            grid=(x.shape[1], x.shape[2]),
+            size=(side, side),
+        )
 
     def pass_of(self, spec: FeatureSpec) -> Pass:
         """The pass of the backbone that a spec needs."""

@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 
 Verdict = Literal["normal", "anomalous"]
 MapKind = Literal["png", "float32"]
-FittedHead = Literal["memory", "patchcore", "winclip", "musc"]  # those without an adapter
+# those without an adapter
+FittedHead = Literal["memory", "patchcore", "winclip", "musc", "statistics"]
 
 
 class Problem(BaseModel):
