@@ -228,18 +228,19 @@ def _value(text: str) -> object:
 def open_backbone(common: Common, heads: Mapping[str, Head]) -> Backbone:
     """Load the backbone of --backbone, or the default, without the logging of its libraries.
 
-    It says on stderr that the built-in one is for trying out.
-
     Args:
         heads: name -> head; one that cannot use the backbone is refused before a download.
     """
     import logging
 
-    from vlad.backbones import EMBEDDED
-
     # open_clip logs to the root logger what its errors repeat
     logging.getLogger().setLevel(logging.CRITICAL)
-    backbone = common.setup.load_backbone(heads)
+    return common.setup.load_backbone(heads)
+
+
+def say_if_trial(backbone: Backbone) -> None:
+    """Say on stderr, once a command has done its work, if the backbone is for trying out."""
+    from vlad.backbones import EMBEDDED
+
     if (name := backbone.info.name) in EMBEDDED:
         click.echo(f"Note: {name} is for trying out; choose another --backbone for work.", err=True)
-    return backbone
