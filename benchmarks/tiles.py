@@ -5,7 +5,7 @@
 It draws brushed plates, some with a dark pit of `--defect` pixels; every run gets normal plates for
 memory and threshold. It prints the verdict and score of each plate, the distance of the map's
 maximum from the centre of the pit, and the time and peak memory of each run (Linux and macOS). A
-patch of vlad-tiny is 30 pixels of a tile of 448.
+patch of vlad-tiny is 28 pixels of a tile of 448.
 """
 
 from __future__ import annotations

@@ -43,6 +43,9 @@ def test_data_is_inside(wheel):
     assert {
         "vlad/backbones/tiny/vlad-tiny.safetensors",
         "vlad/backbones/known.toml",
+        "vlad/backbones/tiny/CARD.md",
+        "vlad/backbones/tiny/LICENSE",
+        "vlad/backbones/tiny/NOTICE",
         "vlad/demo/ATTRIBUTION.txt",
         "vlad/serving/page.html",
         "vlad/report/base.css",

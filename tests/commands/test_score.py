@@ -55,6 +55,14 @@ def test_the_same_scores_as_in_python(vlad, images, tmp_path, small_file, rows):
     assert abs(stored.max() - scores.anomaly_map[5].max()) < 1e-2
 
 
+def test_the_built_in_backbone_is_for_trying_out(vlad, images, tmp_path, small_file):
+    for backbone, said in (("vlad-tiny", 1), (str(small_file), 0)):
+        out = tmp_path / str(said)
+        done = vlad(images / "1.png", "--normal", images / "0.png", "--out", out, backbone=backbone)
+        assert done.exit_code == 0, done.output
+        assert done.stderr.count("Note: vlad-tiny is for trying out") == said
+
+
 def test_bad_images_become_rows(vlad, images, tmp_path, rows):
     (images / "a_empty.png").touch()
     (images / "b_text.png").write_text("no image")

@@ -107,6 +107,12 @@ def test_the_policy_allows_exactly_this_style_and_script(tmp_path):
     assert not [a for _, attrs in page.elements for a in attrs if a == "style"]
 
 
+@pytest.mark.parametrize(("backbone", "said"), [("vlad-tiny", 1), ("ViT-B-16", 0)])
+def test_only_the_built_in_backbone_is_for_trying_out(tmp_path, monkeypatch, backbone, said):
+    monkeypatch.setitem(SETTINGS, "backbone", backbone)
+    assert write(*make_run(tmp_path, ["a.png"])).count("for trying out") == said
+
+
 def test_the_report_loads_nothing(tmp_path):
     text = write(*make_run(tmp_path, ["a.png", "b.png"]))
     assert not re.search(r"https?://|@import|url\((?!#)", text)

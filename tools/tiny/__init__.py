@@ -1,1 +1,1 @@
-"""Programs that trained the built-in backbone: `python -m tiny.train --out DIR`, in tools/."""
+"""Programs that trained the built-in backbone: `python -m tiny.train WHEEL --out DIR` here."""

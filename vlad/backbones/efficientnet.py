@@ -74,8 +74,8 @@ class Unit(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        inner = x if self.expand is None else F.relu6(self.expand(x))
-        out = self.project(F.relu6(self.depthwise(inner)))
+        inner = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        out = self.project(F.relu6(self.depthwise(inner), inplace=True))
         return out + x if self.residual else out
 
 
@@ -112,7 +112,7 @@ class EfficientNetLite(nn.Module):
         Returns:
             Block -> (B, C, h, w).
         """
-        x = F.relu6(self.stem(pixels))
+        x = F.relu6(self.stem(pixels), inplace=True)
         found = {}
         for number, block in enumerate(self.blocks[: max(blocks)], 1):
             x = block(x)

@@ -57,6 +57,7 @@ def repository_of(name: str) -> str:
     repository = source.repository(rest)
     if repository is None:
         raise BackboneError(
-            f"{name} is not on the model hub but at another address; leave out `to` and load it once."
+            f"{name} is not on the model hub but at another address; leave out `to`, and load it "
+            "once."
         )
     return repository

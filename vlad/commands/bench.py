@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
+from vlad.commands.options import (
+    common_options,
+    layout_option,
+    make_heads,
+    open_backbone,
+    say_if_trial,
+)
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
@@ -142,6 +148,7 @@ def bench(roots, head, k_shot, seeds, words, layout, common, out) -> None:
         click.echo(shown(f"Left out: {error}", keep="\n"), err=True)
     click.echo(f"{len(rows)} results")
     click.echo(f"Tables: {Path(out) / 'bench.md'}, {Path(out) / 'bench.html'}")
+    say_if_trial(backbone)
 
 
 def _numbers(option: str, text: str) -> list[int]:

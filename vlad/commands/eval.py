@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import common_options, layout_option, make_heads, open_backbone
+from vlad.commands.options import (
+    common_options,
+    layout_option,
+    make_heads,
+    open_backbone,
+    say_if_trial,
+)
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
@@ -96,6 +102,7 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, json_f
     for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
     click.echo(table(results))
+    say_if_trial(backbone)
     if json_file:
         found = {
             "backbone": backbone.info.name,

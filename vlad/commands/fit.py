@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, make_detector, make_heads, open_backbone
+from vlad.commands.options import (
+    common_options,
+    make_detector,
+    make_heads,
+    open_backbone,
+    say_if_trial,
+)
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import (
@@ -86,3 +92,4 @@ def fit(
         left = len(paths) - len(shown)
         click.echo(f"No threshold: it needs {least} held-out normal images, and {left} are left.")
     click.echo(f"Detector: {out}")
+    say_if_trial(detector.backbone_)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from vlad.commands.options import open_backbone
+from vlad.commands.options import open_backbone, say_if_trial
 from vlad.commands.options.scoring import Scoring, plan_of
 
 
@@ -83,6 +83,7 @@ def score_on_ray(
     if failed:
         done += f", {failed} failed (see the column error)"
     click.echo(f"{done}: {out}")
+    say_if_trial(backbone)
     return failed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import open_backbone
+from vlad.commands.options import open_backbone, say_if_trial
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
@@ -100,5 +100,6 @@ def score(
     if rows.failed:
         done += f", {rows.failed} failed (see the column error)"
     click.echo(f"{done}: {result.folder.scores_csv}\nReport: {result.report}")
+    say_if_trial(backbone)
     if (fail and rows.failed) or (fail_on and result.judged and result.judged.anomalous):
         raise SystemExit(1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import open_backbone
+from vlad.commands.options import open_backbone, say_if_trial
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
@@ -77,3 +77,4 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     bad = run.rows.failed
     done = counted(len(run.rows) - bad, "image")
     click.echo(f"Stopped: {done} scored, {bad} failed: {run.scores_csv}")
+    say_if_trial(backbone)

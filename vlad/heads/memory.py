@@ -31,8 +31,8 @@ class Memory(Head):
 
     Args:
         layers: blocks whose patch tokens are compared, distances averaged: block numbers, fractions
-            of the depth, or lists of them whose tokens are averaged first; None takes one, two and
-            three quarters of the depth.
+            of the depth, or lists of them whose tokens are averaged first; None takes those that
+            the backbone names for this, else one, two and three quarters of the depth.
         metric: "cosine" (1 − cos) or "squared_l2".
         top: fraction of the patches whose mean distance is the image score; 0 is the maximum.
         sigma: standard deviation of the Gaussian that smooths the map, in pixels of the input.

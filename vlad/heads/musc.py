@@ -48,8 +48,8 @@ class MuSc(Head):
     the range over the images, and one neighbour more or less makes a step.
 
     Args:
-        layers: blocks whose patch tokens are compared, as for `memory`; None takes the four
-            quarters of the depth.
+        layers: blocks whose patch tokens are compared, as for `memory`; None takes those that
+            the backbone names for this, else the four quarters of the depth.
         r: odd sides of the neighbourhoods to average.
         interval: which distances to the other images count, sorted from the smallest: those between
             these two fractions of their number, or counts if 1 or more; (0, 1) is only the

@@ -12,6 +12,7 @@ from typing import Any
 
 from PIL import Image
 
+from vlad.backbones import EMBEDDED
 from vlad.calibration import FUSED
 from vlad.errors import ImageError
 from vlad.heads import titled
@@ -92,6 +93,7 @@ def write_report(
         titles=list(titles.values()),
         head_choices=list(enumerate(titles.values())),
         backbone=run.settings.get("backbone"),
+        trial=run.settings.get("backbone") in EMBEDDED,
         scored=len(entries),
         labelled=[(GROUPS[i][1], labels.count(i)) for i in (0, 1) if known],
         verdict_counts=view.counts(),

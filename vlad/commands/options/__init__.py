@@ -236,3 +236,11 @@ def open_backbone(common: Common, heads: Mapping[str, Head]) -> Backbone:
     # open_clip logs to the root logger what its errors repeat
     logging.getLogger().setLevel(logging.CRITICAL)
     return common.setup.load_backbone(heads)
+
+
+def say_if_trial(backbone: Backbone) -> None:
+    """Say on stderr, once a command has done its work, if the backbone is for trying out."""
+    from vlad.backbones import EMBEDDED
+
+    if (name := backbone.info.name) in EMBEDDED:
+        click.echo(f"Note: {name} is for trying out; choose another --backbone for work.", err=True)
