@@ -13,15 +13,19 @@ def test_demo(tmp_path, run_env):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split()[:2] == ["category", "head"]
-    assert [line.split()[:3] for line in lines[1:4]] == [
-        ["hazelnut", "winclip", "4"],
-        ["hazelnut", "memory", "4"],
-        ["hazelnut", "statistics", "4"],
+    rows = [line.split()[:2] for line in lines[1:6]]
+    assert rows == [
+        ["hazelnut", "winclip"],
+        ["hazelnut", "memory"],
+        ["hazelnut", "statistics"],
+        ["cookie", "memory"],
+        ["cookie", "statistics"],
     ]
-    assert lines[4].startswith("statistics is the null baseline")
+    assert sum(line.startswith("statistics is the null baseline") for line in lines) == 1
     assert sum(line.startswith("memory: 17 of 23 anomalous") for line in lines) == 1
     assert lines[-1].endswith("report.html")
-    out = tmp_path / "vlad-demo"
+    assert (tmp_path / "vlad-demo" / "cookie" / "report.html").stat().st_size > 100_000
+    out = tmp_path / "vlad-demo" / "hazelnut"
     assert (out / "report.html").stat().st_size > 100_000
     with open(out / "scores.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -32,11 +36,12 @@ def test_demo(tmp_path, run_env):
 
 
 def test_the_demo_replaces_no_run_of_the_user(tmp_path, run_env):
-    (tmp_path / "run.json").write_text('{"kind": "vlad run", "category": "bolt"}')
+    (tmp_path / "cookie").mkdir()
+    (tmp_path / "cookie" / "run.json").write_text('{"kind": "vlad run", "category": "bolt"}')
     done = subprocess.run(
         [sys.executable, "-m", "vlad", "demo", "--out", "."],
         env=run_env, cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2
     assert "already holds a vlad run" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["cookie", "run.json"]

@@ -54,6 +54,7 @@ def test_data_is_inside(wheel):
         "vlad/py.typed",
     } <= names
     assert sum(name.startswith("vlad/demo/hazelnut/test/") for name in names) == 23
+    assert sum(name.startswith("vlad/demo/cookie/test/") for name in names) == 20
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
 
 

@@ -1,5 +1,6 @@
-"""Images that ship with vlad: hazelnuts in MVTec layout (CC BY 4.0, see ATTRIBUTION.txt)."""
+"""Images that ship with vlad, in MVTec layout: hazelnuts and cookies (see ATTRIBUTION.txt)."""
 
 from pathlib import Path
 
 HAZELNUT = Path(__file__).parent / "hazelnut"
+COOKIE = Path(__file__).parent / "cookie"
