@@ -13,10 +13,12 @@ def test_demo(tmp_path, run_env):
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].split()[:2] == ["category", "head"]
-    assert [line.split()[:3] for line in lines[1:3]] == [
+    assert [line.split()[:3] for line in lines[1:4]] == [
         ["hazelnut", "winclip", "4"],
         ["hazelnut", "memory", "4"],
+        ["hazelnut", "statistics", "4"],
     ]
+    assert lines[4].startswith("statistics is the null baseline")
     assert sum(line.startswith("memory: 17 of 23 anomalous") for line in lines) == 1
     assert lines[-1].endswith("report.html")
     out = tmp_path / "vlad-demo"

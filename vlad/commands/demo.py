@@ -33,7 +33,7 @@ def demo(out) -> None:
     normals = data.train("hazelnut")
     references = draw_shots(normals, K_SHOT, seed=0)
     held_out = [sample for sample in normals if sample not in references]
-    heads = {name: load_head(name) for name in ("winclip", "memory")}
+    heads = {name: load_head(name) for name in ("winclip", "memory", "statistics")}
     test = data.test("hazelnut")
     measures = Measures(test)
     finished = run(
@@ -50,6 +50,7 @@ def demo(out) -> None:
         for name, head in heads.items()
     ]
     click.echo(table(results))
+    click.echo("statistics is the null baseline: colour, edges and texture, without a backbone.")
     assert finished.judged is not None  # there are rules
     click.echo(summary(finished.judged))
     click.echo(f"Report: {finished.report}")
