@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from conformance import CHECKS, Case
 
 from vlad.backbones import load_backbone
 from vlad.backbones.tiny import WEIGHTS
@@ -13,6 +14,12 @@ from vlad.backbones.windows import window_patches
 @pytest.fixture(scope="module")
 def backbone():
     return load_backbone("vlad-tiny", device="cpu")
+
+
+@pytest.mark.parametrize("guarantee", CHECKS)
+def test_guarantee(guarantee):
+    case = Case(load_backbone("vlad-tiny", device="cpu"), sizes=[(256, 256), (64, 96)])
+    CHECKS[guarantee](case)
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ class Tiny(nn.Module):
 
     def patch_embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised pixels -> (B, F + 192, h, w) tokens."""
-        return self.with_words(self.stages(pixels).movedim(1, -1)).movedim(-1, 1)
+        return self.with_words(self.stages(pixels).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     def with_words(self, features: torch.Tensor) -> torch.Tensor:
         """(..., F) features -> (..., F + 192) tokens before the first block."""
