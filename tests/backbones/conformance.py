@@ -211,7 +211,7 @@ def check_image_tokens(case: Case) -> None:
     for block in range(1, case.info.depth + 1):
         before, after = plain.patches[None, block], found.patches[None, block]
         assert before.shape == after.shape
-        assert (before - after).abs().max() > 1e-6
+    assert (before - after).abs().max() > 1e-4
     assert found.last.shape == plain.last.shape
 
 
