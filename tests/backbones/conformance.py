@@ -25,6 +25,10 @@ SPREAD = 1e-6  # of the standard deviation: how close patch tokens are to the li
 NEAR = 1e-5  # of the largest value: how close embeddings are
 
 
+# what the current check saw refused; the table of the suite shows it as "-"
+REFUSED: list[str] = []
+
+
 @dataclass
 class Case:
     """A loaded backbone beside the library's own outputs.
@@ -141,6 +145,7 @@ def check_text(case: Case) -> None:
     """Text embeddings equal the library's; without a text encoder, words are refused."""
     backbone = case.backbone
     if not case.info.has_text:
+        REFUSED.append("text")
         with pytest.raises(HeadError, match="no text encoder"):
             backbone.encode_text(SENTENCES)
         return
@@ -230,6 +235,7 @@ def check_joint(case: Case) -> None:
 
 def _refused(case: Case, spec: FeatureSpec, words: str, **options) -> None:
     """Refused before any pass, and by the pass itself."""
+    REFUSED.append(words)
     with pytest.raises(BackboneError, match=words) as error:
         check_spec(case.info, spec, case.info.image_size, "winclip")
     assert case.info.name in str(error.value) and str(error.value).count("; ") == 1
