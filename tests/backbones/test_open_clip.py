@@ -83,6 +83,8 @@ def model_of(kind):
             if values.ndim == 1 and "num" not in name:
                 scale = name.endswith(("weight", "var", "gamma"))
                 values.copy_(0.1 * torch.randn(values.shape) + scale)
+            elif name == "text_decoder.text_projection":  # CoCa leaves it undrawn
+                values.normal_()
             if values.ndim == 4 and kind == "resnet":  # else its deep maps fade
                 values *= 4
     return model.eval()

@@ -8,7 +8,7 @@ import timm
 import torch
 from conformance import CHECKS, Case, randomise
 from safetensors.torch import load_file, save_file
-from timm.layers import SwiGLUPacked
+from timm.layers import RmsNorm, SwiGLUPacked
 from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock
 
 from vlad.backbones import load_backbone
@@ -39,7 +39,7 @@ KINDS = {
     "vit, mean beside cls": ("vit_tiny_patch16_224", VIT | {"global_pool": "avg"}, True),
     "vit, attention pool": (
         "vit_base_patch16_siglip_224",
-        VIT | {"reg_tokens": 1},
+        VIT | {"norm_layer": RmsNorm, "reg_tokens": 1},
         True,
     ),
     "vit, post-norm": ("vit_tiny_patch16_224", VIT | {"block_fn": ResPostBlock}, True),

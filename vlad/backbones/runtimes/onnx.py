@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from torch.onnx.symbolic_helper import parse_args
 
 from vlad.backbones.runtimes import files, library
 from vlad.system.processor import sums_bytes_exactly
@@ -45,6 +46,7 @@ class Onnx:
     def write(self, graph: files.Graph, inputs: Sequence[torch.Tensor], stem: Path) -> None:
         """Trace the module; see `vlad.backbones.runtimes.files`."""
         path = stem.with_suffix(self.suffix)
+        torch.onnx.register_custom_op_symbolic("aten::rms_norm", _rms_norm, 18)
         # tracing takes seconds, export by graph capture minutes
         torch.onnx.export(
             graph,
@@ -75,3 +77,13 @@ class Onnx:
         )
         names = [x.name for x in session.get_inputs()]
         return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))
+
+
+@parse_args("v", "is", "v", "f")
+def _rms_norm(graph, x, shape, weight, eps):
+    """x / sqrt(mean(x²) + eps) · weight, which torch's exporter lacks, in ONNX's operators."""
+    axes = graph.op("Constant", value_t=torch.arange(-len(shape), 0))
+    small = graph.op("Constant", value_t=torch.tensor(eps))
+    mean = graph.op("ReduceMean", graph.op("Mul", x, x), axes, keepdims_i=1)
+    normed = graph.op("Div", x, graph.op("Sqrt", graph.op("Add", mean, small)))
+    return graph.op("Mul", normed, weight)
