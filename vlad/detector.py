@@ -116,7 +116,7 @@ class Detector:
         """The backbone, loaded on first use; it may be set to that of another detector."""
         if not hasattr(self, "_backbone") or self._backbone_of != self._backbone_settings:
             head = self.head_ if hasattr(self, "head_") else self._new_head()
-            self.backbone_ = self.setup.load_backbone({self._name: head})
+            self.backbone_ = self.setup.load_backbone({head.name: head})
         return self._backbone
 
     @backbone_.setter

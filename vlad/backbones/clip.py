@@ -6,8 +6,8 @@ open_clip itself is imported only if its vocabulary or one of its architectures 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import get_args
 
@@ -39,8 +39,8 @@ def from_file(path: Path, model: str | None = None) -> Backbone:
     """
     beside = path.with_suffix(".json")
     if model is not None:
-        return _from_file(path.stem, path, _named(model))
-    return _from_file(path.stem, path, _read(beside) if beside.is_file() else {})
+        return _from_file(path.stem, path, partial(_named, model))
+    return _from_file(path.stem, path, partial(_read, beside) if beside.is_file() else dict)
 
 
 def from_folder(folder: Path) -> Backbone:
@@ -52,18 +52,22 @@ def from_folder(folder: Path) -> Backbone:
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise BackboneError(f"{folder} has no weights; add one of {', '.join(FILES)}.")
-    return _from_file(str(folder), file, _read(folder / CONFIG), folder)
+    return _from_file(str(folder), file, partial(_read, folder / CONFIG), folder)
 
 
-def _from_file(name: str, path: Path, found: dict, folder: Path | None = None) -> Backbone:
+def _from_file(
+    name: str, path: Path, read: Callable[[], dict], folder: Path | None = None
+) -> Backbone:
     """A backbone of the tensors of a file.
 
     Args:
-        found: an open_clip_config.json, with "model_cfg" and "preprocess_cfg", or the former's
-            content; empty if there is none.
+        read: gives an open_clip_config.json, with "model_cfg" and "preprocess_cfg", or the former's
+            content; empty if there is none. The weights are read first: a file without any is what
+            people should hear of.
         folder: where the files of its tokenizer are; None is the local cache or the model hub.
     """
     state, is_openai = weights.read_clip_state(path)
+    found = read()
     config = found.get("model_cfg", found) or weights.infer_clip_config(state, path)
     if not isinstance(config, dict):
         raise BackboneError(f"The JSON of {path} is not an open_clip model config; correct it.")

@@ -19,7 +19,7 @@ HEADS = {
 @click.command()
 @option("--out DIR", "Output folder.", default="vlad-demo")
 def demo(out) -> None:
-    """Run the demo on hazelnuts and cookies with the built-in backbone, offline."""
+    """Run the demo with the built-in backbone, offline."""
     from vlad.commands.eval import table
     from vlad.datasets import load_dataset
     from vlad.datasets.shots import draw_shots
