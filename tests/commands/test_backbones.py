@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from vlad.backbones import remote_source
 from vlad.backbones.known import known_backbones
 from vlad.cli import main
+from vlad.types import NATIVE
 
 
 def run(*args):
@@ -118,9 +119,14 @@ def test_known_backbones_are_those_of_their_libraries():
             continue
         source, rest = remote_source(known.name)
         assert source.repository(rest)
+        if source.__name__.endswith("transformers"):  # whose configs are on the hub
+            continue
+        info = source.describe(rest)
+        assert info.has_text == known.kind.endswith("with text")
+        assert (info.capabilities == NATIVE) == known.kind.startswith("plain ViT")
 
 
-@pytest.mark.parametrize("name", ["ViT-B-16-plus-240/laion400m_e31", "MobileCLIP2-S2/dfndr2b"])
+@pytest.mark.parametrize("name", ["ViT-B-16-plus-240/laion400m_e31", "MobileCLIP2-B/dfndr2b"])
 def test_sizes_are_those_of_the_architectures(name):
     import open_clip
     import torch

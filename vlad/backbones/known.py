@@ -16,6 +16,7 @@ class KnownBackbone:
 
     Attributes:
         name: the value for `--backbone`.
+        kind: how it is built, and whether it reads text. A plain ViT has every capability.
         parameters: in millions.
         licence: of its weights.
         use: what it is good for.
@@ -23,6 +24,7 @@ class KnownBackbone:
     """
 
     name: str
+    kind: str
     parameters: int
     licence: str
     use: str

@@ -51,9 +51,9 @@ def _list() -> None:
     rows = [["on this disk", "size", "where"]]
     rows += [[found.name, megabytes(found.size), str(found.path)] for found in stored]
     click.echo(aligned(rows))
-    rows = [["downloaded on first use", "about", "licence", "for"]]
+    rows = [["downloaded on first use", "about", "kind", "licence", "for"]]
     rows += [
-        [known.name, f"{known.size / 1e9:.1f} GB", known.licence, known.use]
+        [known.name, f"{known.size / 1e9:.1f} GB", known.kind, known.licence, known.use]
         for known in known_backbones()
         if known.name not in {found.name for found in stored}
     ]
