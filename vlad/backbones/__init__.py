@@ -5,7 +5,7 @@ ViT-B-16-plus-240/laion400m_e31   an open_clip model and its pretrained tag
 ViT-L-14-336                      the same with the first tag that open_clip lists
 weights.pt, weights.safetensors   a local CLIP checkpoint; architecture from its tensors or a JSON
 ViT-B-16=weights.pt               the same with the architecture named
-path/to/folder                    a folder of transformers (CLIP, SigLIP, DINOv2), timm or open_clip
+path/to/folder                    a folder of transformers, timm or open_clip
 openai/clip-vit-base-patch16      a model of transformers from the model hub
 timm/resnet50.a1_in1k             a network of timm and its pretrained tag
 any other name                    of another package, registered under the entry-point group

@@ -22,7 +22,7 @@ OPTIONS = {
     "backbone": option(
         "--backbone NAME|PATH",
         (
-            "Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, a weights file, "
+            "Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, timm/NAME, a weights file, "
             "MODEL=FILE, or a Hugging Face folder or name.  [default: "
             "ViT-B-16-plus-240/laion400m_e31, downloaded once]"
         ),
