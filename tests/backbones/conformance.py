@@ -6,6 +6,7 @@ every check, and a table of tests *kind × guarantee* takes them from CHECKS one
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -319,6 +320,15 @@ def check_threads(case: Case) -> None:
             close(found, wanted)
 
 
+def check_pickling(case: Case) -> None:
+    """A copy through pickle, as for another process, gives the same."""
+    copied = replace(case, backbone=pickle.loads(pickle.dumps(case.backbone)))
+    assert torch.equal(copied.embed(case.pixels()), case.embed(case.pixels()))
+    if case.info.has_text:
+        found = copied.backbone.encode_text(SENTENCES)
+        assert torch.equal(found, case.backbone.encode_text(SENTENCES))
+
+
 def check_gradients(case: Case) -> None:
     """No weight asks for a gradient, and a pass keeps none."""
     assert not any(p.requires_grad for p in case.backbone.model.parameters())
@@ -350,6 +360,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "bfloat16": check_bfloat16,
     "onnx": check_onnx,
     "threads": check_threads,
+    "pickling": check_pickling,
     "gradients": check_gradients,
     "described": check_described,
 }

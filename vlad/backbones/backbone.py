@@ -81,6 +81,15 @@ class Backbone:
             if isinstance(transformer, VisionTransformer | TextTransformer):
                 transformer.call = recompute
 
+    def __getstate__(self) -> dict:
+        """All but what is built over the modules, which is built again."""
+        built = ("vision", "passes", "text", "fingerprint", "weights")
+        return {name: value for name, value in vars(self).items() if name not in built}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state)
+        self._build()
+
     def _build(self) -> None:
         self.vision = self.build(self.model)
         if isinstance(self.vision, GenericEncoder):

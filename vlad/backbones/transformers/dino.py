@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -132,13 +133,13 @@ def _convnext(model: Any) -> GenericEncoder:
     )
 
 
-DINOV2 = Kind(_dinov2_info, _dinov2, lambda m: m.encoder, IMAGENET_LOOK)
-DINOV2_REGISTERS = Kind(_registers_info, _dinov2, lambda m: m.encoder, IMAGENET_LOOK)
-DINOV3 = Kind(describe, _dinov3, lambda m: m.model, IMAGENET_LOOK, "bilinear")
+DINOV2 = Kind(_dinov2_info, _dinov2, attrgetter("encoder"), IMAGENET_LOOK)
+DINOV2_REGISTERS = Kind(_registers_info, _dinov2, attrgetter("encoder"), IMAGENET_LOOK)
+DINOV3 = Kind(describe, _dinov3, attrgetter("model"), IMAGENET_LOOK, "bilinear")
 DINOV3_CONVNEXT = Kind(
     _convnext_info, _convnext, None, IMAGENET_LOOK, "bilinear", attention="eager"
 )
 TIPSV2 = Kind(
-    _tips_info, _dinov2, lambda m: m.vision_model.encoder, PLAIN_LOOK, "bilinear", text=plain_text
+    _tips_info, _dinov2, attrgetter("vision_model.encoder"), PLAIN_LOOK, "bilinear", text=plain_text
 )
-TIPSV2_VISION = Kind(_tips_info, _dinov2, lambda m: m.encoder, PLAIN_LOOK, "bilinear")
+TIPSV2_VISION = Kind(_tips_info, _dinov2, attrgetter("encoder"), PLAIN_LOOK, "bilinear")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -60,4 +61,4 @@ def positions(table: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
     return square[..., : grid[0], : grid[1]]
 
 
-RADIO = Kind(_info, _vision, lambda m: m.encoder, PLAIN_LOOK)
+RADIO = Kind(_info, _vision, attrgetter("encoder"), PLAIN_LOOK)
