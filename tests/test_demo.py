@@ -21,6 +21,9 @@ def test_demo(tmp_path, run_env):
         ["cookie", "memory"],
         ["cookie", "statistics"],
     ]
+    # the mean of one category would look like that of two
+    means = [line.split()[1] for line in lines if line.startswith("mean ")]
+    assert means == ["memory", "statistics"]
     assert sum(line.startswith("statistics is the null baseline") for line in lines) == 1
     assert sum(line.startswith("memory: 17 of 23 anomalous") for line in lines) == 1
     assert lines[-1].endswith("report.html")

@@ -141,7 +141,7 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float | None]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Results as lines of text, in percent; with several categories a mean per head follows."""
+    """Results as lines of text, in percent; the mean follows of heads that saw all categories."""
     from vlad.evaluation import mean
     from vlad.evaluation.tables import COLUMNS, caution
     from vlad.heads import titled
@@ -158,9 +158,10 @@ def table(results: Sequence[Result]) -> str:
 
     for result in results:
         add(shown(result.category), result.head, result.k_shot, result.metrics)
-    if len({result.category for result in results}) > 1:
-        for head in dict.fromkeys(result.head for result in results):
-            own = [result for result in results if result.head == head]
+    categories = {result.category for result in results}
+    for head in dict.fromkeys(result.head for result in results):
+        own = [result for result in results if result.head == head]
+        if len(categories) > 1 and {result.category for result in own} == categories:
             add("mean", head, own[0].k_shot, mean(own))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
