@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from operator import attrgetter
 from typing import Any
@@ -34,7 +35,7 @@ def part_of(name: str, model: Any) -> ImagePart:
         return _of_resnet(name, visual)
     if all(type(block) is ResidualAttentionBlock for block in visual.transformer.resblocks):
         return image_part(name, model, _pool)
-    return _of_other(name, visual)
+    return _of_other(name, model)
 
 
 def _pool(model: Any) -> Map | None:
@@ -120,19 +121,10 @@ def _values(pool: AttentionPool2d, tokens: torch.Tensor) -> torch.Tensor:
     return pool.c_proj(pool.v_proj(tokens))
 
 
-def _of_other(name: str, visual: OwnTransformer) -> ImagePart:
-    info = BackboneInfo(
-        name=name,
-        depth=len(visual.transformer.resblocks),
-        width=visual.conv1.out_channels,
-        embed_dim=visual.output_dim,
-        patch_size=visual.patch_size[0],
-        image_size=visual.image_size[0],
-        has_text=False,
-        capabilities=frozenset(),
-        fixed_size=True,
-    )
-    return ImagePart(info, _build_other, None)
+def _of_other(name: str, model: Any) -> ImagePart:
+    """A vision transformer whose blocks are not the plain ones."""
+    info = replace(image_part(name, model).info, capabilities=frozenset(), fixed_size=True)
+    return ImagePart(replace(info, activation=None), _build_other, None)
 
 
 def _build_other(model: Any) -> GenericEncoder:

@@ -48,7 +48,7 @@ def load(name: str) -> Backbone:
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:
     """The tensors of `Tiny` in float32; tokens without an embedding in the file have zeros."""
-    state = {key: tensor for key, tensor in load_file(file).items()}
+    state = load_file(file)
     table = torch.zeros(TEXT.vocabulary, TEXT.width)
     table[state.pop(TOKENS).long()] = state.pop(EMBEDDINGS).float()
     return {key: x.float() for key, x in state.items()} | {"token_embedding.weight": table}
