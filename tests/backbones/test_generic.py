@@ -35,7 +35,7 @@ def encoder(model):
         found = model(pixels)
         return {n: found[n - 1] for n in blocks}, found[-1].mean(dim=(2, 3)) if image else None
 
-    return GenericEncoder(run, depth=3, patch_size=8, step=16)
+    return GenericEncoder(run, patch_size=8)
 
 
 @pytest.fixture(scope="module")

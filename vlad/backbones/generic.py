@@ -30,9 +30,7 @@ class GenericEncoder:
 
     Attributes:
         run: the library's own pass.
-        depth: number of blocks that `run` knows.
         patch_size: pixels between neighbouring patch tokens of the grid.
-        step: a side of the input must be a multiple of it.
         dtype: type of matrix products and convolutions, by torch's autocast.
         ln_post: norm of patch tokens; identity if the encoder has none.
         joint: (B, N, C) patch tokens of the last block -> (B, N, D), each embedded as an image is;
@@ -40,9 +38,7 @@ class GenericEncoder:
     """
 
     run: Run
-    depth: int
     patch_size: int
-    step: int
     dtype: torch.dtype = torch.float32
     ln_post: Map = identity
     joint: Map | None = None

@@ -113,7 +113,7 @@ def _build_resnet(model: Any) -> GenericEncoder:
             x = maps[number] = stage(x)
         return maps, visual.attnpool(x) if image else None
 
-    return GenericEncoder(run, STAGES, *STRIDES, joint=partial(_values, visual.attnpool))
+    return GenericEncoder(run, STRIDES[0], joint=partial(_values, visual.attnpool))
 
 
 def _values(pool: AttentionPool2d, tokens: torch.Tensor) -> torch.Tensor:
@@ -140,5 +140,4 @@ def _build_other(model: Any) -> GenericEncoder:
         maps = zip(blocks, found["image_intermediates"], strict=False)
         return dict(maps), found.get("image_features")
 
-    side = visual.patch_size[0]
-    return GenericEncoder(run, len(visual.transformer.resblocks), side, side)
+    return GenericEncoder(run, visual.patch_size[0])

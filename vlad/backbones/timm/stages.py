@@ -65,6 +65,6 @@ def encoder(model: Any, head: Map) -> GenericEncoder:
     def joint(tokens: torch.Tensor) -> torch.Tensor:
         return head(tokens.flatten(0, 1)[..., None, None]).unflatten(0, tokens.shape[:2])
 
-    patch_size, step = strides(model)
+    patch_size, _ = strides(model)
     alone = embeds_alone(model)
-    return GenericEncoder(run, len(places), patch_size, step, joint=joint if alone else None)
+    return GenericEncoder(run, patch_size, joint=joint if alone else None)

@@ -128,9 +128,7 @@ def _convnext(model: Any) -> GenericEncoder:
                 maps[number] = x
         return maps, model.layer_norm(model.pool(x).flatten(1)) if image else None
 
-    return GenericEncoder(
-        run, len(stages), strides[-2:][0], strides[-1], joint=lambda x: model.layer_norm(x)
-    )
+    return GenericEncoder(run, strides[-2:][0], joint=lambda x: model.layer_norm(x))
 
 
 DINOV2 = Kind(_dinov2_info, _dinov2, attrgetter("encoder"), IMAGENET_LOOK)
