@@ -150,14 +150,19 @@ class Stream:
     are computed from ln_1 of the *ordinary* stream; it has no MLP and leaves the ordinary stream
     as it is, so one pass serves both (CLIP Surgery, arXiv 2304.05653).
 
+    Of kind "next" it is no path of its own: its output of a block is that of the ordinary stream
+    plus the attention branch of the following block, which the programs of CLIP-AD and FiLo add in
+    place to what they have stored. The last block's is the ordinary one.
+
     Attributes:
-        kind: which projection is compared with itself; v is always what is averaged.
+        kind: which projection is compared with itself, while v is always what is averaged; or
+            "next".
         first_block: the first block (from 1) in which it runs.
         start: "input" begins with the input of `first_block`; "zero" with zeros.
         restart: blocks at whose input it is reset to its start.
     """
 
-    kind: Literal["vv", "qq", "kk"] = "vv"
+    kind: Literal["vv", "qq", "kk", "next"] = "vv"
     first_block: int = 1
     start: Literal["input", "zero"] = "input"
     restart: tuple[int, ...] = ()
@@ -178,11 +183,14 @@ class TextSpec:
         context: learned words (m, T) in front of the normal and of the anomalous sentences.
         deep: block (from 1) -> (k, T) tokens that overwrite the tokens after the first one before
             that block; or a function that gives them for each image, as ImagePrompts does.
+        phrases: a sentence of each side that is read with the learned tokens in place of those of
+            the bank, which are then read plainly; both come, as `TextFeatures.learned` has it.
     """
 
     activation: Activation | None = None
     context: tuple[torch.Tensor, torch.Tensor] | None = None
     deep: Mapping[int, torch.Tensor] | ImagePrompts | None = None
+    phrases: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -200,6 +208,10 @@ class FeatureSpec:
         image: whether the image embedding is needed; without it the pass stops at the last layer
             asked for.
         image_ln_post: whether ln_post is applied to CLS before the projection.
+        cls: blocks whose class token is returned, treated as patch tokens are; a backbone without
+            one gives the mean of these.
+        further: more tokens of the same pass, from other streams or treated in another way; of
+            these specs, only `layers`, `patch_output`, `stream` and `cls` have an effect.
         text: how the head's prompts are read; None is by the plain text encoder.
         image_size: (pass) pixels a side of the input, if the user names none; None is the
             backbone's own.
@@ -223,6 +235,8 @@ class FeatureSpec:
     windows: tuple[int, ...] = ()
     image: bool = True
     image_ln_post: bool = True
+    cls: tuple[int, ...] = ()
+    further: tuple[FeatureSpec, ...] = ()
     text: TextSpec | None = None
     image_size: int | None = None
     activation: Activation | None = None
@@ -232,10 +246,20 @@ class FeatureSpec:
     statistics: bool = False
 
     @property
-    def blocks(self) -> list[int]:
-        """The blocks that its layers are made from, in order, each once."""
+    def tapped(self) -> set[int]:
+        """The blocks that its layers are made from."""
         each = [(layer,) if isinstance(layer, int) else layer for layer in self.layers]
-        return sorted({block for blocks in each for block in blocks})
+        return {block for blocks in each for block in blocks}
+
+    @property
+    def blocks(self) -> list[int]:
+        """The blocks that its layers and class tokens are made from, in order, each once."""
+        return sorted({*self.tapped, *self.cls})
+
+    @property
+    def parts(self) -> list[FeatureSpec]:
+        """Itself and the specs of its further tokens."""
+        return [self, *self.further]
 
     def with_normals(self) -> FeatureSpec:
         """The spec for normal images, and for all images after them."""
@@ -253,6 +277,8 @@ class Features:
         grid: (h, w).
         size: (H, W) pixels of the backbone's input.
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
+        cls: block -> (B, C or D) class tokens.
+        further: the tokens of the spec's further specs, in their order.
         plain: (B, D) image embedding of the pass without prompt tokens; None if there are none.
         bfloat16: whether the backbone multiplied in bfloat16; heads then do so in long products.
     """
@@ -264,26 +290,27 @@ class Features:
     windows: Mapping[int, torch.Tensor] = field(default_factory=dict)
     plain: torch.Tensor | None = None
     bfloat16: bool = False
+    cls: Mapping[int, torch.Tensor] = field(default_factory=dict)
+    further: tuple[Features, ...] = ()
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
-        one = slice(place, place + 1)
-        return replace(
-            self,
-            image=None if self.image is None else self.image[one],
-            plain=None if self.plain is None else self.plain[one],
-            patches={k: v[one] for k, v in self.patches.items()},
-            windows={k: v[one] for k, v in self.windows.items()},
-        )
+        return self._map(lambda x: x[place : place + 1])
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
+        return self._map(lambda x: x.to(*args, **kwargs))
+
+    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Features:
+        """The same features with every tensor changed."""
         return replace(
             self,
-            image=None if self.image is None else self.image.to(*args, **kwargs),
-            plain=None if self.plain is None else self.plain.to(*args, **kwargs),
-            patches={k: v.to(*args, **kwargs) for k, v in self.patches.items()},
-            windows={k: v.to(*args, **kwargs) for k, v in self.windows.items()},
+            image=None if self.image is None else change(self.image),
+            plain=None if self.plain is None else change(self.plain),
+            patches={k: change(v) for k, v in self.patches.items()},
+            windows={k: change(v) for k, v in self.windows.items()},
+            cls={k: change(v) for k, v in self.cls.items()},
+            further=tuple(features._map(change) for features in self.further),
         )
 
     @staticmethod
@@ -302,6 +329,8 @@ class Features:
             plain=joined([p.plain for p in parts]),
             patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
             windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
+            cls={k: torch.cat([p.cls[k] for p in parts]) for k in first.cls},
+            further=tuple(map(Features.cat, zip(*(p.further for p in parts), strict=True))),
         )
 
 
@@ -312,14 +341,18 @@ class TextFeatures:
     Attributes:
         normal: (N, D), or (B, N, D) if every image has its own.
         anomalous: (A, D) or (B, A, D).
+        learned: (2, D) or (B, 2, D) embeddings of the phrases of a TextSpec, normal then anomalous.
     """
 
     normal: torch.Tensor
     anomalous: torch.Tensor
+    learned: torch.Tensor | None = None
 
     def to(self, *args, **kwargs) -> TextFeatures:
         """The same embeddings on another device or in another dtype (arguments of Tensor.to)."""
-        return TextFeatures(self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
+        both = (self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
+        learned = None if self.learned is None else self.learned.to(*args, **kwargs)
+        return TextFeatures(*both, learned)
 
 
 @dataclass(frozen=True)

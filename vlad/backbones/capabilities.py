@@ -19,11 +19,11 @@ def wanted(spec: FeatureSpec) -> Iterator[Capability]:
     """The capabilities that a spec needs, besides patch tokens and the image embedding."""
     if spec.windows:
         yield "windows"
-    if spec.stream is not None or not spec.image_ln_post:
+    if any(part.stream is not None for part in spec.parts) or not spec.image_ln_post:
         yield "streams"
     if spec.prompts is not None:
         yield "image tokens"
-    if spec.patch_output in ("ln_post_proj", "proj"):
+    if any(part.patch_output in ("ln_post_proj", "proj") for part in spec.parts):
         yield "joint"
 
 
@@ -50,7 +50,7 @@ def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "")
             f"An input of {side}×{side} pixels is not a multiple of {info.step}, which this "
             "backbone needs to cut it into patches; choose another image size."
         )
-    for block in spec.with_normals().blocks:
+    for block in {block for part in spec.with_normals().parts for block in part.blocks}:
         if not 1 <= block <= info.depth:
             raise BackboneError(
                 f"Block {block} does not exist: this backbone has blocks 1 to {info.depth}; choose "

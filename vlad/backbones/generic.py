@@ -59,14 +59,17 @@ class GenericEncoder:
         activation: Activation | None = None,
         pos_embed: PosEmbedResize | None = None,
         prompts: Mapping[int, torch.Tensor] | None = None,
+        cls: Iterable[tuple[Stream | None, int]] = (),
     ) -> Taps:
         """One pass; see `VisionTransformer.__call__`. Positions are resized as the library does.
+
+        Class tokens are the mean of the patch tokens.
 
         Raises:
             BackboneError: an attention stream, windows, learned tokens or another activation.
         """
-        taps = set(taps)
-        if any(stream for stream, _ in taps) or tuple(windows) or prompts or activation:
+        taps, cls = set(taps), set(cls)
+        if any(stream for stream, _ in taps | cls) or tuple(windows) or prompts or activation:
             raise BackboneError(
                 "This image encoder is run by its own library, without windows, attention streams "
                 "or learned tokens; choose a plain vision transformer as `backbone`."
@@ -74,13 +77,14 @@ class GenericEncoder:
         height, width = (int(side) // self.patch_size for side in pixels.shape[-2:])
         half = self.dtype != torch.float32
         with torch.autocast(pixels.device.type, self.dtype if half else None, enabled=half):
-            maps, embedding = self.run(pixels, sorted({n for _, n in taps}), image)
+            maps, embedding = self.run(pixels, sorted({n for _, n in taps | cls}), image)
         patches: dict[tuple[Stream | None, int], torch.Tensor] = {
             (None, n): on_grid(maps[n].float(), (height, width)).flatten(2).transpose(1, 2)
-            for _, n in taps
+            for _, n in taps | cls
         }
         last = None if embedding is None else embedding.float()[:, None]
-        return Taps(patches, last, {}, (height, width))
+        means = {tap: patches[tap].mean(dim=1) for tap in cls}
+        return Taps({tap: patches[tap] for tap in taps}, last, {}, (height, width), means)
 
 
 def on_grid(x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:

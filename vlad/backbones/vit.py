@@ -28,12 +28,15 @@ class Taps:
             patches, or None; (B, 1, C) if only CLS is needed.
         windows: side k -> (B, n, D) projected window embeddings.
         grid: (h, w).
+        cls: (stream or None, block) -> (B, C) raw class tokens, or the mean of the patch tokens
+            where the backbone has none.
     """
 
     patches: dict[tuple[Stream | None, int], torch.Tensor]
     last: torch.Tensor | None
     windows: dict[int, torch.Tensor]
     grid: tuple[int, int]
+    cls: dict[tuple[Stream | None, int], torch.Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -95,31 +98,48 @@ class VisionTransformer:
         activation: Activation | None = None,
         pos_embed: PosEmbedResize = "bicubic_antialias",
         prompts: Mapping[int, torch.Tensor] | None = None,
+        cls: Iterable[tuple[Stream | None, int]] = (),
     ) -> Taps:
         """One pass over (B, 3, H, W) normalised pixels; see FeatureSpec for the options.
 
         Args:
             prompts: block -> (B, k, C) tokens appended before it, replacing those of an earlier
                 block.
+            cls: as `taps`, those whose class token is returned.
 
         Raises:
             BackboneError: a size that is not a multiple of the patch, or a block that does not
                 exist.
         """
-        taps = set(taps)
+        taps, cls = set(taps), set(cls)
         act = ACTIVATIONS[activation] if activation else None
         windows = tuple(windows)
-        self.check(pixels.shape[-2:], taps, windows)
+        self.check(pixels.shape[-2:], taps | cls, windows)
         tokens, grid = self._embed(pixels, pos_embed)
         angles = self._angles(grid, tokens)
-        if windows and image and not taps and not prompts:
+        if windows and image and not taps | cls and not prompts:
             found, last = pass_windows(self, tokens, grid, windows, act, angles, whole=True)
             return Taps({}, last, found, grid)
-        depth = len(self.blocks) if image else max((layer for _, layer in taps), default=0)
-        only_cls = self.pool is None and (None, depth) not in taps and depth == len(self.blocks)
+        places = taps | cls
+        depth = len(self.blocks) if image else max((layer for _, layer in places), default=0)
+        if not image and any(_is_next(stream) and layer == depth for stream, layer in places):
+            depth = min(depth + 1, len(self.blocks))
+        only_cls = self.pool is None and depth == len(self.blocks)
+        # without a class token, the mean of the patch tokens stands for it
+        whole = places if self.cls is None else taps
+        only_cls &= not any(_needs_block(stream, layer, depth) for stream, layer in whole)
 
         patches: dict[tuple[Stream | None, int], torch.Tensor] = {}
-        streams = {stream: torch.zeros_like(tokens) for stream, _ in taps if stream}
+        classes: dict[tuple[Stream | None, int], torch.Tensor] = {}
+
+        def keep(tap: tuple[Stream | None, int], state: torch.Tensor) -> None:
+            if tap in taps:
+                patches[tap] = state[:, self.prefix : own]
+            if tap in cls:
+                mean = self.cls is None
+                classes[tap] = state[:, self.prefix : own].mean(dim=1) if mean else state[:, 0]
+
+        streams = {stream: torch.zeros_like(tokens) for stream, _ in places if stream}
         x = self.ln_pre(tokens)
         own = x.shape[1]
         prompts = prompts or {}
@@ -127,14 +147,18 @@ class VisionTransformer:
             if number in prompts:
                 x = torch.cat([x[:, :own], prompts[number].to(x.dtype)], dim=1)
             first = only_cls and number == depth
-            places = angles if angles is None else _unturned(angles, x.shape[1])
-            x, streams = self.call(_step, number, block, x, streams, act, first, places)
-            for tap in taps:
-                stream, layer = tap
-                if layer == number:
-                    patches[tap] = (streams[stream] if stream else x)[:, self.prefix : own]
+            turned = angles if angles is None else _unturned(angles, x.shape[1])
+            x, streams = self.call(_step, number, block, x, streams, act, first, turned)
+            for stream, layer in places:
+                if _is_next(stream):
+                    if layer == number - 1:
+                        keep((stream, layer), streams[stream])
+                    elif layer == number == len(self.blocks):
+                        keep((stream, layer), x)
+                elif layer == number:
+                    keep((stream, layer), streams[stream] if stream else x)
         found = pass_windows(self, tokens, grid, windows, act, angles)[0] if windows else {}
-        return Taps(patches, x[:, :own] if image else None, found, grid)
+        return Taps(patches, x[:, :own] if image else None, found, grid, classes)
 
     def check(
         self,
@@ -233,7 +257,12 @@ def _step(
         return whole(x, act, angles=angles), streams
     q, k, v = block.qkv(block.ln_1(x))
     moved = dict(streams)
+    own = 1 if first else None
+    mixed = block.mix(q[:, :own], k, v, angles=angles)
     for stream, state in streams.items():
+        if _is_next(stream):
+            moved[stream] = block.attend(x[:, :own], mixed)
+            continue
         if number < stream.first_block:
             continue
         if number == stream.first_block or number in stream.restart:
@@ -242,6 +271,15 @@ def _step(
         # values have no rotary positions
         places = None if stream.kind == "vv" else angles
         moved[stream] = block.attend(state, block.mix(same, same, v, angles=places))
-    own = 1 if first else None
-    mixed = block.mix(q[:, :own], k, v, angles=angles)
     return block.finish(x[:, :own], mixed, act), moved
+
+
+def _is_next(stream: Stream | None) -> bool:
+    return stream is not None and stream.kind == "next"
+
+
+def _needs_block(stream: Stream | None, layer: int, block: int) -> bool:
+    """Whether what a stream gives of a layer is computed in the ordinary stream of a block."""
+    if stream is None:
+        return layer == block
+    return stream.kind == "next" and layer in (block - 1, block)

@@ -173,8 +173,10 @@ class Extractor:
         Args:
             image: whether the image embedding is needed whatever the specs say.
         """
+        parts = [part for spec in specs for part in spec.parts]
         return {
-            "taps": {(spec.stream, block) for spec in specs for block in spec.blocks},
+            "taps": {(part.stream, block) for part in parts for block in part.tapped},
+            "cls": {(part.stream, block) for part in parts for block in part.cls},
             "windows": sorted({side for spec in specs for side in spec.windows}),
             "image": image or any(spec.image for spec in specs),
             "activation": key.activation,
@@ -218,6 +220,9 @@ class Extractor:
             found = [output(taps.patches[spec.stream, block]).float() for block in blocks]
             return found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
 
+        def class_token(block: int) -> torch.Tensor:
+            return output(taps.cls[spec.stream, block][:, None])[:, 0].float()
+
         side = self.size(spec)
         return Features(
             image=self._image(taps, spec.image_ln_post) if spec.image else None,
@@ -227,4 +232,6 @@ class Extractor:
             windows={k: taps.windows[k].float() for k in spec.windows},
             plain=plain,
             bfloat16=self.backbone.dtype == torch.bfloat16,
+            cls={block: class_token(block) for block in spec.cls},
+            further=tuple(self.features(replace(part, image=False), taps) for part in spec.further),
         )

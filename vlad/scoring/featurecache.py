@@ -6,10 +6,11 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import safe_open
 from safetensors.torch import save
 
@@ -79,9 +80,7 @@ class CachedExtractor(Extractor):
         return self.folder / name[:2] / f"{name}.safetensors"
 
     def _write(self, file: Path, features: Features) -> None:
-        tensors = {f"patches.{i}": x for i, x in enumerate(features.patches.values())}
-        tensors |= {f"windows.{n}": x for n, x in features.windows.items()}
-        tensors |= {} if features.image is None else {"image": features.image}
+        tensors = dict(named(features))
         about = {"grid": features.grid, "size": features.size, "bfloat16": features.bfloat16}
         kept = {name: x.detach().cpu().contiguous() for name, x in tensors.items()}
         try:
@@ -97,7 +96,21 @@ class CachedExtractor(Extractor):
 
 
 # the fields of a spec that its features depend on, apart from those of its pass
-PARTS = ("layers", "patch_output", "stream", "windows", "image", "image_ln_post")
+PARTS = (
+    *("layers", "patch_output", "stream", "windows", "image", "image_ln_post"),
+    *("cls", "further"),
+)
+
+
+def named(features: Features, prefix: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors of features by name, those of further tokens too."""
+    yield from ((f"{prefix}patches.{i}", x) for i, x in enumerate(features.patches.values()))
+    yield from ((f"{prefix}windows.{n}", x) for n, x in features.windows.items())
+    yield from ((f"{prefix}cls.{n}", x) for n, x in features.cls.items())
+    if features.image is not None:
+        yield f"{prefix}image", features.image
+    for number, further in enumerate(features.further):
+        yield from named(further, f"{prefix}further.{number}.")
 
 
 def _read(file: Path, spec: FeatureSpec) -> Features | None:
@@ -105,12 +118,30 @@ def _read(file: Path, spec: FeatureSpec) -> Features | None:
     with contextlib.suppress(Exception), safe_open(file, "pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         about = json.loads(opened.metadata()["about"])
-        return Features(
-            tensors.get("image"),
-            {layer: tensors[f"patches.{i}"] for i, layer in enumerate(spec.layers)},
-            tuple(about["grid"]),
-            tuple(about["size"]),
-            {side: tensors[f"windows.{side}"] for side in spec.windows},
-            bfloat16=about["bfloat16"],
-        )
+        size, grid = tuple(about["size"]), tuple(about["grid"])
+        return from_named(tensors, spec, grid, size, about["bfloat16"])
     return None
+
+
+def from_named(
+    tensors: Mapping[str, torch.Tensor],
+    spec: FeatureSpec,
+    grid: tuple[int, int],
+    size: tuple[int, int],
+    bfloat16: bool = False,
+    prefix: str = "",
+) -> Features:
+    """The features of a spec whose tensors `named` gave."""
+    return Features(
+        tensors.get(f"{prefix}image"),
+        {layer: tensors[f"{prefix}patches.{i}"] for i, layer in enumerate(spec.layers)},
+        grid,
+        size,
+        {side: tensors[f"{prefix}windows.{side}"] for side in spec.windows},
+        bfloat16=bfloat16,
+        cls={block: tensors[f"{prefix}cls.{block}"] for block in spec.cls},
+        further=tuple(
+            from_named(tensors, part, grid, size, bfloat16, f"{prefix}further.{i}.")
+            for i, part in enumerate(spec.further)
+        ),
+    )

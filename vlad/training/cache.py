@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +19,9 @@ import torch
 from safetensors.torch import load_file, save
 
 from vlad.scoring.extractor import Extractor
+from vlad.scoring.featurecache import from_named, named
 from vlad.system.files import cache_write
-from vlad.types import Features, FeatureSpec, Layer
+from vlad.types import Features, FeatureSpec
 
 FORMAT = 2  # increase when the meaning of a stored entry changes
 LARGEST = 65504.0  # float16's maximum
@@ -32,7 +32,8 @@ class Cached:
     """One image's features and mask.
 
     Attributes:
-        tensors: "image" (D,), if needed, and "patches.N" (h·w, C), float16.
+        tensors: those of its features by name (`vlad.scoring.featurecache.named`), without the
+            axis of the batch: "image" (D,), "patches.N" (h·w, C), ...; float16.
         mask: (S, S) bool, or None.
     """
 
@@ -96,22 +97,22 @@ class Cache:
 
 
 # what a spec's tensors depend on besides the backbone
-PASS = ("layers", "patch_output", "stream", "image", "image_ln_post", "pos_embed", "resize")
+PASS = (
+    *("layers", "patch_output", "stream", "image", "image_ln_post", "pos_embed", "resize"),
+    *("cls", "further"),
+)
 
 
 def rounded(features: Features) -> list[dict[str, torch.Tensor]]:
     """The tensors of each image as stored, on the CPU; larger values become 65504."""
-    tensors = {f"patches.{i}": x for i, x in enumerate(features.patches.values())}
-    if features.image is not None:
-        tensors["image"] = features.image
-    kept = {n: x.clamp(-LARGEST, LARGEST).half().cpu() for n, x in tensors.items()}
+    kept = {n: x.clamp(-LARGEST, LARGEST).half().cpu() for n, x in named(features)}
     count = len(next(iter(kept.values())))
     return [{n: x[i].clone() for n, x in kept.items()} for i in range(count)]
 
 
 def together(
     parts: list[dict[str, torch.Tensor]],
-    layers: Sequence[Layer],
+    spec: FeatureSpec,
     grid: tuple[int, int],
     size: tuple[int, int],
     device: torch.device,
@@ -119,6 +120,4 @@ def together(
     """One batch of cached images, in float32."""
     names = list(parts[0])
     stacked = {n: torch.stack([part[n] for part in parts]).to(device).float() for n in names}
-    image = stacked.pop("image", None)
-    patches = {layer: stacked[f"patches.{i}"] for i, layer in enumerate(layers)}
-    return Features(image=image, patches=patches, grid=grid, size=size)
+    return from_named(stacked, spec, grid, size)

@@ -207,7 +207,7 @@ class Feed:
                 tensors[i] = found
                 if key := fetched[i].key:
                     cache.write(key, Cached(found, fetched[i].mask))
-        return together(tensors, self.spec.layers, self.grid, (self.side, self.side), device)
+        return together(tensors, self.spec, self.grid, (self.side, self.side), device)
 
     def _others(self, place: Place) -> list[int]:
         """The other images in an image's mosaic; empty without one."""
