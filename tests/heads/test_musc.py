@@ -7,9 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import vlad.heads.musc as musc
+import vlad.heads.musc_pool as musc_pool
 from vlad.errors import HeadError
-from vlad.heads.musc import MuSc, aggregate, mean_distance
+from vlad.heads.musc import MuSc
+from vlad.maths.mutual import mean_distance
+from vlad.maths.neighbourhoods import lnamd, snamd
 from vlad.maths.rescore import rescore
 from vlad.scoring.panel import Panel
 from vlad.types import Features
@@ -35,7 +37,7 @@ def test_parts_on_the_way(backbone, case, parity_image):
     prepared = [panel.prepare(parity_image(str(path))) for path in case["image_path"]]
     (features,) = panel.extractor.extract(prepared, list(panel.specs.values()))
     for layer, r in itertools.product((6, 24), (1, 3, 5)):
-        rows = aggregate(features.patches[layer], (17, 17), r)
+        rows = lnamd(features.patches[layer], (17, 17), r)
         np.testing.assert_allclose(rows[:2], case[f"lnamd.r{r}.layer{layer - 1}"], atol=1e-5)
         similarity = torch.stack(
             [
@@ -71,7 +73,7 @@ def joint(head, *batches):
     for batch in batches:
         pool.add(batch)
     parts = list(pool.scores())
-    assert [len(p) for p in parts] == [len(b.image) for b in batches]
+    assert [len(p) for p in parts] == [len(b.patches[4]) for b in batches]
     return torch.cat([p.image_score for p in parts]), torch.cat([p.anomaly_map for p in parts])
 
 
@@ -86,14 +88,101 @@ def test_neighbourhoods_equal_the_pooling_of_unfolded_patches(r):
     x = F.layer_norm(tokens, tokens.shape[1:]).transpose(1, 2).unflatten(2, (4, 5))
     unfolded = F.unfold(x, r, padding=r // 2).transpose(1, 2)  # channel-major (B, P, C·r·r)
     expected = F.normalize(F.adaptive_avg_pool1d(unfolded, 8), dim=-1)
-    torch.testing.assert_close(aggregate(tokens, (4, 5), r), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(lnamd(tokens, (4, 5), r), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("side", [1, 3])
+def test_neighbours_of_the_second_version_weigh_by_their_distance(side):
+    """Zeros beyond the border are neighbours too."""
+    tokens, found = make().patches[2], torch.zeros(6, 20, 8)
+    padded = F.pad(tokens.unflatten(1, (4, 5)), (0, 0, 2, 2, 2, 2))
+    reach = side // 2
+    for row, column in itertools.product(range(4), range(5)):
+        own = padded[:, row + 2, column + 2]
+        rows = slice(row + 2 - reach, row + 3 + reach)
+        columns = slice(column + 2 - reach, column + 3 + reach)
+        near = padded[:, rows, columns].flatten(1, 2)
+        weights = torch.exp(-(near - own[:, None]).norm(dim=-1))
+        mean = (weights[..., None] * near).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+        found[:, row * 5 + column] = F.normalize(mean, dim=-1)
+    torch.testing.assert_close(snamd(tokens, (4, 5), (side,)), found, atol=2e-3, rtol=0)
+
+
+@pytest.fixture
+def second(parity):
+    """(features of the case of MuSc-V2, its arrays)."""
+    case = parity.case("muscv2")
+    tokens = torch.from_numpy(case["tokens"])[:, :, 1:]
+    patches = {4 * (i + 1): tokens[:, i] for i in range(3)}
+    return Features(image=None, patches=patches, grid=(8, 8), size=(64, 64)), case
+
+
+@pytest.mark.parametrize(
+    ("rescore", "name"), [(None, "score_k1_7"), ((1, 3), "score_k1_3"), ((), "image_max")]
+)
+def test_second_version(second, rescore, name, assert_parity):
+    features, case = second
+    scores, maps = joint(MuSc(v2=True, rescore=rescore), features)
+    known = {"score": case[name], "anomaly_map": case["anomaly_map"]}
+    assert_parity((scores.numpy(), maps[:2].numpy()), known)
+
+
+def test_second_version_on_the_way(second):
+    features, case = second
+    for i, tokens in enumerate(features.patches.values()):
+        rows = snamd(tokens, (8, 8), (1, 3, 5))
+        np.testing.assert_allclose(rows[0], case["Z_first"][:, i], atol=5e-4, rtol=0)
+
+
+def test_second_version_in_batches_of_any_order():
+    features = make(count=9)
+    expected = joint(MuSc(v2=True), features)
+    order = torch.tensor([3, 1, 5, 0, 2, 8, 7, 6, 4])
+    shuffled = part(features, order)
+    found = joint(MuSc(v2=True), part(shuffled, slice(0, 4)), part(shuffled, slice(4, 9)))
+    assert_same(found, [x[order] for x in expected])
+
+
+def test_second_version_against_a_pool():
+    pool, new = make(5), make(3, seed=1)
+    found = MuSc(v2=True, rescore=()).fit(pool).score(new)
+    features = Features(
+        image=torch.cat([pool.image, new.image[:1]]),
+        patches={n: torch.cat([pool.patches[n], x[:1]]) for n, x in new.patches.items()},
+        grid=pool.grid,
+        size=pool.size,
+    )
+    scores, maps = joint(MuSc(v2=True, rescore=()), features)
+    assert_same((found.image_score[:1], found.anomaly_map[:1]), (scores[-1:], maps[-1:]))
+
+
+def test_second_version_rescores_against_the_pool_image_with_the_most_similar_patch():
+    pool, new = make(5), make(1, seed=1)
+    head = MuSc(v2=True, rescore=(2,)).fit(pool)
+    own = MuSc(v2=True, rescore=()).fit(pool).score(new)
+    known = head.memory_["distance"]
+    found = head.score(new).image_score
+    rows = snamd(new.patches[2], (4, 5), (1, 3, 5))[0]
+    similar = rows @ head.memory_["image"].T
+    top, at = similar.max(dim=1)
+    expected = (own.image_score + top * known[at]) / (1 + top)
+    assert (found - expected).abs().min() < 1e-3  # by one of its patches
+
+
+def test_second_version_on_a_backbone(small_file, drawn):
+    import vlad
+
+    detector = vlad.load("musc", v2=True, backbone=str(small_file), device="cpu")
+    scores = detector.score(drawn)
+    assert scores.image_score.shape == (6,) and scores.anomaly_map.shape == (6, 64, 64)
+    assert detector.fit(drawn[:4]).score(drawn[5]).image_score > 0
 
 
 def test_scores_equal_a_plain_version():
     """The defaults are the authors' neighbourhoods, share of distances and re-scoring."""
     features, maps = make(21), torch.zeros(21, 20)
     for layer, r in itertools.product((2, 4), (1, 3, 5)):
-        rows = aggregate(features.patches[layer], (4, 5), r)
+        rows = lnamd(features.patches[layer], (4, 5), r)
         for i in range(21):
             others = [torch.cdist(rows[i], rows[j]).amin(dim=1) for j in range(21) if j != i]
             maps[i] += torch.stack(others).sort(dim=0).values[:6].mean(dim=0) / 6  # 0.3 of 20
@@ -117,7 +206,7 @@ def test_batches_order_and_blocks_do_not_change_scores(monkeypatch):
     order = torch.tensor([3, 1, 5, 0, 2, 4])
     assert_same(joint(MuSc(), part(features, order)), [x[order] for x in expected])
     for side in (1, 2, 4):
-        monkeypatch.setattr(musc, "block_side", lambda patches, device, side=side: side)
+        monkeypatch.setattr(musc_pool, "block_side", lambda patches, device, side=side: side)
         assert_same(joint(MuSc(), features), expected)
 
 

@@ -44,6 +44,10 @@ def untrained(name):
             load_head("musc"),
             FeatureSpec(layers=QUARTERS, activation="gelu", pos_embed="bicubic"),
         ),
+        (
+            load_head("musc", v2=True),
+            FeatureSpec(layers=(8, 16, 24), patch_output="ln_post", image=False),
+        ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
         (untrained("april_gan"), FeatureSpec(layers=QUARTERS, activation="gelu")),
         (

@@ -18,9 +18,11 @@ from vlad.heads.adaclip import AdaCLIP
 from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.april_gan import AprilGAN
 from vlad.heads.memory import Memory, patchcore
-from vlad.heads.musc import aggregate, mean_distance
+from vlad.heads.musc import MuSc
 from vlad.heads.winclip import WinCLIP
 from vlad.maths.maps import upsample
+from vlad.maths.mutual import mean_distance
+from vlad.maths.neighbourhoods import lnamd, snamd
 from vlad.maths.rescore import rescore
 from vlad.types import Features, TextFeatures
 
@@ -204,7 +206,7 @@ def test_anomalyclip():
 def test_musc_neighbourhoods_and_distances():
     known = load("musc")
     for i, side in enumerate((1, 3, 5)):
-        rows = aggregate(known["tokens"][None].float(), (17, 17), side)
+        rows = lnamd(known["tokens"][None].float(), (17, 17), side)
         assert_close(rows[0, known["patch"]], known["lnamd"][i])
     # the nearest patches of each of the seven images; the first is the image itself
     similarity = (known["lnamd"][2] * known["nearest"][1:]).sum(dim=-1)
@@ -217,6 +219,16 @@ def test_musc_maps_and_rescoring():
     assert_close(maps[:1, ::4, ::4], known["anomaly_map"])
     assert_close(maps.flatten(1).amax(dim=1), known["max"])
     assert_close(rescore(known["max"], known["image"], (1, 2, 3)), known["score"])
+
+
+def test_second_musc():
+    known, head = load("muscv2"), MuSc(v2=True)
+    rows = snamd(known["tokens"][None], (8, 8), head.r)
+    assert_close(rows[0], known["snamd"].float(), atol=5e-4)
+    maps = upsample(known["grid_map"].unflatten(1, (8, 8)), (64, 64), align_corners=True)
+    assert_close(maps[:1], known["anomaly_map"])
+    scores = rescore(maps.flatten(1).amax(dim=1), known["salient"], head.neighbours)
+    assert_close(scores, known["score"])
 
 
 def assert_close(found, expected, atol=1e-4):

@@ -92,3 +92,18 @@ def block_pairs(count: int, side: int) -> Iterator[tuple[slice, slice]]:
             yield slice(own, own + 1), slice(own + 1, end)
         for j in range(end, count, side):
             yield slice(i, end), slice(j, min(j + side, count))
+
+
+def mean_distance(similarity: torch.Tensor, interval: tuple[float, float]) -> torch.Tensor:
+    """MSM of MuSc: (B, M, P) cosines with M other images -> (B, P) mean of distances that count.
+
+    Args:
+        interval: the distances that count, sorted from the smallest: fractions of M, or counts if 1
+            or more; at least one counts.
+    """
+    count = similarity.shape[1]
+    low, high = (int(x * count) if x < 1 else int(x) for x in interval)
+    high = min(max(high, 1), count)
+    low = min(low, high - 1)
+    nearest = similarity.topk(high, dim=1).values[:, low:]
+    return (2 - 2 * nearest).clamp_min(0).sqrt().mean(dim=1)
