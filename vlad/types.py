@@ -183,14 +183,11 @@ class TextSpec:
         context: learned words (m, T) in front of the normal and of the anomalous sentences.
         deep: block (from 1) -> (k, T) tokens that overwrite the tokens after the first one before
             that block; or a function that gives them for each image, as ImagePrompts does.
-        phrases: a sentence of each side that is read with the learned tokens in place of those of
-            the bank, which are then read plainly; both come, as `TextFeatures.learned` has it.
     """
 
     activation: Activation | None = None
     context: tuple[torch.Tensor, torch.Tensor] | None = None
     deep: Mapping[int, torch.Tensor] | ImagePrompts | None = None
-    phrases: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -341,18 +338,14 @@ class TextFeatures:
     Attributes:
         normal: (N, D), or (B, N, D) if every image has its own.
         anomalous: (A, D) or (B, A, D).
-        learned: (2, D) or (B, 2, D) embeddings of the phrases of a TextSpec, normal then anomalous.
     """
 
     normal: torch.Tensor
     anomalous: torch.Tensor
-    learned: torch.Tensor | None = None
 
     def to(self, *args, **kwargs) -> TextFeatures:
         """The same embeddings on another device or in another dtype (arguments of Tensor.to)."""
-        both = (self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
-        learned = None if self.learned is None else self.learned.to(*args, **kwargs)
-        return TextFeatures(*both, learned)
+        return TextFeatures(self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
 
 
 @dataclass(frozen=True)

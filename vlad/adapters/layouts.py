@@ -39,7 +39,6 @@ class Layout:
             for comparing patch tokens, or the four quarters.
         inside_text: whether some of the tensors enter the text encoder.
         defaults: the sizes chosen by the method's authors.
-        constants: pattern of our names -> the value of all their entries before training.
     """
 
     shapes: Callable[[BackboneInfo, Mapping], dict[str, Shape]]
@@ -51,7 +50,6 @@ class Layout:
     layers: tuple[float, ...] = ()
     inside_text: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
-    constants: Mapping[str, float] = field(default_factory=dict)
 
 
 def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
@@ -227,12 +225,6 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
                 f"{highest}; choose the `backbone` it was trained on."
             )
     return layout.shapes(backbone, params)
-
-
-def constant_of(head: str, name: str) -> float | None:
-    """The value of a tensor's entries before training, if its layout gives one."""
-    given = layout_of(head).constants.items()
-    return next((value for pattern, value in given if re.fullmatch(pattern, name)), None)
 
 
 def ours(head: str, name: str) -> str | None:

@@ -15,10 +15,7 @@ from vlad.heads.head import Head
 from vlad.heads.musc_pool import MuScPool, salient_layer
 from vlad.heads.rules import FLAG, LAYERS, ODD, Rule, list_of, number, optional, whole
 from vlad.maths.maps import upsample
-from vlad.maths.mutual import (
-    mean_distance,
-    similarity_to,
-)
+from vlad.maths.mutual import mean_distance, similarity_to
 from vlad.maths.neighbourhoods import lifted, lnamd, snamd
 from vlad.maths.precision import as_bfloat16
 from vlad.maths.rescore import rescore_against

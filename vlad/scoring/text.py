@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 
 from vlad.backbones.backbone import Backbone
 from vlad.prompts import PromptBank, Prompts
-from vlad.scoring.textcache import embed_prompts
 from vlad.system.text import shown
 from vlad.types import TextFeatures, TextSpec
 
@@ -26,18 +24,14 @@ def encode(
     Args:
         deep: block -> (k, T) tokens, those of `spec` or of one image.
     """
+    sides = zip((prompts.normal, prompts.anomalous), spec.context or (None, None), strict=True)
     activation = backbone.info.replaced(spec.activation)
-    read = (prompts.normal, prompts.anomalous)
-    if spec.phrases:
-        read = ((spec.phrases[0],), (spec.phrases[1],))
-    found = [
-        backbone.encode_text(side, activation=activation, context=context, deep=deep)
-        for side, context in zip(read, spec.context or (None, None), strict=True)
-    ]
-    if not spec.phrases:
-        return TextFeatures(*found)
-    plain = embed_prompts(backbone, prompts, activation).to(backbone.device)
-    return replace(plain, learned=torch.cat(found))
+    return TextFeatures(
+        *(
+            backbone.encode_text(side, activation=activation, context=context, deep=deep)
+            for side, context in sides
+        )
+    )
 
 
 def warn_of_cut(backbone: Backbone, bank: PromptBank, prompts: Prompts, words: int = 0) -> None:

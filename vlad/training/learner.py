@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from vlad.adapters import Adapter
-from vlad.adapters.layouts import constant_of, tensor_shapes
+from vlad.adapters.layouts import tensor_shapes
 from vlad.errors import HeadError
 from vlad.heads import Trained, load_head
+from vlad.maths.logits import side_vectors
 from vlad.prompts import Prompts, load_bank
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.text import encode, encode_each
@@ -19,8 +20,6 @@ from vlad.training.feed import Batch
 from vlad.training.objectives import batch_losses
 
 SPREAD = 0.02  # standard deviation of learned tokens and vectors before the first step
-# the parts of a norm before it
-NORM = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 
 
 class Learner(torch.nn.Module):
@@ -50,8 +49,7 @@ class Learner(torch.nn.Module):
         self.names = list(adapter.tensors)
         device = self.backbone.device
         self.learned = torch.nn.ParameterList(
-            torch.nn.Parameter(x.detach().clone().to(device), is_learned(name))
-            for name, x in adapter.tensors.items()
+            torch.nn.Parameter(x.detach().clone().to(device)) for x in adapter.tensors.values()
         )
         # the head reads these parameters themselves, so it sees every update
         live = dict(zip(self.names, self.learned, strict=True))
@@ -62,7 +60,7 @@ class Learner(torch.nn.Module):
         head = load_head(adapter.head, adapter=self.adapter)
         if not isinstance(head, Trained):
             raise HeadError(f"Head {adapter.head} is not a vlad.heads.head.Trained; make it one.")
-        self.head, head.training = head, True
+        self.head = head
         self.spec = self.head.spec(self.backbone.info)
         extractor.check(self.spec)
         if self.head.bank and not self.backbone.info.has_text:
@@ -90,7 +88,7 @@ class Learner(torch.nn.Module):
         )
 
     def sides(self, categories: Sequence[str], plain: torch.Tensor | None) -> torch.Tensor | None:
-        """What each image is compared with, as the head's `sides`; None for a head without text."""
+        """(B, 2, D) unit vectors of each image's prompts; None for a head without text."""
         if self.bank is None:
             return None
         prompts = [self.bank.expand(self.words.get(name, name)) for name in categories]
@@ -101,9 +99,9 @@ class Learner(torch.nn.Module):
                     encode_each(self.backbone, said, spec, plain[i : i + 1])
                     for i, said in enumerate(prompts)
                 ]
-                return torch.cat([self.head.sides(text) for text in each])
+                return torch.cat([side_vectors(text) for text in each])
             read = {
-                said.key: self.head.sides(encode(self.backbone, said, spec, spec.deep))
+                said.key: side_vectors(encode(self.backbone, said, spec, spec.deep))
                 for said in {said.key: said for said in prompts}.values()
             }
             return torch.stack([read[said.key] for said in prompts])
@@ -115,7 +113,7 @@ class Learner(torch.nn.Module):
             text = self.spec.text
             activation = self.backbone.info.replaced(text.activation if text else None)
             found = embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
-            self._frozen[prompts.key] = self.head.sides(found)
+            self._frozen[prompts.key] = side_vectors(found)
         return self._frozen[prompts.key]
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -128,8 +126,8 @@ def initial_tensors(
 ) -> dict[str, torch.Tensor]:
     """A head's tensors before the first step, the same on every machine.
 
-    Linear layers, convolutions and norms are initialised as in torch, what the head's layout names
-    as it says there, and all others from N(0, 0.02²), as the methods' authors do.
+    Linear layers are initialised as in torch, all others from N(0, 0.02²), as the methods' authors
+    do.
 
     Raises:
         AdapterError: sizes that do not fit the backbone.
@@ -139,19 +137,9 @@ def initial_tensors(
     found = {}
     for name, shape in shapes.items():
         layer, _, part = name.rpartition(".")
-        weight = shapes.get(f"{layer}.weight", ())
-        if (constant := constant_of(head, name)) is not None:
-            found[name] = torch.full(shape, constant)
-        elif part in ("weight", "bias") and len(weight) > 1:
-            bound = 1 / math.sqrt(math.prod(weight[1:]))
+        if part in ("weight", "bias"):
+            bound = 1 / math.sqrt(shapes[f"{layer}.weight"][1])
             found[name] = (2 * torch.rand(shape, generator=generator) - 1) * bound
-        elif part in NORM:
-            found[name] = torch.full(shape, NORM[part])
         else:
             found[name] = SPREAD * torch.randn(shape, generator=generator)
     return found
-
-
-def is_learned(name: str) -> bool:
-    """Whether gradients change a tensor; the running statistics of a norm are only counted."""
-    return not name.endswith((".running_mean", ".running_var"))

@@ -9,12 +9,10 @@ import torch
 from vlad.maths.logits import Logits
 from vlad.training import losses
 
-# name in a recipe -> (logits, labels of the same shape) -> losses of the same shape
+# name in a recipe -> (logits (B,), labels (B,)) -> (B,)
 IMAGE_LOSSES: dict[str, Callable] = {
     "image_cross_entropy": losses.cross_entropy,
-    "image_focal": lambda logit, label: losses.focal(
-        logit.sigmoid().flatten(), label.flatten()
-    ).view_as(logit),
+    "image_focal": lambda logit, label: losses.focal(logit.sigmoid(), label),
 }
 # name in a recipe -> (probabilities of one block (B, H, W), masks (B, H, W)) -> (B,)
 MAP_LOSSES: dict[str, Callable] = {
@@ -34,16 +32,15 @@ def batch_losses(
     masked: torch.Tensor,
     grid: tuple[int, int],
 ) -> dict[str, torch.Tensor]:
-    """Name -> unweighted mean over images, summed over a head's image scores or its blocks.
+    """Name -> unweighted mean over images; map losses are summed over blocks.
 
     Args:
         labels: (B,) 0 or 1.
         masks: (B, H, W) 0 or 1 at the size of the input.
         masked: (B,) bool, whether an image has a mask; map losses are means over these.
     """
-    image = logits.image.float().reshape(len(labels), -1)
     found = {
-        name: IMAGE_LOSSES[name](image, labels[:, None].expand_as(image)).mean(dim=0).sum()
+        name: IMAGE_LOSSES[name](logits.image.float(), labels).mean()
         for name in names
         if name in IMAGE_LOSSES
     }
