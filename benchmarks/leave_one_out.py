@@ -31,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--data", nargs="+", required=True, help="labelled sets")
     parser.add_argument("--test", nargs="*", default=[], help="further sets, only measured on")
-    parser.add_argument("--head", default="linear", help="trained by the recipe of that name")
+    parser.add_argument("--head", default="uniadet", help="trained by the recipe of that name")
     parser.add_argument("--baseline", default="winclip", help="head that is not trained")
     parser.add_argument("--backbone", default="vlad-tiny")
     parser.add_argument("--device", default="cpu")

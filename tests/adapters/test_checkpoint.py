@@ -58,10 +58,10 @@ def test_import_and_export_are_inverse(head, small_backbone, tmp_path):
 
 
 def test_a_head_of_our_own_has_no_files_of_authors(small_backbone, tmp_path):
-    with pytest.raises(AdapterError, match="No other program reads files of head linear"):
-        read_checkpoint(tmp_path / "a.pth", "linear", small_backbone.info)
-    with pytest.raises(AdapterError, match="No other program reads files of head linear"):
-        write_checkpoint(make("linear", small_backbone.info), tmp_path / "b.pth", small_backbone)
+    with pytest.raises(AdapterError, match="No other program reads files of head uniadet"):
+        read_checkpoint(tmp_path / "a.pth", "uniadet", small_backbone.info)
+    with pytest.raises(AdapterError, match="No other program reads files of head uniadet"):
+        write_checkpoint(make("uniadet", small_backbone.info), tmp_path / "b.pth", small_backbone)
 
 
 def test_sizes_are_read_off_the_file(small_backbone, tmp_path):

@@ -27,10 +27,10 @@ def test_every_card_is_registered_and_whole():
 
 
 def test_what_ships_fits_the_built_in_backbone():
-    done = CliRunner().invoke(main, ["adapters", "verify", "vlad-tiny-linear"])
+    done = CliRunner().invoke(main, ["adapters", "verify", "vlad-tiny-uniadet"])
     assert done.exit_code == 0 and "is intact and fits vlad-tiny" in done.output
     listed = CliRunner().invoke(main, ["adapters", "list"]).output
-    assert "vlad-tiny-linear" in listed
+    assert "vlad-tiny-uniadet" in listed
 
 
 def test_a_released_adapter_that_is_not_here_is_told_from_an_unknown_name():

@@ -23,7 +23,7 @@ def run(small_file):
 
 
 @pytest.mark.parametrize("side", [64, 96])  # the backbone's own, and another
-@pytest.mark.parametrize("head", ["winclip", "memory", "linear", "anomalyclip", "april_gan"])
+@pytest.mark.parametrize("head", ["winclip", "memory", "uniadet", "anomalyclip", "april_gan"])
 def test_the_graph_is_the_detector(
     run, small_file, small_adapter, images, drawn, tmp_path, head, side
 ):
@@ -34,7 +34,7 @@ def test_the_graph_is_the_detector(
         options["category"] = "nut"
     if head == "memory":
         args += ["--normal", images / "0.png"]
-    if head in ("linear", "anomalyclip", "april_gan"):
+    if head in ("uniadet", "anomalyclip", "april_gan"):
         options["adapter"] = small_adapter(head)
         args += ["--adapter", options["adapter"]]
     done = run("export", *args)

@@ -24,7 +24,7 @@ VERBS = {
     "synth": (["{}/train/good", "--out", "{}/run"], ["train"]),
 }
 RECIPE = """
-head = "linear"
+head = "uniadet"
 epochs = 1
 batch_size = 4
 [optimiser]

@@ -60,7 +60,7 @@ anomalous = ["broken {}"]
 categories = ["nut"]
 states = { normal = ["fine {}"] }
 """
-RECIPE = """head = "linear"
+RECIPE = """head = "uniadet"
 epochs = 2
 batch_size = 4
 [params]

@@ -85,7 +85,7 @@ def test_a_backbone_of_a_name_longer_than_any_file(tmp_path):
 def test_a_calibration_of_another_head_in_a_detector(tmp_path):
     save_file({"1": torch.zeros(2, 2)}, tmp_path / "memory.safetensors")
     (tmp_path / "detector.json").write_text(json.dumps({"head": "memory"}))
-    save_calibration(from_normals({"linear": np.arange(40.0)}), tmp_path / "calibration.json")
+    save_calibration(from_normals({"uniadet": np.arange(40.0)}), tmp_path / "calibration.json")
     with pytest.raises(InputError, match="not of head memory"):
         Detector.load(tmp_path)
 

@@ -76,7 +76,7 @@ def file(request, tmp_path, small_file, small_adapter, drawn):
         return tmp_path / name, change, read
     if case == "adapter":
         path = tmp_path / "adapter.safetensors"
-        path.write_bytes(read_file(small_adapter("linear")))
+        path.write_bytes(read_file(small_adapter("uniadet")))
         return path, change_header, lambda: read_adapter(path)
     if case == "card":
         (tmp_path / "card.toml").write_text(tomli_w.dumps(CARD))

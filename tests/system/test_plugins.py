@@ -69,7 +69,7 @@ def test_a_layout(package):
     package(layouts="mine = brought:LAYOUT")
     assert layout_of("mine").defaults == {"size": 3}
     assert "mine" in layout_names()
-    assert "linear" in layout_names()
+    assert "uniadet" in layout_names()
 
 
 def test_a_package_that_cannot_be_imported(package):

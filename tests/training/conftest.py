@@ -101,7 +101,7 @@ def tree(category, tmp_path):
 
 @pytest.fixture
 def recipe(tmp_path):
-    def write(head="linear", more=""):
+    def write(head="uniadet", more=""):
         file = tmp_path / f"{head}.toml"
         file.write_text(RECIPE.format(head=head, more=more))
         return file
@@ -111,7 +111,7 @@ def recipe(tmp_path):
 
 @pytest.fixture
 def run(small_file, tree, recipe):
-    def run(out, *args, data=None, head="linear", more="", licence="CC0-1.0"):
+    def run(out, *args, data=None, head="uniadet", more="", licence="CC0-1.0"):
         words = ["train", recipe(head, more), "--data", data or tree, "--out", out]
         words += ["--backbone", small_file, "--device", "cpu", "--licence", licence, *args]
         return CliRunner().invoke(main, [str(word) for word in words])

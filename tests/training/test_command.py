@@ -68,20 +68,20 @@ def test_an_adapter_with_card_and_log(run, tree, small_file, tmp_path):
     )
     # the backbone's name is its file's
     assert verified.exit_code == 0, verified.output
-    options = ["--head", "linear", "--adapter", out, "--backbone", small_file, "--device", "cpu"]
+    options = ["--head", "uniadet", "--adapter", out, "--backbone", small_file, "--device", "cpu"]
     words = ["score", tree / "nut" / "test", *options, "--out", tmp_path / "run"]
     scored = CliRunner().invoke(main, [str(word) for word in words])
     assert scored.exit_code == 0, scored.output
     measured = CliRunner().invoke(main, [str(word) for word in ["eval", tree, *options]])
     assert measured.exit_code == 0, measured.output
-    assert "linear (trained on data)" in measured.stdout
+    assert "uniadet (trained on data)" in measured.stdout
     assert "was trained on bolt, nut; that is not zero-shot" in measured.stderr
 
 
 @pytest.mark.parametrize(
     ("head", "more"),
     [
-        ("linear", "mosaic = 0.5"),
+        ("uniadet", "mosaic = 0.5"),
         ("april_gan", ""),
         ("anomalyclip", "image_size = 96"),
         ("adaclip", "mosaic = 0.5"),
@@ -168,7 +168,7 @@ def test_figures_of_a_held_out_category_are_those_of_eval(run, tree, small_file,
     out = tmp_path / "out"
     done = run(out, "--hold-out", "nut")
     assert done.exit_code == 0, done.output
-    options = ["--head", "linear", "--adapter", out, "--backbone", small_file, "--device", "cpu"]
+    options = ["--head", "uniadet", "--adapter", out, "--backbone", small_file, "--device", "cpu"]
     words = ["eval", tree / "nut", *options, "--json", tmp_path / "found.json"]
     assert CliRunner().invoke(main, [str(word) for word in words]).exit_code == 0
     (result,) = json.loads((tmp_path / "found.json").read_text())["results"]
@@ -184,7 +184,7 @@ def test_the_card_tells_what_the_adapter_is_better_than(run, tree, small_file, t
     against = read_card(out / "card.toml")["against"]
     assert list(against) == ["trained", "untrained", "prompts alone"]
     for name, options in (
-        ("trained", ["--head", "linear", "--adapter", out]),
+        ("trained", ["--head", "uniadet", "--adapter", out]),
         ("prompts alone", ["--head", "winclip"]),
     ):
         words = ["eval", tree / "nut", *options, "--backbone", small_file, "--device", "cpu"]

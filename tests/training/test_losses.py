@@ -57,7 +57,7 @@ def test_values_of_the_authors_programs(parity):
         assert dice(1 - p, 1 - t).mean().item() == pytest.approx(values["dice_normal"], rel=1e-6)
 
 
-@pytest.mark.parametrize("head", ["april_gan", "anomalyclip", "linear"])
+@pytest.mark.parametrize("head", ["april_gan", "anomalyclip", "uniadet"])
 def test_any_split_of_a_batch_gives_the_same_mean(make_learner, batch, part_of, head):
     learner, _ = make_learner(head)
     learner.losses = list(LOSSES)
@@ -70,7 +70,7 @@ def test_any_split_of_a_batch_gives_the_same_mean(make_learner, batch, part_of, 
 
 
 def test_without_masks_only_the_image_counts(make_learner, batch, part_of):
-    learner, _ = make_learner("linear")
+    learner, _ = make_learner("uniadet")
     blind = part_of([0, 2])
     blind.masked[:] = False
     losses = learner(blind)

@@ -10,7 +10,7 @@ from vlad.heads import HEADS, head_maker
 from vlad.training.recipe import load_recipe, recipe_names
 
 GOOD = """
-head = "linear"
+head = "uniadet"
 epochs = 2
 batch_size = 4
 [optimiser]
@@ -58,7 +58,7 @@ def test_what_is_not_said_has_a_default(write):
         (("epochs = 2", ""), "epochs is missing"),
         (("epochs = 2", "epochs = 0"), "epochs is 0; give a whole number from 1"),
         (("epochs = 2", "epochs = true"), "epochs is True"),
-        (('"linear"', '"winclip"'), "head is 'winclip'; choose"),
+        (('"uniadet"', '"winclip"'), "head is 'winclip'; choose"),
         (("map_focal", "map_vocal"), "losses.map_vocal is not a key"),
         (("map_focal = 1.0", ""), "losses is empty"),
         (("map_focal = 1.0", "map_focal = 0"), "losses.map_focal is 0"),
@@ -81,7 +81,7 @@ def test_faults_name_file_and_key(write, change, message):
 
 
 def test_no_such_recipe(tmp_path):
-    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, linear"):
+    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, uniadet"):
         load_recipe("nonsense")
     with pytest.raises(TrainingError, match="cannot be read"):
         load_recipe(tmp_path)
@@ -91,7 +91,7 @@ def test_params_on_a_backbone(write, small_backbone):
     """Parts of the depth and block numbers; sizes are cut to the places there are, and said so."""
     text = GOOD.replace("[optimiser]", "[params]\nlayers = [0.5, 3, 1.0]\n[optimiser]")
     assert load_recipe(write(text)).params_on(small_backbone.info)["layers"] == [2, 3, 4]
-    deep = load_recipe(write(GOOD.replace("linear", "adaclip") + "[params]\nprompt_blocks = 9"))
+    deep = load_recipe(write(GOOD.replace("uniadet", "adaclip") + "[params]\nprompt_blocks = 9"))
     with pytest.warns(UserWarning, match="allows prompt_blocks = 4, not 9"):
         assert deep.params_on(small_backbone.info)["prompt_blocks"] == 4
     with warnings.catch_warnings():

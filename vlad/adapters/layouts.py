@@ -87,11 +87,22 @@ def _adaclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     return found | _linear("image_projection", backbone.embed_dim, backbone.embed_dim)
 
 
-def _vectors(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+def compares_joint(backbone: BackboneInfo) -> bool:
+    """True if UniADet compares tokens in the space of the image embedding, not raw ones.
+
+    Blocks that differ in width cannot be projected, and a backbone that names layers to compare
+    means its raw tokens.
+    """
+    return "joint" in backbone.capabilities and not (backbone.widths or backbone.compare)
+
+
+def _uniadet(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     for i, layer in enumerate(params["layers"]):
-        found |= _linear(f"projections.{i}", params["dims"], backbone.channels(layer))
-    return found | {side: (params["dims"],) for side in ("normal", "anomalous")}
+        joint = compares_joint(backbone)
+        width = backbone.embed_dim if joint else backbone.channels(layer)
+        found |= {f"{task}.{i}": (2, width) for task in ("image", "patches")}
+    return found
 
 
 LAYOUTS = {
@@ -146,8 +157,9 @@ LAYOUTS = {
             r"clip_model\.cls_token_layer\.head\.0\.(weight|bias)": r"image_projection.\1",
         },
     ),
-    # our own: there are no authors' files
-    "linear": Layout(shapes=_vectors, sizes={"dims": ("normal", 0)}, defaults={"dims": 64}),
+    # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
+    # DINOv2
+    "uniadet": Layout(shapes=_uniadet, layers=(0.5, 0.625, 0.75, 0.875, 1.0)),
 }
 
 

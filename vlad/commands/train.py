@@ -76,7 +76,7 @@ def train(
     RECIPE is a TOML file, or the name of a recipe that ships with vlad.
 
     \b
-    vlad train linear --data visa --licence CC-BY-4.0 --out adapters/mine
+    vlad train uniadet --data visa --licence CC-BY-4.0 --out adapters/mine
     accelerate launch -m vlad train april_gan --data visa --licence CC-BY-4.0 --out adapters/mine
     """
     import logging

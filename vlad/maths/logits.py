@@ -15,7 +15,7 @@ class Logits:
     """Logits of B images and their patches being anomalous.
 
     Attributes:
-        image: (B,).
+        image: (B,), or (B, I) of I image scores that are trained side by side.
         patches: (B, L, h·w), for each block used.
     """
 

@@ -66,7 +66,7 @@ class Learner(torch.nn.Module):
         if self.head.bank and not self.backbone.info.has_text:
             raise HeadError(
                 f"Head {adapter.head} compares images with prompts, but {self.backbone.info.name} "
-                "has no text encoder; choose a CLIP backbone, or the recipe linear."
+                "has no text encoder; choose a CLIP backbone, or the recipe uniadet."
             )
         self.bank = load_bank(self.head.bank) if self.head.bank else None
         self._frozen: dict[str, torch.Tensor] = {}

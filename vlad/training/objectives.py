@@ -9,10 +9,12 @@ import torch
 from vlad.maths.logits import Logits
 from vlad.training import losses
 
-# name in a recipe -> (logits (B,), labels (B,)) -> (B,)
+# name in a recipe -> (logits, labels of the same shape) -> losses of the same shape
 IMAGE_LOSSES: dict[str, Callable] = {
     "image_cross_entropy": losses.cross_entropy,
-    "image_focal": lambda logit, label: losses.focal(logit.sigmoid(), label),
+    "image_focal": lambda logit, label: losses.focal(
+        logit.sigmoid().flatten(), label.flatten()
+    ).view_as(logit),
 }
 # name in a recipe -> (probabilities of one block (B, H, W), masks (B, H, W)) -> (B,)
 MAP_LOSSES: dict[str, Callable] = {
@@ -32,15 +34,16 @@ def batch_losses(
     masked: torch.Tensor,
     grid: tuple[int, int],
 ) -> dict[str, torch.Tensor]:
-    """Name -> unweighted mean over images; map losses are summed over blocks.
+    """Name -> unweighted mean over images, summed over a head's image scores or its blocks.
 
     Args:
         labels: (B,) 0 or 1.
         masks: (B, H, W) 0 or 1 at the size of the input.
         masked: (B,) bool, whether an image has a mask; map losses are means over these.
     """
+    image = logits.image.float().reshape(len(labels), -1)
     found = {
-        name: IMAGE_LOSSES[name](logits.image.float(), labels).mean()
+        name: IMAGE_LOSSES[name](image, labels[:, None].expand_as(image)).mean(dim=0).sum()
         for name in names
         if name in IMAGE_LOSSES
     }
