@@ -77,7 +77,8 @@ class BackboneInfo:
         has_text: whether it has a text encoder.
         has_cls: whether it has a CLS token (SigLIP has none).
         text_width: channels T of its text encoder, if tokens can be learned inside it.
-        text_depth: blocks of that text encoder; 0 without one.
+        text_depth: blocks of that text encoder in which tokens can be learned too; 0 without any.
+        temperature: of the softmax of its cosines of images and text.
         activation: of its MLPs, if it is one of CLIP's two, else None.
         pos_embed: how its positional embeddings are resized to another grid.
         capabilities: what it can do besides patch tokens and the image embedding.
@@ -100,6 +101,7 @@ class BackboneInfo:
     has_cls: bool = True
     text_width: int | None = None
     text_depth: int = 0
+    temperature: float = 0.01
     activation: Activation | None = None
     pos_embed: PosEmbedResize = "bicubic_antialias"
     capabilities: frozenset[Capability] = NATIVE
@@ -183,11 +185,14 @@ class TextSpec:
         context: learned words (m, T) in front of the normal and of the anomalous sentences.
         deep: block (from 1) -> (k, T) tokens that overwrite the tokens after the first one before
             that block; or a function that gives them for each image, as ImagePrompts does.
+        phrases: sentences of each side that are read with the learned tokens in place of those of
+            the bank, which are then read plainly; both come, as `TextFeatures.learned` has it.
     """
 
     activation: Activation | None = None
     context: tuple[torch.Tensor, torch.Tensor] | None = None
     deep: Mapping[int, torch.Tensor] | ImagePrompts | None = None
+    phrases: tuple[Sequence[str], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -338,14 +343,17 @@ class TextFeatures:
     Attributes:
         normal: (N, D), or (B, N, D) if every image has its own.
         anomalous: (A, D) or (B, A, D).
+        learned: the embeddings of the phrases of a TextSpec.
     """
 
     normal: torch.Tensor
     anomalous: torch.Tensor
+    learned: TextFeatures | None = None
 
     def to(self, *args, **kwargs) -> TextFeatures:
         """The same embeddings on another device or in another dtype (arguments of Tensor.to)."""
-        return TextFeatures(self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
+        both = (self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
+        return TextFeatures(*both, self.learned and self.learned.to(*args, **kwargs))
 
 
 @dataclass(frozen=True)

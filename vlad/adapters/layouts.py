@@ -19,6 +19,7 @@ Shape = tuple[int, ...]
 # of CLIP's 77 tokens, the start, "damaged object ." and the end take 5
 LONGEST_CONTEXT = 77 - 5
 QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the depth
+DEEP = ("deep_blocks", "prompt_blocks")  # sizes of heads with tokens in blocks of the text encoder
 LARGEST = 4096  # upper bound of any size in a file: no backbone comes near it
 
 
@@ -73,6 +74,11 @@ def _anomalyclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     sides = {f"context.{side}": (params["context"], width) for side in ("normal", "anomalous")}
     deep = (params["deep_tokens"], width)
     return sides | {f"deep.{i}": deep for i in range(params["deep_blocks"])}
+
+
+def _tipsomaly(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    shape = (params["context"], _text_width(backbone))
+    return {f"context.{side}": shape for side in ("normal", "anomalous")}
 
 
 def _adaclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
@@ -157,6 +163,13 @@ LAYOUTS = {
             r"clip_model\.cls_token_layer\.head\.0\.(weight|bias)": r"image_projection.\1",
         },
     ),
+    "tipsomaly": Layout(
+        shapes=_tipsomaly,
+        sizes={"context": (r"context\.normal", 0)},
+        layers=(1.0,),
+        inside_text=True,
+        defaults={"context": 8},
+    ),
     # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
     # DINOv2
     "uniadet": Layout(shapes=_uniadet, layers=(0.5, 0.625, 0.75, 0.875, 1.0)),
@@ -224,7 +237,8 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
             f"has blocks 1 to {backbone.depth}, each usable once; choose another backbone or other "
             "`layers`."
         )
-    if backbone.text_width is None and layout.inside_text:
+    deep = not layout.defaults.keys().isdisjoint(DEEP)
+    if layout.inside_text and (backbone.text_width is None or (deep and not backbone.text_depth)):
         raise AdapterError(
             f"Head {head} puts learned tokens into the text encoder, but {backbone.name} has none "
             "that accepts them; choose a CLIP backbone."

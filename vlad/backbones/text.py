@@ -121,23 +121,31 @@ class PlainText:
     Attributes:
         encode: N sentences -> (N, D) unnormalised embeddings.
         context: how long sentences may be.
+        learned: the same with learned words (m, T) before every sentence; None refuses them.
     """
 
     encode: Callable[[Sequence[str]], torch.Tensor]
     context: Context | None = None
+    learned: Callable[[Sequence[str], torch.Tensor], torch.Tensor] | None = None
 
-    def __call__(self, sentences: Sequence[str], **learned: object) -> torch.Tensor:
+    def __call__(
+        self, sentences: Sequence[str], *, context: torch.Tensor | None = None, **further: object
+    ) -> torch.Tensor:
         """(N, D) embeddings.
 
         Raises:
             HeadError: learned tokens or another activation are given.
         """
-        if any(value is not None for value in learned.values()):
+        refused = context is not None and self.learned is None
+        if refused or any(value is not None for value in further.values()):
             raise HeadError(
                 "The head puts learned tokens into the text encoder, but this one does not accept "
                 "them; choose a CLIP `backbone`."
             )
-        return self.encode(sentences)
+        if context is None:
+            return self.encode(sentences)
+        assert self.learned is not None  # refused above
+        return self.learned(sentences, context)
 
 
 def first_largest(ids: torch.Tensor) -> torch.Tensor:

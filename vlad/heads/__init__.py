@@ -29,6 +29,7 @@ HEADS = {
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
     "statistics": "vlad.heads.statistics:Statistics",
 }

@@ -102,17 +102,21 @@ class Trained(Head):
     """A head with an adapter: tensors learned on auxiliary data (`vlad.adapters`, `vlad.training`).
 
     Its `spec` sets `adapter_` with `vlad.adapters.load_adapter`.
+
+    Attributes:
+        needs_adapter: whether it cannot score without one.
     """
 
     adapter_: Adapter
+    needs_adapter: bool = True
 
     @abstractmethod
     def logits(self, features: Features, sides: Any) -> Logits:
         """How anomalous B images and their patches are.
 
         Args:
-            sides: (2, D) or (B, 2, D) unit vectors of the normal and anomalous prompts; None for a
-                head without a bank.
+            sides: from `sides`, for all images or, with a leading axis, for each; None for a head
+                without a bank.
         """
 
     @abstractmethod
@@ -120,6 +124,12 @@ class Trained(Head):
         self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
         """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, for training."""
+
+    def sides(self, text: TextFeatures) -> torch.Tensor:
+        """What images are compared with: (2, D) or (B, 2, D) unit vectors of both sides."""
+        from vlad.maths.logits import side_vectors
+
+        return side_vectors(text)
 
     def text_spec(self) -> TextSpec | None:
         """How to embed prompts with the current learned tokens; None without such tokens."""

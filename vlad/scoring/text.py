@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 
 from vlad.backbones.backbone import Backbone
 from vlad.prompts import PromptBank, Prompts
+from vlad.scoring.textcache import embed_prompts
 from vlad.system.text import shown
 from vlad.types import TextFeatures, TextSpec
 
@@ -21,17 +23,23 @@ def encode(
 ) -> TextFeatures:
     """Embeddings of the sentences of both sides; gradients flow to their learned words.
 
+    If the spec has phrases, these have the learned words, and the sentences are read plainly.
+
     Args:
         deep: block -> (k, T) tokens, those of `spec` or of one image.
     """
-    sides = zip((prompts.normal, prompts.anomalous), spec.context or (None, None), strict=True)
+    read = spec.phrases or (prompts.normal, prompts.anomalous)
     activation = backbone.info.replaced(spec.activation)
-    return TextFeatures(
+    learned = TextFeatures(
         *(
             backbone.encode_text(side, activation=activation, context=context, deep=deep)
-            for side, context in sides
+            for side, context in zip(read, spec.context or (None, None), strict=True)
         )
     )
+    if not spec.phrases:
+        return learned
+    plain = embed_prompts(backbone, prompts, activation).to(backbone.device)
+    return replace(plain, learned=learned)
 
 
 def warn_of_cut(backbone: Backbone, bank: PromptBank, prompts: Prompts, words: int = 0) -> None:

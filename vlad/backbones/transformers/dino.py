@@ -21,7 +21,7 @@ from vlad.backbones.transformers.kind import (
     side,
     vision_of,
 )
-from vlad.backbones.transformers.words import plain_text
+from vlad.backbones.transformers.words import prefixed_text
 from vlad.backbones.vit import VisionTransformer
 from vlad.types import BackboneInfo
 
@@ -37,6 +37,16 @@ def _registers_info(name: str, config: Any) -> BackboneInfo:
 
 
 def _tips_info(name: str, config: Any) -> BackboneInfo:
+    return describe(
+        name,
+        config,
+        pos_embed="bilinear_antialias",
+        text_width=config.text_config.hidden_size,
+        temperature=config.temperature_init_value,  # learned, but its files leave it out
+    )
+
+
+def _tips_vision_info(name: str, config: Any) -> BackboneInfo:
     return describe(name, config, pos_embed="bilinear_antialias")
 
 
@@ -138,6 +148,11 @@ DINOV3_CONVNEXT = Kind(
     _convnext_info, _convnext, None, IMAGENET_LOOK, "bilinear", attention="eager"
 )
 TIPSV2 = Kind(
-    _tips_info, _dinov2, attrgetter("vision_model.encoder"), PLAIN_LOOK, "bilinear", text=plain_text
+    _tips_info,
+    _dinov2,
+    attrgetter("vision_model.encoder"),
+    PLAIN_LOOK,
+    "bilinear",
+    text=prefixed_text,
 )
-TIPSV2_VISION = Kind(_tips_info, _dinov2, attrgetter("encoder"), PLAIN_LOOK, "bilinear")
+TIPSV2_VISION = Kind(_tips_vision_info, _dinov2, attrgetter("encoder"), PLAIN_LOOK, "bilinear")

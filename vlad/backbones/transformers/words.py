@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -83,6 +84,26 @@ def plain_text(model: Any, words: Words) -> PlainText:
         return found if torch.is_tensor(found) else found.pooler_output
 
     return PlainText(encode, words.context)
+
+
+def prefixed_text(model: Any, words: Words) -> PlainText:
+    """The same for one that is not causal, averages its tokens, and takes learned words first."""
+    plain = plain_text(model, words)
+
+    def learned(sentences: Sequence[str], context: torch.Tensor) -> torch.Tensor:
+        text, left = model.text_model, words.context.limit - len(context)
+        tokens = words(sentences)
+        ids = tokens["input_ids"][:, :left].to(model.device)
+        mask = tokens["attention_mask"][:, :left].to(model.device)
+        embedded = text.embeddings.token_embedding(ids)
+        # the model scales all embeddings, and learned words are not to be scaled
+        first = (context / text.embeddings.embed_scale).to(embedded).expand(len(ids), -1, -1)
+        return text(
+            inputs_embeds=torch.cat([first, embedded], dim=1),
+            attention_mask=torch.cat([mask.new_ones(first.shape[:2]), mask], dim=1),
+        ).pooler_output
+
+    return replace(plain, learned=learned)
 
 
 def at_token(eos: int) -> Any:
