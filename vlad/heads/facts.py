@@ -51,14 +51,14 @@ def _needs(head: Head) -> str:
     # a bank with its own noun has the same prompts for every category
     if head.bank and not load_bank(head.bank).noun:
         parts.append("a category")
-    trained = isinstance(head, Trained)
-    if trained and head.needs_adapter:
+    adapter = head.needs_adapter if isinstance(head, Trained) else None
+    if adapter:
         parts.append("an adapter")
     if head.normals == "needed":
         parts.append("normal images")
     if head.transductive and head.normals == "unused":
         parts.append("several images")
-    extra = ["an adapter"] * (trained and not head.needs_adapter)
+    extra = ["an adapter"] * (adapter is False)
     extra += ["normal images"] * (head.normals == "optional")
     needs = ", ".join(parts) or "nothing"
     return f"{needs}; {' and '.join(extra)} optional" if extra else needs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -47,7 +48,7 @@ class Tipsomaly(Trained):
             AdapterError: an adapter that does not fit the backbone.
         """
         self.temperature_ = backbone.temperature
-        params: dict = {}
+        params: Mapping = {}
         if self.adapter is not None:
             self.adapter_ = load_adapter(self.adapter, "tipsomaly", backbone)
             params = self.adapter_.params

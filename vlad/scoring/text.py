@@ -30,12 +30,11 @@ def encode(
     """
     read = spec.phrases or (prompts.normal, prompts.anomalous)
     activation = backbone.info.replaced(spec.activation)
-    learned = TextFeatures(
-        *(
-            backbone.encode_text(side, activation=activation, context=context, deep=deep)
-            for side, context in zip(read, spec.context or (None, None), strict=True)
-        )
+    normal, anomalous = (
+        backbone.encode_text(side, activation=activation, context=context, deep=deep)
+        for side, context in zip(read, spec.context or (None, None), strict=True)
     )
+    learned = TextFeatures(normal, anomalous)
     if not spec.phrases:
         return learned
     plain = embed_prompts(backbone, prompts, activation).to(backbone.device)
