@@ -22,7 +22,9 @@ def test_heads_says_what_each_needs_and_its_paper():
     assert list(cells) == head_names()
     assert cells["memory"][1] == "needs normal images"
     assert cells["musc"][1] == "needs several images"
-    assert cells["uniadet"][1:3] == ["needs an adapter", "no paper"]
+    assert cells["statistics"][1:3] == ["needs normal images", "no paper"]
+    assert cells["uniadet"][1] == "needs an adapter; normal images optional"
+    assert cells["tipsomaly"][1] == "needs a category; an adapter optional"
     assert cells["april_gan"][1] == "needs a category, an adapter; normal images optional"
     assert "2106.08265" in cells["patchcore"][2]
     assert "2303.14814" in cells["winclip"][2]

@@ -49,6 +49,17 @@ def untrained(name):
             FeatureSpec(layers=(8, 16, 24), patch_output="ln_post", image=False),
         ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
+        (load_head("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
+        (untrained("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
+        (
+            untrained("uniadet"),
+            FeatureSpec(
+                layers=(12, 15, 18, 21, 24),
+                cls=(12, 15, 18, 21, 24),
+                patch_output="ln_post_proj",
+                image=False,
+            ),
+        ),
         (untrained("april_gan"), FeatureSpec(layers=QUARTERS, activation="gelu")),
         (
             untrained("adaclip"),

@@ -71,7 +71,7 @@ def scored(head, file, adapter, images):
     return np.asarray(found.image_score), np.asarray(found.anomaly_map)
 
 
-TRAINED = ("april_gan", "anomalyclip", "adaclip", "uniadet")
+TRAINED = ("april_gan", "anomalyclip", "adaclip", "uniadet", "tipsomaly")
 
 
 @pytest.mark.parametrize("state", STATES)

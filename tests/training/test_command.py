@@ -83,6 +83,7 @@ def test_an_adapter_with_card_and_log(run, tree, small_file, tmp_path):
     [
         ("uniadet", "mosaic = 0.5"),
         ("april_gan", ""),
+        ("tipsomaly", ""),
         ("anomalyclip", "image_size = 96"),
         ("adaclip", "mosaic = 0.5"),
     ],

@@ -57,7 +57,7 @@ def test_values_of_the_authors_programs(parity):
         assert dice(1 - p, 1 - t).mean().item() == pytest.approx(values["dice_normal"], rel=1e-6)
 
 
-@pytest.mark.parametrize("head", ["april_gan", "anomalyclip", "uniadet"])
+@pytest.mark.parametrize("head", ["april_gan", "anomalyclip", "tipsomaly", "uniadet"])
 def test_any_split_of_a_batch_gives_the_same_mean(make_learner, batch, part_of, head):
     learner, _ = make_learner(head)
     learner.losses = list(LOSSES)
