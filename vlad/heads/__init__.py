@@ -27,6 +27,7 @@ HEADS = {
     "patchcore": "vlad.heads.memory:patchcore",
     "musc": "vlad.heads.musc:MuSc",
     "april_gan": "vlad.heads.april_gan:AprilGAN",
+    "clip_ad": "vlad.heads.clip_ad:CLIPAD",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "linear": "vlad.heads.linear:Linear",

@@ -51,11 +51,13 @@ def _needs(head: Head) -> str:
     # a bank with its own noun has the same prompts for every category
     if head.bank and not load_bank(head.bank).noun:
         parts.append("a category")
-    if isinstance(head, Trained):
+    optional = isinstance(head, Trained) and head.adapter_optional
+    if isinstance(head, Trained) and not optional:
         parts.append("an adapter")
     if head.normals == "needed":
         parts.append("normal images")
     if head.transductive and head.normals == "unused":
         parts.append("several images")
+    extra = ["normal images"] * (head.normals == "optional") + ["an adapter"] * optional
     needs = ", ".join(parts) or "nothing"
-    return f"{needs}; normal images optional" if head.normals == "optional" else needs
+    return f"{needs}; {' and '.join(extra)} optional" if extra else needs

@@ -102,17 +102,29 @@ class Trained(Head):
     """A head with an adapter: tensors learned on auxiliary data (`vlad.adapters`, `vlad.training`).
 
     Its `spec` sets `adapter_` with `vlad.adapters.load_adapter`.
+
+    Attributes:
+        adapter_optional: whether it also scores without an adapter.
     """
 
     adapter_: Adapter
+    adapter_optional: bool = False
+
+    def sides(self, text: TextFeatures) -> torch.Tensor:
+        """What images are compared with, from the embeddings of a category's prompts.
+
+        (2, D), or (B, 2, D) if every image has its own: unit vectors, normal then anomalous.
+        """
+        from vlad.maths.logits import side_vectors  # brings in torch
+
+        return side_vectors(text)
 
     @abstractmethod
     def logits(self, features: Features, sides: Any) -> Logits:
         """How anomalous B images and their patches are.
 
         Args:
-            sides: (2, D) or (B, 2, D) unit vectors of the normal and anomalous prompts; None for a
-                head without a bank.
+            sides: from `sides`; None for a head without a bank.
         """
 
     @abstractmethod

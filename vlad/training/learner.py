@@ -11,7 +11,6 @@ from vlad.adapters import Adapter
 from vlad.adapters.layouts import tensor_shapes
 from vlad.errors import HeadError
 from vlad.heads import Trained, load_head
-from vlad.maths.logits import side_vectors
 from vlad.prompts import Prompts, load_bank
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.text import encode, encode_each
@@ -88,7 +87,7 @@ class Learner(torch.nn.Module):
         )
 
     def sides(self, categories: Sequence[str], plain: torch.Tensor | None) -> torch.Tensor | None:
-        """(B, 2, D) unit vectors of each image's prompts; None for a head without text."""
+        """What each image is compared with, as the head's `sides`; None for a head without text."""
         if self.bank is None:
             return None
         prompts = [self.bank.expand(self.words.get(name, name)) for name in categories]
@@ -99,9 +98,9 @@ class Learner(torch.nn.Module):
                     encode_each(self.backbone, said, spec, plain[i : i + 1])
                     for i, said in enumerate(prompts)
                 ]
-                return torch.cat([side_vectors(text) for text in each])
+                return torch.cat([self.head.sides(text) for text in each])
             read = {
-                said.key: side_vectors(encode(self.backbone, said, spec, spec.deep))
+                said.key: self.head.sides(encode(self.backbone, said, spec, spec.deep))
                 for said in {said.key: said for said in prompts}.values()
             }
             return torch.stack([read[said.key] for said in prompts])
@@ -113,7 +112,7 @@ class Learner(torch.nn.Module):
             text = self.spec.text
             activation = self.backbone.info.replaced(text.activation if text else None)
             found = embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
-            self._frozen[prompts.key] = side_vectors(found)
+            self._frozen[prompts.key] = self.head.sides(found)
         return self._frozen[prompts.key]
 
     def tensors(self) -> dict[str, torch.Tensor]:
