@@ -96,7 +96,8 @@ class CLIPAD(Trained):
         Raises:
             AdapterError: an adapter that does not fit the backbone.
         """
-        layers, image_size = tuple(backbone.layers(QUARTERS)), None
+        layers = tuple(n for n in backbone.layers(QUARTERS) if isinstance(n, int))
+        image_size = None
         if self.adapter is not None:
             self.adapter_ = load_adapter(self.adapter, "clip_ad", backbone)
             layers = tuple(self.adapter_.params["layers"])
@@ -162,9 +163,8 @@ class CLIPAD(Trained):
             raise HeadError("Head clip_ad compares images with prompts: give it a category.")
         assert features.image is not None  # the spec asks for it
         sides = self.sides(text)
-        classes = features.further[0].cls
-        each = (surgery(x, classes[n], sides) for n, x in features.patches.items())
-        together = reduce(torch.add, each)
+        both = zip(features.patches.values(), features.further[0].cls.values(), strict=True)
+        together = reduce(torch.add, (surgery(x, token, sides) for x, token in both))
         if self.adapter is None:
             return anomalous_logit(features.image, sides, TEMPERATURE).sigmoid(), together, None
         logits = self.logits(features, sides)
