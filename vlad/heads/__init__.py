@@ -28,6 +28,7 @@ HEADS = {
     "musc": "vlad.heads.musc:MuSc",
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "clip_ad": "vlad.heads.clip_ad:CLIPAD",
+    "anovl": "vlad.heads.anovl:AnoVL",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "linear": "vlad.heads.linear:Linear",
