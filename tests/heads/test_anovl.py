@@ -1,5 +1,7 @@
 """AnoVL gives the numbers of its authors' program: TFA, and TTA with that program's draws."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,34 @@ def test_the_adapter_of_the_authors(backbone, parity, parity_image):
                 found = probability(adapt(tokens, *learned, sentences), sides)
             found = smooth_map(found.unflatten(1, (15, 15)), (240, 240))
             np.testing.assert_allclose(found[0], case["anomaly_map"][i], atol=1e-4, rtol=0)
+
+
+def test_the_adapter_in_plain_steps():
+    """Two images at once, each as it would be alone, from the formulas as they are written."""
+    generator = torch.Generator().manual_seed(0)
+    draw = partial(torch.randn, generator=generator)
+    tokens, noise, weight, bias = draw(2, 9, 8), 0.1 * draw(3, 9, 8), draw(2, 6, 8), draw(2, 6)
+    sentences, sides = (torch.nn.functional.normalize(draw(n, 8), dim=-1) for n in (6, 2))
+    learned = [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
+    optimiser = torch.optim.AdamW(learned, lr=LEARNING_RATE)
+    fit_adapter(tokens, *learned, sentences, sides, noise, optimiser)
+    for i in range(2):
+        w, b = weight[i].clone().requires_grad_(), bias[i].clone().requires_grad_()
+        alone = torch.optim.AdamW([w, b], lr=LEARNING_RATE)
+        for step in noise:
+            p = []
+            for x in (tokens[i], tokens[i] + step):
+                x = x / 2 + torch.tanh(x / x.norm(dim=1, keepdim=True) @ w.T + b) @ sentences / 2
+                p.append((x / x.norm(dim=1, keepdim=True) @ sides.T).softmax(dim=1))
+            clean, noisy = p
+            loss = -(clean * clean.log()).sum(dim=1).mean()
+            loss = loss - (noisy[:, 1].log() + clean[:, 0].log()).mean() / 2
+            alone.zero_grad()
+            loss.backward()
+            alone.step()
+        torch.testing.assert_close(learned[0][i], w, atol=1e-5, rtol=0)
+        torch.testing.assert_close(learned[1][i], b, atol=1e-5, rtol=0)
+    assert (learned[0] - weight).abs().max() > 1e-3
 
 
 def maps_of(backbone, images, **params):
