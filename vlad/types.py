@@ -171,7 +171,7 @@ class Stream:
 
 
 PatchOutput = Literal["raw", "ln_post", "ln_post_proj", "proj"]
-Resize = Literal["pil", "float"]
+Resize = Literal["pil", "pil_bilinear", "float"]
 # (B, D) image embeddings of a pass without them -> block (from 1) -> (B, k, C) tokens
 ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
 
@@ -220,11 +220,14 @@ class FeatureSpec:
         activation: (pass) overrides the activation of the MLPs; None is the backbone's own.
         pos_embed: (pass) overrides how the positional embeddings are resized to another grid; None
             is the backbone's own.
-        resize: (pass) how images are brought to the input size: "pil" on 8-bit pixels, as CLIP
-            was trained; "float" on float pixels with antialiased bicubic, without rounding.
+        resize: (pass) how images are brought to the input size: "pil" on 8-bit pixels with the
+            backbone's filter, as CLIP was trained; "pil_bilinear" the same with a bilinear one;
+            "float" on float pixels with antialiased bicubic, without rounding.
         prompts: (pass) tokens for each image that follow the others: block -> (B, k, C),
             replaced before every block named. They are made from the image embedding of the same
             pass without them, which comes back as `Features.plain`.
+        views: whether the image embeddings of 22 changed views of the input are needed too
+            (`vlad.images.views.altered`); each but the first costs a pass.
         statistics: whether features are statistics of the pixels instead of the backbone's
             (`vlad.images.statistics`): those of the cells as patch tokens of layer 1, their summary
             as the image embedding. There is no pass then, and only `image_size` has an effect.
@@ -245,6 +248,7 @@ class FeatureSpec:
     pos_embed: PosEmbedResize | None = None
     resize: Resize = "pil"
     prompts: ImagePrompts | None = None
+    views: bool = False
     statistics: bool = False
 
     @property
@@ -282,6 +286,7 @@ class Features:
         cls: block -> (B, C or D) class tokens.
         further: the tokens of the spec's further specs, in their order.
         plain: (B, D) image embedding of the pass without prompt tokens; None if there are none.
+        views: (B, V, D) image embeddings of the views; None if the spec does not ask for them.
         bfloat16: whether the backbone multiplied in bfloat16; heads then do so in long products.
     """
 
@@ -294,6 +299,7 @@ class Features:
     bfloat16: bool = False
     cls: Mapping[int, torch.Tensor] = field(default_factory=dict)
     further: tuple[Features, ...] = ()
+    views: torch.Tensor | None = None
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
@@ -309,6 +315,7 @@ class Features:
             self,
             image=None if self.image is None else change(self.image),
             plain=None if self.plain is None else change(self.plain),
+            views=None if self.views is None else change(self.views),
             patches={k: change(v) for k, v in self.patches.items()},
             windows={k: change(v) for k, v in self.windows.items()},
             cls={k: change(v) for k, v in self.cls.items()},
@@ -329,6 +336,7 @@ class Features:
             first,
             image=joined([p.image for p in parts]),
             plain=joined([p.plain for p in parts]),
+            views=joined([p.views for p in parts]),
             patches={k: torch.cat([p.patches[k] for p in parts]) for k in first.patches},
             windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
             cls={k: torch.cat([p.cls[k] for p in parts]) for k in first.cls},

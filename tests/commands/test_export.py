@@ -87,6 +87,7 @@ def test_what_cannot_be_exported_is_said(run, small_adapter, images, tmp_path):
             "not a function of pixels alone",
         ),
         (["--head", "statistics", "--normal", images / "0.png"], "no graph to export"),
+        (["--head", "anovl", "--category", "nut"], "no single graph to export"),
     ):
         done = run("export", "--to", "onnx", *args, "--out", tmp_path / "out")
         assert done.exit_code == 2

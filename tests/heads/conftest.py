@@ -47,11 +47,11 @@ def parity_adapter(tmp_path_factory):
 def parity_scores(parity_image):
     """Scores of all images of a case, in its order, by one head for each category."""
 
-    def run(backbone, make_head, case, batch_size=4):
+    def run(backbone, make_head, case, batch_size=4, image_size=238):
         maps, scores, done = [], [], []
         paths = [str(path) for path in case["image_path"]]
         for category in dict.fromkeys(path.split("/")[0] for path in paths):
-            panel = Panel(backbone, {"head": make_head()}, image_size=238)
+            panel = Panel(backbone, {"head": make_head()}, image_size=image_size)
             if "ref_path" in case:
                 references = [str(r) for r in case["ref_path"] if str(r).startswith(category)]
                 panel.fit(parity_image(path) for path in references)

@@ -23,6 +23,13 @@ LARGE = BackboneInfo(
     activation="quick_gelu",
 )
 QUARTERS = (6, 12, 18, 24)
+STAGES = FeatureSpec(
+    layers=QUARTERS,
+    patch_output="ln_post_proj",
+    stream=Stream("vv", start="zero", restart=(7, 13, 19)),
+    further=(FeatureSpec(cls=QUARTERS, patch_output="ln_post_proj", stream=Stream("next")),),
+    activation="gelu",
+)
 
 
 def untrained(name):
@@ -47,6 +54,25 @@ def untrained(name):
         (
             load_head("musc", v2=True),
             FeatureSpec(layers=(8, 16, 24), patch_output="ln_post", image=False),
+        ),
+        (load_head("clip_ad"), STAGES),
+        (
+            untrained("clip_ad"),
+            replace(
+                STAGES,
+                further=(*STAGES.further, FeatureSpec(layers=QUARTERS, stream=Stream("next"))),
+            ),
+        ),
+        (
+            load_head("anovl"),
+            FeatureSpec(
+                layers=(24,),
+                patch_output="ln_post_proj",
+                stream=Stream("vv"),
+                activation="gelu",
+                resize="pil_bilinear",
+                views=True,
+            ),
         ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
         (load_head("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
@@ -101,7 +127,12 @@ def test_where_the_learned_tokens_of_anomalyclip_stand():
 
 @pytest.mark.parametrize(
     ("name", "activation"),
-    [("april_gan", "gelu"), ("adaclip", "gelu"), ("anomalyclip", "quick_gelu")],
+    [
+        ("april_gan", "gelu"),
+        ("clip_ad", "gelu"),
+        ("adaclip", "gelu"),
+        ("anomalyclip", "quick_gelu"),
+    ],
 )
 def test_activation_of_the_text_encoder(name, activation):
     assert untrained(name).spec(LARGE).text.activation == activation

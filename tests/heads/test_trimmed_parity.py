@@ -16,7 +16,9 @@ from vlad.adapters import Adapter
 from vlad.heads import adaclip
 from vlad.heads.adaclip import AdaCLIP
 from vlad.heads.anomalyclip import AnomalyCLIP
+from vlad.heads.anovl import AnoVL
 from vlad.heads.april_gan import AprilGAN
+from vlad.heads.clip_ad import CLIPAD
 from vlad.heads.memory import Memory, patchcore
 from vlad.heads.musc import MuSc
 from vlad.heads.winclip import WinCLIP
@@ -167,6 +169,58 @@ def test_april_gan_without_rescaling(april_gan):
     found = head.score(features, text)
     expected = (known["zero_shot_score"] + known["few_shot_max"]) / 2
     assert_close(found.image_score, expected)
+
+
+@pytest.mark.parametrize("name", ["sdp", "plus"])
+def test_clip_ad(name):
+    known = load("clip_ad")
+    bias, blocks = 0.5, (3, 6, 9, 12)
+
+    def both(cosines):  # (..., 3) unit vectors with these cosines with the two sides
+        rest = (1 - cosines.square().sum(dim=-1, keepdim=True)).sqrt()
+        return torch.cat([cosines, rest], dim=-1)
+
+    def of_blocks(each):
+        return dict(zip(blocks, each.unbind(1), strict=True))
+
+    def features(images):
+        parts = {part: both(known[part][images]) for part in ("patch", "class", "projected")}
+        common = {"grid": (15, 15), "size": (240, 240)}
+        return Features(
+            both(known["image"][images]),
+            of_blocks(parts["patch"]),
+            further=(
+                Features(None, {}, cls=of_blocks(parts["class"]), **common),
+                Features(None, of_blocks(parts["projected"] - bias), **common),
+            ),
+            **common,
+        )
+
+    tensors = {f"projections.{i}.weight": torch.eye(3) for i in range(4)}
+    tensors |= {f"projections.{i}.bias": torch.full((3,), bias) for i in range(4)}
+    adapter = Adapter("seeded", "clip_ad", "seeded", "none", {"layers": blocks}, tensors)
+    head = CLIPAD(adapter if name == "plus" else None, text="mean")
+    head.adapter_ = adapter
+    text = TextFeatures(*torch.eye(3)[:2][:, None])
+    pool = head.pool()
+    for images in ([0, 1, 2], [3]):
+        pool.add(features(images), text)
+    found = list(pool.scores())
+    parts = [known["probability"], known[f"{name}_max"]]
+    expected = sum((x - x.min()) / (x.max() - x.min()) for x in parts)
+    assert_close(torch.cat([part.image_score for part in found]), expected)
+    maps = torch.cat([part.anomaly_map for part in found])
+    assert_close(maps[:, ::8, ::8], known[f"{name}_map"], atol=1e-5)
+
+
+def test_anovl():
+    known, sides = load("anovl"), torch.eye(3)[:2]
+    views, patches = (at_cosine(known[name], sides) for name in ("views", "patches"))
+    common = {"grid": (15, 15), "size": (240, 240)}
+    features = Features(views[:, 0], {12: patches}, views=views, **common)
+    found = AnoVL().score(features, TextFeatures(*sides[:, None]))
+    assert_close(found.image_score, known["score"], atol=1e-6)
+    assert_close(found.anomaly_map[:, ::8, ::8], known["map"], atol=1e-6)
 
 
 def test_adaclip(monkeypatch):

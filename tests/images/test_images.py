@@ -293,6 +293,12 @@ def test_to_pixels_resizes_as_the_backbone_asks(interpolation):
     assert not np.allclose(out, to_pixels(image, 16, (0, 0, 0), (1, 1, 1)))
 
 
+def test_to_pixels_resizes_bilinearly_whatever_the_backbone_asks():
+    image, look = Image.fromarray(RGB), ((0, 0, 0), (1, 1, 1))
+    out = to_pixels(image, 16, *look, "pil_bilinear", "lanczos")
+    assert np.array_equal(out, to_pixels(image, 16, *look, "pil", "bilinear"))
+
+
 @pytest.mark.parametrize("resize", ["pil", "float"])
 def test_to_pixels_at_the_same_size_only_normalises(resize):
     out = to_pixels(Image.fromarray(RGB), (40, 50), MEAN, STD, resize)

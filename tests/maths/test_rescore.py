@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vlad.maths.rescore import rescore, rescore_against
+from vlad.maths.rescore import rescore, rescore_against, scale
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +86,11 @@ def test_similar_images_get_similar_scores_on_genuine_features(parity):
     found = rescore(noise, images, (1, 2, 3))
     assert found.std() < noise.std()
     assert torch.corrcoef(torch.stack([found, noise]))[0, 1] > 0.8
+
+
+def test_a_score_without_a_number_does_not_set_the_scale():
+    found = scale(torch.tensor([2.0, torch.nan, 4.0, torch.inf, 3.0]))
+    assert found[[0, 2, 4]].tolist() == [0.0, 1.0, 0.5]
+    assert not found[[1, 3]].isfinite().any()
+    assert scale(torch.tensor([torch.nan])).isnan().all()
+    assert scale(torch.full((3,), 5.0)).tolist() == [0, 0, 0]

@@ -20,6 +20,7 @@ PARITY_FILES = {
     "aprilgan": "april_gan",
     "anovl": "anovl",
     "adaclip": "adaclip",
+    "clipad": "clip_ad",
 }
 GOOD = """
 title = "Brackets"

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from vlad.backbones.generic import GenericEncoder
+from vlad.images.views import altered
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.types import Features, FeatureSpec, Stream
@@ -127,3 +128,20 @@ def test_stored_features_are_those_of_a_pass(small_backbone, drawn, tmp_path):
     other = replace(SPEC, further=(replace(SPEC.further[0], stream=NEXT),))
     moved = extract(small_backbone, drawn[0], other, extractor=cached)
     assert not torch.allclose(moved.further[0].patches[3], fresh.further[0].patches[3])
+
+
+def test_views_are_passes_of_their_own_and_are_stored(small_backbone, drawn, tmp_path):
+    spec = FeatureSpec(layers=(2,), views=True)
+    fresh = extract(small_backbone, drawn[:2], spec)
+    (pixels,) = Extractor(small_backbone).prepare(drawn[1], [spec]).values()
+    views = torch.cat(list(altered(torch.from_numpy(pixels)[None])))
+    each = small_backbone.vision(views).last
+    expected = small_backbone.vision.embed_image(each)
+    torch.testing.assert_close(fresh.views[1], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(fresh.views[:, 0], fresh.image)
+    torch.testing.assert_close(Features.cat([fresh.at(0), fresh.at(1)]).views, fresh.views)
+    cached = CachedExtractor(small_backbone, None, tmp_path)
+    extract(small_backbone, drawn[0], replace(spec, views=False), extractor=cached)
+    for _ in range(2):
+        found = extract(small_backbone, drawn[:2], spec, extractor=cached)
+        torch.testing.assert_close(found.views, fresh.views, atol=1e-5, rtol=1e-5)

@@ -35,6 +35,14 @@ def test_an_epoch_sees_each_image_as_often_as_its_weight_says():
         assert [p.index for p in other] != [p.index for p in order]
 
 
+def test_without_shuffling_all_epochs_have_the_order_of_the_data():
+    data = sources(1, 2)
+    expected = [(0, 0), (0, 1), (0, 2), (0, 3), *2 * [(1, 0), (1, 1), (1, 2), (1, 3)]]
+    for epoch in (0, 1):
+        found = epoch_order(data, epoch, seed=3, shuffle=False)
+        assert [(place.source, place.index) for place in found] == expected
+
+
 @pytest.mark.parametrize(("parts", "ranks"), [(1, 1), (3, 1), (2, 3), (1, 4)])
 def test_processes_and_parts_share_each_batch(parts, ranks):
     order = epoch_order(sources(1, count=22), 0, seed=0)

@@ -63,7 +63,9 @@ def test_scoring_keeps_nothing_for_gradients(small_backbone, make_learner, drawn
     """Not even with tensors that are being learned."""
     learner, _ = make_learner(head)
     panel = Panel(small_backbone, {head: load_head(head, adapter=learner.adapter)})
-    scores = panel.score([panel.prepare(drawn[0])], "nut")[head]
+    pools = {}
+    found = panel.score([panel.prepare(drawn[0])], "nut", pools)
+    scores = found[head] if head in found else next(pools[head].scores())
     assert not scores.image_score.requires_grad
     assert not scores.anomaly_map.requires_grad
 

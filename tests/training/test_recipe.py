@@ -41,6 +41,8 @@ def test_shipped_recipes_are_those_of_the_authors():
     assert chosen["anomalyclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["adaclip"] == ("adamw", 1e-2, (0.5, 0.999), 1, 5)
     assert chosen["april_gan"] == ("adam", 1e-3, (0.5, 0.999), 8, 3)
+    assert chosen["clip_ad"] == ("adam", 1e-4, (0.9, 0.999), 8, 5)
+    assert [name for name, recipe in found.items() if not recipe.shuffle] == ["clip_ad"]
     assert found["anomalyclip"].seed == 111
     assert found["adaclip"].mosaic == found["april_gan"].mosaic == 0.2
 
@@ -56,6 +58,7 @@ def test_what_is_not_said_has_a_default(write):
     [
         (("epochs = 2", "epoch = 2"), "epoch is not a key here"),
         (("epochs = 2", ""), "epochs is missing"),
+        (("epochs = 2", "epochs = 2\nshuffle = 0"), "shuffle is 0; give true or false"),
         (("epochs = 2", "epochs = 0"), "epochs is 0; give a whole number from 1"),
         (("epochs = 2", "epochs = true"), "epochs is True"),
         (('"uniadet"', '"winclip"'), "head is 'winclip'; choose"),
@@ -81,7 +84,7 @@ def test_faults_name_file_and_key(write, change, message):
 
 
 def test_no_such_recipe(tmp_path):
-    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, tipsomaly"):
+    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, clip_ad"):
         load_recipe("nonsense")
     with pytest.raises(TrainingError, match="cannot be read"):
         load_recipe(tmp_path)

@@ -117,6 +117,12 @@ LAYOUTS = {
         authors={r"fc\.(\d+)\.(weight|bias)": r"projections.\1.\2"},
         key="trainable_linearlayer",
     ),
+    "clip_ad": Layout(
+        shapes=_april_gan,
+        authors={r"fc\.(\d+)\.(weight|bias)": r"projections.\1.\2"},
+        key="trainable_linearlayer",
+        layers=QUARTERS,
+    ),
     "anomalyclip": Layout(
         shapes=_anomalyclip,
         sizes={

@@ -27,6 +27,8 @@ HEADS = {
     "patchcore": "vlad.heads.memory:patchcore",
     "musc": "vlad.heads.musc:MuSc",
     "april_gan": "vlad.heads.april_gan:AprilGAN",
+    "clip_ad": "vlad.heads.clip_ad:CLIPAD",
+    "anovl": "vlad.heads.anovl:AnoVL",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",

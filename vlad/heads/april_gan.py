@@ -16,6 +16,7 @@ from vlad.heads.rules import ADAPTER, FLAG
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, upsample
 from vlad.maths.neighbours import nearest_cosine
+from vlad.maths.rescore import scale
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
 
 TEMPERATURE = 0.01
@@ -156,14 +157,8 @@ class _Pool:
         maxima = [
             _full_map(x, d, grid, size).flatten(1).amax(1) for x, d, _, grid, size in self.parts
         ]
-        # a non-finite image must not set the scale of the others
-        together = torch.cat(maxima)
-        together = together[together.isfinite()]
-        if not len(together):
-            together = torch.zeros(1)
-        low, span = together.min(), together.max() - together.min()
-        for (logits, distance, probability, grid, size), largest in zip(
-            self.parts, maxima, strict=True
+        together = scale(torch.cat(maxima)).split([len(x) for x in maxima])
+        for (logits, distance, probability, grid, size), scaled in zip(
+            self.parts, together, strict=True
         ):
-            scaled = (largest - low) / span if span > 0 else torch.zeros_like(largest)
             yield Scores((probability + scaled) / 2, _full_map(logits, distance, grid, size))

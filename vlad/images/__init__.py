@@ -18,7 +18,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO, Literal, Union
+from typing import TYPE_CHECKING, BinaryIO, Union
 
 import numpy as np
 from PIL import Image
@@ -29,7 +29,7 @@ from vlad.images.deep import name_planes
 from vlad.images.masks import read_mask, resize_mask
 from vlad.images.stored import grey_samples, stated_bits, turn_upright
 from vlad.system.numbers import check_count
-from vlad.types import Interpolation
+from vlad.types import Interpolation, Resize
 
 if TYPE_CHECKING:
     import torch
@@ -138,7 +138,7 @@ def to_pixels(
     size: int | tuple[int, int],
     mean: Sequence[float],
     std: Sequence[float],
-    resize: Literal["pil", "float"] = "pil",
+    resize: Resize = "pil",
     interpolation: Interpolation = "bicubic",
 ) -> np.ndarray:
     """The whole image, squashed to the backbone's input size and normalised.
@@ -147,7 +147,8 @@ def to_pixels(
         image: RGB.
         size: side, or (H, W), in pixels.
         mean, std: per channel, of pixels in [0, 1].
-        resize: "pil" is on 8-bit pixels, as in CLIP's training; "float" is antialiased bicubic on
+        resize: "pil" is on 8-bit pixels, as in CLIP's training, "pil_bilinear" the same whatever
+            the interpolation; "float" is antialiased bicubic on
             float pixels, without rounding or clipping (torchvision v2 on tensors).
         interpolation: of "pil", by Pillow's names.
 
@@ -155,7 +156,8 @@ def to_pixels(
         (3, H, W) float32.
     """
     height, width = (size, size) if isinstance(size, int) else size
-    if resize == "pil":
+    if resize != "float":
+        interpolation = "bilinear" if resize == "pil_bilinear" else interpolation
         image = image.resize((width, height), Image.Resampling[interpolation.upper()])
         # channels first while still bytes, and the rest in place: half the time
         pixels = np.asarray(image).transpose(2, 0, 1).astype(np.float32, order="C")

@@ -1,8 +1,9 @@
-"""Further views of a reference image that also count as normal."""
+"""Views of an image: turned reference images, and changed inputs of the backbone."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -29,3 +30,37 @@ def rotate(image: Image.Image, degrees: float) -> Image.Image:
         pixels.to(grid), grid[None], padding_mode="reflection", align_corners=True
     )
     return Image.fromarray(turned[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
+
+
+# multiples of π, and shares of half a side, as AnoVL has them
+ANGLES = (-1 / 4, -3 / 16, -1 / 8, -1 / 16, 1 / 16, 1 / 8, 3 / 16, 1 / 4)
+SHIFTS = (0.2, 0.1)
+CORNERS = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+GREY = (0.299, 0.587, 0.114)
+
+
+def altered(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+    """22 views (B, 3, S, S) of normalised inputs of that shape, one after the other.
+
+    The inputs themselves, 8 small rotations, 8 shifts, mirrored, grey, and three quarter turns
+    (AnoVL, arXiv 2308.15939). What rotations and shifts leave empty is mirrored at the border.
+    """
+    yield pixels
+    for part in ANGLES:
+        cos, sin = math.cos(math.pi * part), math.sin(math.pi * part)
+        yield _warp(pixels, [[cos, -sin, 0.0], [sin, cos, 0.0]])
+    for shift in SHIFTS:
+        for x, y in CORNERS:
+            yield _warp(pixels, [[1.0, 0.0, shift * x], [0.0, 1.0, shift * y]])
+    yield pixels.flip(-1)
+    weights = torch.tensor(GREY).to(pixels)[:, None, None]
+    yield (pixels * weights).sum(dim=1, keepdim=True).expand_as(pixels)
+    for turns in (1, 2, 3):
+        yield pixels.rot90(turns, (-2, -1))
+
+
+def _warp(pixels: torch.Tensor, matrix: list[list[float]]) -> torch.Tensor:
+    """What an affine map from places of the view to places of the input gives, bilinear."""
+    maps = torch.tensor(matrix).to(pixels).expand(len(pixels), -1, -1)
+    grid = F.affine_grid(maps, list(pixels.shape), align_corners=True)
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=True)

@@ -40,9 +40,15 @@ def rescore_against(
 
 
 def scale(scores: torch.Tensor) -> torch.Tensor:
-    """Scores scaled to range from 0 to 1; all 0 if they are equal."""
-    span = scores.max() - scores.min()
-    return (scores - scores.min()) / span if span > 0 else torch.zeros_like(scores)
+    """Scores scaled to range from 0 to 1; all 0 if they are equal.
+
+    A score that is not finite does not set the scale of the others.
+    """
+    finite = scores[scores.isfinite()]
+    if not len(finite):
+        return scores
+    low, span = finite.min(), finite.max() - finite.min()
+    return (scores - low) / span if span > 0 else 0 * scores
 
 
 def _weighted(

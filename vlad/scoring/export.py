@@ -26,6 +26,7 @@ FILE = "export.json"
 TOLERANCE = 1e-3
 RESIZE = {
     "pil": "Pillow's {} on 8-bit RGB, to the input size whatever the shape",
+    "pil_bilinear": "Pillow's bilinear on 8-bit RGB, to the input size whatever the shape",
     "float": "antialiased bicubic on float RGB in [0, 1], to the input size whatever the shape",
 }
 
@@ -59,7 +60,8 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
     """The backbone pass that a head needs, as a graph.
 
     Raises:
-        HeadError: it reads no backbone, or puts tokens made for each image into it.
+        HeadError: it reads no backbone, puts tokens made for each image into it, or needs several
+            passes.
     """
     extractor, spec = panel.extractor, panel.specs[name]
     if spec.statistics:
@@ -71,6 +73,11 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
         raise HeadError(
             f"Head {name} puts tokens made for each image into the backbone, so its pass is "
             "not a function of pixels alone; choose another head, or score with a `runtime`."
+        )
+    if spec.views:
+        raise HeadError(
+            f"Head {name} needs a pass for each of many views of an image, so there is no single "
+            "graph to export; set views=false, or score with a `runtime`."
         )
     return BackboneGraph(panel.backbone, **extractor.options(extractor.pass_of(spec), [spec]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps
 from vlad.errors import InputError
 from vlad.images import statistics, to_pixels
+from vlad.images.views import altered
 from vlad.system.torch_state import own_state
 from vlad.types import (
     Activation,
@@ -131,15 +133,18 @@ class Extractor:
             taps[key] = self._run(key, batch, passes[key], tokens, key in plain.values())
             if key in plain.values():
                 images[key] = self._image(taps[key])
+        views = {
+            key: self._views(key, prepared, taps[key])
+            for key in dict.fromkeys(self.pass_of(spec) for spec in specs if spec.views)
+        }
         found = []
         for spec in specs:
             if spec.statistics:
                 found.append(self.statistics(spec, prepared))
                 continue
             key = self.pass_of(spec)
-            found.append(
-                self.features(spec, taps[key], images[plain[key]] if key in plain else None)
-            )
+            features = self.features(spec, taps[key], images[plain[key]] if key in plain else None)
+            found.append(replace(features, views=views[key]) if spec.views else features)
         return found
 
     def pixels_of(self, spec: FeatureSpec) -> Pixels:
@@ -178,7 +183,7 @@ class Extractor:
             "taps": {(part.stream, block) for part in parts for block in part.tapped},
             "cls": {(part.stream, block) for part in parts for block in part.cls},
             "windows": sorted({side for spec in specs for side in spec.windows}),
-            "image": image or any(spec.image for spec in specs),
+            "image": image or any(spec.image or spec.views for spec in specs),
             "activation": key.activation,
             "pos_embed": key.pos_embed or "bicubic_antialias",
         }
@@ -196,6 +201,22 @@ class Extractor:
             prompts=prompts,
             **self.options(key, specs, image),
         )
+
+    def _views(
+        self, key: Pass, prepared: Sequence[dict[Pixels, np.ndarray]], whole: Taps
+    ) -> torch.Tensor:
+        """(B, V, D) image embeddings of the views of the inputs of a pass.
+
+        Args:
+            whole: what the pass gave; the first view is the input itself.
+        """
+        batch = torch.from_numpy(np.stack([pixels[key.pixels] for pixels in prepared]))
+        options = self.options(key, [], image=True)
+        found = [self._image(whole)]
+        # view by view: all views of a batch at once would set the memory peak
+        for view in islice(altered(batch.to(self.backbone.device)), 1, None):
+            found.append(self._image(self.backbone.forward(view.contiguous(), **options)))
+        return torch.stack(found, dim=1)
 
     def _image(self, taps: Taps, ln_post: bool = True) -> torch.Tensor:
         assert taps.last is not None  # it was requested

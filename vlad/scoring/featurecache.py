@@ -98,7 +98,7 @@ class CachedExtractor(Extractor):
 # the fields of a spec that its features depend on, apart from those of its pass
 PARTS = (
     *("layers", "patch_output", "stream", "windows", "image", "image_ln_post"),
-    *("cls", "further"),
+    *("cls", "further", "views"),
 )
 
 
@@ -109,6 +109,8 @@ def named(features: Features, prefix: str = "") -> Iterator[tuple[str, torch.Ten
     yield from ((f"{prefix}cls.{n}", x) for n, x in features.cls.items())
     if features.image is not None:
         yield f"{prefix}image", features.image
+    if features.views is not None:
+        yield f"{prefix}views", features.views
     for number, further in enumerate(features.further):
         yield from named(further, f"{prefix}further.{number}.")
 
@@ -144,4 +146,5 @@ def from_named(
             from_named(tensors, part, grid, size, bfloat16, f"{prefix}further.{i}.")
             for i, part in enumerate(spec.further)
         ),
+        views=tensors.get(f"{prefix}views"),
     )

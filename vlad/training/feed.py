@@ -78,10 +78,15 @@ class _Fetched:
     key: str | None
 
 
-def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]:
-    """All images of an epoch, shuffled; a source of weight 2.5 appears twice and half of it again.
+def epoch_order(
+    sources: Sequence[Source], epoch: int, seed: int, shuffle: bool = True
+) -> list[Place]:
+    """All images of an epoch; a source of weight 2.5 appears twice and half of it again.
 
     The half is redrawn every epoch.
+
+    Args:
+        shuffle: False keeps the order of the sources and of their images.
     """
     random = np.random.default_rng([seed, epoch])
     drawn: list[tuple[int, int]] = []  # source, index
@@ -91,7 +96,7 @@ def epoch_order(sources: Sequence[Source], epoch: int, seed: int) -> list[Place]
         drawn += [(number, index) for _ in range(int(times)) for index in range(count)]
         some = random.choice(count, round(rest * count), replace=False)
         drawn += [(number, int(index)) for index in some]
-    order = random.permutation(len(drawn))
+    order = random.permutation(len(drawn)) if shuffle else range(len(drawn))
     places = (drawn[i] for i in order)
     return [Place(source, i, epoch, at) for at, (source, i) in enumerate(places)]
 

@@ -101,7 +101,7 @@ class Training:
 
     def _epoch(self, stop: threading.Event) -> None:
         state, recipe, accelerator = self.state, self.recipe, self.accelerator
-        order = epoch_order(self.feed.data.sources, state.epoch, recipe.seed)
+        order = epoch_order(self.feed.data.sources, state.epoch, recipe.seed, recipe.shuffle)
         rank, ranks = accelerator.process_index, accelerator.num_processes
         parts = list(split(order, recipe.batch_size, self.accumulate, rank, ranks))
         parts = [part for part in parts if part.step >= state.step]

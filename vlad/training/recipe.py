@@ -19,6 +19,7 @@ from vlad.types import BackboneInfo
 OPTIMISERS = ("adam", "adamw")
 KEYS = (
     *("title", "source", "head", "image_size", "epochs", "batch_size", "seed", "mosaic"),
+    "shuffle",
     *("patience", "params", "optimiser", "losses"),
 )
 REQUIRED = ("head", "epochs", "batch_size", "optimiser", "losses")
@@ -55,6 +56,7 @@ class Recipe:
         optimiser: settings of the optimiser.
         losses: name -> weight of each loss in the sum.
         mosaic: probability of combining an image with three others of its category.
+        shuffle: whether every epoch has an order of its own; without it, all have that of the data.
         seed: seed of initial values, order and mosaics.
         patience: epochs without better held-out figures before training stops.
     """
@@ -70,6 +72,7 @@ class Recipe:
     optimiser: Optimiser
     losses: Mapping[str, float]
     mosaic: float
+    shuffle: bool
     seed: int
     patience: int
 
@@ -176,6 +179,7 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
         ),
         losses={key: losses.number(key, 0, 1e6, 0.0, above=True) for key in losses.table},
         mosaic=read.number("mosaic", 0, 1, 0.0),
+        shuffle=read.flag("shuffle", True),
         seed=read.whole("seed", 0, 2**32 - 1, 0),
         patience=read.whole("patience", 1, 100_000, 3),
     )
@@ -183,6 +187,11 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
 
 class _Reader(Table):
     """Readers of the values that only recipes have."""
+
+    def flag(self, key: str, default: bool) -> bool:
+        value = self.table.get(key, default)
+        self.need(type(value) is bool, key, f"is {shown(repr(value))}; give true or false")
+        return value
 
     def betas(self) -> tuple[float, float]:
         value = self.table.get("betas", [0.9, 0.999])
