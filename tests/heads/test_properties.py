@@ -189,4 +189,4 @@ def test_heads_that_read_say_what_they_need(name, small_backbone, adapters, draw
 def test_heads_that_need_normal_images_say_so(name, small_backbone, adapters, drawn):
     panel = make(small_backbone, adapters, [name])
     with pytest.raises(HeadError, match=f"{name} compares with normal images"):
-        panel.score([panel.prepare(drawn[0])])
+        panel.score([panel.prepare(drawn[0])], "nut")

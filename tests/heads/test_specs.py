@@ -48,6 +48,7 @@ def untrained(name):
             load_head("musc", v2=True),
             FeatureSpec(layers=(8, 16, 24), patch_output="ln_post", image=False),
         ),
+        (load_head("laft"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (load_head("statistics"), FeatureSpec(statistics=True)),
         (untrained("april_gan"), FeatureSpec(layers=QUARTERS, activation="gelu")),
         (

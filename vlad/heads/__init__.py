@@ -29,6 +29,7 @@ HEADS = {
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "laft": "vlad.heads.laft:LAFT",
     "linear": "vlad.heads.linear:Linear",
     "statistics": "vlad.heads.statistics:Statistics",
 }
