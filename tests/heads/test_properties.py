@@ -172,7 +172,8 @@ def test_parameters_out_of_range(name, params, small_backbone, adapters):
 
 @pytest.mark.parametrize("name", READING)
 def test_heads_that_read_say_what_they_need(name, small_backbone, adapters, drawn):
-    panel = make(small_backbone, adapters, [name])
+    references = drawn[:2] if NORMALS[name] == "needed" else ()
+    panel = make(small_backbone, adapters, [name], references)
     prepared = [panel.prepare(image) for image in drawn[:1]]
     if load_bank(panel.heads[name].bank).noun:  # a word of its own, for every category
         without, given = (panel.score(prepared, c)[name] for c in (None, "nut"))
@@ -189,4 +190,4 @@ def test_heads_that_read_say_what_they_need(name, small_backbone, adapters, draw
 def test_heads_that_need_normal_images_say_so(name, small_backbone, adapters, drawn):
     panel = make(small_backbone, adapters, [name])
     with pytest.raises(HeadError, match=f"{name} compares with normal images"):
-        panel.score([panel.prepare(drawn[0])])
+        panel.score([panel.prepare(drawn[0])], "nut")

@@ -74,6 +74,7 @@ def untrained(name):
                 views=True,
             ),
         ),
+        (load_head("laft"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (load_head("statistics"), FeatureSpec(statistics=True)),
         (load_head("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (untrained("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),

@@ -19,6 +19,7 @@ from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.anovl import AnoVL
 from vlad.heads.april_gan import AprilGAN
 from vlad.heads.clip_ad import CLIPAD
+from vlad.heads.laft import LAFT
 from vlad.heads.memory import Memory, patchcore
 from vlad.heads.musc import MuSc
 from vlad.heads.winclip import WinCLIP
@@ -283,6 +284,16 @@ def test_second_musc():
     assert_close(maps[:1], known["anomaly_map"])
     scores = rescore(maps.flatten(1).amax(dim=1), known["salient"], head.neighbours)
     assert_close(scores, known["score"])
+
+
+@pytest.mark.parametrize("use", ["guide", "ignore"])
+def test_laft(use):
+    known = load("laft")
+    common = {"patches": {12: torch.ones(1, 4, 64)}, "grid": (2, 2), "size": (32, 32)}
+    head = LAFT(use, components=8).fit(Features(known["train"], **common))
+    text = TextFeatures(known["prompts_a"], known["prompts_b"])
+    found = head.score(Features(known["test"], **common), text)
+    assert_close(found.image_score, known[f"{use}_score"])
 
 
 def assert_close(found, expected, atol=1e-4):

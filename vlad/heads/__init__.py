@@ -33,6 +33,7 @@ HEADS = {
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
+    "laft": "vlad.heads.laft:LAFT",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 

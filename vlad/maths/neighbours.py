@@ -90,6 +90,20 @@ def nearest_cosine(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return Bank(F.normalize(rows, dim=-1)).nearest(queries)
 
 
+def mean_nearest_cosine(queries: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Mean of 1 − cos of each query (..., C) to its `count` nearest rows (M, C), or to all: (...).
+
+    Queries and rows may have any length.
+    """
+    rows, q = F.normalize(rows, dim=-1), F.normalize(queries, dim=-1).flatten(0, -2)
+    count = min(count, len(rows))
+    found = [
+        (block @ rows.T).topk(count, dim=-1).values.mean(dim=-1)
+        for block in q.split(max(1, BLOCK // len(rows)))
+    ]
+    return (1 - torch.cat(found)).clamp_min(0).reshape(queries.shape[:-1])
+
+
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:
     """Indices (size,) of rows that cover all others: each is the farthest from those before it.
 
