@@ -39,6 +39,7 @@ class Layout:
         layers: default blocks, as fractions of the depth; () takes those that the backbone names
             for comparing patch tokens, or the four quarters.
         inside_text: whether some of the tensors enter the text encoder.
+        from_text: whether it is learned from sentences instead of images.
         defaults: the sizes chosen by the method's authors.
     """
 
@@ -50,6 +51,7 @@ class Layout:
     unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = ()
     inside_text: bool = False
+    from_text: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -109,6 +111,11 @@ def _uniadet(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
         width = backbone.embed_dim if joint else backbone.channels(layer)
         found |= {f"{task}.{i}": (2, width) for task in ("image", "patches")}
     return found
+
+
+def _hftt(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    counts = {"task": params.get("tasks", 1), "learned": params["vectors"]}
+    return {name: (count, backbone.embed_dim) for name, count in counts.items()}
 
 
 LAYOUTS = {
@@ -175,6 +182,13 @@ LAYOUTS = {
         layers=(1.0,),
         inside_text=True,
         defaults={"context": 8},
+    ),
+    "hftt": Layout(
+        shapes=_hftt,
+        sizes={"tasks": ("task", 0), "vectors": ("learned", 0)},
+        layers=(1.0,),
+        from_text=True,
+        defaults={"vectors": 10},
     ),
     # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
     # DINOv2

@@ -34,6 +34,7 @@ HEADS = {
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",
+    "hftt": "vlad.heads.hftt:HFTT",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 

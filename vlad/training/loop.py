@@ -27,7 +27,7 @@ from vlad.training.learner import Learner
 from vlad.training.recipe import Optimiser, Recipe
 
 SAVE_SECONDS = 600  # between checkpoints inside an epoch
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 # messages of allocators out of memory; only CUDA's has an exception type of its own
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 NAMED = 8  # images listed in an error
@@ -232,11 +232,11 @@ class Training:
 
 def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
     """The optimiser named in a recipe."""
+    own: dict[str, Any] = {"betas": optimiser.betas}
+    if optimiser.name == "sgd":
+        own = {"momentum": optimiser.momentum}
     return OPTIMISERS[optimiser.name](
-        parameters,
-        lr=optimiser.lr,
-        betas=optimiser.betas,
-        weight_decay=optimiser.weight_decay,
+        parameters, lr=optimiser.lr, weight_decay=optimiser.weight_decay, **own
     )
 
 

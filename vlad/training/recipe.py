@@ -16,7 +16,9 @@ from vlad.system.text import instead, shown
 from vlad.training.objectives import LOSSES
 from vlad.types import BackboneInfo
 
-OPTIMISERS = ("adam", "adamw")
+OPTIMISERS = ("adam", "adamw", "sgd")
+# of a head that learns from texts
+TEXT_LOSSES = ("text_task", "text_words")
 KEYS = (
     *("title", "source", "head", "image_size", "epochs", "batch_size", "seed", "mosaic"),
     "shuffle",
@@ -30,14 +32,15 @@ class Optimiser:
     """Settings of the optimiser.
 
     Attributes:
-        name: "adam" or "adamw".
-        lr, betas, weight_decay: as in torch.optim.
+        name: "adam", "adamw" or "sgd".
+        lr, betas, weight_decay, momentum: as in torch.optim; "sgd" has no betas, only it momentum.
     """
 
     name: str
     lr: float
     betas: tuple[float, float]
     weight_decay: float
+    momentum: float
 
 
 @dataclass(frozen=True)
@@ -154,10 +157,17 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     for key in REQUIRED:
         read.need(key in table, key, "is missing and has no default; give it")
     head = read.text("head", choices=layout_names())
-    optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay"))
+    optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay", "momentum"))
     optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
-    losses = read.sub("losses", LOSSES)
-    read.need(len(losses.table), "losses", f"is empty; choose from {', '.join(LOSSES)}")
+    known = TEXT_LOSSES if layout_of(head).from_text else LOSSES
+    foreign = "betas" if optimiser.table.get("name") == "sgd" else "momentum"
+    fix = "is not a setting of this optimiser; leave it out"
+    optimiser.need(foreign not in optimiser.table, foreign, fix)
+    losses = read.sub("losses", known)
+    read.need(len(losses.table), "losses", f"is empty; choose from {', '.join(known)}")
+    for key in ("image_size", "mosaic", "patience"):
+        fix = f"is about images, but head {head} learns from texts; leave it out"
+        read.need(key not in table or known is LOSSES, key, fix)
     params = read.sub("params", ("layers", *layout_of(head).defaults))
     return Recipe(
         name=path.stem,
@@ -176,6 +186,7 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
             lr=optimiser.number("lr", 0, 100, 0.0, above=True),
             betas=optimiser.betas(),
             weight_decay=optimiser.number("weight_decay", 0, 100, 0.0),
+            momentum=optimiser.number("momentum", 0, 1, 0.0),
         ),
         losses={key: losses.number(key, 0, 1e6, 0.0, above=True) for key in losses.table},
         mosaic=read.number("mosaic", 0, 1, 0.0),
