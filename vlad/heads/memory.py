@@ -7,7 +7,7 @@ the top 1 % as image score. `patchcore` follows PatchCore.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,8 @@ class Memory(Head):
         neighbourhood: side of the square of patches averaged (zero-padded) before comparison.
         join: whether to join the layers into one vector of the backbone's width (adaptive average
             pooling over channels, as in PatchCore) instead of comparing them one by one.
+        patch_output: applied to the patch tokens: nothing ("raw"), the last LayerNorm ("ln_post"),
+            or it and the projection into the space of text ("ln_post_proj").
     """
 
     normals = "needed"
@@ -54,6 +56,7 @@ class Memory(Head):
         "rotations": whole(1, 360),
         "neighbourhood": ODD,
         "join": FLAG,
+        "patch_output": one_of("raw", "ln_post", "ln_post_proj"),
     }
 
     def __init__(
@@ -66,6 +69,7 @@ class Memory(Head):
         rotations: int = 1,
         neighbourhood: int = 1,
         join: bool = False,
+        patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
     ):
         self.layers = layers
         self.metric = metric
@@ -75,6 +79,7 @@ class Memory(Head):
         self.rotations = rotations
         self.neighbourhood = neighbourhood
         self.join = join
+        self.patch_output = patch_output
         self.banks_: dict[str, Bank] = {}
         self.spans_: dict[str, tuple[torch.Tensor, float]] = {}
 
@@ -98,9 +103,9 @@ class Memory(Head):
         return (0.0, float(f"{top:.3g}") if top > ALIKE * bound else bound)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
+        """Patch tokens of its layers."""
         layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
-        return FeatureSpec(layers=layers, image=False)
+        return FeatureSpec(layers=layers, patch_output=self.patch_output, image=False)
 
     def fit(self, features: Features) -> Memory:
         """Remember the patches of normal images."""
@@ -195,11 +200,21 @@ class Memory(Head):
         return rows[greedy_coreset(rows, max(1, int(fraction * len(rows))))]
 
 
-def patchcore(layers: Parts | None = None, coreset: float | None = 0.25) -> Memory:
+def patchcore(
+    layers: Parts | None = None,
+    coreset: float | None = 0.25,
+    patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
+) -> Memory:
     """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset.
 
     PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265).
     """
     return Memory(
-        layers=layers, metric="squared_l2", top=0, coreset=coreset, neighbourhood=3, join=True
+        layers=layers,
+        metric="squared_l2",
+        top=0,
+        coreset=coreset,
+        neighbourhood=3,
+        join=True,
+        patch_output=patch_output,
     )

@@ -162,6 +162,7 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
             for name, head in panel.heads.items()
             if head.adapter_
         },
+        **(panel.guidance.settings if panel.guidance else {}),
         "bits": settings.setup.bits,
         "references": _digests(settings.references),
         **({"pool": _digests(settings.pool)} if settings.pool else {}),

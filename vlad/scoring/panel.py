@@ -22,6 +22,7 @@ from vlad.images.views import rotations
 from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.featurecache import CachedExtractor
+from vlad.scoring.guidance import Guidance
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.torch_state import own_state
@@ -68,10 +69,12 @@ class Panel:
         batch_size: images in one pass while fitting.
         tiling: how `fit` cuts images, and how images to score should be cut.
         cache: folder in which features are stored for later; None stores none.
+        guide, ignore, directions: as in `vlad.scoring.guidance.Guidance`; None leaves features as
+            they are.
 
     Raises:
-        HeadError: a head that reads text with a backbone that does not, or whose parameters are
-            outside their rules.
+        HeadError: a head that reads text with a backbone that does not, whose parameters are
+            outside their rules, or whose features cannot be guided.
         BackboneError: a layer the backbone does not have, or a size that patches do not fill.
         PromptError: an unknown or malformed bank.
     """
@@ -86,6 +89,9 @@ class Panel:
         batch_size: int = 8,
         tiling: Tiling = WHOLE,
         cache: str | None = None,
+        guide: str | PromptBank | None = None,
+        ignore: str | PromptBank | None = None,
+        directions: int | None = None,
     ):
         self.backbone = backbone
         self.heads = dict(heads)
@@ -99,6 +105,11 @@ class Panel:
         self.specs = fitting_specs(self.heads, backbone.info, image_size)
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
+        self.guidance = None
+        if guide is not None or ignore is not None:
+            self.guidance = Guidance(backbone, guide, ignore, directions)
+            for name, head in self.heads.items():
+                self.guidance.check(name, head, self.specs[name])
         self.text = functools.cache(self._text)
         # name of a head, or "backbone" -> seconds spent scoring
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -142,7 +153,7 @@ class Panel:
             if prepared:
                 features = self.extractor.extract(prepared, specs)
                 for name, found in zip(groups[count], features, strict=True):
-                    parts[name].append(found)
+                    parts[name].append(self._guided(name, found))
 
         for image in chain.from_iterable(map(self.tiling.cut, images)):
             for count, waiting in views.items():
@@ -183,8 +194,11 @@ class Panel:
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):
-                self._score(name, head, features, category, scores, pools)
+                self._score(name, head, self._guided(name, features), category, scores, pools)
         return scores
+
+    def _guided(self, name: str, features: Features) -> Features:
+        return self.guidance.features(features, self.specs[name]) if self.guidance else features
 
     def _score(
         self,
@@ -226,7 +240,8 @@ class Panel:
         if spec.context or spec.deep:
             return encode(self.backbone, prompts, spec, spec.deep)
         activation = self.backbone.info.replaced(spec.activation)
-        return embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
+        text = embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
+        return self.guidance.text(text) if self.guidance else text
 
     def _prompts(self, name: str, category: str | None) -> Prompts:
         bank = self.banks[name]

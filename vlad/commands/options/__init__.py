@@ -28,6 +28,21 @@ OPTIONS = {
         ),
     ),
     "bank": option("--bank NAME|TOML", "Prompt bank to use instead of each head's own."),
+    "guide": option(
+        "--guide NAME|TOML",
+        (
+            "Prompt bank; compare images only by what its normal and anomalous sentences differ "
+            "in, as LAFT does."
+        ),
+    ),
+    "ignore": option(
+        "--ignore NAME|TOML", "Prompt bank; compare images without what its sentences differ in."
+    ),
+    "directions": option(
+        "--directions K",
+        "Main directions of --guide and --ignore that are used.  [default: all]",
+        type=click.IntRange(min=1),
+    ),
     "param": option(
         "--param HEAD.NAME=VALUE",
         "Set a parameter of a head, as in memory.rotations=8; may be repeated.",
