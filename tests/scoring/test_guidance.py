@@ -119,7 +119,7 @@ def test_a_run_says_what_guided_it(small_file, category, light, tmp_path):
     said += ["--directions", 2, "--backbone", small_file, "--device", "cpu"]
     done = CliRunner().invoke(main, [str(word) for word in said])
     assert done.exit_code == 0, done.output
-    used = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["guidance"]
+    used = json.loads((tmp_path / "run" / "run.json").read_text())["guidance"]
     assert {use: (x["bank"], x["directions"]) for use, x in used.items()} == {
         "ignore": ("light", 2)
     }
