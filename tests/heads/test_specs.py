@@ -75,6 +75,11 @@ def untrained(name):
             ),
         ),
         (load_head("laft"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
+        (untrained("hftt"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
+        (
+            load_head("memory", layers=(24,), patch_output="ln_post_proj"),
+            FeatureSpec(layers=(24,), patch_output="ln_post_proj", image=False),
+        ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
         (load_head("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (untrained("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),

@@ -19,6 +19,7 @@ from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.anovl import AnoVL
 from vlad.heads.april_gan import AprilGAN
 from vlad.heads.clip_ad import CLIPAD
+from vlad.heads.hftt import foreign_logit
 from vlad.heads.laft import LAFT
 from vlad.heads.memory import Memory, patchcore
 from vlad.heads.musc import MuSc
@@ -27,6 +28,7 @@ from vlad.maths.maps import upsample
 from vlad.maths.mutual import mean_distance
 from vlad.maths.neighbourhoods import lnamd, snamd
 from vlad.maths.rescore import rescore
+from vlad.training.from_text import text_losses
 from vlad.types import Features, TextFeatures
 
 LAYERS = (6, 12, 18, 24)
@@ -294,6 +296,19 @@ def test_laft(use):
     text = TextFeatures(known["prompts_a"], known["prompts_b"])
     found = head.score(Features(known["test"], **common), text)
     assert_close(found.image_score, known[f"{use}_score"])
+
+
+def test_hftt():
+    known = load("hftt")
+    task, words = known["task"], known["words"]
+    found = foreign_logit(known["test"], task, known["learned"], 0.01).sigmoid()
+    assert_close(found, known["score"])
+    learned = known["before"].requires_grad_()
+    losses = text_losses(learned, task, known["sentences"], words, 0.01)
+    loss = (losses["text_task"] + losses["text_words"]) / 2
+    loss.backward()
+    assert_close(loss.detach().double()[None], known["loss"], atol=1e-5)
+    assert_close(learned.grad, known["gradient"], atol=3e-5)
 
 
 def assert_close(found, expected, atol=1e-4):
