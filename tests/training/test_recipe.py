@@ -67,7 +67,10 @@ def test_what_is_not_said_has_a_default(write):
         (("map_focal = 1.0", "map_focal = 0"), "losses.map_focal is 0"),
         (("lr = 0.01", "lr = nan"), "optimiser.lr is nan"),
         (("lr = 0.01", "lr = 0.01\nbetas = [0.9, 1.0]"), "optimiser.betas"),
-        (("lr = 0.01", 'lr = 0.01\nname = "sgd"'), "optimiser.name is 'sgd'; choose adam or adamw"),
+        (
+            ("lr = 0.01", 'lr = 0.01\nname = "lion"'),
+            "optimiser.name is 'lion'; choose adam or adamw or sgd",
+        ),
         (("lr = 0.01", ""), "optimiser.lr is missing"),
         (("epochs = 2", "epochs = 2\nmosaic = 2"), "mosaic is 2"),
         (("[losses]", "[params]\nlayers = [0]\n[losses]"), r"params.layers is \[0\]"),

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     "categories",
     multiple=True,
 )
-@option("--bank NAME|TOML", "Prompt bank of a recipe that learns from texts.  [default: winclip]")
 @option(
     "--vocabulary FILE",
     (
@@ -67,7 +66,7 @@ if TYPE_CHECKING:
 )
 @option("--licence WORDS", "Licence to record in the adapter's card.", required=True)
 @option("--out DIR", "Output folder.", required=True)
-@given("backbone", "image_size", "device", "dtype", "max_pixels", "bits")
+@given("bank", "backbone", "image_size", "device", "dtype", "max_pixels", "bits")
 @option("--seed N", "Random seed.  [default: the recipe's own]", type=click.IntRange(0, 2**32 - 1))
 @option(
     "--accumulate N",

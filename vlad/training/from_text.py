@@ -220,12 +220,15 @@ def fit(
     Raises:
         TrainingError: a loss is not finite.
     """
-    for batch in batches:
+    for step, batch in enumerate(batches, 1):
         each = text_losses(learned, task, sentences, batch, temperature)
         losses = {name: each[name] for name in weights}
         total = torch.stack([weights[name] * x for name, x in losses.items()]).sum()
         if not total.isfinite():
-            raise TrainingError("The loss is NaN or infinite; lower optimiser.lr in the recipe.")
+            raise TrainingError(
+                f"The loss is NaN or infinite in step {step} of an epoch; lower optimiser.lr in the "
+                "recipe."
+            )
         optimiser.zero_grad()
         total.backward()
         optimiser.step()
