@@ -226,8 +226,8 @@ def fit(
         total = torch.stack([weights[name] * x for name, x in losses.items()]).sum()
         if not total.isfinite():
             raise TrainingError(
-                f"The loss is NaN or infinite in step {step} of an epoch; lower optimiser.lr in the "
-                "recipe."
+                f"The loss is NaN or infinite in step {step} of an epoch; lower "
+                "optimiser.lr in the recipe."
             )
         optimiser.zero_grad()
         total.backward()
