@@ -58,6 +58,8 @@ class Batch:
         masks: (B, S, S) 0.0 or 1.0.
         masked: (B,) bool, whether an image has a mask.
         categories: the category of each.
+        normals: features of a normal image of the same category for each, if the head learns from
+            such pairs.
     """
 
     features: Features | None
@@ -66,6 +68,7 @@ class Batch:
     masks: torch.Tensor
     masked: torch.Tensor
     categories: Sequence[str]
+    normals: Features | None = None
 
 
 @dataclass(frozen=True)
