@@ -111,6 +111,8 @@ def test_training(backbone, parity):
             for name, x in of("grad1.").items():
                 gradient = learner.adapter.tensors[name].grad
                 np.testing.assert_allclose(gradient, x, atol=3e-5, rtol=0, err_msg=name)
+                # Adam makes a step of any gradient, those that are nothing but rounding included
+                gradient.copy_(torch.from_numpy(x))
         optimiser.step()
     found = learner.tensors()
     for name, x in of("final.").items():

@@ -84,7 +84,7 @@ def test_faults_name_file_and_key(write, change, message):
 
 
 def test_no_such_recipe(tmp_path):
-    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, clip_ad"):
+    with pytest.raises(TrainingError, match="or one of adaclip, adaptclip, anomalyclip"):
         load_recipe("nonsense")
     with pytest.raises(TrainingError, match="cannot be read"):
         load_recipe(tmp_path)

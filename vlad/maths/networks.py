@@ -36,8 +36,8 @@ def decode(x: torch.Tensor, tensors: Tensors, name: str, training: bool) -> torc
     for i in (0, 4):
         x = F.conv2d(x, tensors[f"{name}.{i}.weight"], padding=1)
         x = batch_norm(x, tensors, f"{name}.{i + 1}", training).relu()
-        doubled = (tensors[f"{name}.{i + 3}.{part}"] for part in ("weight", "bias"))
-        x = F.conv_transpose2d(x, *doubled, stride=2)
+        weight, bias = (tensors[f"{name}.{i + 3}.{part}"] for part in ("weight", "bias"))
+        x = F.conv_transpose2d(x, weight, bias, stride=2)
     return F.conv2d(x, tensors[f"{name}.8.weight"], tensors[f"{name}.8.bias"])
 
 
