@@ -84,6 +84,7 @@ def test_initial_tensors_follow_from_the_seed(small_backbone):
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not torch.equal(one["static.text.1"], other["static.text.1"])
     assert 0.015 < one["static.image.0"].std() < 0.025
+    assert one["projections.0.weight"].abs().max() <= 128**-0.5
 
 
 def test_initial_tensors_of_convolutions_and_norms_are_those_of_torch(small_backbone):
@@ -97,4 +98,3 @@ def test_initial_tensors_of_convolutions_and_norms_are_those_of_torch(small_back
     for part, value in {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1}.items():
         assert (found[f"norms.0.{part}"] == value).all()
     assert 0.015 < found["context.normal"].std() < 0.025
-    assert one["projections.0.weight"].abs().max() <= 128**-0.5

@@ -32,9 +32,9 @@ class AdaptCLIP(Trained):
     with its difference from the nearest patch of the reference images; its probabilities join the
     mean, and a harmonic mean joins that with the distances to the nearest patches.
 
-    Where the authors' code departs from the paper, this follows the code: patches come from a second
-    stream with v-v attention, the image embedding skips ln_post, and words and images are learned
-    in one joint step instead of alternately.
+    Where the authors' code departs from the paper, this follows the code: patches come from a
+    second stream with v-v attention, the image embedding skips ln_post, and words and images are
+    learned in one joint step instead of alternately.
 
     Args:
         adapter: the three adapters, by name or path (see `vlad.adapters`).
