@@ -34,6 +34,7 @@ class Layout:
             number of matching names if axis is None.
         authors: pattern of the authors' names -> our name (a re.sub template).
         key: the entry of the authors' file with the tensors; "" is the file itself.
+        files: if they save several files, the stem of each -> pattern of the authors' names in it.
         lead: our name -> number of axes of length 1 that the authors prepend.
         unused: pattern of the authors' tensors not used in scoring -> length of their last axis,
             "text" for T, or None for any.
@@ -47,6 +48,7 @@ class Layout:
     sizes: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
     authors: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     lead: Mapping[str, int] | None = None
     unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = ()
@@ -214,6 +216,11 @@ LAYOUTS = {
             rf"sharebn\.(\d+)\.{NORM}": r"norms.\1.\2",
             rf"local_adapter\.0\.(\d)\.{NORM}": r"decoder.\1.\2",
             rf"global_adapter\.0\.(\d)\.{NORM}": r"perceptron.\1.\2",
+        },
+        files={
+            "visual": r".+_(adater|adapter)\.fc\..+",
+            "textual": r"(ctx|token).+",
+            "pq": r"(sharebn|local_adapter|global_adapter)\.\d.+",
         },
         lead={"context.normal": 2, "context.anomalous": 2},
         unused={

@@ -14,7 +14,7 @@ from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits, anomalous_logit, plain_mean_vectors, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur, harmonic_mean, upsample
 from vlad.maths.neighbours import nearest_rows
-from vlad.maths.networks import batch_norm, bottleneck, decode, perceptron
+from vlad.maths.networks import batch_norm, bottleneck, decode, perceptron, pooled
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
 
 TEMPERATURE = 0.07
@@ -26,11 +26,10 @@ CELLS = 4  # the decoder divides a patch into so many cells a side
 class AdaptCLIP(Trained):
     """Three small adapters: of images, of prompts, and of what differs from normal images.
 
-    The visual adapter changes the image embedding and the patch tokens, which are compared with
-    fixed sentences about an object. The textual adapter is learned words for each side, with which
-    the unchanged ones are compared. After `fit`, the prompt-query adapter reads each patch together
-    with its difference from the nearest patch of the reference images; its probabilities join the
-    mean, and a harmonic mean joins that with the distances to the nearest patches.
+    The visual adapter changes image embedding and patch tokens, which are compared with fixed
+    sentences; the unchanged ones are compared with learned words, the textual adapter. After `fit`,
+    the prompt-query adapter reads each patch with its difference from the nearest reference patch;
+    its probabilities join the mean, which a harmonic mean joins with the distances.
 
     Where the authors' code departs from the paper, this follows the code: patches come from a
     second stream with v-v attention, the image embedding skips ln_post, and words and images are
@@ -196,11 +195,8 @@ class AdaptCLIP(Trained):
         tensors = self._tensors(unit)
         x = (unit + (unit - nearest).abs()).transpose(1, 2).unflatten(2, grid)
         x = batch_norm(x, tensors, f"norms.{number}", self.training)
-        values = x.flatten(2)
-        top = values.topk(min(TOP, values.shape[2]), dim=2).values.mean(dim=2)
         classes = decode(x, tensors, "decoder", self.training)
-        pooled = (values.mean(dim=2) + top) / 2
-        sides = perceptron(pooled, tensors, "perceptron", self.training)
+        sides = perceptron(pooled(x, TOP), tensors, "perceptron", self.training)
         return sides[:, 1] - sides[:, 0], classes[:, 1] - classes[:, 0]
 
     def _tensors(self, like: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -47,3 +47,10 @@ def perceptron(rows: torch.Tensor, tensors: Tensors, name: str, training: bool) 
         rows = F.linear(rows, tensors[f"{name}.{i}.weight"])
         rows = batch_norm(rows, tensors, f"{name}.{i + 1}", training).relu()
     return F.linear(rows, tensors[f"{name}.6.weight"])
+
+
+def pooled(x: torch.Tensor, top: int) -> torch.Tensor:
+    """(B, C, h, w) -> (B, C): half the mean and half the mean of the largest `top` values."""
+    values = x.flatten(2)
+    largest = values.topk(min(top, values.shape[2]), dim=2).values
+    return (values.mean(dim=2) + largest.mean(dim=2)) / 2
