@@ -41,6 +41,7 @@ def test_shipped_recipes_are_those_of_the_authors():
     assert chosen["anomalyclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["adaclip"] == ("adamw", 1e-2, (0.5, 0.999), 1, 5)
     assert chosen["april_gan"] == ("adam", 1e-3, (0.5, 0.999), 8, 3)
+    assert chosen["adaptclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["clip_ad"] == ("adam", 1e-4, (0.9, 0.999), 8, 5)
     assert [name for name, recipe in found.items() if not recipe.shuffle] == ["clip_ad"]
     assert found["anomalyclip"].seed == 111
