@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from vlad.adapters import Adapter
-from vlad.adapters.layouts import ours
+from vlad.adapters.layouts import default_params, ours, tensor_shapes
 from vlad.heads.adaptclip import AdaptCLIP
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.panel import Panel
@@ -14,6 +14,7 @@ from vlad.training.feed import Batch
 from vlad.training.learner import Learner
 from vlad.training.loop import make_optimiser
 from vlad.training.recipe import load_recipe
+from vlad.types import BackboneInfo, Stream
 
 # the case keeps the paths of the test images only
 REFERENCES = [f"{name}/train/good/00{i}.png" for name in ("bottle", "metal_nut") for i in range(2)]
@@ -117,6 +118,15 @@ def test_training(backbone, parity):
     found = learner.tensors()
     for name, x in of("final.").items():
         np.testing.assert_allclose(found[name], x, atol=1e-3, rtol=0, err_msg=name)
+
+
+@pytest.mark.parametrize(("depth", "first"), [(24, 6), (12, 4), (32, 8), (3, 1)])
+def test_where_the_second_stream_starts(depth, first):
+    info = BackboneInfo("any", depth, 8, 8, 16, 64, has_text=True, text_width=8, text_depth=2)
+    params = default_params("adaptclip", info)
+    tensors = {n: torch.zeros(s) for n, s in tensor_shapes("adaptclip", info, params).items()}
+    head = AdaptCLIP(Adapter("a", "adaptclip", "any", "none", params, tensors))
+    assert head.spec(info).stream == Stream("vv", first_block=first)
 
 
 def test_an_image_that_it_knows_is_normal(small_backbone, small_adapter, drawn):

@@ -21,6 +21,7 @@ TEMPERATURE = 0.07
 SIGMA = 4.0
 TOP = 10  # patches of each channel whose mean is half of what is said of an image
 CELLS = 4  # the decoder divides a patch into so many cells a side
+FIRST = {12: 4}  # depth -> first block of the v-v stream, where the authors leave their quarter
 
 
 class AdaptCLIP(Trained):
@@ -54,7 +55,7 @@ class AdaptCLIP(Trained):
         return (0.0, 4 / 3 if self.fitted else 1.0)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Projected patch tokens of the v-v stream, which starts at one quarter of the depth.
+        """Projected patch tokens of the v-v stream, which starts at about a quarter of the depth.
 
         Zero-shot, those of the last layer alone.
 
@@ -62,6 +63,7 @@ class AdaptCLIP(Trained):
             AdapterError: no adapter, or one that does not fit the backbone.
         """
         self.adapter_ = load_adapter(self.adapter, "adaptclip", backbone)
+        quarter = max(1, round(backbone.depth / 4))
         *earlier, last = self.adapter_.params["layers"]
         return FeatureSpec(
             layers=(*earlier, last) if self.training else (last,),
@@ -69,7 +71,7 @@ class AdaptCLIP(Trained):
             # in training it counts in the statistics of the visual adapter
             cls=(last,) if self.training else (),
             patch_output="ln_post_proj",
-            stream=Stream("vv", first_block=max(1, round(backbone.depth / 4))),
+            stream=Stream("vv", first_block=FIRST.get(backbone.depth, quarter)),
             image_ln_post=False,
             text=self.text_spec(),
             image_size=self.adapter_.params.get("image_size"),
