@@ -91,7 +91,7 @@ def train_adapter(
     if learner.head.paired and not data.normals:
         raise TrainingError(
             f"Head {recipe.head} learns from each image beside a normal one, but the data have no "
-            "pairs; load them with pairs=True."
+            "pairs; give `load_data` pairs=True."
         )
     if accelerator.is_main_process:
         warn_of_parts(learner, recipe, accumulate * accelerator.num_processes)
