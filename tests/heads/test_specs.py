@@ -98,6 +98,18 @@ def untrained(name):
             FeatureSpec(layers=QUARTERS, activation="gelu", pos_embed="bicubic"),
         ),
         (
+            untrained("adaptclip"),
+            FeatureSpec(
+                layers=(24,),
+                normal_layers=(6, 12, 18),
+                patch_output="ln_post_proj",
+                stream=Stream("vv", first_block=6),
+                image_ln_post=False,
+                activation="quick_gelu",
+                pos_embed="bilinear",
+            ),
+        ),
+        (
             untrained("anomalyclip"),
             FeatureSpec(
                 layers=(24,),
@@ -138,6 +150,7 @@ def test_where_the_learned_tokens_of_anomalyclip_stand():
         ("clip_ad", "gelu"),
         ("adaclip", "gelu"),
         ("anomalyclip", "quick_gelu"),
+        ("adaptclip", "quick_gelu"),
     ],
 )
 def test_activation_of_the_text_encoder(name, activation):

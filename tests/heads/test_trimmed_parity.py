@@ -15,6 +15,7 @@ import torch
 from vlad.adapters import Adapter
 from vlad.heads import adaclip
 from vlad.heads.adaclip import AdaCLIP
+from vlad.heads.adaptclip import AdaptCLIP
 from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.anovl import AnoVL
 from vlad.heads.april_gan import AprilGAN
@@ -28,6 +29,7 @@ from vlad.maths.maps import upsample
 from vlad.maths.mutual import mean_distance
 from vlad.maths.neighbourhoods import lnamd, snamd
 from vlad.maths.rescore import rescore
+from vlad.training import losses
 from vlad.training.from_text import text_losses
 from vlad.types import Features, TextFeatures
 
@@ -247,6 +249,88 @@ def test_adaclip(monkeypatch):
     found = head.score(features, TextFeatures(*known["text"][:, None]))
     assert_close(found.image_score, known["score"])
     assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
+
+
+@pytest.fixture
+def adaptclip():
+    """(reference outputs, maker of a head, features of images, text); no token is changed."""
+    known, width = load("adaptclip"), 4 + 17 * 17 + 1
+    tensors = {"patches.down.weight": torch.zeros(1, width)}
+    tensors |= {"patches.up.weight": torch.zeros(width, 1)}
+    for part, value in {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1}.items():
+        tensors[f"patches.norm.{part}"] = torch.full((1,), float(value))
+    tensors |= {n.replace("patches", "image"): x for n, x in tensors.items()}
+
+    def make():
+        head = AdaptCLIP()
+        head.adapter_ = Adapter(
+            "seeded", "adaptclip", "seeded", "none", {"layers": LAYERS}, tensors
+        )
+        return head
+
+    basis = torch.eye(width)
+    sides, own = basis[:4], basis[4:-1]
+
+    def at_both(cosines, rest):  # (B, 2, ...) by fixed and by learned words
+        along = sum(
+            x[..., None] * (sides[at + 1] - sides[at]) / 2
+            for at, x in zip((0, 2), cosines.unbind(1), strict=True)
+        )
+        return along + (1 - along.square().sum(dim=-1, keepdim=True)).sqrt() * rest
+
+    tokens = at_both(known["patches"], own)
+    features = Features(
+        at_both(known["image"], own[0]),
+        dict.fromkeys(LAYERS, tokens),
+        grid=(17, 17),
+        size=(238, 238),
+    )
+    text = TextFeatures(*sides[:2, None], learned=TextFeatures(*sides[2:, None]))
+    return known, make, features, text
+
+
+def test_adaptclip_by_words(adaptclip):
+    known, make, features, text = adaptclip
+    found = make().score(features, text)
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
+
+
+def test_adaptclip_with_normal_images(adaptclip, monkeypatch):
+    known, make, features, text = adaptclip
+    one = {n: x[:1] for n, x in features.patches.items()}
+    # each patch has a reference of its own, which is far from all others
+    spare = torch.eye(4 + 17 * 17 + 1)[-1]
+    near = 1 - known["distance"][..., None]
+    references = {
+        n: near[:, i] * one[n] + (1 - near[:, i].square()).sqrt() * spare
+        for i, n in enumerate(LAYERS)
+    }
+    head = make().fit(Features(None, references, grid=(17, 17), size=(238, 238)))
+    compared = known["compared"], known["cells"]
+    monkeypatch.setattr(head, "_compared", lambda *_: compared)  # the mean over the four blocks
+    first = Features(features.image[:1], one, grid=(17, 17), size=(238, 238))
+    found = head.score(first, text)
+    assert_close(found.image_score, known["normals_score"])
+    assert_close(found.anomaly_map[:, ::8, ::8], known["normals_map"])
+
+
+def test_adaptclip_learns_from_pairs():
+    known, head = load("adaptclip"), AdaptCLIP()
+    tensors = {n.removeprefix("learned."): x.float() for n, x in known.items() if "learned" in n}
+    for name, x in list(tensors.items()):
+        if name.endswith(".bias"):
+            layer = name.removesuffix(".bias")
+            tensors |= {f"{layer}.running_{part}": torch.zeros_like(x) for part in ("mean", "var")}
+    head.adapter_ = Adapter("seeded", "adaptclip", "seeded", "none", {"layers": LAYERS}, tensors)
+    head.training = True
+    unit = known["differences"].float()
+    image, cells = head._compared(0, unit, unit, (8, 8))
+    masks = torch.from_numpy(np.unpackbits(known["masks"].numpy())).view(4, 112, 112).float()
+    p = upsample(cells.sigmoid(), (112, 112))
+    of_map = (losses.focal(p, masks), losses.dice(p, masks), losses.dice(1 - p, 1 - masks))
+    found = torch.stack([x.mean() for x in (losses.cross_entropy(image, known["labels"]), *of_map)])
+    assert_close(found.double(), known["losses"])
 
 
 def test_anomalyclip():

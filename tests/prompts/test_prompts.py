@@ -97,6 +97,13 @@ def test_winclip_has_the_two_sentences_that_its_reimplementations_lack():
     ]
 
 
+def test_adaptclip_has_the_sentences_of_winclip_about_an_object():
+    expected = load_bank("winclip_anomalib").expand("object")
+    for category in ("bottle", "metal_nut"):
+        found = load_bank("adaptclip").expand(category)
+        assert (found.normal, found.anomalous) == (expected.normal, expected.anomalous)
+
+
 def test_anovl_has_other_templates_for_textures_and_one_name_for_macaroni():
     bank = load_bank("anovl")
     wood, bottle = bank.expand("wood"), bank.expand("bottle")

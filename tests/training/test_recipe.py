@@ -41,6 +41,7 @@ def test_shipped_recipes_are_those_of_the_authors():
     assert chosen["anomalyclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["adaclip"] == ("adamw", 1e-2, (0.5, 0.999), 1, 5)
     assert chosen["april_gan"] == ("adam", 1e-3, (0.5, 0.999), 8, 3)
+    assert chosen["adaptclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["clip_ad"] == ("adam", 1e-4, (0.9, 0.999), 8, 5)
     assert [name for name, recipe in found.items() if not recipe.shuffle] == ["clip_ad"]
     assert found["anomalyclip"].seed == 111
@@ -87,7 +88,7 @@ def test_faults_name_file_and_key(write, change, message):
 
 
 def test_no_such_recipe(tmp_path):
-    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, clip_ad"):
+    with pytest.raises(TrainingError, match="or one of adaclip, adaptclip, anomalyclip"):
         load_recipe("nonsense")
     with pytest.raises(TrainingError, match="cannot be read"):
         load_recipe(tmp_path)

@@ -20,6 +20,7 @@ Shape = tuple[int, ...]
 LONGEST_CONTEXT = 77 - 5
 QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the depth
 DEEP = ("deep_blocks", "prompt_blocks")  # sizes of heads with tokens in blocks of the text encoder
+NORM = "(weight|bias|running_mean|running_var)"
 LARGEST = 4096  # upper bound of any size in a file: no backbone comes near it
 
 
@@ -33,6 +34,7 @@ class Layout:
             number of matching names if axis is None.
         authors: pattern of the authors' names -> our name (a re.sub template).
         key: the entry of the authors' file with the tensors; "" is the file itself.
+        files: if they save several files, the stem of each -> pattern of the authors' names in it.
         lead: our name -> number of axes of length 1 that the authors prepend.
         unused: pattern of the authors' tensors not used in scoring -> length of their last axis,
             "text" for T, or None for any.
@@ -47,6 +49,7 @@ class Layout:
     sizes: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
     authors: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     lead: Mapping[str, int] | None = None
     unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = ()
@@ -93,6 +96,35 @@ def _adaclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     for i, layer in enumerate(params["layers"]):
         found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.channels(layer))
     return found | _linear("image_projection", backbone.embed_dim, backbone.embed_dim)
+
+
+def _norm(name: str, width: int) -> dict[str, Shape]:
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {f"{name}.{part}": (width,) for part in parts}
+
+
+def _adaptclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    joint, wide = backbone.embed_dim, params["decoder"]
+    narrow, half = joint // 4, params["decoder"] // 2
+    found: dict[str, Shape] = {
+        f"context.{side}": (params["context"], _text_width(backbone))
+        for side in ("normal", "anomalous")
+    }
+    for name in ("image", "patches"):
+        found |= {f"{name}.down.weight": (narrow, joint), f"{name}.up.weight": (joint, narrow)}
+        found |= _norm(f"{name}.norm", narrow)
+    for i in range(len(params["layers"])):
+        found |= _norm(f"norms.{i}", joint)
+    for i, (width, before) in {0: (wide, joint), 4: (half, wide)}.items():
+        found[f"decoder.{i}.weight"] = (width, before, 3, 3)
+        found |= _norm(f"decoder.{i + 1}", width)
+        found |= {f"decoder.{i + 3}.weight": (width, width, 2, 2)}
+        found |= {f"decoder.{i + 3}.bias": (width,)}
+    found |= {"decoder.8.weight": (2, half, 1, 1), "decoder.8.bias": (2,)}
+    for i, (width, before) in {0: (wide, joint), 3: (half, wide)}.items():
+        found[f"perceptron.{i}.weight"] = (width, before)
+        found |= _norm(f"perceptron.{i + 1}", width)
+    return found | {"perceptron.6.weight": (2, half)}
 
 
 def compares_joint(backbone: BackboneInfo) -> bool:
@@ -175,6 +207,39 @@ LAYOUTS = {
             r"clip_model\.patch_token_layer\.head\.(\d+)\.(weight|bias)": r"projections.\1.\2",
             r"clip_model\.cls_token_layer\.head\.0\.(weight|bias)": r"image_projection.\1",
         },
+    ),
+    "adaptclip": Layout(
+        shapes=_adaptclip,
+        sizes={"context": (r"context\.normal", 0), "decoder": (r"decoder\.0\.weight", 0)},
+        authors={
+            r"ctx_pos": "context.normal",
+            r"ctx_neg": "context.anomalous",
+            r"global_adapter\.fc\.0\.(weight)": r"image.down.\1",
+            rf"global_adapter\.fc\.1\.{NORM}": r"image.norm.\1",
+            r"global_adapter\.fc\.3\.(weight)": r"image.up.\1",
+            r"local_adater\.fc\.0\.(weight)": r"patches.down.\1",
+            rf"local_adater\.fc\.1\.{NORM}": r"patches.norm.\1",
+            r"local_adater\.fc\.3\.(weight)": r"patches.up.\1",
+            rf"sharebn\.(\d+)\.{NORM}": r"norms.\1.\2",
+            rf"local_adapter\.0\.(\d)\.{NORM}": r"decoder.\1.\2",
+            rf"global_adapter\.0\.(\d)\.{NORM}": r"perceptron.\1.\2",
+        },
+        files={
+            "visual": r".+_(adater|adapter)\.fc\..+",
+            "textual": r"(ctx|token).+",
+            "pq": r"(sharebn|local_adapter|global_adapter)\.\d.+",
+        },
+        lead={"context.normal": 2, "context.anomalous": 2},
+        unused={
+            r"(token_prefix|token_suffix)_(pos|neg)": "text",
+            r"tokenized_prompts_(pos|neg)": None,
+            r".+\.num_batches_tracked": None,
+            # one module, which their files repeat for each layer
+            r"(local|global)_adapter\.[1-9]\d*\.\d\.\w+": None,
+        },
+        inside_text=True,
+        layers=QUARTERS,
+        defaults={"context": 12, "decoder": 128},
     ),
     "tipsomaly": Layout(
         shapes=_tipsomaly,

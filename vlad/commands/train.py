@@ -110,6 +110,7 @@ def train(
     from vlad.adapters.layouts import layout_of
     from vlad.backbones import DEFAULT, load_backbone
     from vlad.errors import TrainingError
+    from vlad.heads import Trained, load_head
     from vlad.system.text import shown
     from vlad.training.adapter import train_adapter
     from vlad.training.checkpoint import open_folder
@@ -157,6 +158,7 @@ def train(
     loaded = load_backbone(backbone or DEFAULT, where, dtype)
     side = made_by.size_on(loaded.info, image_size)  # said before all images are checked
     reading = Reading(max_pixels, bits)
+    head = load_head(made_by.head)
     data = load_data(
         roots,
         layout=layout,
@@ -165,6 +167,7 @@ def train(
         seed=made_by.seed,
         reading=reading,
         show=main,
+        pairs=isinstance(head, Trained) and head.paired,
     )
     said = words_of(words, [*data.categories, *data.held_out])
     if main:

@@ -31,6 +31,7 @@ HEADS = {
     "anovl": "vlad.heads.anovl:AnoVL",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "adaptclip": "vlad.heads.adaptclip:AdaptCLIP",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",

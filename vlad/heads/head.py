@@ -105,10 +105,15 @@ class Trained(Head):
 
     Attributes:
         needs_adapter: whether it cannot score without one.
+        training: set while its tensors are learned; norms then use the statistics of the batch.
+        paired: whether it learns from each image beside a normal one of its category
+            (`pair_logits`); no learned tensor may then enter the backbone's pass.
     """
 
     adapter_: Adapter
     needs_adapter: bool = True
+    training: bool = False
+    paired: bool = False
 
     @abstractmethod
     def logits(self, features: Features, sides: Any) -> Logits:
@@ -118,6 +123,15 @@ class Trained(Head):
             sides: from `sides`, for all images or, with a leading axis, for each; None for a head
                 without a bank.
         """
+
+    def pair_logits(self, features: Features, sides: Any, normals: Features) -> Logits:
+        """The logits that a `paired` head learns from.
+
+        Args:
+            sides: as for `logits`.
+            normals: a normal image of the same category for each image.
+        """
+        raise NotImplementedError(f"Head {self.name} does not learn from pairs of images.")
 
     @abstractmethod
     def layer_maps(

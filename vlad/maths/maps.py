@@ -54,6 +54,11 @@ def _mirror(length: int, radius: int, device: torch.device) -> torch.Tensor:
     return torch.where(index < length, index, 2 * length - 1 - index)
 
 
+def harmonic_mean(stack: torch.Tensor) -> torch.Tensor:
+    """Harmonic mean over the first axis; 0 wherever one value is 0."""
+    return len(stack) / (1 / stack).sum(dim=0)
+
+
 def top_mean(values: torch.Tensor, fraction: float) -> torch.Tensor:
     """(B, N) -> (B,): mean of the largest int(fraction·N) values, at least one (0 = maximum)."""
     count = max(1, int(fraction * values.shape[1]))

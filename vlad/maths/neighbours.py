@@ -104,6 +104,21 @@ def mean_nearest_cosine(queries: torch.Tensor, rows: torch.Tensor, count: int) -
     return (1 - torch.cat(found)).clamp_min(0).reshape(queries.shape[:-1])
 
 
+def nearest_rows(queries: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(...) 1 − cos of each query to its nearest row, and (..., C) that row.
+
+    Args:
+        queries: (..., C) unit vectors.
+        rows: (M, C) unit vectors.
+    """
+    flat = queries.reshape(-1, queries.shape[-1])
+    size = max(1, BLOCK // len(rows))
+    found = [(part @ rows.T).max(dim=-1) for part in flat.split(size)]
+    best = torch.cat([one.values for one in found]).reshape(queries.shape[:-1])
+    index = torch.cat([one.indices for one in found])
+    return (1 - best).clamp_min(0), rows[index].reshape(queries.shape)
+
+
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:
     """Indices (size,) of rows that cover all others: each is the farthest from those before it.
 

@@ -19,6 +19,8 @@ from vlad.training.feed import Batch
 from vlad.training.objectives import batch_losses
 
 SPREAD = 0.02  # standard deviation of learned tokens and vectors before the first step
+# the parts of a norm before it
+NORM = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 
 
 class Learner(torch.nn.Module):
@@ -48,7 +50,8 @@ class Learner(torch.nn.Module):
         self.names = list(adapter.tensors)
         device = self.backbone.device
         self.learned = torch.nn.ParameterList(
-            torch.nn.Parameter(x.detach().clone().to(device)) for x in adapter.tensors.values()
+            torch.nn.Parameter(x.detach().clone().to(device), is_learned(name))
+            for name, x in adapter.tensors.items()
         )
         # the head reads these parameters themselves, so it sees every update
         live = dict(zip(self.names, self.learned, strict=True))
@@ -59,7 +62,7 @@ class Learner(torch.nn.Module):
         head = load_head(adapter.head, adapter=self.adapter)
         if not isinstance(head, Trained):
             raise HeadError(f"Head {adapter.head} is not a vlad.heads.head.Trained; make it one.")
-        self.head = head
+        self.head, head.training = head, True
         self.spec = self.head.spec(self.backbone.info)
         extractor.check(self.spec)
         if self.head.bank and not self.backbone.info.has_text:
@@ -81,7 +84,10 @@ class Learner(torch.nn.Module):
         if features is None:
             (features,) = self.extractor.extract(batch.prepared, [self.spec])
         sides = self.sides(batch.categories, features.plain)
-        logits = self.head.logits(features, sides)
+        if batch.normals is None:
+            logits = self.head.logits(features, sides)
+        else:
+            logits = self.head.pair_logits(features, sides, batch.normals)
         return batch_losses(
             self.losses, self.head, logits, batch.labels, batch.masks, batch.masked, features.grid
         )
@@ -125,8 +131,8 @@ def initial_tensors(
 ) -> dict[str, torch.Tensor]:
     """A head's tensors before the first step, the same on every machine.
 
-    Linear layers are initialised as in torch, all others from N(0, 0.02²), as the methods' authors
-    do.
+    Linear layers, convolutions and norms are initialised as in torch, all others from N(0, 0.02²),
+    as the methods' authors do.
 
     Raises:
         AdapterError: sizes that do not fit the backbone.
@@ -136,9 +142,17 @@ def initial_tensors(
     found = {}
     for name, shape in shapes.items():
         layer, _, part = name.rpartition(".")
-        if part in ("weight", "bias"):
-            bound = 1 / math.sqrt(shapes[f"{layer}.weight"][1])
+        weight = shapes.get(f"{layer}.weight", ())
+        if part in ("weight", "bias") and len(weight) > 1:
+            bound = 1 / math.sqrt(math.prod(weight[1:]))
             found[name] = (2 * torch.rand(shape, generator=generator) - 1) * bound
+        elif part in NORM:
+            found[name] = torch.full(shape, NORM[part])
         else:
             found[name] = SPREAD * torch.randn(shape, generator=generator)
     return found
+
+
+def is_learned(name: str) -> bool:
+    """True if gradients change a tensor; the running statistics of a norm are only counted."""
+    return not name.endswith((".running_mean", ".running_var"))
