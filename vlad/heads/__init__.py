@@ -15,6 +15,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getattr_static, signature
 
 from vlad.errors import HeadError
+from vlad.heads.head import Gather as Gather
 from vlad.heads.head import Head
 from vlad.heads.head import Pool as Pool
 from vlad.heads.head import Trained as Trained
@@ -131,7 +132,7 @@ def check_head(head: Head) -> None:
 
 
 # what an object needs to count as a head without being a subclass of Head
-PARTS = [part for part in vars(Head) if part[0] != "_" and part not in ("name", "pool")]
+PARTS = [part for part in vars(Head) if part[0] != "_" and part not in ("name", "pool", "merge")]
 
 
 def _made(name: str, params: Mapping[str, object]) -> Head:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import FLAG, LAYERS, ODD, PART, SHARE, number, one_of, optional, whole
+from vlad.images.normals import Rotations
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import Bank, Metric, greedy_coreset, widest
 from vlad.system.torch_state import own_state
@@ -77,6 +78,11 @@ class Memory(Head):
         self.join = join
         self.banks_: dict[str, Bank] = {}
         self.spans_: dict[str, tuple[torch.Tensor, float]] = {}
+
+    @property
+    def views(self) -> Rotations:  # type: ignore[override]
+        """The rotations of each reference image."""
+        return Rotations(self.rotations)
 
     @property
     def map_range(self) -> tuple[float, float]:
