@@ -26,6 +26,8 @@ HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
     "patchcore": "vlad.heads.memory:patchcore",
+    "mvg": "vlad.heads.mvg:MVG",
+    "padim": "vlad.heads.padim:PaDiM",
     "musc": "vlad.heads.musc:MuSc",
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "clip_ad": "vlad.heads.clip_ad:CLIPAD",

@@ -62,7 +62,7 @@ class Moments:
     def ledoit_wolf(self) -> torch.Tensor:
         """(..., C, C) covariance, shrunk towards a multiple of the identity by the optimal share.
 
-        Ledoit and Wolf, 2004, as scikit-learn has it.
+        Ledoit and Wolf, 2004, as scikit-learn has it; two rows cannot tell the share, which is 1.
         """
         width = self.mean.shape[-1]
         sample = self.covariance()
@@ -72,6 +72,8 @@ class Moments:
         spread = self.quartes / self.count - sample.square().sum(dim=(-2, -1))
         noise = torch.minimum(distance, spread / (self.count * width))
         share = torch.where(distance > 0, noise / distance, 0.0)[..., None, None]
+        if self.count < 3:
+            share = torch.ones_like(share)
         return (1 - share) * sample + share * target
 
     def tensors(self) -> dict[str, torch.Tensor]:
