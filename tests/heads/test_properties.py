@@ -11,7 +11,6 @@ import torch
 from vlad.backbones import load_backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads import head_maker, head_names, load_head
-from vlad.heads.memory import Memory
 from vlad.prompts import load_bank
 from vlad.scoring.panel import Panel
 
@@ -20,7 +19,7 @@ NORMALS = {name: head_maker(name)().normals for name in NAMES}
 LEARNED = [name for name in NAMES if "adapter" in signature(head_maker(name)).parameters]
 READING = [name for name in NAMES if head_maker(name)().bank]
 # their scale of maps is no bound
-DISTANCES = {"memory", "patchcore", "mvg", "padim"}
+DISTANCES = {"memory", "patchcore", "mvg", "padim", "subspace"}
 # (name, whether it is shown normal images)
 CASES = [
     *((name, False) for name in NAMES if NORMALS[name] != "needed"),

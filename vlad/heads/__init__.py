@@ -26,6 +26,7 @@ HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
     "patchcore": "vlad.heads.memory:patchcore",
+    "subspace": "vlad.heads.subspace:Subspace",
     "mvg": "vlad.heads.mvg:MVG",
     "padim": "vlad.heads.padim:PaDiM",
     "musc": "vlad.heads.musc:MuSc",

@@ -81,8 +81,8 @@ class PaDiM(Head):
         rows = self._drawn(features)
         if rows.shape[1:] != mean.shape:
             raise HeadError(
-                f"Head {self.name} learned {len(mean)} places of {mean.shape[-1]} channels, but the "
-                f"image has {rows.shape[1]} of {rows.shape[2]}; fit it again at this size."
+                f"Head {self.name} learned {len(mean)} places of {mean.shape[-1]} channels, but "
+                f"the image has {rows.shape[1]} of {rows.shape[2]}; fit it again at this size."
             )
         centred = (rows - mean.to(rows)).transpose(0, 1)  # (places, B, C)
         along = centred @ self._inverse()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,6 +27,28 @@ class Rotations:
         yield image
         for n in range(1, self.count):
             yield rotate(image, 360 * n / self.count)
+
+
+@dataclass(frozen=True)
+class RandomRotations:
+    """An image, and `count` views rotated by angles between 0° and 345°, the corners black.
+
+    The angles are drawn from the seed and the pixels, so that neither the order nor the company of
+    images changes them.
+    """
+
+    count: int
+    seed: int
+
+    def __call__(self, image: Image.Image) -> Iterator[Image.Image]:
+        yield image
+        for angle in self.angles(image):
+            yield image.rotate(angle)
+
+    def angles(self, image: Image.Image) -> list[float]:
+        """The degrees, counter-clockwise."""
+        draw = random.Random(f"{self.seed} {zlib.crc32(image.tobytes())}")
+        return [draw.uniform(0, 345) for _ in range(self.count)]
 
 
 ITSELF = Rotations()

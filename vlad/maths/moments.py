@@ -55,9 +55,10 @@ class Moments:
         both = (a + b for a, b in zip(first, second, strict=True))
         return Moments(count, mean, *both)
 
-    def covariance(self, freedom: int = 0) -> torch.Tensor:
-        """(..., C, C) scatter over N − `freedom`."""
-        return self.scatter / (self.count - freedom)
+    def covariance(self, freedom: int = 0, centre: torch.Tensor | None = None) -> torch.Tensor:
+        """(..., C, C) scatter over N − `freedom`, about the mean or another centre (..., C)."""
+        scatter = self.scatter if centre is None else self._about(centre)[0]
+        return scatter / (self.count - freedom)
 
     def ledoit_wolf(self) -> torch.Tensor:
         """(..., C, C) covariance, shrunk towards a multiple of the identity by the optimal share.
