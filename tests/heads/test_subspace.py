@@ -143,9 +143,9 @@ def test_angles_depend_on_the_image_alone():
 def test_the_foreground_of_a_square():
     """A square of other tokens on even ground is found, whatever the sign of its component."""
     for sign in (1, -1):
-        tokens = torch.zeros(1, 8, 8, 3)
-        tokens[:, 2:6, 2:6, 0] = sign * 30.0
-        mask = foreground(tokens.flatten(1, 2), (8, 8)).unflatten(1, (8, 8))[0]
-        expected = torch.zeros(8, 8, dtype=torch.bool)
-        expected[1:7, 1:7] = True  # dilated by one patch
+        tokens = torch.zeros(1, 12, 12, 3)
+        tokens[:, 4:9, 4:9, 0] = sign * 30.0
+        mask = foreground(tokens.flatten(1, 2), (12, 12)).unflatten(1, (12, 12))[0]
+        expected = torch.zeros(12, 12, dtype=torch.bool)
+        expected[3:10, 3:10] = True  # dilated by one patch
         assert torch.equal(mask, expected)
