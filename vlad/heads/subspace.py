@@ -1,4 +1,4 @@
-"""SubspaceAD (Lendering et al., 2026)."""
+"""SubspaceAD (Lendering et al., CVPR 2026, arXiv 2602.23013)."""
 
 from __future__ import annotations
 
