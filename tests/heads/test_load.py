@@ -101,7 +101,7 @@ def test_what_is_no_head():
 class Duck:
     """All that a head has, without the base class."""
 
-    bank, normals, map_range, rules, views = None, "unused", (-100.0, 100.0), {}, ITSELF
+    bank, normals, map_range, rules, normal_views = None, "unused", (-100.0, 100.0), {}, ITSELF
     additive = approximate = transductive = fitted = False
     memory_, adapter_ = {}, None
 

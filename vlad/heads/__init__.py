@@ -25,6 +25,7 @@ from vlad.system.text import instead, shown
 HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
+    "anomalydino": "vlad.heads.anomalydino:AnomalyDINO",
     "patchcore": "vlad.heads.memory:patchcore",
     "subspace": "vlad.heads.subspace:Subspace",
     "mvg": "vlad.heads.mvg:MVG",

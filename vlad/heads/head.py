@@ -31,7 +31,7 @@ class Head(ABC):
         bank: name of its default prompt bank; None for a head that reads no text.
         normals: "needed" (`fit` comes before `score`), "optional" or "unused".
         rules: parameter -> the values it accepts (see `vlad.heads.rules`).
-        views: the views of each normal image that `fit` gets; heads with equal ones share them.
+        normal_views: the views of each normal image that `fit` gets; heads with equal ones share them.
         approximate: whether it skips work that its method requires.
         additive: whether `merge` of two fits on parts of the images equals one fit on all of them
             (`Detector.partial_fit`).
@@ -45,7 +45,7 @@ class Head(ABC):
     bank: str | None = None
     normals: Literal["needed", "optional", "unused"] = "unused"
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
-    views: Views = ITSELF
+    normal_views: Views = ITSELF
     approximate: bool = False
     additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})

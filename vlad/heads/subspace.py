@@ -90,7 +90,7 @@ class Subspace(Head):
         return self.batched
 
     @property
-    def views(self) -> RandomRotations:  # type: ignore[override]
+    def normal_views(self) -> RandomRotations:  # type: ignore[override]
         """Both draws of rotations, one after the other."""
         return RandomRotations(2 * self.rotations, self.seed)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 import torch.nn.functional as F
 
@@ -14,13 +16,22 @@ def foreground(patches: torch.Tensor, grid: tuple[int, int], flat: bool = False)
     """(B, h·w, C) patch tokens -> (B, h·w) bool, true on the object.
 
     AnomalyDINO (arXiv 2405.14529). What lies above a threshold along the first component, or below
-    its negative if that covers too little of the centre, is dilated and closed.
+    its negative if that covers too little of the centre, is dilated and closed. Where nothing does,
+    all patches are the object, with a warning.
 
     Args:
         flat: dilate and close along the reading order instead of on the grid, as the authors' code
             does: from the end of a row to the start of the next, and not up or down.
     """
-    return torch.stack([_of_one(tokens, grid, flat) for tokens in patches])
+    masks = torch.stack([_of_one(tokens, grid, flat) for tokens in patches])
+    empty = ~masks.any(dim=1)
+    if empty.any():
+        warnings.warn(
+            "The mask finds no object in some images and keeps all their patches: tokens of this "
+            "backbone may be smaller than DINOv2's, for which it was made; leave out `mask`.",
+            stacklevel=2,
+        )
+    return masks | empty[:, None]
 
 
 def _of_one(tokens: torch.Tensor, grid: tuple[int, int], flat: bool) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -88,6 +89,25 @@ def widest(rows: torch.Tensor) -> float:
 def nearest_cosine(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """1 − cos of each query (..., C) to its nearest row (M, C), of any length: (...)."""
     return Bank(F.normalize(rows, dim=-1)).nearest(queries)
+
+
+def mean_below(queries: torch.Tensor, others: Sequence[torch.Tensor], share: float) -> torch.Tensor:
+    """(P, C) -> (P,): mean cosine distance to the nearest rows of all others.
+
+    Those nearer than the k-th nearest count, k = int(share · their number); at least the nearest.
+
+    Args:
+        queries: unit vectors.
+        others: (M, C) unit vectors each; moved to the device of the queries one by one.
+    """
+    k = max(1, int(share * sum(map(len, others))))
+    nearest = queries.new_full((len(queries), 0), float("inf"))
+    for rows in others:
+        found = torch.cat([nearest, 1 - queries @ rows.to(queries.device).T], dim=1)
+        nearest = found.topk(min(k, found.shape[1]), dim=1, largest=False, sorted=False).values
+    below = nearest < nearest.amax(dim=1, keepdim=True)
+    sums = torch.where(below, nearest, 0.0).sum(dim=1)
+    return torch.where(below.any(dim=1), sums / below.sum(dim=1), nearest.amin(dim=1))
 
 
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:

@@ -136,7 +136,7 @@ class Panel:
         # heads that want the same views share their passes
         groups: dict[Views, list[str]] = {}
         for name in gathers:
-            groups.setdefault(self.heads[name].views, []).append(name)
+            groups.setdefault(self.heads[name].normal_views, []).append(name)
         waiting: dict[Views, list[Image.Image]] = {views: [] for views in groups}
 
         def extract(views: Views) -> None:
