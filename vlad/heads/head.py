@@ -31,7 +31,8 @@ class Head(ABC):
         bank: name of its default prompt bank; None for a head that reads no text.
         normals: "needed" (`fit` comes before `score`), "optional" or "unused".
         rules: parameter -> the values it accepts (see `vlad.heads.rules`).
-        normal_views: the views of each normal image that `fit` gets; heads with equal ones share them.
+        normal_views: the views of each normal image that `fit` gets; heads with equal ones share
+            them.
         approximate: whether it skips work that its method requires.
         additive: whether `merge` of two fits on parts of the images equals one fit on all of them
             (`Detector.partial_fit`).
