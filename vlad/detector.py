@@ -215,7 +215,7 @@ class Detector:
         before = self.head_.memory_
         self._learn(normals)
         added = self.head_.memory_
-        self.head_.memory_ = {k: torch.cat([x, added[k]]) for k, x in before.items()}
+        self.head_.memory_ = self.head_.merge(before, added)
         self._fit_with = self._settings(_FIT)
         for name in ("calibration_", "_calibrate_with"):
             vars(self).pop(name, None)

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import FLAG, LAYERS, ODD, PART, SHARE, number, one_of, optional, whole
+from vlad.images.normals import Rotations
+from vlad.maths.foreground import foreground
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import Bank, Metric, greedy_coreset, widest
 from vlad.system.torch_state import own_state
@@ -43,6 +45,10 @@ class Memory(Head):
             pooling over channels, as in PatchCore) instead of comparing them one by one.
         patch_output: applied to the patch tokens: nothing ("raw"), the last LayerNorm ("ln_post"),
             or it and the projection into the space of text ("ln_post_proj").
+        mask: sets patches off the object to 0, as a principal component of each image's own patches
+            tells it: "grid" fills gaps on the grid, "flat" along the reading order, as
+            AnomalyDINO's program does. Its threshold is made for DINOv2's tokens.
+        mask_references: whether patches of reference images off the object are not remembered.
     """
 
     normals = "needed"
@@ -57,6 +63,8 @@ class Memory(Head):
         "neighbourhood": ODD,
         "join": FLAG,
         "patch_output": one_of("raw", "ln_post", "ln_post_proj"),
+        "mask": optional(one_of("grid", "flat")),
+        "mask_references": FLAG,
     }
 
     def __init__(
@@ -70,6 +78,8 @@ class Memory(Head):
         neighbourhood: int = 1,
         join: bool = False,
         patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
+        mask: Literal["grid", "flat"] | None = None,
+        mask_references: bool = False,
     ):
         self.layers = layers
         self.metric = metric
@@ -80,8 +90,15 @@ class Memory(Head):
         self.neighbourhood = neighbourhood
         self.join = join
         self.patch_output = patch_output
+        self.mask = mask
+        self.mask_references = mask_references
         self.banks_: dict[str, Bank] = {}
         self.spans_: dict[str, tuple[torch.Tensor, float]] = {}
+
+    @property
+    def normal_views(self) -> Rotations:  # type: ignore[override]
+        """The rotations of each reference image."""
+        return Rotations(self.rotations)
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -109,9 +126,11 @@ class Memory(Head):
 
     def fit(self, features: Features) -> Memory:
         """Remember the patches of normal images."""
-        self.memory_ = {
-            name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in self._patches(features)
-        }
+        patches = self._patches(features)
+        if self.mask_references:
+            kept = self.on_object(features).flatten()
+            patches = [(name, x.flatten(0, 1)[None, kept]) for name, x in patches]
+        self.memory_ = {name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in patches}
         return self
 
     def fit_union(self, parts: Sequence[Memory]) -> Memory:
@@ -141,11 +160,19 @@ class Memory(Head):
             for name, patches in self._patches(features)
         ]
         distance = torch.stack(distances).mean(dim=0)
+        distance = torch.where(self.on_object(features), distance, 0.0)
         grid_map = distance.unflatten(1, features.grid)
         return Scores(
             image_score=top_mean(distance, self.top),
             anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
         )
+
+    def on_object(self, features: Features) -> torch.Tensor:
+        """(B, h·w) bool, by the tokens of the last layer; all true without a mask."""
+        last = list(features.patches.values())[-1]
+        if not self.mask:
+            return torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
+        return foreground(last, features.grid, flat=self.mask == "flat")
 
     def _fitted(self) -> Mapping[str, torch.Tensor]:
         if not self.fitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -117,6 +118,25 @@ def nearest_rows(queries: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tenso
     best = torch.cat([one.values for one in found]).reshape(queries.shape[:-1])
     index = torch.cat([one.indices for one in found])
     return (1 - best).clamp_min(0), rows[index].reshape(queries.shape)
+
+
+def mean_below(queries: torch.Tensor, others: Sequence[torch.Tensor], share: float) -> torch.Tensor:
+    """(P, C) -> (P,): mean cosine distance to the nearest rows of all others.
+
+    Those nearer than the k-th nearest count, k = int(share · their number); at least the nearest.
+
+    Args:
+        queries: unit vectors.
+        others: (M, C) unit vectors each; moved to the device of the queries one by one.
+    """
+    k = max(1, int(share * sum(map(len, others))))
+    nearest = queries.new_full((len(queries), 0), float("inf"))
+    for rows in others:
+        found = torch.cat([nearest, 1 - queries @ rows.to(queries.device).T], dim=1)
+        nearest = found.topk(min(k, found.shape[1]), dim=1, largest=False, sorted=False).values
+    below = nearest < nearest.amax(dim=1, keepdim=True)
+    sums = torch.where(below, nearest, 0.0).sum(dim=1)
+    return torch.where(below.any(dim=1), sums / below.sum(dim=1), nearest.amin(dim=1))
 
 
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:

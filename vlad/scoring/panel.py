@@ -16,9 +16,9 @@ from PIL import Image
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.capabilities import check_spec
 from vlad.errors import HeadError
-from vlad.heads import Head, Pool, check_head
+from vlad.heads import Gather, Head, Pool, check_head
+from vlad.images.normals import Views
 from vlad.images.tiles import WHOLE, Tiling
-from vlad.images.views import rotations
 from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.featurecache import CachedExtractor
@@ -135,36 +135,40 @@ class Panel:
         """
         if heads is None:
             heads = [name for name, head in self.heads.items() if head.normals != "unused"]
-        parts: dict[str, list[Features]] = {name: [] for name in heads}
-        for name in parts:
-            if type(self.heads[name]).fit is Head.fit:  # raised before a pass over all images
+        gathers: dict[str, Gather] = {}
+        for name in heads:
+            head = self.heads[name]
+            gather = head.gather()
+            # raised before a pass over all images
+            if gather is None and type(head).fit is Head.fit:
                 raise HeadError(f"Head {name} learns nothing from images; score with it at once.")
+            gathers[name] = gather or _Together(head)
             self.specs[name] = self.specs[name].with_normals()
-        # heads that want the same number of rotated views share their passes
-        groups: dict[int, list[str]] = {}
-        for name in parts:
-            groups.setdefault(self._rotations(name), []).append(name)
-        views: dict[int, list[Image.Image]] = {count: [] for count in groups}
+        # heads that want the same views share their passes
+        groups: dict[Views, list[str]] = {}
+        for name in gathers:
+            groups.setdefault(self.heads[name].normal_views, []).append(name)
+        waiting: dict[Views, list[Image.Image]] = {views: [] for views in groups}
 
-        def extract(count: int) -> None:
-            specs = [self.specs[name] for name in groups[count]]
-            prepared = [self.extractor.prepare(view, specs) for view in views[count]]
-            views[count].clear()
+        def extract(views: Views) -> None:
+            specs = [self.specs[name] for name in groups[views]]
+            prepared = [self.extractor.prepare(view, specs) for view in waiting[views]]
+            waiting[views].clear()
             if prepared:
                 features = self.extractor.extract(prepared, specs)
-                for name, found in zip(groups[count], features, strict=True):
-                    parts[name].append(self._guided(name, found))
+                for name, found in zip(groups[views], features, strict=True):
+                    gathers[name].add(self._guided(name, found))
 
         for image in chain.from_iterable(map(self.tiling.cut, images)):
-            for count, waiting in views.items():
-                for view in rotations(image, count):
-                    waiting.append(view)
-                    if len(waiting) == self.batch_size:
-                        extract(count)
-        for count in groups:
-            extract(count)
-        for name, found in parts.items():
-            self.heads[name].fit(Features.cat(found))
+            for views, batch in waiting.items():
+                for view in views(image):
+                    batch.append(view)
+                    if len(batch) == self.batch_size:
+                        extract(views)
+        for views in groups:
+            extract(views)
+        for gather in gathers.values():
+            gather.finish()
         return self
 
     def prepare(self, image: Image.Image) -> dict:
@@ -259,5 +263,16 @@ class Panel:
         assert spec is not None and features.plain is not None
         return encode_each(self.backbone, self._prompts(name, category), spec, features.plain)
 
-    def _rotations(self, name: str) -> int:
-        return self.heads[name].rotations
+
+class _Together:
+    """The collector of a head that sees all normal images at once."""
+
+    def __init__(self, head: Head):
+        self.head = head
+        self.parts: list[Features] = []
+
+    def add(self, features: Features) -> None:
+        self.parts.append(features)
+
+    def finish(self) -> None:
+        self.head.fit(Features.cat(self.parts))
