@@ -31,6 +31,7 @@ HEADS = {
     "anovl": "vlad.heads.anovl:AnoVL",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "filo": "vlad.heads.filo:FiLo",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
     "statistics": "vlad.heads.statistics:Statistics",

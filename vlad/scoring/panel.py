@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from itertools import chain
 
 import torch
@@ -25,7 +26,15 @@ from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+from vlad.types import (
+    BackboneInfo,
+    Box,
+    Features,
+    FeatureSpec,
+    Scores,
+    TextFeatures,
+    TextSpec,
+)
 
 
 def fitting_specs(
@@ -167,12 +176,15 @@ class Panel:
         prepared: Sequence[dict],
         category: str | None = None,
         pools: MutableMapping[str, Pool] | None = None,
+        boxes: Sequence[tuple[Box, ...]] = (),
     ) -> dict[str, Scores]:
         """Score B prepared images with every head that judges them one by one.
 
         Args:
             pools: head -> what it has collected; transductive heads add the batch to theirs, and
                 are missing from the result.
+            boxes: what a detector found in each image; a head with a bank of faults is given those
+                whose phrase holds one of them.
 
         Raises:
             HeadError: a head that reads text without a category, one that was not fitted, or a
@@ -183,8 +195,21 @@ class Panel:
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):
+                if boxes and name in self.banks:
+                    features = replace(features, boxes=self._faulty(name, category, boxes))
                 self._score(name, head, features, category, scores, pools)
         return scores
+
+    def _faulty(
+        self, name: str, category: str | None, boxes: Sequence[tuple[Box, ...]]
+    ) -> tuple[tuple[Box, ...], ...]:
+        """Of the boxes of each image those that the head's bank, if it lists faults, calls one."""
+        if not (faults := self._prompts(name, category).faults):
+            return tuple(boxes)
+        return tuple(
+            tuple(box for box in found if any(fault in box.phrase for fault in faults))
+            for found in boxes
+        )
 
     def _score(
         self,
@@ -219,11 +244,11 @@ class Panel:
             return None
         prompts = self._prompts(name, category)
         spec = self.specs[name].text or TextSpec()
-        words = len(spec.context[0]) if spec.context else 0
-        warn_of_cut(self.backbone, self.banks[name], prompts, words)
-        if callable(spec.deep):
+        warn_of_cut(self.backbone, self.banks[name], prompts, spec.length)
+        if spec.for_each_image:
             return None
         if spec.context or spec.deep:
+            assert not callable(spec.deep)
             return encode(self.backbone, prompts, spec, spec.deep)
         activation = self.backbone.info.replaced(spec.activation)
         return embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
@@ -240,9 +265,8 @@ class Panel:
         text, spec = self.text(name, category), self.specs[name].text
         if text is not None or name not in self.banks:
             return text
-        # each image has words of its own, made from its embedding
-        assert spec is not None and features.plain is not None
-        return encode_each(self.backbone, self._prompts(name, category), spec, features.plain)
+        assert spec is not None  # each image has words of its own, made from its embedding
+        return encode_each(self.backbone, self._prompts(name, category), spec, features)
 
     def _rotations(self, name: str) -> int:
         return self.heads[name].rotations

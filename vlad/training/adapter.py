@@ -92,7 +92,7 @@ def train_adapter(
     if learner.bank:
         for category in data.categories:
             spec = learner.spec.text
-            learned = len(spec.context[0]) if spec and spec.context else 0
+            learned = spec.length if spec else 0
             prompts = learner.bank.expand(learner.words.get(category, category))
             warn_of_cut(backbone, learner.bank, prompts, learned)
     kept = None

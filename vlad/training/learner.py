@@ -17,6 +17,7 @@ from vlad.scoring.text import encode, encode_each
 from vlad.scoring.textcache import embed_prompts
 from vlad.training.feed import Batch
 from vlad.training.objectives import batch_losses
+from vlad.types import Features
 
 SPREAD = 0.02  # standard deviation of learned tokens and vectors before the first step
 
@@ -80,25 +81,25 @@ class Learner(torch.nn.Module):
         features = batch.features
         if features is None:
             (features,) = self.extractor.extract(batch.prepared, [self.spec])
-        sides = self.sides(batch.categories, features.plain)
+        sides = self.sides(batch.categories, features)
         logits = self.head.logits(features, sides)
         return batch_losses(
             self.losses, self.head, logits, batch.labels, batch.masks, batch.masked, features.grid
         )
 
-    def sides(self, categories: Sequence[str], plain: torch.Tensor | None) -> torch.Tensor | None:
+    def sides(self, categories: Sequence[str], features: Features) -> torch.Tensor | None:
         """What each image is compared with, as the head's `sides`; None for a head without text."""
         if self.bank is None:
             return None
         prompts = [self.bank.expand(self.words.get(name, name)) for name in categories]
         if spec := self.head.text_spec():
-            if callable(spec.deep):
-                assert plain is not None  # computed if the spec has prompts
+            if spec.for_each_image:
                 each = [
-                    encode_each(self.backbone, said, spec, plain[i : i + 1])
+                    encode_each(self.backbone, said, spec, features.at(i))
                     for i, said in enumerate(prompts)
                 ]
                 return torch.cat([self.head.sides(text) for text in each])
+            assert not callable(spec.deep)
             read = {
                 said.key: self.head.sides(encode(self.backbone, said, spec, spec.deep))
                 for said in {said.key: said for said in prompts}.values()
@@ -125,8 +126,8 @@ def initial_tensors(
 ) -> dict[str, torch.Tensor]:
     """A head's tensors before the first step, the same on every machine.
 
-    Linear layers are initialised as in torch, all others from N(0, 0.02²), as the methods' authors
-    do.
+    Linear layers and convolutions are initialised as in torch, all others from N(0, 0.02²), as the
+    methods' authors do.
 
     Raises:
         AdapterError: sizes that do not fit the backbone.
@@ -137,7 +138,7 @@ def initial_tensors(
     for name, shape in shapes.items():
         layer, _, part = name.rpartition(".")
         if part in ("weight", "bias"):
-            bound = 1 / math.sqrt(shapes[f"{layer}.weight"][1])
+            bound = 1 / math.sqrt(math.prod(shapes[f"{layer}.weight"][1:]))
             found[name] = (2 * torch.rand(shape, generator=generator) - 1) * bound
         else:
             found[name] = SPREAD * torch.randn(shape, generator=generator)

@@ -1,0 +1,163 @@
+"""FiLo gives the numbers of its authors' program."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vlad.adapters import Adapter
+from vlad.adapters.layouts import default_params, ours, tensor_shapes
+from vlad.adapters.layouts import theirs as authors_name
+from vlad.heads.filo import SIGMA, FiLo
+from vlad.maths.maps import blur_close
+from vlad.prompts import load_bank
+from vlad.scoring.panel import Panel
+from vlad.types import Box
+
+NAME = "filo_tinyl14_336"
+
+
+@pytest.fixture(scope="module")
+def backbone(parity_backbone):
+    return parity_backbone("tinyl14_336")
+
+
+@pytest.fixture(scope="module")
+def case(parity):
+    return parity.case(NAME)
+
+
+@pytest.fixture(scope="module")
+def known_texts(parity):
+    return json.loads((parity.folder / "cases" / f"{NAME}.json").read_text())["texts"]
+
+
+def faults(sentences):
+    """The faults that sentences name, in order."""
+    found = [s.partition(" with ")[2] for s in sentences if " abnormal " in s]
+    return list(dict.fromkeys(s.removesuffix(" at top left.") for s in found[::9]))
+
+
+@pytest.fixture(scope="module")
+def bank(known_texts, tmp_path_factory):
+    """The bank with the authors' faults of two categories."""
+    text = load_bank("filo").text.partition("[[overrides]]")[0]
+    for category, sides in known_texts.items():
+        text += f"[[overrides]]\ncategories = [{json.dumps(category)}]\n"
+        text += f"faults = {json.dumps(faults(sides['abnormal']))}\n"
+    file = tmp_path_factory.mktemp("bank") / "authors.toml"
+    file.write_text(text)
+    return load_bank(file)
+
+
+def seeded(name, shape, seed=0):
+    """A learned tensor of the reference outputs, by the authors' name."""
+    random = np.random.Generator(np.random.PCG64([seed, zlib.crc32(f"filo.{name}".encode())]))
+    x = random.standard_normal(shape, dtype=np.float32)
+    if len(shape) == 1:
+        x = 1 + 0.1 * x if name.endswith("weight") else 0.1 * x
+    else:
+        x *= 0.02 if "ctx" in name else np.prod(shape[1:]) ** -0.5
+    return torch.from_numpy(x.astype(np.float16).astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def adapter(backbone):
+    params = default_params("filo", backbone.info)
+    shapes = tensor_shapes("filo", backbone.info, params)
+    tensors = {name: seeded(authors_name("filo", name), shape) for name, shape in shapes.items()}
+    return Adapter("seeded", "filo", "seeded", "none", params, tensors)
+
+
+def boxes_of(case, place):
+    """The boxes of one image of the case."""
+    said = [part for part in str(case["phrases"][place]).split("|") if part]
+    found = []
+    for (x, y, width, height), phrase in zip(case["boxes"][place], said, strict=False):
+        left, top = x - width / 2, y - height / 2
+        edges = (left, top, left + width, top + height)
+        text, _, rest = phrase.partition("(")
+        found.append(Box(tuple(map(float, edges)), float(rest.partition(")")[0]), text))
+    return tuple(found)
+
+
+def prepared_images(case, panel):
+    return [panel.prepare(Image.fromarray(pixels)) for pixels in case["pictures_u8"]]
+
+
+@pytest.fixture(scope="module")
+def run(backbone, bank, adapter, case):
+    def run(batch_size=4):
+        panel = Panel(backbone, {"filo": FiLo(adapter)}, bank=bank, image_size=112)
+        prepared = prepared_images(case, panel)
+        found = []
+        for start in range(0, 8, batch_size):
+            part = range(start, start + batch_size)
+            given = [boxes_of(case, i) for i in part]
+            category = str(case["image_path"][start]).split("/")[0]
+            chosen = [prepared[i] for i in part]
+            found.append(panel.score(chosen, category, boxes=given)["filo"])
+        return [torch.cat([getattr(x, n) for x in found]).numpy() for n in SCORES]
+
+    return run
+
+
+SCORES = ("image_score", "anomaly_map")
+
+
+def test_maps_and_scores(run, case, assert_parity):
+    assert_parity(run(), case)
+
+
+def test_each_image_has_prompts_of_its_own(run):
+    for mine, theirs in zip(run(batch_size=1), run(), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+
+
+def test_sentences(bank, known_texts):
+    for category, sides in known_texts.items():
+        prompts = bank.expand(category)
+        assert [f"{'X ' * 12}{s}" for s in prompts.normal] == sides["normal"]
+        assert [f"{'X ' * 12}{s}" for s in prompts.anomalous] == sides["abnormal"]
+
+
+def test_without_boxes_all_positions_count(backbone, bank, adapter, case):
+    panel = Panel(backbone, {"filo": FiLo(adapter, boxes=False)}, bank=bank, image_size=112)
+    prepared = prepared_images(case, panel)[:1]
+    scores = panel.score(prepared, "bottle")["filo"]
+    cosine = case["nopos.text_probs"][0, 0, 1]
+    smooth = blur_close(torch.from_numpy(case["nopos.map"]), SIGMA)
+    np.testing.assert_allclose(scores.anomaly_map, smooth, atol=1e-4)
+    np.testing.assert_allclose(scores.image_score, [(cosine + smooth.max()) / 2], atol=1e-4)
+
+
+def test_maps_before_boxes(run, case):
+    _, maps = run()
+    for i, before in enumerate(case["anomaly_map_before_boxes"]):
+        left = [box for box in boxes_of(case, i) if "glass" not in box.phrase]
+        inside = np.zeros((112, 112), bool)
+        for box in left:
+            x0, y0, x1, y1 = (int(112 * edge) for edge in box.edges)
+            inside[y0:y1, x0:x1] = True
+        np.testing.assert_allclose(maps[i], np.where(inside, before, 0.7 * before), atol=1e-4)
+
+
+def test_features_on_the_way(backbone, bank, adapter, case):
+    panel = Panel(backbone, {"filo": FiLo(adapter)}, bank=bank, image_size=112)
+    prepared = prepared_images(case, panel)
+    (features,) = panel.extractor.extract(prepared, list(panel.specs.values()))
+    np.testing.assert_allclose(features.image, case["cls_projected"], atol=1e-4)
+    taps = [*features.patches.values(), *features.further[0].patches.values()]
+    for number, tokens in zip((0, 2, 4, 6), taps, strict=True):
+        np.testing.assert_allclose(tokens[:1], case[f"tap.{number}"][:, 1:], atol=2e-4)
+
+
+def test_names_of_the_authors(parity):
+    known = json.loads((parity.folder / "cases" / f"{NAME}.json").read_text())["parameters"]
+    for module, names in known.items():
+        for name in names:
+            assert (own := ours("filo", f"{module}.{name}")), name
+            assert authors_name("filo", own) == f"{module}.{name}"
