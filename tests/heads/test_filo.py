@@ -14,7 +14,12 @@ from vlad.adapters.layouts import theirs as authors_name
 from vlad.heads.filo import SIGMA, FiLo
 from vlad.maths.maps import blur_close
 from vlad.prompts import load_bank
+from vlad.scoring.extractor import Extractor
 from vlad.scoring.panel import Panel
+from vlad.training.feed import Batch
+from vlad.training.learner import Learner
+from vlad.training.loop import make_optimiser
+from vlad.training.recipe import load_recipe
 from vlad.types import Box
 
 NAME = "filo_tinyl14_336"
@@ -161,3 +166,62 @@ def test_names_of_the_authors(parity):
         for name in names:
             assert (own := ours("filo", f"{module}.{name}")), name
             assert authors_name("filo", own) == f"{module}.{name}"
+
+
+def test_training(backbone, bank, adapter, parity, monkeypatch):
+    """Four steps of the first phase, then four of the second from where these end."""
+    case = parity.case(f"{NAME}_train")
+    recipe = load_recipe("filo")
+    monkeypatch.setattr("vlad.training.learner.load_bank", lambda _: bank)
+    learner = Learner(Extractor(backbone, 112), adapter, [])
+    first = learner.tensors()["adapter.2.weight"]
+    learner.adapter.tensors["adapter.2.weight"].data.zero_()  # as which it changes nothing
+    for phase, order, expected in zip(
+        recipe.parts, ("order", "order_adapter"), ("loss", "loss_adapter"), strict=True
+    ):
+        learner.losses = list(phase.losses)
+        if phase is recipe.parts[1]:
+            learner.adapter.tensors["adapter.2.weight"].data.copy_(first)
+        optimiser = make_optimiser(recipe.optimiser, learner.groups(phase))
+        for step, index in enumerate(case[order]):
+            losses = learner(one_image(learner, case, index))
+            total = sum(phase.losses[name] * x for name, x in losses.items())
+            optimiser.zero_grad()
+            total.backward()
+            np.testing.assert_allclose(total.item(), case[expected][step], atol=1e-5, rtol=1e-5)
+            if phase is recipe.parts[0]:
+                terms = case["terms"][step].reshape(7, 3).sum(axis=0)
+                found = [losses[name].item() for name in phase.losses]
+                np.testing.assert_allclose(found, terms, atol=1e-5, rtol=1e-5)
+                if step == 0:
+                    assert_gradients(learner, case)
+            optimiser.step()
+    final = learner.tensors()
+    for name, x in case.items():
+        if name.startswith(("final.", "adapter.final.")):
+            own = ours("filo", name.replace("final.", "", 1))
+            np.testing.assert_allclose(final[own], x, atol=1e-3, rtol=0, err_msg=name)
+
+
+def one_image(learner, case, index):
+    image = Image.fromarray(case["pictures_u8"][index])
+    return Batch(
+        features=None,
+        prepared=[learner.extractor.prepare(image, [learner.spec])],
+        labels=torch.from_numpy(case["labels"][[index]]).float(),
+        masks=torch.from_numpy((case["masks_u8"][[index]] > 127).astype(np.float32)),
+        masked=torch.ones(1, dtype=torch.bool),
+        categories=[str(case["image_path"][index]).split("/")[0]],
+    )
+
+
+def assert_gradients(learner, case):
+    tensors = learner.adapter.tensors
+    for name, x in case.items():
+        if name.startswith("grad1."):
+            found = tensors[ours("filo", name.removeprefix("grad1."))].grad
+            # they reach 11, of which float32 leaves 1e-6 each
+            np.testing.assert_allclose(found, x, atol=3e-5, rtol=1e-5, err_msg=name)
+    for name, norm in zip(case["grad1_norm.names"], case["grad1_norm"], strict=True):
+        found = tensors[ours("filo", str(name))].grad.norm().item()
+        np.testing.assert_allclose(found, norm, rtol=1e-4, err_msg=str(name))

@@ -291,7 +291,7 @@ def card_of(
         "best_epoch": best,
         "left_out": [f"{path}: {error}" for path, error in data.left_out.items()],
         "params": dict(adapter.params),
-        "recipe": {k: v for k, v in recipe.table().items() if v not in (None, {})},
+        "recipe": {k: v for k, v in recipe.table().items() if v not in (None, {}, ())},
         "data": data.card(),
         "curve": {
             n: [float(f"{epoch[n]:.6g}") for epoch in state.curve if n in epoch] for n in names

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 
 from vlad.adapters import Adapter
 from vlad.adapters.layouts import tensor_shapes
-from vlad.errors import HeadError
+from vlad.errors import HeadError, TrainingError
 from vlad.heads import Trained, load_head
 from vlad.prompts import Prompts, load_bank
 from vlad.scoring.extractor import Extractor
@@ -17,6 +18,7 @@ from vlad.scoring.text import encode, encode_each
 from vlad.scoring.textcache import embed_prompts
 from vlad.training.feed import Batch
 from vlad.training.objectives import batch_losses
+from vlad.training.recipe import Phase
 from vlad.types import Features
 
 SPREAD = 0.02  # standard deviation of learned tokens and vectors before the first step
@@ -116,9 +118,34 @@ class Learner(torch.nn.Module):
             self._frozen[prompts.key] = self.head.sides(found)
         return self._frozen[prompts.key]
 
+    def groups(self, phase: Phase) -> list[dict]:
+        """The parameters that a phase learns, by learning rate; all others get no gradients.
+
+        Raises:
+            TrainingError: a pattern of the phase fits no tensor.
+        """
+        groups: dict[str, dict] = {p: {"params": [], "lr": lr} for p, lr in phase.lr.items()}
+        for name, parameter in self.adapter.tensors.items():
+            pattern = rate_of(name, phase)
+            parameter.requires_grad_(pattern is not None)
+            if pattern is not None:
+                groups[pattern]["params"].append(parameter)
+        for pattern, group in groups.items():
+            if not group["params"]:
+                raise TrainingError(
+                    f"No tensor of head {self.adapter.head} that is not learned at another rate "
+                    f"has a name like {pattern!r}; choose from {', '.join(self.names)}."
+                )
+        return list(groups.values())
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """A copy of the current learned tensors, on the CPU."""
         return {n: x.detach().cpu().clone() for n, x in self.adapter.tensors.items()}
+
+
+def rate_of(name: str, phase: Phase) -> str | None:
+    """The pattern of a phase that gives a tensor its learning rate; None if it is not learned."""
+    return next((pattern for pattern in phase.lr if fnmatchcase(name, pattern)), None)
 
 
 def initial_tensors(

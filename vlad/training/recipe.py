@@ -20,9 +20,10 @@ OPTIMISERS = ("adam", "adamw")
 KEYS = (
     *("title", "source", "head", "image_size", "epochs", "batch_size", "seed", "mosaic"),
     "shuffle",
-    *("patience", "params", "optimiser", "losses"),
+    *("patience", "params", "optimiser", "losses", "phases"),
 )
-REQUIRED = ("head", "epochs", "batch_size", "optimiser", "losses")
+REQUIRED = ("head", "batch_size", "optimiser")
+OF_PHASES = ("epochs", "losses")  # at the top of a recipe without phases, else in each of them
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,29 @@ class Optimiser:
 
     Attributes:
         name: "adam" or "adamw".
-        lr, betas, weight_decay: as in torch.optim.
+        lr, betas, weight_decay: as in torch.optim; lr is 0 in a recipe with phases.
     """
 
     name: str
     lr: float
     betas: tuple[float, float]
     weight_decay: float
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training, in which some of the tensors are learned.
+
+    Attributes:
+        epochs: passes over the data.
+        lr: pattern of tensors' names, as in `fnmatch` -> learning rate; the first that fits counts,
+            and tensors that none fits are not learned.
+        losses: name -> weight of each loss in the sum.
+    """
+
+    epochs: int
+    lr: Mapping[str, float]
+    losses: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -51,14 +68,15 @@ class Recipe:
         params: sizes of the head's adapter. `layers` are block numbers, or fractions of the depth
             written with a point; defaults are in `vlad.adapters.layouts`.
         image_size: side of the backbone's input in pixels, or None for the backbone's own.
-        epochs: passes over the data.
+        epochs: passes over the data, in all phases.
         batch_size: images per optimiser step, over all processes.
         optimiser: settings of the optimiser.
-        losses: name -> weight of each loss in the sum.
+        losses: name -> weight of each loss in the sum; those of all phases, if there are any.
         mosaic: probability of combining an image with three others of its category.
         shuffle: whether every epoch has an order of its own; without it, all have that of the data.
         seed: seed of initial values, order and mosaics.
-        patience: epochs without better held-out figures before training stops.
+        patience: epochs without better held-out figures before training, or a phase of it, stops.
+        phases: parts that follow each other; () learns everything at once.
     """
 
     name: str
@@ -75,6 +93,12 @@ class Recipe:
     shuffle: bool
     seed: int
     patience: int
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Phase, ...]:
+        """Its phases, or all of it as one."""
+        return self.phases or (Phase(self.epochs, {"*": self.optimiser.lr}, self.losses),)
 
     def table(self) -> dict[str, Any]:
         """The recipe as plain values, equal for recipes that train alike."""
@@ -155,9 +179,13 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
         read.need(key in table, key, "is missing and has no default; give it")
     head = read.text("head", choices=layout_names())
     optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay"))
-    optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
-    losses = read.sub("losses", LOSSES)
-    read.need(len(losses.table), "losses", f"is empty; choose from {', '.join(LOSSES)}")
+    phases = tuple(map(_phase, read.phases()))
+    for reader, keys in ((read, OF_PHASES), (optimiser, ("lr",))):
+        for key in keys:
+            given = key in reader.table
+            reader.need(given or phases, key, "is missing and has no default; give it")
+            reader.need(not (given and phases), key, "is given by each of the phases; remove it")
+    losses = {name: weight for phase in phases for name, weight in phase.losses.items()}
     params = read.sub("params", ("layers", *layout_of(head).defaults))
     return Recipe(
         name=path.stem,
@@ -169,24 +197,56 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
             for key in params.table
         },
         image_size=read.whole("image_size", 16, LARGEST) or None,
-        epochs=read.whole("epochs", 1, 100_000),
+        epochs=sum(phase.epochs for phase in phases) or read.epochs(),
         batch_size=read.whole("batch_size", 1, 1_000_000),
         optimiser=Optimiser(
             name=optimiser.text("name", "adam", OPTIMISERS),
-            lr=optimiser.number("lr", 0, 100, 0.0, above=True),
+            lr=optimiser.number("lr", 0, 100, 0.0, above=not phases),
             betas=optimiser.betas(),
             weight_decay=optimiser.number("weight_decay", 0, 100, 0.0),
         ),
-        losses={key: losses.number(key, 0, 1e6, 0.0, above=True) for key in losses.table},
+        losses=losses or read.losses(),
         mosaic=read.number("mosaic", 0, 1, 0.0),
         shuffle=read.flag("shuffle", True),
         seed=read.whole("seed", 0, 2**32 - 1, 0),
         patience=read.whole("patience", 1, 100_000, 3),
+        phases=phases,
+    )
+
+
+def _phase(read: _Reader) -> Phase:
+    for key in ("lr", *OF_PHASES):
+        read.need(key in read.table, key, "is missing and has no default; give it")
+    patterns = read.table["lr"]
+    listed = isinstance(patterns, dict) and len(patterns) > 0
+    read.need(listed, "lr", "is not a table of names of tensors and their rates; write it as one")
+    rates = read.sub("lr", tuple(patterns))
+    return Phase(
+        epochs=read.epochs(),
+        lr={key: rates.number(key, 0, 100, 0.0, above=True) for key in patterns},
+        losses=read.losses(),
     )
 
 
 class _Reader(Table):
     """Readers of the values that only recipes have."""
+
+    def phases(self) -> list[_Reader]:
+        value = self.table.get("phases", [])
+        ok = isinstance(value, list) and all(isinstance(v, dict) for v in value)
+        self.need(ok, "phases", "are not tables; write each below a line [[phases]]")
+        keys = ("lr", *OF_PHASES)
+        return [
+            _Reader(self.path, v, keys, TrainingError, f"phases[{i}].") for i, v in enumerate(value)
+        ]
+
+    def epochs(self) -> int:
+        return self.whole("epochs", 1, 100_000)
+
+    def losses(self) -> dict[str, float]:
+        found = self.sub("losses", LOSSES)
+        self.need(len(found.table), "losses", f"is empty; choose from {', '.join(LOSSES)}")
+        return {key: found.number(key, 0, 1e6, 0.0, above=True) for key in found.table}
 
     def flag(self, key: str, default: bool) -> bool:
         value = self.table.get(key, default)
