@@ -31,6 +31,7 @@ class Head(ABC):
         normals: "needed" (`fit` comes before `score`), "optional" or "unused".
         rules: parameter -> the values it accepts (see `vlad.heads.rules`).
         rotations: number of rotated views of each reference image passed to `fit`.
+        boxes: whether it uses the boxes that a detector found.
         approximate: whether it skips work that its method requires.
         additive: whether two fits on parts of the images, concatenated, equal one fit on all of
             them (`Detector.partial_fit`).
@@ -45,6 +46,7 @@ class Head(ABC):
     normals: Literal["needed", "optional", "unused"] = "unused"
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     rotations: int = 1
+    boxes: bool = False
     approximate: bool = False
     additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, compress
 
 import torch
 from PIL import Image
@@ -25,6 +26,7 @@ from vlad.scoring.extractor import Extractor
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
+from vlad.system.text import shown
 from vlad.system.torch_state import own_state
 from vlad.types import (
     BackboneInfo,
@@ -195,7 +197,7 @@ class Panel:
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):
-                if boxes and name in self.banks:
+                if boxes and head.boxes:
                     features = replace(features, boxes=self._faulty(name, category, boxes))
                 self._score(name, head, features, category, scores, pools)
         return scores
@@ -206,10 +208,17 @@ class Panel:
         """Of the boxes of each image those that the head's bank, if it lists faults, calls one."""
         if not (faults := self._prompts(name, category).faults):
             return tuple(boxes)
-        return tuple(
-            tuple(box for box in found if any(fault in box.phrase for fault in faults))
-            for found in boxes
-        )
+        kept = []
+        for found in boxes:
+            named = [any(fault in box.phrase for fault in faults) for box in found]
+            kept.append(tuple(compress(found, named)))
+            for phrase in {box.phrase for box in found} - {box.phrase for box in kept[-1]}:
+                warnings.warn(  # which Python repeats once for each text
+                    f"Head {name} leaves boxes with the phrase {shown(repr(phrase))} out: it names "
+                    f"no fault that the prompt bank {self.banks[name].name} lists of {category}.",
+                    stacklevel=2,
+                )
+        return tuple(kept)
 
     def _score(
         self,
