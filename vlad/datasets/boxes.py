@@ -35,21 +35,21 @@ def read_boxes(path: str | os.PathLike) -> dict[str, tuple[Box, ...]]:
     names = {one["id"]: one["name"] for one in entries.of("categories", needed=False)}
     images: dict[Any, Any] = {}
     for image in entries.of("images"):
-        entries.need(image["id"] not in images, "has an id that another one has")
+        entries.must(image["id"] not in images, "has an id that another one has")
         images[image["id"]] = image
     found: dict[str, list[Box]] = {image["file_name"]: [] for image in images.values()}
     if len(found) < len(images):
-        raise InputError(f"{path}: two images have one file_name; join their entries.")
+        raise InputError(f"{path}: two images have one file_name; remove one of them.")
     for one in entries.of("annotations"):
-        entries.need(one["image_id"] in images, "is of an image_id that no image has")
+        entries.must(one["image_id"] in images, "is of an image_id that no image has")
         phrase = one.get("phrase") or names.get(one.get("category_id"))
-        entries.need(phrase is not None, "has neither phrase nor the category_id of a category")
+        entries.must(phrase is not None, "has neither phrase nor the category_id of a category")
         image = images[one["image_id"]]
         left, top, width, height = one["bbox"]
         right, bottom = left + width, top + height
         inside = min(left, top) >= -SLACK and min(width, height) > 0
         inside &= right <= image["width"] + SLACK and bottom <= image["height"] + SLACK
-        entries.need(inside, f"has the bbox {one['bbox']}, empty or outside its image")
+        entries.must(inside, f"has the bbox {one['bbox']}, empty or outside its image")
         sides = (image["width"], image["height"]) * 2
         edges = (
             min(1.0, max(0.0, x / s))
@@ -67,21 +67,21 @@ class _Entries:
         self.path, self.where = path, "it"
         self.content = content if isinstance(content, dict) else {}
 
-    def need(self, holds: object, fault: str) -> None:
+    def must(self, holds: object, fault: str) -> None:
         if not holds:
             raise InputError(f"{self.path}: {self.where} {fault}; correct it.")
 
     def of(self, key: str, needed: bool = True) -> Iterable[dict[str, Any]]:
         listed = self.content.get(key, None if needed else [])
         self.where = "the file"
-        self.need(isinstance(listed, list), f"has no list {key!r}, as COCO files have")
+        self.must(isinstance(listed, list), f"has no list {key!r}, as COCO files have")
         assert isinstance(listed, list)
         for place, one in enumerate(listed):
             self.where = f"{key}[{place}]"
-            self.need(isinstance(one, dict), "is not an object")
+            self.must(isinstance(one, dict), "is not an object")
             for name, fits in FIELDS[key].items():
                 what = shown(repr(one.get(name)))
-                self.need(fits(one.get(name)), f"has {name} {what}, which does not fit")
+                self.must(fits(one.get(name)), f"has {name} {what}, which does not fit")
             yield one
 
 
