@@ -6,10 +6,11 @@ import zlib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from vlad.adapters import Adapter
-from vlad.adapters.layouts import default_params, ours, tensor_shapes
+from vlad.adapters.layouts import MMCI, default_params, ours, tensor_shapes
 from vlad.adapters.layouts import theirs as authors_name
 from vlad.heads.filo import SIGMA, FiLo
 from vlad.maths.maps import blur_close
@@ -158,6 +159,39 @@ def test_features_on_the_way(backbone, bank, adapter, case):
     taps = [*features.patches.values(), *features.further[0].patches.values()]
     for number, tokens in zip((0, 2, 4, 6), taps, strict=True):
         np.testing.assert_allclose(tokens[:1], case[f"tap.{number}"][:, 1:], atol=2e-4)
+
+
+def test_convolutions_of_all_shapes_are_summed(small_backbone, small_adapter):
+    head = FiLo(small_adapter("filo"))
+    head.spec(small_backbone.info)
+    tensors = head.adapter_.tensors
+    patches = torch.randn(2, 4 * 5, small_backbone.info.width)
+    grid = patches.mT.unflatten(2, (4, 5))
+    for i, found in enumerate(head._neighbours(patches, (4, 5))):
+        expected = sum(
+            F.conv2d(
+                grid,
+                tensors[f"convolutions.{name}.{i}.weight"],
+                tensors[f"convolutions.{name}.{i}.bias"],
+                padding="same",
+            )
+            for name in MMCI
+        )
+        torch.testing.assert_close(found, expected.flatten(2).mT, atol=1e-4, rtol=1e-4)
+
+
+def test_a_bank_without_positions_is_read_whole(small_backbone, small_adapter, drawn, tmp_path):
+    """Boxes then choose nothing among its sentences."""
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'title = "a"\nsource = "b"\nlicence = "c"\ntemplates = ["a {}."]\n'
+        '[states]\nnormal = ["good {}"]\nanomalous = ["bent {}", "cut {}"]\n'
+    )
+    heads = {str(given): FiLo(small_adapter("filo"), boxes=given) for given in (True, False)}
+    panel = Panel(small_backbone, heads, bank=load_bank(file))
+    found = panel.score([panel.prepare(drawn[0])], "nut")
+    both = [found[name].image_score for name in ("True", "False")]
+    torch.testing.assert_close(*both)
 
 
 def test_names_of_the_authors(parity):
