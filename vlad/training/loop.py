@@ -86,7 +86,7 @@ class Training:
         try:
             with interruptible(signal.SIGINT) as stop:
                 while self.state.phase < len(recipe.parts):
-                    self._phase(stop)
+                    self._learn(stop)
         finally:
             if self.log:
                 self.log.close()
@@ -111,7 +111,7 @@ class Training:
                         "phases.lr of one of them."
                     )
 
-    def _phase(self, stop: threading.Event) -> None:
+    def _learn(self, stop: threading.Event) -> None:
         """Learn from the state on to the end of its phase."""
         state, self.phase = self.state, self.recipe.parts[self.state.phase]
         self._restore()
