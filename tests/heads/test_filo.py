@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from vlad.adapters import Adapter
+from vlad.adapters.checkpoint import read_checkpoint
 from vlad.adapters.layouts import MMCI, default_params, ours, tensor_shapes
 from vlad.adapters.layouts import theirs as authors_name
 from vlad.heads.filo import SIGMA, FiLo
@@ -192,6 +193,19 @@ def test_a_bank_without_positions_is_read_whole(small_backbone, small_adapter, d
     found = panel.score([panel.prepare(drawn[0])], "nut")
     both = [found[name].image_score for name in ("True", "False")]
     torch.testing.assert_close(*both)
+
+
+def test_a_file_of_the_authors_holds_their_backbone_too(small_backbone, tmp_path):
+    info = small_backbone.info
+    shapes = tensor_shapes("filo", info, default_params("filo", info))
+    tensors = {name: torch.randn(shape) for name, shape in shapes.items()}
+    state = {authors_name("filo", name): x for name, x in tensors.items()}
+    state |= {"clip_model.visual.proj": torch.zeros(2), "text_encoder.ln_final.bias": torch.ones(1)}
+    torch.save({"filo": state}, tmp_path / "authors.pth")
+    found, params = read_checkpoint(tmp_path / "authors.pth", "filo", info)
+    assert params["context"] == 12
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], x) for name, x in tensors.items())
 
 
 def test_names_of_the_authors(parity):

@@ -206,6 +206,7 @@ LAYOUTS = {
             r"adapter\.fc\.(\d)\.weight": r"adapter.\1.weight",
         },
         key="filo",
+        unused={r"(clip_model|text_encoder)\..*": None},  # their backbone's
         inside_text=True,
         layers=(0.5, 0.75, 1.0),
         defaults={"context": 12},

@@ -212,7 +212,7 @@ class Panel:
         for found in boxes:
             named = [any(fault in box.phrase for fault in faults) for box in found]
             kept.append(tuple(compress(found, named)))
-            for phrase in {box.phrase for box in found} - {box.phrase for box in kept[-1]}:
+            for phrase in sorted({x.phrase for x in found} - {x.phrase for x in kept[-1]}):
                 warnings.warn(  # which Python repeats once for each text
                     f"Head {name} leaves boxes with the phrase {shown(repr(phrase))} out: it names "
                     f"no fault that the prompt bank {self.banks[name].name} lists of {category}.",
