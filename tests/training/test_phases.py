@@ -122,9 +122,9 @@ def test_what_no_phase_learns_and_what_is_not_there_is_said(train, tmp_path):
     done = train(tmp_path / "a", text=PHASES.replace("image.*", "image.0"))
     assert done.exit_code == 2
     assert "No phase of the recipe mine learns image.1" in done.output
-    done = train(tmp_path / "b", text=PHASES.replace("image.*", "picture.*"))
+    done = train(tmp_path / "b", text=PHASES.replace("image.*", "nothing.*"))
     assert done.exit_code == 2
-    assert "has a name like 'picture.*'; choose from" in done.output
+    assert "has a name like 'nothing.*'; choose from" in done.output
 
 
 @pytest.mark.parametrize(
