@@ -17,6 +17,21 @@ if TYPE_CHECKING:  # torch is slow to import, and the commands read this module 
 
 
 @dataclass(frozen=True)
+class Box:
+    """A region that a detector found in an image.
+
+    Attributes:
+        edges: left, top, right and bottom, as fractions of the image's sides, from 0 to 1.
+        score: how sure the detector is, from 0 to 1.
+        phrase: what it found, in words.
+    """
+
+    edges: tuple[float, float, float, float]
+    score: float
+    phrase: str
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image to score.
 
@@ -31,6 +46,7 @@ class Sample:
             union it is, or None.
         group: the object that it shows, shared by all views of that object, or None.
         severity: how bad the defect is, a whole number, 0 for normal; None unknown.
+        boxes: what a detector found in it.
     """
 
     path: Path
@@ -41,6 +57,7 @@ class Sample:
     mask: Path | None = None
     group: str | None = None
     severity: int | None = None
+    boxes: tuple[Box, ...] = ()
 
 
 Activation = Literal["gelu", "quick_gelu"]
@@ -174,6 +191,8 @@ PatchOutput = Literal["raw", "ln_post", "ln_post_proj", "proj"]
 Resize = Literal["pil", "pil_bilinear", "float"]
 # (B, D) image embeddings of a pass without them -> block (from 1) -> (B, k, C) tokens
 ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
+# (B, D) image embeddings -> (B, m, T) words before the normal and before the anomalous sentences
+ImageContext = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,17 +201,30 @@ class TextSpec:
 
     Attributes:
         activation: overrides the activation of the text encoder's MLPs, as in FeatureSpec.
-        context: learned words (m, T) in front of the normal and of the anomalous sentences.
+        context: learned words (m, T) in front of the normal and of the anomalous sentences; or a
+            function that gives them for each image, from the image embedding of the same pass.
         deep: block (from 1) -> (k, T) tokens that overwrite the tokens after the first one before
             that block; or a function that gives them for each image, as ImagePrompts does.
         phrases: sentences of each side that are read with the learned tokens in place of those of
             the bank, which are then read plainly; both come, as `TextFeatures.learned` has it.
+        words: m, if `context` is a function.
     """
 
     activation: Activation | None = None
-    context: tuple[torch.Tensor, torch.Tensor] | None = None
+    context: tuple[torch.Tensor, torch.Tensor] | ImageContext | None = None
     deep: Mapping[int, torch.Tensor] | ImagePrompts | None = None
     phrases: tuple[Sequence[str], Sequence[str]] | None = None
+    words: int = 0
+
+    @property
+    def length(self) -> int:
+        """Number of learned words in front of every sentence."""
+        return len(self.context[0]) if isinstance(self.context, tuple) else self.words
+
+    @property
+    def for_each_image(self) -> bool:
+        """Whether sentences are read again for every image."""
+        return callable(self.deep) or callable(self.context)
 
 
 @dataclass(frozen=True)
@@ -285,6 +317,7 @@ class Features:
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
         cls: block -> (B, C or D) class tokens.
         further: the tokens of the spec's further specs, in their order.
+        boxes: of each image, those given with it whose phrase names a fault of its category.
         plain: (B, D) image embedding of the pass without prompt tokens; None if there are none.
         views: (B, V, D) image embeddings of the views; None if the spec does not ask for them.
         bfloat16: whether the backbone multiplied in bfloat16; heads then do so in long products.
@@ -300,10 +333,12 @@ class Features:
     cls: Mapping[int, torch.Tensor] = field(default_factory=dict)
     further: tuple[Features, ...] = ()
     views: torch.Tensor | None = None
+    boxes: tuple[tuple[Box, ...], ...] = ()
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
-        return self._map(lambda x: x[place : place + 1])
+        found = self._map(lambda x: x[place : place + 1])
+        return replace(found, boxes=self.boxes[place : place + 1])
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
@@ -341,6 +376,7 @@ class Features:
             windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
             cls={k: torch.cat([p.cls[k] for p in parts]) for k in first.cls},
             further=tuple(map(Features.cat, zip(*(p.further for p in parts), strict=True))),
+            boxes=tuple(boxes for p in parts for boxes in p.boxes),
         )
 
 

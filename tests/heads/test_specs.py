@@ -110,6 +110,16 @@ def untrained(name):
             ),
         ),
         (
+            untrained("filo"),
+            FeatureSpec(
+                layers=(24,),
+                stream=Stream("vv", first_block=7),
+                further=(FeatureSpec(layers=(12, 18, 24), stream=Stream("next"), image=False),),
+                activation="gelu",
+                pos_embed="bicubic",
+            ),
+        ),
+        (
             untrained("anomalyclip"),
             FeatureSpec(
                 layers=(24,),

@@ -6,13 +6,16 @@ take too much room it holds their cosines, and the tests make vectors that have 
 their defaults, so that a constant that is no longer the authors' fails here.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vlad.adapters import Adapter
+from vlad.adapters.layouts import MMCI
 from vlad.heads import adaclip
 from vlad.heads.adaclip import AdaCLIP
 from vlad.heads.adaptclip import AdaptCLIP
@@ -20,6 +23,7 @@ from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.anovl import AnoVL
 from vlad.heads.april_gan import AprilGAN
 from vlad.heads.clip_ad import CLIPAD
+from vlad.heads.filo import FiLo
 from vlad.heads.hftt import foreign_logit
 from vlad.heads.laft import LAFT
 from vlad.heads.memory import Memory, patchcore
@@ -31,7 +35,7 @@ from vlad.maths.neighbourhoods import lnamd, snamd
 from vlad.maths.rescore import rescore
 from vlad.training import losses
 from vlad.training.from_text import text_losses
-from vlad.types import Features, TextFeatures
+from vlad.types import Box, Features, TextFeatures
 
 LAYERS = (6, 12, 18, 24)
 
@@ -393,6 +397,50 @@ def test_hftt():
     loss.backward()
     assert_close(loss.detach().double()[None], known["loss"], atol=1e-5)
     assert_close(learned.grad, known["gradient"], atol=3e-5)
+
+
+def test_filo():
+    """Tokens have a part for each map; kernels of one patch pass on that of their sum."""
+    known, layers = load("filo"), (1, 2, 3)
+
+    def vectors(cosine):
+        return torch.cat([cosine, (1 - cosine.square().sum(-1, keepdim=True)).sqrt()], dim=-1)
+
+    linear, convolved = vectors(known["cosine"]).unbind(1)[:4], vectors(known["cosine"])[:, 4:]
+    compared = torch.cat([linear[0], *convolved.unbind(1)], dim=-1)
+    ordinary = {n: F.pad(x, (0, 9)) for n, x in zip(layers, linear[1:], strict=True)}
+    tensors = {"adapter.0.weight": torch.ones(1, 3), "adapter.2.weight": torch.zeros(3, 1)}
+    for i in range(4):
+        tensors |= {f"linear.{i}.weight": torch.eye(3, 12), f"linear.{i}.bias": torch.zeros(3)}
+    for i, (name, (k, m)) in product(range(3), MMCI.items()):
+        weight = torch.zeros(3, 12, k, m)
+        weight[:, 3 + 3 * i : 6 + 3 * i, k // 2, m // 2] = torch.eye(3) / len(MMCI)
+        tensors |= {f"convolutions.{name}.{i}.weight": weight}
+        tensors |= {f"convolutions.{name}.{i}.bias": torch.zeros(3)}
+    head = FiLo()
+    head.adapter_ = Adapter("seeded", "filo", "seeded", "none", {"layers": layers}, tensors)
+    # only the prompts of the position that their program chose are right
+    rows = torch.tensor([0.0, -1, 0]).repeat(8, 9, 1)
+    rows[torch.arange(8), known["place"].long()] = torch.tensor([0.0, 1, 0])
+    boxes = tuple(
+        tuple(
+            Box(tuple(edges.tolist()), float(score), "damage")
+            for edges, score in zip(*both, strict=True)
+            if score > 0
+        )
+        for both in zip(known["box_edges"], known["box_score"], strict=True)
+    )
+    features = Features(
+        vectors(known["image_cosine"]),
+        {3: compared},
+        grid=(8, 8),
+        size=(112, 112),
+        further=(Features(None, ordinary, grid=(8, 8), size=(112, 112)),),
+        boxes=boxes,
+    )
+    found = head.score(features, TextFeatures(torch.eye(3)[:1].expand(8, 1, 3), rows))
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
 
 
 def assert_close(found, expected, atol=1e-4):

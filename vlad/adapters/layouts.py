@@ -150,6 +150,28 @@ def _hftt(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     return {name: (count, backbone.embed_dim) for name, count in counts.items()}
 
 
+# height and width of the convolutions whose sum takes neighbours of many shapes in (MMCI)
+MMCI = {"11": (1, 1), "33": (3, 3), "55": (5, 5), "77": (7, 7), "15": (1, 5), "51": (5, 1)}
+
+
+def _filo(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    joint, words = backbone.embed_dim, _text_width(backbone)
+    found: dict[str, Shape] = {}
+    for side in ("normal", "anomalous"):
+        found[f"context.{side}"] = (params["context"], words)
+        found |= _linear(f"meta.{side}.1", max(1, joint // 16), joint)
+        found |= _linear(f"meta.{side}.2", words, max(1, joint // 16))
+    count = len(params["layers"])
+    for i in range(1 + count):
+        found |= _linear(f"linear.{i}", joint, backbone.width)
+    for i in range(count):
+        for name, kernel in MMCI.items():
+            found[f"convolutions.{name}.{i}.weight"] = (joint, backbone.width, *kernel)
+            found[f"convolutions.{name}.{i}.bias"] = (joint,)
+    half = max(1, joint // 2)
+    return found | {"adapter.0.weight": (half, joint), "adapter.2.weight": (joint, half)}
+
+
 LAYOUTS = {
     "april_gan": Layout(
         shapes=_april_gan,
@@ -240,6 +262,26 @@ LAYOUTS = {
         inside_text=True,
         layers=QUARTERS,
         defaults={"context": 12, "decoder": 128},
+    ),
+    "filo": Layout(
+        shapes=_filo,
+        sizes={"context": (r"context\.normal", 0)},
+        authors={
+            r"normal_prompt_learner\.ctx": "context.normal",
+            r"abnormal_prompt_learner\.ctx": "context.anomalous",
+            r"normal_prompt_learner\.meta_net\.linear(\d)\.(weight|bias)": r"meta.normal.\1.\2",
+            r"abnormal_prompt_learner\.meta_net\.linear(\d)\.(weight|bias)": (
+                r"meta.anomalous.\1.\2"
+            ),
+            r"decoder_linear\.fc\.(\d)\.(weight|bias)": r"linear.\1.\2",
+            r"decoder_cov\.fc_(\d\d)\.(\d)\.(weight|bias)": r"convolutions.\1.\2.\3",
+            r"adapter\.fc\.(\d)\.weight": r"adapter.\1.weight",
+        },
+        key="filo",
+        unused={r"(clip_model|text_encoder)\..*": None},  # their backbone's
+        inside_text=True,
+        layers=(0.5, 0.75, 1.0),
+        defaults={"context": 12},
     ),
     "tipsomaly": Layout(
         shapes=_tipsomaly,

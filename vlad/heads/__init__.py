@@ -37,6 +37,7 @@ HEADS = {
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "adaptclip": "vlad.heads.adaptclip:AdaptCLIP",
+    "filo": "vlad.heads.filo:FiLo",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",

@@ -33,6 +33,7 @@ class Head(ABC):
         rules: parameter -> the values it accepts (see `vlad.heads.rules`).
         normal_views: the views of each normal image that `fit` gets; heads with equal ones share
             them.
+        boxes: whether it uses the boxes that a detector found.
         approximate: whether it skips work that its method requires.
         additive: whether `merge` of two fits on parts of the images equals one fit on all of them
             (`Detector.partial_fit`).
@@ -47,6 +48,7 @@ class Head(ABC):
     normals: Literal["needed", "optional", "unused"] = "unused"
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     normal_views: Views = ITSELF
+    boxes: bool = False
     approximate: bool = False
     additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})

@@ -48,6 +48,17 @@ def gaussian_blur(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     return out[:, 0]
 
 
+def blur_close(maps: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian smoothing of (B, H, W) maps over 3×3 pixels, mirrored without the edge itself.
+
+    Equal to torchvision's `GaussianBlur(3, sigma)`.
+    """
+    kernel = torch.exp(-0.5 * (torch.arange(-1.0, 2.0) / sigma) ** 2).to(maps)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="reflect")
+    return F.conv2d(padded, torch.outer(kernel, kernel)[None, None])[:, 0]
+
+
 def _mirror(length: int, radius: int, device: torch.device) -> torch.Tensor:
     """Indices that extend 0…length-1 by `radius` on both sides as (d c b a | a b c d | d c b a)."""
     index = torch.arange(-radius, length + radius, device=device) % (2 * length)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, compress
 
 import torch
 from PIL import Image
@@ -25,8 +27,17 @@ from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.guidance import Guidance
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
+from vlad.system.text import shown
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+from vlad.types import (
+    BackboneInfo,
+    Box,
+    Features,
+    FeatureSpec,
+    Scores,
+    TextFeatures,
+    TextSpec,
+)
 
 
 def fitting_specs(
@@ -182,12 +193,15 @@ class Panel:
         prepared: Sequence[dict],
         category: str | None = None,
         pools: MutableMapping[str, Pool] | None = None,
+        boxes: Sequence[tuple[Box, ...]] = (),
     ) -> dict[str, Scores]:
         """Score B prepared images with every head that judges them one by one.
 
         Args:
             pools: head -> what it has collected; transductive heads add the batch to theirs, and
                 are missing from the result.
+            boxes: what a detector found in each image; a head with a bank of faults is given those
+                whose phrase holds one of them.
 
         Raises:
             HeadError: a head that reads text without a category, one that was not fitted, or a
@@ -198,11 +212,31 @@ class Panel:
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):
+                if boxes and head.boxes:
+                    features = replace(features, boxes=self._faulty(name, category, boxes))
                 self._score(name, head, self._guided(name, features), category, scores, pools)
         return scores
 
     def _guided(self, name: str, features: Features) -> Features:
         return self.guidance.features(features, self.specs[name]) if self.guidance else features
+
+    def _faulty(
+        self, name: str, category: str | None, boxes: Sequence[tuple[Box, ...]]
+    ) -> tuple[tuple[Box, ...], ...]:
+        """Of the boxes of each image those that the head's bank, if it lists faults, calls one."""
+        if not (faults := self._prompts(name, category).faults):
+            return tuple(boxes)
+        kept = []
+        for found in boxes:
+            named = [any(fault in box.phrase for fault in faults) for box in found]
+            kept.append(tuple(compress(found, named)))
+            for phrase in sorted({x.phrase for x in found} - {x.phrase for x in kept[-1]}):
+                warnings.warn(  # which Python repeats once for each text
+                    f"Head {name} leaves boxes with the phrase {shown(repr(phrase))} out: it names "
+                    f"no fault that the prompt bank {self.banks[name].name} lists of {category}.",
+                    stacklevel=2,
+                )
+        return tuple(kept)
 
     def _score(
         self,
@@ -237,11 +271,11 @@ class Panel:
             return None
         prompts = self._prompts(name, category)
         spec = self.specs[name].text or TextSpec()
-        words = len(spec.context[0]) if spec.context else 0
-        warn_of_cut(self.backbone, self.banks[name], prompts, words)
-        if callable(spec.deep):
+        warn_of_cut(self.backbone, self.banks[name], prompts, spec.length)
+        if spec.for_each_image:
             return None
         if spec.context or spec.deep:
+            assert not callable(spec.deep)
             return encode(self.backbone, prompts, spec, spec.deep)
         activation = self.backbone.info.replaced(spec.activation)
         text = embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
@@ -259,9 +293,8 @@ class Panel:
         text, spec = self.text(name, category), self.specs[name].text
         if text is not None or name not in self.banks:
             return text
-        # each image has words of its own, made from its embedding
-        assert spec is not None and features.plain is not None
-        return encode_each(self.backbone, self._prompts(name, category), spec, features.plain)
+        assert spec is not None  # each image has words of its own, made from its embedding
+        return encode_each(self.backbone, self._prompts(name, category), spec, features)
 
 
 class _Together:

@@ -100,7 +100,7 @@ def train_adapter(
     if learner.bank:
         for category in data.categories:
             spec = learner.spec.text
-            learned = len(spec.context[0]) if spec and spec.context else 0
+            learned = spec.length if spec else 0
             prompts = learner.bank.expand(learner.words.get(category, category))
             warn_of_cut(backbone, learner.bank, prompts, learned)
     kept = None
@@ -310,7 +310,7 @@ def card_of(
         "best_epoch": best,
         "left_out": [f"{path}: {error}" for path, error in data.left_out.items()],
         "params": dict(adapter.params),
-        "recipe": {k: v for k, v in recipe.table().items() if v not in (None, {})},
+        "recipe": {k: v for k, v in recipe.table().items() if v not in (None, {}, ())},
         "data": data.card(),
         "curve": {
             n: [float(f"{epoch[n]:.6g}") for epoch in state.curve if n in epoch] for n in names

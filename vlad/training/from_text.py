@@ -171,7 +171,7 @@ def train_from_text(
                 for batch, values in zip(batches, found, strict=True):
                     state.steps += 1
                     seconds = time.monotonic() - began
-                    log.write(state.steps, epoch, [*values.values()], recipe.optimiser.lr, seconds)
+                    log.write(state.steps, epoch, values, recipe.optimiser.lr, seconds)
                     progress.advance()
                     for name, x in values.items():
                         sums[name] = sums.get(name, 0.0) + x * len(batch) / len(words)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 
 from vlad.adapters import Adapter
 from vlad.adapters.layouts import tensor_shapes
-from vlad.errors import HeadError
+from vlad.errors import HeadError, TrainingError
 from vlad.heads import Trained, load_head
 from vlad.prompts import Prompts, load_bank
 from vlad.scoring.extractor import Extractor
@@ -17,6 +18,8 @@ from vlad.scoring.text import encode, encode_each
 from vlad.scoring.textcache import embed_prompts
 from vlad.training.feed import Batch
 from vlad.training.objectives import batch_losses
+from vlad.training.recipe import Phase
+from vlad.types import Features
 
 SPREAD = 0.02  # standard deviation of learned tokens and vectors before the first step
 # the parts of a norm before it
@@ -83,7 +86,7 @@ class Learner(torch.nn.Module):
         features = batch.features
         if features is None:
             (features,) = self.extractor.extract(batch.prepared, [self.spec])
-        sides = self.sides(batch.categories, features.plain)
+        sides = self.sides(batch.categories, features)
         if batch.normals is None:
             logits = self.head.logits(features, sides)
         else:
@@ -92,19 +95,19 @@ class Learner(torch.nn.Module):
             self.losses, self.head, logits, batch.labels, batch.masks, batch.masked, features.grid
         )
 
-    def sides(self, categories: Sequence[str], plain: torch.Tensor | None) -> torch.Tensor | None:
+    def sides(self, categories: Sequence[str], features: Features) -> torch.Tensor | None:
         """What each image is compared with, as the head's `sides`; None for a head without text."""
         if self.bank is None:
             return None
         prompts = [self.bank.expand(self.words.get(name, name)) for name in categories]
         if spec := self.head.text_spec():
-            if callable(spec.deep):
-                assert plain is not None  # computed if the spec has prompts
+            if spec.for_each_image:
                 each = [
-                    encode_each(self.backbone, said, spec, plain[i : i + 1])
+                    encode_each(self.backbone, said, spec, features.at(i))
                     for i, said in enumerate(prompts)
                 ]
                 return torch.cat([self.head.sides(text) for text in each])
+            assert not callable(spec.deep)
             read = {
                 said.key: self.head.sides(encode(self.backbone, said, spec, spec.deep))
                 for said in {said.key: said for said in prompts}.values()
@@ -121,9 +124,34 @@ class Learner(torch.nn.Module):
             self._frozen[prompts.key] = self.head.sides(found)
         return self._frozen[prompts.key]
 
+    def groups(self, phase: Phase) -> list[dict]:
+        """The parameters that a phase learns, by learning rate; all others get no gradients.
+
+        Raises:
+            TrainingError: a pattern of the phase fits no tensor.
+        """
+        groups: dict[str, dict] = {p: {"params": [], "lr": lr} for p, lr in phase.lr.items()}
+        for name, parameter in self.adapter.tensors.items():
+            pattern = rate_of(name, phase)
+            parameter.requires_grad_(pattern is not None)
+            if pattern is not None:
+                groups[pattern]["params"].append(parameter)
+        for pattern, group in groups.items():
+            if not group["params"]:
+                raise TrainingError(
+                    f"No tensor of head {self.adapter.head} that is not learned at another rate "
+                    f"has a name like {pattern!r}; choose from {', '.join(self.names)}."
+                )
+        return list(groups.values())
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """A copy of the current learned tensors, on the CPU."""
         return {n: x.detach().cpu().clone() for n, x in self.adapter.tensors.items()}
+
+
+def rate_of(name: str, phase: Phase) -> str | None:
+    """The pattern of a phase that gives a tensor its learning rate; None if it is not learned."""
+    return next((pattern for pattern in phase.lr if fnmatchcase(name, pattern)), None)
 
 
 def initial_tensors(

@@ -21,6 +21,8 @@ MAP_LOSSES: dict[str, Callable] = {
     "map_focal": losses.focal,
     "map_dice_anomalous": losses.dice,
     "map_dice_normal": lambda p, mask: losses.dice(1 - p, 1 - mask),
+    "map_dice_rows_anomalous": losses.dice_of_rows,
+    "map_dice_rows_normal": lambda p, mask: losses.dice_of_rows(1 - p, 1 - mask),
 }
 LOSSES = (*IMAGE_LOSSES, *MAP_LOSSES)
 
