@@ -8,7 +8,6 @@ import torch
 
 from vlad.heads.anovl import (
     LEARNING_RATE,
-    NOISE,
     STEPS,
     AnoVL,
     adapt,
@@ -116,14 +115,16 @@ def test_an_adapted_map_depends_on_its_image_and_the_seed_alone(small_backbone, 
     assert (maps - other).abs().max() > 1e-5
 
 
-def test_the_adapter_draws_what_the_authors_draw(small_backbone, drawn, monkeypatch):
-    """Weights uniform up to 1/√D; noise of their spread."""
+def test_what_the_adapter_is_fitted_with(small_backbone, drawn, monkeypatch):
+    """Weights uniform up to 1/√D, the authors' noise and rate, and sentences of unit length."""
     from vlad.heads import anovl
 
     seen = {}
 
     def keep(tokens, weight, bias, sentences, sides, noise, optimiser):
+        (group,) = optimiser.param_groups
         seen.update(weight=weight.detach().clone(), bias=bias.detach(), noise=noise)
+        seen.update(sentences=sentences, rate=group["lr"], decay=group["weight_decay"])
 
     monkeypatch.setattr(anovl, "fit_adapter", keep)
     maps_of(small_backbone, drawn[:2], tta=True, views=False)
@@ -131,8 +132,10 @@ def test_the_adapter_draws_what_the_authors_draw(small_backbone, drawn, monkeypa
     for x in (seen["weight"], seen["bias"]):
         assert 0.98 < x.abs().max() * 32**0.5 <= 1
         assert x.std() * 32**0.5 == pytest.approx(3**-0.5, rel=0.05)
-    assert len(seen["noise"]) == STEPS
-    assert seen["noise"].std() == pytest.approx(NOISE, rel=0.05)
+    assert len(seen["noise"]) == 5
+    assert seen["noise"].std() == pytest.approx(0.055, rel=0.05)
+    assert (seen["rate"], seen["decay"]) == (1e-3, 0.01)
+    torch.testing.assert_close(seen["sentences"].norm(dim=1), torch.ones(924))
 
 
 def test_without_views_the_score_is_that_of_the_image(small_backbone, drawn):
