@@ -17,6 +17,7 @@ from vlad.heads.anovl import (
     smooth_map,
 )
 from vlad.scoring.panel import Panel
+from vlad.types import TextFeatures
 
 CATEGORIES = ("bottle", "metal_nut")
 
@@ -37,6 +38,14 @@ def test_text_vectors(backbone, parity):
     for category in CATEGORIES:
         found = mean_sides(panel.text("head", category)).T
         np.testing.assert_allclose(found, case[f"text_mean.{category}"], atol=1e-5)
+
+
+def test_a_side_is_the_mean_of_embeddings_of_any_length():
+    """Long embeddings weigh more; only the mean is brought to unit length."""
+    normal, anomalous = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 2.0]])
+    found = mean_sides(TextFeatures(normal, anomalous))
+    expected = torch.tensor([[3.0, 1.0], [0.0, 10**0.5]]) / 10**0.5
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_adapter_of_the_authors(backbone, parity, parity_image):
