@@ -152,8 +152,8 @@ def test_the_score_sums_what_is_scaled_over_all_images(small_backbone, drawn):
     done = []
     (found,) = pools["head"].scores(lambda *steps: done.append(steps))
     assert done == [(1, 1)]
-    ((compared, _, _),) = pools["head"].parts
-    expected = scale(compared[0]) + scale(found.anomaly_map.flatten(1).amax(dim=1))
+    (probability,) = pools["head"].probabilities
+    expected = scale(probability) + scale(found.anomaly_map.flatten(1).amax(dim=1))
     torch.testing.assert_close(found.image_score, expected)
     assert found.image_score.min() >= 0
     assert head.map_range[0] <= found.anomaly_map.min()

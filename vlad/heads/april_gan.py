@@ -100,9 +100,7 @@ class AprilGAN(Trained):
         Raises:
             HeadError: `text` is missing.
         """
-        compared = self.compare(features, text)
-        anomaly_map = self.full_map(compared, features.grid, features.size)
-        score = compared[0]
+        score, anomaly_map = self.compare(features, text)
         if self.fitted:
             score = (score + anomaly_map.flatten(1).amax(dim=1)) / 2
         return Scores(score, anomaly_map)
@@ -113,30 +111,19 @@ class AprilGAN(Trained):
 
     def compare(
         self, features: Features, text: TextFeatures | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """(B,) probability, (B, L, h·w) logits and, with references, (B, h·w) distances."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) p(anomalous) of the image embedding, and (B, H, W) maps: sums over blocks."""
         if text is None:
             raise HeadError("Head april_gan compares images with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
-        distance = None
+        grid, size = features.grid, features.size
+        # block by block: all blocks of a batch at full size would set the memory peak
+        each = (self.layer_maps(x, grid, size)[:, 0] for x in logits.patches.split(1, dim=1))
+        total = reduce(torch.add, each)
         if self.fitted:
             distance = reduce(torch.add, layer_distances(features, self.memory_))
-        return logits.image.sigmoid(), logits.patches, distance
-
-    def full_map(
-        self,
-        compared: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
-        grid: tuple[int, int],
-        size: tuple[int, int],
-    ) -> torch.Tensor:
-        """(B, H, W) maps from what `compare` gave: sums over blocks."""
-        _, logits, distance = compared
-        # block by block: all blocks of a batch at full size would set the memory peak
-        each = (self.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
-        total = reduce(torch.add, each)
-        if distance is not None:
             total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
-        return total
+        return logits.image.sigmoid(), total
 
     def together(self, probabilities: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
         """(N,) scores of all images: the mean of probability and scaled maximum."""

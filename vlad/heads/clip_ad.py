@@ -146,10 +146,9 @@ class CLIPAD(Trained):
         Raises:
             HeadError: `text` is missing.
         """
-        compared = self.compare(features, text)
-        anomaly_map = self.full_map(compared, features.grid, features.size)
+        probability, anomaly_map = self.compare(features, text)
         blocks = len(features.patches)
-        return Scores(compared[0] + anomaly_map.flatten(1).amax(dim=1) / blocks, anomaly_map)
+        return Scores(probability + anomaly_map.flatten(1).amax(dim=1) / blocks, anomaly_map)
 
     def pool(self) -> ScaledPool:
         """A collector of images, to scale their scores together."""
@@ -157,32 +156,24 @@ class CLIPAD(Trained):
 
     def compare(
         self, features: Features, text: TextFeatures | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """(B,) probability, (B, h·w) surgery and, in SDP+, (B, L, h·w) logits of the patches."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) p(anomalous) of the image embedding, and (B, H, W) maps."""
         if text is None:
             raise HeadError("Head clip_ad compares images with prompts: give it a category.")
         assert features.image is not None  # the spec asks for it
-        sides = self.sides(text)
+        sides, grid, size = self.sides(text), features.grid, features.size
         both = zip(features.patches.values(), features.further[0].cls.values(), strict=True)
-        together = reduce(torch.add, (surgery(x, token, sides) for x, token in both))
+        responses = reduce(torch.add, (surgery(x, token, sides) for x, token in both))
+        total = upsample(responses.unflatten(1, grid), size)
         if self.adapter is None:
-            return anomalous_logit(features.image, sides, TEMPERATURE).sigmoid(), together, None
-        logits = self.logits(features, sides)
-        return logits.image.sigmoid(), together, logits.patches
-
-    def full_map(
-        self,
-        compared: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
-        grid: tuple[int, int],
-        size: tuple[int, int],
-    ) -> torch.Tensor:
-        """(B, H, W) maps from what `compare` gave."""
-        _, together, logits = compared
-        total = upsample(together.unflatten(1, grid), size)
-        # block by block: all blocks of a batch at full size would set the memory peak
-        for layer in () if logits is None else logits.split(1, dim=1):
-            total = total + self.layer_maps(layer, grid, size)[:, 0]
-        return gaussian_blur(total, self.sigma) if self.sigma else total
+            image = anomalous_logit(features.image, sides, TEMPERATURE)
+        else:
+            logits = self.logits(features, sides)
+            image = logits.image
+            # block by block: all blocks of a batch at full size would set the memory peak
+            for layer in logits.patches.split(1, dim=1):
+                total = total + self.layer_maps(layer, grid, size)[:, 0]
+        return image.sigmoid(), gaussian_blur(total, self.sigma) if self.sigma else total
 
     def together(self, probabilities: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
         """(N,) scores of all images: the sum of both parts, each scaled over them."""
