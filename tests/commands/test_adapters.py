@@ -167,7 +167,7 @@ def wide_file(small_config, tmp_path_factory):
         ("uniadet", "uniadet", "wide", "(2, 32), but wide needs (2, 48)"),
         ("clip_ad", "clip_ad", "vlad-tiny", "has blocks 1 to 3"),
         ("uniadet", "uniadet", "vlad-tiny", "has blocks 1 to 3"),
-        ("tipsomaly", "tipsomaly", "vlad-tiny", "has blocks 1 to 3"),
+        ("tipsomaly", "tipsomaly", "vlad-tiny", "uses block 4, but vlad-tiny has blocks 1 to 3"),
         ("clip_ad", "uniadet", "small", "is for head uniadet, which is not among clip_ad"),
         ("uniadet", "clip_ad", "small", "is for head clip_ad, which is not among uniadet"),
         ("tipsomaly", "clip_ad", "small", "is for head clip_ad, which is not among tipsomaly"),
