@@ -159,6 +159,37 @@ def test_an_image_without_numbers_does_not_disturb_the_others(case, drawn):
 @pytest.mark.parametrize(
     ("name", "params"),
     [
+        ("clip_ad", {"adapter": None}),
+        ("clip_ad", {"rescale": False}),
+        ("anovl", {"tta": True, "views": False}),
+        ("tipsomaly", {"adapter": None}),
+        ("uniadet", {"maximum": True}),
+        ("musc", {"v2": True}),
+    ],
+    ids=str,
+)
+def test_the_same_holds_with_other_parameters(name, params, small_backbone, adapters, drawn):
+    learned = {"adapter": adapters[name]} if name in adapters else {}
+    panel = Panel(small_backbone, {name: load_head(name, **learned | params)})
+    expected = score(panel, drawn)[name]
+    for batch_size in (1, 4):
+        assert_same(score(panel, drawn, batch_size)[name], expected)
+    order = [3, 1, 5, 0, 2, 4]
+    found = score(panel, [drawn[i] for i in order])[name]
+    assert_same(found, [x[order] for x in expected])
+    prepared = [panel.prepare(image) for image in drawn]
+    for pixels in prepared[2].values():
+        pixels[:] = float("nan")
+    scores, maps = score_prepared(panel, prepared)[name]
+    assert scores[2].isnan() and maps[2].isnan().any()
+    others = [0, 1, 3, 4, 5]
+    expected = score(panel, [drawn[i] for i in others])[name]
+    assert_same((scores[others], maps[others]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
         ("april_gan", {"rescale": "maybe"}),
         ("adaclip", {"seed": 2**32}),
         ("adaclip", {"clusters": -1}),

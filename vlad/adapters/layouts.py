@@ -360,7 +360,8 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
     layers = params["layers"]
     if len(set(layers)) < len(layers) or max(layers) > backbone.depth:
         raise AdapterError(
-            f"The adapter uses blocks {shown(', '.join(map(str, layers)))}, but {backbone.name} "
+            f"The adapter uses block{'s' * (len(layers) > 1)} "
+            f"{shown(', '.join(map(str, layers)))}, but {backbone.name} "
             f"has blocks 1 to {backbone.depth}, each usable once; choose another backbone or other "
             "`layers`."
         )
