@@ -163,7 +163,8 @@ def block_of(block) -> Block:
 
     def projections() -> list[tuple[torch.Tensor, torch.Tensor | None]]:
         weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
-        return list(zip(weights, biases, strict=True))
+        out = attention.out_proj
+        return [*zip(weights, biases, strict=True), (out.weight, out.bias)]
 
     return Block(
         ln_1=block.ln_1,

@@ -31,6 +31,7 @@ HEADS = {
     "anovl": "vlad.heads.anovl:AnoVL",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "sowa": "vlad.heads.sowa:SOWA",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
     "statistics": "vlad.heads.statistics:Statistics",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import ClassVar
 
@@ -12,11 +11,11 @@ import torch.nn.functional as F
 from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
+from vlad.heads.rescaled_pool import RescaledPool
 from vlad.heads.rules import ADAPTER, FLAG
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, upsample
 from vlad.maths.neighbours import nearest_cosine
-from vlad.maths.rescore import scale
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
 
 TEMPERATURE = 0.01
@@ -101,17 +100,17 @@ class AprilGAN(Trained):
         Raises:
             HeadError: `text` is missing.
         """
-        logits, distance, probability = self._compare(features, text)
-        anomaly_map = _full_map(logits, distance, features.grid, features.size)
+        logits, distance, probability = self.compare(features, text)
+        anomaly_map = self.full_map(logits, distance, features.grid, features.size)
         if distance is not None:
             probability = (probability + anomaly_map.flatten(1).amax(dim=1)) / 2
         return Scores(probability, anomaly_map)
 
-    def pool(self) -> _Pool:
+    def pool(self) -> RescaledPool:
         """A collector of images, to rescale their scores together."""
-        return _Pool(self)
+        return RescaledPool(self)
 
-    def _compare(
+    def compare(
         self, features: Features, text: TextFeatures | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability from the prompts."""
@@ -125,40 +124,17 @@ class AprilGAN(Trained):
             distance = reduce(torch.add, each)
         return logits.patches, distance, logits.image.sigmoid()
 
-
-def _full_map(
-    logits: torch.Tensor,
-    distance: torch.Tensor | None,
-    grid: tuple[int, int],
-    size: tuple[int, int],
-) -> torch.Tensor:
-    """(B, H, W): the sum over blocks and, with references, the distance."""
-    # block by block: all blocks of a batch at full size would set the memory peak
-    each = (AprilGAN.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
-    total = reduce(torch.add, each)
-    if distance is not None:
-        total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
-    return total
-
-
-class _Pool:
-    """Keeps the inputs of the maps, on the grid of patches, until all images are added."""
-
-    def __init__(self, head: AprilGAN):
-        self.head = head
-        self.parts: list[tuple] = []
-
-    def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        compared = self.head._compare(features, text)
-        kept = (None if x is None else x.cpu() for x in compared)
-        self.parts.append((*kept, features.grid, features.size))
-
-    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
-        maxima = [
-            _full_map(x, d, grid, size).flatten(1).amax(1) for x, d, _, grid, size in self.parts
-        ]
-        together = scale(torch.cat(maxima)).split([len(x) for x in maxima])
-        for (logits, distance, probability, grid, size), scaled in zip(
-            self.parts, together, strict=True
-        ):
-            yield Scores((probability + scaled) / 2, _full_map(logits, distance, grid, size))
+    def full_map(
+        self,
+        logits: torch.Tensor,
+        distance: torch.Tensor | None,
+        grid: tuple[int, int],
+        size: tuple[int, int],
+    ) -> torch.Tensor:
+        """(B, H, W): the sum over blocks and, with references, the distance."""
+        # block by block: all blocks of a batch at full size would set the memory peak
+        each = (self.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
+        total = reduce(torch.add, each)
+        if distance is not None:
+            total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
+        return total

@@ -105,10 +105,12 @@ class Trained(Head):
 
     Attributes:
         needs_adapter: whether it cannot score without one.
+        training: set while its tensors are learned; what is random in learning happens only then.
     """
 
     adapter_: Adapter
     needs_adapter: bool = True
+    training: bool = False
 
     @abstractmethod
     def logits(self, features: Features, sides: Any) -> Logits:

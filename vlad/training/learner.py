@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from vlad.adapters import Adapter
-from vlad.adapters.layouts import tensor_shapes
+from vlad.adapters.layouts import constant_of, tensor_shapes
 from vlad.errors import HeadError
 from vlad.heads import Trained, load_head
 from vlad.prompts import Prompts, load_bank
@@ -19,6 +19,7 @@ from vlad.training.feed import Batch
 from vlad.training.objectives import batch_losses
 
 SPREAD = 0.02  # standard deviation of learned tokens and vectors before the first step
+NORM = {"weight": 1.0, "bias": 0.0}  # the parts of a norm before it
 
 
 class Learner(torch.nn.Module):
@@ -59,7 +60,7 @@ class Learner(torch.nn.Module):
         head = load_head(adapter.head, adapter=self.adapter)
         if not isinstance(head, Trained):
             raise HeadError(f"Head {adapter.head} is not a vlad.heads.head.Trained; make it one.")
-        self.head = head
+        self.head, head.training = head, True
         self.spec = self.head.spec(self.backbone.info)
         extractor.check(self.spec)
         if self.head.bank and not self.backbone.info.has_text:
@@ -125,8 +126,8 @@ def initial_tensors(
 ) -> dict[str, torch.Tensor]:
     """A head's tensors before the first step, the same on every machine.
 
-    Linear layers are initialised as in torch, all others from N(0, 0.02²), as the methods' authors
-    do.
+    Linear layers and norms are initialised as in torch, what the head's layout names as it says
+    there, and all others from N(0, 0.02²), as the methods' authors do.
 
     Raises:
         AdapterError: sizes that do not fit the backbone.
@@ -136,9 +137,14 @@ def initial_tensors(
     found = {}
     for name, shape in shapes.items():
         layer, _, part = name.rpartition(".")
-        if part in ("weight", "bias"):
-            bound = 1 / math.sqrt(shapes[f"{layer}.weight"][1])
+        weight = shapes.get(f"{layer}.weight", ())
+        if (constant := constant_of(head, name)) is not None:
+            found[name] = torch.full(shape, constant)
+        elif part in ("weight", "bias") and len(weight) > 1:
+            bound = 1 / math.sqrt(math.prod(weight[1:]))
             found[name] = (2 * torch.rand(shape, generator=generator) - 1) * bound
+        elif part in NORM:
+            found[name] = torch.full(shape, NORM[part])
         else:
             found[name] = SPREAD * torch.randn(shape, generator=generator)
     return found

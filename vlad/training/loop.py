@@ -7,22 +7,24 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vlad.errors import TrainingError
 from vlad.system.progress import Progress
 from vlad.system.signals import interruptible
 from vlad.training.checkpoint import FEATURES, Log, State, load_state, save_state
-from vlad.training.feed import Feed, Part, epoch_order, split
+from vlad.training.feed import Feed, Part, Place, epoch_order, split
 from vlad.training.learner import Learner
 from vlad.training.recipe import Optimiser, Recipe
 
@@ -130,13 +132,14 @@ class Training:
         """Run the parts; after each optimiser step, yield its last part and mean losses."""
         sums: dict[str, torch.Tensor] = {}
         bad: list[Part] = []
-        batches = self.feed.batches(parts)
+        batches, recipe = self.feed.batches(parts), self.recipe
         for part in parts:
             with self._memory(part):
                 _, batch = next(batches)
                 with self.accelerator.accumulate(self.module):
-                    losses = self.module(batch)
-                    total = sum(self.recipe.losses[name] * x for name, x in losses.items())
+                    with random_from(recipe.seed, part.places[0]):
+                        losses = self.module(batch)
+                    total = sum(recipe.losses[name] * x for name, x in losses.items())
                     # accelerate averages over parts and over processes
                     parallel = self.accumulate * self.accelerator.num_processes
                     self.accelerator.backward(total * part.share * parallel)
@@ -208,6 +211,7 @@ class Training:
             scores = [epoch["score"] for epoch in state.curve]
             if scores[-1] >= max(scores) and scores[-1] > max(scores[:-1], default=-math.inf):
                 state.best, state.best_epoch = self.learner.tensors(), state.epoch
+        self._adjust_rate()
         self._save()
 
     def _is_enough(self) -> bool:
@@ -229,6 +233,20 @@ class Training:
                 parameter.copy_(self.state.tensors[name])
         self.optimiser.load_state_dict(self.state.optimiser)
 
+    def _adjust_rate(self) -> None:
+        lr = rate_after(self.recipe.optimiser, [epoch["loss"] for epoch in self.state.curve])
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+
+
+@contextmanager
+def random_from(seed: int, place: Place):
+    """What is random inside follows from the seed and the first image of a part of a batch."""
+    words = np.random.SeedSequence([seed, place.epoch, place.position, 2]).generate_state(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(words[0]))
+        yield
+
 
 def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
     """The optimiser named in a recipe."""
@@ -238,6 +256,17 @@ def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
         betas=optimiser.betas,
         weight_decay=optimiser.weight_decay,
     )
+
+
+def rate_after(optimiser: Optimiser, losses: Sequence[float]) -> float:
+    """The learning rate after epochs with these mean losses, by torch's ReduceLROnPlateau."""
+    if not optimiser.plateau:
+        return optimiser.lr
+    probe = torch.optim.SGD([torch.zeros(1)], optimiser.lr)
+    schedule = ReduceLROnPlateau(probe, factor=0.1, patience=optimiser.plateau)
+    for loss in losses:
+        schedule.step(loss)
+    return probe.param_groups[0]["lr"]
 
 
 def clean(out: Path) -> None:

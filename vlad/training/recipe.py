@@ -19,7 +19,7 @@ from vlad.types import BackboneInfo
 OPTIMISERS = ("adam", "adamw")
 KEYS = (
     *("title", "source", "head", "image_size", "epochs", "batch_size", "seed", "mosaic"),
-    "shuffle",
+    *("shuffle", "mask_above"),
     *("patience", "params", "optimiser", "losses"),
 )
 REQUIRED = ("head", "epochs", "batch_size", "optimiser", "losses")
@@ -32,12 +32,14 @@ class Optimiser:
     Attributes:
         name: "adam" or "adamw".
         lr, betas, weight_decay: as in torch.optim.
+        plateau: epochs without a lower training loss after which `lr` is divided by 10; 0 never.
     """
 
     name: str
     lr: float
     betas: tuple[float, float]
     weight_decay: float
+    plateau: int
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Recipe:
         optimiser: settings of the optimiser.
         losses: name -> weight of each loss in the sum.
         mosaic: probability of combining an image with three others of its category.
+        mask_above: share of a pixel that a resized mask must cover to call it anomalous.
         shuffle: whether every epoch has an order of its own; without it, all have that of the data.
         seed: seed of initial values, order and mosaics.
         patience: epochs without better held-out figures before training stops.
@@ -72,6 +75,7 @@ class Recipe:
     optimiser: Optimiser
     losses: Mapping[str, float]
     mosaic: float
+    mask_above: float
     shuffle: bool
     seed: int
     patience: int
@@ -154,7 +158,7 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     for key in REQUIRED:
         read.need(key in table, key, "is missing and has no default; give it")
     head = read.text("head", choices=layout_names())
-    optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay"))
+    optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay", "plateau"))
     optimiser.need("lr" in optimiser.table, "lr", "is missing and has no default; give it")
     losses = read.sub("losses", LOSSES)
     read.need(len(losses.table), "losses", f"is empty; choose from {', '.join(LOSSES)}")
@@ -176,9 +180,11 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
             lr=optimiser.number("lr", 0, 100, 0.0, above=True),
             betas=optimiser.betas(),
             weight_decay=optimiser.number("weight_decay", 0, 100, 0.0),
+            plateau=optimiser.whole("plateau", 0, 100_000, 0),
         ),
         losses={key: losses.number(key, 0, 1e6, 0.0, above=True) for key in losses.table},
         mosaic=read.number("mosaic", 0, 1, 0.0),
+        mask_above=read.number("mask_above", 0, 0.99, 0.5),
         shuffle=read.flag("shuffle", True),
         seed=read.whole("seed", 0, 2**32 - 1, 0),
         patience=read.whole("patience", 1, 100_000, 3),

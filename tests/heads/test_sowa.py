@@ -1,0 +1,149 @@
+"""SOWA gives the numbers of its authors' program, with references and without, and in training."""
+
+import zlib
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from PIL import Image
+
+from vlad.adapters import Adapter
+from vlad.adapters.layouts import LAYOUTS, ours
+from vlad.backbones.open_clip import as_backbone
+from vlad.heads import sowa
+from vlad.heads.sowa import SOWA
+from vlad.scoring.extractor import Extractor
+from vlad.scoring.panel import Panel
+from vlad.training.feed import Batch
+from vlad.training.learner import Learner
+from vlad.training.loop import make_optimiser
+from vlad.training.recipe import load_recipe
+
+LAYERS = (6, 12, 18, 24)
+
+
+def learned(case, prefix="init."):
+    """Our name -> the learned tensors of a case; matrices that it leaves out by their recipe."""
+    tensors = {
+        name.removeprefix(prefix): torch.from_numpy(x)
+        for name, x in case.items()
+        if name.startswith(prefix)
+    }
+    for i in range(len(LAYERS)):
+        name = f"visual_encoder.adapters.{i}.blocks.0.mlp.layers.0.weight"
+        if name not in tensors:
+            width = len(tensors[f"visual_encoder.adapters.{i}.blocks.0.norm1.weight"])
+            random = np.random.Generator(np.random.PCG64([0, zlib.crc32(f"sowa.{name}".encode())]))
+            drawn = random.standard_normal((width, width), np.float32) / np.float32(width**0.5)
+            tensors[name] = torch.from_numpy(drawn.astype(np.float16).astype(np.float32))
+    lead = LAYOUTS["sowa"].lead
+    return {ours("sowa", n): x.flatten(0, lead.get(ours("sowa", n), 0)) for n, x in tensors.items()}
+
+
+def adapter_of(case, prefix, window):
+    params = {"layers": list(LAYERS), "context": 12, "window": window}
+    return Adapter("a", "sowa", "seeded", "none", params, learned(case, prefix))
+
+
+@pytest.fixture(scope="module")
+def backbone(parity_backbone):
+    return parity_backbone("tinyl14_336")
+
+
+@pytest.fixture(scope="module")
+def small(parity):
+    """The same for 8×8 patches: with the first positions of the table."""
+    config, state = (
+        parity.weights.oc_config("tinyl14_336"),
+        parity.weights.state_dict("tinyl14_336"),
+    )
+    config["vision_cfg"]["image_size"] = 112
+    name = "visual.positional_embedding"
+    model = open_clip.CLIP(**config)
+    model.load_state_dict({**state, name: state[name][:65]})
+    tokenizer = open_clip.SimpleTokenizer()
+    return as_backbone("small", model, tokenizer, OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+
+
+def test_from_words_alone(backbone, parity, parity_scores, assert_parity):
+    case = parity.case("sowa_tinyl14_336_k0")
+    adapter = adapter_of(case, "learn.", 12)
+    found = parity_scores(backbone, lambda: SOWA(adapter), case, image_size=336)
+    assert_parity(found, case | {"score": case["text_probs"][:, 1]})
+
+
+def scores_of(head, backbone, case, side, images, references):
+    """Scores and maps of 8 images by one head for each of two categories, 4 images each."""
+    scores, maps = [], []
+    for i in range(2):
+        panel = Panel(backbone, {"head": head()}, image_size=side)
+        panel.fit(references[2 * i : 2 * i + 2])
+        pools = {}
+        for start in (4 * i, 4 * i + 2):
+            batch = [panel.prepare(x) for x in images[start : start + 2]]
+            panel.score(batch, "any", pools)
+        for part in pools["head"].scores():
+            scores.append(part.image_score)
+            maps.append(part.anomaly_map)
+    return torch.cat(scores).numpy(), torch.cat(maps).numpy()
+
+
+def test_with_references(backbone, parity, parity_image, assert_parity):
+    case = parity.case("sowa_tinyl14_336_k2")
+    adapter = adapter_of(case, "learn.", 12)
+    names = ("bottle", "metal_nut")
+    known = [parity_image(f"{n}/train/good/{i:03}.png") for n in names for i in range(2)]
+    images = [parity_image(str(path)) for path in case["image_path"]]
+    found = scores_of(lambda: SOWA(adapter), backbone, case, 336, images, known)
+    most = case["anomaly_map"].reshape(8, -1).max(axis=1).reshape(2, 4)
+    low, high = (f(most, axis=1, keepdims=True) for f in (np.min, np.max))
+    scaled = ((most - low) / (high - low)).ravel()
+    assert_parity(found, case | {"score": (case["text_probs"][:, 1] + scaled) / 2})
+
+
+def test_with_references_on_a_small_grid(small, parity, assert_parity):
+    case = parity.case("sowa_tinyl14_112_k2")
+    adapter = adapter_of(case, "init.", 4)
+    images, known = (
+        [Image.fromarray(x) for x in case[n]] for n in ("pictures_u8", "ref_pictures_u8")
+    )
+    found = scores_of(lambda: SOWA(adapter), small, case, 112, images, known)
+    assert_parity(found, case)
+
+
+def test_training(small, parity, monkeypatch):
+    monkeypatch.setattr(sowa, "DROPOUT", 0.0)  # as in the reference
+    case = parity.case("sowa_tinyl14_112_train")
+    adapter = adapter_of(case, "init.", 4)
+    recipe = load_recipe("sowa")
+    learner = Learner(Extractor(small, 112), adapter, list(recipe.losses))
+    optimiser = make_optimiser(recipe.optimiser, learner.parameters())
+    gradients, final = learned(case, "grad1."), learned(case, "final.")
+    for step, index in enumerate(case["batch_index"]):
+        images = [Image.fromarray(case["pictures_u8"][i]) for i in index]
+        masks = torch.from_numpy(
+            (case["masks_u8"][index] > 255 * recipe.mask_above).astype(np.float32)
+        )
+        batch = Batch(
+            features=None,
+            prepared=[learner.extractor.prepare(image, [learner.spec]) for image in images],
+            labels=torch.from_numpy(case["labels"][index]).float(),
+            masks=masks,
+            masked=torch.ones(len(index), dtype=torch.bool),
+            categories=[str(case["image_path"][i]).split("/")[0] for i in index],
+        )
+        losses = learner(batch)
+        total = sum(recipe.losses[name] * x for name, x in losses.items())
+        dice = losses["map_dice_anomalous"] + losses["map_dice_normal"]
+        found = [losses["image_cross_entropy_twice"], losses["map_focal"], dice, total]
+        np.testing.assert_allclose([x.item() for x in found], case["loss"][step], atol=1e-5, rtol=0)
+        optimiser.zero_grad()
+        total.backward()
+        if step == 0:
+            for name, x in learner.adapter.tensors.items():
+                np.testing.assert_allclose(x.grad, gradients[name], atol=3e-5, rtol=0, err_msg=name)
+        optimiser.step()
+    for name, x in learner.tensors().items():
+        np.testing.assert_allclose(x, final[name], atol=1e-3, rtol=0, err_msg=name)
