@@ -1,6 +1,7 @@
 """SOWA gives the numbers of its authors' program, with references and without, and in training."""
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import open_clip
@@ -10,16 +11,19 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image
 
 from vlad.adapters import Adapter
-from vlad.adapters.layouts import LAYOUTS, ours
+from vlad.adapters.layouts import LAYOUTS, default_params, ours, tensor_shapes
 from vlad.backbones.open_clip import as_backbone
+from vlad.errors import AdapterError, BackboneError
 from vlad.heads import sowa
+from vlad.heads.facts import head_facts
 from vlad.heads.sowa import SOWA
 from vlad.scoring.extractor import Extractor
-from vlad.scoring.panel import Panel
+from vlad.scoring.panel import Panel, fitting_specs
 from vlad.training.feed import Batch
 from vlad.training.learner import Learner
 from vlad.training.loop import make_optimiser
 from vlad.training.recipe import load_recipe
+from vlad.types import NATIVE
 
 LAYERS = (6, 12, 18, 24)
 
@@ -150,3 +154,44 @@ def test_training(small, parity, monkeypatch):
     for name, x in final.items():
         mine = learner.adapter.tensors[name].detach()
         np.testing.assert_allclose(mine, x, atol=1e-3, rtol=0, err_msg=name)
+
+
+def test_without_rescaling_each_image_is_judged_by_itself(small, parity):
+    case = parity.case("sowa_tinyl14_112_k2")
+    panel = Panel(small, {"head": SOWA(adapter_of(case, "init.", 4), rescale=False)})
+    panel.fit(Image.fromarray(x) for x in case["ref_pictures_u8"][:2])
+    assert not panel.transductive
+    prepared = [panel.prepare(Image.fromarray(x)) for x in case["pictures_u8"][:2]]
+    found = panel.score(prepared)["head"]
+    np.testing.assert_allclose(found.anomaly_map, case["anomaly_map"][:2], atol=1e-4)
+    most = case["anomaly_map"][:2].max(axis=(1, 2))
+    expected = (case["text_probs"][:2, 1] + most) / 2
+    np.testing.assert_allclose(found.image_score, expected, atol=1e-4)
+
+
+def test_attention_is_dropped_in_training_alone(small_backbone, small_adapter, drawn):
+    head = SOWA(small_adapter("sowa"))
+    panel = Panel(small_backbone, {"head": head})
+    prepared = [panel.prepare(drawn[0])]
+    (features,) = panel.extractor.extract(prepared, [panel.specs["head"]])
+    sides = head.sides(panel.text("head", None))
+    plain = head.logits(features, sides).patches
+    assert torch.equal(head.logits(features, sides).patches, plain)
+    head.training = True
+    assert not torch.equal(head.logits(features, sides).patches, plain)
+
+
+def test_a_backbone_that_does_not_split_into_heads_is_refused(small_backbone):
+    odd = replace(small_backbone.info, width=132)
+    with pytest.raises(AdapterError, match=r"8 equal parts, but those of .* have 132 channels"):
+        tensor_shapes("sowa", odd, default_params("sowa", odd))
+
+
+def test_a_backbone_without_its_maps_is_refused(small_backbone, small_adapter):
+    info = replace(small_backbone.info, capabilities=NATIVE - {"weights"})
+    with pytest.raises(BackboneError, match="Head head needs linear maps in its attention"):
+        fitting_specs({"head": SOWA(small_adapter("sowa"))}, info, None)
+
+
+def test_it_says_what_it_needs():
+    assert head_facts("sowa").needs == "an adapter; normal images optional"
