@@ -55,7 +55,7 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 # what a backbone may be able to do besides patch tokens and the image embedding:
 # "windows" passes of their own for windows of patches; "streams" further attention streams;
 # "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text;
-# "weights" its attention's linear maps
+# "weights" linear maps of whole tokens in its attention
 Capability = Literal["windows", "streams", "image tokens", "joint", "weights"]
 NATIVE: frozenset[Capability] = frozenset(
     {"windows", "streams", "image tokens", "joint", "weights"}

@@ -189,8 +189,8 @@ def test_a_backbone_that_does_not_split_into_heads_is_refused(small_backbone):
 
 def test_a_backbone_without_its_maps_is_refused(small_backbone, small_adapter):
     info = replace(small_backbone.info, capabilities=NATIVE - {"weights"})
-    with pytest.raises(BackboneError, match="Head head needs linear maps in its attention"):
-        fitting_specs({"head": SOWA(small_adapter("sowa"))}, info, None)
+    with pytest.raises(BackboneError, match="Head sowa needs linear maps of whole tokens in its"):
+        fitting_specs({"sowa": SOWA(small_adapter("sowa"))}, info, None)
 
 
 def test_it_says_what_it_needs():

@@ -12,7 +12,7 @@ WORDS: dict[Capability, str] = {
     "streams": "attention streams beside the ordinary one",
     "image tokens": "learned tokens in its image encoder",
     "joint": "patch tokens in the space of text",
-    "weights": "linear maps in its attention, to use them again",
+    "weights": "linear maps of whole tokens in its attention",
 }
 
 
