@@ -18,7 +18,7 @@ from vlad.backbones.plain import PlainCLIP
 from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tokens import context_of, identity_of
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import Activation, BackboneInfo, Interpolation
+from vlad.types import NATIVE, Activation, BackboneInfo, Interpolation
 
 _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
 
@@ -56,6 +56,8 @@ def image_part(
         image_size=visual.image_size[0],
         has_text=False,
         activation=_activation(visual.transformer.resblocks[0].mlp),
+        # what follows a pool cannot project tokens
+        capabilities=NATIVE - {"weights"} if pool and pool(model) else NATIVE,
     )
     return ImagePart(info, partial(_vision, pool=pool), attrgetter("visual.transformer"))
 
