@@ -71,9 +71,12 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 
 # what a backbone may be able to do besides patch tokens and the image embedding:
 # "windows" passes of their own for windows of patches; "streams" further attention streams;
-# "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text
-Capability = Literal["windows", "streams", "image tokens", "joint"]
-NATIVE: frozenset[Capability] = frozenset({"windows", "streams", "image tokens", "joint"})
+# "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text;
+# "weights" linear maps of whole tokens in its attention
+Capability = Literal["windows", "streams", "image tokens", "joint", "weights"]
+NATIVE: frozenset[Capability] = frozenset(
+    {"windows", "streams", "image tokens", "joint", "weights"}
+)
 # a block (from 1), or several whose patch tokens are averaged before they are compared
 Layer = int | tuple[int, ...]
 # layers as users name them: block numbers (whole) or fractions of the depth
@@ -246,6 +249,7 @@ class FeatureSpec:
             one gives the mean of these.
         further: more tokens of the same pass, from other streams or treated in another way; of
             these specs, only `layers`, `patch_output`, `stream` and `cls` have an effect.
+        weights: blocks whose frozen attention maps are needed too, for heads that use them again.
         text: how the head's prompts are read; None is by the plain text encoder.
         image_size: (pass) pixels a side of the input, if the user names none; None is the
             backbone's own.
@@ -274,6 +278,7 @@ class FeatureSpec:
     image_ln_post: bool = True
     cls: tuple[int, ...] = ()
     further: tuple[FeatureSpec, ...] = ()
+    weights: tuple[int, ...] = ()
     text: TextSpec | None = None
     image_size: int | None = None
     activation: Activation | None = None
@@ -291,8 +296,8 @@ class FeatureSpec:
 
     @property
     def blocks(self) -> list[int]:
-        """The blocks that its layers and class tokens are made from, in order, each once."""
-        return sorted({*self.tapped, *self.cls})
+        """The blocks that its layers, class tokens and weights are of, in order, each once."""
+        return sorted({*self.tapped, *self.cls, *self.weights})
 
     @property
     def parts(self) -> list[FeatureSpec]:
@@ -321,6 +326,9 @@ class Features:
         plain: (B, D) image embedding of the pass without prompt tokens; None if there are none.
         views: (B, V, D) image embeddings of the views; None if the spec does not ask for them.
         bfloat16: whether the backbone multiplied in bfloat16; heads then do so in long products.
+        weights: linear maps of the backbone, the same for all images: "value.N.weight" (C, C),
+            "out.N.weight" (C, C) and "out.N.bias" (C,) of the attention of block N, "proj.weight"
+            (D, C) and "proj.bias" (D,) into the joint space; empty if the spec asks for none.
     """
 
     image: torch.Tensor | None
@@ -334,6 +342,7 @@ class Features:
     further: tuple[Features, ...] = ()
     views: torch.Tensor | None = None
     boxes: tuple[tuple[Box, ...], ...] = ()
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
@@ -342,10 +351,11 @@ class Features:
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
-        return self._map(lambda x: x.to(*args, **kwargs))
+        weights = {name: x.to(*args, **kwargs) for name, x in self.weights.items()}
+        return replace(self._map(lambda x: x.to(*args, **kwargs)), weights=weights)
 
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Features:
-        """The same features with every tensor changed."""
+        """The same features with every tensor of images changed."""
         return replace(
             self,
             image=None if self.image is None else change(self.image),

@@ -79,6 +79,7 @@ def test_sizes_are_read_off_the_file(small_backbone, tmp_path):
     [
         ("anomalyclip", "anomalyclip_vitl14_336_prompt_learner_shapes", ""),
         ("adaclip", "adaclip_vitl14_336_checkpoint_shapes", ""),
+        ("sowa", "sowa_vitl14_336_shapes", ""),
     ],
 )
 def test_names_and_shapes_of_the_released_files(head, shapes, prefix, parity, tmp_path):
@@ -93,7 +94,7 @@ def test_names_and_shapes_of_the_released_files(head, shapes, prefix, parity, tm
     tensors, params = read_checkpoint(tmp_path / "a.pth", head, info)
     assert {ours(head, name) for name in released} - {None} == set(tensors)
     assert all(x.dtype == torch.float32 for x in tensors.values())
-    assert params["image_size"] == 518
+    assert params["image_size"] == (336 if head == "sowa" else 518)
     assert params["layers"] == ([24] if head == "anomalyclip" else [6, 12, 18, 24])
 
 

@@ -94,6 +94,10 @@ def untrained(name):
         ),
         (untrained("april_gan"), FeatureSpec(layers=QUARTERS, activation="gelu")),
         (
+            untrained("sowa"),
+            FeatureSpec(layers=QUARTERS, weights=QUARTERS, activation="quick_gelu"),
+        ),
+        (
             untrained("adaclip"),
             FeatureSpec(layers=QUARTERS, activation="gelu", pos_embed="bicubic"),
         ),
@@ -161,6 +165,7 @@ def test_where_the_learned_tokens_of_anomalyclip_stand():
         ("adaclip", "gelu"),
         ("anomalyclip", "quick_gelu"),
         ("adaptclip", "quick_gelu"),
+        ("sowa", "quick_gelu"),
     ],
 )
 def test_activation_of_the_text_encoder(name, activation):

@@ -28,6 +28,7 @@ from vlad.heads.hftt import foreign_logit
 from vlad.heads.laft import LAFT
 from vlad.heads.memory import Memory, patchcore
 from vlad.heads.musc import MuSc
+from vlad.heads.sowa import SOWA
 from vlad.heads.winclip import WinCLIP
 from vlad.maths.maps import upsample
 from vlad.maths.mutual import mean_distance
@@ -230,6 +231,36 @@ def test_anovl():
     found = AnoVL().score(features, TextFeatures(*sides[:, None]))
     assert_close(found.image_score, known["score"], atol=1e-6)
     assert_close(found.anomaly_map[:, ::8, ::8], known["map"], atol=1e-6)
+
+
+def test_sowa(monkeypatch):
+    known, sides = load("sowa"), torch.eye(3)[:2]
+    # what the adapters make of the tokens; these themselves serve the references alone
+    words = at_cosine(known["cosine"], sides).unbind(1)
+    monkeypatch.setattr(SOWA, "adapted", lambda self, i, block, x, features: words[i])
+    raw = F.pad(at_distance(known["distance"]), (0, 1)).unbind(1)
+    common = {
+        "grid": (8, 8),
+        "size": (112, 112),
+        "weights": {"proj.weight": torch.eye(3), "proj.bias": torch.zeros(3)},
+    }
+    image = at_cosine(known["image_cosine"], sides)
+    features = Features(image, dict(zip(LAYERS, raw, strict=True)), **common)
+    text = TextFeatures(*sides[:, None])
+    tensors = {"text.weight": torch.eye(3), "text.bias": torch.zeros(3)}
+    head = SOWA()
+    head.adapter_ = Adapter("seeded", "sowa", "seeded", "none", {}, tensors)
+    found = head.score(features, text)
+    assert_close(found.image_score, known["probability"], atol=1e-5)
+    assert_close(found.anomaly_map[0, ::4, ::4], known["first"], atol=1e-5)
+    one = torch.tensor([[[1.0, 0.0, 0.0]]])
+    head.fit(Features(None, dict.fromkeys(LAYERS, one), **common))
+    assert head.transductive  # the authors scale over all images
+    pool = head.pool()
+    pool.add(features, text)
+    (found,) = pool.scores()
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::4, ::4], known["map"], atol=1e-5)
 
 
 def test_adaclip(monkeypatch):

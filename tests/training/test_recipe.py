@@ -43,6 +43,10 @@ def test_shipped_recipes_are_those_of_the_authors():
     assert chosen["april_gan"] == ("adam", 1e-3, (0.5, 0.999), 8, 3)
     assert chosen["adaptclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["clip_ad"] == ("adam", 1e-4, (0.9, 0.999), 8, 5)
+    assert chosen["sowa"] == ("adamw", 1e-3, (0.9, 0.999), 8, 1)
+    assert found["sowa"].optimiser.weight_decay == 0.2
+    assert {n: r.optimiser.plateau for n, r in found.items() if r.optimiser.plateau} == {"sowa": 5}
+    assert {n: r.mask_above for n, r in found.items() if r.mask_above != 0.5} == {"sowa": 0}
     assert [name for name, recipe in found.items() if not recipe.shuffle] == ["clip_ad"]
     assert found["anomalyclip"].seed == 111
     assert found["adaclip"].mosaic == found["april_gan"].mosaic == 0.2

@@ -81,9 +81,8 @@ def read_checkpoint(
     check_tensors(learned, expected, file, backbone)
     tensors = {own[n]: x.float() for n, x in learned.items()}
     tensors = {name: x.reshape(shapes[name]) for name, x in tensors.items()}
-    # all of the authors' backbones stretch their 336-pixel positions over this size
     if backbone.image_size == 336:
-        params["image_size"] = 518
+        params["image_size"] = layout.image_size
     return tensors, params
 
 

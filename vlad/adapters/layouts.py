@@ -6,6 +6,7 @@ Sizes that a method leaves open are numbers in the adapter's params.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -43,6 +44,8 @@ class Layout:
         inside_text: whether some of the tensors enter the text encoder.
         from_text: whether it is learned from sentences instead of images.
         defaults: the sizes chosen by the method's authors.
+        constants: pattern of our names -> the value of all their entries before training.
+        image_size: pixels a side at which the authors use a backbone of 336.
     """
 
     shapes: Callable[[BackboneInfo, Mapping], dict[str, Shape]]
@@ -56,6 +59,8 @@ class Layout:
     inside_text: bool = False
     from_text: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
+    image_size: int = 518
 
 
 def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
@@ -172,6 +177,33 @@ def _filo(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     return found | {"adapter.0.weight": (half, joint), "adapter.2.weight": (joint, half)}
 
 
+_ADAPTERS = r"visual_encoder\.adapters\.(\d+)\.blocks\.0\."
+HEADS_OF_WINDOWS = 8  # attention heads of SOWA's windows
+POSITIONS = 64  # hidden channels of what turns their relative positions into a bias
+
+
+def _sowa(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    joint = backbone.embed_dim
+    found: dict[str, Shape] = {
+        f"context.{side}": (params["context"], _text_width(backbone))
+        for side in ("normal", "anomalous")
+    }
+    for i, layer in enumerate(params["layers"]):
+        name, width = f"windows.{i}", backbone.channels(layer)
+        if width % HEADS_OF_WINDOWS:
+            raise AdapterError(
+                f"Head sowa splits patch tokens into {HEADS_OF_WINDOWS} equal parts, but those of "
+                f"{backbone.name} have {width} channels; choose another backbone."
+            )
+        found |= {f"{name}.scale": (HEADS_OF_WINDOWS, 1, 1)}
+        found |= _linear(f"{name}.position.0", POSITIONS, 2)
+        found |= {f"{name}.position.2.weight": (HEADS_OF_WINDOWS, POSITIONS)}
+        found |= {f"{name}.linear.weight": (width, width)}
+        for norm in ("norm_1", "norm_2"):
+            found |= {f"{name}.{norm}.{part}": (width,) for part in ("weight", "bias")}
+    return found | _linear("text", joint, joint)
+
+
 LAYOUTS = {
     "april_gan": Layout(
         shapes=_april_gan,
@@ -283,6 +315,25 @@ LAYOUTS = {
         layers=(0.5, 0.75, 1.0),
         defaults={"context": 12},
     ),
+    "sowa": Layout(
+        shapes=_sowa,
+        sizes={"context": (r"context\.normal", 0)},
+        authors={
+            r"prompt_learner\.ctx_pos": "context.normal",
+            r"prompt_learner\.ctx_neg": "context.anomalous",
+            rf"{_ADAPTERS}attn\.logit_scale": r"windows.\1.scale",
+            rf"{_ADAPTERS}attn\.cpb_mlp\.(\d)\.(weight|bias)": r"windows.\1.position.\2.\3",
+            rf"{_ADAPTERS}norm(1|2)\.(weight|bias)": r"windows.\1.norm_\2.\3",
+            rf"{_ADAPTERS}mlp\.layers\.0\.(weight)": r"windows.\1.linear.\2",
+            r"cross_fusion\.linear\.(weight|bias)": r"text.\1",
+        },
+        lead={"context.normal": 2, "context.anomalous": 2},
+        layers=QUARTERS,
+        inside_text=True,
+        defaults={"context": 12, "window": 12},
+        constants={r"windows\.\d+\.scale": math.log(10)},
+        image_size=336,
+    ),
     "tipsomaly": Layout(
         shapes=_tipsomaly,
         sizes={"context": (r"context\.normal", 0)},
@@ -379,6 +430,12 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
                 f"{highest}; choose the `backbone` it was trained on."
             )
     return layout.shapes(backbone, params)
+
+
+def constant_of(head: str, name: str) -> float | None:
+    """The value of a tensor's entries before training, if its layout gives one."""
+    given = layout_of(head).constants.items()
+    return next((value for pattern, value in given if re.fullmatch(pattern, name)), None)
 
 
 def ours(head: str, name: str) -> str | None:

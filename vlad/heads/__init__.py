@@ -38,6 +38,7 @@ HEADS = {
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "adaptclip": "vlad.heads.adaptclip:AdaptCLIP",
     "filo": "vlad.heads.filo:FiLo",
+    "sowa": "vlad.heads.sowa:SOWA",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",

@@ -126,7 +126,8 @@ class Trained(Head):
 
     Attributes:
         needs_adapter: whether it cannot score without one.
-        training: set while its tensors are learned; norms then use the statistics of the batch.
+        training: set while its tensors are learned; norms then use the statistics of the batch, and
+            what is random in learning happens only then.
         paired: whether it learns from each image beside a normal one of its category
             (`pair_logits`); no learned tensor may then enter the backbone's pass.
     """

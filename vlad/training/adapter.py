@@ -105,8 +105,9 @@ def train_adapter(
             warn_of_cut(backbone, learner.bank, prompts, learned)
     kept = None
     if learner.cacheable:
-        kept = Cache(cache or out / FEATURES, extractor, learner.spec, reading.bits)
-    feed = Feed(data, extractor, learner.spec, kept, recipe.mosaic, recipe.seed)
+        pixels = (reading.bits, recipe.mask_above)
+        kept = Cache(cache or out / FEATURES, extractor, learner.spec, pixels)
+    feed = Feed(data, extractor, learner.spec, kept, recipe.mosaic, recipe.seed, recipe.mask_above)
     if accelerator.is_main_process and data.left_out:
         left = ([csv_path(path), csv_text(error)] for path, error in data.left_out.items())
         rows = [csv_line(["path", "error"]), *map(csv_line, left)]

@@ -130,6 +130,7 @@ class Feed:
         cache: cache of features; None if they depend on learned tensors.
         mosaic: probability of combining an image with three others of its category.
         seed: seed of the mosaics and of the normal images in pairs.
+        mask_above: as in `Recipe`.
     """
 
     def __init__(
@@ -140,9 +141,10 @@ class Feed:
         cache: Cache | None,
         mosaic: float = 0.0,
         seed: int = 0,
+        mask_above: float = 0.5,
     ):
         self.data, self.extractor, self.spec, self.cache = data, extractor, spec, cache
-        self.mosaic, self.seed = mosaic, seed
+        self.mosaic, self.seed, self.mask_above = mosaic, seed, mask_above
         self.side = extractor.size(spec)
         patch = extractor.backbone.info.patch_size
         self.grid = (self.side // patch, self.side // patch)
@@ -177,7 +179,8 @@ class Feed:
             return _Fetched(place, label, cached, {}, cached.mask, key)
         items = [source.item(index, place.epoch) for index in (place.index, *others)]
         item = mosaic(items) if others else items[0]
-        mask = None if item.mask is None else resize_mask(item.mask, (self.side, self.side))
+        size = (self.side, self.side)
+        mask = None if item.mask is None else resize_mask(item.mask, size, self.mask_above)
         if item.mask is not None and mask is not None and lost_regions(item.mask, mask):
             warnings.warn(
                 f"Some defects are too thin for {self.side}×{self.side} pixels, and their pixels "
@@ -223,7 +226,8 @@ class Feed:
                 tensors[i] = found
                 if key := fetched[i].key:
                     cache.write(key, Cached(found, fetched[i].mask))
-        return together(tensors, self.spec, self.grid, (self.side, self.side), device)
+        batch = together(tensors, self.spec, self.grid, (self.side, self.side), device)
+        return replace(batch, weights=self.extractor.weights(self.spec))
 
     def _others(self, place: Place) -> list[int]:
         """The other images in an image's mosaic; empty without one."""

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 import torch
 
 from vlad.adapters import Adapter
-from vlad.adapters.layouts import tensor_shapes
+from vlad.adapters.layouts import constant_of, tensor_shapes
 from vlad.errors import HeadError, TrainingError
 from vlad.heads import Trained, load_head
 from vlad.prompts import Prompts, load_bank
@@ -159,8 +159,8 @@ def initial_tensors(
 ) -> dict[str, torch.Tensor]:
     """A head's tensors before the first step, the same on every machine.
 
-    Linear layers, convolutions and norms are initialised as in torch, all others from N(0, 0.02²),
-    as the methods' authors do.
+    Linear layers, convolutions and norms are initialised as in torch, what the head's layout names
+    as it says there, and all others from N(0, 0.02²), as the methods' authors do.
 
     Raises:
         AdapterError: sizes that do not fit the backbone.
@@ -171,7 +171,9 @@ def initial_tensors(
     for name, shape in shapes.items():
         layer, _, part = name.rpartition(".")
         weight = shapes.get(f"{layer}.weight", ())
-        if part in ("weight", "bias") and len(weight) > 1:
+        if (constant := constant_of(head, name)) is not None:
+            found[name] = torch.full(shape, constant)
+        elif part in ("weight", "bias") and len(weight) > 1:
             bound = 1 / math.sqrt(math.prod(weight[1:]))
             found[name] = (2 * torch.rand(shape, generator=generator) - 1) * bound
         elif part in NORM:

@@ -7,22 +7,24 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vlad.errors import TrainingError
 from vlad.system.progress import Progress
 from vlad.system.signals import interruptible
 from vlad.training.checkpoint import FEATURES, Log, State, load_state, save_state
-from vlad.training.feed import Feed, Part, epoch_order, split
+from vlad.training.feed import Feed, Part, Place, epoch_order, split
 from vlad.training.learner import Learner, rate_of
 from vlad.training.recipe import Optimiser, Phase, Recipe
 
@@ -167,12 +169,13 @@ class Training:
         """Run the parts; after each optimiser step, yield its last part and mean losses."""
         sums: dict[str, torch.Tensor] = {}
         bad: list[Part] = []
-        batches = self.feed.batches(parts)
+        batches, recipe = self.feed.batches(parts), self.recipe
         for part in parts:
             with self._memory(part):
                 _, batch = next(batches)
                 with self.accelerator.accumulate(self.module):
-                    losses = self.module(batch)
+                    with random_from(recipe.seed, part.places[0]):
+                        losses = self.module(batch)
                     total = sum(self.phase.losses[name] * x for name, x in losses.items())
                     # accelerate averages over parts and over processes
                     parallel = self.accumulate * self.accelerator.num_processes
@@ -245,6 +248,7 @@ class Training:
             scores = [epoch["score"] for epoch in state.curve]
             if scores[-1] >= max(scores) and scores[-1] > max(scores[:-1], default=-math.inf):
                 state.best, state.best_epoch = self.learner.tensors(), state.epoch
+        self._adjust_rate()
         self._save()
 
     def _is_enough(self) -> bool:
@@ -266,6 +270,22 @@ class Training:
             for name, parameter in self.learner.adapter.tensors.items():
                 parameter.copy_(self.state.tensors[name])
 
+    def _adjust_rate(self) -> None:
+        if not self.recipe.optimiser.plateau:
+            return
+        lr = rate_after(self.recipe.optimiser, [epoch["loss"] for epoch in self.state.curve])
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+
+
+@contextmanager
+def random_from(seed: int, place: Place):
+    """What is random inside follows from the seed and the first image of a part of a batch."""
+    words = np.random.SeedSequence([seed, place.epoch, place.position, 2]).generate_state(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(words[0]))
+        yield
+
 
 def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
     """The optimiser named in a recipe."""
@@ -275,6 +295,15 @@ def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
     return OPTIMISERS[optimiser.name](
         parameters, lr=optimiser.lr, weight_decay=optimiser.weight_decay, **own
     )
+
+
+def rate_after(optimiser: Optimiser, losses: Sequence[float]) -> float:
+    """The learning rate after epochs with these mean losses, by torch's ReduceLROnPlateau."""
+    probe = torch.optim.SGD([torch.zeros(1)], optimiser.lr)
+    schedule = ReduceLROnPlateau(probe, factor=0.1, patience=optimiser.plateau)
+    for loss in losses:
+        schedule.step(loss)
+    return probe.param_groups[0]["lr"]
 
 
 def clean(out: Path) -> None:

@@ -21,10 +21,11 @@ OPTIMISERS = ("adam", "adamw", "sgd")
 TEXT_LOSSES = ("text_task", "text_words")
 KEYS = (
     *("title", "source", "head", "image_size", "epochs", "batch_size", "seed", "mosaic"),
-    "shuffle",
+    *("shuffle", "mask_above"),
     *("patience", "params", "optimiser", "losses", "phases"),
 )
 REQUIRED = ("head", "batch_size", "optimiser")
+OF_OPTIMISER = ("name", "lr", "betas", "weight_decay", "momentum", "plateau")
 OF_PHASES = ("epochs", "losses")  # at the top of a recipe without phases, else in each of them
 
 
@@ -36,6 +37,7 @@ class Optimiser:
         name: "adam", "adamw" or "sgd".
         lr, betas, weight_decay, momentum: as in torch.optim; "sgd" has no betas, only it momentum;
             lr is 0 in a recipe with phases.
+        plateau: epochs without a lower training loss after which `lr` is divided by 10; 0 never.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Optimiser:
     betas: tuple[float, float]
     weight_decay: float
     momentum: float
+    plateau: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class Recipe:
         optimiser: settings of the optimiser.
         losses: name -> weight of each loss in the sum; those of all phases, if there are any.
         mosaic: probability of combining an image with three others of its category.
+        mask_above: share of a pixel that a resized mask must cover to call it anomalous.
         shuffle: whether every epoch has an order of its own; without it, all have that of the data.
         seed: seed of initial values, order and mosaics.
         patience: epochs without better held-out figures before training, or a phase of it, stops.
@@ -94,6 +98,7 @@ class Recipe:
     optimiser: Optimiser
     losses: Mapping[str, float]
     mosaic: float
+    mask_above: float
     shuffle: bool
     seed: int
     patience: int
@@ -182,18 +187,20 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
     for key in REQUIRED:
         read.need(key in table, key, "is missing and has no default; give it")
     head = read.text("head", choices=layout_names())
-    optimiser = read.sub("optimiser", ("name", "lr", "betas", "weight_decay", "momentum"))
+    optimiser = read.sub("optimiser", OF_OPTIMISER)
     phases = tuple(map(_phase, read.phases()))
     for reader, keys in ((read, OF_PHASES), (optimiser, ("lr",))):
         for key in keys:
             given = key in reader.table
             reader.need(given or phases, key, "is missing and has no default; give it")
             reader.need(not (given and phases), key, "is given by each of the phases; remove it")
+    fix = "follows one loss, and phases have several; leave it out"
+    optimiser.need(not (phases and "plateau" in optimiser.table), "plateau", fix)
     foreign = "betas" if optimiser.table.get("name") == "sgd" else "momentum"
     fix = "is not a setting of this optimiser; leave it out"
     optimiser.need(foreign not in optimiser.table, foreign, fix)
     known = TEXT_LOSSES if layout_of(head).from_text else LOSSES
-    for key in ("image_size", "mosaic", "patience", "phases"):
+    for key in ("image_size", "mosaic", "mask_above", "patience", "phases"):
         fix = f"is about images, but head {head} learns from texts; leave it out"
         read.need(key not in table or known is LOSSES, key, fix)
     losses = {name: weight for phase in phases for name, weight in phase.losses.items()}
@@ -216,9 +223,11 @@ def _recipe(path: Path, table: dict[str, Any]) -> Recipe:
             betas=optimiser.betas(),
             weight_decay=optimiser.number("weight_decay", 0, 100, 0.0),
             momentum=optimiser.number("momentum", 0, 1, 0.0),
+            plateau=optimiser.whole("plateau", 0, 100_000, 0),
         ),
         losses=losses or read.losses(known),
         mosaic=read.number("mosaic", 0, 1, 0.0),
+        mask_above=read.number("mask_above", 0, 0.99, 0.5),
         shuffle=read.flag("shuffle", True),
         seed=read.whole("seed", 0, 2**32 - 1, 0),
         patience=read.whole("patience", 1, 100_000, 3),
