@@ -11,8 +11,9 @@ from PIL import Image
 
 from vlad.adapters import Adapter
 from vlad.adapters.checkpoint import read_checkpoint
-from vlad.adapters.layouts import MMCI, default_params, ours, tensor_shapes
+from vlad.adapters.layouts import default_params, ours, tensor_shapes
 from vlad.adapters.layouts import theirs as authors_name
+from vlad.adapters.shapes import MMCI
 from vlad.heads.filo import SIGMA, FiLo
 from vlad.maths.maps import blur_close
 from vlad.prompts import load_bank

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.adapters import Adapter
-from vlad.adapters.layouts import MMCI
+from vlad.adapters.shapes import MMCI
 from vlad.heads import adaclip
 from vlad.heads.adaclip import AdaCLIP
 from vlad.heads.adaptclip import AdaptCLIP

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.adapters import Adapter, load_adapter
-from vlad.adapters.layouts import MMCI
+from vlad.adapters.shapes import MMCI
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER, FLAG

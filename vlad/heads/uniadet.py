@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.adapters import Adapter, load_adapter
-from vlad.adapters.layouts import compares_joint
+from vlad.adapters.shapes import compares_joint
 from vlad.heads.head import Trained
 from vlad.heads.references import layer_distances, remembered
 from vlad.heads.rules import ADAPTER, FLAG
