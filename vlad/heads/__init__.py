@@ -33,6 +33,8 @@ HEADS = {
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
+    "simplenet": "vlad.heads.simplenet:SimpleNet",
+    "dfr": "vlad.heads.dfr:DFR",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 

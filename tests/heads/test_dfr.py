@@ -1,0 +1,84 @@
+"""DFR gives the numbers of its authors' program, step by step, on the same features."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from vlad.heads.dfr import DFR, components, error, make_optimiser, regional, step
+from vlad.types import Features
+
+
+def ours(name):
+    """decoder.4.running_mean -> 4.norm.running_mean: their halves are numbered with their ReLUs."""
+    half, number, part = name.removeprefix("dfr.").split(".")
+    layer = int(number) // 3 + 3 * (half == "decoder")
+    return f"{layer}.{'norm.' * (int(number) % 3)}{part}"
+
+
+@pytest.fixture(scope="module")
+def case(parity):
+    """(arrays, first tensors, {part: vectors of the places of its images})."""
+    name = "dfr_tinydinov2_14"
+    facts = json.loads((parity.folder / "cases" / f"{name}.json").read_text())
+    first = parity.module("weights_dinov2").head(facts["shapes"], 0)
+    tensors = {}
+    for key, x in first.items():
+        x = torch.from_numpy(x).double()
+        tensors[ours(key)] = x.flatten(1) if x.dim() == 4 else x
+    rows = {
+        part: regional(torch.from_numpy(x).double().unbind(), (8, 8), 14)
+        for part, x in parity.case("heads_tokens").items()
+    }
+    return parity.case(name), tensors, rows
+
+
+def trained(case, dtype):
+    """(tensors after the six steps of the case, losses of these)."""
+    _, first, rows = case
+    tensors = {name: x.to(dtype, copy=True) for name, x in first.items()}
+    optimiser = make_optimiser(tensors)
+    batches = [x.flatten(0, 1).to(dtype) for x in rows["train"].split(4)]
+    losses = [step(batch, tensors, optimiser).item() for batch in batches * 2]
+    return {name: x.detach() for name, x in tensors.items()}, losses
+
+
+def test_vectors_of_the_authors(case):
+    arrays, _, rows = case
+    np.testing.assert_allclose(rows["test"][0, ::7], arrays["features"], atol=1e-12)
+
+
+def test_width_of_the_middle(case):
+    arrays, _, rows = case
+    assert components(rows["train"][:10].flatten(0, 1)) == arrays["estimated_latent_dim"] == 3
+
+
+def test_steps_of_the_authors(case):
+    arrays, _, rows = case
+    tensors, losses = trained(case, torch.float64)
+    np.testing.assert_allclose(losses, arrays["losses"], atol=1e-9, rtol=0)
+    compared = 0
+    for name, expected in arrays.items():
+        if name.startswith(("encoder", "decoder")):
+            name, _, cut = name.partition("[:")
+            found = tensors[ours(name)]
+            found = found[: int(cut.rstrip("]"))] if cut else found
+            expected = expected.reshape(found.shape)
+            np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0, err_msg=name)
+            compared += 1
+    assert compared == 6
+    found = error(rows["test"].flatten(0, 1), tensors).view(7, 14, 14)
+    np.testing.assert_allclose(found, arrays["energy"], atol=1e-9, rtol=0)
+
+
+def test_maps_and_scores_of_the_authors(case, parity):
+    arrays, _, _ = case
+    head = DFR(side=14)
+    head.memory_ = {k: x.float() for k, x in trained(case, torch.float64)[0].items()}
+    tokens = torch.from_numpy(parity.case("heads_tokens")["test"]).float()
+    patches = dict(zip((4, 8, 12), tokens, strict=True))
+    found = head.score(Features(None, patches, grid=(8, 8), size=(112, 112)))
+    atol = 1e-5 * arrays["energy"].std()
+    np.testing.assert_allclose(found.image_score, arrays["score"], atol=atol, rtol=0)
+    np.testing.assert_allclose(found.anomaly_map[0], arrays["map"], atol=atol, rtol=0)
