@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vlad.errors import HeadError
 from vlad.heads import simplenet
 from vlad.heads.simplenet import SimpleNet, embed, judge, make_optimisers, step
-from vlad.scoring.panel import Panel
 from vlad.types import Features
 
 NAMES = {

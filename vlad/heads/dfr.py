@@ -203,9 +203,7 @@ def make_optimiser(tensors: Tensors) -> torch.optim.Optimizer:
     return torch.optim.Adam([x for k, x in learned.items() if k not in still], lr=LEARNING_RATE)
 
 
-def step(
-    rows: torch.Tensor, tensors: Tensors, optimiser: torch.optim.Optimizer
-) -> torch.Tensor:
+def step(rows: torch.Tensor, tensors: Tensors, optimiser: torch.optim.Optimizer) -> torch.Tensor:
     """One step on (N, C) vectors; returns the loss before it."""
     loss = error(rows, tensors, training=True).mean()
     optimiser.zero_grad()
