@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from vlad.heads import dfr
 from vlad.heads.dfr import DFR, components, error, make_optimiser, regional, step
 from vlad.types import Features
 
@@ -82,3 +83,36 @@ def test_maps_and_scores_of_the_authors(case, parity):
     atol = 1e-5 * arrays["energy"].std()
     np.testing.assert_allclose(found.image_score, arrays["score"], atol=atol, rtol=0)
     np.testing.assert_allclose(found.anomaly_map[0], arrays["map"], atol=atol, rtol=0)
+
+
+def test_maps_end_at_the_variance_of_the_normal_features():
+    tokens = torch.tensor([[[0.0, 1.0], [4.0, 1.0]], [[0.0, 1.0], [4.0, 1.0]]])
+    features = Features(None, {1: tokens}, grid=(1, 2), size=(8, 8))
+    head = DFR(epochs=1).fit(features)
+    assert head.map_range == (0, 2)  # variances 4 and 0
+
+
+def test_first_tensors():
+    """Torch's start of convolutions: even draws up to one over the root of their inputs."""
+    found = dfr.initial(100, 10, torch.Generator().manual_seed(0))
+    widths = [len(found[f"{layer}.weight"]) for layer in range(6)]
+    assert widths == [60, 20, 10, 20, 60, 100]
+    for layer, inputs in enumerate((100, 60, 20, 10, 20, 60)):
+        assert 0.95 < found[f"{layer}.weight"].abs().max() * inputs**0.5 <= 1
+
+
+def test_four_images_are_a_step_and_ten_set_the_middle(monkeypatch):
+    seen, tokens = [], torch.randn(12, 6, 4, generator=torch.Generator().manual_seed(0))
+    tokens[10:] *= 100  # that of the others has no say
+    monkeypatch.setattr(dfr, "step", lambda batch, *rest: seen.append(len(batch)))
+    head = DFR(hold_out=0, epochs=1).fit(Features(None, {1: tokens}, grid=(2, 3), size=(8, 8)))
+    assert seen == [4 * 6] * 3
+    assert len(head.memory_["2.bias"]) == dfr.components(tokens[:10].flatten(0, 1))
+
+
+def test_components_of_few_places():
+    rows = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.0, 0.0]))[:4]
+    centred = np.linalg.svd(rows - rows.mean(dim=0), compute_uv=False) ** 2
+    share = centred.cumsum() / centred.sum()
+    expected = int(np.argmax(share > 0.9)) + 1
+    assert dfr.components(rows) == expected == 2

@@ -98,3 +98,39 @@ def test_maps_and_scores_of_the_authors(case, monkeypatch):
     found = head.score(Features(None, patches, grid=(8, 8), size=(112, 112)))
     np.testing.assert_allclose(found.image_score, arrays["score"], atol=1e-5, rtol=0)
     np.testing.assert_allclose(found.anomaly_map[0], arrays["map"], atol=1e-5, rtol=0)
+
+
+def test_maps_do_not_go_below_their_scale_and_scores_do():
+    tokens = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(0))
+    features = Features(None, {1: tokens}, grid=(2, 2), size=(8, 8))
+    head = SimpleNet(epochs=1).fit(features)
+    bias = head.memory_["norm.bias"]
+    head.memory_ = {**head.memory_, "norm.bias": bias + 100 * head.memory_["last.weight"][0].sign()}
+    found = head.score(features)
+    assert found.anomaly_map.min() == head.map_range[0] == -5
+    assert found.image_score.max() < -5
+
+
+def test_first_tensors():
+    """Xavier's normal rule for weights, torch's for biases."""
+    found = simplenet.initial(300, 400, torch.Generator().manual_seed(0))
+    assert found["adapter.weight"].std() == pytest.approx(300**-0.5, rel=0.02)
+    assert found["hidden.weight"].std() == pytest.approx(350**-0.5, rel=0.02)
+    assert found["last.weight"].std() == pytest.approx((2 / 401) ** 0.5, rel=0.15)
+    for name in ("adapter.bias", "hidden.bias"):
+        assert 0.97 < found[name].abs().max() * 300**0.5 <= 1
+
+
+def test_noise_is_of_the_given_spread(monkeypatch):
+    seen = []
+
+    def keep(rows, noise, tensors, optimisers):
+        seen.append(noise)
+
+    monkeypatch.setattr(simplenet, "step", keep)
+    tokens = torch.randn(10, 64, 32, generator=torch.Generator().manual_seed(0))
+    features = Features(None, {1: tokens}, grid=(8, 8), size=(64, 64))
+    SimpleNet(hold_out=0, epochs=2).fit(features)
+    assert [len(x) for x in seen] == [8 * 64, 2 * 64] * 2  # batches of eight images
+    assert torch.cat(seen).std() == pytest.approx(0.015, rel=0.01)
+    assert not torch.equal(seen[0], seen[2])

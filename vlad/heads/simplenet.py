@@ -135,11 +135,8 @@ class SimpleNet(Head):
         width = len(tensors["adapter.bias"])
         rows = embed(list(features.patches.values()), features.grid, width)
         found = -judge(adapt(rows.flatten(0, 1), tensors), tensors).view(rows.shape[:2])
-        grid_map = found.clamp(min=RANGE[0]).unflatten(1, features.grid)
-        return Scores(
-            image_score=found.amax(dim=1),
-            anomaly_map=upsample(grid_map, features.size, sigma=SIGMA),
-        )
+        maps = upsample(found.unflatten(1, features.grid), features.size, sigma=SIGMA)
+        return Scores(image_score=found.amax(dim=1), anomaly_map=maps.clamp(min=RANGE[0]))
 
 
 def embed(
