@@ -85,6 +85,40 @@ def test_maps_and_scores_of_the_authors(case, parity):
     np.testing.assert_allclose(found.anomaly_map[0], arrays["map"], atol=atol, rtol=0)
 
 
+def test_steps_by_the_modules_of_torch():
+    """Four steps of the same autoencoder, as convolutions of one place."""
+    generator = torch.Generator().manual_seed(0)
+    first = {k: x.double() for k, x in dfr.initial(8, 2, generator).items()}
+    widths, parts, names = (8, 6, 4, 2, 4, 6, 8), [], []
+    for layer in range(6):
+        parts.append(torch.nn.Conv2d(widths[layer], widths[layer + 1], 1))
+        names.append(str(layer))
+        if layer not in (2, 5):
+            parts += [torch.nn.BatchNorm2d(widths[layer + 1]), torch.nn.ReLU()]
+            names += [f"{layer}.norm", ""]
+    model = torch.nn.Sequential(*parts).double()
+    theirs = {
+        f"{name}.{part}": x
+        for name, module in zip(names, parts, strict=True)
+        for part, x in module.state_dict(keep_vars=True).items()
+        if part != "num_batches_tracked"
+    }
+    assert theirs.keys() == first.keys()
+    for key, x in first.items():
+        theirs[key].data.copy_(x.reshape(theirs[key].shape))
+    adam, optimiser = torch.optim.Adam(model.parameters(), lr=1e-4), make_optimiser(first)
+    for _ in range(4):
+        images = torch.randn(3, 8, 4, 5, generator=generator, dtype=torch.float64)
+        found = step(images.flatten(2).transpose(1, 2).flatten(0, 1), first, optimiser)
+        loss = torch.nn.functional.mse_loss(model(images), images)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        assert found.item() == pytest.approx(loss.item(), abs=1e-12)
+    for key, x in first.items():
+        torch.testing.assert_close(x, theirs[key].reshape(x.shape), atol=1e-9, rtol=0)
+
+
 def test_maps_end_at_the_variance_of_the_normal_features():
     tokens = torch.tensor([[[0.0, 1.0], [4.0, 1.0]], [[0.0, 1.0], [4.0, 1.0]]])
     features = Features(None, {1: tokens}, grid=(1, 2), size=(8, 8))

@@ -100,6 +100,39 @@ def test_maps_and_scores_of_the_authors(case, monkeypatch):
     np.testing.assert_allclose(found.anomaly_map[0], arrays["map"], atol=1e-5, rtol=0)
 
 
+def test_steps_by_the_modules_of_torch():
+    """Four steps of the same network, from the formulas as they are written."""
+    generator = torch.Generator().manual_seed(0)
+    first = {k: x.double() for k, x in simplenet.initial(6, 5, generator).items()}
+    adapter = torch.nn.Linear(6, 6).double()
+    hidden, norm = torch.nn.Linear(6, 5).double(), torch.nn.BatchNorm1d(5).double()
+    last = torch.nn.Linear(5, 1, bias=False).double()
+    modules = {"adapter": adapter, "hidden": hidden, "norm": norm, "last": last}
+    for key, x in first.items():
+        module, part = key.split(".")
+        getattr(modules[module], part).data.copy_(x)
+    judge = torch.nn.Sequential(hidden, norm, torch.nn.LeakyReLU(0.2), last)
+    one = torch.optim.AdamW(adapter.parameters(), lr=1e-4, weight_decay=1e-2)
+    two = torch.optim.Adam(judge.parameters(), lr=2e-4, weight_decay=1e-5)
+    optimisers = make_optimisers(first)
+    for _ in range(4):
+        rows = torch.randn(30, 6, generator=generator, dtype=torch.float64)
+        noise = 0.3 * torch.randn(30, 6, generator=generator, dtype=torch.float64)
+        found = step(rows, noise, first, optimisers)
+        adapted = adapter(rows)
+        out = judge(torch.cat([adapted, adapted + noise]))
+        loss = (0.5 - out[:30]).relu().mean() + (0.5 + out[30:]).relu().mean()
+        one.zero_grad()
+        two.zero_grad()
+        loss.backward()
+        one.step()
+        two.step()
+        assert found.item() == pytest.approx(loss.item(), abs=1e-12)
+    for key, x in first.items():
+        module, part = key.split(".")
+        torch.testing.assert_close(x, getattr(modules[module], part), atol=1e-9, rtol=0)
+
+
 def test_maps_do_not_go_below_their_scale_and_scores_do():
     tokens = torch.randn(1, 4, 8, generator=torch.Generator().manual_seed(0))
     features = Features(None, {1: tokens}, grid=(2, 2), size=(8, 8))
