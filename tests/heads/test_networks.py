@@ -7,7 +7,7 @@ import torch
 import vlad
 from vlad.errors import HeadError
 from vlad.heads import load_head, networks
-from vlad.heads.networks import LEAST, PATIENCE, fit_network
+from vlad.heads.networks import LEAST, PATIENCE, STEADY, fit_network
 from vlad.types import Features
 
 NAMES = ("simplenet", "dfr")
@@ -23,17 +23,17 @@ def fitted(name, count=4, normal=None, **params):
     return load_head(name, **{"epochs": 5, **params}).fit(normal or features(count))
 
 
-def run(images, losses=(), epochs=60, hold_out=0.2):
+def run(images, losses=(), epochs=60, hold_out=0.2, batch=1):
     """(returned count of steps, every image stepped on, number of steps) of a network that counts.
 
-    Image i holds the number i everywhere; each step is one image.
+    Image i holds the number i everywhere.
     """
     rows = torch.arange(float(images))[:, None, None].expand(images, 2, 3)
     tensors, seen, queue = {"steps": torch.zeros(1)}, [], iter(losses)
 
     def step(batch):
         tensors["steps"] += 1
-        seen.append(batch[0, 0].item())
+        seen.extend(batch[::2, 0].tolist())
 
     def loss(held_out):
         assert not set(held_out[:, 0].tolist()) & set(seen)
@@ -47,7 +47,7 @@ def run(images, losses=(), epochs=60, hold_out=0.2):
         step,
         loss,
         epochs=epochs,
-        batch=1,
+        batch=batch,
         hold_out=hold_out,
         generator=torch.Generator().manual_seed(0),
     )
@@ -60,6 +60,14 @@ def test_it_stops_by_held_out_images_and_returns_the_best():
     assert len(set(seen)) == a_pass
     assert kept == 3 * a_pass
     assert steps == (3 + PATIENCE) * a_pass
+
+
+def test_it_does_not_stop_while_running_statistics_lag():
+    """The loss of the held-out images rises at first; 8 images are 2 steps of 4."""
+    losses = [0.9, 0.8, *[0.9] * (STEADY // 2 - 1), 0.7]
+    kept, _, steps = run(LEAST, losses, epochs=400, batch=4)
+    assert kept == 2 * (STEADY // 2 + 2)
+    assert steps == kept + STEADY
 
 
 @pytest.mark.parametrize(("images", "hold_out"), [(LEAST - 1, 0.2), (LEAST, 0)])

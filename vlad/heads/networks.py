@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from vlad.system.progress import Progress
 Tensors = dict[str, torch.Tensor]
 
 PATIENCE = 20  # epochs without a lower loss of the held-out images, after which it stops
+STEADY = 160  # steps that these take at least: at first the loss rises, as running statistics lag
 LEAST = 10  # normal images from which on a share of them is held out
 SLOW = 3  # seconds after which progress is shown
 RUNNING = ("running_mean", "running_var")  # what a batch norm averages, without gradients
@@ -36,8 +38,8 @@ def fit_network(
     """Take steps over shuffled images, and return copies of the best tensors.
 
     From 10 images on, a share of them is held out: it stops once their loss has not fallen for 20
-    epochs, and the tensors are those of the epoch with the lowest one. With fewer images, or no
-    share, it runs all epochs.
+    epochs and 160 steps, and the tensors are those of the epoch with the lowest one. With fewer
+    images, or no share, it runs all epochs.
 
     Args:
         name: of the head, in its progress.
@@ -54,6 +56,7 @@ def fit_network(
     order = torch.randperm(count, generator=generator).tolist()
     aside = max(1, round(hold_out * count)) if hold_out and count >= LEAST else 0
     held_out, shown = rows[order[:aside]].flatten(0, 1), order[aside:]
+    patience = max(PATIENCE, math.ceil(STEADY / math.ceil(len(shown) / batch)))
     best, lowest, best_epoch = tensors, float("inf"), 0
     began = time.monotonic()
     with ExitStack() as stack:
@@ -66,7 +69,7 @@ def fit_network(
                     found = loss(held_out).item()
                 if found < lowest:
                     best, lowest, best_epoch = copied(tensors), found, epoch
-                if epoch - best_epoch >= PATIENCE:
+                if epoch - best_epoch >= patience:
                     break
             if bar is not None:
                 bar.advance()
