@@ -36,6 +36,7 @@ PARTS = {
     "start": "start.py",
     "one-pass": "one_pass.py --backbone ViT-B-16-plus-240 --images 4 --batch-size 4 --rounds 3",
     "one-pass-tiny": "one_pass.py",
+    "one-pass-zero-shot": "one_pass.py --zero-shot --images 4 --batch-size 4 --rounds 3",
     "runtimes": "runtimes.py --rounds 7",
 }
 

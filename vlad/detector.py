@@ -37,7 +37,11 @@ from vlad.system.text import instead, shown
 from vlad.types import Features, Verdicts
 
 # settings that the result of `fit` depends on, and those that a threshold also depends on
-_FIT = ("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits")
+_GUIDES = ("guide", "ignore")
+_FIT = (
+    *("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits"),
+    *(*_GUIDES, "directions"),
+)
 _CALIBRATE = (*_FIT, "bank", "category", "dtype")
 
 # Pillow decodes an opened image on first use, but not in two threads at once
@@ -57,8 +61,8 @@ class Detector:
     Args:
         head: name of the head ("winclip", "memory", ...), or a head, whose copy is fit.
         category: what the images show; needed by heads that read text. backbone, bank, image_size,
-            device, dtype, runtime, batch_size, max_pixels, bits, tile, overlap, cache: settings for
-            reading and scoring (see `vlad.scoring.setup.Setup`).
+            device, dtype, runtime, batch_size, max_pixels, bits, tile, overlap, cache, guide,
+            ignore, directions: settings for reading and scoring (see `vlad.scoring.setup.Setup`).
         head_params: arguments of the head, if it is given by name.
 
     Attributes:
@@ -86,6 +90,9 @@ class Detector:
         tile: int | None = None,
         overlap: float = 0.25,
         cache: str | None = None,
+        guide: str | PromptBank | None = None,
+        ignore: str | PromptBank | None = None,
+        directions: int | None = None,
         head_params: Mapping[str, Any] | None = None,
     ) -> None:
         self.head = head
@@ -102,7 +109,11 @@ class Detector:
         self.tile = tile
         self.overlap = overlap
         self.cache = cache
+        self.guide = guide
+        self.ignore = ignore
+        self.directions = directions
         self.head_params = head_params
+        self._read: dict[str, tuple[str | PromptBank, PromptBank]] = {}  # banks, by argument
         self._marks: list[np.ndarray] = []  # of the learned images (`vlad.calibration.copies`)
         _ = self.setup  # check ranges at once
 
@@ -204,7 +215,7 @@ class Detector:
         before = self.head_.memory_
         self._learn(normals)
         added = self.head_.memory_
-        self.head_.memory_ = {k: torch.cat([x, added[k]]) for k, x in before.items()}
+        self.head_.memory_ = self.head_.merge(before, added)
         self._fit_with = self._settings(_FIT)
         for name in ("calibration_", "_calibrate_with"):
             vars(self).pop(name, None)
@@ -402,7 +413,7 @@ class Detector:
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
         saved = Saved(
-            {**self.get_params(), "bank": self._bank or self.bank},
+            {**self.get_params(), "bank": self._bank or self.bank, **self._guides},
             self.backbone_.weights if hasattr(self, "_backbone") else None,
             self.head_.memory_ if hasattr(self, "head_") else {},
             self._marks,
@@ -437,7 +448,7 @@ class Detector:
         return detector
 
     def __getstate__(self) -> dict[str, Any]:
-        _ = self._bank  # its file may not be there after unpickling
+        _ = self._bank, self._guides  # their files may not be there after unpickling
         # the backbone is reloaded then
         left = ("_loaded", "_panel_of", "_backbone", "_backbone_of")
         return {k: v for k, v in vars(self).items() if k not in left}
@@ -448,10 +459,20 @@ class Detector:
         own = (self.head_ if hasattr(self, "head_") else self._new_head()).bank
         if own is None:
             return None
-        given = self.bank or own
-        if getattr(self, "_bank_of", None) != given:
-            self._bank_of, self._bank_read = given, load_bank(given)
-        return self._bank_read
+        return self._read_once("bank", self.bank or own)
+
+    @property
+    def _guides(self) -> dict[str, PromptBank]:
+        """The banks of `guide` and `ignore`, read once too."""
+        given = {name: bank for name in _GUIDES if (bank := getattr(self, name)) is not None}
+        return {name: self._read_once(name, bank) for name, bank in given.items()}
+
+    def _read_once(self, name: str, given: str | PromptBank) -> PromptBank:
+        source, bank = self._read.get(name, (None, None))
+        if bank is None or source != given:
+            bank = load_bank(given)
+            self._read[name] = given, bank
+        return bank
 
     @property
     def _name(self) -> str:
@@ -504,7 +525,8 @@ class Detector:
             if not hasattr(self, "_fit_with"):
                 self.head_ = self._new_head()
             self.head_.to(self.backbone_.device)
-            setup = replace(self.setup, bank=self._bank)
+            guide, ignore = (self._guides.get(name) for name in _GUIDES)
+            setup = replace(self.setup, bank=self._bank, guide=guide, ignore=ignore)
             self._loaded = setup.panel(self.backbone_, {self._name: self.head_})
             self._panel_of = now
         return self._loaded

@@ -26,10 +26,10 @@ from vlad.system.resources import check_regular, read_json
 from vlad.system.text import encode, shown
 
 _SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
-_BANK = "bank.toml"
+_BANKS = ("bank", "guide", "ignore")  # each in a file of its name
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
-_MAYBE_TEXTS = ("category", "bank", "weights", "cache")
+_MAYBE_TEXTS = ("category", *_BANKS, "weights", "cache")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
 _FIELDS = {"head", "category", "head_params", "weights", *(field.name for field in fields(Setup))}
 _LONGEST = 4096  # characters of a text, enough for a path
@@ -76,9 +76,10 @@ def write_detector(saved: Saved, folder: Path) -> None:
         settings["backbone"] = os.path.abspath(settings["backbone"])
     if saved.weights:
         settings["weights"] = saved.weights
-    if isinstance(bank := settings["bank"], PromptBank):
-        settings["bank"] = _BANK
-        atomic_write(folder / _BANK, encode(bank.text))
+    for name in _BANKS:
+        if isinstance(bank := settings[name], PromptBank):
+            settings[name] = f"{name}.toml"
+            atomic_write(folder / f"{name}.toml", encode(bank.text))
     text = json.dumps(settings, indent=1, default=os.fspath)
     atomic_write(folder / _MEMORY, save(tensors))
     (folder / _CALIBRATION).unlink(missing_ok=True)  # of an earlier save
@@ -147,8 +148,9 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
     params = found.get("head_params") or {}
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)
-    if found.get("bank") == _BANK:
-        found["bank"] = load_bank(folder / _BANK)
+    for name in _BANKS:
+        if found.get(name) == f"{name}.toml":
+            found[name] = load_bank(folder / f"{name}.toml")
 
 
 def _is_text(value: object) -> bool:

@@ -17,6 +17,21 @@ if TYPE_CHECKING:  # torch is slow to import, and the commands read this module 
 
 
 @dataclass(frozen=True)
+class Box:
+    """A region that a detector found in an image.
+
+    Attributes:
+        edges: left, top, right and bottom, as fractions of the image's sides, from 0 to 1.
+        score: how sure the detector is, from 0 to 1.
+        phrase: what it found, in words.
+    """
+
+    edges: tuple[float, float, float, float]
+    score: float
+    phrase: str
+
+
+@dataclass(frozen=True)
 class Sample:
     """One image to score.
 
@@ -31,6 +46,7 @@ class Sample:
             union it is, or None.
         group: the object that it shows, shared by all views of that object, or None.
         severity: how bad the defect is, a whole number, 0 for normal; None unknown.
+        boxes: what a detector found in it.
     """
 
     path: Path
@@ -41,6 +57,7 @@ class Sample:
     mask: Path | None = None
     group: str | None = None
     severity: int | None = None
+    boxes: tuple[Box, ...] = ()
 
 
 Activation = Literal["gelu", "quick_gelu"]
@@ -54,9 +71,12 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 
 # what a backbone may be able to do besides patch tokens and the image embedding:
 # "windows" passes of their own for windows of patches; "streams" further attention streams;
-# "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text
-Capability = Literal["windows", "streams", "image tokens", "joint"]
-NATIVE: frozenset[Capability] = frozenset({"windows", "streams", "image tokens", "joint"})
+# "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text;
+# "weights" linear maps of whole tokens in its attention
+Capability = Literal["windows", "streams", "image tokens", "joint", "weights"]
+NATIVE: frozenset[Capability] = frozenset(
+    {"windows", "streams", "image tokens", "joint", "weights"}
+)
 # a block (from 1), or several whose patch tokens are averaged before they are compared
 Layer = int | tuple[int, ...]
 # layers as users name them: block numbers (whole) or fractions of the depth
@@ -174,6 +194,8 @@ PatchOutput = Literal["raw", "ln_post", "ln_post_proj", "proj"]
 Resize = Literal["pil", "pil_bilinear", "float"]
 # (B, D) image embeddings of a pass without them -> block (from 1) -> (B, k, C) tokens
 ImagePrompts = Callable[["torch.Tensor"], Mapping[int, "torch.Tensor"]]
+# (B, D) image embeddings -> (B, m, T) words before the normal and before the anomalous sentences
+ImageContext = Callable[["torch.Tensor"], tuple["torch.Tensor", "torch.Tensor"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,17 +204,30 @@ class TextSpec:
 
     Attributes:
         activation: overrides the activation of the text encoder's MLPs, as in FeatureSpec.
-        context: learned words (m, T) in front of the normal and of the anomalous sentences.
+        context: learned words (m, T) in front of the normal and of the anomalous sentences; or a
+            function that gives them for each image, from the image embedding of the same pass.
         deep: block (from 1) -> (k, T) tokens that overwrite the tokens after the first one before
             that block; or a function that gives them for each image, as ImagePrompts does.
         phrases: sentences of each side that are read with the learned tokens in place of those of
             the bank, which are then read plainly; both come, as `TextFeatures.learned` has it.
+        words: m, if `context` is a function.
     """
 
     activation: Activation | None = None
-    context: tuple[torch.Tensor, torch.Tensor] | None = None
+    context: tuple[torch.Tensor, torch.Tensor] | ImageContext | None = None
     deep: Mapping[int, torch.Tensor] | ImagePrompts | None = None
     phrases: tuple[Sequence[str], Sequence[str]] | None = None
+    words: int = 0
+
+    @property
+    def length(self) -> int:
+        """Number of learned words in front of every sentence."""
+        return len(self.context[0]) if isinstance(self.context, tuple) else self.words
+
+    @property
+    def for_each_image(self) -> bool:
+        """Whether sentences are read again for every image."""
+        return callable(self.deep) or callable(self.context)
 
 
 @dataclass(frozen=True)
@@ -214,6 +249,7 @@ class FeatureSpec:
             one gives the mean of these.
         further: more tokens of the same pass, from other streams or treated in another way; of
             these specs, only `layers`, `patch_output`, `stream` and `cls` have an effect.
+        weights: blocks whose frozen attention maps are needed too, for heads that use them again.
         text: how the head's prompts are read; None is by the plain text encoder.
         image_size: (pass) pixels a side of the input, if the user names none; None is the
             backbone's own.
@@ -242,6 +278,7 @@ class FeatureSpec:
     image_ln_post: bool = True
     cls: tuple[int, ...] = ()
     further: tuple[FeatureSpec, ...] = ()
+    weights: tuple[int, ...] = ()
     text: TextSpec | None = None
     image_size: int | None = None
     activation: Activation | None = None
@@ -259,8 +296,8 @@ class FeatureSpec:
 
     @property
     def blocks(self) -> list[int]:
-        """The blocks that its layers and class tokens are made from, in order, each once."""
-        return sorted({*self.tapped, *self.cls})
+        """The blocks that its layers, class tokens and weights are of, in order, each once."""
+        return sorted({*self.tapped, *self.cls, *self.weights})
 
     @property
     def parts(self) -> list[FeatureSpec]:
@@ -285,9 +322,13 @@ class Features:
         windows: side k -> (B, (h-k+1)·(w-k+1), D) embeddings of the k×k windows, row-major.
         cls: block -> (B, C or D) class tokens.
         further: the tokens of the spec's further specs, in their order.
+        boxes: of each image, those given with it whose phrase names a fault of its category.
         plain: (B, D) image embedding of the pass without prompt tokens; None if there are none.
         views: (B, V, D) image embeddings of the views; None if the spec does not ask for them.
         bfloat16: whether the backbone multiplied in bfloat16; heads then do so in long products.
+        weights: linear maps of the backbone, the same for all images: "value.N.weight" (C, C),
+            "out.N.weight" (C, C) and "out.N.bias" (C,) of the attention of block N, "proj.weight"
+            (D, C) and "proj.bias" (D,) into the joint space; empty if the spec asks for none.
     """
 
     image: torch.Tensor | None
@@ -300,17 +341,21 @@ class Features:
     cls: Mapping[int, torch.Tensor] = field(default_factory=dict)
     further: tuple[Features, ...] = ()
     views: torch.Tensor | None = None
+    boxes: tuple[tuple[Box, ...], ...] = ()
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
-        return self._map(lambda x: x[place : place + 1])
+        found = self._map(lambda x: x[place : place + 1])
+        return replace(found, boxes=self.boxes[place : place + 1])
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
-        return self._map(lambda x: x.to(*args, **kwargs))
+        weights = {name: x.to(*args, **kwargs) for name, x in self.weights.items()}
+        return replace(self._map(lambda x: x.to(*args, **kwargs)), weights=weights)
 
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Features:
-        """The same features with every tensor changed."""
+        """The same features with every tensor of images changed."""
         return replace(
             self,
             image=None if self.image is None else change(self.image),
@@ -341,6 +386,7 @@ class Features:
             windows={k: torch.cat([p.windows[k] for p in parts]) for k in first.windows},
             cls={k: torch.cat([p.cls[k] for p in parts]) for k in first.cls},
             further=tuple(map(Features.cat, zip(*(p.further for p in parts), strict=True))),
+            boxes=tuple(boxes for p in parts for boxes in p.boxes),
         )
 
 

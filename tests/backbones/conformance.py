@@ -235,6 +235,26 @@ def check_joint(case: Case) -> None:
     close(joint[:, 1:2], case.backbone.vision.joint(tokens[:, 1:2]))
 
 
+@torch.no_grad()
+def check_weights(case: Case) -> None:
+    """The linear maps of the attention and of the projection are those that a pass uses."""
+    last = case.info.depth
+    spec = FeatureSpec(weights=(1, last))
+    if "weights" not in case.info.capabilities:
+        return _refused(case, spec, "linear maps of whole tokens")
+    check_spec(case.info, spec, case.info.image_size)
+    vision = case.backbone.vision
+    found = vision.weights(spec.weights)
+    x = case.run(case.pixels()).patches[None, last]
+    for block in spec.weights:
+        part = vision.blocks[block - 1]
+        value = part.qkv(x)[2] - part.qkv(torch.zeros_like(x))[2]  # without its bias
+        close(x @ found[f"value.{block}.weight"].T, value)
+        out = x @ found[f"out.{block}.weight"].T + found[f"out.{block}.bias"]
+        close(out, part.out(x))
+    close(x @ found["proj.weight"].T + found["proj.bias"], vision.proj(x))
+
+
 def _refused(case: Case, spec: FeatureSpec, words: str, **options) -> None:
     """Refused before any pass, and by the pass itself."""
     REFUSED.append(words)
@@ -357,6 +377,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "streams": check_streams,
     "image tokens": check_image_tokens,
     "joint": check_joint,
+    "weights": check_weights,
     "sizes": check_sizes,
     "bfloat16": check_bfloat16,
     "onnx": check_onnx,

@@ -14,6 +14,7 @@ NEEDS = {
     "streams": FeatureSpec(layers=(12,), stream=Stream("vv")),
     "image tokens": FeatureSpec(prompts=lambda plain: {}),
     "joint": FeatureSpec(layers=(12,), patch_output="ln_post_proj"),
+    "weights": FeatureSpec(weights=(12,)),
 }
 
 
@@ -38,6 +39,7 @@ def test_an_image_embedding_without_its_norm_counts_as_a_stream():
         (INFO, FeatureSpec(layers=(1,)), 225, "225×225 pixels is not a multiple of 16"),
         (INFO, FeatureSpec(layers=((3, 13),)), 224, "Block 13 does not exist"),
         (INFO, FeatureSpec(normal_layers=(13,)), 224, "Block 13 does not exist"),
+        (INFO, FeatureSpec(weights=(13,)), 224, "Block 13 does not exist"),
         (INFO, FeatureSpec(windows=(15,)), 224, "15×15 patches does not fit a grid of 14×14"),
         (replace(INFO, fixed_size=True), FeatureSpec(), 240, "224×224 pixels only"),
     ],

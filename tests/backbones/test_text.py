@@ -81,6 +81,14 @@ def test_learned_tokens_equal_a_plain_version(backbone, small_clip):
         assert (found - other).abs().max() > 1e-3
 
 
+def test_each_image_may_have_words_of_its_own(backbone):
+    torch.manual_seed(0)
+    context = torch.randn(3, 5, 64)
+    found = backbone.encode_text(SENTENCES, context=context)
+    alone = [backbone.encode_text(SENTENCES, context=words) for words in context]
+    torch.testing.assert_close(found, torch.stack(alone), atol=1e-5, rtol=0)
+
+
 def test_prompts_longer_than_the_sentence(backbone, small_clip):
     torch.manual_seed(1)
     deep = {1: torch.randn(6, 64), 2: torch.randn(6, 64)}

@@ -67,6 +67,31 @@ def test_import_list_show_verify_use_export(vlad, checkpoint, small_file, images
         assert torch.equal(back[name], tensor)
 
 
+def test_a_checkpoint_of_several_files(vlad, small_backbone, small_file, tmp_path):
+    params = default_params("adaptclip", small_backbone.info)
+    state = {
+        theirs("adaptclip", name): torch.rand(shape)
+        for name, shape in tensor_shapes("adaptclip", small_backbone.info, params).items()
+    }
+    state |= {name: state[name][None, None] for name in ("ctx_pos", "ctx_neg")}
+    files = {"words.pth": ("ctx_",), "rest.pth": ("local", "global", "share")}
+    for file, starts in files.items():
+        part = {name: x for name, x in state.items() if name.startswith(starts)}
+        torch.save(part, tmp_path / file)
+    words = ["adapters", "import", "--head", "adaptclip", "--auxiliary", "VisA"]
+    words += ["--backbone", small_file, "--out", tmp_path / "mine"]
+    one = vlad(*words, tmp_path / "words.pth")
+    assert one.exit_code == 2
+    assert "is missing from" in one.stderr
+    both = vlad(*words, *(tmp_path / file for file in files))
+    assert both.exit_code == 0, both.output
+    card = vlad("adapters", "show", tmp_path / "mine").output
+    assert "imported from words.pth, rest.pth" in card
+    assert vlad("adapters", "export", tmp_path / "mine", "--out", tmp_path / "b").exit_code == 0
+    back = torch.load(tmp_path / "b" / "pq.pth", weights_only=True)
+    assert torch.equal(back["sharebn.0.weight"], state["sharebn.0.weight"])
+
+
 def test_verify_sees_a_changed_file(vlad, checkpoint, small_file, tmp_path):
     out = tmp_path / "mine"
     done = vlad(
@@ -144,6 +169,64 @@ def test_heads_and_adapters_that_do_not_belong_together(
         assert done.exit_code == 2, done.output
         assert words in done.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def wide_file(small_config, tmp_path_factory):
+    """A model that is wider than the small one."""
+    import open_clip
+    from safetensors.torch import save_file
+
+    config = small_config | {"embed_dim": 48}
+    config["vision_cfg"] = config["vision_cfg"] | {"width": 192}
+    path = tmp_path_factory.mktemp("weights") / "wide.safetensors"
+    model = open_clip.CLIP(**config)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("head", "adapter", "backbone", "words"),
+    [
+        ("clip_ad", "clip_ad", "wide", "(32,), but wide needs (48,)"),
+        ("uniadet", "uniadet", "wide", "(2, 32), but wide needs (2, 48)"),
+        ("clip_ad", "clip_ad", "vlad-tiny", "has blocks 1 to 3"),
+        ("uniadet", "uniadet", "vlad-tiny", "has blocks 1 to 3"),
+        ("tipsomaly", "tipsomaly", "vlad-tiny", "uses block 4, but vlad-tiny has blocks 1 to 3"),
+        ("clip_ad", "uniadet", "small", "is for head uniadet, which is not among clip_ad"),
+        ("uniadet", "clip_ad", "small", "is for head clip_ad, which is not among uniadet"),
+        ("tipsomaly", "clip_ad", "small", "is for head clip_ad, which is not among tipsomaly"),
+        ("uniadet", None, "small", "Head uniadet needs a trained adapter"),
+        ("uniadet", "uniadet", "dinov2", "has blocks 1 to 3"),
+        ("clip_ad", None, "dinov2", "has no text encoder"),
+        ("clip_ad", "clip_ad", "dinov2", "has no text encoder"),
+        ("anovl", None, "dinov2", "has no text encoder"),
+        ("tipsomaly", None, "dinov2", "has no text encoder"),
+    ],
+)
+def test_heads_on_backbones_that_do_not_fit(
+    request, vlad, small_adapter, images, tmp_path, head, adapter, backbone, words
+):
+    names = {"small": "small_file", "wide": "wide_file", "dinov2": "dinov2_folder"}
+    place = request.getfixturevalue(names[backbone]) if backbone in names else backbone
+    more = ["--adapter", small_adapter(adapter)] if adapter else []
+    done = vlad(
+        "score", images, "--head", head, "--category", "nut", "--backbone", place,
+        "--device", "cpu", "--out", tmp_path / "run", *more,
+    )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    (line,) = [line for line in done.output.splitlines() if line.startswith("Error: ")]
+    assert words in line
+    assert line.endswith(".") and "; " in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("head", ["anovl", "tipsomaly", "uniadet"])
+def test_heads_without_files_of_the_authors_import_none(vlad, checkpoint, small_file, head):
+    args = ["--head", head, checkpoint, "--auxiliary", "VisA", "--backbone", small_file]
+    done = vlad("adapters", "import", *args)
+    assert done.exit_code == 2, done.output
+    assert "uses no adapter" in done.output or "No other program reads" in done.output
 
 
 def test_what_knows_no_category_is_scored_without_one(

@@ -8,7 +8,6 @@ import torch
 
 from vlad.heads.anovl import (
     LEARNING_RATE,
-    NOISE,
     STEPS,
     AnoVL,
     adapt,
@@ -18,6 +17,7 @@ from vlad.heads.anovl import (
     smooth_map,
 )
 from vlad.scoring.panel import Panel
+from vlad.types import TextFeatures
 
 CATEGORIES = ("bottle", "metal_nut")
 
@@ -38,6 +38,14 @@ def test_text_vectors(backbone, parity):
     for category in CATEGORIES:
         found = mean_sides(panel.text("head", category)).T
         np.testing.assert_allclose(found, case[f"text_mean.{category}"], atol=1e-5)
+
+
+def test_a_side_is_the_mean_of_embeddings_of_any_length():
+    """Long embeddings weigh more; only the mean is brought to unit length."""
+    normal, anomalous = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 2.0]])
+    found = mean_sides(TextFeatures(normal, anomalous))
+    expected = torch.tensor([[3.0, 1.0], [0.0, 10**0.5]]) / 10**0.5
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_adapter_of_the_authors(backbone, parity, parity_image):
@@ -116,14 +124,16 @@ def test_an_adapted_map_depends_on_its_image_and_the_seed_alone(small_backbone, 
     assert (maps - other).abs().max() > 1e-5
 
 
-def test_the_adapter_draws_what_the_authors_draw(small_backbone, drawn, monkeypatch):
-    """Weights uniform up to 1/√D; noise of their spread."""
+def test_what_the_adapter_is_fitted_with(small_backbone, drawn, monkeypatch):
+    """Weights uniform up to 1/√D, the authors' noise and rate, and sentences of unit length."""
     from vlad.heads import anovl
 
     seen = {}
 
     def keep(tokens, weight, bias, sentences, sides, noise, optimiser):
+        (group,) = optimiser.param_groups
         seen.update(weight=weight.detach().clone(), bias=bias.detach(), noise=noise)
+        seen.update(sentences=sentences, rate=group["lr"], decay=group["weight_decay"])
 
     monkeypatch.setattr(anovl, "fit_adapter", keep)
     maps_of(small_backbone, drawn[:2], tta=True, views=False)
@@ -131,8 +141,10 @@ def test_the_adapter_draws_what_the_authors_draw(small_backbone, drawn, monkeypa
     for x in (seen["weight"], seen["bias"]):
         assert 0.98 < x.abs().max() * 32**0.5 <= 1
         assert x.std() * 32**0.5 == pytest.approx(3**-0.5, rel=0.05)
-    assert len(seen["noise"]) == STEPS
-    assert seen["noise"].std() == pytest.approx(NOISE, rel=0.05)
+    assert len(seen["noise"]) == 5
+    assert seen["noise"].std() == pytest.approx(0.055, rel=0.05)
+    assert (seen["rate"], seen["decay"]) == (1e-3, 0.01)
+    torch.testing.assert_close(seen["sentences"].norm(dim=1), torch.ones(924))
 
 
 def test_without_views_the_score_is_that_of_the_image(small_backbone, drawn):

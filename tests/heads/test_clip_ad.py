@@ -131,14 +131,29 @@ def test_a_side_without_a_cluster_is_represented_by_all_its_sentences():
     torch.testing.assert_close(found[1], rows[4], atol=1e-3, rtol=0)
 
 
+def test_sentences_are_clustered_once_for_a_category(small_backbone, drawn, monkeypatch):
+    import sklearn.cluster
+
+    seen, original = [], sklearn.cluster.DBSCAN
+    monkeypatch.setattr(
+        sklearn.cluster, "DBSCAN", lambda **options: seen.append(options) or original(**options)
+    )
+    panel = Panel(small_backbone, {"head": CLIPAD(rescale=False)})
+    for image in drawn[:3]:
+        panel.score([panel.prepare(image)], "washer")
+    assert seen == 2 * [{"eps": 0.5, "min_samples": 15}]
+
+
 def test_the_score_sums_what_is_scaled_over_all_images(small_backbone, drawn):
     head = CLIPAD(text="mean")
     panel = Panel(small_backbone, {"head": head})
     pools = {}
     panel.score([panel.prepare(image) for image in drawn], "nut", pools)
-    (found,) = pools["head"].scores()
-    ((compared, _, _),) = pools["head"].parts
-    expected = scale(compared[0]) + scale(found.anomaly_map.flatten(1).amax(dim=1))
+    done = []
+    (found,) = pools["head"].scores(lambda *steps: done.append(steps))
+    assert done == [(1, 1)]
+    (probability,) = pools["head"].probabilities
+    expected = scale(probability) + scale(found.anomaly_map.flatten(1).amax(dim=1))
     torch.testing.assert_close(found.image_score, expected)
     assert found.image_score.min() >= 0
     assert head.map_range[0] <= found.anomaly_map.min()

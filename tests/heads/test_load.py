@@ -13,6 +13,7 @@ from vlad.cli import main
 from vlad.errors import HeadError
 from vlad.heads import HEADS, head_maker, load_head
 from vlad.heads.memory import Memory
+from vlad.images.normals import ITSELF
 from vlad.scoring.panel import Panel
 from vlad.types import Features, FeatureSpec, Scores
 
@@ -100,7 +101,7 @@ def test_what_is_no_head():
 class Duck:
     """All that a head has, without the base class."""
 
-    bank, normals, map_range, rules, rotations = None, "unused", (-100.0, 100.0), {}, 1
+    bank, normals, map_range, rules, normal_views = None, "unused", (-100.0, 100.0), {}, ITSELF
     additive = approximate = transductive = fitted = False
     memory_, adapter_ = {}, None
 
@@ -109,6 +110,9 @@ class Duck:
 
     def spec(self, backbone):
         return FeatureSpec(layers=(1,), image=False)
+
+    def gather(self):
+        return None
 
     def fit(self, features):
         return self

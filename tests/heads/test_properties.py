@@ -12,7 +12,6 @@ from vlad.backbones import load_backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads import head_maker, head_names, load_head
 from vlad.heads.dfr import DFR
-from vlad.heads.memory import Memory
 from vlad.heads.simplenet import SimpleNet
 from vlad.prompts import load_bank
 from vlad.scoring.panel import Panel
@@ -21,6 +20,8 @@ NAMES = head_names()
 NORMALS = {name: head_maker(name)().normals for name in NAMES}
 LEARNED = [name for name in NAMES if "adapter" in signature(head_maker(name)).parameters]
 READING = [name for name in NAMES if head_maker(name)().bank]
+# their scale of maps is no bound
+DISTANCES = {"memory", "anomalydino", "patchcore", "mvg", "padim", "subspace", "dfr"}
 # (name, whether it is shown normal images)
 CASES = [
     *((name, False) for name in NAMES if NORMALS[name] != "needed"),
@@ -92,8 +93,7 @@ def test_shapes_and_bounds(case):
     assert scores.shape == (6,)
     assert maps.shape == (6, 64, 64)
     assert low <= maps.min() and low < high
-    # the scale of these is no bound
-    if not isinstance(panel.heads[name], Memory | DFR):
+    if name not in DISTANCES:
         assert maps.max() <= high
     assert maps.std() > 0 and scores.std() > 0
 
@@ -164,6 +164,37 @@ def test_an_image_without_numbers_does_not_disturb_the_others(case, drawn):
 @pytest.mark.parametrize(
     ("name", "params"),
     [
+        ("clip_ad", {"adapter": None}),
+        ("clip_ad", {"rescale": False}),
+        ("anovl", {"tta": True, "views": False}),
+        ("tipsomaly", {"adapter": None}),
+        ("uniadet", {"maximum": True}),
+        ("musc", {"v2": True}),
+    ],
+    ids=str,
+)
+def test_the_same_holds_with_other_parameters(name, params, small_backbone, adapters, drawn):
+    learned = {"adapter": adapters[name]} if name in adapters else {}
+    panel = Panel(small_backbone, {name: load_head(name, **learned | params)})
+    expected = score(panel, drawn)[name]
+    for batch_size in (1, 4):
+        assert_same(score(panel, drawn, batch_size)[name], expected)
+    order = [3, 1, 5, 0, 2, 4]
+    found = score(panel, [drawn[i] for i in order])[name]
+    assert_same(found, [x[order] for x in expected])
+    prepared = [panel.prepare(image) for image in drawn]
+    for pixels in prepared[2].values():
+        pixels[:] = float("nan")
+    scores, maps = score_prepared(panel, prepared)[name]
+    assert scores[2].isnan() and maps[2].isnan().any()
+    others = [0, 1, 3, 4, 5]
+    expected = score(panel, [drawn[i] for i in others])[name]
+    assert_same((scores[others], maps[others]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
         ("april_gan", {"rescale": "maybe"}),
         ("adaclip", {"seed": 2**32}),
         ("adaclip", {"clusters": -1}),
@@ -178,7 +209,8 @@ def test_parameters_out_of_range(name, params, small_backbone, adapters):
 
 @pytest.mark.parametrize("name", READING)
 def test_heads_that_read_say_what_they_need(name, small_backbone, adapters, drawn):
-    panel = make(small_backbone, adapters, [name])
+    references = drawn[:2] if NORMALS[name] == "needed" else ()
+    panel = make(small_backbone, adapters, [name], references)
     prepared = [panel.prepare(image) for image in drawn[:1]]
     if load_bank(panel.heads[name].bank).noun:  # a word of its own, for every category
         without, given = (panel.score(prepared, c)[name] for c in (None, "nut"))
@@ -195,4 +227,4 @@ def test_heads_that_read_say_what_they_need(name, small_backbone, adapters, draw
 def test_heads_that_need_normal_images_say_so(name, small_backbone, adapters, drawn):
     panel = make(small_backbone, adapters, [name])
     with pytest.raises(HeadError, match=f"{name} compares with normal images"):
-        panel.score([panel.prepare(drawn[0])])
+        panel.score([panel.prepare(drawn[0])], "nut")

@@ -74,6 +74,12 @@ def untrained(name):
                 views=True,
             ),
         ),
+        (load_head("laft"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
+        (untrained("hftt"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
+        (
+            load_head("memory", layers=(24,), patch_output="ln_post_proj"),
+            FeatureSpec(layers=(24,), patch_output="ln_post_proj", image=False),
+        ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
         (load_head("simplenet"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("dfr"), FeatureSpec(layers=(6, 12, 18), image=False)),
@@ -90,8 +96,34 @@ def untrained(name):
         ),
         (untrained("april_gan"), FeatureSpec(layers=QUARTERS, activation="gelu")),
         (
+            untrained("sowa"),
+            FeatureSpec(layers=QUARTERS, weights=QUARTERS, activation="quick_gelu"),
+        ),
+        (
             untrained("adaclip"),
             FeatureSpec(layers=QUARTERS, activation="gelu", pos_embed="bicubic"),
+        ),
+        (
+            untrained("adaptclip"),
+            FeatureSpec(
+                layers=(24,),
+                normal_layers=(6, 12, 18),
+                patch_output="ln_post_proj",
+                stream=Stream("vv", first_block=6),
+                image_ln_post=False,
+                activation="quick_gelu",
+                pos_embed="bilinear",
+            ),
+        ),
+        (
+            untrained("filo"),
+            FeatureSpec(
+                layers=(24,),
+                stream=Stream("vv", first_block=7),
+                further=(FeatureSpec(layers=(12, 18, 24), stream=Stream("next"), image=False),),
+                activation="gelu",
+                pos_embed="bicubic",
+            ),
         ),
         (
             untrained("anomalyclip"),
@@ -134,6 +166,8 @@ def test_where_the_learned_tokens_of_anomalyclip_stand():
         ("clip_ad", "gelu"),
         ("adaclip", "gelu"),
         ("anomalyclip", "quick_gelu"),
+        ("adaptclip", "quick_gelu"),
+        ("sowa", "quick_gelu"),
     ],
 )
 def test_activation_of_the_text_encoder(name, activation):

@@ -6,29 +6,39 @@ take too much room it holds their cosines, and the tests make vectors that have 
 their defaults, so that a constant that is no longer the authors' fails here.
 """
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from vlad.adapters import Adapter
+from vlad.adapters.shapes import MMCI
 from vlad.heads import adaclip, dfr, simplenet
 from vlad.heads.adaclip import AdaCLIP
+from vlad.heads.adaptclip import AdaptCLIP
 from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.anovl import AnoVL
 from vlad.heads.april_gan import AprilGAN
 from vlad.heads.clip_ad import CLIPAD
 from vlad.heads.dfr import DFR
+from vlad.heads.filo import FiLo
+from vlad.heads.hftt import foreign_logit
+from vlad.heads.laft import LAFT
 from vlad.heads.memory import Memory, patchcore
 from vlad.heads.musc import MuSc
 from vlad.heads.simplenet import SimpleNet
+from vlad.heads.sowa import SOWA
 from vlad.heads.winclip import WinCLIP
 from vlad.maths.maps import upsample
 from vlad.maths.mutual import mean_distance
 from vlad.maths.neighbourhoods import lnamd, snamd
 from vlad.maths.rescore import rescore
-from vlad.types import Features, TextFeatures
+from vlad.training import losses
+from vlad.training.from_text import text_losses
+from vlad.types import Box, Features, TextFeatures
 
 LAYERS = (6, 12, 18, 24)
 
@@ -253,6 +263,36 @@ def test_dfr(monkeypatch):
     assert_close(found.anomaly_map[0, ::8, ::8], known["dfr_map"], atol=2e-5)
 
 
+def test_sowa(monkeypatch):
+    known, sides = load("sowa"), torch.eye(3)[:2]
+    # what the adapters make of the tokens; these themselves serve the references alone
+    words = at_cosine(known["cosine"], sides).unbind(1)
+    monkeypatch.setattr(SOWA, "adapted", lambda self, i, block, x, features: words[i])
+    raw = F.pad(at_distance(known["distance"]), (0, 1)).unbind(1)
+    common = {
+        "grid": (8, 8),
+        "size": (112, 112),
+        "weights": {"proj.weight": torch.eye(3), "proj.bias": torch.zeros(3)},
+    }
+    image = at_cosine(known["image_cosine"], sides)
+    features = Features(image, dict(zip(LAYERS, raw, strict=True)), **common)
+    text = TextFeatures(*sides[:, None])
+    tensors = {"text.weight": torch.eye(3), "text.bias": torch.zeros(3)}
+    head = SOWA()
+    head.adapter_ = Adapter("seeded", "sowa", "seeded", "none", {}, tensors)
+    found = head.score(features, text)
+    assert_close(found.image_score, known["probability"], atol=1e-5)
+    assert_close(found.anomaly_map[0, ::4, ::4], known["first"], atol=1e-5)
+    one = torch.tensor([[[1.0, 0.0, 0.0]]])
+    head.fit(Features(None, dict.fromkeys(LAYERS, one), **common))
+    assert head.transductive  # the authors scale over all images
+    pool = head.pool()
+    pool.add(features, text)
+    (found,) = pool.scores()
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::4, ::4], known["map"], atol=1e-5)
+
+
 def test_adaclip(monkeypatch):
     known = load("adaclip")
     words = at_cosine(known["cosine"], known["text"])  # (L, h·w, D)
@@ -274,6 +314,88 @@ def test_adaclip(monkeypatch):
     found = head.score(features, TextFeatures(*known["text"][:, None]))
     assert_close(found.image_score, known["score"])
     assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
+
+
+@pytest.fixture
+def adaptclip():
+    """(reference outputs, maker of a head, features of images, text); no token is changed."""
+    known, width = load("adaptclip"), 4 + 17 * 17 + 1
+    tensors = {"patches.down.weight": torch.zeros(1, width)}
+    tensors |= {"patches.up.weight": torch.zeros(width, 1)}
+    for part, value in {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1}.items():
+        tensors[f"patches.norm.{part}"] = torch.full((1,), float(value))
+    tensors |= {n.replace("patches", "image"): x for n, x in tensors.items()}
+
+    def make():
+        head = AdaptCLIP()
+        head.adapter_ = Adapter(
+            "seeded", "adaptclip", "seeded", "none", {"layers": LAYERS}, tensors
+        )
+        return head
+
+    basis = torch.eye(width)
+    sides, own = basis[:4], basis[4:-1]
+
+    def at_both(cosines, rest):  # (B, 2, ...) by fixed and by learned words
+        along = sum(
+            x[..., None] * (sides[at + 1] - sides[at]) / 2
+            for at, x in zip((0, 2), cosines.unbind(1), strict=True)
+        )
+        return along + (1 - along.square().sum(dim=-1, keepdim=True)).sqrt() * rest
+
+    tokens = at_both(known["patches"], own)
+    features = Features(
+        at_both(known["image"], own[0]),
+        dict.fromkeys(LAYERS, tokens),
+        grid=(17, 17),
+        size=(238, 238),
+    )
+    text = TextFeatures(*sides[:2, None], learned=TextFeatures(*sides[2:, None]))
+    return known, make, features, text
+
+
+def test_adaptclip_by_words(adaptclip):
+    known, make, features, text = adaptclip
+    found = make().score(features, text)
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
+
+
+def test_adaptclip_with_normal_images(adaptclip, monkeypatch):
+    known, make, features, text = adaptclip
+    one = {n: x[:1] for n, x in features.patches.items()}
+    # each patch has a reference of its own, which is far from all others
+    spare = torch.eye(4 + 17 * 17 + 1)[-1]
+    near = 1 - known["distance"][..., None]
+    references = {
+        n: near[:, i] * one[n] + (1 - near[:, i].square()).sqrt() * spare
+        for i, n in enumerate(LAYERS)
+    }
+    head = make().fit(Features(None, references, grid=(17, 17), size=(238, 238)))
+    compared = known["compared"], known["cells"]
+    monkeypatch.setattr(head, "_compared", lambda *_: compared)  # the mean over the four blocks
+    first = Features(features.image[:1], one, grid=(17, 17), size=(238, 238))
+    found = head.score(first, text)
+    assert_close(found.image_score, known["normals_score"])
+    assert_close(found.anomaly_map[:, ::8, ::8], known["normals_map"])
+
+
+def test_adaptclip_learns_from_pairs():
+    known, head = load("adaptclip"), AdaptCLIP()
+    tensors = {n.removeprefix("learned."): x.float() for n, x in known.items() if "learned" in n}
+    for name, x in list(tensors.items()):
+        if name.endswith(".bias"):
+            layer = name.removesuffix(".bias")
+            tensors |= {f"{layer}.running_{part}": torch.zeros_like(x) for part in ("mean", "var")}
+    head.adapter_ = Adapter("seeded", "adaptclip", "seeded", "none", {"layers": LAYERS}, tensors)
+    head.training = True
+    unit = known["differences"].float()
+    image, cells = head._compared(0, unit, unit, (8, 8))
+    masks = torch.from_numpy(np.unpackbits(known["masks"].numpy())).view(4, 112, 112).float()
+    p = upsample(cells.sigmoid(), (112, 112))
+    of_map = (losses.focal(p, masks), losses.dice(p, masks), losses.dice(1 - p, 1 - masks))
+    found = torch.stack([x.mean() for x in (losses.cross_entropy(image, known["labels"]), *of_map)])
+    assert_close(found.double(), known["losses"])
 
 
 def test_anomalyclip():
@@ -313,6 +435,73 @@ def test_second_musc():
     assert_close(maps[:1], known["anomaly_map"])
     scores = rescore(maps.flatten(1).amax(dim=1), known["salient"], head.neighbours)
     assert_close(scores, known["score"])
+
+
+@pytest.mark.parametrize("use", ["guide", "ignore"])
+def test_laft(use):
+    known = load("laft")
+    common = {"patches": {12: torch.ones(1, 4, 64)}, "grid": (2, 2), "size": (32, 32)}
+    head = LAFT(use, components=8).fit(Features(known["train"], **common))
+    text = TextFeatures(known["prompts_a"], known["prompts_b"])
+    found = head.score(Features(known["test"], **common), text)
+    assert_close(found.image_score, known[f"{use}_score"])
+
+
+def test_hftt():
+    known = load("hftt")
+    task, words = known["task"], known["words"]
+    found = foreign_logit(known["test"], task, known["learned"], 0.01).sigmoid()
+    assert_close(found, known["score"])
+    learned = known["before"].requires_grad_()
+    losses = text_losses(learned, task, known["sentences"], words, 0.01)
+    loss = (losses["text_task"] + losses["text_words"]) / 2
+    loss.backward()
+    assert_close(loss.detach().double()[None], known["loss"], atol=1e-5)
+    assert_close(learned.grad, known["gradient"], atol=3e-5)
+
+
+def test_filo():
+    """Tokens have a part for each map; kernels of one patch pass on that of their sum."""
+    known, layers = load("filo"), (1, 2, 3)
+
+    def vectors(cosine):
+        return torch.cat([cosine, (1 - cosine.square().sum(-1, keepdim=True)).sqrt()], dim=-1)
+
+    linear, convolved = vectors(known["cosine"]).unbind(1)[:4], vectors(known["cosine"])[:, 4:]
+    compared = torch.cat([linear[0], *convolved.unbind(1)], dim=-1)
+    ordinary = {n: F.pad(x, (0, 9)) for n, x in zip(layers, linear[1:], strict=True)}
+    tensors = {"adapter.0.weight": torch.ones(1, 3), "adapter.2.weight": torch.zeros(3, 1)}
+    for i in range(4):
+        tensors |= {f"linear.{i}.weight": torch.eye(3, 12), f"linear.{i}.bias": torch.zeros(3)}
+    for i, (name, (k, m)) in product(range(3), MMCI.items()):
+        weight = torch.zeros(3, 12, k, m)
+        weight[:, 3 + 3 * i : 6 + 3 * i, k // 2, m // 2] = torch.eye(3) / len(MMCI)
+        tensors |= {f"convolutions.{name}.{i}.weight": weight}
+        tensors |= {f"convolutions.{name}.{i}.bias": torch.zeros(3)}
+    head = FiLo()
+    head.adapter_ = Adapter("seeded", "filo", "seeded", "none", {"layers": layers}, tensors)
+    # only the prompts of the position that their program chose are right
+    rows = torch.tensor([0.0, -1, 0]).repeat(8, 9, 1)
+    rows[torch.arange(8), known["place"].long()] = torch.tensor([0.0, 1, 0])
+    boxes = tuple(
+        tuple(
+            Box(tuple(edges.tolist()), float(score), "damage")
+            for edges, score in zip(*both, strict=True)
+            if score > 0
+        )
+        for both in zip(known["box_edges"], known["box_score"], strict=True)
+    )
+    features = Features(
+        vectors(known["image_cosine"]),
+        {3: compared},
+        grid=(8, 8),
+        size=(112, 112),
+        further=(Features(None, ordinary, grid=(8, 8), size=(112, 112)),),
+        boxes=boxes,
+    )
+    found = head.score(features, TextFeatures(torch.eye(3)[:1].expand(8, 1, 3), rows))
+    assert_close(found.image_score, known["score"])
+    assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
 
 
 def assert_close(found, expected, atol=1e-4):

@@ -7,7 +7,8 @@ import torch
 from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
 from vlad.heads import protocol, titled
-from vlad.heads.winclip import WinCLIP, harmonic_mean, spread
+from vlad.heads.winclip import WinCLIP, spread
+from vlad.maths.maps import harmonic_mean
 from vlad.scoring.panel import Panel
 from vlad.types import Features, TextFeatures
 

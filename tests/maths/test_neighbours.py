@@ -5,7 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from vlad.maths import neighbours
-from vlad.maths.neighbours import Bank, greedy_coreset, nearest_cosine, widest
+from vlad.maths.neighbours import (
+    Bank,
+    greedy_coreset,
+    mean_nearest_cosine,
+    nearest_cosine,
+    nearest_rows,
+    widest,
+)
 
 
 @pytest.fixture
@@ -84,3 +91,24 @@ def test_the_widest_pair_is_found_in_any_blocks(data, block, monkeypatch):
     # far from the origin, differences are what matters
     assert widest(rows + 100) == pytest.approx(widest(rows), rel=1e-4)
     assert widest(rows[:1]) == 0
+
+
+@pytest.mark.parametrize("block", [1, 100, 1 << 24])
+@pytest.mark.parametrize("count", [1, 3, 10_000])
+def test_mean_of_the_nearest_in_any_blocks(data, block, count, monkeypatch):
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    queries, bank = data
+    unit = [F.normalize(x, dim=-1) for x in (queries, bank)]
+    expected = (1 - unit[0] @ unit[1].T).sort(dim=-1).values[..., :count].mean(dim=-1)
+    torch.testing.assert_close(mean_nearest_cosine(2 * queries, 3 * bank, count), expected)
+
+
+@pytest.mark.parametrize("block", [1, 100, 1 << 24])
+def test_nearest_rows_and_their_distances(data, block, monkeypatch):
+    monkeypatch.setattr(neighbours, "BLOCK", block)
+    queries, rows = (F.normalize(x, dim=-1) for x in data)
+    distance, nearest = nearest_rows(queries, rows)
+    torch.testing.assert_close(distance, slow(queries, rows, "cosine"))
+    cosine = torch.cosine_similarity(queries[..., None, :], rows, dim=-1)
+    assert torch.equal(nearest, rows[cosine.argmax(dim=-1)])
+    assert nearest_rows(rows[:3], rows)[0].min() >= 0

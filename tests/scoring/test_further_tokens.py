@@ -145,3 +145,27 @@ def test_views_are_passes_of_their_own_and_are_stored(small_backbone, drawn, tmp
     for _ in range(2):
         found = extract(small_backbone, drawn[:2], spec, extractor=cached)
         torch.testing.assert_close(found.views, fresh.views, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_attention_maps_of_the_backbone(small_backbone, drawn, tmp_path, stored):
+    extractor = CachedExtractor(small_backbone, None, tmp_path) if stored else None
+    spec = FeatureSpec(layers=(2,), weights=(2, 4))
+    vision = small_backbone.vision
+    for _ in range(2):  # the second time from the cache
+        found = extract(small_backbone, drawn[:2], spec, extractor=extractor)
+        x = found.patches[2]
+        for block in (2, 4):
+            part = vision.blocks[block - 1]
+            zero = torch.zeros_like(x)
+            value = part.qkv(x)[2] - part.qkv(zero)[2]  # without its bias
+            weights = {n: found.weights[f"{n}.{block}.weight"] for n in ("value", "out")}
+            torch.testing.assert_close(x @ weights["value"].T, value, atol=1e-5, rtol=1e-5)
+            mixed = x @ weights["out"].T + found.weights[f"out.{block}.bias"]
+            torch.testing.assert_close(mixed, part.out(x), atol=1e-5, rtol=1e-5)
+        joint = x @ found.weights["proj.weight"].T + found.weights["proj.bias"]
+        torch.testing.assert_close(joint, vision.proj(x), atol=1e-5, rtol=1e-5)
+    assert found.at(1).weights.keys() == found.weights.keys()
+    assert Features.cat([found.at(0), found.at(1)]).weights.keys() == found.weights.keys()
+    assert {x.dtype for x in found.to(torch.float64).weights.values()} == {torch.float64}
+    assert extract(small_backbone, drawn[:1], FeatureSpec(layers=(2,))).weights == {}

@@ -45,6 +45,9 @@ def make_learner(small_backbone):
             name: 0.1 * torch.randn(shape, generator=generator)
             for name, shape in tensor_shapes(head, small_backbone.info, params).items()
         }
+        for name, x in tensors.items():
+            if name.endswith("running_var"):  # no variance is negative
+                x.abs_().add_(1)
         adapter = Adapter(head, head, "small", "nothing", params, tensors)
         return Learner(Extractor(small_backbone, 64), adapter, list(recipe.losses)), recipe
 

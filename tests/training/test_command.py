@@ -10,13 +10,18 @@ import warnings
 
 import pytest
 import torch
+from accelerate import Accelerator
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from vlad.adapters import read_adapter
 from vlad.adapters.cards import read_card
 from vlad.cli import main
+from vlad.errors import TrainingError
+from vlad.training.adapter import train_adapter
+from vlad.training.gather import load_data
 from vlad.training.loop import Training
+from vlad.training.recipe import load_recipe
 
 
 def stop_after(monkeypatch, steps):
@@ -86,6 +91,7 @@ def test_an_adapter_with_card_and_log(run, tree, small_file, tmp_path):
         ("tipsomaly", ""),
         ("anomalyclip", "image_size = 96"),
         ("adaclip", "mosaic = 0.5"),
+        ("adaptclip", ""),
     ],
 )
 def test_stopped_and_resumed_is_as_if_never_stopped(run, tmp_path, monkeypatch, head, more):
@@ -118,6 +124,30 @@ def test_seed_and_parts(run, tmp_path):
     one, parts = (load_file(tmp_path / n / "adapter.safetensors") for n in ("one", "parts"))
     for name, x in one.items():
         torch.testing.assert_close(parts[name], x, rtol=1e-3, atol=1e-4)
+
+
+def test_norms_of_parts_are_said(run, tmp_path):
+    whole = run(tmp_path / "whole", head="adaptclip")
+    parts = run(tmp_path / "parts", "--accumulate", 2, head="adaptclip")
+    assert whole.exit_code == parts.exit_code == 0
+    said = "split into 2 parts, and the norms of adaptclip use the statistics of a part"
+    assert said in " ".join(parts.stderr.split())
+    assert "norms" not in whole.stderr
+    card = read_card(tmp_path / "whole" / "card.toml")
+    assert card["data"]["data"]["paired with"]["normal"] == 8
+
+
+def test_a_head_that_learns_from_pairs_asks_for_them(small_backbone, tree, tmp_path):
+    with pytest.raises(TrainingError, match="beside a normal one, but the data have no pairs"):
+        train_adapter(
+            load_recipe("adaptclip"),
+            small_backbone,
+            load_data([str(tree)], show=False),
+            tmp_path / "out",
+            licence="CC0-1.0",
+            accelerator=Accelerator(cpu=True),
+            image_size=64,
+        )
 
 
 def test_resume_with_other_settings(run, tree, tmp_path, monkeypatch):

@@ -1,15 +1,17 @@
 """Order, parts, mosaics and cached features."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from vlad.errors import InputError
 from vlad.training.cache import Cache
 from vlad.training.data import Data, Item, Labelled, Synthetic
-from vlad.training.feed import Feed, epoch_order, mosaic, split
+from vlad.training.feed import Feed, Place, epoch_order, mosaic, split
 from vlad.training.gather import load_data, weighted
 from vlad.types import Sample
 
@@ -127,6 +129,67 @@ def test_mosaics_pass_by_the_cache_and_follow_from_the_seed(data, make_learner, 
     assert torch.equal(one[0].features.image, two[0].features.image)
     plain, _ = feed_of(data, make_learner, cache=tmp_path / "cache")
     assert not torch.equal(one[0].features.image, one_epoch(plain, data)[0].features.image)
+
+
+@pytest.fixture
+def paired(category, tmp_path) -> Data:
+    category(tmp_path / "data" / "bolt", normal=3)
+    for path in list((tmp_path / "data" / "bolt").glob("t*/*/*.png")):
+        other = tmp_path / "data" / "nut" / path.relative_to(tmp_path / "data" / "bolt")
+        other.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.asarray(Image.open(path)) // 2).save(other)  # no file is in both
+    return load_data([str(tmp_path / "data")], show=False, pairs=True)
+
+
+def test_each_image_beside_a_normal_one_of_its_category(paired, make_learner, tmp_path):
+    feed, _ = feed_of(paired, make_learner, cache=tmp_path / "cache", seed=1)
+    normals = paired.normals[0]
+    assert {s.path.parent.parent.name for s in normals.samples} == {"train"}
+    prepared = [feed.extractor.prepare(normals.item(i, 0).image, [feed.spec]) for i in range(8)]
+    (known,) = feed.extractor.extract(prepared, [feed.spec])
+
+    def drawn(epoch):  # indices of the normal images, in the order of the queries
+        found = []
+        for batch in one_epoch(feed, paired, epoch):
+            distance = torch.cdist(batch.normals.image, known.image)
+            assert distance.amin(dim=1).max() < 0.05  # rounded to float16
+            found += zip(batch.categories, distance.argmin(dim=1).tolist(), strict=True)
+        return found
+
+    first = drawn(0)
+    assert all(normals.samples[i].category == category for category, i in first)
+    assert first == drawn(0)
+    assert sorted(first) != sorted(drawn(1))
+
+
+def test_an_image_is_not_beside_itself_if_there_is_another(make_learner, tmp_path):
+    samples = [Sample(tmp_path / str(i), f"{i}", category="nut", label=0) for i in range(2)]
+    normals = [Labelled("mine", samples, ["a", "b"])]
+    for count in (2, 1):
+        source = Synthetic("mine", samples[:1], ["a"], Drawn())
+        data = Data([source], normals=[replace(normals[0], samples=samples[:count])])
+        feed, _ = feed_of(data, make_learner)
+        chosen = {feed._normal_of(Place(0, 0, epoch, 0)) for epoch in range(9)}
+        assert chosen == {count - 1}
+
+
+def test_pairs_of_synthetic_images_come_from_the_same_folder(category, tmp_path):
+    category(tmp_path / "nut", normal=3)
+    root = str(tmp_path / "nut")
+    data = load_data([], synthetic=[root], show=False, pairs=True)
+    assert [s.path for s in data.normals[0].samples] == [s.path for s in data.sources[0].samples]
+    assert data.card()["nut"]["paired with"]["normal"] == 4
+    assert "paired with" not in load_data([], synthetic=[root], show=False).card()["nut"]
+
+
+def test_pairs_need_normal_images_of_each_category(category, tmp_path):
+    category(tmp_path / "data" / "nut", normal=3)
+    train = tmp_path / "data" / "nut" / "train" / "good"
+    for path in train.glob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(InputError, match="training split of nut in data has no readable image"):
+        load_data([str(tmp_path / "data")], show=False, pairs=True)
+    assert load_data([str(tmp_path / "data")], show=False).normals == ()
 
 
 class Drawn:

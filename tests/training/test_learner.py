@@ -1,10 +1,12 @@
 """Learning changes nothing but the adapter, and saving memory changes nothing at all."""
 
+from dataclasses import replace
 from inspect import signature
 
 import pytest
 import torch
 
+from vlad.adapters.layouts import layout_of
 from vlad.backbones import load_backbone
 from vlad.heads import HEADS, head_maker, load_head
 from vlad.scoring.extractor import Extractor
@@ -12,7 +14,11 @@ from vlad.scoring.panel import Panel
 from vlad.training.learner import Learner, initial_tensors
 from vlad.training.recipe import load_recipe
 
-LEARNED = [name for name in HEADS if "adapter" in signature(head_maker(name)).parameters]
+LEARNED = [
+    name
+    for name in HEADS
+    if "adapter" in signature(head_maker(name)).parameters and not layout_of(name).from_text
+]
 
 
 def gradients(learner, recipe, batch):
@@ -24,9 +30,14 @@ def gradients(learner, recipe, batch):
 @pytest.mark.parametrize("head", LEARNED)
 def test_only_the_adapter_gets_gradients(make_learner, part_of, head):
     learner, recipe = make_learner(head)
-    found = gradients(learner, recipe, part_of([0, 2]))
-    # AdaCLIP's authors learn a tensor that stands nowhere
-    assert set(found) == set(learner.adapter.tensors) - {"static.text.0"}
+    batch = part_of([0, 2])
+    if learner.head.paired:
+        (normals,) = learner.extractor.extract(part_of([1, 1]).prepared, [learner.spec])
+        batch = replace(batch, normals=normals)
+    found = gradients(learner, recipe, batch)
+    # AdaCLIP's authors learn a tensor that stands nowhere; the statistics of norms are counted
+    counted = {n for n in learner.adapter.tensors if "running_" in n}
+    assert set(found) == set(learner.adapter.tensors) - {"static.text.0"} - counted
     assert all(x.grad is None for x in learner.backbone.model.parameters())
     assert [n for n, _ in learner.named_parameters()] == [
         f"learned.{i}" for i in range(len(learner.names))
@@ -79,3 +90,16 @@ def test_initial_tensors_follow_from_the_seed(small_backbone):
     assert not torch.equal(one["static.text.1"], other["static.text.1"])
     assert 0.015 < one["static.image.0"].std() < 0.025
     assert one["projections.0.weight"].abs().max() <= 128**-0.5
+
+
+def test_initial_tensors_of_convolutions_and_norms_are_those_of_torch(small_backbone):
+    params = load_recipe("adaptclip").params_on(small_backbone.info)
+    found = initial_tensors("adaptclip", Extractor(small_backbone), params, 0)
+    bound = (32 * 9) ** -0.5  # of the inputs of each value
+    assert 0.9 * bound < found["decoder.0.weight"].abs().max() < bound
+    bound = (128 * 4) ** -0.5
+    for part in ("weight", "bias"):
+        assert 0.9 * bound < found[f"decoder.3.{part}"].abs().max() < bound
+    for part, value in {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1}.items():
+        assert (found[f"norms.0.{part}"] == value).all()
+    assert 0.015 < found["context.normal"].std() < 0.025

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vlad.training.losses import cross_entropy, dice, focal
-from vlad.training.objectives import LOSSES
+from vlad.training.objectives import IMAGE_LOSSES, LOSSES
 
 
 @pytest.fixture
@@ -44,6 +44,15 @@ def test_cross_entropy():
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor([1, 0]), reduction="none")
     found = cross_entropy(logits[:, 1] - logits[:, 0], torch.tensor([1, 0]))
     torch.testing.assert_close(found, expected)
+
+
+def test_cross_entropy_of_probabilities():
+    logits = torch.tensor([[0.3, 1.2], [2.0, -1.0]])
+    label = torch.tensor([1, 0])
+    expected = torch.nn.functional.cross_entropy(logits.softmax(dim=1), label, reduction="none")
+    find = IMAGE_LOSSES["image_cross_entropy_twice"]
+    torch.testing.assert_close(find(logits[:, 1] - logits[:, 0], label), expected)
+    assert find(torch.tensor([100.0]), torch.tensor([1])).item() == pytest.approx(0.3133, abs=1e-4)
 
 
 def test_values_of_the_authors_programs(parity):

@@ -41,7 +41,12 @@ def test_shipped_recipes_are_those_of_the_authors():
     assert chosen["anomalyclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["adaclip"] == ("adamw", 1e-2, (0.5, 0.999), 1, 5)
     assert chosen["april_gan"] == ("adam", 1e-3, (0.5, 0.999), 8, 3)
+    assert chosen["adaptclip"] == ("adam", 1e-3, (0.5, 0.999), 8, 15)
     assert chosen["clip_ad"] == ("adam", 1e-4, (0.9, 0.999), 8, 5)
+    assert chosen["sowa"] == ("adamw", 1e-3, (0.9, 0.999), 8, 1)
+    assert found["sowa"].optimiser.weight_decay == 0.2
+    assert {n: r.optimiser.plateau for n, r in found.items() if r.optimiser.plateau} == {"sowa": 5}
+    assert {n: r.mask_above for n, r in found.items() if r.mask_above != 0.5} == {"sowa": 0}
     assert [name for name, recipe in found.items() if not recipe.shuffle] == ["clip_ad"]
     assert found["anomalyclip"].seed == 111
     assert found["adaclip"].mosaic == found["april_gan"].mosaic == 0.2
@@ -67,7 +72,10 @@ def test_what_is_not_said_has_a_default(write):
         (("map_focal = 1.0", "map_focal = 0"), "losses.map_focal is 0"),
         (("lr = 0.01", "lr = nan"), "optimiser.lr is nan"),
         (("lr = 0.01", "lr = 0.01\nbetas = [0.9, 1.0]"), "optimiser.betas"),
-        (("lr = 0.01", 'lr = 0.01\nname = "sgd"'), "optimiser.name is 'sgd'; choose adam or adamw"),
+        (
+            ("lr = 0.01", 'lr = 0.01\nname = "lion"'),
+            "optimiser.name is 'lion'; choose adam or adamw or sgd",
+        ),
         (("lr = 0.01", ""), "optimiser.lr is missing"),
         (("epochs = 2", "epochs = 2\nmosaic = 2"), "mosaic is 2"),
         (("[losses]", "[params]\nlayers = [0]\n[losses]"), r"params.layers is \[0\]"),
@@ -84,7 +92,7 @@ def test_faults_name_file_and_key(write, change, message):
 
 
 def test_no_such_recipe(tmp_path):
-    with pytest.raises(TrainingError, match="or one of adaclip, anomalyclip, april_gan, clip_ad"):
+    with pytest.raises(TrainingError, match="or one of adaclip, adaptclip, anomalyclip"):
         load_recipe("nonsense")
     with pytest.raises(TrainingError, match="cannot be read"):
         load_recipe(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from vlad.adapters import LONGEST, Adapter, check_tensors
-from vlad.adapters.layouts import Layout, default_params, layout_of, ours, tensor_shapes, theirs
+from vlad.adapters.layouts import (
+    LAYOUTS,
+    Layout,
+    default_params,
+    layout_of,
+    ours,
+    tensor_shapes,
+    theirs,
+)
 from vlad.backbones.text import TextTransformer
 from vlad.errors import AdapterError
 from vlad.system.text import shown
@@ -23,26 +32,34 @@ if TYPE_CHECKING:
 
 # AnomalyCLIP's prompt learner has unused layers of this fixed width
 PROJECTION_WIDTH = 896
+# head -> what follows its learned words, normal and anomalous
+WORDS = {"anomalyclip": ("object.", "damaged object."), "adaptclip": (".", ".")}
 REAL = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def read_checkpoint(
-    file: Path, head: str, backbone: BackboneInfo, layers: Sequence[int] | None = None
+    files: Path | Sequence[Path],
+    head: str,
+    backbone: BackboneInfo,
+    layers: Sequence[int] | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict]:
     """The learned tensors of an authors' checkpoint by our names, and the head's params.
 
     Args:
+        files: the checkpoint; all of its files if the authors save several.
         layers: blocks that the head uses; None takes those of the authors' published figures.
 
     Raises:
-        AdapterError: reading the file would execute code, or a tensor is missing, unknown, or has
-            another shape than the backbone requires.
+        AdapterError: reading a file would execute code, two hold the same tensor, or a tensor is
+            missing, unknown, or has another shape than the backbone requires.
     """
     layout = _authors_layout(head)
     lead = layout.lead or {}
     learned: dict[str, torch.Tensor] = {}
     own: dict[str, str] = {}  # the authors' name -> ours
-    for name, tensor in _state(file, layout, head).items():
+    files = [files] if isinstance(files, Path) else files
+    file = " + ".join(map(str, files))  # in errors
+    for name, tensor in _joined(files, layout, head).items():
         if (known := ours(head, name)) is None:
             _check_unused(name, tensor, layout, backbone, file, head)
         elif tensor.dtype not in REAL:
@@ -64,9 +81,8 @@ def read_checkpoint(
     check_tensors(learned, expected, file, backbone)
     tensors = {own[n]: x.float() for n, x in learned.items()}
     tensors = {name: x.reshape(shapes[name]) for name, x in tensors.items()}
-    # all of the authors' backbones stretch their 336-pixel positions over this size
     if backbone.image_size == 336:
-        params["image_size"] = 518
+        params["image_size"] = layout.image_size
     return tensors, params
 
 
@@ -74,10 +90,12 @@ def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) ->
     """Write an adapter in the format that the authors' own programs read.
 
     Args:
-        backbone: required for AnomalyCLIP, whose files repeat embeddings of the text encoder.
+        file: a folder if the authors save several files.
+        backbone: required for the heads of `WORDS`, whose files repeat embeddings of the text
+            encoder.
 
     Raises:
-        AdapterError: AnomalyCLIP without its backbone, or a tensor that the head does not learn.
+        AdapterError: such a head without its backbone, or a tensor that the head does not learn.
         OutputError: the file is not writable.
     """
     from vlad.system.files import atomic_write
@@ -88,10 +106,20 @@ def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) ->
         theirs(adapter.head, name): x.reshape((1,) * lead.get(name, 0) + tuple(x.shape))
         for name, x in adapter.tensors.items()
     }
+    if adapter.head in WORDS:
+        state |= _words_rest(adapter, backbone)
     if adapter.head == "anomalyclip":
-        state |= _prompt_learner_rest(adapter, backbone)
-    found = {layout.key: state} if layout.key else state
-    atomic_write(file, lambda opened: torch.save(found, opened))
+        state |= _projections_rest(adapter)
+    if adapter.head == "adaptclip":
+        state |= _modules_rest(state, len(adapter.params["layers"]))
+    parts = {file: {layout.key: state} if layout.key else state}
+    if layout.files:
+        parts = {
+            file / f"{stem}.pth": {n: x for n, x in state.items() if re.fullmatch(pattern, n)}
+            for stem, pattern in layout.files.items()
+        }
+    for path, content in parts.items():
+        atomic_write(path, partial(torch.save, content))
 
 
 def _authors_layout(head: str) -> Layout:
@@ -101,6 +129,19 @@ def _authors_layout(head: str) -> Layout:
             f"No other program reads files of head {head}; copy the adapter's folder instead."
         )
     return layout
+
+
+def _joined(files: Sequence[Path], layout: Layout, head: str) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for file in files:
+        state = _state(file, layout, head)
+        for name in found.keys() & state.keys():
+            raise AdapterError(
+                f"Tensor {name} of {file} is also in another of the files; name the files of one "
+                "checkpoint, each once."
+            )
+        found |= state
+    return found
 
 
 def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
@@ -162,7 +203,7 @@ def _sizes(layout: Layout, found: Mapping[str, tuple[int, ...]]) -> dict[str, in
     return sizes
 
 
-def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path) -> None:
+def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: str) -> None:
     projected = {int(name.split(".")[1]) for name in found if name.startswith("projections.")}
     if projected and 1 + max(projected) != len(layers):
         raise AdapterError(
@@ -172,7 +213,7 @@ def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path)
 
 
 def _check_unused(
-    name: str, tensor: torch.Tensor, layout: Layout, backbone: BackboneInfo, file: Path, head: str
+    name: str, tensor: torch.Tensor, layout: Layout, backbone: BackboneInfo, file: str, head: str
 ) -> None:
     for pattern, width in (layout.unused or {}).items():
         if re.fullmatch(pattern, name):
@@ -186,12 +227,12 @@ def _check_unused(
     raise AdapterError(f"Tensor {name} of {file} is not learned by {head}; choose another file.")
 
 
-def _prompt_learner_rest(adapter: Adapter, backbone: Backbone | None) -> dict[str, torch.Tensor]:
-    """The rest that AnomalyCLIP's strict loader expects: embeddings of the words, unused layers."""
+def _words_rest(adapter: Adapter, backbone: Backbone | None) -> dict[str, torch.Tensor]:
+    """The embeddings of the words after the learned ones, which strict loaders expect."""
     if backbone is None or backbone.info.text_width is None:
         raise AdapterError(
-            "A file of AnomalyCLIP repeats embeddings of the text encoder it was trained on; name "
-            "that `backbone`."
+            f"A file of {adapter.head} repeats embeddings of the text encoder it was trained on; "
+            "name that `backbone`."
         )
     text = backbone.text
     assert isinstance(text, TextTransformer)  # true of all with a text width
@@ -203,13 +244,33 @@ def _prompt_learner_rest(adapter: Adapter, backbone: Backbone | None) -> dict[st
             "trained on."
         )
     rest: dict[str, torch.Tensor] = {}
-    for side, sentence in (("pos", "object."), ("neg", "damaged object.")):
+    lead = (None,) * (LAYOUTS[adapter.head].lead or {})["context.normal"]
+    for side, sentence in zip(("pos", "neg"), WORDS[adapter.head], strict=True):
         ids = text.tokenize([" ".join(["X"] * words + [sentence])]).cpu()
-        embedded = text.embed(ids.to(backbone.device)).float().cpu()
-        rest[f"token_prefix_{side}"] = embedded[None, :, :1]
-        rest[f"token_suffix_{side}"] = embedded[None, :, 1 + words :]
-        rest[f"tokenized_prompts_{side}"] = ids[None]
+        embedded = text.embed(ids.to(backbone.device)).float().cpu()[0]
+        rest[f"token_prefix_{side}"] = embedded[lead][..., :1, :]
+        rest[f"token_suffix_{side}"] = embedded[lead][..., 1 + words :, :]
+        rest[f"tokenized_prompts_{side}"] = ids[0][lead]
+    return rest
+
+
+def _projections_rest(adapter: Adapter) -> dict[str, torch.Tensor]:
+    """The unused layers of AnomalyCLIP's prompt learner."""
+    width, rest = adapter.tensors["context.normal"].shape[-1], {}
     for i in range(adapter.params["deep_blocks"]):
         rest[f"compound_prompt_projections.{i}.weight"] = torch.zeros(PROJECTION_WIDTH, width)
         rest[f"compound_prompt_projections.{i}.bias"] = torch.zeros(PROJECTION_WIDTH)
+    return rest
+
+
+def _modules_rest(state: Mapping[str, torch.Tensor], layers: int) -> dict[str, torch.Tensor]:
+    """AdaptCLIP's counts of steps, and the copies of the modules that its layers share."""
+    rest: dict[str, torch.Tensor] = {}
+    for name in state:
+        if name.endswith(".running_var"):
+            rest[name.replace("running_var", "num_batches_tracked")] = torch.tensor(0)
+    for name, x in (rest | dict(state)).items():
+        if shared := re.fullmatch(r"(local|global)_adapter\.0(\..+)", name):
+            copies = range(1, layers)
+            rest |= {f"{shared[1]}_adapter.{i}{shared[2]}": x for i in copies}
     return rest

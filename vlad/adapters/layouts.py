@@ -6,20 +6,24 @@ Sizes that a method leaves open are numbers in the adapter's params.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from vlad.adapters import shapes
+from vlad.adapters.shapes import Shape
 from vlad.errors import AdapterError
 from vlad.system import plugins
 from vlad.system.text import instead, shown
 from vlad.types import BackboneInfo
 
-Shape = tuple[int, ...]
 # of CLIP's 77 tokens, the start, "damaged object ." and the end take 5
 LONGEST_CONTEXT = 77 - 5
 QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the depth
 DEEP = ("deep_blocks", "prompt_blocks")  # sizes of heads with tokens in blocks of the text encoder
+_ADAPTERS = r"visual_encoder\.adapters\.(\d+)\.blocks\.0\."  # of SOWA
+NORM = "(weight|bias|running_mean|running_var)"
 LARGEST = 4096  # upper bound of any size in a file: no backbone comes near it
 
 
@@ -33,98 +37,48 @@ class Layout:
             number of matching names if axis is None.
         authors: pattern of the authors' names -> our name (a re.sub template).
         key: the entry of the authors' file with the tensors; "" is the file itself.
+        files: if they save several files, the stem of each -> pattern of the authors' names in it.
         lead: our name -> number of axes of length 1 that the authors prepend.
         unused: pattern of the authors' tensors not used in scoring -> length of their last axis,
             "text" for T, or None for any.
         layers: default blocks, as fractions of the depth; () takes those that the backbone names
             for comparing patch tokens, or the four quarters.
         inside_text: whether some of the tensors enter the text encoder.
+        from_text: whether it is learned from sentences instead of images.
         defaults: the sizes chosen by the method's authors.
+        constants: pattern of our names -> the value of all their entries before training.
+        image_size: pixels a side at which the authors use a backbone of 336.
     """
 
     shapes: Callable[[BackboneInfo, Mapping], dict[str, Shape]]
     sizes: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
     authors: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     lead: Mapping[str, int] | None = None
     unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = ()
     inside_text: bool = False
+    from_text: bool = False
     defaults: Mapping[str, int] = field(default_factory=dict)
-
-
-def _linear(name: str, outputs: int, inputs: int) -> dict[str, Shape]:
-    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
-
-
-def _text_width(backbone: BackboneInfo) -> int:
-    assert backbone.text_width is not None  # `tensor_shapes` checks it
-    return backbone.text_width
-
-
-def _april_gan(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for i, layer in enumerate(params["layers"]):
-        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.channels(layer))
-    return found
-
-
-def _anomalyclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
-    width = _text_width(backbone)
-    sides = {f"context.{side}": (params["context"], width) for side in ("normal", "anomalous")}
-    deep = (params["deep_tokens"], width)
-    return sides | {f"deep.{i}": deep for i in range(params["deep_blocks"])}
-
-
-def _tipsomaly(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
-    shape = (params["context"], _text_width(backbone))
-    return {f"context.{side}": shape for side in ("normal", "anomalous")}
-
-
-def _adaclip(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for side, width in (("image", backbone.width), ("text", _text_width(backbone))):
-        for i in range(params["prompt_blocks"]):
-            found[f"static.{side}.{i}"] = (params["prompt_tokens"], width)
-        for i in range(params["prompt_tokens"]):
-            found |= _linear(f"dynamic.{side}.{i}", width, backbone.embed_dim)
-    for i, layer in enumerate(params["layers"]):
-        found |= _linear(f"projections.{i}", backbone.embed_dim, backbone.channels(layer))
-    return found | _linear("image_projection", backbone.embed_dim, backbone.embed_dim)
-
-
-def compares_joint(backbone: BackboneInfo) -> bool:
-    """True if UniADet compares tokens in the space of the image embedding, not raw ones.
-
-    Blocks that differ in width cannot be projected, and a backbone that names layers to compare
-    means its raw tokens.
-    """
-    return "joint" in backbone.capabilities and not (backbone.widths or backbone.compare)
-
-
-def _uniadet(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
-    found: dict[str, Shape] = {}
-    for i, layer in enumerate(params["layers"]):
-        joint = compares_joint(backbone)
-        width = backbone.embed_dim if joint else backbone.channels(layer)
-        found |= {f"{task}.{i}": (2, width) for task in ("image", "patches")}
-    return found
+    constants: Mapping[str, float] = field(default_factory=dict)
+    image_size: int = 518
 
 
 LAYOUTS = {
     "april_gan": Layout(
-        shapes=_april_gan,
+        shapes=shapes.april_gan,
         authors={r"fc\.(\d+)\.(weight|bias)": r"projections.\1.\2"},
         key="trainable_linearlayer",
     ),
     "clip_ad": Layout(
-        shapes=_april_gan,
+        shapes=shapes.april_gan,
         authors={r"fc\.(\d+)\.(weight|bias)": r"projections.\1.\2"},
         key="trainable_linearlayer",
         layers=QUARTERS,
     ),
     "anomalyclip": Layout(
-        shapes=_anomalyclip,
+        shapes=shapes.anomalyclip,
         sizes={
             "context": (r"context\.normal", 0),
             "deep_blocks": (r"deep\.\d+", None),
@@ -149,7 +103,7 @@ LAYOUTS = {
         defaults={"context": 12, "deep_blocks": 8, "deep_tokens": 4},
     ),
     "adaclip": Layout(
-        shapes=_adaclip,
+        shapes=shapes.adaclip,
         sizes={
             "prompt_blocks": (r"static\.text\.\d+", None),
             "prompt_tokens": (r"static\.text\.0", 0),
@@ -169,16 +123,95 @@ LAYOUTS = {
             r"clip_model\.cls_token_layer\.head\.0\.(weight|bias)": r"image_projection.\1",
         },
     ),
+    "adaptclip": Layout(
+        shapes=shapes.adaptclip,
+        sizes={"context": (r"context\.normal", 0), "decoder": (r"decoder\.0\.weight", 0)},
+        authors={
+            r"ctx_pos": "context.normal",
+            r"ctx_neg": "context.anomalous",
+            r"global_adapter\.fc\.0\.(weight)": r"image.down.\1",
+            rf"global_adapter\.fc\.1\.{NORM}": r"image.norm.\1",
+            r"global_adapter\.fc\.3\.(weight)": r"image.up.\1",
+            r"local_adater\.fc\.0\.(weight)": r"patches.down.\1",
+            rf"local_adater\.fc\.1\.{NORM}": r"patches.norm.\1",
+            r"local_adater\.fc\.3\.(weight)": r"patches.up.\1",
+            rf"sharebn\.(\d+)\.{NORM}": r"norms.\1.\2",
+            rf"local_adapter\.0\.(\d)\.{NORM}": r"decoder.\1.\2",
+            rf"global_adapter\.0\.(\d)\.{NORM}": r"perceptron.\1.\2",
+        },
+        files={
+            "visual": r".+_(adater|adapter)\.fc\..+",
+            "textual": r"(ctx|token).+",
+            "pq": r"(sharebn|local_adapter|global_adapter)\.\d.+",
+        },
+        lead={"context.normal": 2, "context.anomalous": 2},
+        unused={
+            r"(token_prefix|token_suffix)_(pos|neg)": "text",
+            r"tokenized_prompts_(pos|neg)": None,
+            r".+\.num_batches_tracked": None,
+            # one module, which their files repeat for each layer
+            r"(local|global)_adapter\.[1-9]\d*\.\d\.\w+": None,
+        },
+        inside_text=True,
+        layers=QUARTERS,
+        defaults={"context": 12, "decoder": 128},
+    ),
+    "filo": Layout(
+        shapes=shapes.filo,
+        sizes={"context": (r"context\.normal", 0)},
+        authors={
+            r"normal_prompt_learner\.ctx": "context.normal",
+            r"abnormal_prompt_learner\.ctx": "context.anomalous",
+            r"normal_prompt_learner\.meta_net\.linear(\d)\.(weight|bias)": r"meta.normal.\1.\2",
+            r"abnormal_prompt_learner\.meta_net\.linear(\d)\.(weight|bias)": (
+                r"meta.anomalous.\1.\2"
+            ),
+            r"decoder_linear\.fc\.(\d)\.(weight|bias)": r"linear.\1.\2",
+            r"decoder_cov\.fc_(\d\d)\.(\d)\.(weight|bias)": r"convolutions.\1.\2.\3",
+            r"adapter\.fc\.(\d)\.weight": r"adapter.\1.weight",
+        },
+        key="filo",
+        unused={r"(clip_model|text_encoder)\..*": None},  # their backbone's
+        inside_text=True,
+        layers=(0.5, 0.75, 1.0),
+        defaults={"context": 12},
+    ),
+    "sowa": Layout(
+        shapes=shapes.sowa,
+        sizes={"context": (r"context\.normal", 0)},
+        authors={
+            r"prompt_learner\.ctx_pos": "context.normal",
+            r"prompt_learner\.ctx_neg": "context.anomalous",
+            rf"{_ADAPTERS}attn\.logit_scale": r"windows.\1.scale",
+            rf"{_ADAPTERS}attn\.cpb_mlp\.(\d)\.(weight|bias)": r"windows.\1.position.\2.\3",
+            rf"{_ADAPTERS}norm(1|2)\.(weight|bias)": r"windows.\1.norm_\2.\3",
+            rf"{_ADAPTERS}mlp\.layers\.0\.(weight)": r"windows.\1.linear.\2",
+            r"cross_fusion\.linear\.(weight|bias)": r"text.\1",
+        },
+        lead={"context.normal": 2, "context.anomalous": 2},
+        layers=QUARTERS,
+        inside_text=True,
+        defaults={"context": 12, "window": 12},
+        constants={r"windows\.\d+\.scale": math.log(10)},
+        image_size=336,
+    ),
     "tipsomaly": Layout(
-        shapes=_tipsomaly,
+        shapes=shapes.tipsomaly,
         sizes={"context": (r"context\.normal", 0)},
         layers=(1.0,),
         inside_text=True,
         defaults={"context": 8},
     ),
+    "hftt": Layout(
+        shapes=shapes.hftt,
+        sizes={"tasks": ("task", 0), "vectors": ("learned", 0)},
+        layers=(1.0,),
+        from_text=True,
+        defaults={"vectors": 10},
+    ),
     # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
     # DINOv2
-    "uniadet": Layout(shapes=_uniadet, layers=(0.5, 0.625, 0.75, 0.875, 1.0)),
+    "uniadet": Layout(shapes=shapes.uniadet, layers=(0.5, 0.625, 0.75, 0.875, 1.0)),
 }
 
 
@@ -239,7 +272,8 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
     layers = params["layers"]
     if len(set(layers)) < len(layers) or max(layers) > backbone.depth:
         raise AdapterError(
-            f"The adapter uses blocks {shown(', '.join(map(str, layers)))}, but {backbone.name} "
+            f"The adapter uses block{'s' * (len(layers) > 1)} "
+            f"{shown(', '.join(map(str, layers)))}, but {backbone.name} "
             f"has blocks 1 to {backbone.depth}, each usable once; choose another backbone or other "
             "`layers`."
         )
@@ -257,6 +291,12 @@ def tensor_shapes(head: str, backbone: BackboneInfo, params: Mapping) -> dict[st
                 f"{highest}; choose the `backbone` it was trained on."
             )
     return layout.shapes(backbone, params)
+
+
+def constant_of(head: str, name: str) -> float | None:
+    """The value of a tensor's entries before training, if its layout gives one."""
+    given = layout_of(head).constants.items()
+    return next((value for pattern, value in given if re.fullmatch(pattern, name)), None)
 
 
 def ours(head: str, name: str) -> str | None:

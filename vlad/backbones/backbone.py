@@ -137,7 +137,8 @@ class Backbone:
 
         Args:
             activation: overrides the activation of the MLPs.
-            context: (m, T) learned tokens before every sentence.
+            context: (m, T) learned tokens before every sentence; with (B, m, T), those of B images,
+                embeddings are (B, N, D).
             deep: block (from 1) -> (k, T) tokens that replace those after the first.
 
         Raises:
@@ -158,7 +159,7 @@ class Backbone:
             )
             for i in batches
         ]
-        return torch.cat(parts).float()
+        return torch.cat(parts, dim=-2).float()
 
 
 def _sample(tensor: torch.Tensor) -> bytes:

@@ -88,8 +88,8 @@ class Block:
         heads: number of attention heads.
         mlp: (tokens, activation or None for its own) -> tokens.
         scale_1, scale_2: layer scale of the two branches, if the backbone has it.
-        projections: () -> weight (C, C) and bias (or None) of each of q, k and v, if they are plain
-            linear maps, which makes `first` fast.
+        projections: () -> weight (C, C) and bias (or None) of each of q, k, v and the projection
+            after attention, if q, k and v are plain linear maps, which makes `first` fast.
         turn: rotary positions: queries or keys (B, H, N, d) and their angles (N, 2, d) or
             (B, N, 2, d), sine before cosine -> the same turned; None without them.
     """
@@ -128,7 +128,7 @@ class Block:
         if self.projections is None or angles is not None:
             return self(x, activation, angles=angles)[:, :1]
         tokens = self.ln_1(x)
-        (to_q, bias), (to_k, _), (to_v, shift) = self.projections()
+        (to_q, bias), (to_k, _), (to_v, shift), _ = self.projections()
         split = (self.heads, len(to_q) // self.heads)
         q = F.linear(tokens[:, 0].to(to_q.dtype), to_q, bias).unflatten(-1, split).transpose(0, 1)
         sought = (q @ to_k.unflatten(0, split)).transpose(0, 1).to(tokens.dtype)

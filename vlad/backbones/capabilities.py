@@ -12,6 +12,7 @@ WORDS: dict[Capability, str] = {
     "streams": "attention streams beside the ordinary one",
     "image tokens": "learned tokens in its image encoder",
     "joint": "patch tokens in the space of text",
+    "weights": "linear maps of whole tokens in its attention",
 }
 
 
@@ -25,6 +26,8 @@ def wanted(spec: FeatureSpec) -> Iterator[Capability]:
         yield "image tokens"
     if any(part.patch_output in ("ln_post_proj", "proj") for part in spec.parts):
         yield "joint"
+    if spec.weights:
+        yield "weights"
 
 
 def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "") -> None:

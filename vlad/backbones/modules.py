@@ -18,7 +18,7 @@ from vlad.backbones.plain import PlainCLIP
 from vlad.backbones.text import PlainText, TextTransformer, first_largest
 from vlad.backbones.tokens import context_of, identity_of
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import Activation, BackboneInfo, Interpolation
+from vlad.types import NATIVE, Activation, BackboneInfo, Interpolation
 
 _ACTIVATIONS: dict[str, Activation] = {"GELU": "gelu", "QuickGELU": "quick_gelu"}
 
@@ -56,6 +56,8 @@ def image_part(
         image_size=visual.image_size[0],
         has_text=False,
         activation=_activation(visual.transformer.resblocks[0].mlp),
+        # what follows a pool cannot project tokens
+        capabilities=NATIVE - {"weights"} if pool and pool(model) else NATIVE,
     )
     return ImagePart(info, partial(_vision, pool=pool), attrgetter("visual.transformer"))
 
@@ -163,7 +165,8 @@ def block_of(block) -> Block:
 
     def projections() -> list[tuple[torch.Tensor, torch.Tensor | None]]:
         weights, biases = attention.in_proj_weight.chunk(3), attention.in_proj_bias.chunk(3)
-        return list(zip(weights, biases, strict=True))
+        out = attention.out_proj
+        return [*zip(weights, biases, strict=True), (out.weight, out.bias)]
 
     return Block(
         ln_1=block.ln_1,

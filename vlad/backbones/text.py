@@ -51,11 +51,13 @@ class TextTransformer:
     ) -> torch.Tensor:
         """(N, D) projected, unnormalised embeddings; see TextSpec for the options.
 
+        With the words (B, m, T) of B images as `context` they are (B, N, D).
+
         Attention is causal: a token depends only on those before it. So common beginnings of
         sentences are computed once, tokens after the end not at all, and all others form one
         sequence in which each attends to those before it in its own sentences.
         """
-        words = 0 if context is None else len(context)
+        words = 0 if context is None else context.shape[-2]
         if words:
             sentences = [" ".join([PLACEHOLDER] * words + [sentence]) for sentence in sentences]
         ids = self.tokenize(sentences)
@@ -64,14 +66,16 @@ class TextTransformer:
         places, seen = places.to(device), seen.to(device)
         x = self.embed(tokens.to(device))[None]
         if context is not None:
-            x = overwrite(x, places, context)
+            each = len(context) if context.ndim == 3 else 1
+            x = overwrite(x.expand(each, -1, -1), places, context)
         x = x + self.pos[places].to(x.dtype)
         act = ACTIVATIONS[activation] if activation else None
         for number, block in enumerate(self.blocks, start=1):
             if deep and number in deep:
                 x = overwrite(x, places, deep[number])
             x = self.call(block, x, act, seen)
-        return self.proj(self.ln_final(x[0, ends.to(device)]))
+        found = self.proj(self.ln_final(x[:, ends.to(device)]))
+        return found if context is not None and context.ndim == 3 else found[0]
 
 
 def share(
@@ -109,9 +113,10 @@ def share(
 
 
 def overwrite(x: torch.Tensor, places: torch.Tensor, learned: torch.Tensor) -> torch.Tensor:
-    """(1, M, T) tokens with the learned ones (k, T) at positions 1 to k of every sentence."""
-    at = ((places > 0) & (places <= len(learned))).nonzero()[:, 0]
-    return x.index_copy(1, at, learned.to(x)[places[at] - 1][None])
+    """(B, M, T) tokens with the learned ones, (k, T) or (B, k, T), at positions 1 to k of every
+    sentence."""
+    at = ((places > 0) & (places <= learned.shape[-2])).nonzero()[:, 0]
+    return x.index_copy(1, at, learned.to(x)[..., places[at] - 1, :].expand(len(x), -1, -1))
 
 
 @dataclass

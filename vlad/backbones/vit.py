@@ -70,6 +70,7 @@ class VisionTransformer:
     rope: Callable[[tuple[int, int]], torch.Tensor] | None = None
     call: Callable = run
     _resized: dict = field(default_factory=dict, repr=False)
+    _weights: dict = field(default_factory=dict, repr=False)
 
     @property
     def prefix(self) -> int:
@@ -87,6 +88,25 @@ class VisionTransformer:
         if self.pool is None:
             return self.proj(self.ln_post(tokens))
         return self.proj(self.pool(tokens.flatten(0, 1)[:, None])).unflatten(0, tokens.shape[:2])
+
+    def weights(self, blocks: Sequence[int]) -> dict[str, torch.Tensor]:
+        """Linear maps of the attention of these blocks, and `proj`, as `Features.weights`."""
+        for number in blocks:
+            if f"value.{number}.weight" in self._weights:
+                continue
+            project = self.blocks[number - 1].projections
+            assert project is not None  # the capability says so
+            _, _, (value, _), (out, bias) = project()
+            self._weights[f"value.{number}.weight"] = value.float()
+            self._weights[f"out.{number}.weight"] = out.float()
+            bias = out.new_zeros(len(out)) if bias is None else bias
+            self._weights[f"out.{number}.bias"] = bias.float()
+            if "proj.weight" not in self._weights:
+                shift = self.proj(torch.zeros(1, len(value), device=value.device))
+                moved = self.proj(torch.eye(len(value), device=value.device))
+                self._weights |= {"proj.weight": (moved - shift).T, "proj.bias": shift[0]}
+        kept = {"proj", *(f"{part}.{number}" for part in ("value", "out") for number in blocks)}
+        return {name: x for name, x in self._weights.items() if name.rpartition(".")[0] in kept}
 
     def __call__(
         self,

@@ -57,8 +57,12 @@ def show(name) -> None:
 
 
 @adapters.command("import")
-@click.argument("file", metavar="FILE")
-@option("--head NAME", "Head of the checkpoint: anomalyclip, adaclip or april_gan.", required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@option(
+    "--head NAME",
+    "Head of the checkpoint: adaclip, adaptclip, anomalyclip, april_gan or clip_ad.",
+    required=True,
+)
 @option(
     "--auxiliary WORDS",
     (
@@ -73,11 +77,14 @@ def show(name) -> None:
 @option("--name NAME", "Name of the adapter.  [default: from the registry, else HEAD-AUXILIARY]")
 @option("--layers N,N,...", "Blocks to use.  [default: as published]")
 @option("--out DIR", "Output folder.  [default: the user's adapter folder]")
-def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None:
+def import_(files, head, auxiliary, backbone, licence, name, layers, out) -> None:
     """Import a checkpoint released by a method's authors; no code in it is run.
+
+    Name all files of a checkpoint that has several.
 
     \b
     vlad adapters import --head anomalyclip epoch_15.pth --auxiliary visa
+    vlad adapters import --head adaptclip visual.pth textual.pth pq.pth --auxiliary visa
     """
     import tomli_w
 
@@ -99,22 +106,24 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     from vlad.system.formats import FORMAT
 
     layout_of(head)
-    path = Path(file)
-    if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
-        what = f"{file} is a folder" if os.path.isdir(path) else f"There is no file {file}"
-        raise AdapterError(f"{what}; name the checkpoint to import.")
-    try:
-        digest = sha256_of(path.read_bytes())
-    except OSError as error:
-        raise AdapterError(
-            f"{file} could not be read ({error.strerror}); make it readable, or copy it again."
-        ) from error
-    known, of_authors = released(digest) or (None, {})
+    paths = [Path(file) for file in files]
+    digests = []
+    for path in paths:
+        if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
+            what = f"{path} is a folder" if os.path.isdir(path) else f"There is no file {path}"
+            raise AdapterError(f"{what}; name the checkpoint to import.")
+        try:
+            digests.append(sha256_of(path.read_bytes()))
+        except OSError as error:
+            raise AdapterError(
+                f"{path} could not be read ({error.strerror}); make it readable, or copy it again."
+            ) from error
+    known, of_authors = released(digests[0]) or (None, {})
     auxiliary = of_authors.get("auxiliary") if auxiliary is None else auxiliary
     if auxiliary is None:
         raise AdapterError(
-            f"{file} does not say what data it was trained on, which results must name; give it "
-            "with --auxiliary, as in --auxiliary VisA."
+            f"{files[0]} does not say what data it was trained on, which results must name; give "
+            "it with --auxiliary, as in --auxiliary VisA."
         )
     if not is_plain_text(auxiliary):
         raise AdapterError(
@@ -133,7 +142,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         raise AdapterError(f"{folder} already holds an adapter; choose another --name or --out.")
     from vlad.backbones import describe
 
-    tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
+    tensors, params = read_checkpoint(paths, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
     card = {
         "format": FORMAT,
@@ -142,8 +151,9 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         "auxiliary": auxiliary,
         "licence": licence or of_authors.get("licence", "not stated"),
         # a file name can hold bytes that are not text
-        "source": f"imported from {os.fsencode(path.name).decode(errors='replace')}",
-        "source_sha256": digest,
+        "source": "imported from "
+        + ", ".join(os.fsencode(path.name).decode(errors="replace") for path in paths),
+        "source_sha256": digests[0] if len(digests) == 1 else digests,
         "sha256": sha256_of(packed(adapter)),
         "figures": [],
         "params": params,
@@ -158,17 +168,21 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
 @adapters.command()
 @click.argument("adapter")
-@option("--out FILE", "Output file, in the format of torch.save.", required=True)
+@option(
+    "--out FILE",
+    "Output file, in the format of torch.save; a folder for a method of several files.",
+    required=True,
+)
 @option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")
 def export(adapter, out, backbone) -> None:
     """Export an adapter for the program of its method's authors."""
     from vlad.adapters import find_adapter, read_adapter
-    from vlad.adapters.checkpoint import write_checkpoint
+    from vlad.adapters.checkpoint import WORDS, write_checkpoint
     from vlad.backbones import load_backbone
 
     found = read_adapter(find_adapter(adapter))
-    needs_words = found.head == "anomalyclip"
-    loaded = load_backbone(backbone or found.backbone, "cpu") if needs_words else None
+    repeats = found.head in WORDS  # embeddings of the text encoder
+    loaded = load_backbone(backbone or found.backbone, "cpu") if repeats else None
     write_checkpoint(found, Path(out), loaded)
     click.echo(f"{len(found.tensors)} learned tensors written to {out}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import (
+    boxes_option,
+    check_boxes,
     common_options,
     layout_option,
     make_heads,
@@ -89,8 +91,9 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @words_option
 @layout_option
 @common_options
+@boxes_option
 @option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
-def bench(roots, head, k_shot, seeds, words, layout, common, out) -> None:
+def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None:
     """Compare heads over data sets, shots and seeds.
 
     The tables are written as Parquet, Markdown and HTML.
@@ -103,6 +106,7 @@ def bench(roots, head, k_shot, seeds, words, layout, common, out) -> None:
 
     from vlad.commands.eval import warn_of_known
     from vlad.datasets import load_dataset
+    from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
     from vlad.errors import InputError
     from vlad.evaluation.bench import bench as run_bench
@@ -117,6 +121,9 @@ def bench(roots, head, k_shot, seeds, words, layout, common, out) -> None:
         layouts[name] = detect(root) if layout == "auto" else layout
         data[name] = load_dataset(layouts[name], root)
         warn_of_known(common.adapters, data[name].categories)
+    if boxes:
+        check_boxes(make_heads(head, common), common)
+        data = boxed(data, boxes)
     said = words_of(words, dict.fromkeys(c for found in data.values() for c in found.categories))
     backbone = open_backbone(common, make_heads(head, common))
     settings = {
@@ -128,6 +135,7 @@ def bench(roots, head, k_shot, seeds, words, layout, common, out) -> None:
         **{k: v for k, v in asdict(common.setup).items() if k != "cache"},
         "params": common.params,
         "adapters": common.adapters,
+        **({"boxes": digest(boxes)} if boxes else {}),
         **common.setup.tiling.settings,
         "backbone": backbone.info.name,
         "weights": backbone.fingerprint[:16],

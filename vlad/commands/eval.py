@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import (
+    boxes_option,
+    check_boxes,
     common_options,
     layout_option,
     make_heads,
@@ -49,8 +51,9 @@ if TYPE_CHECKING:
 @option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
 @layout_option
 @common_options
+@boxes_option
 @option("--json FILE", "Also write the results as JSON.", "json_file")
-def evaluate(root, categories, words, head, k_shot, seed, layout, common, json_file) -> None:
+def evaluate(root, categories, words, head, k_shot, seed, layout, common, boxes, json_file) -> None:
     """Measure heads on a labelled data set.
 
     DIR is one category, or a folder of categories.
@@ -63,6 +66,7 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, json_f
     from pathlib import Path
 
     from vlad.datasets import load_dataset
+    from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
     from vlad.errors import OutputError
     from vlad.evaluation import Entry, evaluate_category, shots_of
@@ -77,6 +81,9 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, json_f
     chosen = categories or list(data.categories)
     said = words_of(words, chosen)
     heads = make_heads(head, common)
+    if boxes:
+        check_boxes(heads, common)
+        data = boxed({root: data}, boxes)[root]
     referring = any(shots_of(made, k_shot) for made in heads.values())
     sets = {name: (data.test(name), data.train(name) if referring else []) for name in chosen}
     if json_file and Path(json_file).is_dir():
@@ -111,6 +118,7 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, json_f
             "runtime": backbone.runtime,
             "layout": layout,
             "seed": seed,
+            **({"boxes": digest(boxes)} if boxes else {}),
             **machine(backbone.device),
             "results": [
                 vars(r) | {"metrics": _numbers(r.metrics), "bounds": _numbers(r.bounds)}

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from vlad.commands.options import open_backbone, say_if_trial
+from vlad.commands.options import boxes_option, check_boxes, open_backbone, say_if_trial
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
+
+if TYPE_CHECKING:
+    from vlad.commands.options.scoring import Plan
+    from vlad.types import Sample
 
 
 @click.command(cls=ScoringCommand)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @scoring_options
+@boxes_option
 @option("--out DIR", "Output folder.", required=True)
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
 @option("--overwrite", "Delete the run in the output folder first.")
@@ -33,6 +40,7 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
 def score(
     paths: tuple[str, ...],
     scoring: Scoring,
+    boxes: str | None,
     out: str,
     resume: bool,
     overwrite: bool,
@@ -63,6 +71,8 @@ def score(
     if fail_on and not scoring.judging.wanted:
         raise InputError("--fail-on anomalous needs verdicts; add --threshold auto.")
     if engine == "ray":
+        if boxes:
+            raise InputError("--boxes is for --engine local; leave one of the two out.")
         from vlad.commands.ray import any_anomalous, score_on_ray
 
         failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
@@ -75,6 +85,8 @@ def score(
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples))
+    if boxes:
+        samples, plan = _boxed(samples, plan, scoring, boxes)
     backbone = open_backbone(scoring.common, plan.heads)
     try:
         result = run(
@@ -103,3 +115,22 @@ def score(
     say_if_trial(backbone)
     if (fail and rows.failed) or (fail_on and result.judged and result.judged.anomalous):
         raise SystemExit(1)
+
+
+def _boxed(
+    samples: list[Sample], plan: Plan, scoring: Scoring, file: str
+) -> tuple[list[Sample], Plan]:
+    """The images with their boxes, and the plan that says so."""
+    from dataclasses import replace
+
+    from vlad.datasets.boxes import digest, read_boxes, with_boxes
+    from vlad.errors import InputError
+
+    check_boxes(plan.heads, scoring.common)
+    if plan.settings.rules and plan.settings.rules.held_out:
+        raise InputError(
+            "Held-out normal images have no boxes, so they set no threshold for images with some; "
+            "leave --boxes or --normal out."
+        )
+    samples = with_boxes(samples, read_boxes(file), file)
+    return samples, replace(plan, settings=replace(plan.settings, boxes=digest(file)))

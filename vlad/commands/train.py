@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from vlad.commands.options import given, layout_option
 from vlad.commands.options.option import option
 from vlad.commands.options.words import words_of, words_option
+
+if TYPE_CHECKING:
+    from vlad.adapters import Adapter
 
 
 @click.command()
@@ -45,9 +51,22 @@ from vlad.commands.options.words import words_of, words_option
     multiple=True,
 )
 @words_option
+@option(
+    "--category WORDS",
+    "What normal images show, for a recipe that learns from texts, as hftt; may be repeated.",
+    "categories",
+    multiple=True,
+)
+@option(
+    "--vocabulary FILE",
+    (
+        "Other words for a recipe that learns from texts, one a line.  [default: about 1200 "
+        "English nouns]"
+    ),
+)
 @option("--licence WORDS", "Licence to record in the adapter's card.", required=True)
 @option("--out DIR", "Output folder.", required=True)
-@given("backbone", "image_size", "device", "dtype", "max_pixels", "bits")
+@given("bank", "backbone", "image_size", "device", "dtype", "max_pixels", "bits")
 @option("--seed N", "Random seed.  [default: the recipe's own]", type=click.IntRange(0, 2**32 - 1))
 @option(
     "--accumulate N",
@@ -68,8 +87,9 @@ from vlad.commands.options.words import words_of, words_option
 )
 @option("--resume", "Continue an interrupted training.")
 def train(
-    recipe, roots, layout, synthetic, hold_out, targets, words, licence, out, backbone, image_size,
-    device, dtype, max_pixels, bits, seed, accumulate, gradient_checkpointing, cache, resume,
+    recipe, roots, layout, synthetic, hold_out, targets, words, categories, bank, vocabulary,
+    licence, out, backbone, image_size, device, dtype, max_pixels, bits, seed, accumulate,
+    gradient_checkpointing, cache, resume,
 ) -> None:  # fmt: skip
     """Train an adapter on auxiliary data.
 
@@ -77,6 +97,7 @@ def train(
 
     \b
     vlad train uniadet --data visa --licence CC-BY-4.0 --out adapters/mine
+    vlad train hftt --category hazelnut --licence CC0-1.0 --out adapters/nuts
     accelerate launch -m vlad train april_gan --data visa --licence CC-BY-4.0 --out adapters/mine
     """
     import logging
@@ -86,8 +107,10 @@ def train(
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     from vlad.adapters import is_plain_text
+    from vlad.adapters.layouts import layout_of
     from vlad.backbones import DEFAULT, load_backbone
     from vlad.errors import TrainingError
+    from vlad.heads import Trained, load_head
     from vlad.system.text import shown
     from vlad.training.adapter import train_adapter
     from vlad.training.checkpoint import open_folder
@@ -99,7 +122,26 @@ def train(
         raise TrainingError("--licence must be one line of text; give the licence of the data.")
     made_by = load_recipe(recipe, seed)
     folder = Path(out)
+    from_text = layout_of(made_by.head).from_text
+    check_given(
+        made_by.name,
+        from_text,
+        of_images={
+            "data": roots, "synthetic": synthetic, "hold-out": hold_out, "for-category": targets,
+            "words": words, "image-size": image_size, "accumulate": accumulate > 1,
+            "gradient-checkpointing": gradient_checkpointing, "cache": cache, "resume": resume,
+        },
+        of_texts={"category": categories, "bank": bank, "vocabulary": vocabulary},
+    )  # fmt: skip
     open_folder(folder, resume)
+    if from_text:
+        from vlad.training.from_text import load_texts, train_from_text
+
+        texts = load_texts(categories, bank, vocabulary)
+        loaded = load_backbone(backbone or DEFAULT, device, dtype)
+        adapter = train_from_text(made_by, loaded, texts, folder, licence=licence)
+        say_written(adapter, backbone or DEFAULT, out)
+        return
     if not (roots or synthetic):  # before the backbone is downloaded
         raise TrainingError("No training data: give --data or --synthetic.")
     # --dtype alone sets the precision, whatever accelerate was configured for
@@ -116,6 +158,7 @@ def train(
     loaded = load_backbone(backbone or DEFAULT, where, dtype)
     side = made_by.size_on(loaded.info, image_size)  # said before all images are checked
     reading = Reading(max_pixels, bits)
+    head = load_head(made_by.head)
     data = load_data(
         roots,
         layout=layout,
@@ -124,6 +167,7 @@ def train(
         seed=made_by.seed,
         reading=reading,
         show=main,
+        pairs=isinstance(head, Trained) and head.paired,
     )
     said = words_of(words, [*data.categories, *data.held_out])
     if main:
@@ -164,7 +208,30 @@ def train(
             )
         raise
     if main:
-        click.echo(f"{len(adapter.tensors)} tensors written to {folder}")
-        click.echo(
-            f"Use it with --backbone {backbone or DEFAULT} --head {adapter.head} --adapter {out}"
-        )
+        say_written(adapter, backbone or DEFAULT, out)
+
+
+def check_given(
+    recipe: str, from_text: bool, of_images: Mapping[str, Any], of_texts: Mapping[str, Any]
+) -> None:
+    """Raise a TrainingError if an option does not apply to a recipe.
+
+    Args:
+        from_text: whether the recipe learns from texts.
+        of_images, of_texts: option -> its value.
+    """
+    from vlad.errors import TrainingError
+
+    for name, value in (of_images if from_text else of_texts).items():
+        if value:
+            source = "texts" if from_text else "images"
+            raise TrainingError(
+                f"--{name} does not apply to the recipe {recipe}, which learns from {source}; "
+                "leave it out."
+            )
+
+
+def say_written(adapter: Adapter, backbone: str, out: str) -> None:
+    """Say where an adapter is, and how to use it."""
+    click.echo(f"{len(adapter.tensors)} tensors written to {out}")
+    click.echo(f"Use it with --backbone {backbone} --head {adapter.head} --adapter {out}")

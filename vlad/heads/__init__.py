@@ -15,6 +15,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from inspect import getattr_static, signature
 
 from vlad.errors import HeadError
+from vlad.heads.head import Gather as Gather
 from vlad.heads.head import Head
 from vlad.heads.head import Pool as Pool
 from vlad.heads.head import Trained as Trained
@@ -24,15 +25,24 @@ from vlad.system.text import instead, shown
 HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
+    "anomalydino": "vlad.heads.anomalydino:AnomalyDINO",
     "patchcore": "vlad.heads.memory:patchcore",
+    "subspace": "vlad.heads.subspace:Subspace",
+    "mvg": "vlad.heads.mvg:MVG",
+    "padim": "vlad.heads.padim:PaDiM",
     "musc": "vlad.heads.musc:MuSc",
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "clip_ad": "vlad.heads.clip_ad:CLIPAD",
     "anovl": "vlad.heads.anovl:AnoVL",
     "anomalyclip": "vlad.heads.anomalyclip:AnomalyCLIP",
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
+    "adaptclip": "vlad.heads.adaptclip:AdaptCLIP",
+    "filo": "vlad.heads.filo:FiLo",
+    "sowa": "vlad.heads.sowa:SOWA",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
+    "laft": "vlad.heads.laft:LAFT",
+    "hftt": "vlad.heads.hftt:HFTT",
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
     "statistics": "vlad.heads.statistics:Statistics",
@@ -133,7 +143,7 @@ def check_head(head: Head) -> None:
 
 
 # what an object needs to count as a head without being a subclass of Head
-PARTS = [part for part in vars(Head) if part[0] != "_" and part not in ("name", "pool")]
+PARTS = [part for part in vars(Head) if part[0] != "_" and part not in ("name", "pool", "merge")]
 
 
 def _made(name: str, params: Mapping[str, object]) -> Head:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import ClassVar
 
@@ -12,10 +11,11 @@ import torch.nn.functional as F
 from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
+from vlad.heads.references import layer_distances, remembered
 from vlad.heads.rules import ADAPTER, FLAG
+from vlad.heads.scaled_pool import ScaledPool
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, upsample
-from vlad.maths.neighbours import nearest_cosine
 from vlad.maths.rescore import scale
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
 
@@ -83,16 +83,15 @@ class AprilGAN(Trained):
             anomalous_logit(features.image, sides, TEMPERATURE), torch.stack(patches, dim=1)
         )
 
-    @staticmethod
     def layer_maps(
-        patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
+        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
         """(B, L, h·w) logits -> (B, L, H, W) probabilities; the logits are enlarged."""
         return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def fit(self, features: Features) -> AprilGAN:
         """Remember the patches of normal images."""
-        self.memory_ = {str(n): x.flatten(0, 1) for n, x in features.patches.items()}
+        self.memory_ = remembered(features)
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
@@ -101,64 +100,31 @@ class AprilGAN(Trained):
         Raises:
             HeadError: `text` is missing.
         """
-        logits, distance, probability = self._compare(features, text)
-        anomaly_map = _full_map(logits, distance, features.grid, features.size)
-        if distance is not None:
-            probability = (probability + anomaly_map.flatten(1).amax(dim=1)) / 2
-        return Scores(probability, anomaly_map)
+        score, anomaly_map = self.compare(features, text)
+        if self.fitted:
+            score = (score + anomaly_map.flatten(1).amax(dim=1)) / 2
+        return Scores(score, anomaly_map)
 
-    def pool(self) -> _Pool:
-        """A collector of images, to rescale their scores together."""
-        return _Pool(self)
+    def pool(self) -> ScaledPool:
+        """A collector of images, to scale their maxima together."""
+        return ScaledPool(self)
 
-    def _compare(
+    def compare(
         self, features: Features, text: TextFeatures | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """(B, L, h·w) logits, (B, h·w) distances or None, and (B,) probability from the prompts."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) p(anomalous) of the image embedding, and (B, H, W) maps: sums over blocks."""
         if text is None:
             raise HeadError("Head april_gan compares images with prompts: give it a category.")
         logits = self.logits(features, side_vectors(text))
-        distance = None
+        grid, size = features.grid, features.size
+        # block by block: all blocks of a batch at full size would set the memory peak
+        each = (self.layer_maps(x, grid, size)[:, 0] for x in logits.patches.split(1, dim=1))
+        total = reduce(torch.add, each)
         if self.fitted:
-            known = self.memory_
-            each = (nearest_cosine(x, known[str(n)]) for n, x in features.patches.items())
-            distance = reduce(torch.add, each)
-        return logits.patches, distance, logits.image.sigmoid()
+            distance = reduce(torch.add, layer_distances(features, self.memory_))
+            total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
+        return logits.image.sigmoid(), total
 
-
-def _full_map(
-    logits: torch.Tensor,
-    distance: torch.Tensor | None,
-    grid: tuple[int, int],
-    size: tuple[int, int],
-) -> torch.Tensor:
-    """(B, H, W): the sum over blocks and, with references, the distance."""
-    # block by block: all blocks of a batch at full size would set the memory peak
-    each = (AprilGAN.layer_maps(layer, grid, size)[:, 0] for layer in logits.split(1, dim=1))
-    total = reduce(torch.add, each)
-    if distance is not None:
-        total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
-    return total
-
-
-class _Pool:
-    """Keeps the inputs of the maps, on the grid of patches, until all images are added."""
-
-    def __init__(self, head: AprilGAN):
-        self.head = head
-        self.parts: list[tuple] = []
-
-    def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        compared = self.head._compare(features, text)
-        kept = (None if x is None else x.cpu() for x in compared)
-        self.parts.append((*kept, features.grid, features.size))
-
-    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
-        maxima = [
-            _full_map(x, d, grid, size).flatten(1).amax(1) for x, d, _, grid, size in self.parts
-        ]
-        together = scale(torch.cat(maxima)).split([len(x) for x in maxima])
-        for (logits, distance, probability, grid, size), scaled in zip(
-            self.parts, together, strict=True
-        ):
-            yield Scores((probability + scaled) / 2, _full_map(logits, distance, grid, size))
+    def together(self, probabilities: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
+        """(N,) scores of all images: the mean of probability and scaled maximum."""
+        return (probabilities + scale(maxima)) / 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from functools import reduce
 from typing import ClassVar, Literal
 
@@ -14,6 +13,7 @@ from vlad.adapters.layouts import QUARTERS
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER, FLAG, number, one_of, whole
+from vlad.heads.scaled_pool import ScaledPool
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur, upsample
 from vlad.maths.representative import dense_sides
@@ -146,43 +146,38 @@ class CLIPAD(Trained):
         Raises:
             HeadError: `text` is missing.
         """
-        compared = self.compare(features, text)
-        anomaly_map = self.full_map(compared, features.grid, features.size)
+        probability, anomaly_map = self.compare(features, text)
         blocks = len(features.patches)
-        return Scores(compared[0] + anomaly_map.flatten(1).amax(dim=1) / blocks, anomaly_map)
+        return Scores(probability + anomaly_map.flatten(1).amax(dim=1) / blocks, anomaly_map)
 
-    def pool(self) -> _Pool:
+    def pool(self) -> ScaledPool:
         """A collector of images, to scale their scores together."""
-        return _Pool(self)
+        return ScaledPool(self)
 
     def compare(
         self, features: Features, text: TextFeatures | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """(B,) probability, (B, h·w) surgery and, in SDP+, (B, L, h·w) logits of the patches."""
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) p(anomalous) of the image embedding, and (B, H, W) maps."""
         if text is None:
             raise HeadError("Head clip_ad compares images with prompts: give it a category.")
         assert features.image is not None  # the spec asks for it
-        sides = self.sides(text)
+        sides, grid, size = self.sides(text), features.grid, features.size
         both = zip(features.patches.values(), features.further[0].cls.values(), strict=True)
-        together = reduce(torch.add, (surgery(x, token, sides) for x, token in both))
+        responses = reduce(torch.add, (surgery(x, token, sides) for x, token in both))
+        total = upsample(responses.unflatten(1, grid), size)
         if self.adapter is None:
-            return anomalous_logit(features.image, sides, TEMPERATURE).sigmoid(), together, None
-        logits = self.logits(features, sides)
-        return logits.image.sigmoid(), together, logits.patches
+            image = anomalous_logit(features.image, sides, TEMPERATURE)
+        else:
+            logits = self.logits(features, sides)
+            image = logits.image
+            # block by block: all blocks of a batch at full size would set the memory peak
+            for layer in logits.patches.split(1, dim=1):
+                total = total + self.layer_maps(layer, grid, size)[:, 0]
+        return image.sigmoid(), gaussian_blur(total, self.sigma) if self.sigma else total
 
-    def full_map(
-        self,
-        compared: tuple[torch.Tensor, torch.Tensor, torch.Tensor | None],
-        grid: tuple[int, int],
-        size: tuple[int, int],
-    ) -> torch.Tensor:
-        """(B, H, W) maps from what `compare` gave."""
-        _, together, logits = compared
-        total = upsample(together.unflatten(1, grid), size)
-        # block by block: all blocks of a batch at full size would set the memory peak
-        for layer in () if logits is None else logits.split(1, dim=1):
-            total = total + self.layer_maps(layer, grid, size)[:, 0]
-        return gaussian_blur(total, self.sigma) if self.sigma else total
+    def together(self, probabilities: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
+        """(N,) scores of all images: the sum of both parts, each scaled over them."""
+        return scale(probabilities) + scale(maxima)
 
 
 def surgery(patches: torch.Tensor, classes: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:
@@ -198,23 +193,3 @@ def surgery(patches: torch.Tensor, classes: torch.Tensor, sides: torch.Tensor) -
     weights = 2 * (F.normalize(classes, dim=-1) @ sides.T).softmax(dim=-1)
     response = (F.normalize(patches, dim=-1) @ sides.T) * weights[:, None]
     return (response[..., 1] - response[..., 0]) / 2
-
-
-class _Pool:
-    """Keeps the inputs of the maps, on the grid of patches, until all images are added."""
-
-    def __init__(self, head: CLIPAD):
-        self.head = head
-        self.parts: list[tuple] = []
-
-    def add(self, features: Features, text: TextFeatures | None = None) -> None:
-        kept = (None if x is None else x.cpu() for x in self.head.compare(features, text))
-        self.parts.append((tuple(kept), features.grid, features.size))
-
-    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
-        maxima = [self.head.full_map(*part).flatten(1).amax(dim=1) for part in self.parts]
-        probabilities = [compared[0] for compared, _, _ in self.parts]
-        both = scale(torch.cat(probabilities)) + scale(torch.cat(maxima))
-        counts = [len(x) for x in maxima]
-        for part, scores in zip(self.parts, both.split(counts), strict=True):
-            yield Scores(scores, self.head.full_map(*part))

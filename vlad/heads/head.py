@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from vlad.errors import HeadError
+from vlad.images.normals import ITSELF, Views
 
 if TYPE_CHECKING:
     import torch
@@ -30,10 +31,12 @@ class Head(ABC):
         bank: name of its default prompt bank; None for a head that reads no text.
         normals: "needed" (`fit` comes before `score`), "optional" or "unused".
         rules: parameter -> the values it accepts (see `vlad.heads.rules`).
-        rotations: number of rotated views of each reference image passed to `fit`.
+        normal_views: the views of each normal image that `fit` gets; heads with equal ones share
+            them.
+        boxes: whether it uses the boxes that a detector found.
         approximate: whether it skips work that its method requires.
-        additive: whether two fits on parts of the images, concatenated, equal one fit on all of
-            them (`Detector.partial_fit`).
+        additive: whether `merge` of two fits on parts of the images equals one fit on all of them
+            (`Detector.partial_fit`).
         transductive: whether it currently scores a list of images jointly, with `pool` instead of
             `score`.
         memory_: what `fit` learned, by name; this is saved.
@@ -44,7 +47,8 @@ class Head(ABC):
     bank: str | None = None
     normals: Literal["needed", "optional", "unused"] = "unused"
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
-    rotations: int = 1
+    normal_views: Views = ITSELF
+    boxes: bool = False
     approximate: bool = False
     additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})
@@ -81,9 +85,26 @@ class Head(ABC):
         """Learn from images, replacing what it learned before; return itself.
 
         Raises:
-            HeadError: the head does not learn from images.
+            HeadError: the head does not learn from images, or not from these.
         """
-        raise HeadError(f"Head {self.name} learns nothing from images; call `score` directly.")
+        gather = self.gather()
+        if gather is None:
+            raise HeadError(f"Head {self.name} learns nothing from images; call `score` directly.")
+        gather.add(features)
+        gather.finish()
+        return self
+
+    def gather(self) -> Gather | None:
+        """An empty collector of normal images for this head; None if `fit` sees all at once."""
+        return None
+
+    def merge(
+        self, first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """What a fit on the images of both memories would remember, for an `additive` head."""
+        import torch
+
+        return {name: torch.cat([x, second[name]]) for name, x in first.items()}
 
     @abstractmethod
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
@@ -105,10 +126,16 @@ class Trained(Head):
 
     Attributes:
         needs_adapter: whether it cannot score without one.
+        training: set while its tensors are learned; norms then use the statistics of the batch, and
+            what is random in learning happens only then.
+        paired: whether it learns from each image beside a normal one of its category
+            (`pair_logits`); no learned tensor may then enter the backbone's pass.
     """
 
     adapter_: Adapter
     needs_adapter: bool = True
+    training: bool = False
+    paired: bool = False
 
     @abstractmethod
     def logits(self, features: Features, sides: Any) -> Logits:
@@ -118,6 +145,15 @@ class Trained(Head):
             sides: from `sides`, for all images or, with a leading axis, for each; None for a head
                 without a bank.
         """
+
+    def pair_logits(self, features: Features, sides: Any, normals: Features) -> Logits:
+        """The logits that a `paired` head learns from.
+
+        Args:
+            sides: as for `logits`.
+            normals: a normal image of the same category for each image.
+        """
+        raise NotImplementedError(f"Head {self.name} does not learn from pairs of images.")
 
     @abstractmethod
     def layer_maps(
@@ -134,6 +170,20 @@ class Trained(Head):
     def text_spec(self) -> TextSpec | None:
         """How to embed prompts with the current learned tokens; None without such tokens."""
         return None
+
+
+class Gather(Protocol):
+    """A collector of normal images that a head sees batch by batch, in bounded memory."""
+
+    def add(self, features: Features) -> None:
+        """Add a batch; if the head wants several views of each image, they come in order."""
+
+    def finish(self) -> None:
+        """Have the head learn from all added images.
+
+        Raises:
+            HeadError: too few images, or images that it cannot learn from.
+        """
 
 
 class Pool(Protocol):

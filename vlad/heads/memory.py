@@ -7,7 +7,7 @@ the top 1 % as image score. `patchcore` follows PatchCore.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import FLAG, LAYERS, ODD, PART, SHARE, number, one_of, optional, whole
+from vlad.images.normals import Rotations
+from vlad.maths.foreground import foreground
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import Bank, Metric, greedy_coreset, widest
 from vlad.system.torch_state import own_state
@@ -41,6 +43,12 @@ class Memory(Head):
         neighbourhood: side of the square of patches averaged (zero-padded) before comparison.
         join: whether to join the layers into one vector of the backbone's width (adaptive average
             pooling over channels, as in PatchCore) instead of comparing them one by one.
+        patch_output: applied to the patch tokens: nothing ("raw"), the last LayerNorm ("ln_post"),
+            or it and the projection into the space of text ("ln_post_proj").
+        mask: sets patches off the object to 0, as a principal component of each image's own patches
+            tells it: "grid" fills gaps on the grid, "flat" along the reading order, as
+            AnomalyDINO's program does. Its threshold is made for DINOv2's tokens.
+        mask_references: whether patches of reference images off the object are not remembered.
     """
 
     normals = "needed"
@@ -54,6 +62,9 @@ class Memory(Head):
         "rotations": whole(1, 360),
         "neighbourhood": ODD,
         "join": FLAG,
+        "patch_output": one_of("raw", "ln_post", "ln_post_proj"),
+        "mask": optional(one_of("grid", "flat")),
+        "mask_references": FLAG,
     }
 
     def __init__(
@@ -66,6 +77,9 @@ class Memory(Head):
         rotations: int = 1,
         neighbourhood: int = 1,
         join: bool = False,
+        patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
+        mask: Literal["grid", "flat"] | None = None,
+        mask_references: bool = False,
     ):
         self.layers = layers
         self.metric = metric
@@ -75,8 +89,16 @@ class Memory(Head):
         self.rotations = rotations
         self.neighbourhood = neighbourhood
         self.join = join
+        self.patch_output = patch_output
+        self.mask = mask
+        self.mask_references = mask_references
         self.banks_: dict[str, Bank] = {}
         self.spans_: dict[str, tuple[torch.Tensor, float]] = {}
+
+    @property
+    def normal_views(self) -> Rotations:  # type: ignore[override]
+        """The rotations of each reference image."""
+        return Rotations(self.rotations)
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -98,15 +120,17 @@ class Memory(Head):
         return (0.0, float(f"{top:.3g}") if top > ALIKE * bound else bound)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
+        """Patch tokens of its layers."""
         layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
-        return FeatureSpec(layers=layers, image=False)
+        return FeatureSpec(layers=layers, patch_output=self.patch_output, image=False)
 
     def fit(self, features: Features) -> Memory:
         """Remember the patches of normal images."""
-        self.memory_ = {
-            name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in self._patches(features)
-        }
+        patches = self._patches(features)
+        if self.mask_references:
+            kept = self.on_object(features).flatten()
+            patches = [(name, x.flatten(0, 1)[None, kept]) for name, x in patches]
+        self.memory_ = {name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in patches}
         return self
 
     def fit_union(self, parts: Sequence[Memory]) -> Memory:
@@ -136,11 +160,19 @@ class Memory(Head):
             for name, patches in self._patches(features)
         ]
         distance = torch.stack(distances).mean(dim=0)
+        distance = torch.where(self.on_object(features), distance, 0.0)
         grid_map = distance.unflatten(1, features.grid)
         return Scores(
             image_score=top_mean(distance, self.top),
             anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
         )
+
+    def on_object(self, features: Features) -> torch.Tensor:
+        """(B, h·w) bool, by the tokens of the last layer; all true without a mask."""
+        last = list(features.patches.values())[-1]
+        if not self.mask:
+            return torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
+        return foreground(last, features.grid, flat=self.mask == "flat")
 
     def _fitted(self) -> Mapping[str, torch.Tensor]:
         if not self.fitted:
@@ -195,11 +227,21 @@ class Memory(Head):
         return rows[greedy_coreset(rows, max(1, int(fraction * len(rows))))]
 
 
-def patchcore(layers: Parts | None = None, coreset: float | None = 0.25) -> Memory:
+def patchcore(
+    layers: Parts | None = None,
+    coreset: float | None = 0.25,
+    patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
+) -> Memory:
     """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset.
 
     PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265).
     """
     return Memory(
-        layers=layers, metric="squared_l2", top=0, coreset=coreset, neighbourhood=3, join=True
+        layers=layers,
+        metric="squared_l2",
+        top=0,
+        coreset=coreset,
+        neighbourhood=3,
+        join=True,
+        patch_output=patch_output,
     )

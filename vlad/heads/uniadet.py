@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 
 from vlad.adapters import Adapter, load_adapter
-from vlad.adapters.layouts import compares_joint
+from vlad.adapters.shapes import compares_joint
 from vlad.heads.head import Trained
+from vlad.heads.references import layer_distances, remembered
 from vlad.heads.rules import ADAPTER, FLAG
 from vlad.maths.logits import Logits, anomalous_logit
 from vlad.maths.maps import enlarge, upsample
-from vlad.maths.neighbours import nearest_cosine
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 TEMPERATURE = 0.07
@@ -84,7 +84,7 @@ class UniADet(Trained):
 
     def fit(self, features: Features) -> UniADet:
         """Remember the patches of normal images."""
-        self.memory_ = {str(n): x.flatten(0, 1) for n, x in features.patches.items()}
+        self.memory_ = remembered(features)
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
@@ -92,9 +92,8 @@ class UniADet(Trained):
         logits = self.logits(features)
         grid_map = logits.patches.sigmoid().mean(dim=1)
         if self.fitted:
-            known = self.memory_
-            each = [nearest_cosine(x, known[str(n)]) for n, x in features.patches.items()]
-            grid_map = (grid_map + torch.stack(each).mean(dim=0)) / 2
+            distances = torch.stack(layer_distances(features, self.memory_))
+            grid_map = (grid_map + distances.mean(dim=0)) / 2
         # the mean of enlarged maps is the enlarged mean
         whole = upsample(grid_map.unflatten(1, features.grid), features.size, sigma=SIGMA)
         score = logits.image.sigmoid().mean(dim=1)

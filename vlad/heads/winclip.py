@@ -13,7 +13,7 @@ from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import FLAG, list_of, number, one_of, whole
-from vlad.maths.maps import upsample
+from vlad.maths.maps import harmonic_mean, upsample
 from vlad.maths.neighbours import nearest_cosine
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
@@ -128,11 +128,6 @@ def anomalous_probability(
     """
     cosine = F.normalize(embeddings, dim=-1) @ F.normalize(sides, dim=-1).T
     return (cosine / temperature).softmax(dim=-1)[..., 1]
-
-
-def harmonic_mean(stack: torch.Tensor) -> torch.Tensor:
-    """Harmonic mean over the first axis; 0 wherever one value is 0."""
-    return len(stack) / (1 / stack).sum(dim=0)
 
 
 def spread(scores: torch.Tensor, grid: tuple[int, int], side: int) -> torch.Tensor:

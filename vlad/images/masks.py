@@ -64,12 +64,12 @@ def mask_files(path: str | os.PathLike[str]) -> list[Path]:
     return sorted(file for file in Path(path).glob("*") if is_image_name(file.name))
 
 
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (H, W) brought to another (H, W), bilinear and then > 0.5."""
+def resize_mask(mask: np.ndarray, size: tuple[int, int], above: float = 0.5) -> np.ndarray:
+    """A mask (H, W) brought to another (H, W), bilinear and then > `above`."""
     if mask.shape == tuple(size):
         return mask
     image = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) > 127
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR)) > int(255 * above)
 
 
 def lost_regions(mask: np.ndarray, shrunk: np.ndarray) -> int:

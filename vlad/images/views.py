@@ -1,4 +1,4 @@
-"""Views of an image: turned reference images, and changed inputs of the backbone."""
+"""Changed images: rotated ones, and views of the input of the backbone."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-
-
-def rotations(image: Image.Image, count: int) -> list[Image.Image]:
-    """`count` views of an RGB image, rotated by multiples of 360°/count; the first is itself."""
-    return [image, *(rotate(image, 360 * n / count) for n in range(1, count))]
 
 
 def rotate(image: Image.Image, degrees: float) -> Image.Image:

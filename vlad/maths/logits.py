@@ -33,6 +33,12 @@ def side_vectors(text: TextFeatures) -> torch.Tensor:
     return F.normalize(torch.stack(sides, dim=-2), dim=-1)
 
 
+def plain_mean_vectors(text: TextFeatures) -> torch.Tensor:
+    """(2, D), or (B, 2, D): unit vectors along the mean of each side's unnormalised sentences."""
+    sides = [rows.mean(dim=-2) for rows in (text.normal, text.anomalous)]
+    return F.normalize(torch.stack(sides, dim=-2), dim=-1)
+
+
 def anomalous_logit(vectors: torch.Tensor, sides: torch.Tensor, temperature: float) -> torch.Tensor:
     """(B, ...) logit whose sigmoid is p(anomalous) of a softmax of cosine / temperature.
 

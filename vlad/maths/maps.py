@@ -48,10 +48,26 @@ def gaussian_blur(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     return out[:, 0]
 
 
+def blur_close(maps: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Gaussian smoothing of (B, H, W) maps over 3×3 pixels, mirrored without the edge itself.
+
+    Equal to torchvision's `GaussianBlur(3, sigma)`.
+    """
+    kernel = torch.exp(-0.5 * (torch.arange(-1.0, 2.0) / sigma) ** 2).to(maps)
+    kernel = kernel / kernel.sum()
+    padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="reflect")
+    return F.conv2d(padded, torch.outer(kernel, kernel)[None, None])[:, 0]
+
+
 def _mirror(length: int, radius: int, device: torch.device) -> torch.Tensor:
     """Indices that extend 0…length-1 by `radius` on both sides as (d c b a | a b c d | d c b a)."""
     index = torch.arange(-radius, length + radius, device=device) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)
+
+
+def harmonic_mean(stack: torch.Tensor) -> torch.Tensor:
+    """Harmonic mean over the first axis; 0 wherever one value is 0."""
+    return len(stack) / (1 / stack).sum(dim=0)
 
 
 def top_mean(values: torch.Tensor, fraction: float) -> torch.Tensor:

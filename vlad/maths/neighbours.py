@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -88,6 +89,54 @@ def widest(rows: torch.Tensor) -> float:
 def nearest_cosine(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """1 − cos of each query (..., C) to its nearest row (M, C), of any length: (...)."""
     return Bank(F.normalize(rows, dim=-1)).nearest(queries)
+
+
+def mean_nearest_cosine(queries: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Mean of 1 − cos of each query (..., C) to its `count` nearest rows (M, C), or to all: (...).
+
+    Queries and rows may have any length.
+    """
+    rows, q = F.normalize(rows, dim=-1), F.normalize(queries, dim=-1).flatten(0, -2)
+    count = min(count, len(rows))
+    found = [
+        (block @ rows.T).topk(count, dim=-1).values.mean(dim=-1)
+        for block in q.split(max(1, BLOCK // len(rows)))
+    ]
+    return (1 - torch.cat(found)).clamp_min(0).reshape(queries.shape[:-1])
+
+
+def nearest_rows(queries: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(...) 1 − cos of each query to its nearest row, and (..., C) that row.
+
+    Args:
+        queries: (..., C) unit vectors.
+        rows: (M, C) unit vectors.
+    """
+    flat = queries.reshape(-1, queries.shape[-1])
+    size = max(1, BLOCK // len(rows))
+    found = [(part @ rows.T).max(dim=-1) for part in flat.split(size)]
+    best = torch.cat([one.values for one in found]).reshape(queries.shape[:-1])
+    index = torch.cat([one.indices for one in found])
+    return (1 - best).clamp_min(0), rows[index].reshape(queries.shape)
+
+
+def mean_below(queries: torch.Tensor, others: Sequence[torch.Tensor], share: float) -> torch.Tensor:
+    """(P, C) -> (P,): mean cosine distance to the nearest rows of all others.
+
+    Those nearer than the k-th nearest count, k = int(share · their number); at least the nearest.
+
+    Args:
+        queries: unit vectors.
+        others: (M, C) unit vectors each; moved to the device of the queries one by one.
+    """
+    k = max(1, int(share * sum(map(len, others))))
+    nearest = queries.new_full((len(queries), 0), float("inf"))
+    for rows in others:
+        found = torch.cat([nearest, 1 - queries @ rows.to(queries.device).T], dim=1)
+        nearest = found.topk(min(k, found.shape[1]), dim=1, largest=False, sorted=False).values
+    below = nearest < nearest.amax(dim=1, keepdim=True)
+    sums = torch.where(below, nearest, 0.0).sum(dim=1)
+    return torch.where(below.any(dim=1), sums / below.sum(dim=1), nearest.amin(dim=1))
 
 
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:

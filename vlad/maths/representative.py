@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 
 import torch
@@ -10,6 +11,8 @@ import torch.nn.functional as F
 from vlad.types import TextFeatures
 
 
+# clusters take as long as the pass of a small backbone, and a category has one text
+@functools.lru_cache(maxsize=16)
 def dense_sides(text: TextFeatures, eps: float, min_samples: int) -> torch.Tensor:
     """(2, D) unit vectors of the normal and anomalous sides, each the mean of its largest cluster.
 

@@ -26,19 +26,26 @@ SIDES = ("normal", "anomalous")
 MAX_SENTENCES = 10_000  # per side
 MAX_PHRASE = 1000  # characters; CLIP reads 77 tokens
 MAX_OVERRIDES = 1000
-OVERRIDE_KEYS = ("categories", "kind", "templates", "states", "counts")
+FAULT = "<fault>"
+OVERRIDE_KEYS = ("categories", "kind", "templates", "states", "counts", "faults")
 BANK_KEYS = (
     *("title", "source", "licence", "description", "order", "names", "noun", "replace"),
     *("synonyms", "categories", "duplicates", "templates", "states", "counts", "overrides"),
+    "faults",
 )
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The sentences of one category, in the order of the bank."""
+    """The sentences of one category, in the order of the bank.
+
+    Attributes:
+        faults: what the bank says may be wrong with it; a box counts if its phrase holds one.
+    """
 
     normal: tuple[str, ...]
     anomalous: tuple[str, ...]
+    faults: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -48,16 +55,22 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Wording:
-    """States of both sides and the templates around them, each with one `{}`."""
+    """States of both sides and the templates around them, each with one `{}`.
+
+    Attributes:
+        templates: side -> those of its states.
+        faults: what may be wrong with the categories; the anomalous states begin with these.
+    """
 
     normal: tuple[str, ...]
     anomalous: tuple[str, ...]
-    templates: tuple[str, ...]
+    templates: Mapping[str, tuple[str, ...]]
+    faults: tuple[str, ...] = ()
 
     @property
     def counts(self) -> dict[str, int]:
         """Side -> number of its expanded sentences."""
-        return {side: len(getattr(self, side)) * len(self.templates) for side in SIDES}
+        return {side: len(getattr(self, side)) * len(self.templates[side]) for side in SIDES}
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,7 @@ class PromptBank:
         synonyms: category (folded) -> the word used for it.
         categories: the only categories (folded) it supports; empty for any.
         overrides: other wordings; the first that applies is used.
+        faults: words for a fault of any category; None where the bank lists no faults.
         text: the content of the file.
     """
 
@@ -101,6 +115,7 @@ class PromptBank:
     synonyms: Mapping[str, str]
     categories: tuple[str, ...]
     overrides: tuple[Override, ...]
+    faults: tuple[str, ...] | None
     text: str
 
     def __repr__(self) -> str:
@@ -110,7 +125,8 @@ class PromptBank:
         """The sentences about a category.
 
         Raises:
-            PromptError: the category is invalid (see `check_category`), or not one of the bank's.
+            PromptError: the category is invalid (see `check_category`), not one of the bank's, or
+                without faults in a bank that lists these.
         """
         word = check_category(category)
         name = check_category(self._name(word))
@@ -123,9 +139,16 @@ class PromptBank:
         kind = kind_of(word)
         fits = (o for o in self.overrides if o.kind == kind or not asked.isdisjoint(o.categories))
         wording = next((override.wording for override in fits), self.wording)
+        if self.faults is not None and not wording.faults:
+            known = [c for override in self.overrides for c in override.categories]
+            raise PromptError(
+                f"The prompt bank {self.name} lists no faults of {word!r}; add them to a copy of "
+                f"the bank, or call it by one of {shown(', '.join(known))}."
+            )
         return Prompts(
-            self._sentences(wording.normal, wording.templates, name),
-            self._sentences(wording.anomalous, wording.templates, name),
+            self._sentences(wording, "normal", name),
+            self._sentences(wording, "anomalous", name),
+            wording.faults + (self.faults or ()),
         )
 
     @property
@@ -133,8 +156,8 @@ class PromptBank:
         """All sentences of all its wordings, once each, about one of its categories."""
         name = self.noun or next(iter(self.categories), "object")
         wordings = [self.wording, *(override.wording for override in self.overrides)]
-        states = [(w.normal + w.anomalous, w.templates) for w in wordings]
-        return list(dict.fromkeys(s for pair in states for s in self._sentences(*pair, name)))
+        said = (self._sentences(wording, side, name) for wording in wordings for side in SIDES)
+        return list(dict.fromkeys(sentence for sentences in said for sentence in sentences))
 
     def _name(self, word: str) -> str:
         name = readable(word) if self.names == "readable" else word
@@ -143,10 +166,9 @@ class PromptBank:
             name = check_category(name.replace(old, new))  # after each, since lengths may multiply
         return name
 
-    def _sentences(
-        self, states: tuple[str, ...], templates: tuple[str, ...], name: str
-    ) -> tuple[str, ...]:
-        phrases = [state.replace("{}", name) for state in states]
+    def _sentences(self, wording: Wording, side: str, name: str) -> tuple[str, ...]:
+        templates = wording.templates[side]
+        phrases = [state.replace("{}", name) for state in getattr(wording, side)]
         if self.order == "state-major":
             return tuple(t.replace("{}", phrase) for phrase in phrases for t in templates)
         return tuple(t.replace("{}", phrase) for t in templates for phrase in phrases)
@@ -206,6 +228,21 @@ class _Reader(Table):
             )
         return value
 
+    def templates(self, base: Wording | None) -> dict[str, tuple[str, ...]]:
+        """Templates of each side, from one list for both or from a list each."""
+        if isinstance(self.table.get("templates"), dict):
+            each = self.sub("templates", SIDES)
+            return {s: each.phrases(s, base.templates[s] if base else None) for s in SIDES}
+        if base and "templates" not in self.table:
+            return dict(base.templates)
+        return dict.fromkeys(SIDES, self.phrases("templates"))
+
+    def fault_state(self) -> str:
+        value = self.text("state", "")
+        ok = value.count("{}") == value.count(FAULT) == 1
+        self.need(ok, "state", f"is {shown(repr(value))}; write one {{}} and one {FAULT} into it")
+        return value
+
     def words(self, key: str) -> dict[str, str]:
         value = self.table.get(key, {})
         ok = isinstance(value, dict) and all(k and isinstance(v, str) for k, v in value.items())
@@ -229,6 +266,9 @@ class _Reader(Table):
 
 def _bank(name: str, reader: _Reader, text: str) -> PromptBank:
     unique = not reader.text("duplicates", "")
+    faults = reader.sub("faults", ("state", "any"))
+    listed = "faults" in reader.table
+    state = faults.fault_state() if listed else ""
     wording = _wording(reader, None, reader.sub("counts", SIDES).table, unique)
     return PromptBank(
         name=name,
@@ -244,43 +284,61 @@ def _bank(name: str, reader: _Reader, text: str) -> PromptBank:
         synonyms={fold(k): v for k, v in reader.words("synonyms").items()},
         categories=tuple(map(fold, reader.texts("categories", ()))),
         overrides=tuple(
-            _override(other, wording, reader.sub("counts", SIDES).table, unique)
+            _override(other, wording, reader.sub("counts", SIDES).table, unique, state)
             for other in reader.overrides()
         ),
+        faults=faults.texts("any", ()) if listed else None,
         text=text,
     )
 
 
-def _override(reader: _Reader, base: Wording, counts: Mapping[str, int], unique: bool) -> Override:
+def _override(
+    reader: _Reader, base: Wording, counts: Mapping[str, int], unique: bool, state: str
+) -> Override:
     categories = tuple(map(fold, reader.texts("categories", ())))
     kind = reader.text("kind", "", ("", *KINDS))
     fix = "or kind must select where the override applies; give one of the two"
     reader.need(bool(categories) != bool(kind), "categories", fix)
     counts = reader.sub("counts", SIDES).table or counts
-    return Override(categories, kind, _wording(reader, base, counts, unique))
+    faults = reader.texts("faults", ())
+    fix = "has no [faults] above it that says by `state` how sentences name one; write it"
+    reader.need(bool(state) or not faults, "faults", fix)
+    for fault in faults:
+        ok = fault.strip() and len(fault) <= MAX_PHRASE and not set(fault) & set("{}<>")
+        reader.need(ok, "faults", f"has {shown(repr(fault))}; write a few words without braces")
+    return Override(categories, kind, _wording(reader, base, counts, unique, faults, state))
 
 
 def _wording(
-    reader: _Reader, base: Wording | None, counts: Mapping[str, int], unique: bool
+    reader: _Reader,
+    base: Wording | None,
+    counts: Mapping[str, int],
+    unique: bool,
+    faults: tuple[str, ...] = (),
+    state: str = "",
 ) -> Wording:
     """The wording in a table, with defaults from `base`, checked against its counts."""
     states = reader.sub("states", SIDES)
+    anomalous = states.phrases("anomalous", base.anomalous if base else None)
     wording = Wording(
         states.phrases("normal", base.normal if base else None),
-        states.phrases("anomalous", base.anomalous if base else None),
-        reader.phrases("templates", base.templates if base else None),
+        tuple(state.replace(FAULT, fault) for fault in faults) + anomalous,
+        reader.templates(base),
+        faults,
     )
     for side, number in wording.counts.items():
         fix = f"make {number:,} {side} sentences; keep to {MAX_SENTENCES:,} at most"
         reader.need(number <= MAX_SENTENCES, "states", fix)
     for key, phrases in (
         ("states", wording.normal + wording.anomalous),
-        ("templates", wording.templates),
+        *(("templates", wording.templates[side]) for side in SIDES),
     ):
         for phrase, times in Counter(phrases).items():
             fix = f"has {phrase!r} twice; remove one, or give the reason as duplicates at the top"
             reader.need(not unique or times == 1, key, fix)
-    for side, number in wording.counts.items():
+    listed = len(faults) * len(wording.templates["anomalous"])
+    for side, made in wording.counts.items():
+        number = made - listed * (side == "anomalous")  # lists of faults differ in length
         said = counts.get(side, number)
         fix = f"is {shown(repr(said))}, but there are {number} sentences; correct one of them"
         reader.need(said == number, f"counts.{side}", fix)

@@ -35,6 +35,7 @@ class Settings:
         map_format: "png", "npy" or "none".
         rules: how verdicts are found, or None for scores only.
         pool: images that transductive heads compare each image with, instead of all with all.
+        boxes: digest of the file that the boxes of the images are from; None without one.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -44,6 +45,7 @@ class Settings:
     map_format: MapFormat = "png"
     rules: Rules | None = None
     pool: Sequence[Sample] = ()
+    boxes: str | None = None
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
         """The samples; those without a category get that of the run."""
@@ -162,9 +164,11 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
             for name, head in panel.heads.items()
             if head.adapter_
         },
+        **(panel.guidance.settings if panel.guidance else {}),
         "bits": settings.setup.bits,
         "references": _digests(settings.references),
         **({"pool": _digests(settings.pool)} if settings.pool else {}),
+        **({"boxes": settings.boxes} if settings.boxes else {}),
         "seed": settings.seed,
         **settings.setup.tiling.settings,
     }

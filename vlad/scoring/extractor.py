@@ -14,7 +14,7 @@ from PIL import Image
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.capabilities import check_spec
-from vlad.backbones.vit import Taps
+from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import InputError
 from vlad.images import statistics, to_pixels
 from vlad.images.views import altered
@@ -255,4 +255,13 @@ class Extractor:
             bfloat16=self.backbone.dtype == torch.bfloat16,
             cls={block: class_token(block) for block in spec.cls},
             further=tuple(self.features(replace(part, image=False), taps) for part in spec.further),
+            weights=self.weights(spec),
         )
+
+    def weights(self, spec: FeatureSpec) -> dict[str, torch.Tensor]:
+        """The backbone's linear maps that a spec asks for, as `Features.weights`."""
+        if not spec.weights:
+            return {}
+        vision = self.backbone.vision
+        assert isinstance(vision, VisionTransformer)  # `check` refuses all others
+        return vision.weights(spec.weights)

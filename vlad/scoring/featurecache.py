@@ -7,6 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,10 @@ class CachedExtractor(Extractor):
                     self._write(file, features.at(place))
         rows = [[one for one in row if one is not None] for row in found]
         batches = (Features.cat(list(column)) for column in zip(*rows, strict=True))
-        return [features.to(self.backbone.device) for features in batches]
+        return [
+            replace(features.to(self.backbone.device), weights=self.weights(spec))
+            for features, spec in zip(batches, specs, strict=True)
+        ]
 
     def _file(self, pixels: dict[Pixels, np.ndarray], spec: FeatureSpec) -> Path:
         key = self.pass_of(spec)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from itertools import chain
+from dataclasses import replace
+from itertools import chain, compress
 
 import torch
 from PIL import Image
@@ -16,16 +18,26 @@ from PIL import Image
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.capabilities import check_spec
 from vlad.errors import HeadError
-from vlad.heads import Head, Pool, check_head
+from vlad.heads import Gather, Head, Pool, check_head
+from vlad.images.normals import Views
 from vlad.images.tiles import WHOLE, Tiling
-from vlad.images.views import rotations
 from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.featurecache import CachedExtractor
+from vlad.scoring.guidance import Guidance
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
+from vlad.system.text import shown
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+from vlad.types import (
+    BackboneInfo,
+    Box,
+    Features,
+    FeatureSpec,
+    Scores,
+    TextFeatures,
+    TextSpec,
+)
 
 
 def fitting_specs(
@@ -68,10 +80,12 @@ class Panel:
         batch_size: images in one pass while fitting.
         tiling: how `fit` cuts images, and how images to score should be cut.
         cache: folder in which features are stored for later; None stores none.
+        guide, ignore, directions: as in `vlad.scoring.guidance.Guidance`; None leaves features as
+            they are.
 
     Raises:
-        HeadError: a head that reads text with a backbone that does not, or whose parameters are
-            outside their rules.
+        HeadError: a head that reads text with a backbone that does not, whose parameters are
+            outside their rules, or whose features cannot be guided.
         BackboneError: a layer the backbone does not have, or a size that patches do not fill.
         PromptError: an unknown or malformed bank.
     """
@@ -86,6 +100,9 @@ class Panel:
         batch_size: int = 8,
         tiling: Tiling = WHOLE,
         cache: str | None = None,
+        guide: str | PromptBank | None = None,
+        ignore: str | PromptBank | None = None,
+        directions: int | None = None,
     ):
         self.backbone = backbone
         self.heads = dict(heads)
@@ -99,6 +116,11 @@ class Panel:
         self.specs = fitting_specs(self.heads, backbone.info, image_size)
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
+        self.guidance = None
+        if guide is not None or ignore is not None:
+            self.guidance = Guidance(backbone, guide, ignore, directions)
+            for name, head in self.heads.items():
+                self.guidance.check(name, head, self.specs[name])
         self.text = functools.cache(self._text)
         # name of a head, or "backbone" -> seconds spent scoring
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -124,36 +146,40 @@ class Panel:
         """
         if heads is None:
             heads = [name for name, head in self.heads.items() if head.normals != "unused"]
-        parts: dict[str, list[Features]] = {name: [] for name in heads}
-        for name in parts:
-            if type(self.heads[name]).fit is Head.fit:  # raised before a pass over all images
+        gathers: dict[str, Gather] = {}
+        for name in heads:
+            head = self.heads[name]
+            gather = head.gather()
+            # raised before a pass over all images
+            if gather is None and type(head).fit is Head.fit:
                 raise HeadError(f"Head {name} learns nothing from images; score with it at once.")
+            gathers[name] = gather or _Together(head)
             self.specs[name] = self.specs[name].with_normals()
-        # heads that want the same number of rotated views share their passes
-        groups: dict[int, list[str]] = {}
-        for name in parts:
-            groups.setdefault(self._rotations(name), []).append(name)
-        views: dict[int, list[Image.Image]] = {count: [] for count in groups}
+        # heads that want the same views share their passes
+        groups: dict[Views, list[str]] = {}
+        for name in gathers:
+            groups.setdefault(self.heads[name].normal_views, []).append(name)
+        waiting: dict[Views, list[Image.Image]] = {views: [] for views in groups}
 
-        def extract(count: int) -> None:
-            specs = [self.specs[name] for name in groups[count]]
-            prepared = [self.extractor.prepare(view, specs) for view in views[count]]
-            views[count].clear()
+        def extract(views: Views) -> None:
+            specs = [self.specs[name] for name in groups[views]]
+            prepared = [self.extractor.prepare(view, specs) for view in waiting[views]]
+            waiting[views].clear()
             if prepared:
                 features = self.extractor.extract(prepared, specs)
-                for name, found in zip(groups[count], features, strict=True):
-                    parts[name].append(found)
+                for name, found in zip(groups[views], features, strict=True):
+                    gathers[name].add(self._guided(name, found))
 
         for image in chain.from_iterable(map(self.tiling.cut, images)):
-            for count, waiting in views.items():
-                for view in rotations(image, count):
-                    waiting.append(view)
-                    if len(waiting) == self.batch_size:
-                        extract(count)
-        for count in groups:
-            extract(count)
-        for name, found in parts.items():
-            self.heads[name].fit(Features.cat(found))
+            for views, batch in waiting.items():
+                for view in views(image):
+                    batch.append(view)
+                    if len(batch) == self.batch_size:
+                        extract(views)
+        for views in groups:
+            extract(views)
+        for gather in gathers.values():
+            gather.finish()
         return self
 
     def prepare(self, image: Image.Image) -> dict:
@@ -167,12 +193,15 @@ class Panel:
         prepared: Sequence[dict],
         category: str | None = None,
         pools: MutableMapping[str, Pool] | None = None,
+        boxes: Sequence[tuple[Box, ...]] = (),
     ) -> dict[str, Scores]:
         """Score B prepared images with every head that judges them one by one.
 
         Args:
             pools: head -> what it has collected; transductive heads add the batch to theirs, and
                 are missing from the result.
+            boxes: what a detector found in each image; a head with a bank of faults is given those
+                whose phrase holds one of them.
 
         Raises:
             HeadError: a head that reads text without a category, one that was not fitted, or a
@@ -183,8 +212,31 @@ class Panel:
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):
-                self._score(name, head, features, category, scores, pools)
+                if boxes and head.boxes:
+                    features = replace(features, boxes=self._faulty(name, category, boxes))
+                self._score(name, head, self._guided(name, features), category, scores, pools)
         return scores
+
+    def _guided(self, name: str, features: Features) -> Features:
+        return self.guidance.features(features, self.specs[name]) if self.guidance else features
+
+    def _faulty(
+        self, name: str, category: str | None, boxes: Sequence[tuple[Box, ...]]
+    ) -> tuple[tuple[Box, ...], ...]:
+        """Of the boxes of each image those that the head's bank, if it lists faults, calls one."""
+        if not (faults := self._prompts(name, category).faults):
+            return tuple(boxes)
+        kept = []
+        for found in boxes:
+            named = [any(fault in box.phrase for fault in faults) for box in found]
+            kept.append(tuple(compress(found, named)))
+            for phrase in sorted({x.phrase for x in found} - {x.phrase for x in kept[-1]}):
+                warnings.warn(  # which Python repeats once for each text
+                    f"Head {name} leaves boxes with the phrase {shown(repr(phrase))} out: it names "
+                    f"no fault that the prompt bank {self.banks[name].name} lists of {category}.",
+                    stacklevel=2,
+                )
+        return tuple(kept)
 
     def _score(
         self,
@@ -219,14 +271,15 @@ class Panel:
             return None
         prompts = self._prompts(name, category)
         spec = self.specs[name].text or TextSpec()
-        words = len(spec.context[0]) if spec.context else 0
-        warn_of_cut(self.backbone, self.banks[name], prompts, words)
-        if callable(spec.deep):
+        warn_of_cut(self.backbone, self.banks[name], prompts, spec.length)
+        if spec.for_each_image:
             return None
         if spec.context or spec.deep:
+            assert not callable(spec.deep)
             return encode(self.backbone, prompts, spec, spec.deep)
         activation = self.backbone.info.replaced(spec.activation)
-        return embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
+        text = embed_prompts(self.backbone, prompts, activation).to(self.backbone.device)
+        return self.guidance.text(text) if self.guidance else text
 
     def _prompts(self, name: str, category: str | None) -> Prompts:
         bank = self.banks[name]
@@ -240,9 +293,19 @@ class Panel:
         text, spec = self.text(name, category), self.specs[name].text
         if text is not None or name not in self.banks:
             return text
-        # each image has words of its own, made from its embedding
-        assert spec is not None and features.plain is not None
-        return encode_each(self.backbone, self._prompts(name, category), spec, features.plain)
+        assert spec is not None  # each image has words of its own, made from its embedding
+        return encode_each(self.backbone, self._prompts(name, category), spec, features)
 
-    def _rotations(self, name: str) -> int:
-        return self.heads[name].rotations
+
+class _Together:
+    """The collector of a head that sees all normal images at once."""
+
+    def __init__(self, head: Head):
+        self.head = head
+        self.parts: list[Features] = []
+
+    def add(self, features: Features) -> None:
+        self.parts.append(features)
+
+    def finish(self) -> None:
+        self.head.fit(Features.cat(self.parts))

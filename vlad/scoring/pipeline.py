@@ -270,15 +270,17 @@ def _score(
     panel: Panel, batch: Sequence[tuple[_Read[T], dict | None]], pools: Pools[T] | None
 ) -> list[Scored[T]]:
     """Score tiles; return the images whose last tile is among them."""
-    groups: dict[str | None, list[tuple[Mosaic, dict]]] = {}
+    groups: dict[str | None, list[tuple[Mosaic, dict, tuple]]] = {}
     for one, pixels in batch:
         if one.mosaic is not None and pixels is not None:
-            groups.setdefault(one.item.category, []).append((one.mosaic, pixels))
+            boxes = getattr(one.item, "boxes", ())  # only a Sample has some
+            groups.setdefault(one.item.category, []).append((one.mosaic, pixels, boxes))
     for category, tiles in groups.items():
         collect = None if pools is None else pools.pools.setdefault(category, {})
-        scores = panel.score([pixels for _, pixels in tiles], category, collect)
+        boxes = [boxes for _, _, boxes in tiles]
+        scores = panel.score([pixels for _, pixels, _ in tiles], category, collect, boxes)
         found = {head: values.numpy() for head, values in scores.items()}
-        for place, (mosaic, _) in enumerate(tiles):
+        for place, (mosaic, _, _) in enumerate(tiles):
             mosaic.add(found, place)
     done = []
     for one in dict.fromkeys(one for one, _ in batch):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vlad.backbones import DEFAULT, describe_remote, load_backbone
+from vlad.errors import InputError
 from vlad.images import DEFAULT_MAX_PIXELS, check_reading, read_image
 from vlad.images.tiles import Tiling
 from vlad.system.numbers import check_count
@@ -39,6 +40,10 @@ class Setup:
         bank: prompt bank, by name, by TOML file or as it is, for every head that reads text; None
             is each head's own.
         cache: folder in which features are stored for later commands; None stores none.
+        guide: prompt bank, given in the same ways; all heads compare features only by what its
+            normal and anomalous sentences differ in (see `vlad.scoring.guidance`).
+        ignore: prompt bank; all heads compare features without what its sentences differ in.
+        directions: the main directions that `guide` and `ignore` use of theirs; None is all.
 
     Raises:
         InputError: a value out of its range.
@@ -56,12 +61,22 @@ class Setup:
     bits: int = 16
     bank: str | PromptBank | None = None
     cache: str | None = None
+    guide: str | PromptBank | None = None
+    ignore: str | PromptBank | None = None
+    directions: int | None = None
 
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size, 1)
         check_reading(self.max_pixels, self.bits)
         if self.image_size is not None:
             check_count("image_size", self.image_size, 1)
+        if self.directions is not None:
+            check_count("directions", self.directions, 1)
+            if self.guide is None and self.ignore is None:
+                raise InputError(
+                    "`directions` applies to `guide` and `ignore`; give one of them, or leave it "
+                    "out."
+                )
         self.tiling  # noqa: B018  (checks tile and overlap)
 
     @property
@@ -113,4 +128,7 @@ class Setup:
             batch_size=self.batch_size,
             tiling=self.tiling,
             cache=self.cache,
+            guide=self.guide,
+            ignore=self.ignore,
+            directions=self.directions,
         )

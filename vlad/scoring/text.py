@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,7 +12,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.prompts import PromptBank, Prompts
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.text import shown
-from vlad.types import TextFeatures, TextSpec
+from vlad.types import Features, TextFeatures, TextSpec
 
 
 def encode(
@@ -20,6 +20,7 @@ def encode(
     prompts: Prompts,
     spec: TextSpec,
     deep: Mapping[int, torch.Tensor] | None,
+    context: Sequence[torch.Tensor] | None = None,
 ) -> TextFeatures:
     """Embeddings of the sentences of both sides; gradients flow to their learned words.
 
@@ -27,12 +28,16 @@ def encode(
 
     Args:
         deep: block -> (k, T) tokens, those of `spec` or of one image.
+        context: words of both sides, (m, T) or (B, m, T) of each image, which gives rows for each;
+            None is those of `spec`.
     """
+    if context is None and isinstance(spec.context, tuple):
+        context = spec.context
     read = spec.phrases or (prompts.normal, prompts.anomalous)
     activation = backbone.info.replaced(spec.activation)
     normal, anomalous = (
-        backbone.encode_text(side, activation=activation, context=context, deep=deep)
-        for side, context in zip(read, spec.context or (None, None), strict=True)
+        backbone.encode_text(side, activation=activation, context=words, deep=deep)
+        for side, words in zip(read, context or (None, None), strict=True)
     )
     learned = TextFeatures(normal, anomalous)
     if not spec.phrases:
@@ -59,17 +64,29 @@ def warn_of_cut(backbone: Backbone, bank: PromptBank, prompts: Prompts, words: i
 
 
 def encode_each(
-    backbone: Backbone, prompts: Prompts, spec: TextSpec, plain: torch.Tensor
+    backbone: Backbone, prompts: Prompts, spec: TextSpec, features: Features
 ) -> TextFeatures:
-    """The same for each of B images; `spec.deep` makes tokens from their embeddings (B, D).
+    """The same for each of B images, whose embeddings make the tokens of `spec`.
 
     Both sides come as (B, N, D).
     """
-    assert callable(spec.deep)  # otherwise `encode` serves all images
-    deep = spec.deep(plain)
+    context = None
+    if callable(spec.context):
+        assert features.image is not None  # such a head asks for it
+        context = spec.context(features.image)
+    if not callable(spec.deep):
+        return encode(backbone, prompts, spec, spec.deep, context)
+    assert features.plain is not None  # computed if the spec has prompts
+    deep = spec.deep(features.plain)
     each = [
-        encode(backbone, prompts, spec, {block: tokens[i] for block, tokens in deep.items()})
-        for i in range(len(plain))
+        encode(
+            backbone,
+            prompts,
+            spec,
+            {block: tokens[i] for block, tokens in deep.items()},
+            context and [words[i] for words in context],
+        )
+        for i in range(len(features.plain))
     ]
     return TextFeatures(
         torch.stack([text.normal for text in each]),

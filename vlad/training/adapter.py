@@ -16,6 +16,7 @@ from accelerate import Accelerator
 import vlad
 from vlad.adapters import CARD, Adapter, packed, save_adapter, sha256_of
 from vlad.backbones.backbone import Backbone
+from vlad.errors import TrainingError
 from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import Head, load_head
 from vlad.scoring.extractor import Extractor
@@ -29,7 +30,7 @@ from vlad.training.cache import Cache
 from vlad.training.checkpoint import CHECKPOINT, FEATURES, LEFT_OUT, State
 from vlad.training.data import PLAIN, Data, Reading
 from vlad.training.feed import Feed
-from vlad.training.learner import Learner, initial_tensors
+from vlad.training.learner import Learner, initial_tensors, is_learned
 from vlad.training.loop import Training, clean
 from vlad.training.recipe import Recipe
 
@@ -75,7 +76,7 @@ def train_adapter(
 
     Raises:
         AdapterError, BackboneError, HeadError: recipe and backbone do not fit together.
-        TrainingError: as `Training.run`.
+        TrainingError: as `Training.run`, or the head learns from pairs and the data have none.
         KeyboardInterrupt: stopped, after saving a checkpoint.
     """
     params = recipe.params_on(backbone.info)
@@ -87,18 +88,26 @@ def train_adapter(
     params["categories"] = data.categories
     made = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, fresh)
     learner = Learner(extractor, made, list(recipe.losses), words)
+    if learner.head.paired and not data.normals:
+        raise TrainingError(
+            f"Head {recipe.head} learns from each image beside a normal one, but the data have no "
+            "pairs; give `load_data` pairs=True."
+        )
+    if accelerator.is_main_process:
+        warn_of_parts(learner, recipe, accumulate * accelerator.num_processes)
     if recompute:
         backbone.recompute()
     if learner.bank:
         for category in data.categories:
             spec = learner.spec.text
-            learned = len(spec.context[0]) if spec and spec.context else 0
+            learned = spec.length if spec else 0
             prompts = learner.bank.expand(learner.words.get(category, category))
             warn_of_cut(backbone, learner.bank, prompts, learned)
     kept = None
     if learner.cacheable:
-        kept = Cache(cache or out / FEATURES, extractor, learner.spec, reading.bits)
-    feed = Feed(data, extractor, learner.spec, kept, recipe.mosaic, recipe.seed)
+        pixels = (reading.bits, recipe.mask_above)
+        kept = Cache(cache or out / FEATURES, extractor, learner.spec, pixels)
+    feed = Feed(data, extractor, learner.spec, kept, recipe.mosaic, recipe.seed, recipe.mask_above)
     if accelerator.is_main_process and data.left_out:
         left = ([csv_path(path), csv_text(error)] for path, error in data.left_out.items())
         rows = [csv_line(["path", "error"]), *map(csv_line, left)]
@@ -134,6 +143,17 @@ def train_adapter(
         clean(out)
     accelerator.wait_for_everyone()
     return adapter
+
+
+def warn_of_parts(learner: Learner, recipe: Recipe, parts: int) -> None:
+    """Say that norms see less than a batch at once, if there are any."""
+    if parts > 1 and not all(map(is_learned, learner.names)):
+        warnings.warn(
+            f"Each step is split into {parts} parts, and the norms of {recipe.head} use the "
+            f"statistics of a part instead of those of {recipe.batch_size} images; results differ "
+            "from a training in one process without --accumulate.",
+            stacklevel=2,
+        )
 
 
 def settings_of(
@@ -291,7 +311,7 @@ def card_of(
         "best_epoch": best,
         "left_out": [f"{path}: {error}" for path, error in data.left_out.items()],
         "params": dict(adapter.params),
-        "recipe": {k: v for k, v in recipe.table().items() if v not in (None, {})},
+        "recipe": {k: v for k, v in recipe.table().items() if v not in (None, {}, ())},
         "data": data.card(),
         "curve": {
             n: [float(f"{epoch[n]:.6g}") for epoch in state.curve if n in epoch] for n in names

@@ -29,6 +29,8 @@ class State:
     Attributes:
         tensors: the learned tensors, by name.
         optimiser: its state_dict, or {} before the first step.
+        phase: number of finished phases.
+        began: number of epochs in these.
         epoch: number of finished epochs.
         step: number of finished steps in the current epoch.
         steps: number of finished steps in total.
@@ -40,6 +42,8 @@ class State:
 
     tensors: dict[str, torch.Tensor]
     optimiser: dict[str, Any] = field(default_factory=dict)
+    phase: int = 0
+    began: int = 0
     epoch: int = 0
     step: int = 0
     steps: int = 0
@@ -131,15 +135,20 @@ class Log:
 
     def __init__(self, out: Path, losses: list[str], steps: int = 0):
         self.path = out / LOG
-        names = ["step", "epoch", "loss", *losses, "lr", "seconds"]
+        self.losses = ["loss", *losses]
+        names = ["step", "epoch", *self.losses, "lr", "seconds"]
         lines = self.path.read_bytes().splitlines(keepends=True)[1:] if steps else []
         # count on from the seconds of the steps before
         self.seconds = float(lines[steps - 1].rsplit(b",", 1)[1]) if len(lines) >= steps > 0 else 0
         atomic_write(self.path, b"".join([encode(csv_line(names)), *lines[:steps]]))
         self.file = open(self.path, "ab", buffering=0)  # noqa: SIM115, open for the whole training
 
-    def write(self, step: int, epoch: int, losses: list[float], lr: float, seconds: float) -> None:
-        numbers = [str(step), str(epoch), *(f"{x:.6g}" for x in losses), f"{lr:g}"]
+    def write(
+        self, step: int, epoch: int, losses: Mapping[str, float], lr: float, seconds: float
+    ) -> None:
+        """Write a line; losses that are not computed in a phase stay empty."""
+        each = (f"{losses[name]:.6g}" if name in losses else "" for name in self.losses)
+        numbers = [str(step), str(epoch), *each, f"{lr:g}"]
         self.file.write(encode(csv_line([*numbers, f"{self.seconds + seconds:.2f}"])))
 
     def close(self) -> None:

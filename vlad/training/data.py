@@ -126,11 +126,14 @@ class Data:
         sources: the images to learn from.
         held_out: category -> images held out to choose the best epoch.
         left_out: path -> reason why an image is not used.
+        normals: for each source the normal images that its images are paired with; empty for a head
+            that learns without pairs.
     """
 
     sources: Sequence[Source]
     held_out: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    normals: Sequence[Labelled] = ()
 
     @property
     def categories(self) -> list[str]:
@@ -145,12 +148,17 @@ class Data:
 
     def card(self) -> dict[str, dict]:
         """Set -> its entry in a card."""
-        return {source.name: _described(source) for source in self.sources}
+        found = {source.name: _described(source) for source in self.sources}
+        for normal in self.normals:
+            found[normal.name]["paired with"] = {
+                "normal": len(normal.samples),
+                "sha256": _digest_of_all(normal),
+            }
+        return found
 
 
 def _described(source: Source) -> dict:
     labels = [sample.label for sample in source.samples]
-    listed = [f"{s.id} {digest}" for s, digest in zip(source.samples, source.digests, strict=True)]
     return {
         "kind": "drawn defects" if isinstance(source, Synthetic) else "labelled",
         "weight": source.weight,
@@ -158,6 +166,11 @@ def _described(source: Source) -> dict:
         "normal": labels.count(0),
         "anomalous": labels.count(1),
         "masks": sum(bool(s.label) and s.mask is not None for s in source.samples),
-        # of "category/id sha256" of every image and its mask, sorted
-        "sha256": hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest(),
+        "sha256": _digest_of_all(source),
     }
+
+
+def _digest_of_all(source: Source) -> str:
+    """SHA-256 of "category/id sha256" of every image and its mask, sorted."""
+    listed = [f"{s.id} {digest}" for s, digest in zip(source.samples, source.digests, strict=True)]
+    return hashlib.sha256("\n".join(sorted(listed)).encode()).hexdigest()

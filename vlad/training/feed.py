@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -58,6 +58,8 @@ class Batch:
         masks: (B, S, S) 0.0 or 1.0.
         masked: (B,) bool, whether an image has a mask.
         categories: the category of each.
+        normals: features of a normal image of the same category for each, if the head learns from
+            such pairs.
     """
 
     features: Features | None
@@ -66,6 +68,7 @@ class Batch:
     masks: torch.Tensor
     masked: torch.Tensor
     categories: Sequence[str]
+    normals: Features | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class _Fetched:
     prepared: dict  # empty where the features are cached
     mask: np.ndarray | None
     key: str | None
+    normal: _Fetched | None = None  # the one it is paired with
 
 
 def epoch_order(
@@ -125,7 +129,8 @@ class Feed:
         extractor, spec: the pixels and features that the head needs.
         cache: cache of features; None if they depend on learned tensors.
         mosaic: probability of combining an image with three others of its category.
-        seed: seed of the mosaics.
+        seed: seed of the mosaics and of the normal images in pairs.
+        mask_above: as in `Recipe`.
     """
 
     def __init__(
@@ -136,17 +141,15 @@ class Feed:
         cache: Cache | None,
         mosaic: float = 0.0,
         seed: int = 0,
+        mask_above: float = 0.5,
     ):
         self.data, self.extractor, self.spec, self.cache = data, extractor, spec, cache
-        self.mosaic, self.seed = mosaic, seed
+        self.mosaic, self.seed, self.mask_above = mosaic, seed, mask_above
         self.side = extractor.size(spec)
         patch = extractor.backbone.info.patch_size
         self.grid = (self.side // patch, self.side // patch)
-        # source and category -> candidates for a mosaic
-        self.alike: dict[tuple[int, str | None], list[int]] = {}
-        for number, source in enumerate(data.sources):
-            for index, sample in enumerate(source.samples):
-                self.alike.setdefault((number, sample.category), []).append(index)
+        # source and category -> candidates for a mosaic, and for a pair
+        self.alike, self.normal = _by_category(data.sources), _by_category(data.normals)
 
     def batches(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Batch]]:
         """Yield each part with its batch.
@@ -163,15 +166,21 @@ class Feed:
 
     def fetch(self, place: Place) -> _Fetched:
         """An image's features from the cache, or its pixels; thread-safe."""
-        source = self.data.sources[place.source]
-        others = self._others(place)
+        found = self._fetch(self.data.sources[place.source], place, self._others(place))
+        if not self.data.normals:
+            return found
+        beside = replace(place, index=self._normal_of(place))
+        return replace(found, normal=self._fetch(self.data.normals[place.source], beside, []))
+
+    def _fetch(self, source: Source, place: Place, others: Sequence[int]) -> _Fetched:
         key = None if others else source.key(place.index)
         if self.cache and key and (cached := self.cache.read(key)):
             label = int(bool(source.samples[place.index].label))
             return _Fetched(place, label, cached, {}, cached.mask, key)
         items = [source.item(index, place.epoch) for index in (place.index, *others)]
         item = mosaic(items) if others else items[0]
-        mask = None if item.mask is None else resize_mask(item.mask, (self.side, self.side))
+        size = (self.side, self.side)
+        mask = None if item.mask is None else resize_mask(item.mask, size, self.mask_above)
         if item.mask is not None and mask is not None and lost_regions(item.mask, mask):
             warnings.warn(
                 f"Some defects are too thin for {self.side}×{self.side} pixels, and their pixels "
@@ -183,7 +192,11 @@ class Feed:
 
     def batch(self, fetched: Sequence[_Fetched]) -> Batch:
         """One batch; features missing from the cache are computed and stored."""
-        features = None if self.cache is None else self._features(fetched, self.cache)
+        features = normals = None
+        if self.cache is not None:
+            features = self._features(fetched, self.cache)
+            beside = [f.normal for f in fetched if f.normal]
+            normals = self._features(beside, self.cache) if beside else None
         device = self.extractor.backbone.device
         empty = np.zeros((self.side, self.side), bool)
         masks = np.stack([empty if f.mask is None else f.mask for f in fetched])
@@ -195,6 +208,7 @@ class Feed:
             masks=torch.from_numpy(masks).to(device).float(),
             masked=torch.tensor([f.mask is not None for f in fetched], device=device),
             categories=[sample.category or "" for sample in samples],
+            normals=normals,
         )
 
     @torch.no_grad()
@@ -212,7 +226,8 @@ class Feed:
                 tensors[i] = found
                 if key := fetched[i].key:
                     cache.write(key, Cached(found, fetched[i].mask))
-        return together(tensors, self.spec, self.grid, (self.side, self.side), device)
+        batch = together(tensors, self.spec, self.grid, (self.side, self.side), device)
+        return replace(batch, weights=self.extractor.weights(self.spec))
 
     def _others(self, place: Place) -> list[int]:
         """The other images in an image's mosaic; empty without one."""
@@ -221,6 +236,24 @@ class Feed:
             return []
         sample = self.data.sources[place.source].samples[place.index]
         return random.choice(self.alike[place.source, sample.category], 3).tolist()
+
+    def _normal_of(self, place: Place) -> int:
+        """The normal image that an image is paired with in this epoch: another, if there is one."""
+        random = np.random.default_rng([self.seed, place.epoch, place.position, 2])
+        sample = self.data.sources[place.source].samples[place.index]
+        known = self.normal[place.source, sample.category]
+        samples = self.data.normals[place.source].samples
+        others = [index for index in known if samples[index].path != sample.path]
+        return int(random.choice(others or known))
+
+
+def _by_category(sources: Sequence[Source]) -> dict[tuple[int, str | None], list[int]]:
+    """(number of a source, category) -> indices of its images."""
+    found: dict[tuple[int, str | None], list[int]] = {}
+    for number, source in enumerate(sources):
+        for index, sample in enumerate(source.samples):
+            found.setdefault((number, sample.category), []).append(index)
+    return found
 
 
 def mosaic(items: Sequence[Item]) -> Item:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from vlad.datasets import list_samples, load_dataset
 from vlad.datasets.layout import is_normal
@@ -36,6 +37,7 @@ def load_data(
     seed: int = 0,
     reading: Reading = PLAIN,
     show: bool = True,
+    pairs: bool = False,
 ) -> Data:
     """Open labelled sets (their test images, as the methods' authors do) and normal images.
 
@@ -47,42 +49,65 @@ def load_data(
         hold_out: categories excluded from training.
         seed: seed of the drawn defects.
         show: whether to show progress.
+        pairs: whether the head learns from each image beside a normal one, which comes from the
+            training split of its category.
 
     Raises:
-        InputError: an unknown set or category, no normal or no anomalous image in all of them, or a
-            mask whose proportions differ from its image.
+        InputError: an unknown set or category, no normal or no anomalous image in all of them, a
+            mask whose proportions differ from its image, or a category without normal images to
+            pair the others with.
     """
     sets = [(*weighted(text), False) for text in roots]
     sets += [(*weighted(text), True) for text in synthetic]
     if not sets:
         raise InputError("No training data: give `data` or `synthetic`.")
-    found: list[tuple[str, list[Sample], float, bool]] = []
+    found: list[_Set] = []
     held_out: dict[str, list[Sample]] = {}
     for root, weight, is_synthetic in sets:
         samples = _normals(root) if is_synthetic else _labelled(layout, root)
         for name in hold_out:
             held_out[name] = held_out.get(name, []) + [s for s in samples if s.category == name]
         kept = [s for s in samples if s.category not in hold_out]
-        found.append((_name(root, [name for name, *_ in found]), kept, weight, is_synthetic))
+        beside = _beside(layout, root, kept) if pairs and not is_synthetic else []
+        name = _name(root, [other.name for other in found])
+        found.append(_Set(name, kept, weight, is_synthetic, beside))
     for name in hold_out:
         if not held_out[name]:
-            known = sorted({s.category or "" for _, kept, *_ in found for s in kept})
+            known = sorted({s.category or "" for one in found for s in one.samples})
             raise InputError(f"unknown category {name!r} to hold out{instead(name, known)}")
     sources: list[Source] = []
+    normals: list[Labelled] = []
     left_out: dict[str, str] = {}
-    total = sum(len(samples) for _, samples, *_ in found)
+    total = sum(len(one.samples) + len(one.beside) for one in found)
     with Progress(total, verb="checked", stream=None if show else io.StringIO()) as bar:
-        for name, samples, weight, is_synthetic in found:
-            samples, digests, bad = check(samples, reading, bar)
-            left_out |= bad
-            if is_synthetic:
+        for one in found:
+            samples, digests, bad = check(one.samples, reading, bar)
+            others, of_others, worse = check(one.beside, reading, bar)
+            left_out |= bad | worse
+            if not samples:
+                continue
+            if one.is_synthetic:
                 drawn = _draw(samples, seed, reading)
-                sources.append(Synthetic(name, samples, digests, drawn, weight))
+                sources.append(Synthetic(one.name, samples, digests, drawn, one.weight))
+                others, of_others = samples, digests
             else:
-                sources.append(Labelled(name, samples, digests, weight, reading))
-    sources = [source for source in sources if source.samples]
+                sources.append(Labelled(one.name, samples, digests, one.weight, reading))
+            normals.append(Labelled(one.name, others, of_others, reading=reading))
     _need_both(sources, left_out)
-    return Data(sources, held_out, left_out)
+    if not pairs:
+        return Data(sources, held_out, left_out)
+    _need_normals(sources, normals)
+    return Data(sources, held_out, left_out, normals)
+
+
+class _Set(NamedTuple):
+    """A set as it was listed: its images, and the normal ones to pair them with."""
+
+    name: str
+    samples: list[Sample]
+    weight: float
+    is_synthetic: bool
+    beside: list[Sample]
 
 
 def weighted(text: str) -> tuple[str, float]:
@@ -171,6 +196,13 @@ def _labelled(layout: str, root: str) -> list[Sample]:
     return [sample for category in data.categories for sample in data.test(category)]
 
 
+def _beside(layout: str, root: str, samples: Sequence[Sample]) -> list[Sample]:
+    """The normal training images of the categories of these images."""
+    data = load_dataset(layout, root)
+    wanted = {sample.category for sample in samples}
+    return [s for name in data.categories if name in wanted for s in data.train(name)]
+
+
 def _normals(root: str) -> list[Sample]:
     """The normal images of a labelled set, or all images of a plain folder, named after it."""
     try:
@@ -211,3 +243,15 @@ def _need_both(sources: Sequence[Source], left_out: Mapping[str, str]) -> None:
                 f"the data have no {word} images{why}, but both kinds are needed; add a set that "
                 "has some."
             )
+
+
+def _need_normals(sources: Sequence[Source], normals: Sequence[Labelled]) -> None:
+    for source, normal in zip(sources, normals, strict=True):
+        known = {sample.category for sample in normal.samples}
+        for sample in source.samples:
+            if sample.category not in known:
+                raise InputError(
+                    f"the training split of {sample.category} in {source.name} has no readable "
+                    "image, but the head learns from each image beside a normal one; add some, or "
+                    "leave the set out."
+                )

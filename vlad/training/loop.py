@@ -7,27 +7,29 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vlad.errors import TrainingError
 from vlad.system.progress import Progress
 from vlad.system.signals import interruptible
 from vlad.training.checkpoint import FEATURES, Log, State, load_state, save_state
-from vlad.training.feed import Feed, Part, epoch_order, split
-from vlad.training.learner import Learner
-from vlad.training.recipe import Optimiser, Recipe
+from vlad.training.feed import Feed, Part, Place, epoch_order, split
+from vlad.training.learner import Learner, rate_of
+from vlad.training.recipe import Optimiser, Phase, Recipe
 
 SAVE_SECONDS = 600  # between checkpoints inside an epoch
-OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+OPTIMISERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 # messages of allocators out of memory; only CUDA's has an exception type of its own
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 NAMED = 8  # images listed in an error
@@ -57,6 +59,7 @@ class Training:
     accumulate: int = 1
     measure: Callable[[], dict[str, float]] | None = None
     state: State = field(init=False)
+    phase: Phase = field(init=False)
 
     def run(self, resume: bool = False) -> State:
         """Train to the end and return the final state.
@@ -73,31 +76,67 @@ class Training:
                 f"Batches of {recipe.batch_size} cannot be split into {self.accumulate} parts for "
                 f"each of {ranks} processes; raise batch_size in the recipe, or lower `accumulate`."
             )
-        self.optimiser = make_optimiser(recipe.optimiser, self.learner.parameters())
-        # it stays on the device of its backbone
-        self.module, self.optimiser = accelerator.prepare(
-            self.learner, self.optimiser, device_placement=[False, False]
-        )
+        self._check_phases()
         self.state = State(self.learner.tensors())
         if resume:
             self.state = load_state(self.out, self.settings)
-            self.saved = self.state.steps
-            self._restore()
-        else:
-            self.saved = 0
-            self._save()
+        self.saved = self.state.steps
         self.log = None
         if accelerator.is_main_process:
-            self.log = Log(self.out, self.learner.losses, self.state.steps)
+            self.log = Log(self.out, list(recipe.losses), self.state.steps)
         self.began = time.monotonic()
         try:
             with interruptible(signal.SIGINT) as stop:
-                while self.state.epoch < recipe.epochs and not self._is_enough():
-                    self._epoch(stop)
+                while self.state.phase < len(recipe.parts):
+                    self._learn(stop)
         finally:
             if self.log:
                 self.log.close()
         return self.state
+
+    def _check_phases(self) -> None:
+        """Set tensors that wait for a later phase to zero, as which they change nothing.
+
+        Raises:
+            TrainingError: a tensor that no phase learns, or a pattern that fits none.
+        """
+        first, *later = self.recipe.parts
+        for phase in later:
+            self.learner.groups(phase)
+        self.first = self.learner.tensors()
+        for name, parameter in self.learner.adapter.tensors.items():
+            if rate_of(name, first) is None:
+                parameter.data.zero_()
+                if not any(rate_of(name, phase) for phase in later):
+                    raise TrainingError(
+                        f"No phase of the recipe {self.recipe.name} learns {name}; name it in "
+                        "phases.lr of one of them."
+                    )
+
+    def _learn(self, stop: threading.Event) -> None:
+        """Learn from the state on to the end of its phase."""
+        state, self.phase = self.state, self.recipe.parts[self.state.phase]
+        self._restore()
+        before = self.recipe.parts[: state.phase]
+        if before and not state.optimiser:
+            for name, parameter in self.learner.adapter.tensors.items():
+                if rate_of(name, self.phase) and not any(rate_of(name, one) for one in before):
+                    parameter.data.copy_(self.first[name])
+        self.learner.losses = list(self.phase.losses)
+        optimiser = make_optimiser(self.recipe.optimiser, self.learner.groups(self.phase))
+        if state.optimiser:
+            optimiser.load_state_dict(state.optimiser)
+        # it stays on the device of its backbone
+        self.module, self.optimiser = self.accelerator.prepare(
+            self.learner, optimiser, device_placement=[False, False]
+        )
+        if not state.optimiser:
+            self._save()
+        while state.epoch - state.began < self.phase.epochs and not self._is_enough():
+            self._epoch(stop)
+        state.phase, state.began, state.optimiser = state.phase + 1, state.epoch, {}
+        # the next one goes on from the best epoch, which is what counts in the end
+        state.tensors = state.best or self.learner.tensors()
 
     def _epoch(self, stop: threading.Event) -> None:
         state, recipe, accelerator = self.state, self.recipe, self.accelerator
@@ -130,13 +169,14 @@ class Training:
         """Run the parts; after each optimiser step, yield its last part and mean losses."""
         sums: dict[str, torch.Tensor] = {}
         bad: list[Part] = []
-        batches = self.feed.batches(parts)
+        batches, recipe = self.feed.batches(parts), self.recipe
         for part in parts:
             with self._memory(part):
                 _, batch = next(batches)
                 with self.accelerator.accumulate(self.module):
-                    losses = self.module(batch)
-                    total = sum(self.recipe.losses[name] * x for name, x in losses.items())
+                    with random_from(recipe.seed, part.places[0]):
+                        losses = self.module(batch)
+                    total = sum(self.phase.losses[name] * x for name, x in losses.items())
                     # accelerate averages over parts and over processes
                     parallel = self.accumulate * self.accelerator.num_processes
                     self.accelerator.backward(total * part.share * parallel)
@@ -190,9 +230,9 @@ class Training:
         for name, x in losses.items():
             state.sums[name] = state.sums.get(name, 0.0) + x * len(part.batch)
         if self.log:
-            lr = self.optimiser.param_groups[0]["lr"]
+            lr = max(group["lr"] for group in self.optimiser.param_groups)
             seconds = time.monotonic() - self.began
-            self.log.write(state.steps, state.epoch + 1, list(losses.values()), lr, seconds)
+            self.log.write(state.steps, state.epoch + 1, losses, lr, seconds)
 
     def _finish_epoch(self, images: int) -> None:
         state = self.state
@@ -208,12 +248,14 @@ class Training:
             scores = [epoch["score"] for epoch in state.curve]
             if scores[-1] >= max(scores) and scores[-1] > max(scores[:-1], default=-math.inf):
                 state.best, state.best_epoch = self.learner.tensors(), state.epoch
+        self._adjust_rate()
         self._save()
 
     def _is_enough(self) -> bool:
         """Return whether held-out figures have not improved for the recipe's patience."""
         state = self.state
-        return bool(state.best) and state.epoch - state.best_epoch >= self.recipe.patience
+        waited = state.epoch - max(state.best_epoch, state.began)
+        return bool(state.best) and waited >= self.recipe.patience
 
     def _save(self) -> None:
         if not self.accelerator.is_main_process:
@@ -227,17 +269,41 @@ class Training:
         with torch.no_grad():
             for name, parameter in self.learner.adapter.tensors.items():
                 parameter.copy_(self.state.tensors[name])
-        self.optimiser.load_state_dict(self.state.optimiser)
+
+    def _adjust_rate(self) -> None:
+        if not self.recipe.optimiser.plateau:
+            return
+        lr = rate_after(self.recipe.optimiser, [epoch["loss"] for epoch in self.state.curve])
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+
+
+@contextmanager
+def random_from(seed: int, place: Place):
+    """What is random inside follows from the seed and the first image of a part of a batch."""
+    words = np.random.SeedSequence([seed, place.epoch, place.position, 2]).generate_state(1)
+    with torch.random.fork_rng():
+        torch.manual_seed(int(words[0]))
+        yield
 
 
 def make_optimiser(optimiser: Optimiser, parameters) -> torch.optim.Optimizer:
     """The optimiser named in a recipe."""
+    own: dict[str, Any] = {"betas": optimiser.betas}
+    if optimiser.name == "sgd":
+        own = {"momentum": optimiser.momentum}
     return OPTIMISERS[optimiser.name](
-        parameters,
-        lr=optimiser.lr,
-        betas=optimiser.betas,
-        weight_decay=optimiser.weight_decay,
+        parameters, lr=optimiser.lr, weight_decay=optimiser.weight_decay, **own
     )
+
+
+def rate_after(optimiser: Optimiser, losses: Sequence[float]) -> float:
+    """The learning rate after epochs with these mean losses, by torch's ReduceLROnPlateau."""
+    probe = torch.optim.SGD([torch.zeros(1)], optimiser.lr)
+    schedule = ReduceLROnPlateau(probe, factor=0.1, patience=optimiser.plateau)
+    for loss in losses:
+        schedule.step(loss)
+    return probe.param_groups[0]["lr"]
 
 
 def clean(out: Path) -> None:

@@ -38,6 +38,21 @@ def dice(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     return 1 - (2 * (p * t).sum(dim=1) + 1) / (p.sum(dim=1) + t.sum(dim=1) + 1)
 
 
+def dice_of_rows(probability: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """(B,) mean over the rows of each image of their dice loss.
+
+    This is what programs compute that train with one image a step and drop the axis of images.
+
+    Args:
+        probability, target: (B, H, W) of one class.
+    """
+    return (
+        dice(probability.flatten(0, 1), target.flatten(0, 1))
+        .unflatten(0, target.shape[:2])
+        .mean(dim=1)
+    )
+
+
 def cross_entropy(logit: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """(B,) cross-entropy of two classes, from the logit of the anomalous class.
 

@@ -12,6 +12,10 @@ from vlad.training import losses
 # name in a recipe -> (logits, labels of the same shape) -> losses of the same shape
 IMAGE_LOSSES: dict[str, Callable] = {
     "image_cross_entropy": losses.cross_entropy,
+    # of the probabilities, as if these were logits
+    "image_cross_entropy_twice": lambda logit, label: losses.cross_entropy(
+        2 * logit.sigmoid() - 1, label
+    ),
     "image_focal": lambda logit, label: losses.focal(
         logit.sigmoid().flatten(), label.flatten()
     ).view_as(logit),
@@ -21,6 +25,8 @@ MAP_LOSSES: dict[str, Callable] = {
     "map_focal": losses.focal,
     "map_dice_anomalous": losses.dice,
     "map_dice_normal": lambda p, mask: losses.dice(1 - p, 1 - mask),
+    "map_dice_rows_anomalous": losses.dice_of_rows,
+    "map_dice_rows_normal": lambda p, mask: losses.dice_of_rows(1 - p, 1 - mask),
 }
 LOSSES = (*IMAGE_LOSSES, *MAP_LOSSES)
 

@@ -10,7 +10,7 @@ from vlad.backbones.block import Map
 from vlad.backbones.generic import GenericEncoder
 from vlad.backbones.timm import native, stages
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import BackboneInfo
+from vlad.types import NATIVE, BackboneInfo
 
 
 def info(
@@ -31,6 +31,7 @@ def info(
             image_size=image_size,
             has_text=False,
             has_cls=model.cls_token is not None,
+            capabilities=NATIVE if native.has_plain_attention(model) else NATIVE - {"weights"},
         )
     widths = stages.widths(model)
     patch_size, step = stages.strides(model)

@@ -123,7 +123,7 @@ def _angles(rope: Any, grid: tuple[int, int]) -> torch.Tensor:
 
 def _block(part: Any, turn: Turn | None) -> Block:
     attention = part.attn
-    plain = isinstance(attention.q_norm, nn.Identity) and not _groups(attention)
+    plain = _has_plain_inputs(attention)
     branches = [_scale(part, "ls1", "gamma_1"), _scale(part, "ls2", "gamma_2")]
     norms: list[Map] = [part.norm1, part.norm2]
     if type(part) in _POST:  # the norms end the branches
@@ -140,6 +140,16 @@ def _block(part: Any, turn: Turn | None) -> Block:
         scale_2=branches[1],
         turn=turn,
     )
+
+
+def has_plain_attention(model: Any) -> bool:
+    """Return whether values and what follows the attention are linear maps in every block."""
+    each = [part.attn for part in model.blocks]
+    return all(_has_plain_inputs(x) and isinstance(x.norm, nn.Identity) for x in each)
+
+
+def _has_plain_inputs(attention: Any) -> bool:
+    return isinstance(attention.q_norm, nn.Identity) and not _groups(attention)
 
 
 def _scale(part: Any, module: str, parameter: str) -> Map:
@@ -159,13 +169,14 @@ def _groups(attention: Any) -> int:
 
 
 def _projections(attention: Any) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Weight and bias of q, k and v."""
+    """Weight and bias of q, k, v and the projection after attention."""
+    out = (attention.proj.weight, attention.proj.bias)
     if attention.qkv is None:
         layers = (attention.q_proj, attention.k_proj, attention.v_proj)
-        return [(layer.weight, layer.bias) for layer in layers]
+        return [*((layer.weight, layer.bias) for layer in layers), out]
     weight, bias = attention.qkv.weight, _bias(attention)
     biases = (None,) * 3 if bias is None else bias.chunk(3)
-    return list(zip(weight.chunk(3), biases, strict=True))
+    return [*zip(weight.chunk(3), biases, strict=True), out]
 
 
 def _bias(attention: Any) -> torch.Tensor | None:

@@ -17,7 +17,7 @@ from vlad.backbones.modules import text_of
 from vlad.backbones.tiny import WEIGHTS
 from vlad.backbones.tiny.model import DEPTH, JOINT, PATCH, SIDE, TEXT, WIDTH, Tiny
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import BackboneInfo
+from vlad.types import NATIVE, BackboneInfo
 
 # in the file, of the words that captions in training had
 TOKENS, EMBEDDINGS = "token_embedding.tokens", "token_embedding.rows"
@@ -39,6 +39,8 @@ def load(name: str) -> Backbone:
         text_width=TEXT.width,
         text_depth=TEXT.layers,
         activation="gelu",
+        # its attention reads the channels for words alone
+        capabilities=NATIVE - {"weights"},
         compare=(1,),
     )
     blocks, config = attrgetter("visual"), f"{name} {TEXT.context}"

@@ -125,7 +125,7 @@ def block(
         ln_1=ln_1,
         qkv=partial(_qkv, attention),
         projections=partial(_projections, attention),
-        out=attention.out_proj if hasattr(attention, "out_proj") else attention.o_proj,
+        out=_out(attention),
         heads=getattr(attention, "num_heads", None) or attention.num_attention_heads,
         ln_2=ln_2,
         mlp=_mlp(mlp),
@@ -141,8 +141,12 @@ def _qkv(attention: Any, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
 
 
 def _projections(attention: Any) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
-    layers = (attention.q_proj, attention.k_proj, attention.v_proj)
+    layers = (attention.q_proj, attention.k_proj, attention.v_proj, _out(attention))
     return [(layer.weight, layer.bias) for layer in layers]
+
+
+def _out(attention: Any) -> Any:
+    return attention.out_proj if hasattr(attention, "out_proj") else attention.o_proj
 
 
 def _mlp(mlp: Any) -> Callable[[torch.Tensor, Map | None], torch.Tensor]:

@@ -28,6 +28,21 @@ OPTIONS = {
         ),
     ),
     "bank": option("--bank NAME|TOML", "Prompt bank to use instead of each head's own."),
+    "guide": option(
+        "--guide NAME|TOML",
+        (
+            "Prompt bank; compare images only by what its normal and anomalous sentences differ "
+            "in, as LAFT does."
+        ),
+    ),
+    "ignore": option(
+        "--ignore NAME|TOML", "Prompt bank; compare images without what its sentences differ in."
+    ),
+    "directions": option(
+        "--directions K",
+        "Main directions of --guide and --ignore that are used.  [default: all]",
+        type=click.IntRange(min=1),
+    ),
     "param": option(
         "--param HEAD.NAME=VALUE",
         "Set a parameter of a head, as in memory.rotations=8; may be repeated.",
@@ -139,6 +154,29 @@ def layout_option(command: Callable) -> Callable:
         ),
         default="auto",
     )(command)
+
+
+def boxes_option(command: Callable) -> Callable:
+    """Add --boxes; the command gets its file as `boxes`."""
+    return option(
+        "--boxes FILE", "Boxes of a detector, as COCO with score and phrase, for the head filo."
+    )(command)
+
+
+def check_boxes(heads: Mapping[str, Head], common: Common) -> None:
+    """Check that --boxes has an effect.
+
+    Raises:
+        InputError: no head uses boxes, or images are cut into tiles.
+    """
+    from vlad.errors import InputError
+
+    if not any(head.boxes for head in heads.values()):
+        raise InputError(
+            f"No head here uses boxes ({', '.join(heads)}); leave --boxes out, or add filo."
+        )
+    if common.setup.tile:
+        raise InputError("--boxes are those of whole images; leave --boxes or --tile out.")
 
 
 def make_heads(names: str, common: Common) -> dict[str, Head]:

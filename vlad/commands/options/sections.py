@@ -10,8 +10,8 @@ SECTIONS = {
         "--tile", "--overlap", "--max-pixels", "--bits",
     ),
     "Model": (
-        "--head", "--backbone", "--bank", "--param", "--adapter", "--image-size", "--batch-size",
-        "--device", "--dtype", "--runtime", "--cache",
+        "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions", "--param",
+        "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime", "--cache",
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",

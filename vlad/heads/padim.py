@@ -1,0 +1,116 @@
+"""A Gaussian at each place: PaDiM (Defard et al., ICPR 2021 workshops, arXiv 2011.08785)."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+
+from vlad.errors import HeadError
+from vlad.heads.head import Head
+from vlad.heads.moments import MomentGather, merged, moments_of
+from vlad.heads.rules import LAYERS, optional, whole
+from vlad.maths.maps import upsample
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+
+RIDGE = 0.01  # added to every variance
+SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
+END = 4.0  # of the scale of maps, in roots of the number of channels
+NAME = "places"
+
+
+class PaDiM(Head):
+    """Mahalanobis distance of each patch from the patches at its place in normal images.
+
+    The patch tokens of the layers are joined, and some of their channels drawn once at random. The
+    image score is the maximum of the smoothed map. Images must show the object at one place and in
+    one direction.
+
+    Args:
+        layers: blocks whose patch tokens are joined: block numbers, fractions of the depth, or
+            lists of them; None takes those that the backbone names for this, else one quarter, half
+            and three quarters of the depth.
+        channels: how many channels are kept; all if there are no more.
+        seed: of the draw.
+    """
+
+    normals = "needed"
+    additive = True
+    rules: ClassVar = {
+        "layers": optional(LAYERS),
+        "channels": whole(1, 100_000),
+        "seed": whole(0, 2**32 - 1),
+    }
+
+    def __init__(self, layers: Parts | None = None, channels: int = 100, seed: int = 1024):
+        self.layers = layers
+        self.channels = channels
+        self.seed = seed
+        self.inverse_: tuple[object, torch.Tensor | None] = (None, None)
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """From 0 to 4 roots of the number of channels, where a normal patch has about one."""
+        return (0.0, END * math.sqrt(self._fitted()[f"{NAME}.mean"].shape[-1]))
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers."""
+        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
+        return FeatureSpec(layers=layers, image=False)
+
+    def gather(self) -> MomentGather:
+        """A collector of normal images."""
+        return MomentGather(self, lambda features: {NAME: self._drawn(features)})
+
+    def merge(
+        self, first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The moments of the images of both."""
+        return merged(first, second)
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B images.
+
+        Raises:
+            HeadError: the head is not fitted, or on another grid of patches.
+        """
+        mean = self._fitted()[f"{NAME}.mean"]
+        rows = self._drawn(features)
+        if rows.shape[1:] != mean.shape:
+            raise HeadError(
+                f"Head {self.name} learned {len(mean)} places of {mean.shape[-1]} channels, but "
+                f"the image has {rows.shape[1]} of {rows.shape[2]}; fit it again at this size."
+            )
+        centred = (rows - mean.to(rows)).transpose(0, 1)  # (places, B, C)
+        along = centred @ self._inverse()
+        distance = (along * centred).sum(dim=-1).clamp_min(0).sqrt().T
+        maps = upsample(distance.unflatten(1, features.grid), features.size, sigma=SIGMA)
+        return Scores(maps.flatten(1).amax(dim=1), maps)
+
+    def _drawn(self, features: Features) -> torch.Tensor:
+        """(B, h·w, C) drawn channels of the joined tokens."""
+        joined = torch.cat(list(features.patches.values()), dim=-1)
+        width = joined.shape[-1]
+        if width <= self.channels:
+            return joined
+        return joined[..., random.Random(self.seed).sample(range(width), self.channels)]
+
+    def _fitted(self) -> Mapping[str, torch.Tensor]:
+        if not self.fitted:
+            raise HeadError(
+                f"Head {self.name} compares with normal images: fit it, or give `normal`."
+            )
+        return self.memory_
+
+    def _inverse(self) -> torch.Tensor:
+        """(places, C, C) inverse covariances, made once."""
+        memory, found = self.inverse_
+        if found is None or memory is not self.memory_:
+            covariance = moments_of(self.memory_)[NAME].covariance(freedom=1)
+            covariance.diagonal(dim1=-2, dim2=-1).add_(RIDGE)
+            found = torch.linalg.inv(covariance).float()
+            self.inverse_ = self.memory_, found
+        return found

@@ -1,0 +1,246 @@
+"""SubspaceAD (Lendering et al., CVPR 2026, arXiv 2602.23013)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+
+from vlad.errors import HeadError
+from vlad.heads.head import Head
+from vlad.heads.moments import check
+from vlad.heads.rules import FLAG, LAYERS, PART, SHARE, one_of, optional, whole
+from vlad.images.normals import RandomRotations
+from vlad.maths.foreground import foreground
+from vlad.maths.maps import top_mean, upsample
+from vlad.maths.moments import Moments
+from vlad.system.spool import Spool
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+
+# blocks 23 to 29 of the 40 of DINOv2's largest, as shares of the depth
+MIDDLE = tuple(n / 40 for n in range(23, 30))
+SIGMA = 4.0  # of the 3×3 Gaussian that smooths the map, in pixels
+ROUNDING = 1e-7
+END = 30.0  # of the scale of maps, in mean residuals of the normal patches
+
+
+class Subspace(Head):
+    """Squared distance of each patch from the subspace in which patches of normal images vary.
+
+    The tokens of several blocks are averaged. The principal components that hold 99 % of the
+    variance of the normal patches span the subspace; many rotations of each normal image are among
+    them. The image score is the mean of the top 1 % of the map.
+
+    As in the authors' code, the mean comes from one draw of rotations and the covariance about it
+    from another.
+
+    Args:
+        layers: blocks whose patch tokens are compared: block numbers, fractions of the depth, or
+            lists of them whose tokens are averaged first; None takes those that the backbone names
+            for this, else the mean of seven of its middle blocks. Residuals of several layers are
+            averaged.
+        variance: share of the variance that the subspace holds.
+        rotations: number of rotations of each normal image in a draw.
+        seed: of the draws.
+        top: fraction of the map's pixels whose mean is the image score; 0 is the maximum.
+        mask: "pca" sets patches off the object to 0, by a principal component of each image scored.
+        batched: whether to use the scored images themselves in place of normal ones, which makes
+            the head transductive; residuals are then over their mean.
+    """
+
+    rules: ClassVar = {
+        "layers": optional(LAYERS),
+        "variance": PART,
+        "rotations": whole(0, 1000),
+        "seed": whole(0, 2**32 - 1),
+        "top": SHARE,
+        "mask": optional(one_of("pca")),
+        "batched": FLAG,
+    }
+
+    def __init__(
+        self,
+        layers: Parts | None = None,
+        variance: float = 0.99,
+        rotations: int = 30,
+        seed: int = 42,
+        top: float = 0.01,
+        mask: Literal["pca"] | None = None,
+        batched: bool = False,
+    ):
+        self.layers = layers
+        self.variance = variance
+        self.rotations = rotations
+        self.seed = seed
+        self.top = top
+        self.mask = mask
+        self.batched = batched
+
+    @property
+    def normals(self) -> Literal["needed", "unused"]:  # type: ignore[override]
+        """Unused if it is batched."""
+        return "unused" if self.batched else "needed"
+
+    @property
+    def transductive(self) -> bool:
+        """True if it is batched."""
+        return self.batched
+
+    @property
+    def normal_views(self) -> RandomRotations:  # type: ignore[override]
+        """Both draws of rotations, one after the other."""
+        return RandomRotations(2 * self.rotations, self.seed)
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """From 0 to 30 mean residuals of the normal patches; these are the unit if batched."""
+        ends = [x.item() for name, x in self.memory_.items() if name.endswith(".residual")]
+        return (0.0, float(f"{END * sum(ends) / len(ends):.3g}") if ends else END)
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers."""
+        layers = backbone.layers(self.layers or backbone.compare or (MIDDLE,))
+        return FeatureSpec(layers=layers, image=False)
+
+    def gather(self) -> _Gather:
+        """A collector of normal images.
+
+        Raises:
+            HeadError: it is batched.
+        """
+        if self.batched:
+            raise HeadError(f"Head {self.name} is batched: it takes no normal images.")
+        return _Gather(self)
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B images.
+
+        Raises:
+            HeadError: the head is not fitted.
+        """
+        if not self.fitted:
+            raise HeadError(
+                f"Head {self.name} compares with normal images: fit it, or give `normal`."
+            )
+        return self.compare(features, self.memory_)
+
+    def compare(self, features: Features, memory: Mapping[str, torch.Tensor]) -> Scores:
+        """Scores of B images against what `subspaces` has found."""
+        each = [
+            residual(x, memory[f"{name}.mean"], memory[f"{name}.basis"])
+            for name, x in features.patches.items()
+        ]
+        found = torch.stack(each).mean(dim=0)
+        if self.mask:
+            first = next(iter(features.patches.values()))
+            found = torch.where(foreground(first, features.grid), found, 0.0)
+        maps = smoothed(upsample(found.unflatten(1, features.grid), features.size))
+        return Scores(top_mean(maps.flatten(1), self.top), maps)
+
+    def pool(self) -> _Pool:
+        """A collector of images that are compared with one another."""
+        return _Pool(self)
+
+    def subspaces(
+        self, means: Mapping[str, Moments], spreads: Mapping[str, Moments]
+    ) -> dict[str, torch.Tensor]:
+        """The subspace of each layer about the mean of some rows, in which others vary.
+
+        Raises:
+            HeadError: the rows are alike, or no numbers.
+        """
+        check(self, spreads)
+        memory: dict[str, torch.Tensor] = {}
+        for name, spread in spreads.items():
+            mean = means[name].mean
+            values, vectors = torch.linalg.eigh(spread.covariance(freedom=1, centre=mean))
+            values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+            shares = values.cumsum(dim=0) / values.sum()
+            kept = min(int((shares < self.variance).sum()) + 1, len(values))
+            # at least the rounding of float32, if nothing is left
+            rest = values[kept:].sum() + ROUNDING * values.sum()
+            found = {"mean": mean, "basis": vectors[:, :kept].contiguous(), "residual": rest}
+            memory |= {f"{name}.{part}": x.float() for part, x in found.items()}
+        return memory
+
+
+def residual(tokens: torch.Tensor, mean: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """(B, N, C) tokens -> (B, N) squared distance from a subspace.
+
+    Args:
+        mean: (C,), a point of it.
+        basis: (C, k) orthonormal directions.
+    """
+    centred = tokens - mean
+    return (centred - (centred @ basis) @ basis.T).square().sum(dim=-1)
+
+
+def smoothed(maps: torch.Tensor) -> torch.Tensor:
+    """(B, H, W) maps under a 3×3 Gaussian, the border mirrored without its edge."""
+    side = torch.exp(torch.tensor(-0.5 / SIGMA**2)).item()
+    weights = maps.new_tensor([side, 1.0, side]) / (1 + 2 * side)
+    padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="reflect")
+    return F.conv2d(padded, torch.outer(weights, weights)[None, None])[:, 0]
+
+
+class _Gather:
+    """Moments of both draws of rotations; the image itself is in both."""
+
+    def __init__(self, head: Subspace):
+        self.head, self.seen = head, 0
+        self.means: dict[str, Moments] = {}
+        self.spreads: dict[str, Moments] = {}
+
+    def add(self, features: Features) -> None:
+        count = len(next(iter(features.patches.values())))
+        draws = self.head.rotations
+        places = torch.arange(self.seen, self.seen + count) % (1 + 2 * draws)
+        self.seen += count
+        for kept, known in (
+            (places <= draws, self.means),
+            ((places == 0) | (places > draws), self.spreads),
+        ):
+            if kept.any():
+                add(known, {n: x[kept.to(x.device)] for n, x in features.patches.items()})
+
+    def finish(self) -> None:
+        self.head.memory_ = self.head.subspaces(self.means, self.spreads)
+
+
+class _Pool:
+    """Keeps the images and their moments until all are added."""
+
+    def __init__(self, head: Subspace):
+        self.head = head
+        self.spool = Spool()
+        self.moments: dict[str, Moments] = {}
+        self.parts: list[Features] = []
+
+    def add(self, features: Features, text: TextFeatures | None = None) -> None:
+        every = features.patches.values()
+        finite = torch.stack([x.isfinite().flatten(1).all(dim=1) for x in every]).all(dim=0)
+        if finite.any():
+            add(self.moments, {n: x[finite] for n, x in features.patches.items()})
+        kept = {n: self.spool.keep(x) for n, x in features.patches.items()}
+        self.parts.append(replace(features, patches=kept))
+
+    def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
+        memory = self.head.subspaces(self.moments, self.moments)
+        rest = torch.stack([x for name, x in memory.items() if name.endswith(".residual")]).mean()
+        for done, part in enumerate(self.parts, start=1):
+            patches = {n: x.to(rest.device) for n, x in part.patches.items()}
+            found = self.head.compare(replace(part, patches=patches), memory)
+            # in mean residuals, since no fit gives the maps a scale
+            yield Scores(found.image_score / rest, found.anomaly_map / rest)
+            if progress:
+                progress(done, len(self.parts))
+
+
+def add(known: dict[str, Moments], patches: dict) -> None:
+    """Add (B, N, C) tokens of each layer to moments."""
+    for name, x in patches.items():
+        new = Moments.of(x.flatten(0, 1))
+        known[str(name)] = known[str(name)].merge(new) if str(name) in known else new

@@ -1,0 +1,56 @@
+"""Which patches show the object: the first principal component of an image's own patches."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+import torch.nn.functional as F
+
+THRESHOLD = 10.0  # of the component, in the units of the tokens
+CENTRE = (0.2, 0.8)  # of height and width
+LEAST = 0.35  # share of the centre that the object must cover, else the other side is the object
+
+
+def foreground(patches: torch.Tensor, grid: tuple[int, int], flat: bool = False) -> torch.Tensor:
+    """(B, h·w, C) patch tokens -> (B, h·w) bool, true on the object.
+
+    AnomalyDINO (arXiv 2405.14529). What lies above a threshold along the first component, or below
+    its negative if that covers too little of the centre, is dilated and closed. Where nothing does,
+    all patches are the object, with a warning.
+
+    Args:
+        flat: dilate and close along the reading order instead of on the grid, as the authors' code
+            does: from the end of a row to the start of the next, and not up or down.
+    """
+    masks = torch.stack([_of_one(tokens, grid, flat) for tokens in patches])
+    empty = ~masks.any(dim=1)
+    if empty.any():
+        warnings.warn(
+            "The mask finds no object in some images and keeps all their patches: tokens of this "
+            "backbone may be smaller than DINOv2's, for which it was made; leave out `mask`.",
+            stacklevel=2,
+        )
+    return masks | empty[:, None]
+
+
+def _of_one(tokens: torch.Tensor, grid: tuple[int, int], flat: bool) -> torch.Tensor:
+    centred = tokens.double() - tokens.double().mean(dim=0)
+    if not centred.isfinite().all():
+        return torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
+    axis = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
+    along = centred @ (axis * axis[axis.abs().argmax()].sign())
+    mask = along > THRESHOLD
+    rows, columns = (slice(int(n * CENTRE[0]), int(n * CENTRE[1])) for n in grid)
+    if mask.unflatten(0, grid)[rows, columns].double().mean() <= LEAST:
+        mask = -along > THRESHOLD
+    shaped = mask[None, :, None] if flat else mask.unflatten(0, grid)[None]
+    return _eroded(_dilated(_dilated(shaped.float()))).flatten() > 0
+
+
+def _dilated(mask: torch.Tensor) -> torch.Tensor:
+    return F.max_pool2d(mask, 3, stride=1, padding=1)
+
+
+def _eroded(mask: torch.Tensor) -> torch.Tensor:
+    return -F.max_pool2d(-mask, 3, stride=1, padding=1)
