@@ -81,6 +81,8 @@ def untrained(name):
             FeatureSpec(layers=(24,), patch_output="ln_post_proj", image=False),
         ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
+        (load_head("simplenet"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("dfr"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (untrained("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (

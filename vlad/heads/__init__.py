@@ -43,6 +43,8 @@ HEADS = {
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",
     "hftt": "vlad.heads.hftt:HFTT",
+    "simplenet": "vlad.heads.simplenet:SimpleNet",
+    "dfr": "vlad.heads.dfr:DFR",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 
