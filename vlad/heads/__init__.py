@@ -33,6 +33,7 @@ HEADS = {
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",
+    "self_reference": "vlad.heads.self_reference:SelfReference",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 
