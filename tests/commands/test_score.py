@@ -356,3 +356,34 @@ def test_maps_stranger_than_the_references_are_cut_and_counted_once(vlad, images
     )
     assert low == 0 and cut.max() == pytest.approx(high) and floats.max() > high
     np.testing.assert_allclose(cut, floats.clip(low, high), atol=high / 65535)
+
+
+def test_without_normal_images_and_words_each_image_is_compared_with_itself(
+    vlad, images, tmp_path, rows
+):
+    said = "No normal images, no category: head self_reference"
+    out = tmp_path / "alone"
+    done = vlad(images, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[0].startswith(said)
+    assert {float(row["self_reference"]) > 0 for row in rows(out)} == {True}
+    alone = [row["self_reference"] for row in rows(out)]
+    vlad(images / "2.png", "--head", "self_reference", "--out", tmp_path / "one")
+    assert float(rows(tmp_path / "one")[0]["self_reference"]) == pytest.approx(float(alone[2]))
+
+
+def test_what_takes_the_place_of_self_reference(vlad, images, tmp_path, rows):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"path,category\n{images / '0.png'},nut\n")
+    said = "no category"
+    for head, args in {
+        "memory": [images, "--normal", images / "0.png"],
+        "winclip": [images, "--category", "nut"],
+        "winclip ": [manifest],
+    }.items():
+        out = tmp_path / head
+        done = vlad(*args, "--out", out)
+        assert done.exit_code == 0 and said not in done.output
+        assert head.strip() in rows(out)[0]
+    named = vlad(images, "--head", "self_reference", "--out", tmp_path / "named")
+    assert named.exit_code == 0 and said not in named.output

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from vlad.results.folder import MapFormat
     from vlad.runs.settings import Settings
 
+# the default head without normal images and without words
+ALONE = "self_reference"
+
 
 class ScoringCommand(SectionedCommand):
     """Lets `--normal` take several files, as a shell expands them, if images come before it."""
@@ -99,7 +102,7 @@ def scoring_options(command: Callable) -> Callable:
         "--head NAMES",
         (
             "One or several heads, as in winclip,memory.  [default: memory with --normal, "
-            "winclip without]"
+            "winclip with --category or --bank, self_reference without any]"
         ),
     )
     @common_options
@@ -129,11 +132,12 @@ class Plan:
     settings: Settings
 
 
-def plan_of(scoring: Scoring, images: int) -> Plan:
-    """The heads and settings that the options ask for.
+def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
+    """The heads and settings that the options ask for; says so if only the images remain.
 
     Args:
         images: number of images to score, as far as it is known.
+        categorised: whether images say what they show.
 
     Raises:
         VladError: options that do not fit each other, or images that do not exist.
@@ -149,7 +153,8 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
     )  # fmt: skip
     if k_shot and not normals:
         raise InputError("--k-shot draws from normal images; name them with --normal.")
-    heads = make_heads(scoring.head or ("memory" if normals else "winclip"), common)
+    head = scoring.head or _default_head(scoring, categorised)
+    heads = make_heads(head, common)
     check_judging(judging, heads)
     normal = list_samples(normals) if normals else []
     pool = list_samples(scoring.pools) if scoring.pools else []
@@ -192,4 +197,16 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
         rules_of(judging, heads, None if joint else held_out, images, notes),
         pool,
     )
+    if not scoring.head and head == ALONE:
+        click.echo(
+            f"No normal images, no category: head {head} compares each image with itself; give "
+            "--normal or --category for more."
+        )
     return Plan(heads, settings)
+
+
+def _default_head(scoring: Scoring, categorised: bool) -> str:
+    if scoring.normals:
+        return "memory"
+    # a bank may have a noun of its own
+    return "winclip" if scoring.category or scoring.common.setup.bank or categorised else ALONE
