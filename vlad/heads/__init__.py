@@ -25,6 +25,7 @@ HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
     "patchcore": "vlad.heads.memory:patchcore",
+    "labelled": "vlad.heads.labelled:Labelled",
     "musc": "vlad.heads.musc:MuSc",
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "clip_ad": "vlad.heads.clip_ad:CLIPAD",

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import Common, common_options, make_heads
+from vlad.commands.options import (
+    Common,
+    check_known,
+    common_options,
+    known_defects_option,
+    make_heads,
+)
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
@@ -63,6 +69,7 @@ class Scoring:
 
     category: str | None
     normals: tuple[str, ...]
+    known_defects: str | None
     k_shot: int | None
     seed: int
     head: str | None
@@ -83,6 +90,7 @@ def scoring_options(command: Callable) -> Callable:
         "normals",
         multiple=True,
     )
+    @known_defects_option
     @option(
         "--k-shot K",
         "Use K of the normal images, drawn at random.  [default: all of them]",
@@ -143,6 +151,7 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
         VladError: options that do not fit each other, or images that do not exist.
     """
     from vlad.datasets import list_samples
+    from vlad.datasets.known import list_known
     from vlad.datasets.shots import draw_shots
     from vlad.errors import InputError
     from vlad.prompts import load_bank
@@ -158,6 +167,8 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
     check_judging(judging, heads)
     normal = list_samples(normals) if normals else []
     pool = list_samples(scoring.pools) if scoring.pools else []
+    known = list_known(scoring.known_defects) if scoring.known_defects else []
+    check_known(known, heads)
     fitted = any(made.normals != "unused" for made in heads.values())
     if judging.finds_threshold and normals and not (k_shot and fitted):
         # half of them for the heads, and half to set the threshold
@@ -196,6 +207,7 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
         scoring.map_format or "png",
         rules_of(judging, heads, None if joint else held_out, images, notes),
         pool,
+        known,
     )
     if not scoring.head and head == ALONE:
         click.echo(
