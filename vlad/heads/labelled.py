@@ -124,7 +124,7 @@ class Labelled(Head):
             HeadError: the head is not fitted, or knows no defects.
         """
         if not self.known:
-            raise HeadError(f"Head {self.name} knows no defects; show it some with `fit_known`.")
+            raise HeadError(f"Head {self.name} knows no defects; call `fit_known` first.")
         scores, normal, each = self._distances(features)
         worst = scores.argmax(dim=1, keepdim=True)
         near, kind = each.gather(2, worst.expand(len(each), -1, 1)).min(dim=0)
