@@ -81,5 +81,5 @@ def test_what_is_refused(defects, small_backbone, drawn):
     with pytest.raises(InputError, match="has 80×80 pixels, but its image"):
         known_of(panel, defects, size=(80, 40))
     Image.new("L", (80, 80)).save(defects / "ground_truth" / "hole" / "0_mask.png")
-    with pytest.raises(InputError, match="is empty; mark the defect"):
+    with pytest.raises(InputError, match="is empty; correct it"):
         known_of(panel, defects)

@@ -65,7 +65,7 @@ def _cut_mask(panel: Panel, sample: Sample, image: Image.Image) -> list[Image.Im
     mask = read_mask(sample.mask)
     check_fit(mask, sample, image.size, InputError)
     if not mask.any():
-        raise InputError(f"the mask {sample.mask} is empty; mark the defect, or remove its image.")
+        raise InputError(f"the mask {sample.mask} is empty; correct it, or remove its image.")
     drawn = Image.fromarray(mask.astype(np.float32)).resize(image.size, Image.Resampling.BOX)
     return list(panel.tiling.cut(drawn))
 
