@@ -42,6 +42,8 @@ def untrained(name):
     ("head", "expected"),
     [
         (load_head("memory"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("self_reference"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("labelled"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("patchcore"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (
             load_head("winclip"),

@@ -55,6 +55,7 @@ def score(
     it may also be a URL, such as s3://bucket/parts, or a Parquet file with a column `path`.
 
     \b
+    vlad score parts/ --out runs/parts
     vlad score parts/ --category hazelnut --out runs/parts
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
     vlad score parts/ --normal good/ --threshold auto --out runs/parts
@@ -84,7 +85,7 @@ def score(
     samples = list_samples(paths, out)
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
-    plan = plan_of(scoring, len(samples))
+    plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
     if boxes:
         samples, plan = _boxed(samples, plan, scoring, boxes)
     backbone = open_backbone(scoring.common, plan.heads)
