@@ -7,7 +7,7 @@ import click
 SECTIONS = {
     "Input": (
         "--category", "--words", "--normal", "--known-defects", "--k-shot", "--seed", "--seeds",
-        "--pool", "--layout", "--tile", "--overlap", "--max-pixels", "--bits",
+        "--pool", "--boxes", "--layout", "--tile", "--overlap", "--max-pixels", "--bits",
     ),
     "Model": (
         "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions", "--param",
