@@ -102,7 +102,7 @@ class Duck:
     """All that a head has, without the base class."""
 
     bank, normals, map_range, rules, normal_views = None, "unused", (-100.0, 100.0), {}, ITSELF
-    additive = approximate = transductive = fitted = False
+    additive = approximate = transductive = fitted = boxes = False
     memory_, adapter_ = {}, None
 
     def to(self, device):
