@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -20,6 +21,9 @@ from vlad.results.verdicts import Rules, check_calibration, marks_of, shared_set
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
 from vlad.types import Sample
+
+if TYPE_CHECKING:
+    from vlad.backbones.transformers.boxes import BoxModel
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,9 @@ class Settings:
         map_format: "png", "npy" or "none".
         rules: how verdicts are found, or None for scores only.
         pool: images that transductive heads compare each image with, instead of all with all.
-        boxes: digest of the file that the boxes of the images are from; None without one.
+        boxes: digest of the file that the boxes of the images are from, or identity of the model
+            that finds them; None without boxes.
+        box_model: finds the boxes of each image; None where samples have theirs, or none.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -46,6 +52,7 @@ class Settings:
     rules: Rules | None = None
     pool: Sequence[Sample] = ()
     boxes: str | None = None
+    box_model: BoxModel | None = None
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
         """The samples; those without a category get that of the run."""
@@ -78,6 +85,8 @@ def prepare(
     for category in categories:
         for name in heads:
             panel.text(name, category)
+        if settings.box_model:
+            panel.faults(category)  # raises where it would have nothing to look for
     if settings.references:
         panel.fit(open_image(sample.path) for sample in settings.references)
     if settings.pool:
