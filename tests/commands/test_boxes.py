@@ -175,12 +175,16 @@ def test_boxes_of_the_model_are_those_that_python_finds(command, tree, model, wr
 
 
 def test_held_out_images_have_boxes_of_the_model_too(command, tree, model, tmp_path):
-    done = command(
-        *("score", tree / "nut" / "test", "--category", "nut", "--boxes-model", model),
-        *("--normal", tree / "nut" / "train", "--threshold", "auto", "--false-alarms", 0.5),
-        *("--out", tmp_path / "out"),
+    score = (
+        *("score", tree / "nut" / "test", "--category", "nut", "--normal", tree / "nut" / "train"),
+        *("--threshold", "auto", "--false-alarms", 0.5, "--out"),
     )
+    assert command(*score, tmp_path / "without").exit_code == 0
+    done = command(*score, tmp_path / "with", "--boxes-model", model)
     assert done.exit_code == 0, done.output
+    before, after = (scores(tmp_path / x / "calibration") for x in ("without", "with"))
+    assert before.keys() == after.keys()
+    assert before != after
 
 
 def test_an_image_that_cannot_be_read_does_not_stop_a_model(command, tree, model, tmp_path):

@@ -281,7 +281,7 @@ def _score(
     groups: dict[str | None, list[tuple[Mosaic, dict, tuple]]] = {}
     for one, pixels in batch:
         if one.mosaic is not None and pixels is not None:
-            boxes = getattr(one.item, "boxes", ())  # only a Sample has some
+            boxes = getattr(one.item, "boxes", ())  # what a service scores has none
             groups.setdefault(one.item.category, []).append((one.mosaic, pixels, boxes))
     for category, tiles in groups.items():
         collect = None if pools is None else pools.pools.setdefault(category, {})

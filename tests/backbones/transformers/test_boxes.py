@@ -131,13 +131,13 @@ def test_more_words_than_it_reads_are_refused(kind, request, image):
 
 
 def test_what_is_no_such_model_is_refused(owl, tmp_path):
-    with pytest.raises(BackboneError, match="no config.json"):
+    with pytest.raises(BackboneError, match=r"no config\.json"):
         BoxModel(str(tmp_path))
     config = transformers.CLIPVisionConfig()
     config.save_pretrained(tmp_path / "clip")
     with pytest.raises(BackboneError, match="'clip_vision_model', which finds no boxes by words"):
         BoxModel(str(tmp_path / "clip"))
-    with pytest.raises(BackboneError, match="network is forbidden.*--boxes-model"):
+    with pytest.raises(BackboneError, match=r"network is forbidden.*--boxes-model"):
         BoxModel("nobody/detects-nothing")
     broken = shutil.copytree(owl, tmp_path / "broken")
     (broken / "model.safetensors").unlink()

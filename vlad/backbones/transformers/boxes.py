@@ -124,7 +124,8 @@ class BoxModel:
             if tokens > self.length:
                 raise BackboneError(
                     f"{self.name} reads {self.length} tokens, and {shown(repr(text))} has "
-                    f"{tokens}; shorten the faults in a copy of the prompt bank, or choose another model."
+                    f"{tokens}; shorten the faults in a copy of the prompt bank, or choose another "
+                    "model."
                 )
 
     def _places(self, tokens: Sequence[int]) -> list[list[int]]:
