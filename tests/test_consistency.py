@@ -128,8 +128,8 @@ def test_errors_of_a_head_begin_with_its_name(name, small_backbone, small_adapte
     learned = "adapter" in known
     remedy = "choose from " if known else "leave it out"
     given = {"adapter": small_adapter(name)} if learned else {}
-    with pytest.raises(HeadError, match=f"^Unknown parameter {name}.nonsense; {remedy}"):
-        load_head(name, nonsense=1)
+    with pytest.raises(HeadError, match=f"^Unknown parameter {name}.zzz; {remedy}"):
+        load_head(name, zzz=1)
     for param in known:
         if param != "adapter":
             with pytest.raises(HeadError, match=f"^Head {name}: {param} is 'nonsense'; give "):

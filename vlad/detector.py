@@ -22,8 +22,10 @@ from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals
 from vlad.calibration.copies import find_copies, keep_others, mark
+from vlad.datasets.known import list_known
 from vlad.errors import BackboneError, HeadError, ImageError, InputError
 from vlad.heads import Head, head_maker, load_head
+from vlad.heads.labelled import Labelled
 from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image
 from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank, load_bank
@@ -31,6 +33,7 @@ from vlad.report.scores import ImageScores
 from vlad.saved import Saved, read_detector, write_detector
 from vlad.scoring.boxes import check_given
 from vlad.scoring.given import Given, Images, ScoredImage, each_image
+from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
@@ -176,7 +179,9 @@ class Detector:
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fit_with")
 
-    def fit(self, normals: Images) -> Detector:
+    def fit(
+        self, normals: Images, *, known_defects: str | os.PathLike[str] | None = None
+    ) -> Detector:
         """Learn from normal images, replacing all that was learned before; return itself.
 
         A transductive head learns a reference pool of any images instead, and scores each image
@@ -184,15 +189,21 @@ class Detector:
 
         Args:
             normals: a folder, files, patterns, or images that `vlad.images.as_image` accepts.
+            known_defects: folder of marked defects for the head labelled, as
+                `vlad.datasets.known.list_known` reads it.
 
         Raises:
-            InputError: no image, or one that cannot be used.
-            HeadError: an unknown head or parameter, or a head that learns nothing from images.
+            InputError: no image, one that cannot be used, or a mask that matches no image.
+            HeadError: an unknown head or parameter, or a head that learns nothing from images, or
+                nothing from known defects.
         """
+        known = None if known_defects is None else list_known(known_defects)
         for name in ("head_", "calibration_", "_fit_with", "_calibrate_with", "_panel_of"):
             vars(self).pop(name, None)
         self._marks = []
         self._learn(normals)
+        if known is not None:
+            fit_known(self._panel(), known, self.setup.open_image)
         self._fit_with = self._settings(_FIT)
         return self
 
@@ -244,6 +255,20 @@ class Detector:
         while batch := list(islice(tiles, self.batch_size)):
             parts += panel.extractor.extract(batch, [spec])
         return Features.cat(parts)
+
+    def kinds(self, images: Images) -> list[str]:
+        """The known kind that each of B images is nearest to, "" for none (head labelled).
+
+        Raises:
+            InputError: no image, or one that cannot be used.
+            HeadError: the head knows no defects, is not fitted, or images are cut into tiles.
+        """
+        panel = self._panel()
+        if not isinstance(self.head_, Labelled) or panel.tiling.tile is not None:
+            raise HeadError(
+                f"Head {self._name} cannot name kinds here; take the head labelled, without `tile`."
+            )
+        return self.head_.kinds(self.features(images))
 
     def score(
         self,

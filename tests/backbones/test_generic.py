@@ -101,7 +101,7 @@ def test_what_it_does_not_have_is_refused(backbone, pixels, options):
         backbone.forward(pixels, **options)
 
 
-@pytest.mark.parametrize("name", ["memory", "patchcore", "musc"])
+@pytest.mark.parametrize("name", ["memory", "patchcore", "simplenet", "dfr", "musc"])
 def test_heads_on_patch_tokens_take_stages_of_different_width(backbone, drawn, name):
     panel = Panel(backbone, {name: load_head(name)}, image_size=64)
     if name != "musc":

@@ -356,3 +356,86 @@ def test_maps_stranger_than_the_references_are_cut_and_counted_once(vlad, images
     )
     assert low == 0 and cut.max() == pytest.approx(high) and floats.max() > high
     np.testing.assert_allclose(cut, floats.clip(low, high), atol=high / 65535)
+
+
+def test_without_normal_images_and_words_each_image_is_compared_with_itself(
+    vlad, images, tmp_path, rows
+):
+    said = "No normal images, no category: head self_reference"
+    out = tmp_path / "alone"
+    done = vlad(images, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[0].startswith(said)
+    assert {float(row["self_reference"]) > 0 for row in rows(out)} == {True}
+    alone = [row["self_reference"] for row in rows(out)]
+    vlad(images / "2.png", "--head", "self_reference", "--out", tmp_path / "one")
+    assert float(rows(tmp_path / "one")[0]["self_reference"]) == pytest.approx(float(alone[2]))
+
+
+def test_what_takes_the_place_of_self_reference(vlad, images, tmp_path, rows):
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"path,category\n{images / '0.png'},nut\n")
+    said = "no category"
+    for head, args in {
+        "memory": [images, "--normal", images / "0.png"],
+        "winclip": [images, "--category", "nut"],
+        "winclip ": [manifest],
+    }.items():
+        out = tmp_path / head
+        done = vlad(*args, "--out", out)
+        assert done.exit_code == 0 and said not in done.output
+        assert head.strip() in rows(out)[0]
+    named = vlad(images, "--head", "self_reference", "--out", tmp_path / "named")
+    assert named.exit_code == 0 and said not in named.output
+
+
+@pytest.fixture
+def defects(images, tmp_path):
+    """A folder with one marked defect."""
+    for folder in ("stain", "ground_truth/stain"):
+        (tmp_path / "known" / folder).mkdir(parents=True)
+    image = Image.open(images / "5.png")
+    image.save(tmp_path / "known" / "stain" / "a.png")
+    Image.new("L", image.size, 255).save(tmp_path / "known/ground_truth/stain/a_mask.png")
+    return tmp_path / "known"
+
+
+def test_known_defects_raise_scores(vlad, images, defects, tmp_path, rows):
+    out = tmp_path / "run"
+    options = ["--normal", images / "0.png", "--head", "memory,labelled", "--out", out]
+    done = vlad(images, *options, "--known-defects", defects)
+    assert done.exit_code == 0, done.output
+    found = [(float(row["memory"]), float(row["labelled"])) for row in rows(out)]
+    assert all(labelled >= memory - 1e-6 for memory, labelled in found)
+    assert found[5][1] == pytest.approx(2 * found[5][0], rel=1e-3)  # it is the known one
+    # a run with another mask is another run
+    Image.new("1", (4, 4), 1).resize(Image.open(images / "5.png").size).save(
+        defects / "ground_truth/stain/a_mask.png"
+    )
+    done = vlad(images, *options, "--known-defects", defects, "--resume")
+    assert done.exit_code == 2 and "known_defects" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("head", "mask", "words"),
+    [
+        ("labelled", "a_mask.png", None),
+        ("labelled", None, "name them with --known-defects"),
+        ("memory", "a_mask.png", "No head here learns known defects (memory)"),
+        ("labelled", "b_mask.png", "1 of the masks match no image"),
+    ],
+)
+def test_known_defects_go_with_a_head_and_their_images(
+    vlad, images, defects, tmp_path, head, mask, words
+):
+    if mask == "b_mask.png":
+        truth = defects / "ground_truth/stain"
+        (truth / mask).write_bytes((truth / "a_mask.png").read_bytes())
+    given = ["--known-defects", defects] if mask else []
+    options = ["--normal", images / "0.png", "--head", head, "--out", tmp_path / "run", *given]
+    done = vlad(images, *options)
+    if words is None:
+        assert done.exit_code == 0
+    else:
+        assert done.exit_code == 2 and words in done.stderr and done.stderr.count("\n") == 1
+        assert not (tmp_path / "run").exists()

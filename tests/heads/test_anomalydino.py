@@ -93,7 +93,7 @@ def test_batched_needs_others():
     pool.add(drawn(1, 0))
     with pytest.raises(HeadError, match="give at least 2"):
         next(pool.scores())
-    with pytest.raises(HeadError, match="takes no normal images"):
+    with pytest.raises(HeadError, match="is batched; call `score` without"):
         load_head("anomalydino", batched=True).fit(drawn(1, 0))
 
 

@@ -42,6 +42,8 @@ def untrained(name):
     ("head", "expected"),
     [
         (load_head("memory"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("self_reference"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("labelled"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("patchcore"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (
             load_head("winclip"),
@@ -81,6 +83,8 @@ def untrained(name):
             FeatureSpec(layers=(24,), patch_output="ln_post_proj", image=False),
         ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
+        (load_head("simplenet"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("dfr"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (untrained("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (

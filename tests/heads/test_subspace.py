@@ -118,7 +118,7 @@ def test_batched_is_a_fit_on_the_images_themselves():
     found = torch.cat([part.image_score for part in pool.scores()])
     expected = fitted.score(images).image_score / fitted.memory_["1.residual"]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
-    with pytest.raises(HeadError, match="takes no normal images"):
+    with pytest.raises(HeadError, match="is batched; call `score` without"):
         load_head("subspace", batched=True).fit(images)
 
 

@@ -16,18 +16,20 @@ import torch.nn.functional as F
 
 from vlad.adapters import Adapter
 from vlad.adapters.shapes import MMCI
-from vlad.heads import adaclip
+from vlad.heads import adaclip, dfr, simplenet
 from vlad.heads.adaclip import AdaCLIP
 from vlad.heads.adaptclip import AdaptCLIP
 from vlad.heads.anomalyclip import AnomalyCLIP
 from vlad.heads.anovl import AnoVL
 from vlad.heads.april_gan import AprilGAN
 from vlad.heads.clip_ad import CLIPAD
+from vlad.heads.dfr import DFR
 from vlad.heads.filo import FiLo
 from vlad.heads.hftt import foreign_logit
 from vlad.heads.laft import LAFT
 from vlad.heads.memory import Memory, patchcore
 from vlad.heads.musc import MuSc
+from vlad.heads.simplenet import SimpleNet
 from vlad.heads.sowa import SOWA
 from vlad.heads.winclip import WinCLIP
 from vlad.maths.maps import upsample
@@ -231,6 +233,34 @@ def test_anovl():
     found = AnoVL().score(features, TextFeatures(*sides[:, None]))
     assert_close(found.image_score, known["score"], atol=1e-6)
     assert_close(found.anomaly_map[:, ::8, ::8], known["map"], atol=1e-6)
+
+
+def test_simplenet(monkeypatch):
+    known = load("networks")
+    tokens = known["tokens"].float()
+    found = simplenet.embed(tokens[:, None].unbind(), (8, 8), 160, pooled=256)
+    assert_close(found[0, ::4], known["embedded"], atol=1e-5)
+    head = SimpleNet()
+    head.memory_ = {name: torch.ones(384) for name in simplenet.ADAPTED}
+    # what their discriminator says, whose weights would take too much room
+    monkeypatch.setattr(simplenet, "adapt", lambda *_: None)
+    monkeypatch.setattr(simplenet, "judge", lambda *_: -known["patch_score"].flatten())
+    found = head.score(Features(None, {4: tokens[:1]}, grid=(8, 8), size=(112, 112)))
+    assert_close(found.image_score, known["simplenet_score"], atol=1e-6)
+    assert_close(found.anomaly_map[0, ::8, ::8], known["simplenet_map"], atol=1e-5)
+
+
+def test_dfr(monkeypatch):
+    known = load("networks")
+    tokens = known["tokens"].float()
+    found = dfr.regional(tokens[:, None].unbind(), (8, 8), 14)
+    assert_close(found[0, ::7, ::8], known["regional"], atol=1e-5)
+    head = DFR(side=14)
+    head.memory_ = {"variance": torch.ones(1)}
+    monkeypatch.setattr(dfr, "error", lambda *_: known["energy"].flatten())
+    found = head.score(Features(None, {4: tokens[:1]}, grid=(8, 8), size=(112, 112)))
+    assert_close(found.image_score, known["dfr_score"], atol=1e-5)
+    assert_close(found.anomaly_map[0, ::8, ::8], known["dfr_map"], atol=2e-5)
 
 
 def test_sowa(monkeypatch):

@@ -1,11 +1,13 @@
 """What a user relies on: batch, order, company and precision do not change the scores."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from vlad.adapters import find_adapter, read_adapter
 from vlad.errors import HeadError, InputError, PromptError
 from vlad.heads import load_head
 from vlad.scoring.extractor import Extractor
@@ -286,3 +288,14 @@ def test_learned_words_leave_less_room_for_sentences(small_backbone, small_adapt
     made.text("winclip", "nut")
     with pytest.warns(UserWarning, match=r"reads 65 tokens .*: 2 of 4"):
         made.text("anomalyclip", "nut")
+
+
+def test_an_adapter_of_another_backbone_is_said(small_backbone, small_adapter):
+    """Weights of the same shapes load, and nothing else tells that they do not belong together."""
+    own = read_adapter(find_adapter(small_adapter("april_gan")))
+    other = replace(own, backbone="ViT-B-32/openai")
+    with pytest.warns(UserWarning, match="was trained on ViT-B-32/openai, and .* is small; its"):
+        Panel(small_backbone, {"april_gan": load_head("april_gan", adapter=other)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Panel(small_backbone, {"april_gan": load_head("april_gan", adapter=own)})

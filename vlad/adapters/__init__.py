@@ -151,7 +151,8 @@ def read_adapter(file: Path) -> Adapter:
         for name, x in tensors.items():
             if not x.is_floating_point():
                 raise ValueError(f"tensor {shown(name)} holds {x.dtype}, not real numbers")
-        tensors = {name: x.float() for name, x in tensors.items()}
+        # sorted, so that an error names the same one every time
+        tensors = {name: x.float() for name, x in sorted(tensors.items())}
     except (OSError, MemoryError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
     name = file.parent.name if file.name == FILE else file.stem

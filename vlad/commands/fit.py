@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import (
+    check_known,
     common_options,
+    known_defects_option,
     make_detector,
     make_heads,
     open_backbone,
@@ -24,6 +26,7 @@ from vlad.commands.options.verdicts import (
 @click.argument("normals", nargs=-1, required=True, metavar="NORMALS...")
 @option("--head NAME", "Name of the head.", default="memory")
 @option("--category WORDS", "What the images show, for example hazelnut.")
+@known_defects_option
 @option(
     "--k-shot K",
     (
@@ -43,6 +46,7 @@ def fit(
     normals,
     head,
     category,
+    known_defects,
     k_shot,
     seed,
     false_alarms,
@@ -75,9 +79,11 @@ def fit(
         )
     paths = [sample.path for sample in list_samples(normals)]
     shown, held_out = split_normals(paths, k_shot, seed, false_alarms)
+    heads = make_heads(head, common)
     detector = make_detector(head, category, common)
-    detector.backbone_ = open_backbone(common, make_heads(head, common))
-    detector.fit(shown)
+    check_known(known_defects, heads)
+    detector.backbone_ = open_backbone(common, heads)
+    detector.fit(shown, known_defects=known_defects)
     if held_out:
         detector.calibrate(held_out, false_alarms, confidence, suspects)
     detector.save(out)

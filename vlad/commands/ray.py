@@ -50,14 +50,15 @@ def score_on_ray(
         raise InputError(
             "--engine ray writes only scores, without maps or a report; leave --maps out."
         )
-    plan = plan_of(replace(scoring, map_format="none"), images=0)
+    images = list_images(paths, out)
+    categorised = images["category"].null_count < len(images)
+    plan = plan_of(replace(scoring, map_format="none"), 0, categorised)
     rules = plan.settings.rules
     if rules and rules.calibration is None:
         raise InputError(
             "--engine ray cannot set a threshold; give a number, or a --calibration that "
             "`vlad calibrate` made from a smaller run."
         )
-    images = list_images(paths, out)
     backbone = open_backbone(scoring.common, plan.heads)
     if not ray.is_initialized():
         _start(workers)

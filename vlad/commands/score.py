@@ -63,6 +63,7 @@ def score(
     it may also be a URL, such as s3://bucket/parts, or a Parquet file with a column `path`.
 
     \b
+    vlad score parts/ --out runs/parts
     vlad score parts/ --category hazelnut --out runs/parts
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
     vlad score parts/ --normal good/ --threshold auto --out runs/parts
@@ -95,7 +96,7 @@ def score(
     samples = list_samples(paths, out)
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
-    plan = plan_of(scoring, len(samples))
+    plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
     check_boxes(plan.heads, scoring.common, boxes, boxes_model)
     settings = plan.settings
     if boxes:

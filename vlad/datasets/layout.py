@@ -76,14 +76,18 @@ def warn_of_rest(folder: Path, samples: Iterable[Sample], but: Iterable[Path] = 
 
 def warn_of_masks(folder: Path, samples: Iterable[Sample]) -> None:
     """Warn once of the masks below a folder that belong to no defective image."""
-    normal = (kind for kind in folders(folder) if is_normal(kind.name))  # black, or should be
-    rest = _rest(folder, [*(sample.mask for sample in samples if sample.mask), *normal])
-    if rest:
+    if rest := loose_masks(folder, samples):
         warnings.warn(
             f"{len(rest)} of the masks match no image: {and_more(rest, 3)}; name "
             "each as its image, with or without _mask, in a folder named as that of the image",
             stacklevel=3,
         )
+
+
+def loose_masks(folder: Path, samples: Iterable[Sample]) -> list[str]:
+    """The masks below a folder that belong to no defective image."""
+    normal = (kind for kind in folders(folder) if is_normal(kind.name))  # black, or should be
+    return _rest(folder, [*(sample.mask for sample in samples if sample.mask), *normal])
 
 
 def _rest(folder: Path, used: Iterable[Path]) -> list[str]:

@@ -22,6 +22,13 @@ def normals(folder: Path) -> list[Sample]:
 
 
 def labelled(kinds: Sequence[Path], truth: Path) -> list[Sample]:
+    """`matched`, with a warning of the masks that match no image."""
+    samples = matched(kinds, truth)
+    warn_of_masks(truth, samples)
+    return samples
+
+
+def matched(kinds: Sequence[Path], truth: Path) -> list[Sample]:
     """The images of folders of normal images, and of one kind of defect each, still without id.
 
     Args:
@@ -43,7 +50,6 @@ def labelled(kinds: Sequence[Path], truth: Path) -> list[Sample]:
         masks = masks if os.path.isdir(masks) or len(bad) > 1 else truth
         found = _matched(images(kind), kind, masks)
         samples += [Sample(p, "", label=1, defect=kind.name, mask=m) for p, m in found.items()]
-    warn_of_masks(truth, samples)
     return samples
 
 

@@ -30,6 +30,7 @@ HEADS = {
     "subspace": "vlad.heads.subspace:Subspace",
     "mvg": "vlad.heads.mvg:MVG",
     "padim": "vlad.heads.padim:PaDiM",
+    "labelled": "vlad.heads.labelled:Labelled",
     "musc": "vlad.heads.musc:MuSc",
     "april_gan": "vlad.heads.april_gan:AprilGAN",
     "clip_ad": "vlad.heads.clip_ad:CLIPAD",
@@ -43,6 +44,9 @@ HEADS = {
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",
     "hftt": "vlad.heads.hftt:HFTT",
+    "simplenet": "vlad.heads.simplenet:SimpleNet",
+    "dfr": "vlad.heads.dfr:DFR",
+    "self_reference": "vlad.heads.self_reference:SelfReference",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 

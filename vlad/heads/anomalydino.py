@@ -82,7 +82,7 @@ class AnomalyDINO(Memory):
             HeadError: it is batched.
         """
         if self.batched:
-            raise HeadError(f"Head {self.name} is batched: it takes no normal images.")
+            raise HeadError(f"Head {self.name} is batched; call `score` without normal images.")
         super().fit(features)
         return self
 
@@ -114,8 +114,7 @@ class _Pool:
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
         if sum(self.finite) < LEAST:
             raise HeadError(
-                f"Head {self.head.name} is batched: it compares images with one another, so give "
-                f"at least {LEAST}."
+                f"Head {self.head.name} compares images with one another; give at least {LEAST}."
             )
         for place, (one, frame) in enumerate(zip(self.images, self.frames, strict=True)):
             others = [

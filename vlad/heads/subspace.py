@@ -112,7 +112,7 @@ class Subspace(Head):
             HeadError: it is batched.
         """
         if self.batched:
-            raise HeadError(f"Head {self.name} is batched: it takes no normal images.")
+            raise HeadError(f"Head {self.name} is batched; call `score` without normal images.")
         return _Gather(self)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:

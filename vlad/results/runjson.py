@@ -5,8 +5,8 @@ from vlad.system.workspace import Workspace
 # what scores depend on, as vlad.runs.settings gathers it
 SETTINGS = (
     *("vlad", "category", "backbone", "weights", "dtype", "runtime", "image_size", "banks"),
-    *("prompts", "params", "protocol", "adapters", "bits", "references", "pool", "seed"),
-    *("tile", "overlap"),
+    *("prompts", "params", "protocol", "adapters", "bits", "references", "pool"),
+    *("known_defects", "seed", "tile", "overlap"),
 )
 _OWN = ("heads", "score_direction", "map_ranges", "maps_cut", "map_format", "map_side", "root")
 RUN = Workspace(

@@ -313,7 +313,11 @@ def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.nda
 
 def shared_settings(settings: Mapping) -> dict[str, object]:
     """The settings in a run.json that scores depend on, besides the images."""
-    shown = {**settings.get("references", {}), **settings.get("pool", {})}
+    shown = {
+        path: digest
+        for kind in ("references", "pool", "known_defects")
+        for path, digest in settings.get(kind, {}).items()
+    }
     return {
         **{key: settings.get(key) for key in _SHARED},
         "references": sorted(shown.values()),

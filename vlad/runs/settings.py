@@ -16,8 +16,10 @@ from vlad.backbones.backbone import Backbone
 from vlad.calibration.copies import find_copies, keep_others
 from vlad.errors import InputError
 from vlad.heads import Head, protocol
+from vlad.images.masks import mask_files
 from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
 from vlad.results.verdicts import Rules, check_calibration, marks_of, shared_settings
+from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
 from vlad.types import Sample
@@ -42,6 +44,7 @@ class Settings:
         boxes: digest of the file that the boxes of the images are from, or identity of the model
             that finds them; None without boxes.
         box_model: finds the boxes of each image; None where samples have theirs, or none.
+        known: marked defects for heads that remember them (`vlad.datasets.known.list_known`).
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -53,6 +56,7 @@ class Settings:
     pool: Sequence[Sample] = ()
     boxes: str | None = None
     box_model: BoxModel | None = None
+    known: Sequence[Sample] = ()
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
         """The samples; those without a category get that of the run."""
@@ -89,6 +93,8 @@ def prepare(
             panel.faults(category)  # raises where it would have nothing to look for
     if settings.references:
         panel.fit(open_image(sample.path) for sample in settings.references)
+    if settings.known:
+        fit_known(panel, settings.known, open_image)
     if settings.pool:
         pooled = [n for n in panel.transductive if panel.heads[n].normals == "unused"]
         if not pooled:
@@ -178,6 +184,7 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
         "references": _digests(settings.references),
         **({"pool": _digests(settings.pool)} if settings.pool else {}),
         **({"boxes": settings.boxes} if settings.boxes else {}),
+        **({"known_defects": _digests_of_known(settings.known)} if settings.known else {}),
         "seed": settings.seed,
         **settings.setup.tiling.settings,
     }
@@ -185,3 +192,14 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
 
 def _digests(samples: Sequence[Sample]) -> dict[str, str]:
     return {str(s.path): hashlib.sha256(s.path.read_bytes()).hexdigest()[:16] for s in samples}
+
+
+def _digests_of_known(samples: Sequence[Sample]) -> dict[str, str]:
+    """Image -> digest of it, its mask and its kind."""
+    found = {}
+    for sample in samples:
+        digest = hashlib.sha256(f"{sample.defect}\0".encode())
+        for file in (sample.path, *mask_files(sample.mask or sample.path)):
+            digest.update(file.read_bytes())
+        found[str(sample.path)] = digest.hexdigest()[:16]
+    return found

@@ -63,6 +63,13 @@ def fitting_specs(
                 "choose a CLIP or SigLIP backbone, or a head such as memory."
             )
         specs[name] = head.spec(backbone)
+        if (adapter := head.adapter_) and adapter.backbone != backbone.name:
+            warnings.warn(
+                f"Head {name}: the adapter {adapter.name} was trained on {adapter.backbone}, and "
+                f"this backbone is {backbone.name}; its scores mean something only if both have "
+                "the same weights.",
+                stacklevel=2,
+            )
         side = image_size or specs[name].image_size or backbone.image_size
         check_spec(backbone, specs[name], side, name)
     return specs

@@ -144,6 +144,32 @@ def common_options(command: Callable) -> Callable:
     return given(*OPTIONS)(packed)
 
 
+def known_defects_option(command: Callable) -> Callable:
+    """Add --known-defects; the command gets it as `known_defects`."""
+    return option(
+        "--known-defects DIR",
+        "Marked defects for the head labelled: a folder per kind, and masks in ground_truth.",
+    )(command)
+
+
+def check_known(known: object, heads: Mapping[str, Head]) -> None:
+    """Raise a HeadError if known defects are given to no head, or a head lacks them."""
+    from vlad.errors import HeadError
+    from vlad.heads.labelled import Labelled
+
+    learning = [name for name, head in heads.items() if isinstance(head, Labelled)]
+    if known and not learning:
+        raise HeadError(
+            f"No head here learns known defects ({', '.join(heads)}); leave --known-defects out, "
+            "or add --head labelled."
+        )
+    if learning and not known:
+        raise HeadError(
+            f"Head {learning[0]} learns marked defects too; name them with --known-defects, or "
+            "use the head memory."
+        )
+
+
 def layout_option(command: Callable) -> Callable:
     """Add --layout; the command gets it as `layout`."""
     return option(

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import Common, common_options, make_heads
+from vlad.commands.options import (
+    Common,
+    check_known,
+    common_options,
+    known_defects_option,
+    make_heads,
+)
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
@@ -18,6 +24,9 @@ if TYPE_CHECKING:
     from vlad.heads import Head
     from vlad.results.folder import MapFormat
     from vlad.runs.settings import Settings
+
+# the default head without normal images and without words
+ALONE = "self_reference"
 
 
 class ScoringCommand(SectionedCommand):
@@ -60,6 +69,7 @@ class Scoring:
 
     category: str | None
     normals: tuple[str, ...]
+    known_defects: str | None
     k_shot: int | None
     seed: int
     head: str | None
@@ -80,6 +90,7 @@ def scoring_options(command: Callable) -> Callable:
         "normals",
         multiple=True,
     )
+    @known_defects_option
     @option(
         "--k-shot K",
         "Use K of the normal images, drawn at random.  [default: all of them]",
@@ -99,7 +110,7 @@ def scoring_options(command: Callable) -> Callable:
         "--head NAMES",
         (
             "One or several heads, as in winclip,memory.  [default: memory with --normal, "
-            "winclip without]"
+            "winclip with --category or --bank, self_reference without any]"
         ),
     )
     @common_options
@@ -129,16 +140,18 @@ class Plan:
     settings: Settings
 
 
-def plan_of(scoring: Scoring, images: int) -> Plan:
-    """The heads and settings that the options ask for.
+def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
+    """The heads and settings that the options ask for; says so if only the images remain.
 
     Args:
         images: number of images to score, as far as it is known.
+        categorised: whether images say what they show.
 
     Raises:
         VladError: options that do not fit each other, or images that do not exist.
     """
     from vlad.datasets import list_samples
+    from vlad.datasets.known import list_known
     from vlad.datasets.shots import draw_shots
     from vlad.errors import InputError
     from vlad.prompts import load_bank
@@ -149,10 +162,13 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
     )  # fmt: skip
     if k_shot and not normals:
         raise InputError("--k-shot draws from normal images; name them with --normal.")
-    heads = make_heads(scoring.head or ("memory" if normals else "winclip"), common)
+    head = scoring.head or _default_head(scoring, categorised)
+    heads = make_heads(head, common)
     check_judging(judging, heads)
     normal = list_samples(normals) if normals else []
     pool = list_samples(scoring.pools) if scoring.pools else []
+    known = list_known(scoring.known_defects) if scoring.known_defects else []
+    check_known(known, heads)
     fitted = any(made.normals != "unused" for made in heads.values())
     if judging.finds_threshold and normals and not (k_shot and fitted):
         # half of them for the heads, and half to set the threshold
@@ -191,5 +207,18 @@ def plan_of(scoring: Scoring, images: int) -> Plan:
         scoring.map_format or "png",
         rules_of(judging, heads, None if joint else held_out, images, notes),
         pool,
+        known=known,
     )
+    if not scoring.head and head == ALONE:
+        click.echo(
+            f"No normal images, no category: head {head} compares each image with itself; give "
+            "--normal or --category for more."
+        )
     return Plan(heads, settings)
+
+
+def _default_head(scoring: Scoring, categorised: bool) -> str:
+    if scoring.normals:
+        return "memory"
+    # a bank may have a noun of its own
+    return "winclip" if scoring.category or scoring.common.setup.bank or categorised else ALONE

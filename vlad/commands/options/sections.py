@@ -6,8 +6,9 @@ import click
 
 SECTIONS = {
     "Input": (
-        "--category", "--words", "--normal", "--k-shot", "--seed", "--seeds", "--pool", "--layout",
-        "--tile", "--overlap", "--max-pixels", "--bits",
+        "--category", "--words", "--normal", "--known-defects", "--k-shot", "--seed", "--seeds",
+        "--pool", "--boxes", "--boxes-model", "--layout", "--tile", "--overlap", "--max-pixels",
+        "--bits",
     ),
     "Model": (
         "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions", "--param",

@@ -1,0 +1,97 @@
+"""`labelled` against a slow plain version, and what marked defects may change."""
+
+import pytest
+import torch
+
+from vlad.errors import HeadError
+from vlad.heads import load_head
+from vlad.types import Features
+
+LAYERS = (1, (2, 3))
+
+
+def features_of(seed, images=2):
+    generator = torch.Generator().manual_seed(seed)
+    patches = {layer: torch.randn(images, 9, 6, generator=generator) for layer in LAYERS}
+    return Features(None, patches, (3, 3), (48, 48))
+
+
+NORMAL, DEFECTS, NEW = features_of(0), features_of(1), features_of(2, images=4)
+COVER = torch.tensor([[0, 0.6, 0.5, 0.4, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0.1, 0.2, 0, 0, 0]])
+MARKED = {"scratch": [(0, 1), (0, 2)], "dent": [(1, 5)]}  # patches from a half on, or the most
+
+
+def fitted(**params):
+    return load_head("labelled", **params).fit(NORMAL)
+
+
+def knowing(**params):
+    return fitted(**params).fit_known(DEFECTS, COVER, ["scratch", "dent"])
+
+
+def distance(one, others):
+    return min(1 - torch.cosine_similarity(one, x, dim=0).item() for x in others)
+
+
+def plain(image, patch):
+    """(distance to normal images, kind -> distance to it) of a patch."""
+    normal, each = [], {kind: [] for kind in MARKED}
+    for layer in LAYERS:
+        one = NEW.patches[layer][image, patch]
+        normal.append(distance(one, NORMAL.patches[layer].flatten(0, 1)))
+        for kind, places in MARKED.items():
+            each[kind].append(distance(one, [DEFECTS.patches[layer][at] for at in places]))
+    return sum(normal) / 2, {kind: sum(x) / 2 for kind, x in each.items()}
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_as_a_plain_version(weight):
+    head = knowing(weight=weight, top=0.34, sigma=0.0)
+    scores, kinds = head.score(NEW).image_score, head.kinds(NEW)
+    for image in range(4):
+        found = []
+        for patch in range(9):
+            normal, each = plain(image, patch)
+            kind = min(each, key=each.get)
+            more = max(0, normal - each[kind])
+            found.append((normal + weight * more, kind if more else ""))
+        worst = sorted(found, reverse=True)
+        assert kinds[image] == worst[0][1]
+        assert scores[image].item() == pytest.approx(
+            sum(score for score, _ in worst[:3]) / 3, abs=1e-5
+        )
+    assert set(kinds) & {"scratch", "dent"}
+
+
+def test_without_known_defects_it_is_memory():
+    memory = load_head("memory").fit(NORMAL).score(NEW)
+    found = fitted().score(NEW)
+    torch.testing.assert_close(found.anomaly_map, memory.anomaly_map)
+    torch.testing.assert_close(found.image_score, memory.image_score)
+
+
+def test_nothing_scores_lower_than_by_memory_and_known_defects_score_higher():
+    memory = load_head("memory").fit(NORMAL)
+    head = knowing()
+    assert (head.score(NEW).image_score >= memory.score(NEW).image_score - 1e-6).all()
+    assert (head.score(NEW).anomaly_map >= memory.score(NEW).anomaly_map - 1e-6).all()
+    assert (head.score(DEFECTS).image_score > memory.score(DEFECTS).image_score + 0.01).all()
+
+
+def test_a_kind_is_that_of_the_nearest_defect_or_none():
+    head = knowing()
+    assert head.known == ["dent", "scratch"]
+    assert head.kinds(DEFECTS) == ["scratch", "dent"]
+    assert head.kinds(NORMAL) == ["", ""]
+
+
+def test_fit_forgets_known_defects():
+    head = knowing().fit(NORMAL)
+    assert head.known == []
+    with pytest.raises(HeadError, match="knows no defects"):
+        head.kinds(NEW)
+
+
+def test_known_defects_come_after_normal_images():
+    with pytest.raises(HeadError, match="labelled compares with normal images"):
+        load_head("labelled").fit_known(DEFECTS, COVER, ["scratch", "dent"])

@@ -1,0 +1,156 @@
+"""Normal images and a handful of marked defects: a memory of each.
+
+vlad's own, after the idea of a second memory for known defects; the first one is that of `memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from vlad.errors import HeadError
+from vlad.heads.head import Head
+from vlad.heads.rules import LAYERS, SHARE, number, optional
+from vlad.maths.maps import top_mean, upsample
+from vlad.maths.neighbours import Bank
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+
+COVERED = 0.5  # part of a patch that a mask has to cover for it to be of the defect
+HIGHEST = 100.0
+
+
+class Labelled(Head):
+    """Patch memory of normal images that also knows a few marked defects.
+
+    With d the distance of a patch to the nearest normal one, and e that to the nearest one of a
+    known defect, the patch scores d + weight · max(0, d − e). So a defect of an unknown kind scores
+    as in `memory`, and nothing scores lower. Without known defects it is `memory`.
+
+    Args:
+        layers: blocks whose patch tokens are compared, distances averaged, as in `memory`.
+        top: fraction of the patches whose mean is the image score; 0 is the maximum.
+        sigma: standard deviation of the Gaussian that smooths the map, in pixels of the input.
+        weight: how much being nearer to a known defect than to normal images adds.
+    """
+
+    normals = "needed"
+    rules: ClassVar = {
+        "layers": optional(LAYERS),
+        "top": SHARE,
+        "sigma": number(0, 1000, "0 to 1000 pixels"),
+        "weight": number(0, HIGHEST, f"0 to {HIGHEST:g}"),
+    }
+
+    def __init__(
+        self,
+        layers: Parts | None = None,
+        top: float = 0.01,
+        sigma: float = 4.0,
+        weight: float = 1.0,
+    ):
+        self.layers = layers
+        self.top = top
+        self.sigma = sigma
+        self.weight = weight
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """0 to 2 · (1 + weight), the bound for cosine distances of at most 2."""
+        return 0.0, 2.0 * (1 + self.weight)
+
+    @property
+    def known(self) -> list[str]:
+        """The kinds of its known defects, sorted."""
+        return sorted({name.partition(":")[2] for name in self.memory_ if ":" in name})
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers."""
+        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
+        return FeatureSpec(layers=layers, image=False)
+
+    def fit(self, features: Features) -> Labelled:
+        """Remember the patches of normal images, and forget known defects."""
+        self.memory_ = {
+            str(layer): F.normalize(x.flatten(0, 1), dim=-1)
+            for layer, x in features.patches.items()
+        }
+        return self
+
+    def fit_known(self, features: Features, cover: torch.Tensor, kinds: Sequence[str]) -> Labelled:
+        """Remember the marked patches of B images with defects, in place of those before.
+
+        Args:
+            cover: (B, h·w) part of each patch that the mask covers. A patch counts from a half on;
+                of a mask that covers no patch that far, the patch that it covers most.
+            kinds: B names.
+
+        Raises:
+            HeadError: the head is not fitted.
+        """
+        self._fitted()
+        marked = cover >= cover.amax(dim=1, keepdim=True).clamp(1e-6, COVERED)
+        memory = {name: x for name, x in self.memory_.items() if ":" not in name}
+        for layer, x in features.patches.items():
+            rows = F.normalize(x, dim=-1)
+            for kind in dict.fromkeys(kinds):
+                own = torch.tensor([one == kind for one in kinds], device=rows.device)
+                memory[f"{layer}:{kind}"] = rows[marked & own[:, None]]
+        self.memory_ = memory
+        return self
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B images.
+
+        Raises:
+            HeadError: the head is not fitted.
+        """
+        scores = self._distances(features)[0]
+        return Scores(
+            image_score=top_mean(scores, self.top),
+            anomaly_map=upsample(
+                scores.unflatten(1, features.grid), features.size, sigma=self.sigma
+            ),
+        )
+
+    def kinds(self, features: Features) -> list[str]:
+        """The known kind that the most anomalous patch of each of B images is nearest to.
+
+        It is "" if that patch is nearer to normal images than to any known defect.
+
+        Raises:
+            HeadError: the head is not fitted, or knows no defects.
+        """
+        if not self.known:
+            raise HeadError(f"Head {self.name} knows no defects; call `fit_known` first.")
+        scores, normal, each = self._distances(features)
+        worst = scores.argmax(dim=1, keepdim=True)
+        near, kind = each.gather(2, worst.expand(len(each), -1, 1)).min(dim=0)
+        nearer = near < normal.gather(1, worst)
+        pairs = zip(kind[:, 0].tolist(), nearer[:, 0].tolist(), strict=True)
+        return [self.known[place] if is_nearer else "" for place, is_nearer in pairs]
+
+    def _distances(self, features: Features) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, N) scores, (B, N) distances to normal images, (K, B, N) to each known kind."""
+        self._fitted()
+        normal = self._nearest(features, "")
+        if not self.known:
+            return normal, normal, normal[None]
+        each = torch.stack([self._nearest(features, f":{kind}") for kind in self.known])
+        return normal + self.weight * (normal - each.amin(dim=0)).clamp_min(0), normal, each
+
+    def _nearest(self, features: Features, of: str) -> torch.Tensor:
+        """(B, N) distance of each patch to the nearest one remembered, averaged over layers."""
+        found = [
+            Bank(self.memory_[f"{layer}{of}"], "cosine", features.bfloat16).nearest(x)
+            for layer, x in features.patches.items()
+        ]
+        return torch.stack(found).mean(dim=0)
+
+    def _fitted(self) -> None:
+        if not self.fitted:
+            raise HeadError(
+                f"Head {self.name} compares with normal images: fit it, or give `normal`."
+            )

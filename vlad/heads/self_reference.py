@@ -1,0 +1,107 @@
+"""One image alone: how unlike the rest of its own image a patch is.
+
+vlad's own; it needs neither words nor normal images.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from vlad.errors import HeadError
+from vlad.heads.head import Head
+from vlad.heads.rules import LAYERS, PART, SHARE, number, optional
+from vlad.maths.maps import top_mean, upsample
+from vlad.maths.neighbours import BLOCK
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+
+
+class SelfReference(Head):
+    """Distance of each patch to its k-th nearest other patch of the same image.
+
+    A patch of a texture, an object or a background has many that are like it; a defect has few, and
+    k passes over those of its own.
+
+    Args:
+        layers: blocks whose patch tokens are compared, distances averaged, as in `memory`.
+        rank: k, as a share of the other patches of the image, rounded, at least 1.
+        top: fraction of the patches whose mean distance is the image score; 0 is the maximum.
+        sigma: standard deviation of the Gaussian that smooths the map, in pixels of the input.
+    """
+
+    rules: ClassVar = {
+        "layers": optional(LAYERS),
+        "rank": PART,
+        "top": SHARE,
+        "sigma": number(0, 1000, "0 to 1000 pixels"),
+    }
+
+    def __init__(
+        self,
+        layers: Parts | None = None,
+        rank: float = 0.03,
+        top: float = 0.01,
+        sigma: float = 4.0,
+    ):
+        self.layers = layers
+        self.rank = rank
+        self.top = top
+        self.sigma = sigma
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """0 to 2, the bounds of 1 − cos."""
+        return 0.0, 2.0
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers."""
+        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
+        return FeatureSpec(layers=layers, image=False)
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B images, distances in [0, 2].
+
+        Raises:
+            HeadError: an image of a single patch.
+        """
+        others = features.grid[0] * features.grid[1] - 1
+        if others < 1:
+            raise HeadError(
+                f"Head {self.name} compares the patches of an image, but there is only one; raise "
+                "the image size."
+            )
+        k = max(1, round(self.rank * others))
+        of_layers = [
+            torch.stack([_ranked(one, k) for one in patches])
+            for patches in features.patches.values()
+        ]
+        distance = torch.stack(of_layers).mean(dim=0)
+        grid_map = _quiet_border(distance.unflatten(1, features.grid))
+        return Scores(
+            image_score=top_mean(distance, self.top),
+            anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
+        )
+
+
+def _ranked(patches: torch.Tensor, k: int) -> torch.Tensor:
+    """(N, C) -> (N,): 1 − cos to the k-th nearest of the other patches."""
+    unit, found = F.normalize(patches.float(), dim=-1), []
+    for block in torch.arange(len(unit), device=unit.device).split(max(1, BLOCK // len(unit))):
+        cosine = unit[block] @ unit.T
+        cosine[torch.arange(len(block)), block] = -torch.inf  # a patch is not compared with itself
+        found.append(1 - cosine.topk(k, dim=1).values[:, -1])
+    return torch.cat(found).clamp_min(0)
+
+
+def _quiet_border(grid_map: torch.Tensor) -> torch.Tensor:
+    """(B, h, w), where a patch at the border is no more anomalous than its neighbour inside.
+
+    What a backbone pads its input with makes patches at the border unlike all others.
+    """
+    height, width = grid_map.shape[1:]
+    if min(height, width) < 3:
+        return grid_map
+    inside = grid_map[:, None, 1:-1, 1:-1]
+    return torch.minimum(grid_map, F.pad(inside, (1, 1, 1, 1), mode="replicate")[:, 0])
