@@ -124,8 +124,8 @@ class BoxModel:
             if tokens > self.length:
                 raise BackboneError(
                     f"{self.name} reads {self.length} tokens, and {shown(repr(text))} has "
-                    f"{tokens}; shorten the faults in a copy of the prompt bank, or choose another "
-                    "model."
+                    f"{tokens}; choose another model, or write shorter faults in a copy of the "
+                    "prompt bank."
                 )
 
     def _places(self, tokens: Sequence[int]) -> list[list[int]]:
