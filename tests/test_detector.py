@@ -12,6 +12,7 @@ from PIL import Image
 import vlad
 from vlad.errors import BackboneError, HeadError, ImageError, InputError
 from vlad.heads.memory import Memory
+from vlad.types import Box
 
 
 @pytest.fixture
@@ -553,3 +554,47 @@ def test_the_scale_of_maps_goes_with_what_was_learned(small_file, drawn, tmp_pat
     part = new().fit(drawn[:1])
     assert part.head_.map_range != scale
     assert part.partial_fit(drawn[1:3]).head_.map_range == scale
+
+
+@pytest.fixture
+def boxed(small_file, small_adapter):
+    return vlad.load(
+        "filo",
+        backbone=str(small_file),
+        device="cpu",
+        category="nut",
+        adapter=str(small_adapter("filo")),
+    )
+
+
+def test_boxes_weaken_the_map_of_their_image_outside_of_them(boxed, drawn):
+    before = boxed.score(drawn[:2])
+    corner = Box((0.0, 0.0, 0.5, 0.5), 0.9, "rust")
+    same(boxed.score(drawn[:2], boxes=[[], []]), before)
+    after = boxed.score(drawn[:2], boxes=[[], [corner]])
+    np.testing.assert_array_equal(after.anomaly_map[0], before.anomaly_map[0])
+    # the position of the box chooses among the prompts; the rest of the map is weakened
+    assert after.image_score[1] != before.image_score[1]
+    whole = boxed.score(drawn[1], boxes=[[Box((0.0, 0.0, 1.0, 1.0), 0.1, "rust"), corner]])
+    ratio = after.anomaly_map[1] / whole.anomaly_map[0]
+    np.testing.assert_allclose(ratio[:32, :32], 1, rtol=1e-5)
+    np.testing.assert_allclose(ratio[32:, 32:], 0.7, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("edges", "score"),
+    [((0.5, 0.0, 0.5, 1.0), 0.5), ((0.0, 0.0, 1.5, 1.0), 0.5), ((0.0, 0.0, 1.0, 1.0), 50.0)],
+)
+def test_a_box_that_does_not_fit_is_refused(boxed, drawn, edges, score):
+    with pytest.raises(InputError, match="which does not fit"):
+        boxed.score(drawn[0], boxes=[[Box(edges, score, "rust")]])
+
+
+def test_boxes_that_do_not_fit_the_images_or_the_head_are_refused(boxed, detector, drawn):
+    with pytest.raises(InputError, match="of 1 image, but there are 2"):
+        boxed.score(drawn[:2], boxes=[[]])
+    with pytest.raises(HeadError, match="No head here uses boxes"):
+        detector.score(drawn[0], boxes=[[]])
+    boxed.set_params(tile=32)
+    with pytest.raises(InputError, match="leave `boxes` or `tile` out"):
+        boxed.score(drawn[0], boxes=[[]])

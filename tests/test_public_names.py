@@ -17,8 +17,8 @@ NAMES = {
     "vlad.heads": "HEADS Head Pool head_names load_head protocol",
     "vlad.calibration": """FALSE_ALARMS FUSED Calibration from_labels from_normals from_unlabelled
         load_calibration save_calibration""",
-    "vlad.types": """FeatureSpec Features Sample Scores Stream TextFeatures TextSpec BackboneInfo
-        Verdicts""",
+    "vlad.types": """Box FeatureSpec Features Sample Scores Stream TextFeatures TextSpec
+        BackboneInfo Verdicts""",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import fields, replace
 from heapq import merge
@@ -31,13 +31,14 @@ from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank, load_bank
 from vlad.report.scores import ImageScores
 from vlad.saved import Saved, read_detector, write_detector
+from vlad.scoring.boxes import check_given
 from vlad.scoring.given import Given, Images, ScoredImage, each_image
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
 from vlad.scoring.setup import Setup
 from vlad.system.text import instead, shown
-from vlad.types import Features, Verdicts
+from vlad.types import Box, Features, Verdicts
 
 # settings that the result of `fit` depends on, and those that a threshold also depends on
 _GUIDES = ("guide", "ignore")
@@ -269,7 +270,13 @@ class Detector:
             )
         return self.head_.kinds(self.features(images))
 
-    def score(self, images: Images, *, category: str | None = None) -> ImageScores:
+    def score(
+        self,
+        images: Images,
+        *,
+        category: str | None = None,
+        boxes: Sequence[Sequence[Box]] | None = None,
+    ) -> ImageScores:
         """Scores of B images as numpy arrays: `image_score` (B,), `anomaly_map` (B, S, S).
 
         One image is a batch of one. S is the side of the backbone's input. If images are cut into
@@ -278,18 +285,28 @@ class Detector:
 
         Args:
             category: what the images show; None is the detector's own.
+            boxes: what a detector found in each image, for a head that uses boxes, such as filo.
 
         Raises:
-            InputError: no image, or a tile or overlap out of range.
+            InputError: no image, a tile or overlap out of range, or boxes that do not fit.
             ImageError: an unusable image; `stream` continues with the others.
-            HeadError: the head is not fitted, needs a category, or scores images jointly and got
-                only one.
+            HeadError: the head is not fitted, needs a category, uses no boxes, or scores images
+                jointly and got only one.
         """
-        return self._scores(images, category, self._open_given)
+        if boxes is not None:
+            images = list(each_image(images))
+            check_given(self._panel(), boxes, len(images))
+        return self._scores(images, category, self._open_given, boxes or ())
 
-    def _scores(self, images: Images, category: str | None, open_item: _Open) -> ImageScores:
+    def _scores(
+        self,
+        images: Images,
+        category: str | None,
+        open_item: _Open,
+        boxes: Sequence[Sequence[Box]] = (),
+    ) -> ImageScores:
         scores, maps = [], []
-        for scored in self._stream(images, category, open_item):
+        for scored in self._stream(images, category, open_item, boxes):
             if scored.failure is not None:
                 raise scored.failure
             scores.append(scored.scores[self._name])
@@ -322,10 +339,17 @@ class Detector:
             )
 
     def _stream(
-        self, images: Images, category: str | None, open_item: _Open
+        self,
+        images: Images,
+        category: str | None,
+        open_item: _Open,
+        boxes: Sequence[Sequence[Box]] = (),
     ) -> Iterator[Scored[Given]]:
         panel, about = self._panel(), category or self.category
-        items = (Given(image, index, about) for index, image in enumerate(each_image(images)))
+        items = (
+            Given(image, index, about, tuple(boxes[index]) if boxes else ())
+            for index, image in enumerate(each_image(images))
+        )
         pools: Pools[Given] = Pools(panel.tiling)
         scored = chain.from_iterable(
             score_items(

@@ -29,6 +29,7 @@ OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
 ON = ("1", "true", "yes", "on")
 IMAGE_ENCODERS = ("visual.", "image_encoder.")  # the latter of MobileCLIP's authors
 PATIENCE = 4  # seconds to wait for the model hub
+REMEDY = "give a local file as `backbone`, or use the built-in `backbone` vlad-tiny"
 REMEMBERED = 300  # seconds for which a hub that was out of reach is not asked again
 
 
@@ -47,7 +48,11 @@ def forbid_network() -> None:
 
 @contextmanager
 def from_network(
-    name: str, local: bool = False, stored: bool = False, what: str = "weights"
+    name: str,
+    local: bool = False,
+    stored: bool = False,
+    what: str = "weights",
+    remedy: str = REMEDY,
 ) -> Iterator[None]:
     """Turn any error of a hub client while it loads `name` into one sentence.
 
@@ -57,6 +62,7 @@ def from_network(
         local: `name` is a folder, so nothing is downloaded.
         stored: its weights are in the local cache, so the hub is not needed.
         what: of `name` is loaded, for the sentence.
+        remedy: what to do without the network, for the sentence.
     """
     offline = is_offline()
     before = logging.root.manager.disable
@@ -64,7 +70,7 @@ def from_network(
     try:
         if not local and not offline and not stored:
             print(f"Fetching {name} from the model hub (kept for later commands).", file=sys.stderr)
-            _check_hub(name, what)
+            _check_hub(name, what, remedy)
         with _without_hub(stored and not offline and not hub_answers()):
             yield
     except BackboneError:
@@ -87,8 +93,7 @@ def from_network(
             else f"the model hub is unreachable or refused ({_first_line(error)})"
         )
         raise BackboneError(
-            f"Cannot load the {what} of {name}: {why}; connect once, give a local file as "
-            "`backbone`, or use the built-in `backbone` vlad-tiny."
+            f"Cannot load the {what} of {name}: {why}; connect once, {remedy}."
         ) from error
     finally:
         logging.disable(before)
@@ -106,13 +111,12 @@ def _is_gated(error: BaseException | None) -> bool:
     return False
 
 
-def _check_hub(name: str, what: str) -> None:
+def _check_hub(name: str, what: str, remedy: str) -> None:
     """Raises a BackboneError where the model hub does not answer, or did not a while ago."""
     if not hub_answers():
         raise BackboneError(
             f"Found no {what} of {name} on this disk, and the model hub ({_hub()[0]}) does not "
-            "answer: connect to the network, give a local file as `backbone`, or use the built-in "
-            "`backbone` vlad-tiny."
+            f"answer: connect to the network, {remedy}."
         )
 
 

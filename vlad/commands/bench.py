@@ -5,14 +5,13 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import (
-    boxes_option,
-    check_boxes,
     common_options,
     layout_option,
     make_heads,
     open_backbone,
     say_if_trial,
 )
+from vlad.commands.options.boxes import boxes_option, check_boxes
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
@@ -121,8 +120,8 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
         layouts[name] = detect(root) if layout == "auto" else layout
         data[name] = load_dataset(layouts[name], root)
         warn_of_known(common.adapters, data[name].categories)
+    check_boxes(make_heads(head, common), common, boxes)
     if boxes:
-        check_boxes(make_heads(head, common), common)
         data = boxed(data, boxes)
     said = words_of(words, dict.fromkeys(c for found in data.values() for c in found.categories))
     backbone = open_backbone(common, make_heads(head, common))

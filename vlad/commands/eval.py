@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import (
-    boxes_option,
-    check_boxes,
     common_options,
     layout_option,
     make_heads,
     open_backbone,
     say_if_trial,
+)
+from vlad.commands.options.boxes import (
+    box_model_option,
+    boxes_option,
+    check_boxes,
+    open_box_model,
 )
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
@@ -52,8 +56,11 @@ if TYPE_CHECKING:
 @layout_option
 @common_options
 @boxes_option
+@box_model_option
 @option("--json FILE", "Also write the results as JSON.", "json_file")
-def evaluate(root, categories, words, head, k_shot, seed, layout, common, boxes, json_file) -> None:
+def evaluate(
+    root, categories, words, head, k_shot, seed, layout, common, boxes, boxes_model, json_file
+) -> None:
     """Measure heads on a labelled data set.
 
     DIR is one category, or a folder of categories.
@@ -81,8 +88,8 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, boxes,
     chosen = categories or list(data.categories)
     said = words_of(words, chosen)
     heads = make_heads(head, common)
+    check_boxes(heads, common, boxes, boxes_model)
     if boxes:
-        check_boxes(heads, common)
         data = boxed({root: data}, boxes)[root]
     referring = any(shots_of(made, k_shot) for made in heads.values())
     sets = {name: (data.test(name), data.train(name) if referring else []) for name in chosen}
@@ -91,6 +98,7 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, boxes,
     if common.setup.bank:
         load_bank(common.setup.bank)
     backbone = open_backbone(common, heads)
+    box_model = open_box_model(boxes_model, backbone)
     warn_of_known(common.adapters, chosen)
     results = []
     for name, (test, train) in sets.items():
@@ -105,6 +113,7 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, boxes,
             test,
             common.setup,
             words=said.get(name),
+            box_model=box_model,
         )
     for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
@@ -119,6 +128,7 @@ def evaluate(root, categories, words, head, k_shot, seed, layout, common, boxes,
             "layout": layout,
             "seed": seed,
             **({"boxes": digest(boxes)} if boxes else {}),
+            **({"boxes": box_model.identity} if box_model else {}),
             **machine(backbone.device),
             "results": [
                 vars(r) | {"metrics": _numbers(r.metrics), "bounds": _numbers(r.bounds)}

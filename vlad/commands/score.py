@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import boxes_option, check_boxes, open_backbone, say_if_trial
+from vlad.commands.options import open_backbone, say_if_trial
+from vlad.commands.options.boxes import (
+    box_model_option,
+    boxes_option,
+    check_boxes,
+    open_box_model,
+)
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 if TYPE_CHECKING:
-    from vlad.commands.options.scoring import Plan
+    from vlad.runs.settings import Settings
     from vlad.types import Sample
 
 
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @scoring_options
 @boxes_option
+@box_model_option
 @option("--out DIR", "Output folder.", required=True)
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
 @option("--overwrite", "Delete the run in the output folder first.")
@@ -41,6 +48,7 @@ def score(
     paths: tuple[str, ...],
     scoring: Scoring,
     boxes: str | None,
+    boxes_model: str | None,
     out: str,
     resume: bool,
     overwrite: bool,
@@ -60,6 +68,8 @@ def score(
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
     vlad score parts/ --normal good/ --threshold auto --out runs/parts
     """
+    from dataclasses import replace
+
     from vlad.datasets import list_samples
     from vlad.errors import InputError
     from vlad.results.runjson import RUN
@@ -72,8 +82,9 @@ def score(
     if fail_on and not scoring.judging.wanted:
         raise InputError("--fail-on anomalous needs verdicts; add --threshold auto.")
     if engine == "ray":
-        if boxes:
-            raise InputError("--boxes is for --engine local; leave one of the two out.")
+        if boxes or boxes_model:
+            said = "--boxes" if boxes else "--boxes-model"
+            raise InputError(f"{said} is for --engine local; leave one of the two out.")
         from vlad.commands.ray import any_anomalous, score_on_ray
 
         failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
@@ -86,15 +97,19 @@ def score(
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
+    check_boxes(plan.heads, scoring.common, boxes, boxes_model)
+    settings = plan.settings
     if boxes:
-        samples, plan = _boxed(samples, plan, scoring, boxes)
+        samples, settings = _boxed(samples, settings, boxes)
     backbone = open_backbone(scoring.common, plan.heads)
+    if box_model := open_box_model(boxes_model, backbone):
+        settings = replace(settings, boxes=box_model.identity, box_model=box_model)
     try:
         result = run(
             backbone,
             plan.heads,
             samples,
-            plan.settings,
+            settings,
             out,
             resume=resume,
             overwrite=overwrite,
@@ -118,20 +133,17 @@ def score(
         raise SystemExit(1)
 
 
-def _boxed(
-    samples: list[Sample], plan: Plan, scoring: Scoring, file: str
-) -> tuple[list[Sample], Plan]:
-    """The images with their boxes, and the plan that says so."""
+def _boxed(samples: list[Sample], settings: Settings, file: str) -> tuple[list[Sample], Settings]:
+    """The images with their boxes, and the settings that say so."""
     from dataclasses import replace
 
     from vlad.datasets.boxes import digest, read_boxes, with_boxes
     from vlad.errors import InputError
 
-    check_boxes(plan.heads, scoring.common)
-    if plan.settings.rules and plan.settings.rules.held_out:
+    if settings.rules and settings.rules.held_out:
         raise InputError(
             "Held-out normal images have no boxes, so they set no threshold for images with some; "
             "leave --boxes or --normal out."
         )
     samples = with_boxes(samples, read_boxes(file), file)
-    return samples, replace(plan, settings=replace(plan.settings, boxes=digest(file)))
+    return samples, replace(settings, boxes=digest(file))

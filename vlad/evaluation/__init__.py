@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from vlad.scoring.pipeline import Pools, check_pools, score_samples
 from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
 from vlad.types import Sample
+
+if TYPE_CHECKING:
+    from vlad.backbones.transformers.boxes import BoxModel
 
 # shots of a head that needs normal images, if none are requested
 DEFAULT_SHOTS = 4
@@ -92,6 +96,7 @@ def evaluate_category(
     *,
     words: str | None = None,
     room: int = ROOM,
+    box_model: BoxModel | None = None,
 ) -> list[Result]:
     """Fit heads on normal images of a category and measure them on its test images.
 
@@ -103,6 +108,7 @@ def evaluate_category(
         words: what prompts call the category; None is its name.
         room: bytes of temporary files for the maps of all heads; beyond them, metrics come from
             histograms, with a bound on their error.
+        box_model: finds boxes in the test images, for the heads that use some.
 
     Raises:
         InputError: no image can be used, fewer normal images than shots, or an image labelled
@@ -133,7 +139,12 @@ def evaluate_category(
     panel.seconds.clear()
     with Progress(len(test), verb=f"{category}: scored") as progress:
         for batch in score_samples(
-            panel, test, batch_size=setup.batch_size, open_image=setup.open_image, pools=pools
+            panel,
+            test,
+            batch_size=setup.batch_size,
+            open_image=setup.open_image,
+            pools=pools,
+            box_model=box_model,
         ):
             measures.add(batch)
             progress.advance(len(batch), failed=sum(s.error is not None for s in batch))

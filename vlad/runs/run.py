@@ -169,6 +169,7 @@ def _score(
                 batch_size=settings.setup.batch_size,
                 open_image=reader,
                 pools=pools,
+                box_model=settings.box_model,
             ):
                 keep(batch)
                 progress.advance(len(batch), failed=sum(s.error is not None for s in batch))

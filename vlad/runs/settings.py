@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -23,6 +24,9 @@ from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
 from vlad.types import Sample
 
+if TYPE_CHECKING:
+    from vlad.backbones.transformers.boxes import BoxModel
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -37,7 +41,9 @@ class Settings:
         map_format: "png", "npy" or "none".
         rules: how verdicts are found, or None for scores only.
         pool: images that transductive heads compare each image with, instead of all with all.
-        boxes: digest of the file that the boxes of the images are from; None without one.
+        boxes: digest of the file that the boxes of the images are from, or identity of the model
+            that finds them; None without boxes.
+        box_model: finds the boxes of each image; None where samples have theirs, or none.
         known: marked defects for heads that remember them (`vlad.datasets.known.list_known`).
     """
 
@@ -49,6 +55,7 @@ class Settings:
     rules: Rules | None = None
     pool: Sequence[Sample] = ()
     boxes: str | None = None
+    box_model: BoxModel | None = None
     known: Sequence[Sample] = ()
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
@@ -82,6 +89,8 @@ def prepare(
     for category in categories:
         for name in heads:
             panel.text(name, category)
+        if settings.box_model:
+            panel.faults(category)  # raises where it would have nothing to look for
     if settings.references:
         panel.fit(open_image(sample.path) for sample in settings.references)
     if settings.known:

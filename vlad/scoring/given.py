@@ -14,6 +14,7 @@ from vlad.datasets import list_samples
 from vlad.errors import InputError
 from vlad.images import ImageLike, is_image
 from vlad.scoring.pipeline import Prepared
+from vlad.types import Box
 
 # one image, or several: each an image, a batch (B, ...), or a file, folder or pattern
 Images = ImageLike | Prepared | Iterable[ImageLike | Prepared]
@@ -47,6 +48,7 @@ class Given:
     image: ImageLike | Prepared
     index: int
     category: str | None
+    boxes: tuple[Box, ...] = ()
 
     @property
     def path(self) -> str:

@@ -224,6 +224,21 @@ class Panel:
                 self._score(name, head, self._guided(name, features), category, scores, pools)
         return scores
 
+    def faults(self, category: str | None) -> list[str]:
+        """What a detector should look for: the faults that the heads which use boxes know of.
+
+        Raises:
+            HeadError: none, or heads without a category.
+        """
+        using = [name for name, head in self.heads.items() if head.boxes and name in self.banks]
+        found = dict.fromkeys(x for name in using for x in self._prompts(name, category).faults)
+        if not found:
+            raise HeadError(
+                f"No prompt bank here lists faults of {category} to look for; use one that does, "
+                "such as filo, or give boxes as a file."
+            )
+        return list(found)
+
     def _guided(self, name: str, features: Features) -> Features:
         return self.guidance.features(features, self.specs[name]) if self.guidance else features
 

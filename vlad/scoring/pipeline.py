@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -16,9 +16,13 @@ from PIL import Image
 from vlad.errors import HeadError, ImageError, VladError
 from vlad.heads import Pool
 from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
+from vlad.scoring.boxes import with_found_boxes
 from vlad.scoring.panel import Panel
 from vlad.system.torch_state import step_by_step
 from vlad.types import Sample
+
+if TYPE_CHECKING:
+    from vlad.backbones.transformers.boxes import BoxModel
 
 READERS = 2  # decoding threads: enough to hide decoding behind the backbone
 
@@ -182,12 +186,16 @@ def score_samples(
     batch_size: int,
     open_image: Callable[..., Image.Image],
     pools: Pools[Sample] | None = None,
+    box_model: BoxModel | None = None,
 ) -> Iterator[list[Scored[Sample]]]:
     """`score_items` for image files.
 
     Args:
         open_image: path -> upright RGB image; raises ImageError.
+        box_model: finds the boxes of the images, for the heads that use some.
     """
+    if box_model and any(head.boxes for head in panel.heads.values()):
+        samples = with_found_boxes(panel, samples, box_model, open_image)
     return score_items(
         panel,
         samples,
@@ -273,7 +281,7 @@ def _score(
     groups: dict[str | None, list[tuple[Mosaic, dict, tuple]]] = {}
     for one, pixels in batch:
         if one.mosaic is not None and pixels is not None:
-            boxes = getattr(one.item, "boxes", ())  # only a Sample has some
+            boxes = getattr(one.item, "boxes", ())  # what a service scores has none
             groups.setdefault(one.item.category, []).append((one.mosaic, pixels, boxes))
     for category, tiles in groups.items():
         collect = None if pools is None else pools.pools.setdefault(category, {})

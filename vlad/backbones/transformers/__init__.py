@@ -58,7 +58,7 @@ def repository(name: str) -> str | None:
 
 
 def _load(name: str) -> Backbone:
-    with _reading(name) as options:
+    with reading(name) as options:
         kind, config = _config(name, options)
         look = look_of(name, kind, config, options)
         info = _info(name, kind, config, look)
@@ -79,7 +79,7 @@ def describe(name: str) -> BackboneInfo:
     Raises:
         BackboneError: as `from_hub`, of its config.json and preprocessor_config.json.
     """
-    with _reading(name) as options:
+    with reading(name) as options:
         kind, config = _config(name, options)
         return _info(name, kind, config, look_of(name, kind, config, options))
 
@@ -93,8 +93,11 @@ def _info(name: str, kind: Kind, config: Any, look: Look) -> BackboneInfo:
 
 
 @contextmanager
-def _reading(name: str) -> Iterator[dict]:
+def reading(name: str, remedy: str = weights.REMEDY) -> Iterator[dict]:
     """The options to read from `name` with, its errors as one sentence each.
+
+    Args:
+        remedy: as in `vlad.backbones.weights.from_network`.
 
     Raises:
         BackboneError: a folder without config.json, or any error of the library within.
@@ -106,7 +109,7 @@ def _reading(name: str) -> Iterator[dict]:
             "file."
         )
     stored = not local and is_stored(name)
-    with weights.from_network(name, local, stored):
+    with weights.from_network(name, local, stored, remedy=remedy):
         yield {"local_files_only": local or weights.is_offline(), "trust_remote_code": False}
 
 
@@ -128,7 +131,7 @@ def _config(name: str, options: dict) -> tuple[Kind, Any]:
     if model_type not in KINDS:
         kind = f"a {shown(model_type)} model" if isinstance(model_type, str) else "of no known type"
         raise BackboneError(f"{name} is {kind}; choose one of type {', '.join(KINDS)}.")
-    _check_depth(name, entries)
+    check_depth(name, entries)
     found = KINDS[model_type]
     found.check(name, entries)
     config = transformers.AutoConfig.from_pretrained(name, **options)
@@ -138,7 +141,7 @@ def _config(name: str, options: dict) -> tuple[Kind, Any]:
     return found, config
 
 
-def _check_depth(name: str, config: dict) -> None:
+def check_depth(name: str, config: dict) -> None:
     """Raise a BackboneError for too many blocks, before they are created."""
     for part in (config, *(config.get(f"{kind}_config") for kind in ("vision", "text"))):
         depth = _depth(part) if isinstance(part, dict) else None
@@ -181,11 +184,11 @@ def _model(name: str, kind: Kind, config: Any, options: dict) -> Any:
             f"The .bin file of {name} holds something else than tensors, which vlad never runs; "
             "give a model with .safetensors."
         ) from error
-    _check_weights(name, model, found["missing_keys"], found["mismatched_keys"])
+    check_weights(name, model, found["missing_keys"], found["mismatched_keys"])
     return model
 
 
-def _check_weights(
+def check_weights(
     name: str, model: Any, missing: Collection[str], unfit: Collection[tuple]
 ) -> None:
     """Raise a BackboneError for a weight that transformers would draw, or that is not finite."""

@@ -182,29 +182,6 @@ def layout_option(command: Callable) -> Callable:
     )(command)
 
 
-def boxes_option(command: Callable) -> Callable:
-    """Add --boxes; the command gets its file as `boxes`."""
-    return option(
-        "--boxes FILE", "Boxes of a detector, as COCO with score and phrase, for the head filo."
-    )(command)
-
-
-def check_boxes(heads: Mapping[str, Head], common: Common) -> None:
-    """Check that --boxes has an effect.
-
-    Raises:
-        InputError: no head uses boxes, or images are cut into tiles.
-    """
-    from vlad.errors import InputError
-
-    if not any(head.boxes for head in heads.values()):
-        raise InputError(
-            f"No head here uses boxes ({', '.join(heads)}); leave --boxes out, or add filo."
-        )
-    if common.setup.tile:
-        raise InputError("--boxes are those of whole images; leave --boxes or --tile out.")
-
-
 def make_heads(names: str, common: Common) -> dict[str, Head]:
     """ "winclip,memory" with the --param and --adapter that belong to them -> name -> head.
 
