@@ -152,3 +152,10 @@ def test_padim_on_another_grid():
     )
     with pytest.raises(HeadError, match="learned 9 places of 10 channels, but the image has 4"):
         head.score(other)
+
+
+def test_scales_of_maps_are_those_of_normal_images():
+    """Each channel of a normal image adds about 1 to the square of its distance."""
+    images = drawn(6, 0, layers=(1,))
+    assert load_head("mvg").fit(images).map_range == (0, pytest.approx(10 * 5**0.5))
+    assert load_head("padim").fit(images).map_range == (0, pytest.approx(4 * 5**0.5))

@@ -17,7 +17,7 @@ from vlad.maths.moments import Moments
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
-END = 4.0  # of the scale of maps, in roots of the number of channels
+END = 10.0  # of the scale of maps, in roots of the number of channels
 
 
 class MVG(Head):
@@ -64,7 +64,7 @@ class MVG(Head):
 
     @property
     def map_range(self) -> tuple[float, float]:
-        """From 0 to 4 roots of the number of channels, where a normal image has about one."""
+        """From 0 to 10 roots of the number of channels, where normal images have about one."""
         each = [math.sqrt(len(mean)) for mean, _ in self._gaussians().values()]
         return (0.0, END * sum(each) / len(each))
 

@@ -70,9 +70,9 @@ def warn_of_cut(
             were = "map was" if count == 1 else "maps were"
             warnings.warn(
                 f"{count} {were} cut at {high:g}, where PNG files of {head} end: parts of these "
-                "images differ more from the reference images than any two parts of those from "
-                "each other. Scores and verdicts are not affected; to keep all values, store maps "
-                "as npy.",
+                "images differ more from the reference images than its scale, set by those, "
+                "expects. Scores and verdicts are not affected; to keep all values, store maps as "
+                "npy.",
                 stacklevel=2,
             )
     for head, threshold in (thresholds or {}).items():
