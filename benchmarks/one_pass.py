@@ -1,13 +1,14 @@
 """Several heads together against each of them alone: what sharing the backbone's passes saves.
 
     python benchmarks/one_pass.py [--backbone vlad-tiny | ViT-B-16-plus-240] [--images 16]
-        [--zero-shot]
+        [--zero-shot | --alone]
 
 Every round times each head alone and all together, interleaved in one process. It prints medians,
 what each costs in units of the passes it needs, and the ratio of "all" to its backbone passes, to
 the slowest single head and to the sum of all. With --zero-shot the heads are those that need
-neither an adapter nor normal images, and anovl goes without its views. Learned tensors are random:
-time does not depend on them. Prompts are embedded and heads fit before the clock starts.
+neither an adapter nor normal images. With --alone they are those that need no normal images, and
+are not timed together. anovl goes without its views. Learned tensors are random: time does not
+depend on them. Prompts are embedded and heads fit before the clock starts.
 """
 
 from __future__ import annotations
@@ -25,11 +26,24 @@ from timing import machine, ratio, table
 
 from vlad.backbones import load_backbone
 from vlad.backbones.backbone import Backbone
-from vlad.heads import Trained, head_names, load_head
+from vlad.heads import Head, Trained, head_names, load_head
 from vlad.scoring.panel import Panel
 
 HEADS = ("winclip", "memory", "musc", "april_gan", "anomalyclip")
-LEARNED = ("april_gan", "anomalyclip")
+ALONE = (
+    "winclip",
+    "clip_ad",
+    "anovl",
+    "tipsomaly",
+    "uniadet",
+    "april_gan",
+    "anomalyclip",
+    "adaptclip",
+    "filo",
+    "sowa",
+    "hftt",
+    "adaclip",
+)
 PARAMS = {"anovl": {"views": False}}  # 21 further passes would hide what heads cost
 
 
@@ -39,7 +53,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--zero-shot", action="store_true", help="heads that need no adapter")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--zero-shot", action="store_true", help="heads that need no adapter")
+    which.add_argument("--alone", action="store_true", help="each head without normal images")
     options = parser.parse_args()
 
     backbone = (
@@ -48,11 +64,11 @@ def main() -> None:
         else backbone_of(options.backbone, random_model(options.backbone))
     )
     images = drawn(options.images)
-    heads = zero_shot() if options.zero_shot else HEADS
+    heads = zero_shot() if options.zero_shot else ALONE if options.alone else HEADS
     with tempfile.TemporaryDirectory() as folder:
         panels = {
             names: panel(backbone, names, Path(folder), images[:4])
-            for names in (*((name,) for name in heads), heads)
+            for names in (*((name,) for name in heads), *([] if options.alone else [heads]))
         }
         seconds = {names: [] for names in panels}
         passes = {names: [] for names in panels}
@@ -69,6 +85,9 @@ def main() -> None:
         (" + ".join(names), median / len(images), ratio(seconds[names], passes[names]))
         for names, median in medians.items()
     ]
+    if options.alone:
+        print(table(lines, ["head", "s an image", "of its passes"]))
+        return
     lines.append(("the backbone passes of all", statistics.median(passes[heads]) / len(images), 1))
     print(table(lines, ["heads", "s an image", "of its passes"]))
     print(f"\nall / their backbone passes: {ratio(seconds[heads], passes[heads]):.2f}")
@@ -82,10 +101,12 @@ def zero_shot() -> tuple[str, ...]:
     """The heads that score with a backbone alone."""
     made = {name: load_head(name) for name in head_names()}
     return tuple(
-        name
-        for name, head in made.items()
-        if head.normals != "needed" and not (isinstance(head, Trained) and head.needs_adapter)
+        name for name, head in made.items() if head.normals != "needed" and not needs_adapter(head)
     )
+
+
+def needs_adapter(head: Head) -> bool:
+    return isinstance(head, Trained) and head.needs_adapter
 
 
 def drawn(count: int) -> list[Image.Image]:
@@ -101,7 +122,7 @@ def panel(backbone: Backbone, names: tuple[str, ...], folder: Path, normals: lis
     """The heads on one backbone, fitted, with their prompts embedded."""
     heads = {}
     for name in names:
-        if name in LEARNED:
+        if needs_adapter(load_head(name)):
             heads[name] = load_head(
                 name, adapter=str(random_adapter(name, backbone, folder / name))
             )

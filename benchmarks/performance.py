@@ -36,7 +36,11 @@ PARTS = {
     "start": "start.py",
     "one-pass": "one_pass.py --backbone ViT-B-16-plus-240 --images 4 --batch-size 4 --rounds 3",
     "one-pass-tiny": "one_pass.py",
-    "one-pass-zero-shot": "one_pass.py --zero-shot --images 4 --batch-size 4 --rounds 3",
+    "one-pass-zero-shot": "one_pass.py --zero-shot --images 4 --batch-size 4",
+    "one-pass-alone": (
+        "one_pass.py --alone --backbone ViT-B-16-plus-240 --images 4 --batch-size 4 --rounds 2"
+    ),
+    "anovl": "anovl.py",
     "runtimes": "runtimes.py --rounds 7",
 }
 

@@ -34,7 +34,8 @@ def random_adapter(head: str, backbone: Backbone, folder: Path) -> Path:
     """An adapter of the right shapes."""
     params = default_params(head, backbone.info)
     tensors = {
-        name: 0.02 * torch.randn(shape)
+        # variances are positive
+        name: torch.ones(shape) if "running_var" in name else 0.02 * torch.randn(shape)
         for name, shape in tensor_shapes(head, backbone.info, params).items()
     }
     adapter = Adapter(

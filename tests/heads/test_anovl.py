@@ -12,6 +12,7 @@ from vlad.heads.anovl import (
     AnoVL,
     adapt,
     fit_adapter,
+    gradients,
     mean_sides,
     probability,
     smooth_map,
@@ -103,6 +104,27 @@ def test_the_adapter_in_plain_steps():
         torch.testing.assert_close(learned[0][i], w, atol=1e-5, rtol=0)
         torch.testing.assert_close(learned[1][i], b, atol=1e-5, rtol=0)
     assert (learned[0] - weight).abs().max() > 1e-3
+
+
+def test_gradients_of_the_adapter_are_those_of_its_loss():
+    """Against automatic differentiation of the formulas; Adam's steps would hide a wrong scale."""
+    draw = partial(torch.randn, generator=torch.Generator().manual_seed(0))
+    tokens, noise, weight, bias = draw(2, 9, 8), 0.3 * draw(2, 9, 8), draw(2, 6, 8), draw(2, 6)
+    sentences, sides = (torch.nn.functional.normalize(draw(n, 8), dim=-1) for n in (6, 2))
+    p = []
+    for x in (tokens, tokens + noise):
+        x = adapt(x, weight.requires_grad_(), bias.requires_grad_(), sentences)
+        p.append((x / x.norm(dim=2, keepdim=True) @ sides.T).softmax(dim=2))
+    clean, noisy = p
+    loss = -(clean * clean.log()).sum(dim=2).mean(dim=1)
+    loss = loss - (noisy[..., 1].log() + clean[..., 0].log()).mean(dim=1) / 2
+    expected = torch.autograd.grad(loss.sum(), [weight, bias])
+    both = torch.cat([tokens, tokens + noise], dim=1)
+    units = torch.nn.functional.normalize(both, dim=-1)
+    found = gradients(both, units, weight, bias, sentences, sides)
+    for x, y in zip(found, expected, strict=True):
+        assert y.abs().max() > 1e-3
+        torch.testing.assert_close(x, y, atol=1e-8, rtol=1e-4)
 
 
 def maps_of(backbone, images, **params):

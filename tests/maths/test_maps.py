@@ -16,6 +16,15 @@ def test_blur_is_scipys(sigma, size):
     np.testing.assert_allclose(gaussian_blur(maps, sigma), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_smoothing_while_upsampling_is_scipys_after_it(align_corners):
+    grid = torch.rand(2, 5, 4, generator=torch.Generator().manual_seed(0))
+    full = upsample(grid, (40, 60), align_corners=align_corners)
+    expected = [scipy.ndimage.gaussian_filter(m, 3.0) for m in full.double().numpy()]
+    found = upsample(grid, (40, 60), sigma=3.0, align_corners=align_corners)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_upsampling_keeps_a_constant_and_the_bounds():
     grid = torch.rand(2, 5, 5, generator=torch.Generator().manual_seed(0))
     for sigma in (0.0, 3.0):

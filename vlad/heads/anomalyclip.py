@@ -12,7 +12,7 @@ from vlad.heads import sorted_names
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
-from vlad.maths.maps import enlarge, gaussian_blur
+from vlad.maths.maps import enlarge, upsample
 from vlad.maths.precision import as_half
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
 
@@ -103,5 +103,6 @@ class AnomalyCLIP(Trained):
                 "Head anomalyclip compares images with its learned prompts: give it text."
             )
         logits = self.logits(features, side_vectors(text))
-        maps = self.layer_maps(logits.patches, features.grid, features.size)
-        return Scores(logits.image.sigmoid(), gaussian_blur(maps.sum(dim=1), SIGMA))
+        grid_map = logits.patches.sigmoid().sum(dim=1).unflatten(1, features.grid)
+        full = upsample(grid_map, features.size, sigma=SIGMA)
+        return Scores(logits.image.sigmoid(), full)

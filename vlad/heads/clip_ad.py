@@ -164,16 +164,16 @@ class CLIPAD(Trained):
         sides, grid, size = self.sides(text), features.grid, features.size
         both = zip(features.patches.values(), features.further[0].cls.values(), strict=True)
         responses = reduce(torch.add, (surgery(x, token, sides) for x, token in both))
-        total = upsample(responses.unflatten(1, grid), size)
+        responses = responses.unflatten(1, grid)
         if self.adapter is None:
             image = anomalous_logit(features.image, sides, TEMPERATURE)
-        else:
-            logits = self.logits(features, sides)
-            image = logits.image
-            # block by block: all blocks of a batch at full size would set the memory peak
-            for layer in logits.patches.split(1, dim=1):
-                total = total + self.layer_maps(layer, grid, size)[:, 0]
-        return image.sigmoid(), gaussian_blur(total, self.sigma) if self.sigma else total
+            return image.sigmoid(), upsample(responses, size, sigma=self.sigma)
+        logits, total = self.logits(features, sides), upsample(responses, size)
+        # block by block: all blocks of a batch at full size would set the memory peak
+        for layer in logits.patches.split(1, dim=1):
+            total = total + self.layer_maps(layer, grid, size)[:, 0]
+        total = gaussian_blur(total, self.sigma) if self.sigma else total
+        return logits.image.sigmoid(), total
 
     def together(self, probabilities: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
         """(N,) scores of all images: the sum of both parts, each scaled over them."""

@@ -11,7 +11,7 @@ from vlad.adapters import Adapter, load_adapter
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits
-from vlad.maths.maps import enlarge, gaussian_blur
+from vlad.maths.maps import enlarge, upsample
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
@@ -72,8 +72,9 @@ class HFTT(Trained):
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, in [0, 1]."""
         logits = self.logits(features)
-        maps = self.layer_maps(logits.patches, features.grid, features.size)
-        return Scores(logits.image.sigmoid(), gaussian_blur(maps.mean(dim=1), SIGMA))
+        grid_map = logits.patches.sigmoid().mean(dim=1).unflatten(1, features.grid)
+        full = upsample(grid_map, features.size, sigma=SIGMA)
+        return Scores(logits.image.sigmoid(), full)
 
 
 def foreign_logit(

@@ -12,7 +12,7 @@ from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
-from vlad.maths.maps import enlarge, gaussian_blur
+from vlad.maths.maps import enlarge, upsample
 from vlad.prompts import load_bank
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
 
@@ -97,6 +97,9 @@ class Tipsomaly(Trained):
         if text is None:
             raise HeadError("Head tipsomaly compares images with prompts: give it a category.")
         logits = self.logits(features, self.sides(text))
-        local = logits.patches.sigmoid().amax(dim=2).mean(dim=1)
-        maps = self.layer_maps(logits.patches, features.grid, features.size)
-        return Scores(logits.image.sigmoid() + local, gaussian_blur(maps.mean(dim=1), SIGMA))
+        local = logits.patches.sigmoid()
+        grid_map = local.mean(dim=1).unflatten(1, features.grid)
+        return Scores(
+            logits.image.sigmoid() + local.amax(dim=2).mean(dim=1),
+            upsample(grid_map, features.size, sigma=SIGMA),
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
@@ -14,10 +16,16 @@ def upsample(
     align_corners: bool = False,
 ) -> torch.Tensor:
     """(B, h, w) patch scores -> (B, H, W) bilinear map, smoothed with `sigma` in pixels."""
-    full = F.interpolate(
-        grid_map[:, None].float(), size=size, mode="bilinear", align_corners=align_corners
-    )[:, 0]
-    return gaussian_blur(full, sigma) if sigma else full
+    enlarged = partial(F.interpolate, mode="bilinear", align_corners=align_corners)
+    maps = grid_map.float()
+    if not sigma:
+        return enlarged(maps[:, None], size)[:, 0]
+    # both steps are linear: done to single patches of a line, they give a matrix for all lines
+    down, across = (
+        (_smoothing(full, sigma) @ enlarged(torch.eye(few)[None, None], (full, few))[0, 0].double())
+        for full, few in zip(size, maps.shape[1:], strict=True)
+    )
+    return down.to(maps) @ maps @ across.to(maps).T
 
 
 def enlarge(
@@ -37,15 +45,8 @@ def gaussian_blur(maps: torch.Tensor, sigma: float) -> torch.Tensor:
 
     Equal to `scipy.ndimage.gaussian_filter` with its defaults, on any device.
     """
-    radius = int(4 * sigma + 0.5)
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(maps)
-    out = maps[:, None]
-    for dim in (2, 3):
-        padded = out.index_select(dim, _mirror(out.shape[dim], radius, out.device))
-        out = F.conv2d(padded, kernel.reshape(1, 1, *((-1, 1) if dim == 2 else (1, -1))))
-    return out[:, 0]
+    down, across = (_smoothing(length, sigma).to(maps) for length in maps.shape[1:])
+    return down @ maps @ across.T
 
 
 def blur_close(maps: torch.Tensor, sigma: float) -> torch.Tensor:
@@ -59,10 +60,16 @@ def blur_close(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     return F.conv2d(padded, torch.outer(kernel, kernel)[None, None])[:, 0]
 
 
-def _mirror(length: int, radius: int, device: torch.device) -> torch.Tensor:
-    """Indices that extend 0…length-1 by `radius` on both sides as (d c b a | a b c d | d c b a)."""
-    index = torch.arange(-radius, length + radius, device=device) % (2 * length)
-    return torch.where(index < length, index, 2 * length - 1 - index)
+def _smoothing(length: int, sigma: float) -> torch.Tensor:
+    """(length, length) float64 matrix that smooths a line: whole products are faster than taps."""
+    radius = int(4 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    taps = torch.exp(-0.5 * (offsets.double() / sigma) ** 2)
+    # a line is extended on both sides as (d c b a | a b c d | d c b a)
+    source = (torch.arange(length)[:, None] + offsets) % (2 * length)
+    source = torch.where(source < length, source, 2 * length - 1 - source)
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    return matrix.scatter_add_(1, source, (taps / taps.sum()).expand(length, -1))
 
 
 def harmonic_mean(stack: torch.Tensor) -> torch.Tensor:
