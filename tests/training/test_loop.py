@@ -16,7 +16,6 @@ def test_the_rate_falls_after_a_plateau():
     assert rate_after(optimiser, [3.0, 2.0, 2.0, 2.1]) == 1e-3
     assert rate_after(optimiser, [3.0, 2.0, 2.0, 2.1, 2.0]) == pytest.approx(1e-4)
     assert rate_after(optimiser, [3.0, 2.0, 2.0, 2.1, 1.9, 1.9]) == 1e-3
-    assert rate_after(replace(optimiser, plateau=0), [2.0] * 9) == 1e-3
 
 
 def test_what_is_random_follows_from_seed_and_place():

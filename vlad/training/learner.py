@@ -132,7 +132,7 @@ class Learner(torch.nn.Module):
         """
         groups: dict[str, dict] = {p: {"params": [], "lr": lr} for p, lr in phase.lr.items()}
         for name, parameter in self.adapter.tensors.items():
-            pattern = rate_of(name, phase)
+            pattern = rate_of(name, phase) if is_learned(name) else None
             parameter.requires_grad_(pattern is not None)
             if pattern is not None:
                 groups[pattern]["params"].append(parameter)
