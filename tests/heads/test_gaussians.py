@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.covariance import LedoitWolf
 
+import vlad
 from vlad.errors import HeadError
 from vlad.heads import load_head, mvg
 from vlad.maths.maps import upsample
@@ -51,14 +52,14 @@ def test_padim_as_a_known_program_has_it(parity, tokens):
     np.testing.assert_allclose(found.anomaly_map[-1], case["map"], atol=1e-5 * spread, rtol=1e-5)
 
 
-def drawn(count: int, seed: int, layers=(1, 2)) -> Features:
+def features_of(count: int, seed: int, layers=(1, 2)) -> Features:
     generator = torch.Generator().manual_seed(seed)
     patches = {n: torch.randn(count, 9, 5, generator=generator) * n + n for n in layers}
     return Features(image=None, patches=patches, grid=(3, 3), size=(24, 24))
 
 
 def test_mvg_against_scikit_learn():
-    normal, queries = drawn(7, 0), drawn(3, 1)
+    normal, queries = features_of(7, 0), features_of(3, 1)
     found = load_head("mvg").fit(normal).score(queries)
     distances = []
     for n, x in normal.patches.items():
@@ -71,7 +72,7 @@ def test_mvg_against_scikit_learn():
 def test_the_map_of_mvg_holds_the_parts_of_the_distance(monkeypatch):
     """With patches that all speak against normal, their mean is the distance."""
     monkeypatch.setattr(mvg, "upsample", lambda grid_map, size, sigma: grid_map)
-    normal, queries = drawn(7, 0, layers=(1,)), drawn(1, 1, layers=(1,))
+    normal, queries = features_of(7, 0, layers=(1,)), features_of(1, 1, layers=(1,))
     head = load_head("mvg").fit(normal)
     shifted = replace(queries, patches={1: queries.patches[1] + 100})
     found = head.score(shifted)
@@ -84,7 +85,7 @@ def test_the_map_of_mvg_holds_the_parts_of_the_distance(monkeypatch):
 
 def test_two_images_are_enough_for_a_scale(monkeypatch):
     """What two images tell about directions is nothing, so that all count alike."""
-    normal, queries = drawn(2, 0, layers=(1,)), drawn(3, 1, layers=(1,))
+    normal, queries = features_of(2, 0, layers=(1,)), features_of(3, 1, layers=(1,))
     found = load_head("mvg").fit(normal).score(queries).image_score
     rows = normal.patches[1].mean(dim=1)
     variance = (rows - rows.mean(dim=0)).square().mean()
@@ -93,7 +94,7 @@ def test_two_images_are_enough_for_a_scale(monkeypatch):
 
 
 def test_padim_against_a_plain_version():
-    normal, queries = drawn(6, 0), drawn(3, 1)
+    normal, queries = features_of(6, 0), features_of(3, 1)
     head = load_head("padim", channels=4)
     maps = head.fit(normal).score(queries).anomaly_map
     kept = random.Random(1024).sample(range(10), 4)
@@ -110,7 +111,7 @@ def test_padim_against_a_plain_version():
 
 @pytest.mark.parametrize("name", ["mvg", "padim"])
 def test_batches_and_parts_are_one_fit(name):
-    images, queries = drawn(7, 0), drawn(3, 1)
+    images, queries = features_of(7, 0), features_of(3, 1)
     whole = load_head(name).fit(images)
     expected = whole.score(queries)
     parts = [load_head(name) for _ in range(3)]
@@ -128,25 +129,30 @@ def test_batches_and_parts_are_one_fit(name):
 
 @pytest.mark.parametrize("name", ["mvg", "padim"])
 def test_normal_images_that_tell_nothing(name):
-    head = load_head(name)
+    head, query = load_head(name), features_of(1, 1)
+    with pytest.raises(HeadError, match="fit it, or give `normal`"):
+        head.score(query)
+    one = features_of(1, 0)
     with pytest.raises(HeadError, match="but there is one; give two or more"):
-        head.fit(drawn(1, 0))
-    same = drawn(1, 0)
+        head.fit(one).score(query)
     with pytest.raises(HeadError, match="all 2 are alike"):
-        head.fit(Features.cat([same, same]))
-    broken = drawn(3, 0)
+        head.fit(Features.cat([one, one])).score(query)
+    broken = features_of(3, 0)
     broken.patches[1][0] = float("nan")
     with pytest.raises(HeadError, match="no numbers"):
-        head.fit(broken)
-    with pytest.raises(HeadError, match="fit it, or give `normal`"):
-        head.score(drawn(1, 0))
+        head.fit(broken).score(query)
+
+
+def test_mvg_with_components_of_one_image():
+    with pytest.raises(HeadError, match="but there is one; give two or more"):
+        load_head("mvg", components="largest").fit(features_of(1, 0))
 
 
 def test_padim_on_another_grid():
-    head = load_head("padim").fit(drawn(3, 0))
+    head = load_head("padim").fit(features_of(3, 0))
     other = Features(
         image=None,
-        patches={n: x[:, :4] for n, x in drawn(1, 1).patches.items()},
+        patches={n: x[:, :4] for n, x in features_of(1, 1).patches.items()},
         grid=(2, 2),
         size=(16, 16),
     )
@@ -156,6 +162,15 @@ def test_padim_on_another_grid():
 
 def test_scales_of_maps_are_those_of_normal_images():
     """Each channel of a normal image adds about 1 to the square of its distance."""
-    images = drawn(6, 0, layers=(1,))
+    images = features_of(6, 0, layers=(1,))
     assert load_head("mvg").fit(images).map_range == (0, pytest.approx(10 * 5**0.5))
     assert load_head("padim").fit(images).map_range == (0, pytest.approx(4 * 5**0.5))
+
+
+def test_a_detector_takes_one_more_image(small_file, drawn):
+    def made():
+        return vlad.load("mvg", backbone=str(small_file), device="cpu")
+
+    whole = made().fit(drawn[:4]).score(drawn[4:]).image_score
+    added = made().fit(drawn[:3]).partial_fit(drawn[3]).score(drawn[4:]).image_score
+    np.testing.assert_allclose(added, whole, rtol=1e-4)

@@ -144,8 +144,9 @@ def check_head(head: Head) -> None:
             raise HeadError(f"Head {name}: {param} is {shown(repr(value))}; give {rule.must}.")
 
 
+INHERITED = ("name", "pool", "merge", "needed_memory")  # used by some heads alone
 # what an object needs to count as a head without being a subclass of Head
-PARTS = [part for part in vars(Head) if part[0] != "_" and part not in ("name", "pool", "merge")]
+PARTS = [part for part in vars(Head) if part[0] != "_" and part not in INHERITED]
 
 
 def _made(name: str, params: Mapping[str, object]) -> Head:

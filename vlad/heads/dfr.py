@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.networks import (
     Tensors,
@@ -82,7 +81,7 @@ class DFR(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        return 0.0, float(f"{self._fitted()['variance'].item():.3g}")
+        return 0.0, float(f"{self.needed_memory()['variance'].item():.3g}")
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers."""
@@ -124,20 +123,13 @@ class DFR(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        tensors = self._fitted()
+        tensors = dict(self.needed_memory())
         rows, grid = self._regions(features)
         found = error(rows.flatten(0, 1), tensors).view(rows.shape[:2])
         return Scores(
             image_score=found.amax(dim=1),
             anomaly_map=upsample(found.unflatten(1, grid), features.size, align_corners=True),
         )
-
-    def _fitted(self) -> Tensors:
-        if not self.fitted:
-            raise HeadError(
-                f"Head {self.name} compares with normal images: fit it, or give `normal`."
-            )
-        return dict(self.memory_)
 
     def _regions(self, features: Features) -> tuple[torch.Tensor, tuple[int, int]]:
         """(B, P, C) vectors and the grid of their places."""

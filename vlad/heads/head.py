@@ -72,6 +72,17 @@ class Head(ABC):
         """True if it remembers images."""
         return bool(self.memory_)
 
+    def needed_memory(self) -> Mapping[str, torch.Tensor]:
+        """`memory_`, for a head that cannot score without it.
+
+        Raises:
+            HeadError: the head is not fitted.
+        """
+        if not self.fitted:
+            name = self.name or type(self).__name__.lower()
+            raise HeadError(f"Head {name} compares with normal images: fit it, or give `normal`.")
+        return self.memory_
+
     def to(self, device: torch.device | str) -> Self:
         """Move what it remembers to a device; return itself."""
         self.memory_ = {name: x.to(device) for name, x in self.memory_.items()}

@@ -90,7 +90,7 @@ class Labelled(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        self._fitted()
+        self.needed_memory()
         marked = cover >= cover.amax(dim=1, keepdim=True).clamp(1e-6, COVERED)
         memory = {name: x for name, x in self.memory_.items() if ":" not in name}
         for layer, x in features.patches.items():
@@ -134,7 +134,7 @@ class Labelled(Head):
 
     def _distances(self, features: Features) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(B, N) scores, (B, N) distances to normal images, (K, B, N) to each known kind."""
-        self._fitted()
+        self.needed_memory()
         normal = self._nearest(features, "")
         if not self.known:
             return normal, normal, normal[None]
@@ -148,9 +148,3 @@ class Labelled(Head):
             for layer, x in features.patches.items()
         ]
         return torch.stack(found).mean(dim=0)
-
-    def _fitted(self) -> None:
-        if not self.fitted:
-            raise HeadError(
-                f"Head {self.name} compares with normal images: fit it, or give `normal`."
-            )

@@ -72,8 +72,7 @@ class LAFT(Head):
         Raises:
             HeadError: the head is not fitted, `text` is missing, or its sentences leave nothing.
         """
-        if not self.fitted:
-            raise HeadError("Head laft compares with normal images: fit it, or give `normal`.")
+        memory = self.needed_memory()
         if text is None:
             raise HeadError("Head laft projects on what its prompts differ in: give it a category.")
         (patches,) = features.patches.values()
@@ -82,7 +81,7 @@ class LAFT(Head):
         image_score, distance = (
             mean_nearest_cosine(
                 guided(x, basis, self.use == "ignore"),
-                guided(self.memory_[name], basis, self.use == "ignore"),
+                guided(memory[name], basis, self.use == "ignore"),
                 self.neighbours,
             )
             for name, x in (("image", features.image), ("patch", patches))

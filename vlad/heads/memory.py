@@ -6,13 +6,12 @@ the top 1 % as image score. `patchcore` follows PatchCore.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 
-from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import FLAG, LAYERS, ODD, PART, SHARE, number, one_of, optional, whole
 from vlad.images.normals import Rotations
@@ -111,7 +110,7 @@ class Memory(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        memory = self._fitted()
+        memory = self.needed_memory()
         bound = 2.0
         if self.metric == "squared_l2":
             bound = 4 * max(x.square().sum(dim=-1).max().item() for x in memory.values())
@@ -154,7 +153,7 @@ class Memory(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        memory = self._fitted()
+        memory = self.needed_memory()
         distances = [
             self._bank(name, memory[name], features.bfloat16).nearest(patches)
             for name, patches in self._patches(features)
@@ -173,12 +172,6 @@ class Memory(Head):
         if not self.mask:
             return torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
         return foreground(last, features.grid, flat=self.mask == "flat")
-
-    def _fitted(self) -> Mapping[str, torch.Tensor]:
-        if not self.fitted:
-            name = self.name or "memory"  # patchcore is one too
-            raise HeadError(f"Head {name} compares with normal images: fit it, or give `normal`.")
-        return self.memory_
 
     @own_state()
     def _span(self, name: str, rows: torch.Tensor) -> float:

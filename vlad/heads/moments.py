@@ -27,17 +27,23 @@ class MomentGather:
     def add(self, features: Features) -> None:
         """Add a batch."""
         for name, rows in self.rows(features).items():
-            new, known = Moments.of(rows), self.moments.get(name)
-            self.moments[name] = known.merge(new) if known else new
+            new, before = Moments.of(rows), self.moments.get(name)
+            self.moments[name] = before.merge(new) if before else new
 
     def finish(self) -> None:
-        """Store the moments in the head's memory.
-
-        Raises:
-            HeadError: fewer than two images, images that are alike, or features without numbers.
-        """
-        check(self.head, self.moments)
+        """Store the moments in the head's memory; `known` checks them, once all are there."""
         self.head.memory_ = stored(self.moments)
+
+
+def known(head: Head) -> dict[str, Moments]:
+    """The moments in a head's memory.
+
+    Raises:
+        HeadError: it is not fitted, or its images tell no spread.
+    """
+    moments = moments_of(head.needed_memory())
+    check(head, moments)
+    return moments
 
 
 def check(head: Head, moments: Mapping[str, Moments]) -> None:

@@ -8,9 +8,8 @@ from typing import ClassVar, Literal
 
 import torch
 
-from vlad.errors import HeadError
 from vlad.heads.head import Head
-from vlad.heads.moments import MomentGather, check, merged, moments_of
+from vlad.heads.moments import MomentGather, check, known, merged
 from vlad.heads.rules import LAYERS, PART, one_of, optional
 from vlad.maths.maps import upsample
 from vlad.maths.moments import Moments
@@ -81,7 +80,8 @@ class MVG(Head):
         """Learn from normal images.
 
         Raises:
-            HeadError: fewer than two of them, images that are alike, or features without numbers.
+            HeadError: with components, images that tell no spread; else `score` says so, since
+                more may be added.
         """
         if self.components is None:
             return super().fit(features)
@@ -103,7 +103,8 @@ class MVG(Head):
         """Scores of B images.
 
         Raises:
-            HeadError: the head is not fitted.
+            HeadError: the head is not fitted, or on images that tell no spread: fewer than two, or
+                all alike.
         """
         gaussians = self._gaussians()
         distances, parts = [], []
@@ -132,23 +133,17 @@ class MVG(Head):
 
     def _gaussians(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Layer -> mean (C,) and inverse covariance (C, C), inverted once."""
-        if not self.fitted:
-            raise HeadError(
-                f"Head {self.name} compares with normal images: fit it, or give `normal`."
-            )
         memory, found = self.gaussians_
         if memory is not self.memory_:
             if self.components is None:
                 found = {
                     name: (x.mean.float(), torch.linalg.inv(x.ledoit_wolf()).float())
-                    for name, x in moments_of(self.memory_).items()
+                    for name, x in known(self).items()
                 }
             else:
-                names = [key.removesuffix(".mean") for key in self.memory_ if key[-5:] == ".mean"]
-                found = {
-                    name: (self.memory_[f"{name}.mean"], self.memory_[f"{name}.precision"])
-                    for name in names
-                }
+                kept = self.needed_memory()
+                names = [key.removesuffix(".mean") for key in kept if key.endswith(".mean")]
+                found = {name: (kept[f"{name}.mean"], kept[f"{name}.precision"]) for name in names}
             self.gaussians_ = self.memory_, found
         return found
 

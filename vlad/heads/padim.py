@@ -11,7 +11,7 @@ import torch
 
 from vlad.errors import HeadError
 from vlad.heads.head import Head
-from vlad.heads.moments import MomentGather, merged, moments_of
+from vlad.heads.moments import MomentGather, known, merged
 from vlad.heads.rules import LAYERS, optional, whole
 from vlad.maths.maps import upsample
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
@@ -49,12 +49,12 @@ class PaDiM(Head):
         self.layers = layers
         self.channels = channels
         self.seed = seed
-        self.inverse_: tuple[object, torch.Tensor | None] = (None, None)
+        self.gaussians_: tuple[object, tuple[torch.Tensor, torch.Tensor] | None] = (None, None)
 
     @property
     def map_range(self) -> tuple[float, float]:
         """From 0 to 4 roots of the number of channels, where a normal patch has about one."""
-        return (0.0, END * math.sqrt(self._fitted()[f"{NAME}.mean"].shape[-1]))
+        return (0.0, END * math.sqrt(self._gaussians()[0].shape[-1]))
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers."""
@@ -75,17 +75,18 @@ class PaDiM(Head):
         """Scores of B images.
 
         Raises:
-            HeadError: the head is not fitted, or on another grid of patches.
+            HeadError: the head is not fitted, on images that tell no spread (fewer than two, or all
+                alike), or on another grid of patches.
         """
-        mean = self._fitted()[f"{NAME}.mean"]
+        mean, inverse = self._gaussians()
         rows = self._drawn(features)
         if rows.shape[1:] != mean.shape:
             raise HeadError(
                 f"Head {self.name} learned {len(mean)} places of {mean.shape[-1]} channels, but "
                 f"the image has {rows.shape[1]} of {rows.shape[2]}; fit it again at this size."
             )
-        centred = (rows - mean.to(rows)).transpose(0, 1)  # (places, B, C)
-        along = centred @ self._inverse()
+        centred = (rows - mean).transpose(0, 1)  # (places, B, C)
+        along = centred @ inverse
         distance = (along * centred).sum(dim=-1).clamp_min(0).sqrt().T
         maps = upsample(distance.unflatten(1, features.grid), features.size, sigma=SIGMA)
         return Scores(maps.flatten(1).amax(dim=1), maps)
@@ -98,19 +99,13 @@ class PaDiM(Head):
             return joined
         return joined[..., random.Random(self.seed).sample(range(width), self.channels)]
 
-    def _fitted(self) -> Mapping[str, torch.Tensor]:
-        if not self.fitted:
-            raise HeadError(
-                f"Head {self.name} compares with normal images: fit it, or give `normal`."
-            )
-        return self.memory_
-
-    def _inverse(self) -> torch.Tensor:
-        """(places, C, C) inverse covariances, made once."""
-        memory, found = self.inverse_
+    def _gaussians(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """(places, C) means and (places, C, C) inverse covariances, made once."""
+        memory, found = self.gaussians_
         if found is None or memory is not self.memory_:
-            covariance = moments_of(self.memory_)[NAME].covariance(freedom=1)
+            moments = known(self)[NAME]
+            covariance = moments.covariance(freedom=1)
             covariance.diagonal(dim1=-2, dim2=-1).add_(RIDGE)
-            found = torch.linalg.inv(covariance).float()
-            self.inverse_ = self.memory_, found
+            found = moments.mean.float(), torch.linalg.inv(covariance).float()
+            self.gaussians_ = self.memory_, found
         return found

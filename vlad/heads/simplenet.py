@@ -8,7 +8,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.networks import (
     Tensors,
@@ -127,11 +126,7 @@ class SimpleNet(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        if not self.fitted:
-            raise HeadError(
-                f"Head {self.name} compares with normal images: fit it, or give `normal`."
-            )
-        tensors = dict(self.memory_)
+        tensors = dict(self.needed_memory())
         width = len(tensors["adapter.bias"])
         rows = embed(list(features.patches.values()), features.grid, width)
         found = -judge(adapt(rows.flatten(0, 1), tensors), tensors).view(rows.shape[:2])

@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.maths.maps import top_mean, upsample
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
@@ -68,12 +67,8 @@ class Statistics(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        if not self.fitted:
-            raise HeadError(
-                f"Head {self.name} compares with normal images: fit it, or give `normal`."
-            )
+        memory = self.needed_memory()
         x, whole = _read(features)
-        memory = self.memory_
         distance = _distance(x, memory["mean"], memory["variance"])
         of_all = _distance(whole, memory["whole_mean"], memory["whole_variance"])
         return Scores(

@@ -121,11 +121,7 @@ class Subspace(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        if not self.fitted:
-            raise HeadError(
-                f"Head {self.name} compares with normal images: fit it, or give `normal`."
-            )
-        return self.compare(features, self.memory_)
+        return self.compare(features, self.needed_memory())
 
     def compare(self, features: Features, memory: Mapping[str, torch.Tensor]) -> Scores:
         """Scores of B images against what `subspaces` has found."""
