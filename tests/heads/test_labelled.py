@@ -65,7 +65,8 @@ def test_as_a_plain_version(weight):
 
 def test_without_known_defects_it_is_memory():
     memory = load_head("memory").fit(NORMAL).score(NEW)
-    found = fitted().score(NEW)
+    with pytest.warns(UserWarning, match="no known defects and scores as memory does"):
+        found = fitted().score(NEW)
     torch.testing.assert_close(found.anomaly_map, memory.anomaly_map)
     torch.testing.assert_close(found.image_score, memory.image_score)
 

@@ -46,6 +46,14 @@ def untrained(name):
         (load_head("labelled"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("patchcore"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (
+            load_head("anomalydino"),
+            FeatureSpec(layers=(24,), patch_output="ln_post", image=False),
+        ),
+        # 23/40 to 29/40 of the depth, each once
+        (load_head("subspace"), FeatureSpec(layers=((14, 15, 16, 17),), image=False)),
+        (load_head("mvg"), FeatureSpec(layers=(8, 16, 24), image=False)),
+        (load_head("padim"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (
             load_head("winclip"),
             FeatureSpec(normal_layers=(24,), patch_output="ln_post", windows=(2, 3)),
         ),

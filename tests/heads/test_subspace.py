@@ -149,3 +149,16 @@ def test_the_foreground_of_a_square():
         expected = torch.zeros(12, 12, dtype=torch.bool)
         expected[3:10, 3:10] = True  # dilated by one patch
         assert torch.equal(mask, expected)
+
+
+def test_the_scale_of_maps_is_that_of_normal_residuals():
+    normal = drawn_features(3, 0)
+    head = load_head("subspace", rotations=0).fit(normal)
+    mean, basis = head.memory_["1.mean"], head.memory_["1.basis"]
+    expected = 30 * residual(normal.patches[1], mean, basis).mean()
+    assert head.map_range == (0, pytest.approx(expected.item(), rel=0.05))
+    assert load_head("subspace", batched=True).map_range == (0, 30)
+
+
+def test_two_draws_of_30_rotations_by_default():
+    assert load_head("subspace").normal_views == RandomRotations(60, seed=42)

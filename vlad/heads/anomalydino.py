@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
+from vlad.heads.head import Batched
 from vlad.heads.memory import Memory
 from vlad.heads.rules import FLAG, PART, one_of, optional, whole
 from vlad.maths.maps import top_mean, upsample
@@ -20,7 +21,7 @@ from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 LEAST = 2  # images that can be compared with one another
 
 
-class AnomalyDINO(Memory):
+class AnomalyDINO(Batched, Memory):  # type: ignore[misc]
     """Patches of the last block, after the final LayerNorm, compared with those of normal images.
 
     A patch is as anomalous as its cosine distance to the nearest remembered patch; patches off the
@@ -57,16 +58,6 @@ class AnomalyDINO(Memory):
         self.quantile = quantile
 
     @property
-    def normals(self) -> Literal["needed", "unused"]:  # type: ignore[override]
-        """Unused if it is batched."""
-        return "unused" if self.batched else "needed"
-
-    @property
-    def transductive(self) -> bool:
-        """True if it is batched."""
-        return self.batched
-
-    @property
     def map_range(self) -> tuple[float, float]:
         """That of `memory`; if it is batched, all cosine distances."""
         return (0.0, 2.0) if self.batched else super().map_range
@@ -81,8 +72,7 @@ class AnomalyDINO(Memory):
         Raises:
             HeadError: it is batched.
         """
-        if self.batched:
-            raise HeadError(f"Head {self.name} is batched; call `score` without normal images.")
+        self.refuse_normals()
         super().fit(features)
         return self
 

@@ -130,6 +130,31 @@ class Head(ABC):
         raise HeadError(f"Head {self.name} scores images one by one; call `score`.")
 
 
+class Batched(Head):
+    """A few-shot head that can compare the images scored with one another instead.
+
+    Attributes:
+        batched: whether it does; it then takes no normal images and is transductive.
+    """
+
+    batched: bool
+
+    @property
+    def normals(self) -> Literal["needed", "unused"]:  # type: ignore[override]
+        """Unused if it is batched."""
+        return "unused" if self.batched else "needed"
+
+    @property
+    def transductive(self) -> bool:
+        """True if it is batched."""
+        return self.batched
+
+    def refuse_normals(self) -> None:
+        """Raise a HeadError if it is batched."""
+        if self.batched:
+            raise HeadError(f"Head {self.name} is batched; call `score` without normal images.")
+
+
 class Trained(Head):
     """A head with an adapter: tensors learned on auxiliary data (`vlad.adapters`, `vlad.training`).
 
@@ -163,8 +188,11 @@ class Trained(Head):
         Args:
             sides: as for `logits`.
             normals: a normal image of the same category for each image.
+
+        Raises:
+            HeadError: the head is not `paired`.
         """
-        raise NotImplementedError(f"Head {self.name} does not learn from pairs of images.")
+        raise HeadError(f"Head {self.name} does not learn from pairs; call `logits` instead.")
 
     @abstractmethod
     def layer_maps(

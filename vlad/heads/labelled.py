@@ -5,6 +5,7 @@ vlad's own, after the idea of a second memory for known defects; the first one i
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -137,6 +138,11 @@ class Labelled(Head):
         self.needed_memory()
         normal = self._nearest(features, "")
         if not self.known:
+            warnings.warn(
+                f"Head {self.name} was shown no known defects and scores as memory does; give "
+                "`known_defects`, which `vlad eval` and `vlad bench` cannot take yet.",
+                stacklevel=2,
+            )
             return normal, normal, normal[None]
         each = torch.stack([self._nearest(features, f":{kind}") for kind in self.known])
         return normal + self.weight * (normal - each.amin(dim=0)).clamp_min(0), normal, each

@@ -9,8 +9,7 @@ from typing import ClassVar, Literal
 import torch
 import torch.nn.functional as F
 
-from vlad.errors import HeadError
-from vlad.heads.head import Head
+from vlad.heads.head import Batched
 from vlad.heads.moments import check
 from vlad.heads.rules import FLAG, LAYERS, PART, SHARE, one_of, optional, whole
 from vlad.images.normals import RandomRotations
@@ -27,7 +26,7 @@ ROUNDING = 1e-7
 END = 30.0  # of the scale of maps, in mean residuals of the normal patches
 
 
-class Subspace(Head):
+class Subspace(Batched):
     """Squared distance of each patch from the subspace in which patches of normal images vary.
 
     The tokens of several blocks are averaged. The principal components that hold 99 % of the
@@ -80,16 +79,6 @@ class Subspace(Head):
         self.batched = batched
 
     @property
-    def normals(self) -> Literal["needed", "unused"]:  # type: ignore[override]
-        """Unused if it is batched."""
-        return "unused" if self.batched else "needed"
-
-    @property
-    def transductive(self) -> bool:
-        """True if it is batched."""
-        return self.batched
-
-    @property
     def normal_views(self) -> RandomRotations:  # type: ignore[override]
         """Both draws of rotations, one after the other."""
         return RandomRotations(2 * self.rotations, self.seed)
@@ -111,8 +100,7 @@ class Subspace(Head):
         Raises:
             HeadError: it is batched.
         """
-        if self.batched:
-            raise HeadError(f"Head {self.name} is batched; call `score` without normal images.")
+        self.refuse_normals()
         return _Gather(self)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
