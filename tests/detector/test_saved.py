@@ -183,7 +183,7 @@ def test_a_threshold_goes_with_the_weights_whatever_their_name(detector, drawn, 
     check_calibration(found.calibration_, found._record())
     with pytest.raises(InputError, match="other bits"):
         check_calibration(found.calibration_, {**found._record(), "bits": 12})
-    assert found.calibration_.settings["backbone"] != found._record()["backbone"]
+    check_calibration(found.calibration_, {**found._record(), "backbone": "of another name"})
     changed = {**found._record(), "weights": "0" * 16}
     with pytest.raises(InputError, match="other weights"):
         check_calibration(found.calibration_, changed)
