@@ -112,7 +112,7 @@ def test_holm():
     assert holm([0.9, 0.8, 1.0]) == pytest.approx([1, 1, 1])
     assert holm([]).size == 0
     for wrong in ([0.1, 1.1], [np.nan], [[0.1]], -0.5):
-        with pytest.raises(InputError, match="p-values"):
+        with pytest.raises(InputError, match="p-values of shape"):
             holm(wrong)
 
 

@@ -45,6 +45,7 @@ BENCH = Workspace(
     "bench.json",
     (
         *("data", "layout", "head", "k_shot", "seeds", "words", "params", "adapters", "weights"),
+        "corruptions",
         *(field.name for field in fields(Setup)),
     ),
     ("results.jsonl", "bench.parquet", "bench.md", "bench.html"),
@@ -54,7 +55,7 @@ _ROW = (
     *("auxiliary", "bank", "backbone", "weights", "dtype", "runtime", "image_size", "tile"),
     *("overlap", "files", "images", "left_out", "head_seconds", "backbone_seconds"),
     *("peak_memory_mib", "vlad", "torch", "device", "cpu", "cores", "threads"),
-    *("references", "errors", "words", "prompts"),
+    *("references", "errors", "words", "prompts", "corruption", "ids", "labels", "scores"),
 )
 
 
@@ -70,6 +71,7 @@ def bench(
     layouts: Mapping[str, str],
     setup: Setup | None = None,
     words: Mapping[str, str] | None = None,
+    corruptions: Sequence[str] = (),
 ) -> list[dict]:
     """Measure what is not measured yet, and write all tables.
 
@@ -82,6 +84,8 @@ def bench(
         layouts: data set -> how it is laid out.
         setup: how images are read and scored.
         words: category -> what prompts call it, where that is not its name.
+        corruptions: names of `vlad.evaluation.corruptions`, to measure on corrupted test images
+            too.
 
     Returns:
         the rows of results.jsonl.
@@ -98,17 +102,21 @@ def bench(
     given = setup.bank if setup else None
     banks = {n: load_bank(given or own) for n, head in make_heads().items() if (own := head.bank)}
     rows = _begin(out, settings)
-    wanted = [(e.name, e.k_shot, e.seed) for e in _entries(make_heads, shots, seeds)]
+    wanted = [
+        (e.name, e.k_shot, e.seed, c)
+        for c in (None, *corruptions)
+        for e in _entries(make_heads, shots, seeds)
+    ]
     for name, dataset in data.items():
         for category in dataset.categories:
-            train = dataset.train(category) if any(k for _, k, _ in wanted) else []
+            train = dataset.train(category) if any(k for _, k, *_ in wanted) else []
             test = dataset.test(category)
             files = _state_of([*train, *test])
             said = words.get(category, category)
             prompts = {head: prompts_key(bank, said) for head, bank in banks.items()}
             there = [r for r in rows if (r["data"], r["category"]) == (name, category)]
             changed = _changed(there, files, prompts)
-            measured = {(r["head"], r["k_shot"], r["seed"]) for r in there}
+            measured = {_cell(row) for row in there}
             if not changed and set(wanted) <= measured:
                 continue
             if changed:
@@ -128,13 +136,20 @@ def bench(
                 test,
                 setup,
                 words=words.get(category),
+                corruptions=corruptions,
             )
             fresh = [_row(name, layouts[name], backbone, result, files) for result in results]
             rows += fresh
             _append(out / "results.jsonl", fresh)
-    rows = [row for row in rows if (row["head"], row["k_shot"], row["seed"]) in wanted]
+    rows = [row for row in rows if _cell(row) in wanted]
     _write(out, rows, settings)
     return rows
+
+
+def _cell(row: dict) -> tuple[str, int, int, str | None]:
+    """What a row measured in its category."""
+    # rows of earlier versions are of images as they are
+    return row["head"], row["k_shot"], row["seed"], row.get("corruption")
 
 
 def _state_of(samples: Sequence[Sample]) -> str:
@@ -186,6 +201,7 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
         "head": result.head,
         "k_shot": result.k_shot,
         "seed": result.seed,
+        "corruption": result.corruption,
         "protocol": result.protocol,
         "transductive": result.transductive,
         "auxiliary": result.auxiliary,
@@ -210,6 +226,9 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
         **{f"bound.{name}": value for name, value in result.bounds.items()},
         "references": list(result.references),
         "errors": list(result.errors.values()),
+        "ids": list(result.scores),
+        "labels": list(result.labels.values()),
+        "scores": list(result.scores.values()),
     }
 
 
@@ -259,8 +278,8 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
 
     # columns without any value still have a type, so that files can be joined
     text, texts = pa.string(), pa.list_(pa.string())
-    types = {name: text for name in ("auxiliary", "bank", "words", "prompts")}
-    types |= {"references": texts, "errors": texts}
+    types = {name: text for name in ("auxiliary", "bank", "words", "prompts", "corruption")}
+    types |= {"references": texts, "errors": texts, "ids": texts}
     types |= {"tile": pa.int64(), "overlap": pa.float64()}
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})

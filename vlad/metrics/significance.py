@@ -101,7 +101,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     given = number_array(p_values, "p-values")
     if given.ndim != 1 or not ((given >= 0) & (given <= 1)).all():
         raise InputError(
-            f"p-values have shape {given.shape}, or some are not from 0 to 1; give one list of them."
+            f"p-values of shape {given.shape} are no list, or not all from 0 to 1; give one list."
         )
     order = given.argsort(kind="stable")
     raised = np.maximum.accumulate(given[order] * np.arange(given.size, 0, -1))
@@ -207,7 +207,7 @@ def _resamples(anomalous: np.ndarray, draws: int, seed: int) -> Iterator[np.ndar
     """How often each image is drawn, (some draws, N) at a time; each class keeps its number."""
     check_count("draws", draws, 1)
     groups = [np.flatnonzero(anomalous), np.flatnonzero(~anomalous)]
-    _check_classes(*(group.size for group in groups), least=1)
+    _check_classes(groups[0].size, groups[1].size, least=1)
     rng = np.random.default_rng(seed)
     step = max(1, _ROOM // anomalous.size)
     for start in range(0, draws, step):
