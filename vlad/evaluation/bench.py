@@ -101,6 +101,13 @@ def bench(
         settings = {**settings, "words": words}
     given = setup.bank if setup else None
     banks = {n: load_bank(given or own) for n, head in make_heads().items() if (own := head.bank)}
+    for head, least in {n: h.least_normals for n, h in make_heads().items()}.items():
+        if few := [k for k in shots if 0 < k < least]:
+            warnings.warn(
+                f"head {head} needs {least} normal images; it is not measured with "
+                f"{', '.join(map(str, few))}.",
+                stacklevel=2,
+            )
     rows = _begin(out, settings)
     wanted = [
         (e.name, e.k_shot, e.seed, c)
@@ -179,16 +186,17 @@ def _entries(
 ) -> list[Entry]:
     """Every head with every number of shots it can use; without shots, one seed is enough."""
     found = []
-    for name, head in make_heads().items():
+    heads = make_heads()
+    for name, head in heads.items():
         for k_shot in sorted({0 if head.normals == "unused" else k for k in shots}):
-            if k_shot == 0 and head.normals == "needed":
+            if k_shot < head.least_normals and (k_shot or head.normals == "needed"):
                 continue
             for seed in seeds if k_shot else [0]:
                 found.append(Entry(name, make_heads()[name], k_shot, seed))
     if not found:
         raise InputError(
-            f"All heads here ({', '.join(make_heads())}) need normal images; give `k_shot` values "
-            "above 0."
+            f"All heads here ({', '.join(heads)}) need normal images; give `k_shot` values above "
+            f"{min(head.least_normals for head in heads.values()) - 1}."
         )
     return found
 
