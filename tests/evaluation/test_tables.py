@@ -3,6 +3,7 @@
 import re
 from html import unescape
 
+from vlad.evaluation.certainty import Certainty
 from vlad.evaluation.tables import FACTS, html, markdown
 
 EVIL = "<b>nut & bolt</b> caf\udce9"
@@ -24,7 +25,7 @@ ROWS = [
 
 
 def test_a_table_in_markdown():
-    text = markdown(ROWS, {"tile": None, "shots": [1, 2]})
+    text = markdown(ROWS, {"tile": None, "shots": [1, 2]}, Certainty())
     assert text.startswith("# Bench\n\nIn percent; ")
     assert "Peak memory of the whole process: 512 MiB." in text
     assert "may be off by up to 0.2." in text
@@ -44,10 +45,10 @@ def test_a_table_in_markdown():
 
 
 def test_the_page_says_the_same_and_names_are_never_markup():
-    page = html(ROWS, {"tile": EVIL})
+    page = html(ROWS, {"tile": EVIL}, Certainty())
     assert "<b>" not in page and "nut &amp; bolt" in page and "caf\\xe9" in page
     cells = [unescape(cell) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", page)]
-    lines = re.findall(r"^\| (.*) \|$", markdown(ROWS, {"tile": EVIL}), re.M)
+    lines = re.findall(r"^\| (.*) \|$", markdown(ROWS, {"tile": EVIL}, Certainty()), re.M)
     assert cells == [cell for line in lines if "---" not in line for cell in line.split(" | ")]
     listed = [unescape(item) for item in re.findall(r"<li>(.*?)</li>", page)]
-    assert listed == re.findall(r"^- (.*)$", markdown(ROWS, {"tile": EVIL}), re.M)
+    assert listed == re.findall(r"^- (.*)$", markdown(ROWS, {"tile": EVIL}, Certainty()), re.M)

@@ -3,7 +3,10 @@
     bench.json       what the command asked for, written first
     results.jsonl    one line for each head, shot, seed and category; also the journal
     bench.parquet    the same, typed
-    bench.md, bench.html   means over categories, mean ± standard deviation over seeds
+    bench.md, bench.html, bench.tex   means over categories, mean ± standard deviation over seeds,
+                                      intervals, comparisons with the best head, corruptions
+    bench.csv        the same figures, one a line (`vlad.evaluation.figures`)
+    bench.svg        metrics over numbers of shots, if there are several
 
 A line holds the metrics, how far pixel metrics may be off, and everything needed to compare them:
 resolution, tiles, backbone, prompts, auxiliary data, layout, versions, machine. The lines of a
@@ -27,7 +30,10 @@ from typing import Any
 from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError, OutputError
 from vlad.evaluation import Entry, Result, evaluate_category, prompts_key
-from vlad.evaluation.tables import html, markdown
+from vlad.evaluation.certainty import Certainty
+from vlad.evaluation.curves import shot_curves, svg
+from vlad.evaluation.figures import csv
+from vlad.evaluation.tables import html, latex, markdown
 from vlad.heads import Head
 from vlad.prompts import load_bank
 from vlad.prompts.categories import check_words
@@ -48,7 +54,10 @@ BENCH = Workspace(
         "corruptions",
         *(field.name for field in fields(Setup)),
     ),
-    ("results.jsonl", "bench.parquet", "bench.md", "bench.html"),
+    (
+        *("results.jsonl", "bench.parquet", "bench.md", "bench.html", "bench.tex"),
+        *("bench.csv", "bench.svg"),
+    ),
 )
 _ROW = (
     *("data", "layout", "category", "head", "k_shot", "seed", "protocol", "transductive"),
@@ -101,10 +110,10 @@ def bench(
         settings = {**settings, "words": words}
     given = setup.bank if setup else None
     banks = {n: load_bank(given or own) for n, head in make_heads().items() if (own := head.bank)}
-    for head, least in {n: h.least_normals for n, h in make_heads().items()}.items():
-        if few := [k for k in shots if 0 < k < least]:
+    for name, head in make_heads().items():
+        if few := [k for k in shots if 0 < k < head.least_normals]:
             warnings.warn(
-                f"head {head} needs {least} normal images; it is not measured with "
+                f"head {name} needs {head.least_normals} normal images; it is not measured with "
                 f"{', '.join(map(str, few))}.",
                 stacklevel=2,
             )
@@ -289,8 +298,15 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
     types = {name: text for name in ("auxiliary", "bank", "words", "prompts", "corruption")}
     types |= {"references": texts, "errors": texts, "ids": texts}
     types |= {"tile": pa.int64(), "overlap": pa.float64()}
+    types |= {"labels": pa.list_(pa.int64()), "scores": pa.list_(pa.float64())}
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})
     atomic_write(out / "bench.parquet", lambda file: pq.write_table(table, file))
-    atomic_write(out / "bench.md", markdown(rows, settings).encode())
-    atomic_write(out / "bench.html", html(rows, settings).encode())
+    certainty = Certainty()
+    curves = shot_curves(rows)
+    atomic_write(out / "bench.md", markdown(rows, settings, certainty).encode())
+    atomic_write(out / "bench.html", html(rows, settings, certainty, curves).encode())
+    atomic_write(out / "bench.tex", latex(rows, certainty).encode())
+    atomic_write(out / "bench.csv", csv(rows, certainty))
+    if curves:
+        atomic_write(out / "bench.svg", svg(curves).encode())

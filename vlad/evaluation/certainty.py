@@ -9,6 +9,7 @@ normal images, which the standard deviation over seeds shows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -32,6 +33,7 @@ class Certainty:
     """Intervals and comparisons of rows; what was resampled is kept for the next table."""
 
     def __init__(self) -> None:
+        self.flat = False  # whether an interval had no width
         self.values: dict[int, tuple[dict, dict[str, np.ndarray]]] = {}  # by id of the row
 
     def interval(self, rows: Sequence[dict], metric: str) -> Interval | None:
@@ -48,24 +50,28 @@ class Certainty:
                 sets.setdefault(data, []).append(np.mean(values, axis=0))
         if not sets:
             return None
-        return interval(np.mean([np.mean(of, axis=0) for of in sets.values()], axis=0))
+        found = interval(np.mean([np.mean(of, axis=0) for of in sets.values()], axis=0))
+        self.flat |= found.low == found.high
+        return found
 
-    def against_best(self, heads: Mapping[Key, Sequence[dict]]) -> dict[Key, Difference]:
+    def against_best(self, heads: Mapping[Key, Sequence[dict]]) -> dict[Key, Difference | None]:
         """Head and shots -> its image AUROC minus that of the best head with as many shots.
 
-        The p-values are Holm's, over all heads given. The best heads, and those that cannot be
-        compared, have no entry.
+        The p-values are Holm's, over all heads given. The best of several has None; a head that
+        cannot be compared has no entry.
         """
         found: dict[Key, Difference] = {}
+        best: list[Key] = []
         for shots in dict.fromkeys(k_shot for _, k_shot in heads):
             group = {key: rows for key, rows in heads.items() if key[1] == shots}
-            best = max(group, key=lambda key: _mean_auroc(group[key]))
+            top = max(group, key=lambda key: _mean_auroc(group[key]))
             for key, rows in group.items():
-                if key != best and (difference := _difference(rows, group[best])):
+                if key != top and (difference := _difference(rows, group[top])):
                     found[key] = difference
+                    best.append(top)
         corrected = holm([one.p for one in found.values()])
-        return {
-            key: Difference(one.value, one.error, float(p))
+        return dict.fromkeys(best) | {
+            key: replace(one, p=float(p))
             for (key, one), p in zip(found.items(), corrected, strict=True)
         }
 

@@ -1,6 +1,6 @@
 """The figures of a bench: means over seeds, categories and sets of its rows, and where they apply.
 
-    bench.csv   one line for each head, shot, corruption, category or mean of them, and metric
+bench.csv   one line for each head, shot, corruption, category or mean of them, and metric
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlad.evaluation.certainty import Certainty
+from vlad.evaluation.certainty import Certainty, Key
 from vlad.system.text import csv_line, csv_text, encode
 
-MEAN = "mean"
+MEAN = ""  # the name of what is a mean over all
 _COLUMNS = (
     *("data", "category", "head", "protocol", "k_shot", "corruption", "metric", "value", "std"),
     *("low", "high", "minus_best", "p"),
 )
-Key = tuple[str, int]  # head and number of shots
 Rows = Sequence[dict]
 
 
@@ -35,7 +34,8 @@ class Scope:
     category: str
     rows: Rows
 
-    def keys(self) -> list[Key]:
+    @property
+    def heads(self) -> list[Key]:
         """Heads with their shots, in the order of the rows."""
         return list(dict.fromkeys((row["head"], row["k_shot"]) for row in self.rows))
 
@@ -84,6 +84,7 @@ def seed_means(rows: Rows, metric: str) -> list[float]:
 def csv(rows: Rows, certainty: Certainty) -> bytes:
     """All figures, as fractions; empty where a metric has none.
 
+    `category` is empty for the mean over those of a set, `data` too for the mean over sets.
     `std` is over seeds, of two or more; `low` and `high` bound the 95 % interval of an image
     metric; `minus_best` and `p` compare the image AUROC of images as they are with the best head
     of as many shots in the same category or mean.
@@ -91,9 +92,9 @@ def csv(rows: Rows, certainty: Certainty) -> bytes:
     names = list(dict.fromkeys(n[7:] for row in rows for n in row if n.startswith("metric.")))
     lines = [csv_line(_COLUMNS)]
     for scope in scopes(rows):
-        compared = certainty.against_best({key: scope.of(key) for key in scope.keys()})
+        compared = certainty.against_best({key: scope.of(key) for key in scope.heads})
         for corruption in (None, *corruptions(scope.rows)):
-            for key in scope.keys():
+            for key in scope.heads:
                 own = scope.of(key, corruption)
                 first = [csv_text(scope.data), csv_text(scope.category), key[0]]
                 first += [own[0]["protocol"] if own else "", str(key[1]), corruption or ""]
