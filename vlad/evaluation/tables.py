@@ -235,11 +235,10 @@ def _over_seeds(rows: Rows, metric: str) -> str:
 
 
 def _with_interval(rows: Rows, metric: str, certainty: Certainty) -> str:
-    found = certainty.interval(rows, metric)
-    if found is None:
+    found, means = certainty.interval(rows, metric), seed_means(rows, metric)
+    if found is None or not means:
         return "–"
-    value = np.mean(seed_means(rows, metric))
-    return f"{100 * value:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return f"{100 * np.mean(means):.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 
 def _p(value: float) -> str:
