@@ -102,7 +102,8 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 def bench(roots, head, k_shot, seeds, corruptions, words, layout, common, boxes, out) -> None:
     """Compare heads over data sets, shots and seeds.
 
-    The tables are written as Parquet, Markdown and HTML.
+    The tables are written as Markdown, HTML, LaTeX, CSV and Parquet, with 95 % intervals and
+    comparisons of the heads.
 
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench
