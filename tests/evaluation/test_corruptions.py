@@ -1,5 +1,6 @@
 """What corruptions do to images, that masks follow them, and that they are the same each time."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,9 @@ def test_how_strong_they_are(image):
     before = values(image)
     ratio = values(corrupted("brightness", image, PATH)) / before
     assert abs(ratio - 1).mean() == pytest.approx(0.3, abs=0.01)
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=20)
+    assert (values(Image.open(file)) == values(corrupted("jpeg", image, PATH))).all()
     grey = Image.new("RGB", (200, 200), (128, 128, 128))
     noise = values(corrupted("noise", grey, PATH)) - 128
     assert noise.std() == pytest.approx(0.08 * 255, rel=0.02) and abs(noise.mean()) < 0.3

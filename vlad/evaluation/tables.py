@@ -10,6 +10,7 @@ import numpy as np
 from vlad.evaluation.certainty import METRICS, Certainty
 from vlad.evaluation.figures import MEAN, Rows, Scope, corruptions, scopes, seed_means
 from vlad.heads import titled
+from vlad.metrics.significance import DRAWS, LEVEL
 from vlad.system.templates import template
 from vlad.system.text import printable
 
@@ -30,9 +31,9 @@ COLUMNS = {
 _PER_CATEGORY = ("image_auroc", "pixel_auroc", "aupro")
 _ROBUST = ("image_auroc", "pixel_auroc")
 _CERTAIN = (
-    " Intervals (95 %) come from 1000 resamples of the test images, each class by itself; the "
-    "reference images stay as they are. A head is compared with the best one of as many shots by "
-    "DeLong's test on the same images; p is two-sided and Holm's over the table."
+    f" Intervals ({100 * LEVEL:.0f} %) come from {DRAWS} resamples of the test images, each class "
+    "by itself; the reference images stay as they are. A head is compared with the best one of as "
+    "many shots by DeLong's test on the same images; p is two-sided and Holm's over the table."
 )
 _FLAT = (
     " An interval without width means that every resample gave the same value, as of scores that "
