@@ -16,7 +16,7 @@ from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
 
-LISTS = ("head", "k-shot", "seeds")  # options that take a comma-separated list
+LISTS = ("head", "k-shot", "seeds", "corruptions")  # options that take a comma-separated list
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -87,15 +87,23 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     default="0,1,2,4",
 )
 @option("--seeds N,N,...", "Random seeds for --k-shot.", default="0,1,2")
+@option(
+    "--corruptions NAMES",
+    (
+        "Also measure on test images corrupted by brightness, blur, jpeg, noise or shift, "
+        "as in blur,noise, or by all; each takes another pass."
+    ),
+)
 @words_option
 @layout_option
 @common_options
 @boxes_option
 @option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
-def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None:
+def bench(roots, head, k_shot, seeds, corruptions, words, layout, common, boxes, out) -> None:
     """Compare heads over data sets, shots and seeds.
 
-    The tables are written as Parquet, Markdown and HTML.
+    The tables are written as Markdown, HTML, LaTeX, CSV and Parquet, with 95 % intervals and
+    comparisons of the heads.
 
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench
@@ -112,6 +120,7 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
     from vlad.system.text import shown
 
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
+    changes = _corruptions(corruptions, boxes)
     data, layouts = {}, {}
     for root in roots:
         name = Path(root).resolve().name
@@ -131,6 +140,7 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
         "head": head,
         "k_shot": shots,
         "seeds": draws,
+        **({"corruptions": changes} if changes else {}),
         **{k: v for k, v in asdict(common.setup).items() if k != "cache"},
         "params": common.params,
         "adapters": common.adapters,
@@ -150,12 +160,33 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
         layouts=layouts,
         setup=common.setup,
         words=said,
+        corruptions=changes,
     )
     for error in dict.fromkeys(error for row in rows for error in row["errors"]):
         click.echo(shown(f"Left out: {error}", keep="\n"), err=True)
     click.echo(f"{len(rows)} results")
     click.echo(f"Tables: {Path(out) / 'bench.md'}, {Path(out) / 'bench.html'}")
     say_if_trial(backbone)
+
+
+def _corruptions(text: str | None, boxes: str | None) -> list[str]:
+    from vlad.errors import InputError
+    from vlad.evaluation.corruptions import CORRUPTIONS
+    from vlad.system.text import instead
+
+    if text is None:
+        return []
+    found = list(CORRUPTIONS) if text == "all" else [word.strip() for word in text.split(",")]
+    for word in found:
+        if word not in CORRUPTIONS:
+            raise InputError(f"Unknown corruption {word!r}{instead(word, [*CORRUPTIONS, 'all'])}")
+    if len(set(found)) < len(found):
+        raise InputError(f"--corruptions {text} names one twice; remove it.")
+    if boxes and "shift" in found:
+        raise InputError(
+            "--corruptions shift would move images away from the boxes of --boxes; leave one out."
+        )
+    return found
 
 
 def _numbers(option: str, text: str) -> list[int]:

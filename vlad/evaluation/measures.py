@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -27,12 +28,15 @@ class Measured:
         bounds: pixel metric -> how far its value may be off; 0 if it is exact.
         images: number of images scored.
         errors: path -> why an image was left out.
+        scores, labels: id of each scored image -> its score, and 0 or 1.
     """
 
     metrics: Mapping[str, float]
     bounds: Mapping[str, float] = field(default_factory=dict)
     images: int = 0
     errors: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 class Measures:
@@ -53,6 +57,7 @@ class Measures:
         self.errors: dict[str, str] = {}  # id -> why
         self.pixels = PixelMetrics(room) if any(sample.mask for sample in samples) else None
         self.unmarked: dict[str, Sample] = {}  # anomalous, with an empty mask
+        self.change_mask: Callable[[np.ndarray, Path], np.ndarray] | None = None
         self.thin: dict[str, int] = {}  # id -> regions of the mask that are too thin for a map
 
     def add(self, batch: Iterable[Scored]) -> None:
@@ -104,7 +109,8 @@ class Measures:
             raise InputError(
                 f"No test image could be used ({first.rstrip('.')}); correct them, or give others."
             )
-        labels = np.array([self.samples[key].label for key in scores])
+        truth = {key: int(bool(self.samples[key].label)) for key in scores}
+        labels = np.array(list(truth.values()))
         metrics = evaluate(list(scores.values()), labels)
         metrics |= registered_metrics(list(scores.values()), labels)
         metrics |= self._of_objects(scores) | self._of_severities(scores)
@@ -113,7 +119,7 @@ class Measures:
             found = self.pixels.compute(head)
             metrics, bounds = metrics | found.values, found.bounds
             self._warn()
-        return Measured(metrics, bounds, len(scores), errors)
+        return Measured(metrics, bounds, len(scores), errors, scores, truth)
 
     def _of_objects(self, scores: Mapping[str, float]) -> dict[str, float]:
         """The image metrics with each object as one image, if there are objects.
@@ -181,6 +187,8 @@ class Measures:
                 "correct the label or the mask."
             )
         check_fit(whole, sample, scored.size, ImageError)
+        if self.change_mask:
+            whole = self.change_mask(whole, sample.path)
         masks = {size: resize_mask(whole, size) for size in sizes}
         if lost := max((lost_regions(whole, mask) for mask in masks.values()), default=0):
             self.thin[sample.id] = lost

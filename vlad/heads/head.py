@@ -30,6 +30,7 @@ class Head(ABC):
         name: used in options, files and errors; `load_head` sets it.
         bank: name of its default prompt bank; None for a head that reads no text.
         normals: "needed" (`fit` comes before `score`), "optional" or "unused".
+        least_normals: normal images that `fit` needs.
         rules: parameter -> the values it accepts (see `vlad.heads.rules`).
         normal_views: the views of each normal image that `fit` gets; heads with equal ones share
             them.
@@ -46,6 +47,7 @@ class Head(ABC):
     name: str = ""
     bank: str | None = None
     normals: Literal["needed", "optional", "unused"] = "unused"
+    least_normals: int = 1
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     normal_views: Views = ITSELF
     boxes: bool = False

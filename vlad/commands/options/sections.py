@@ -7,8 +7,8 @@ import click
 SECTIONS = {
     "Input": (
         "--category", "--words", "--normal", "--known-defects", "--k-shot", "--seed", "--seeds",
-        "--pool", "--boxes", "--boxes-model", "--layout", "--tile", "--overlap", "--max-pixels",
-        "--bits",
+        "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--tile", "--overlap",
+        "--max-pixels", "--bits",
     ),
     "Model": (
         "--detector", "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions",
