@@ -175,8 +175,8 @@ def layout_option(command: Callable) -> Callable:
     return option(
         "--layout NAME",
         (
-            "Layout of the data set: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, "
-            "kolektorsdd2, real_iad, folder, csv; auto detects it."
+            "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
+            "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it."
         ),
         default="auto",
     )(command)
