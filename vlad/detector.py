@@ -25,7 +25,6 @@ from vlad.calibration.copies import find_copies, keep_others, mark
 from vlad.datasets.known import list_known
 from vlad.errors import BackboneError, HeadError, ImageError, InputError
 from vlad.heads import Head, head_maker, load_head
-from vlad.heads.labelled import Labelled
 from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image
 from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank, load_bank
@@ -260,15 +259,19 @@ class Detector:
         """The known kind that each of B images is nearest to, "" for none (head labelled).
 
         Raises:
-            InputError: no image, or one that cannot be used.
-            HeadError: the head knows no defects, is not fitted, or images are cut into tiles.
+            InputError: no image.
+            ImageError: an unusable image.
+            HeadError: the head knows no defects, or is not fitted.
         """
-        panel = self._panel()
-        if not isinstance(self.head_, Labelled) or panel.tiling.tile is not None:
+        self._panel()
+        if not self.head_.known:
             raise HeadError(
-                f"Head {self._name} cannot name kinds here; take the head labelled, without `tile`."
+                f"Head {self._name} knows no defects; give `known_defects` to `fit`, with the head "
+                "labelled."
             )
-        return self.head_.kinds(self.features(images))
+        kinds = self.score(images).kind
+        assert kinds is not None
+        return kinds.tolist()
 
     def score(
         self,
@@ -306,12 +309,15 @@ class Detector:
         boxes: Sequence[Sequence[Box]] = (),
     ) -> ImageScores:
         scores, maps = [], []
+        kinds: list[str] = []
         for scored in self._stream(images, category, open_item, boxes):
             if scored.failure is not None:
                 raise scored.failure
             scores.append(scored.scores[self._name])
             maps.append(scored.maps[self._name])
-        return ImageScores(np.array(scores, np.float32), stack_maps(maps))
+            kinds += scored.kinds.values()
+        names = np.array(kinds) if kinds else None
+        return ImageScores(np.array(scores, np.float32), stack_maps(maps), names)
 
     def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
         """Score images one by one, in order, in constant memory.
@@ -336,6 +342,7 @@ class Detector:
                 scored.scores.get(self._name),
                 scored.maps.get(self._name),
                 scored.error,
+                scored.kinds.get(self._name),
             )
 
     def _stream(
@@ -439,11 +446,13 @@ class Detector:
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Add `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches).
 
-        A calibrated detector also adds `p_value`, `anomalous`, `abstain` and `severity`.
+        A calibrated detector also adds `p_value`, `anomalous`, `abstain` and `severity`, and one
+        that knows kinds of defects `kind`.
         """
         scores = self.score(list(batch["image"] if "image" in batch else batch["path"]))
         decided = vars(self._decide(scores)) if hasattr(self, "calibration_") else {}
-        return {**batch, **decided, **vars(scores)}
+        found = {name: value for name, value in vars(scores).items() if value is not None}
+        return {**batch, **decided, **found}
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write detector.json, calibration, adapter and what was learned as data, never pickles.

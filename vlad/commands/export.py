@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import Common, given, make_heads
+from vlad.commands.options import (
+    Common,
+    check_known,
+    given,
+    known_defects_option,
+    make_heads,
+)
 from vlad.commands.options.option import option
 
 
@@ -20,9 +26,12 @@ from vlad.commands.options.option import option
     "normals",
     multiple=True,
 )
+@known_defects_option
 @given("backbone", "bank", "param", "adapter", "image_size")
 @option("--out DIR", "Output folder; new or empty.", required=True)
-def export(form, head, category, normals, backbone, bank, params, adapters, image_size, out):
+def export(
+    form, head, category, normals, known_defects, backbone, bank, params, adapters, image_size, out
+):
     """Export a head with its backbone as ONNX or OpenVINO graphs.
 
     One graph gives the features that the head needs, one the whole detector from pixels to map.
@@ -36,10 +45,12 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     from vlad.backbones import DEFAULT
     from vlad.backbones.runtimes import load_runtime
     from vlad.datasets import list_samples
+    from vlad.datasets.known import list_known
     from vlad.demo import HAZELNUT
     from vlad.errors import InputError
     from vlad.images import read_image
     from vlad.scoring.export import export as write
+    from vlad.scoring.known import fit_known
     from vlad.scoring.setup import Setup
 
     head = head or ("memory" if normals else "winclip")
@@ -56,10 +67,14 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
         raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if made.normals == "unused" and references:
         raise InputError(f"Head {name} does not use normal images; leave --normal out.")
+    known = list_known(known_defects) if known_defects else []
+    check_known(known, heads)
     panel = setup.panel(setup.load_backbone(heads), heads)
     panel.text(name, category)  # reports a missing category before the work
     if references:
         panel.fit(read_image(sample.path) for sample in references)
+    if known:
+        fit_known(panel, known, read_image)
     shown = list_samples([HAZELNUT / "test"])
     images = [read_image(sample.path) for sample in (shown[0], shown[-1])]
     card = write(panel, name, written, out, images, category)

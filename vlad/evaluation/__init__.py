@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vlad.backbones.backbone import Backbone
+from vlad.calibration.pixels import PixelSpread
+from vlad.datasets.known import without_known
 from vlad.datasets.shots import draw_shots
 from vlad.errors import HeadError
-from vlad.evaluation.measures import Measures
+from vlad.evaluation.measures import LIMIT, Measures
 from vlad.evaluation.pixels import ROOM
+from vlad.evaluation.validation import pixel_spreads
 from vlad.heads import Head, protocol
 from vlad.prompts import PromptBank
+from vlad.scoring.known import fit_known
+from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
 from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
@@ -53,6 +58,7 @@ class Result:
         protocol: what its metrics may be compared with, as `vlad.heads.protocol` says it.
         metrics, bounds, errors, images: as in `vlad.evaluation.measures.Measured`.
         references: the reference images.
+        known: the images of the known defects that it remembers.
         transductive: whether it saw all test images at once.
         auxiliary: the data its adapter was trained on, or None.
         bank: the prompt bank it read, or None.
@@ -72,6 +78,7 @@ class Result:
     metrics: Mapping[str, float]
     bounds: Mapping[str, float] = field(default_factory=dict)
     references: Sequence[str] = ()
+    known: Sequence[str] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
     transductive: bool = False
     auxiliary: str | None = None
@@ -97,6 +104,10 @@ def evaluate_category(
     words: str | None = None,
     room: int = ROOM,
     box_model: BoxModel | None = None,
+    known: Sequence[Sample] = (),
+    validation: Sequence[Sample] = (),
+    limit: float = LIMIT,
+    then: Callable[[Panel, Mapping[str, PixelSpread]], None] | None = None,
 ) -> list[Result]:
     """Fit heads on normal images of a category and measure them on its test images.
 
@@ -109,13 +120,18 @@ def evaluate_category(
         room: bytes of temporary files for the maps of all heads; beyond them, metrics come from
             histograms, with a bound on their error.
         box_model: finds boxes in the test images, for the heads that use some.
+        known: marked defects for the heads that remember some (`vlad.datasets.known`); those among
+            the test images are left out of the test, which is said.
+        validation: normal images that set a threshold of pixels, for the metric seg_f1.
+        limit: of AUPRO; with another than 0.3, the metric is named after it.
+        then: called last, with the fitted panel and what the validation images gave.
 
     Raises:
-        InputError: no image can be used, fewer normal images than shots, or an image labelled
-            normal has defect pixels.
+        InputError: no image can be used, fewer normal images than shots, an image labelled
+            normal has defect pixels, or every defect of the test is a known one.
         PromptError: a prompt bank does not support the category.
-        HeadError: no shots for a head that needs normal images, or a single test image for
-            one that compares them with each other.
+        HeadError: no shots for a head that needs normal images, a single test image for one that
+            compares them with each other, or known defects but no head that learns them.
     """
     for entry in entries:
         if entry.head.normals == "needed" and not entry.k_shot:
@@ -131,10 +147,17 @@ def evaluate_category(
     for shots, references in drawn.items():
         keys = [key for key, entry in named.items() if (entry.k_shot, entry.seed) == shots]
         panel.fit((setup.open_image(sample.path) for sample in references), keys)
+    if known:
+        fit_known(panel, known, setup.open_image)
+        test = without_known(test, known)
     test = [replace(s, category=words or s.category or category) for s in test]
     check_pools(panel, test)
 
-    measures = Measures(test, setup.max_pixels, room)
+    spreads = pixel_spreads(
+        panel, [replace(s, category=words or category) for s in validation], setup
+    )
+    thresholds = {name: spread.threshold for name, spread in spreads.items()}
+    measures = Measures(test, setup.max_pixels, room, limit, thresholds)
     pools: Pools[Sample] = Pools(panel.tiling)
     panel.seconds.clear()
     with Progress(len(test), verb=f"{category}: scored") as progress:
@@ -165,6 +188,7 @@ def evaluate_category(
                 protocol=protocol(entry.head),
                 metrics=found.metrics,
                 bounds=found.bounds,
+                known=[str(s.path) for s in known if entry.head.known],
                 references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
                 errors=found.errors,
                 transductive=entry.head.transductive,
@@ -180,7 +204,19 @@ def evaluate_category(
                 backbone_seconds=panel.seconds["backbone"] / found.images,
             )
         )
+    if then:
+        then(panel, spreads)
     return results
+
+
+def rules_of(data: Any, category: str) -> dict[str, Any]:
+    """What a data set asks of `evaluate_category` beyond train and test: `validation`, `limit`.
+
+    Args:
+        data: as `vlad.datasets.load_dataset` opens it.
+    """
+    validation = data.validation(category) if hasattr(data, "validation") else ()
+    return {"validation": validation, "limit": getattr(data, "aupro_limit", LIMIT)}
 
 
 def prompts_key(bank: PromptBank, words: str) -> str:

@@ -26,7 +26,7 @@ from typing import Any
 
 from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError, OutputError
-from vlad.evaluation import Entry, Result, evaluate_category, prompts_key
+from vlad.evaluation import Entry, Result, evaluate_category, prompts_key, rules_of
 from vlad.evaluation.tables import html, markdown
 from vlad.heads import Head
 from vlad.prompts import load_bank
@@ -45,6 +45,7 @@ BENCH = Workspace(
     "bench.json",
     (
         *("data", "layout", "head", "k_shot", "seeds", "words", "params", "adapters", "weights"),
+        *("known_defects", "boxes"),
         *(field.name for field in fields(Setup)),
     ),
     ("results.jsonl", "bench.parquet", "bench.md", "bench.html"),
@@ -54,7 +55,7 @@ _ROW = (
     *("auxiliary", "bank", "backbone", "weights", "dtype", "runtime", "image_size", "tile"),
     *("overlap", "files", "images", "left_out", "head_seconds", "backbone_seconds"),
     *("peak_memory_mib", "vlad", "torch", "device", "cpu", "cores", "threads"),
-    *("references", "errors", "words", "prompts"),
+    *("references", "errors", "words", "prompts", "known_defects"),
 )
 
 
@@ -70,6 +71,7 @@ def bench(
     layouts: Mapping[str, str],
     setup: Setup | None = None,
     words: Mapping[str, str] | None = None,
+    known: Mapping[str, Sequence[Sample]] | None = None,
 ) -> list[dict]:
     """Measure what is not measured yet, and write all tables.
 
@@ -82,6 +84,7 @@ def bench(
         layouts: data set -> how it is laid out.
         setup: how images are read and scored.
         words: category -> what prompts call it, where that is not its name.
+        known: category -> its known defects, as in `evaluate_category`.
 
     Returns:
         the rows of results.jsonl.
@@ -103,7 +106,9 @@ def bench(
         for category in dataset.categories:
             train = dataset.train(category) if any(k for _, k, _ in wanted) else []
             test = dataset.test(category)
-            files = _state_of([*train, *test])
+            rules = rules_of(dataset, category)
+            shown = (known or {}).get(category, [])
+            files = _state_of([*train, *test, *rules["validation"], *shown])
             said = words.get(category, category)
             prompts = {head: prompts_key(bank, said) for head, bank in banks.items()}
             there = [r for r in rows if (r["data"], r["category"]) == (name, category)]
@@ -128,6 +133,8 @@ def bench(
                 test,
                 setup,
                 words=words.get(category),
+                known=shown,
+                **rules,
             )
             fresh = [_row(name, layouts[name], backbone, result, files) for result in results]
             rows += fresh
@@ -208,6 +215,7 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
         **machine(backbone.device),
         **{f"metric.{name}": value for name, value in result.metrics.items()},
         **{f"bound.{name}": value for name, value in result.bounds.items()},
+        "known_defects": list(result.known),
         "references": list(result.references),
         "errors": list(result.errors.values()),
     }
@@ -260,7 +268,7 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
     # columns without any value still have a type, so that files can be joined
     text, texts = pa.string(), pa.list_(pa.string())
     types = {name: text for name in ("auxiliary", "bank", "words", "prompts")}
-    types |= {"references": texts, "errors": texts}
+    types |= {"references": texts, "errors": texts, "known_defects": texts}
     types |= {"tile": pa.int64(), "overlap": pa.float64()}
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})

@@ -23,6 +23,8 @@ COLUMNS = {
     "pixel_ap": "AP",
     "pixel_f1_max": "F1-max",
     "aupro": "AUPRO",
+    "aupro_0.05": "AUPRO 5 %",
+    "seg_f1": "SegF1",
 }
 # where a row was measured
 FACTS = ("weights", "dtype", "runtime", "vlad", "torch", "device", "cpu", "cores", "threads")

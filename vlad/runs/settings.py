@@ -156,6 +156,7 @@ def root_of(samples: Sequence[Sample]) -> Path:
 
 def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str | None]) -> dict:
     """The settings that scores depend on, as in run.json."""
+    kinds = {name: list(head.known) for name, head in panel.heads.items() if head.known}
     return {
         "vlad": __version__,
         "category": settings.category,
@@ -185,6 +186,7 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
         **({"pool": _digests(settings.pool)} if settings.pool else {}),
         **({"boxes": settings.boxes} if settings.boxes else {}),
         **({"known_defects": _digests_of_known(settings.known)} if settings.known else {}),
+        **({"kinds": kinds} if kinds else {}),
         "seed": settings.seed,
         **settings.setup.tiling.settings,
     }
