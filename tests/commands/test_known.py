@@ -218,3 +218,15 @@ def test_a_folder_for_each_category(drawn, tmp_path):
         known_of(tmp_path, ["nut", "bolt"])
     mark(tmp_path / "nut", "dent", drawn[5])
     assert [s.defect for s in known_of(tmp_path, ["nut"])["nut"]] == ["dent"]
+
+
+def test_a_known_defect_sets_no_threshold(run, images, defects, tmp_path):
+    options = ["--normal", images / "0.png", "--head", "labelled", "--known-defects", defects]
+    out = tmp_path / "run"
+    assert run("score", defects / "dent", *options, "--out", out).exit_code == 0
+    labels = tmp_path / "labels.csv"
+    labels.write_text(f"path,label\n{defects / 'dent' / 'a.png'},1\n")
+    done = CliRunner().invoke(
+        main, ["calibrate", str(out), "--labels", str(labels), "--out", str(tmp_path / "c.json")]
+    )
+    assert done.exit_code == 2 and "is a known defect of the run" in done.stderr
