@@ -247,7 +247,8 @@ def calibrate_run(
         options: those of `from_normals` and `from_labels`.
 
     Raises:
-        InputError: a reference image or known defect among them, too few images, or no level for any.
+        InputError: a reference image or known defect among them, too few images, or no level for
+            any.
     """
     good, _ = known_scores(folder, folder.samples())
     kinds = {"references": "reference image", "known_defects": "known defect"}
