@@ -98,7 +98,7 @@ def _tiff(values: np.ndarray) -> Writer:
     image = Image.fromarray(values.view("<u2"))
 
     def write(file: BinaryIO) -> None:
-        image.save(file, "TIFF", tiffinfo=tags, compression="tiff_adobe_deflate")
+        image.save(file, "TIFF", tiffinfo=tags)
 
     return write
 
