@@ -40,7 +40,7 @@ def check_submission(out: str | Path) -> None:
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise OutputError(f"{out} is not a new or empty folder; choose another for --submission.")
+        raise OutputError(f"{out} is not a new or empty folder; choose another for the submission.")
 
 
 def write_submission(
