@@ -68,6 +68,19 @@ def test_metrics_are_those_of_the_authors(run, can, detector, tmp_path):
     assert "aupro" not in result["metrics"]
 
 
+def test_bench_measures_the_same(run, can, small_file, tmp_path):
+    assert run(can, "--head", "memory", "--k-shot", "2", "--json", tmp_path / "a").exit_code == 0
+    (expected,) = json.loads((tmp_path / "a").read_text())["results"]
+    options = ["--head", "memory", "--k-shot", "2", "--seeds", "0", "--out", tmp_path / "bench"]
+    options += ["--backbone", small_file, "--device", "cpu"]
+    done = CliRunner().invoke(main, ["bench", *map(str, [can.parent, *options])])
+    assert done.exit_code == 0, done.output
+    row = json.loads((tmp_path / "bench" / "results.jsonl").read_text())
+    for name in ("aupro_0.05", "seg_f1"):
+        assert row[f"metric.{name}"] == pytest.approx(expected["metrics"][name], abs=1e-6)
+    assert "SegF1" in (tmp_path / "bench" / "bench.md").read_text()
+
+
 def test_submission_holds_both_maps_of_every_private_image(
     run, can, detector, tmp_path, monkeypatch
 ):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from vlad.datasets import load_dataset
+from vlad.datasets.boxes import Boxed
 from vlad.datasets.mvtec_ad_2 import MVTecAD2
 from vlad.errors import InputError
 from vlad.types import Sample
@@ -111,6 +112,12 @@ def test_odd_trees(can, fill, tmp_path):
         MVTecAD2(tmp_path / "empty").test("empty")
     with pytest.raises(InputError, match=r"unknown category 'cann'\. Did you mean can\?"):
         MVTecAD2(can()).unlabelled("cann")
+
+
+def test_with_boxes_the_limit_stays_and_validation_images_go(can):
+    boxed = Boxed(MVTecAD2(can()), {})
+    assert boxed.aupro_limit == 0.05
+    assert not hasattr(boxed, "validation") and not hasattr(boxed, "unlabelled")
 
 
 def test_loose_masks_and_files_are_told(can, fill):
