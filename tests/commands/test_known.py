@@ -122,6 +122,19 @@ def test_eval_leaves_known_defects_out_of_the_test_and_says_so(run, category, tm
     assert "shown known defects" not in memory["protocol"]
 
 
+def test_a_saved_detector_says_that_it_learned_from_the_test(run, category, tmp_path):
+    data = tmp_path / "nut"
+    category(data, normal=3)
+    known = mark(tmp_path / "known", "stain", Image.open(data / "test/stain/4.png"))
+    fit = ["--head", "labelled", "--known-defects", known, "--out", tmp_path / "saved"]
+    assert run("fit", data / "train/good", *fit).exit_code == 0
+    options = ["--detector", str(tmp_path / "saved"), "--device", "cpu"]
+    done = CliRunner().invoke(main, ["eval", str(data), *options])
+    assert done.exit_code == 0, done.output
+    assert "labelled learned from 1 test image" in done.output
+    assert "labelled (shown known defects)" in done.output
+
+
 def test_bench_of_two_categories_and_a_changed_mask(run, category, drawn, tmp_path):
     for name in ("nut", "bolt"):
         category(tmp_path / "data" / name, normal=3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from vlad.commands.options import (
@@ -11,7 +14,11 @@ from vlad.commands.options import (
     known_defects_option,
     make_heads,
 )
+from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
+
+if TYPE_CHECKING:
+    from vlad.scoring.panel import Panel
 
 
 @click.command("export")
@@ -27,10 +34,22 @@ from vlad.commands.options.option import option
     multiple=True,
 )
 @known_defects_option
+@detector_option
 @given("backbone", "bank", "param", "adapter", "image_size")
 @option("--out DIR", "Output folder; new or empty.", required=True)
 def export(
-    form, head, category, normals, known_defects, backbone, bank, params, adapters, image_size, out
+    form,
+    head,
+    category,
+    normals,
+    known_defects,
+    detector,
+    backbone,
+    bank,
+    params,
+    adapters,
+    image_size,
+    out,
 ):
     """Export a head with its backbone as ONNX or OpenVINO graphs.
 
@@ -41,40 +60,32 @@ def export(
     \b
     vlad export --to onnx --head winclip --category hazelnut --out hazelnut/
     vlad export --to openvino --head memory --normal good/ --out parts/
+    vlad export --to onnx --detector detectors/bottle --out bottle/
     """
     from vlad.backbones import DEFAULT
     from vlad.backbones.runtimes import load_runtime
     from vlad.datasets import list_samples
-    from vlad.datasets.known import list_known
     from vlad.demo import HAZELNUT
     from vlad.errors import InputError
     from vlad.images import read_image
     from vlad.scoring.export import export as write
-    from vlad.scoring.known import fit_known
     from vlad.scoring.setup import Setup
 
-    head = head or ("memory" if normals else "winclip")
     written = load_runtime(form)
-    setup = Setup(backbone or DEFAULT, "cpu", image_size=image_size, bank=bank)
-    heads = make_heads(head, Common(setup, params, adapters))
-    if len(heads) > 1:
-        raise InputError(
-            f"--head {head} names several heads; name one, and export the others separately."
-        )
-    ((name, made),) = heads.items()
-    references = list_samples(normals) if normals else []
-    if made.normals == "needed" and not references:
-        raise InputError(f"Head {name} compares with normal images; name them with --normal.")
-    if made.normals == "unused" and references:
-        raise InputError(f"Head {name} does not use normal images; leave --normal out.")
-    known = list_known(known_defects) if known_defects else []
-    check_known(known, heads)
-    panel = setup.panel(setup.load_backbone(heads), heads)
-    panel.text(name, category)  # reports a missing category before the work
-    if references:
-        panel.fit(read_image(sample.path) for sample in references)
-    if known:
-        fit_known(panel, known, read_image)
+    if detector:
+        found, _ = open_detector(detector, category)
+        if found.setup.tile:
+            raise InputError(
+                f"The detector {detector} cuts images into tiles, which a graph cannot; fit one "
+                "without --tile."
+            )
+        category, name = found.category, found.head_.name
+        found.set_params(device="cpu", runtime="torch")
+        panel = found.panel_
+    else:
+        setup = Setup(backbone or DEFAULT, "cpu", image_size=image_size, bank=bank)
+        common = Common(setup, params, adapters)
+        name, panel = _fitted(head, category, normals, known_defects, common)
     shown = list_samples([HAZELNUT / "test"])
     images = [read_image(sample.path) for sample in (shown[0], shown[-1])]
     card = write(panel, name, written, out, images, category)
@@ -88,3 +99,40 @@ def export(
             f"{name} judges a list of images jointly, so there is no graph of the whole detector."
         )
     click.echo(f"Written: {out}")
+
+
+def _fitted(
+    head: str | None,
+    category: str | None,
+    normals: Sequence[str],
+    known_defects: str | None,
+    common: Common,
+) -> tuple[str, Panel]:
+    """The name of the head that the options ask for, and its panel, fitted."""
+    from vlad.datasets import list_samples
+    from vlad.datasets.known import list_known
+    from vlad.errors import InputError
+    from vlad.images import read_image
+    from vlad.scoring.known import fit_known
+
+    head = head or ("memory" if normals else "winclip")
+    heads = make_heads(head, common)
+    if len(heads) > 1:
+        raise InputError(
+            f"--head {head} names several heads; name one, and export the others separately."
+        )
+    ((name, made),) = heads.items()
+    references = list_samples(normals) if normals else []
+    if made.normals == "needed" and not references:
+        raise InputError(f"Head {name} compares with normal images; name them with --normal.")
+    if made.normals == "unused" and references:
+        raise InputError(f"Head {name} does not use normal images; leave --normal out.")
+    known = list_known(known_defects) if known_defects else []
+    check_known(known, heads)
+    panel = common.setup.panel(common.setup.load_backbone(heads), heads)
+    panel.text(name, category)  # reports a missing category before the work
+    if references:
+        panel.fit(read_image(sample.path) for sample in references)
+    if known:
+        fit_known(panel, known, read_image)
+    return name, panel

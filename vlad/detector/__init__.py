@@ -10,6 +10,7 @@ from functools import cached_property
 from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank
 from vlad.report.scores import ImageScores
+from vlad.results.verdicts import shared_settings
 from vlad.scoring.boxes import check_given
 from vlad.scoring.given import (
     Given,
@@ -43,6 +45,7 @@ from vlad.scoring.given import (
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Prepared, Scored, prepare
+from vlad.scoring.record import digests, digests_of_known, record_of
 from vlad.system.text import instead, shown
 from vlad.types import Box, Features, Verdicts
 
@@ -72,6 +75,8 @@ class Detector(Arguments):
 
     Attributes:
         head_: the head with what it learned.
+        learned_: name -> digest of the images that it learned from; images in memory are named by
+            their position.
         calibration_: its calibration, once calibrated.
 
     Raises:
@@ -79,6 +84,7 @@ class Detector(Arguments):
     """
 
     _marks: Sequence[np.ndarray] = ()  # of the learned images (`vlad.calibration.copies`)
+    learned_: Mapping[str, str] = MappingProxyType({})
 
     @cached_property
     def _loaded(self) -> Loaded:
@@ -92,6 +98,11 @@ class Detector(Arguments):
     @backbone_.setter
     def backbone_(self, backbone: Backbone) -> None:
         self._loaded.use(self.setup, backbone)
+
+    @property
+    def weights_(self) -> str | None:
+        """Hash of the backbone's numbers; None if it was never loaded."""
+        return self._loaded.weights(self.setup)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fit_with")
@@ -118,10 +129,12 @@ class Detector(Arguments):
         for name in ("head_", "calibration_", "_fit_with", "_calibrate_with"):
             vars(self).pop(name, None)
         self._loaded.drop_panel()
-        self._marks = ()
+        self._marks, self.learned_ = (), {}
         self._learn(normals)
         if known is not None:
-            fit_known(self._panel(), known, self.setup.open_image)
+            fit_known(self.panel_, known, self.setup.open_image)
+            marked = {f"{name} (marked)": own for name, own in digests_of_known(known).items()}
+            self.learned_ = {**self.learned_, **digests(known), **marked}
         self._fit_with = self._settings(_FIT)
         return self
 
@@ -135,7 +148,7 @@ class Detector(Arguments):
             InputError: as `fit`.
             HeadError: as `fit`, or a head that needs all images at once.
         """
-        self._panel()
+        _ = self.panel_  # makes the head
         if not self.head_.fitted:
             return self.fit(normals)
         if not self.head_.additive:
@@ -157,7 +170,7 @@ class Detector(Arguments):
         Raises:
             ImageError: it cannot be used.
         """
-        return prepare(self._panel(), unprepared(self._open(Given(image, 0))))
+        return prepare(self.panel_, unprepared(self._open(Given(image, 0))))
 
     @torch.no_grad()
     def features(self, images: Images) -> Features:
@@ -166,7 +179,7 @@ class Detector(Arguments):
         Raises:
             InputError: no image, or one that cannot be used.
         """
-        panel = self._panel()
+        panel = self.panel_
         read = (x if isinstance(x, Prepared) else self.prepare(x) for x in each_image(images))
         tiles = chain.from_iterable(one.tiles for one in read)
         spec, parts = panel.specs[self._name], []
@@ -182,7 +195,7 @@ class Detector(Arguments):
             ImageError: an unusable image.
             HeadError: the head knows no defects, or is not fitted.
         """
-        self._panel()
+        _ = self.panel_  # checks that settings are those of `fit`
         if not self.head_.known:
             raise HeadError(
                 f"Head {self._name} knows no defects; give `known_defects` to `fit`, with the head "
@@ -217,7 +230,7 @@ class Detector(Arguments):
         """
         if boxes is not None:
             images = list(each_image(images))
-            check_given(self._panel(), boxes, len(images))
+            check_given(self.panel_, boxes, len(images))
         return self._scores(images, category, self._open, boxes or ())
 
     def _scores(
@@ -275,7 +288,7 @@ class Detector(Arguments):
             Given(image, index, category or self.category, tuple(boxes[index]) if boxes else ())
             for index, image in enumerate(each_image(images))
         )
-        return score_given(self._panel(), items, open_item, self.batch_size)
+        return score_given(self.panel_, items, open_item, self.batch_size)
 
     def calibrate(
         self,
@@ -298,7 +311,7 @@ class Detector(Arguments):
             InputError: too few images for this rate, an unusable image, or a number out of range.
             HeadError: as `score`, or the head scores images jointly.
         """
-        if self._panel().transductive:
+        if self.panel_.transductive:
             raise HeadError(
                 f"Head {self._name} scores images jointly, so there is no threshold for other "
                 "images; fit it on a reference pool first."
@@ -315,11 +328,17 @@ class Detector(Arguments):
             names=[opened.names[i] for i in kept],
             suspects=suspects,
             notes=notes,
+            settings=self._record(),
         )
         self._calibrate_with = self._settings(_CALIBRATE)
         for note in self.calibration_.notes:
             warnings.warn(note, stacklevel=1)
         return self
+
+    def _record(self) -> dict[str, object]:
+        """What its scores depend on, as a run with the same settings has it."""
+        panel = self.panel_
+        return shared_settings(record_of(panel, self.setup, [self.category], self.learned_))
 
     def predict(self, images: Images) -> Verdicts:
         """Verdicts on B images.
@@ -348,11 +367,16 @@ class Detector(Arguments):
         found = {name: value for name, value in vars(scores).items() if value is not None}
         return {**batch, **decided, **found}
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], *, with_weights: bool = False) -> Path:
         """Write detector.json, calibration, adapter and what was learned as data, never pickles.
+
+        Args:
+            with_weights: also copy the weights of the backbone, so that the folder alone scores on
+                a machine without a network.
 
         Raises:
             AdapterError: the adapter no longer exists.
+            BackboneError: as `vlad.backbones.carry.carry`.
             HeadError: the head is an instance or from a file, or a setting changed after `fit` or
                 `calibrate`.
             OutputError: the folder is not writable.
@@ -366,12 +390,13 @@ class Detector(Arguments):
         self._check_unchanged("calibrate")
         saved = Saved(
             {**self.get_params(), **self._banks},
-            self._loaded.weights,
+            self.weights_,
             self.head_.memory_ if hasattr(self, "head_") else {},
             list(self._marks),
+            self.learned_,
             getattr(self, "calibration_", None),
         )
-        write_detector(saved, Path(folder))
+        write_detector(saved, Path(folder), self.backbone_ if with_weights else None)
         return Path(folder)
 
     @classmethod
@@ -383,7 +408,7 @@ class Detector(Arguments):
         """
         saved = read_detector(Path(folder))
         detector = cls(**saved.settings)
-        detector._marks = saved.marks
+        detector._marks, detector.learned_ = saved.marks, saved.learned
         if saved.weights:
             detector._loaded.expect(detector.setup, saved.weights)
         detector.head_ = detector._new_head()
@@ -434,16 +459,25 @@ class Detector(Arguments):
         return load_head(deepcopy(self.head), **(self.head_params or {}))
 
     def _learn(self, normals: Images) -> None:
-        panel = self._panel()
+        panel = self.panel_
         opened = Marking(self.setup)
         given = (Given(image, index) for index, image in enumerate(each_image(normals)))
         panel.fit((unprepared(opened(one)) for one in given), [self._name])
         self._marks = [*self._marks, *(mark for mark in opened.marks if mark is not None)]
+        for name, digest in opened.digests.items():
+            known = self.learned_.get(name, digest) != digest  # an image in memory, of another call
+            self.learned_ = {**self.learned_, f"{name} ({digest})" if known else name: digest}
 
     def _open(self, given: Given) -> Image.Image | Prepared:
         return open_given(given, self.setup)
 
-    def _panel(self) -> Panel:
+    @property
+    def panel_(self) -> Panel:
+        """Its head on its backbone, as `vlad.scoring` takes them.
+
+        Raises:
+            HeadError: a setting that `fit` depends on has changed since.
+        """
         now = self._settings(self.get_params())
         if panel := self._loaded.panel(now):
             return panel

@@ -65,10 +65,12 @@ class Loaded:
         """Refuse a backbone of the same name with other weights from now on."""
         self._saved_with = _named(setup), weights
 
-    @property
-    def weights(self) -> str | None:
-        """Hash of the backbone's numbers; None if it was never loaded."""
-        return self._backbone[1].weights if self._backbone else None
+    def weights(self, setup: Setup) -> str | None:
+        """Hash of the numbers of the backbone that the settings name; None if unknown yet."""
+        if self._backbone and self._backbone[0] == _named(setup):
+            return self._backbone[1].weights
+        name, weights = self._saved_with or (None, None)
+        return weights if name == _named(setup) else None
 
     def panel(self, settings: Mapping[str, Any]) -> Panel | None:
         """The panel made with these settings of the detector, if it is the last one made."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ from vlad.prompts import PromptBank
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
+from vlad.scoring.record import digest_of
 from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
+from vlad.system.text import counted, shown
 from vlad.types import Sample
 
 if TYPE_CHECKING:
@@ -38,15 +41,17 @@ class Entry:
 
     Attributes:
         name: of the head, as results name it.
-        head: unfitted; it is fitted here.
+        head: unfitted, to be fitted here; or fitted on the images in `learned`.
         k_shot: number of normal images drawn for it.
         seed: random seed of the draw.
+        learned: name -> digest of the images that it was fitted on before.
     """
 
     name: str
     head: Head
     k_shot: int = 0
     seed: int = 0
+    learned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def evaluate_category(
             compares them with each other, or known defects but no head that learns them.
     """
     for entry in entries:
-        if entry.head.normals == "needed" and not entry.k_shot:
+        if entry.head.normals == "needed" and not (entry.k_shot or entry.head.fitted):
             raise HeadError(
                 f"Head {entry.name} compares with normal images; raise `k_shot` above 0."
             )
@@ -150,6 +155,8 @@ def evaluate_category(
     if known:
         fit_known(panel, known, setup.open_image)
         test = without_known(test, known)
+    for entry in entries:
+        warn_of_seen(entry, test)
     test = [replace(s, category=words or s.category or category) for s in test]
     check_pools(panel, test)
 
@@ -183,13 +190,16 @@ def evaluate_category(
             Result(
                 category=category,
                 head=entry.name,
-                k_shot=entry.k_shot,
+                k_shot=entry.k_shot or len(entry.learned),
                 seed=entry.seed,
                 protocol=protocol(entry.head),
                 metrics=found.metrics,
                 bounds=found.bounds,
                 known=[str(s.path) for s in known if entry.head.known],
-                references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
+                references=[
+                    *entry.learned,
+                    *(str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())),
+                ],
                 errors=found.errors,
                 transductive=entry.head.transductive,
                 auxiliary=adapter.auxiliary if adapter else None,
@@ -217,6 +227,18 @@ def rules_of(data: Any, category: str) -> dict[str, Any]:
     """
     validation = data.validation(category) if hasattr(data, "validation") else ()
     return {"validation": validation, "limit": getattr(data, "aupro_limit", LIMIT)}
+
+
+def warn_of_seen(entry: Entry, test: Sequence[Sample]) -> None:
+    """Warn of test images that a fitted head has learned from: their scores say nothing."""
+    learned = set(entry.learned.values())
+    seen = [s.path for s in test if learned and s.path.is_file() and digest_of(s.path) in learned]
+    if seen:
+        warnings.warn(
+            f"{entry.name} learned from {counted(len(seen), 'test image')}, the first is "
+            f"{shown(seen[0])}; its results are too good, so fit it on others.",
+            stacklevel=3,
+        )
 
 
 def prompts_key(bank: PromptBank, words: str) -> str:

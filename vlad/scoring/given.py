@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from vlad.errors import ImageError, InputError
 from vlad.images import ImageLike, as_image, is_image
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, score_items
+from vlad.scoring.record import LENGTH, digest_of
 from vlad.scoring.setup import Setup
 from vlad.types import Box
 
@@ -111,16 +113,19 @@ def unprepared(image: Image.Image | Prepared) -> Image.Image:
 
 
 class Marking:
-    """Opens images, and keeps the mark and the name of each in the order of their indices."""
+    """Opens images, and keeps name, mark and digest of each in the order of their indices."""
 
     def __init__(self, setup: Setup):
         self._setup = setup
-        self._seen: dict[int, tuple[str, np.ndarray | None]] = {}
+        self._seen: dict[int, tuple[str, np.ndarray | None, str]] = {}
 
     def __call__(self, given: Given) -> Image.Image | Prepared:
         image = open_given(given, self._setup)
         name = getattr(given.image, "filename", None) or given.path
-        self._seen[given.index] = name, None if isinstance(image, Prepared) else mark(image)
+        if isinstance(image, Prepared):
+            self._seen[given.index] = name, None, ""
+        else:
+            self._seen[given.index] = name, mark(image), _digest(given.image, image)
         return image
 
     @property
@@ -132,6 +137,17 @@ class Marking:
     def marks(self) -> list[np.ndarray | None]:
         """Their marks (see `vlad.calibration.copies`); None for images prepared before."""
         return [self._seen[i][1] for i in sorted(self._seen)]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Name -> digest of its file, or of the pixels of an image without one."""
+        return {name: digest for _, (name, _, digest) in sorted(self._seen.items())}
+
+
+def _digest(given: object, image: Image.Image) -> str:
+    if isinstance(given, str | os.PathLike):
+        return digest_of(given)
+    return hashlib.sha256(image.tobytes()).hexdigest()[:LENGTH]
 
 
 def score_given(
