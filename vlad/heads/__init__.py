@@ -55,11 +55,14 @@ def protocol(head: Head) -> str:
     """What to know about a head's results before comparing them with other results.
 
     "zero-shot" or "few-shot", preceded by "approximate" if the head departs from its method and
-    "transductive" if it sees all scored images, followed by the auxiliary data of its adapter.
+    "transductive" if it sees all scored images, followed by "shown known defects" if it was, and
+    the auxiliary data of its adapter.
     """
     shown = head.fitted and head.normals != "unused"
     parts = ["approximate"] * head.approximate + ["transductive"] * head.transductive
     parts.append("few-shot" if shown else "zero-shot")
+    if head.known:
+        parts.append("shown known defects")
     if head.adapter_:
         parts.append(f"trained on {head.adapter_.auxiliary}")
     return ", ".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -68,6 +68,11 @@ class Head(ABC):
     @property
     def transductive(self) -> bool:
         return False
+
+    @property
+    def known(self) -> Sequence[str]:
+        """The kinds of the known defects that it remembers, which `Scores.kind` refers to."""
+        return ()
 
     @property
     def fitted(self) -> bool:

@@ -156,6 +156,7 @@ def root_of(samples: Sequence[Sample]) -> Path:
 
 def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str | None]) -> dict:
     """The settings that scores depend on, as in run.json."""
+    kinds = {name: list(head.known) for name, head in panel.heads.items() if head.known}
     setup, references = settings.setup, {**settings.learned, **digests(settings.references)}
     return {
         **record_of(panel, setup, categories, references),
@@ -163,5 +164,6 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
         **({"pool": digests(settings.pool)} if settings.pool else {}),
         **({"boxes": settings.boxes} if settings.boxes else {}),
         **({"known_defects": digests_of_known(settings.known)} if settings.known else {}),
+        **({"kinds": kinds} if kinds else {}),
         "seed": settings.seed,
     }

@@ -152,6 +152,15 @@ def known_defects_option(command: Callable) -> Callable:
     )(command)
 
 
+def known_of_categories_option(command: Callable) -> Callable:
+    """Add --known-defects to a command over several categories, for `known_of`."""
+    return option(
+        "--known-defects DIR",
+        "Marked defects for the head labelled: a folder per kind, and masks in ground_truth; for "
+        "several categories, in a folder per category. Test images among them are left out.",
+    )(command)
+
+
 def check_known(known: object, heads: Mapping[str, Head]) -> None:
     """Raise a HeadError if known defects are given to no head, or a head lacks them."""
     from vlad.errors import HeadError
@@ -175,8 +184,8 @@ def layout_option(command: Callable) -> Callable:
     return option(
         "--layout NAME",
         (
-            "Layout of the data set: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, "
-            "kolektorsdd2, real_iad, folder, csv; auto detects it."
+            "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
+            "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it."
         ),
         default="auto",
     )(command)
