@@ -1,0 +1,104 @@
+"""One layer of what the head memory remembers, and the distances of patches to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from vlad.maths.moments import Moments
+from vlad.maths.neighbours import Bank, Metric, widest
+from vlad.maths.placed import PlacedBank
+from vlad.maths.whitening import whitening
+from vlad.system.torch_state import own_state
+
+# rows, at most, whose distances give the scale of the maps
+SAMPLE = 4096
+
+
+@dataclass
+class Space:
+    """The space in which tokens are compared: as they are or whitened, by a metric.
+
+    Attributes:
+        metric: as in `vlad.maths.neighbours.Bank`.
+        moments: of the tokens of all normal images; None leaves tokens as they are.
+    """
+
+    metric: Metric
+    moments: Moments | None = None
+
+    def __post_init__(self) -> None:
+        self.whitened = whitening(self.moments) if self.moments else lambda tokens: tokens
+
+    def rows(self, stored: torch.Tensor) -> torch.Tensor:
+        """Stored tokens (M, C), of unit length if need be, or raw to be whitened -> (M, K)."""
+        if self.moments is None:
+            return stored
+        rows = self.whitened(stored)
+        return F.normalize(rows, dim=-1) if self.metric == "cosine" else rows
+
+
+@dataclass
+class Layer:
+    """Remembered tokens, each form that a search needs made once.
+
+    Attributes:
+        source: (M, C) tokens as they are stored.
+        space: that in which they are compared.
+        grid: of each image; None if it is not known which place and image a token is of.
+        reach: grid cells within which patches are compared; None is all.
+    """
+
+    source: torch.Tensor
+    space: Space
+    grid: tuple[int, int] | None = None
+    reach: int | None = None
+    banks: dict[bool, Bank | PlacedBank] = field(default_factory=dict)
+    span: float | None = None
+
+    def __post_init__(self) -> None:
+        self.rows = self.space.rows(self.source)
+
+    def nearest(
+        self, tokens: torch.Tensor, chosen: torch.Tensor | None, bfloat16: bool
+    ) -> torch.Tensor:
+        """(B, N) distance of each of (B, N, C) tokens to the nearest one remembered.
+
+        Args:
+            chosen: (B, k) images that each image is compared with; None is all.
+            bfloat16: as in `vlad.maths.neighbours.Bank`.
+        """
+        tokens = self.space.whitened(tokens)
+        if chosen is None:
+            if bfloat16 not in self.banks:
+                self.banks[bfloat16] = self._bank(self.rows, bfloat16)
+            return self.banks[bfloat16].nearest(tokens)
+        assert self.grid  # whoever chooses images knows their grid
+        images = self.rows.unflatten(0, (-1, self.grid[0] * self.grid[1]))
+        each = [
+            self._bank(images[own].flatten(0, 1), bfloat16).nearest(x[None])
+            for x, own in zip(tokens, chosen, strict=True)
+        ]
+        return torch.cat(each)
+
+    @own_state()
+    def widest(self) -> float:
+        """The largest distance between two of the tokens, found once."""
+        if self.span is None:
+            sample = self.rows
+            if len(sample) > SAMPLE:
+                steps = torch.arange(SAMPLE, device=sample.device)
+                sample = sample[steps * (len(sample) - 1) // (SAMPLE - 1)]
+            self.span = widest(sample)
+            if self.space.metric == "cosine":  # ‖a−b‖² = 2 (1 − cos) for vectors of unit length
+                self.span /= 2
+        return self.span
+
+    def _bank(self, rows: torch.Tensor, bfloat16: bool) -> Bank | PlacedBank:
+        if self.reach is None:
+            return Bank(rows, self.space.metric, bfloat16)
+        assert self.grid
+        images = rows.unflatten(0, (-1, *self.grid))
+        return PlacedBank(images, self.reach, self.space.metric, bfloat16)
