@@ -71,8 +71,9 @@ class Memory(Head):
             compares patches of all places.
         nearest_images: how many reference images, those with the most similar image embedding, an
             image is compared with; each view counts as one, and None is all.
-        whiten: whether tokens are compared by the principal components that hold 99 % of the
-            variance of the reference patches (shrunk), each divided by its standard deviation.
+        whiten: whether tokens (with "cosine" of unit length) are compared by squared Euclidean
+            distance along the principal components that hold 99 % of the variance of the reference
+            patches, each divided by its standard deviation (shrunk as by Ledoit and Wolf).
         neighbourhood: side of the square of patches averaged (zero-padded) before comparison.
         join: whether to join the layers into one vector of the backbone's width (adaptive average
             pooling over channels, as in PatchCore) instead of comparing them one by one.
@@ -171,7 +172,7 @@ class Memory(Head):
         self.needed_memory()
         layers = [self._layer(name) for name in layers_of(self.memory_)]
         bound = 2.0
-        if self.metric == "squared_l2":
+        if layers[0].space.metric == "squared_l2":
             bound = 4 * max(x.rows.square().sum(dim=-1).max().item() for x in layers)
         top = sum(layer.widest() for layer in layers) / len(layers)
         # digits that do not depend on the machine, so that neither do files

@@ -58,11 +58,11 @@ class MemoryGather:
         kept = head.on_object(features).flatten() if head.mask_references else slice(None)
         for name, tokens in head.compared(features):
             rows = tokens.flatten(0, 1)[kept]
+            if head.metric == "cosine":
+                rows = F.normalize(rows, dim=-1)
             if head.whiten:
                 new, before = Moments.of(rows), self.moments.get(name)
                 self.moments[name] = before.merge(new) if before else new
-            elif head.metric == "cosine":
-                rows = F.normalize(rows, dim=-1)
             parts = self.rows.setdefault(name, [])
             parts.append(rows)
             if head.limit and sum(map(len, parts)) > 2 * head.limit:
@@ -148,7 +148,7 @@ def _coreset(head: Memory, rows: torch.Tensor, moments: Moments | None, size: in
     """Rows that cover all others where they are compared."""
     if moments:
         check(head, {"": moments})
-    return rows[greedy_coreset(Space(head.metric, moments).rows(rows), size)]
+    return rows[greedy_coreset(Space(head.metric, moments)(rows), size)]
 
 
 def check_grid(head: Memory, known: tuple[int, int], given: tuple[int, int]) -> None:

@@ -17,27 +17,29 @@ from vlad.system.torch_state import own_state
 SAMPLE = 4096
 
 
-@dataclass
 class Space:
-    """The space in which tokens are compared: as they are or whitened, by a metric.
+    """The space in which tokens are compared.
+
+    Args:
+        metric: as in `vlad.maths.neighbours.Bank`.
+        moments: of the stored tokens of all normal images, which are then whitened; distances are
+            squared Euclidean there, with "cosine" between tokens that were of unit length before.
 
     Attributes:
-        metric: as in `vlad.maths.neighbours.Bank`.
-        moments: of the tokens of all normal images; None leaves tokens as they are.
+        metric: that of the space.
     """
 
-    metric: Metric
-    moments: Moments | None = None
+    def __init__(self, metric: Metric, moments: Moments | None = None):
+        self.metric: Metric = "squared_l2" if moments else metric
+        self.unit = metric == "cosine"
+        self.whitened = whitening(moments) if moments else None
 
-    def __post_init__(self) -> None:
-        self.whitened = whitening(self.moments) if self.moments else lambda tokens: tokens
-
-    def rows(self, stored: torch.Tensor) -> torch.Tensor:
-        """Stored tokens (M, C), of unit length if need be, or raw to be whitened -> (M, K)."""
-        if self.moments is None:
-            return stored
-        rows = self.whitened(stored)
-        return F.normalize(rows, dim=-1) if self.metric == "cosine" else rows
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(..., C) tokens, stored ones or others, -> (..., K)."""
+        if self.whitened is None:
+            return tokens
+        mean, axes = self.whitened
+        return ((F.normalize(tokens, dim=-1) if self.unit else tokens) - mean) @ axes
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Layer:
     span: float | None = None
 
     def __post_init__(self) -> None:
-        self.rows = self.space.rows(self.source)
+        self.rows = self.space(self.source)
 
     def nearest(
         self, tokens: torch.Tensor, chosen: torch.Tensor | None, bfloat16: bool
@@ -70,7 +72,7 @@ class Layer:
             chosen: (B, k) images that each image is compared with; None is all.
             bfloat16: as in `vlad.maths.neighbours.Bank`.
         """
-        tokens = self.space.whitened(tokens)
+        tokens = self.space(tokens)
         if chosen is None:
             if bfloat16 not in self.banks:
                 self.banks[bfloat16] = self._bank(self.rows, bfloat16)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 
 from vlad.maths.moments import Moments
@@ -11,15 +9,16 @@ from vlad.maths.moments import Moments
 VARIANCE = 0.99  # share that the directions hold
 
 
-def whitening(moments: Moments) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A map of rows (..., C) to (..., K) coordinates that vary by 1 where the moments are from.
+def whitening(moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean (C,) and axes (C, K): `(rows - mean) @ axes` vary by 1 where the moments are from.
 
-    The covariance is shrunk (`Moments.ledoit_wolf`). Its principal components that hold 99 % of the
-    variance are kept, each divided by its standard deviation.
+    The principal components that hold 99 % of the variance are kept, each divided by its standard
+    deviation after shrinkage (`Moments.ledoit_wolf`).
     """
-    values, axes = torch.linalg.eigh(moments.ledoit_wolf())
-    values, axes = values.flip(0), axes.flip(1)
+    values, axes = torch.linalg.eigh(moments.covariance())
+    values, axes = values.flip(0).clamp_min(0), axes.flip(1)
+    # by the variance before shrinkage: after it, those of no variance are alike and none comes first
     kept = int((values.cumsum(dim=0) / values.sum() < VARIANCE).sum()) + 1
-    axes = (axes[:, :kept] * values[:kept].rsqrt()).float()
-    mean = moments.mean.float()
-    return lambda rows: (rows - mean) @ axes
+    axes = axes[:, :kept]
+    shrunk = (axes * (moments.ledoit_wolf() @ axes)).sum(dim=0)
+    return moments.mean.float(), (axes * shrunk.rsqrt()).float()
