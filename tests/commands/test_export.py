@@ -56,6 +56,32 @@ def test_the_graph_is_the_detector(
     np.testing.assert_allclose(found["anomaly_map"], expected.anomaly_map, atol=1e-3)
 
 
+def test_a_graph_chooses_reference_images_and_compares_places(
+    run, small_file, images, drawn, tmp_path
+):
+    options = {"position": 1, "nearest_images": 1, "whiten": True}
+    words = [f"--param=memory.{name}={json.dumps(value)}" for name, value in options.items()]
+    normals = [images / f"{i}.png" for i in range(3)]
+    given = [word for path in normals for word in ("--normal", path)]
+    done = run(
+        "export", "--to", "onnx", "--head", "memory", *given, *words, "--out", tmp_path / "o"
+    )
+    assert done.exit_code == 0, done.output
+    card = json.loads((tmp_path / "o" / "export.json").read_text())
+    session = onnxruntime.InferenceSession(tmp_path / "o" / card["files"]["detector"])
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", **options).fit(normals)
+    chosen = set()
+    for image in drawn:
+        expected = made.score(image)
+        pixels = np.asarray(image.resize((64, 64), 3), np.float32) / 255
+        pixels = (pixels - card["input"]["mean"]) / card["input"]["std"]
+        feed = {card["input"]["name"]: pixels.transpose(2, 0, 1)[None].astype(np.float32)}
+        found = dict(zip(card["outputs"]["detector"], session.run(None, feed), strict=True))
+        np.testing.assert_allclose(found["anomaly_map"], expected.anomaly_map, atol=2e-3, rtol=1e-3)
+        chosen.add(made.head_._chosen(made.features(image)).item())
+    assert len(chosen) > 1  # images of the test are compared with different ones
+
+
 def test_export_through_the_entry_point_to_openvino(small_file, tmp_path, run_env):
     pytest.importorskip("openvino")
     done = subprocess.run(

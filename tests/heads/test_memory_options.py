@@ -205,7 +205,6 @@ def test_a_limited_bank_covers_what_it_saw(limit):
     gather.finish()
     farthest = torch.cdist(rows, gather.head.memory_["1"]).amin(dim=1).max()
     best = torch.cdist(rows, rows[greedy_coreset(rows, limit)]).amin(dim=1).max()
-    # each reduction adds at most the radius of a greedy coreset of what was there
     assert farthest <= 4 * best
 
 
@@ -245,7 +244,7 @@ def test_without_these_options_grids_may_differ():
 def test_tokens_that_do_not_vary_cannot_be_whitened():
     same = drawn(2, 0)
     same = Features(None, {1: torch.ones(2, 15, 6)}, GRID, same.size)
-    with pytest.raises(HeadError, match="memory .*all 30 are alike; give different ones"):
+    with pytest.raises(HeadError, match=r"memory .*all 30 are alike; give different ones"):
         named(whiten=True).fit(same)
 
 
@@ -257,7 +256,7 @@ def test_places_of_tiles_are_refused(small_backbone):
         if fits:
             Panel(small_backbone, heads, tiling=Tiling(32))
         else:
-            with pytest.raises(HeadError, match="memory compares places .* leave out `tile`"):
+            with pytest.raises(HeadError, match=r"memory compares places .* leave out `tile`"):
                 Panel(small_backbone, heads, tiling=Tiling(32))
 
 

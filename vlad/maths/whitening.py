@@ -17,7 +17,7 @@ def whitening(moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
     """
     values, axes = torch.linalg.eigh(moments.covariance())
     values, axes = values.flip(0).clamp_min(0), axes.flip(1)
-    # by the variance before shrinkage: after it, those of no variance are alike and none comes first
+    # by the variance before shrinkage, after which the smallest are alike and none comes first
     kept = int((values.cumsum(dim=0) / values.sum() < VARIANCE).sum()) + 1
     axes = axes[:, :kept]
     shrunk = (axes * (moments.ledoit_wolf() @ axes)).sum(dim=0)
