@@ -151,6 +151,21 @@ def test_whitened_statistics_do_not_depend_on_what_is_kept():
                 torch.testing.assert_close(found[name], whole[name])
 
 
+def test_a_union_of_workers_has_the_statistics_of_all():
+    normals = drawn(4, 0)
+    parts = [
+        named(whiten=True, coreset=0.5).fit(Features.cat([normals.at(i), normals.at(i + 2)]))
+        for i in range(2)
+    ]
+    found = named(whiten=True, coreset=0.25).fit_union(parts)
+    whole = named(whiten=True, coreset=0.25).fit(normals)
+    assert found.memory_.keys() == whole.memory_.keys()
+    for name, x in whole.memory_.items():
+        assert found.memory_[name].shape == x.shape
+        if "." in name:
+            torch.testing.assert_close(found.memory_[name], x, atol=1e-9, rtol=1e-9)
+
+
 def test_a_limit_that_holds_all_changes_nothing():
     normals = drawn(4, 0)
     for limit in (4 * 15, 1000):
