@@ -204,6 +204,19 @@ def test_what_is_held_does_not_grow_with_the_number_of_images(limit, monkeypatch
     assert sum(from_image) > 2
 
 
+@pytest.mark.parametrize("whiten", [False, True])
+def test_a_limited_bank_does_not_depend_on_the_size_of_batches(whiten):
+    normals = drawn(7, 0)
+    gathers = [named(limit=20, whiten=whiten).gather() for _ in range(2)]
+    gathers[0].add(normals)
+    for i in range(7):
+        gathers[1].add(normals.at(i))
+    for gather in gathers:
+        gather.finish()
+    for name, x in gathers[0].head.memory_.items():
+        assert torch.equal(x, gathers[1].head.memory_[name])
+
+
 def test_a_limited_bank_stays_limited_when_images_are_added():
     head = named(limit=20).fit(drawn(2, 0))
     memory = head.merge(head.memory_, named(limit=20).fit(drawn(3, 1)).memory_)

@@ -39,7 +39,7 @@ def grid_of(memory: Mapping[str, torch.Tensor]) -> tuple[int, int]:
 
 
 class MemoryGather:
-    """Keeps the tokens of normal images; with a `limit`, at most twice as many and a batch."""
+    """Keeps the tokens of normal images; with a `limit`, at most twice as many and an image."""
 
     def __init__(self, head: Memory):
         self.head = head
@@ -54,6 +54,12 @@ class MemoryGather:
         Raises:
             HeadError: a grid unlike the one before, where places or images are told apart.
         """
+        # with a limit image by image, so that the size of batches changes nothing
+        images = len(next(iter(features.patches.values()))) if self.head.limit else 1
+        for i in range(images):
+            self._add(features.at(i) if images > 1 else features)
+
+    def _add(self, features: Features) -> None:
         head = self.head
         kept = head.on_object(features).flatten() if head.mask_references else slice(None)
         for name, tokens in head.compared(features):
