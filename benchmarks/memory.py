@@ -4,8 +4,9 @@
 
 "Of the product" is the rate relative to one large `torch.mm` of the same type and number of
 channels. Options search the same patches, of images on a grid, and their rate is relative to the
-plain search; whitened rows have as many channels as hold 99 % of the variance. Each step of a coreset costs the same, so a few steps give the time of all. Rows are
-random: time does not depend on them.
+plain search; whitened rows have as many channels as hold 99 % of the variance. Each step of a
+coreset costs the same, so a few steps give the time of all. Rows are random: time does not depend
+on them.
 """
 
 from __future__ import annotations

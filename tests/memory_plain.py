@@ -8,21 +8,66 @@ import torch.nn.functional as F
 from vlad.types import Features
 
 
-def plain(head, normals: Features, features: Features) -> torch.Tensor:
-    """(B, h, w) distances, by the options position, nearest_images, whiten, metric, layers."""
+def quiet(found: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """(B, N), each at the border no more than its neighbour inside."""
+    found = found.unflatten(1, grid).clone()
+    inner = found.clone()
+    for y in range(grid[0]):
+        for x in range(grid[1]):
+            near = inner[:, min(max(y, 1), grid[0] - 2), min(max(x, 1), grid[1] - 2)]
+            found[:, y, x] = torch.minimum(inner[:, y, x], near)
+    return found.flatten(1)
+
+
+def plain(head, normals: Features, features: Features, border=quiet) -> torch.Tensor:
+    """(B, h, w) distances, by position, nearest_images, whiten, metric, layers, self_reference.
+
+    Args:
+        border: what becomes of distances inside an image.
+    """
+    found = distances(head, normals, features)
+    if head.self_reference:
+        apart = []
+        for n in range(len(normals.image)):
+            others = [normals.at(i) for i in range(len(normals.image)) if i != n]
+            apart.append(distances(head, Features.cat(others), normals.at(n), of=normals))
+        scale = torch.cat(apart).std() / inside(normals).std()
+        found = found + head.self_reference * scale * border(inside(features), features.grid)
+    return found.unflatten(1, features.grid).float()
+
+
+def distances(head, normals: Features, features: Features, of=None) -> torch.Tensor:
+    """(B, N) to normal images.
+
+    Args:
+        of: the images that tokens are whitened by, if not these.
+    """
     layers = [
-        one_layer(head, normals.patches[name], tokens, normals, features)
+        one_layer(
+            head, normals.patches[name], tokens, normals, features, (of or normals).patches[name]
+        )
         for name, tokens in features.patches.items()
     ]
-    return torch.stack(layers).mean(dim=0).unflatten(1, features.grid).float()
+    return torch.stack(layers).mean(dim=0)
 
 
-def one_layer(head, known, tokens, normals, features) -> torch.Tensor:
-    known, tokens = known.double(), tokens.double()
+def inside(features: Features) -> torch.Tensor:
+    """(B, N) distance of each patch to the one of rank 3 % in its own image."""
+    layers = []
+    for tokens in features.patches.values():
+        unit = F.normalize(tokens.double(), dim=-1)
+        cosine = unit @ unit.transpose(1, 2)
+        ordered = (1 - cosine).sort(dim=-1).values  # the first one is the patch itself
+        layers.append(ordered[..., max(1, round(0.03 * (tokens.shape[1] - 1)))])
+    return torch.stack(layers).mean(dim=0)
+
+
+def one_layer(head, known, tokens, normals, features, of) -> torch.Tensor:
+    known, tokens, of = known.double(), tokens.double(), of.double()
     if head.metric == "cosine":
-        known, tokens = F.normalize(known, dim=-1), F.normalize(tokens, dim=-1)
+        known, tokens, of = (F.normalize(x, dim=-1) for x in (known, tokens, of))
     if head.whiten:
-        known, tokens = whitened(known.flatten(0, 1), known, tokens)
+        known, tokens = whitened(of.flatten(0, 1), known, tokens)
     euclidean = head.whiten or head.metric == "squared_l2"
     height, width = features.grid
     found = torch.empty(tokens.shape[:2], dtype=torch.float64)

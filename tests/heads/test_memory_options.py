@@ -74,6 +74,47 @@ def test_each_option_changes_distances(options, distances):
     assert (distances(named(**options).fit(normals), features) - usual).abs().max() > 0.01
 
 
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"position": 1}, {"whiten": True}, {"metric": "squared_l2"}],
+    ids=str,
+)
+def test_unlikeness_inside_an_image_is_as_a_slow_plain_version_has_it(options, distances):
+    normals, features = drawn(3, 0), drawn(2, 1)
+    head = named(self_reference=0.5, **options).fit(normals)
+    found, expected = distances(head, features), plain(head, normals, features)
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4)
+    usual = named(**options).fit(normals)
+    assert (found - distances(usual, features)).min() > 0.01 * found.max()
+    # in the image score the border counts as it is; 1 % of 15 patches is one
+    scores = plain(head, normals, features, border=lambda own, grid: own).flatten(1).amax(dim=1)
+    torch.testing.assert_close(head.score(features).image_score, scores, atol=2e-5, rtol=1e-4)
+    assert head.map_range[1] == pytest.approx(1.5 * usual.map_range[1], rel=1e-2)
+
+
+def test_views_of_an_image_do_not_tell_how_images_differ(distances):
+    normals, features = drawn(3, 0), drawn(2, 1)
+    twice = Features.cat([normals.at(i // 2) for i in range(6)])
+    head = named(self_reference=0.5).fit(normals)
+    seen = named(self_reference=0.5, views=["horizontal_flip"]).fit(twice)
+    torch.testing.assert_close(distances(seen, features), distances(head, features))
+
+
+def test_one_image_does_not_tell_how_images_differ():
+    head = named(self_reference=0.5).fit(drawn(1, 0))
+    with pytest.raises(HeadError, match="there is one; give two or more"):
+        head.score(drawn(2, 1))
+    head.memory_ = head.merge(head.memory_, named(self_reference=0.5).fit(drawn(1, 1)).memory_)
+    assert head.score(drawn(2, 1)).image_score.isfinite().all()
+
+
+def test_equal_patches_inside_images_count_nothing(distances):
+    tokens = torch.randn(3, 1, 6).expand(3, 15, 6)
+    normals = Features(None, {1: tokens}, GRID, (24, 40))
+    found = distances(named(self_reference=1.0).fit(normals), normals)
+    torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-6, rtol=0)
+
+
 def test_neighbourhoods_join_and_masks_go_with_position(distances):
     normals, features = drawn(3, 0), drawn(2, 1)
     options = {"neighbourhood": 3, "join": True, "metric": "squared_l2"}
@@ -112,6 +153,7 @@ OPTIONS = [
     {"nearest_images": 2},
     {"position": 1, "nearest_images": 2, "whiten": True, "metric": "squared_l2"},
     {"limit": 1000, "whiten": True},
+    {"self_reference": 0.5, "whiten": True},
 ]
 
 
@@ -237,7 +279,7 @@ def test_a_limited_bank_covers_what_it_saw(limit):
 
 
 @pytest.mark.parametrize("name", ["coreset", "limit", "mask_references"])
-@pytest.mark.parametrize("needing", ["position", "nearest_images"])
+@pytest.mark.parametrize("needing", ["position", "nearest_images", "self_reference"])
 def test_options_that_forget_places_are_refused(name, needing):
     value = {"coreset": 0.5, "limit": 9, "mask_references": True}[name]
     head = named(**{name: value, needing: 2})
@@ -250,7 +292,9 @@ def test_a_share_and_a_number_are_refused_together():
         named(coreset=0.5, limit=9).spec(INFO)
 
 
-@pytest.mark.parametrize("options", [{"position": 1}, {"nearest_images": 1}])
+@pytest.mark.parametrize(
+    "options", [{"position": 1}, {"nearest_images": 1}, {"self_reference": 1}], ids=str
+)
 def test_other_grids_are_refused(options):
     head = named(**options).fit(drawn(2, 0))
     other = drawn(2, 1, grid=(5, 3))
@@ -296,6 +340,7 @@ def test_places_of_tiles_are_refused(small_backbone):
         {"position": -1},
         {"nearest_images": 0},
         {"limit": 0},
+        {"self_reference": -0.1},
         {"whiten": 1},
     ],
     ids=str,
@@ -310,6 +355,7 @@ WHOLE = {
     "nearest": {"nearest_images": 2},
     "whiten": {"whiten": True},
     "limit": {"limit": 20},
+    "self": {"self_reference": 0.5, "views": ["horizontal_flip"]},
     "views": {"views": ["horizontal_flip", "colour_jitter"]},
     "all": {"position": 2, "nearest_images": 2, "whiten": True, "views": ["vertical_flip"]},
 }

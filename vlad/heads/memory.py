@@ -26,6 +26,7 @@ from vlad.heads.memory_gather import (
     union,
 )
 from vlad.heads.memory_layer import Layer, Space
+from vlad.heads.memory_own import own_scale
 from vlad.heads.rules import (
     FLAG,
     LAYERS,
@@ -38,6 +39,7 @@ from vlad.heads.rules import (
     optional,
     whole,
 )
+from vlad.heads.self_reference import RANK, quiet_border, unlikeness
 from vlad.images.normals import CHANGES, Views, views_of
 from vlad.maths.foreground import foreground
 from vlad.maths.maps import top_mean, upsample
@@ -74,6 +76,8 @@ class Memory(Head):
         whiten: whether tokens (with "cosine" of unit length) are compared by squared Euclidean
             distance along the principal components that hold 99 % of the variance of the reference
             patches, each divided by its standard deviation (shrunk as by Ledoit and Wolf).
+        self_reference: weight of how unlike the rest of its own image a patch is, as the head of
+            that name has it, scaled to the spread of distances between reference images.
         neighbourhood: side of the square of patches averaged (zero-padded) before comparison.
         join: whether to join the layers into one vector of the backbone's width (adaptive average
             pooling over channels, as in PatchCore) instead of comparing them one by one.
@@ -99,6 +103,7 @@ class Memory(Head):
         "position": optional(whole(0, 10_000)),
         "nearest_images": optional(whole(1, 10**9)),
         "whiten": FLAG,
+        "self_reference": number(0, 10, "0 to 10"),
         "neighbourhood": ODD,
         "join": FLAG,
         "patch_output": one_of("raw", "ln_post", "ln_post_proj"),
@@ -124,6 +129,7 @@ class Memory(Head):
         position: int | None = None,
         nearest_images: int | None = None,
         whiten: bool = False,
+        self_reference: float = 0.0,
     ):
         self.layers = layers
         self.metric = metric
@@ -141,7 +147,9 @@ class Memory(Head):
         self.position = position
         self.nearest_images = nearest_images
         self.whiten = whiten
+        self.self_reference = self_reference
         self.layers_: dict[str, Layer] = {}
+        self.own_scale_: tuple[object, float] = (None, 0.0)
 
     @property
     def normal_views(self) -> Views:  # type: ignore[override]
@@ -149,9 +157,14 @@ class Memory(Head):
         return views_of(self.rotations, self.views)
 
     @property
-    def by_image(self) -> bool:
-        """Whether it has to know which place of which image a patch is of."""
-        return self.position is not None or self.nearest_images is not None
+    def by_image(self) -> str:
+        """The option for which it has to know which place of which image a patch is of, or ""."""
+        given = {
+            "position": self.position is not None,
+            "nearest_images": self.nearest_images is not None,
+            "self_reference": self.self_reference > 0,
+        }
+        return next((name for name, used in given.items() if used), "")
 
     @property
     def whole_images(self) -> bool:  # type: ignore[override]
@@ -162,9 +175,10 @@ class Memory(Head):
     def map_range(self) -> tuple[float, float]:
         """From 0 to the largest distance between two patches of its memory, in three digits.
 
-        Patches that differ more from all of the memory lie above it. A large memory is compared by
-        4096 evenly spaced patches of each layer. If all patches are alike, it is the bound of the
-        metric, for squared distances that between vectors no longer than those compared.
+        With `self_reference`, 1 + its weight times that. Patches that differ more lie above it. A
+        large memory is compared by 4096 evenly spaced patches of each layer. If all patches are
+        alike, it is the bound of the metric, for squared distances that between vectors no longer
+        than those compared.
 
         Raises:
             HeadError: the head is not fitted.
@@ -174,7 +188,8 @@ class Memory(Head):
         bound = 2.0
         if layers[0].space.metric == "squared_l2":
             bound = 4 * max(x.rows.square().sum(dim=-1).max().item() for x in layers)
-        top = sum(layer.widest() for layer in layers) / len(layers)
+        both = 1 + self.self_reference
+        bound, top = both * bound, both * sum(layer.widest() for layer in layers) / len(layers)
         # digits that do not depend on the machine, so that neither do files
         return (0.0, float(f"{top:.3g}") if top > ALIKE * bound else bound)
 
@@ -184,12 +199,11 @@ class Memory(Head):
         Raises:
             HeadError: options that exclude each other.
         """
-        needing = "position" if self.position is not None else "nearest_images"
         for name in FORGETTING if self.by_image else ():
             if getattr(self, name):
                 raise HeadError(
                     f"Head {self.name}: with `{name}` it is not known which place of which image a "
-                    f"patch is of; leave out `{name}`, or `{needing}`."
+                    f"patch is of; leave out `{name}`, or `{self.by_image}`."
                 )
         if self.coreset and self.limit:
             raise HeadError(
@@ -230,18 +244,23 @@ class Memory(Head):
         """Scores of B images; cosine distances lie in [0, 2].
 
         Raises:
-            HeadError: the head is not fitted, or on another grid of patches, if it compares places
-                or chooses images.
+            HeadError: the head is not fitted; or, with `position`, `nearest_images` or
+                `self_reference`, on another grid of patches, and with the last one on one image.
         """
         self.needed_memory()
         chosen = self._chosen(features) if self.by_image else None
+        compared, seen = self.compared(features), self.on_object(features)
         distances = [
             self._layer(name).nearest(tokens, chosen, features.bfloat16)
-            for name, tokens in self.compared(features)
+            for name, tokens in compared
         ]
-        distance = torch.stack(distances).mean(dim=0)
-        distance = torch.where(self.on_object(features), distance, 0.0)
+        distance = torch.where(seen, torch.stack(distances).mean(dim=0), 0.0)
         grid_map = distance.unflatten(1, features.grid)
+        if self.self_reference:
+            own = unlikeness([tokens for _, tokens in compared], RANK, self.name)
+            own = torch.where(seen, own * self.self_reference * self._own_scale(), 0.0)
+            distance = distance + own
+            grid_map = grid_map + quiet_border(own.unflatten(1, features.grid))
         return Scores(
             image_score=top_mean(distance, self.top),
             anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
@@ -289,6 +308,15 @@ class Memory(Head):
         assert features.image is not None  # the spec asks for it
         cosine = F.normalize(features.image, dim=-1) @ F.normalize(known, dim=-1).T
         return cosine.topk(self.nearest_images, dim=1).indices
+
+    def _own_scale(self) -> float:
+        """What distances inside an image are multiplied by, found once."""
+        memory, scale = self.own_scale_
+        if memory is not self.memory_:
+            layers = [self._layer(name) for name in layers_of(self.memory_)]
+            scale = own_scale(layers, self.rotations + len(set(self.views)), self.name)
+            self.own_scale_ = self.memory_, scale
+        return scale
 
     def _average(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         side = self.neighbourhood

@@ -76,7 +76,8 @@ class MemoryGather:
         if head.by_image:
             check_grid(head, self.grid or features.grid, features.grid)
             self.grid = features.grid
-            if features.image is not None:
+            if head.nearest_images is not None:
+                assert features.image is not None  # the spec asks for it
                 self.images.append(features.image)
 
     def finish(self) -> None:

@@ -85,6 +85,19 @@ class Layer:
         ]
         return torch.cat(each)
 
+    def left_out(self, image: int, views: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(1, N, C) tokens of a remembered image and (1, N) their distance to those of others.
+
+        Args:
+            image: which, counted without views.
+            views: of each image, the first one itself; its own are left out too.
+        """
+        assert self.grid  # whoever leaves images out knows their grid
+        images = self.rows.unflatten(0, (-1, views, self.grid[0] * self.grid[1]))
+        others = torch.cat([images[:image], images[image + 1 :]]).flatten(0, 2)
+        distance = self._bank(others, bfloat16=False).nearest(images[image, :1])
+        return self.source.unflatten(0, images.shape[:3])[image, :1], distance
+
     @own_state()
     def widest(self) -> float:
         """The largest distance between two of the tokens, found once."""
