@@ -1,12 +1,10 @@
-"""Memory: nearest neighbours beside the bare product, its options, and the time of a coreset.
+"""Memory: nearest neighbours beside the bare product, and the time of a greedy coreset.
 
     python benchmarks/memory.py [--bank 45000] [--coreset-steps 1000]
 
 "Of the product" is the rate relative to one large `torch.mm` of the same type and number of
-channels. Options search the same patches, of images on a grid, and their rate is relative to the
-plain search; whitened rows have as many channels as hold 99 % of the variance. Each step of a
-coreset costs the same, so a few steps give the time of all. Rows are random: time does not depend
-on them.
+channels. Each step of a coreset costs the same, so a few steps give the time of all. Rows are
+random: time does not depend on them.
 """
 
 from __future__ import annotations
@@ -20,12 +18,9 @@ import torch
 import torch.nn.functional as F
 from timing import interleaved, machine, ratio, table
 
-from vlad.heads.memory_layer import Layer, Space
-from vlad.maths.moments import Moments
 from vlad.maths.neighbours import Bank, greedy_coreset
 
-GRID = (15, 15)
-PATCHES, WIDTH, LARGE = GRID[0] * GRID[1], 896, 3600
+PATCHES, WIDTH, LARGE = 225, 896, 3600
 
 
 def main() -> None:
@@ -45,7 +40,6 @@ def main() -> None:
         lines += searched(torch.randn(images * PATCHES, WIDTH), bank, options.rounds)
     header = ["patches searched", "s", "× float32 cosine", "of the product"]
     print(table(lines, header), flush=True)
-    print(f"\n{table(with_options(bank, options.rounds), ['options', 's', '× plain'])}", flush=True)
     if options.coreset_steps:
         coreset(options.rows, options.coreset_steps)
 
@@ -73,32 +67,6 @@ def searched(queries: torch.Tensor, bank: torch.Tensor, rounds: int) -> list[tup
             ratio(seconds["cosine, float32"], seconds[name]),
             ratio(seconds[f"{name} product"], seconds[name]) / of_product,
         )
-        for name in cases
-    ]
-
-
-def with_options(bank: torch.Tensor, rounds: int) -> list[tuple]:
-    """One line per option of the head, 8 images searched in those of the bank."""
-    images = bank[: len(bank) // PATCHES * PATCHES]
-    queries = torch.randn(8, PATCHES, WIDTH)
-    tenth = len(images) // PATCHES // 10
-    chosen = torch.stack([torch.randperm(len(images) // PATCHES)[:tenth] for _ in queries])
-    plain, whitened = Space("cosine"), Space("cosine", Moments.of(images))
-    cases: dict[str, tuple[Layer, torch.Tensor | None]] = {
-        "plain": (Layer(images, plain, GRID), None),
-        "position=1": (Layer(images, plain, GRID, 1), None),
-        "position=2": (Layer(images, plain, GRID, 2), None),
-        f"nearest_images={tenth}": (Layer(images, plain, GRID), chosen),
-        f"nearest_images={tenth}, position=1": (Layer(images, plain, GRID, 1), chosen),
-        "whiten=true": (Layer(images, whitened, GRID), None),
-    }
-    runs = {
-        name: partial(layer.nearest, queries, which, False)
-        for name, (layer, which) in cases.items()
-    }
-    seconds = interleaved(runs, rounds)
-    return [
-        (name, statistics.median(seconds[name]), ratio(seconds["plain"], seconds[name]))
         for name in cases
     ]
 
