@@ -60,7 +60,7 @@ def test_the_graph_is_the_detector(
 def test_a_graph_chooses_reference_images_and_compares_places(
     run, small_file, images, drawn, tmp_path
 ):
-    options = {"position": 1, "nearest_images": 1, "whiten": True}
+    options = {"position": 1, "nearest_images": 1, "whiten": True, "self_reference": 0.5}
     words = [f"--param=memory.{name}={json.dumps(value)}" for name, value in options.items()]
     normals = [images / f"{i}.png" for i in range(3)]
     given = [word for path in normals for word in ("--normal", path)]

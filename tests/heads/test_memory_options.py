@@ -1,5 +1,6 @@
 """The options of the head memory against a slow plain version, and what they refuse."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -12,6 +13,7 @@ from vlad.errors import HeadError
 from vlad.heads import load_head, memory
 from vlad.heads.memory import Memory
 from vlad.heads.memory_gather import MemoryGather, layers_of
+from vlad.heads.memory_layer import Layer
 from vlad.maths.neighbours import greedy_coreset
 from vlad.scoring.panel import Panel
 from vlad.types import BackboneInfo, Features
@@ -108,6 +110,36 @@ def test_one_image_does_not_tell_how_images_differ():
     assert head.score(drawn(2, 1)).image_score.isfinite().all()
 
 
+def test_few_of_many_images_are_compared_with_all_others_and_once(monkeypatch):
+    seen, left_out = [], Layer.left_out
+    monkeypatch.setattr(
+        Layer, "left_out", lambda self, i, views: seen.append(i) or left_out(self, i, views)
+    )
+    head = named(self_reference=0.5, layers=[1]).fit(replace(drawn(20, 0), patches=one_layer(20)))
+    for _ in range(2):
+        head.score(replace(drawn(2, 1), patches=one_layer(2)))
+    assert seen == [0, 2, 5, 7, 10, 12, 15, 17]
+
+
+def one_layer(count: int) -> dict:
+    return {1: drawn(count, 0).patches[1]}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"position": 1}, {"nearest_images": 1}, {"whiten": True}, {"self_reference": 1.0}],
+    ids=str,
+)
+def test_an_image_without_numbers_leaves_the_others_alone(options, distances):
+    head, features = named(**options).fit(drawn(3, 0)), drawn(3, 1)
+    expected = distances(head, features)
+    for x in (features.image, *features.patches.values()):
+        x[1] = float("nan")
+    found = distances(head, features)
+    assert found[1].isnan().all()
+    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]], atol=1e-6, rtol=1e-5)
+
+
 def test_equal_patches_inside_images_count_nothing(distances):
     tokens = torch.randn(3, 1, 6).expand(3, 15, 6)
     normals = Features(None, {1: tokens}, GRID, (24, 40))
@@ -130,8 +162,6 @@ def test_neighbourhoods_join_and_masks_go_with_position(distances):
 
 @pytest.mark.parametrize("options", COMBINED[::5], ids=lambda x: "-".join(map(str, x.values())))
 def test_bfloat16_moves_distances_little(options, distances):
-    from dataclasses import replace
-
     head, features = named(**options).fit(drawn(3, 0)), drawn(2, 1)
     found = distances(head, replace(features, bfloat16=True))
     torch.testing.assert_close(found, distances(head, features), atol=1e-2, rtol=2e-2)

@@ -87,7 +87,7 @@ def unlikeness(layers: Sequence[torch.Tensor], rank: float, name: str) -> torch.
     Raises:
         HeadError: images of a single patch.
     """
-    others = layers[0].shape[1] - 1
+    others = len(layers[0][0]) - 1
     if others < 1:
         raise HeadError(
             f"Head {name} compares the patches of an image, but there is only one; raise the image "
