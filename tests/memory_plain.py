@@ -1,11 +1,36 @@
-"""A slow plain version of the head memory, patch by patch."""
+"""A slow plain version of the head memory, patch by patch, and what to try it on."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 
+from vlad.heads import load_head
+from vlad.heads.memory import Memory
 from vlad.types import Features
+
+GRID = (3, 5)
+
+
+def drawn(count: int, seed: int, grid=GRID, channels: int = 6) -> Features:
+    """Tokens that vary more in some channels, and embeddings."""
+    generator = torch.Generator().manual_seed(seed)
+    places = grid[0] * grid[1]
+    patches = {
+        n: torch.randn(count, places, channels, generator=generator)
+        * torch.linspace(0.2, 3, channels)
+        + n
+        for n in (1, 2)
+    }
+    image = torch.randn(count, 4, generator=generator)
+    return Features(image, patches, grid, (grid[0] * 8, grid[1] * 8))
+
+
+def named(**options) -> Memory:
+    """A head as options make it."""
+    head = load_head("memory", **options)
+    assert isinstance(head, Memory)
+    return head
 
 
 def quiet(found: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
