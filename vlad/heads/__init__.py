@@ -26,7 +26,7 @@ HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
     "anomalydino": "vlad.heads.anomalydino:AnomalyDINO",
-    "patchcore": "vlad.heads.memory:patchcore",
+    "patchcore": "vlad.heads.patchcore:patchcore",
     "subspace": "vlad.heads.subspace:Subspace",
     "mvg": "vlad.heads.mvg:MVG",
     "padim": "vlad.heads.padim:PaDiM",
@@ -147,7 +147,7 @@ def check_head(head: Head) -> None:
             raise HeadError(f"Head {name}: {param} is {shown(repr(value))}; give {rule.must}.")
 
 
-INHERITED = ("name", "pool", "merge", "needed_memory")  # used by some heads alone
+INHERITED = ("name", "pool", "merge", "needed_memory", "whole_images")  # used by some heads alone
 # what an object needs to count as a head without being a subclass of Head
 PARTS = [part for part in vars(Head) if part[0] != "_" and part not in INHERITED]
 

@@ -35,6 +35,7 @@ class Head(ABC):
         normal_views: the views of each normal image that `fit` gets; heads with equal ones share
             them.
         boxes: whether it uses the boxes that a detector found.
+        whole_images: whether it compares places of whole images, which tiles do not have.
         approximate: whether it skips work that its method requires.
         additive: whether `merge` of two fits on parts of the images equals one fit on all of them
             (`Detector.partial_fit`).
@@ -51,6 +52,7 @@ class Head(ABC):
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     normal_views: Views = ITSELF
     boxes: bool = False
+    whole_images: bool = False
     approximate: bool = False
     additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})
