@@ -4,7 +4,8 @@
 them except AUPIMO. `evaluate_batches` computes exact pixel metrics of maps in files; `Streaming`
 takes the maps of any set in batches, once, and bounds its own error. `concordance` and
 `kendall_tau` measure whether scores increase with the severity of defects. `registered_metrics`
-computes the image metrics of other packages.
+computes the image metrics of other packages. `delong`, `mean_difference` and `holm` tell whether
+one head is better than another, `bootstrap` how sure a metric is.
 
 Scores may have any real dtype and range, higher is more anomalous; only their order matters. Labels
 and masks are 0 for normal and anything positive (1, True, 255) for anomalous.
@@ -15,9 +16,21 @@ from vlad.metrics.exact import aupro, auroc, average_precision, evaluate, f1_max
 from vlad.metrics.pimo import Pimo, aupimo
 from vlad.metrics.ranks import concordance, kendall_tau
 from vlad.metrics.registered import registered_metrics
+from vlad.metrics.significance import (
+    Difference,
+    Interval,
+    bootstrap,
+    delong,
+    holm,
+    interval,
+    mean_difference,
+    resampled,
+)
 from vlad.metrics.streaming import Streamed, Streaming
 
 __all__ = [
+    "Difference",
+    "Interval",
     "Pimo",
     "Streamed",
     "Streaming",
@@ -25,10 +38,16 @@ __all__ = [
     "aupro",
     "auroc",
     "average_precision",
+    "bootstrap",
     "concordance",
+    "delong",
     "evaluate",
     "evaluate_batches",
     "f1_max",
+    "holm",
+    "interval",
     "kendall_tau",
+    "mean_difference",
     "registered_metrics",
+    "resampled",
 ]
