@@ -59,7 +59,7 @@ def score_on_ray(
             "--engine ray cannot set a threshold; give a number, or a --calibration that "
             "`vlad calibrate` made from a smaller run."
         )
-    backbone = open_backbone(scoring.common, plan.heads)
+    backbone = open_backbone(plan.common, plan.heads)
     if not ray.is_initialized():
         _start(workers)
     kind = "GPU" if backbone.device.type == "cuda" else "CPU"

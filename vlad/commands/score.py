@@ -97,11 +97,11 @@ def score(
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
-    check_boxes(plan.heads, scoring.common, boxes, boxes_model)
+    check_boxes(plan.heads, plan.common, boxes, boxes_model)
     settings = plan.settings
     if boxes:
         samples, settings = _boxed(samples, settings, boxes)
-    backbone = open_backbone(scoring.common, plan.heads)
+    backbone = open_backbone(plan.common, plan.heads)
     if box_model := open_box_model(boxes_model, backbone):
         settings = replace(settings, boxes=box_model.identity, box_model=box_model)
     try:

@@ -60,7 +60,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
 
     plan = plan_of(scoring, images=0)
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
-        backbone = open_backbone(scoring.common, plan.heads)
+        backbone = open_backbone(plan.common, plan.heads)
         click.echo(f"Watching {folder}; scores go to {Path(out) / 'scores.csv'}.")
         run = watch(
             backbone,

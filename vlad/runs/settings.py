@@ -45,6 +45,7 @@ class Settings:
             that finds them; None without boxes.
         box_model: finds the boxes of each image; None where samples have theirs, or none.
         known: marked defects for heads that remember them (`vlad.datasets.known.list_known`).
+        quality: the level that set backbone, size, tiles and heads, or None.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -57,6 +58,7 @@ class Settings:
     boxes: str | None = None
     box_model: BoxModel | None = None
     known: Sequence[Sample] = ()
+    quality: str | None = None
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
         """The samples; those without a category get that of the run."""
@@ -186,6 +188,7 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
         **({"boxes": settings.boxes} if settings.boxes else {}),
         **({"known_defects": _digests_of_known(settings.known)} if settings.known else {}),
         "seed": settings.seed,
+        **({"quality": settings.quality} if settings.quality else {}),
         **settings.setup.tiling.settings,
     }
 

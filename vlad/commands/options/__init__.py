@@ -117,11 +117,16 @@ def given(*names: str) -> Callable[[Callable], Callable]:
 
 @dataclass(frozen=True)
 class Common:
-    """The values of the options of `common_options`."""
+    """The values of the options of `common_options`.
+
+    Attributes:
+        given: fields of the setup that have no default, or were given.
+    """
 
     setup: Setup
     params: tuple[str, ...]
     adapters: tuple[str, ...]
+    given: frozenset[str] = frozenset()
 
 
 def common_options(command: Callable) -> Callable:
@@ -133,13 +138,14 @@ def common_options(command: Callable) -> Callable:
         from vlad.scoring.setup import Setup
 
         names = [field.name for field in fields(Setup)]
+        chosen = frozenset(name for name in names if options[name] is not None)
         if options["overlap"] is not None and options["tile"] is None:
             raise InputError(
                 "--overlap applies to tiles; set their size with --tile, or leave it out."
             )
         taken = {name: options.pop(name) for name in names}
         setup = Setup(**{name: value for name, value in taken.items() if value is not None})
-        return command(common=Common(setup, params, adapters), **options)
+        return command(common=Common(setup, params, adapters, chosen), **options)
 
     return given(*OPTIONS)(packed)
 

@@ -6,12 +6,12 @@ import click
 
 SECTIONS = {
     "Input": (
-        "--category", "--words", "--normal", "--known-defects", "--k-shot", "--seed", "--seeds",
+        "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed", "--seeds",
         "--pool", "--boxes", "--boxes-model", "--layout", "--tile", "--overlap", "--max-pixels",
         "--bits",
     ),
     "Model": (
-        "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions", "--param",
+        "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore", "--directions", "--param",
         "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime", "--cache",
     ),
     "Decision": (
