@@ -137,14 +137,19 @@ def verdict(choice: Choice, found: Compared) -> str:
         return "\n".join(lines)
     first, second = choice.rows[:2]
     assert choice.margin is not None and choice.span is not None
-    apart = (
-        f"{100 * choice.margin.value:.1f} points apart (95 % interval {100 * choice.span.low:.1f} "
-        f"to {100 * choice.span.high:.1f}, p {choice.margin.p:.2g})"
+    lines.append(
+        f"{first.head} is {100 * choice.margin.value:.1f} points above {second.head} on the same "
+        f"images (95 % interval {100 * choice.span.low:.1f} to {100 * choice.span.high:.1f}, p "
+        f"{choice.margin.p:.2g})."
     )
-    if choice.clear:
-        lines.append(f"{first.head} is the best; it and {second.head} are {apart}.")
-        return "\n".join(lines)
-    lines.append(f"{first.head} and {second.head} are {apart}.")
+    if len(choice.level) > 1:
+        seconds = {row.head: row.seconds for row in choice.rows}
+        cheapest = min(choice.level, key=seconds.__getitem__)
+        lines.append(
+            f"That is within the noise: these images do not tell {' and '.join(choice.level)} "
+            f"apart. The cheapest of them is {cheapest}, {1000 * seconds[cheapest]:.0f} ms an "
+            f"image; the command takes {choice.pick}, the most reliable of them elsewhere."
+        )
     return "\n".join(lines)
 
 

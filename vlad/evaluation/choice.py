@@ -77,11 +77,6 @@ class Choice:
     level: Sequence[str] = ()
     pick: str | None = None
 
-    @property
-    def clear(self) -> bool:
-        """Whether the first head is better than the second beyond the noise."""
-        return len(self.level) == 1
-
 
 def choose(measured: Mapping[str, LeftOut]) -> Choice:
     """Compare heads, and pick one if there are enough defects.
@@ -111,19 +106,18 @@ def choose(measured: Mapping[str, LeftOut]) -> Choice:
 def _row(name: str, measured: Mapping[str, LeftOut], rate: float) -> Row:
     own = measured[name]
     threshold = conformal_threshold(own.normal, rate)
-    row = {
-        "head": name,
-        "seconds": own.seconds,
-        "strangest": float((own.normal.max() - np.median(own.normal)) / spread(own.normal)),
-        "agreement": _agreement(name, measured),
-        "drawn": _auroc(own.normal, own.drawn),
-        "flagged": float((own.parts > threshold).mean()),
-    }
-    if len(own.defects):
-        row["found"] = float((own.defects > threshold).mean())
-    if len(own.defects) >= LEAST_DEFECTS:
-        row |= {"auroc": _auroc(own.normal, own.defects), "interval": _interval(own)}
-    return Row(**row)
+    enough = len(own.defects) >= LEAST_DEFECTS
+    return Row(
+        name,
+        own.seconds,
+        strangest=float((own.normal.max() - np.median(own.normal)) / spread(own.normal)),
+        agreement=_agreement(name, measured),
+        drawn=_auroc(own.normal, own.drawn),
+        flagged=float((own.parts > threshold).mean()),
+        found=float((own.defects > threshold).mean()) if len(own.defects) else None,
+        auroc=_auroc(own.normal, own.defects) if enough else None,
+        interval=_interval(own) if enough else None,
+    )
 
 
 def _auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:

@@ -1,10 +1,10 @@
-"""Scores of normal images by heads that were not fitted on them, and of others by the same heads."""
+"""Scores of normal images by heads not fitted on them, and of others by the same heads."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,19 +27,19 @@ class LeftOut:
     """
 
     normal: np.ndarray
-    drawn: np.ndarray = field(default_factory=lambda: np.empty(0))
-    defects: np.ndarray = field(default_factory=lambda: np.empty(0))
-    parts: np.ndarray = field(default_factory=lambda: np.empty(0))
-    seconds: float = 0.0
+    drawn: np.ndarray
+    defects: np.ndarray
+    parts: np.ndarray
+    seconds: float
 
 
 def leave_out(
     viewer: Viewer,
     name: str,
     normals: Sequence[Seen],
-    drawn: Sequence[Sequence[Seen]] = (),
-    defects: Sequence[Seen] = (),
-    parts: Sequence[Seen] = (),
+    drawn: Sequence[Sequence[Seen]],
+    defects: Sequence[Seen],
+    parts: Sequence[Seen],
     progress: Callable[[], None] = lambda: None,
 ) -> LeftOut:
     """Fit a head without one fold of the normal images after the other, and score.
@@ -48,7 +48,9 @@ def leave_out(
 
     Args:
         normals: at least two.
-        drawn: of each normal image, copies of it with a drawn defect.
+        drawn: of each normal image, one or more copies of it with a drawn defect.
+        defects: any number.
+        parts: at least one.
         progress: called after each fold.
 
     Raises:
@@ -62,8 +64,7 @@ def leave_out(
         out = np.flatnonzero(folds == fold)
         viewer.fit(name, [normals[i] for i in np.flatnonzero(folds != fold)])
         normal[out] = viewer.score(name, [normals[i] for i in out])
-        if copies := [copy for i in out for copy in (drawn[i] if drawn else ())]:
-            on_drawn.append(viewer.score(name, copies))
+        on_drawn.append(viewer.score(name, [copy for i in out for copy in drawn[i]]))
         if defects:
             on_defects += viewer.score(name, defects) / (folds.max() + 1)
         progress()
@@ -71,6 +72,4 @@ def leave_out(
     start = time.perf_counter()
     on_parts = viewer.score(name, parts)
     seconds = viewer.seconds[name] + (time.perf_counter() - start) / len(parts)
-    return LeftOut(
-        normal, np.concatenate(on_drawn) if on_drawn else np.empty(0), on_defects, on_parts, seconds
-    )
+    return LeftOut(normal, np.concatenate(on_drawn), on_defects, on_parts, seconds)

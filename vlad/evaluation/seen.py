@@ -112,15 +112,11 @@ class Viewer:
     def score(self, name: str, images: Sequence[Seen]) -> np.ndarray:
         """(B,) image scores of a head; of an image in tiles the highest."""
         tiles = [tile for seen in images for tile in seen[name]]
-        head, step, device = (
-            self.panel.heads[name],
-            self.panel.batch_size,
-            self.panel.backbone.device,
-        )
-        parts = [
-            head.score(Features.cat(tiles[i : i + step]).to(device), self.texts[name])
-            for i in range(0, len(tiles), step)
-        ]
+        panel, text = self.panel, self.texts[name]
+        parts = []
+        for start in range(0, len(tiles), panel.batch_size):
+            batch = Features.cat(tiles[start : start + panel.batch_size])
+            parts.append(panel.heads[name].score(batch.to(panel.backbone.device), text))
         scores = np.concatenate([part.numpy().image_score for part in parts])
         ends = np.cumsum([len(seen[name]) for seen in images])[:-1]
         return np.array([own.max() for own in np.split(scores, ends)])

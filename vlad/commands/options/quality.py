@@ -1,4 +1,4 @@
-"""--quality: backbone, input size, tiles and head together, for people who do not want to choose."""
+"""--quality: backbone, input size, tiles and head together, for users who do not want to choose."""
 
 from __future__ import annotations
 
@@ -96,14 +96,12 @@ def set_by(
     def marked(text: str, name: str) -> str:
         return f"{text} (as given)" if name in given or (name == "head" and head) else text
 
-    side = setup.image_size
+    side, tile = setup.image_size, setup.tile
     parts = (
         marked(f"head {chosen}", "head"),
         marked(f"backbone {setup.backbone}", "backbone"),
-        marked(
-            f"input of {side} pixels" if side else "the backbone's own input size", "image_size"
-        ),
-        marked(f"tiles of {setup.tile} pixels" if setup.tile else "whole images", "tile"),
+        marked(f"input of {side} pixels" if side else "input of its own size", "image_size"),
+        marked(f"tiles of {tile} pixels" if tile else "whole images", "tile"),
     )
     click.echo(f"Quality {quality}: {', '.join(parts)}.")
     return replace(common, setup=setup), chosen

@@ -6,13 +6,14 @@ import click
 
 SECTIONS = {
     "Input": (
-        "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed", "--seeds",
-        "--pool", "--boxes", "--boxes-model", "--layout", "--tile", "--overlap", "--max-pixels",
-        "--bits",
+        "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
+        "--seeds", "--pool", "--boxes", "--boxes-model", "--layout", "--tile", "--overlap",
+        "--max-pixels", "--bits",
     ),
     "Model": (
-        "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore", "--directions", "--param",
-        "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime", "--cache",
+        "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore", "--directions",
+        "--param", "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime",
+        "--cache",
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",
