@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import Common, given, open_backbone, say_if_trial
+from vlad.commands.options import Common, given, open_backbone, say_if_trial, setup_of
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import ScoringCommand
@@ -54,7 +54,6 @@ def choose(context, paths, normals, defects, category, **reading) -> None:
     from vlad.errors import InputError
     from vlad.evaluation.choice import candidates, choose
     from vlad.evaluation.comparison import LEAST_NORMALS, compare
-    from vlad.scoring.setup import Setup
     from vlad.system.text import and_more, counted, shown
 
     parts, good = list_samples(paths), list_samples(normals)
@@ -70,9 +69,8 @@ def choose(context, paths, normals, defects, category, **reading) -> None:
             "which takes one."
         )
     bad = list_defects(defects) if defects else []
-    taken = {name: value for name, value in reading.items() if value is not None}
-    setup = Setup(**taken)
-    backbone = open_backbone(Common(setup, (), (), frozenset()), {})
+    setup = setup_of(reading)
+    backbone = open_backbone(Common(setup, (), ()), {})
     words = category is not None and backbone.info.has_text
     found = compare(backbone, candidates(words), setup, good, bad, parts, category)
     for path, error in found.errors.items():
@@ -148,7 +146,7 @@ def verdict(choice: Choice, found: Compared) -> str:
         lines.append(
             f"That is within the noise: these images do not tell {' and '.join(choice.level)} "
             f"apart. The cheapest of them is {cheapest}, {1000 * seconds[cheapest]:.0f} ms an "
-            f"image; the command takes {choice.pick}, the most reliable of them elsewhere."
+            f"image; the command takes {choice.pick}, which is the best guess."
         )
     return "\n".join(lines)
 

@@ -96,7 +96,7 @@ def compare(
         drawing = SyntheticSet(
             [image.sample for image in kept], seed=seed, share=1, open_image=setup.open_image
         )
-        copies = list(viewer.show(_defects_on(drawing, epochs, progress.advance)))
+        copies = list(progress.track(viewer.show(_defects_on(drawing, epochs))))
     done.normals, done.defects, done.parts = len(kept), len(bad), len(scored)
     folds = min(len(kept), FOLDS)
     with Progress(folds * len(names), verb="compared", unit="folds") as progress:
@@ -141,19 +141,21 @@ class _Looker:
 
         def opened() -> Iterator[Image.Image]:
             for sample in samples:
-                self.advance()
                 try:
                     image = self.open_image(sample.path)
                 except ImageError as error:
                     self.done.errors[str(sample.path)] = str(error)
+                    self.advance()
                     continue
                 digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).digest()
                 about.append((sample, mark(image), digest))
                 yield image
 
-        # `about` grows while images are shown
-        found = list(self.viewer.show(opened()))
-        return [_Looked(*facts, seen) for facts, seen in zip(about, found, strict=True)]
+        found = []
+        for seen in self.viewer.show(opened()):  # `about` grows meanwhile
+            found.append(_Looked(*about[len(found)], seen))
+            self.advance()
+        return found
 
 
 def _drawn(
@@ -189,11 +191,8 @@ def _check_apart(good: Sequence[_Looked], bad: Sequence[_Looked]) -> None:
         )
 
 
-def _defects_on(
-    drawing: SyntheticSet, epochs: int, advance: Callable[[], None]
-) -> Iterator[Image.Image]:
+def _defects_on(drawing: SyntheticSet, epochs: int) -> Iterator[Image.Image]:
     """Each normal image with a drawn defect, then each with another one, and so on."""
     for epoch in range(epochs):
         for index in range(len(drawing)):
-            advance()
             yield drawing.item(index, epoch).image
