@@ -129,9 +129,9 @@ def test_refusals(folders, choose):
     )
     for args, said in (
         (["parts"], "Missing option '--normal'"),
-        (["parts", "--normal", few], "which takes 4 of them; got 1"),
+        (["parts", "--normal", few], "which takes 4 of them, got 1"),
         (["parts", "--normal", folders / "nowhere"], "there is no file or folder"),
-        (["parts", "--normal", broken], "0 images can be used"),
+        (["parts", "--normal", broken], "and 0 can be used"),
         (
             ["parts", "--normal", "labels.csv"],
             "5 images given with --normal but labelled anomalous",
@@ -140,7 +140,7 @@ def test_refusals(folders, choose):
             ["parts", "--normal", "good", "--defects", same],
             "1 image given as normal and as a defect",
         ),
-        ([broken, "--normal", "good"], "None of the images to score can be read"),
+        ([broken, "--normal", "good"], "none of the images to score can be read"),
         (["parts", "--normal", "good", "--overlap", 0.5], "--overlap applies to tiles"),
     ):
         done = choose(*args)

@@ -25,7 +25,7 @@ READING = (
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @option(
     "--normal DIR|FILES",
-    "Normal images, at least 4; may be repeated.",
+    "Normal images to compare with; may be repeated.",
     "normals",
     multiple=True,
     required=True,
@@ -43,7 +43,8 @@ def choose(context, paths, normals, defects, category, **reading) -> None:
     """Compare a few heads on your images, and choose one.
 
     PATH is what you want to score: files, folders, patterns or CSV manifests. Every head scores
-    normal images that it was not fitted on, the defects, and some of the images at PATH.
+    normal images that it was not fitted on (at least 4 are needed), the defects, and some of the
+    images at PATH.
 
     \b
     vlad choose parts/ --normal good/ --defects bad/
@@ -65,7 +66,7 @@ def choose(context, paths, normals, defects, category, **reading) -> None:
     if len(good) < LEAST_NORMALS:
         raise InputError(
             f"Heads are compared on normal images left out in turn, which takes {LEAST_NORMALS} of "
-            f"them; got {len(good)}. Give more with --normal, or score with the default head, "
+            f"them, got {len(good)}; give more with --normal, or score with the default head, "
             "which takes one."
         )
     bad = list_defects(defects) if defects else []

@@ -84,15 +84,14 @@ def compare(
         kept = _without_copies(good, done)
         if len(kept) < LEAST_NORMALS:
             raise InputError(
-                f"Heads are compared on normal images left out in turn, at least {LEAST_NORMALS} "
-                f"different ones; {counted(len(kept), 'image')} can be used. Give more with "
-                "`normal`."
+                f"Heads are compared on at least {LEAST_NORMALS} different normal images, and "
+                f"{len(kept)} can be used; give more with `normal`."
             )
         bad = looker.look(defects)
         _check_apart(good, bad)
         scored = looker.look(parts)
         if not scored:
-            raise InputError("None of the images to score can be read; give others.")
+            raise InputError("none of the images to score can be read; give others.")
         drawing = SyntheticSet(
             [image.sample for image in kept], seed=seed, share=1, open_image=setup.open_image
         )
@@ -151,7 +150,7 @@ class _Looker:
                 about.append((sample, mark(image), digest))
                 yield image
 
-        found = []
+        found: list[_Looked] = []
         for seen in self.viewer.show(opened()):  # `about` grows meanwhile
             found.append(_Looked(*about[len(found)], seen))
             self.advance()

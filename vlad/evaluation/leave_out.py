@@ -61,8 +61,8 @@ def leave_out(
     on_drawn: list[np.ndarray] = []
     on_defects = np.zeros(len(defects))
     for fold in range(folds.max() + 1):
-        out = np.flatnonzero(folds == fold)
-        viewer.fit(name, [normals[i] for i in np.flatnonzero(folds != fold)])
+        out = np.flatnonzero(folds == fold).tolist()
+        viewer.fit(name, [one for one, of in zip(normals, folds, strict=True) if of != fold])
         normal[out] = viewer.score(name, [normals[i] for i in out])
         on_drawn.append(viewer.score(name, [copy for i in out for copy in drawn[i]]))
         if defects:
