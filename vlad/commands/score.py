@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import open_backbone, say_if_trial
+from vlad.commands.options import say_if_trial
 from vlad.commands.options.boxes import (
     box_model_option,
     boxes_option,
@@ -97,11 +97,12 @@ def score(
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
-    check_boxes(plan.heads, plan.common, boxes, boxes_model)
     settings = plan.settings
+    common = replace(scoring.common, setup=settings.setup)
+    check_boxes(plan.heads, common, boxes, boxes_model)
     if boxes:
         samples, settings = _boxed(samples, settings, boxes)
-    backbone = open_backbone(plan.common, plan.heads)
+    backbone = plan.open_backbone()
     if box_model := open_box_model(boxes_model, backbone):
         settings = replace(settings, boxes=box_model.identity, box_model=box_model)
     try:

@@ -11,7 +11,8 @@ SECTIONS = {
         "--max-pixels", "--bits",
     ),
     "Model": (
-        "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore", "--directions",
+        "--detector", "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore",
+        "--directions",
         "--param", "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime",
         "--cache",
     ),
