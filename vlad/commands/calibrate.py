@@ -31,11 +31,14 @@ from vlad.commands.options.verdicts import (
 @suspects_option
 @fuse_option
 @confidence_option
-@option("--out FILE", "Output file, JSON.", required=True)
-def calibrate(run, labels, target, false_alarms, suspects, fuse, confidence, out) -> None:
-    """Set thresholds from the scores of a finished run.
+@option("--out FILE", "Output file, JSON; --detector needs none.")
+def calibrate(
+    given, detector, labels, target, false_alarms, suspects, fuse, confidence, out
+) -> None:
+    """Set thresholds from the scores of a finished run, or of a detector on normal images.
 
-    RUN is the output of `vlad score` over normal or labelled images.
+    RUN is the output of `vlad score` over normal or labelled images. With --detector, NORMALS are
+    normal images that it was not fitted on, and the detector keeps the threshold.
 
     \b
     vlad score more-good/ --normal good/ --k-shot 4 --out runs/good

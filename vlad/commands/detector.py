@@ -54,7 +54,8 @@ def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
         if (value := getattr(found, name)) is not None:
             yield name.replace("_", " "), getattr(value, "name", str(value))
     if head.bank:
-        yield "prompt bank", getattr(setup.bank, "name", setup.bank or head.bank)
+        bank = setup.bank or head.bank
+        yield "prompt bank", bank if isinstance(bank, str) else bank.name
     learned = list(found.learned_)
     yield "fitted on", counted(len(learned), "image") if learned else "no images"
     for name in learned[:3]:

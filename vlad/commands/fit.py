@@ -58,15 +58,18 @@ def fit(
     suspects,
     confidence,
     common,
+    with_weights,
     out,
     overwrite,
 ) -> None:
     """Fit a detector on normal images and save it.
 
-    The folder works with `vlad serve` and with vlad.Detector.load in Python.
+    The folder works with --detector of other commands, with `vlad serve`, and with
+    vlad.Detector.load in Python.
 
     \b
     vlad fit good/ --k-shot 4 --out detectors/bottle
+    vlad score parts/ --detector detectors/bottle --out runs/parts
     vlad serve detectors/bottle
     """
     from pathlib import Path
