@@ -112,7 +112,7 @@ def test_holm():
     assert holm([0.9, 0.8, 1.0]) == pytest.approx([1, 1, 1])
     assert holm([]).size == 0
     for wrong in ([0.1, 1.1], [np.nan], [[0.1]], -0.5):
-        with pytest.raises(InputError, match="p-values"):
+        with pytest.raises(InputError, match="p-values of shape"):
             holm(wrong)
 
 
@@ -134,6 +134,7 @@ def test_named_metrics_are_those_of_the_resampled_images():
         assert len(set(values)) > 20
         fast = bootstrap(a, labels, name, draws=50, seed=2)
         assert (fast.low, fast.high) == pytest.approx((slow.low, slow.high))
+    assert bootstrap(a, labels) == bootstrap(a, labels, level=0.95, draws=1000, seed=0)
     # two heads see the same resamples
     both = resampled(a, labels)["auroc"] - resampled(b, labels)["auroc"]
     alone = resampled(a, labels)["auroc"] - resampled(b, labels, seed=1)["auroc"]

@@ -19,7 +19,7 @@ from vlad.system.numbers import check_count, check_share
 
 LEVEL = 0.95
 DRAWS = 1000
-_ROOM = 1 << 22  # resampled images kept at a time
+_ROOM = 1 << 18  # resampled images kept at a time
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     given = number_array(p_values, "p-values")
     if given.ndim != 1 or not ((given >= 0) & (given <= 1)).all():
         raise InputError(
-            f"p-values have shape {given.shape}, or some are not from 0 to 1; give one list of them."
+            f"p-values of shape {given.shape} are no list, or not all from 0 to 1; give one list."
         )
     order = given.argsort(kind="stable")
     raised = np.maximum.accumulate(given[order] * np.arange(given.size, 0, -1))
@@ -149,8 +149,8 @@ def bootstrap(
     images = np.arange(anomalous.size)
     found = []
     for counts in _resamples(anomalous, draws, seed):
-        for row in counts:
-            chosen = images.repeat(row)
+        for column in counts.T:
+            chosen = images.repeat(column)
             found.append(metric(checked[chosen], anomalous[chosen]))
     return interval(found, level)
 
@@ -168,24 +168,24 @@ def resampled(
     """
     checked, anomalous = score_arrays(scores, labels)
     order = np.argsort(checked)[::-1]
-    ordered = checked[order]
+    ordered, defects = checked[order], anomalous[order, None]
     # places of the last image of each distinct score, from high to low
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), ordered.size - 1)
-    positives, negatives = int(anomalous.sum()), int((~anomalous).sum())
+    positives = int(anomalous.sum())
+    negatives = anomalous.size - positives
     parts = []
     for counts in _resamples(anomalous, draws, seed):
-        counts = counts[:, order].astype(np.int64)
-        defects = anomalous[order]
-        tp = (counts * defects).cumsum(axis=1)[:, ends]
-        fp = (counts * ~defects).cumsum(axis=1)[:, ends]
-        gained = np.diff(tp, axis=1, prepend=0)
-        below = 2 * (negatives - fp) + np.diff(fp, axis=1, prepend=0)  # ties count half
+        drawn = counts[order]
+        tp = (drawn * defects).cumsum(axis=0)[ends]
+        fp = drawn.cumsum(axis=0)[ends] - tp
+        gained = np.diff(tp, axis=0, prepend=0)
+        below = 2 * (negatives - fp) + np.diff(fp, axis=0, prepend=0)  # ties count half
         precision = tp / np.maximum(tp + fp, 1)
         parts.append(
             (
-                (gained * below).sum(axis=1) / (2 * positives * negatives),
-                (gained * precision).sum(axis=1) / positives,
-                (2 * tp / (positives + tp + fp)).max(axis=1),
+                (gained * below).sum(axis=0) / (2 * positives * negatives),
+                (gained * precision).sum(axis=0) / positives,
+                (2 * tp / (positives + tp + fp)).max(axis=0),
             )
         )
     columns = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -204,18 +204,20 @@ def interval(values: ArrayLike, level: float = LEVEL) -> Interval:
 
 
 def _resamples(anomalous: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each image is drawn, (some draws, N) at a time; each class keeps its number."""
+    """How often each image is drawn, (N, some draws) at a time; each class keeps its number."""
     check_count("draws", draws, 1)
     groups = [np.flatnonzero(anomalous), np.flatnonzero(~anomalous)]
-    _check_classes(*(group.size for group in groups), least=1)
+    _check_classes(groups[0].size, groups[1].size, least=1)
     rng = np.random.default_rng(seed)
     step = max(1, _ROOM // anomalous.size)
     for start in range(0, draws, step):
-        rows = min(step, draws - start)
-        counts = np.zeros((rows, anomalous.size), np.int32)
+        columns = min(step, draws - start)
+        counts = np.zeros((anomalous.size, columns), np.int64)
         for group in groups:
-            drawn = group[rng.integers(group.size, size=(rows, group.size))]
-            np.add.at(counts, (np.arange(rows)[:, None], drawn), 1)
+            drawn = rng.integers(group.size, size=(group.size, columns))
+            places = (drawn * columns + np.arange(columns)).ravel()
+            found = np.bincount(places, minlength=group.size * columns)
+            counts[group] = found.reshape(group.size, columns)
         yield counts
 
 
