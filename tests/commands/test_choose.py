@@ -140,7 +140,7 @@ def test_refusals(folders, choose):
             ["parts", "--normal", "good", "--defects", same],
             "1 image given as normal and as a defect",
         ),
-        ([broken, "--normal", "good"], "none of the images to score can be read"),
+        ([broken, "--normal", "good"], "none of 4 images to score can be read"),
         (["parts", "--normal", "good", "--overlap", 0.5], "--overlap applies to tiles"),
     ):
         done = choose(*args)

@@ -91,7 +91,7 @@ def compare(
         _check_apart(good, bad)
         scored = looker.look(parts)
         if not scored:
-            raise InputError("none of the images to score can be read; give others.")
+            raise InputError(f"none of {counted(len(parts), 'image')} to score can be read; give others.")
         drawing = SyntheticSet(
             [image.sample for image in kept], seed=seed, share=1, open_image=setup.open_image
         )
