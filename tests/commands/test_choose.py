@@ -3,6 +3,8 @@
 import re
 import shlex
 import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from vlad.cli import main
+from vlad.commands.choose import verdict
+from vlad.evaluation.choice import choose as choose_head
+from vlad.evaluation.comparison import Compared
+from vlad.evaluation.leave_out import LeftOut
 
 
 def image(seed, stain=False):
@@ -156,3 +162,37 @@ def test_ctrl_c_is_one_word(folders, choose, monkeypatch):
     done = choose("parts", "--normal", "good")
     assert done.exit_code == 130 and done.stderr.endswith("Stopped.\n")
     assert "Traceback" not in done.stderr
+
+
+def test_a_strange_normal_image_is_named():
+    """It sets the threshold, and may be a defect."""
+    normal = np.random.default_rng(0).normal(size=10)
+    usual = LeftOut(normal, normal, normal[:0], normal, 0.1)
+    odd = replace(usual, normal=np.append(normal[:9], 50))
+    paths = [Path(f"{i}.png") for i in range(10)]
+
+    def said(scores):
+        found = Compared(scores, paths, parts=10)
+        return verdict(choose_head(scores), found)
+
+    assert "9.png is a strange normal image for memory" in said({"memory": odd, "padim": usual})
+    assert "strange" not in said({"memory": usual, "padim": odd})
+
+
+def test_chance_is_called_chance():
+    rng = np.random.default_rng(0)
+    normal, blind, seen = rng.normal(size=20), rng.normal(size=12), rng.normal(size=12) + 9
+
+    def said(defects):
+        scores = {n: LeftOut(normal, normal, defects, normal, 0.1) for n in ("memory", "padim")}
+        return verdict(choose_head(scores), Compared(scores, [Path("1.png")] * 20, 12, 20))
+
+    assert "No head is shown to see these defects" in said(blind)
+    assert "No head is shown" not in said(seen)
+
+
+def test_a_rate_is_rounded_up():
+    """7 normal images hold 1 in 8."""
+    normal = np.arange(7.0)
+    scores = {n: LeftOut(normal, normal, normal[:0], normal, 0.1) for n in ("memory", "padim")}
+    assert "at most 13 % of normal" in verdict(choose_head(scores), Compared(scores, [Path()] * 7))

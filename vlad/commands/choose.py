@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vlad.evaluation.choice import Choice
     from vlad.evaluation.comparison import Compared
 
+STRANGE = 6  # robust standard deviations above the median, beyond which a normal image is named
 READING = (
     *("backbone", "image_size", "tile", "overlap", "batch_size", "device", "dtype", "runtime"),
     *("max_pixels", "bits"),
@@ -118,36 +119,48 @@ def table(choice: Choice, found: Compared) -> str:
 
 def verdict(choice: Choice, found: Compared) -> str:
     """What the table means."""
+    from vlad.calibration.conformal import ceiled
     from vlad.evaluation.choice import LEAST_DEFECTS
-    from vlad.system.text import counted
+    from vlad.system.text import counted, shown
 
+    count = counted(len(found.normals), "normal image")
     lines = [
-        f"From {counted(found.normals, 'normal image')}, each scored by heads that were not fitted "
-        f"on it. found, flagged: above a threshold that flags at most {100 * choice.rate:.2g} % of "
-        "normal images. drawn defects: AUROC of defects drawn on the normal images, a proxy that "
-        "chooses nothing."
+        f"From {count}, each scored by heads that were not fitted on it. found, flagged: above a "
+        f"threshold that flags at most {100 * ceiled(choice.rate):g} % of normal images. drawn defects: "
+        "AUROC of defects drawn on the normal images, a proxy that chooses nothing."
     ]
-    if choice.pick is None:
+    if (first := choice.rows[0]).strangest > STRANGE:
+        odd = shown(found.normals[found.scores[first.head].normal.argmax()])
         lines.append(
-            f"No head is chosen: that takes {LEAST_DEFECTS} images with defects, and there "
-            f"{'is' if found.defects == 1 else 'are'} {found.defects or 'none'}; give more with "
-            "--defects. Without a choice, vlad score uses memory."
+            f"{odd} is a strange normal image for {first.head}; if it has a defect, remove it and "
+            "compare again."
+        )
+    if choice.margin is None or choice.span is None:
+        there = f"{'is' if found.defects == 1 else 'are'} {found.defects or 'none'}"
+        lines.append(
+            f"No head is chosen: that takes {LEAST_DEFECTS} images with defects, and there {there};"
+            " give more with --defects. Without a choice, vlad score uses memory."
         )
         return "\n".join(lines)
-    first, second = choice.rows[:2]
-    assert choice.margin is not None and choice.span is not None
+    low, high = 100 * choice.span.low, 100 * choice.span.high
     lines.append(
-        f"{first.head} is {100 * choice.margin.value:.1f} points above {second.head} on the same "
-        f"images (95 % interval {100 * choice.span.low:.1f} to {100 * choice.span.high:.1f}, p "
-        f"{choice.margin.p:.2g})."
+        f"{first.head} is {100 * choice.margin.value:.1f} points above {choice.rows[1].head} on "
+        f"the same images (95 % interval {low:.1f} to {high:.1f}, p {choice.margin.p:.2g})."
     )
-    if len(choice.level) > 1:
-        seconds = {row.head: row.seconds for row in choice.rows}
-        cheapest = min(choice.level, key=seconds.__getitem__)
+    if first.interval is not None and first.interval.low <= 0.5:
         lines.append(
-            f"That is within the noise: these images do not tell {' and '.join(choice.level)} "
-            f"apart. The cheapest of them is {cheapest}, {1000 * seconds[cheapest]:.0f} ms an "
-            f"image; the command takes {choice.pick}, which is the best guess."
+            "No head is shown to see these defects: the interval of the best one holds chance, "
+            "50. Try another --backbone, --image-size or --tile."
+        )
+    if len(choice.level) > 1:
+        cheapest = min(
+            (row for row in choice.rows if row.head in choice.level), key=lambda row: row.seconds
+        )
+        level = f"{', '.join(choice.level[:-1])} and {choice.level[-1]}"
+        lines.append(
+            f"The images do not tell {level} apart beyond the noise. The cheapest of them is "
+            f"{cheapest.head}, {1000 * cheapest.seconds:.0f} ms an image; the command takes "
+            f"{choice.pick}, which is the best guess."
         )
     return "\n".join(lines)
 

@@ -34,13 +34,14 @@ class Compared:
 
     Attributes:
         scores: head -> its scores.
-        normals, defects, parts: number of images that were scored.
+        normals: the normal images, in the order of their scores.
+        defects, parts: number of the other images that were scored.
         errors: path -> why an image could not be used.
         notes: sentences about images that do not count, or not all of them.
     """
 
     scores: dict[str, LeftOut] = field(default_factory=dict)
-    normals: int = 0
+    normals: list[Path] = field(default_factory=list)
     defects: int = 0
     parts: int = 0
     errors: dict[str, str] = field(default_factory=dict)
@@ -91,12 +92,15 @@ def compare(
         _check_apart(good, bad)
         scored = looker.look(parts)
         if not scored:
-            raise InputError(f"none of {counted(len(parts), 'image')} to score can be read; give others.")
+            raise InputError(
+                f"none of {counted(len(parts), 'image')} to score can be read; give others."
+            )
         drawing = SyntheticSet(
             [image.sample for image in kept], seed=seed, share=1, open_image=setup.open_image
         )
         copies = list(progress.track(viewer.show(_defects_on(drawing, epochs))))
-    done.normals, done.defects, done.parts = len(kept), len(bad), len(scored)
+    done.normals = [image.sample.path for image in kept]
+    done.defects, done.parts = len(bad), len(scored)
     folds = min(len(kept), FOLDS)
     with Progress(folds * len(names), verb="compared", unit="folds") as progress:
         for name in names:
