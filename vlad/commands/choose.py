@@ -124,9 +124,10 @@ def verdict(choice: Choice, found: Compared) -> str:
     from vlad.system.text import counted, shown
 
     count = counted(len(found.normals), "normal image")
+    rate = f"{100 * ceiled(choice.rate):g} %"
     lines = [
         f"From {count}, each scored by heads that were not fitted on it. found, flagged: above a "
-        f"threshold that flags at most {100 * ceiled(choice.rate):g} % of normal images. drawn defects: "
+        f"threshold that flags at most {rate} of normal images. drawn defects: "
         "AUROC of defects drawn on the normal images, a proxy that chooses nothing."
     ]
     if (first := choice.rows[0]).strangest > STRANGE:
