@@ -32,7 +32,7 @@ class Viewer:
         room: bytes that their features may take.
 
     Attributes:
-        seconds: head -> seconds for an image, of a pass of its own and of its score.
+        seconds: head -> seconds for an image, of a pass of its own.
     """
 
     def __init__(self, panel: Panel, category: str | None, images: int, room: int = ROOM):
