@@ -57,7 +57,11 @@ def test_many_images_are_left_out_by_folds(small_backbone, drawn):
     images.append(images[0])
     viewer = Viewer(Setup().panel(small_backbone, {"memory": load_head("memory")}), None, 11)
     seen = list(viewer.show(images))
-    found = leave_out(viewer, "memory", seen, [[one] for one in seen], [], seen)
+    folds = []
+    found = leave_out(
+        viewer, "memory", seen, [[one] for one in seen], [], seen, lambda: folds.append(1)
+    )
+    assert len(folds) == 10
     assert found.normal[0] == pytest.approx(found.normal[10]) and found.normal[0] > 0.01
     assert len(found.defects) == 0
 
