@@ -47,6 +47,7 @@ HEADS = {
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
     "self_reference": "vlad.heads.self_reference:SelfReference",
+    "visual_words": "vlad.heads.visual_words:VisualWords",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 
