@@ -36,9 +36,9 @@ class VisualWords(Head):
     Wolf. The image score is the distance, averaged over layers.
 
     The map shows what each place adds: the squares of Σ^(−1/2) (x − μ), one of each word, sum up to
-    the squared distance. That of a word lies where the word is, if there is more of it than in
-    normal images, beyond what they have there; else where they have it and the image does not. It
-    is divided by the distance, so that without smoothing its mean is the image score.
+    the squared distance. That of a word lies where there is more or less of it than normal images
+    have there. It is divided by the distance, so that without smoothing its mean is the image
+    score.
 
     Args:
         words: number of words of each layer.
@@ -97,7 +97,7 @@ class VisualWords(Head):
             parts = (counted(owned).double() - moments.mean) @ _whitening(moments).T
             distance = parts.square().sum(dim=-1).sqrt()
             each = parts.square() / distance.clamp_min(1e-12)[:, None]
-            maps.append(_placed(each.float(), owned - usual))
+            maps.append(_placed(each.float(), (owned - usual).abs()))
             distances.append(distance.float())
         grid_map = torch.stack(maps).mean(dim=0).unflatten(1, features.grid)
         return Scores(
@@ -116,16 +116,15 @@ def counted(owned: torch.Tensor) -> torch.Tensor:
     return owned.sum(dim=1).log1p()
 
 
-def _placed(parts: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+def _placed(parts: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     """(B, K) parts of the score -> (B, N) map whose mean over N is their sum.
 
     Args:
-        more: (B, N, K) of each word at each place, beyond what is usual there.
+        where: (B, N, K) how much of each part lies at each place; evenly, if it is 0 everywhere.
     """
-    where = (more * more.sum(dim=1, keepdim=True).sign()).clamp_min(0)
     total = where.sum(dim=1, keepdim=True)
-    where = torch.where(total > 0, where / total, 1 / more.shape[1])
-    return (where * parts[:, None]).sum(dim=-1) * more.shape[1]
+    where = torch.where(total > 0, where / total, 1 / where.shape[1])
+    return (where * parts[:, None]).sum(dim=-1) * where.shape[1]
 
 
 def _whitening(moments: Moments) -> torch.Tensor:
