@@ -179,6 +179,7 @@ def test_an_image_without_numbers_does_not_disturb_the_others(case, drawn):
         ("tipsomaly", {"adapter": None}),
         ("uniadet", {"maximum": True}),
         ("musc", {"v2": True}),
+        ("subspace", {"batched": True, "mask": "attention"}),
     ],
     ids=str,
 )

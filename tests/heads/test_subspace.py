@@ -41,7 +41,7 @@ def score(backbone, parity_image, monkeypatch):
     def run(case, shots, **options):
         parts, memories = [], {}
         paths = [str(path) for path in case["image_path"]]
-        for category in ("bottle", "metal_nut"):
+        for category in dict.fromkeys(path.split("/")[0] for path in paths):
             angles = list(map(float, case.get(f"{category}.angles", ())))
             monkeypatch.setattr(
                 RandomRotations,
@@ -82,6 +82,19 @@ def test_the_mask_of_its_authors(score, parity):
     scores, _, _ = score(case, shots, mask="pca")
     expected = case["pca_normality.score"]
     np.testing.assert_allclose(scores, expected, atol=1e-4 * expected.std())
+
+
+def test_the_masks_by_attention_of_its_authors(score, parity):
+    case = parity.case("subspacead_masks_tinydinov2reg14")
+    shots = {name: f"{name}/train/good/001.png" for name in ("bottle", "metal_nut")}
+    for mask, name, count in (("attention", "saliency", 8), ("otsu", "saliency_otsu", 4)):
+        paths = {"image_path": case["image_path"][:count]}
+        scores, _, memories = score(paths, shots, mask=mask)
+        for place, learned in enumerate(memories.values()):
+            np.testing.assert_allclose(learned["mean"], case[f"{name}.mu{place}"], atol=1e-5)
+            assert learned["basis"].shape[1] == case[f"{name}.k{place}"]
+        expected = case[f"{name}.score"]
+        np.testing.assert_allclose(scores, expected, atol=1e-4 * expected.std())
 
 
 def drawn_features(count: int, seed: int) -> Features:
