@@ -145,7 +145,7 @@ def check_head(head: Head) -> None:
             raise HeadError(f"Head {name}: {param} is {shown(repr(value))}; give {rule.must}.")
 
 
-INHERITED = ("name", "pool", "merge", "needed_memory")  # used by some heads alone
+INHERITED = ("name", "pool", "merge", "needed_memory", "rows_of_images")  # used by some heads alone
 # what an object needs to count as a head without being a subclass of Head
 PARTS = [part for part in vars(Head) if part[0] != "_" and part not in INHERITED]
 

@@ -118,6 +118,11 @@ class Memory(Head):
         # digits that do not depend on the machine, so that neither do files
         return (0.0, float(f"{top:.3g}") if top > ALIKE * bound else bound)
 
+    @property
+    def rows_of_images(self) -> list[str]:
+        """None, if a coreset or a mask chooses among all rows."""
+        return [] if self.coreset is not None or self.mask_references else super().rows_of_images
+
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Patch tokens of its layers."""
         layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
