@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from same_scores import same
 from scipy.linalg import sqrtm
 from sklearn.covariance import LedoitWolf
 from sklearn.metrics import roc_auc_score
 
+import vlad
 from vlad.backbones import load_backbone
 from vlad.errors import HeadError
 from vlad.heads import load_head, visual_words
@@ -268,3 +270,9 @@ def test_parts_that_are_missing_surplus_or_swapped(layout):
     found = part_auroc(layout, normal_images=12, count=16)
     assert min(found["visual_words"]) > 0.8
     assert max(found["memory"]) < 0.7
+
+
+def test_a_saved_detector_scores_the_same(small_file, drawn, tmp_path):
+    made = vlad.load("visual_words", backbone=str(small_file), device="cpu").fit(drawn[:4])
+    again = vlad.Detector.load(made.save(tmp_path / "saved"))
+    same(again.score(drawn), made.score(drawn))
