@@ -97,6 +97,22 @@ def test_the_masks_by_attention_of_its_authors(score, parity):
         np.testing.assert_allclose(scores, expected, atol=1e-4 * expected.std())
 
 
+@pytest.mark.parametrize(("mask", "name"), [("attention", "saliency"), ("otsu", "saliency_otsu")])
+def test_each_patch_that_their_masks_keep(backbone, parity, parity_image, mask, name):
+    case = parity.case("subspacead_masks_tinydinov2reg14")
+    kept = torch.from_numpy(case[f"{name}.residual"]).flatten(1) > 0
+    head = load_head("subspace", layers=BLOCKS, mask=mask)
+    panel = Panel(backbone, {"head": head}, image_size=224)
+    images = [resized(parity_image(str(path))) for path in case["image_path"][: len(kept)]]
+    prepared = [panel.prepare(image) for image in images]
+    (features,) = panel.extractor.extract(prepared, list(panel.specs.values()))
+    assert torch.equal(head.learned_from(features), kept)
+    if mask == "attention":  # the map is that of the first image of the second category
+        attention = features.further[0].patches[7][4, :, 0]
+        expected = torch.from_numpy(case["saliency_map_first_test"]).flatten()
+        torch.testing.assert_close(attention, expected, atol=1e-6, rtol=0)
+
+
 def drawn_features(count: int, seed: int) -> Features:
     generator = torch.Generator().manual_seed(seed)
     scales = torch.logspace(0, -3, 12)
