@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -118,6 +120,20 @@ def drawn_features(count: int, seed: int) -> Features:
     scales = torch.logspace(0, -3, 12)
     tokens = torch.randn(count, 16, 12, generator=generator) * scales + 5
     return Features(image=None, patches={1: tokens}, grid=(4, 4), size=(32, 32))
+
+
+@pytest.mark.parametrize("count_masked", [True, False])
+def test_masked_patches_count_or_do_not(count_masked):
+    """Of 16 patches of each image the 3 with the least attention are not learned from."""
+    images = drawn_features(3, 0)
+    attention = torch.rand(3, 16, 1, generator=torch.Generator().manual_seed(0))
+    read = replace(images, patches={7: attention})
+    options = {"rotations": 0, "mask": "attention", "count_masked": count_masked}
+    head = load_head("subspace", **options).fit(replace(images, further=(read,)))
+    kept = attention[..., 0].argsort(dim=1)[:, 3:, None].expand(-1, -1, 12)
+    total = images.patches[1].gather(1, kept).sum(dim=(0, 1))
+    expected = total / (48 if count_masked else 39)
+    torch.testing.assert_close(head.memory_["1.mean"], expected)
 
 
 def test_residuals_against_a_plain_version():

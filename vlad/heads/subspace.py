@@ -37,7 +37,7 @@ BLOCK = 7  # whose attention masks read, of backbones of any depth, as the autho
 END = 30.0  # of the scale of maps, in mean residuals of the normal patches
 
 
-# moments of the rows learned from, and the number of all rows
+# moments of the rows learned from, and the number that their sums are divided by
 Seen = tuple[Moments, int]
 
 
@@ -63,6 +63,8 @@ class Subspace(Batched):
         mask: sets patches off the object to 0: "pca" by a principal component of each image scored;
             "attention" those 15 % that the registers attend to least in block 7, "otsu" those below
             Otsu's threshold of that attention, and neither is learned from.
+        count_masked: whether sums over the patches learned from are divided by the number of all
+            patches, as in the authors' program, which draws the mean towards 0; else by theirs.
         batched: whether to use the scored images themselves in place of normal ones, which makes
             the head transductive; residuals are then over their mean.
     """
@@ -74,6 +76,7 @@ class Subspace(Batched):
         "seed": whole(0, 2**32 - 1),
         "top": SHARE,
         "mask": optional(one_of("pca", "attention", "otsu")),
+        "count_masked": FLAG,
         "batched": FLAG,
     }
 
@@ -85,6 +88,7 @@ class Subspace(Batched):
         seed: int = 42,
         top: float = 0.01,
         mask: Literal["pca", "attention", "otsu"] | None = None,
+        count_masked: bool = True,
         batched: bool = False,
     ):
         self.layers = layers
@@ -93,6 +97,7 @@ class Subspace(Batched):
         self.seed = seed
         self.top = top
         self.mask = mask
+        self.count_masked = count_masked
         self.batched = batched
 
     @property
@@ -176,7 +181,6 @@ class Subspace(Batched):
         memory: dict[str, torch.Tensor] = {}
         for name, (spread, shown) in spreads.items():
             centre, every = means[name]
-            # the authors divide by the number of all rows, masked ones too
             mean = centre.mean * (centre.count / every)
             covariance = spread.covariance(centre=mean) * (spread.count / (shown - 1))
             values, vectors = torch.linalg.eigh(covariance)
@@ -228,7 +232,7 @@ class _Gather:
             ((places == 0) | (places > draws), self.spreads),
         ):
             if kept.any():
-                add(known, features.patches, on_object, kept)
+                add(known, features.patches, on_object, kept, self.head.count_masked)
 
     def finish(self) -> None:
         self.head.memory_ = self.head.subspaces(self.means, self.spreads)
@@ -247,9 +251,10 @@ class _Pool:
         every = features.patches.values()
         finite = torch.stack([x.isfinite().flatten(1).all(dim=1) for x in every]).all(dim=0)
         if finite.any():
-            add(self.moments, features.patches, self.head.learned_from(features), finite)
-        kept = {n: self.spool.keep(x) for n, x in features.patches.items()}
-        self.parts.append(replace(features, patches=kept))
+            kept = self.head.learned_from(features)
+            add(self.moments, features.patches, kept, finite, self.head.count_masked)
+        stored = {n: self.spool.keep(x) for n, x in features.patches.items()}
+        self.parts.append(replace(features, patches=stored))
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
         memory = self.head.subspaces(self.moments, self.moments)
@@ -268,15 +273,18 @@ def add(
     patches: Mapping[Layer, torch.Tensor],
     on_object: torch.Tensor,
     images: torch.Tensor,
+    count_masked: bool,
 ) -> None:
     """Add (B, N, C) tokens of each layer to what is known.
 
     Args:
         on_object: (B, N) bool, the tokens that are learned from.
         images: (B,) bool, the images that are.
+        count_masked: whether all tokens of these images count.
     """
     for name, x in patches.items():
         own = images.to(x.device)
-        rows, count = x[own][on_object[own]], int(own.sum()) * x.shape[1]
+        rows = x[own][on_object[own]]
+        count = int(own.sum()) * x.shape[1] if count_masked else len(rows)
         new, before = Moments.of(rows), known.get(str(name))
         known[str(name)] = (before[0].merge(new), before[1] + count) if before else (new, count)
