@@ -174,7 +174,7 @@ class Block:
         q, k = map(self._of_heads, (q[:, readers].float(), k.float()))
         if self.turn is not None and angles is not None:
             q, k = self.turn(q, angles[..., readers, :, :]), self.turn(k, angles)
-        logits = q @ k.mT / q.shape[-1] ** 0.5
+        logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         return logits.softmax(dim=-1).mean(dim=(1, 2))[..., None]
 
     def _of_heads(self, x: torch.Tensor) -> torch.Tensor:
