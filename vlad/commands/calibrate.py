@@ -35,7 +35,7 @@ from vlad.commands.options.verdicts import (
 def calibrate(
     given, detector, labels, target, false_alarms, suspects, fuse, confidence, out
 ) -> None:
-    """Set thresholds from the scores of a finished run, or of a detector on normal images.
+    """Set thresholds from a finished run, or those of a detector.
 
     RUN is the output of `vlad score` over normal or labelled images. With --detector, NORMALS are
     normal images that it was not fitted on, and the detector keeps the threshold.
