@@ -176,15 +176,19 @@ class Stream:
     plus the attention branch of the following block, which the programs of CLIP-AD and FiLo add in
     place to what they have stored. The last block's is the ordinary one.
 
+    Of kind "attention" it is no path either: its output of a block is one channel, how much the
+    registers attend to each token in that block, mean over heads and registers; where there are
+    none, how much the class token does.
+
     Attributes:
         kind: which projection is compared with itself, while v is always what is averaged; or
-            "next".
+            "next" or "attention".
         first_block: the first block (from 1) in which it runs.
         start: "input" begins with the input of `first_block`; "zero" with zeros.
         restart: blocks at whose input it is reset to its start.
     """
 
-    kind: Literal["vv", "qq", "kk", "next"] = "vv"
+    kind: Literal["vv", "qq", "kk", "next", "attention"] = "vv"
     first_block: int = 1
     start: Literal["input", "zero"] = "input"
     restart: tuple[int, ...] = ()

@@ -21,7 +21,16 @@ NORMALS = {name: head_maker(name)().normals for name in NAMES}
 LEARNED = [name for name in NAMES if "adapter" in signature(head_maker(name)).parameters]
 READING = [name for name in NAMES if head_maker(name)().bank]
 # their scale of maps is no bound
-DISTANCES = {"memory", "anomalydino", "patchcore", "mvg", "padim", "subspace", "dfr"}
+DISTANCES = {
+    "memory",
+    "visual_words",
+    "anomalydino",
+    "patchcore",
+    "mvg",
+    "padim",
+    "subspace",
+    "dfr",
+}
 # (name, whether it is shown normal images)
 CASES = [
     *((name, False) for name in NAMES if NORMALS[name] != "needed"),
@@ -170,6 +179,7 @@ def test_an_image_without_numbers_does_not_disturb_the_others(case, drawn):
         ("tipsomaly", {"adapter": None}),
         ("uniadet", {"maximum": True}),
         ("musc", {"v2": True}),
+        ("subspace", {"batched": True, "mask": "attention"}),
     ],
     ids=str,
 )

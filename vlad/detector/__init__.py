@@ -26,6 +26,7 @@ from vlad.detector.loaded import Loaded
 from vlad.detector.saved import Saved, read_detector, write_detector
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker, load_head
+from vlad.heads.removal import without
 from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank
@@ -160,6 +161,40 @@ class Detector(Arguments):
         added = self.head_.memory_
         self.head_.memory_ = self.head_.merge(before, added)
         self._fit_with = self._settings(_FIT)
+        for name in ("calibration_", "_calibrate_with"):
+            vars(self).pop(name, None)
+        return self
+
+    def remove(self, places: Iterable[int]) -> Detector:
+        """Take normal images out of those learned; return itself.
+
+        The result equals one `fit` on the other images. A calibration is dropped, with a warning,
+        since its threshold was for more images.
+
+        Args:
+            places: of the images to remove, from 0 in the order in which they were given.
+
+        Raises:
+            HeadError: the head is not fitted or does not keep images apart, or images are cut into
+                tiles.
+            InputError: a place that does not exist, no place, or all of them.
+        """
+        if self.panel_.tiling.tile is not None:
+            raise HeadError(
+                "Tiles of several images cannot be told apart; call `fit` with the images to keep."
+            )
+        removed = set(places)
+        self.head_.memory_ = without(self.head_, len(self._marks), removed)
+        if len(self.learned_) == len(self._marks):  # else one was shown twice, and may be left
+            named = enumerate(self.learned_.items())
+            self.learned_ = dict(x for place, x in named if place not in removed)
+        self._marks = [x for place, x in enumerate(self._marks) if place not in removed]
+        if hasattr(self, "calibration_"):
+            warnings.warn(
+                "The threshold was set with the removed images among those learned and is dropped; "
+                "call `calibrate` again.",
+                stacklevel=2,
+            )
         for name in ("calibration_", "_calibrate_with"):
             vars(self).pop(name, None)
         return self

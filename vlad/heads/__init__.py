@@ -47,6 +47,7 @@ HEADS = {
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
     "self_reference": "vlad.heads.self_reference:SelfReference",
+    "visual_words": "vlad.heads.visual_words:VisualWords",
     "statistics": "vlad.heads.statistics:Statistics",
 }
 
@@ -147,7 +148,8 @@ def check_head(head: Head) -> None:
             raise HeadError(f"Head {name}: {param} is {shown(repr(value))}; give {rule.must}.")
 
 
-INHERITED = ("name", "pool", "merge", "needed_memory", "whole_images")  # used by some heads alone
+# used by some heads alone
+INHERITED = ("name", "pool", "merge", "needed_memory", "whole_images", "rows_of_images")
 # what an object needs to count as a head without being a subclass of Head
 PARTS = [part for part in vars(Head) if part[0] != "_" and part not in INHERITED]
 

@@ -126,6 +126,15 @@ class Head(ABC):
 
         return {name: torch.cat([x, second[name]]) for name, x in first.items()}
 
+    @property
+    def rows_of_images(self) -> list[str]:
+        """Names in `memory_` of rows that it has for each image apart, equally many, in order.
+
+        Images can be taken out of these (`vlad.heads.removal`). They are all that is remembered by
+        a head whose `merge` only joins them, and none of any other.
+        """
+        return list(self.memory_) if self.additive and type(self).merge is Head.merge else []
+
     @abstractmethod
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, each independent of the others."""

@@ -66,6 +66,11 @@ class Labelled(Head):
         """The kinds of its known defects, sorted."""
         return sorted({name.partition(":")[2] for name in self.memory_ if ":" in name})
 
+    @property
+    def rows_of_images(self) -> list[str]:
+        """Those of the normal images; known defects stay."""
+        return [name for name in self.memory_ if ":" not in name]
+
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers."""
         layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))

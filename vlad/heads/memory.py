@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.memory_gather import (
+    GRID,
     IMAGES,
     MemoryGather,
     check_grid,
@@ -192,6 +193,13 @@ class Memory(Head):
         bound, top = both * bound, both * sum(layer.widest() for layer in layers) / len(layers)
         # digits that do not depend on the machine, so that neither do files
         return (0.0, float(f"{top:.3g}") if top > ALIKE * bound else bound)
+
+    @property
+    def rows_of_images(self) -> list[str]:
+        """None, if rows are chosen among those of all images, or whitened by them."""
+        if self.coreset is not None or self.limit or self.mask_references or self.whiten:
+            return []
+        return [name for name in self.memory_ if name != GRID]
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Patch tokens of its layers, and the image embedding to choose reference images.
