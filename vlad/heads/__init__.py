@@ -46,6 +46,7 @@ HEADS = {
     "hftt": "vlad.heads.hftt:HFTT",
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
+    "inp_former": "vlad.heads.inp_former:INPFormer",
     "self_reference": "vlad.heads.self_reference:SelfReference",
     "statistics": "vlad.heads.statistics:Statistics",
 }

@@ -51,4 +51,24 @@ class RandomRotations:
         return [draw.uniform(0, 345) for _ in range(self.count)]
 
 
+@dataclass(frozen=True)
+class Altered:
+    """22 views of an image: itself, turned, shifted, mirrored, grey (`vlad.images.views.altered`).
+
+    What leaves the image is mirrored at its outer edge.
+    """
+
+    def __call__(self, image: Image.Image) -> Iterator[Image.Image]:
+        import numpy as np  # and torch, slow to import
+
+        from PIL import Image
+        import torch
+
+        from vlad.images.views import altered
+
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+        for view in altered(pixels, align_corners=False):
+            yield Image.fromarray(view[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
+
+
 ITSELF = Rotations()

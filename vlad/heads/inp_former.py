@@ -1,0 +1,236 @@
+"""INP-Former (Luo et al., CVPR 2025, arXiv 2503.02424)."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+
+from vlad.adapters import Adapter, load_adapter
+from vlad.heads.head import Head
+from vlad.heads.inp_steps import distance, initial, make_optimiser, objective, step
+from vlad.heads.networks import Tensors, check_rows, fit_network
+from vlad.heads.rules import ADAPTER, FLAG, LAYERS, optional, whole
+from vlad.images.normals import ITSELF, Altered, Views
+from vlad.maths.maps import top_mean, upsample
+from vlad.maths.prototypes import halves, prototypes, rebuilt, to_prototypes
+from vlad.maths.stable_adamw import warm_cosine
+from vlad.system.torch_state import own_state
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+
+# of the depth: blocks 3 to 10 of 12, every second from 5 to 19 of 24
+EIGHT = tuple((2.6 + i) / 12 for i in range(8))
+HIGHEST, LOWEST, WARM = 1e-3, 1e-4, 100  # learning rates, and steps up to the first
+SIDE = 256  # pixels a side of the maps that scores are read from
+SIGMA, RADIUS = 4.0, 2  # of the Gaussian on these, in pixels
+TOP = 0.01  # share of their pixels averaged for the image score
+
+
+class INPFormer(Head):
+    """Prototypes are gathered from each image itself, and a decoder rebuilds its tokens from them.
+
+    Learned tokens gather what is normal in the image, by attention. A decoder fitted on normal
+    images can combine these prototypes alone, so it rebuilds defects badly. A place is as anomalous
+    as its tokens differ from the rebuilt ones, by cosine; an image as the mean of the largest
+    percent of its map.
+
+    With an adapter, an extractor of prototypes that was trained on other objects, it needs no
+    normal images: a place is as anomalous as it is far from the nearest prototype of its image.
+
+    Args:
+        adapter: a trained extractor, by name or path (see `vlad.adapters`); None fits all on normal
+            images.
+        layers: blocks that are rebuilt, in two groups: block numbers, fractions of the depth, or
+            lists of them whose tokens are averaged first; None takes those that the backbone names
+            for comparisons, else the authors'. An adapter has its own.
+        width: numbers to which a seeded projection brings the tokens; None leaves their channels.
+        blocks: of the decoder.
+        prototypes: how many are gathered from an image.
+        views: whether 21 changed views of each normal image are learned too.
+        steps: of the optimiser, rounded up to whole passes over the images.
+        batch: images in a step, views included.
+        seed: seed of the projection, the first weights and the order.
+    """
+
+    rules: ClassVar = {
+        "adapter": ADAPTER,
+        "layers": optional(LAYERS),
+        "width": optional(whole(1, 2**14)),
+        "blocks": whole(2, 64),
+        "prototypes": whole(1, 1024),
+        "views": FLAG,
+        "steps": whole(1, 10**6),
+        "batch": whole(1, 1024),
+        "seed": whole(0, 2**32 - 1),
+    }
+    map_range = (0.0, 2.0)
+
+    def __init__(
+        self,
+        adapter: str | Adapter | None = None,
+        layers: Parts | None = None,
+        width: int | None = 256,
+        blocks: int = 8,
+        prototypes: int = 6,
+        views: bool = True,
+        steps: int = 100,
+        batch: int = 16,
+        seed: int = 0,
+    ):
+        self.adapter = adapter
+        self.layers = layers
+        self.width = width
+        self.blocks = blocks
+        self.prototypes = prototypes
+        self.views = views
+        self.steps = steps
+        self.batch = batch
+        self.seed = seed
+
+    @property
+    def normals(self) -> Literal["needed", "unused"]:  # type: ignore[override]
+        """Unused with an adapter."""
+        return "needed" if self.adapter is None else "unused"
+
+    @property
+    def normal_views(self) -> Views:  # type: ignore[override]
+        """Those that `views` asks for."""
+        return Altered() if self.views else ITSELF
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers.
+
+        Raises:
+            AdapterError: an adapter that does not fit the backbone.
+        """
+        if self.adapter is not None:
+            self.adapter_ = load_adapter(self.adapter, "inp_former", backbone)
+            layers = backbone.layers(self.adapter_.params["layers"])
+        else:
+            layers = backbone.layers(self.layers or backbone.compare or EIGHT)
+        return FeatureSpec(
+            layers=layers, image=False, resize="pil_bilinear", pos_embed="bicubic_offset"
+        )
+
+    def gather(self) -> Projected:
+        """A collector of the projected tokens of normal images."""
+        return Projected(self)
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B images, in [0, 2].
+
+        Raises:
+            HeadError: the head is not fitted, and has no adapter.
+        """
+        tensors = dict(self.needed_memory() if self.adapter is None else self.adapter_.tensors)
+        groups, x = joined(features, tensors)
+        found = prototypes(x, tensors)
+        if self.adapter is None:
+            made = rebuilt(x, found, tensors, groups.shape[1])
+            far = distance(groups, torch.stack(made, dim=1)).mean(dim=1)
+        else:
+            far = to_prototypes(x, found)
+        maps = smoothed(far.clamp(min=0).unflatten(1, features.grid), features.size)
+        score = top_mean(maps.flatten(1), TOP)
+        return Scores(score, upsample(maps, features.size))
+
+
+class Projected:
+    """The collector of the normal images of an `INPFormer`."""
+
+    def __init__(self, head: INPFormer):
+        self.head = head
+        self.generator = torch.Generator().manual_seed(head.seed)
+        self.projections: Tensors = {}
+        self.layers = 0
+        self.parts: list[torch.Tensor] = []
+
+    def add(self, features: Features) -> None:
+        """Keep the mean tokens of each group of layers."""
+        for x in features.patches.values():
+            width = self.head.width or next(iter(features.patches.values())).shape[-1]
+            name = f"projection.{x.shape[-1]}"
+            if x.shape[-1] != width and name not in self.projections:
+                self.projections[name] = projection(x.shape[-1], width, self.generator).to(x)
+        self.layers = len(features.patches)
+        groups, _ = joined(features, self.projections)
+        self.parts.append(groups.transpose(1, 2).flatten(2))
+
+    @own_state()
+    def finish(self) -> None:
+        """Fit extractor, bottleneck and decoder.
+
+        Raises:
+            HeadError: features with NaN or infinity, or the same everywhere.
+        """
+        head, rows = self.head, torch.cat(self.parts)
+        check_rows(head.name, rows)
+        places, count = rows.shape[1], len(halves([0] * self.layers, 2))
+        width = rows.shape[-1] // count
+        tensors = initial(width, head.prototypes, head.blocks, self.generator)
+        tensors = {name: x.to(rows) for name, x in tensors.items()}
+        optimiser = make_optimiser(tensors)
+        per_epoch = max(1, len(rows) // head.batch)
+        epochs = math.ceil(head.steps / per_epoch)
+        total = epochs * per_epoch
+        warm = min(WARM, total // 10)
+
+        def parts(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            groups = batch.unflatten(0, (-1, places)).unflatten(-1, (count, width)).transpose(1, 2)
+            return groups, mean_of(groups, self.layers)
+
+        fitted = fit_network(
+            head.name,
+            rows,
+            tensors,
+            lambda batch: step(
+                *parts(batch),
+                tensors,
+                optimiser,
+                warm_cosine(optimiser.steps, total, warm, HIGHEST, LOWEST),
+            ),
+            lambda batch: sum(objective(*parts(batch), tensors)),
+            epochs=epochs,
+            batch=head.batch,
+            hold_out=0,
+            generator=self.generator,
+            full=True,
+        )
+        head.memory_ = {**fitted, **self.projections}
+
+
+def joined(features: Features, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, G, N, D) mean tokens of each group of layers, and (B, N, D) those of all layers."""
+    each = []
+    for x in features.patches.values():
+        name = f"projection.{x.shape[-1]}"
+        each.append(x @ tensors[name] if name in tensors else x)
+    groups = torch.stack([torch.stack(part).mean(dim=0) for part in halves(each, 2)], dim=1)
+    return groups, mean_of(groups, len(each))
+
+
+def mean_of(groups: torch.Tensor, layers: int) -> torch.Tensor:
+    """(B, G, N, D) mean tokens of each group -> (B, N, D) those of all layers."""
+    counts = [len(part) for part in halves([0] * layers, 2)]
+    return sum(x * (n / layers) for x, n in zip(groups.unbind(1), counts, strict=True))
+
+
+def projection(before: int, after: int, generator: torch.Generator) -> torch.Tensor:
+    """(C, D) random matrix, orthonormal in its shorter direction."""
+    drawn = torch.randn(max(before, after), min(before, after), generator=generator)
+    found = torch.linalg.qr(drawn).Q
+    return found if before >= after else found.T
+
+
+def smoothed(grid_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(B, h, w) -> (B, 256, 256): enlarged to the input, then brought to 256, and smoothed.
+
+    Beyond the border are zeros, so maps fade there.
+    """
+    maps = upsample(grid_map, size, align_corners=True)
+    maps = upsample(maps, (SIDE, SIDE))[:, None]
+    taps = torch.exp(-0.5 * (torch.arange(-RADIUS, RADIUS + 1.0) / SIGMA) ** 2).to(maps)
+    kernel = torch.outer(taps, taps) / taps.sum() ** 2
+    return F.conv2d(maps, kernel[None, None], padding=RADIUS)[:, 0]
