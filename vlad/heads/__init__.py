@@ -47,6 +47,7 @@ HEADS = {
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
     "inp_former": "vlad.heads.inp_former:INPFormer",
+    "onenip": "vlad.heads.onenip:OneNIP",
     "self_reference": "vlad.heads.self_reference:SelfReference",
     "statistics": "vlad.heads.statistics:Statistics",
 }

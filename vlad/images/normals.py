@@ -60,9 +60,8 @@ class Altered:
 
     def __call__(self, image: Image.Image) -> Iterator[Image.Image]:
         import numpy as np  # and torch, slow to import
-
-        from PIL import Image
         import torch
+        from PIL import Image
 
         from vlad.images.views import altered
 
