@@ -71,12 +71,12 @@ class INPFormer(Head):
         self,
         adapter: str | Adapter | None = None,
         layers: Parts | None = None,
-        width: int | None = 256,
-        blocks: int = 8,
+        width: int | None = 128,
+        blocks: int = 4,
         prototypes: int = 6,
         views: bool = True,
-        steps: int = 100,
-        batch: int = 16,
+        steps: int = 200,
+        batch: int = 4,
         seed: int = 0,
     ):
         self.adapter = adapter
