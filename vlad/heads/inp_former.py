@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.adapters import Adapter, load_adapter
+from vlad.adapters.layouts import EIGHT
 from vlad.heads.head import Head
 from vlad.heads.inp_steps import distance, initial, make_optimiser, objective, step
 from vlad.heads.networks import Tensors, check_rows, fit_network
@@ -20,8 +21,6 @@ from vlad.maths.stable_adamw import warm_cosine
 from vlad.system.torch_state import own_state
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
-# of the depth: blocks 3 to 10 of 12, every second from 5 to 19 of 24
-EIGHT = tuple((2.6 + i) / 12 for i in range(8))
 HIGHEST, LOWEST, WARM = 1e-3, 1e-4, 100  # learning rates, and steps up to the first
 SIDE = 256  # pixels a side of the maps that scores are read from
 SIGMA, RADIUS = 4.0, 2  # of the Gaussian on these, in pixels
