@@ -113,9 +113,9 @@ class INPFormer(Head):
             layers=layers, image=False, resize="pil_bilinear", pos_embed="bicubic_offset"
         )
 
-    def gather(self) -> Projected:
-        """A collector of the projected tokens of normal images."""
-        return Projected(self)
+    def gather(self) -> Projected | None:
+        """A collector of the projected tokens of normal images; None with an adapter."""
+        return Projected(self) if self.adapter is None else None
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, in [0, 2].
