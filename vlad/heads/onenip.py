@@ -141,12 +141,12 @@ class OneNIP(Head):
         )
         prompt = rows[int(torch.randint(len(rows), (), generator=generator))]
         self.memory_ = {**fitted, PROMPT: prompt, SCALE: scale[None]}
-        far = [
-            self._compare(part, grid)[0].flatten()
+        ranges = [
+            upsample(self._compare(part, grid)[0], features.size, align_corners=True).aminmax()
             for images in rows.split(BATCH)
             for part in (images, with_defects(images, grid, generator)[0])
         ]
-        lowest, highest = torch.cat(far).aminmax()
+        lowest, highest = min(x for x, _ in ranges), max(x for _, x in ranges)
         self.memory_ = {**self.memory_, BALANCE: (lowest + highest)[None] / 2}
         return self
 
