@@ -1,4 +1,4 @@
-"""OneNIP gives the numbers of its authors' program on the same features, forward and in training."""
+"""OneNIP gives the numbers of its authors' program on the same features, also in training."""
 
 import json
 import re

@@ -157,8 +157,8 @@ def inp_former(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     width = backbone.channels(params["layers"][0])
     if any(backbone.channels(layer) != width for layer in params["layers"]):
         raise AdapterError(
-            f"Head inp_former averages blocks, but those of {backbone.name} differ in width; choose "
-            "another backbone, or fit the head on normal images."
+            f"Head inp_former averages blocks, but those of {backbone.name} differ in width; "
+            "choose another backbone, or fit the head on normal images."
         )
     found: dict[str, Shape] = {"tokens": (params["prototypes"], width)}
     for part, outputs in (("q", width), ("kv", 2 * width), ("proj", width)):
