@@ -1,7 +1,7 @@
 """INP-Former gives the numbers of its authors' program: forward, scores, steps, from an adapter."""
 
-import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,27 +13,53 @@ from vlad.adapters.checkpoint import read_checkpoint
 from vlad.adapters.layouts import default_params
 from vlad.backbones import load_backbone
 from vlad.errors import AdapterError, HeadError
-from vlad.heads import load_head
-from vlad.heads.inp_former import INPFormer, joined, projection, smoothed
-from vlad.heads.inp_steps import COHERENCE, distance, initial, make_optimiser, objective, step
+from vlad.heads import inp_former, load_head
+from vlad.heads.inp_former import INPFormer, smoothed
+from vlad.heads.inp_steps import (
+    COHERENCE,
+    DECAY,
+    distance,
+    initial,
+    make_optimiser,
+    objective,
+    step,
+)
+from vlad.heads.inp_tokens import joined, projection
 from vlad.images.normals import ITSELF, Altered
+from vlad.images.views import altered
 from vlad.maths.prototypes import halves, heads_of, prototypes, rebuilt, to_prototypes
-from vlad.maths.stable_adamw import warm_cosine
+from vlad.maths.stable_adamw import StableAdamW, warm_cosine
 from vlad.types import Features
 
 DEPTHS = {"tinydinov2reg14": tuple(range(3, 11)), "tinydinov2reg14_d24": tuple(range(5, 20, 2))}
 
 
+PAIRS = {
+    "prototype_token": "tokens",
+    "aggregation.0.": "extractor.",
+    "bottleneck.0.": "bottleneck.",
+    "learn_scale": "scale",
+}
+DATA = Path(__file__).parent.parent / "data" / "inp_former.npz"
+
+
 def ours(name):
-    pairs = {
-        "prototype_token": "tokens",
-        "aggregation.0.": "extractor.",
-        "bottleneck.0.": "bottleneck.",
-        "learn_scale": "scale",
-    }
-    for theirs, mine in pairs.items():
+    for theirs, mine in PAIRS.items():
         name = name.replace(theirs, mine)
     return name
+
+
+def theirs(name):
+    for authors, mine in PAIRS.items():
+        name = name.replace(mine, authors)
+    return name
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """A part of the reference outputs that every clone has: every 16th place, or 8th pixel."""
+    with np.load(DATA) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +97,63 @@ def features(parity, folder):
 
 
 @pytest.fixture(scope="module")
-def first(parity):
+def first(seeded_tensor):
     """The seeded tensors of the cases, by our names."""
-    facts = json.loads((parity.folder / "cases" / "inpformer_tinydinov2reg14.json").read_text())
-    drawn = parity.module("weights_dinov2").head(facts["shapes"], 0)
-    return {ours(name): torch.from_numpy(x) for name, x in drawn.items()}
+    shapes = {name: x.shape for name, x in initial(192, 6, 8, torch.Generator()).items()}
+    return {name: seeded_tensor(theirs(name), shape) for name, shape in shapes.items()}
 
 
 def fitted(tensors):
     head = load_head("inp_former")
     head.memory_ = tensors
     return head
+
+
+def test_kept_places_are_rebuilt_as_by_the_authors(kept, first):
+    x, found = kept["fused"][None], kept["prototypes"][None]
+    made = rebuilt(x, found, first, 2)
+    for i, part in enumerate(made):
+        torch.testing.assert_close(part[0], kept[f"de{i}"], atol=1e-5, rtol=0)
+    far = distance(kept["en0"], made[0][0])
+    torch.testing.assert_close(far, kept["distance"][0].flatten()[::16], atol=2e-6, rtol=0)
+    near = to_prototypes(x, found)[0]
+    torch.testing.assert_close(near, kept["zero_shot"][::16], atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("prefix", ["", "zero_shot_"])
+def test_kept_maps_and_scores(prefix, kept, monkeypatch):
+    """The head makes the authors' map and score of the authors' distances."""
+    far = kept["distance"].flatten(1) if not prefix else kept["zero_shot"][None]
+    monkeypatch.setattr(inp_former, "prototypes", lambda *_: None)
+    monkeypatch.setattr(inp_former, "rebuilt", lambda *_: [torch.zeros(1, 256, 192)] * 2)
+    monkeypatch.setattr(inp_former, "distance", lambda *_: far[None])
+    monkeypatch.setattr(inp_former, "to_prototypes", lambda *_: far)
+    patches = dict.fromkeys(range(3, 11), torch.zeros(1, 256, 192))
+    head = fitted({"tokens": torch.zeros(6, 192)})
+    if prefix:
+        head.adapter = head.adapter_ = Adapter("mine", "inp_former", "any", "nothing", {}, {})
+    found = head.score(Features(None, patches, grid=(16, 16), size=(224, 224)))
+    torch.testing.assert_close(found.image_score, kept[f"{prefix}score"], atol=1e-6, rtol=0)
+    maps = smoothed(far.mean(dim=0).view(1, 16, 16), (224, 224))
+    torch.testing.assert_close(maps[0, ::8, ::8], kept[f"{prefix}map"], atol=1e-6, rtol=0)
+
+
+def test_kept_views(kept):
+    found = torch.cat(list(altered(kept["pixels"][None], align_corners=False)))
+    torch.testing.assert_close(found[:, :, ::6, ::6], kept["views"], atol=5e-6, rtol=0)
+
+
+def test_kept_steps_of_the_optimiser(kept):
+    def drawn(*seed):
+        draw = np.random.Generator(np.random.PCG64([0, *seed]))
+        return torch.from_numpy(draw.standard_normal((8, 5)))
+
+    x = (50 * drawn(1, 0)).requires_grad_()
+    optimiser = StableAdamW([x], DECAY)
+    for number, expected in enumerate(kept["optimiser"], 1):
+        x.grad = drawn(2, number) * (10 if number == 9 else 10 ** (-number / 2))
+        optimiser.step(1e-3)
+        torch.testing.assert_close(x.detach(), expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("name", DEPTHS)
@@ -116,9 +188,7 @@ def test_maps_and_scores_of_the_authors(parity, features, first):
 def test_the_zero_shot_form_of_the_authors(parity, folder, features, first, tmp_path):
     """From the whole model as they save it, of which only the extractor is read."""
     case = parity.case("inpformer_tinydinov2reg14")
-    facts = json.loads((parity.folder / "cases" / "inpformer_tinydinov2reg14.json").read_text())
-    drawn = parity.module("weights_dinov2").head(facts["shapes"], 0)
-    state = {name: torch.from_numpy(x) for name, x in drawn.items()}
+    state = {theirs(name): x for name, x in first.items()}
     state["encoder.norm.weight"] = torch.ones(192)
     torch.save(state, tmp_path / "model.pth")
     backbone = load_backbone(str(folder("tinydinov2reg14")), device="cpu")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,48 +26,65 @@ from vlad.maths.one_prompt import neighbours, positions, rebuilt, refined
 from vlad.types import Features
 
 GRID = (8, 8)
-NAMES = (
-    (r"pos_embed\.row_embed\.weight", "row"),
-    (r"pos_embed\.col_embed\.weight", "column"),
-    (r"transformer\.(encoder|decoder)\.layers\.", r"\1."),
-    (r"self_attn", "attention"),
-    (r"cross_attn_prompt_to_image", "to_image"),
-    (r"cross_attn_image_to_prompt", "to_prompt"),
-    (r"mlp\.lin", "linear"),
-    (r"transformer\.decoder\.final_attn_token_to_image", "last"),
-    (r"transformer\.decoder\.norm", "norm"),
-    (r"in_proj_", "in."),
-    (r"out_proj", "out"),
-    (r"(input|output)_proj", r"\1"),
-    (r"seghead\.upconv1\.", "refiner."),
-    (r"seghead\.upconv2\.(\d)", lambda found: f"refiner.{4 + int(found[1])}"),
-    (r"seghead\.predictor", "refiner.8"),
+NAMES = (  # ours -> the authors'
+    (r"^(row)$", r"pos_embed.\1_embed.weight"),
+    (r"^column$", "pos_embed.col_embed.weight"),
+    (r"attention", "self_attn"),
+    (r"to_image", "cross_attn_prompt_to_image"),
+    (r"to_prompt", "cross_attn_image_to_prompt"),
+    (r"^(decoder\.\d)\.linear", r"\1.mlp.lin"),
+    (r"^(encoder|decoder)\.", r"transformer.\1.layers."),
+    (r"^last", "transformer.decoder.final_attn_token_to_image"),
+    (r"^norm", "transformer.decoder.norm"),
+    (r"\.in\.", ".in_proj_"),
+    (r"\.out\.", ".out_proj."),
+    (r"^(input|output)", r"\1_proj"),
+    (r"^refiner\.([0-3])", r"seghead.upconv1.\1"),
+    (r"^refiner\.([4-7])", lambda found: f"seghead.upconv2.{int(found[1]) - 4}"),
+    (r"^refiner\.8", "seghead.predictor"),
 )
+SHAPES = {name: x.shape for name, x in initial(192, GRID, torch.Generator()).items()}
 
 
-def ours(name):
-    for theirs, mine in NAMES:
-        name = re.sub(theirs, mine, name)
+def theirs(name):
+    for mine, authors in NAMES:
+        name = re.sub(mine, authors, name)
     return name
 
 
 @pytest.fixture(scope="module")
-def case(parity):
+def first(seeded_tensor):
+    """The seeded tensors of the case, by our names."""
+    made = {name: seeded_tensor(f"onenip.{theirs(name)}", shape) for name, shape in SHAPES.items()}
+    return {name: x.double() for name, x in made.items()}
+
+
+@pytest.fixture(scope="module")
+def case(parity, first):
     """(arrays, first tensors, {part: tokens of block 8 of its images})."""
-    name = "onenip_tinydinov2_14"
-    facts = json.loads((parity.folder / "cases" / f"{name}.json").read_text())
-    draw = parity.module("weights_dinov2").head_tensor
-    tensors = {
-        ours(key): torch.from_numpy(draw(f"onenip.{key}", shape, 0)).double()
-        for key, shape in facts["shapes"].items()
-    }
     tokens = {k: torch.from_numpy(x[1]).double() for k, x in parity.case("heads_tokens").items()}
-    return parity.case(name), tensors, tokens
+    return parity.case("onenip_tinydinov2_14"), first, tokens
 
 
-def test_tensors_have_the_shapes_of_the_authors(case):
-    found = initial(192, GRID, torch.Generator().manual_seed(0))
-    assert {k: x.shape for k, x in found.items()} == {k: x.shape for k, x in case[1].items()}
+def test_a_kept_image_is_rebuilt_as_by_the_authors(first):
+    """Without the reference outputs: one test image and its prompt."""
+    with np.load(Path(__file__).parent.parent / "data" / "onenip.npz") as kept:
+        query, prompt = (torch.from_numpy(kept[name]).double() for name in ("query", "prompt"))
+        made = rebuilt(query[None], prompt[None], first, GRID)
+        found = made[0].T.unflatten(1, GRID)[::8]
+        np.testing.assert_allclose(found, kept["rebuilt"], atol=1e-11, rtol=0)
+        head = OneNIP()
+        for balance, expected in ((0, kept["sizes"]), (2, kept["sizes"] + 2 * kept["found"])):
+            one, weight = torch.ones(1), torch.tensor([float(balance)])
+            head.memory_ = {**first, "prompt": prompt, "scale": one, "balance": weight}
+            scores = head.score(Features(None, {8: query[None]}, grid=GRID, size=(128, 128)))
+            maps = scores.anomaly_map[0, ::3, ::3]
+            np.testing.assert_allclose(maps, expected / 2, rtol=1e-5)
+
+
+def test_tensors_are_those_of_the_authors(parity):
+    facts = json.loads((parity.folder / "cases" / "onenip_tinydinov2_14.json").read_text())
+    assert {theirs(name): list(shape) for name, shape in SHAPES.items()} == facts["shapes"]
 
 
 def test_rebuilt_tokens_of_the_authors(case):
@@ -122,10 +140,11 @@ def test_steps_of_the_authors(case):
         found = step(optimiser, *both)
         np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0)
         assert found[0] + DICE * found[1] == pytest.approx(loss, abs=1e-9)
+    by_theirs = {theirs(name): x for name, x in tensors.items()}
     for name, expected in arrays.items():
         if name.startswith("train.") and name != "train.log":
             name, _, cut = name.removeprefix("train.").partition("[:")
-            found = tensors[ours(name)].detach()
+            found = by_theirs[name].detach()
             found = found[: int(cut.rstrip("]"))] if cut else found
             np.testing.assert_allclose(found, expected, atol=1e-9, rtol=0, err_msg=name)
 

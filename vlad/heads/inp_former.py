@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar, Literal
 
 import torch
@@ -11,17 +10,14 @@ import torch.nn.functional as F
 from vlad.adapters import Adapter, load_adapter
 from vlad.adapters.layouts import EIGHT
 from vlad.heads.head import Head
-from vlad.heads.inp_steps import distance, initial, make_optimiser, objective, step
-from vlad.heads.networks import Tensors, check_rows, fit_network
+from vlad.heads.inp_steps import distance
+from vlad.heads.inp_tokens import Projected, joined
 from vlad.heads.rules import ADAPTER, FLAG, LAYERS, optional, whole
 from vlad.images.normals import ITSELF, Altered, Views
 from vlad.maths.maps import top_mean, upsample
-from vlad.maths.prototypes import halves, prototypes, rebuilt, to_prototypes
-from vlad.maths.stable_adamw import warm_cosine
-from vlad.system.torch_state import own_state
+from vlad.maths.prototypes import prototypes, rebuilt, to_prototypes
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
-HIGHEST, LOWEST, WARM = 1e-3, 1e-4, 100  # learning rates, and steps up to the first
 SIDE = 256  # pixels a side of the maps that scores are read from
 SIGMA, RADIUS = 4.0, 2  # of the Gaussian on these, in pixels
 TOP = 0.01  # share of their pixels averaged for the image score
@@ -134,93 +130,6 @@ class INPFormer(Head):
         maps = smoothed(far.clamp(min=0).unflatten(1, features.grid), features.size)
         score = top_mean(maps.flatten(1), TOP)
         return Scores(score, upsample(maps, features.size))
-
-
-class Projected:
-    """The collector of the normal images of an `INPFormer`."""
-
-    def __init__(self, head: INPFormer):
-        self.head = head
-        self.generator = torch.Generator().manual_seed(head.seed)
-        self.projections: Tensors = {}
-        self.layers = 0
-        self.parts: list[torch.Tensor] = []
-
-    def add(self, features: Features) -> None:
-        """Keep the mean tokens of each group of layers."""
-        for x in features.patches.values():
-            width = self.head.width or next(iter(features.patches.values())).shape[-1]
-            name = f"projection.{x.shape[-1]}"
-            if x.shape[-1] != width and name not in self.projections:
-                self.projections[name] = projection(x.shape[-1], width, self.generator).to(x)
-        self.layers = len(features.patches)
-        groups, _ = joined(features, self.projections)
-        self.parts.append(groups.transpose(1, 2).flatten(2))
-
-    @own_state()
-    def finish(self) -> None:
-        """Fit extractor, bottleneck and decoder.
-
-        Raises:
-            HeadError: features with NaN or infinity, or the same everywhere.
-        """
-        head, rows = self.head, torch.cat(self.parts)
-        check_rows(head.name, rows)
-        places, count = rows.shape[1], len(halves([0] * self.layers, 2))
-        width = rows.shape[-1] // count
-        tensors = initial(width, head.prototypes, head.blocks, self.generator)
-        tensors = {name: x.to(rows) for name, x in tensors.items()}
-        optimiser = make_optimiser(tensors)
-        per_epoch = max(1, len(rows) // head.batch)
-        epochs = math.ceil(head.steps / per_epoch)
-        total = epochs * per_epoch
-        warm = min(WARM, total // 10)
-
-        def parts(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            groups = batch.unflatten(0, (-1, places)).unflatten(-1, (count, width)).transpose(1, 2)
-            return groups, mean_of(groups, self.layers)
-
-        fitted = fit_network(
-            head.name,
-            rows,
-            tensors,
-            lambda batch: step(
-                *parts(batch),
-                tensors,
-                optimiser,
-                warm_cosine(optimiser.steps, total, warm, HIGHEST, LOWEST),
-            ),
-            lambda batch: sum(objective(*parts(batch), tensors)),
-            epochs=epochs,
-            batch=head.batch,
-            hold_out=0,
-            generator=self.generator,
-            full=True,
-        )
-        head.memory_ = {**fitted, **self.projections}
-
-
-def joined(features: Features, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
-    """(B, G, N, D) mean tokens of each group of layers, and (B, N, D) those of all layers."""
-    each = []
-    for x in features.patches.values():
-        name = f"projection.{x.shape[-1]}"
-        each.append(x @ tensors[name] if name in tensors else x)
-    groups = torch.stack([torch.stack(part).mean(dim=0) for part in halves(each, 2)], dim=1)
-    return groups, mean_of(groups, len(each))
-
-
-def mean_of(groups: torch.Tensor, layers: int) -> torch.Tensor:
-    """(B, G, N, D) mean tokens of each group -> (B, N, D) those of all layers."""
-    counts = [len(part) for part in halves([0] * layers, 2)]
-    return sum(x * (n / layers) for x, n in zip(groups.unbind(1), counts, strict=True))
-
-
-def projection(before: int, after: int, generator: torch.Generator) -> torch.Tensor:
-    """(C, D) random matrix, orthonormal in its shorter direction."""
-    drawn = torch.randn(max(before, after), min(before, after), generator=generator)
-    found = torch.linalg.qr(drawn).Q
-    return found if before >= after else found.T
 
 
 def smoothed(grid_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -76,6 +76,11 @@ def objective(
     return torch.stack(parts).mean(), coherence
 
 
+def total(reconstruction: torch.Tensor, coherence: torch.Tensor) -> torch.Tensor:
+    """The loss of both."""
+    return reconstruction + COHERENCE * coherence
+
+
 def make_optimiser(tensors: Tensors) -> StableAdamW:
     """The optimiser of all tensors, which collect gradients from now on."""
     return StableAdamW([x.requires_grad_() for x in tensors.values()], DECAY)
@@ -86,7 +91,7 @@ def step(
 ) -> tuple[float, float, float]:
     """One step; returns reconstruction, coherence and the norm of the gradient before it."""
     reconstruction, coherence = objective(groups, x, tensors)
-    (reconstruction + COHERENCE * coherence).backward()
+    total(reconstruction, coherence).backward()
     norm = torch.nn.utils.clip_grad_norm_(optimiser.parameters, LONGEST)
     optimiser.step(rate)
     return reconstruction.item(), coherence.item(), norm.item()
