@@ -32,8 +32,8 @@ class Projected:
 
     def add(self, features: Features) -> None:
         """Keep the mean tokens of each group of layers."""
+        width = self.head.width or next(iter(features.patches.values())).shape[-1]
         for x in features.patches.values():
-            width = self.head.width or next(iter(features.patches.values())).shape[-1]
             name = f"projection.{x.shape[-1]}"
             if x.shape[-1] != width and name not in self.projections:
                 self.projections[name] = projection(x.shape[-1], width, self.generator).to(x)
@@ -57,8 +57,8 @@ class Projected:
         optimiser = make_optimiser(tensors)
         per_epoch = max(1, len(rows) // head.batch)
         epochs = math.ceil(head.steps / per_epoch)
-        total = epochs * per_epoch
-        warm = min(WARM, total // 10)
+        steps = epochs * per_epoch
+        warm = min(WARM, steps // 10)
 
         def parts(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             groups = batch.unflatten(0, (-1, places)).unflatten(-1, (count, width)).transpose(1, 2)
@@ -72,7 +72,7 @@ class Projected:
                 *parts(batch),
                 tensors,
                 optimiser,
-                warm_cosine(optimiser.steps, total, warm, HIGHEST, LOWEST),
+                warm_cosine(optimiser.steps, steps, warm, HIGHEST, LOWEST),
             ),
             lambda batch: total(*objective(*parts(batch), tensors)),
             epochs=epochs,
@@ -97,7 +97,8 @@ def joined(features: Features, tensors: Tensors) -> tuple[torch.Tensor, torch.Te
 def mean_of(groups: torch.Tensor, layers: int) -> torch.Tensor:
     """(B, G, N, D) mean tokens of each group -> (B, N, D) those of all layers."""
     counts = [len(part) for part in halves([0] * layers, 2)]
-    return sum(x * (n / layers) for x, n in zip(groups.unbind(1), counts, strict=True))
+    shares = torch.tensor(counts).to(groups) / layers
+    return (groups * shares[:, None, None]).sum(dim=1)
 
 
 def projection(before: int, after: int, generator: torch.Generator) -> torch.Tensor:
