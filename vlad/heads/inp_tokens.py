@@ -30,6 +30,7 @@ class Projected:
         self.layers = 0
         self.parts: list[torch.Tensor] = []
 
+    @own_state()
     def add(self, features: Features) -> None:
         """Keep the mean tokens of each group of layers."""
         width = self.head.width or next(iter(features.patches.values())).shape[-1]
