@@ -23,7 +23,8 @@ def prototypes(x: torch.Tensor, tensors: Tensors) -> torch.Tensor:
     q = _linear(_norm(t, tensors, f"{name}.norm1"), tensors, f"{name}.attn.q")
     k, v = _linear(_norm(x, tensors, f"{name}.norm1"), tensors, f"{name}.attn.kv").chunk(2, dim=-1)
     heads = heads_of(x.shape[-1])
-    found = F.scaled_dot_product_attention(*(_split(part, heads) for part in (q, k, v)))
+    q, k, v = (_split(part, heads) for part in (q, k, v))
+    found = F.scaled_dot_product_attention(q, k, v)
     t = t + _linear(_joined(found), tensors, f"{name}.attn.proj")
     return t + _mlp(_norm(t, tensors, f"{name}.norm2"), tensors, f"{name}.mlp")
 
