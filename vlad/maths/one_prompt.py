@@ -99,12 +99,12 @@ def _attention(
     """Multi-head attention of (B, N, D) tokens; `hidden` (N, N) is what each does not see."""
     weights = tensors[f"{name}.in.weight"].chunk(3)
     biases = tensors[f"{name}.in.bias"].chunk(3)
-    parts = [
+    q, k, v = (
         F.linear(x, weight, bias).unflatten(2, (HEADS, -1)).transpose(1, 2)
         for x, weight, bias in zip((q, k, v), weights, biases, strict=True)
-    ]
+    )
     seen = None if hidden is None else ~hidden
-    found = F.scaled_dot_product_attention(*parts, attn_mask=seen)
+    found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
     return _linear(found.transpose(1, 2).flatten(2), tensors, f"{name}.out")
 
 
