@@ -157,6 +157,7 @@ def test_features_that_are_the_same_everywhere_are_refused(name, count):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_long_fit_shows_its_progress_and_a_short_one_does_not(name, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "SLOW", 1e9)
     fitted(name)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(networks, "SLOW", -1)

@@ -119,10 +119,10 @@ class INPFormer(Head):
         Raises:
             HeadError: the head is not fitted, and has no adapter.
         """
-        tensors = dict(self.needed_memory() if self.adapter is None else self.adapter_.tensors)
+        tensors = self.adapter_.tensors if self.adapter_ else self.needed_memory()
         groups, x = joined(features, tensors)
         found = prototypes(x, tensors)
-        if self.adapter is None:
+        if self.adapter_ is None:
             made = rebuilt(x, found, tensors, groups.shape[1])
             far = distance(groups, torch.stack(made, dim=1)).mean(dim=1)
         else:

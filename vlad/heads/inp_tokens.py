@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -85,7 +86,9 @@ class Projected:
         head.memory_ = {**fitted, **self.projections}
 
 
-def joined(features: Features, tensors: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+def joined(
+    features: Features, tensors: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(B, G, N, D) mean tokens of each group of layers, and (B, N, D) those of all layers."""
     each = []
     for x in features.patches.values():
