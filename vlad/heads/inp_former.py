@@ -120,6 +120,8 @@ class INPFormer(Head):
             HeadError: the head is not fitted, and has no adapter.
         """
         tensors = self.adapter_.tensors if self.adapter_ else self.needed_memory()
+        device = next(iter(features.patches.values())).device
+        tensors = {name: y.to(device) for name, y in tensors.items()}
         groups, x = joined(features, tensors)
         found = prototypes(x, tensors)
         if self.adapter_ is None:
