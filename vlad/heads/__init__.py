@@ -46,6 +46,8 @@ HEADS = {
     "hftt": "vlad.heads.hftt:HFTT",
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
+    "inp_former": "vlad.heads.inp_former:INPFormer",
+    "onenip": "vlad.heads.onenip:OneNIP",
     "self_reference": "vlad.heads.self_reference:SelfReference",
     "visual_words": "vlad.heads.visual_words:VisualWords",
     "statistics": "vlad.heads.statistics:Statistics",

@@ -98,4 +98,23 @@ def views_of(rotations: int, changes: Sequence[str]) -> Rotations | Changed:
     return Changed(turned, tuple(dict.fromkeys(changes))) if changes else turned
 
 
+@dataclass(frozen=True)
+class Altered:
+    """22 views of an image: itself, turned, shifted, mirrored, grey (`vlad.images.views.altered`).
+
+    What leaves the image is mirrored at its outer edge.
+    """
+
+    def __call__(self, image: Image.Image) -> Iterator[Image.Image]:
+        import numpy as np  # and torch, slow to import
+        import torch
+        from PIL import Image
+
+        from vlad.images.views import altered
+
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
+        for view in altered(pixels, align_corners=False):
+            yield Image.fromarray(view[0].permute(1, 2, 0).round().clamp(0, 255).byte().numpy())
+
+
 ITSELF = Rotations()
