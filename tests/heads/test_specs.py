@@ -106,6 +106,25 @@ def untrained(name):
         ),
         (load_head("simplenet"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("dfr"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (load_head("onenip"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (
+            load_head("inp_former"),
+            FeatureSpec(
+                layers=(5, 7, 9, 11, 13, 15, 17, 19),
+                image=False,
+                resize="pil_bilinear",
+                pos_embed="bicubic_offset",
+            ),
+        ),
+        (
+            untrained("inp_former"),
+            FeatureSpec(
+                layers=(5, 7, 9, 11, 13, 15, 17, 19),
+                image=False,
+                resize="pil_bilinear",
+                pos_embed="bicubic_offset",
+            ),
+        ),
         (load_head("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (untrained("tipsomaly"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (

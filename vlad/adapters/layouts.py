@@ -21,6 +21,8 @@ from vlad.types import BackboneInfo
 # of CLIP's 77 tokens, the start, "damaged object ." and the end take 5
 LONGEST_CONTEXT = 77 - 5
 QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the depth
+# blocks 3 to 10 of 12, and every second from 5 to 19 of 24
+EIGHT = tuple((2.6 + i) / 12 for i in range(8))
 DEEP = ("deep_blocks", "prompt_blocks")  # sizes of heads with tokens in blocks of the text encoder
 _ADAPTERS = r"visual_encoder\.adapters\.(\d+)\.blocks\.0\."  # of SOWA
 NORM = "(weight|bias|running_mean|running_var)"
@@ -208,6 +210,20 @@ LAYOUTS = {
         layers=(1.0,),
         from_text=True,
         defaults={"vectors": 10},
+    ),
+    # the whole model of its authors, of which the zero-shot form uses the extractor
+    "inp_former": Layout(
+        shapes=shapes.inp_former,
+        sizes={"prototypes": ("tokens", 0)},
+        authors={
+            r"prototype_token": "tokens",
+            r"aggregation\.0\.(norm1|norm2)\.(weight|bias)": r"extractor.\1.\2",
+            r"aggregation\.0\.attn\.(q|kv|proj)\.(weight|bias)": r"extractor.attn.\1.\2",
+            r"aggregation\.0\.mlp\.(fc1|fc2)\.(weight|bias)": r"extractor.mlp.\1.\2",
+        },
+        unused={r"(encoder|bottleneck|decoder)\..+": None},
+        layers=EIGHT,
+        defaults={"prototypes": 6},
     ),
     # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
     # DINOv2
