@@ -23,6 +23,7 @@ LONGEST_CONTEXT = 77 - 5
 QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the depth
 DEEP = ("deep_blocks", "prompt_blocks")  # sizes of heads with tokens in blocks of the text encoder
 _ADAPTERS = r"visual_encoder\.adapters\.(\d+)\.blocks\.0\."  # of SOWA
+_GATE = r"decoder\.blocks\.(\d)\.attention(\d)\.attention"  # of MetaUAS
 NORM = "(weight|bias|running_mean|running_var)"
 LARGEST = 4096  # upper bound of any size in a file: no backbone comes near it
 
@@ -208,6 +209,25 @@ LAYOUTS = {
         layers=(1.0,),
         from_text=True,
         defaults={"vectors": 10},
+    ),
+    "metauas": Layout(
+        shapes=shapes.metauas,
+        sizes={"width": (r"blocks\.0\.conv_1\.weight", 0)},
+        authors={
+            r"alignment\.(\d)\.alignment_layer\.dimensionality_reduction\.(weight|bias)": (
+                r"align.\1.\2"
+            ),
+            r"decoder\.blocks\.(\d)\.conv(\d)\.0\.weight": r"blocks.\1.conv_\2.weight",
+            rf"decoder\.blocks\.(\d)\.conv(\d)\.1\.{NORM}": r"blocks.\1.norm_\2.\3",
+            rf"{_GATE}\.cSE\.1\.(weight|bias)": r"blocks.\1.gate_\2.down.\3",
+            rf"{_GATE}\.cSE\.3\.(weight|bias)": r"blocks.\1.gate_\2.up.\3",
+            rf"{_GATE}\.sSE\.0\.(weight|bias)": r"blocks.\1.gate_\2.place.\3",
+            r"mask_head\.(weight|bias)": r"mask.\1",
+        },
+        unused={r"encoder\..+": None, r".+\.num_batches_tracked": None},
+        layers=(1.0,),
+        defaults={"width": 256},
+        image_size=256,
     ),
     # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
     # DINOv2

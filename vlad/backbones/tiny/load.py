@@ -40,12 +40,15 @@ def load(name: str) -> Backbone:
         text_depth=TEXT.layers,
         activation="gelu",
         # its attention reads the channels for words alone
-        capabilities=NATIVE - {"weights"},
+        capabilities=NATIVE - {"weights"} | {"pyramid"},
+        pyramid=model.widths,
         compare=(1,),
     )
     blocks, config = attrgetter("visual"), f"{name} {TEXT.context}"
     read = partial(text_of, tokenizer=tokenizer)
-    return Backbone(info, model, _vision, read, blocks, MEAN, STD, config)
+    return Backbone(
+        info, model, _vision, read, blocks, MEAN, STD, config, pyramid=Tiny.pyramid
+    )
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:
