@@ -271,7 +271,7 @@ class FeatureSpec:
             (`vlad.images.statistics`): those of the cells as patch tokens of layer 1, their summary
             as the image embedding. There is no pass then, and only `image_size` has an effect.
         pyramid: whether features are maps of the backbone's convolutional network at strides 2, 4,
-            8, 16 and 32 instead of patch tokens; only `image_size` and `resize` have an effect then.
+            8, 16 and 32 instead of patch tokens; only `image_size` and `resize` have an effect.
     """
 
     layers: tuple[Layer, ...] = ()

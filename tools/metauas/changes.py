@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-
 from tiny.camera import Camera
 from tiny.defects import add_defects
 from tiny.images import Pool, RealImages
+
 from vlad.backbones.tiny.model import SIDE
 
 CHANGES = ("defects", "inserted", "removed", "exchanged")
@@ -134,7 +134,10 @@ class Place:
         if cover.min() > 0.5:  # a texture fills its image: a round piece of it
             y, x = np.mgrid[-1 : 1 : self.side * 1j, -1 : 1 : self.side * 1j]
             shape = np.clip((1 - np.hypot(x, y * rng.uniform(1, 3))) * self.side / 4, 0, 1)
-        colours, alpha = np.zeros((SIDE, SIDE, 3), np.float32), np.zeros((SIDE, SIDE, 1), np.float32)
+        colours, alpha = (
+            np.zeros((SIDE, SIDE, 3), np.float32),
+            np.zeros((SIDE, SIDE, 1), np.float32),
+        )
         here = np.s_[self.y : self.y + self.side, self.x : self.x + self.side]
         colours[here], alpha[here] = np.asarray(small) / 255, np.asarray(shape)[..., None]
         return colours, alpha

@@ -37,7 +37,6 @@ class Backbone:
         mean, std: normalisation of the pixels, per channel, in [0, 1] units.
         config: further settings that its text embeddings depend on (such as activation).
         interpolation: how images are resized to its input.
-        pyramid: (model, (B, 3, H, W) pixels) -> its five maps, finest first; None if it has none.
         vision: the image encoder, by the module's own forward pass.
         passes: called in place of `vision` by other runtimes; else None.
         runtime, precision: names of the runtime and its number format.
@@ -52,7 +51,6 @@ class Backbone:
     std: tuple[float, ...]
     config: str = ""
     interpolation: Interpolation = "bicubic"
-    pyramid: Callable[[torch.nn.Module, torch.Tensor], tuple[torch.Tensor, ...]] | None = None
 
     def __post_init__(self) -> None:
         self.model.eval().requires_grad_(False)
@@ -129,12 +127,13 @@ class Backbone:
     def maps(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Five maps (B, C, H / s, W / s) of its convolutional network, in float32.
 
-        The strides s are 2, 4, 8, 16 and 32. They are computed by torch in any runtime.
+        The strides s are 2, 4, 8, 16 and 32. Torch computes them, whatever the runtime.
         """
-        assert self.pyramid is not None  # `check_spec` refuses all others
+        run = self.vision.pyramid
+        assert run is not None  # `check_spec` refuses all others
         half = self.dtype != torch.float32
         with torch.autocast(pixels.device.type, self.dtype if half else None, enabled=half):
-            return tuple(x.float() for x in self.pyramid(self.model, pixels))
+            return tuple(x.float().contiguous() for x in run(pixels))
 
     @own_state()
     def encode_text(

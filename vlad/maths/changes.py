@@ -35,8 +35,10 @@ def aligned(query: torch.Tensor, prompt: torch.Tensor, tensors: Tensors, name: s
     prompt = prompt.expand(len(query), -1, -1, -1)
     q, k = (F.conv2d(x, weight, bias).flatten(2) for x in (query, prompt))
     attention = (q.transpose(1, 2) @ k).softmax(dim=2)
-    return (attention @ prompt.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(
-        2, query.shape[2:]
+    return (
+        (attention @ prompt.flatten(2).transpose(1, 2))
+        .transpose(1, 2)
+        .unflatten(2, query.shape[2:])
     )
 
 

@@ -15,7 +15,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps, VisionTransformer
-from vlad.errors import InputError
+from vlad.errors import BackboneError, InputError
 from vlad.images import statistics, to_pixels
 from vlad.images.views import altered
 from vlad.system.torch_state import own_state
@@ -69,9 +69,15 @@ class Extractor:
         """Check that the backbone can give what a spec asks for, before any image is read.
 
         Raises:
-            BackboneError: as `vlad.backbones.capabilities.check_spec`.
+            BackboneError: as `vlad.backbones.capabilities.check_spec`, or maps of a convolutional
+                network in another runtime.
         """
         check_spec(self.backbone.info, spec, self.size(spec))
+        if spec.pyramid and self.backbone.passes:
+            raise BackboneError(
+                "Maps of a convolutional network are computed by torch alone, not by "
+                f"{self.backbone.runtime}; leave out the runtime."
+            )
 
     @own_state()
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
@@ -168,9 +174,7 @@ class Extractor:
             size=(side, side),
         )
 
-    def pyramid(
-        self, spec: FeatureSpec, prepared: Sequence[dict[Pixels, np.ndarray]]
-    ) -> Features:
+    def pyramid(self, spec: FeatureSpec, prepared: Sequence[dict[Pixels, np.ndarray]]) -> Features:
         """The features of a spec that asks for maps of the backbone's convolutional network."""
         batch = np.stack([pixels[self.pixels_of(spec)] for pixels in prepared])
         maps = self.backbone.maps(torch.from_numpy(batch).to(self.backbone.device))

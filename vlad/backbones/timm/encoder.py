@@ -35,6 +35,8 @@ def info(
         )
     widths = stages.widths(model)
     patch_size, step = stages.strides(model)
+    pyramid = stages.pyramid_widths(model)
+    capabilities = {"joint"} if stages.embeds_alone(model) else set()
     return BackboneInfo(
         name=name,
         depth=len(widths),
@@ -44,8 +46,9 @@ def info(
         image_size=image_size if fixed_size else image_size // step * step,
         has_text=False,
         has_cls=getattr(model, "cls_token", None) is not None,
-        capabilities=frozenset({"joint"} if stages.embeds_alone(model) else ()),
+        capabilities=frozenset(capabilities | ({"pyramid"} if pyramid else set())),
         widths=widths if len(set(widths)) > 1 else (),
+        pyramid=pyramid,
         step=step if not fixed_size or image_size % step == 0 else image_size,
         fixed_size=fixed_size,
     )

@@ -46,9 +46,7 @@ def load(name: str) -> Backbone:
     )
     blocks, config = attrgetter("visual"), f"{name} {TEXT.context}"
     read = partial(text_of, tokenizer=tokenizer)
-    return Backbone(
-        info, model, _vision, read, blocks, MEAN, STD, config, pyramid=Tiny.pyramid
-    )
+    return Backbone(info, model, _vision, read, blocks, MEAN, STD, config)
 
 
 def read_weights(file: Path) -> dict[str, torch.Tensor]:
@@ -69,4 +67,5 @@ def _vision(model) -> VisionTransformer:
         blocks=model.blocks(),
         ln_post=model.norm,
         proj=model.project,
+        pyramid=model.pyramid,
     )
