@@ -3,7 +3,7 @@
     cd tools && python -m metauas.changes --out DIR --pool DIR --leather DATA/leather/upholstery
 
 Each category holds one normal image in ``train/good``, and in ``test`` the same thing seen again:
-once as it is, twice changed.  Things are drawn (`tiny.images`) or windows of real images; changes
+once as it is, twice changed, in windows of half its sides.  Things are drawn (`tiny.images`) or windows of real images; changes
 are drawn defects, and objects that are inserted, removed or exchanged.  Category ``i`` of a seed is
 always the same.
 """
@@ -21,6 +21,7 @@ from vlad.backbones.tiny.model import SIDE
 
 CHANGES = ("defects", "inserted", "removed", "exchanged")
 SHARES = (0.55, 0.15, 0.15, 0.15)
+WINDOW = 128  # pixels a side of what is written
 VISIBLE = 0.02  # a pixel that moved by less has not changed
 
 
@@ -91,12 +92,27 @@ def write(folder, index, pool, real, seed):
         own = folder.with_name(f"{folder.name}{'abc'[number]}")
         query, mask = camera.shoot(rng, query, np.float32(mask))
         prompt, _ = camera.shoot(rng, prompt, clean)
-        mask = mask > 0.5
-        kind = kind if mask.any() else "good"
-        save(own / "test" / kind / "0.png", query)
-        save(own / "train" / "good" / "0.png", prompt)
-        if kind != "good":
-            save(own / "ground_truth" / kind / "0_mask.png", np.uint8(mask) * 255)
+        cut(own, np.random.default_rng([seed, index, number]), kind, query, mask > 0.5, prompt)
+
+
+def cut(folder, rng, kind, query, mask, prompt):
+    """Windows of a pair, at the same place in both: one on a change, if there is one, and another.
+
+    A training on windows sees four times as many pairs in the same time, at the same scale.
+    """
+    spots = np.argwhere(mask)
+    for number in range(2):
+        at = rng.integers(0, SIDE - WINDOW + 1, 2)
+        if len(spots) and number == 0:
+            at = spots[rng.integers(len(spots))] - rng.integers(8, WINDOW - 8, 2)
+            at = np.clip(at, 0, SIDE - WINDOW)
+        here = np.s_[at[0] : at[0] + WINDOW, at[1] : at[1] + WINDOW]
+        own = folder.with_name(f"{folder.name}{number}")
+        seen = kind if mask[here].any() else "good"
+        save(own / "test" / seen / "0.png", query[here])
+        save(own / "train" / "good" / "0.png", prompt[here])
+        if seen != "good":
+            save(own / "ground_truth" / seen / "0_mask.png", np.uint8(mask[here]) * 255)
 
 
 def changed(rng, change, a, b, cover, ground, pool):

@@ -15,7 +15,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps, VisionTransformer
-from vlad.errors import BackboneError, InputError
+from vlad.errors import InputError
 from vlad.images import statistics, to_pixels
 from vlad.images.views import altered
 from vlad.system.torch_state import own_state
@@ -69,15 +69,9 @@ class Extractor:
         """Check that the backbone can give what a spec asks for, before any image is read.
 
         Raises:
-            BackboneError: as `vlad.backbones.capabilities.check_spec`, or maps of a convolutional
-                network in another runtime.
+            BackboneError: as `vlad.backbones.capabilities.check_spec`.
         """
         check_spec(self.backbone.info, spec, self.size(spec))
-        if spec.pyramid and self.backbone.passes:
-            raise BackboneError(
-                "Maps of a convolutional network are computed by torch alone, not by "
-                f"{self.backbone.runtime}; leave out the runtime."
-            )
 
     @own_state()
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.capabilities import check_spec
-from vlad.errors import HeadError
+from vlad.errors import BackboneError, HeadError
 from vlad.heads import Gather, Head, Pool, check_head
 from vlad.images.normals import Views
 from vlad.images.tiles import WHOLE, Tiling
@@ -93,7 +93,8 @@ class Panel:
     Raises:
         HeadError: a head that reads text with a backbone that does not, whose parameters are
             outside their rules, or whose features cannot be guided.
-        BackboneError: a layer the backbone does not have, or a size that patches do not fill.
+        BackboneError: a layer the backbone does not have, a size that patches do not fill, or maps
+            of a convolutional network in another runtime.
         PromptError: an unknown or malformed bank.
     """
 
@@ -121,6 +122,12 @@ class Panel:
             else Extractor(backbone, image_size)
         )
         self.specs = fitting_specs(self.heads, backbone.info, image_size)
+        for name, spec in self.specs.items():
+            if spec.pyramid and backbone.passes:
+                raise BackboneError(
+                    f"Head {name} reads maps of a convolutional network, which torch computes, not "
+                    f"{backbone.runtime}; leave out the runtime."
+                )
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
         self.guidance = None
