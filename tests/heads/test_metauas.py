@@ -182,7 +182,7 @@ def test_a_backbone_without_such_maps_is_refused(tensors):
 def test_other_runtimes_are_refused():
     backbone = load_backbone("vlad-tiny", device="cpu")
     backbone.passes, backbone.runtime = lambda *_, **__: None, "onnx"
-    with pytest.raises(BackboneError, match="Head mine reads .* not onnx"):
+    with pytest.raises(BackboneError, match=r"Head mine reads .* not onnx"):
         Panel(backbone, {"mine": NeedsMaps()})
 
 

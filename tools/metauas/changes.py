@@ -3,9 +3,9 @@
     cd tools && python -m metauas.changes --out DIR --pool DIR --leather DATA/leather/upholstery
 
 Each category holds one normal image in ``train/good``, and in ``test`` the same thing seen again:
-once as it is, twice changed, in windows of half its sides.  Things are drawn (`tiny.images`) or windows of real images; changes
-are drawn defects, and objects that are inserted, removed or exchanged.  Category ``i`` of a seed is
-always the same.
+as it is, or changed, in windows of half its sides.  Things are drawn (`tiny.images`) or windows of
+real images; changes are drawn defects, and objects that are inserted, removed or exchanged.
+Category ``i`` of a seed is always the same.
 """
 
 import argparse
