@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vlad.adapters import Adapter
+from vlad.adapters.checkpoint import read_checkpoint
 from vlad.adapters.layouts import ours, tensor_shapes, theirs
 from vlad.backbones import load_backbone
 from vlad.errors import AdapterError, BackboneError, HeadError
@@ -114,6 +115,21 @@ def test_names_of_the_authors_are_read(parity):
     shapes = loads((parity.folder / "cases" / "metauas_head.json").read_text())["shapes"]
     found = {ours("metauas", name): tuple(shape) for name, shape in shapes.items()}
     assert found == tensor_shapes("metauas", B4, PARAMS)
+
+
+def test_a_released_file_is_read_without_its_encoder(tensors, tmp_path):
+    state = {theirs("metauas", name): x for name, x in tensors.items()}
+    state |= {"encoder._conv_stem.weight": torch.ones(48, 3, 3, 3)}
+    state |= {"decoder.blocks.0.conv1.1.num_batches_tracked": torch.tensor(9)}
+    torch.save(state, tmp_path / "metauas-256.ckpt")
+    found, params = read_checkpoint(tmp_path / "metauas-256.ckpt", "metauas", B4)
+    assert params == PARAMS
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[name], x) for name, x in tensors.items())
+
+
+def test_it_needs_maps_alone(head):
+    assert head.spec(B4) == FeatureSpec(pyramid=True, image=False)
 
 
 def test_alignment_is_attention_without_a_scale(tensors, pyramids):

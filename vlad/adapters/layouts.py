@@ -227,7 +227,6 @@ LAYOUTS = {
         unused={r"encoder\..+": None, r".+\.num_batches_tracked": None},
         layers=(1.0,),
         defaults={"width": 256},
-        image_size=256,
     ),
     # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
     # DINOv2

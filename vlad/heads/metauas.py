@@ -1,4 +1,4 @@
-"""MetaUAS (Gao, NeurIPS 2024)."""
+"""MetaUAS (Gao, NeurIPS 2024, arXiv 2505.09265)."""
 
 from __future__ import annotations
 
