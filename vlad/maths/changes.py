@@ -1,8 +1,8 @@
 """Changes between two images, from the maps of a convolutional network: align, then decode.
 
 The network is that of MetaUAS (Gao, NeurIPS 2024, arXiv 2505.09265), as a function of its tensors:
-soft alignment, then a U-Net whose blocks gate channels and places (scSE: Roy et al., MICCAI 2018, arXiv
-1803.02579).
+soft alignment, then a U-Net whose blocks gate channels and places (scSE: Roy et al., MICCAI 2018,
+arXiv 1803.02579).
 """
 
 from __future__ import annotations
