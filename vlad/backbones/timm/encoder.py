@@ -10,7 +10,7 @@ from vlad.backbones.block import Map
 from vlad.backbones.generic import GenericEncoder
 from vlad.backbones.timm import native, stages
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import NATIVE, BackboneInfo
+from vlad.types import NATIVE, BackboneInfo, Capability
 
 
 def info(
@@ -36,7 +36,11 @@ def info(
     widths = stages.widths(model)
     patch_size, step = stages.strides(model)
     pyramid = stages.pyramid_widths(model)
-    capabilities = {"joint"} if stages.embeds_alone(model) else set()
+    can: set[Capability] = set()
+    if stages.embeds_alone(model):
+        can.add("joint")
+    if pyramid:
+        can.add("pyramid")
     return BackboneInfo(
         name=name,
         depth=len(widths),
@@ -46,7 +50,7 @@ def info(
         image_size=image_size if fixed_size else image_size // step * step,
         has_text=False,
         has_cls=getattr(model, "cls_token", None) is not None,
-        capabilities=frozenset(capabilities | ({"pyramid"} if pyramid else set())),
+        capabilities=frozenset(can),
         widths=widths if len(set(widths)) > 1 else (),
         pyramid=pyramid,
         step=step if not fixed_size or image_size % step == 0 else image_size,
