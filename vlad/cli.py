@@ -21,6 +21,7 @@ from vlad.commands.calibrate import calibrate
 from vlad.commands.catalogue import heads
 from vlad.commands.completion import completion
 from vlad.commands.demo import demo
+from vlad.commands.detector import detector
 from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
@@ -110,6 +111,7 @@ main.add_command(score)
 main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(fit)
+main.add_command(detector)
 main.add_command(serve)
 main.add_command(evaluate)
 main.add_command(bench)

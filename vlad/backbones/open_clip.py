@@ -39,7 +39,16 @@ def is_stored(name: str) -> bool:
     Raises:
         BackboneError: an unknown tag.
     """
-    return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name))) is not None
+    return cached_file(name) is not None
+
+
+def cached_file(name: str) -> Path | None:
+    """The weights of "model/tag" or "model" in open_clip's cache; None if they are not there.
+
+    Raises:
+        BackboneError: an unknown tag.
+    """
+    return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name)))
 
 
 def repository(name: str) -> str | None:

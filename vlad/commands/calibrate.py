@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from vlad.commands.options import say_if_trial, say_threshold
+from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.verdicts import (
     confidence_option,
@@ -14,7 +16,8 @@ from vlad.commands.options.verdicts import (
 
 
 @click.command()
-@click.argument("run", metavar="RUN")
+@click.argument("given", nargs=-1, required=True, metavar="RUN|NORMALS...")
+@detector_option
 @option(
     "--labels CSV",
     ("Labels of the images: columns path and label, or severity.  [default: all are normal]"),
@@ -28,16 +31,20 @@ from vlad.commands.options.verdicts import (
 @suspects_option
 @fuse_option
 @confidence_option
-@option("--out FILE", "Output file, JSON.", required=True)
-def calibrate(run, labels, target, false_alarms, suspects, fuse, confidence, out) -> None:
-    """Set thresholds from the scores of a finished run.
+@option("--out FILE", "Output file, JSON; --detector needs none.")
+def calibrate(
+    given, detector, labels, target, false_alarms, suspects, fuse, confidence, out
+) -> None:
+    """Set thresholds from a finished run, or those of a detector.
 
-    RUN is the output of `vlad score` over normal or labelled images.
+    RUN is the output of `vlad score` over normal or labelled images. With --detector, NORMALS are
+    normal images that it was not fitted on, and the detector keeps the threshold.
 
     \b
     vlad score more-good/ --normal good/ --k-shot 4 --out runs/good
     vlad calibrate runs/good --false-alarms 0.02 --out line.json
     vlad score parts/ --normal good/ --k-shot 4 --calibration line.json --out runs/parts
+    vlad calibrate good-of-today/ --detector detectors/bottle
     """
     import os
     from pathlib import Path
@@ -50,6 +57,16 @@ def calibrate(run, labels, target, false_alarms, suspects, fuse, confidence, out
     from vlad.results.verdicts import calibrate_run
     from vlad.system.text import counted
 
+    if detector:
+        if labels or fuse or out:
+            raise InputError(
+                "--labels, --fuse and --out are for runs; leave them out, or calibrate a run."
+            )
+        _calibrate_detector(detector, given, false_alarms, confidence, suspects)
+        return
+    if len(given) != 1 or not out:
+        raise InputError("Name one run, and --out for the file; or --detector for images.")
+    (run,) = given
     check_target(target)
     if Path(out).is_dir():
         raise OutputError(f"cannot write {out}: it is a folder; name a file.")
@@ -91,3 +108,15 @@ def calibrate(run, labels, target, false_alarms, suspects, fuse, confidence, out
     for note in found.notes:
         click.echo(note)
     click.echo(f"Calibration: {out}")
+
+
+def _calibrate_detector(folder, given, false_alarms, confidence, suspects) -> None:
+    from vlad.datasets import list_samples
+
+    found, _ = open_detector(folder)
+    images = [sample.path for sample in list_samples(given)]
+    found.calibrate(images, false_alarms, confidence, suspects)
+    found.save(folder)
+    say_threshold(found)
+    click.echo(f"Detector: {folder}")
+    say_if_trial(found.backbone_)

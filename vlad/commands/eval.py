@@ -20,6 +20,7 @@ from vlad.commands.options.boxes import (
     check_boxes,
     open_box_model,
 )
+from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
@@ -54,12 +55,24 @@ if TYPE_CHECKING:
 )
 @option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
 @layout_option
+@detector_option
 @common_options
 @boxes_option
 @box_model_option
 @option("--json FILE", "Also write the results as JSON.", "json_file")
 def evaluate(
-    root, categories, words, head, k_shot, seed, layout, common, boxes, boxes_model, json_file
+    root,
+    categories,
+    words,
+    head,
+    k_shot,
+    seed,
+    layout,
+    detector,
+    common,
+    boxes,
+    boxes_model,
+    json_file,
 ) -> None:
     """Measure heads on a labelled data set.
 
@@ -67,6 +80,7 @@ def evaluate(
 
     \b
     vlad eval mvtec/bottle --head winclip,memory --k-shot 4
+    vlad eval mvtec/bottle --detector detectors/bottle
     vlad eval btad --head winclip --words 01="round part" --words 02="wooden panel"
     """
     import json
@@ -82,29 +96,40 @@ def evaluate(
     from vlad.system.machine import machine
     from vlad.system.text import shown
 
+    fitted = None
+    if detector:
+        fitted, common = open_detector(detector)
     head = head or ("memory" if k_shot else "winclip")
     layout = detect(root) if layout == "auto" else layout
     data = load_dataset(layout, root)
     chosen = categories or list(data.categories)
     said = words_of(words, chosen)
-    heads = make_heads(head, common)
+    if fitted:
+        heads = {fitted.head_.name: fitted.head_}
+        said = {name: fitted.category for name in chosen if fitted.category} | said
+    else:
+        heads = make_heads(head, common)
     check_boxes(heads, common, boxes, boxes_model)
     if boxes:
         data = boxed({root: data}, boxes)[root]
-    referring = any(shots_of(made, k_shot) for made in heads.values())
+    referring = not fitted and any(shots_of(made, k_shot) for made in heads.values())
     sets = {name: (data.test(name), data.train(name) if referring else []) for name in chosen}
     if json_file and Path(json_file).is_dir():
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
     if common.setup.bank:
         load_bank(common.setup.bank)
     backbone = open_backbone(common, heads)
+    if fitted:
+        fitted.backbone_ = backbone
     box_model = open_box_model(boxes_model, backbone)
     warn_of_known(common.adapters, chosen)
     results = []
     for name, (test, train) in sets.items():
         results += evaluate_category(
             backbone,
-            [
+            [Entry(key, made, learned=fitted.learned_) for key, made in heads.items()]
+            if fitted
+            else [
                 Entry(key, made, shots_of(made, k_shot), seed)
                 for key, made in make_heads(head, common).items()
             ],

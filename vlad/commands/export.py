@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from vlad.commands.options import Common, given, make_heads
+from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
+
+if TYPE_CHECKING:
+    from vlad.scoring.panel import Panel
 
 
 @click.command("export")
@@ -20,9 +27,12 @@ from vlad.commands.options.option import option
     "normals",
     multiple=True,
 )
+@detector_option
 @given("backbone", "bank", "param", "adapter", "image_size")
 @option("--out DIR", "Output folder; new or empty.", required=True)
-def export(form, head, category, normals, backbone, bank, params, adapters, image_size, out):
+def export(
+    form, head, category, normals, detector, backbone, bank, params, adapters, image_size, out
+):
     """Export a head with its backbone as ONNX or OpenVINO graphs.
 
     One graph gives the features that the head needs, one the whole detector from pixels to map.
@@ -32,6 +42,7 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     \b
     vlad export --to onnx --head winclip --category hazelnut --out hazelnut/
     vlad export --to openvino --head memory --normal good/ --out parts/
+    vlad export --to onnx --detector detectors/bottle --out bottle/
     """
     from vlad.backbones import DEFAULT
     from vlad.backbones.runtimes import load_runtime
@@ -42,24 +53,21 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
     from vlad.scoring.export import export as write
     from vlad.scoring.setup import Setup
 
-    head = head or ("memory" if normals else "winclip")
     written = load_runtime(form)
-    setup = Setup(backbone or DEFAULT, "cpu", image_size=image_size, bank=bank)
-    heads = make_heads(head, Common(setup, params, adapters))
-    if len(heads) > 1:
-        raise InputError(
-            f"--head {head} names several heads; name one, and export the others separately."
-        )
-    ((name, made),) = heads.items()
-    references = list_samples(normals) if normals else []
-    if made.normals == "needed" and not references:
-        raise InputError(f"Head {name} compares with normal images; name them with --normal.")
-    if made.normals == "unused" and references:
-        raise InputError(f"Head {name} does not use normal images; leave --normal out.")
-    panel = setup.panel(setup.load_backbone(heads), heads)
-    panel.text(name, category)  # reports a missing category before the work
-    if references:
-        panel.fit(read_image(sample.path) for sample in references)
+    if detector:
+        found, _ = open_detector(detector, category)
+        if found.setup.tile:
+            raise InputError(
+                f"The detector {detector} cuts images into tiles, which a graph cannot; fit one "
+                "without --tile."
+            )
+        category, name = found.category, found.head_.name
+        found.set_params(device="cpu", runtime="torch")
+        panel = found.panel_
+    else:
+        setup = Setup(backbone or DEFAULT, "cpu", image_size=image_size, bank=bank)
+        common = Common(setup, params, adapters)
+        name, panel = _fitted(head, category, normals, common)
     shown = list_samples([HAZELNUT / "test"])
     images = [read_image(sample.path) for sample in (shown[0], shown[-1])]
     card = write(panel, name, written, out, images, category)
@@ -73,3 +81,30 @@ def export(form, head, category, normals, backbone, bank, params, adapters, imag
             f"{name} judges a list of images jointly, so there is no graph of the whole detector."
         )
     click.echo(f"Written: {out}")
+
+
+def _fitted(
+    head: str | None, category: str | None, normals: Sequence[str], common: Common
+) -> tuple[str, Panel]:
+    """The name of the head that the options ask for, and its panel, fitted."""
+    from vlad.datasets import list_samples
+    from vlad.errors import InputError
+    from vlad.images import read_image
+
+    head = head or ("memory" if normals else "winclip")
+    heads = make_heads(head, common)
+    if len(heads) > 1:
+        raise InputError(
+            f"--head {head} names several heads; name one, and export the others separately."
+        )
+    ((name, made),) = heads.items()
+    references = list_samples(normals) if normals else []
+    if made.normals == "needed" and not references:
+        raise InputError(f"Head {name} compares with normal images; name them with --normal.")
+    if made.normals == "unused" and references:
+        raise InputError(f"Head {name} does not use normal images; leave --normal out.")
+    panel = common.setup.panel(common.setup.load_backbone(heads), heads)
+    panel.text(name, category)  # reports a missing category before the work
+    if references:
+        panel.fit(read_image(sample.path) for sample in references)
+    return name, panel

@@ -12,6 +12,7 @@ from vlad.commands.options import (
     make_heads,
     open_backbone,
     say_if_trial,
+    say_threshold,
 )
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
@@ -40,6 +41,10 @@ from vlad.commands.options.verdicts import (
 @suspects_option
 @confidence_option
 @common_options
+@option(
+    "--with-weights",
+    "Copy the backbone's weights too, so that the folder alone works without a network.",
+)
 @option("--out DIR", "Output folder.", required=True)
 @option("--overwrite", "Replace the detector in the output folder.")
 def fit(
@@ -53,15 +58,18 @@ def fit(
     suspects,
     confidence,
     common,
+    with_weights,
     out,
     overwrite,
 ) -> None:
     """Fit a detector on normal images and save it.
 
-    The folder works with `vlad serve` and with vlad.Detector.load in Python.
+    The folder works with --detector of other commands, with `vlad serve`, and with
+    vlad.Detector.load in Python.
 
     \b
     vlad fit good/ --k-shot 4 --out detectors/bottle
+    vlad score parts/ --detector detectors/bottle --out runs/parts
     vlad serve detectors/bottle
     """
     from pathlib import Path
@@ -86,13 +94,10 @@ def fit(
     detector.fit(shown, known_defects=known_defects)
     if held_out:
         detector.calibrate(held_out, false_alarms, confidence, suspects)
-    detector.save(out)
+    detector.save(out, with_weights=with_weights)
     click.echo(f"{head}: {counted(len(shown), 'reference image')}")
     if held_out:
-        found, name = detector.calibration_, detector.head_.name
-        threshold, count = found.thresholds[name], len(found.names)
-        click.echo(f"Anomalous above {threshold:.6g}, from {count} held-out normal images")
-        click.echo(found.basis(name))
+        say_threshold(detector)
     else:
         least = least_reference(false_alarms)
         left = len(paths) - len(shown)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from vlad.commands.options import open_backbone, say_if_trial
+from vlad.commands.options import say_if_trial
 from vlad.commands.options.scoring import Scoring, plan_of
 
 
@@ -59,7 +59,7 @@ def score_on_ray(
             "--engine ray cannot set a threshold; give a number, or a --calibration that "
             "`vlad calibrate` made from a smaller run."
         )
-    backbone = open_backbone(scoring.common, plan.heads)
+    backbone = plan.open_backbone()
     if not ray.is_initialized():
         _start(workers)
     kind = "GPU" if backbone.device.type == "cuda" else "CPU"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import open_backbone, say_if_trial
+from vlad.commands.options import say_if_trial
 from vlad.commands.options.boxes import (
     box_model_option,
     boxes_option,
@@ -101,7 +101,7 @@ def score(
     settings = plan.settings
     if boxes:
         samples, settings = _boxed(samples, settings, boxes)
-    backbone = open_backbone(scoring.common, plan.heads)
+    backbone = plan.open_backbone()
     if box_model := open_box_model(boxes_model, backbone):
         settings = replace(settings, boxes=box_model.identity, box_model=box_model)
     try:

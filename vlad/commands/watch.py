@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import open_backbone, say_if_trial
+from vlad.commands.options import say_if_trial
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
@@ -60,7 +60,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
 
     plan = plan_of(scoring, images=0)
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
-        backbone = open_backbone(scoring.common, plan.heads)
+        backbone = plan.open_backbone()
         click.echo(f"Watching {folder}; scores go to {Path(out) / 'scores.csv'}.")
         run = watch(
             backbone,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ from vlad.evaluation.pixels import ROOM
 from vlad.heads import Head, protocol
 from vlad.prompts import PromptBank
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
+from vlad.scoring.record import digest_of
 from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
+from vlad.system.text import counted, shown
 from vlad.types import Sample
 
 if TYPE_CHECKING:
@@ -33,15 +36,17 @@ class Entry:
 
     Attributes:
         name: of the head, as results name it.
-        head: unfitted; it is fitted here.
+        head: unfitted, to be fitted here; or fitted on the images in `learned`.
         k_shot: number of normal images drawn for it.
         seed: random seed of the draw.
+        learned: name -> digest of the images that it was fitted on before.
     """
 
     name: str
     head: Head
     k_shot: int = 0
     seed: int = 0
+    learned: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ def evaluate_category(
             one that compares them with each other.
     """
     for entry in entries:
-        if entry.head.normals == "needed" and not entry.k_shot:
+        if entry.head.normals == "needed" and not (entry.k_shot or entry.head.fitted):
             raise HeadError(
                 f"Head {entry.name} compares with normal images; raise `k_shot` above 0."
             )
@@ -131,6 +136,8 @@ def evaluate_category(
     for shots, references in drawn.items():
         keys = [key for key, entry in named.items() if (entry.k_shot, entry.seed) == shots]
         panel.fit((setup.open_image(sample.path) for sample in references), keys)
+    for entry in entries:
+        warn_of_seen(entry, test)
     test = [replace(s, category=words or s.category or category) for s in test]
     check_pools(panel, test)
 
@@ -160,12 +167,15 @@ def evaluate_category(
             Result(
                 category=category,
                 head=entry.name,
-                k_shot=entry.k_shot,
+                k_shot=entry.k_shot or len(entry.learned),
                 seed=entry.seed,
                 protocol=protocol(entry.head),
                 metrics=found.metrics,
                 bounds=found.bounds,
-                references=[str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())],
+                references=[
+                    *entry.learned,
+                    *(str(s.path) for s in drawn.get((entry.k_shot, entry.seed), ())),
+                ],
                 errors=found.errors,
                 transductive=entry.head.transductive,
                 auxiliary=adapter.auxiliary if adapter else None,
@@ -181,6 +191,18 @@ def evaluate_category(
             )
         )
     return results
+
+
+def warn_of_seen(entry: Entry, test: Sequence[Sample]) -> None:
+    """Warn of test images that a fitted head has learned from: their scores say nothing."""
+    learned = set(entry.learned.values())
+    seen = [s.path for s in test if learned and s.path.is_file() and digest_of(s.path) in learned]
+    if seen:
+        warnings.warn(
+            f"{entry.name} learned from {counted(len(seen), 'test image')}, the first is "
+            f"{shown(seen[0])}; its results are too good, so fit it on others.",
+            stacklevel=3,
+        )
 
 
 def prompts_key(bank: PromptBank, words: str) -> str:

@@ -335,9 +335,10 @@ def check_calibration(calibration: Calibration, settings: Mapping[str, object]) 
     """
     if calibration.source == "number":  # a number fits any settings
         return
+    renamed = calibration.settings.get("weights") == settings["weights"]
     for key, value in json.loads(json.dumps(settings)).items():
         was = calibration.settings.get(key)
-        if was != value:
+        if was != value and not (key == "backbone" and renamed):
             shown = f" ({was} there, {value} here)" if len(f"{was}{value}") < 160 else ""
             raise InputError(
                 f"the calibration was made with other {key}{shown}, so its threshold "

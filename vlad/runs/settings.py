@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,16 +10,15 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from vlad import __version__
 from vlad.backbones.backbone import Backbone
 from vlad.calibration.copies import find_copies, keep_others
 from vlad.errors import InputError
-from vlad.heads import Head, protocol
-from vlad.images.masks import mask_files
+from vlad.heads import Head
 from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
 from vlad.results.verdicts import Rules, check_calibration, marks_of, shared_settings
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
+from vlad.scoring.record import digests, digests_of_known, record_of
 from vlad.scoring.setup import Setup
 from vlad.types import Sample
 
@@ -45,6 +43,7 @@ class Settings:
             that finds them; None without boxes.
         box_model: finds the boxes of each image; None where samples have theirs, or none.
         known: marked defects for heads that remember them (`vlad.datasets.known.list_known`).
+        learned: name -> digest of the images that fitted heads were shown before.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -57,6 +56,7 @@ class Settings:
     boxes: str | None = None
     box_model: BoxModel | None = None
     known: Sequence[Sample] = ()
+    learned: Mapping[str, str] = field(default_factory=dict)
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
         """The samples; those without a category get that of the run."""
@@ -156,50 +156,12 @@ def root_of(samples: Sequence[Sample]) -> Path:
 
 def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str | None]) -> dict:
     """The settings that scores depend on, as in run.json."""
+    setup, references = settings.setup, {**settings.learned, **digests(settings.references)}
     return {
-        "vlad": __version__,
+        **record_of(panel, setup, categories, references),
         "category": settings.category,
-        "backbone": panel.backbone.info.name,
-        "weights": panel.backbone.fingerprint[:16],
-        "dtype": panel.backbone.precision,
-        "runtime": panel.backbone.runtime,
-        "image_size": {n: panel.extractor.size(spec) for n, spec in panel.specs.items()},
-        "banks": {name: bank.name for name, bank in panel.banks.items()},
-        "prompts": {
-            name: {c or "": bank.expand(c or bank.noun).key[:16] for c in categories}
-            for name, bank in panel.banks.items()
-        },
-        "params": {
-            name: {k: v for k, v in vars(head).items() if not k.endswith("_")}
-            for name, head in panel.heads.items()
-        },
-        "protocol": {name: protocol(head) for name, head in panel.heads.items()},
-        "adapters": {
-            name: {"name": head.adapter_.name, "sha256": head.adapter_.sha256}
-            for name, head in panel.heads.items()
-            if head.adapter_
-        },
-        **(panel.guidance.settings if panel.guidance else {}),
-        "bits": settings.setup.bits,
-        "references": _digests(settings.references),
-        **({"pool": _digests(settings.pool)} if settings.pool else {}),
+        **({"pool": digests(settings.pool)} if settings.pool else {}),
         **({"boxes": settings.boxes} if settings.boxes else {}),
-        **({"known_defects": _digests_of_known(settings.known)} if settings.known else {}),
+        **({"known_defects": digests_of_known(settings.known)} if settings.known else {}),
         "seed": settings.seed,
-        **settings.setup.tiling.settings,
     }
-
-
-def _digests(samples: Sequence[Sample]) -> dict[str, str]:
-    return {str(s.path): hashlib.sha256(s.path.read_bytes()).hexdigest()[:16] for s in samples}
-
-
-def _digests_of_known(samples: Sequence[Sample]) -> dict[str, str]:
-    """Image -> digest of it, its mask and its kind."""
-    found = {}
-    for sample in samples:
-        digest = hashlib.sha256(f"{sample.defect}\0".encode())
-        for file in (sample.path, *mask_files(sample.mask or sample.path)):
-            digest.update(file.read_bytes())
-        found[str(sample.path)] = digest.hexdigest()[:16]
-    return found

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
 from itertools import chain, islice
+from threading import Lock
 from typing import cast
 
 import numpy as np
+from PIL import Image
 
+from vlad.calibration.copies import mark
 from vlad.datasets import list_samples
-from vlad.errors import InputError
-from vlad.images import ImageLike, is_image
-from vlad.scoring.pipeline import Prepared
+from vlad.errors import ImageError, InputError
+from vlad.images import ImageLike, as_image, is_image
+from vlad.scoring.panel import Panel
+from vlad.scoring.pipeline import Pools, Prepared, Scored, score_items
+from vlad.scoring.record import LENGTH, digest_of
+from vlad.scoring.setup import Setup
 from vlad.types import Box
+
+# Pillow decodes an opened image on first use, but not in two threads at once
+_DECODING = Lock()
 
 # one image, or several: each an image, a batch (B, ...), or a file, folder or pattern
 Images = ImageLike | Prepared | Iterable[ImageLike | Prepared]
@@ -47,7 +58,7 @@ class Given:
 
     image: ImageLike | Prepared
     index: int
-    category: str | None
+    category: str | None = None
     boxes: tuple[Box, ...] = ()
 
     @property
@@ -75,3 +86,85 @@ def _each(given: Images) -> Iterator[ImageLike | Prepared]:
             yield from cast(Iterable[ImageLike], item)  # a batch
         else:
             yield item
+
+
+def open_given(given: Given, setup: Setup) -> Image.Image | Prepared:
+    """An image as upright 8-bit RGB, or one prepared before as it is.
+
+    Raises:
+        ImageError: it cannot be used.
+    """
+    image = given.image
+    if isinstance(image, Prepared):
+        return image
+    if isinstance(image, str | os.PathLike):
+        return setup.open_image(image)
+    with _DECODING:
+        return as_image(image, max_pixels=setup.max_pixels, bits=setup.bits)
+
+
+def unprepared(image: Image.Image | Prepared) -> Image.Image:
+    """The image as it is, or an ImageError for one prepared before."""
+    if isinstance(image, Prepared):
+        raise ImageError("a prepared image is for `score` only; give the image itself.")
+    return image
+
+
+class Marking:
+    """Opens images, and keeps name, mark and digest of each in the order of their indices."""
+
+    def __init__(self, setup: Setup):
+        self._setup = setup
+        self._seen: dict[int, tuple[str, np.ndarray | None, str]] = {}
+
+    def __call__(self, given: Given) -> Image.Image | Prepared:
+        image = open_given(given, self._setup)
+        name = getattr(given.image, "filename", None) or given.path
+        if isinstance(image, Prepared):
+            self._seen[given.index] = name, None, ""
+        else:
+            self._seen[given.index] = name, mark(image), _digest(given.image, image)
+        return image
+
+    @property
+    def names(self) -> list[str]:
+        """Files of the images, or their positions in words."""
+        return [self._seen[i][0] for i in sorted(self._seen)]
+
+    @property
+    def marks(self) -> list[np.ndarray | None]:
+        """Their marks (see `vlad.calibration.copies`); None for images prepared before."""
+        return [self._seen[i][1] for i in sorted(self._seen)]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Name -> digest of its file, or of the pixels of an image without one."""
+        return {name: digest for _, (name, _, digest) in sorted(self._seen.items())}
+
+
+def _digest(given: object, image: Image.Image) -> str:
+    if isinstance(given, str | os.PathLike):
+        return digest_of(given)
+    return hashlib.sha256(image.tobytes()).hexdigest()[:LENGTH]
+
+
+def score_given(
+    panel: Panel,
+    items: Iterable[Given],
+    open_item: Callable[[Given], Image.Image | Prepared],
+    batch_size: int,
+) -> Iterator[Scored[Given]]:
+    """Score images in order, read ahead by up to two batches.
+
+    A head that scores images jointly yields nothing before it has all images.
+    """
+    pools: Pools[Given] = Pools(panel.tiling)
+    scored = chain.from_iterable(
+        score_items(panel, items, batch_size=batch_size, open_item=open_item, pools=pools)
+    )
+    if not panel.transductive:
+        yield from scored
+        return
+    failed = [one for one in scored if one.failure is not None]
+    joint = chain.from_iterable(pools.scores())
+    yield from merge(failed, joint, key=lambda one: one.sample.index)

@@ -285,3 +285,11 @@ def say_if_trial(backbone: Backbone) -> None:
 
     if (name := backbone.info.name) in EMBEDDED:
         click.echo(f"Note: {name} is for trying out; choose another --backbone for work.", err=True)
+
+
+def say_threshold(detector: Detector) -> None:
+    """Say the threshold of a calibrated detector, and what it rests on."""
+    found, name = detector.calibration_, detector.head_.name
+    count = len(found.names)
+    click.echo(f"Anomalous above {found.thresholds[name]:.6g}, from {count} held-out normal images")
+    click.echo(found.basis(name))

@@ -15,12 +15,16 @@ from vlad.commands.options import (
     common_options,
     known_defects_option,
     make_heads,
+    open_backbone,
 )
+from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
 
 if TYPE_CHECKING:
+    from vlad.backbones.backbone import Backbone
+    from vlad.detector import Detector
     from vlad.heads import Head
     from vlad.results.folder import MapFormat
     from vlad.runs.settings import Settings
@@ -77,6 +81,7 @@ class Scoring:
     map_format: MapFormat | None
     common: Common
     judging: Judging
+    detector: Detector | None
 
 
 def scoring_options(command: Callable) -> Callable:
@@ -113,6 +118,7 @@ def scoring_options(command: Callable) -> Callable:
             "winclip with --category or --bank, self_reference without any]"
         ),
     )
+    @detector_option
     @common_options
     @option(
         "--maps",
@@ -126,6 +132,8 @@ def scoring_options(command: Callable) -> Callable:
     @judging_options
     @wraps(command)
     def packed(**options):
+        if folder := options["detector"]:
+            options["detector"], options["common"] = open_detector(folder, options["category"])
         scoring = Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
         return command(scoring=scoring, **options)
 
@@ -138,6 +146,14 @@ class Plan:
 
     heads: dict[str, Head]
     settings: Settings
+    detector: Detector | None = None
+
+    def open_backbone(self) -> Backbone:
+        """Load the backbone; one with other weights than the detector's is refused."""
+        found = open_backbone(Common(self.settings.setup, (), ()), self.heads)
+        if self.detector:
+            self.detector.backbone_ = found
+        return found
 
 
 def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
@@ -160,6 +176,8 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
     common, judging, normals, k_shot = (
         scoring.common, scoring.judging, scoring.normals, scoring.k_shot,
     )  # fmt: skip
+    if scoring.detector:
+        return _with_detector(scoring.detector, scoring, images, categorised)
     if k_shot and not normals:
         raise InputError("--k-shot draws from normal images; name them with --normal.")
     head = scoring.head or _default_head(scoring, categorised)
@@ -182,12 +200,7 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
             f"No head here uses normal images ({', '.join(heads)}); leave --normal out, "
             "or add a head such as memory."
         )
-    regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
-    if scoring.map_format == "none" and any(regions):
-        raise InputError(
-            "Regions are found in maps, but this run writes none; leave out --map-threshold, "
-            "--min-area and --mm-per-pixel."
-        )
+    _check_maps(scoring)
     if common.setup.bank:
         load_bank(common.setup.bank)
     shown = set(references)
@@ -215,6 +228,63 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
             "--normal or --category for more."
         )
     return Plan(heads, settings)
+
+
+def _with_detector(detector: Detector, scoring: Scoring, images: int, categorised: bool) -> Plan:
+    """The plan of a run with a saved detector, whose threshold decides unless another is given."""
+    from vlad.errors import HeadError, InputError
+    from vlad.results.verdicts import Rules
+    from vlad.runs.settings import Settings
+
+    head = detector.head_
+    heads, judging = {head.name: head}, scoring.judging
+    if head.normals == "needed" and not head.fitted:
+        raise HeadError(
+            f"The head {head.name} of this detector was saved before it was fitted; fit it first."
+        )
+    _check_maps(scoring)
+    own = None if judging.wanted else getattr(detector, "calibration_", None)
+    if own and head.bank and categorised:
+        raise InputError(
+            f"The threshold of this detector is for images of {detector.category}, but these "
+            "say themselves what they show; leave that out, or name a --threshold."
+        )
+    if own:
+        if given := [name for name in ("confidence", "suspects") if getattr(judging, name)]:
+            raise InputError(
+                f"--{given[0]} was chosen when this detector was calibrated; leave it out, or "
+                "fit another."
+            )
+        rules: Rules | None = Rules(
+            calibration=own,
+            map_threshold=judging.map_threshold,
+            min_area=judging.min_area,
+            mm_per_pixel=judging.mm_per_pixel,
+        )
+    else:
+        check_judging(judging, heads)
+        rules = rules_of(judging, heads, None, images)
+    settings = Settings(
+        detector.setup,
+        detector.category,
+        map_format=scoring.map_format or "png",
+        rules=rules,
+        learned=detector.learned_,
+    )
+    return Plan(heads, settings, detector)
+
+
+def _check_maps(scoring: Scoring) -> None:
+    """Raise an InputError for options about regions where no maps are written."""
+    from vlad.errors import InputError
+
+    judging = scoring.judging
+    regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
+    if scoring.map_format == "none" and any(regions):
+        raise InputError(
+            "Regions are found in maps, but this run writes none; leave out --map-threshold, "
+            "--min-area and --mm-per-pixel."
+        )
 
 
 def _default_head(scoring: Scoring, categorised: bool) -> str:

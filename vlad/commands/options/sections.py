@@ -11,8 +11,9 @@ SECTIONS = {
         "--bits",
     ),
     "Model": (
-        "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions", "--param",
-        "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime", "--cache",
+        "--detector", "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions",
+        "--param", "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime",
+        "--cache",
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",

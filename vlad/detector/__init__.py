@@ -6,56 +6,61 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import fields, replace
-from heapq import merge
+from functools import cached_property
 from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
-from threading import Lock
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from vlad.backbones import DEFAULT
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals
-from vlad.calibration.copies import find_copies, keep_others, mark
+from vlad.calibration.copies import find_copies, keep_others
 from vlad.datasets.known import list_known
-from vlad.errors import BackboneError, HeadError, ImageError, InputError
+from vlad.detector.arguments import Arguments
+from vlad.detector.loaded import Loaded
+from vlad.detector.saved import Saved, read_detector, write_detector
+from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker, load_head
 from vlad.heads.labelled import Labelled
-from vlad.images import DEFAULT_MAX_PIXELS, ImageLike, as_image
+from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
-from vlad.prompts import PromptBank, load_bank
+from vlad.prompts import PromptBank
 from vlad.report.scores import ImageScores
-from vlad.saved import Saved, read_detector, write_detector
+from vlad.results.verdicts import shared_settings
 from vlad.scoring.boxes import check_given
-from vlad.scoring.given import Given, Images, ScoredImage, each_image
+from vlad.scoring.given import (
+    Given,
+    Images,
+    Marking,
+    ScoredImage,
+    each_image,
+    open_given,
+    score_given,
+    unprepared,
+)
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
-from vlad.scoring.pipeline import Pools, Prepared, Scored, prepare, score_items
-from vlad.scoring.setup import Setup
+from vlad.scoring.pipeline import Prepared, Scored, prepare
+from vlad.scoring.record import digests_of_known, record_of
 from vlad.system.text import instead, shown
 from vlad.types import Box, Features, Verdicts
 
 # settings that the result of `fit` depends on, and those that a threshold also depends on
-_GUIDES = ("guide", "ignore")
 _FIT = (
     *("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits"),
-    *(*_GUIDES, "directions"),
+    *("guide", "ignore", "directions"),
 )
 _CALIBRATE = (*_FIT, "bank", "category", "dtype")
-
-# Pillow decodes an opened image on first use, but not in two threads at once
-_DECODING = Lock()
-
 
 _Open = Callable[[Given], Image.Image | Prepared]
 
 
-class Detector:
+class Detector(Arguments):
     """Scores images with one head. Nothing is loaded before the first `fit` or `score`.
 
     It follows scikit-learn: arguments are attributes of the same name, `sklearn.base.clone` copies
@@ -71,110 +76,34 @@ class Detector:
 
     Attributes:
         head_: the head with what it learned.
+        learned_: name -> digest of the images that it learned from; images in memory are named by
+            their position.
         calibration_: its calibration, once calibrated.
 
     Raises:
         InputError: a number out of range.
     """
 
-    def __init__(
-        self,
-        head: str | Head = "memory",
-        *,
-        backbone: str = DEFAULT,
-        category: str | None = None,
-        bank: str | PromptBank | None = None,
-        image_size: int | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
-        runtime: str = "torch",
-        batch_size: int = 8,
-        max_pixels: int = DEFAULT_MAX_PIXELS,
-        bits: int = 16,
-        tile: int | None = None,
-        overlap: float = 0.25,
-        cache: str | None = None,
-        guide: str | PromptBank | None = None,
-        ignore: str | PromptBank | None = None,
-        directions: int | None = None,
-        head_params: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.head = head
-        self.backbone = backbone
-        self.category = category
-        self.bank = bank
-        self.image_size = image_size
-        self.device = device
-        self.dtype = dtype
-        self.runtime = runtime
-        self.batch_size = batch_size
-        self.max_pixels = max_pixels
-        self.bits = bits
-        self.tile = tile
-        self.overlap = overlap
-        self.cache = cache
-        self.guide = guide
-        self.ignore = ignore
-        self.directions = directions
-        self.head_params = head_params
-        self._read: dict[str, tuple[str | PromptBank, PromptBank]] = {}  # banks, by argument
-        self._marks: list[np.ndarray] = []  # of the learned images (`vlad.calibration.copies`)
-        _ = self.setup  # check ranges at once
+    _marks: Sequence[np.ndarray] = ()  # of the learned images (`vlad.calibration.copies`)
+    learned_: Mapping[str, str] = MappingProxyType({})
 
-    @property
-    def setup(self) -> Setup:
-        """The settings for reading and scoring among the arguments."""
-        return Setup(**{field.name: getattr(self, field.name) for field in fields(Setup)})
+    @cached_property
+    def _loaded(self) -> Loaded:
+        return Loaded()
 
     @property
     def backbone_(self) -> Backbone:
         """The backbone, loaded on first use; it may be set to that of another detector."""
-        if not hasattr(self, "_backbone") or self._backbone_of != self._backbone_settings:
-            head = self.head_ if hasattr(self, "head_") else self._new_head()
-            self.backbone_ = self.setup.load_backbone({head.name: head})
-        return self._backbone
+        return self._loaded.backbone(self.setup, self._known_head)
 
     @backbone_.setter
     def backbone_(self, backbone: Backbone) -> None:
-        saved_with = getattr(self, "_saved_with", (None, None))
-        if saved_with[0] == self._backbone_settings and saved_with[1] != backbone.weights:
-            raise BackboneError(
-                f"The weights of {self.backbone} are not those that this detector was saved with; "
-                "name those as `backbone`, or fit and save it again."
-            )
-        self._backbone, self._backbone_of = backbone, self._backbone_settings
-        vars(self).pop("_panel_of", None)
+        self._loaded.use(self.setup, backbone)
 
     @property
-    def _backbone_settings(self) -> tuple[str, ...]:
-        return self.backbone, self.device, self.dtype, self.runtime
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The current arguments; `deep` is for scikit-learn and has no effect."""
-        return {name: getattr(self, name) for name in signature(Detector).parameters}
-
-    def set_params(self, **params: Any) -> Detector:
-        """Set arguments; return itself.
-
-        Raises:
-            InputError: an unknown argument, or a number out of range.
-        """
-        known = self.get_params()
-        for name in params.keys() - known:
-            raise InputError(f"A detector has no argument {shown(name)}{instead(name, known)}")
-        Detector(**{**known, **params})  # checks ranges
-        vars(self).update(params)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = signature(Detector).parameters
-        given = {k: v for k, v in self.get_params().items() if v != defaults[k].default}
-        return f"Detector({', '.join(f'{name}={value!r}' for name, value in given.items())})"
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import Tags, TargetTags  # takes seconds
-
-        return Tags(estimator_type=None, target_tags=TargetTags(required=False))
+    def weights_(self) -> str | None:
+        """Hash of the backbone's numbers; None if it was never loaded."""
+        return self._loaded.weights(self.setup)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_fit_with")
@@ -198,12 +127,14 @@ class Detector:
                 nothing from known defects.
         """
         known = None if known_defects is None else list_known(known_defects)
-        for name in ("head_", "calibration_", "_fit_with", "_calibrate_with", "_panel_of"):
+        for name in ("head_", "calibration_", "_fit_with", "_calibrate_with"):
             vars(self).pop(name, None)
-        self._marks = []
+        self._loaded.drop_panel()
+        self._marks, self.learned_ = (), {}
         self._learn(normals)
         if known is not None:
-            fit_known(self._panel(), known, self.setup.open_image)
+            fit_known(self.panel_, known, self.setup.open_image)
+            self.learned_ = {**self.learned_, **digests_of_known(known)}
         self._fit_with = self._settings(_FIT)
         return self
 
@@ -217,7 +148,7 @@ class Detector:
             InputError: as `fit`.
             HeadError: as `fit`, or a head that needs all images at once.
         """
-        self._panel()
+        _ = self.panel_  # makes the head
         if not self.head_.fitted:
             return self.fit(normals)
         if not self.head_.additive:
@@ -239,7 +170,7 @@ class Detector:
         Raises:
             ImageError: it cannot be used.
         """
-        return prepare(self._panel(), self._open(image))
+        return prepare(self.panel_, unprepared(self._open(Given(image, 0))))
 
     @torch.no_grad()
     def features(self, images: Images) -> Features:
@@ -248,7 +179,7 @@ class Detector:
         Raises:
             InputError: no image, or one that cannot be used.
         """
-        panel = self._panel()
+        panel = self.panel_
         read = (x if isinstance(x, Prepared) else self.prepare(x) for x in each_image(images))
         tiles = chain.from_iterable(one.tiles for one in read)
         spec, parts = panel.specs[self._name], []
@@ -263,7 +194,7 @@ class Detector:
             InputError: no image, or one that cannot be used.
             HeadError: the head knows no defects, is not fitted, or images are cut into tiles.
         """
-        panel = self._panel()
+        panel = self.panel_
         if not isinstance(self.head_, Labelled) or panel.tiling.tile is not None:
             raise HeadError(
                 f"Head {self._name} cannot name kinds here; take the head labelled, without `tile`."
@@ -295,8 +226,8 @@ class Detector:
         """
         if boxes is not None:
             images = list(each_image(images))
-            check_given(self._panel(), boxes, len(images))
-        return self._scores(images, category, self._open_given, boxes or ())
+            check_given(self.panel_, boxes, len(images))
+        return self._scores(images, category, self._open, boxes or ())
 
     def _scores(
         self,
@@ -327,7 +258,7 @@ class Detector:
             InputError: no image.
             HeadError: the head is not fitted, or needs a category.
         """
-        for scored in self._stream(images, category, self._open_given):
+        for scored in self._stream(images, category, self._open):
             given = scored.sample
             yield ScoredImage(
                 given.image,
@@ -345,27 +276,11 @@ class Detector:
         open_item: _Open,
         boxes: Sequence[Sequence[Box]] = (),
     ) -> Iterator[Scored[Given]]:
-        panel, about = self._panel(), category or self.category
         items = (
-            Given(image, index, about, tuple(boxes[index]) if boxes else ())
+            Given(image, index, category or self.category, tuple(boxes[index]) if boxes else ())
             for index, image in enumerate(each_image(images))
         )
-        pools: Pools[Given] = Pools(panel.tiling)
-        scored = chain.from_iterable(
-            score_items(
-                panel,
-                items,
-                batch_size=self.batch_size,
-                open_item=open_item,
-                pools=pools,
-            )
-        )
-        if not panel.transductive:
-            yield from scored
-            return
-        failed = [one for one in scored if one.failure is not None]
-        joint = chain.from_iterable(pools.scores())
-        yield from merge(failed, joint, key=lambda one: one.sample.index)
+        return score_given(self.panel_, items, open_item, self.batch_size)
 
     def calibrate(
         self,
@@ -388,37 +303,34 @@ class Detector:
             InputError: too few images for this rate, an unusable image, or a number out of range.
             HeadError: as `score`, or the head scores images jointly.
         """
-        if self._panel().transductive:
+        if self.panel_.transductive:
             raise HeadError(
                 f"Head {self._name} scores images jointly, so there is no threshold for other "
                 "images; fit it on a reference pool first."
             )
-        marks: dict[int, np.ndarray | None] = {}
-        names: dict[int, str] = {}
-
-        def open_marked(given: Given) -> Image.Image | Prepared:
-            image = self._open_given(given)
-            marks[given.index] = None if isinstance(image, Prepared) else mark(image)
-            names[given.index] = getattr(given.image, "filename", None) or given.path
-            return image
-
-        scores = self._scores(normals, None, open_marked)
-        places = range(len(marks))
-        copied = find_copies(self._marks, [marks[i] for i in places])
-        kept, notes = keep_others([names[i] for i in places], copied, false_alarms)
+        opened = Marking(self.setup)
+        scores = self._scores(normals, None, opened)
+        copied = find_copies(self._marks, opened.marks)
+        kept, notes = keep_others(opened.names, copied, false_alarms)
         self.calibration_ = from_normals(
             {self._name: scores.image_score[kept]},
             {self._name: np.array([scores.anomaly_map[i].max() for i in kept])},
             false_alarms=false_alarms,
             confidence=confidence,
-            names=[names[i] for i in kept],
+            names=[opened.names[i] for i in kept],
             suspects=suspects,
             notes=notes,
+            settings=self._record(),
         )
         self._calibrate_with = self._settings(_CALIBRATE)
         for note in self.calibration_.notes:
             warnings.warn(note, stacklevel=1)
         return self
+
+    def _record(self) -> dict[str, object]:
+        """What its scores depend on, as a run with the same settings has it."""
+        panel = self.panel_
+        return shared_settings(record_of(panel, self.setup, [self.category], self.learned_))
 
     def predict(self, images: Images) -> Verdicts:
         """Verdicts on B images.
@@ -445,11 +357,16 @@ class Detector:
         decided = vars(self._decide(scores)) if hasattr(self, "calibration_") else {}
         return {**batch, **decided, **vars(scores)}
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], *, with_weights: bool = False) -> Path:
         """Write detector.json, calibration, adapter and what was learned as data, never pickles.
+
+        Args:
+            with_weights: also copy the weights of the backbone, so that the folder alone scores on
+                a machine without a network.
 
         Raises:
             AdapterError: the adapter no longer exists.
+            BackboneError: as `vlad.backbones.carry.carry`.
             HeadError: the head is an instance or from a file, or a setting changed after `fit` or
                 `calibrate`.
             OutputError: the folder is not writable.
@@ -462,13 +379,14 @@ class Detector:
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
         saved = Saved(
-            {**self.get_params(), "bank": self._bank or self.bank, **self._guides},
-            self.backbone_.weights if hasattr(self, "_backbone") else None,
+            {**self.get_params(), **self._banks},
+            self.weights_,
             self.head_.memory_ if hasattr(self, "head_") else {},
-            self._marks,
+            list(self._marks),
+            self.learned_,
             getattr(self, "calibration_", None),
         )
-        write_detector(saved, Path(folder))
+        write_detector(saved, Path(folder), self.backbone_ if with_weights else None)
         return Path(folder)
 
     @classmethod
@@ -480,9 +398,9 @@ class Detector:
         """
         saved = read_detector(Path(folder))
         detector = cls(**saved.settings)
-        detector._marks = saved.marks
+        detector._marks, detector.learned_ = saved.marks, saved.learned
         if saved.weights:
-            vars(detector)["_saved_with"] = detector._backbone_settings, saved.weights
+            detector._loaded.expect(detector.setup, saved.weights)
         detector.head_ = detector._new_head()
         if saved.memory:
             detector.head_.memory_ = saved.memory
@@ -497,31 +415,18 @@ class Detector:
         return detector
 
     def __getstate__(self) -> dict[str, Any]:
-        _ = self._bank, self._guides  # their files may not be there after unpickling
-        # the backbone is reloaded then
-        left = ("_loaded", "_panel_of", "_backbone", "_backbone_of")
-        return {k: v for k, v in vars(self).items() if k not in left}
+        _ = self._banks  # their files may not be there after unpickling
+        return vars(self)
 
     @property
-    def _bank(self) -> PromptBank | None:
-        """The bank that its head reads, read once: none other is calibrated, saved or sent."""
-        own = (self.head_ if hasattr(self, "head_") else self._new_head()).bank
-        if own is None:
-            return None
-        return self._read_once("bank", self.bank or own)
+    def _banks(self) -> dict[str, PromptBank | str | None]:
+        """The banks that its head reads and is guided by, read."""
+        read = self._loaded.with_banks(self.setup, self._known_head)
+        return {"bank": read.bank or self.bank, "guide": read.guide, "ignore": read.ignore}
 
     @property
-    def _guides(self) -> dict[str, PromptBank]:
-        """The banks of `guide` and `ignore`, read once too."""
-        given = {name: bank for name in _GUIDES if (bank := getattr(self, name)) is not None}
-        return {name: self._read_once(name, bank) for name, bank in given.items()}
-
-    def _read_once(self, name: str, given: str | PromptBank) -> PromptBank:
-        source, bank = self._read.get(name, (None, None))
-        if bank is None or source != given:
-            bank = load_bank(given)
-            self._read[name] = given, bank
-        return bank
+    def _known_head(self) -> Head:
+        return self.head_ if hasattr(self, "head_") else self._new_head()
 
     @property
     def _name(self) -> str:
@@ -544,41 +449,32 @@ class Detector:
         return load_head(deepcopy(self.head), **(self.head_params or {}))
 
     def _learn(self, normals: Images) -> None:
-        panel = self._panel()
-        marks = []
+        panel = self.panel_
+        opened = Marking(self.setup)
+        given = (Given(image, index) for index, image in enumerate(each_image(normals)))
+        panel.fit((unprepared(opened(one)) for one in given), [self._name])
+        self._marks = [*self._marks, *(mark for mark in opened.marks if mark is not None)]
+        for name, digest in opened.digests.items():
+            known = self.learned_.get(name, digest) != digest  # an image in memory, of another call
+            self.learned_ = {**self.learned_, f"{name} ({digest})" if known else name: digest}
 
-        def opened(image: ImageLike | Prepared) -> Image.Image:
-            found = self._open(image)
-            marks.append(mark(found))
-            return found
+    def _open(self, given: Given) -> Image.Image | Prepared:
+        return open_given(given, self.setup)
 
-        panel.fit(map(opened, each_image(normals)), [self._name])
-        self._marks = self._marks + marks
+    @property
+    def panel_(self) -> Panel:
+        """Its head on its backbone, as `vlad.scoring` takes them.
 
-    def _open_given(self, given: Given) -> Image.Image | Prepared:
-        image = given.image
-        return image if isinstance(image, Prepared) else self._open(image)
-
-    def _open(self, image: ImageLike | Prepared) -> Image.Image:
-        if isinstance(image, Prepared):
-            raise ImageError("a prepared image is for `score` only; give the image itself.")
-        if isinstance(image, str | os.PathLike):
-            return self.setup.open_image(image)
-        with _DECODING:
-            return as_image(image, max_pixels=self.max_pixels, bits=self.bits)
-
-    def _panel(self) -> Panel:
+        Raises:
+            HeadError: a setting that `fit` depends on has changed since.
+        """
         now = self._settings(self.get_params())
-        if getattr(self, "_panel_of", None) != now:
-            self._check_unchanged("fit")
-            if not hasattr(self, "_fit_with"):
-                self.head_ = self._new_head()
-            self.head_.to(self.backbone_.device)
-            guide, ignore = (self._guides.get(name) for name in _GUIDES)
-            setup = replace(self.setup, bank=self._bank, guide=guide, ignore=ignore)
-            self._loaded = setup.panel(self.backbone_, {self._name: self.head_})
-            self._panel_of = now
-        return self._loaded
+        if panel := self._loaded.panel(now):
+            return panel
+        self._check_unchanged("fit")
+        if not hasattr(self, "_fit_with"):
+            self.head_ = self._new_head()
+        return self._loaded.make_panel(now, self.setup, self.head_)
 
 
 def load(head: str | Head = "memory", **options: Any) -> Detector:

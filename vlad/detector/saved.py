@@ -15,6 +15,8 @@ import torch
 
 from vlad.adapters import FILE as ADAPTER_FILE
 from vlad.adapters import find_adapter, read_adapter, save_adapter
+from vlad.backbones.backbone import Backbone
+from vlad.backbones.carry import carry
 from vlad.calibration import Calibration, load_calibration, save_calibration
 from vlad.calibration.copies import check_marks
 from vlad.errors import InputError, PromptError
@@ -25,13 +27,21 @@ from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import check_regular, read_json
 from vlad.system.text import encode, shown
 
+WEIGHTS = "weights"  # folder of a copy of the backbone
 _SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
 _BANKS = ("bank", "guide", "ignore")  # each in a file of its name
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", *_BANKS, "weights", "cache")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
-_FIELDS = {"head", "category", "head_params", "weights", *(field.name for field in fields(Setup))}
+_FIELDS = {
+    "head",
+    "category",
+    "head_params",
+    "weights",
+    "learned",
+    *(field.name for field in fields(Setup)),
+}
 _LONGEST = 4096  # characters of a text, enough for a path
 
 
@@ -44,6 +54,7 @@ class Saved:
         weights: hash of its backbone's numbers; None if it was never loaded.
         memory: what its head learned, by name.
         marks: of the images that it learned from (see `vlad.calibration.copies`).
+        learned: name -> digest of these images.
         calibration: its calibration, if it has one.
     """
 
@@ -51,14 +62,19 @@ class Saved:
     weights: str | None
     memory: Mapping[str, torch.Tensor]
     marks: list[np.ndarray]
+    learned: Mapping[str, str]
     calibration: Calibration | None
 
 
-def write_detector(saved: Saved, folder: Path) -> None:
+def write_detector(saved: Saved, folder: Path, backbone: Backbone | None = None) -> None:
     """Write a detector as data, never pickles.
+
+    Args:
+        backbone: its backbone, if the weights are to be copied into the folder.
 
     Raises:
         AdapterError: its adapter no longer exists.
+        BackboneError: as `vlad.backbones.carry.carry`.
         OutputError: the folder is not writable.
     """
     from safetensors.torch import save
@@ -72,10 +88,15 @@ def write_detector(saved: Saved, folder: Path) -> None:
     if adapter := params.get("adapter"):
         save_adapter(read_adapter(find_adapter(adapter)), folder)
         settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
-    if os.path.exists(settings["backbone"]):  # found again from any working folder
+    if backbone:
+        copy = carry(settings["backbone"], backbone, folder / WEIGHTS)
+        settings["backbone"] = copy.replace(f"{folder}{os.sep}", "./")
+    elif os.path.exists(settings["backbone"]):  # found again from any working folder
         settings["backbone"] = os.path.abspath(settings["backbone"])
     if saved.weights:
         settings["weights"] = saved.weights
+    if saved.learned:
+        settings["learned"] = dict(saved.learned)
     for name in _BANKS:
         if isinstance(bank := settings[name], PromptBank):
             settings[name] = f"{name}.toml"
@@ -104,7 +125,7 @@ def read_detector(folder: Path) -> Saved:
     with _explained(folder):
         _check_settings(settings, folder)
         settings.pop("format", None)
-        weights = settings.pop("weights", None)
+        weights, learned = settings.pop("weights", None), settings.pop("learned", {})
         check_regular(folder / _MEMORY)
         memory = load_file(folder / _MEMORY)
         packed = memory.pop(_MARKS, None)
@@ -114,7 +135,7 @@ def read_detector(folder: Path) -> Saved:
     calibration = None
     if (folder / _CALIBRATION).exists():
         calibration = load_calibration(folder / _CALIBRATION)
-    return Saved(settings, weights, memory, marks, calibration)
+    return Saved(settings, weights, memory, marks, learned, calibration)
 
 
 @contextmanager
@@ -136,6 +157,7 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
         (_TEXTS, _is_text),
         (_MAYBE_TEXTS, lambda value: value is None or _is_text(value)),
         (("head_params",), lambda value: value is None or isinstance(value, Mapping)),
+        (("learned",), lambda value: isinstance(value, Mapping)),
     ):
         for name in names:
             if name in found and not fits(found[name]):
@@ -145,6 +167,9 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
     if ":" in found.get("head", ""):
         raise ValueError("its head is a file, whose code is not run")
     Setup(**{f.name: found[f.name] for f in fields(Setup) if f.name in found})  # checks ranges
+    model, equals, path = found.get("backbone", "").rpartition("=")
+    if path.startswith(f"./{WEIGHTS}"):  # the copy inside
+        found["backbone"] = f"{model}{equals}{folder / path}"
     params = found.get("head_params") or {}
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)

@@ -1,0 +1,147 @@
+"""A detector as a folder, and pickled."""
+
+import pickle
+
+import pytest
+from same_scores import same
+
+import vlad
+from vlad.errors import BackboneError, InputError
+
+
+def test_save_and_load(detector, drawn, tmp_path):
+    detector.save(tmp_path / "saved")
+    assert {path.name for path in (tmp_path / "saved").iterdir()} == {
+        "detector.json",
+        "memory.safetensors",
+    }
+    same(vlad.Detector.load(tmp_path / "saved").score(drawn), detector.score(drawn))
+    with pytest.raises(InputError, match="no saved detector"):
+        vlad.Detector.load(tmp_path)
+
+
+def test_an_adapter_is_saved_with_the_detector(small_file, small_adapter, drawn, tmp_path):
+    import shutil
+
+    adapter = small_adapter("anomalyclip")
+    options = {"backbone": str(small_file), "device": "cpu", "category": "nut"}
+    made = vlad.load("anomalyclip", adapter=adapter, **options)
+    expected = made.score(drawn)
+    made.save(tmp_path / "saved")
+    shutil.rmtree(adapter)
+    (tmp_path / "saved").rename(tmp_path / "moved")
+    same(vlad.Detector.load(tmp_path / "moved").score(drawn), expected)
+
+
+BANK = """
+title = "t"
+source = "s"
+licence = "CC0-1.0"
+templates = ["a photo of {}."]
+[states]
+normal = ["flawless {}"]
+anomalous = ["%s {}"]
+"""
+
+
+@pytest.fixture
+def with_bank(small_file, tmp_path, monkeypatch):
+    """A detector whose bank has a relative path, in a folder where it is found."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(BANK % "broken")
+    return vlad.load(
+        "winclip", bank="mine.toml", backbone=str(small_file), device="cpu", category="nut"
+    )
+
+
+@pytest.mark.parametrize("how", ["save", "pickle"])
+@pytest.mark.parametrize("before", ["edited", "removed", "elsewhere"])
+def test_the_bank_goes_with_the_detector(with_bank, drawn, tmp_path, monkeypatch, how, before):
+    expected = with_bank.score(drawn)
+    if before == "edited":  # after it was read: what was scored with is what is kept
+        (tmp_path / "mine.toml").write_text(BANK % "fine")
+    stored = with_bank.save(tmp_path / "saved") if how == "save" else pickle.dumps(with_bank)
+    if before == "removed":
+        (tmp_path / "mine.toml").unlink()
+    if before == "elsewhere":
+        (tmp_path / "other").mkdir()
+        monkeypatch.chdir(tmp_path / "other")
+        (tmp_path / "other" / "mine.toml").write_text(BANK % "fine")
+    loaded = vlad.Detector.load(stored) if how == "save" else pickle.loads(stored)
+    same(loaded.score(drawn), expected)
+    same(vlad.Detector.load(loaded.save(tmp_path / "again")).score(drawn), expected)
+
+
+def test_a_bank_that_is_edited_after_calibrate_changes_nothing(with_bank, drawn, tmp_path):
+    with_bank.calibrate(drawn, 0.2)
+    expected = with_bank.score(drawn)
+    (tmp_path / "mine.toml").write_text(BANK % "fine")
+    with_bank.max_pixels = 10**6  # a setting that has the panel made again
+    same(with_bank.score(drawn), expected)
+
+
+def test_the_default_bank_is_saved_too(small_file, drawn, tmp_path):
+    made = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
+    saved = made.save(tmp_path / "saved")
+    text = (saved / "bank.toml").read_text(encoding="utf-8")
+    (saved / "bank.toml").write_text(text.replace("damaged {}", "purple {}", 1), "utf-8")
+    assert "damaged {}" in text
+    found, expected = (x.score(drawn).image_score for x in (vlad.Detector.load(saved), made))
+    assert (found != expected).all()
+
+
+def test_a_backbone_of_a_relative_path_is_found_from_elsewhere(
+    small_file, drawn, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(small_file.parent)
+    made = vlad.load("memory", backbone=small_file.name, device="cpu").fit(drawn[:2])
+    saved, expected = made.save(tmp_path / "saved"), made.score(drawn)
+    monkeypatch.chdir(tmp_path)
+    same(vlad.Detector.load(saved).score(drawn), expected)
+
+
+def test_other_weights_under_the_name_of_a_saved_backbone_are_refused(small_file, drawn, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    file = tmp_path / "mine.safetensors"
+    tensors = load_file(small_file)
+    save_file(tensors, file)
+    made = vlad.load("memory", backbone=str(file), device="cpu").fit(drawn[:2])
+    saved = made.save(tmp_path / "saved")
+    save_file({**tensors, "visual.proj": 2 * tensors["visual.proj"]}, file)
+    with pytest.raises(BackboneError, match="not those that this detector was saved with"):
+        vlad.Detector.load(saved).score(drawn)
+
+
+def test_pickle_leaves_the_backbone_behind(detector, drawn):
+    data = pickle.dumps(detector)
+    assert len(data) < 1_000_000
+    same(pickle.loads(data).score(drawn), detector.score(drawn))
+
+
+def test_partial_fit_of_a_saved_detector(detector, drawn, tmp_path):
+    found = vlad.Detector.load(detector.save(tmp_path)).partial_fit(drawn[2:4])
+    same(found.score(drawn), detector.partial_fit(drawn[2:4]).score(drawn))
+
+
+def test_the_code_of_a_saved_head_is_not_run(detector, tmp_path):
+    (tmp_path / "mine.py").write_text("raise SystemExit")
+    detector.save(tmp_path)
+    text = (tmp_path / "detector.json").read_text()
+    text = text.replace('"memory"', f'"{tmp_path / "mine.py"}:Mine"')
+    (tmp_path / "detector.json").write_text(text)
+    with pytest.raises(InputError, match="whose code is not run"):
+        vlad.Detector.load(tmp_path)
+
+
+def test_the_scale_of_maps_goes_with_what_was_learned(small_file, drawn, tmp_path):
+    def new():
+        return vlad.load("memory", backbone=str(small_file), device="cpu")
+
+    whole = new().fit(drawn[:3])
+    scale = whole.head_.map_range
+    assert vlad.Detector.load(whole.save(tmp_path / "saved")).head_.map_range == scale
+    assert pickle.loads(pickle.dumps(whole)).head_.map_range == scale
+    part = new().fit(drawn[:1])
+    assert part.head_.map_range != scale
+    assert part.partial_fit(drawn[1:3]).head_.map_range == scale

@@ -1,0 +1,75 @@
+"""vlad detector: what a saved detector is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from vlad.commands.options.columns import aligned, megabytes
+
+if TYPE_CHECKING:
+    from vlad.detector import Detector
+
+
+@click.group()
+def detector() -> None:
+    """Say what a saved detector is."""
+
+
+@detector.command()
+@click.argument("folder", metavar="DIR")
+def show(folder: str) -> None:
+    """Say what a detector is, what it was fitted and calibrated on, and what it rests on.
+
+    Its backbone is not loaded.
+
+    \b
+    vlad detector show detectors/bottle
+    """
+    from vlad.detector import Detector
+    from vlad.system.text import shown
+
+    found = Detector.load(folder)
+    rows = [[name, shown(value, keep=" ")] for name, value in _facts(found, Path(folder))]
+    click.echo(aligned(rows))
+
+
+def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
+    """Each fact, and what it is about."""
+    from vlad.detector.saved import WEIGHTS
+    from vlad.system.text import counted
+
+    setup, head = found.setup, found.head_
+    yield "head", head.name
+    for name, value in (found.head_params or {}).items():
+        yield f"  {name}", str(value)
+    inside = (folder / WEIGHTS).exists()
+    yield "backbone", f"{setup.backbone}{' (its weights are inside)' if inside else ''}"
+    if found.weights_:
+        yield "  digest", found.weights_[:16]
+    for name in ("category", "image_size", "tile", "guide", "ignore", "directions"):
+        if (value := getattr(found, name)) is not None:
+            yield name.replace("_", " "), getattr(value, "name", str(value))
+    if head.bank:
+        bank = setup.bank or head.bank
+        yield "prompt bank", bank if isinstance(bank, str) else bank.name
+    learned = list(found.learned_)
+    yield "fitted on", counted(len(learned), "image") if learned else "no images"
+    for name in learned[:3]:
+        yield "", name
+    if len(learned) > 3:
+        yield "", f"and {len(learned) - 3} more"
+    calibration = getattr(found, "calibration_", None)
+    if calibration is None:
+        yield "threshold", "none: calibrate it with `vlad calibrate --detector`"
+    else:
+        name = head.name
+        count = counted(len(calibration.reference[name]), "held-out normal image")
+        yield "threshold", f"{calibration.thresholds[name]:.6g}, from {count}"
+        for note in filter(None, [calibration.basis(name), *calibration.notes]):
+            yield "", note
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    yield "size", megabytes(size)
