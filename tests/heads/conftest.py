@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -39,6 +41,27 @@ def parity_adapter(tmp_path_factory):
         )
         save_adapter(made, folder)
         return str(folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def seeded_tensor():
+    """(authors' name, shape) -> the tensor of a head in the reference outputs, from its name."""
+
+    def make(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        draw = np.random.Generator(np.random.PCG64([0, zlib.crc32(f"head.{name}".encode())]))
+        x, last = draw.standard_normal(shape, np.float32), name.rpartition(".")[2]
+        if last == "running_var":
+            x = np.abs(1 + 0.2 * x)
+        elif last == "running_mean" or last.endswith("bias"):
+            x = 0.1 * x
+        elif last == "learn_scale":
+            x = 1 + 0.2 * x
+        elif last.endswith("weight"):
+            x = 1 + 0.1 * x if len(shape) == 1 else x / np.prod(shape[1:]) ** 0.5
+        # by way of single precision, as the arrays were made
+        return torch.from_numpy(x.astype(np.float32).astype(np.float16).astype(np.float32))
 
     return make
 
@@ -87,3 +110,12 @@ def assert_parity(request):
         np.testing.assert_allclose(scores, case["score"], atol=1e-4, rtol=0)
 
     return check
+
+
+@pytest.fixture
+def patch_distances(monkeypatch):
+    """(head memory, features) -> (B, h, w) distances of its patches."""
+    from vlad.heads import memory
+
+    monkeypatch.setattr(memory, "upsample", lambda grid_map, size, sigma: grid_map)
+    return lambda head, features: head.score(features).anomaly_map

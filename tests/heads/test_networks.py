@@ -10,7 +10,9 @@ from vlad.heads import load_head, networks
 from vlad.heads.networks import LEAST, PATIENCE, STEADY, fit_network
 from vlad.types import Features
 
-NAMES = ("simplenet", "dfr")
+NORMED = ("simplenet", "dfr", "onenip")  # with running statistics
+NAMES = (*NORMED, "inp_former")
+SHORT = {"inp_former": {"steps": 5, "views": False}, "onenip": {"steps": 5}}
 
 
 def features(count=4, grid=(3, 4), seed=0):
@@ -20,10 +22,11 @@ def features(count=4, grid=(3, 4), seed=0):
 
 
 def fitted(name, count=4, normal=None, **params):
-    return load_head(name, **{"epochs": 5, **params}).fit(normal or features(count))
+    short = SHORT.get(name, {"epochs": 5})
+    return load_head(name, **{**short, **params}).fit(normal or features(count))
 
 
-def run(images, losses=(), epochs=60, hold_out=0.2, batch=1):
+def run(images, losses=(), epochs=60, hold_out=0.2, batch=1, full=False):
     """(returned count of steps, every image stepped on, number of steps) of a network that counts.
 
     Image i holds the number i everywhere.
@@ -50,6 +53,7 @@ def run(images, losses=(), epochs=60, hold_out=0.2, batch=1):
         batch=batch,
         hold_out=hold_out,
         generator=torch.Generator().manual_seed(0),
+        full=full,
     )
     return found["steps"].item(), seen, tensors["steps"].item()
 
@@ -68,6 +72,15 @@ def test_it_does_not_stop_while_running_statistics_lag():
     kept, _, steps = run(LEAST, losses, epochs=400, batch=4)
     assert kept == 2 * (STEADY // 2 + 2)
     assert steps == kept + STEADY
+
+
+def test_a_smaller_batch_is_left_out_of_a_full_epoch():
+    """Of seven images in steps of three one is left out; of two in steps of three none is."""
+    kept, seen, _ = run(7, epochs=5, batch=3, full=True)
+    assert kept == 10 and len(seen) == 5 * 6
+    assert len(set(seen)) == 7  # another one every time
+    kept, seen, _ = run(2, epochs=5, batch=3, full=True)
+    assert kept == 5 and len(seen) == 5 * 2
 
 
 @pytest.mark.parametrize(("images", "hold_out"), [(LEAST - 1, 0.2), (LEAST, 0)])
@@ -100,7 +113,7 @@ def test_a_fit_depends_on_images_and_seed_alone(name):
         assert torch.equal(x, second.memory_[key])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NORMED)
 def test_scoring_leaves_running_statistics_as_they_are(name):
     head = fitted(name)
     before = {key: x.clone() for key, x in head.memory_.items()}
@@ -111,7 +124,7 @@ def test_scoring_leaves_running_statistics_as_they_are(name):
     assert before[norm].abs().max() > 0  # the fit has moved them
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "onenip"])
 def test_images_of_another_grid_are_scored(name):
     found = fitted(name).score(features(2, grid=(5, 2)))
     assert found.anomaly_map.shape == (2, 32, 32)
@@ -144,6 +157,7 @@ def test_features_that_are_the_same_everywhere_are_refused(name, count):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_long_fit_shows_its_progress_and_a_short_one_does_not(name, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "SLOW", 1e9)
     fitted(name)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(networks, "SLOW", -1)
@@ -153,7 +167,7 @@ def test_a_long_fit_shows_its_progress_and_a_short_one_does_not(name, monkeypatc
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_saved_detector_scores_as_before(name, small_file, drawn, tmp_path):
-    options = {"backbone": str(small_file), "device": "cpu", "epochs": 3}
+    options = {"backbone": str(small_file), "device": "cpu", **SHORT.get(name, {"epochs": 3})}
     made = vlad.load(name, **options).fit(drawn[:2])
     expected = made.score(drawn[3:])
     made.save(tmp_path / "saved")

@@ -13,6 +13,8 @@ from vlad.backbones import load_backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads import head_maker, head_names, load_head
 from vlad.heads.dfr import DFR
+from vlad.heads.inp_former import INPFormer
+from vlad.heads.onenip import OneNIP
 from vlad.heads.simplenet import SimpleNet
 from vlad.prompts import load_bank
 from vlad.scoring.panel import Panel
@@ -22,7 +24,13 @@ NORMALS = {name: head_maker(name)().normals for name in NAMES}
 LEARNED = [name for name in NAMES if "adapter" in signature(head_maker(name)).parameters]
 READING = [name for name in NAMES if head_maker(name)().bank]
 # their scale of maps is no bound
-DISTANCES = {"memory", "anomalydino", "patchcore", "mvg", "padim", "subspace", "dfr"}
+DISTANCES = {
+    *("memory", "visual_words", "anomalydino", "patchcore", "mvg", "padim", "subspace", "dfr"),
+    "onenip",
+}
+# fewer steps than the default, which takes minutes in all
+QUICK = {"inp_former": {"steps": 20}, "onenip": {"steps": 4}}
+FITTED = (SimpleNet, DFR, INPFormer, OneNIP)
 # (name, whether it is shown normal images)
 CASES = [
     *((name, False) for name in NAMES if NORMALS[name] != "needed"),
@@ -35,10 +43,14 @@ def adapters(small_adapter):
     return {name: small_adapter(name) for name in LEARNED}
 
 
+def learned(name, adapters):
+    """The adapter of a head that has one, unless it would take the place of normal images."""
+    return {"adapter": adapters[name]} if name in adapters and NORMALS[name] != "needed" else {}
+
+
 def make(backbone, adapters, names, references=(), **options):
     heads = {
-        name: load_head(name, **({"adapter": adapters[name]} if name in adapters else {}))
-        for name in names
+        name: load_head(name, **QUICK.get(name, {}), **learned(name, adapters)) for name in names
     }
     panel = Panel(backbone, heads, **options)
     return panel.fit(references) if references else panel
@@ -125,7 +137,7 @@ def test_half_precision_moves_scores_little(case, remake, small_file, drawn):
     name, panel, (scores, maps) = case
     half = with_maps(load_backbone(str(small_file), device="cpu", dtype="bfloat16"))
     made = remake[1](half)
-    if isinstance(made.heads[name], SimpleNet | DFR):  # a fit on rounded features is another one
+    if isinstance(made.heads[name], FITTED):  # a fit on rounded features is another one
         made.heads[name].memory_ = panel.heads[name].memory_
     found = score(made, drawn)[name]
     low, high = panel.heads[name].map_range
@@ -171,6 +183,8 @@ def test_an_image_without_numbers_does_not_disturb_the_others(case, drawn):
         ("tipsomaly", {"adapter": None}),
         ("uniadet", {"maximum": True}),
         ("musc", {"v2": True}),
+        ("subspace", {"batched": True, "mask": "attention"}),
+        ("inp_former", {}),
     ],
     ids=str,
 )

@@ -19,6 +19,13 @@ def test_views_are_those_of_anovl(parity):
     np.testing.assert_allclose(found, case["views"].astype(np.float32), atol=1e-3, rtol=0)
 
 
+def test_views_are_those_of_inp_former(parity):
+    case = parity.case("inpformer_augment")
+    pixels = torch.from_numpy(case["x"])[None]
+    found = torch.cat(list(altered(pixels, align_corners=False)))
+    np.testing.assert_allclose(found, case["augmented"], atol=5e-6, rtol=0)
+
+
 def test_views_of_one_image_do_not_depend_on_others():
     pixels = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     together, alone = list(altered(pixels)), list(altered(pixels[1:2]))

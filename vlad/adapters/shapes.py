@@ -188,3 +188,19 @@ def _gate(name: str, channels: int) -> dict[str, Shape]:
     for part, shape in {"down": (narrow, channels), "up": (channels, narrow)}.items():
         found |= {f"{name}.{part}.weight": (*shape, 1, 1), f"{name}.{part}.bias": shape[:1]}
     return found | {f"{name}.place.weight": (1, channels, 1, 1), f"{name}.place.bias": (1,)}
+
+
+def inp_former(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    width = backbone.channels(params["layers"][0])
+    if any(backbone.channels(layer) != width for layer in params["layers"]):
+        raise AdapterError(
+            f"Head inp_former averages blocks, but those of {backbone.name} differ in width; "
+            "choose another backbone, or fit the head on normal images."
+        )
+    found: dict[str, Shape] = {"tokens": (params["prototypes"], width)}
+    for part, outputs in (("q", width), ("kv", 2 * width), ("proj", width)):
+        found |= _linear(f"extractor.attn.{part}", outputs, width)
+    for norm in ("norm1", "norm2"):
+        found |= {f"extractor.{norm}.{part}": (width,) for part in ("weight", "bias")}
+    found |= _linear("extractor.mlp.fc1", 4 * width, width)
+    return found | _linear("extractor.mlp.fc2", width, 4 * width)

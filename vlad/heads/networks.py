@@ -34,6 +34,7 @@ def fit_network(
     batch: int,
     hold_out: float,
     generator: torch.Generator,
+    full: bool = False,
 ) -> Tensors:
     """Take steps over shuffled images, and return copies of the best tensors.
 
@@ -51,18 +52,20 @@ def fit_network(
         batch: images in a step.
         hold_out: share of the images held out.
         generator: of the order and of what is held out.
+        full: whether a step with fewer images than `batch` is left out, unless it is the only one.
     """
     count = len(rows)
     order = torch.randperm(count, generator=generator).tolist()
     aside = max(1, round(hold_out * count)) if hold_out and count >= LEAST else 0
     held_out, shown = rows[order[:aside]].flatten(0, 1), order[aside:]
-    patience = max(PATIENCE, math.ceil(STEADY / math.ceil(len(shown) / batch)))
+    steps = max(1, len(shown) // batch if full else math.ceil(len(shown) / batch))
+    patience = max(PATIENCE, math.ceil(STEADY / steps))
     best, lowest, best_epoch = tensors, float("inf"), 0
     began = time.monotonic()
     with ExitStack() as stack:
         bar: Progress | None = None
         for epoch in range(1, epochs + 1):
-            for places in torch.randperm(len(shown), generator=generator).split(batch):
+            for places in torch.randperm(len(shown), generator=generator).split(batch)[:steps]:
                 step(rows[[shown[i] for i in places]].flatten(0, 1))
             if aside:
                 with torch.no_grad():

@@ -34,19 +34,23 @@ CORNERS = ((1, 1), (-1, 1), (-1, -1), (1, -1))
 GREY = (0.299, 0.587, 0.114)
 
 
-def altered(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
-    """22 views (B, 3, S, S) of normalised inputs of that shape, one after the other.
+def altered(pixels: torch.Tensor, align_corners: bool = True) -> Iterator[torch.Tensor]:
+    """22 views (B, 3, H, W) of images of that shape, quarter turns (B, 3, W, H), one by one.
 
-    The inputs themselves, 8 small rotations, 8 shifts, mirrored, grey, and three quarter turns
+    The images themselves, 8 small rotations, 8 shifts, mirrored, grey, and three quarter turns
     (AnoVL, arXiv 2308.15939). What rotations and shifts leave empty is mirrored at the border.
+
+    Args:
+        align_corners: whether -1 and 1 are the centres of the outermost pixels, as AnoVL has it, or
+            their outer edges, as INP-Former has it (arXiv 2503.02424).
     """
     yield pixels
     for part in ANGLES:
         cos, sin = math.cos(math.pi * part), math.sin(math.pi * part)
-        yield _warp(pixels, [[cos, -sin, 0.0], [sin, cos, 0.0]])
+        yield _warp(pixels, [[cos, -sin, 0.0], [sin, cos, 0.0]], align_corners)
     for shift in SHIFTS:
         for x, y in CORNERS:
-            yield _warp(pixels, [[1.0, 0.0, shift * x], [0.0, 1.0, shift * y]])
+            yield _warp(pixels, [[1.0, 0.0, shift * x], [0.0, 1.0, shift * y]], align_corners)
     yield pixels.flip(-1)
     weights = torch.tensor(GREY).to(pixels)[:, None, None]
     yield (pixels * weights).sum(dim=1, keepdim=True).expand_as(pixels)
@@ -54,8 +58,8 @@ def altered(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
         yield pixels.rot90(turns, (-2, -1))
 
 
-def _warp(pixels: torch.Tensor, matrix: list[list[float]]) -> torch.Tensor:
+def _warp(pixels: torch.Tensor, matrix: list[list[float]], align_corners: bool) -> torch.Tensor:
     """What an affine map from places of the view to places of the input gives, bilinear."""
     maps = torch.tensor(matrix).to(pixels).expand(len(pixels), -1, -1)
-    grid = F.affine_grid(maps, list(pixels.shape), align_corners=True)
-    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=True)
+    grid = F.affine_grid(maps, list(pixels.shape), align_corners=align_corners)
+    return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=align_corners)

@@ -15,7 +15,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps, VisionTransformer
-from vlad.errors import InputError
+from vlad.errors import BackboneError, InputError
 from vlad.images import statistics, to_pixels
 from vlad.images.views import altered
 from vlad.system.torch_state import own_state
@@ -276,3 +276,12 @@ class Extractor:
         vision = self.backbone.vision
         assert isinstance(vision, VisionTransformer)  # `check` refuses all others
         return vision.weights(spec.weights)
+
+
+def check_runtime(backbone: Backbone, spec: FeatureSpec, head: str) -> None:
+    """Raise a BackboneError if a spec asks for maps and the runtime does not compute them."""
+    if spec.pyramid and backbone.passes:
+        raise BackboneError(
+            f"Head {head} reads maps of a convolutional network, which torch computes, not "
+            f"{backbone.runtime}; leave out the runtime."
+        )

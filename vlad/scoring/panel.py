@@ -17,12 +17,12 @@ from PIL import Image
 
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.capabilities import check_spec
-from vlad.errors import BackboneError, HeadError
+from vlad.errors import HeadError
 from vlad.heads import Gather, Head, Pool, check_head
 from vlad.images.normals import Views
 from vlad.images.tiles import WHOLE, Tiling
 from vlad.prompts import PromptBank, Prompts, load_bank
-from vlad.scoring.extractor import Extractor
+from vlad.scoring.extractor import Extractor, check_runtime
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.guidance import Guidance
 from vlad.scoring.text import encode, encode_each, warn_of_cut
@@ -92,7 +92,8 @@ class Panel:
 
     Raises:
         HeadError: a head that reads text with a backbone that does not, whose parameters are
-            outside their rules, or whose features cannot be guided.
+            outside their rules, whose features cannot be guided, or that needs images without
+            tiles.
         BackboneError: a layer the backbone does not have, a size that patches do not fill, or maps
             of a convolutional network in another runtime.
         PromptError: an unknown or malformed bank.
@@ -122,11 +123,12 @@ class Panel:
             else Extractor(backbone, image_size)
         )
         self.specs = fitting_specs(self.heads, backbone.info, image_size)
-        for name, spec in self.specs.items():
-            if spec.pyramid and backbone.passes:
-                raise BackboneError(
-                    f"Head {name} reads maps of a convolutional network, which torch computes, not "
-                    f"{backbone.runtime}; leave out the runtime."
+        for name, head in self.heads.items():
+            check_runtime(backbone, self.specs[name], name)
+            if tiling.tile is not None and getattr(head, "whole_images", False):
+                raise HeadError(
+                    f"Head {name} compares places of whole images, and a tile has another one in "
+                    "each; leave out `tile`, or the option that compares places."
                 )
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
