@@ -1,170 +1,20 @@
-"""The values that travel between the parts of vlad: samples, features, scores.
-
-Shapes are written with B images, h·w patches, C channels of the backbone, D dimensions of the
-joint image-text space, S pixels a side of the backbone's input.
-"""
+"""What a head asks of a backbone, and what it gets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-if TYPE_CHECKING:  # torch is slow to import, and the commands read this module before they need it
-    import numpy as np
-    import torch
-
-
-@dataclass(frozen=True)
-class Box:
-    """A region that a detector found in an image.
-
-    Attributes:
-        edges: left, top, right and bottom, as fractions of the image's sides, from 0 to 1.
-        score: how sure the detector is, from 0 to 1.
-        phrase: what it found, in words.
-    """
-
-    edges: tuple[float, float, float, float]
-    score: float
-    phrase: str
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One image to score.
-
-    Attributes:
-        path: the image file.
-        id: unique in its list and safe as a relative file name without suffix ("good/000");
-            outputs of this image are named after it.
-        category: the name put into the prompts, or None to use the command's.
-        label: 1 anomalous, 0 normal, None unknown.
-        defect: the kind of defect ("good" for normal images), or None.
-        mask: file of the ground-truth mask (non-zero = defect), a folder of such files whose
-            union it is, or None.
-        group: the object that it shows, shared by all views of that object, or None.
-        severity: how bad the defect is, a whole number, 0 for normal; None unknown.
-        boxes: what a detector found in it.
-    """
-
-    path: Path
-    id: str
-    category: str | None = None
-    label: int | None = None
-    defect: str | None = None
-    mask: Path | None = None
-    group: str | None = None
-    severity: int | None = None
-    boxes: tuple[Box, ...] = ()
-
-
-Activation = Literal["gelu", "quick_gelu"]
-# "bicubic_offset" is that of DINOv2's authors, whose scale is 0.1 patches larger than the grid
-PosEmbedResize = Literal[
-    "bicubic_antialias", "bicubic", "bicubic_offset", "bilinear", "bilinear_antialias"
-]
-# how images are resized, by Pillow's names
-Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-
-
-# what a backbone may be able to do besides patch tokens and the image embedding:
-# "windows" passes of their own for windows of patches; "streams" further attention streams;
-# "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text;
-# "weights" linear maps of whole tokens in its attention; "pyramid" maps of a convolutional network
-# at strides 2, 4, 8, 16 and 32
-Capability = Literal["windows", "streams", "image tokens", "joint", "weights", "pyramid"]
-NATIVE: frozenset[Capability] = frozenset(
-    {"windows", "streams", "image tokens", "joint", "weights"}
+from vlad.types.backbones import (
+    Activation,
+    Layer,
+    PosEmbedResize,
 )
-# a block (from 1), or several whose patch tokens are averaged before they are compared
-Layer = int | tuple[int, ...]
-# layers as users name them: block numbers (whole) or fractions of the depth
-Parts = Sequence[float | Sequence[float]]
+from vlad.types.samples import Box
 
-
-@dataclass(frozen=True)
-class BackboneInfo:
-    """What a head may know of a backbone before it says which features it needs.
-
-    Attributes:
-        name: the name it was loaded under.
-        depth: number of transformer blocks, or stages of a convolutional network, counted from 1.
-        width: channels C of the raw patch tokens, those of the last block if they differ.
-        embed_dim: dimensions D of the image embedding.
-        patch_size: pixels between neighbouring patch tokens.
-        image_size: pixels a side of the input it was trained at.
-        has_text: whether it has a text encoder.
-        has_cls: whether it has a CLS token (SigLIP has none).
-        text_width: channels T of its text encoder, if tokens can be learned inside it.
-        text_depth: blocks of that text encoder in which tokens can be learned too; 0 without any.
-        temperature: of the softmax of its cosines of images and text.
-        activation: of its MLPs, if it is one of CLIP's two, else None.
-        pos_embed: how its positional embeddings are resized to another grid.
-        capabilities: what it can do besides patch tokens and the image embedding.
-        widths: channels of every block, if they differ.
-        pyramid: channels of the maps of its pyramid, finest first; () if it has none.
-        step: a side of the input must be a multiple of it; 0 is the patch size.
-        fixed_size: whether it takes inputs of `image_size` only.
-        compare: layers for heads that compare patch tokens, if nobody names others; () leaves the
-            choice to the head.
-        preparation: what its own library does to images first, in words; vlad resizes the whole
-            image to a square and cuts nothing off, so that no border is left unseen.
-    """
-
-    name: str
-    depth: int
-    width: int
-    embed_dim: int
-    patch_size: int
-    image_size: int
-    has_text: bool
-    has_cls: bool = True
-    text_width: int | None = None
-    text_depth: int = 0
-    temperature: float = 0.01
-    activation: Activation | None = None
-    pos_embed: PosEmbedResize = "bicubic_antialias"
-    capabilities: frozenset[Capability] = NATIVE
-    widths: tuple[int, ...] = ()
-    pyramid: tuple[int, ...] = ()
-    step: int = 0
-    fixed_size: bool = False
-    compare: tuple[Layer, ...] = ()
-    preparation: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "step", self.step or self.patch_size)
-
-    def channels(self, layer: Layer) -> int:
-        """Channels of the patch tokens of a layer."""
-        block = layer if isinstance(layer, int) else layer[0]
-        return self.widths[block - 1] if self.widths else self.width
-
-    def layers(self, parts: Parts) -> tuple[Layer, ...]:
-        """Block numbers (whole) or fractions of the depth, or lists of them to average, as layers.
-
-        A layer that a shallow backbone would give twice comes once.
-        """
-
-        def block(part: float) -> int:
-            return part if isinstance(part, int) else max(1, round(self.depth * part))
-
-        def layer(part: float | Sequence[float]) -> Layer:
-            parts = [part] if isinstance(part, int | float) else part
-            blocks = tuple(dict.fromkeys(map(block, parts)))
-            return blocks if len(blocks) > 1 else blocks[0]
-
-        return tuple(dict.fromkeys(map(layer, parts)))
-
-    def replaced(self, activation: Activation | None) -> Activation | None:
-        """The activation that replaces the backbone's own; None if none has to.
-
-        Some methods run CLIP weights trained with one of its two GELUs with the other; backbones
-        of another kind keep their own.
-        """
-        return None if activation == self.activation or not self.activation else activation
+if TYPE_CHECKING:  # torch is slow to import, and commands read this before they need it
+    import torch
 
 
 @dataclass(frozen=True)
@@ -423,52 +273,3 @@ class TextFeatures:
         """The same embeddings on another device or in another dtype (arguments of Tensor.to)."""
         both = (self.normal.to(*args, **kwargs), self.anomalous.to(*args, **kwargs))
         return TextFeatures(*both, self.learned and self.learned.to(*args, **kwargs))
-
-
-@dataclass(frozen=True)
-class Scores:
-    """A head's scores of B images; higher is more anomalous, never rescaled per image.
-
-    Attributes:
-        image_score: (B,).
-        anomaly_map: (B, H, W) at the size of the backbone's input.
-        kind: (B,) place of the nearest known kind of defect in the head's `known`, -1 for none;
-            None from a head that knows no kinds.
-    """
-
-    image_score: torch.Tensor | np.ndarray
-    anomaly_map: torch.Tensor | np.ndarray
-    kind: torch.Tensor | np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.image_score)
-
-    def numpy(self) -> Scores:
-        """The same scores as numpy arrays."""
-
-        def array(x):
-            return x.cpu().numpy() if hasattr(x, "cpu") else x
-
-        return Scores(array(self.image_score), array(self.anomaly_map), array(self.kind))
-
-
-@dataclass(frozen=True)
-class Verdicts:
-    """Decisions on B images, apart from the scores they come from.
-
-    Attributes:
-        image_score: (B,) as the head gave it.
-        p_value: (B,) share of the calibration's normal images that score as high, in (0, 1].
-        anomalous: (B,) bool.
-        abstain: (B,) bool, whether the decision is too uncertain to rely on.
-        severity: (B,) whole numbers, 0 for normal, higher is worse.
-    """
-
-    image_score: np.ndarray
-    p_value: np.ndarray
-    anomalous: np.ndarray
-    abstain: np.ndarray
-    severity: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.image_score)

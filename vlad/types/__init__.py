@@ -1,0 +1,57 @@
+"""The values that travel between the parts of vlad: samples, features, scores.
+
+Shapes are written with B images, h·w patches, C channels of the backbone, D dimensions of the
+joint image-text space, S pixels a side of the backbone's input.
+"""
+
+from vlad.types.backbones import (
+    NATIVE,
+    Activation,
+    BackboneInfo,
+    Capability,
+    Interpolation,
+    Layer,
+    Parts,
+    PosEmbedResize,
+)
+from vlad.types.features import (
+    Features,
+    FeatureSpec,
+    ImageContext,
+    ImagePrompts,
+    PatchOutput,
+    Resize,
+    Stream,
+    TextFeatures,
+    TextSpec,
+)
+from vlad.types.samples import (
+    Box,
+    Sample,
+    Scores,
+    Verdicts,
+)
+
+__all__ = [
+    "NATIVE",
+    "Activation",
+    "BackboneInfo",
+    "Box",
+    "Capability",
+    "FeatureSpec",
+    "Features",
+    "ImageContext",
+    "ImagePrompts",
+    "Interpolation",
+    "Layer",
+    "Parts",
+    "PatchOutput",
+    "PosEmbedResize",
+    "Resize",
+    "Sample",
+    "Scores",
+    "Stream",
+    "TextFeatures",
+    "TextSpec",
+    "Verdicts",
+]
