@@ -176,15 +176,19 @@ class Stream:
     plus the attention branch of the following block, which the programs of CLIP-AD and FiLo add in
     place to what they have stored. The last block's is the ordinary one.
 
+    Of kind "attention" it is no path either: its output of a block is one channel, how much the
+    registers attend to each token in that block, mean over heads and registers; where there are
+    none, how much the class token does.
+
     Attributes:
         kind: which projection is compared with itself, while v is always what is averaged; or
-            "next".
+            "next" or "attention".
         first_block: the first block (from 1) in which it runs.
         start: "input" begins with the input of `first_block`; "zero" with zeros.
         restart: blocks at whose input it is reset to its start.
     """
 
-    kind: Literal["vv", "qq", "kk", "next"] = "vv"
+    kind: Literal["vv", "qq", "kk", "next", "attention"] = "vv"
     first_block: int = 1
     start: Literal["input", "zero"] = "input"
     restart: tuple[int, ...] = ()
@@ -417,18 +421,24 @@ class Scores:
     Attributes:
         image_score: (B,).
         anomaly_map: (B, H, W) at the size of the backbone's input.
+        kind: (B,) place of the nearest known kind of defect in the head's `known`, -1 for none;
+            None from a head that knows no kinds.
     """
 
     image_score: torch.Tensor | np.ndarray
     anomaly_map: torch.Tensor | np.ndarray
+    kind: torch.Tensor | np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image_score)
 
     def numpy(self) -> Scores:
         """The same scores as numpy arrays."""
-        scores = (self.image_score, self.anomaly_map)
-        return Scores(*(x.cpu().numpy() if hasattr(x, "cpu") else x for x in scores))
+
+        def array(x):
+            return x.cpu().numpy() if hasattr(x, "cpu") else x
+
+        return Scores(array(self.image_score), array(self.anomaly_map), array(self.kind))
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,15 @@ def test_each_capability_is_needed_by_what_uses_it_alone(capability):
         check_spec(less, NEEDS[capability], 224, "winclip")
 
 
+def test_attention_needs_a_class_token():
+    spec = FeatureSpec(further=(FeatureSpec(layers=(7,), stream=Stream("attention")),))
+    check_spec(INFO, spec, 224)
+    with pytest.raises(BackboneError, match="Head subspace needs the attention of a class token"):
+        check_spec(replace(INFO, has_cls=False), spec, 224, "subspace")
+    with pytest.raises(BackboneError, match="needs attention streams"):
+        check_spec(replace(INFO, capabilities=frozenset()), spec, 224, "subspace")
+
+
 def test_an_image_embedding_without_its_norm_counts_as_a_stream():
     spec = FeatureSpec(image_ln_post=False)
     with pytest.raises(BackboneError, match="attention streams"):

@@ -114,6 +114,24 @@ def test_streams_against_a_plain_version(small_clip, small_backbone, pixels, kin
 
 
 @torch.no_grad()
+@torch.no_grad()
+@pytest.mark.parametrize("block", [2, 4])
+def test_attention_of_the_class_token_is_that_of_torch(small_clip, small_backbone, pixels, block):
+    before = small_backbone.vision(pixels, taps=[(None, block - 1)])
+    x = torch.cat([before_class(small_backbone, pixels, block), before.patches[None, block - 1]], 1)
+    module = small_clip.visual.transformer.resblocks[block - 1]
+    tokens = module.ln_1(x)
+    _, expected = module.attn(tokens, tokens, tokens, average_attn_weights=True)
+    stream = Stream("attention", first_block=block)
+    found = small_backbone.vision(pixels, taps=[(stream, block)], image=block == 4)
+    torch.testing.assert_close(found.patches[stream, block][..., 0], expected[:, 0, 1:])
+
+
+def before_class(backbone, pixels, block):
+    """(B, 1, C) class token that a block gets."""
+    return backbone.vision(pixels, cls=[(None, block - 1)]).cls[None, block - 1][:, None]
+
+
 @pytest.mark.parametrize(
     ("mode", "options"),
     [

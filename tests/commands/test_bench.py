@@ -11,6 +11,7 @@ from PIL import Image
 
 import vlad.evaluation.bench
 from vlad.cli import main
+from vlad.metrics import auroc
 
 
 @pytest.fixture
@@ -359,3 +360,91 @@ def test_words_of_an_unknown_category_name_the_nearest(run, tree, tmp_path):
     assert done.exit_code == 2
     assert "unknown category 'cup'. Did you mean cap?" in done.stderr
     assert not (tmp_path / "bench").exists()
+
+
+def test_image_scores_are_kept_and_tables_come_from_them_after_a_resume(run, tree):
+    args = (tree / "two", "--head", "memory,patchcore", "--k-shot", "1,2", "--seeds", "0,1")
+    out = tree / "bench"
+    assert run(*args, "--out", out).exit_code == 0
+    for row in results(out):
+        assert row["ids"] == [f"test/{id}" for id in ("good/0", "good/1", "stain/4", "stain/5")]
+        assert row["labels"] == [0, 0, 1, 1]
+        assert auroc(row["scores"], row["labels"]) == row["metric.image_auroc"]
+    names = ("bench.md", "bench.html", "bench.tex", "bench.csv", "bench.svg")
+    before = {name: (out / name).read_bytes() for name in names}
+    for name in before:
+        (out / name).unlink()
+    assert run(*args, "--out", out).exit_code == 0
+    assert {name: (out / name).read_bytes() for name in before} == before
+    text = before["bench.md"].decode()
+    assert "## two: 95 % intervals and comparison with the best head" in text
+    table = pq.read_table(out / "bench.parquet").to_pylist()
+    assert [row["scores"] for row in table] == [row["scores"] for row in results(out)]
+
+
+def test_a_bench_without_image_scores_is_still_read(run, tree):
+    args = (tree / "two", "--head", "memory", "--k-shot", "1", "--seeds", "0")
+    out = tree / "bench"
+    run(*args, "--out", out)
+    new = ("ids", "labels", "scores", "corruption")
+    rows = [{k: v for k, v in row.items() if k not in new} for row in results(out)]
+    (out / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run(*args, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "measured by an earlier vlad" in (out / "bench.md").read_text()
+    assert not (out / "bench.svg").exists()  # a single number of shots
+    assert len(pq.read_table(out / "bench.parquet")) == len(results(out)) == 1
+
+
+def test_corrupted_test_images(run, tree):
+    args = (tree / "two", "--head", "memory", "--k-shot", "1", "--seeds", "0")
+    run(*args, "--out", tree / "clean")
+    done = run(*args, "--corruptions", "noise,shift", "--out", tree / "bench")
+    assert done.exit_code == 0, done.output
+    rows = {row["corruption"]: row for row in results(tree / "bench")}
+    assert list(rows) == [None, "noise", "shift"]
+    (clean,) = results(tree / "clean")
+    times = ("head_seconds", "backbone_seconds", "peak_memory_mib")
+    assert all(rows[None][n] == clean[n] for n in clean if n not in times)
+    # fitted on the same images as they are, scored on others
+    assert rows["noise"]["references"] == clean["references"]
+    assert rows["noise"]["scores"] != clean["scores"]
+    # the mask moves with the image; drawn stains stand out wherever they are
+    assert rows["shift"]["metric.pixel_auroc"] > clean["metric.pixel_auroc"] - 0.05
+    text = (tree / "bench" / "bench.md").read_text()
+    assert "## two: image AUROC on corrupted images" in text
+    assert "- corruptions: noise, shift\n" in text
+    done = run(*args, "--out", tree / "bench")
+    assert done.exit_code == 2 and "other settings (corruptions" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        ("fog", "Unknown corruption 'fog'; choose from brightness, blur"),
+        ("nois", "Did you mean noise?"),
+        ("blur,blur", "names one twice"),
+    ],
+)
+def test_wrong_corruptions_are_one_sentence(run, tree, names, words):
+    done = run(tree / "two", "--corruptions", names, "--out", tree / "bench")
+    assert done.exit_code == 2 and words in done.stderr
+
+
+def test_a_shift_would_leave_boxes_behind(run, tree):
+    file = tree / "boxes.json"
+    file.write_text("{}")
+    args = ("--corruptions", "all", "--boxes", file, "--head", "filo")
+    done = run(tree / "two", *args, "--out", tree / "bench")
+    assert done.exit_code == 2 and "the boxes of --boxes; leave one out" in done.stderr
+
+
+def test_heads_that_need_more_normal_images_are_named(run, tree):
+    args = ("--head", "memory,mvg", "--seeds", "0", "--out", tree / "bench")
+    done = run(tree / "two", "--k-shot", "1,2", *args)
+    assert done.exit_code == 0, done.output
+    assert "head mvg needs 2 normal images; it is not measured with 1." in done.stderr
+    cells = [(row["head"], row["k_shot"]) for row in results(tree / "bench")]
+    assert cells == [("memory", 1), ("memory", 2), ("mvg", 2)]
+    done = run(tree / "two", "--k-shot", "1", "--head", "mvg", "--out", tree / "other")
+    assert done.exit_code == 2 and "give --k-shot values above 1" in done.stderr

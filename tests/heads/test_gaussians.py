@@ -135,6 +135,9 @@ def test_normal_images_that_tell_nothing(name):
     one = features_of(1, 0)
     with pytest.raises(HeadError, match="but there is one; give two or more"):
         head.fit(one).score(query)
+    # as many as it says are enough
+    enough = head.fit(features_of(head.least_normals, 2)).score(query)
+    assert enough.image_score.isfinite().all()
     with pytest.raises(HeadError, match="all 2 are alike"):
         head.fit(Features.cat([one, one])).score(query)
     broken = features_of(3, 0)

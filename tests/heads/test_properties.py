@@ -23,7 +23,10 @@ NORMALS = {name: head_maker(name)().normals for name in NAMES}
 LEARNED = [name for name in NAMES if "adapter" in signature(head_maker(name)).parameters]
 READING = [name for name in NAMES if head_maker(name)().bank]
 # their scale of maps is no bound
-DISTANCES = {"memory", "anomalydino", "patchcore", "mvg", "padim", "subspace", "dfr", "onenip"}
+DISTANCES = {
+    *("memory", "visual_words", "anomalydino", "patchcore", "mvg", "padim", "subspace", "dfr"),
+    "onenip",
+}
 # fewer steps than the default, which takes minutes in all
 QUICK = {"inp_former": {"steps": 20}, "onenip": {"steps": 4}}
 FITTED = (SimpleNet, DFR, INPFormer, OneNIP)
@@ -179,6 +182,7 @@ def test_an_image_without_numbers_does_not_disturb_the_others(case, drawn):
         ("tipsomaly", {"adapter": None}),
         ("uniadet", {"maximum": True}),
         ("musc", {"v2": True}),
+        ("subspace", {"batched": True, "mask": "attention"}),
         ("inp_former", {}),
     ],
     ids=str,

@@ -91,6 +91,19 @@ def untrained(name):
             FeatureSpec(layers=(24,), patch_output="ln_post_proj", image=False),
         ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
+        (load_head("visual_words"), FeatureSpec(layers=(6, 12, 18), image=False)),
+        (
+            load_head("subspace", mask="attention"),
+            FeatureSpec(
+                layers=((14, 15, 16, 17),),
+                image=False,
+                further=(
+                    FeatureSpec(
+                        layers=(7,), stream=Stream("attention", first_block=7), image=False
+                    ),
+                ),
+            ),
+        ),
         (load_head("simplenet"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("dfr"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (load_head("onenip"), FeatureSpec(layers=(6, 12, 18), image=False)),

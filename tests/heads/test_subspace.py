@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,7 @@ def score(backbone, parity_image, monkeypatch):
     def run(case, shots, **options):
         parts, memories = [], {}
         paths = [str(path) for path in case["image_path"]]
-        for category in ("bottle", "metal_nut"):
+        for category in dict.fromkeys(path.split("/")[0] for path in paths):
             angles = list(map(float, case.get(f"{category}.angles", ())))
             monkeypatch.setattr(
                 RandomRotations,
@@ -84,11 +86,54 @@ def test_the_mask_of_its_authors(score, parity):
     np.testing.assert_allclose(scores, expected, atol=1e-4 * expected.std())
 
 
+def test_the_masks_by_attention_of_its_authors(score, parity):
+    case = parity.case("subspacead_masks_tinydinov2reg14")
+    shots = {name: f"{name}/train/good/001.png" for name in ("bottle", "metal_nut")}
+    for mask, name, count in (("attention", "saliency", 8), ("otsu", "saliency_otsu", 4)):
+        paths = {"image_path": case["image_path"][:count]}
+        scores, _, memories = score(paths, shots, mask=mask)
+        for place, learned in enumerate(memories.values()):
+            np.testing.assert_allclose(learned["mean"], case[f"{name}.mu{place}"], atol=1e-5)
+            assert learned["basis"].shape[1] == case[f"{name}.k{place}"]
+        expected = case[f"{name}.score"]
+        np.testing.assert_allclose(scores, expected, atol=1e-4 * expected.std())
+
+
+@pytest.mark.parametrize(("mask", "name"), [("attention", "saliency"), ("otsu", "saliency_otsu")])
+def test_each_patch_that_their_masks_keep(backbone, parity, parity_image, mask, name):
+    case = parity.case("subspacead_masks_tinydinov2reg14")
+    kept = torch.from_numpy(case[f"{name}.residual"]).flatten(1) > 0
+    head = load_head("subspace", layers=BLOCKS, mask=mask)
+    panel = Panel(backbone, {"head": head}, image_size=224)
+    images = [resized(parity_image(str(path))) for path in case["image_path"][: len(kept)]]
+    prepared = [panel.prepare(image) for image in images]
+    (features,) = panel.extractor.extract(prepared, list(panel.specs.values()))
+    assert torch.equal(head.learned_from(features), kept)
+    if mask == "attention":  # the map is that of the first image of the second category
+        attention = features.further[0].patches[7][4, :, 0]
+        expected = torch.from_numpy(case["saliency_map_first_test"]).flatten()
+        torch.testing.assert_close(attention, expected, atol=1e-6, rtol=0)
+
+
 def drawn_features(count: int, seed: int) -> Features:
     generator = torch.Generator().manual_seed(seed)
     scales = torch.logspace(0, -3, 12)
     tokens = torch.randn(count, 16, 12, generator=generator) * scales + 5
     return Features(image=None, patches={1: tokens}, grid=(4, 4), size=(32, 32))
+
+
+@pytest.mark.parametrize("count_masked", [True, False])
+def test_masked_patches_count_or_do_not(count_masked):
+    """Of 16 patches of each image the 3 with the least attention are not learned from."""
+    images = drawn_features(3, 0)
+    attention = torch.rand(3, 16, 1, generator=torch.Generator().manual_seed(0))
+    read = replace(images, patches={7: attention})
+    options = {"rotations": 0, "mask": "attention", "count_masked": count_masked}
+    head = load_head("subspace", **options).fit(replace(images, further=(read,)))
+    kept = attention[..., 0].argsort(dim=1)[:, 3:, None].expand(-1, -1, 12)
+    total = images.patches[1].gather(1, kept).sum(dim=(0, 1))
+    expected = total / (48 if count_masked else 39)
+    torch.testing.assert_close(head.memory_["1.mean"], expected)
 
 
 def test_residuals_against_a_plain_version():

@@ -27,10 +27,12 @@ from vlad.heads.dfr import DFR
 from vlad.heads.filo import FiLo
 from vlad.heads.hftt import foreign_logit
 from vlad.heads.laft import LAFT
-from vlad.heads.memory import Memory, patchcore
+from vlad.heads.memory import Memory
 from vlad.heads.musc import MuSc
+from vlad.heads.patchcore import patchcore
 from vlad.heads.simplenet import SimpleNet
 from vlad.heads.sowa import SOWA
+from vlad.heads.subspace import Subspace
 from vlad.heads.winclip import WinCLIP
 from vlad.maths.maps import upsample
 from vlad.maths.mutual import mean_distance
@@ -502,6 +504,19 @@ def test_filo():
     found = head.score(features, TextFeatures(torch.eye(3)[:1].expand(8, 1, 3), rows))
     assert_close(found.image_score, known["score"])
     assert_close(found.anomaly_map[:, ::8, ::8], known["map"])
+
+
+def test_subspace_mask_by_attention():
+    known = load("subspace")
+    features = Features(
+        None,
+        {1: torch.zeros(1, 256, 1)},
+        grid=(16, 16),
+        size=(224, 224),
+        further=(Features(None, {7: known["attention"][..., None]}, (16, 16), (224, 224)),),
+    )
+    kept = Subspace(mask="attention").learned_from(features)
+    assert torch.equal(kept, known["kept"])
 
 
 def assert_close(found, expected, atol=1e-4):

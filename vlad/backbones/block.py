@@ -152,10 +152,34 @@ class Block:
             seen: (M, N) bool, whether a token of q attends to one of k; None attends to all.
             angles: rotary positions of the tokens of k, as `turn` takes them; q has the first M.
         """
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v))
+        q, k, v = map(self._of_heads, (q, k, v))
         if self.turn is not None and angles is not None:
             q, k = self.turn(q, angles[..., : q.shape[2], :, :]), self.turn(k, angles)
         return attention(q, k, v, seen).transpose(1, 2).flatten(2)
+
+    def attended(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        readers: slice,
+        angles: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """(B, N, 1) how much some tokens attend to each, mean over heads and these tokens.
+
+        Args:
+            q, k: (B, N, C).
+            readers: those tokens.
+            angles: as in `mix`.
+        """
+        q, k = map(self._of_heads, (q[:, readers].float(), k.float()))
+        if self.turn is not None and angles is not None:
+            q, k = self.turn(q, angles[..., readers, :, :]), self.turn(k, angles)
+        logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        return logits.softmax(dim=-1).mean(dim=(1, 2))[..., None]
+
+    def _of_heads(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, C) -> (B, H, N, d)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def attend(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """x after the attention branch."""

@@ -48,6 +48,12 @@ def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "")
                 f"{who} needs {WORDS[capability]}, which {info.name} does not have; choose a "
                 "backbone that `vlad backbones NAME` lists with it, or another head."
             )
+    kinds = {part.stream.kind for part in spec.parts if part.stream is not None}
+    if "attention" in kinds and not info.has_cls:
+        raise BackboneError(
+            f"{who} needs the attention of a class token, which {info.name} does not have; choose "
+            "another backbone, such as DINOv2 with registers."
+        )
     if side % info.step:
         raise BackboneError(
             f"An input of {side}×{side} pixels is not a multiple of {info.step}, which this "

@@ -77,6 +77,13 @@ class VisionTransformer:
         """Number of tokens before the patches."""
         return (self.cls is not None) + (0 if self.registers is None else len(self.registers))
 
+    @property
+    def readers(self) -> slice:
+        """The tokens whose attention a stream of kind "attention" gives."""
+        return slice(
+            0 if self.registers is None else self.prefix - len(self.registers), self.prefix
+        )
+
     def embed_image(self, last: torch.Tensor, ln_post: bool = True) -> torch.Tensor:
         """(B, N, C) output of the last block -> (B, D) image embedding, unnormalised."""
         if self.pool is not None:
@@ -168,7 +175,8 @@ class VisionTransformer:
                 x = torch.cat([x[:, :own], prompts[number].to(x.dtype)], dim=1)
             first = only_cls and number == depth
             turned = angles if angles is None else _unturned(angles, x.shape[1])
-            x, streams = self.call(_step, number, block, x, streams, act, first, turned)
+            readers = self.readers
+            x, streams = self.call(_step, number, block, x, streams, act, first, readers, turned)
             for stream, layer in places:
                 if _is_next(stream):
                     if layer == number - 1:
@@ -269,6 +277,7 @@ def _step(
     streams: Mapping[Stream, torch.Tensor],
     act: Map | None,
     first: bool,
+    readers: slice,
     angles: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, Mapping[Stream, torch.Tensor]]:
     """The ordinary stream (all tokens, or only the first) and the extra streams after a block."""
@@ -284,6 +293,9 @@ def _step(
             moved[stream] = block.attend(x[:, :own], mixed)
             continue
         if number < stream.first_block:
+            continue
+        if stream.kind == "attention":
+            moved[stream] = block.attended(q, k, readers, angles)
             continue
         if number == stream.first_block or number in stream.restart:
             state = x if stream.start == "input" else torch.zeros_like(x)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import (
+    check_known,
     common_options,
+    known_of_categories_option,
     layout_option,
     make_heads,
     open_backbone,
@@ -16,7 +18,7 @@ from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
 
-LISTS = ("head", "k-shot", "seeds")  # options that take a comma-separated list
+LISTS = ("head", "k-shot", "seeds", "corruptions")  # options that take a comma-separated list
 
 
 def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -87,15 +89,26 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
     default="0,1,2,4",
 )
 @option("--seeds N,N,...", "Random seeds for --k-shot.", default="0,1,2")
+@option(
+    "--corruptions NAMES",
+    (
+        "Also measure on test images corrupted by brightness, blur, jpeg, noise or shift, "
+        "as in blur,noise, or by all; each takes another pass."
+    ),
+)
 @words_option
 @layout_option
 @common_options
+@known_of_categories_option
 @boxes_option
 @option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
-def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None:
+def bench(
+    roots, head, k_shot, seeds, corruptions, words, layout, common, known_defects, boxes, out
+) -> None:
     """Compare heads over data sets, shots and seeds.
 
-    The tables are written as Parquet, Markdown and HTML.
+    The tables are written as Markdown, HTML, LaTeX, CSV and Parquet, with 95 % intervals and
+    comparisons of the heads.
 
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench
@@ -107,11 +120,13 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
+    from vlad.datasets.known import known_of
     from vlad.errors import InputError
     from vlad.evaluation.bench import bench as run_bench
     from vlad.system.text import shown
 
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
+    changes = _corruptions(corruptions, boxes)
     data, layouts = {}, {}
     for root in roots:
         name = Path(root).resolve().name
@@ -123,7 +138,11 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
     check_boxes(make_heads(head, common), common, boxes)
     if boxes:
         data = boxed(data, boxes)
-    said = words_of(words, dict.fromkeys(c for found in data.values() for c in found.categories))
+    categories = dict.fromkeys(c for found in data.values() for c in found.categories)
+    said = words_of(words, categories)
+    known = known_of(known_defects, categories) if known_defects else {}
+    if known:
+        check_known(known, make_heads(head, common))
     backbone = open_backbone(common, make_heads(head, common))
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
@@ -131,10 +150,12 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
         "head": head,
         "k_shot": shots,
         "seeds": draws,
+        **({"corruptions": changes} if changes else {}),
         **{k: v for k, v in asdict(common.setup).items() if k != "cache"},
         "params": common.params,
         "adapters": common.adapters,
         **({"boxes": digest(boxes)} if boxes else {}),
+        **({"known_defects": known_defects} if known else {}),
         **common.setup.tiling.settings,
         "backbone": backbone.info.name,
         "weights": backbone.fingerprint[:16],
@@ -150,12 +171,34 @@ def bench(roots, head, k_shot, seeds, words, layout, common, boxes, out) -> None
         layouts=layouts,
         setup=common.setup,
         words=said,
+        corruptions=changes,
+        known=known,
     )
     for error in dict.fromkeys(error for row in rows for error in row["errors"]):
         click.echo(shown(f"Left out: {error}", keep="\n"), err=True)
     click.echo(f"{len(rows)} results")
     click.echo(f"Tables: {Path(out) / 'bench.md'}, {Path(out) / 'bench.html'}")
     say_if_trial(backbone)
+
+
+def _corruptions(text: str | None, boxes: str | None) -> list[str]:
+    from vlad.errors import InputError
+    from vlad.evaluation.corruptions import CORRUPTIONS
+    from vlad.system.text import instead
+
+    if text is None:
+        return []
+    found = list(CORRUPTIONS) if text == "all" else [word.strip() for word in text.split(",")]
+    for word in found:
+        if word not in CORRUPTIONS:
+            raise InputError(f"Unknown corruption {word!r}{instead(word, [*CORRUPTIONS, 'all'])}")
+    if len(set(found)) < len(found):
+        raise InputError(f"--corruptions {text} names one twice; remove it.")
+    if boxes and "shift" in found:
+        raise InputError(
+            "--corruptions shift would move images away from the boxes of --boxes; leave one out."
+        )
+    return found
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -65,7 +65,10 @@ def calibrate(
         _calibrate_detector(detector, given, false_alarms, confidence, suspects)
         return
     if len(given) != 1 or not out:
-        raise InputError("Name one run, and --out for the file; or --detector for images.")
+        raise InputError(
+            "One run is calibrated at a time, into a file; name both, the latter with --out, or give "
+            "normal images with --detector."
+        )
     (run,) = given
     check_target(target)
     if Path(out).is_dir():

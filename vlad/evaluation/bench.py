@@ -3,7 +3,10 @@
     bench.json       what the command asked for, written first
     results.jsonl    one line for each head, shot, seed and category; also the journal
     bench.parquet    the same, typed
-    bench.md, bench.html   means over categories, mean ± standard deviation over seeds
+    bench.md, bench.html, bench.tex   means over categories, mean ± standard deviation over seeds,
+                                      intervals, comparisons with the best head, corruptions
+    bench.csv        the same figures, one a line (`vlad.evaluation.figures`)
+    bench.svg        metrics over numbers of shots, if there are several
 
 A line holds the metrics, how far pixel metrics may be off, and everything needed to compare them:
 resolution, tiles, backbone, prompts, auxiliary data, layout, versions, machine. The lines of a
@@ -26,8 +29,11 @@ from typing import Any
 
 from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError, OutputError
-from vlad.evaluation import Entry, Result, evaluate_category, prompts_key
-from vlad.evaluation.tables import html, markdown
+from vlad.evaluation import Entry, Result, evaluate_category, prompts_key, rules_of
+from vlad.evaluation.certainty import Certainty
+from vlad.evaluation.curves import shot_curves, svg
+from vlad.evaluation.figures import csv
+from vlad.evaluation.tables import html, latex, markdown
 from vlad.heads import Head
 from vlad.prompts import load_bank
 from vlad.prompts.categories import check_words
@@ -45,16 +51,21 @@ BENCH = Workspace(
     "bench.json",
     (
         *("data", "layout", "head", "k_shot", "seeds", "words", "params", "adapters", "weights"),
+        *("corruptions", "known_defects", "boxes"),
         *(field.name for field in fields(Setup)),
     ),
-    ("results.jsonl", "bench.parquet", "bench.md", "bench.html"),
+    (
+        *("results.jsonl", "bench.parquet", "bench.md", "bench.html", "bench.tex"),
+        *("bench.csv", "bench.svg"),
+    ),
 )
 _ROW = (
     *("data", "layout", "category", "head", "k_shot", "seed", "protocol", "transductive"),
     *("auxiliary", "bank", "backbone", "weights", "dtype", "runtime", "image_size", "tile"),
     *("overlap", "files", "images", "left_out", "head_seconds", "backbone_seconds"),
     *("peak_memory_mib", "vlad", "torch", "device", "cpu", "cores", "threads"),
-    *("references", "errors", "words", "prompts"),
+    *("references", "errors", "words", "prompts", "corruption", "ids", "labels", "scores"),
+    "known_defects",
 )
 
 
@@ -70,6 +81,8 @@ def bench(
     layouts: Mapping[str, str],
     setup: Setup | None = None,
     words: Mapping[str, str] | None = None,
+    corruptions: Sequence[str] = (),
+    known: Mapping[str, Sequence[Sample]] | None = None,
 ) -> list[dict]:
     """Measure what is not measured yet, and write all tables.
 
@@ -82,6 +95,9 @@ def bench(
         layouts: data set -> how it is laid out.
         setup: how images are read and scored.
         words: category -> what prompts call it, where that is not its name.
+        corruptions: names of `vlad.evaluation.corruptions`, to measure on corrupted test images
+            too.
+        known: category -> its known defects, as in `evaluate_category`.
 
     Returns:
         the rows of results.jsonl.
@@ -97,18 +113,31 @@ def bench(
         settings = {**settings, "words": words}
     given = setup.bank if setup else None
     banks = {n: load_bank(given or own) for n, head in make_heads().items() if (own := head.bank)}
+    for name, head in make_heads().items():
+        if few := [k for k in shots if 0 < k < head.least_normals]:
+            warnings.warn(
+                f"head {name} needs {head.least_normals} normal images; it is not measured with "
+                f"{', '.join(map(str, few))}.",
+                stacklevel=2,
+            )
     rows = _begin(out, settings)
-    wanted = [(e.name, e.k_shot, e.seed) for e in _entries(make_heads, shots, seeds)]
+    wanted = [
+        (e.name, e.k_shot, e.seed, c)
+        for c in (None, *corruptions)
+        for e in _entries(make_heads, shots, seeds)
+    ]
     for name, dataset in data.items():
         for category in dataset.categories:
-            train = dataset.train(category) if any(k for _, k, _ in wanted) else []
+            train = dataset.train(category) if any(k for _, k, *_ in wanted) else []
             test = dataset.test(category)
-            files = _state_of([*train, *test])
+            rules = rules_of(dataset, category)
+            shown = (known or {}).get(category, [])
+            files = _state_of([*train, *test, *rules["validation"], *shown])
             said = words.get(category, category)
             prompts = {head: prompts_key(bank, said) for head, bank in banks.items()}
             there = [r for r in rows if (r["data"], r["category"]) == (name, category)]
             changed = _changed(there, files, prompts)
-            measured = {(r["head"], r["k_shot"], r["seed"]) for r in there}
+            measured = {_cell(row) for row in there}
             if not changed and set(wanted) <= measured:
                 continue
             if changed:
@@ -128,13 +157,22 @@ def bench(
                 test,
                 setup,
                 words=words.get(category),
+                corruptions=corruptions,
+                known=shown,
+                **rules,
             )
             fresh = [_row(name, layouts[name], backbone, result, files) for result in results]
             rows += fresh
             _append(out / "results.jsonl", fresh)
-    rows = [row for row in rows if (row["head"], row["k_shot"], row["seed"]) in wanted]
+    rows = [row for row in rows if _cell(row) in wanted]
     _write(out, rows, settings)
     return rows
+
+
+def _cell(row: dict) -> tuple[str, int, int, str | None]:
+    """What a row measured in its category."""
+    # rows of earlier versions are of images as they are
+    return row["head"], row["k_shot"], row["seed"], row.get("corruption")
 
 
 def _state_of(samples: Sequence[Sample]) -> str:
@@ -164,16 +202,17 @@ def _entries(
 ) -> list[Entry]:
     """Every head with every number of shots it can use; without shots, one seed is enough."""
     found = []
-    for name, head in make_heads().items():
+    heads = make_heads()
+    for name, head in heads.items():
         for k_shot in sorted({0 if head.normals == "unused" else k for k in shots}):
-            if k_shot == 0 and head.normals == "needed":
+            if k_shot < head.least_normals and (k_shot or head.normals == "needed"):
                 continue
             for seed in seeds if k_shot else [0]:
                 found.append(Entry(name, make_heads()[name], k_shot, seed))
     if not found:
         raise InputError(
-            f"All heads here ({', '.join(make_heads())}) need normal images; give `k_shot` values "
-            "above 0."
+            f"All heads here ({', '.join(heads)}) need normal images; give `k_shot` values above "
+            f"{min(head.least_normals for head in heads.values()) - 1}."
         )
     return found
 
@@ -186,6 +225,7 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
         "head": result.head,
         "k_shot": result.k_shot,
         "seed": result.seed,
+        "corruption": result.corruption,
         "protocol": result.protocol,
         "transductive": result.transductive,
         "auxiliary": result.auxiliary,
@@ -208,8 +248,12 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
         **machine(backbone.device),
         **{f"metric.{name}": value for name, value in result.metrics.items()},
         **{f"bound.{name}": value for name, value in result.bounds.items()},
+        "known_defects": list(result.known),
         "references": list(result.references),
         "errors": list(result.errors.values()),
+        "ids": list(result.scores),
+        "labels": list(result.labels.values()),
+        "scores": list(result.scores.values()),
     }
 
 
@@ -259,11 +303,18 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
 
     # columns without any value still have a type, so that files can be joined
     text, texts = pa.string(), pa.list_(pa.string())
-    types = {name: text for name in ("auxiliary", "bank", "words", "prompts")}
-    types |= {"references": texts, "errors": texts}
+    types = {name: text for name in ("auxiliary", "bank", "words", "prompts", "corruption")}
+    types |= {"references": texts, "errors": texts, "known_defects": texts, "ids": texts}
     types |= {"tile": pa.int64(), "overlap": pa.float64()}
+    types |= {"labels": pa.list_(pa.int64()), "scores": pa.list_(pa.float64())}
     columns = dict.fromkeys(name for row in rows for name in row)
     table = pa.table({n: pa.array([row.get(n) for row in rows], types.get(n)) for n in columns})
     atomic_write(out / "bench.parquet", lambda file: pq.write_table(table, file))
-    atomic_write(out / "bench.md", markdown(rows, settings).encode())
-    atomic_write(out / "bench.html", html(rows, settings).encode())
+    certainty = Certainty()
+    curves = shot_curves(rows)
+    atomic_write(out / "bench.md", markdown(rows, settings, certainty).encode())
+    atomic_write(out / "bench.html", html(rows, settings, certainty, curves).encode())
+    atomic_write(out / "bench.tex", latex(rows, certainty).encode())
+    atomic_write(out / "bench.csv", csv(rows, certainty))
+    if curves:
+        atomic_write(out / "bench.svg", svg(curves).encode())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -30,10 +30,12 @@ class Head(ABC):
         name: used in options, files and errors; `load_head` sets it.
         bank: name of its default prompt bank; None for a head that reads no text.
         normals: "needed" (`fit` comes before `score`), "optional" or "unused".
+        least_normals: normal images that `fit` needs.
         rules: parameter -> the values it accepts (see `vlad.heads.rules`).
         normal_views: the views of each normal image that `fit` gets; heads with equal ones share
             them.
         boxes: whether it uses the boxes that a detector found.
+        whole_images: whether it compares places of whole images, which tiles do not have.
         approximate: whether it skips work that its method requires.
         additive: whether `merge` of two fits on parts of the images equals one fit on all of them
             (`Detector.partial_fit`).
@@ -46,9 +48,11 @@ class Head(ABC):
     name: str = ""
     bank: str | None = None
     normals: Literal["needed", "optional", "unused"] = "unused"
+    least_normals: int = 1
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     normal_views: Views = ITSELF
     boxes: bool = False
+    whole_images: bool = False
     approximate: bool = False
     additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})
@@ -66,6 +70,11 @@ class Head(ABC):
     @property
     def transductive(self) -> bool:
         return False
+
+    @property
+    def known(self) -> Sequence[str]:
+        """The kinds of the known defects that it remembers, which `Scores.kind` refers to."""
+        return ()
 
     @property
     def fitted(self) -> bool:
@@ -116,6 +125,15 @@ class Head(ABC):
         import torch
 
         return {name: torch.cat([x, second[name]]) for name, x in first.items()}
+
+    @property
+    def rows_of_images(self) -> list[str]:
+        """Names in `memory_` of rows that it has for each image apart, equally many, in order.
+
+        Images can be taken out of these (`vlad.heads.removal`). They are all that is remembered by
+        a head whose `merge` only joins them, and none of any other.
+        """
+        return list(self.memory_) if self.additive and type(self).merge is Head.merge else []
 
     @abstractmethod
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:

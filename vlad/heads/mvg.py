@@ -39,6 +39,7 @@ class MVG(Head):
     """
 
     normals = "needed"
+    least_normals = 2
     rules: ClassVar = {
         "layers": optional(LAYERS),
         "components": optional(one_of("largest", "smallest")),

@@ -38,6 +38,7 @@ class PaDiM(Head):
     """
 
     normals = "needed"
+    least_normals = 2
     additive = True
     rules: ClassVar = {
         "layers": optional(LAYERS),

@@ -13,17 +13,32 @@ from vlad.heads.head import Batched
 from vlad.heads.moments import check
 from vlad.heads.rules import FLAG, LAYERS, PART, SHARE, one_of, optional, whole
 from vlad.images.normals import RandomRotations
+from vlad.maths.attended import attended
 from vlad.maths.foreground import foreground
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.moments import Moments
 from vlad.system.spool import Spool
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    Layer,
+    Parts,
+    Scores,
+    Stream,
+    TextFeatures,
+)
 
 # blocks 23 to 29 of the 40 of DINOv2's largest, as shares of the depth
 MIDDLE = tuple(n / 40 for n in range(23, 30))
 SIGMA = 4.0  # of the 3×3 Gaussian that smooths the map, in pixels
 ROUNDING = 1e-7
+BLOCK = 7  # whose attention masks read, of backbones of any depth, as the authors have it
 END = 30.0  # of the scale of maps, in mean residuals of the normal patches
+
+
+# moments of the rows learned from, and the number that their sums are divided by
+Seen = tuple[Moments, int]
 
 
 class Subspace(Batched):
@@ -45,7 +60,11 @@ class Subspace(Batched):
         rotations: number of rotations of each normal image in a draw.
         seed: of the draws.
         top: fraction of the map's pixels whose mean is the image score; 0 is the maximum.
-        mask: "pca" sets patches off the object to 0, by a principal component of each image scored.
+        mask: sets patches off the object to 0: "pca" by a principal component of each image scored;
+            "attention" those 15 % that the registers attend to least in block 7, "otsu" those below
+            Otsu's threshold of that attention, and neither is learned from.
+        count_masked: whether sums over the patches learned from are divided by the number of all
+            patches, as in the authors' program, which draws the mean towards 0; else by theirs.
         batched: whether to use the scored images themselves in place of normal ones, which makes
             the head transductive; residuals are then over their mean.
     """
@@ -56,7 +75,8 @@ class Subspace(Batched):
         "rotations": whole(0, 1000),
         "seed": whole(0, 2**32 - 1),
         "top": SHARE,
-        "mask": optional(one_of("pca")),
+        "mask": optional(one_of("pca", "attention", "otsu")),
+        "count_masked": FLAG,
         "batched": FLAG,
     }
 
@@ -67,7 +87,8 @@ class Subspace(Batched):
         rotations: int = 30,
         seed: int = 42,
         top: float = 0.01,
-        mask: Literal["pca"] | None = None,
+        mask: Literal["pca", "attention", "otsu"] | None = None,
+        count_masked: bool = True,
         batched: bool = False,
     ):
         self.layers = layers
@@ -76,6 +97,7 @@ class Subspace(Batched):
         self.seed = seed
         self.top = top
         self.mask = mask
+        self.count_masked = count_masked
         self.batched = batched
 
     @property
@@ -90,9 +112,14 @@ class Subspace(Batched):
         return (0.0, float(f"{END * sum(ends) / len(ends):.3g}") if ends else END)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
+        """Raw patch tokens of its layers, and the attention that its mask reads."""
         layers = backbone.layers(self.layers or backbone.compare or (MIDDLE,))
-        return FeatureSpec(layers=layers, image=False)
+        if not self._reads_attention:
+            return FeatureSpec(layers=layers, image=False)
+        block = min(BLOCK, backbone.depth)
+        stream = Stream("attention", first_block=block)
+        read = FeatureSpec(layers=(block,), stream=stream, image=False)
+        return FeatureSpec(layers=layers, image=False, further=(read,))
 
     def gather(self) -> _Gather:
         """A collector of normal images.
@@ -118,29 +145,45 @@ class Subspace(Batched):
             for name, x in features.patches.items()
         ]
         found = torch.stack(each).mean(dim=0)
-        if self.mask:
+        if self._reads_attention:
+            found = torch.where(self.learned_from(features), found, 0.0)
+        elif self.mask:
             first = next(iter(features.patches.values()))
             found = torch.where(foreground(first, features.grid), found, 0.0)
         maps = smoothed(upsample(found.unflatten(1, features.grid), features.size))
         return Scores(top_mean(maps.flatten(1), self.top), maps)
+
+    @property
+    def _reads_attention(self) -> bool:
+        return self.mask in ("attention", "otsu")
+
+    def learned_from(self, features: Features) -> torch.Tensor:
+        """(B, N) bool, the patches that a mask by attention keeps; all true without one."""
+        if not self._reads_attention:
+            first = next(iter(features.patches.values()))
+            return torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
+        (attention,) = features.further[0].patches.values()
+        return attended(attention[..., 0], "otsu" if self.mask == "otsu" else "rank")
 
     def pool(self) -> _Pool:
         """A collector of images that are compared with one another."""
         return _Pool(self)
 
     def subspaces(
-        self, means: Mapping[str, Moments], spreads: Mapping[str, Moments]
+        self, means: Mapping[str, Seen], spreads: Mapping[str, Seen]
     ) -> dict[str, torch.Tensor]:
         """The subspace of each layer about the mean of some rows, in which others vary.
 
         Raises:
             HeadError: the rows are alike, or no numbers.
         """
-        check(self, spreads)
+        check(self, {name: moments for name, (moments, _) in spreads.items()})
         memory: dict[str, torch.Tensor] = {}
-        for name, spread in spreads.items():
-            mean = means[name].mean
-            values, vectors = torch.linalg.eigh(spread.covariance(freedom=1, centre=mean))
+        for name, (spread, shown) in spreads.items():
+            centre, every = means[name]
+            mean = centre.mean * (centre.count / every)
+            covariance = spread.covariance(centre=mean) * (spread.count / (shown - 1))
+            values, vectors = torch.linalg.eigh(covariance)
             values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
             shares = values.cumsum(dim=0) / values.sum()
             kept = min(int((shares < self.variance).sum()) + 1, len(values))
@@ -175,20 +218,21 @@ class _Gather:
 
     def __init__(self, head: Subspace):
         self.head, self.seen = head, 0
-        self.means: dict[str, Moments] = {}
-        self.spreads: dict[str, Moments] = {}
+        self.means: dict[str, Seen] = {}
+        self.spreads: dict[str, Seen] = {}
 
     def add(self, features: Features) -> None:
         count = len(next(iter(features.patches.values())))
         draws = self.head.rotations
         places = torch.arange(self.seen, self.seen + count) % (1 + 2 * draws)
         self.seen += count
+        on_object = self.head.learned_from(features)
         for kept, known in (
             (places <= draws, self.means),
             ((places == 0) | (places > draws), self.spreads),
         ):
             if kept.any():
-                add(known, {n: x[kept.to(x.device)] for n, x in features.patches.items()})
+                add(known, features.patches, on_object, kept, self.head.count_masked)
 
     def finish(self) -> None:
         self.head.memory_ = self.head.subspaces(self.means, self.spreads)
@@ -200,16 +244,17 @@ class _Pool:
     def __init__(self, head: Subspace):
         self.head = head
         self.spool = Spool()
-        self.moments: dict[str, Moments] = {}
+        self.moments: dict[str, Seen] = {}
         self.parts: list[Features] = []
 
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
         every = features.patches.values()
         finite = torch.stack([x.isfinite().flatten(1).all(dim=1) for x in every]).all(dim=0)
         if finite.any():
-            add(self.moments, {n: x[finite] for n, x in features.patches.items()})
-        kept = {n: self.spool.keep(x) for n, x in features.patches.items()}
-        self.parts.append(replace(features, patches=kept))
+            kept = self.head.learned_from(features)
+            add(self.moments, features.patches, kept, finite, self.head.count_masked)
+        stored = {n: self.spool.keep(x) for n, x in features.patches.items()}
+        self.parts.append(replace(features, patches=stored))
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
         memory = self.head.subspaces(self.moments, self.moments)
@@ -223,8 +268,23 @@ class _Pool:
                 progress(done, len(self.parts))
 
 
-def add(known: dict[str, Moments], patches: dict) -> None:
-    """Add (B, N, C) tokens of each layer to moments."""
+def add(
+    known: dict[str, Seen],
+    patches: Mapping[Layer, torch.Tensor],
+    on_object: torch.Tensor,
+    images: torch.Tensor,
+    count_masked: bool,
+) -> None:
+    """Add (B, N, C) tokens of each layer to what is known.
+
+    Args:
+        on_object: (B, N) bool, the tokens that are learned from.
+        images: (B,) bool, the images that are.
+        count_masked: whether all tokens of these images count.
+    """
     for name, x in patches.items():
-        new = Moments.of(x.flatten(0, 1))
-        known[str(name)] = known[str(name)].merge(new) if str(name) in known else new
+        own = images.to(x.device)
+        rows = x[own][on_object[own]]
+        count = int(own.sum()) * x.shape[1] if count_masked else len(rows)
+        new, before = Moments.of(rows), known.get(str(name))
+        known[str(name)] = (before[0].merge(new), before[1] + count) if before else (new, count)

@@ -32,7 +32,7 @@ def same_shape(
     Raises:
         InputError: shapes differ, a score is NaN, or a label is not a number ≥ 0.
     """
-    scores, labels = _array(scores, what), _array(labels, truth)
+    scores, labels = number_array(scores, what), number_array(labels, truth)
     if scores.shape != labels.shape:
         raise InputError(
             f"{what} have shape {scores.shape} but {truth} have {labels.shape}; give the same "
@@ -65,7 +65,12 @@ def some(flags: np.ndarray) -> str:
     return ", ".join(places[:5]) + (f" and {len(places) - 5} more" if len(places) > 5 else "")
 
 
-def _array(values: ArrayLike, what: str) -> np.ndarray:
+def number_array(values: ArrayLike, what: str) -> np.ndarray:
+    """The values as an array of real numbers.
+
+    Raises:
+        InputError: they differ in shape among themselves, or are not all numbers.
+    """
     try:
         array = np.asarray(values)
     except ValueError as error:

@@ -44,7 +44,7 @@ def count_scores(
     values = [s for s, _ in kept] or [0.0, 1.0]
     if threshold is not None and math.isfinite(threshold):
         values.append(threshold)
-    ticks = _ticks(min(values), max(values))
+    ticks = round_ticks(min(values), max(values))
     edges = np.linspace(ticks[0], ticks[-1], _BINS + 1)
     counts = {
         label: np.histogram([s for s, own in kept if own == label], edges)[0]
@@ -137,7 +137,7 @@ def thumbnail(image: Image.Image) -> dict[str, Any]:
     return {"width": width, "height": height, "source": f"data:image/jpeg;base64,{data}"}
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def round_ticks(low: float, high: float) -> list[float]:
     """Evenly spaced round numbers that enclose low..high."""
     if low == high:
         low, high = low - (abs(low) or 1) * 0.05, high + (abs(high) or 1) * 0.05

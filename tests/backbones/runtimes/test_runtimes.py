@@ -13,6 +13,7 @@ STREAM = Stream("vv", first_block=2)
 PASSES = {
     "taps": {"taps": [(None, 1), (None, 3)], "image": False},
     "streams": {"taps": [(STREAM, 4), (None, 4)], "activation": "quick_gelu"},
+    "attention": {"taps": [(Stream("attention", first_block=2), 3), (None, 4)]},
     "windows": {"taps": [(None, 4)], "windows": (2, 3)},
     "size 96 bilinear": {"taps": [(None, 4)], "pos_embed": "bilinear"},
     "size 96 bicubic": {"taps": [(None, 4)], "pos_embed": "bicubic"},

@@ -1,0 +1,191 @@
+"""Counts of visual words: images with too many, too few or other parts.
+
+vlad's own; a bag of visual words (Sivic and Zisserman, ICCV 2003) with a shrunk Gaussian.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+
+from vlad.errors import HeadError
+from vlad.heads.head import Head
+from vlad.heads.moments import check, moments_of, stored
+from vlad.heads.rules import LAYERS, optional, whole
+from vlad.maths.kmeans import kmeans, squared_distances
+from vlad.maths.maps import upsample
+from vlad.maths.moments import Moments
+from vlad.types import BackboneInfo, Features, FeatureSpec, Layer, Parts, Scores, TextFeatures
+
+LIMIT = 1 << 16  # patches that words are learned from, of the first images
+SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
+END = 10.0  # of the scale of maps, in roots of the number of words
+ALIKE = 1e-6  # least squared distance of unit vectors that is not only rounding
+
+
+class VisualWords(Head):
+    """Mahalanobis distance of the counts of visual words from those of normal images.
+
+    Words are the k-means of the patch tokens of normal images, of unit length. A patch counts for
+    each word by the softmax of −d²/s over words, with d² its squared distance to the word and s the
+    mean of d² of normal patches to their nearest word. An image is described by log(1 + count) of
+    each word; over normal images these have a mean μ and a covariance Σ, shrunk after Ledoit and
+    Wolf. The image score is the distance, averaged over layers.
+
+    The map shows what each place adds: the squares of Σ^(−1/2) (x − μ), one of each word, sum up to
+    the squared distance. That of a word lies where there is more or less of it than normal images
+    have there. It is divided by the distance, so that without smoothing its mean is the image
+    score.
+
+    Args:
+        words: number of words of each layer.
+        layers: blocks whose patch tokens are counted: block numbers, fractions of the depth, or
+            lists of them whose tokens are averaged first; None takes those that the backbone names
+            for comparing patches, else one, two and three quarters of the depth.
+        seed: of the first means of k-means.
+    """
+
+    normals = "needed"
+    rules: ClassVar = {
+        "words": whole(2, 1024),
+        "layers": optional(LAYERS),
+        "seed": whole(0, 2**32 - 1),
+    }
+
+    def __init__(self, words: int = 16, layers: Parts | None = None, seed: int = 0):
+        self.words = words
+        self.layers = layers
+        self.seed = seed
+
+    @property
+    def map_range(self) -> tuple[float, float]:
+        """From 0 to 10 roots of the number of words, where normal images have about one."""
+        return (0.0, END * math.sqrt(self.words))
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers."""
+        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
+        return FeatureSpec(layers=layers, image=False)
+
+    def gather(self) -> _Gather:
+        """A collector of normal images."""
+        return _Gather(self)
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B images, in standard deviations.
+
+        Raises:
+            HeadError: the head is not fitted, or on images of another grid of patches.
+        """
+        memory = self.needed_memory()
+        distances, maps = [], []
+        for layer, moments in moments_of(memory).items():
+            owned = shares(
+                features.patches[_layer(features, layer)],
+                memory[f"{layer}.words"],
+                memory[f"{layer}.scale"],
+            )
+            usual = memory[f"{layer}.places"]
+            if usual.shape != owned.shape[1:]:
+                raise HeadError(
+                    f"Head {self.name} was fitted on images of {len(usual)} patches and gets "
+                    f"{owned.shape[1]}; fit it at this image size."
+                )
+            parts = (counted(owned).double() - moments.mean) @ _whitening(moments).T
+            distance = parts.square().sum(dim=-1).sqrt()
+            each = parts.square() / distance.clamp_min(1e-12)[:, None]
+            maps.append(_placed(each.float(), (owned - usual).abs()))
+            distances.append(distance.float())
+        grid_map = torch.stack(maps).mean(dim=0).unflatten(1, features.grid)
+        return Scores(
+            torch.stack(distances).mean(dim=0), upsample(grid_map, features.size, sigma=SIGMA)
+        )
+
+
+def shares(patches: torch.Tensor, words: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """(B, N, C) patch tokens -> (B, N, K): how much of each patch counts for each word."""
+    distances = squared_distances(F.normalize(patches, dim=-1), words)
+    return (-distances / scale).softmax(dim=-1)
+
+
+def counted(owned: torch.Tensor) -> torch.Tensor:
+    """(B, N, K) shares -> (B, K) log(1 + count)."""
+    return owned.sum(dim=1).log1p()
+
+
+def _placed(parts: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
+    """(B, K) parts of the score -> (B, N) map whose mean over N is their sum.
+
+    Args:
+        where: (B, N, K) how much of each part lies at each place; evenly, if it is 0 everywhere.
+    """
+    total = where.sum(dim=1, keepdim=True)
+    where = torch.where(total > 0, where / total, 1 / where.shape[1])
+    return (where * parts[:, None]).sum(dim=-1) * where.shape[1]
+
+
+def _whitening(moments: Moments) -> torch.Tensor:
+    """(K, K): the symmetric inverse root of the shrunk covariance, which keeps words apart."""
+    values, vectors = torch.linalg.eigh(moments.ledoit_wolf())
+    return (vectors / values.sqrt()) @ vectors.T
+
+
+def _layer(features: Features, name: str) -> Layer:
+    return next(layer for layer in features.patches if str(layer) == name)
+
+
+class _Gather:
+    """Keeps the first images until there are patches enough for words; then counts and forgets."""
+
+    def __init__(self, head: VisualWords):
+        self.head, self.seen, self.images = head, 0, 0
+        self.kept: list[dict[str, torch.Tensor]] = []
+        self.learned: dict[str, torch.Tensor] = {}
+        self.moments: dict[str, Moments] = {}
+        self.usual: dict[str, torch.Tensor] = {}
+
+    def add(self, features: Features) -> None:
+        batch = {str(layer): x for layer, x in features.patches.items()}
+        first = next(iter(batch.values()))
+        if self.learned:
+            self._count(batch)
+            return
+        self.kept.append(batch)
+        self.seen += first.shape[0] * first.shape[1]
+        if self.seen >= LIMIT:
+            self._learn()
+
+    def finish(self) -> None:
+        if not self.learned:
+            self._learn()
+        check(self.head, self.moments)
+        places = {f"{layer}.places": x / self.images for layer, x in self.usual.items()}
+        self.head.memory_ = self.learned | places | stored(self.moments)
+
+    def _learn(self) -> None:
+        head = self.head
+        for layer in self.kept[0]:
+            rows = torch.cat([F.normalize(b[layer], dim=-1).flatten(0, 1) for b in self.kept])
+            if not rows.isfinite().all():
+                raise HeadError(
+                    f"Head {head.name}: a normal image gives features that are no numbers; leave "
+                    "it out, or choose another `backbone` or `dtype`."
+                )
+            words = kmeans(rows, head.words, head.seed)
+            nearest = [squared_distances(x, words).amin(dim=1) for x in rows.split(1 << 14)]
+            self.learned[f"{layer}.words"] = words
+            self.learned[f"{layer}.scale"] = torch.cat(nearest).mean().clamp_min(ALIKE)
+        for batch in self.kept:
+            self._count(batch)
+        self.kept.clear()
+
+    def _count(self, batch: dict[str, torch.Tensor]) -> None:
+        for layer, x in batch.items():
+            owned = shares(x, self.learned[f"{layer}.words"], self.learned[f"{layer}.scale"])
+            new, before = Moments.of(counted(owned)), self.moments.get(layer)
+            self.moments[layer] = before.merge(new) if before else new
+            self.usual[layer] = self.usual.get(layer, 0) + owned.sum(dim=0)
+        self.images += len(x)
