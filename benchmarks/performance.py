@@ -32,6 +32,7 @@ PARTS = {
     "musc": "musc.py --rounds 5",
     "musc-bfloat16": "musc.py --rounds 5 --dtype bfloat16",
     "memory": "memory.py --rounds 5",
+    "memory-options": "memory_options.py --rounds 5",
     "text": "text.py",
     "start": "start.py",
     "one-pass": "one_pass.py --backbone ViT-B-16-plus-240 --images 4 --batch-size 4 --rounds 3",

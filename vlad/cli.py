@@ -19,6 +19,7 @@ from vlad.commands.backbones import backbones
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
 from vlad.commands.catalogue import heads
+from vlad.commands.choose import choose
 from vlad.commands.completion import completion
 from vlad.commands.demo import demo
 from vlad.commands.detector import detector
@@ -108,6 +109,7 @@ def main() -> None:
 
 
 main.add_command(score)
+main.add_command(choose)
 main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(fit)

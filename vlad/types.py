@@ -417,18 +417,24 @@ class Scores:
     Attributes:
         image_score: (B,).
         anomaly_map: (B, H, W) at the size of the backbone's input.
+        kind: (B,) place of the nearest known kind of defect in the head's `known`, -1 for none;
+            None from a head that knows no kinds.
     """
 
     image_score: torch.Tensor | np.ndarray
     anomaly_map: torch.Tensor | np.ndarray
+    kind: torch.Tensor | np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image_score)
 
     def numpy(self) -> Scores:
         """The same scores as numpy arrays."""
-        scores = (self.image_score, self.anomaly_map)
-        return Scores(*(x.cpu().numpy() if hasattr(x, "cpu") else x for x in scores))
+
+        def array(x):
+            return x.cpu().numpy() if hasattr(x, "cpu") else x
+
+        return Scores(array(self.image_score), array(self.anomaly_map), array(self.kind))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch.nn.functional as F
 from click.testing import CliRunner
 
 import vlad
@@ -54,6 +55,32 @@ def test_the_graph_is_the_detector(
     found = dict(zip(card["outputs"]["detector"], session.run(None, feed), strict=True))
     np.testing.assert_allclose(found["image_score"], expected.image_score, atol=1e-3)
     np.testing.assert_allclose(found["anomaly_map"], expected.anomaly_map, atol=1e-3)
+
+
+def test_a_graph_chooses_reference_images_and_compares_places(
+    run, small_file, images, drawn, tmp_path
+):
+    options = {"position": 1, "nearest_images": 1, "whiten": True, "self_reference": 0.5}
+    words = [f"--param=memory.{name}={json.dumps(value)}" for name, value in options.items()]
+    normals = [images / f"{i}.png" for i in range(3)]
+    given = [word for path in normals for word in ("--normal", path)]
+    out = tmp_path / "out"
+    done = run("export", "--to", "onnx", "--head", "memory", *given, *words, "--out", out)
+    assert done.exit_code == 0, done.output
+    card = json.loads((out / "export.json").read_text())
+    session = onnxruntime.InferenceSession(out / card["files"]["detector"])
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", **options).fit(normals)
+    chosen = set()
+    for image in drawn:
+        expected = made.score(image)
+        pixels = np.asarray(image.resize((64, 64), 3), np.float32) / 255
+        pixels = (pixels - card["input"]["mean"]) / card["input"]["std"]
+        feed = {card["input"]["name"]: pixels.transpose(2, 0, 1)[None].astype(np.float32)}
+        found = dict(zip(card["outputs"]["detector"], session.run(None, feed), strict=True))
+        np.testing.assert_allclose(found["anomaly_map"], expected.anomaly_map, atol=2e-3, rtol=1e-3)
+        like = F.cosine_similarity(made.features(image).image, made.head_.memory_["images"])
+        chosen.add(like.argmax().item())
+    assert len(chosen) > 1  # not all images are compared with the same one
 
 
 def test_export_through_the_entry_point_to_openvino(small_file, tmp_path, run_env):

@@ -13,6 +13,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from vlad.cli import main
 
@@ -153,6 +154,24 @@ def test_a_name_of_any_bytes_is_one_line(watcher, images, source, tmp_path, run_
     said = stop(process).splitlines()[1:-1]
     shown = ["\\x1b[31m.png", "caf\\udce9.png", "two\\nlines.png", "z.png"]
     assert sorted(os.path.basename(line.split(":")[0]) for line in said) == shown
+
+
+def test_the_nearest_known_kind_is_told_and_kept(watcher, images, source, tmp_path):
+    known = tmp_path / "known"
+    for folder in ("dent", "ground_truth/dent"):
+        (known / folder).mkdir(parents=True)
+    image = Image.open(images / "5.png")
+    image.save(known / "dent" / "0.png")
+    Image.new("L", image.size, 255).save(known / "ground_truth" / "dent" / "0.png")
+    os.link(images / "0.png", source / "good.png")
+    os.link(images / "5.png", source / "other.png")
+    process = watcher("--head", "labelled", "--known-defects", known, "--threshold", "0.01")
+    until(lambda: len(rows(tmp_path / "run")) == 2, process)
+    said = stop(process)
+    assert re.search(r"other.png: labelled \S+ anomalous \(dent\)$", said, re.MULTILINE)
+    assert re.search(r"good.png: labelled \S+ normal$", said, re.MULTILINE)
+    found = {os.path.basename(row["path"]): row["labelled_kind"] for row in rows(tmp_path / "run")}
+    assert found == {"good.png": "", "other.png": "dent"}
 
 
 @pytest.mark.parametrize(

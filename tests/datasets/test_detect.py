@@ -21,6 +21,8 @@ from vlad.errors import InputError
         ("kolektorsdd2", ["train/1.png", "train/1_GT.png", "test/2.png", "test/2_GT.png"]),
         ("real_iad", ["realiad_1024/usb/OK/S0001/a.jpg", "realiad_jsons/usb.json"]),
         ("mvtec", ["box/Test/Good/0.png", "box/Train/Good/0.png"]),
+        ("mvtec_ad_2", ["can/test_public/good/0.png", "can/train/good/0.png"]),
+        ("mvtec_ad_2", ["test_public/bad/0.png", "train/good/0.png"]),
         ("mvtec", ["test/crack/0.png", "ground_truth/crack/0_mask.png"]),
         ("folder", ["normal/0.png", "scratch/0.png", "train/0.png"]),
         ("folder", ["Good/0.png", "scratch/0.png", "ground_truth/scratch/0.png"]),

@@ -1,5 +1,6 @@
 """A detector as a folder, and pickled."""
 
+import json
 import pickle
 
 import pytest
@@ -7,6 +8,7 @@ from same_scores import same
 
 import vlad
 from vlad.errors import BackboneError, InputError
+from vlad.results.verdicts import check_calibration
 
 
 def test_save_and_load(detector, drawn, tmp_path):
@@ -145,3 +147,43 @@ def test_the_scale_of_maps_goes_with_what_was_learned(small_file, drawn, tmp_pat
     part = new().fit(drawn[:1])
     assert part.head_.map_range != scale
     assert part.partial_fit(drawn[1:3]).head_.map_range == scale
+
+
+def test_what_it_learned_is_named_with_digests(detector, drawn, images, tmp_path):
+    assert list(detector.learned_) == ["image 0", "image 1"]
+    first = dict(detector.learned_)
+    detector.partial_fit([drawn[2], images / "3.png"])
+    assert len(detector.learned_) == 4 and first.items() <= detector.learned_.items()
+    assert str(images / "3.png") in detector.learned_
+    assert vlad.Detector.load(detector.save(tmp_path / "saved")).learned_ == detector.learned_
+    assert set(detector.fit(drawn[:1]).learned_.items()) < first.items()
+    settings = tmp_path / "saved" / "detector.json"
+    found = json.loads(settings.read_text())
+    settings.write_text(json.dumps({**found, "learned": {"a": 5}}))
+    with pytest.raises(InputError, match=r"learned in detector\.json has the wrong type"):
+        vlad.Detector.load(tmp_path / "saved")
+
+
+def test_weights_are_carried_and_checked(detector, small_file, drawn, tmp_path, monkeypatch):
+    expected = detector.score(drawn)
+    folder = detector.save(tmp_path / "saved", with_weights=True)
+    assert (folder / "weights" / small_file.name).is_file()
+    moved = folder.rename(tmp_path / "moved")
+    found = vlad.Detector.load(moved)
+    assert found.backbone == str(moved / "weights" / small_file.name)
+    same(found.score(drawn), expected)
+    built_in = vlad.load("memory", backbone="vlad-tiny").fit(drawn[:1])
+    assert not (built_in.save(tmp_path / "tiny", with_weights=True) / "weights").exists()
+
+
+def test_a_threshold_goes_with_the_weights_whatever_their_name(detector, drawn, images, tmp_path):
+    folder = detector.calibrate(drawn[2:4], 0.4).save(tmp_path / "saved", with_weights=True)
+    found = vlad.Detector.load(folder)
+    assert found.predict(drawn).anomalous.tolist() == detector.predict(drawn).anomalous.tolist()
+    check_calibration(found.calibration_, found._record())
+    with pytest.raises(InputError, match="other bits"):
+        check_calibration(found.calibration_, {**found._record(), "bits": 12})
+    check_calibration(found.calibration_, {**found._record(), "backbone": "of another name"})
+    changed = {**found._record(), "weights": "0" * 16}
+    with pytest.raises(InputError, match="other weights"):
+        check_calibration(found.calibration_, changed)

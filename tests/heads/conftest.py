@@ -87,3 +87,12 @@ def assert_parity(request):
         np.testing.assert_allclose(scores, case["score"], atol=1e-4, rtol=0)
 
     return check
+
+
+@pytest.fixture
+def patch_distances(monkeypatch):
+    """(head memory, features) -> (B, h, w) distances of its patches."""
+    from vlad.heads import memory
+
+    monkeypatch.setattr(memory, "upsample", lambda grid_map, size, sigma: grid_map)
+    return lambda head, features: head.score(features).anomaly_map

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vlad.heads.memory import Memory, patchcore
+from vlad.heads.memory import Memory
+from vlad.heads.patchcore import patchcore
 from vlad.maths.maps import upsample
 from vlad.scoring.panel import Panel
 from vlad.types import Features
@@ -22,10 +23,14 @@ def expected(parity):
     return parity.case("memory_tinyl14_336")
 
 
-def run(backbone, head, draw, category):
-    """Scores and patch distances of the four test images against the two train images."""
+def fitted(backbone, head, draw, category):
+    """A panel that has seen the two train images."""
     panel = Panel(backbone, {"head": head}, image_size=238)
-    panel.fit(draw(f"{category}/train/good/{i:03d}.png") for i in range(2))
+    return panel.fit(draw(f"{category}/train/good/{i:03d}.png") for i in range(2))
+
+
+def scored(panel, draw, category):
+    """Scores of the four test images."""
     return panel.score([panel.prepare(draw(f"{category}/test/{name}")) for name in TEST])["head"]
 
 
@@ -33,7 +38,7 @@ def run(backbone, head, draw, category):
 @pytest.mark.parametrize(("mode", "rotations"), [("norot", 1), ("rot", 8)])
 def test_anomalydino_scores(backbone, expected, parity_image, category, mode, rotations):
     head = Memory(layers=(18,), rotations=rotations)
-    found = run(backbone, head, parity_image, category)
+    found = scored(fitted(backbone, head, parity_image, category), parity_image, category)
     assert list(expected[f"adino.{mode}.{category}.names"]) == list(TEST)
     np.testing.assert_allclose(
         found.image_score, expected[f"adino.{mode}.{category}.score"], atol=1e-4, rtol=0
@@ -52,18 +57,12 @@ def test_anomalydino_map_at_the_size_of_the_image(expected, category, size):
 @pytest.mark.parametrize("category", ["bottle", "metal_nut"])
 def test_patchcore_maps_and_scores(backbone, expected, parity_image, category):
     head = patchcore(layers=(12, 18), coreset=None)
-    fit = head.fit
-
-    def fit_on_the_reference_coreset(features):
-        fit(features)
-        bank = head.memory_["joined"]
-        np.testing.assert_allclose(bank, expected[f"patchcore.{category}.bank_all"], atol=1e-4)
-        # PatchCore draws its coreset at random; the rows it drew are given
-        head.memory_ = {"joined": bank[expected[f"patchcore.{category}.coreset_idx"]]}
-        return head
-
-    head.fit = fit_on_the_reference_coreset
-    found = run(backbone, head, parity_image, category)
+    panel = fitted(backbone, head, parity_image, category)
+    bank = head.memory_["joined"]
+    np.testing.assert_allclose(bank, expected[f"patchcore.{category}.bank_all"], atol=1e-4)
+    # PatchCore draws its coreset at random; the rows it drew are given
+    head.memory_ = {"joined": bank[expected[f"patchcore.{category}.coreset_idx"]]}
+    found = scored(panel, parity_image, category)
     # squared distances reach 166: a few 1e-6 of that is what float32 keeps of them
     atol = 2e-5 * expected[f"patchcore.{category}.map"].max()
     np.testing.assert_allclose(

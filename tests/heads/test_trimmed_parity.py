@@ -27,8 +27,9 @@ from vlad.heads.dfr import DFR
 from vlad.heads.filo import FiLo
 from vlad.heads.hftt import foreign_logit
 from vlad.heads.laft import LAFT
-from vlad.heads.memory import Memory, patchcore
+from vlad.heads.memory import Memory
 from vlad.heads.musc import MuSc
+from vlad.heads.patchcore import patchcore
 from vlad.heads.simplenet import SimpleNet
 from vlad.heads.sowa import SOWA
 from vlad.heads.winclip import WinCLIP

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vlad
 from vlad.results.maps import read_map, write_map
 from vlad.results.regions import find_regions
 
@@ -174,3 +175,21 @@ def test_fields_out_of_range_are_one_sentence(serve, memory, files, form):
     )
     assert torn.status_code in (400, 422)
     assert isinstance(torn.json()["detail"], str)
+
+
+def test_a_detector_of_known_defects_names_the_kind(
+    serve, small_file, drawn, files, form, tmp_path
+):
+    for folder in ("dent", "ground_truth/dent"):
+        (tmp_path / folder).mkdir(parents=True)
+    drawn[5].save(tmp_path / "dent" / "0.png")
+    Image.new("L", drawn[5].size, 255).save(tmp_path / "ground_truth" / "dent" / "0.png")
+    detector = vlad.load("labelled", backbone=str(small_file), device="cpu")
+    detector.fit(drawn[0], known_defects=tmp_path)
+    client = serve({"line": detector})
+    found = client.post("/v1/score", files=form(files[0], files[5])).json()["images"]
+    assert [image["kind"] for image in found] == ["", "dent"]
+    # memory knows no kinds
+    other = serve({"line": vlad.load("memory", backbone=str(small_file)).fit(drawn[0])})
+    (image,) = other.post("/v1/score", files=form(files[5])).json()["images"]
+    assert image["kind"] is None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import click
 
 from vlad.commands.options import (
+    check_known,
     common_options,
+    known_of_categories_option,
     layout_option,
     make_heads,
     open_backbone,
@@ -97,9 +99,12 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @words_option
 @layout_option
 @common_options
+@known_of_categories_option
 @boxes_option
 @option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
-def bench(roots, head, k_shot, seeds, corruptions, words, layout, common, boxes, out) -> None:
+def bench(
+    roots, head, k_shot, seeds, corruptions, words, layout, common, known_defects, boxes, out
+) -> None:
     """Compare heads over data sets, shots and seeds.
 
     The tables are written as Markdown, HTML, LaTeX, CSV and Parquet, with 95 % intervals and
@@ -115,6 +120,7 @@ def bench(roots, head, k_shot, seeds, corruptions, words, layout, common, boxes,
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
+    from vlad.datasets.known import known_of
     from vlad.errors import InputError
     from vlad.evaluation.bench import bench as run_bench
     from vlad.system.text import shown
@@ -132,7 +138,11 @@ def bench(roots, head, k_shot, seeds, corruptions, words, layout, common, boxes,
     check_boxes(make_heads(head, common), common, boxes)
     if boxes:
         data = boxed(data, boxes)
-    said = words_of(words, dict.fromkeys(c for found in data.values() for c in found.categories))
+    categories = dict.fromkeys(c for found in data.values() for c in found.categories)
+    said = words_of(words, categories)
+    known = known_of(known_defects, categories) if known_defects else {}
+    if known:
+        check_known(known, make_heads(head, common))
     backbone = open_backbone(common, make_heads(head, common))
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
@@ -145,6 +155,7 @@ def bench(roots, head, k_shot, seeds, corruptions, words, layout, common, boxes,
         "params": common.params,
         "adapters": common.adapters,
         **({"boxes": digest(boxes)} if boxes else {}),
+        **({"known_defects": known_defects} if known else {}),
         **common.setup.tiling.settings,
         "backbone": backbone.info.name,
         "weights": backbone.fingerprint[:16],
@@ -161,6 +172,7 @@ def bench(roots, head, k_shot, seeds, corruptions, words, layout, common, boxes,
         setup=common.setup,
         words=said,
         corruptions=changes,
+        known=known,
     )
     for error in dict.fromkeys(error for row in rows for error in row["errors"]):
         click.echo(shown(f"Left out: {error}", keep="\n"), err=True)

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import (
+    Common,
+    check_known,
     common_options,
+    known_of_categories_option,
     layout_option,
     make_heads,
     open_backbone,
@@ -27,6 +30,8 @@ from vlad.commands.options.words import words_of, words_option
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
+    from vlad.heads import Head
+    from vlad.types import Sample
 
 
 @click.command("eval", cls=SectionedCommand)
@@ -57,9 +62,14 @@ if TYPE_CHECKING:
 @layout_option
 @detector_option
 @common_options
+@known_of_categories_option
 @boxes_option
 @box_model_option
 @option("--json FILE", "Also write the results as JSON.", "json_file")
+@option(
+    "--submission DIR",
+    "Also write the maps of the private splits of MVTec AD 2 for its server; new or empty folder.",
+)
 def evaluate(
     root,
     categories,
@@ -70,9 +80,11 @@ def evaluate(
     layout,
     detector,
     common,
+    known_defects,
     boxes,
     boxes_model,
     json_file,
+    submission,
 ) -> None:
     """Measure heads on a labelled data set.
 
@@ -82,15 +94,18 @@ def evaluate(
     vlad eval mvtec/bottle --head winclip,memory --k-shot 4
     vlad eval mvtec/bottle --detector detectors/bottle
     vlad eval btad --head winclip --words 01="round part" --words 02="wooden panel"
+    vlad eval mvtec_ad_2 --head memory --k-shot 16 --submission upload
     """
     import json
+    from functools import partial
     from pathlib import Path
 
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
+    from vlad.datasets.known import known_of
     from vlad.errors import OutputError
-    from vlad.evaluation import Entry, evaluate_category, shots_of
+    from vlad.evaluation import Entry, evaluate_category, rules_of, shots_of
     from vlad.prompts import load_bank
     from vlad.system.files import atomic_write
     from vlad.system.machine import machine
@@ -114,6 +129,11 @@ def evaluate(
         data = boxed({root: data}, boxes)[root]
     referring = not fitted and any(shots_of(made, k_shot) for made in heads.values())
     sets = {name: (data.test(name), data.train(name) if referring else []) for name in chosen}
+    known = known_of(known_defects, chosen) if known_defects else {}
+    if known:
+        check_known(known, heads)
+    rules = {name: rules_of(data, name) for name in chosen}
+    private = _private(data, chosen, said, heads, submission) if submission else {}
     if json_file and Path(json_file).is_dir():
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
     if common.setup.bank:
@@ -139,10 +159,15 @@ def evaluate(
             common.setup,
             words=said.get(name),
             box_model=box_model,
+            known=known.get(name, ()),
+            **rules[name],
+            then=partial(_submit, private[name], name, submission, common) if private else None,
         )
     for path, error in {p: e for r in results for p, e in r.errors.items()}.items():
         click.echo(shown(f"Left out {path}: {error}", keep="\n"), err=True)
     click.echo(table(results))
+    if submission:
+        click.echo(f"Submission: {submission}")
     say_if_trial(backbone)
     if json_file:
         found = {
@@ -161,6 +186,47 @@ def evaluate(
             ],
         }
         atomic_write(Path(json_file), json.dumps(found, indent=2).encode())
+
+
+def _private(
+    data, categories: Sequence[str], said: Mapping[str, str], heads: Mapping[str, Head], out: str
+) -> dict[str, list[Sample]]:
+    """Category -> its images without labels.
+
+    Raises:
+        InputError: a set without them, or heads that no submission can be made with.
+        OutputError: `out` is not a new or empty folder.
+    """
+    from dataclasses import replace
+
+    from vlad.errors import InputError
+    from vlad.evaluation.submission import check_submission
+
+    if not hasattr(data, "unlabelled"):
+        raise InputError(
+            "--submission is for data sets with private splits, such as mvtec_ad_2, and without "
+            "--boxes; leave it out."
+        )
+    if len(heads) > 1 or any(head.transductive for head in heads.values()):
+        raise InputError(
+            f"--submission needs one head that scores images one by one, but --head names "
+            f"{', '.join(heads)}; name one, such as memory."
+        )
+    check_submission(out)
+    return {
+        name: [replace(s, category=said.get(name, name)) for s in data.unlabelled(name)]
+        for name in categories
+    }
+
+
+def _submit(
+    samples: Sequence[Sample], category: str, out: str, common: Common, panel, spreads
+) -> None:
+    """Write the submission of one category."""
+    from vlad.evaluation.submission import write_submission
+
+    (spread,) = spreads.values()
+    write_submission(panel, spread, samples, category, out, common.setup)
 
 
 def warn_of_known(adapters: Sequence[str], categories: Sequence[str]) -> None:

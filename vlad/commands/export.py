@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import Common, given, make_heads
+from vlad.commands.options import (
+    Common,
+    check_known,
+    given,
+    known_defects_option,
+    make_heads,
+)
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 
@@ -27,11 +33,23 @@ if TYPE_CHECKING:
     "normals",
     multiple=True,
 )
+@known_defects_option
 @detector_option
 @given("backbone", "bank", "param", "adapter", "image_size")
 @option("--out DIR", "Output folder; new or empty.", required=True)
 def export(
-    form, head, category, normals, detector, backbone, bank, params, adapters, image_size, out
+    form,
+    head,
+    category,
+    normals,
+    known_defects,
+    detector,
+    backbone,
+    bank,
+    params,
+    adapters,
+    image_size,
+    out,
 ):
     """Export a head with its backbone as ONNX or OpenVINO graphs.
 
@@ -67,7 +85,7 @@ def export(
     else:
         setup = Setup(backbone or DEFAULT, "cpu", image_size=image_size, bank=bank)
         common = Common(setup, params, adapters)
-        name, panel = _fitted(head, category, normals, common)
+        name, panel = _fitted(head, category, normals, known_defects, common)
     shown = list_samples([HAZELNUT / "test"])
     images = [read_image(sample.path) for sample in (shown[0], shown[-1])]
     card = write(panel, name, written, out, images, category)
@@ -84,12 +102,18 @@ def export(
 
 
 def _fitted(
-    head: str | None, category: str | None, normals: Sequence[str], common: Common
+    head: str | None,
+    category: str | None,
+    normals: Sequence[str],
+    known_defects: str | None,
+    common: Common,
 ) -> tuple[str, Panel]:
     """The name of the head that the options ask for, and its panel, fitted."""
     from vlad.datasets import list_samples
+    from vlad.datasets.known import list_known
     from vlad.errors import InputError
     from vlad.images import read_image
+    from vlad.scoring.known import fit_known
 
     head = head or ("memory" if normals else "winclip")
     heads = make_heads(head, common)
@@ -103,8 +127,12 @@ def _fitted(
         raise InputError(f"Head {name} compares with normal images; name them with --normal.")
     if made.normals == "unused" and references:
         raise InputError(f"Head {name} does not use normal images; leave --normal out.")
+    known = list_known(known_defects) if known_defects else []
+    check_known(known, heads)
     panel = common.setup.panel(common.setup.load_backbone(heads), heads)
     panel.text(name, category)  # reports a missing category before the work
     if references:
         panel.fit(read_image(sample.path) for sample in references)
+    if known:
+        fit_known(panel, known, read_image)
     return name, panel

@@ -97,8 +97,9 @@ def score(
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
-    check_boxes(plan.heads, scoring.common, boxes, boxes_model)
     settings = plan.settings
+    common = replace(scoring.common, setup=settings.setup)
+    check_boxes(plan.heads, common, boxes, boxes_model)
     if boxes:
         samples, settings = _boxed(samples, settings, boxes)
     backbone = plan.open_backbone()

@@ -44,10 +44,11 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     def tell(batch, verdicts) -> None:
         for scored in batch:
             path = str(scored.sample.path)
-            words = [
-                f"{head} {score:.6g} {verdicts.get(f'{head}_verdict', {}).get(path, '')}".rstrip()
-                for head, score in scored.scores.items()
-            ]
+            words = []
+            for head, score in scored.scores.items():
+                verdict = verdicts.get(f"{head}_verdict", {}).get(path, "")
+                kind = f"({near})" if (near := scored.kinds.get(head)) else ""
+                words.append(" ".join(filter(None, [head, f"{score:.6g}", verdict, kind])))
             # one line per image, whatever its name holds; never cut
             click.echo(shown(f"{path}: {scored.error or ', '.join(words)}", keep=" "))
 

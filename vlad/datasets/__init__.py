@@ -22,6 +22,7 @@ from vlad.types import Sample
 DATASETS = {
     "mvtec": "vlad.datasets.mvtec:MVTec",
     "mvtec_loco": "vlad.datasets.mvtec:MVTec",
+    "mvtec_ad_2": "vlad.datasets.mvtec_ad_2:MVTecAD2",
     "mpdd": "vlad.datasets.mvtec:MVTec",
     "btad": "vlad.datasets.mvtec:BTAD",
     "visa": "vlad.datasets.visa:VisA",
@@ -43,7 +44,8 @@ def load_dataset(name: str, root: str | os.PathLike) -> Any:
 
     Returns:
         an object with `categories` (mapping by name), `train(category)` and `test(category)`; both
-        return lists of Sample, as in `MVTec`.
+        return lists of Sample, as in `MVTec`. It may also have `validation(category)`, normal
+        images that thresholds are set on, and `unlabelled(category)`, as in `MVTecAD2`.
 
     Raises:
         InputError: an unknown name, or a folder that is not in that layout.

@@ -152,6 +152,8 @@ class Boxed:
 
     def __init__(self, data: Any, boxes: Mapping[Path, tuple[Box, ...]]) -> None:
         self._data, self._boxes, self.categories = data, boxes, data.categories
+        if hasattr(data, "aupro_limit"):  # validation images have no boxes, so they are left out
+            self.aupro_limit = data.aupro_limit
 
     def train(self, category: str) -> list[Sample]:
         return self._data.train(category)

@@ -14,6 +14,7 @@ from vlad.errors import InputError
 SIGNS = {
     "visa": ("split_csv/1cls.csv",),
     "real_iad": ("realiad_jsons",),
+    "mvtec_ad_2": ("test_public", "*/test_public"),
     "kolektorsdd2": ("test/*_GT.png",),
     "kolektorsdd": ("kos*/*_label.bmp",),
     "btad": ("test/ok", "*/test/ok"),

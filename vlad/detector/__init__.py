@@ -26,7 +26,6 @@ from vlad.detector.loaded import Loaded
 from vlad.detector.saved import Saved, read_detector, write_detector
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker, load_head
-from vlad.heads.labelled import Labelled
 from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank
@@ -46,7 +45,7 @@ from vlad.scoring.given import (
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Prepared, Scored, prepare
-from vlad.scoring.record import digests_of_known, record_of
+from vlad.scoring.record import digests, digests_of_known, record_of
 from vlad.system.text import instead, shown
 from vlad.types import Box, Features, Verdicts
 
@@ -134,7 +133,8 @@ class Detector(Arguments):
         self._learn(normals)
         if known is not None:
             fit_known(self.panel_, known, self.setup.open_image)
-            self.learned_ = {**self.learned_, **digests_of_known(known)}
+            marked = {f"{name} (marked)": own for name, own in digests_of_known(known).items()}
+            self.learned_ = {**self.learned_, **digests(known), **marked}
         self._fit_with = self._settings(_FIT)
         return self
 
@@ -191,15 +191,19 @@ class Detector(Arguments):
         """The known kind that each of B images is nearest to, "" for none (head labelled).
 
         Raises:
-            InputError: no image, or one that cannot be used.
-            HeadError: the head knows no defects, is not fitted, or images are cut into tiles.
+            InputError: no image.
+            ImageError: an unusable image.
+            HeadError: the head knows no defects, or is not fitted.
         """
-        panel = self.panel_
-        if not isinstance(self.head_, Labelled) or panel.tiling.tile is not None:
+        _ = self.panel_  # checks that settings are those of `fit`
+        if not self.head_.known:
             raise HeadError(
-                f"Head {self._name} cannot name kinds here; take the head labelled, without `tile`."
+                f"Head {self._name} knows no defects; give `known_defects` to `fit`, with the head "
+                "labelled."
             )
-        return self.head_.kinds(self.features(images))
+        kinds = self.score(images).kind
+        assert kinds is not None
+        return kinds.tolist()
 
     def score(
         self,
@@ -237,12 +241,15 @@ class Detector(Arguments):
         boxes: Sequence[Sequence[Box]] = (),
     ) -> ImageScores:
         scores, maps = [], []
+        kinds: list[str] = []
         for scored in self._stream(images, category, open_item, boxes):
             if scored.failure is not None:
                 raise scored.failure
             scores.append(scored.scores[self._name])
             maps.append(scored.maps[self._name])
-        return ImageScores(np.array(scores, np.float32), stack_maps(maps))
+            kinds += scored.kinds.values()
+        names = np.array(kinds) if kinds else None
+        return ImageScores(np.array(scores, np.float32), stack_maps(maps), names)
 
     def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
         """Score images one by one, in order, in constant memory.
@@ -267,6 +274,7 @@ class Detector(Arguments):
                 scored.scores.get(self._name),
                 scored.maps.get(self._name),
                 scored.error,
+                scored.kinds.get(self._name),
             )
 
     def _stream(
@@ -351,11 +359,13 @@ class Detector(Arguments):
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
         """Add `image_score` and `anomaly_map` to a batch with "image" or "path" (map_batches).
 
-        A calibrated detector also adds `p_value`, `anomalous`, `abstain` and `severity`.
+        A calibrated detector also adds `p_value`, `anomalous`, `abstain` and `severity`, and one
+        that knows kinds of defects `kind`.
         """
         scores = self.score(list(batch["image"] if "image" in batch else batch["path"]))
         decided = vars(self._decide(scores)) if hasattr(self, "calibration_") else {}
-        return {**batch, **decided, **vars(scores)}
+        found = {name: value for name, value in vars(scores).items() if value is not None}
+        return {**batch, **decided, **found}
 
     def save(self, folder: str | os.PathLike[str], *, with_weights: bool = False) -> Path:
         """Write detector.json, calibration, adapter and what was learned as data, never pickles.

@@ -157,7 +157,10 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
         (_TEXTS, _is_text),
         (_MAYBE_TEXTS, lambda value: value is None or _is_text(value)),
         (("head_params",), lambda value: value is None or isinstance(value, Mapping)),
-        (("learned",), lambda value: isinstance(value, Mapping)),
+        (
+            ("learned",),
+            lambda value: isinstance(value, Mapping) and all(map(_is_text, value.values())),
+        ),
     ):
         for name in names:
             if name in found and not fits(found[name]):
@@ -176,6 +179,10 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
     for name in _BANKS:
         if found.get(name) == f"{name}.toml":
             found[name] = load_bank(folder / f"{name}.toml")
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_text, value.values()))
 
 
 def _is_text(value: object) -> bool:

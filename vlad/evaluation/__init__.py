@@ -7,19 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from vlad.backbones.backbone import Backbone
+from vlad.calibration.pixels import PixelSpread
+from vlad.datasets.known import without_known
 from vlad.datasets.shots import draw_shots
 from vlad.errors import HeadError
 from vlad.evaluation.corruptions import corrupted, corrupted_mask
-from vlad.evaluation.measures import Measures
+from vlad.evaluation.measures import LIMIT, Measures
 from vlad.evaluation.pixels import ROOM
+from vlad.evaluation.validation import pixel_spreads
 from vlad.heads import Head, protocol
 from vlad.prompts import PromptBank
+from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
 from vlad.scoring.record import digest_of
@@ -65,6 +69,7 @@ class Result:
         metrics, bounds, errors, images, scores, labels: as in
             `vlad.evaluation.measures.Measured`.
         references: the reference images.
+        known: the images of the known defects that it remembers.
         transductive: whether it saw all test images at once.
         auxiliary: the data its adapter was trained on, or None.
         bank: the prompt bank it read, or None.
@@ -84,6 +89,7 @@ class Result:
     metrics: Mapping[str, float]
     bounds: Mapping[str, float] = field(default_factory=dict)
     references: Sequence[str] = ()
+    known: Sequence[str] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
     transductive: bool = False
     auxiliary: str | None = None
@@ -113,6 +119,10 @@ def evaluate_category(
     room: int = ROOM,
     box_model: BoxModel | None = None,
     corruptions: Sequence[str] = (),
+    known: Sequence[Sample] = (),
+    validation: Sequence[Sample] = (),
+    limit: float = LIMIT,
+    then: Callable[[Panel, Mapping[str, PixelSpread]], None] | None = None,
 ) -> list[Result]:
     """Fit heads on normal images of a category and measure them on its test images.
 
@@ -128,13 +138,18 @@ def evaluate_category(
         box_model: finds boxes in the test images, for the heads that use some.
         corruptions: names of `vlad.evaluation.corruptions`, to measure on corrupted test images
             too; normal images stay as they are.
+        known: marked defects for the heads that remember some (`vlad.datasets.known`); those among
+            the test images are left out of the test, which is said.
+        validation: normal images that set a threshold of pixels, for the metric seg_f1.
+        limit: of AUPRO; with another than 0.3, the metric is named after it.
+        then: called last, with the fitted panel and what the validation images gave.
 
     Raises:
-        InputError: no image can be used, fewer normal images than shots, or an image labelled
-            normal has defect pixels.
+        InputError: no image can be used, fewer normal images than shots, an image labelled
+            normal has defect pixels, or every defect of the test is a known one.
         PromptError: a prompt bank does not support the category.
-        HeadError: no shots for a head that needs normal images, or a single test image for
-            one that compares them with each other.
+        HeadError: no shots for a head that needs normal images, a single test image for one that
+            compares them with each other, or known defects but no head that learns them.
     """
     for entry in entries:
         if entry.head.normals == "needed" and not (entry.k_shot or entry.head.fitted):
@@ -150,30 +165,49 @@ def evaluate_category(
     for shots, references in drawn.items():
         keys = [key for key, entry in named.items() if (entry.k_shot, entry.seed) == shots]
         panel.fit((setup.open_image(sample.path) for sample in references), keys)
+    if known:
+        fit_known(panel, known, setup.open_image)
+        test = without_known(test, known)
     for entry in entries:
         warn_of_seen(entry, test)
     test = [replace(s, category=words or s.category or category) for s in test]
     check_pools(panel, test)
 
-    sources = _Sources(
-        panel, named, category, words, {k: tuple(str(s.path) for s in r) for k, r in drawn.items()}
+    spreads = pixel_spreads(
+        panel, [replace(s, category=words or category) for s in validation], setup
     )
-    return [
+    sources = _Sources(
+        panel,
+        named,
+        category,
+        words,
+        {k: tuple(str(s.path) for s in r) for k, r in drawn.items()},
+        [str(s.path) for s in known],
+        limit,
+        {name: spread.threshold for name, spread in spreads.items()},
+    )
+    results = [
         result
         for corruption in (None, *corruptions)
         for result in _measured(sources, test, setup, room, box_model, corruption)
     ]
+    if then:
+        then(panel, spreads)
+    return results
 
 
 @dataclass(frozen=True)
 class _Sources:
-    """Fitted heads and what their results are named after."""
+    """Fitted heads, what their results are named after, and how pixels are measured."""
 
     panel: Panel
     named: Mapping[str, Entry]
     category: str
     words: str | None
     references: Mapping[tuple[int, int], Sequence[str]]  # (k_shot, seed) -> reference images
+    known: Sequence[str]
+    limit: float
+    thresholds: Mapping[str, float]
 
 
 def _measured(
@@ -186,7 +220,7 @@ def _measured(
 ) -> list[Result]:
     """One pass over the test images, as they are or corrupted."""
     panel, category = sources.panel, sources.category
-    measures = Measures(test, setup.max_pixels, room)
+    measures = Measures(test, setup.max_pixels, room, sources.limit, sources.thresholds)
     open_image: Callable[[Path], Image.Image] = setup.open_image
     of = ""
     if corruption:
@@ -228,6 +262,7 @@ def _measured(
                 protocol=protocol(entry.head),
                 metrics=found.metrics,
                 bounds=found.bounds,
+                known=sources.known if entry.head.known else (),
                 references=[
                     *entry.learned,
                     *sources.references.get((entry.k_shot, entry.seed), ()),
@@ -249,6 +284,16 @@ def _measured(
             )
         )
     return results
+
+
+def rules_of(data: Any, category: str) -> dict[str, Any]:
+    """What a data set asks of `evaluate_category` beyond train and test: `validation`, `limit`.
+
+    Args:
+        data: as `vlad.datasets.load_dataset` opens it.
+    """
+    validation = data.validation(category) if hasattr(data, "validation") else ()
+    return {"validation": validation, "limit": getattr(data, "aupro_limit", LIMIT)}
 
 
 def warn_of_seen(entry: Entry, test: Sequence[Sample]) -> None:

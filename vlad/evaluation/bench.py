@@ -29,7 +29,7 @@ from typing import Any
 
 from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError, OutputError
-from vlad.evaluation import Entry, Result, evaluate_category, prompts_key
+from vlad.evaluation import Entry, Result, evaluate_category, prompts_key, rules_of
 from vlad.evaluation.certainty import Certainty
 from vlad.evaluation.curves import shot_curves, svg
 from vlad.evaluation.figures import csv
@@ -51,7 +51,7 @@ BENCH = Workspace(
     "bench.json",
     (
         *("data", "layout", "head", "k_shot", "seeds", "words", "params", "adapters", "weights"),
-        "corruptions",
+        *("corruptions", "known_defects", "boxes"),
         *(field.name for field in fields(Setup)),
     ),
     (
@@ -65,6 +65,7 @@ _ROW = (
     *("overlap", "files", "images", "left_out", "head_seconds", "backbone_seconds"),
     *("peak_memory_mib", "vlad", "torch", "device", "cpu", "cores", "threads"),
     *("references", "errors", "words", "prompts", "corruption", "ids", "labels", "scores"),
+    "known_defects",
 )
 
 
@@ -81,6 +82,7 @@ def bench(
     setup: Setup | None = None,
     words: Mapping[str, str] | None = None,
     corruptions: Sequence[str] = (),
+    known: Mapping[str, Sequence[Sample]] | None = None,
 ) -> list[dict]:
     """Measure what is not measured yet, and write all tables.
 
@@ -95,6 +97,7 @@ def bench(
         words: category -> what prompts call it, where that is not its name.
         corruptions: names of `vlad.evaluation.corruptions`, to measure on corrupted test images
             too.
+        known: category -> its known defects, as in `evaluate_category`.
 
     Returns:
         the rows of results.jsonl.
@@ -127,7 +130,9 @@ def bench(
         for category in dataset.categories:
             train = dataset.train(category) if any(k for _, k, *_ in wanted) else []
             test = dataset.test(category)
-            files = _state_of([*train, *test])
+            rules = rules_of(dataset, category)
+            shown = (known or {}).get(category, [])
+            files = _state_of([*train, *test, *rules["validation"], *shown])
             said = words.get(category, category)
             prompts = {head: prompts_key(bank, said) for head, bank in banks.items()}
             there = [r for r in rows if (r["data"], r["category"]) == (name, category)]
@@ -153,6 +158,8 @@ def bench(
                 setup,
                 words=words.get(category),
                 corruptions=corruptions,
+                known=shown,
+                **rules,
             )
             fresh = [_row(name, layouts[name], backbone, result, files) for result in results]
             rows += fresh
@@ -241,6 +248,7 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
         **machine(backbone.device),
         **{f"metric.{name}": value for name, value in result.metrics.items()},
         **{f"bound.{name}": value for name, value in result.bounds.items()},
+        "known_defects": list(result.known),
         "references": list(result.references),
         "errors": list(result.errors.values()),
         "ids": list(result.scores),
@@ -296,7 +304,7 @@ def _write(out: Path, rows: Sequence[dict], settings: Mapping[str, object]) -> N
     # columns without any value still have a type, so that files can be joined
     text, texts = pa.string(), pa.list_(pa.string())
     types = {name: text for name in ("auxiliary", "bank", "words", "prompts", "corruption")}
-    types |= {"references": texts, "errors": texts, "ids": texts}
+    types |= {"references": texts, "errors": texts, "known_defects": texts, "ids": texts}
     types |= {"tile": pa.int64(), "overlap": pa.float64()}
     types |= {"labels": pa.list_(pa.int64()), "scores": pa.list_(pa.float64())}
     columns = dict.fromkeys(name for row in rows for name in row)

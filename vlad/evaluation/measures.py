@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from vlad.errors import ImageError, InputError
 from vlad.evaluation.pixels import ROOM, PixelMetrics
 from vlad.images import DEFAULT_MAX_PIXELS, read_mask, resize_mask
 from vlad.images.masks import check_fit, lost_regions
-from vlad.metrics import concordance, evaluate, kendall_tau, registered_metrics
+from vlad.metrics import SegF1, concordance, evaluate, kendall_tau, registered_metrics
 from vlad.scoring.pipeline import Scored
 from vlad.system.text import and_more
 from vlad.types import Sample
+
+LIMIT = 0.3  # the usual one of AUPRO
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,22 @@ class Measures:
         samples: all images to be scored, with labels.
         max_pixels: larger masks are refused.
         room: bytes of temporary files for maps.
+        limit: of AUPRO; with another than 0.3, the metric is named after it ("aupro_0.05").
+        thresholds: head -> the map value above which a pixel is anomalous, for its "seg_f1".
     """
 
     def __init__(
-        self, samples: Sequence[Sample], max_pixels: int = DEFAULT_MAX_PIXELS, room: int = ROOM
+        self,
+        samples: Sequence[Sample],
+        max_pixels: int = DEFAULT_MAX_PIXELS,
+        room: int = ROOM,
+        limit: float = LIMIT,
+        thresholds: Mapping[str, float] = MappingProxyType({}),
     ):
         self.samples = {sample.id: sample for sample in samples}
         self.max_pixels = max_pixels
+        self.limit = limit
+        self.fixed = {head: SegF1(threshold) for head, threshold in thresholds.items()}
         self.scores: dict[str, dict[str, float]] = {}  # head -> id -> image_score
         self.errors: dict[str, str] = {}  # id -> why
         self.pixels = PixelMetrics(room) if any(sample.mask for sample in samples) else None
@@ -85,15 +97,18 @@ class Measures:
                         self.unmarked[sample.id] = sample
                 else:
                     self.pixels.add(head, scored.maps[head], mask)
+                    if head in self.fixed:
+                        self.fixed[head].update(scored.maps[head][None], mask[None])
 
     def of(self, head: str) -> Measured:
         """The metrics of a head.
 
         image_auroc, image_ap, image_f1_max and those of other packages; the first three per object
         (object_auroc, ...) if objects are shown in several views; severity_concordance and
-        severity_tau if severities are known; pixel_auroc, pixel_ap, pixel_f1_max and aupro, at
-        the size of the maps, if any defect has a mask. An image labelled anomalous with an
-        empty mask is left out of the pixel metrics, because its pixels are not known to be normal.
+        severity_tau if severities are known; pixel_auroc, pixel_ap, pixel_f1_max, aupro and, with
+        a threshold, seg_f1, at the size of the maps, if any defect has a mask. An image labelled
+        anomalous with an empty mask is left out of the pixel metrics, because its pixels are not
+        known to be normal.
 
         Raises:
             InputError: no image can be used.
@@ -116,10 +131,18 @@ class Measures:
         metrics |= self._of_objects(scores) | self._of_severities(scores)
         bounds: Mapping[str, float] = {}
         if self.pixels and any(self.samples[key].mask for key in scores):
-            found = self.pixels.compute(head)
-            metrics, bounds = metrics | found.values, found.bounds
+            found = self.pixels.compute(head, self.limit)
+            metrics |= self._named(found.values)
+            bounds = self._named(found.bounds)
+            if head in self.fixed:
+                metrics["seg_f1"] = self.fixed[head].compute()
             self._warn()
         return Measured(metrics, bounds, len(scores), errors, scores, truth)
+
+    def _named(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The pixel metrics, with AUPRO named after an unusual limit."""
+        aupro = "aupro" if self.limit == LIMIT else f"aupro_{self.limit:g}"
+        return {aupro if name == "aupro" else name: value for name, value in values.items()}
 
     def _of_objects(self, scores: Mapping[str, float]) -> dict[str, float]:
         """The image metrics with each object as one image, if there are objects.

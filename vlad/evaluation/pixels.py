@@ -47,18 +47,19 @@ class PixelMetrics:
             stream = self.streams.setdefault(head, Streaming())
             stream.update(anomaly_map[None], mask[None])
 
-    def compute(self, head: str) -> Streamed:
+    def compute(self, head: str, limit: float = 0.3) -> Streamed:
         """The pixel metrics of a head and their bounds, 0 while all maps are in the file.
 
-        NaN with a UserWarning when no pixel is anomalous or none is normal.
+        `limit` is that of AUPRO. NaN with a UserWarning when no pixel is anomalous or none is
+        normal.
         """
         if self.streams is None:
-            values = evaluate_batches(_Kept(self, head))
+            values = evaluate_batches(_Kept(self, head), limit=limit)
             return Streamed(values, dict.fromkeys(METRICS, 0.0), "exact")
         with warnings.catch_warnings():
             # the bounds are shown next to the values
             warnings.filterwarnings("ignore", "the bound of")
-            return self.streams.setdefault(head, Streaming()).compute()
+            return self.streams.setdefault(head, Streaming()).compute(limit=limit)
 
     def _keep(self, head: str, anomaly_map: np.ndarray, mask: np.ndarray) -> bool:
         """Write to the file; return whether it had room."""

@@ -27,6 +27,8 @@ COLUMNS = {
     "pixel_ap": "AP",
     "pixel_f1_max": "F1-max",
     "aupro": "AUPRO",
+    "aupro_0.05": "AUPRO 5 %",
+    "seg_f1": "SegF1",
 }
 _PER_CATEGORY = ("image_auroc", "pixel_auroc", "aupro")
 _ROBUST = ("image_auroc", "pixel_auroc")

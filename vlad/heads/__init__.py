@@ -26,7 +26,7 @@ HEADS = {
     "winclip": "vlad.heads.winclip:WinCLIP",
     "memory": "vlad.heads.memory:Memory",
     "anomalydino": "vlad.heads.anomalydino:AnomalyDINO",
-    "patchcore": "vlad.heads.memory:patchcore",
+    "patchcore": "vlad.heads.patchcore:patchcore",
     "subspace": "vlad.heads.subspace:Subspace",
     "mvg": "vlad.heads.mvg:MVG",
     "padim": "vlad.heads.padim:PaDiM",
@@ -55,11 +55,14 @@ def protocol(head: Head) -> str:
     """What to know about a head's results before comparing them with other results.
 
     "zero-shot" or "few-shot", preceded by "approximate" if the head departs from its method and
-    "transductive" if it sees all scored images, followed by the auxiliary data of its adapter.
+    "transductive" if it sees all scored images, followed by "shown known defects" if it was, and
+    the auxiliary data of its adapter.
     """
     shown = head.fitted and head.normals != "unused"
     parts = ["approximate"] * head.approximate + ["transductive"] * head.transductive
     parts.append("few-shot" if shown else "zero-shot")
+    if head.known:
+        parts.append("shown known defects")
     if head.adapter_:
         parts.append(f"trained on {head.adapter_.auxiliary}")
     return ", ".join(parts)
@@ -144,7 +147,7 @@ def check_head(head: Head) -> None:
             raise HeadError(f"Head {name}: {param} is {shown(repr(value))}; give {rule.must}.")
 
 
-INHERITED = ("name", "pool", "merge", "needed_memory")  # used by some heads alone
+INHERITED = ("name", "pool", "merge", "needed_memory", "whole_images")  # used by some heads alone
 # what an object needs to count as a head without being a subclass of Head
 PARTS = [part for part in vars(Head) if part[0] != "_" and part not in INHERITED]
 

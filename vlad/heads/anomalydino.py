@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads.head import Batched
 from vlad.heads.memory import Memory
+from vlad.heads.memory_gather import MemoryGather
 from vlad.heads.rules import FLAG, PART, one_of, optional, whole
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import mean_below
@@ -66,15 +67,14 @@ class AnomalyDINO(Batched, Memory):  # type: ignore[misc]
         """Patch tokens of the last block, after the final LayerNorm."""
         return FeatureSpec(layers=(backbone.depth,), patch_output="ln_post", image=False)
 
-    def fit(self, features: Features) -> AnomalyDINO:
-        """Remember the patches of normal images.
+    def gather(self) -> MemoryGather:
+        """A collector of normal images.
 
         Raises:
             HeadError: it is batched.
         """
         self.refuse_normals()
-        super().fit(features)
-        return self
+        return super().gather()
 
     def pool(self) -> _Pool:
         """A collector of images that are compared with one another."""

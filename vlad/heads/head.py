@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -35,6 +35,7 @@ class Head(ABC):
         normal_views: the views of each normal image that `fit` gets; heads with equal ones share
             them.
         boxes: whether it uses the boxes that a detector found.
+        whole_images: whether it compares places of whole images, which tiles do not have.
         approximate: whether it skips work that its method requires.
         additive: whether `merge` of two fits on parts of the images equals one fit on all of them
             (`Detector.partial_fit`).
@@ -51,6 +52,7 @@ class Head(ABC):
     rules: ClassVar[Mapping[str, Rule]] = MappingProxyType({})
     normal_views: Views = ITSELF
     boxes: bool = False
+    whole_images: bool = False
     approximate: bool = False
     additive: bool = False
     memory_: Mapping[str, torch.Tensor] = MappingProxyType({})
@@ -68,6 +70,11 @@ class Head(ABC):
     @property
     def transductive(self) -> bool:
         return False
+
+    @property
+    def known(self) -> Sequence[str]:
+        """The kinds of the known defects that it remembers, which `Scores.kind` refers to."""
+        return ()
 
     @property
     def fitted(self) -> bool:

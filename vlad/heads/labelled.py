@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import LAYERS, SHARE, number, optional
 from vlad.maths.maps import top_mean, upsample
@@ -103,35 +102,21 @@ class Labelled(Head):
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B images.
+        """Scores of B images, and the known kind nearest to the most anomalous patch of each.
+
+        That is none if that patch is nearer to normal images than to any known defect.
 
         Raises:
             HeadError: the head is not fitted.
         """
-        scores = self._distances(features)[0]
+        scores, normal, each = self._distances(features)
         return Scores(
             image_score=top_mean(scores, self.top),
             anomaly_map=upsample(
                 scores.unflatten(1, features.grid), features.size, sigma=self.sigma
             ),
+            kind=_kind(scores, normal, each) if self.known else None,
         )
-
-    def kinds(self, features: Features) -> list[str]:
-        """The known kind that the most anomalous patch of each of B images is nearest to.
-
-        It is "" if that patch is nearer to normal images than to any known defect.
-
-        Raises:
-            HeadError: the head is not fitted, or knows no defects.
-        """
-        if not self.known:
-            raise HeadError(f"Head {self.name} knows no defects; call `fit_known` first.")
-        scores, normal, each = self._distances(features)
-        worst = scores.argmax(dim=1, keepdim=True)
-        near, kind = each.gather(2, worst.expand(len(each), -1, 1)).min(dim=0)
-        nearer = near < normal.gather(1, worst)
-        pairs = zip(kind[:, 0].tolist(), nearer[:, 0].tolist(), strict=True)
-        return [self.known[place] if is_nearer else "" for place, is_nearer in pairs]
 
     def _distances(self, features: Features) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(B, N) scores, (B, N) distances to normal images, (K, B, N) to each known kind."""
@@ -140,7 +125,7 @@ class Labelled(Head):
         if not self.known:
             warnings.warn(
                 f"Head {self.name} was shown no known defects and scores as memory does; give "
-                "`known_defects`, which `vlad eval` and `vlad bench` cannot take yet.",
+                "`known_defects`.",
                 stacklevel=2,
             )
             return normal, normal, normal[None]
@@ -154,3 +139,10 @@ class Labelled(Head):
             for layer, x in features.patches.items()
         ]
         return torch.stack(found).mean(dim=0)
+
+
+def _kind(scores: torch.Tensor, normal: torch.Tensor, each: torch.Tensor) -> torch.Tensor:
+    """(B,) place of the kind nearest to the patch of each image that scores highest, or -1."""
+    worst = scores.argmax(dim=1, keepdim=True)
+    near, kind = each.gather(2, worst.expand(len(each), -1, 1)).min(dim=0)
+    return torch.where(near < normal.gather(1, worst), kind, -1)[:, 0]

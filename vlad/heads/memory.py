@@ -6,23 +6,48 @@ the top 1 % as image score. `patchcore` follows PatchCore.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 
+from vlad.errors import HeadError
 from vlad.heads.head import Head
-from vlad.heads.rules import FLAG, LAYERS, ODD, PART, SHARE, number, one_of, optional, whole
-from vlad.images.normals import Rotations
+from vlad.heads.memory_gather import (
+    IMAGES,
+    MemoryGather,
+    check_grid,
+    grid_of,
+    known_moments,
+    layers_of,
+    merged,
+    union,
+)
+from vlad.heads.memory_layer import Layer, Space
+from vlad.heads.memory_own import own_scale
+from vlad.heads.rules import (
+    FLAG,
+    LAYERS,
+    ODD,
+    PART,
+    SHARE,
+    list_of,
+    number,
+    one_of,
+    optional,
+    whole,
+)
+from vlad.heads.self_reference import RANK, quiet_border, unlikeness
+from vlad.images.normals import CHANGES, Views, views_of
 from vlad.maths.foreground import foreground
 from vlad.maths.maps import top_mean, upsample
-from vlad.maths.neighbours import Bank, Metric, greedy_coreset, widest
-from vlad.system.torch_state import own_state
+from vlad.maths.neighbours import Metric
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
-# rows of a layer, at most, whose distances give the scale of the maps
-SAMPLE = 4096
+# options that forget which place of which image a patch is of
+FORGETTING = ("coreset", "limit", "mask_references")
 # share of the metric's bound below which distances are only rounding
 ALIKE = 1e-6
 
@@ -38,7 +63,21 @@ class Memory(Head):
         top: fraction of the patches whose mean distance is the image score; 0 is the maximum.
         sigma: standard deviation of the Gaussian that smooths the map, in pixels of the input.
         coreset: fraction of the reference patches kept (greedy k-centre); None keeps all.
+        limit: reference patches kept of each layer, at most, while normal images are read: memory
+            does not grow with their number. Whenever there are twice as many, a greedy k-centre
+            coreset of them is kept. None keeps all.
         rotations: number of evenly spaced rotations remembered of each reference image.
+        views: further views remembered of each: "horizontal_flip", "vertical_flip", and
+            "colour_jitter", brightness, contrast and saturation changed by up to 10 %.
+        position: grid cells, in any direction, within which a patch has to lie to be compared; None
+            compares patches of all places.
+        nearest_images: how many reference images, those with the most similar image embedding, an
+            image is compared with; each view counts as one, and None is all.
+        whiten: whether tokens (with "cosine" of unit length) are compared by squared Euclidean
+            distance along the principal components that hold 99 % of the variance of the reference
+            patches, each divided by its standard deviation (shrunk as by Ledoit and Wolf).
+        self_reference: weight of how unlike the rest of its own image a patch is, as the head of
+            that name has it, scaled to the spread of distances between reference images.
         neighbourhood: side of the square of patches averaged (zero-padded) before comparison.
         join: whether to join the layers into one vector of the backbone's width (adaptive average
             pooling over channels, as in PatchCore) instead of comparing them one by one.
@@ -58,7 +97,13 @@ class Memory(Head):
         "top": SHARE,
         "sigma": number(0, 1000, "0 to 1000 pixels"),
         "coreset": optional(PART),
+        "limit": optional(whole(1, 10**9)),
         "rotations": whole(1, 360),
+        "views": list_of(one_of(*CHANGES), f"a list of {', '.join(CHANGES)}", least=0),
+        "position": optional(whole(0, 10_000)),
+        "nearest_images": optional(whole(1, 10**9)),
+        "whiten": FLAG,
+        "self_reference": number(0, 10, "0 to 10"),
         "neighbourhood": ODD,
         "join": FLAG,
         "patch_output": one_of("raw", "ln_post", "ln_post_proj"),
@@ -79,6 +124,12 @@ class Memory(Head):
         patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
         mask: Literal["grid", "flat"] | None = None,
         mask_references: bool = False,
+        limit: int | None = None,
+        views: Sequence[str] = (),
+        position: int | None = None,
+        nearest_images: int | None = None,
+        whiten: bool = False,
+        self_reference: float = 0.0,
     ):
         self.layers = layers
         self.metric = metric
@@ -91,46 +142,91 @@ class Memory(Head):
         self.patch_output = patch_output
         self.mask = mask
         self.mask_references = mask_references
-        self.banks_: dict[str, Bank] = {}
-        self.spans_: dict[str, tuple[torch.Tensor, float]] = {}
+        self.limit = limit
+        self.views = views
+        self.position = position
+        self.nearest_images = nearest_images
+        self.whiten = whiten
+        self.self_reference = self_reference
+        self.layers_: dict[str, Layer] = {}
+        self.own_scale_: tuple[object, float] = (None, 0.0)
 
     @property
-    def normal_views(self) -> Rotations:  # type: ignore[override]
-        """The rotations of each reference image."""
-        return Rotations(self.rotations)
+    def normal_views(self) -> Views:  # type: ignore[override]
+        """The rotations and further views of each reference image."""
+        return views_of(self.rotations, self.views)
+
+    @property
+    def by_image(self) -> str:
+        """The option for which it has to know which place of which image a patch is of, or ""."""
+        given = {
+            "position": self.position is not None,
+            "nearest_images": self.nearest_images is not None,
+            "self_reference": self.self_reference > 0,
+        }
+        return next((name for name, used in given.items() if used), "")
+
+    @property
+    def whole_images(self) -> bool:  # type: ignore[override]
+        """True if it compares places."""
+        return self.position is not None
 
     @property
     def map_range(self) -> tuple[float, float]:
         """From 0 to the largest distance between two patches of its memory, in three digits.
 
-        Patches that differ more from all of the memory lie above it. A large memory is compared by
-        4096 evenly spaced patches of each layer. If all patches are alike, it is the bound of the
-        metric, for squared distances that between vectors no longer than those stored.
+        With `self_reference`, 1 + its weight times that. Patches that differ more lie above it. A
+        large memory is compared by 4096 evenly spaced patches of each layer. If all patches are
+        alike, it is the bound of the metric, for squared distances that between vectors no longer
+        than those compared.
 
         Raises:
             HeadError: the head is not fitted.
         """
-        memory = self.needed_memory()
+        self.needed_memory()
+        layers = [self._layer(name) for name in layers_of(self.memory_)]
         bound = 2.0
-        if self.metric == "squared_l2":
-            bound = 4 * max(x.square().sum(dim=-1).max().item() for x in memory.values())
-        top = sum(self._span(name, rows) for name, rows in memory.items()) / len(memory)
+        if layers[0].space.metric == "squared_l2":
+            bound = 4 * max(x.rows.square().sum(dim=-1).max().item() for x in layers)
+        both = 1 + self.self_reference
+        bound, top = both * bound, both * sum(layer.widest() for layer in layers) / len(layers)
         # digits that do not depend on the machine, so that neither do files
         return (0.0, float(f"{top:.3g}") if top > ALIKE * bound else bound)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Patch tokens of its layers."""
-        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
-        return FeatureSpec(layers=layers, patch_output=self.patch_output, image=False)
+        """Patch tokens of its layers, and the image embedding to choose reference images.
 
-    def fit(self, features: Features) -> Memory:
-        """Remember the patches of normal images."""
-        patches = self._patches(features)
-        if self.mask_references:
-            kept = self.on_object(features).flatten()
-            patches = [(name, x.flatten(0, 1)[None, kept]) for name, x in patches]
-        self.memory_ = {name: self._reduce(x.flatten(0, 1), self.coreset) for name, x in patches}
-        return self
+        Raises:
+            HeadError: options that exclude each other.
+        """
+        for name in FORGETTING if self.by_image else ():
+            if getattr(self, name):
+                raise HeadError(
+                    f"Head {self.name}: with `{name}` it is not known which place of which image a "
+                    f"patch is of; leave out `{name}`, or `{self.by_image}`."
+                )
+        if self.coreset and self.limit:
+            raise HeadError(
+                f"Head {self.name}: `coreset` keeps a share of the patches and `limit` a number; "
+                "leave one of them out."
+            )
+        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
+        image = self.nearest_images is not None
+        return FeatureSpec(layers=layers, patch_output=self.patch_output, image=image)
+
+    def gather(self) -> MemoryGather:
+        """A collector of normal images."""
+        return MemoryGather(self)
+
+    def merge(
+        self, first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The memory of the images of both.
+
+        Raises:
+            HeadError: images of another size, if places or images are told apart.
+        """
+        return merged(self, first, second)
 
     def fit_union(self, parts: Sequence[Memory]) -> Memory:
         """Merge memories of equally many images each and reduce them again to its own size.
@@ -141,26 +237,30 @@ class Memory(Head):
         """
         own, shares = self.coreset, parts[0].coreset
         kept = None if own is None or shares is None else min(1.0, own / shares)
-        self.memory_ = {
-            name: self._reduce(torch.cat([part.memory_[name] for part in parts]), kept)
-            for name in parts[0].memory_
-        }
+        self.memory_ = union(self, [part.memory_ for part in parts], kept)
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images; cosine distances lie in [0, 2].
 
         Raises:
-            HeadError: the head is not fitted.
+            HeadError: the head is not fitted; or, with `position`, `nearest_images` or
+                `self_reference`, on another grid of patches, and with the last one on one image.
         """
-        memory = self.needed_memory()
+        self.needed_memory()
+        chosen = self._chosen(features) if self.by_image else None
+        compared, seen = self.compared(features), self.on_object(features)
         distances = [
-            self._bank(name, memory[name], features.bfloat16).nearest(patches)
-            for name, patches in self._patches(features)
+            self._layer(name).nearest(tokens, chosen, features.bfloat16)
+            for name, tokens in compared
         ]
-        distance = torch.stack(distances).mean(dim=0)
-        distance = torch.where(self.on_object(features), distance, 0.0)
+        distance = torch.where(seen, torch.stack(distances).mean(dim=0), 0.0)
         grid_map = distance.unflatten(1, features.grid)
+        if self.self_reference:
+            own = unlikeness([tokens for _, tokens in compared], RANK, self.name)
+            own = torch.where(seen, own * self.self_reference * self._own_scale(), 0.0)
+            distance = distance + own
+            grid_map = grid_map + quiet_border(own.unflatten(1, features.grid))
         return Scores(
             image_score=top_mean(distance, self.top),
             anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
@@ -173,29 +273,7 @@ class Memory(Head):
             return torch.ones(last.shape[:2], dtype=torch.bool, device=last.device)
         return foreground(last, features.grid, flat=self.mask == "flat")
 
-    @own_state()
-    def _span(self, name: str, rows: torch.Tensor) -> float:
-        """The largest distance between two of the rows stored under a name, found once."""
-        source, span = self.spans_.get(name, (None, 0.0))
-        if source is not rows:
-            sample = rows
-            if len(rows) > SAMPLE:
-                places = torch.arange(SAMPLE, device=rows.device) * (len(rows) - 1) // (SAMPLE - 1)
-                sample = rows[places]
-            span = widest(sample)
-            if self.metric == "cosine":  # ‖a−b‖² = 2 (1 − cos) for vectors of unit length
-                span /= 2
-            self.spans_[name] = rows, span
-        return span
-
-    def _bank(self, name: str, rows: torch.Tensor, bfloat16: bool) -> Bank:
-        """The bank stored under a name, prepared once."""
-        bank = self.banks_.get(name)
-        if bank is None or bank.source is not rows or bank.bfloat16 != bfloat16:
-            bank = self.banks_[name] = Bank(rows, self.metric, bfloat16)
-        return bank
-
-    def _patches(self, features: Features) -> list[tuple[str, torch.Tensor]]:
+    def compared(self, features: Features) -> list[tuple[str, torch.Tensor]]:
         """(name, (B, h·w, C)) of the tokens compared."""
         patches = {str(n): self._average(x, features.grid) for n, x in features.patches.items()}
         if not self.join:
@@ -204,37 +282,45 @@ class Memory(Head):
         joined = torch.cat(list(patches.values()), dim=-1)
         return [("joined", F.adaptive_avg_pool1d(joined, width))]
 
+    def _layer(self, name: str) -> Layer:
+        """What it remembers of a layer, prepared once."""
+        rows, layer = self.memory_[name], self.layers_.get(name)
+        if layer is None or layer.source is not rows:
+            space = Space(self.metric, known_moments(self.memory_).get(name))
+            grid = grid_of(self.memory_) if self.by_image else None
+            layer = self.layers_[name] = Layer(rows, space, grid, self.position)
+        return layer
+
+    def _chosen(self, features: Features) -> torch.Tensor | None:
+        """(B, k) reference images that each image is compared with; None is all."""
+        check_grid(self, grid_of(self.memory_), features.grid)
+        if self.nearest_images is None:
+            return None
+        known = self.memory_[IMAGES]
+        if self.nearest_images >= len(known):
+            if self.nearest_images > len(known):
+                warnings.warn(
+                    f"Head {self.name}: nearest_images is {self.nearest_images}, but it remembers "
+                    f"{len(known)} images (each view is one) and compares with all of them.",
+                    stacklevel=2,
+                )
+            return None
+        assert features.image is not None  # the spec asks for it
+        cosine = F.normalize(features.image, dim=-1) @ F.normalize(known, dim=-1).T
+        return cosine.topk(self.nearest_images, dim=1).indices
+
+    def _own_scale(self) -> float:
+        """What distances inside an image are multiplied by, found once."""
+        memory, scale = self.own_scale_
+        if memory is not self.memory_:
+            layers = [self._layer(name) for name in layers_of(self.memory_)]
+            scale = own_scale(layers, self.rotations + len(set(self.views)), self.name)
+            self.own_scale_ = self.memory_, scale
+        return scale
+
     def _average(self, patches: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         side = self.neighbourhood
         if side == 1:
             return patches
         image = patches.transpose(1, 2).unflatten(2, grid)
         return F.avg_pool2d(image, side, stride=1, padding=side // 2).flatten(2).transpose(1, 2)
-
-    def _reduce(self, rows: torch.Tensor, fraction: float | None) -> torch.Tensor:
-        """The rows to keep, of unit length if the metric is the cosine."""
-        if self.metric == "cosine":
-            rows = F.normalize(rows, dim=-1)
-        if fraction is None:
-            return rows
-        return rows[greedy_coreset(rows, max(1, int(fraction * len(rows))))]
-
-
-def patchcore(
-    layers: Parts | None = None,
-    coreset: float | None = 0.25,
-    patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
-) -> Memory:
-    """The rules of PatchCore: 3×3 averages, joined layers, squared L2, maximum, greedy coreset.
-
-    PatchCore (Roth et al., CVPR 2022, arXiv 2106.08265).
-    """
-    return Memory(
-        layers=layers,
-        metric="squared_l2",
-        top=0,
-        coreset=coreset,
-        neighbourhood=3,
-        join=True,
-        patch_output=patch_output,
-    )

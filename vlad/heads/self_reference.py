@@ -5,6 +5,7 @@ vlad's own; it needs neither words nor normal images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -16,6 +17,8 @@ from vlad.heads.rules import LAYERS, PART, SHARE, number, optional
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.neighbours import BLOCK
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+
+RANK = 0.03
 
 
 class SelfReference(Head):
@@ -41,7 +44,7 @@ class SelfReference(Head):
     def __init__(
         self,
         layers: Parts | None = None,
-        rank: float = 0.03,
+        rank: float = RANK,
         top: float = 0.01,
         sigma: float = 4.0,
     ):
@@ -66,23 +69,32 @@ class SelfReference(Head):
         Raises:
             HeadError: an image of a single patch.
         """
-        others = features.grid[0] * features.grid[1] - 1
-        if others < 1:
-            raise HeadError(
-                f"Head {self.name} compares the patches of an image, but there is only one; raise "
-                "the image size."
-            )
-        k = max(1, round(self.rank * others))
-        of_layers = [
-            torch.stack([_ranked(one, k) for one in patches])
-            for patches in features.patches.values()
-        ]
-        distance = torch.stack(of_layers).mean(dim=0)
-        grid_map = _quiet_border(distance.unflatten(1, features.grid))
+        distance = unlikeness(list(features.patches.values()), self.rank, self.name)
+        grid_map = quiet_border(distance.unflatten(1, features.grid))
         return Scores(
             image_score=top_mean(distance, self.top),
             anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
         )
+
+
+def unlikeness(layers: Sequence[torch.Tensor], rank: float, name: str) -> torch.Tensor:
+    """(B, N) distance of each patch to others of its image, mean over layers of (B, N, C) tokens.
+
+    Args:
+        rank: as for the head.
+        name: of the head that asks.
+
+    Raises:
+        HeadError: images of a single patch.
+    """
+    others = len(layers[0][0]) - 1
+    if others < 1:
+        raise HeadError(
+            f"Head {name} compares the patches of an image, but there is only one; raise the image "
+            "size."
+        )
+    k = max(1, round(rank * others))
+    return torch.stack([torch.stack([_ranked(x, k) for x in one]) for one in layers]).mean(dim=0)
 
 
 def _ranked(patches: torch.Tensor, k: int) -> torch.Tensor:
@@ -95,7 +107,7 @@ def _ranked(patches: torch.Tensor, k: int) -> torch.Tensor:
     return torch.cat(found).clamp_min(0)
 
 
-def _quiet_border(grid_map: torch.Tensor) -> torch.Tensor:
+def quiet_border(grid_map: torch.Tensor) -> torch.Tensor:
     """(B, h, w), where a patch at the border is no more anomalous than its neighbour inside.
 
     What a backbone pads its input with makes patches at the border unlike all others.

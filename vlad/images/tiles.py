@@ -147,6 +147,7 @@ class Mosaic:
         size: (width, height) of the image.
         boxes: boxes of its tiles.
         scores: head -> maximum image score of the tiles so far.
+        kinds: head -> `Scores.kind` of that tile, from heads that know kinds of defects.
         maps: head -> (height, width) anomaly map, complete after the last tile; the head's own (S,
             S) map if images are whole.
     """
@@ -156,6 +157,7 @@ class Mosaic:
         self.tiling = tiling
         self.boxes = tiling.boxes(size)
         self.scores: dict[str, float] = {}
+        self.kinds: dict[str, int] = {}
         self.maps: dict[str, np.ndarray] = {}
         self._waiting = zip(self.boxes, self._shares(), strict=True)
         self._left = len(self.boxes)
@@ -177,6 +179,8 @@ class Mosaic:
         for head, scores in found.items():
             score = float(scores.image_score[place])
             tile_map = np.asarray(scores.anomaly_map[place])
+            if scores.kind is not None and not score <= self.scores.get(head, -np.inf):
+                self.kinds[head] = int(scores.kind[place])
             # unlike max, keeps NaN
             self.scores[head] = float(np.maximum(self.scores.get(head, score), score))
             if share is None:

@@ -25,51 +25,48 @@ class Bank:
         rows: (M, C) with M ≥ 1; of unit length if the metric is the cosine.
         metric: "cosine" is 1 − cos, in [0, 2]; "squared_l2" is ‖q − b‖².
         bfloat16: whether cosines are computed in bfloat16; squared distances never are.
-
-    Attributes:
-        source, bfloat16: as given.
     """
 
     def __init__(self, rows: torch.Tensor, metric: Metric = "cosine", bfloat16: bool = False):
-        self.source, self.metric, self.bfloat16 = rows, metric, bfloat16
-        self._rows = rows
+        self.metric = metric
+        self.half = bfloat16 and metric == "cosine"
+        self._rows, self._offsets = rows, None
         if metric == "squared_l2":
             # ‖q−b‖² = ‖q‖² − 2(q·b − ½‖b‖²); centring keeps the cancellation small
             self._centre = rows.mean(dim=0)
             self._rows = rows - self._centre
             self._offsets = self._rows.square().sum(dim=-1) / -2
-        elif bfloat16:
+        elif self.half:
             self._rows = torch.cat([as_bfloat16(part) for part in rows.split(CONVERTED)])
 
-    def nearest(self, queries: torch.Tensor) -> torch.Tensor:
-        """Distance of each query (..., C) to its nearest row: (...), in float32."""
+    def nearest(self, queries: torch.Tensor, barred: torch.Tensor | None = None) -> torch.Tensor:
+        """Distance of each query (..., C) to its nearest row: (...), in float32.
+
+        Args:
+            barred: (M, N) bool, the rows that each of the N queries is not compared with.
+        """
         shape, q = queries.shape[:-1], queries.reshape(-1, queries.shape[-1])
-        found = self._cosine(q) if self.metric == "cosine" else self._squared_l2(q)
-        return found.clamp_min(0).reshape(shape)
-
-    def _cosine(self, q: torch.Tensor) -> torch.Tensor:
-        q = F.normalize(q, dim=-1)
-        if self.bfloat16:
-            q = complement(as_bfloat16(q))
+        q = F.normalize(q, dim=-1) if self._offsets is None else q - self._centre
+        ready = complement(as_bfloat16(q)) if self.half else q
         best = q.new_full((len(q),), float("-inf"), dtype=torch.float32)
-        for block in self._rows.split(self._size(q)):
+        size = max(1, BLOCK // max(1, len(q)))
+        for at in range(0, len(self._rows), size):
             # rows first: with few queries, this product is faster than its transpose
-            product = block @ q.T
-            found = largest_cosine(product, 0) if self.bfloat16 else product.amax(dim=0)
+            product = self._product(slice(at, at + size), ready.T)
+            if barred is not None:
+                # in bfloat16 they are distances
+                least = float("inf" if self.half else "-inf")
+                product = product.masked_fill_(barred[at : at + size], least)
+            found = largest_cosine(product, 0) if self.half else product.amax(dim=0)
             best = torch.maximum(best, found)
-        return 1 - best
+        distance = 1 - best if self._offsets is None else q.square().sum(dim=-1) - 2 * best
+        return distance.clamp_min(0).reshape(shape)
 
-    def _squared_l2(self, q: torch.Tensor) -> torch.Tensor:
-        q, size = q - self._centre, self._size(q)
-        best = q.new_full((len(q),), float("-inf"))
-        for block, offsets in zip(self._rows.split(size), self._offsets.split(size), strict=True):
-            similarity = torch.addmm(offsets[:, None], block, q.T)
-            best = torch.maximum(best, similarity.amax(dim=0))
-        return q.square().sum(dim=-1) - 2 * best
-
-    @staticmethod
-    def _size(q: torch.Tensor) -> int:
-        return max(1, BLOCK // max(1, len(q)))
+    def _product(self, part: slice, queries: torch.Tensor) -> torch.Tensor:
+        """(m, N) of some rows and all queries (C, N)."""
+        if self._offsets is None:
+            return self._rows[part] @ queries
+        return torch.addmm(self._offsets[part, None], self._rows[part], queries)
 
 
 def widest(rows: torch.Tensor) -> float:
@@ -96,13 +93,9 @@ def mean_nearest_cosine(queries: torch.Tensor, rows: torch.Tensor, count: int) -
 
     Queries and rows may have any length.
     """
-    rows, q = F.normalize(rows, dim=-1), F.normalize(queries, dim=-1).flatten(0, -2)
-    count = min(count, len(rows))
-    found = [
-        (block @ rows.T).topk(count, dim=-1).values.mean(dim=-1)
-        for block in q.split(max(1, BLOCK // len(rows)))
-    ]
-    return (1 - torch.cat(found)).clamp_min(0).reshape(queries.shape[:-1])
+    q = F.normalize(queries, dim=-1).flatten(0, -2)
+    found = _closest(q, F.normalize(rows, dim=-1), count)[0].mean(dim=-1)
+    return (1 - found).clamp_min(0).reshape(queries.shape[:-1])
 
 
 def nearest_rows(queries: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -112,11 +105,8 @@ def nearest_rows(queries: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tenso
         queries: (..., C) unit vectors.
         rows: (M, C) unit vectors.
     """
-    flat = queries.reshape(-1, queries.shape[-1])
-    size = max(1, BLOCK // len(rows))
-    found = [(part @ rows.T).max(dim=-1) for part in flat.split(size)]
-    best = torch.cat([one.values for one in found]).reshape(queries.shape[:-1])
-    index = torch.cat([one.indices for one in found])
+    best, index = _closest(queries.reshape(-1, queries.shape[-1]), rows, 1)
+    best = best.reshape(queries.shape[:-1])
     return (1 - best).clamp_min(0), rows[index].reshape(queries.shape)
 
 
@@ -137,6 +127,18 @@ def mean_below(queries: torch.Tensor, others: Sequence[torch.Tensor], share: flo
     below = nearest < nearest.amax(dim=1, keepdim=True)
     sums = torch.where(below, nearest, 0.0).sum(dim=1)
     return torch.where(below.any(dim=1), sums / below.sum(dim=1), nearest.amin(dim=1))
+
+
+def _closest(
+    queries: torch.Tensor, rows: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(N, k) cosines of N unit vectors to their nearest rows (M, C), and (N, k) which these are.
+
+    k is `count`, or M if there are no more.
+    """
+    size = max(1, BLOCK // len(rows))
+    found = [(part @ rows.T).topk(min(count, len(rows)), dim=-1) for part in queries.split(size)]
+    return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
 
 
 def greedy_coreset(rows: torch.Tensor, size: int) -> torch.Tensor:

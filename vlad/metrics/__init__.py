@@ -2,10 +2,11 @@
 
 `auroc`, `average_precision`, `f1_max`, `aupro` and `aupimo` are exact; `evaluate` computes all of
 them except AUPIMO. `evaluate_batches` computes exact pixel metrics of maps in files; `Streaming`
-takes the maps of any set in batches, once, and bounds its own error. `concordance` and
-`kendall_tau` measure whether scores increase with the severity of defects. `registered_metrics`
-computes the image metrics of other packages. `delong`, `mean_difference` and `holm` tell whether
-one head is better than another, `bootstrap` how sure a metric is.
+takes the maps of any set in batches, once, and bounds its own error. `seg_f1` is the F1 of pixels
+at a threshold fixed in advance. `concordance` and `kendall_tau` measure whether scores increase
+with the severity of defects. `registered_metrics` computes the image metrics of other packages.
+`delong`, `mean_difference` and `holm` tell whether one head is better than another, `bootstrap` how
+sure a metric is.
 
 Scores may have any real dtype and range, higher is more anomalous; only their order matters. Labels
 and masks are 0 for normal and anything positive (1, True, 255) for anomalous.
@@ -13,6 +14,7 @@ and masks are 0 for normal and anything positive (1, True, 255) for anomalous.
 
 from vlad.metrics.batches import evaluate_batches
 from vlad.metrics.exact import aupro, auroc, average_precision, evaluate, f1_max
+from vlad.metrics.fixed import SegF1, seg_f1
 from vlad.metrics.pimo import Pimo, aupimo
 from vlad.metrics.ranks import concordance, kendall_tau
 from vlad.metrics.registered import registered_metrics
@@ -32,6 +34,7 @@ __all__ = [
     "Difference",
     "Interval",
     "Pimo",
+    "SegF1",
     "Streamed",
     "Streaming",
     "aupimo",
@@ -50,4 +53,5 @@ __all__ = [
     "mean_difference",
     "registered_metrics",
     "resampled",
+    "seg_f1",
 ]

@@ -178,7 +178,7 @@ def _shown(entry: _Entry, digits: Mapping[str, int], view: VerdictView) -> dict[
         "folders": ["…", *folders[-2:]] if len(folders) > 2 else folders,
         "file": file,
         "ranks": entry.ranks,
-        "text": f"{entry.name} {entry.sample.defect or ''}",
+        "text": " ".join([entry.name, entry.sample.defect or "", *entry.row.kinds.values()]),
         "verdicts": view.words(entry.row.path),
         "scores": [f"{scores[h]:.{n}f}" if h in scores else "–" for h, n in digits.items()],
     }
@@ -215,6 +215,7 @@ def _card(
                 "heat": heat,
                 "regions": view.outlines(_drawn(run, head), entry.row.path),
                 "verdict": view.line(head, entry.row.path),
+                "kind": entry.row.kinds.get(head),
             }
         )
     return image

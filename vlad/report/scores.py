@@ -24,10 +24,13 @@ class ImageScores(Scores):
         image_score: (B,).
         anomaly_map: (B, S, S) at the size of the backbone's input. If images are cut into tiles,
             each map has the size of its image; if these differ, it is an object array of B maps.
+        kind: (B,) names of the nearest known kinds of defects, "" for none; None from a head that
+            knows no kinds.
     """
 
     image_score: np.ndarray
     anomaly_map: np.ndarray
+    kind: np.ndarray | None = None
 
     @overload
     def at(self, images: ImageLike) -> np.ndarray: ...  # type: ignore[overload-overlap]

@@ -21,7 +21,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -34,9 +34,17 @@ from vlad.results.maps import write_map
 from vlad.results.rows import Row, Rows, State
 from vlad.results.runjson import RUN
 from vlad.results.scales import CUT, RANGES, continued
-from vlad.results.table import columns, csv_bytes, write_parquet
+from vlad.results.table import Column, columns, csv_bytes, write_parquet
 from vlad.system.files import atomic_write, cannot_write
-from vlad.system.text import csv_line, csv_path, decode, encode, end_of_last_record, path_of
+from vlad.system.text import (
+    csv_line,
+    csv_path,
+    csv_text,
+    decode,
+    encode,
+    end_of_last_record,
+    path_of,
+)
 from vlad.types import Sample
 
 MapFormat = Literal["png", "npy", "none"]
@@ -112,7 +120,7 @@ class RunFolder:
             return self.create()
         self._read_journal()
         # drops a torn line and verdicts, and checks that the folder can be written to
-        atomic_write(self.scores_csv, csv_bytes(columns(self.rows.values(), self.heads, {})))
+        atomic_write(self.scores_csv, csv_bytes(self._columns(self.rows.values())))
         atomic_write(self.files_csv, _states(self.rows.values()))
         return self
 
@@ -144,6 +152,11 @@ class RunFolder:
             lambda path, name: bool(self.maps(Sample(Path(path), name))),
         )
         return [Sample(Path(path), name) for path, name in ids.items()]
+
+    @property
+    def known(self) -> Mapping[str, Sequence[str]]:
+        """Head -> the kinds of defects that it knows, for those that know some."""
+        return self.settings.get("kinds", {})
 
     @property
     def scores_csv(self) -> Path:
@@ -218,7 +231,7 @@ class RunFolder:
         """
         # states behind scores: a stop between them has a file scored again
         for path, data in (
-            (self.scores_csv, csv_bytes(columns(rows, self.heads, more or {}), header=False)),
+            (self.scores_csv, csv_bytes(self._columns(rows, more), header=False)),
             (self.files_csv, _states(rows)),
         ):
             try:
@@ -247,7 +260,7 @@ class RunFolder:
         for path in (*map(str, order), *self.rows):
             if path in self.rows and path not in rows:
                 rows[path] = self.rows[path]
-        table = columns(rows.values(), self.heads, more or {})
+        table = self._columns(rows.values(), more)
         atomic_write(self.out / "scores.parquet", lambda file: write_parquet(table, file))
         atomic_write(self.scores_csv, csv_bytes(table))
         atomic_write(self.files_csv, _states(rows.values()))
@@ -262,7 +275,17 @@ class RunFolder:
         self._delete([name for name in names if os.path.lexists(self.out / name)])
 
     def _header(self) -> bytes:
-        return csv_bytes(columns([], self.heads, {}))
+        return csv_bytes(self._columns([]))
+
+    def _columns(
+        self, rows: Collection[Row], more: Mapping[str, Mapping[str, object]] | None = None
+    ) -> dict[str, Column]:
+        """The columns of these rows: scores, known kinds, and what else there is."""
+        kinds = {
+            f"{head}_kind": {row.path: row.kinds[head] for row in rows if head in row.kinds}
+            for head in self.known
+        }
+        return columns(rows, self.heads, {**kinds, **(more or {})})
 
     def _read_journal(self) -> None:
         try:
@@ -276,6 +299,7 @@ class RunFolder:
             if header[: len(wanted)] != wanted or header[-1] != "error":
                 raise ValueError(f"its columns are {', '.join(header)}")
             states = self._read_states()
+            known = {h: {csv_text(k): k for k in ("", *kinds)} for h, kinds in self.known.items()}
             for record in records:
                 if len(record) != len(header):
                     raise ValueError(f"a line has {len(record)} cells for {len(header)} columns")
@@ -283,10 +307,11 @@ class RunFolder:
                 scores = {head: float(row[head]) for head in self.heads if row[head]}
                 path, error = path_of(row["path"]), row["error"] or None
                 if scores or error:
-                    self.rows[path] = Row(path, scores, error, states.get(path))
+                    kinds = {head: known[head][row[f"{head}_kind"]] for head in known if scores}
+                    self.rows[path] = Row(path, scores, error, states.get(path), kinds)
                 else:  # withdrawn, as by vlad.results.comparison
                     self.rows.pop(path, None)
-        except (OSError, ValueError, csv.Error) as error:
+        except (OSError, ValueError, KeyError, csv.Error) as error:
             raise OutputError(
                 f"{self.scores_csv} cannot be read back ({error}); add `overwrite` to start again, "
                 "or choose another folder."

@@ -8,6 +8,7 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -38,6 +39,9 @@ class State(NamedTuple):
         return other is None or self[:2] == other[:2]
 
 
+_NO_KINDS: Mapping[str, str] = MappingProxyType({})  # one for all rows
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """The result of one image.
@@ -47,12 +51,14 @@ class Row:
         scores: head -> image_score; a head that gave none is absent.
         error: why the image could not be scored, or None.
         state: of its file, where that is known.
+        kinds: head -> nearest known kind of defect, "" for none, as in `Scored`.
     """
 
     path: str
     scores: Mapping[str, float] = field(default_factory=dict)
     error: str | None = None
     state: State | None = None
+    kinds: Mapping[str, str] = field(default_factory=lambda: _NO_KINDS)
 
 
 _UNKNOWN = State(-1, -1, -1)
@@ -75,6 +81,8 @@ class Rows(MutableMapping[str, Row]):
         self._scores = array("d")
         self._states = array("q")
         self._errors: dict[str, str] = {}
+        self._kinds: dict[str, Mapping[str, str]] = {}
+        self._shared: dict[tuple, Mapping[str, str]] = {}  # few differ, so each is kept once
 
     def reserve(self, paths: Iterable[str]) -> None:
         """Allocate the memory of rows to come, so that adding them takes none."""
@@ -101,8 +109,9 @@ class Rows(MutableMapping[str, Row]):
         scores = zip(self.heads, self._scores[start : start + len(self.heads)], strict=True)
         given = {head: score for head, score in scores if not math.isnan(score)}
         place = 3 * self._places[path]
-        state = State(*self._states[place : place + 3])
-        return Row(path, given, self._errors.get(path), None if state == _UNKNOWN else state)
+        state: State | None = State(*self._states[place : place + 3])
+        state = None if state == _UNKNOWN else state
+        return Row(path, given, self._errors.get(path), state, self._kinds.get(path, _NO_KINDS))
 
     def __setitem__(self, path: str, row: Row) -> None:
         self.reserve([path])
@@ -115,12 +124,16 @@ class Rows(MutableMapping[str, Row]):
             self._errors.pop(path, None)
         else:
             self._errors[path] = row.error
+        self._kinds.pop(path, None)
+        if row.kinds:
+            self._kinds[path] = self._shared.setdefault(tuple(row.kinds.items()), row.kinds)
 
     def __delitem__(self, path: str) -> None:
         if path not in self:
             raise KeyError(path)
         self._filled[self._places[path]] = 0
         self._errors.pop(path, None)
+        self._kinds.pop(path, None)
 
     def __contains__(self, path: object) -> bool:
         place = self._places.get(path) if isinstance(path, str) else None

@@ -6,7 +6,7 @@ from vlad.system.workspace import Workspace
 SETTINGS = (
     *("vlad", "category", "backbone", "weights", "dtype", "runtime", "image_size", "banks"),
     *("prompts", "params", "protocol", "adapters", "bits", "references", "pool"),
-    *("known_defects", "seed", "tile", "overlap"),
+    *("known_defects", "kinds", "seed", "quality", "tile", "overlap"),
 )
 _OWN = ("heads", "score_direction", "map_ranges", "maps_cut", "map_format", "map_side", "root")
 RUN = Workspace(

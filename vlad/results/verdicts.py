@@ -247,15 +247,17 @@ def calibrate_run(
         options: those of `from_normals` and `from_labels`.
 
     Raises:
-        InputError: a reference image among them, too few images, or no level for any.
+        InputError: a reference image or known defect among them, too few images, or no level for
+            any.
     """
     good, _ = known_scores(folder, folder.samples())
-    shown = {os.path.realpath(path) for path in folder.settings.get("references", {})}
+    kinds = {"references": "reference image", "known_defects": "known defect"}
+    shown = {os.path.realpath(p): kinds[k] for k in kinds for p in folder.settings.get(k, {})}
     for sample in good:
-        if os.path.realpath(sample.path) in shown:
+        if kind := shown.get(os.path.realpath(sample.path)):
             raise InputError(
-                f"{sample.path} is a reference image of the run, so its score says nothing "
-                "about new images; calibrate on a run over other images."
+                f"{sample.path} is a {kind} of the run, so its score says nothing about new "
+                "images; calibrate on a run over other images."
             )
     if levels is not None:
         good = [sample for sample in good if os.path.realpath(sample.path) in levels]

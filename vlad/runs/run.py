@@ -235,7 +235,8 @@ def keep_scored(
         # heads that compare images speak of them a second time
         state = states.pop(path, before.state)
         kept = before.scores if state and state.same(before.state) else {}
-        rows.append(Row(path, {**kept, **scored.scores}, scored.error, state))
+        kinds = {**(before.kinds if kept else {}), **scored.kinds}
+        rows.append(Row(path, {**kept, **scored.scores}, scored.error, state, kinds))
     folder.append(rows, more)
 
 

@@ -43,6 +43,7 @@ class Settings:
             that finds them; None without boxes.
         box_model: finds the boxes of each image; None where samples have theirs, or none.
         known: marked defects for heads that remember them (`vlad.datasets.known.list_known`).
+        quality: the level that set backbone, size, tiles and heads, or None.
         learned: name -> digest of the images that fitted heads were shown before.
     """
 
@@ -56,6 +57,7 @@ class Settings:
     boxes: str | None = None
     box_model: BoxModel | None = None
     known: Sequence[Sample] = ()
+    quality: str | None = None
     learned: Mapping[str, str] = field(default_factory=dict)
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
@@ -156,6 +158,7 @@ def root_of(samples: Sequence[Sample]) -> Path:
 
 def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str | None]) -> dict:
     """The settings that scores depend on, as in run.json."""
+    kinds = {name: list(head.known) for name, head in panel.heads.items() if head.known}
     setup, references = settings.setup, {**settings.learned, **digests(settings.references)}
     return {
         **record_of(panel, setup, categories, references),
@@ -163,5 +166,8 @@ def scores_depend_on(panel: Panel, settings: Settings, categories: Sequence[str 
         **({"pool": digests(settings.pool)} if settings.pool else {}),
         **({"boxes": settings.boxes} if settings.boxes else {}),
         **({"known_defects": digests_of_known(settings.known)} if settings.known else {}),
+        **({"kinds": kinds} if kinds else {}),
         "seed": settings.seed,
+        **({"quality": settings.quality} if settings.quality else {}),
+        **settings.setup.tiling.settings,
     }

@@ -42,6 +42,7 @@ class ScoredImage:
         image_score: higher is more anomalous; None with an error.
         anomaly_map: (S, S), or (height, width) for an image cut into tiles; None with an error.
         error: why it was not scored, in one sentence, or None.
+        kind: nearest known kind of defect, "" for none; None from a head that knows no kinds.
     """
 
     image: ImageLike | Prepared
@@ -50,6 +51,7 @@ class ScoredImage:
     image_score: float | None = None
     anomaly_map: np.ndarray | None = None
     error: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

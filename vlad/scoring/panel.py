@@ -92,7 +92,8 @@ class Panel:
 
     Raises:
         HeadError: a head that reads text with a backbone that does not, whose parameters are
-            outside their rules, or whose features cannot be guided.
+            outside their rules, whose features cannot be guided, or that needs images without
+            tiles.
         BackboneError: a layer the backbone does not have, or a size that patches do not fill.
         PromptError: an unknown or malformed bank.
     """
@@ -121,6 +122,12 @@ class Panel:
             else Extractor(backbone, image_size)
         )
         self.specs = fitting_specs(self.heads, backbone.info, image_size)
+        for name, head in self.heads.items():
+            if tiling.tile is not None and getattr(head, "whole_images", False):
+                raise HeadError(
+                    f"Head {name} compares places of whole images, and a tile has another one in "
+                    "each; leave out `tile`, or the option that compares places."
+                )
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
         self.guidance = None

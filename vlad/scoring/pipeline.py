@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.errors import HeadError, ImageError, VladError
-from vlad.heads import Pool
+from vlad.heads import Head, Pool
 from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
 from vlad.scoring.boxes import with_found_boxes
 from vlad.scoring.panel import Panel
@@ -93,6 +93,8 @@ class Scored(Generic[T]):
         scores: head -> image_score.
         maps: head -> (S, S) anomaly map, or (height, width) of an image cut into tiles.
         failure: why it has no scores, or None.
+        kinds: head -> the known kind of defect that it is nearest to, "" for none; of heads that
+            know some.
     """
 
     sample: T
@@ -100,6 +102,7 @@ class Scored(Generic[T]):
     scores: dict[str, float] = field(default_factory=dict)
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     failure: VladError | None = None
+    kinds: dict[str, str] = field(default_factory=dict)
 
     @property
     def error(self) -> str | None:
@@ -149,7 +152,9 @@ class Pools(Generic[T]):
                             if mosaic.complete:
                                 member = waiting.popleft()
                                 failed = member.failure is not None
-                                batch.append(member if failed else _checked(member.sample, mosaic))
+                                batch.append(
+                                    member if failed else _checked(member.sample, mosaic, {})
+                                )
                                 mosaic = None
                         if batch:
                             yield batch
@@ -296,7 +301,7 @@ def _score(
         if one.mosaic is None:
             done.append(Scored(one.item, None, failure=one.failure))
         elif one.mosaic.complete:
-            scored = _checked(one.item, one.mosaic)
+            scored = _checked(one.item, one.mosaic, panel.heads)
             done.append(scored)
             if pools is not None and pools.pools[category]:  # else no pool will score it
                 pools.members.setdefault(category, []).append(replace(scored, scores={}, maps={}))
@@ -308,7 +313,7 @@ def _mosaic(member: Scored, tiling: Tiling) -> Mosaic:
     return Mosaic(member.size, tiling)
 
 
-def _checked(item: T, mosaic: Mosaic) -> Scored[T]:
+def _checked(item: T, mosaic: Mosaic, heads: Mapping[str, Head]) -> Scored[T]:
     """The scores of an image, or a failure if one is not finite."""
     scores, maps = mosaic.scores, mosaic.maps
     bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
@@ -317,4 +322,9 @@ def _checked(item: T, mosaic: Mosaic) -> Scored[T]:
             f"{item.path}: {', '.join(bad)} gave no finite score; remove it or choose another head."
         )
         return Scored(item, mosaic.size, failure=failure)
-    return Scored(item, mosaic.size, scores, maps)
+    kinds = {
+        name: head.known[place] if (place := mosaic.kinds[name]) >= 0 else ""
+        for name, head in heads.items()
+        if name in mosaic.kinds
+    }
+    return Scored(item, mosaic.size, scores, maps, kinds=kinds)

@@ -33,11 +33,13 @@ class Found:
         size: its (width, height), upright.
         image_score: higher is more anomalous.
         anomaly_map: (H, W).
+        kind: nearest known kind of defect, as in `ScoredImage`.
     """
 
     size: tuple[int, int]
     image_score: float
     anomaly_map: np.ndarray
+    kind: str | None = None
 
 
 @dataclass(eq=False)
@@ -209,7 +211,7 @@ class Batcher:
         for job, found in zip(ready, scored, strict=True):
             size, score, values = found.size, found.image_score, found.anomaly_map
             if size is not None and score is not None and values is not None:
-                job.end(Found(size, score, values))
+                job.end(Found(size, score, values, found.kind))
             else:  # the image was read, so its score is not finite
                 head = job.detector.head_.name
                 job.end(ImageError(f"{head} gave no finite score; check the detector."))

@@ -163,6 +163,7 @@
     one.note.textContent = one.error || (reply ? "" : "…");
     if (!reply) { paint(one); return; }
     const notes = reply.p_value === null ? [] : ["p " + shown(reply.p_value)];
+    if (reply.kind) { notes.push("nearest known defect: " + reply.kind); }
     const count = (reply.regions || []).length;
     if (count) {
       notes.push(count + (count > 1 ? " regions" : " region"));
@@ -214,10 +215,10 @@
   function csv() {
     const text = (value) => /^[=+\-@\t\r]/.test(value) ? "'" + value : value;  // a spreadsheet would run it as a formula
     const cell = (value) => '"' + String(value === null || value === undefined ? "" : value).replaceAll('"', '""') + '"';
-    const one = chosen(), rows = [["name", "detector", "head", "category", "image_score", "p_value", "threshold", "verdict", "regions", "error"]];
+    const one = chosen(), rows = [["name", "detector", "head", "category", "image_score", "p_value", "threshold", "verdict", "kind", "regions", "error"]];
     images.forEach((item) => {
       const reply = item.reply || {};
-      rows.push([text(item.file.name), one.name, one.head, text(item.category || ""), reply.image_score, reply.p_value, threshold, word(item), reply.regions && reply.regions.length, text(item.error || "")]);
+      rows.push([text(item.file.name), one.name, one.head, text(item.category || ""), reply.image_score, reply.p_value, threshold, word(item), text(reply.kind || ""), reply.regions && reply.regions.length, text(item.error || "")]);
     });
     const link = make("a");
     link.href = URL.createObjectURL(new Blob([rows.map((row) => row.map(cell).join(",") + "\r\n").join("")], { type: "text/csv" }));

@@ -98,6 +98,7 @@ class Question:
             height=found.size[1],
             image_score=found.image_score,
             verdict=verdict,
+            kind=found.kind,
             regions=regions,
             map=self._map(found, self.map_kind) if self.map_kind else None,
             **said,

@@ -62,6 +62,10 @@ class ImageReply(BaseModel):
         default=None, description="The decision is too uncertain to rely on."
     )
     severity: int | None = Field(default=None, description="0 for normal, higher is worse.")
+    kind: str | None = Field(
+        default=None,
+        description="Nearest known kind of defect, empty for none; of detectors that know some.",
+    )
     regions: list[Region] | None = Field(
         default=None, description="Set if there is a map threshold."
     )

@@ -14,6 +14,7 @@ import pyarrow.dataset as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from vlad.cli import main
 
@@ -94,6 +95,21 @@ def test_verdicts_stand_in_the_rows_of_a_bucket(session, vlad, images, tmp_path)
     verdicts = {Path(row["path"]).name: row["memory_verdict"] for row in written(out)}
     assert verdicts["0.png"] == "normal" and verdicts["5.png"] == "anomalous"
     assert all("://" in row["path"] for row in written(out))
+
+
+def test_the_nearest_known_kind_stands_in_the_rows(session, vlad, images, tmp_path):
+    known, out = tmp_path / "known", tmp_path / "run"
+    for folder in ("dent", "ground_truth/dent"):
+        (known / folder).mkdir(parents=True)
+    image = Image.open(images / "5.png")
+    image.save(known / "dent" / "0.png")
+    Image.new("L", image.size, 255).save(known / "ground_truth" / "dent" / "0.png")
+    (images / "bad.png").write_text("no image")
+    options = ["--normal", images / "0.png", "--head", "labelled", "--known-defects", known]
+    done = vlad(images, *options, "--engine", "ray", "--workers", 1, "--out", out)
+    assert done.exit_code == 0, done.output
+    kinds = {Path(row["path"]).name: row["labelled_kind"] for row in written(out)}
+    assert (kinds["0.png"], kinds["5.png"], kinds["bad.png"]) == ("", "dent", None)
 
 
 def test_a_coreset_of_two_shards_is_made_by_two_workers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -117,11 +117,16 @@ def given(*names: str) -> Callable[[Callable], Callable]:
 
 @dataclass(frozen=True)
 class Common:
-    """The values of the options of `common_options`."""
+    """The values of the options of `common_options`.
+
+    Attributes:
+        given: fields of the setup that have no default, or were given.
+    """
 
     setup: Setup
     params: tuple[str, ...]
     adapters: tuple[str, ...]
+    given: frozenset[str] = frozenset()
 
 
 def common_options(command: Callable) -> Callable:
@@ -129,19 +134,28 @@ def common_options(command: Callable) -> Callable:
 
     @wraps(command)
     def packed(params, adapters, **options):
-        from vlad.errors import InputError
         from vlad.scoring.setup import Setup
 
-        names = [field.name for field in fields(Setup)]
-        if options["overlap"] is not None and options["tile"] is None:
-            raise InputError(
-                "--overlap applies to tiles; set their size with --tile, or leave it out."
-            )
-        taken = {name: options.pop(name) for name in names}
-        setup = Setup(**{name: value for name, value in taken.items() if value is not None})
-        return command(common=Common(setup, params, adapters), **options)
+        taken = {field.name: options.pop(field.name) for field in fields(Setup)}
+        chosen = frozenset(name for name, value in taken.items() if value is not None)
+        common = Common(setup_of(taken), params, adapters, chosen)
+        return command(common=common, **options)
 
     return given(*OPTIONS)(packed)
+
+
+def setup_of(options: Mapping[str, Any]) -> Setup:
+    """The setup that options of OPTIONS ask for; None leaves its default.
+
+    Raises:
+        InputError: options that need each other, or a value out of its range.
+    """
+    from vlad.errors import InputError
+    from vlad.scoring.setup import Setup
+
+    if options["overlap"] is not None and options["tile"] is None:
+        raise InputError("--overlap applies to tiles; set their size with --tile, or leave it out.")
+    return Setup(**{name: value for name, value in options.items() if value is not None})
 
 
 def known_defects_option(command: Callable) -> Callable:
@@ -149,6 +163,15 @@ def known_defects_option(command: Callable) -> Callable:
     return option(
         "--known-defects DIR",
         "Marked defects for the head labelled: a folder per kind, and masks in ground_truth.",
+    )(command)
+
+
+def known_of_categories_option(command: Callable) -> Callable:
+    """Add --known-defects to a command over several categories, for `known_of`."""
+    return option(
+        "--known-defects DIR",
+        "Marked defects for the head labelled: a folder per kind, and masks in ground_truth; for "
+        "several categories, in a folder per category. Test images among them are left out.",
     )(command)
 
 
@@ -175,8 +198,8 @@ def layout_option(command: Callable) -> Callable:
     return option(
         "--layout NAME",
         (
-            "Layout of the data set: mvtec, mvtec_loco, mpdd, btad, visa, kolektorsdd, "
-            "kolektorsdd2, real_iad, folder, csv; auto detects it."
+            "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
+            "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it."
         ),
         default="auto",
     )(command)

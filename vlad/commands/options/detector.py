@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 
 # what a detector brings with it, by parameter; `params` and `adapters` are of --param, --adapter
 BROUGHT = (
-    *("head", "normals", "known_defects", "k_shot", "seed", "pools", "bank", "guide", "ignore"),
+    *(
+        "head",
+        "quality",
+        "normals",
+        "known_defects",
+        "k_shot",
+        "seed",
+        "pools",
+        "bank",
+        "guide",
+        "ignore",
+    ),
     *("directions", "params", "adapters", "backbone", "image_size", "tile", "overlap", "bits"),
     "dtype",
 )

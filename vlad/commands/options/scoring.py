@@ -19,6 +19,7 @@ from vlad.commands.options import (
 )
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
+from vlad.commands.options.quality import quality_option, set_by
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
 
@@ -29,32 +30,34 @@ if TYPE_CHECKING:
     from vlad.results.folder import MapFormat
     from vlad.runs.settings import Settings
 
+SPREAD = ("--normal", "--defects")  # options that take several files
 # the default head without normal images and without words
 ALONE = "self_reference"
 
 
 class ScoringCommand(SectionedCommand):
-    """Lets `--normal` take several files, as a shell expands them, if images come before it."""
+    """Lets an option take several files, as a shell expands them, if images come before it."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         spread: list[str] = []
         images = False  # whether a PATH was named
-        run = 0  # bare words since the last --normal, its own value included
+        run = 0  # bare words since the last such option, its own value included
+        last = ""  # that option
         for before, arg in zip(["", *args], args, strict=False):
             if arg.startswith("-"):
                 run = 0
-            elif before == "--normal":
-                run = 1
+            elif before in SPREAD:
+                run, last = 1, before
             elif run:
                 run += 1
                 if images:
-                    spread.append("--normal")
+                    spread.append(last)
                 elif run == 3:
                     from vlad.errors import InputError
 
                     raise InputError(
-                        "With several files after --normal, the images to score come first; write "
-                        f"vlad {self.name} PATH... --normal FILES."
+                        f"With several files after {last}, the images to score come first; write "
+                        f"vlad {self.name} PATH... {last} FILES."
                     )
             elif not (before.startswith("-") and self._takes_value(before)):
                 images = True
@@ -77,6 +80,7 @@ class Scoring:
     k_shot: int | None
     seed: int
     head: str | None
+    quality: str | None
     pools: tuple[str, ...]
     map_format: MapFormat | None
     common: Common
@@ -118,6 +122,7 @@ def scoring_options(command: Callable) -> Callable:
             "winclip with --category or --bank, self_reference without any]"
         ),
     )
+    @quality_option
     @detector_option
     @common_options
     @option(
@@ -142,7 +147,7 @@ def scoring_options(command: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class Plan:
-    """The heads of a run, not yet fitted, and its settings."""
+    """The heads of a run, not yet fitted, its settings, and the options of both."""
 
     heads: dict[str, Head]
     settings: Settings
@@ -180,7 +185,10 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
         return _with_detector(scoring.detector, scoring, images, categorised)
     if k_shot and not normals:
         raise InputError("--k-shot draws from normal images; name them with --normal.")
-    head = scoring.head or _default_head(scoring, categorised)
+    default = _default_head(scoring, categorised)
+    head = scoring.head or default
+    if scoring.quality:
+        common, head = set_by(scoring.quality, common, scoring.head, default, images)
     heads = make_heads(head, common)
     check_judging(judging, heads)
     normal = list_samples(normals) if normals else []
@@ -221,6 +229,7 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
         rules_of(judging, heads, None if joint else held_out, images, notes),
         pool,
         known=known,
+        quality=scoring.quality,
     )
     if not scoring.head and head == ALONE:
         click.echo(

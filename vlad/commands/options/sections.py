@@ -6,12 +6,14 @@ import click
 
 SECTIONS = {
     "Input": (
-        "--category", "--words", "--normal", "--known-defects", "--k-shot", "--seed", "--seeds",
-        "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--tile", "--overlap",
+        "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
+        "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--tile",
+        "--overlap",
         "--max-pixels", "--bits",
     ),
     "Model": (
-        "--detector", "--head", "--backbone", "--bank", "--guide", "--ignore", "--directions",
+        "--detector", "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore",
+        "--directions",
         "--param", "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime",
         "--cache",
     ),

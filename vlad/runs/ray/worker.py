@@ -86,6 +86,9 @@ class Scorer:
         columns = {"path": pa.array([s.sample.path for s in scored], pa.string())}
         for head in job.heads:
             columns[head] = pa.array([s.scores.get(head) for s in scored], pa.float64())
+        for head, made in job.heads.items():
+            if made.known:
+                columns[f"{head}_kind"] = pa.array([s.kinds.get(head) for s in scored], pa.string())
         if settings.rules:
             columns |= _verdicts(scored, settings.rules.calibration)
         states = [reader.states.get(str(s.sample.path)) for s in scored]
