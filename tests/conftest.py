@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(Path(__file__).parent))  # of box_models, memory_plain, same_scores
+sys.path.append(str(Path(__file__).parent))  # of box_models, memory_plain, same_scores, small_maps
 # a slow machine is no failure
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
@@ -122,9 +122,12 @@ def small_file(small_clip, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_backbone(small_file):
+    """The model of `small_file`, and maps of a convolutional network beside it."""
+    from small_maps import with_maps
+
     from vlad.backbones import load_backbone
 
-    return load_backbone(str(small_file), device="cpu")
+    return with_maps(load_backbone(str(small_file), device="cpu"))
 
 
 @pytest.fixture(scope="session")

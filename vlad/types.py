@@ -72,8 +72,9 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 # what a backbone may be able to do besides patch tokens and the image embedding:
 # "windows" passes of their own for windows of patches; "streams" further attention streams;
 # "image tokens" learned tokens in the image encoder; "joint" patch tokens in the space of text;
-# "weights" linear maps of whole tokens in its attention
-Capability = Literal["windows", "streams", "image tokens", "joint", "weights"]
+# "weights" linear maps of whole tokens in its attention; "pyramid" maps of a convolutional network
+# at strides 2, 4, 8, 16 and 32
+Capability = Literal["windows", "streams", "image tokens", "joint", "weights", "pyramid"]
 NATIVE: frozenset[Capability] = frozenset(
     {"windows", "streams", "image tokens", "joint", "weights"}
 )
@@ -103,6 +104,7 @@ class BackboneInfo:
         pos_embed: how its positional embeddings are resized to another grid.
         capabilities: what it can do besides patch tokens and the image embedding.
         widths: channels of every block, if they differ.
+        pyramid: channels of the maps of its pyramid, finest first; () if it has none.
         step: a side of the input must be a multiple of it; 0 is the patch size.
         fixed_size: whether it takes inputs of `image_size` only.
         compare: layers for heads that compare patch tokens, if nobody names others; () leaves the
@@ -126,6 +128,7 @@ class BackboneInfo:
     pos_embed: PosEmbedResize = "bicubic_antialias"
     capabilities: frozenset[Capability] = NATIVE
     widths: tuple[int, ...] = ()
+    pyramid: tuple[int, ...] = ()
     step: int = 0
     fixed_size: bool = False
     compare: tuple[Layer, ...] = ()
@@ -271,6 +274,8 @@ class FeatureSpec:
         statistics: whether features are statistics of the pixels instead of the backbone's
             (`vlad.images.statistics`): those of the cells as patch tokens of layer 1, their summary
             as the image embedding. There is no pass then, and only `image_size` has an effect.
+        pyramid: whether features are maps of the backbone's convolutional network at strides 2, 4,
+            8, 16 and 32 instead of patch tokens; only `image_size` and `resize` have an effect.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -291,6 +296,7 @@ class FeatureSpec:
     prompts: ImagePrompts | None = None
     views: bool = False
     statistics: bool = False
+    pyramid: bool = False
 
     @property
     def tapped(self) -> set[int]:
@@ -333,6 +339,8 @@ class Features:
         weights: linear maps of the backbone, the same for all images: "value.N.weight" (C, C),
             "out.N.weight" (C, C) and "out.N.bias" (C,) of the attention of block N, "proj.weight"
             (D, C) and "proj.bias" (D,) into the joint space; empty if the spec asks for none.
+        pyramid: five maps (B, C, H / s, W / s) at strides s of 2, 4, 8, 16 and 32, if the spec asks
+            for them.
     """
 
     image: torch.Tensor | None
@@ -347,6 +355,7 @@ class Features:
     views: torch.Tensor | None = None
     boxes: tuple[tuple[Box, ...], ...] = ()
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    pyramid: tuple[torch.Tensor, ...] = ()
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
@@ -369,6 +378,7 @@ class Features:
             windows={k: change(v) for k, v in self.windows.items()},
             cls={k: change(v) for k, v in self.cls.items()},
             further=tuple(features._map(change) for features in self.further),
+            pyramid=tuple(map(change, self.pyramid)),
         )
 
     @staticmethod
@@ -391,6 +401,7 @@ class Features:
             cls={k: torch.cat([p.cls[k] for p in parts]) for k in first.cls},
             further=tuple(map(Features.cat, zip(*(p.further for p in parts), strict=True))),
             boxes=tuple(boxes for p in parts for boxes in p.boxes),
+            pyramid=tuple(map(torch.cat, zip(*(p.pyramid for p in parts), strict=True))),
         )
 
 

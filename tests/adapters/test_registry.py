@@ -26,11 +26,12 @@ def test_every_card_is_registered_and_whole():
         assert all("(" in figure for figure in card["figures"]), name  # each says whose it is
 
 
-def test_what_ships_fits_the_built_in_backbone():
-    done = CliRunner().invoke(main, ["adapters", "verify", "vlad-tiny-uniadet"])
+@pytest.mark.parametrize("name", ["vlad-tiny-uniadet", "vlad-tiny-metauas"])
+def test_what_ships_fits_the_built_in_backbone(name):
+    done = CliRunner().invoke(main, ["adapters", "verify", name])
     assert done.exit_code == 0 and "is intact and fits vlad-tiny" in done.output
     listed = CliRunner().invoke(main, ["adapters", "list"]).output
-    assert "vlad-tiny-uniadet" in listed
+    assert name in listed
 
 
 def test_a_released_adapter_that_is_not_here_is_told_from_an_unknown_name():

@@ -255,6 +255,27 @@ def check_weights(case: Case) -> None:
     close(x @ found["proj.weight"].T + found["proj.bias"], vision.proj(x))
 
 
+@torch.no_grad()
+def check_pyramid(case: Case) -> None:
+    """Maps at strides 2 to 32, of each image on its own; sizes that do not halve are refused."""
+    spec = FeatureSpec(pyramid=True, image=False)
+    if "pyramid" not in case.info.capabilities:
+        assert case.info.pyramid == ()
+        return _refused(case, spec, "maps of a convolutional network")
+    check_spec(case.info, spec, 64)
+    with pytest.raises(BackboneError, match=f"multiple of ({case.info.step}|32)"):
+        check_spec(case.info, spec, 80)
+    pixels = case.pixels((64, 64))
+    found = case.backbone.maps(pixels)
+    assert [tuple(x.shape) for x in found] == [
+        (len(pixels), channels, 64 >> level, 64 >> level)
+        for level, channels in enumerate(case.info.pyramid, 1)
+    ]
+    for x, alone in zip(found, case.backbone.maps(pixels[1:]), strict=True):
+        assert x.is_contiguous() and x.std() > 0
+        close(x[1:], alone)
+
+
 def _refused(case: Case, spec: FeatureSpec, words: str, **options) -> None:
     """Refused before any pass, and by the pass itself."""
     REFUSED.append(words)
@@ -378,6 +399,7 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "image tokens": check_image_tokens,
     "joint": check_joint,
     "weights": check_weights,
+    "pyramid": check_pyramid,
     "sizes": check_sizes,
     "bfloat16": check_bfloat16,
     "onnx": check_onnx,

@@ -1,28 +1,31 @@
 """What a head asks for is checked against the description of a backbone, without its weights."""
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from vlad.backbones.capabilities import check_spec
 from vlad.errors import BackboneError
-from vlad.types import NATIVE, BackboneInfo, FeatureSpec, Stream
+from vlad.types import BackboneInfo, Capability, FeatureSpec, Stream
 
 INFO = BackboneInfo("some/model", 12, 768, 512, patch_size=16, image_size=224, has_text=True)
+MAPS = replace(INFO, capabilities=frozenset({"pyramid"}))
 NEEDS = {
     "windows": FeatureSpec(windows=(2, 3)),
     "streams": FeatureSpec(layers=(12,), stream=Stream("vv")),
     "image tokens": FeatureSpec(prompts=lambda plain: {}),
     "joint": FeatureSpec(layers=(12,), patch_output="ln_post_proj"),
     "weights": FeatureSpec(weights=(12,)),
+    "pyramid": FeatureSpec(pyramid=True),
 }
 
 
-@pytest.mark.parametrize("capability", sorted(NATIVE))
+@pytest.mark.parametrize("capability", NEEDS)
 def test_each_capability_is_needed_by_what_uses_it_alone(capability):
-    check_spec(INFO, NEEDS[capability], 224)
+    assert NEEDS.keys() == set(get_args(Capability))
     check_spec(replace(INFO, capabilities=frozenset({capability})), NEEDS[capability], 224)
-    less = replace(INFO, capabilities=NATIVE - {capability})
+    less = replace(INFO, capabilities=frozenset(NEEDS) - {capability})
     with pytest.raises(BackboneError, match=r"^Head winclip needs .*some/model does not have"):
         check_spec(less, NEEDS[capability], 224, "winclip")
 
@@ -49,6 +52,7 @@ def test_an_image_embedding_without_its_norm_counts_as_a_stream():
         (INFO, FeatureSpec(layers=((3, 13),)), 224, "Block 13 does not exist"),
         (INFO, FeatureSpec(normal_layers=(13,)), 224, "Block 13 does not exist"),
         (INFO, FeatureSpec(weights=(13,)), 224, "Block 13 does not exist"),
+        (MAPS, FeatureSpec(pyramid=True), 240, "240×240 pixels is not a multiple of 32"),
         (INFO, FeatureSpec(windows=(15,)), 224, "15×15 patches does not fit a grid of 14×14"),
         (replace(INFO, fixed_size=True), FeatureSpec(), 240, "224×224 pixels only"),
     ],

@@ -139,6 +139,14 @@ def test_the_grid_of_stages_is_that_of_the_last_but_one():
     assert stem_left_out.widths == (64, 128, 256, 512)
 
 
+def test_a_pyramid_needs_all_strides_and_begins_with_the_stem_of_an_efficientnet():
+    found = {
+        name: networks.describe(f"timm/{name}").pyramid
+        for name in ("tf_efficientnet_b4.aa_in1k", "resnet18.a1_in1k", "convnext_atto.d2_in1k")
+    }
+    assert list(found.values()) == [(48, 32, 56, 160, 448), (64, 64, 128, 256, 512), ()]
+
+
 def test_names_are_described_without_weights():
     info = networks.describe("timm/vit_base_patch16_dinov3.lvd1689m")
     assert (info.depth, info.width, info.patch_size, info.image_size) == (12, 768, 16, 256)

@@ -53,6 +53,20 @@ def test_features_are_those_of_the_network_in_every_block(backbone, pixels):
 
 
 @torch.no_grad()
+def test_the_pyramid_is_the_network_from_its_stem_on(backbone, pixels):
+    network = backbone.model.cnn
+    x = F.relu6(network.stem(pixels))
+    expected = [x]
+    for number, block in enumerate(network.blocks, 1):
+        x = block(x)
+        if number in (2, 3, 5, 7):
+            expected.append(x)
+    for found, own in zip(backbone.maps(pixels), expected, strict=True):
+        torch.testing.assert_close(found, own, atol=1e-4, rtol=1e-4)
+    assert backbone.info.pyramid == (32, 24, 40, 112, 320)
+
+
+@torch.no_grad()
 def test_heads_that_compare_tokens_get_one_layer(backbone):
     assert backbone.info.compare == (1,)
 

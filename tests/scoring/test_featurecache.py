@@ -82,3 +82,27 @@ def test_a_saved_detector_names_no_cache(small_file, drawn, tmp_path):
     made = vlad.load("memory", backbone=str(small_file), device="cpu", cache=str(tmp_path / "c"))
     made.fit(drawn[:2]).save(tmp_path / "saved")
     assert vlad.Detector.load(tmp_path / "saved").cache is None
+
+
+def test_maps_of_a_convolutional_network_are_kept_too(drawn, tmp_path, monkeypatch):
+    counted, maps = [], Backbone.maps
+
+    def counting(self, pixels):
+        counted.append(len(pixels))
+        return maps(self, pixels)
+
+    monkeypatch.setattr(Backbone, "maps", counting)
+
+    def scored(cache):
+        made = vlad.load(
+            "metauas", backbone="vlad-tiny", adapter="vlad-tiny-metauas", device="cpu", cache=cache
+        )
+        return made.fit(drawn[:1]).score(drawn)
+
+    plain, first = scored(None), scored(str(tmp_path))
+    counted.clear()
+    again = scored(str(tmp_path))
+    assert counted == []
+    for found in (first, again):
+        np.testing.assert_allclose(found.image_score, plain.image_score, atol=1e-5)
+        np.testing.assert_allclose(found.anomaly_map, plain.anomaly_map, atol=1e-5)

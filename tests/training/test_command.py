@@ -208,6 +208,28 @@ def test_figures_of_a_held_out_category_are_those_of_eval(run, tree, small_file,
         assert f"nut, held out: {name} {100 * x:.1f}" in figures
 
 
+def test_a_head_that_needs_a_normal_image_is_measured_with_one(run, tree, tmp_path):
+    out, backbone = tmp_path / "out", ["--backbone", "vlad-tiny", "--image-size", 64]
+    done = run(out, *backbone, "--hold-out", "nut", head="metauas", more="[params]\nwidth = 32")
+    assert done.exit_code == 0, done.output
+    options = ["--head", "metauas", "--adapter", out, *backbone, "--device", "cpu", "--k-shot", 1]
+    words = ["eval", tree / "nut", *options, "--json", tmp_path / "found.json"]
+    assert CliRunner().invoke(main, [str(word) for word in words]).exit_code == 0
+    (result,) = json.loads((tmp_path / "found.json").read_text())["results"]
+    figures = read_card(out / "card.toml")["figures"]
+    for name, x in result["metrics"].items():
+        assert f"nut, held out: {name} {100 * x:.1f}" in figures
+
+
+def test_images_to_draw_on_are_no_measure_of_a_head_that_needs_a_normal_image(run, tree, tmp_path):
+    drawn = ["--synthetic", tree / "nut", "--hold-out", "nut"]
+    done = run(
+        tmp_path / "out", "--backbone", "vlad-tiny", *drawn, data=tree / "bolt", head="metauas"
+    )
+    assert done.exit_code == 2
+    assert "the training split of nut, which is held out, has none" in " ".join(done.stderr.split())
+
+
 def test_the_card_tells_what_the_adapter_is_better_than(run, tree, small_file, tmp_path):
     out = tmp_path / "out"
     done = run(out, "--hold-out", "nut")

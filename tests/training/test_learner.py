@@ -74,6 +74,8 @@ def test_scoring_keeps_nothing_for_gradients(small_backbone, make_learner, drawn
     """Not even with tensors that are being learned."""
     learner, _ = make_learner(head)
     panel = Panel(small_backbone, {head: load_head(head, adapter=learner.adapter)})
+    if learner.head.normals == "needed":
+        panel.fit(drawn[1:2])
     pools = {}
     found = panel.score([panel.prepare(drawn[0])], "nut", pools)
     scores = found[head] if head in found else next(pools[head].scores())

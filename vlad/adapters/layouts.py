@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 
 from vlad.adapters import shapes
+from vlad.adapters.layout import Layout as Layout
 from vlad.adapters.shapes import Shape
 from vlad.errors import AdapterError
 from vlad.system import plugins
@@ -25,46 +25,9 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)  # of the depth
 EIGHT = tuple((2.6 + i) / 12 for i in range(8))
 DEEP = ("deep_blocks", "prompt_blocks")  # sizes of heads with tokens in blocks of the text encoder
 _ADAPTERS = r"visual_encoder\.adapters\.(\d+)\.blocks\.0\."  # of SOWA
+_GATE = r"decoder\.blocks\.(\d)\.attention(\d)\.attention"  # of MetaUAS
 NORM = "(weight|bias|running_mean|running_var)"
 LARGEST = 4096  # upper bound of any size in a file: no backbone comes near it
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The learned tensors of one head.
-
-    Attributes:
-        shapes: (backbone, params) -> our name -> shape.
-        sizes: param -> (pattern of our names, axis): the size is the length of that axis, or the
-            number of matching names if axis is None.
-        authors: pattern of the authors' names -> our name (a re.sub template).
-        key: the entry of the authors' file with the tensors; "" is the file itself.
-        files: if they save several files, the stem of each -> pattern of the authors' names in it.
-        lead: our name -> number of axes of length 1 that the authors prepend.
-        unused: pattern of the authors' tensors not used in scoring -> length of their last axis,
-            "text" for T, or None for any.
-        layers: default blocks, as fractions of the depth; () takes those that the backbone names
-            for comparing patch tokens, or the four quarters.
-        inside_text: whether some of the tensors enter the text encoder.
-        from_text: whether it is learned from sentences instead of images.
-        defaults: the sizes chosen by the method's authors.
-        constants: pattern of our names -> the value of all their entries before training.
-        image_size: pixels a side at which the authors use a backbone of 336.
-    """
-
-    shapes: Callable[[BackboneInfo, Mapping], dict[str, Shape]]
-    sizes: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
-    authors: Mapping[str, str] = field(default_factory=dict)
-    key: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
-    lead: Mapping[str, int] | None = None
-    unused: Mapping[str, str | None] | None = None
-    layers: tuple[float, ...] = ()
-    inside_text: bool = False
-    from_text: bool = False
-    defaults: Mapping[str, int] = field(default_factory=dict)
-    constants: Mapping[str, float] = field(default_factory=dict)
-    image_size: int = 518
 
 
 LAYOUTS = {
@@ -210,6 +173,24 @@ LAYOUTS = {
         layers=(1.0,),
         from_text=True,
         defaults={"vectors": 10},
+    ),
+    "metauas": Layout(
+        shapes=shapes.metauas,
+        sizes={"width": (r"blocks\.0\.conv_1\.weight", 0)},
+        authors={
+            r"alignment\.(\d)\.alignment_layer\.dimensionality_reduction\.(weight|bias)": (
+                r"align.\1.\2"
+            ),
+            r"decoder\.blocks\.(\d)\.conv(\d)\.0\.weight": r"blocks.\1.conv_\2.weight",
+            rf"decoder\.blocks\.(\d)\.conv(\d)\.1\.{NORM}": r"blocks.\1.norm_\2.\3",
+            rf"{_GATE}\.cSE\.1\.(weight|bias)": r"blocks.\1.gate_\2.down.\3",
+            rf"{_GATE}\.cSE\.3\.(weight|bias)": r"blocks.\1.gate_\2.up.\3",
+            rf"{_GATE}\.sSE\.0\.(weight|bias)": r"blocks.\1.gate_\2.place.\3",
+            r"mask_head\.(weight|bias)": r"mask.\1",
+        },
+        unused={r"encoder\..+": None, r".+\.num_batches_tracked": None},
+        layers=(1.0,),
+        defaults={"width": 256},
     ),
     # the whole model of its authors, of which the zero-shot form uses the extractor
     "inp_former": Layout(

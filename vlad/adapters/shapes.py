@@ -153,6 +153,43 @@ def sowa(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     return found | _linear("text", joint, joint)
 
 
+LEVELS = 5  # maps of a pyramid
+ALIGNED = 3  # of these, the coarsest are compared with a normal image
+
+
+def metauas(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    if len(backbone.pyramid) != LEVELS:
+        raise AdapterError(
+            f"Head metauas reads maps of a convolutional network at strides 2 to 32, which "
+            f"{backbone.name} does not have; choose a backbone that `vlad backbones NAME` lists "
+            "with them."
+        )
+    coarsest_first = backbone.pyramid[::-1]
+    found: dict[str, Shape] = {}
+    for i, channels in enumerate(coarsest_first[:ALIGNED]):
+        half = max(1, channels // 2)
+        found |= {f"align.{i}.weight": (half, channels, 1, 1), f"align.{i}.bias": (half,)}
+    given = [c * (2 if i < ALIGNED else 1) for i, c in enumerate(coarsest_first)] + [0]
+    inputs, width = given[0], params["width"]
+    for i, outputs in enumerate((width, width // 2, width // 4, width // 4, 3 * width // 16)):
+        joined = inputs + given[i + 1]
+        for n, channels in ((1, joined), (2, outputs)):
+            found[f"blocks.{i}.conv_{n}.weight"] = (outputs, channels, 3, 3)
+            found |= _norm(f"blocks.{i}.norm_{n}", outputs)
+            if given[i + 1]:  # the last one joins nothing, and has no gates
+                found |= _gate(f"blocks.{i}.gate_{n}", channels)
+        inputs = outputs
+    return found | {"mask.weight": (1, inputs, 1, 1), "mask.bias": (1,)}
+
+
+def _gate(name: str, channels: int) -> dict[str, Shape]:
+    narrow = max(1, channels // 16)
+    found: dict[str, Shape] = {}
+    for part, shape in {"down": (narrow, channels), "up": (channels, narrow)}.items():
+        found |= {f"{name}.{part}.weight": (*shape, 1, 1), f"{name}.{part}.bias": shape[:1]}
+    return found | {f"{name}.place.weight": (1, channels, 1, 1), f"{name}.place.bias": (1,)}
+
+
 def inp_former(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
     width = backbone.channels(params["layers"][0])
     if any(backbone.channels(layer) != width for layer in params["layers"]):

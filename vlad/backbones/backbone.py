@@ -124,6 +124,17 @@ class Backbone:
         """
         return (self.passes or self.vision)(pixels, **options)
 
+    def maps(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Five maps (B, C, H / s, W / s) of its convolutional network, in float32.
+
+        The strides s are 2, 4, 8, 16 and 32. Torch computes them, whatever the runtime.
+        """
+        run = self.vision.pyramid
+        assert run is not None  # `check_spec` refuses all others
+        half = self.dtype != torch.float32
+        with torch.autocast(pixels.device.type, self.dtype if half else None, enabled=half):
+            return tuple(x.float().contiguous() for x in run(pixels))
+
     @own_state()
     def encode_text(
         self,

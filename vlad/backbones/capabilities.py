@@ -13,7 +13,11 @@ WORDS: dict[Capability, str] = {
     "image tokens": "learned tokens in its image encoder",
     "joint": "patch tokens in the space of text",
     "weights": "linear maps of whole tokens in its attention",
+    "pyramid": "maps of a convolutional network at strides 2 to 32",
 }
+
+
+COARSEST = 32  # pixels between places of the coarsest map of a pyramid
 
 
 def wanted(spec: FeatureSpec) -> Iterator[Capability]:
@@ -28,6 +32,8 @@ def wanted(spec: FeatureSpec) -> Iterator[Capability]:
         yield "joint"
     if spec.weights:
         yield "weights"
+    if spec.pyramid:
+        yield "pyramid"
 
 
 def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "") -> None:
@@ -58,6 +64,11 @@ def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "")
         raise BackboneError(
             f"An input of {side}×{side} pixels is not a multiple of {info.step}, which this "
             "backbone needs to cut it into patches; choose another image size."
+        )
+    if spec.pyramid and side % COARSEST:
+        raise BackboneError(
+            f"{who} needs maps that halve five times, but an input of {side}×{side} pixels is not "
+            f"a multiple of {COARSEST}; choose another image size."
         )
     for block in {block for part in spec.with_normals().parts for block in part.blocks}:
         if not 1 <= block <= info.depth:

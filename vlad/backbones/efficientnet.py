@@ -107,17 +107,17 @@ class EfficientNetLite(nn.Module):
             self.strides.append(scale)
 
     def forward(self, pixels: torch.Tensor, blocks: Collection[int]) -> dict[int, torch.Tensor]:
-        """Outputs of blocks; none after the last of them runs.
+        """Outputs of blocks and of the stem; none after the last of them runs.
 
         Args:
             pixels: (B, 3, H, W), normalised with `MEAN` and `STD`.
-            blocks: numbers of the blocks, from 1.
+            blocks: numbers of the blocks, from 1; 0 is the stem.
 
         Returns:
             Block -> (B, C, h, w).
         """
         x = F.relu6(self.stem(pixels.contiguous(memory_format=torch.channels_last)), inplace=True)
-        found = {}
+        found = {0: x} if 0 in blocks else {}
         for number, block in enumerate(self.blocks[: max(blocks)], 1):
             x = block(x)
             if number in blocks:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.backbones.block import Map, identity
-from vlad.backbones.vit import Taps
+from vlad.backbones.vit import Pyramid, Taps
 from vlad.errors import BackboneError
 from vlad.types import Activation, PosEmbedResize, Stream
 
@@ -35,6 +35,7 @@ class GenericEncoder:
         ln_post: norm of patch tokens; identity if the encoder has none.
         joint: (B, N, C) patch tokens of the last block -> (B, N, D), each embedded as an image is;
             None if the encoder cannot embed a single token.
+        pyramid: its maps at strides 2 to 32; None if it has not all of them.
     """
 
     run: Run
@@ -42,6 +43,7 @@ class GenericEncoder:
     dtype: torch.dtype = torch.float32
     ln_post: Map = identity
     joint: Map | None = None
+    pyramid: Pyramid | None = None
 
     proj = staticmethod(identity)
 

@@ -39,6 +39,10 @@ class Taps:
     cls: dict[tuple[Stream | None, int], torch.Tensor] = field(default_factory=dict)
 
 
+# (B, 3, H, W) pixels -> maps (B, C, H / s, W / s) at strides s of 2, 4, 8, 16 and 32
+Pyramid = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
+
+
 @dataclass
 class VisionTransformer:
     """A vision transformer as parts; the modules stay those of the library that loaded them.
@@ -55,6 +59,7 @@ class VisionTransformer:
         registers: (R, C) tokens without positions between the class token and the patches, or None.
         rope: grid -> (h·w, 2, d) angles of the patches, as `Block.turn` takes them, or None.
         call: how to run a block, `run` or `recompute`.
+        pyramid: maps of the convolutional network that patches come from; None without one.
     """
 
     patch_embed: Map
@@ -69,6 +74,7 @@ class VisionTransformer:
     registers: torch.Tensor | None = None
     rope: Callable[[tuple[int, int]], torch.Tensor] | None = None
     call: Callable = run
+    pyramid: Pyramid | None = None
     _resized: dict = field(default_factory=dict, repr=False)
     _weights: dict = field(default_factory=dict, repr=False)
 

@@ -39,6 +39,7 @@ HEADS = {
     "adaclip": "vlad.heads.adaclip:AdaCLIP",
     "adaptclip": "vlad.heads.adaptclip:AdaptCLIP",
     "filo": "vlad.heads.filo:FiLo",
+    "metauas": "vlad.heads.metauas:MetaUAS",
     "sowa": "vlad.heads.sowa:SOWA",
     "tipsomaly": "vlad.heads.tipsomaly:Tipsomaly",
     "uniadet": "vlad.heads.uniadet:UniADet",

@@ -69,6 +69,11 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
             f"Head {name} reads pixels without a backbone, so there is no graph to export; choose "
             "another head."
         )
+    if spec.pyramid:
+        raise HeadError(
+            f"Head {name} reads maps of a convolutional network, which are not part of an exported "
+            "graph; choose another head."
+        )
     if spec.prompts:
         raise HeadError(
             f"Head {name} puts tokens made for each image into the backbone, so its pass is "

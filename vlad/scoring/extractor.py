@@ -15,7 +15,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps, VisionTransformer
-from vlad.errors import InputError
+from vlad.errors import BackboneError, InputError
 from vlad.images import statistics, to_pixels
 from vlad.images.views import altered
 from vlad.system.torch_state import own_state
@@ -119,7 +119,7 @@ class Extractor:
         self.check_prepared(prepared, specs)
         passes: dict[Pass, list[FeatureSpec]] = {}
         for spec in specs:
-            if not spec.statistics:
+            if not (spec.statistics or spec.pyramid):
                 passes.setdefault(self.pass_of(spec), []).append(spec)
         plain = {key: replace(key, prompts=None) for key in passes if key.prompts}
         # prompts are made from the pass without them, which comes first and may serve others too
@@ -141,6 +141,9 @@ class Extractor:
         for spec in specs:
             if spec.statistics:
                 found.append(self.statistics(spec, prepared))
+                continue
+            if spec.pyramid:
+                found.append(self.pyramid(spec, prepared))
                 continue
             key = self.pass_of(spec)
             features = self.features(spec, taps[key], images[plain[key]] if key in plain else None)
@@ -164,6 +167,14 @@ class Extractor:
             grid=(x.shape[1], x.shape[2]),
             size=(side, side),
         )
+
+    def pyramid(self, spec: FeatureSpec, prepared: Sequence[dict[Pixels, np.ndarray]]) -> Features:
+        """The features of a spec that asks for maps of the backbone's convolutional network."""
+        batch = np.stack([pixels[self.pixels_of(spec)] for pixels in prepared])
+        maps = self.backbone.maps(torch.from_numpy(batch).to(self.backbone.device))
+        side = self.size(spec)
+        cells = side // self.backbone.info.patch_size
+        return Features(None, {}, (cells, cells), (side, side), pyramid=maps)
 
     def pass_of(self, spec: FeatureSpec) -> Pass:
         """The pass of the backbone that a spec needs."""
@@ -265,3 +276,12 @@ class Extractor:
         vision = self.backbone.vision
         assert isinstance(vision, VisionTransformer)  # `check` refuses all others
         return vision.weights(spec.weights)
+
+
+def check_runtime(backbone: Backbone, spec: FeatureSpec, head: str) -> None:
+    """Raise a BackboneError if a spec asks for maps and the runtime does not compute them."""
+    if spec.pyramid and backbone.passes:
+        raise BackboneError(
+            f"Head {head} reads maps of a convolutional network, which torch computes, not "
+            f"{backbone.runtime}; leave out the runtime."
+        )

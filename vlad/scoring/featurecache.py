@@ -102,7 +102,7 @@ class CachedExtractor(Extractor):
 # the fields of a spec that its features depend on, apart from those of its pass
 PARTS = (
     *("layers", "patch_output", "stream", "windows", "image", "image_ln_post"),
-    *("cls", "further", "views"),
+    *("cls", "further", "views", "pyramid"),
 )
 
 
@@ -111,6 +111,7 @@ def named(features: Features, prefix: str = "") -> Iterator[tuple[str, torch.Ten
     yield from ((f"{prefix}patches.{i}", x) for i, x in enumerate(features.patches.values()))
     yield from ((f"{prefix}windows.{n}", x) for n, x in features.windows.items())
     yield from ((f"{prefix}cls.{n}", x) for n, x in features.cls.items())
+    yield from ((f"{prefix}pyramid.{i}", x) for i, x in enumerate(features.pyramid))
     if features.image is not None:
         yield f"{prefix}image", features.image
     if features.views is not None:
@@ -151,4 +152,5 @@ def from_named(
             for i, part in enumerate(spec.further)
         ),
         views=tensors.get(f"{prefix}views"),
+        pyramid=tuple(tensors[f"{prefix}pyramid.{i}"] for i in range(5 if spec.pyramid else 0)),
     )

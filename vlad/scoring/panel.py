@@ -22,7 +22,7 @@ from vlad.heads import Gather, Head, Pool, check_head
 from vlad.images.normals import Views
 from vlad.images.tiles import WHOLE, Tiling
 from vlad.prompts import PromptBank, Prompts, load_bank
-from vlad.scoring.extractor import Extractor
+from vlad.scoring.extractor import Extractor, check_runtime
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.guidance import Guidance
 from vlad.scoring.text import encode, encode_each, warn_of_cut
@@ -94,7 +94,8 @@ class Panel:
         HeadError: a head that reads text with a backbone that does not, whose parameters are
             outside their rules, whose features cannot be guided, or that needs images without
             tiles.
-        BackboneError: a layer the backbone does not have, or a size that patches do not fill.
+        BackboneError: a layer the backbone does not have, a size that patches do not fill, or maps
+            of a convolutional network in another runtime.
         PromptError: an unknown or malformed bank.
     """
 
@@ -123,6 +124,7 @@ class Panel:
         )
         self.specs = fitting_specs(self.heads, backbone.info, image_size)
         for name, head in self.heads.items():
+            check_runtime(backbone, self.specs[name], name)
             if tiling.tile is not None and getattr(head, "whole_images", False):
                 raise HeadError(
                     f"Head {name} compares places of whole images, and a tile has another one in "

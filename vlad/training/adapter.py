@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,13 @@ def train_adapter(
             f"Head {recipe.head} learns from each image beside a normal one, but the data have no "
             "pairs; give `load_data` pairs=True."
         )
+    if learner.head.normals == "needed":
+        for category in data.held_out:
+            if not data.beside.get(category):
+                raise TrainingError(
+                    f"Head {recipe.head} compares with a normal image, but the training split of "
+                    f"{category}, which is held out, has none; add one, or hold out another."
+                )
     if accelerator.is_main_process:
         warn_of_parts(learner, recipe, accumulate * accelerator.num_processes)
     if recompute:
@@ -114,7 +121,7 @@ def train_adapter(
         atomic_write(out / LEFT_OUT, b"".join(map(encode, rows)))
 
     def measure() -> dict[str, float]:
-        return figures(learner, data.held_out, reading)
+        return figures(learner, data, reading)
 
     training = Training(
         recipe,
@@ -131,7 +138,7 @@ def train_adapter(
     adapter = Adapter(out.name, recipe.head, backbone.info.name, data.auxiliary, params, tensors)
     if accelerator.is_main_process:
         before = initial_tensors(recipe.head, extractor, params, recipe.seed)
-        against = compare(learner, tensors, before, data.held_out, reading)
+        against = compare(learner, tensors, before, data, reading)
         warn_of_no_gain(against)
         card = card_of(adapter, recipe, data, state, licence, str(backbone.dtype), against)
         if learner.words:
@@ -174,8 +181,8 @@ def settings_of(
     }
 
 
-def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading) -> dict:
-    """The head's current figures on held-out categories, and a "score".
+def figures(learner: Learner, data: Data, reading: Reading) -> dict:
+    """The head's current figures on the held-out categories of the data, and a "score".
 
     The score is the mean over categories of the mean of image AUROC and pixel AP, or of the one
     that can be computed.
@@ -183,9 +190,9 @@ def figures(learner: Learner, held_out: Mapping[str, Sequence], reading: Reading
     found: dict[str, float] = {}
     scores = []
     head = learner.adapter.head
-    for category, samples in held_out.items():
+    for category in data.held_out:
         heads = {head: load_head(head, adapter=_with(learner, learner.adapter.tensors))}
-        (known,) = _measured(learner, heads, category, samples, reading).values()
+        (known,) = _measured(learner, heads, category, data, reading).values()
         scores.append(np.mean(_judged(known) or [0.0]))
         found |= {f"{category} {name}": x for name, x in known.items()}
     return found | {"score": float(np.mean(scores))}
@@ -195,7 +202,7 @@ def compare(
     learner: Learner,
     tensors: Mapping[str, torch.Tensor],
     untrained: Mapping[str, torch.Tensor],
-    held_out: Mapping[str, Sequence],
+    data: Data,
     reading: Reading,
 ) -> dict[str, float]:
     """The score of `figures` of what was learned, of the head before it, and of prompts alone.
@@ -203,14 +210,14 @@ def compare(
     Empty where the held-out images are of one kind, so that nothing can be measured.
     """
     scores: dict[str, list[float]] = {}
-    for category, samples in held_out.items():
+    for category in data.held_out:
         heads = {
             TRAINED: load_head(learner.adapter.head, adapter=_with(learner, tensors)),
             "untrained": load_head(learner.adapter.head, adapter=_with(learner, untrained)),
         }
         if learner.backbone.info.has_text:
             heads["prompts alone"] = load_head("winclip")
-        found = _measured(learner, heads, category, samples, reading)
+        found = _measured(learner, heads, category, data, reading)
         for name, known in found.items():
             if judged := _judged(known):
                 scores.setdefault(name, []).append(float(np.mean(judged)))
@@ -248,18 +255,18 @@ def _measured(
     learner: Learner,
     heads: Mapping[str, Head],
     category: str,
-    samples: Sequence,
+    data: Data,
     reading: Reading,
 ) -> dict[str, dict[str, float]]:
-    """Name -> the figures of each head on a category, where it has any."""
+    """Name -> the figures of each head on a held-out category, where it has any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a missing class leaves its figures out
         results = evaluate_category(
             learner.backbone,
-            [Entry(name, head) for name, head in heads.items()],
+            [Entry(name, head, int(head.normals == "needed")) for name, head in heads.items()],
             category,
-            [],
-            samples,
+            data.beside.get(category, []),
+            data.held_out[category],
             Setup(max_pixels=reading.max_pixels, bits=reading.bits),
             words=learner.words.get(category),
         )

@@ -99,7 +99,7 @@ class Cache:
 # what a spec's tensors depend on besides the backbone
 PASS = (
     *("layers", "patch_output", "stream", "image", "image_ln_post", "pos_embed", "resize"),
-    *("cls", "further", "views"),
+    *("cls", "further", "views", "pyramid"),
 )
 
 

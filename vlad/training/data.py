@@ -128,12 +128,14 @@ class Data:
         left_out: path -> reason why an image is not used.
         normals: for each source the normal images that its images are paired with; empty for a head
             that learns without pairs.
+        beside: the same for each held-out category.
     """
 
     sources: Sequence[Source]
     held_out: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     normals: Sequence[Labelled] = ()
+    beside: Mapping[str, Sequence[Sample]] = field(default_factory=dict)
 
     @property
     def categories(self) -> list[str]:

@@ -63,10 +63,14 @@ def load_data(
         raise InputError("No training data: give `data` or `synthetic`.")
     found: list[_Set] = []
     held_out: dict[str, list[Sample]] = {}
+    of_held_out: dict[str, list[Sample]] = {}
     for root, weight, is_synthetic in sets:
         samples = _normals(root) if is_synthetic else _labelled(layout, root)
         for name in hold_out:
-            held_out[name] = held_out.get(name, []) + [s for s in samples if s.category == name]
+            own = [s for s in samples if s.category == name]
+            held_out[name] = held_out.get(name, []) + own
+            if pairs and not is_synthetic:
+                of_held_out[name] = of_held_out.get(name, []) + _beside(layout, root, own)
         kept = [s for s in samples if s.category not in hold_out]
         beside = _beside(layout, root, kept) if pairs and not is_synthetic else []
         name = _name(root, [other.name for other in found])
@@ -97,7 +101,7 @@ def load_data(
     if not pairs:
         return Data(sources, held_out, left_out)
     _need_normals(sources, normals)
-    return Data(sources, held_out, left_out, normals)
+    return Data(sources, held_out, left_out, normals, of_held_out)
 
 
 class _Set(NamedTuple):

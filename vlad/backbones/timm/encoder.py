@@ -10,7 +10,7 @@ from vlad.backbones.block import Map
 from vlad.backbones.generic import GenericEncoder
 from vlad.backbones.timm import native, stages
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import NATIVE, BackboneInfo
+from vlad.types import NATIVE, BackboneInfo, Capability
 
 
 def info(
@@ -35,6 +35,12 @@ def info(
         )
     widths = stages.widths(model)
     patch_size, step = stages.strides(model)
+    pyramid = stages.pyramid_widths(model)
+    can: set[Capability] = set()
+    if stages.embeds_alone(model):
+        can.add("joint")
+    if pyramid:
+        can.add("pyramid")
     return BackboneInfo(
         name=name,
         depth=len(widths),
@@ -44,8 +50,9 @@ def info(
         image_size=image_size if fixed_size else image_size // step * step,
         has_text=False,
         has_cls=getattr(model, "cls_token", None) is not None,
-        capabilities=frozenset({"joint"} if stages.embeds_alone(model) else ()),
+        capabilities=frozenset(can),
         widths=widths if len(set(widths)) > 1 else (),
+        pyramid=pyramid,
         step=step if not fixed_size or image_size % step == 0 else image_size,
         fixed_size=fixed_size,
     )

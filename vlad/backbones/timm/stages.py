@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from timm.models.convnext import ConvNeXt
+from timm.models.efficientnet import EfficientNet
 from torch import nn
 
 from vlad.backbones.block import Map
 from vlad.backbones.generic import GenericEncoder
+from vlad.backbones.vit import Pyramid
 
+STRIDES = [2, 4, 8, 16, 32]  # of a pyramid
 FINEST = 4  # pixels between tokens; finer maps come from the stem
 
 
@@ -33,6 +36,37 @@ def strides(model: Any) -> tuple[int, int]:
     """
     found = [int(model.feature_info[place]["reduction"]) for place in levels(model)]
     return found[max(0, len(found) - 2)], max(found)
+
+
+def pyramid_widths(model: Any) -> tuple[int, ...]:
+    """Channels of the maps of `pyramid`; () if the network has not all of them."""
+    found = tuple(model.feature_info[place]["num_chs"] for place in range(len(model.feature_info)))
+    if [part["reduction"] for part in model.feature_info] != STRIDES:
+        return ()
+    return (model.conv_stem.out_channels, *found[1:]) if _has_stem(model) else found
+
+
+def pyramid(model: Any) -> Pyramid | None:
+    """Its maps at strides 2 to 32, the last of each; None if it has not all of them.
+
+    The finest of an EfficientNet is that of its stem, as segmentation networks take it.
+    """
+    if not pyramid_widths(model):
+        return None
+    stem = _has_stem(model)
+    places = [part["stage"] if stem else i for i, part in enumerate(model.feature_info)]
+    chosen: dict[str, Any] = {"indices": [0, *places[1:]]}
+    if stem:
+        chosen["extra_blocks"] = True
+
+    def run(pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(model.forward_intermediates(pixels, intermediates_only=True, **chosen))
+
+    return run
+
+
+def _has_stem(model: Any) -> bool:
+    return isinstance(model, EfficientNet)
 
 
 def embeds_alone(model: Any) -> bool:
@@ -67,4 +101,4 @@ def encoder(model: Any, head: Map) -> GenericEncoder:
 
     patch_size, _ = strides(model)
     alone = embeds_alone(model)
-    return GenericEncoder(run, patch_size, joint=joint if alone else None)
+    return GenericEncoder(run, patch_size, joint=joint if alone else None, pyramid=pyramid(model))

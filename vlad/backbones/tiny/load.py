@@ -40,7 +40,8 @@ def load(name: str) -> Backbone:
         text_depth=TEXT.layers,
         activation="gelu",
         # its attention reads the channels for words alone
-        capabilities=NATIVE - {"weights"},
+        capabilities=NATIVE - {"weights"} | {"pyramid"},
+        pyramid=model.widths,
         compare=(1,),
     )
     blocks, config = attrgetter("visual"), f"{name} {TEXT.context}"
@@ -66,4 +67,5 @@ def _vision(model) -> VisionTransformer:
         blocks=model.blocks(),
         ln_post=model.norm,
         proj=model.project,
+        pyramid=model.pyramid,
     )

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from vlad.backbones.block import Block, Map
-from vlad.backbones.efficientnet import EfficientNetLite
+from vlad.backbones.efficientnet import STEM, EfficientNetLite
 from vlad.backbones.generic import on_grid
 from vlad.backbones.modules import block_of
 from vlad.backbones.plain import Transformer, parameter
@@ -26,6 +26,7 @@ from vlad.backbones.plain import Transformer, parameter
 SIDE = 256  # pixels a side of the input
 PATCH = 16  # pixels between patch tokens
 STAGES = (3, 5, 7)  # of the convolutional network
+PYRAMID = (0, 2, 3, 5, 7)  # the same, the last of each stride; 0 is the stem
 WIDTH, HEADS, DEPTH = 192, 4, 3  # of the channels for words
 JOINT = 128  # dimensions shared with text
 TEXT = SimpleNamespace(width=128, heads=2, layers=3, mlp_ratio=4.0, context=77, vocabulary=49408)
@@ -43,6 +44,7 @@ class Tiny(nn.Module):
         super().__init__()
         self.cnn = EfficientNetLite()
         self.features = sum(self.cnn.channels[n - 1] for n in STAGES)
+        self.widths = (STEM, *(self.cnn.channels[n - 1] for n in PYRAMID[1:]))
         with torch.device("meta"):
             self.embed = nn.Linear(self.features, WIDTH)
             self.class_embedding = parameter(WIDTH)
@@ -63,6 +65,11 @@ class Tiny(nn.Module):
         grid = (pixels.shape[-2] // PATCH, pixels.shape[-1] // PATCH)
         found = self.cnn(pixels, STAGES)
         return torch.cat([F.normalize(on_grid(found[n], grid), dim=1) for n in STAGES], dim=1)
+
+    def pyramid(self, pixels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Maps of the convolutional network at strides 2 (its stem), 4, 8, 16 and 32."""
+        found = self.cnn(pixels, PYRAMID)
+        return tuple(found[n] for n in PYRAMID)
 
     def patch_embed(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised pixels -> (B, F + 192, h, w) tokens."""

@@ -1,0 +1,1 @@
+"""How the pairs of images were made on which `vlad-tiny` adapters of `metauas` are trained."""
