@@ -7,7 +7,7 @@ import click
 from vlad.commands.options import (
     check_known,
     common_options,
-    known_of_categories_option,
+    known_defects_option,
     layout_option,
     make_heads,
     open_backbone,
@@ -99,7 +99,7 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @words_option
 @layout_option
 @common_options
-@known_of_categories_option
+@known_defects_option
 @boxes_option
 @option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
 def bench(
@@ -108,7 +108,8 @@ def bench(
     """Compare heads over data sets, shots and seeds.
 
     The tables are written as Markdown, HTML, LaTeX, CSV and Parquet, with 95 % intervals and
-    comparisons of the heads.
+    comparisons of the heads. For several categories, --known-defects has a folder for each; test
+    images among them are left out.
 
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench

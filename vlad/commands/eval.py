@@ -11,7 +11,7 @@ from vlad.commands.options import (
     Common,
     check_known,
     common_options,
-    known_of_categories_option,
+    known_defects_option,
     layout_option,
     make_heads,
     open_backbone,
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
 @layout_option
 @detector_option
 @common_options
-@known_of_categories_option
+@known_defects_option
 @boxes_option
 @box_model_option
 @option("--json FILE", "Also write the results as JSON.", "json_file")
@@ -88,7 +88,8 @@ def evaluate(
 ) -> None:
     """Measure heads on a labelled data set.
 
-    DIR is one category, or a folder of categories.
+    DIR is one category, or a folder of categories; --known-defects then has a folder for each, and
+    test images among them are left out.
 
     \b
     vlad eval mvtec/bottle --head winclip,memory --k-shot 4

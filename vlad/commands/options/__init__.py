@@ -166,15 +166,6 @@ def known_defects_option(command: Callable) -> Callable:
     )(command)
 
 
-def known_of_categories_option(command: Callable) -> Callable:
-    """Add --known-defects to a command over several categories, for `known_of`."""
-    return option(
-        "--known-defects DIR",
-        "Marked defects for the head labelled: a folder per kind, and masks in ground_truth; for "
-        "several categories, in a folder per category. Test images among them are left out.",
-    )(command)
-
-
 def check_known(known: object, heads: Mapping[str, Head]) -> None:
     """Raise a HeadError if known defects are given to no head, or a head lacks them."""
     from vlad.errors import HeadError
