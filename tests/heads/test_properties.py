@@ -45,7 +45,11 @@ def adapters(small_adapter):
 
 def learned(name, adapters):
     """The adapter of a head that has one, unless it would take the place of normal images."""
-    return {"adapter": adapters[name]} if name in adapters and NORMALS[name] != "needed" else {}
+    if name not in adapters:
+        return {}
+    needed = getattr(head_maker(name)(), "needs_adapter", False)
+    instead = NORMALS[name] == "needed" and not needed
+    return {} if instead else {"adapter": adapters[name]}
 
 
 def make(backbone, adapters, names, references=(), **options):
