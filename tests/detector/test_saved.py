@@ -8,7 +8,7 @@ from same_scores import same
 
 import vlad
 from vlad.errors import BackboneError, InputError
-from vlad.results.verdicts import check_calibration
+from vlad.results.shared import check_calibration
 
 
 def test_save_and_load(detector, drawn, tmp_path):

@@ -9,9 +9,9 @@ import pytest
 
 from vlad.errors import OutputError
 from vlad.results.folder import RunFolder
+from vlad.results.known import map_maxima
 from vlad.results.rows import Row
 from vlad.results.scales import count_cut, warn_of_cut
-from vlad.results.verdicts import map_maxima
 from vlad.types import Sample
 
 SAMPLES = [Sample(Path(f"{i}.png"), str(i)) for i in range(3)]

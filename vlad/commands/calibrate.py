@@ -53,8 +53,8 @@ def calibrate(
     from vlad.calibration.labels import check_target
     from vlad.datasets.manifest import read_manifest
     from vlad.errors import InputError, OutputError
+    from vlad.results.calibrate import calibrate_run
     from vlad.results.folder import RunFolder
-    from vlad.results.verdicts import calibrate_run
     from vlad.system.text import counted
 
     if detector:

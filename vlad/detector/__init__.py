@@ -31,7 +31,7 @@ from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
 from vlad.prompts import PromptBank
 from vlad.report.scores import ImageScores
-from vlad.results.verdicts import shared_settings
+from vlad.results.shared import shared_settings
 from vlad.scoring.boxes import check_given
 from vlad.scoring.given import (
     Given,

@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from vlad.calibration import (
     FALSE_ALARMS,
     FUSED,
     Calibration,
-    from_labels,
     from_normals,
     from_unlabelled,
     save_calibration,
 )
-from vlad.calibration.copies import find_copies, keep_others, mark
-from vlad.errors import ImageError, InputError
-from vlad.images import read_image
 from vlad.results.folder import RunFolder
-from vlad.results.maps import largest_cut, read_map
-from vlad.scoring.pipeline import READERS
+from vlad.results.known import known_scores, map_maxima
+from vlad.results.shared import shared_settings
 from vlad.types import Sample, Verdicts
-
-# what two runs must share for their scores to be comparable
-_SHARED = (
-    "backbone",
-    "weights",
-    "dtype",
-    "runtime",
-    "image_size",
-    "tile",
-    "overlap",
-    "prompts",
-    "params",
-    "adapters",
-    "bits",
-    "boxes",
-)
 
 
 @dataclass(frozen=True)
@@ -211,141 +185,6 @@ def _table(verdicts: Mapping[str, Verdicts], paths: Sequence[str]) -> dict[str, 
     for name, found in verdicts.items():
         columns |= _columns(name, found, paths)
     return columns
-
-
-def marks_of(
-    samples: Iterable[Sample], open_image: Callable[[Path], Image.Image]
-) -> list[np.ndarray | None]:
-    """What `find_copies` compares of each image; None of one that cannot be read."""
-
-    def read(sample: Sample) -> np.ndarray | None:
-        try:
-            return mark(open_image(sample.path))
-        except ImageError:
-            return None
-
-    with ThreadPoolExecutor(READERS) as threads:
-        return list(threads.map(read, samples))
-
-
-def calibrate_run(
-    folder: RunFolder,
-    levels: Mapping[str, int] | None = None,
-    *,
-    target: str = "f1",
-    false_alarms: float = FALSE_ALARMS,
-    suspects: int = 0,
-    **options,
-) -> Calibration:
-    """A calibration from the images of a finished run.
-
-    Args:
-        levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
-            Images without a level are left out.
-        target: of the threshold, if there are levels.
-        false_alarms, suspects: as in `from_normals`.
-        options: those of `from_normals` and `from_labels`.
-
-    Raises:
-        InputError: a reference image or known defect among them, too few images, or no level for
-            any.
-    """
-    good, _ = known_scores(folder, folder.samples())
-    kinds = {"references": "reference image", "known_defects": "known defect"}
-    shown = {os.path.realpath(p): kinds[k] for k in kinds for p in folder.settings.get(k, {})}
-    for sample in good:
-        if kind := shown.get(os.path.realpath(sample.path)):
-            raise InputError(
-                f"{sample.path} is a {kind} of the run, so its score says nothing about new "
-                "images; calibrate on a run over other images."
-            )
-    if levels is not None:
-        good = [sample for sample in good if os.path.realpath(sample.path) in levels]
-        if not good:
-            raise InputError(
-                f"none of the labelled images is in {folder.out}; label images of that run."
-            )
-    open_image = partial(read_image, bits=folder.settings.get("bits", 16))
-    remembered = [*folder.settings.get("references", {}), *folder.settings.get("pool", {})]
-    # labelled defects may differ from a normal image by little
-    normal = [s for s in good if levels is None or not levels[os.path.realpath(s.path)]]
-    copied = find_copies(
-        marks_of((Sample(Path(path), "") for path in remembered), open_image),
-        marks_of(normal, open_image),
-    )
-    names = [str(sample.path) for sample in normal]
-    kept, notes = keep_others(names, copied, false_alarms if levels is None else None)
-    left_out = {sample.path for sample in normal} - {normal[i].path for i in kept}
-    good = [sample for sample in good if sample.path not in left_out]
-    _, scores = known_scores(folder, good)
-    maxima = map_maxima(folder, good)
-    names = [names[i] for i in kept]
-    options |= {"settings": shared_settings(folder.settings), "false_alarms": false_alarms}
-    options |= {"names": names, "notes": notes}
-    if levels is None:
-        return from_normals(scores, maxima, suspects=suspects, **options)
-    found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
-    return from_labels(scores, found, maxima, target=target, **options)
-
-
-def known_scores(
-    folder: RunFolder, samples: Sequence[Sample]
-) -> tuple[list[Sample], dict[str, np.ndarray]]:
-    """The images that every head has scored, and head -> (N,) scores."""
-    good, rows = [], []
-    for sample in samples:
-        row = folder.rows.get(str(sample.path))
-        if row is not None and row.error is None and set(folder.heads) <= set(row.scores):
-            good.append(sample)
-            rows.append([row.scores[head] for head in folder.heads])
-    table = np.array(rows, float).reshape(len(rows), len(folder.heads))
-    return good, dict(zip(folder.heads, table.T, strict=True))
-
-
-def map_maxima(folder: RunFolder, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
-    """Head -> (N,) largest value of each map, also where its file was cut; heads that lack the
-    file of a map are left out."""
-    found = {}
-    for head in folder.heads:
-        paths = [folder.map_path(head, sample) for sample in samples]
-        if all(path.exists() for path in paths):
-            found[head] = np.array([largest_cut(p) or read_map(p).max() for p in paths], float)
-    return found
-
-
-def shared_settings(settings: Mapping) -> dict[str, object]:
-    """The settings in a run.json that scores depend on, besides the images."""
-    shown = {
-        path: digest
-        for kind in ("references", "pool", "known_defects")
-        for path, digest in settings.get(kind, {}).items()
-    }
-    return {
-        **{key: settings.get(key) for key in _SHARED},
-        "references": sorted(shown.values()),
-    }
-
-
-def check_calibration(calibration: Calibration, settings: Mapping[str, object]) -> None:
-    """Check that a calibration was made with the settings of a run.
-
-    Args:
-        settings: `shared_settings` of the run.
-
-    Raises:
-        InputError: naming the first setting that differs.
-    """
-    if calibration.source == "number":  # a number fits any settings
-        return
-    renamed = calibration.settings.get("weights") == settings["weights"]
-    for key, value in json.loads(json.dumps(settings)).items():
-        was = calibration.settings.get(key)
-        if was != value and not (key == "backbone" and renamed):
-            shown = f" ({was} there, {value} here)" if len(f"{was}{value}") < 160 else ""
-            raise InputError(
-                f"the calibration was made with other {key}{shown}, so its threshold "
-                "does not apply here; score with the settings it was made with, or make a new one."
-            )
 
 
 def summary(judged: Judged) -> str:

@@ -15,7 +15,9 @@ from vlad.calibration.copies import find_copies, keep_others
 from vlad.errors import InputError
 from vlad.heads import Head
 from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
-from vlad.results.verdicts import Rules, check_calibration, marks_of, shared_settings
+from vlad.results.known import marks_of
+from vlad.results.shared import check_calibration, shared_settings
+from vlad.results.verdicts import Rules
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.record import digests, digests_of_known, record_of

@@ -16,7 +16,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
 from vlad.results.runjson import SETTINGS
-from vlad.results.verdicts import check_calibration, shared_settings
+from vlad.results.shared import check_calibration, shared_settings
 from vlad.runs.ray.parts import drop_changed, remove_parts, writing
 from vlad.runs.ray.paths import with_category, without, written_paths
 from vlad.runs.ray.worker import Job, Scorer
