@@ -43,6 +43,9 @@ class Calibration:
         settings: settings that the scores depend on, as in run.json.
         names: names of the reference images, in order; empty if unknown.
         notes: sentences about what it rests on.
+        defects: head -> (m,) image scores of labelled defects; empty without labels.
+        holdout: head -> (k,) image scores of good images of another day, which move no threshold;
+            empty without any.
     """
 
     source: Literal["normals", "labels", "unlabelled", "number"]
@@ -57,6 +60,8 @@ class Calibration:
     settings: Mapping[str, object] = field(default_factory=dict)
     names: Sequence[str] = ()
     notes: Sequence[str] = ()
+    defects: Scores = field(default_factory=dict)
+    holdout: Scores = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.confidence is not None:

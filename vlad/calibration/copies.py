@@ -77,15 +77,40 @@ def keep_others(
     kept = np.flatnonzero(~copied).tolist()
     if len(kept) == len(names):
         return kept, []
-    first = [shown(Path(names[i]).name) for i in np.flatnonzero(copied)[:3]]
-    count = len(names) - len(kept)
-    said = (
-        f"{count} of {len(names)} held-out images {'are copies' if count > 1 else 'is a copy'} of "
-        f"reference images or of each other ({', '.join(first)}{', …' * (count > 3)})"
-    )
+    said = _said(names, copied, "held-out images", "reference images")
     if rate is not None and len(kept) < least_reference(rate):
         raise InputError(
             f"{said}, and the {len(kept)} others cannot hold false alarms to {rate:g}: at least "
             f"{least_reference(rate)} are needed; add other images, or raise the rate."
         )
     return kept, [f"{said} and set no threshold."]
+
+
+def count_others(names: Sequence[str], copied: np.ndarray) -> tuple[list[int], list[str]]:
+    """The places of good images of another day that are no copies, and a sentence where any is.
+
+    Args:
+        names: of these images.
+        copied: from `find_copies`.
+
+    Raises:
+        InputError: there are no others.
+    """
+    kept = np.flatnonzero(~copied).tolist()
+    if len(kept) == len(names):
+        return kept, []
+    known = "reference images, held-out images"
+    said = _said(names, copied, "good images of another day", known)
+    if not kept:
+        raise InputError(f"{said}: they say nothing new; give others with --holdout-normal.")
+    return kept, [f"{said} and not counted."]
+
+
+def _said(names: Sequence[str], copied: np.ndarray, kind: str, known: str) -> str:
+    """How many images are copies of which, and the names of the first."""
+    first = [shown(Path(names[i]).name) for i in np.flatnonzero(copied)[:3]]
+    count = int(copied.sum())
+    return (
+        f"{count} of {len(names)} {kind} {'are copies' if count > 1 else 'is a copy'} of {known} "
+        f"or of each other ({', '.join(first)}{', …' * (count > 3)})"
+    )

@@ -19,6 +19,7 @@ from vlad.system.resources import read_json
 from vlad.system.text import encode, shown
 
 _KIND = "vlad calibration"
+_SCORES = ("reference", "defects", "holdout")
 
 
 def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
@@ -28,7 +29,9 @@ def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
         OutputError: the file is not writable.
     """
     content = {"kind": _KIND, "format": FORMAT, **asdict(calibration)}
-    content["reference"] = {h: np.asarray(x).tolist() for h, x in calibration.reference.items()}
+    for part in _SCORES:
+        scores = getattr(calibration, part)
+        content[part] = {head: np.asarray(x).tolist() for head, x in scores.items()}
     return atomic_write(
         Path(path), encode(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     )
@@ -48,7 +51,8 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise _no_calibration(path, error) from error
     check_format(content, names, path)
-    content = {"names": [], "notes": [], **content}  # older files have neither
+    # older files have none of these
+    content = {"names": [], "notes": [], "defects": {}, "holdout": {}, **content}
     try:
         found = Calibration(**{name: content[name] for name in names})
         _check(found)
@@ -79,9 +83,14 @@ def _check(found: Calibration) -> None:
         raise ValueError("its share is not given as mean, low and high")
     if not all(map(_are_numbers, (found.thresholds, found.rates, found.map_thresholds))):
         raise ValueError("one of its numbers is invalid")
-    lists = [*found.reference.values(), *found.edges.values()]
+    lists = [x for part in _SCORES for x in getattr(found, part).values()]
+    lists += found.edges.values()
     if not all(isinstance(part, list) and all(map(_is_number, part)) for part in lists):
-        raise ValueError("its reference or its edges are not lists of numbers")
+        raise ValueError("its scores or its edges are not lists of numbers")
+    for scores in filter(None, (found.defects, found.holdout)):
+        sizes = {len(x) for x in scores.values()}
+        if set(scores) != set(found.reference) or len(sizes) != 1 or 0 in sizes:
+            raise ValueError("its defects or its holdout are not scores of its heads")
     if found.source == "number":
         if set(found.thresholds) != set(found.reference):
             raise ValueError("its thresholds are not those of its heads")
@@ -91,7 +100,7 @@ def _check(found: Calibration) -> None:
         raise ValueError("its heads have different numbers of reference scores")
     if found.names and {len(found.names)} != counts:
         raise ValueError("it does not name each of its images")
-    numbers: list[Any] = [x for part in (found.reference, found.edges) for x in part.values()]
+    numbers: list[Any] = list(lists)
     parts = (found.thresholds, found.rates, found.map_thresholds)
     numbers += [list(part.values()) for part in parts]
     if any(np.isnan(np.asarray(x, float)).any() for x in numbers if len(x)):

@@ -15,7 +15,8 @@ def labelled_threshold(scores: np.ndarray, labels: np.ndarray, target: str = "f1
         scores: (N,).
         labels: (N,) bool, true where anomalous.
         target: "f1" for the best F1; "recall=0.95" for the fewest false alarms at that recall;
-            "precision=0.9" for the highest recall at that precision.
+            "precision=0.9" for the highest recall at that precision; "miss-cost=10" for the least
+            false alarms + 10 · missed defects, with the fewest missed of equal costs.
 
     Raises:
         InputError: only one class, an unknown target, or a precision that is not reachable.
@@ -27,6 +28,12 @@ def labelled_threshold(scores: np.ndarray, labels: np.ndarray, target: str = "f1
     kind, value = _parsed(target)
     if kind == "f1":
         return below(f1_max(found)[1], scores)
+    if kind == "miss-cost":
+        # to miss all without an alarm may cost least
+        alarms, missed = np.append(0, found.fp), found.tp[-1] - np.append(0, found.tp)
+        cost = alarms + value * missed
+        best = len(cost) - 1 - int(cost[::-1].argmin())
+        return below(found.thresholds[best - 1], scores) if best else float(scores.max())
     precision, recall = found.tp / (found.tp + found.fp), found.tp / found.tp[-1]
     if kind == "recall":
         return below(found.thresholds[np.argmax(recall >= value - 1e-12)], scores)
@@ -58,10 +65,14 @@ def _parsed(target: str) -> tuple[str, float]:
         value = float(text) if equals else 1.0
     except ValueError:
         value = np.nan
+    highest = np.finfo(float).max if kind == "miss-cost" else 1
     if (kind, equals) not in (
         ("f1", ""),
         ("recall", "="),
         ("precision", "="),
-    ) or not 0 < value <= 1:
-        raise InputError(f"unknown target {target!r}; give f1, recall=0.95 or precision=0.9.")
+        ("miss-cost", "="),
+    ) or not 0 < value <= highest:
+        raise InputError(
+            f"unknown target {target!r}; give f1, recall=0.95, precision=0.9 or miss-cost=10."
+        )
     return kind, value

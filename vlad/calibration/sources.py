@@ -118,6 +118,7 @@ def from_labels(
         everything[FUSED] = parts
     thresholds = {n: labelled_threshold(x, levels > 0, target) for n, x in everything.items()}
     maxima = {head: x[normal] for head, x in _arrays(map_maxima or {}).items()}
+    defects = {head: everything[head][~normal] for head in reference}
     return Calibration(
         "labels",
         reference,
@@ -130,6 +131,7 @@ def from_labels(
             if levels.max() > 1
         },
         method=method,
+        defects=defects,
         **options,
     )
 

@@ -24,8 +24,12 @@ from vlad.commands.options.verdicts import (
 )
 @option(
     "--target f1|recall=R|precision=P",
-    "What the threshold should reach on labelled images.",
-    default="f1",
+    "What the threshold should reach on labelled images.  [default: f1]",
+)
+@option(
+    "--miss-cost C",
+    "Least false alarms + C × missed defects on labelled images, in place of --target.",
+    type=click.FloatRange(min=0, min_open=True),
 )
 @false_alarms_option
 @suspects_option
@@ -33,7 +37,7 @@ from vlad.commands.options.verdicts import (
 @confidence_option
 @option("--out FILE", "Output file, JSON; --detector needs none.")
 def calibrate(
-    given, detector, labels, target, false_alarms, suspects, fuse, confidence, out
+    given, detector, labels, target, miss_cost, false_alarms, suspects, fuse, confidence, out
 ) -> None:
     """Set thresholds from a finished run, or those of a detector.
 
@@ -50,6 +54,7 @@ def calibrate(
     from pathlib import Path
 
     from vlad.calibration import save_calibration
+    from vlad.calibration.counts import counts
     from vlad.calibration.labels import check_target
     from vlad.datasets.manifest import read_manifest
     from vlad.errors import InputError, OutputError
@@ -57,6 +62,11 @@ def calibrate(
     from vlad.results.folder import RunFolder
     from vlad.system.text import counted
 
+    if (target or miss_cost) and not labels:
+        said = "--target" if target else "--miss-cost"
+        raise InputError(f"{said} is for labelled images; add --labels, or leave it out.")
+    if target and miss_cost:
+        raise InputError("--target and --miss-cost both choose the threshold; leave one out.")
     if detector:
         if labels or fuse or out:
             raise InputError(
@@ -70,6 +80,7 @@ def calibrate(
             "give normal images with --detector."
         )
     (run,) = given
+    target = f"miss-cost={miss_cost}" if miss_cost else target or "f1"
     check_target(target)
     if Path(out).is_dir():
         raise OutputError(f"cannot write {out}: it is a folder; name a file.")
@@ -106,8 +117,8 @@ def calibrate(
         click.echo(
             f"{name}: anomalous above {threshold:.6g}, from {counted(count, 'normal image')}"
         )
-        if basis := found.basis(name):
-            click.echo(basis)
+        for said in filter(None, (*counts(found, name), found.basis(name))):
+            click.echo(said)
     for note in found.notes:
         click.echo(note)
     click.echo(f"Calibration: {out}")

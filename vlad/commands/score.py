@@ -26,6 +26,15 @@ if TYPE_CHECKING:
 @scoring_options
 @boxes_option
 @box_model_option
+@option(
+    "--holdout-normal DIR|FILES",
+    (
+        "Good images of another day, to count false alarms on; they move no threshold; may be "
+        "repeated."
+    ),
+    "holdouts",
+    multiple=True,
+)
 @option("--out DIR", "Output folder.", required=True)
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
 @option("--overwrite", "Delete the run in the output folder first.")
@@ -49,6 +58,7 @@ def score(
     scoring: Scoring,
     boxes: str | None,
     boxes_model: str | None,
+    holdouts: tuple[str, ...],
     out: str,
     resume: bool,
     overwrite: bool,
@@ -82,9 +92,9 @@ def score(
     if fail_on and not scoring.judging.wanted:
         raise InputError("--fail-on anomalous needs verdicts; add --threshold auto.")
     if engine == "ray":
-        if boxes or boxes_model:
-            said = "--boxes" if boxes else "--boxes-model"
-            raise InputError(f"{said} is for --engine local; leave one of the two out.")
+        given = {"boxes": boxes, "boxes-model": boxes_model, "holdout-normal": holdouts}
+        if said := [name for name, value in given.items() if value]:
+            raise InputError(f"--{said[0]} is for --engine local; leave one of the two out.")
         from vlad.commands.ray import any_anomalous, score_on_ray
 
         failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
@@ -98,6 +108,8 @@ def score(
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
     settings = plan.settings
+    if holdouts:
+        settings = _with_holdout(settings, holdouts)
     common = replace(scoring.common, setup=settings.setup)
     check_boxes(plan.heads, common, boxes, boxes_model)
     if boxes:
@@ -134,6 +146,20 @@ def score(
         raise SystemExit(1)
 
 
+def _with_holdout(settings: Settings, holdouts: tuple[str, ...]) -> Settings:
+    """The settings with good images of another day."""
+    from dataclasses import replace
+
+    from vlad.datasets import list_samples
+    from vlad.errors import InputError
+
+    if not settings.rules:
+        raise InputError(
+            "--holdout-normal counts false alarms at a threshold; add --threshold auto."
+        )
+    return replace(settings, rules=replace(settings.rules, holdout=list_samples(holdouts)))
+
+
 def _boxed(samples: list[Sample], settings: Settings, file: str) -> tuple[list[Sample], Settings]:
     """The images with their boxes, and the settings that say so."""
     from dataclasses import replace
@@ -145,6 +171,11 @@ def _boxed(samples: list[Sample], settings: Settings, file: str) -> tuple[list[S
         raise InputError(
             "Held-out normal images have no boxes, so they set no threshold for images with some; "
             "leave --boxes or --normal out."
+        )
+    if settings.rules and settings.rules.holdout:
+        raise InputError(
+            "Good images of another day have no boxes, so their scores are of another kind; leave "
+            "--boxes or --holdout-normal out."
         )
     samples = with_boxes(samples, read_boxes(file), file)
     return samples, replace(settings, boxes=digest(file))

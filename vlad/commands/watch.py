@@ -32,6 +32,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
     import signal
     from pathlib import Path
 
+    from vlad.calibration.counts import counts
     from vlad.datasets.layout import existing_folder
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
@@ -54,7 +55,8 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
 
     def explain(calibration) -> None:
         for name, threshold in calibration.thresholds.items():
-            line = f"{name}: anomalous above {threshold:.6g}. {calibration.basis(name)}"
+            said = filter(None, (*counts(calibration, name), calibration.basis(name)))
+            line = " ".join([f"{name}: anomalous above {threshold:.6g}.", *said])
             click.echo(shown(line, keep=" ").rstrip())
         for note in calibration.notes:
             click.echo(shown(note, keep=" "))

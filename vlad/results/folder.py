@@ -7,7 +7,8 @@
     files.csv           path, size, time of change and time of reading of each scored file
     joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
-    calibration.json, calibration/, regions/   what verdicts rest on (see vlad.results.verdicts)
+    calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of
+                        another day (see vlad.results.verdicts)
     overlays/<head>/<id>.jpg, report.html
 
 An image's row is appended after its maps are on disk. So every row is finished whatever stops the

@@ -22,6 +22,7 @@ RUN = Workspace(
         "overlays",
         "calibration.json",
         "calibration",
+        "holdout",
         "regions",
         "report.html",
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,12 @@ from vlad.calibration import (
     from_unlabelled,
     save_calibration,
 )
+from vlad.calibration.counts import counts
+from vlad.errors import InputError
 from vlad.results.folder import RunFolder
 from vlad.results.known import known_scores, map_maxima
 from vlad.results.shared import shared_settings
+from vlad.system.text import counted
 from vlad.types import Sample, Verdicts
 
 
@@ -36,6 +39,8 @@ class Rules:
         held_out: normal images that no head was fitted on.
         suspects: number of the strangest of them to leave out as suspected defects.
         notes: sentences about them.
+        holdout: good images of another day, whose false alarms are counted; they move no threshold.
+        holdout_notes: sentences about those.
         map_threshold: replaces that of the calibration.
         min_area: smallest area of a region, in mm² with `mm_per_pixel`, else in square pixels.
         mm_per_pixel: the side of a pixel of the images, or None.
@@ -48,6 +53,8 @@ class Rules:
     held_out: Sequence[Sample] = ()
     suspects: int = 0
     notes: Sequence[str] = ()
+    holdout: Sequence[Sample] = ()
+    holdout_notes: Sequence[str] = ()
     map_threshold: float | None = None
     min_area: float = 0.0
     mm_per_pixel: float | None = None
@@ -83,15 +90,21 @@ class Judged:
 
 
 def judge(
-    folder: RunFolder, samples: Sequence[Sample], rules: Rules, normals: RunFolder | None = None
+    folder: RunFolder,
+    samples: Sequence[Sample],
+    rules: Rules,
+    normals: RunFolder | None = None,
+    holdout: RunFolder | None = None,
 ) -> Judged:
     """Find verdicts for the scored images, and write the calibration they rest on.
 
     Args:
         normals: the run over the held-out normal images.
+        holdout: the run over the good images of another day.
 
     Raises:
-        InputError: too few images to set a threshold, or a calibration of other heads.
+        InputError: too few images to set a threshold, a calibration of other heads, or none of the
+            good images of another day has scores.
         OutputError: a file cannot be written.
     """
     good, scores = known_scores(folder, samples)
@@ -119,6 +132,10 @@ def judge(
             maxima = map_maxima(folder, good)
             calibration = from_unlabelled(scores, maxima, notes=rules.notes, **options)
             own = True
+    notes = [*rules.holdout_notes]
+    if holdout is not None:
+        calibration, unread = _with_holdout(calibration, holdout, rules.holdout)
+        notes += unread
     save_calibration(calibration, folder.out / "calibration.json")
     verdicts = calibration.decide(scores, own=own)
     columns = _table(verdicts, [str(sample.path) for sample in good])
@@ -127,7 +144,24 @@ def judge(
         map_thresholds = dict.fromkeys(folder.heads, rules.map_threshold)
     paths = [str(sample.path) for sample in held_out]
     seen = _held_out(calibration, paths, known)
-    return Judged(calibration, columns, map_thresholds, seen, _alike(calibration, verdicts))
+    notes = [*_alike(calibration, verdicts), *notes]
+    return Judged(calibration, columns, map_thresholds, seen, notes)
+
+
+def _with_holdout(
+    calibration: Calibration, holdout: RunFolder, samples: Sequence[Sample]
+) -> tuple[Calibration, list[str]]:
+    """The calibration with the scores of good images of another day; how many have none."""
+    good, scores = known_scores(holdout, samples)
+    failed = len(samples) - len(good)
+    if not good:
+        raise InputError(
+            f"none of the {counted(failed, 'good image')} of another day could be scored (see the "
+            f"column error of {holdout.scores_csv}); give others with --holdout-normal."
+        )
+    said = f"{failed} of {counted(len(samples), 'good image')} of another day could not be scored"
+    notes = [f"{said} and are not counted."] if failed else []
+    return replace(calibration, holdout=scores), notes
 
 
 def _alike(calibration: Calibration, verdicts: Mapping[str, Verdicts]) -> list[str]:
@@ -214,7 +248,7 @@ def summary(judged: Judged) -> str:
         line = f"{name}: {list(verdicts.values()).count('anomalous')} of {len(verdicts)} anomalous"
         line += f", above {threshold:.6g} ({sources[calibration.source]})"
         lines.append(line + (f"; {unsure} unsure" if unsure else ""))
-        lines += filter(None, [calibration.basis(name)])
+        lines += filter(None, (*counts(calibration, name), calibration.basis(name)))
     return "\n".join([*lines, *calibration.notes, *judged.notes])
 
 

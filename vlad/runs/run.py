@@ -76,8 +76,10 @@ def run(
     with locked(folder.out):
         folder = folder.resume() if resume else folder.create(overwrite)
         rules, normals = score_held_out(panel, folder, categories, settings)
+        rules, holdout = _score_holdout(panel, folder, categories, settings, rules)
         samples = _score(panel, folder, samples, settings, on_scored)
-        return _conclude(folder, samples, rules, normals, settings.setup.open_image)
+        open_image = settings.setup.open_image
+        return _conclude(folder, samples, rules, normals, holdout, open_image)
 
 
 def score_held_out(
@@ -91,13 +93,38 @@ def score_held_out(
     if not (rules and rules.held_out):
         return rules, None
     out = folder.out / "calibration"
-    normals = run_folder(panel, categories, root_of(rules.held_out), settings, out).resume()
-    scored = "held-out normal images: scored"
-    given = settings.with_categories(rules.held_out)
-    held_out = _score(panel, normals, given, settings, verb=scored)
-    normals.finish(sample.path for sample in held_out)
+    normals = run_folder(panel, categories, root_of(rules.held_out), settings, out)
+    held_out = _score_beside(panel, normals, rules.held_out, settings, "held-out normal")
     count_cut(normals, held_out)
     return replace(rules, held_out=held_out), normals
+
+
+def _score_holdout(
+    panel: Panel,
+    folder: RunFolder,
+    categories: Sequence[str | None],
+    settings: Settings,
+    rules: Rules | None,
+) -> tuple[Rules | None, RunFolder | None]:
+    """Score good images of another day, if any; return the rules of the run, and theirs."""
+    if not (rules and rules.holdout):
+        return rules, None
+    # without maps, names need no root of their own, so another day may take the place of one
+    out = folder.out / "holdout"
+    settings = replace(settings, map_format="none")
+    holdout = run_folder(panel, categories, out, settings, out)
+    scored = _score_beside(panel, holdout, rules.holdout, settings, "another day's good")
+    return replace(rules, holdout=scored), holdout
+
+
+def _score_beside(
+    panel: Panel, beside: RunFolder, given: Sequence[Sample], settings: Settings, kind: str
+) -> list[Sample]:
+    """Score images other than those of the run; return them as their rows name them."""
+    samples = settings.with_categories(given)
+    samples = _score(panel, beside.resume(), samples, settings, verb=f"{kind} images: scored")
+    beside.finish(sample.path for sample in samples)
+    return samples
 
 
 def _conclude(
@@ -105,6 +132,7 @@ def _conclude(
     samples: Sequence[Sample],
     rules: Rules | None,
     normals: RunFolder | None,
+    holdout: RunFolder | None,
     open_image: Callable[[Path], Image.Image],
 ) -> Run:
     """Write verdicts, overlays and report from what is in the folder."""
@@ -112,7 +140,7 @@ def _conclude(
     finder: RegionFinder | None = None
     thresholds: Mapping[str, float] = {}
     if rules:
-        judged = judge(folder, samples, rules, normals)
+        judged = judge(folder, samples, rules, normals, holdout)
         thresholds = judged.map_thresholds if folder.keeps_maps else {}
         finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
@@ -122,7 +150,8 @@ def _conclude(
             on_drawn = finder.add if finder else None
             write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
     # verdicts of an earlier command must not stay beside the scores of this one
-    folder.drop("regions", *([] if normals else ["calibration"]))
+    beside = {"calibration": normals, "holdout": holdout}
+    folder.drop("regions", *(name for name, kept in beside.items() if not kept))
     columns = {}
     if judged and finder:
         finder.write(folder.out / "regions")

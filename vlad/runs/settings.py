@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from vlad.backbones.backbone import Backbone
-from vlad.calibration.copies import find_copies, keep_others
+from vlad.calibration.copies import count_others, find_copies, keep_others
 from vlad.errors import InputError
 from vlad.heads import Head
 from vlad.results.folder import MAP_SIDE, MapFormat, RunFolder
@@ -112,24 +112,46 @@ def prepare(
             f"Scores of {joint[0]} depend on all images of a run, so held-out normal images set no "
             "threshold for them; give musc a `pool`, april_gan rescale=false, or another head."
         )
+    if settings.rules and settings.rules.holdout and (joint := panel.transductive):
+        raise InputError(
+            f"Scores of {joint[0]} depend on all images of a run, so good images of another day "
+            "would get scores of another kind; give musc a `pool`, april_gan rescale=false, or "
+            "another head."
+        )
     return panel
 
 
 def without_copies(settings: Settings) -> Settings:
-    """The settings without held-out normal images that are copies of what the heads are shown.
+    """The settings without held-out normal images that are copies of what the heads are shown, and
+    without good images of another day that are copies of any of these.
 
     Raises:
-        InputError: too few others for the false-alarm rate.
+        InputError: too few others for the false-alarm rate, or no others of another day.
     """
     rules = settings.rules
-    if not (rules and rules.held_out):
-        return settings
+    if rules and rules.held_out:
+        rules = _without_held_out(rules, settings)
+    if rules and rules.holdout:
+        rules = _without_known(rules, settings)
+    return replace(settings, rules=rules)
+
+
+def _without_held_out(rules: Rules, settings: Settings) -> Rules:
     shown = marks_of((*settings.references, *settings.pool), settings.setup.open_image)
     held_out = marks_of(rules.held_out, settings.setup.open_image)
     names = [str(sample.path) for sample in rules.held_out]
     kept, notes = keep_others(names, find_copies(shown, held_out), rules.false_alarms)
-    rules = replace(rules, held_out=[rules.held_out[i] for i in kept], notes=notes)
-    return replace(settings, rules=rules)
+    return replace(rules, held_out=[rules.held_out[i] for i in kept], notes=notes)
+
+
+def _without_known(rules: Rules, settings: Settings) -> Rules:
+    known = [*settings.references, *settings.pool, *rules.held_out]
+    learned = [*settings.learned, *(rules.calibration.names if rules.calibration else ())]
+    known += [Sample(Path(name), "") for name in learned]
+    open_image = settings.setup.open_image
+    copied = find_copies(marks_of(known, open_image), marks_of(rules.holdout, open_image))
+    kept, notes = count_others([str(sample.path) for sample in rules.holdout], copied)
+    return replace(rules, holdout=[rules.holdout[i] for i in kept], holdout_notes=notes)
 
 
 def run_folder(

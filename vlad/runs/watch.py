@@ -77,7 +77,7 @@ def watch(
         folder.resume()
         rules, normals = score_held_out(panel, folder, categories, settings)
         # verdicts of an earlier command are found again
-        folder.drop("regions", *([] if normals else ["calibration"]))
+        folder.drop("regions", "holdout", *([] if normals else ["calibration"]))
         calibration = judge(folder, [], rules, normals).calibration if rules else None
         if calibration is None:
             folder.drop("calibration.json")

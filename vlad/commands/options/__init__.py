@@ -303,7 +303,10 @@ def say_if_trial(backbone: Backbone) -> None:
 
 def say_threshold(detector: Detector) -> None:
     """Say the threshold of a calibrated detector, and what it rests on."""
+    from vlad.calibration.counts import counts
+
     found, name = detector.calibration_, detector.head_.name
     count = len(found.names)
     click.echo(f"Anomalous above {found.thresholds[name]:.6g}, from {count} held-out normal images")
-    click.echo(found.basis(name))
+    for said in (*counts(found, name), found.basis(name)):
+        click.echo(said)

@@ -18,7 +18,7 @@ SECTIONS = {
         "--cache",
     ),
     "Decision": (
-        "--threshold", "--calibration", "--false-alarms", "--suspects", "--fuse", "--confidence",
+        "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal", "--fuse", "--confidence",
         "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": ("--maps", "--out", "--resume", "--overwrite", "--json"),
