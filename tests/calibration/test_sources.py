@@ -40,6 +40,29 @@ def test_labelled_thresholds_against_trying_all(rng):
         clean = [t for t in tried if labels[scores > t].mean() >= 0.8]
         assert labels[scores > found].sum() == max(labels[scores > t].sum() for t in clean)
         assert labels[scores > found].mean() >= 0.8
+        tried.append(scores.max())
+        for cost in (0.01, 0.5, 1, 10, 1000):
+            found = labelled_threshold(scores, labels, f"miss-cost={cost}")
+            assert spent(scores, labels, found, cost) == pytest.approx(
+                min(spent(scores, labels, t, cost) for t in tried)
+            )
+
+
+def spent(scores, labels, threshold, cost):
+    return (~labels & (scores > threshold)).sum() + cost * (labels & (scores <= threshold)).sum()
+
+
+def test_a_cost_of_misses_moves_the_threshold():
+    scores = np.array([1.0, 2, 3, 4, 5, 6, 7, 8])
+    labels = np.array([0, 0, 1, 0, 0, 0, 1, 1], bool)
+    # 3 alarms save the miss at score 3
+    assert labelled_threshold(scores, labels, "miss-cost=2.9") == 6.5
+    assert labelled_threshold(scores, labels, "miss-cost=3.1") == 2.5
+    # of equal costs the one that misses least
+    assert labelled_threshold(scores, labels, "miss-cost=3") == 2.5
+    # a score of a good image above all defects is not worth an alarm
+    worst = np.array([1.0, 9, 2, 3])
+    assert labelled_threshold(worst, np.array([0, 0, 1, 1], bool), "miss-cost=0.4") == 9
 
 
 def test_a_threshold_lies_half_way_to_the_next_score():
@@ -57,6 +80,10 @@ def test_a_threshold_lies_half_way_to_the_next_score():
         ("recall=2", "unknown target"),
         ("recall=x", "unknown target"),
         ("f1=0.5", "unknown target"),
+        ("miss-cost", "unknown target"),
+        ("miss-cost=0", "unknown target"),
+        ("miss-cost=inf", "unknown target"),
+        ("miss-cost=nan", "unknown target"),
         ("precision=0.99", "no threshold reaches a precision of 0.99"),
     ],
 )
@@ -159,6 +186,10 @@ def test_a_file_brings_back_every_verdict(tmp_path, rng):
         (lambda c: c["thresholds"].pop("a"), "not those of its heads"),
         (lambda c: c.update(method="mean"), "fused by 'mean'"),
         (lambda c: c["reference"].update(a=["x"] * 50), "not a calibration"),
+        (lambda c: c.update(defects={"b": [1.0]}), "not scores of its heads"),
+        (lambda c: c.update(holdout={"a": []}), "not scores of its heads"),
+        (lambda c: c.update(holdout={"a": ["x"]}), "not lists of numbers"),
+        (lambda c: c.update(holdout={"a": [float("nan")]}), "NaN"),
         (lambda c: c.update(reference=3), "not a calibration"),
     ],
 )

@@ -160,7 +160,7 @@ def _with_holdout(
             f"column error of {holdout.scores_csv}); give others with --holdout-normal."
         )
     said = f"{failed} of {counted(len(samples), 'good image')} of another day could not be scored"
-    notes = [f"{said} and are not counted."] if failed else []
+    notes = [f"{said}; left out."] if failed else []
     return replace(calibration, holdout=scores), notes
 
 

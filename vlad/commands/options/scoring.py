@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vlad.results.folder import MapFormat
     from vlad.runs.settings import Settings
 
-SPREAD = ("--normal", "--defects")  # options that take several files
+SPREAD = ("--normal", "--defects", "--holdout-normal")  # options that take several files
 # the default head without normal images and without words
 ALONE = "self_reference"
 

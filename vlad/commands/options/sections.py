@@ -18,8 +18,8 @@ SECTIONS = {
         "--cache",
     ),
     "Decision": (
-        "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal", "--fuse", "--confidence",
-        "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
+        "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
+        "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": ("--maps", "--out", "--resume", "--overwrite", "--json"),
 }  # fmt: skip
