@@ -12,6 +12,8 @@ from click.testing import CliRunner
 import vlad
 from vlad.cli import main
 
+RATE = ("--false-alarms", "0.4")
+
 
 def cli(*args):
     return CliRunner().invoke(main, [*map(str, args)])
@@ -115,6 +117,25 @@ def test_calibrate_keeps_the_new_threshold(saved, images):
     assert f"Anomalous above {found.thresholds['memory']:.6g}" in done.output
     refused = cli("calibrate", *others, "--detector", saved, "--out", "x.json")
     assert (refused.exit_code, "are for runs" in refused.output) == (2, True)
+
+
+def test_calibrate_counts_good_images_of_another_day(saved, images, tmp_path):
+    cli("calibrate", *(images / f"{i}.png" for i in (2, 3)), "--detector", saved, *RATE)
+    before = vlad.Detector.load(saved).calibration_
+    good = [images / f"{i}.png" for i in (2, 3)]
+    other = [f"--holdout-normal={images / f'{i}.png'}" for i in (0, 3, 4, 5)]
+    done = cli("calibrate", *good, "--detector", saved, *RATE, *other)
+    assert done.exit_code == 0, done.output
+    found = vlad.Detector.load(saved).calibration_
+    # one that it learned and one that set the threshold are no other day
+    assert len(found.holdout["memory"]) == 2 and found.thresholds == before.thresholds
+    assert "2 of 4 good images of another day are copies" in done.output
+    said = "Of 2 good images of another day"
+    assert said in done.output and said in cli("detector", "show", saved).output
+    refused = cli("calibrate", *good, "--detector", saved, *RATE, other[1])
+    assert (refused.exit_code, "say nothing new" in refused.output) == (2, True)
+    refused = cli("calibrate", tmp_path, *other, "--out", tmp_path / "c.json")
+    assert (refused.exit_code, "needs a detector to score with" in refused.output) == (2, True)
 
 
 def test_show_says_what_it_rests_on(saved, small_file, images):

@@ -102,7 +102,7 @@ def count_others(names: Sequence[str], copied: np.ndarray) -> tuple[list[int], l
     known = "reference images, held-out images"
     said = _said(names, copied, "good images of another day", known)
     if not kept:
-        raise InputError(f"{said}: they say nothing new; give others with --holdout-normal.")
+        raise InputError(f"{said}: they say nothing new; give others.")
     return kept, [f"{said} and not counted."]
 
 

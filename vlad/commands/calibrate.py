@@ -11,6 +11,7 @@ from vlad.commands.options.verdicts import (
     confidence_option,
     false_alarms_option,
     fuse_option,
+    holdout_option,
     suspects_option,
 )
 
@@ -33,11 +34,22 @@ from vlad.commands.options.verdicts import (
 )
 @false_alarms_option
 @suspects_option
+@holdout_option
 @fuse_option
 @confidence_option
 @option("--out FILE", "Output file, JSON; --detector needs none.")
 def calibrate(
-    given, detector, labels, target, miss_cost, false_alarms, suspects, fuse, confidence, out
+    given,
+    detector,
+    labels,
+    target,
+    miss_cost,
+    false_alarms,
+    suspects,
+    holdouts,
+    fuse,
+    confidence,
+    out,
 ) -> None:
     """Set thresholds from a finished run, or those of a detector.
 
@@ -72,8 +84,13 @@ def calibrate(
             raise InputError(
                 "--labels, --fuse and --out are for runs; leave them out, or calibrate a run."
             )
-        _calibrate_detector(detector, given, false_alarms, confidence, suspects)
+        _calibrate_detector(detector, given, false_alarms, confidence, suspects, holdouts)
         return
+    if holdouts:
+        raise InputError(
+            "--holdout-normal needs a detector to score with; add --detector, or give it to `vlad "
+            "score`."
+        )
     if len(given) != 1 or not out:
         raise InputError(
             "One run is calibrated at a time, into a file; name both, the file with --out, or "
@@ -124,12 +141,13 @@ def calibrate(
     click.echo(f"Calibration: {out}")
 
 
-def _calibrate_detector(folder, given, false_alarms, confidence, suspects) -> None:
+def _calibrate_detector(folder, given, false_alarms, confidence, suspects, holdouts) -> None:
     from vlad.datasets import list_samples
 
     found, _ = open_detector(folder)
     images = [sample.path for sample in list_samples(given)]
-    found.calibrate(images, false_alarms, confidence, suspects)
+    other = [sample.path for sample in list_samples(holdouts)] if holdouts else None
+    found.calibrate(images, false_alarms, confidence, suspects, other)
     found.save(folder)
     say_threshold(found)
     click.echo(f"Detector: {folder}")

@@ -39,6 +39,7 @@ def show(folder: str) -> None:
 
 def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
+    from vlad.calibration.counts import counts
     from vlad.detector.saved import WEIGHTS
     from vlad.system.text import counted
 
@@ -69,7 +70,8 @@ def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
         name = head.name
         count = counted(len(calibration.reference[name]), "held-out normal image")
         yield "threshold", f"{calibration.thresholds[name]:.6g}, from {count}"
-        for note in filter(None, [calibration.basis(name), *calibration.notes]):
+        said = (*counts(calibration, name), calibration.basis(name), *calibration.notes)
+        for note in filter(None, said):
             yield "", note
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
     yield "size", megabytes(size)

@@ -15,6 +15,7 @@ from vlad.commands.options.boxes import (
 )
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
+from vlad.commands.options.verdicts import holdout_option
 
 if TYPE_CHECKING:
     from vlad.runs.settings import Settings
@@ -26,15 +27,7 @@ if TYPE_CHECKING:
 @scoring_options
 @boxes_option
 @box_model_option
-@option(
-    "--holdout-normal DIR|FILES",
-    (
-        "Good images of another day, to count false alarms on; they move no threshold; may be "
-        "repeated."
-    ),
-    "holdouts",
-    multiple=True,
-)
+@holdout_option
 @option("--out DIR", "Output folder.", required=True)
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
 @option("--overwrite", "Delete the run in the output folder first.")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals
-from vlad.calibration.copies import find_copies, keep_others
+from vlad.calibration.copies import count_others, find_copies, keep_others
 from vlad.datasets.known import list_known
 from vlad.detector.arguments import Arguments
 from vlad.detector.loaded import Loaded
@@ -331,6 +331,7 @@ class Detector(Arguments):
         false_alarms: float = FALSE_ALARMS,
         confidence: float | None = None,
         suspects: int = 0,
+        holdout: Images | None = None,
     ) -> Detector:
         """Set the threshold on normal images that `fit` has not seen.
 
@@ -341,9 +342,11 @@ class Detector(Arguments):
             confidence: `predict` abstains from decisions less certain than this, from 0.5 to 1;
                 None never abstains.
             suspects: number of the strangest images to leave out as suspected defects.
+            holdout: good images of another day, to count false alarms on; they move no threshold.
 
         Raises:
-            InputError: too few images for this rate, an unusable image, or a number out of range.
+            InputError: too few images for this rate, an unusable image, a number out of range, or
+                only copies in `holdout`.
             HeadError: as `score`, or the head scores images jointly.
         """
         if self.panel_.transductive:
@@ -355,6 +358,7 @@ class Detector(Arguments):
         scores = self._scores(normals, None, opened)
         copied = find_copies(self._marks, opened.marks)
         kept, notes = keep_others(opened.names, copied, false_alarms)
+        other, more = ({}, []) if holdout is None else self._holdout(holdout, opened.marks)
         self.calibration_ = from_normals(
             {self._name: scores.image_score[kept]},
             {self._name: np.array([scores.anomaly_map[i].max() for i in kept])},
@@ -362,13 +366,24 @@ class Detector(Arguments):
             confidence=confidence,
             names=[opened.names[i] for i in kept],
             suspects=suspects,
-            notes=notes,
+            notes=[*notes, *more],
             settings=self._record(),
+            holdout=other,
         )
         self._calibrate_with = self._settings(_CALIBRATE)
         for note in self.calibration_.notes:
             warnings.warn(note, stacklevel=1)
         return self
+
+    def _holdout(
+        self, images: Images, known: Sequence[np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[str]]:
+        """Scores of good images of another day, and a sentence where some are copies."""
+        opened = Marking(self.setup)
+        scores = self._scores(images, None, opened)
+        copied = find_copies([*self._marks, *known], opened.marks)
+        kept, notes = count_others(opened.names, copied)
+        return {self._name: scores.image_score[kept]}, notes
 
     def _record(self) -> dict[str, object]:
         """What its scores depend on, as a run with the same settings has it."""

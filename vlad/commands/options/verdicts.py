@@ -127,6 +127,19 @@ def suspects_option(command: Callable) -> Callable:
     )(command)
 
 
+def holdout_option(command: Callable) -> Callable:
+    """Add --holdout-normal, good images of another day; the command gets them as `holdouts`."""
+    return option(
+        "--holdout-normal DIR|FILES",
+        (
+            "Good images of another day, to count false alarms on; they move no threshold; may be "
+            "repeated."
+        ),
+        "holdouts",
+        multiple=True,
+    )(command)
+
+
 def fuse_option(command: Callable) -> Callable:
     """Add --fuse, the method to fuse heads by; without a value it is the first."""
     return option(
