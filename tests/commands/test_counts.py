@@ -113,8 +113,8 @@ def test_copies_and_broken_images_of_another_day_are_named(vlad, line, fit, tmp_
     assert "1 of 13 good images of another day could not be scored; left out." in said
     assert "Of 12 good images of another day" in said
     for given, words in (
-        (line / "good", "say nothing new; give others with --holdout-normal"),
-        (day / "broken.png", "could be scored"),
+        (line / "good", "they say nothing new; give others."),
+        (day / "broken.png", "none of the 1 good image of another day could be scored"),
     ):
         done = vlad(*auto, "--holdout-normal", given, "--out", tmp_path / "other")
         assert done.exit_code == 2 and words in done.stderr, done.output

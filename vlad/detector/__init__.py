@@ -376,7 +376,7 @@ class Detector(Arguments):
         return self
 
     def _holdout(
-        self, images: Images, known: Sequence[np.ndarray]
+        self, images: Images, known: Sequence[np.ndarray | None]
     ) -> tuple[dict[str, np.ndarray], list[str]]:
         """Scores of good images of another day, and a sentence where some are copies."""
         opened = Marking(self.setup)

@@ -157,7 +157,7 @@ def _with_holdout(
     if not good:
         raise InputError(
             f"none of the {counted(failed, 'good image')} of another day could be scored (see the "
-            f"column error of {holdout.scores_csv}); give others with --holdout-normal."
+            f"column error of {holdout.scores_csv}); give others."
         )
     said = f"{failed} of {counted(len(samples), 'good image')} of another day could not be scored"
     notes = [f"{said}; left out."] if failed else []
