@@ -90,6 +90,6 @@ def _cached(name: str) -> tuple[str, list[Path]]:
         except LocalEntryNotFoundError:
             pass
     raise BackboneError(
-        f"The files of {name} are not in the local cache; fetch them into a folder by "
-        f"`vlad backbones fetch {name} --to FOLDER`, and give that folder as `backbone`."
+        f"The files of {name} are not in the local cache; give a folder as `backbone`, such as "
+        "`vlad backbones fetch` writes."
     )

@@ -66,8 +66,8 @@ def calibrate(
         return
     if len(given) != 1 or not out:
         raise InputError(
-            "One run is calibrated at a time, into a file; name both, the latter with --out, or give "
-            "normal images with --detector."
+            "One run is calibrated at a time, into a file; name both, the file with --out, or "
+            "give normal images with --detector."
         )
     (run,) = given
     check_target(target)
