@@ -30,7 +30,7 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--known-defects", "--licence",
+    "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence",
     "--out", "--overwrite", "--resume", "--seed", "--to",
 }  # fmt: skip
 
