@@ -126,4 +126,6 @@ def _card(
                 "verdict": change.verdicts[i],
             }
         )
-    return {"path": change.paths[0], "sides": sides}
+    *folders, file = Path(change.paths[0]).parts
+    folders = ["…", *folders[-2:]] if len(folders) > 2 else folders
+    return {"path": change.paths[0], "folders": folders, "file": file, "sides": sides}

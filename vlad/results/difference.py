@@ -133,11 +133,8 @@ def _pairs(a: Finished, b: Finished) -> tuple[list[tuple[str, str]], dict[str, s
             left_out[path] = "only in A"
             continue
         seen.add(other)
-        failed = [
-            run
-            for run, error in (("A", row.error), ("B", second[other].error))
-            if error is not None
-        ]
+        errors = {"A": row.error, "B": second[other].error}
+        failed = [run for run, error in errors.items() if error is not None]
         if failed:
             left_out[path] = f"failed in {' and '.join(failed)}"
         elif row.state and not row.state.same(second[other].state):
@@ -197,15 +194,15 @@ def _settings(a: Finished, b: Finished) -> dict[str, tuple[str, str]]:
         if key in _IMAGES:
             if (digests := _digests(one)) != (others := _digests(two)):
                 both = (digests & others).total()
-                last = f"{counted(others.total(), 'image')}, {both} of them in A"
+                last = f"{counted(others.total(), 'image')}, {both} of them also in A"
                 found[key] = counted(digests.total(), "image"), last
             continue
         flat, other = dict(_flat(one, key, alone)), dict(_flat(two, key, alone))
         for name in dict.fromkeys([*flat, *other]):
             if (was := flat.get(name)) != (now := other.get(name)):
                 found[name] = _said(was), _said(now)
-    for name in a.thresholds.keys() & b.thresholds.keys():
-        if (was := a.thresholds[name]) != (now := b.thresholds[name]):
+    for name, was in a.thresholds.items():
+        if name in b.thresholds and was != (now := b.thresholds[name]):
             found[f"threshold of {name}"] = f"{was:.6g}", f"{now:.6g}"
     return found
 
