@@ -43,8 +43,8 @@ def write_difference(out: str | Path, a: Finished, b: Finished, found: Differenc
     out = Path(out)
     DIFF.check(out, overwrite=True)
     DIFF.begin(out, _summary(a, b, found))
-    table = csv_bytes(_table(found))
-    atomic_write(out / "diff.csv", table)
+    atomic_write(out / "diff.csv", csv_bytes(_table(found)))
+    samples = [_samples(run) for run in (a, b)]
     css = style(_HERE / "report.css") + (_HERE / "difference.css").read_text("utf-8")
     page = template(_HERE / "difference.html.j2").stream(
         policy=policy(css, "", "img-src data:"),
@@ -52,7 +52,7 @@ def write_difference(out: str | Path, a: Finished, b: Finished, found: Differenc
         runs=[("A", a.folder.out), ("B", b.folder.out)],
         found=found,
         left_out=found.reasons.items(),
-        sheets=[_sheet(name, a, b, head) for name, head in found.heads.items()],
+        sheets=[_sheet(name, (a, b), samples, head) for name, head in found.heads.items()],
     )
     return atomic_write(out / "diff.html", partial(page.dump, encoding="utf-8"))
 
@@ -89,15 +89,24 @@ def _table(found: Difference) -> dict[str, Sequence[object]]:
     return dict(zip(names, zip(*rows, strict=True), strict=True))
 
 
-def _sheet(name: str, a: Finished, b: Finished, head: HeadDifference) -> dict[str, Any]:
+def _samples(run: Finished) -> dict[str, Sample]:
+    """Path -> the image with the id that names its heat maps; empty if the run has none."""
+    return {str(s.path): s for s in run.folder.samples()} if run.folder.keeps_maps else {}
+
+
+def _sheet(
+    name: str,
+    runs: tuple[Finished, Finished],
+    samples: Sequence[Mapping[str, Sample]],
+    head: HeadDifference,
+) -> dict[str, Any]:
     """The images of a head that changed most, with both heat maps."""
     shown = [change for change in head.changes if change.flipped or change.moved][:_SHOWN]
-    samples = [{str(s.path): s for s in run.folder.samples()} for run in (a, b)]
     digits = decimals([score for change in head.changes for score in change.scores])
     return {
         "head": name,
         "difference": head,
-        "cards": [_card(name, (a, b), samples, digits, change) for change in shown],
+        "cards": [_card(name, runs, samples, digits, change) for change in shown],
     }
 
 
@@ -110,11 +119,10 @@ def _card(
 ) -> dict[str, Any]:
     sides = []
     for i, run in enumerate(runs):
-        sample = samples[i][change.paths[i]]
+        sample, heat = samples[i].get(change.paths[i]), None
         # heads together have no map of their own
         drawn = head if head in run.folder.heads else next(iter(run.folder.heads))
-        overlay, heat = run.folder.overlay_path(drawn, sample), None
-        if overlay.exists():
+        if sample and (overlay := run.folder.overlay_path(drawn, sample)).exists():
             with Image.open(overlay) as opened:
                 heat = thumbnail(opened)
         sides.append(
