@@ -70,7 +70,7 @@ def _table(folder: RunFolder) -> dict[str, list[Any]]:
         pass
     except (OSError, ValueError) as error:
         raise InputError(
-            f"cannot read {file} ({shown(error)}); `resume` the run that made it."
+            f"cannot read {file} ({shown(error)}); remove it and `resume` the run that made it."
         ) from error
     # rows of a run that was resumed and stopped are in scores.csv alone
     now: dict[str, list[Any]] = {"path": [printable(path) for path in folder.rows]}
