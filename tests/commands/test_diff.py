@@ -84,22 +84,22 @@ def table(out):
 
 
 def test_ranks_scores_and_correlations(run, images, tmp_path):
-    # the first image falls from place 1 to 4; three others rise by one
-    a, b = run("a"), run("b", [0.2, 0.8, 0.6, 0.4, 0.1])
+    # the first image falls from place 1 to 3; the two behind it rise by one
+    a, b = run("a"), run("b", [0.3, 0.8, 0.6, 0.2, 0.1])
     done = diff(a, b, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert "No setting differs." in done.stdout
     assert "5 images compared\n" in done.stdout
-    # squared moves: 9 + 1 + 1 + 1, so 1 - 6 * 12 / 120; 3 of 10 pairs change order
-    assert line(done.stdout, "memory") == ["memory", "5", "0.400", "0.400", "-0.08", "-"]
+    # squared moves are 4 + 1 + 1: 1 - 6 * 6 / 120; 2 of 10 pairs change order
+    assert line(done.stdout, "memory") == ["memory", "5", "0.700", "0.600", "-0.1", "-"]
     largest = done.stdout.partition("Largest changes of memory:\n")[2].splitlines()
-    assert largest[1].split() == ["1", "4", "0.9", "0.2", str(images[0])]
-    assert len(largest[1:-1]) == 4  # the last image keeps its place
+    assert largest[1].split() == ["1", "3", "0.9", "0.3", str(images[0])]
+    assert len(largest[1:-1]) == 3  # the others keep their places
     rows = table(tmp_path / "out")
-    assert [row["rank_change"] for row in rows] == ["3", "-1", "-1", "-1", "0"]
+    assert [row["rank_change"] for row in rows] == ["2", "-1", "-1", "0", "0"]
     assert rows[0] == {
-        "path": str(images[0]), "head": "memory", "score_a": "0.9", "score_b": "0.2",
-        "rank_a": "1", "rank_b": "4", "rank_change": "3", "verdict_a": "", "verdict_b": "",
+        "path": str(images[0]), "head": "memory", "score_a": "0.9", "score_b": "0.3",
+        "rank_a": "1", "rank_b": "3", "rank_change": "2", "verdict_a": "", "verdict_b": "",
         "left_out": "",
     }  # fmt: skip
 
@@ -149,12 +149,14 @@ def test_settings_that_differ_are_named_first(run):
 
 
 def test_images_and_heads_of_one_run_are_said(run, images, tmp_path):
-    a = run("a", [0.9, 0.7, 0.5, None], heads=("memory", "musc"))
+    own = {**SETTINGS["params"], "musc": {"neighbours": 9}}
+    a = run("a", [0.9, 0.7, 0.5, None], heads=("memory", "musc"), params=own)
     others = [*images[:2], images[3], images[4]]
     b = run("b", [0.9, 0.7, 0.3, 0.1], heads=("winclip", "memory"), paths=others, threshold=0.5)
     done = diff(a, b, "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert "2 images compared; left out: 1 only in A, 1 failed in A, 1 only in B" in done.stdout
+    assert "No setting differs." in done.stdout
     assert "Only A has scores of musc." in done.stdout
     assert "Only B has scores of winclip." in done.stdout
     assert "A has no verdicts of memory." in done.stdout
@@ -211,11 +213,13 @@ def test_the_sheet_holds_both_heat_maps_and_loads_nothing(run, images, tmp_path)
     assert "default-src &#39;none&#39;" in page
 
 
-def test_runs_without_maps_have_a_sheet_without_heat(run, tmp_path):
+def test_a_heat_map_that_is_missing_or_damaged_is_said(run, tmp_path):
     a, b = run("a"), run("b", SCORES[::-1], maps="none")
+    next(a.rglob("overlays/memory/0.jpg")).write_bytes(b"no image")
     assert diff(a, b, "--out", tmp_path / "out").exit_code == 0
     page = (tmp_path / "out" / "diff.html").read_text(encoding="utf-8")
-    assert page.count("No heat map kept") == page.count("<li") == 4
+    assert page.count("<li") == 4
+    assert page.count("No heat map") == 5  # all of B, one of A
 
 
 def test_a_diff_is_replaced_and_nothing_else(run, tmp_path):

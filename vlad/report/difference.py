@@ -119,12 +119,10 @@ def _card(
 ) -> dict[str, Any]:
     sides = []
     for i, run in enumerate(runs):
-        sample, heat = samples[i].get(change.paths[i]), None
         # heads together have no map of their own
         drawn = head if head in run.folder.heads else next(iter(run.folder.heads))
-        if sample and (overlay := run.folder.overlay_path(drawn, sample)).exists():
-            with Image.open(overlay) as opened:
-                heat = thumbnail(opened)
+        sample = samples[i].get(change.paths[i])
+        heat = _heat(run.folder.overlay_path(drawn, sample)) if sample else None
         sides.append(
             {
                 "run": "AB"[i],
@@ -137,3 +135,12 @@ def _card(
     *folders, file = Path(change.paths[0]).parts
     folders = ["…", *folders[-2:]] if len(folders) > 2 else folders
     return {"path": change.paths[0], "folders": folders, "file": file, "sides": sides}
+
+
+def _heat(overlay: Path) -> dict[str, Any] | None:
+    """A thumbnail of a heat map; None of one that is missing or damaged."""
+    try:
+        with Image.open(overlay) as opened:
+            return thumbnail(opened)
+    except OSError:
+        return None
