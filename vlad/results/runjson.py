@@ -24,5 +24,6 @@ RUN = Workspace(
         "calibration",
         "regions",
         "report.html",
+        "events",
     ),
 )
