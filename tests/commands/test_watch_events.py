@@ -17,7 +17,7 @@ from watching import rows, until
 
 from vlad.cli import main
 
-APPEND = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + chr(10))"
+APPEND = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
 
 def stop(process) -> tuple[str, str]:

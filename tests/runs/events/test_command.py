@@ -19,7 +19,7 @@ def test_it_gets_the_event_on_its_input_and_no_shell_reads_its_words(tmp_path):
     code = "import sys; open(sys.argv[1], 'w').write(sys.stdin.read() + sys.argv[2])"
     command = python(code, str(tmp_path / "out"), "; touch $HOME `id`")
     assert command.send("abc", b'{"id": "abc"}') is None
-    assert (tmp_path / "out").read_text() == '{"id": "abc"}; touch $HOME `id`'
+    assert (tmp_path / "out").read_text() == '{"id": "abc"}\n; touch $HOME `id`'
     assert command.title == f"Command {os.path.basename(sys.executable)}"
 
 

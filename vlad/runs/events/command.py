@@ -15,7 +15,7 @@ from vlad.errors import InputError
 
 @dataclass(frozen=True)
 class Command:
-    """Runs a program without a shell, with the JSON of the event on its standard input.
+    """Runs a program without a shell, with the JSON of the event as a line on its input.
 
     Its standard output is dropped; what it writes to standard error is seen.
 
@@ -40,7 +40,7 @@ class Command:
             words = tuple(shlex.split(line))
         except ValueError as error:
             raise InputError(
-                f"`on_anomaly` {line} cannot be split into words ({error}); close its quotes."
+                f"`on_anomaly` {line} cannot be split into words ({error}); check its quotes."
             ) from error
         if not words or not shutil.which(words[0]):
             raise InputError(
@@ -66,7 +66,7 @@ class Command:
         except OSError as error:
             return f"cannot be started ({error.strerror or error})"
         try:
-            process.communicate(body, self.timeout)
+            process.communicate(body + b"\n", self.timeout)
         except subprocess.TimeoutExpired:
             _kill(process)
             return f"ran longer than {self.timeout:g} s and was killed"

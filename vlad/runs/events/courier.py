@@ -120,7 +120,11 @@ class Courier:
                 again = reason is not None and self.channel.retries
             if reason is not None:
                 self.failed += not again
-                then = "events are kept and sent again" if again else "the next event goes on"
+                then = (
+                    "events are kept and sent again"
+                    if again
+                    else "failures are counted, not repeated"
+                )
                 self._tell_once(reason, f"{reason}; {then}.")
             if again:
                 if self._closed_within(next(pauses)):
