@@ -16,6 +16,7 @@ from receiver import Receiver
 from watching import rows, until
 
 from vlad.cli import main
+from vlad.errors import OutputError
 
 APPEND = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
@@ -81,7 +82,7 @@ def test_what_is_not_delivered_is_counted_at_the_end(watcher, images, source, tm
         receiver.until(lambda: receiver.posts)
         until(lambda: len(rows(tmp_path / "run")) == 2, process)
         said, errors = stop(process)
-    assert f"Webhook 127.0.0.1:{receiver.server_port}: answered 500; events are kept" in errors
+    assert f"Webhook 127.0.0.1:{receiver.server_port}: answered 500; the event is kept" in errors
     assert "What is posted is not signed" in errors
     assert "1 event not delivered yet" in errors and "2 images scored" in said
     # a run that starts again from nothing keeps no events of the former one
@@ -90,6 +91,21 @@ def test_what_is_not_delivered_is_counted_at_the_end(watcher, images, source, tm
     done = CliRunner().invoke(main, list(map(str, [*words, *options])))
     assert done.exit_code == 0, done.output
     assert not (tmp_path / "run" / "events").exists()
+
+
+def test_an_event_is_on_disk_before_its_row(images, tmp_path, small_file, monkeypatch):
+    def full(*_):
+        raise OutputError("the disk is full; free some space.")
+
+    monkeypatch.setattr("vlad.runs.watch.keep_scored", full)
+    options = ["--backbone", small_file, "--device", "cpu", "--out", tmp_path / "run"]
+    options += ["--normal", images / "0.png", "--threshold", "0.01", "--interval", "0.01"]
+    options += ["--on-anomaly", shlex.join([sys.executable, "-c", "raise SystemExit(1)"])]
+    done = CliRunner().invoke(main, ["watch", *map(str, [images, *options])])
+    assert done.exit_code == 2 and "the disk is full" in done.stderr
+    kept = (tmp_path / "run" / "events" / "command.jsonl").read_text().splitlines()
+    assert str(images / "5.png") in [json.loads(line)["path"] for line in kept]
+    assert not rows(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

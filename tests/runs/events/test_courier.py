@@ -58,7 +58,7 @@ def test_what_fails_is_sent_again_until_it_is_delivered(courier):
         made.close()
     assert receiver.ids == ["a", "a", "a", "a", "b"]
     assert made.outbox.waiting == 0
-    assert len(said) == 3 and all("sent again" in words for words in said)
+    assert len(said) == 3 and all("kept and sent again" in words for words in said)
     assert set(receiver.paths) == {"/parts?line=1"}
 
 
@@ -126,7 +126,7 @@ def test_a_channel_without_retries_goes_on_and_counts(courier):
     made.close()
     assert channel.sent == ["a", "b", "c"]
     assert said == [
-        "Recorder: answered 500; failures are counted, not repeated.",
+        "Recorder: answered 500; the event is not sent again.",
         "Recorder: 2 events failed.",
     ]
     assert courier(Recorder())[0].outbox.waiting == 0

@@ -120,12 +120,8 @@ class Courier:
                 again = reason is not None and self.channel.retries
             if reason is not None:
                 self.failed += not again
-                then = (
-                    "events are kept and sent again"
-                    if again
-                    else "failures are counted, not repeated"
-                )
-                self._tell_once(reason, f"{reason}; {then}.")
+                then = "kept and sent again" if again else "not sent again"
+                self._tell_once(reason, f"{reason}; the event is {then}.")
             if again:
                 if self._closed_within(next(pauses)):
                     return
