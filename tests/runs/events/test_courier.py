@@ -119,6 +119,17 @@ def test_the_end_of_a_run_waits_only_so_long(courier):
     assert channel.sent == ["a"] and "2 events not delivered" in said[-1]
 
 
+def test_one_failure_at_the_end_does_not_leave_the_rest(courier):
+    gate = threading.Event()
+    channel = Recorder(failures=1, gate=gate)
+    made, said = courier(channel)
+    made.add(events("a", "b"))
+    assert channel.entered.wait(600)
+    threading.Timer(0.1, gate.set).start()
+    made.close()
+    assert channel.sent == ["a", "a", "b"] and len(said) == 1
+
+
 def test_a_channel_without_retries_goes_on_and_counts(courier):
     channel = Recorder(failures=2, retries=False)
     made, said = courier(channel)

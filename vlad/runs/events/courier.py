@@ -109,7 +109,7 @@ class Courier:
             )
 
     def _deliver(self) -> None:
-        pauses = self.pauses()
+        pauses, failures = self.pauses(), 0
         while self._wait():
             try:
                 event, body = self.outbox.first()
@@ -123,10 +123,12 @@ class Courier:
                 then = "kept and sent again" if again else "not sent again"
                 self._tell_once(reason, f"{reason}; the event is {then}.")
             if again:
-                if self._closed_within(next(pauses)):
+                failures += 1
+                # at the end of a run, one failure in a row is forgiven
+                if self._closed_within(next(pauses)) and failures > 1:
                     return
                 continue
-            pauses = self.pauses()
+            pauses, failures = self.pauses(), 0
             try:
                 self.outbox.done(event, len(body))
             except OutputError as error:
