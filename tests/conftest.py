@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(Path(__file__).parent))  # of box_models, memory_plain, same_scores, small_maps
+sys.path.append(str(Path(__file__).parent))  # of box_models, memory_plain and other helpers
 # a slow machine is no failure
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

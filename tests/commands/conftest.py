@@ -1,8 +1,10 @@
-"""What tests of vlad score share."""
+"""What tests of vlad score and vlad watch share."""
 
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -30,3 +32,33 @@ def rows():
             return list(csv.DictReader(file))
 
     return read
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def watcher(images, source, tmp_path, small_file, run_env):
+    """Starts `vlad watch` on `source` as a process of its own -> the process."""
+    started = []
+    base = [sys.executable, "-m", "vlad"]
+    options = ["--normal", str(images / "0.png"), "--backbone", str(small_file)]
+    options += ["--device", "cpu", "--out", str(tmp_path / "run")]
+
+    def start(*more, verb="watch"):
+        interval = ["--interval", "0.1"] if verb == "watch" else []
+        command = [*base, verb, str(source), *options, *interval, *map(str, more)]
+        process = subprocess.Popen(
+            command, env=run_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

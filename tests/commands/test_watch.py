@@ -2,68 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from watching import rows, until
 
 from vlad.cli import main
-
-
-@pytest.fixture
-def source(tmp_path):
-    folder = tmp_path / "camera"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def watcher(images, source, tmp_path, small_file, run_env):
-    """Starts `vlad watch` on `source` as a process of its own -> the process."""
-    started = []
-    base = [sys.executable, "-m", "vlad"]
-    options = ["--normal", str(images / "0.png"), "--backbone", str(small_file)]
-    options += ["--device", "cpu", "--out", str(tmp_path / "run")]
-
-    def start(*more, verb="watch"):
-        interval = ["--interval", "0.1"] if verb == "watch" else []
-        command = [*base, verb, str(source), *options, *interval, *map(str, more)]
-        process = subprocess.Popen(
-            command, env=run_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def rows(out) -> list[dict[str, str]]:
-    try:
-        with open(
-            out / "scores.csv", newline="", encoding="utf-8", errors="surrogateescape"
-        ) as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []
-
-
-def until(holds, process) -> None:
-    deadline = time.monotonic() + 600
-    while not holds():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def stop(process, how=signal.SIGTERM) -> str:

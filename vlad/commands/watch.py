@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from vlad.commands.options import say_if_trial
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
+
+if TYPE_CHECKING:
+    from vlad.runs.events import Channel
 
 
 @click.command(cls=ScoringCommand)
@@ -19,7 +24,21 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
     type=click.FloatRange(min=0, min_open=True),
     default=2.0,
 )
-def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
+@option("--webhook URL", "Post each anomalous image as JSON to this URL, until it is delivered.")
+@option(
+    "--webhook-secret FILE",
+    "Sign what is posted with the secret in this file.  [default: $VLAD_WEBHOOK_SECRET]",
+)
+@option("--on-anomaly CMD", "Run this command for each anomalous image, with JSON on its input.")
+def watch(
+    source: str,
+    scoring: Scoring,
+    out: str,
+    interval: float,
+    webhook: str | None,
+    webhook_secret: str | None,
+    on_anomaly: str | None,
+) -> None:
     """Score images as they arrive in a folder.
 
     Rows are appended to scores.csv until Ctrl-C or SIGTERM. When started again, it continues where
@@ -34,6 +53,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
 
     from vlad.calibration.counts import counts
     from vlad.datasets.layout import existing_folder
+    from vlad.errors import InputError
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
@@ -41,6 +61,7 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
 
     folder = existing_folder(source)
     RUN.check(out, resume=True)
+    channels = _channels(webhook, webhook_secret, on_anomaly)
 
     def tell(batch, verdicts) -> None:
         for scored in batch:
@@ -62,6 +83,11 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             click.echo(shown(note, keep=" "))
 
     plan = plan_of(scoring, images=0)
+    if channels and plan.settings.rules is None:
+        raise InputError(
+            "--webhook and --on-anomaly tell of anomalous images, but nothing decides which are; "
+            "add --threshold or --calibration."
+        )
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
         backbone = plan.open_backbone()
         click.echo(f"Watching {folder}; scores go to {Path(out) / 'scores.csv'}.")
@@ -75,9 +101,28 @@ def watch(source: str, scoring: Scoring, out: str, interval: float) -> None:
             stop=stop,
             on_scored=tell,
             on_calibrated=explain,
-            on_trouble=lambda words: click.echo(shown(f"Waiting: {words}", keep=" "), err=True),
+            on_trouble=lambda words: click.echo(shown(words, keep=" "), err=True),
+            channels=channels,
         )
     bad = run.rows.failed
     done = counted(len(run.rows) - bad, "image")
     click.echo(f"Stopped: {done} scored, {bad} failed: {run.scores_csv}")
     say_if_trial(backbone)
+
+
+def _channels(webhook: str | None, secret: str | None, command: str | None) -> list[Channel]:
+    """What is told of anomalous images, in the way the options ask for."""
+    from vlad.errors import InputError
+    from vlad.runs.events import Command, Webhook, read_secret
+
+    if secret and not webhook:
+        raise InputError("--webhook-secret is for --webhook; add it, or leave the secret out.")
+    channels: list[Channel] = []
+    if webhook:
+        key = read_secret(secret)
+        channels.append(Webhook.of(webhook, key))
+        if key is None:
+            click.echo("What is posted is not signed; --webhook-secret signs it.", err=True)
+    if command:
+        channels.append(Command.of(command))
+    return channels

@@ -26,5 +26,6 @@ RUN = Workspace(
         "holdout",
         "regions",
         "report.html",
+        "events",
     ),
 )

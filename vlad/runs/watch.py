@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from vlad.heads import Head
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import warn_of_cut
-from vlad.results.verdicts import decide, judge
+from vlad.results.verdicts import Judged, decide, judge
+from vlad.runs.events import Channel, couriers_of
 from vlad.runs.run import Reader, keep_scored, score_held_out
 from vlad.runs.settings import Settings, prepare, run_folder, without_copies
 from vlad.scoring.panel import Panel
@@ -43,6 +45,7 @@ def watch(
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
     on_calibrated: Callable[[Calibration], None] = lambda calibration: None,
+    channels: Sequence[Channel] = (),
 ) -> RunFolder:
     """Score the images below a folder as they arrive, until `stop` is set.
 
@@ -53,8 +56,10 @@ def watch(
     Args:
         interval: seconds between two scans.
         on_scored: called with each finished batch and the verdicts in it.
-        on_trouble: called with a sentence when the folder cannot be listed for now.
+        on_trouble: called with a sentence when the folder cannot be listed for now, or events are
+            not delivered; of these also from another thread.
         on_calibrated: called before the first image with the basis of the verdicts, if any.
+        channels: told of each image that a verdict calls anomalous.
 
     Raises:
         HeadError: a head that judges images jointly.
@@ -73,7 +78,8 @@ def watch(
             "a `pool`, april_gan rescale=false, or choose another head."
         )
     folder = run_folder(panel, categories, source, settings, out)
-    with locked(folder.out):
+    with ExitStack() as held:
+        held.enter_context(locked(folder.out))
         folder.resume()
         rules, normals = score_held_out(panel, folder, categories, settings)
         # verdicts of an earlier command are found again
@@ -85,13 +91,14 @@ def watch(
             on_calibrated(calibration)
         folder.finish([], _columns(folder, calibration, folder.rows.values()))
         reader = Reader(settings.setup.open_image)
+        tell = held.enter_context(couriers_of(folder, channels, on_trouble))
         arrivals, trouble = Arrivals(source, folder, settings.category), None
         while not stop.is_set():
             try:
                 rested, trouble = arrivals.look(), None
             except InputError as error:  # such as a network share that is offline
                 if str(error) != trouble:
-                    on_trouble(str(error))
+                    on_trouble(f"Waiting: {error}")
                 rested, trouble = [], str(error)
             for batch in _score(panel, rested, reader, settings.setup.batch_size):
                 rows = [
@@ -99,6 +106,8 @@ def watch(
                     for s in batch
                 ]
                 verdicts = _columns(folder, calibration, rows)
+                if calibration:  # before the rows: a stop between them has the images scored again
+                    tell(rows, Judged(calibration, verdicts, {}))
                 keep_scored(folder, batch, reader.states, verdicts)
                 on_scored(batch, verdicts)
                 if stop.is_set():

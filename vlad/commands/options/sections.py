@@ -21,7 +21,10 @@ SECTIONS = {
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
         "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
-    "Output": ("--maps", "--out", "--resume", "--overwrite", "--json"),
+    "Output": (
+        "--maps", "--out", "--resume", "--overwrite", "--json", "--webhook", "--webhook-secret",
+        "--on-anomaly",
+    ),
 }  # fmt: skip
 
 
