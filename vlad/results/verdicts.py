@@ -45,6 +45,7 @@ _SHARED = (
     "params",
     "adapters",
     "bits",
+    "roi",
     "boxes",
 )
 
