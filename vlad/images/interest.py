@@ -46,7 +46,9 @@ class RegionOfInterest:
             InputError: that is no pixel.
         """
         if not np.any(mask):
-            raise InputError("the region of interest is empty; mark at least one pixel as inside.")
+            raise InputError(
+                "`mask` is empty, so nothing is inside the region of interest; set at least one pixel."
+            )
         return cls(mask.shape[::-1], np.packbits(np.asarray(mask, bool)).tobytes())
 
     @property
@@ -132,9 +134,7 @@ def region_of(
         ignored.check(f"the region of interest {_name(roi)}", wanted.size)
         inside = wanted.mask & (_resized(ignored.mask, wanted.size[::-1]) == 0)
     if not inside.any():
-        raise InputError(
-            f"{_name(ignore)} leaves nothing of the region of interest; ignore less of it."
-        )
+        raise InputError(f"{_name(ignore)} leaves nothing of the region of interest; shrink it.")
     return RegionOfInterest.of(inside)
 
 
@@ -159,7 +159,9 @@ def read_region(file: Interest, max_pixels: int = DEFAULT_MAX_PIXELS) -> RegionO
     else:
         mask = read_mask(path, max_pixels=max_pixels)
     if not mask.any():
-        raise InputError(f"{_name(file)} marks no pixel as inside; mark at least one.")
+        raise InputError(
+            f"{_name(file)} has no pixel inside the region of interest; set at least one."
+        )
     return RegionOfInterest.of(mask)
 
 
