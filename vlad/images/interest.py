@@ -47,7 +47,7 @@ class RegionOfInterest:
         """
         if not np.any(mask):
             raise InputError(
-                "`mask` is empty, so nothing is inside the region of interest; set at least one pixel."
+                "`mask` is empty, so nothing is inside the region; set at least one pixel."
             )
         return cls(mask.shape[::-1], np.packbits(np.asarray(mask, bool)).tobytes())
 
