@@ -42,7 +42,7 @@ def good(drawn, tmp_path):
 
 def test_rows_maps_and_regions_know_only_the_inside(vlad, rows, parts, good, tmp_path):
     run = (parts, "--normal", good / "0.png", "--roi", tmp_path / "roi.json")
-    judged = ("--threshold", "0", "--map-threshold", "0.01", "--maps", "npy")
+    judged = ("--threshold", "0.001", "--map-threshold", "0.01", "--maps", "npy")
     out = tmp_path / "run"
     done = vlad(*run, *judged, "--out", out)
     assert done.exit_code == 0, done.output
