@@ -78,8 +78,17 @@ class Prepared:
     tiles: Iterable[dict]
 
 
-def prepare(panel: Panel, image: Image.Image) -> Prepared:
-    """An RGB image as `score_items` takes it; safe to call from several threads."""
+def prepare(panel: Panel, image: Image.Image, name: object = "the image") -> Prepared:
+    """An RGB image as `score_items` takes it; safe to call from several threads.
+
+    Args:
+        name: of the image in an error.
+
+    Raises:
+        ImageError: it has other proportions than the region of interest.
+    """
+    if panel.region:
+        panel.region.check(name, image.size)
     whole = len(panel.tiling.boxes(image.size)) == 1
     return Prepared(image.size, [panel.prepare(image)] if whole else Cut(panel, image))
 
@@ -234,14 +243,9 @@ def score_items(
     def read(item: T) -> _Read[T]:
         try:
             image = open_item(item)
+            prepared = image if isinstance(image, Prepared) else prepare(panel, image, item.path)
         except ImageError as error:
             return _Read(item, failure=error)
-        prepared = image if isinstance(image, Prepared) else prepare(panel, image)
-        if panel.region:
-            try:
-                panel.region.check(item.path, prepared.size)
-            except ImageError as error:
-                return _Read(item, failure=error)
         return _Read(item, Mosaic(prepared.size, panel.tiling), prepared.tiles)
 
     def tiles(found: Iterable[_Read[T]]) -> Iterator[tuple[_Read[T], dict | None]]:
