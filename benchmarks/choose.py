@@ -2,7 +2,7 @@
 
     python benchmarks/choose.py --data DIR... [--backbone vlad-tiny] [--draws 3]
 
-Of each set some normal images and some defects are given, drawn anew each time; the heads, fitted
+Of each set some normal images and some defects are given, drawn again each time; the heads, fitted
 on those normal images, are then measured on the others. What a rule loses is the image AUROC of the
 best head there minus that of the head it names.
 """

@@ -49,6 +49,7 @@ class VisualWords(Head):
     """
 
     normals = "needed"
+    least_normals = 2
     rules: ClassVar = {
         "words": whole(2, 1024),
         "layers": optional(LAYERS),

@@ -21,9 +21,8 @@ class PlacedBank:
     def __init__(self, images: torch.Tensor, reach: int, metric: Metric, bfloat16: bool = False):
         self.reach, self.count = reach, len(images)
         self.height, self.width = images.shape[1:3]
-        rows = images.transpose(
-            0, 1
-        ).contiguous()  # so that neighbouring rows of cells need no copy
+        # contiguous, so that neighbouring rows of cells need no copy
+        rows = images.transpose(0, 1).contiguous()
         self.banks = [
             Bank(rows[max(0, y - reach) : y + reach + 1].flatten(0, 2), metric, bfloat16)
             for y in range(self.height)
