@@ -66,9 +66,9 @@ def test_a_region_smaller_than_a_pixel_of_a_map_keeps_that_pixel():
 
 def test_images_of_the_same_proportions_fit():
     region = RegionOfInterest.of(marked())
-    for size in ((40, 30), (80, 60), (401, 300)):
+    for size in ((40, 30), (80, 60), (403, 300)):
         region.check("a.png", size)
-    for size in ((30, 40), (410, 300)):
+    for size in ((30, 40), (405, 300), (395, 300)):
         with pytest.raises(ImageError, match=rf"a.png has {size[0]}×{size[1]} .* drawn on 40×30"):
             region.check("a.png", size)
 
@@ -82,6 +82,8 @@ def test_images_of_the_same_proportions_fit():
         ({**BOX, "box": [10.1, 5, 10.2, 20]}, "no pixel inside"),
         ({"size": [40, 30], "polygon": [[0, 0], [20, 20], [20, 0], [0, 20]]}, "crosses or touches"),
         ({"size": [40, 30], "polygon": [[0, 0], [20, 20]]}, "2 corners"),
+        ({"size": [40, 30], "polygon": [[i / 100, i % 2] for i in range(1001)]}, "3 to 1000"),
+        ({"size": [40, 30], "polygon": [[0, 0], [20, 10**400], [20, 0]]}, "cannot use"),
         ({"size": [40, 30], "polygon": [[0, 0], [20, float("nan")], [20, 0]]}, "list of corners"),
         ({"size": [40, 30], "polygon": [[0, 0], [20], [20, 0]]}, "cannot use"),
         ({"size": [40, 30]}, "one of `polygon` and `box`"),

@@ -181,6 +181,7 @@ def evaluate(
             "dtype": backbone.precision,
             "runtime": backbone.runtime,
             "layout": layout,
+            **({"roi": region.digest} if (region := common.setup.region) else {}),
             "seed": seed,
             **({"boxes": digest(boxes)} if boxes else {}),
             **({"boxes": box_model.identity} if box_model else {}),

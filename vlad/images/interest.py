@@ -96,7 +96,7 @@ class RegionOfInterest:
 Interest = str | os.PathLike[str] | RegionOfInterest  # a file, or what was read from one
 
 
-@lru_cache(maxsize=8)  # images of a run have few sizes
+@lru_cache(maxsize=4)  # images of a run have few sizes
 def _scaled(region: RegionOfInterest, shape: tuple[int, int]) -> np.ndarray:
     cover = _resized(region.mask, shape)
     inside = cover > 0.5
@@ -174,7 +174,7 @@ def _drawn(path: Path, max_pixels: int) -> np.ndarray:
     try:
         found = read_json(path)
         size, corners = _read(found)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError) as error:
         raise InputError(
             f"cannot use {shown(str(path))} as a region of interest ({shown(error)}); write it as "
             f"{_FORMAT}."
