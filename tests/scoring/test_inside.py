@@ -89,6 +89,6 @@ def test_a_head_that_names_kinds_is_refused(small_backbone):
 
 def test_the_protocol_says_whose_score_it_is(small_backbone):
     heads = {"memory": load_head("memory")}
-    plain = Panel(small_backbone, heads).protocol("memory")
-    named = Panel(small_backbone, heads, region=upper_left()).protocol("memory")
+    plain = Panel(small_backbone, heads).inside.protocol("memory")
+    named = Panel(small_backbone, heads, region=upper_left()).inside.protocol("memory")
     assert named == f"{plain}, maximum of the map in a region of interest"

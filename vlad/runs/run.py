@@ -79,7 +79,7 @@ def run(
         folder = folder.resume() if resume else folder.create(overwrite)
         rules, normals = score_held_out(panel, folder, categories, settings)
         samples = _score(panel, folder, samples, settings, on_scored)
-        return _conclude(folder, samples, rules, normals, settings.setup, panel.region)
+        return _conclude(folder, samples, rules, normals, settings.setup, panel.inside.region)
 
 
 def score_held_out(

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vlad.heads import Head
+from vlad.errors import HeadError
+from vlad.heads import Head, protocol
 from vlad.images.interest import RegionOfInterest
 
 PROTOCOL = "maximum of the map in a region of interest"
@@ -24,10 +25,27 @@ class Inside:
     Attributes:
         region: None leaves everything as it is.
         heads: name -> head; outside the region, its map is at the start of its `map_range`.
+
+    Raises:
+        HeadError: a head that names kinds of defects, with a region.
     """
 
     region: RegionOfInterest | None = None
     heads: Mapping[str, Head] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, head in self.heads.items():
+            if self.region and type(head).known is not Head.known:
+                raise HeadError(
+                    f"Head {name} names the kind of the most anomalous patch of whole images, "
+                    "which may be outside the region of interest; use the head memory, or leave "
+                    "`roi` out."
+                )
+
+    def protocol(self, name: str) -> str:
+        """What `vlad.heads.protocol` says of a head, and whether its scores are of a region."""
+        own = protocol(self.heads[name])
+        return f"{own}, {PROTOCOL}" if self.region else own
 
     def __call__(
         self, scores: dict[str, float], maps: dict[str, np.ndarray]

@@ -19,7 +19,6 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.capabilities import check_spec
 from vlad.errors import HeadError
 from vlad.heads import Gather, Head, Pool, check_head
-from vlad.heads import protocol as protocol_of
 from vlad.images.interest import RegionOfInterest
 from vlad.images.normals import Views
 from vlad.images.tiles import WHOLE, Tiling
@@ -27,7 +26,7 @@ from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor, check_runtime
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.guidance import Guidance
-from vlad.scoring.inside import PROTOCOL, Inside
+from vlad.scoring.inside import Inside
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.text import shown
@@ -118,9 +117,9 @@ class Panel:
         directions: int | None = None,
         region: RegionOfInterest | None = None,
     ):
-        self.region = region
         self.backbone = backbone
         self.heads = dict(heads)
+        self.inside = Inside(region, self.heads)
         self.tiling = tiling
         self.batch_size = batch_size
         self.extractor = (
@@ -135,12 +134,6 @@ class Panel:
                 raise HeadError(
                     f"Head {name} compares places of whole images, and a tile has another one in "
                     "each; leave out `tile`, or the option that compares places."
-                )
-            if region and type(head).known is not Head.known:
-                raise HeadError(
-                    f"Head {name} names the kind of the most anomalous patch of whole images, "
-                    "which may be outside the region of interest; use the head memory, or leave "
-                    "`roi` out."
                 )
         reading = {name: own for name, head in self.heads.items() if (own := head.bank)}
         self.banks = {name: load_bank(bank or own) for name, own in reading.items()}
@@ -158,16 +151,6 @@ class Panel:
         other = copy(self)
         other.heads = {name: self.heads[name] for name in names}
         return other
-
-    @property
-    def inside(self) -> Inside:
-        """Applies the region of interest to scores and maps."""
-        return Inside(self.region, self.heads)
-
-    def protocol(self, name: str) -> str:
-        """What `vlad.heads.protocol` says of a head, and whether its scores are of a region."""
-        own = protocol_of(self.heads[name])
-        return f"{own}, {PROTOCOL}" if self.region else own
 
     @property
     def transductive(self) -> list[str]:

@@ -87,8 +87,8 @@ def prepare(panel: Panel, image: Image.Image, name: object = "the image") -> Pre
     Raises:
         ImageError: it has other proportions than the region of interest.
     """
-    if panel.region:
-        panel.region.check(name, image.size)
+    if panel.inside.region:
+        panel.inside.region.check(name, image.size)
     whole = len(panel.tiling.boxes(image.size)) == 1
     return Prepared(image.size, [panel.prepare(image)] if whole else Cut(panel, image))
 

@@ -45,7 +45,7 @@ def record_of(
             name: {k: v for k, v in vars(head).items() if k != "adapter" and not k.endswith("_")}
             for name, head in panel.heads.items()
         },
-        "protocol": {name: panel.protocol(name) for name in panel.heads},
+        "protocol": {name: panel.inside.protocol(name) for name in panel.heads},
         "adapters": {
             name: {"name": head.adapter_.name, "sha256": head.adapter_.sha256}
             for name, head in panel.heads.items()
@@ -53,7 +53,7 @@ def record_of(
         },
         **(panel.guidance.settings if panel.guidance else {}),
         "bits": setup.bits,
-        **({"roi": panel.region.digest} if panel.region else {}),
+        **({"roi": panel.inside.region.digest} if panel.inside.region else {}),
         "references": dict(references),
         **setup.tiling.settings,
     }

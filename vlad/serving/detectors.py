@@ -166,7 +166,7 @@ def make_ready(served: Sequence[Served]) -> None:
             detector.backbone_ = loaded[key]
         loaded[key] = detector.backbone_
         with _said(one):
-            region = detector.panel_.region
+            region = detector.panel_.inside.region
             blank = Image.new("RGB", region.size if region else (64, 64))
             detector.prepare(blank)
         if detector.head_.transductive:
