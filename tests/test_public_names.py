@@ -18,8 +18,9 @@ NAMES = {
     "vlad.heads": "HEADS Head Pool head_names load_head protocol",
     "vlad.calibration": """FALSE_ALARMS FUSED Calibration from_labels from_normals from_unlabelled
         load_calibration save_calibration""",
-    "vlad.types": """Box FeatureSpec Features Sample Scores Stream TextFeatures TextSpec
-        BackboneInfo Verdicts""",
+    "vlad.types": """NATIVE Activation BackboneInfo Box Capability FeatureSpec Features
+        ImageContext ImagePrompts Interpolation Layer Parts PatchOutput PosEmbedResize Resize
+        Sample Scores Stream TextFeatures TextSpec Verdicts""",
 }
 
 

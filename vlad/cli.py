@@ -23,6 +23,7 @@ from vlad.commands.choose import choose
 from vlad.commands.completion import completion
 from vlad.commands.demo import demo
 from vlad.commands.detector import detector
+from vlad.commands.diff import diff
 from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
@@ -112,6 +113,7 @@ main.add_command(score)
 main.add_command(choose)
 main.add_command(watch)
 main.add_command(calibrate)
+main.add_command(diff)
 main.add_command(fit)
 main.add_command(detector)
 main.add_command(serve)

@@ -8,11 +8,12 @@ SETTINGS = (
     *("prompts", "params", "protocol", "adapters", "bits", "roi", "references", "pool"),
     *("known_defects", "kinds", "seed", "quality", "tile", "overlap"),
 )
-_OWN = ("heads", "score_direction", "map_ranges", "maps_cut", "map_format", "map_side", "root")
+# what images and folder they are of, and how maps are kept
+OWN = ("heads", "score_direction", "map_ranges", "maps_cut", "map_format", "map_side", "root")
 RUN = Workspace(
     "vlad run",
     "run.json",
-    (*SETTINGS, *_OWN),
+    (*SETTINGS, *OWN),
     (
         "joint.sha256",
         "scores.csv",
