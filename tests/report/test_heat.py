@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from vlad.images import read_image
+from vlad.images.interest import RegionOfInterest
 from vlad.report.heat import heat_table, overlay, shared_scale
 from vlad.report.overlays import shared_scales, write_overlays
 from vlad.results.folder import RunFolder
@@ -104,3 +105,16 @@ def test_nothing_below_the_threshold_is_as_hot_as_what_lies_above_it():
     assert shared_scale(maps(), (0.0, 2.0), threshold=1.9) == (low, 1.9)
     for lower in (high / 2, float("inf")):  # one that hides no heat, and none
         assert shared_scale(maps(), (0.0, 2.0), threshold=lower) == (low, high)
+
+
+def test_pixels_outside_a_region_of_interest_do_not_shift_the_scale(tmp_path):
+    sample = Sample(tmp_path / "a.png", "a")
+    Image.new("RGB", (60, 40), "white").save(sample.path)
+    run = RunFolder(tmp_path / "run", {"memory": (0.0, 1.0)}, {}).create()
+    values = np.zeros((40, 60), np.float32)
+    values[:, :20] = np.linspace(0.4, 0.8, 20)
+    run.write_map("memory", sample, values, (60, 40))
+    run.append([Row(str(sample.path), {"memory": 1.0})])
+    assert shared_scales(run, [sample])["memory"][0] == 0
+    low, _ = shared_scales(run, [sample], region=RegionOfInterest.of(values > 0))["memory"]
+    assert low == pytest.approx(0.6, abs=0.02)

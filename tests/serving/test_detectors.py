@@ -2,12 +2,14 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import vlad
 from vlad.errors import HeadError, InputError
+from vlad.images.interest import RegionOfInterest
 from vlad.serving import app as service
 from vlad.serving.detectors import Served, Store, make_ready, named
 
@@ -122,6 +124,24 @@ def test_detectors_of_one_backbone_share_it(memory, small_file, drawn, tmp_path)
     other = vlad.Detector.load(other.save(tmp_path))
     make_ready([Served("a", memory), Served("b", other)])
     assert other.backbone_ is memory.backbone_
+
+
+def test_a_region_of_interest_is_served_and_kept_by_those_made_here(
+    small_file, drawn, serve, files, form
+):
+    mask = np.zeros(drawn[0].size[::-1], bool)
+    mask[:20] = True
+    region = RegionOfInterest.of(mask)
+    own = vlad.load("memory", backbone=str(small_file), device="cpu", roi=region).fit(drawn[:1])
+    client = serve({"line": own})
+    assert client.post("/v1/detectors", files=form(files[0]), data={"name": "new"}).is_success
+    score = own.score(drawn[0]).image_score[0]
+    for name in ("line", "new"):
+        reply = client.post("/v1/score", files=form(files[0]), data={"detector": name})
+        found = reply.json()["images"][0]
+        assert found["image_score"] == pytest.approx(score, abs=1e-6)
+        reply = client.post("/v1/score", files=form(files[4]), data={"detector": name})
+        assert "other proportions" in reply.text
 
 
 def test_a_head_that_judges_lists_is_not_served(small_file):

@@ -57,6 +57,9 @@ def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     if head.bank:
         bank = setup.bank or head.bank
         yield "prompt bank", bank if isinstance(bank, str) else bank.name
+    if region := setup.region:
+        part = region.mask.mean()
+        yield "region of interest", f"{part:.0%} of images like {region.size[0]}×{region.size[1]}"
     learned = list(found.learned_)
     yield "fitted on", counted(len(learned), "image") if learned else "no images"
     for name in learned[:3]:

@@ -15,6 +15,7 @@ from vlad.commands.options import (
     layout_option,
     make_heads,
     open_backbone,
+    roi_options,
     say_if_trial,
 )
 from vlad.commands.options.boxes import (
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 @option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
 @layout_option
 @detector_option
+@roi_options
 @common_options
 @known_defects_option
 @boxes_option
@@ -98,6 +100,7 @@ def evaluate(
     vlad eval mvtec_ad_2 --head memory --k-shot 16 --submission upload
     """
     import json
+    from dataclasses import replace
     from functools import partial
     from pathlib import Path
 
@@ -139,6 +142,7 @@ def evaluate(
         raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
     if common.setup.bank:
         load_bank(common.setup.bank)
+    common = replace(common, setup=common.setup.with_region())
     backbone = open_backbone(common, heads)
     if fitted:
         fitted.backbone_ = backbone
@@ -177,6 +181,7 @@ def evaluate(
             "dtype": backbone.precision,
             "runtime": backbone.runtime,
             "layout": layout,
+            **({"roi": region.digest} if (region := common.setup.region) else {}),
             "seed": seed,
             **({"boxes": digest(boxes)} if boxes else {}),
             **({"boxes": box_model.identity} if box_model else {}),

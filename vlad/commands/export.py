@@ -79,6 +79,11 @@ def export(
                 f"The detector {detector} cuts images into tiles, which a graph cannot; fit one "
                 "without --tile."
             )
+        if found.setup.roi:
+            raise InputError(
+                f"The detector {detector} has a region of interest, which a graph has not; fit one "
+                "without --roi, and apply the region to the map."
+            )
         category, name = found.category, found.head_.name
         found.set_params(device="cpu", runtime="torch")
         panel = found.panel_

@@ -11,6 +11,7 @@ from vlad.commands.options import (
     make_detector,
     make_heads,
     open_backbone,
+    roi_options,
     say_if_trial,
     say_threshold,
 )
@@ -40,6 +41,7 @@ from vlad.commands.options.verdicts import (
 @false_alarms_option
 @suspects_option
 @confidence_option
+@roi_options
 @common_options
 @option(
     "--with-weights",

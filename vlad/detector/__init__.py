@@ -29,7 +29,6 @@ from vlad.heads import Head, head_maker, load_head
 from vlad.heads.removal import without
 from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
-from vlad.prompts import PromptBank
 from vlad.report.scores import ImageScores
 from vlad.results.shared import shared_settings
 from vlad.scoring.boxes import check_given
@@ -55,7 +54,7 @@ _FIT = (
     *("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits"),
     *("guide", "ignore", "directions"),
 )
-_CALIBRATE = (*_FIT, "bank", "category", "dtype")
+_CALIBRATE = (*_FIT, "bank", "category", "dtype", "roi", "roi_ignore")
 
 _Open = Callable[[Given], Image.Image | Prepared]
 
@@ -71,7 +70,8 @@ class Detector(Arguments):
         head: name of the head ("winclip", "memory", ...), or a head, whose copy is fit.
         category: what the images show; needed by heads that read text. backbone, bank, image_size,
             device, dtype, runtime, batch_size, max_pixels, bits, tile, overlap, cache, guide,
-            ignore, directions: settings for reading and scoring (see `vlad.scoring.setup.Setup`).
+            ignore, directions, roi, roi_ignore: settings for reading and scoring (see
+            `vlad.scoring.setup.Setup`).
         head_params: arguments of the head, if it is given by name.
 
     Attributes:
@@ -439,7 +439,7 @@ class Detector(Arguments):
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
         saved = Saved(
-            {**self.get_params(), **self._banks},
+            {**self.get_params(), **self._files},
             self.weights_,
             self.head_.memory_ if hasattr(self, "head_") else {},
             list(self._marks),
@@ -475,14 +475,15 @@ class Detector(Arguments):
         return detector
 
     def __getstate__(self) -> dict[str, Any]:
-        _ = self._banks  # their files may not be there after unpickling
+        _ = self._files  # they may not be there after unpickling
         return vars(self)
 
     @property
-    def _banks(self) -> dict[str, PromptBank | str | None]:
-        """The banks that its head reads and is guided by, read."""
-        read = self._loaded.with_banks(self.setup, self._known_head)
-        return {"bank": read.bank or self.bank, "guide": read.guide, "ignore": read.ignore}
+    def _files(self) -> dict[str, Any]:
+        """The banks that its head reads and is guided by, and its region of interest, read."""
+        read = self._loaded.with_files(self.setup, self._known_head)
+        names = ("guide", "ignore", "roi", "roi_ignore")
+        return {"bank": read.bank or self.bank, **{name: getattr(read, name) for name in names}}
 
     @property
     def _known_head(self) -> Head:

@@ -11,6 +11,7 @@ from vlad.backbones import DEFAULT
 from vlad.errors import InputError
 from vlad.heads import Head
 from vlad.images import DEFAULT_MAX_PIXELS
+from vlad.images.interest import Interest
 from vlad.prompts import PromptBank
 from vlad.scoring.setup import Setup
 from vlad.system.text import instead, shown
@@ -49,6 +50,8 @@ class Arguments:
         guide: str | PromptBank | None = None,
         ignore: str | PromptBank | None = None,
         directions: int | None = None,
+        roi: Interest | None = None,
+        roi_ignore: Interest | None = None,
         head_params: Mapping[str, Any] | None = None,
     ) -> None:
         self.head = head
@@ -68,6 +71,8 @@ class Arguments:
         self.guide = guide
         self.ignore = ignore
         self.directions = directions
+        self.roi = roi
+        self.roi_ignore = roi_ignore
         self.head_params = head_params
         _ = self.setup  # check ranges at once
 

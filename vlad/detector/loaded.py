@@ -9,26 +9,34 @@ from typing import Any
 from vlad.backbones.backbone import Backbone
 from vlad.errors import BackboneError
 from vlad.heads import Head
+from vlad.images.interest import Interest, RegionOfInterest
 from vlad.prompts import PromptBank, load_bank
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
 
 
 class Loaded:
-    """Banks, backbone and panel of a detector; a pickle of it holds the banks only."""
+    """Banks, region of interest, backbone and panel of a detector; a pickle of it holds the first
+    two only."""
 
     def __init__(self) -> None:
         self._banks: dict[str, tuple[str | PromptBank, PromptBank]] = {}  # by argument
+        self._region: tuple[tuple[Interest | None, ...], RegionOfInterest | None] | None = None
         self._saved_with: tuple[tuple[str, ...], str] | None = None
         self._backbone: tuple[tuple[str, ...], Backbone] | None = None
         self._panel: tuple[Mapping[str, Any], Panel] | None = None
 
-    def with_banks(self, setup: Setup, head: Head) -> Setup:
-        """The settings with their banks read, each once: none other is calibrated or saved."""
+    def with_files(self, setup: Setup, head: Head) -> Setup:
+        """The settings with their banks and region of interest read, each once: none other is
+        calibrated or saved."""
         bank = None if head.bank is None else self._read("bank", setup.bank or head.bank)
         guide = setup.guide and self._read("guide", setup.guide)
         ignore = setup.ignore and self._read("ignore", setup.ignore)
-        return replace(setup, bank=bank, guide=guide, ignore=ignore)
+        given = setup.roi, setup.roi_ignore
+        if self._region is None or self._region[0] != given:
+            self._region = given, setup.region
+        roi = self._region[1]
+        return replace(setup, bank=bank, guide=guide, ignore=ignore, roi=roi, roi_ignore=None)
 
     def _read(self, argument: str, given: str | PromptBank) -> PromptBank:
         if argument not in self._banks or self._banks[argument][0] != given:
@@ -81,7 +89,7 @@ class Loaded:
         """Make the panel of a head, and keep it for these settings of the detector."""
         backbone = self.backbone(setup, head)
         head.to(backbone.device)
-        made = self.with_banks(setup, head).panel(backbone, {head.name: head})
+        made = self.with_files(setup, head).panel(backbone, {head.name: head})
         self._panel = settings, made
         return made
 

@@ -20,6 +20,8 @@ from vlad.backbones.carry import carry
 from vlad.calibration import Calibration, load_calibration, save_calibration
 from vlad.calibration.copies import check_marks
 from vlad.errors import InputError, PromptError
+from vlad.images import DEFAULT_MAX_PIXELS
+from vlad.images.interest import read_region
 from vlad.prompts import PromptBank, load_bank
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
@@ -29,6 +31,7 @@ from vlad.system.text import encode, shown
 
 WEIGHTS = "weights"  # folder of a copy of the backbone
 _SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
+_ROI = "roi.png"
 _BANKS = ("bank", "guide", "ignore")  # each in a file of its name
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
@@ -101,6 +104,10 @@ def write_detector(saved: Saved, folder: Path, backbone: Backbone | None = None)
         if isinstance(bank := settings[name], PromptBank):
             settings[name] = f"{name}.toml"
             atomic_write(folder / f"{name}.toml", encode(bank.text))
+    (folder / _ROI).unlink(missing_ok=True)  # of an earlier save
+    if region := settings["roi"]:
+        atomic_write(folder / _ROI, region.png)
+        settings["roi"] = _ROI
     text = json.dumps(settings, indent=1, default=os.fspath)
     atomic_write(folder / _MEMORY, save(tensors))
     (folder / _CALIBRATION).unlink(missing_ok=True)  # of an earlier save
@@ -165,6 +172,8 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
         for name in names:
             if name in found and not fits(found[name]):
                 raise ValueError(f"the {name} in detector.json has the wrong type")
+    if found.get("roi") not in (None, _ROI) or found.get("roi_ignore") is not None:
+        raise ValueError(f"the region of interest in detector.json is not {_ROI}")
     if found.get("dtype", _DTYPES[0]) not in _DTYPES:
         raise ValueError("the dtype in detector.json is unknown")
     if ":" in found.get("head", ""):
@@ -176,6 +185,8 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
     params = found.get("head_params") or {}
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)
+    if found.get("roi"):
+        found["roi"] = read_region(folder / _ROI, found.get("max_pixels", DEFAULT_MAX_PIXELS))
     for name in _BANKS:
         if found.get(name) == f"{name}.toml":
             found[name] = load_bank(folder / f"{name}.toml")

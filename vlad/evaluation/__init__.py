@@ -21,7 +21,7 @@ from vlad.evaluation.corruptions import corrupted, corrupted_mask
 from vlad.evaluation.measures import LIMIT, Measures
 from vlad.evaluation.pixels import ROOM
 from vlad.evaluation.validation import pixel_spreads
-from vlad.heads import Head, protocol
+from vlad.heads import Head
 from vlad.prompts import PromptBank
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
@@ -65,7 +65,7 @@ class Result:
     Attributes:
         category, head, k_shot, seed: what was measured.
         corruption: what was done to the test images, by its name, or None.
-        protocol: what its metrics may be compared with, as `vlad.heads.protocol` says it.
+        protocol: what its metrics may be compared with, as `Panel.inside` says it.
         metrics, bounds, errors, images, scores, labels: as in
             `vlad.evaluation.measures.Measured`.
         references: the reference images.
@@ -259,7 +259,7 @@ def _measured(
                 k_shot=entry.k_shot or len(entry.learned),
                 seed=entry.seed,
                 corruption=corruption,
-                protocol=protocol(entry.head),
+                protocol=panel.inside.protocol(key),
                 metrics=found.metrics,
                 bounds=found.bounds,
                 known=sources.known if entry.head.known else (),

@@ -28,7 +28,7 @@ def shared_scale(
     is constant, the order of the maps does not matter, and low < high always.
 
     Args:
-        maps: (H, W) each.
+        maps: (H, W) each, or (N,) values of one.
         value_range: the range in which the head's maps are stored, or their `bounds`.
         threshold: heat is full no lower than here, so that nothing below it looks anomalous.
     """

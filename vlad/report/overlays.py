@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.errors import ImageError
+from vlad.images.interest import RegionOfInterest
 from vlad.images.resize import fit_within, resize_map
 from vlad.report.heat import overlay, shared_scale
 from vlad.results.folder import RunFolder
@@ -21,17 +22,26 @@ _SIDE = 8192  # of overlays, in pixels; a JPEG cannot have more than 65,535
 
 
 def shared_scales(
-    run: RunFolder, samples: Iterable[Sample], thresholds: Mapping[str, float] | None = None
+    run: RunFolder,
+    samples: Iterable[Sample],
+    thresholds: Mapping[str, float] | None = None,
+    region: RegionOfInterest | None = None,
 ) -> dict[str, tuple[float, float]]:
     """`shared_scale` of each head over the saved maps of a run -> head -> (low, high).
 
     Args:
         thresholds: head -> the value above which a pixel belongs to a region.
+        region: the region of interest; pixels outside it would only shift the scale.
     """
     samples = list(samples)
+
+    def values(path: Path) -> np.ndarray:
+        found = read_map(path)
+        return found if region is None else found[region.at(found.shape)]
+
     return {
         head: shared_scale(
-            (read_map(found[head]) for found in map(run.maps, samples) if head in found),
+            (values(found[head]) for found in map(run.maps, samples) if head in found),
             value_range,
             threshold=(thresholds or {}).get(head),
         )

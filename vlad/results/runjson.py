@@ -5,7 +5,7 @@ from vlad.system.workspace import Workspace
 # what scores depend on, as vlad.runs.settings gathers it
 SETTINGS = (
     *("vlad", "category", "backbone", "weights", "dtype", "runtime", "image_size", "banks"),
-    *("prompts", "params", "protocol", "adapters", "bits", "references", "pool"),
+    *("prompts", "params", "protocol", "adapters", "bits", "roi", "references", "pool"),
     *("known_defects", "kinds", "seed", "quality", "tile", "overlap"),
 )
 # what images and folder they are of, and how maps are kept

@@ -21,6 +21,7 @@ _SHARED = (
     "params",
     "adapters",
     "bits",
+    "roi",
     "boxes",
 )
 

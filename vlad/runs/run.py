@@ -13,6 +13,7 @@ from PIL import Image
 
 from vlad.backbones.backbone import Backbone
 from vlad.heads import Head
+from vlad.images.interest import RegionOfInterest
 from vlad.report import write_report
 from vlad.report.overlays import shared_scales, write_overlays
 from vlad.results.coco import RegionFinder
@@ -31,6 +32,7 @@ from vlad.runs.settings import (
 )
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Scored, check_pools, score_samples
+from vlad.scoring.setup import Setup
 from vlad.system.lock import locked
 from vlad.system.progress import Progress
 from vlad.system.text import counted, shown
@@ -78,8 +80,8 @@ def run(
         rules, normals = score_held_out(panel, folder, categories, settings)
         rules, holdout = _score_holdout(panel, folder, categories, settings, rules)
         samples = _score(panel, folder, samples, settings, on_scored)
-        open_image = settings.setup.open_image
-        return _conclude(folder, samples, rules, normals, holdout, open_image)
+        region = panel.inside.region
+        return _conclude(folder, samples, rules, normals, holdout, settings.setup, region)
 
 
 def score_held_out(
@@ -133,7 +135,8 @@ def _conclude(
     rules: Rules | None,
     normals: RunFolder | None,
     holdout: RunFolder | None,
-    open_image: Callable[[Path], Image.Image],
+    setup: Setup,
+    region: RegionOfInterest | None,
 ) -> Run:
     """Write verdicts, overlays and report from what is in the folder."""
     judged: Judged | None = None
@@ -145,10 +148,10 @@ def _conclude(
         finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
     if folder.keeps_maps:
-        scales = shared_scales(folder, samples, thresholds)
+        scales = shared_scales(folder, samples, thresholds, region)
         with Progress(len(samples), verb="drawn") as progress:
             on_drawn = finder.add if finder else None
-            write_overlays(folder, progress.track(samples), scales, open_image, on_drawn)
+            write_overlays(folder, progress.track(samples), scales, setup.open_image, on_drawn)
     # verdicts of an earlier command must not stay beside the scores of this one
     beside = {"calibration": normals, "holdout": holdout}
     folder.drop("regions", *(name for name, kept in beside.items() if not kept))
@@ -161,7 +164,9 @@ def _conclude(
     folder.finish((sample.path for sample in samples), columns)
     warn_of_cut(folder, samples, thresholds)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
-    report = write_report(folder, samples, scales, open_image, date, judged=judged, finder=finder)
+    report = write_report(
+        folder, samples, scales, setup.open_image, date, judged=judged, finder=finder
+    )
     return Run(folder, report, judged)
 
 

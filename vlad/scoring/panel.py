@@ -19,12 +19,14 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.capabilities import check_spec
 from vlad.errors import HeadError
 from vlad.heads import Gather, Head, Pool, check_head
+from vlad.images.interest import RegionOfInterest
 from vlad.images.normals import Views
 from vlad.images.tiles import WHOLE, Tiling
 from vlad.prompts import PromptBank, Prompts, load_bank
 from vlad.scoring.extractor import Extractor, check_runtime
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.guidance import Guidance
+from vlad.scoring.inside import Inside
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.system.text import shown
@@ -89,11 +91,12 @@ class Panel:
         cache: folder in which features are stored for later; None stores none.
         guide, ignore, directions: as in `vlad.scoring.guidance.Guidance`; None leaves features as
             they are.
+        region: the region of interest, outside which nothing counts; None is the whole image.
 
     Raises:
         HeadError: a head that reads text with a backbone that does not, whose parameters are
-            outside their rules, whose features cannot be guided, or that needs images without
-            tiles.
+            outside their rules, whose features cannot be guided, that needs images without
+            tiles, or that names kinds of defects with a region of interest.
         BackboneError: a layer the backbone does not have, a size that patches do not fill, or maps
             of a convolutional network in another runtime.
         PromptError: an unknown or malformed bank.
@@ -112,9 +115,11 @@ class Panel:
         guide: str | PromptBank | None = None,
         ignore: str | PromptBank | None = None,
         directions: int | None = None,
+        region: RegionOfInterest | None = None,
     ):
         self.backbone = backbone
         self.heads = dict(heads)
+        self.inside = Inside(region, self.heads)
         self.tiling = tiling
         self.batch_size = batch_size
         self.extractor = (

@@ -17,6 +17,7 @@ from vlad.errors import HeadError, ImageError, VladError
 from vlad.heads import Head, Pool
 from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
 from vlad.scoring.boxes import with_found_boxes
+from vlad.scoring.inside import Inside
 from vlad.scoring.panel import Panel
 from vlad.system.torch_state import step_by_step
 from vlad.types import Sample
@@ -77,8 +78,17 @@ class Prepared:
     tiles: Iterable[dict]
 
 
-def prepare(panel: Panel, image: Image.Image) -> Prepared:
-    """An RGB image as `score_items` takes it; safe to call from several threads."""
+def prepare(panel: Panel, image: Image.Image, name: object = "the image") -> Prepared:
+    """An RGB image as `score_items` takes it; safe to call from several threads.
+
+    Args:
+        name: of the image in an error.
+
+    Raises:
+        ImageError: it has other proportions than the region of interest.
+    """
+    if panel.inside.region:
+        panel.inside.region.check(name, image.size)
     whole = len(panel.tiling.boxes(image.size)) == 1
     return Prepared(image.size, [panel.prepare(image)] if whole else Cut(panel, image))
 
@@ -90,7 +100,7 @@ class Scored(Generic[T]):
     Attributes:
         sample: the image.
         size: its (width, height), upright; None if it could not be read.
-        scores: head -> image_score.
+        scores: head -> image_score; with a region of interest the maximum of the map inside it.
         maps: head -> (S, S) anomaly map, or (height, width) of an image cut into tiles.
         failure: why it has no scores, or None.
         kinds: head -> the known kind of defect that it is nearest to, "" for none; of heads that
@@ -115,10 +125,14 @@ class Pools(Generic[T]):
 
     Args:
         tiling: how the images were cut; heads compare tiles.
+
+    Attributes:
+        inside: the region of interest of the panel that fills it.
     """
 
     def __init__(self, tiling: Tiling = WHOLE):
         self.tiling = tiling
+        self.inside = Inside()
         self.pools: dict[str | None, dict[str, Pool]] = {}
         self.members: dict[str | None, list[Scored[T]]] = {}  # without scores and maps
         self.seconds: defaultdict[str, float] = defaultdict(float)  # of each head, in comparing
@@ -151,10 +165,9 @@ class Pools(Generic[T]):
                             mosaic.add(found, place)
                             if mosaic.complete:
                                 member = waiting.popleft()
-                                failed = member.failure is not None
-                                batch.append(
-                                    member if failed else _checked(member.sample, mosaic, {})
-                                )
+                                if member.failure is None:
+                                    member = _checked(member.sample, mosaic, {}, self.inside)
+                                batch.append(member)
                                 mosaic = None
                         if batch:
                             yield batch
@@ -230,9 +243,9 @@ def score_items(
     def read(item: T) -> _Read[T]:
         try:
             image = open_item(item)
+            prepared = image if isinstance(image, Prepared) else prepare(panel, image, item.path)
         except ImageError as error:
             return _Read(item, failure=error)
-        prepared = image if isinstance(image, Prepared) else prepare(panel, image)
         return _Read(item, Mosaic(prepared.size, panel.tiling), prepared.tiles)
 
     def tiles(found: Iterable[_Read[T]]) -> Iterator[tuple[_Read[T], dict | None]]:
@@ -301,9 +314,10 @@ def _score(
         if one.mosaic is None:
             done.append(Scored(one.item, None, failure=one.failure))
         elif one.mosaic.complete:
-            scored = _checked(one.item, one.mosaic, panel.heads)
+            scored = _checked(one.item, one.mosaic, panel.heads, panel.inside)
             done.append(scored)
             if pools is not None and pools.pools[category]:  # else no pool will score it
+                pools.inside = panel.inside
                 pools.members.setdefault(category, []).append(replace(scored, scores={}, maps={}))
     return done
 
@@ -313,9 +327,9 @@ def _mosaic(member: Scored, tiling: Tiling) -> Mosaic:
     return Mosaic(member.size, tiling)
 
 
-def _checked(item: T, mosaic: Mosaic, heads: Mapping[str, Head]) -> Scored[T]:
-    """The scores of an image, or a failure if one is not finite."""
-    scores, maps = mosaic.scores, mosaic.maps
+def _checked(item: T, mosaic: Mosaic, heads: Mapping[str, Head], inside: Inside) -> Scored[T]:
+    """The scores of an image in its region of interest, or a failure if one is not finite."""
+    scores, maps = inside(mosaic.scores, mosaic.maps)
     bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
     if bad:
         failure = ImageError(

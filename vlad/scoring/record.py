@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vlad import __version__
-from vlad.heads import protocol
 from vlad.images.masks import mask_files
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
@@ -46,7 +45,7 @@ def record_of(
             name: {k: v for k, v in vars(head).items() if k != "adapter" and not k.endswith("_")}
             for name, head in panel.heads.items()
         },
-        "protocol": {name: protocol(head) for name, head in panel.heads.items()},
+        "protocol": {name: panel.inside.protocol(name) for name in panel.heads},
         "adapters": {
             name: {"name": head.adapter_.name, "sha256": head.adapter_.sha256}
             for name, head in panel.heads.items()
@@ -54,6 +53,7 @@ def record_of(
         },
         **(panel.guidance.settings if panel.guidance else {}),
         "bits": setup.bits,
+        **({"roi": panel.inside.region.digest} if panel.inside.region else {}),
         "references": dict(references),
         **setup.tiling.settings,
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vlad.backbones import DEFAULT, describe_remote, load_backbone
 from vlad.errors import InputError
 from vlad.images import DEFAULT_MAX_PIXELS, check_reading, read_image
+from vlad.images.interest import Interest, RegionOfInterest, region_of
 from vlad.images.tiles import Tiling
 from vlad.system.numbers import check_count
 
@@ -44,6 +45,9 @@ class Setup:
             normal and anomalous sentences differ in (see `vlad.scoring.guidance`).
         ignore: prompt bank; all heads compare features without what its sentences differ in.
         directions: the main directions that `guide` and `ignore` use of theirs; None is all.
+        roi: the region of interest, outside which nothing counts: a mask image or JSON file (see
+            `vlad.images.interest.read_region`); None is the whole image.
+        roi_ignore: a part in which nothing counts, given in the same ways.
 
     Raises:
         InputError: a value out of its range.
@@ -64,6 +68,8 @@ class Setup:
     guide: str | PromptBank | None = None
     ignore: str | PromptBank | None = None
     directions: int | None = None
+    roi: Interest | None = None
+    roi_ignore: Interest | None = None
 
     def __post_init__(self) -> None:
         check_count("batch_size", self.batch_size, 1)
@@ -83,6 +89,19 @@ class Setup:
     def tiling(self) -> Tiling:
         """How images are cut."""
         return Tiling(self.tile, self.overlap)
+
+    @property
+    def region(self) -> RegionOfInterest | None:
+        """The region of interest, read, without what is ignored.
+
+        Raises:
+            InputError: as `vlad.images.interest.region_of`.
+        """
+        return region_of(self.roi, self.roi_ignore, self.max_pixels)
+
+    def with_region(self) -> Setup:
+        """The settings with the region of interest read."""
+        return replace(self, roi=self.region, roi_ignore=None)
 
     def load_backbone(self, heads: Mapping[str, Head] | None = None) -> Backbone:
         """The backbone, ready to compute.
@@ -117,6 +136,7 @@ class Setup:
 
         Raises:
             VladError: as `vlad.scoring.panel.Panel`.
+            InputError: as `vlad.images.interest.region_of`.
         """
         from vlad.scoring.panel import Panel  # brings in torch
 
@@ -131,4 +151,5 @@ class Setup:
             guide=self.guide,
             ignore=self.ignore,
             directions=self.directions,
+            region=self.region,
         )

@@ -128,7 +128,8 @@ class Store:
     def another(self, head: str, category: str | None) -> Detector:
         """Return an unfitted detector with the backbone and settings of the first."""
         first = next(iter(self)).detector
-        made = Detector(head, category=category, **{**asdict(first.setup), "bank": None})
+        own = {"roi": first.roi, "roi_ignore": first.roi_ignore}  # which asdict takes apart
+        made = Detector(head, category=category, **{**asdict(first.setup), "bank": None, **own})
         made.backbone_ = first.backbone_
         return made
 
@@ -158,7 +159,6 @@ def make_ready(served: Sequence[Served]) -> None:
         BackboneError: a backbone that cannot be loaded.
     """
     loaded: dict[tuple, Backbone] = {}
-    blank = Image.new("RGB", (64, 64))
     for one in served:
         detector = one.detector
         key = (detector.backbone, detector.device, detector.dtype, detector.runtime)
@@ -166,6 +166,8 @@ def make_ready(served: Sequence[Served]) -> None:
             detector.backbone_ = loaded[key]
         loaded[key] = detector.backbone_
         with _said(one):
+            region = detector.panel_.inside.region
+            blank = Image.new("RGB", region.size if region else (64, 64))
             detector.prepare(blank)
         if detector.head_.transductive:
             raise HeadError(

@@ -136,7 +136,8 @@ def common_options(command: Callable) -> Callable:
     def packed(params, adapters, **options):
         from vlad.scoring.setup import Setup
 
-        taken = {field.name: options.pop(field.name) for field in fields(Setup)}
+        # not every command takes a region of interest
+        taken = {field.name: options.pop(field.name, None) for field in fields(Setup)}
         chosen = frozenset(name for name, value in taken.items() if value is not None)
         common = Common(setup_of(taken), params, adapters, chosen)
         return command(common=common, **options)
@@ -156,6 +157,20 @@ def setup_of(options: Mapping[str, Any]) -> Setup:
     if options["overlap"] is not None and options["tile"] is None:
         raise InputError("--overlap applies to tiles; set their size with --tile, or leave it out.")
     return Setup(**{name: value for name, value in options.items() if value is not None})
+
+
+def roi_options(command: Callable) -> Callable:
+    """Add --roi and --roi-ignore to a command with `common_options`, as part of `common`."""
+    command = option(
+        "--roi-ignore FILE", "Where defects do not count, in the same formats as --roi."
+    )(command)
+    return option(
+        "--roi FILE",
+        (
+            "Region of interest, outside which defects do not count: a mask image or JSON with a "
+            "polygon or box."
+        ),
+    )(command)
 
 
 def known_defects_option(command: Callable) -> Callable:

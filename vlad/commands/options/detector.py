@@ -30,6 +30,8 @@ BROUGHT = (
     ),
     *("directions", "params", "adapters", "backbone", "image_size", "tile", "overlap", "bits"),
     "dtype",
+    "roi",
+    "roi_ignore",
 )
 
 

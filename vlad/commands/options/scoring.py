@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from vlad.commands.options import (
     known_defects_option,
     make_heads,
     open_backbone,
+    roi_options,
 )
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
@@ -124,6 +125,7 @@ def scoring_options(command: Callable) -> Callable:
     )
     @quality_option
     @detector_option
+    @roi_options
     @common_options
     @option(
         "--maps",
@@ -211,6 +213,7 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
     _check_maps(scoring)
     if common.setup.bank:
         load_bank(common.setup.bank)
+    common = replace(common, setup=common.setup.with_region())
     shown = set(references)
     held_out = [sample for sample in normal if sample not in shown] if normals else None
     notes = []

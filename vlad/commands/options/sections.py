@@ -7,8 +7,8 @@ import click
 SECTIONS = {
     "Input": (
         "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
-        "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--tile",
-        "--overlap",
+        "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
+        "--roi-ignore", "--tile", "--overlap",
         "--max-pixels", "--bits",
     ),
     "Model": (
