@@ -364,3 +364,10 @@ def test_suspects_are_those_of_held_out_normals(vlad, line, tmp_path, options):
     done = vlad("score", line / "parts", *fixed, *options)
     assert done.exit_code == 2 and "--suspects is for" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_zero_is_a_threshold(vlad, line, tmp_path):
+    options = ["--normal", line / "good" / "00.png", "--maps", "none", "--threshold", "0"]
+    done = vlad("score", line / "parts", *options, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "12 of 12 anomalous, above 0" in done.output

@@ -58,7 +58,7 @@ class Judging:
     @property
     def wanted(self) -> bool:
         """Whether verdicts are asked for."""
-        return any((self.threshold, self.calibration, self.fuse))
+        return self.threshold is not None or bool(self.calibration or self.fuse)
 
     @property
     def finds_threshold(self) -> bool:
@@ -175,7 +175,9 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
             option = "--" + given[0].replace("_", "-")
             raise InputError(f"{option} is for verdicts; add --threshold auto.")
         return
-    if judging.calibration and (judging.threshold or judging.fuse or judging.confidence):
+    if judging.calibration and (
+        judging.threshold is not None or judging.fuse or judging.confidence
+    ):
         raise InputError(
             "--calibration brings its own threshold, fusion and abstention; leave out --threshold, "
             "--fuse and --confidence."
