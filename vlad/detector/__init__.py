@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from itertools import chain, islice
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from vlad.backbones.backbone import Backbone
 from vlad.calibration import FALSE_ALARMS, from_normals
 from vlad.calibration.copies import count_others, find_copies, keep_others
-from vlad.datasets.known import list_known
-from vlad.detector.arguments import Arguments
-from vlad.detector.loaded import Loaded
+from vlad.detector.learned import CALIBRATE, FIT, Learned
 from vlad.detector.saved import Saved, read_detector, write_detector
 from vlad.errors import HeadError, InputError
-from vlad.heads import Head, head_maker, load_head
-from vlad.heads.removal import without
+from vlad.heads import Head, head_maker
 from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
 from vlad.report.scores import ImageScores
@@ -38,28 +31,18 @@ from vlad.scoring.given import (
     Marking,
     ScoredImage,
     each_image,
-    open_given,
     score_given,
     unprepared,
 )
-from vlad.scoring.known import fit_known
-from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Prepared, Scored, prepare
-from vlad.scoring.record import digests, digests_of_known, record_of
+from vlad.scoring.record import record_of
 from vlad.system.text import instead, shown
 from vlad.types import Box, Features, Verdicts
-
-# settings that the result of `fit` depends on, and those that a threshold also depends on
-_FIT = (
-    *("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits"),
-    *("guide", "ignore", "directions"),
-)
-_CALIBRATE = (*_FIT, "bank", "category", "dtype", "roi", "roi_ignore")
 
 _Open = Callable[[Given], Image.Image | Prepared]
 
 
-class Detector(Arguments):
+class Detector(Learned):
     """Scores images with one head. Nothing is loaded before the first `fit` or `score`.
 
     It follows scikit-learn: arguments are attributes of the same name, `sklearn.base.clone` copies
@@ -83,121 +66,6 @@ class Detector(Arguments):
     Raises:
         InputError: a number out of range.
     """
-
-    _marks: Sequence[np.ndarray] = ()  # of the learned images (`vlad.calibration.copies`)
-    learned_: Mapping[str, str] = MappingProxyType({})
-
-    @cached_property
-    def _loaded(self) -> Loaded:
-        return Loaded()
-
-    @property
-    def backbone_(self) -> Backbone:
-        """The backbone, loaded on first use; it may be set to that of another detector."""
-        return self._loaded.backbone(self.setup, self._known_head)
-
-    @backbone_.setter
-    def backbone_(self, backbone: Backbone) -> None:
-        self._loaded.use(self.setup, backbone)
-
-    @property
-    def weights_(self) -> str | None:
-        """Hash of the backbone's numbers; None if it was never loaded."""
-        return self._loaded.weights(self.setup)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_fit_with")
-
-    def fit(
-        self, normals: Images, *, known_defects: str | os.PathLike[str] | None = None
-    ) -> Detector:
-        """Learn from normal images, replacing all that was learned before; return itself.
-
-        A transductive head learns a reference pool of any images instead, and scores each image
-        against it from then on.
-
-        Args:
-            normals: a folder, files, patterns, or images that `vlad.images.as_image` accepts.
-            known_defects: folder of marked defects for the head labelled, as
-                `vlad.datasets.known.list_known` reads it.
-
-        Raises:
-            InputError: no image, one that cannot be used, or a mask that matches no image.
-            HeadError: an unknown head or parameter, or a head that learns nothing from images, or
-                nothing from known defects.
-        """
-        known = None if known_defects is None else list_known(known_defects)
-        for name in ("head_", "calibration_", "_fit_with", "_calibrate_with"):
-            vars(self).pop(name, None)
-        self._loaded.drop_panel()
-        self._marks, self.learned_ = (), {}
-        self._learn(normals)
-        if known is not None:
-            fit_known(self.panel_, known, self.setup.open_image)
-            marked = {f"{name} (marked)": own for name, own in digests_of_known(known).items()}
-            self.learned_ = {**self.learned_, **digests(known), **marked}
-        self._fit_with = self._settings(_FIT)
-        return self
-
-    def partial_fit(self, normals: Images) -> Detector:
-        """Add normal images to those learned; return itself.
-
-        The result equals one `fit` on all images. With a coreset, it is the union of the coresets
-        of each call's images. A calibration is dropped, since its threshold was for fewer images.
-
-        Raises:
-            InputError: as `fit`.
-            HeadError: as `fit`, or a head that needs all images at once.
-        """
-        _ = self.panel_  # makes the head
-        if not self.head_.fitted:
-            return self.fit(normals)
-        if not self.head_.additive:
-            raise HeadError(
-                f"Head {self._name} cannot add to what it learned; call `fit` with all images."
-            )
-        before = self.head_.memory_
-        self._learn(normals)
-        added = self.head_.memory_
-        self.head_.memory_ = self.head_.merge(before, added)
-        self._fit_with = self._settings(_FIT)
-        for name in ("calibration_", "_calibrate_with"):
-            vars(self).pop(name, None)
-        return self
-
-    def remove(self, places: Iterable[int]) -> Detector:
-        """Take normal images out of those learned; return itself.
-
-        The result equals one `fit` on the other images. A calibration is dropped, with a warning,
-        since its threshold was for more images.
-
-        Args:
-            places: of the images to remove, from 0 in the order in which they were given.
-
-        Raises:
-            HeadError: the head is not fitted or does not keep images apart, or images are cut into
-                tiles.
-            InputError: a place that does not exist, no place, or all of them.
-        """
-        if self.panel_.tiling.tile is not None:
-            raise HeadError(
-                "Tiles of several images cannot be told apart; call `fit` with the images to keep."
-            )
-        removed = set(places)
-        self.head_.memory_ = without(self.head_, len(self._marks), removed)
-        if len(self.learned_) == len(self._marks):  # else one was shown twice, and may be left
-            named = enumerate(self.learned_.items())
-            self.learned_ = dict(x for place, x in named if place not in removed)
-        self._marks = [x for place, x in enumerate(self._marks) if place not in removed]
-        if hasattr(self, "calibration_"):
-            warnings.warn(
-                "The threshold was set with the removed images among those learned and is dropped; "
-                "call `calibrate` again.",
-                stacklevel=2,
-            )
-        for name in ("calibration_", "_calibrate_with"):
-            vars(self).pop(name, None)
-        return self
 
     def prepare(self, image: ImageLike) -> Prepared:
         """Prepare an image for `score` and `stream`; thread-safe.
@@ -370,7 +238,7 @@ class Detector(Arguments):
             settings=self._record(),
             holdout=other,
         )
-        self._calibrate_with = self._settings(_CALIBRATE)
+        self._calibrate_with = self._settings(CALIBRATE)
         for note in self.calibration_.notes:
             warnings.warn(note, stacklevel=1)
         return self
@@ -464,78 +332,15 @@ class Detector(Arguments):
         detector.head_ = detector._new_head()
         if saved.memory:
             detector.head_.memory_ = saved.memory
-            detector._fit_with = detector._settings(_FIT)
+            detector._fit_with = detector._settings(FIT)
         if saved.calibration:
             detector.calibration_ = saved.calibration
-            detector._calibrate_with = detector._settings(_CALIBRATE)
+            detector._calibrate_with = detector._settings(CALIBRATE)
             if set(saved.calibration.reference) != {detector.head}:
                 raise InputError(
                     f"the calibration in {folder} is not of head {detector.head}; calibrate again."
                 )
         return detector
-
-    def __getstate__(self) -> dict[str, Any]:
-        _ = self._files  # they may not be there after unpickling
-        return vars(self)
-
-    @property
-    def _files(self) -> dict[str, Any]:
-        """The banks that its head reads and is guided by, and its region of interest, read."""
-        read = self._loaded.with_files(self.setup, self._known_head)
-        names = ("guide", "ignore", "roi", "roi_ignore")
-        return {"bank": read.bank or self.bank, **{name: getattr(read, name) for name in names}}
-
-    @property
-    def _known_head(self) -> Head:
-        return self.head_ if hasattr(self, "head_") else self._new_head()
-
-    @property
-    def _name(self) -> str:
-        """The name of the head, once there is a panel."""
-        return self.head_.name
-
-    def _settings(self, names: Iterable[str]) -> dict[str, Any]:
-        """Copies of the current arguments, unaffected by later changes in place."""
-        found = {name: getattr(self, name) for name in names}
-        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in found.items()}
-
-    def _check_unchanged(self, verb: str) -> None:
-        """Raise a HeadError if a setting changed after `fit` or `calibrate`."""
-        was = getattr(self, f"_{verb}_with", {})
-        for name, value in self._settings(was).items():
-            if value != was[name]:
-                raise HeadError(f"`{name}` changed after `{verb}`; call `{verb}` again.")
-
-    def _new_head(self) -> Head:
-        return load_head(deepcopy(self.head), **(self.head_params or {}))
-
-    def _learn(self, normals: Images) -> None:
-        panel = self.panel_
-        opened = Marking(self.setup)
-        given = (Given(image, index) for index, image in enumerate(each_image(normals)))
-        panel.fit((unprepared(opened(one)) for one in given), [self._name])
-        self._marks = [*self._marks, *(mark for mark in opened.marks if mark is not None)]
-        for name, digest in opened.digests.items():
-            known = self.learned_.get(name, digest) != digest  # an image in memory, of another call
-            self.learned_ = {**self.learned_, f"{name} ({digest})" if known else name: digest}
-
-    def _open(self, given: Given) -> Image.Image | Prepared:
-        return open_given(given, self.setup)
-
-    @property
-    def panel_(self) -> Panel:
-        """Its head on its backbone, as `vlad.scoring` takes them.
-
-        Raises:
-            HeadError: a setting that `fit` depends on has changed since.
-        """
-        now = self._settings(self.get_params())
-        if panel := self._loaded.panel(now):
-            return panel
-        self._check_unchanged("fit")
-        if not hasattr(self, "_fit_with"):
-            self.head_ = self._new_head()
-        return self._loaded.make_panel(now, self.setup, self.head_)
 
 
 def load(head: str | Head = "memory", **options: Any) -> Detector:
