@@ -74,6 +74,7 @@ def calibrate(
     from vlad.results.folder import RunFolder
     from vlad.system.text import counted
 
+    check_target(target or "f1")
     if (target or miss_cost) and not labels:
         said = "--target" if target else "--miss-cost"
         raise InputError(f"{said} is for labelled images; add --labels, or leave it out.")
@@ -98,7 +99,6 @@ def calibrate(
         )
     (run,) = given
     target = f"miss-cost={miss_cost}" if miss_cost else target or "f1"
-    check_target(target)
     if Path(out).is_dir():
         raise OutputError(f"cannot write {out}: it is a folder; name a file.")
     folder = RunFolder.open(run)
