@@ -103,7 +103,7 @@ class Duck:
 
     bank, normals, map_range, rules, normal_views = None, "unused", (-100.0, 100.0), {}, ITSELF
     additive = approximate = transductive = fitted = boxes = False
-    memory_, adapter_ = {}, None
+    memory_, adapter_, known = {}, None, ()
 
     def to(self, device):
         return self

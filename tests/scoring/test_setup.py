@@ -14,7 +14,7 @@ FIELDS = {field.name: field.default for field in fields(Setup)}
 
 
 def test_its_fields_are_the_options_and_the_arguments_of_a_detector():
-    assert OPTIONS.keys() - {"param", "adapter"} == FIELDS.keys()
+    assert OPTIONS.keys() - {"param", "adapter"} == FIELDS.keys() - {"roi", "roi_ignore"}
     parameters = signature(Detector).parameters
     assert {name: parameters[name].default for name in FIELDS} == FIELDS
     made = Detector("memory", bits=12, tile=64, bank="winclip", image_size=96)

@@ -114,9 +114,9 @@ def bench(
     given = setup.bank if setup else None
     banks = {n: load_bank(given or own) for n, head in make_heads().items() if (own := head.bank)}
     for name, head in make_heads().items():
-        if few := [k for k in shots if 0 < k < head.least_normals]:
+        if few := [k for k in shots if 0 < k < _least(head)]:
             warnings.warn(
-                f"head {name} needs {head.least_normals} normal images; it is not measured with "
+                f"head {name} needs {_least(head)} normal images; it is not measured with "
                 f"{', '.join(map(str, few))}.",
                 stacklevel=2,
             )
@@ -197,6 +197,10 @@ def _changed(rows: Sequence[dict], files: str, prompts: Mapping[str, str]) -> st
     return " and ".join(changed).capitalize()
 
 
+def _least(head: Head) -> int:
+    return getattr(head, "least_normals", 1)  # an object that is no subclass may lack it
+
+
 def _entries(
     make_heads: Callable[[], Mapping[str, Head]], shots: Sequence[int], seeds: Sequence[int]
 ) -> list[Entry]:
@@ -205,14 +209,14 @@ def _entries(
     heads = make_heads()
     for name, head in heads.items():
         for k_shot in sorted({0 if head.normals == "unused" else k for k in shots}):
-            if k_shot < head.least_normals and (k_shot or head.normals == "needed"):
+            if k_shot < _least(head) and (k_shot or head.normals == "needed"):
                 continue
             for seed in seeds if k_shot else [0]:
                 found.append(Entry(name, make_heads()[name], k_shot, seed))
     if not found:
         raise InputError(
             f"All heads here ({', '.join(heads)}) need normal images; give `k_shot` values above "
-            f"{min(head.least_normals for head in heads.values()) - 1}."
+            f"{min(_least(head) for head in heads.values()) - 1}."
         )
     return found
 
