@@ -218,7 +218,7 @@ class Memory(Head):
                 f"Head {self.name}: `coreset` keeps a share of the patches and `limit` a number; "
                 "leave one of them out."
             )
-        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
+        layers = backbone.compared(self.layers)
         image = self.nearest_images is not None
         return FeatureSpec(layers=layers, patch_output=self.patch_output, image=image)
 

@@ -60,7 +60,7 @@ class SelfReference(Head):
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers."""
-        layers = backbone.layers(self.layers or backbone.compare or (0.25, 0.5, 0.75))
+        layers = backbone.compared(self.layers)
         return FeatureSpec(layers=layers, image=False)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:

@@ -104,6 +104,13 @@ class BackboneInfo:
 
         return tuple(dict.fromkeys(map(layer, parts)))
 
+    def compared(self, given: Parts | None) -> tuple[Layer, ...]:
+        """The layers that a head compares patch tokens of, as `layers` reads them.
+
+        None is `compare`, or else one, two and three quarters of the depth.
+        """
+        return self.layers(given or self.compare or (0.25, 0.5, 0.75))
+
     def replaced(self, activation: Activation | None) -> Activation | None:
         """The activation that replaces the backbone's own; None if none has to.
 
