@@ -32,11 +32,15 @@ def labelled(**options):
 def test_both_sides_of_labelled_images():
     (said,) = counts(labelled(target="miss-cost=3.9"), "a")
     assert said == (
-        "Of 94 good images 3 would alarm; of 12 defects 1 would be missed; missing none costs 7 "
+        "Of 94 good images that set the threshold "
+        "3 would alarm; of 12 defects 1 would be missed; missing none costs 7 "
         "alarms."
     )
     (said,) = counts(labelled(target="miss-cost=4.1"), "a")
-    assert said == "Of 94 good images 7 would alarm; of 12 defects 0 would be missed."
+    assert (
+        said == "Of 94 good images that set the threshold "
+        "7 would alarm; of 12 defects 0 would be missed."
+    )
 
 
 def test_good_images_that_score_like_the_lowest_defect_alarm_before_it_is_found():
@@ -49,7 +53,7 @@ def test_good_images_that_score_like_the_lowest_defect_alarm_before_it_is_found(
 
 def test_normal_images_alone_have_one_side_and_others_none():
     (said,) = counts(from_normals({"a": GOOD}, false_alarms=0.05), "a")
-    assert said == "Of 94 good images 3 would alarm."  # floor(0.05 · 95) - 1
+    assert said == "Of 94 good images that set the threshold 3 would alarm."  # floor(0.05 · 95) - 1
     assert counts(from_unlabelled({"a": GOOD}), "a") == []
     assert counts(Calibration.fixed("a", 1.0), "a") == []
 
@@ -62,7 +66,10 @@ def test_all_heads_together_have_counts_of_their_own():
     assert set(found.defects) == {"a", "b"} and verdicts["fused"].anomalous.all()
     (said,) = counts(found, "fused")
     alarms = int((found.known()["fused"] > found.thresholds["fused"]).sum())
-    assert said == f"Of 94 good images {alarms} would alarm; of 12 defects 0 would be missed."
+    assert (
+        said == f"Of 94 good images that set the threshold "
+        f"{alarms} would alarm; of 12 defects 0 would be missed."
+    )
     assert said != counts(found, "a")[0]
 
 

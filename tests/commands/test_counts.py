@@ -58,10 +58,13 @@ def test_calibrate_says_and_keeps_both_sides(vlad, line, tmp_path):
     rows = [f"{path},1" for path in good] + [f"{p},0" for p in (line / "stained").iterdir()]
     labels.write_text("path,label\n" + "\n".join(rows) + "\n")
     said = (
-        "Of 8 good images 0 would alarm; of 25 defects 25 would be missed; missing none costs 8 "
+        "Of 8 good images that set the threshold "
+        "0 would alarm; of 25 defects 25 would be missed; missing none costs 8 "
         "alarms."
     )
-    every = "Of 8 good images 8 would alarm; of 25 defects 0 would be missed."
+    every = (
+        "Of 8 good images that set the threshold 8 would alarm; of 25 defects 0 would be missed."
+    )
     for cost, words in ((0.3, said), (0.34, every)):
         done = calibrate(out, "--labels", labels, "--miss-cost", cost, "--out", file)
         assert done.exit_code == 0 and words in done.output.splitlines(), done.output

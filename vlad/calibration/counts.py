@@ -40,7 +40,8 @@ def _both_sides(calibration: Calibration, name: str) -> str:
         return ""
     threshold, good = calibration.thresholds[name], calibration.known()[name]
     alarms = int((good > threshold).sum())
-    said = f"Of {counted(len(good), 'good image')} {alarms} would alarm"
+    # said so, since their alarms are no evidence: the threshold was chosen by them
+    said = f"Of {counted(len(good), 'good image')} that set the threshold {alarms} would alarm"
     if calibration.defects:
         defects = calibration.decide(calibration.defects)[name].image_score
         missed = int((defects <= threshold).sum())
