@@ -172,6 +172,14 @@ def test_weights_are_carried_and_checked(detector, small_file, drawn, tmp_path, 
     found = vlad.Detector.load(moved)
     assert found.backbone == str(moved / "weights" / small_file.name)
     same(found.score(drawn), expected)
+    for again in (False, True):  # saved in place it stays whole
+        found.save(moved, with_weights=again)
+        moved = moved.rename(tmp_path / f"moved {again}")
+        found = vlad.Detector.load(moved)
+        same(found.score(drawn), expected)
+    detector.save(moved)
+    assert not (moved / "weights").exists()
+    same(vlad.Detector.load(moved).score(drawn), expected)
     built_in = vlad.load("memory", backbone="vlad-tiny").fit(drawn[:1])
     assert not (built_in.save(tmp_path / "tiny", with_weights=True) / "weights").exists()
 

@@ -17,7 +17,8 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
     """Copy a loaded backbone into a folder -> the name that loads the copy.
 
     Args:
-        name: the name that it was loaded under; one that ships with vlad needs no copy.
+        name: the name that it was loaded under; one that ships with vlad needs no copy, nor one
+            that is in the folder.
         folder: created if missing; what is there is replaced.
 
     Raises:
@@ -28,6 +29,8 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
     if name in EMBEDDED:
         return name
     model, _, path = name.rpartition("=") if not os.path.exists(name) else ("", "", name)
+    if os.path.exists(path) and Path(path).resolve().is_relative_to(folder.resolve()):
+        return name  # it is that copy
     if os.path.isfile(path):
         files = [Path(path)]
         if (beside := Path(path).with_suffix(".json")).is_file():

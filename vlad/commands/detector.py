@@ -47,7 +47,7 @@ def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     yield "head", head.name
     for name, value in (found.head_params or {}).items():
         yield f"  {name}", str(value)
-    inside = (folder / WEIGHTS).exists()
+    inside = str(folder / WEIGHTS) in setup.backbone
     yield "backbone", f"{setup.backbone}{' (its weights are inside)' if inside else ''}"
     if found.weights_:
         yield "  digest", found.weights_[:16]

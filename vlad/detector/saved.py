@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -92,10 +93,10 @@ def write_detector(saved: Saved, folder: Path, backbone: Backbone | None = None)
         save_adapter(read_adapter(find_adapter(adapter)), folder)
         settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
     if backbone:
-        copy = carry(settings["backbone"], backbone, folder / WEIGHTS)
-        settings["backbone"] = copy.replace(f"{folder}{os.sep}", "./")
-    elif os.path.exists(settings["backbone"]):  # found again from any working folder
-        settings["backbone"] = os.path.abspath(settings["backbone"])
+        settings["backbone"] = carry(settings["backbone"], backbone, folder / WEIGHTS)
+    settings["backbone"] = _found_again(settings["backbone"], folder)
+    if f"./{WEIGHTS}" not in settings["backbone"]:  # of an earlier save
+        shutil.rmtree(folder / WEIGHTS, ignore_errors=True)
     if saved.weights:
         settings["weights"] = saved.weights
     if saved.learned:
@@ -114,6 +115,18 @@ def write_detector(saved: Saved, folder: Path, backbone: Backbone | None = None)
     if saved.calibration:
         save_calibration(saved.calibration, folder / _CALIBRATION)
     atomic_write(folder / _SETTINGS, text.encode())
+
+
+def _found_again(backbone: str, folder: Path) -> str:
+    """The name of a backbone with its file from the folder on, if it is inside, else absolute."""
+    model, equals, path = (
+        backbone.rpartition("=") if not os.path.exists(backbone) else ("", "", backbone)
+    )
+    if not os.path.exists(path):
+        return backbone
+    path, own = os.path.abspath(path), os.path.abspath(folder)
+    inside = path.startswith(os.path.join(own, WEIGHTS))
+    return f"{model}{equals}{'./' + os.path.relpath(path, own) if inside else path}"
 
 
 def read_detector(folder: Path) -> Saved:
