@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from report_runs import SETTINGS, make_run, write
 
 from vlad import report
 from vlad.calibration import Calibration
 from vlad.images import read_image
 from vlad.report.charts import count_scores
-from vlad.report.overlays import shared_scales, write_overlays
+from vlad.report.overlays import shared_scales
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row
 from vlad.results.verdicts import Rules, judge
 from vlad.types import Sample
 
 EVIL = "<img src=x onerror=alert(1)>.png"
-SETTINGS = {"category": "nut & bolt", "backbone": "tiny", "params": {"memory": "0.1"}}
 
 
 class Page(HTMLParser):
@@ -62,35 +62,6 @@ class Page(HTMLParser):
         """The ranks of the images that the elements of a tag show."""
         numbers = [int(a["data-number"]) for a in self.all(tag) if "data-number" in a]
         return [" ".join(str(column[n]) for column in self.data["ranks"]) for n in numbers]
-
-
-def make_run(tmp_path, names, labels=None, heads=("winclip", "memory"), failed=(), size=(32, 24)):
-    """A finished run; image i scores i/10 under the first head and -i/10 under the second."""
-    (tmp_path / "images").mkdir()
-    run = RunFolder(tmp_path / "run", {head: (0.0, 1.0) for head in heads}, SETTINGS).create()
-    samples = []
-    for i, name in enumerate(names):
-        label = labels[i] if labels else None
-        sample = Sample(tmp_path / "images" / name, str(i), label=label)
-        samples.append(sample)
-        if name in failed:
-            run.append([Row(str(sample.path), error=f"cannot read {name}")])
-            continue
-        with open(sample.path, "wb") as file:
-            Image.new("RGB", size, (9 * i % 256, 60, 90)).save(file, "PNG")
-        for head in heads:
-            run.write_map(head, sample, np.eye(8) * (i + 1) / len(names), size)
-        scores = dict(zip(heads, (i / 10, -i / 10), strict=False))
-        run.append([Row(str(sample.path), scores)])
-    run.finish([sample.path for sample in samples])
-    return run, samples
-
-
-def write(run, samples, **kwargs) -> str:
-    scales = shared_scales(run, samples)
-    write_overlays(run, samples, scales, read_image)
-    path = report.write_report(run, samples, scales, read_image, "1 May 2026", **kwargs)
-    return path.read_text(encoding="utf-8")
 
 
 def test_file_names_and_errors_are_never_markup(tmp_path):

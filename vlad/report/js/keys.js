@@ -18,6 +18,7 @@ const Keys = {
         .flatMap(([keys, words]) => [make("dt", "", keys), make("dd", "", words)]));
     document.addEventListener("keydown", (event) => {
       const target = event.target, typed = target.closest("select, textarea, input:not([type=radio], [type=range])");
+      if (typed && event.key === "Escape") { target.blur(); }
       if (typed || event.ctrlKey || event.metaKey || event.altKey) { return; }
       // arrows move a slider or a choice that has the focus, and scroll an image at 100 %
       const own = target.closest("input") || target.closest(".actual .stage");

@@ -129,6 +129,7 @@ async function mark(row, label, onwards) {
   if (!row) { return; }
   const at = shown.indexOf(row), next = shown[at + 1];
   const kind = label === "good" ? "" : await Ask.kind(kinds());
+  if (kind === null) { return; }
   state.log = [...state.log, Marks.of(row.path, row.digest, label, kind, field("by").value, new Date())];
   // a mark may take the image out of those shown
   const left = onwards && next ? next : row;
@@ -207,7 +208,8 @@ function start() {
     const card = event.target.closest(".card");
     if (card && rows[Number(card.dataset.number)] !== state.current) { go(rows[Number(card.dataset.number)], false); }
   });
-  Full.dialog.addEventListener("close", () => { if (state.current && cards.has(state.current.number)) { cards.get(state.current.number).querySelector(".view").focus(); } });
+  // the browser puts the focus where it was before; the image that was seen last has it now
+  Full.dialog.addEventListener("close", () => { if (shown.includes(Full.row)) { go(Full.row, true); } });
   Keys.start(commands);
   data.heads.forEach((_, head) => count(head));
   choose(state.head);
