@@ -1,28 +1,10 @@
-"""A real browser for the report, opened as a file, and runs to show in it."""
-
-import shutil
+"""Runs, and their reports opened as files in a real browser."""
 
 import pytest
 from report_runs import LABELS, NAMES, make_run, write
 
 from vlad.calibration import Calibration
 from vlad.results.verdicts import Rules, judge
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE = 120_000  # milliseconds
-
-
-@pytest.fixture(scope="session")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    sync_api.expect.set_options(timeout=PATIENCE)
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser among {', '.join(_BROWSERS)}")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -35,7 +17,7 @@ def visit(browser):
         context = browser.new_context(**settings)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         loaded = lambda r: r.url.startswith(("file:", "data:", "blob:"))  # noqa: E731
         page.on("request", lambda r: None if loaded(r) else wrong.append(r.url))
