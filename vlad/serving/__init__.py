@@ -1,6 +1,7 @@
 """The HTTP service behind `vlad serve`.
 
-    app         routes: request -> reply
+    app         the application: routes behind the guard
+    routes/     request -> reply
     form        refuses what a form or query would lose in silence
     guard       checks every request first: host, key, size, time
     batching    scores images of many requests together

@@ -1,0 +1,9 @@
+"""The routes of the service, by job.
+
+public      the page and what probes ask
+score       POST /v1/score
+detectors   /v1/detectors, and the metrics
+service     what the routes share
+uploads     images and fields of a request
+refusals    what a route refuses, and how errors become replies
+"""

@@ -1,0 +1,27 @@
+"""The page, and what probes ask; these routes need no key."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import HTMLResponse
+
+from vlad import __version__
+from vlad.serving import schemas
+from vlad.serving.page import page
+from vlad.serving.routes.refusals import refusals
+
+
+def public_routes() -> APIRouter:
+    """The routes that need no key."""
+    router = APIRouter()
+    html, policy = page()
+
+    @router.get("/", include_in_schema=False)
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+    @router.get("/healthz", responses=refusals(422), summary="Check that the service is up")
+    async def health() -> schemas.Health:
+        return schemas.Health(version=__version__)
+
+    return router

@@ -1,0 +1,71 @@
+"""POST /v1/score: images in, scores out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+
+from vlad.errors import ImageError
+from vlad.serving import replies, schemas
+from vlad.serving.batching import Found
+from vlad.serving.routes.refusals import POSTED, refusals
+from vlad.serving.routes.service import Service
+from vlad.serving.routes.uploads import NAMED, Images, Words, check_count, names_of, readers
+
+
+class ScoreRoutes:
+    """Scoring over HTTP."""
+
+    def __init__(self, service: Service):
+        self.service = service
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.add_api_route(
+            "/v1/score",
+            self.score,
+            methods=["POST"],
+            response_model=schemas.Scored,
+            responses=refusals(404, *POSTED),
+            summary="Score images",
+        )
+        return router
+
+    async def score(
+        self,
+        images: Images,
+        detector: Annotated[str | None, NAMED] = None,
+        category: Words = None,
+        threshold: Annotated[float | None, Form(allow_inf_nan=False)] = None,
+        map_threshold: Annotated[float | None, Form(allow_inf_nan=False)] = None,
+        map_kind: Annotated[schemas.MapKind | None, Form(alias="map")] = None,
+    ):
+        """An image that cannot be used gets an error; if none can be used, the reply is 422."""
+        service = self.service
+        served = service.store.find(detector)
+        if served is None:
+            raise HTTPException(404, f"There is no detector {detector}; see GET /v1/detectors.")
+        check_count(images, service.limits.queue)
+        category = served.category(category)
+        question = replies.Question(served, category, threshold, map_threshold, map_kind)
+        reads = readers(images, served.detector, service.limits.max_pixels)
+        waiting = service.batcher.submit(served.detector, category, reads)
+        found = await asyncio.gather(*map(asyncio.wrap_future, waiting), return_exceptions=True)
+        results: list[Found | str] = []
+        for one in found:
+            if isinstance(one, BaseException) and not isinstance(one, ImageError):
+                raise one
+            results.append(str(one) if isinstance(one, ImageError) else one)
+        reply = await run_in_threadpool(question.answer, names_of(images), results)
+        if service.store.find(served.name) is served:  # a deleted detector has no counts
+            for image in reply.images:
+                outcome = "failed" if image.error else image.verdict or "scored"
+                service.metrics.images.labels(served.name, outcome).inc()
+        if all(image.error for image in reply.images):
+            others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
+            raise HTTPException(422, f"{reply.images[0].error}{others}")
+        return reply
