@@ -90,6 +90,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.limits import Limits
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
+    from vlad.serving.traffic import Traffic
     from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
@@ -116,8 +117,9 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
         for one in store:
             if one.basis:
                 click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "))
+        traffic = Traffic()
         config = uvicorn.Config(
-            create_app(store, limits, keys),
+            create_app(store, limits, keys, traffic=traffic),
             log_config=_requests_logged(),
             server_header=False,
             proxy_headers=False,
@@ -125,7 +127,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
             http=patient(timeout),
             timeout_graceful_shutdown=int(timeout) + 1,
         )
-        Server(config).run(sockets=[socket])
+        Server(config, traffic).run(sockets=[socket])
 
 
 def _requests_logged() -> dict:

@@ -8,6 +8,7 @@
     detectors   the detectors served, by name
     replies     scores -> reply
     schemas     the JSON of requests and replies
+    traffic     the requests being answered, and whether more are taken
     threads     a thread for one piece of tensor work
     server      the process, which runs until a signal stops it
     address, keys, limits, metrics, page

@@ -21,15 +21,24 @@ from vlad.serving.routes.public import public_routes
 from vlad.serving.routes.refusals import ANSWERS
 from vlad.serving.routes.score import ScoreRoutes
 from vlad.serving.routes.service import Service
+from vlad.serving.traffic import Traffic
 
 
-def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) -> FastAPI:
+def create_app(
+    store: Store,
+    limits: Limits,
+    keys: Sequence[str] | None = None,
+    *,
+    traffic: Traffic | None = None,
+) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         store: detectors that are ready (see `vlad.serving.detectors.make_ready`).
         keys: hashes of API keys; None requires no key.
+        traffic: shared with the process that stops it; None makes one.
     """
+    traffic = traffic or Traffic()
     metrics = Metrics(lambda: len(batcher))
     batcher = Batcher(limits.batch_size, limits.queue, metrics.batches.observe)
 
@@ -47,12 +56,12 @@ def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) 
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
     )
-    app.add_middleware(Guard, limits=limits, metrics=metrics, keys=keys)
+    app.add_middleware(Guard, limits=limits, metrics=metrics, traffic=traffic, keys=keys)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
     service = Service(store, limits, batcher, metrics)
     secured = [Security(HTTPBearer(auto_error=False))] if keys is not None else []
-    app.include_router(public_routes())
+    app.include_router(public_routes(traffic))
     app.include_router(ScoreRoutes(service).router(), dependencies=secured)
     app.include_router(DetectorRoutes(service).router(), dependencies=secured)
     return app
