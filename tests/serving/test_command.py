@@ -1,5 +1,6 @@
 """vlad serve through its real entry point, on a free port of this machine."""
 
+import json
 import re
 import signal
 import socket
@@ -101,6 +102,22 @@ def test_while_a_request_arrives_others_are_told_that_it_stops(
         assert process.wait(120) == 0
 
 
+def test_a_request_log_on_stdout_holds_nothing_else(saved, files, form, run_env):
+    command = [sys.executable, "-m", "vlad", "serve", f"line={saved}", "--request-log", "-"]
+    process = subprocess.Popen(
+        [*command, "--port", "0", "--device", "cpu"],
+        env=run_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    address = re.search(r"http://\S+", process.stderr.readline())[0]
+    asked = client.post(f"{address}/v1/score", files=form(files[0]))
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    (line,) = map(json.loads, out.splitlines())
+    assert (line["id"], line["status"]) == (asked.headers["X-Request-Id"], 200)
+    assert "POST" not in err
+    assert process.returncode == 0
+
+
 def test_connections_that_begin_no_request_are_closed(running, saved):
     with running(f"line={saved}", "--timeout", "3") as (_, address), ExitStack() as stack:
         host, port = address.removeprefix("http://").split(":")
@@ -166,6 +183,7 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
     assert "--new-key" in said(f"a={saved}", "--host", "0.0.0.0")
     assert "--new-key" in said(f"a={saved}", "--host", "::")
     assert "no API keys" in said(f"a={saved}", "--api-keys", saved / "detector.json")
+    assert "cannot write" in said(f"a={saved}", "--request-log", tmp_path)
     assert "Two detectors" in said(f"a={saved}", f"a={saved}")
     assert "64 letters" in said(f"a b={saved}")
     assert "normal images" in said("--head", "memory", "--backbone", small_file)

@@ -57,8 +57,15 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     type=click.FloatRange(min=0, min_open=True),
     default=60,
 )
+@option(
+    "--request-log FILE",
+    "Append a line of JSON for each request to this file (- for stdout), in place of the lines on "
+    "stderr.",
+)
 @common_options
-def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:
+def serve(
+    detectors, head, category, host, port, api_keys, queue, max_mb, timeout, request_log, common
+) -> None:
     """Serve detectors over HTTP, with a web page.
 
     FOLDER is the output of `vlad fit` or Detector.save. Backbone and head options apply to --head
@@ -88,6 +95,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.detectors import Served, Store, make_ready, named
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
+    from vlad.serving.log import STDOUT, RequestLog
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
     from vlad.serving.traffic import Traffic
@@ -105,6 +113,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
             one.detector.batch_size = common.setup.batch_size
         return found
 
+    log = RequestLog(request_log) if request_log else None
     served = in_own_thread(load).result()
     store = Store(served)
     setup = common.setup
@@ -113,14 +122,17 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
         in_own_thread(make_ready, served).result()
         port = socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
-        click.echo(f"Serving {', '.join(one.name for one in store)} at http://{shown}:{port}")
+        aside = request_log == STDOUT  # which holds nothing else then
+        address = f"http://{shown}:{port}"
+        click.echo(f"Serving {', '.join(one.name for one in store)} at {address}", err=aside)
         for one in store:
             if one.basis:
-                click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "))
+                click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "), err=aside)
         traffic = Traffic()
         config = uvicorn.Config(
-            create_app(store, limits, keys, traffic=traffic),
+            create_app(store, limits, keys, traffic=traffic, log=log),
             log_config=_requests_logged(),
+            access_log=not log,
             server_header=False,
             proxy_headers=False,
             ws="none",

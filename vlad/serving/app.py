@@ -15,7 +15,9 @@ from vlad.serving.detectors import Store
 from vlad.serving.form import check_names
 from vlad.serving.guard import Guard
 from vlad.serving.limits import Limits
+from vlad.serving.log import RequestLog
 from vlad.serving.metrics import Metrics
+from vlad.serving.recorder import Recorder
 from vlad.serving.routes.detectors import DetectorRoutes
 from vlad.serving.routes.public import public_routes
 from vlad.serving.routes.refusals import ANSWERS
@@ -30,6 +32,7 @@ def create_app(
     keys: Sequence[str] | None = None,
     *,
     traffic: Traffic | None = None,
+    log: RequestLog | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -37,6 +40,7 @@ def create_app(
         store: detectors that are ready (see `vlad.serving.detectors.make_ready`).
         keys: hashes of API keys; None requires no key.
         traffic: shared with the process that stops it; None makes one.
+        log: gets a line for each request.
     """
     traffic = traffic or Traffic()
     metrics = Metrics(lambda: len(batcher))
@@ -57,6 +61,7 @@ def create_app(
         redoc_url=None,
     )
     app.add_middleware(Guard, limits=limits, metrics=metrics, traffic=traffic, keys=keys)
+    app.add_middleware(Recorder, log=log)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
     service = Service(store, limits, batcher, metrics)
