@@ -17,13 +17,13 @@ from vlad.calibration import FALSE_ALARMS
 from vlad.calibration.holdout import split_normals
 from vlad.detector import Detector
 from vlad.serving import schemas
-from vlad.serving.detectors import NAME, Served
+from vlad.serving.detectors import Served
 from vlad.serving.guard import busy
 from vlad.serving.limits import MAX_NORMALS
 from vlad.serving.recorder import record_of
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
-from vlad.serving.routes.uploads import NAMED, Images, Words, check_count, readers
+from vlad.serving.routes.uploads import NAMED, PATTERN, Images, Words, check_count, readers
 from vlad.serving.threads import in_own_thread
 
 
@@ -120,7 +120,7 @@ class DetectorRoutes:
             store.add(served)
         return _shown(served)
 
-    async def delete(self, request: Request, name: Annotated[str, Path(pattern=f"^{NAME}$")]):
+    async def delete(self, request: Request, name: Annotated[str, Path(pattern=PATTERN)]):
         record_of(request).detector = name
         if not self.service.store.remove(name):
             raise HTTPException(404, f"There is no detector {name}; see GET /v1/detectors.")

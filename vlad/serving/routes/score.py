@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
@@ -13,9 +14,19 @@ from vlad.errors import ImageError
 from vlad.serving import replies, schemas
 from vlad.serving.batching import Found
 from vlad.serving.recorder import record_of
+from vlad.serving.routes.raw import ImageRoute, described, uploaded
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
-from vlad.serving.routes.uploads import NAMED, Images, Words, check_count, names_of, readers
+from vlad.serving.routes.uploads import (
+    LONGEST_WORDS,
+    NAMED,
+    PATTERN,
+    Images,
+    Words,
+    check_count,
+    names_of,
+    readers,
+)
 
 
 class ScoreRoutes:
@@ -26,15 +37,32 @@ class ScoreRoutes:
 
     def router(self) -> APIRouter:
         router = APIRouter()
-        router.add_api_route(
-            "/v1/score",
+        route = partial(
+            router.add_api_route, "/v1/score", methods=["POST"], response_model=schemas.Scored
+        )
+        route(self.score_body, route_class_override=ImageRoute, include_in_schema=False)
+        route(
             self.score,
-            methods=["POST"],
-            response_model=schemas.Scored,
             responses=refusals(404, *POSTED),
             summary="Score images",
+            openapi_extra=described(self.score_body),
         )
         return router
+
+    async def score_body(
+        self,
+        request: Request,
+        detector: Annotated[str | None, Query(pattern=PATTERN)] = None,
+        category: Annotated[str | None, Query(min_length=1, max_length=LONGEST_WORDS)] = None,
+        threshold: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+        map_threshold: Annotated[float | None, Query(allow_inf_nan=False)] = None,
+        map_kind: Annotated[schemas.MapKind | None, Query(alias="map")] = None,
+    ):
+        """As `score`, for a body that is one image."""
+        async with uploaded(request) as image:
+            return await self.score(
+                request, [image], detector, category, threshold, map_threshold, map_kind
+            )
 
     async def score(
         self,
@@ -46,7 +74,8 @@ class ScoreRoutes:
         map_threshold: Annotated[float | None, Form(allow_inf_nan=False)] = None,
         map_kind: Annotated[schemas.MapKind | None, Form(alias="map")] = None,
     ):
-        """An image that cannot be used gets an error; if none can be used, the reply is 422."""
+        """An image that cannot be used gets an error; if none can be used, the reply is 422. A body
+        that is one image, with its own Content-Type, has the fields in the query."""
         service = self.service
         served = service.store.find(detector)
         if served is None:

@@ -15,10 +15,16 @@ from vlad.images import read_image
 from vlad.serving.detectors import NAME
 from vlad.serving.limits import MAX_NAME
 
-NAMED = Form(pattern=f"^{NAME}$", description="Name of a detector.")
+PATTERN = f"^{NAME}$"
+LONGEST_WORDS = 100  # characters
+NAMED = Form(pattern=PATTERN, description="Name of a detector.")
 Words = Annotated[
     str | None,
-    Form(min_length=1, max_length=100, description="What the images show; for heads that read."),
+    Form(
+        min_length=1,
+        max_length=LONGEST_WORDS,
+        description="What the images show; for heads that read.",
+    ),
 ]
 Images = Annotated[list[UploadFile], File(min_length=1, description="Image files.")]
 
