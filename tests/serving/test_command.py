@@ -184,6 +184,7 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
     assert "--new-key" in said(f"a={saved}", "--host", "::")
     assert "no API keys" in said(f"a={saved}", "--api-keys", saved / "detector.json")
     assert "cannot write" in said(f"a={saved}", "--request-log", tmp_path)
+    assert "--root-path" in said(f"a={saved}", "--root-path", "vlad")
     assert "Two detectors" in said(f"a={saved}", f"a={saved}")
     assert "64 letters" in said(f"a b={saved}")
     assert "normal images" in said("--head", "memory", "--backbone", small_file)

@@ -58,13 +58,30 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     default=60,
 )
 @option(
+    "--root-path PATH",
+    "Prefix of paths behind a proxy, for example /vlad; the proxy may pass it on or remove it.",
+    default="",
+    show_default=False,
+)
+@option(
     "--request-log FILE",
     "Append a line of JSON for each request to this file (- for stdout), in place of the lines on "
     "stderr.",
 )
 @common_options
 def serve(
-    detectors, head, category, host, port, api_keys, queue, max_mb, timeout, request_log, common
+    detectors,
+    head,
+    category,
+    host,
+    port,
+    api_keys,
+    queue,
+    max_mb,
+    timeout,
+    root_path,
+    request_log,
+    common,
 ) -> None:
     """Serve detectors over HTTP, with a web page.
 
@@ -96,12 +113,14 @@ def serve(
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
     from vlad.serving.log import STDOUT, RequestLog
+    from vlad.serving.prefix import check_prefix
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
     from vlad.serving.traffic import Traffic
     from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
+    root_path = check_prefix(root_path)
     keys = read_keys(api_keys) if api_keys else None
 
     def load() -> list[Served]:
@@ -130,7 +149,7 @@ def serve(
                 click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "), err=aside)
         traffic = Traffic()
         config = uvicorn.Config(
-            create_app(store, limits, keys, traffic=traffic, log=log),
+            create_app(store, limits, keys, traffic=traffic, log=log, root_path=root_path),
             log_config=_requests_logged(),
             access_log=not log,
             server_header=False,

@@ -10,6 +10,7 @@
     schemas     the JSON of requests and replies
     traffic     the requests being answered, and whether more are taken
     threads     a thread for one piece of tensor work
+    prefix      the path under which a proxy offers the service
     recorder    an id for every request, and what the log tells of it
     log         the request log
     server      the process, which runs until a signal stops it

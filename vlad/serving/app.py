@@ -17,6 +17,7 @@ from vlad.serving.guard import Guard
 from vlad.serving.limits import Limits
 from vlad.serving.log import RequestLog
 from vlad.serving.metrics import Metrics
+from vlad.serving.prefix import Prefix
 from vlad.serving.recorder import Recorder
 from vlad.serving.routes.detectors import DetectorRoutes
 from vlad.serving.routes.public import public_routes
@@ -33,6 +34,7 @@ def create_app(
     *,
     traffic: Traffic | None = None,
     log: RequestLog | None = None,
+    root_path: str = "",
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -41,6 +43,7 @@ def create_app(
         keys: hashes of API keys; None requires no key.
         traffic: shared with the process that stops it; None makes one.
         log: gets a line for each request.
+        root_path: prefix of paths behind a proxy (see `vlad.serving.prefix`).
     """
     traffic = traffic or Traffic()
     metrics = Metrics(lambda: len(batcher))
@@ -59,8 +62,10 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
+        redirect_slashes=False,  # to a URL that a proxy may not offer
     )
     app.add_middleware(Guard, limits=limits, metrics=metrics, traffic=traffic, keys=keys)
+    app.add_middleware(Prefix, prefix=root_path)
     app.add_middleware(Recorder, log=log)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)

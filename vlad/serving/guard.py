@@ -123,7 +123,7 @@ class Guard:
             origin = headers.get("origin")
             if origin is not None and _split(origin).netloc != headers["host"]:
                 return problem(403, "This service answers to its own page only.")
-        elif scope["path"] not in _OPEN:
+        elif scope["path"].removeprefix(scope.get("root_path", "")) not in _OPEN:
             kind, _, key = headers.get("authorization", "").partition(" ")
             if kind.lower() != "bearer" or not is_known(key.strip(), self.keys):
                 refusal = problem(401, "A valid API key is needed; send Authorization: Bearer KEY.")

@@ -49,7 +49,8 @@ async def _refused(request, error: HTTPException) -> Response:
     if error.status_code == 400:  # from the parser of forms
         detail = unreadable(error)
     elif detail == HTTPStatus(error.status_code).phrase:  # from the router, which gives no reason
-        detail = "Not found, or method not allowed; see /openapi.json."
+        root = request.scope.get("root_path", "")
+        detail = f"Not found, or method not allowed; see {root}/openapi.json."
     reply = problem(error.status_code, detail)
     reply.headers.update(error.headers or {})
     return reply
