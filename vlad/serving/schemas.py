@@ -115,6 +115,12 @@ class Detectors(BaseModel):
     limits: Bounds
 
 
+class Ready(BaseModel):
+    """Every detector is ready, and the service takes requests."""
+
+    status: Literal["ready"] = "ready"
+
+
 class Health(BaseModel):
     """The service is up."""
 
