@@ -9,15 +9,23 @@ from vlad.report.csp import policy
 from vlad.report.heat import heat_table
 from vlad.report.style import style
 
+_HERE = Path(__file__).parent
+# one job each; the last one connects them with the page
+_SCRIPTS = (
+    "base", "service", "detectors", "images", "heat", "threshold", "list", "marks", "large",
+    "camera", "keys", "start",
+)  # fmt: skip
+
 
 def page() -> tuple[str, str]:
     """The HTML, and the Content-Security-Policy to send with it."""
     colours, opacity = heat_table()
     alpha = (opacity * 255).round().astype(int)
     table = [[*map(int, colour), int(a)] for colour, a in zip(colours, alpha, strict=True)]
-    here = Path(__file__)
-    css = style(here.with_suffix(".css"))
-    html, js = (here.with_suffix(end).read_text(encoding="utf-8") for end in (".html", ".js"))
+    css = style(_HERE / "page.css")
+    parts = [(_HERE / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    js = '(function () {\n"use strict";\n' + "".join(parts) + "})();\n"
     js = js.replace("{{heat}}", json.dumps(table, separators=(",", ":")))
+    html = (_HERE / "page.html").read_text(encoding="utf-8")
     html = html.replace("{{css}}", css).replace("{{js}}", js)
     return html, policy(css, js, "img-src blob:", "connect-src 'self'", "frame-ancestors 'none'")

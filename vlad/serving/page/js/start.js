@@ -1,0 +1,45 @@
+// Connects the parts with the page.
+const on = (id, kind, act) => $(id).addEventListener(kind, act);
+on("images", "change", (event) => { add(event.target.files); event.target.value = ""; });
+on("detector", "change", choose);
+on("category", "change", again);
+on("head", "change", () => { $("about").hidden = $("head").value !== "winclip"; });
+on("slider", "input", (event) => move(event.target.value));
+on("threshold", "input", (event) => move(event.target.value));
+on("save", "click", save);
+on("reset", "click", reset);
+on("fit", "submit", fit);
+on("csv", "click", csv);
+on("clear", "click", clear);
+on("delete", "click", forget);
+on("login", "submit", login);
+on("order", "change", arrange);
+on("labels", "click", downloadLabels);
+on("undo", "click", undo);
+on("ask-help", "click", () => $("help").showModal());
+on("kinds-form", "submit", takeKind);
+on("by", "change", () => remember("vlad by", $("by").value.trim()));
+on("large-previous", "click", () => step(-1));
+on("large-next", "click", () => step(1));
+on("large-heat", "click", toggleHeat);
+on("large-zoom", "click", zoom);
+on("large-good", "click", () => mark(current, "good"));
+on("large-bad", "click", askKind);
+on("large", "close", () => { $("sheet").replaceChildren(); if (current) { current.view.focus(); } });
+on("camera-start", "click", startCamera);
+on("camera-stop", "click", stopCamera);
+on("cameras", "change", startCamera);
+on("still", "click", takeStill);
+on("repeat", "click", () => { repeat(timer === null); showCamera(); });
+document.querySelectorAll("dialog .close").forEach((button) => button.addEventListener("click", () => button.closest("dialog").close()));
+document.querySelectorAll("input[name=show]").forEach((input) => input.addEventListener("change", () => { $("cards").classList.toggle("plain", input.value === "plain"); showLarge(); }));
+document.querySelectorAll("input[name=verdict]").forEach((input) => input.addEventListener("change", filter));
+for (const kind of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(kind, (event) => { event.preventDefault(); $("drop").classList.toggle("over", kind === "dragover"); });
+}
+document.addEventListener("drop", (event) => add(event.dataTransfer.files));
+document.addEventListener("keydown", press);
+window.addEventListener("resize", showLarge);
+window.addEventListener("beforeunload", (event) => { if (unsaved().length) { event.preventDefault(); } });
+$("by").value = remembered("vlad by") || "";
+cameraReady(); showMarks(); begin();
