@@ -7,13 +7,14 @@ from pathlib import Path
 
 from vlad.report.csp import policy
 from vlad.report.heat import heat_table
+from vlad.report.script import script
 from vlad.report.style import style
 
 _HERE = Path(__file__).parent
-# one job each; the last one connects them with the page
+# the first three are shared with the report; the last one connects all with the page
 _SCRIPTS = (
-    "base", "service", "detectors", "images", "heat", "threshold", "list", "marks", "large",
-    "camera", "keys", "start",
+    "csv", "marks", "threshold", "base", "service", "detectors", "images", "heat", "judge", "list",
+    "marking", "large", "camera", "keys", "start",
 )  # fmt: skip
 
 
@@ -23,8 +24,7 @@ def page() -> tuple[str, str]:
     alpha = (opacity * 255).round().astype(int)
     table = [[*map(int, colour), int(a)] for colour, a in zip(colours, alpha, strict=True)]
     css = style(_HERE / "page.css")
-    parts = [(_HERE / "js" / f"{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
-    js = '(function () {\n"use strict";\n' + "".join(parts) + "})();\n"
+    js = script(_SCRIPTS, _HERE / "js")
     js = js.replace("{{heat}}", json.dumps(table, separators=(",", ":")))
     html = (_HERE / "page.html").read_text(encoding="utf-8")
     html = html.replace("{{css}}", css).replace("{{js}}", js)

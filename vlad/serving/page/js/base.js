@@ -1,4 +1,4 @@
-// What every part of the page uses: elements, numbers, files, and what all parts know.
+// What every part of the page uses: elements, numbers, what is remembered, and what all parts know.
 const $ = (id) => document.getElementById(id);
 let images = [];  // in the order of their cards
 let current = null;  // the image that keys act on
@@ -26,11 +26,3 @@ const remember = (name, value) => {
   try { if (value === null) { localStorage.removeItem(name); } else { localStorage.setItem(name, value); } return true; }
   catch { return false; }
 };
-
-function download(name, rows) {
-  const cell = (value) => '"' + String(value === null || value === undefined ? "" : value).replaceAll('"', '""') + '"';
-  const lines = rows.map((row) => row.map(cell).join(",") + "\r\n"), link = make("a");
-  link.href = URL.createObjectURL(new Blob(lines, { type: "text/csv" }));
-  link.download = name; link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
-}

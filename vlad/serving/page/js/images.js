@@ -8,11 +8,19 @@ function again() {
   work(); judge();
 }
 
+// two files of one name would be one image in a table
+function unique(name) {
+  const taken = new Set(images.map((one) => one.name)), dot = name.lastIndexOf(".") < 1 ? name.length : name.lastIndexOf(".");
+  let found = name;
+  for (let i = 2; taken.has(found); i += 1) { found = name.slice(0, dot) + " (" + i + ")" + name.slice(dot); }
+  return found;
+}
+
 function add(files, still) {
   for (const file of files) {
-    const one = { file, url: URL.createObjectURL(file), state: "waiting", still, mark: null, unsaved: "" };
+    const one = { file, name: unique(file.name), url: URL.createObjectURL(file), state: "waiting", still, mark: null, unsaved: "" };
     one.card = make("li", "card");
-    one.view = make("button", "view"); one.view.type = "button"; one.view.setAttribute("aria-label", "Full size: " + file.name);
+    one.view = make("button", "view"); one.view.type = "button"; one.view.setAttribute("aria-label", "Full size: " + one.name);
     one.image = make("img"); one.image.src = one.url; one.image.alt = "";
     one.image.addEventListener("error", () => one.image.replaceWith(make("span", "hint", "This browser cannot show this image.")));
     one.heat = make("canvas", "heat"); one.heat.width = one.heat.height = 1;
@@ -23,7 +31,7 @@ function add(files, still) {
     one.score = make("span", "score"); one.verdict = make("span", "verdict"); one.note = make("p", "hint");
     const line = make("div", "line"), body = make("div", "body");
     line.append(one.score, one.verdict);
-    body.append(line, make("p", "name", file.name), one.note, markers(one));
+    body.append(line, make("p", "name", one.name), one.note, markers(one));
     one.card.append(one.view, body);
     $("cards").append(one.card);
     images.push(one); show(one);
@@ -100,11 +108,10 @@ function clear() {
 }
 
 function csv() {
-  const text = (value) => /^[=+\-@\t\r]/.test(value) ? "'" + value : value;  // a spreadsheet would run it as a formula
   const one = chosen(), rows = [["name", "detector", "head", "category", "image_score", "p_value", "threshold", "verdict", "kind", "regions", "error"]];
   visible().forEach((item) => {
     const reply = item.reply || {};
-    rows.push([text(item.file.name), one.name, one.head, text(item.category || ""), reply.image_score, reply.p_value, threshold, word(item), text(reply.kind || ""), reply.regions && reply.regions.length, text(item.error || "")]);
+    rows.push([Csv.text(item.name), one.name, one.head, Csv.text(item.category || ""), reply.image_score, reply.p_value, threshold, word(item), Csv.text(reply.kind || ""), reply.regions && reply.regions.length, Csv.text(item.error || "")]);
   });
-  download("scores.csv", rows);
+  Csv.download("scores.csv", rows.map(Csv.line).join(""));
 }

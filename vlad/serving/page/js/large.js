@@ -11,7 +11,7 @@ function showLarge() {
   const one = current;
   if (!one || !$("large").open) { return; }
   const reply = one.reply, sheet = $("sheet");
-  $("large-name").textContent = one.file.name;
+  $("large-name").textContent = one.name;
   const facts = reply ? [shown(reply.image_score), word(one)] : [one.error || "…"];
   const list = visible();
   $("large-facts").textContent = [...facts, one.note.textContent].filter((text, i, all) => text && all.indexOf(text) === i).join(" · ");

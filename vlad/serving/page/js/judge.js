@@ -29,7 +29,7 @@ function reset() {
 function word(one) {
   if (!one.reply || threshold === null) { return ""; }
   if (one.reply.abstain && threshold === given) { return "unsure"; }
-  return one.reply.image_score > threshold ? "anomalous" : "normal";
+  return Threshold.verdict(one.reply.image_score, threshold);
 }
 
 function judge() {
@@ -73,7 +73,10 @@ function whose(ready) {
   $("judged").textContent = text;
   $("save").disabled = !moved; $("reset").disabled = !mine && !moved;
   $("same").hidden = !mine && !moved;
-  $("command").textContent = "vlad score IMAGES --detector DIR --threshold " + threshold;
+  if (threshold !== null) {
+    $("command").textContent = "vlad score IMAGES --detector DIR --threshold " +
+      Threshold.shortest(threshold, images.filter((one) => one.reply).map((one) => one.reply.image_score));
+  }
 }
 
 function move(value) {

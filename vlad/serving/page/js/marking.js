@@ -2,7 +2,6 @@
 let marks = [];  // those that stand, latest last
 let sending = Promise.resolve();  // one request after the other, as the marks came
 
-const PLAIN = /^([\p{L}\p{N}_][^;\t]*)?$/u;  // nothing that a spreadsheet would take apart or run
 const latest = (one) => marks.findLast((mark) => mark.one === one) || null;
 const unsaved = () => marks.filter((mark) => !mark.kept && !mark.downloaded);
 
@@ -18,22 +17,21 @@ function markers(one) {
 }
 
 function mark(one, label, kind = "") {
-  const by = $("by").value.trim(), before = one.mark;
-  if (!PLAIN.test(by) || !PLAIN.test(kind)) {
-    say("Names and kinds of defects begin with a letter or digit and hold no semicolon; correct it.", true); return;
-  }
-  if (before && before.label === label && before.kind === kind && before.by === by && !one.unsaved) { return; }
-  const made = { one, label, kind, by, time: new Date().toISOString(), digest: "", kept: false, downloaded: false };
+  const made = { one, kept: false, downloaded: false, ...Marks.of(one.name, "", label, kind, $("by").value, new Date()) };
+  const before = one.mark, same = (name) => before && before[name] === made[name];
+  if (["label", "kind", "by"].every(same) && !one.unsaved) { return; }
   marks.push(made); one.mark = made;
   send(one, async () => {
     made.digest = await digest(one.file);
-    if (!keepsLabels) { return; }
-    const form = new FormData();
-    form.append("image", one.file);
-    Object.entries({ label, kind, by }).forEach(([name, text]) => { if (text) { form.append(name, text); } });
-    const row = await ask("v1/labels", { method: "POST", body: form });
-    made.digest = row.digest; made.time = row.time; made.kept = true;
+    if (keepsLabels) { await keep(made); }
   });
+}
+
+async function keep(mark) {
+  const form = new FormData();
+  form.append("image", mark.one.file);
+  ["label", "kind", "by"].filter((name) => mark[name]).forEach((name) => form.append(name, mark[name]));
+  Object.assign(mark, { kept: true, digest: (await ask("v1/labels", { method: "POST", body: form })).digest });
 }
 
 function undo() {
@@ -43,6 +41,8 @@ function undo() {
   select(gone.one);
   send(gone.one, async () => {
     if (!gone.kept) { return; }
+    const before = marks.findLast((mark) => mark.one === gone.one && mark.by === gone.by);
+    if (before) { await keep(before); return; }
     const form = new FormData();
     if (gone.by) { form.append("by", gone.by); }
     await ask("v1/labels/" + gone.digest, { method: "DELETE", body: form });
@@ -61,7 +61,6 @@ async function digest(file) {
 }
 
 function showMarks() {
-  const marked = images.filter((one) => one.mark), parts = [];
   images.forEach((one) => {
     const label = one.mark ? one.mark.label : "";
     pressed(one.good, label === "good"); pressed(one.bad, label === "defective");
@@ -69,23 +68,20 @@ function showMarks() {
     one.says.textContent = [kind, one.unsaved && "not saved: " + one.unsaved].filter(Boolean).join(" · ");
     one.says.classList.toggle("bad", Boolean(one.unsaved));
   });
-  const good = marked.filter((one) => one.mark.label === "good"), bad = marked.filter((one) => one.mark.label === "defective");
-  parts.push(marked.length ? counted(marked.length, "image") + " marked" : "No image is marked");
-  if (threshold !== null && good.length) { parts.push("of " + good.length + " good, " + good.filter((one) => word(one) === "anomalous").length + " would alarm"); }
-  if (threshold !== null && bad.length) { parts.push("of " + bad.length + " defective, " + bad.filter((one) => word(one) === "normal").length + " would pass"); }
-  $("marked").textContent = parts.join("; ") + ".";
+  const marked = images.filter((one) => one.mark), judged = images.filter((one) => one.reply);
+  const labels = judged.map((one) => Marks.label(one.mark, null));
+  const counts = Threshold.counts(judged.map((one) => one.reply.image_score), labels, threshold);
+  const said = threshold === null || !judged.length ? "" : " " + Threshold.words(counts);
+  $("marked").textContent = (marked.length ? counted(marked.length, "image") + " marked." : "No image is marked.") + said;
   $("where").textContent = keepsLabels ? "This service keeps marked images and their labels." : "This service keeps no labels (vlad serve --review DIR); download them.";
   $("labels").disabled = $("undo").disabled = marks.length === 0;
-  $("known-kinds").replaceChildren(...[...new Set(marks.map((mark) => mark.kind).filter(Boolean))].map((kind) => new Option(kind)));
+  $("known-kinds").replaceChildren(...Marks.kinds(marks).map((kind) => new Option(kind)));
   showLarge();
 }
 
 async function downloadLabels() {
   await sending;
-  const last = marks.filter((mark, i) => !marks.slice(i + 1).some((later) => later.one === mark.one && later.by === mark.by));
-  const path = (name) => /^[=+\-@]/.test(name) ? "./" + name : name;  // not a formula, and still the same file
-  download("labels.csv", [["path", "label", "kind", "digest", "by", "time"],
-    ...last.map((mark) => [path(mark.one.file.name), mark.label, mark.kind, mark.digest, mark.by, mark.time])]);
+  Csv.download("labels.csv", Marks.csv(marks));
   marks.forEach((mark) => { mark.downloaded = true; });
 }
 
