@@ -61,10 +61,10 @@ def serve():
 
     with ExitStack() as stack:
 
-        def make(detectors, keys=None, made=(), **limits):
+        def make(detectors, keys=None, made=(), labels=None, **limits):
             served = [Served(name, one, name in made) for name, one in detectors.items()]
             make_ready([one for one in served if not isinstance(one.detector, Slow)])
-            app = create_app(Store(served), Limits(**limits), keys)
+            app = create_app(Store(served), Limits(**limits), keys, labels)
             return stack.enter_context(TestClient(app, base_url=LOCAL))
 
         yield make
@@ -76,6 +76,7 @@ class Slow:
     category, bits, backbone, tile = None, 16, "slow", None
     head_ = SimpleNamespace(name="memory", bank=None, map_range=(0.0, 1.0))
     backbone_ = SimpleNamespace(info=SimpleNamespace(name="slow"))
+    panel_ = SimpleNamespace(inside=SimpleNamespace(region=None))
 
     def __init__(self):
         self.go, self.began = Event(), Event()

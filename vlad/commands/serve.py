@@ -40,6 +40,10 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     callback=_print_new_key,
 )
 @option(
+    "--review DIR",
+    "Keep the images that people label, with labels.csv, in this folder, for `vlad review apply`.",
+)
+@option(
     "--queue N",
     "Maximum number of waiting images, and of images in one request.",
     type=click.IntRange(min=1),
@@ -59,7 +63,9 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
 )
 @roi_options
 @common_options
-def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:
+def serve(
+    detectors, head, category, host, port, api_keys, review, queue, max_mb, timeout, common
+) -> None:
     """Serve detectors over HTTP, with a web page.
 
     FOLDER is the output of `vlad fit` or Detector.save. Backbone, head and region options apply
@@ -70,6 +76,8 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     vlad serve --head winclip --category hazelnut --backbone vlad-tiny
     curl -F images=@photo.jpg http://127.0.0.1:8000/v1/score
     """
+    from pathlib import Path
+
     from vlad.errors import InputError, VladError
 
     if not (detectors or head):
@@ -91,12 +99,16 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.detectors import Served, Store, make_ready, named
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
+    from vlad.serving.review import Labels
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
     from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
     keys = read_keys(api_keys) if api_keys else None
+    labels = Labels(Path(review)) if review else None
+    if labels:
+        labels.check()
 
     def load() -> list[Served]:
         found = [Served(name, Detector.load(folder)) for name, folder in map(named, detectors)]
@@ -120,7 +132,7 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
             if one.basis:
                 click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "))
         config = uvicorn.Config(
-            create_app(store, limits, keys),
+            create_app(store, limits, keys, labels),
             log_config=_requests_logged(),
             server_header=False,
             proxy_headers=False,

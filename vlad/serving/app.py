@@ -16,19 +16,27 @@ from vlad.serving.form import check_names
 from vlad.serving.guard import Guard
 from vlad.serving.limits import Limits
 from vlad.serving.metrics import Metrics
+from vlad.serving.review import Labels
 from vlad.serving.routes.detectors import DetectorRoutes
+from vlad.serving.routes.labels import LabelRoutes
 from vlad.serving.routes.public import public_routes
 from vlad.serving.routes.refusals import ANSWERS
 from vlad.serving.routes.score import ScoreRoutes
 from vlad.serving.routes.service import Service
 
 
-def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) -> FastAPI:
+def create_app(
+    store: Store,
+    limits: Limits,
+    keys: Sequence[str] | None = None,
+    labels: Labels | None = None,
+) -> FastAPI:
     """The service as an ASGI application.
 
     Args:
         store: detectors that are ready (see `vlad.serving.detectors.make_ready`).
         keys: hashes of API keys; None requires no key.
+        labels: where labelled images are kept; None keeps none.
     """
     metrics = Metrics(lambda: len(batcher))
     batcher = Batcher(limits.batch_size, limits.queue, metrics.batches.observe)
@@ -50,9 +58,10 @@ def create_app(store: Store, limits: Limits, keys: Sequence[str] | None = None) 
     app.add_middleware(Guard, limits=limits, metrics=metrics, keys=keys)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
-    service = Service(store, limits, batcher, metrics)
+    service = Service(store, limits, batcher, metrics, labels)
     secured = [Security(HTTPBearer(auto_error=False))] if keys is not None else []
     app.include_router(public_routes())
     app.include_router(ScoreRoutes(service).router(), dependencies=secured)
     app.include_router(DetectorRoutes(service).router(), dependencies=secured)
+    app.include_router(LabelRoutes(service).router(), dependencies=secured)
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path
@@ -16,10 +16,14 @@ from starlette.exceptions import HTTPException
 from vlad.calibration import FALSE_ALARMS
 from vlad.calibration.holdout import split_normals
 from vlad.detector import Detector
+from vlad.images.interest import RegionOfInterest
+from vlad.images.resize import fit_within
+from vlad.results.folder import MAP_SIDE
+from vlad.results.regions import outlines
 from vlad.serving import schemas
 from vlad.serving.detectors import NAME, Served
 from vlad.serving.guard import busy
-from vlad.serving.limits import MAX_NORMALS
+from vlad.serving.limits import MAX_MADE, MAX_NORMALS
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import NAMED, Images, Words, check_count, readers
@@ -79,6 +83,7 @@ class DetectorRoutes:
                 images=limits.queue,
                 normals=MAX_NORMALS,
             ),
+            labels=self.service.labels is not None,
         )
 
     async def fit(
@@ -146,6 +151,16 @@ def _read(read: partial[Image.Image]) -> Image.Image:
     return image
 
 
+@lru_cache(maxsize=2 * MAX_MADE)
+def _outline(region: RegionOfInterest | None) -> schemas.Outline | None:
+    """The outline of a region of interest, to draw on images."""
+    if region is None:
+        return None
+    width, height = fit_within(region.size, MAP_SIDE)
+    found = outlines(region.at((height, width)))
+    return schemas.Outline(width=width, height=height, outlines=found)
+
+
 def _shown(served: Served) -> schemas.Detector:
     detector = served.detector
     head = detector.head_.name
@@ -160,4 +175,5 @@ def _shown(served: Served) -> schemas.Detector:
         map_threshold=found.map_thresholds.get(head) if found else None,
         basis=served.basis,
         made=served.made,
+        roi=_outline(detector.panel_.inside.region),
     )
