@@ -108,7 +108,8 @@ def test_verdicts_and_counts_of_a_threshold(call):
         "alarm": 2, "pass": 3, "good": 3, "alarms": 1, "defects": 1, "missed": 1,
     }  # fmt: skip
     assert call(f"Threshold.words({counts})", given) == (
-        "2 would alarm, 3 would pass. Of 3 good images 1 would alarm; of 1 defect 1 would be missed."
+        "2 would alarm, 3 would pass. Of 3 good images 1 would alarm; "
+        "of 1 defect 1 would be missed."
     )
     given["labels"] = [None] * 6
     assert call(f"Threshold.words({counts})", given) == "2 would alarm, 3 would pass."

@@ -26,8 +26,8 @@ def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sam
     The first line, or that below Excel's `sep=;`, names the columns: `path`, and any of `category`,
     `label` (0, normal, ok, good or false; 1, anomalous, defective, ng, nok, bad or true),
     `severity` (a whole number, 0 for normal), `mask` and `split`; others are ignored. A severity
-    implies a missing label. Columns are separated by comma, semicolon or tab. Paths are relative to the folder of
-    the manifest. Images need not exist until they are read.
+    implies a missing label. Columns are separated by comma, semicolon or tab. Paths are relative to
+    the folder of the manifest. Images need not exist until they are read.
 
     Args:
         path: a UTF-8 file, with or without a byte-order mark.
