@@ -48,7 +48,8 @@ def words(small_file):
 
 @pytest.fixture
 def serve():
-    """(name -> detector, keys, names of those made over HTTP, limits) -> a client of a service.
+    """(name -> detector, keys, names of those made over HTTP, log, limits) -> a client of a
+    service.
 
     It runs until the test ends."""
     from contextlib import ExitStack
@@ -61,10 +62,10 @@ def serve():
 
     with ExitStack() as stack:
 
-        def make(detectors, keys=None, made=(), labels=None, **limits):
+        def make(detectors, keys=None, made=(), labels=None, log=None, **limits):
             served = [Served(name, one, name in made) for name, one in detectors.items()]
             make_ready([one for one in served if not isinstance(one.detector, Slow)])
-            app = create_app(Store(served), Limits(**limits), keys, labels)
+            app = create_app(Store(served), Limits(**limits), keys, labels=labels, log=log)
             return stack.enter_context(TestClient(app, base_url=LOCAL))
 
         yield make

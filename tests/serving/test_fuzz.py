@@ -29,7 +29,7 @@ fuzz = settings(
 BOTH = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 CASES = [
     # there is no wrong way to ask what has no parameters
-    *((path, "GET", BOTH[0]) for path in ("/healthz", "/metrics", "/v1/detectors")),
+    *((path, "GET", BOTH[0]) for path in ("/healthz", "/readyz", "/metrics", "/v1/detectors")),
     *(("/v1/detectors", "POST", mode) for mode in BOTH),
     *(("/v1/detectors/{name}", "DELETE", mode) for mode in BOTH),
     *(("/v1/labels", "POST", mode) for mode in BOTH),

@@ -61,10 +61,26 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     type=click.FloatRange(min=0, min_open=True),
     default=60,
 )
+@option(
+    "--request-log FILE",
+    "Append a line of JSON for each request to this file (- for stdout), in place of the lines on "
+    "stderr.",
+)
 @roi_options
 @common_options
 def serve(
-    detectors, head, category, host, port, api_keys, review, queue, max_mb, timeout, common
+    detectors,
+    head,
+    category,
+    host,
+    port,
+    api_keys,
+    review,
+    queue,
+    max_mb,
+    timeout,
+    request_log,
+    common,
 ) -> None:
     """Serve detectors over HTTP, with a web page.
 
@@ -99,9 +115,11 @@ def serve(
     from vlad.serving.detectors import Served, Store, make_ready, named
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
+    from vlad.serving.log import STDOUT, RequestLog
     from vlad.serving.review import Labels
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
+    from vlad.serving.traffic import Traffic
     from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
@@ -119,6 +137,7 @@ def serve(
             one.detector.batch_size = common.setup.batch_size
         return found
 
+    log = RequestLog(request_log) if request_log else None
     served = in_own_thread(load).result()
     store = Store(served)
     setup = common.setup
@@ -127,20 +146,24 @@ def serve(
         in_own_thread(make_ready, served).result()
         port = socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
-        click.echo(f"Serving {', '.join(one.name for one in store)} at http://{shown}:{port}")
+        aside = request_log == STDOUT  # which holds nothing else then
+        address = f"http://{shown}:{port}"
+        click.echo(f"Serving {', '.join(one.name for one in store)} at {address}", err=aside)
         for one in store:
             if one.basis:
-                click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "))
+                click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "), err=aside)
+        traffic = Traffic()
         config = uvicorn.Config(
-            create_app(store, limits, keys, labels),
+            create_app(store, limits, keys, labels=labels, traffic=traffic, log=log),
             log_config=_requests_logged(),
+            access_log=not log,
             server_header=False,
             proxy_headers=False,
             ws="none",
             http=patient(timeout),
             timeout_graceful_shutdown=int(timeout) + 1,
         )
-        Server(config).run(sockets=[socket])
+        Server(config, traffic).run(sockets=[socket])
 
 
 def _requests_logged() -> dict:

@@ -8,7 +8,10 @@
     detectors   the detectors served, by name
     replies     scores -> reply
     schemas     the JSON of requests and replies
+    traffic     the requests being answered, and whether more are taken
     threads     a thread for one piece of tensor work
+    recorder    an id for every request, and what the log tells of it
+    log         the request log
     server      the process, which runs until a signal stops it
     address, keys, limits, metrics, page
 

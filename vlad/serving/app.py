@@ -15,7 +15,9 @@ from vlad.serving.detectors import Store
 from vlad.serving.form import check_names
 from vlad.serving.guard import Guard
 from vlad.serving.limits import Limits
+from vlad.serving.log import RequestLog
 from vlad.serving.metrics import Metrics
+from vlad.serving.recorder import Recorder
 from vlad.serving.review import Labels
 from vlad.serving.routes.detectors import DetectorRoutes
 from vlad.serving.routes.labels import LabelRoutes
@@ -23,13 +25,17 @@ from vlad.serving.routes.public import public_routes
 from vlad.serving.routes.refusals import ANSWERS
 from vlad.serving.routes.score import ScoreRoutes
 from vlad.serving.routes.service import Service
+from vlad.serving.traffic import Traffic
 
 
 def create_app(
     store: Store,
     limits: Limits,
     keys: Sequence[str] | None = None,
+    *,
     labels: Labels | None = None,
+    traffic: Traffic | None = None,
+    log: RequestLog | None = None,
 ) -> FastAPI:
     """The service as an ASGI application.
 
@@ -37,7 +43,10 @@ def create_app(
         store: detectors that are ready (see `vlad.serving.detectors.make_ready`).
         keys: hashes of API keys; None requires no key.
         labels: where labelled images are kept; None keeps none.
+        traffic: shared with the process that stops it; None makes one.
+        log: gets a line for each request.
     """
+    traffic = traffic or Traffic()
     metrics = Metrics(lambda: len(batcher))
     batcher = Batcher(limits.batch_size, limits.queue, metrics.batches.observe)
 
@@ -55,12 +64,13 @@ def create_app(
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
     )
-    app.add_middleware(Guard, limits=limits, metrics=metrics, keys=keys)
+    app.add_middleware(Guard, limits=limits, metrics=metrics, traffic=traffic, keys=keys)
+    app.add_middleware(Recorder, log=log)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
     service = Service(store, limits, batcher, metrics, labels)
     secured = [Security(HTTPBearer(auto_error=False))] if keys is not None else []
-    app.include_router(public_routes())
+    app.include_router(public_routes(traffic))
     app.include_router(ScoreRoutes(service).router(), dependencies=secured)
     app.include_router(DetectorRoutes(service).router(), dependencies=secured)
     app.include_router(LabelRoutes(service).router(), dependencies=secured)

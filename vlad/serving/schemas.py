@@ -140,6 +140,12 @@ class Label(BaseModel):
     time: datetime
 
 
+class Ready(BaseModel):
+    """Every detector is ready, and the service takes requests."""
+
+    status: Literal["ready"] = "ready"
+
+
 class Health(BaseModel):
     """The service is up."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path
+from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -24,6 +24,7 @@ from vlad.serving import schemas
 from vlad.serving.detectors import NAME, Served
 from vlad.serving.guard import busy
 from vlad.serving.limits import MAX_MADE, MAX_NORMALS
+from vlad.serving.recorder import record_of
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import NAMED, Images, Words, check_count, readers
@@ -88,6 +89,7 @@ class DetectorRoutes:
 
     async def fit(
         self,
+        request: Request,
         name: Annotated[str, NAMED],
         images: Images,
         head: Annotated[schemas.FittedHead, Form()] = "memory",
@@ -107,6 +109,8 @@ class DetectorRoutes:
         """The new detector uses the backbone of the first, and lasts until it is deleted or the
         service stops. If enough images are held out, they set its threshold."""
         store, limits = self.service.store, self.service.limits
+        record = record_of(request)
+        record.detector, record.images = name, len(images)
         check_count(images, MAX_NORMALS)
         store.check_room(name)
         if self.service.fitting.locked():
@@ -121,7 +125,8 @@ class DetectorRoutes:
             store.add(served)
         return _shown(served)
 
-    async def delete(self, name: Annotated[str, Path(pattern=f"^{NAME}$")]):
+    async def delete(self, request: Request, name: Annotated[str, Path(pattern=f"^{NAME}$")]):
+        record_of(request).detector = name
         if not self.service.store.remove(name):
             raise HTTPException(404, f"There is no detector {name}; see GET /v1/detectors.")
         self.service.metrics.forget(name)

@@ -28,10 +28,11 @@ _REFUSALS = {
     413: "The request has too many bytes or images.",
     422: "A name is unknown, a field is missing or out of range, or no image can be used.",
     429: "The service is busy; Retry-After gives the seconds to wait.",
+    503: "The service is stopping; Retry-After gives the seconds to wait.",
     504: "The reply was not ready in time.",
     507: "The folder for labels is full, or cannot be written to.",
 }
-POSTED = (400, 408, 413, 422, 429, 504)  # of routes that take images
+POSTED = (400, 408, 413, 422, 429, 503, 504)  # of routes that take images
 
 
 def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-from fastapi import APIRouter, Form
+from fastapi import APIRouter, Form, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from vlad.errors import ImageError
 from vlad.serving import replies, schemas
 from vlad.serving.batching import Found
+from vlad.serving.recorder import record_of
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import NAMED, Images, Words, check_count, names_of, readers
@@ -37,6 +38,7 @@ class ScoreRoutes:
 
     async def score(
         self,
+        request: Request,
         images: Images,
         detector: Annotated[str | None, NAMED] = None,
         category: Words = None,
@@ -50,6 +52,8 @@ class ScoreRoutes:
         if served is None:
             raise HTTPException(404, f"There is no detector {detector}; see GET /v1/detectors.")
         check_count(images, service.limits.queue)
+        record = record_of(request)
+        record.detector, record.images = served.name, len(images)
         category = served.category(category)
         question = replies.Question(served, category, threshold, map_threshold, map_kind)
         reads = readers(images, served.detector, service.limits.max_pixels)
@@ -61,6 +65,8 @@ class ScoreRoutes:
                 raise one
             results.append(str(one) if isinstance(one, ImageError) else one)
         reply = await run_in_threadpool(question.answer, names_of(images), results)
+        record.scores = [image.image_score for image in reply.images]
+        record.verdicts = [image.verdict for image in reply.images]
         if service.store.find(served.name) is served:  # a deleted detector has no counts
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
