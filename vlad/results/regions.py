@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -56,31 +55,24 @@ def find_regions(
         box = (x, y, inside.shape[1] * x_step, inside.shape[0] * y_step)
         outlines = [
             [(round(x + px * x_step, 2), round(y + py * y_step, 2)) for px, py in outline.tolist()]
-            for outline in _outlines(inside, holes=False)
+            for outline in _outlines(inside)
         ]
         score = float(anomaly_map[down, across][inside].max())
         found.append(Region(area, tuple(round(v, 2) for v in box), outlines, score))
     return sorted(found, key=lambda region: (-region.score, region.box))
 
 
-def outlines(mask: np.ndarray) -> list[list[tuple[float, float]]]:
-    """Corners ((x, y), ...) of the polygons around a mask (H, W) and around its holes, in pixels
-    from its upper left corner."""
-    return [[(x, y) for x, y in line.tolist()] for line in _outlines(mask, holes=True)]
-
-
-def _outlines(inside: np.ndarray, holes: bool) -> list[np.ndarray]:
-    """Corners (k, 2) of the outlines of a (h, w) mask, in pixels from its corner."""
+def _outlines(inside: np.ndarray) -> list[np.ndarray]:
+    """Corners (k, 2) of the outer outlines of a (h, w) mask, in pixels from its corner."""
     from contourpy import FillType, contour_generator
 
     padded = np.pad(inside.astype(float), 1)
     filled = contour_generator(z=padded, fill_type=FillType.OuterOffset).filled(0.5, 2.0)
     found = []
     for points, offsets in zip(*filled, strict=True):
-        for start, end in pairwise(offsets if holes else offsets[:2]):
-            # pixel i of the mask is point i + 1 of the padded one, and reaches from i to i + 1
-            line = points[start : end - 1] - 0.5  # the last point is the first one again
-            before, after = line - np.roll(line, 1, axis=0), np.roll(line, -1, axis=0) - line
-            corners = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-            found.append(line[corners])
+        # pixel i of the mask is point i + 1 of the padded one, and reaches from i to i + 1
+        outer = points[: offsets[1] - 1] - 0.5  # the last point is the first one again
+        before, after = outer - np.roll(outer, 1, axis=0), np.roll(outer, -1, axis=0) - outer
+        corners = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
+        found.append(outer[corners])
     return found

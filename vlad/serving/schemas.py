@@ -86,13 +86,10 @@ class Scored(BaseModel):
 
 
 class Outline(BaseModel):
-    """A region of interest, in pixels of an image of width × height."""
+    """A region of interest, to draw on images."""
 
-    width: int
-    height: int
-    outlines: list[list[tuple[float, float]]] = Field(
-        description="Corners of each polygon around it and around its holes."
-    )
+    path: str = Field(description="SVG path around it and around its holes.")
+    box: str = Field(description="The viewBox of that path, which covers the whole image.")
 
 
 class Detector(BaseModel):

@@ -17,9 +17,7 @@ from vlad.calibration import FALSE_ALARMS
 from vlad.calibration.holdout import split_normals
 from vlad.detector import Detector
 from vlad.images.interest import RegionOfInterest
-from vlad.images.resize import fit_within
-from vlad.results.folder import MAP_SIDE
-from vlad.results.regions import outlines
+from vlad.report.interest import outline
 from vlad.serving import schemas
 from vlad.serving.detectors import NAME, Served
 from vlad.serving.guard import busy
@@ -161,9 +159,8 @@ def _outline(region: RegionOfInterest | None) -> schemas.Outline | None:
     """The outline of a region of interest, to draw on images."""
     if region is None:
         return None
-    width, height = fit_within(region.size, MAP_SIDE)
-    found = outlines(region.at((height, width)))
-    return schemas.Outline(width=width, height=height, outlines=found)
+    path, box = outline(region)
+    return schemas.Outline(path=path, box=box)
 
 
 def _shown(served: Served) -> schemas.Detector:

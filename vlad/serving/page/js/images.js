@@ -86,8 +86,9 @@ function show(one) {
     one.regions.append(draw("path", { d: path(regions.flatMap((region) => region.outlines)) }));
     const roi = chosen().roi;
     if (roi) {
-      const scale = "scale(" + reply.width / roi.width + " " + reply.height / roi.height + ")";
-      one.regions.append(draw("path", { class: "roi", transform: scale, d: path(roi.outlines) }));
+      const [, , width, height] = roi.box.split(" ");
+      const scale = "scale(" + reply.width / width + " " + reply.height / height + ")";
+      one.regions.append(draw("path", { class: "roi", transform: scale, d: roi.path }));
     }
     one.note.textContent = notes.join(" · ");
   }

@@ -4,12 +4,12 @@ let whole = true, drawn = null;  // fitted to the window or pixel by pixel; what
 
 function enlarge() {
   if (!current) { return; }
-  $("large").showModal(); drawn = null; showLarge();
+  $("full").showModal(); $("stage").focus(); drawn = null; showLarge();
 }
 
 function showLarge() {
   const one = current;
-  if (!one || !$("large").open) { return; }
+  if (!one || !$("full").open) { return; }
   const reply = one.reply, sheet = $("sheet");
   $("large-name").textContent = one.name;
   const facts = reply ? [shown(reply.image_score), word(one)] : [one.error || "…"];
@@ -31,6 +31,7 @@ function showLarge() {
     sheet.replaceChildren(one.image.isConnected ? image : make("span", "hint", "This browser cannot show this image."), heat, one.regions.cloneNode(true));
   }
   sheet.classList.toggle("plain", value("show") === "plain");
+  $("full").classList.toggle("actual", !whole);
   fitLarge();
 }
 
@@ -41,4 +42,4 @@ function fitLarge() {
   $("sheet").style.width = Math.floor(width * room) + "px"; $("sheet").style.height = Math.floor(height * room) + "px";
 }
 
-function zoom() { whole = !whole; showLarge(); }
+function zoom() { if (!$("full").open) { return; } whole = !whole; showLarge(); }

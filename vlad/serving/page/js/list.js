@@ -22,7 +22,8 @@ function arrange() {
 
 function filter() {
   const wanted = LISTED[value("verdict")], place = images.indexOf(current);
-  images.forEach((one) => { one.card.hidden = !wanted(one); });
+  const name = $("search").value.trim().toLowerCase();
+  images.forEach((one) => { one.card.hidden = !wanted(one) || !one.name.toLowerCase().includes(name); });
   document.querySelectorAll("input[name=verdict]").forEach((input) => {
     const count = images.filter(LISTED[input.value]).length;
     input.nextElementSibling.lastElementChild.textContent = images.length ? count : "";
@@ -33,7 +34,7 @@ function filter() {
     const focused = document.activeElement === document.body || current.card.contains(document.activeElement);
     const next = images.slice(place).find((one) => !one.card.hidden) || visible().at(-1);
     select(next || null);
-    if (next && focused && !$("large").open) { next.view.focus(); }
+    if (next && focused) { attend(); }
   }
 }
 
@@ -42,15 +43,19 @@ function select(one) {
   if (current) { current.card.classList.remove("now"); }
   current = one;
   if (one) { one.card.classList.add("now"); }
-  if ($("large").open) { if (one) { one.card.scrollIntoView({ block: "nearest" }); showLarge(); } else { $("large").close(); } }
+  if ($("full").open) { if (one) { one.card.scrollIntoView({ block: "nearest" }); showLarge(); } else { $("full").close(); } }
+}
+
+// the focus follows the current image, unless it is at full size
+function attend() {
+  if (current && !$("full").open) { current.view.focus(); }
 }
 
 function step(by) {
   const list = visible(), place = list.indexOf(current);
   if (!list.length) { return; }
-  const next = list[Math.min(list.length - 1, Math.max(0, place < 0 ? 0 : place + by))];
-  select(next);
-  if (!$("large").open) { next.view.focus(); }
+  select(list[Math.min(list.length - 1, Math.max(0, place < 0 ? 0 : place + by))]);
+  attend();
 }
 
 function toggleHeat() {

@@ -10,13 +10,14 @@ function markers(one) {
   one.says = make("p", "hint says");
   for (const button of [one.good, one.bad]) { button.type = "button"; pressed(button, false); }
   one.good.addEventListener("click", () => { select(one); mark(one, "good"); });
-  one.bad.addEventListener("click", () => { select(one); askKind(); });
+  one.bad.addEventListener("click", () => { select(one); markDefective(false); });
   const line = make("div", "markers"), both = make("div");
   line.append(one.good, one.bad); both.append(line, one.says);
   return both;
 }
 
-function mark(one, label, kind = "") {
+function mark(one, label, kind = "", onwards = false) {
+  const list = visible(), next = list[list.indexOf(one) + 1];
   const made = { one, kept: false, downloaded: false, ...Marks.of(one.name, "", label, kind, $("by").value, new Date()) };
   const before = one.mark, same = (name) => before && before[name] === made[name];
   if (["label", "kind", "by"].every(same) && !one.unsaved) { return; }
@@ -25,6 +26,13 @@ function mark(one, label, kind = "") {
     made.digest = await digest(one.file);
     if (keepsLabels) { await keep(made); }
   });
+  if (onwards && next) { select(next); attend(); }
+}
+
+const markGood = (onwards) => { if (current) { mark(current, "good", "", onwards); } };
+async function markDefective(onwards) {
+  const one = current;
+  if (one) { mark(one, "defective", await Ask.kind(Marks.kinds(marks)), onwards); }
 }
 
 async function keep(mark) {
@@ -38,7 +46,7 @@ function undo() {
   const gone = marks.pop();
   if (!gone) { return; }
   gone.one.mark = latest(gone.one);
-  select(gone.one);
+  select(gone.one); attend();
   send(gone.one, async () => {
     if (!gone.kept) { return; }
     const before = marks.findLast((mark) => mark.one === gone.one && mark.by === gone.by);
@@ -74,8 +82,7 @@ function showMarks() {
   const said = threshold === null || !judged.length ? "" : " " + Threshold.words(counts);
   $("marked").textContent = (marked.length ? counted(marked.length, "image") + " marked." : "No image is marked.") + said;
   $("where").textContent = keepsLabels ? "This service keeps marked images and their labels." : "This service keeps no labels (vlad serve --review DIR); download them.";
-  $("labels").disabled = $("undo").disabled = marks.length === 0;
-  $("known-kinds").replaceChildren(...Marks.kinds(marks).map((kind) => new Option(kind)));
+  $("labels").disabled = $("undo").disabled = $("large-undo").disabled = marks.length === 0;
   showLarge();
 }
 
@@ -83,16 +90,4 @@ async function downloadLabels() {
   await sending;
   Csv.download("labels.csv", Marks.csv(marks));
   marks.forEach((mark) => { mark.downloaded = true; });
-}
-
-function askKind() {
-  if (!current) { return; }
-  $("kind").value = current.mark ? current.mark.kind : "";
-  $("kinds").showModal();
-}
-
-function takeKind(event) {
-  event.preventDefault();
-  $("kinds").close();
-  mark(current, "defective", $("kind").value.trim());
 }

@@ -17,15 +17,17 @@ on("order", "change", arrange);
 on("labels", "click", downloadLabels);
 on("undo", "click", undo);
 on("ask-help", "click", () => $("help").showModal());
-on("kinds-form", "submit", takeKind);
-on("by", "change", () => remember("vlad by", $("by").value.trim()));
+on("copy", "click", () => Ask.copy($("command"), $("copy")));
+on("search", "input", filter);
+on("by", "change", () => remember("vlad reviewer", $("by").value.trim()));
 on("large-previous", "click", () => step(-1));
 on("large-next", "click", () => step(1));
 on("large-heat", "click", toggleHeat);
 on("large-zoom", "click", zoom);
-on("large-good", "click", () => mark(current, "good"));
-on("large-bad", "click", askKind);
-on("large", "close", () => { $("sheet").replaceChildren(); if (current) { current.view.focus(); } });
+on("large-good", "click", () => markGood(true));
+on("large-bad", "click", () => markDefective(true));
+on("large-undo", "click", undo);
+on("full", "close", () => { $("sheet").replaceChildren(); if (current) { current.view.focus(); } });
 on("camera-start", "click", startCamera);
 on("camera-stop", "click", stopCamera);
 on("cameras", "change", startCamera);
@@ -38,8 +40,11 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(kind, (event) => { event.preventDefault(); $("drop").classList.toggle("over", kind === "dragover"); });
 }
 document.addEventListener("drop", (event) => add(event.dataTransfer.files));
-document.addEventListener("keydown", press);
+Keys.start({
+  next: () => step(1), previous: () => step(-1), good: () => markGood(true), defective: () => markDefective(true),
+  undo, heat: toggleHeat, zoom, search: () => { if (!$("full").open) { $("search").focus(); } }, help: () => $("help").showModal(),
+});
 window.addEventListener("resize", showLarge);
 window.addEventListener("beforeunload", (event) => { if (unsaved().length) { event.preventDefault(); } });
-$("by").value = remembered("vlad by") || "";
+$("by").value = remembered("vlad reviewer") || "";
 cameraReady(); showMarks(); begin();
