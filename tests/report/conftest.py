@@ -1,28 +1,12 @@
 """A real browser for the report, opened as a file, and runs to show in it."""
 
-import shutil
-
 import pytest
 from report_runs import LABELS, NAMES, make_run, write
 
 from vlad.calibration import Calibration
 from vlad.results.verdicts import Rules, judge
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PATIENCE = 120_000  # milliseconds
-
-
-@pytest.fixture(scope="session")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    sync_api.expect.set_options(timeout=PATIENCE)
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser among {', '.join(_BROWSERS)}")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -40,6 +40,10 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     callback=_print_new_key,
 )
 @option(
+    "--review DIR",
+    "Keep the images that people label, with labels.csv, in this folder, for `vlad review apply`.",
+)
+@option(
     "--queue N",
     "Maximum number of waiting images, and of images in one request.",
     type=click.IntRange(min=1),
@@ -77,6 +81,7 @@ def serve(
     host,
     port,
     api_keys,
+    review,
     queue,
     max_mb,
     timeout,
@@ -94,6 +99,8 @@ def serve(
     vlad serve --head winclip --category hazelnut --backbone vlad-tiny
     curl -F images=@photo.jpg http://127.0.0.1:8000/v1/score
     """
+    from pathlib import Path
+
     from vlad.errors import InputError, VladError
 
     if not (detectors or head):
@@ -117,6 +124,7 @@ def serve(
     from vlad.serving.limits import Limits
     from vlad.serving.log import STDOUT, RequestLog
     from vlad.serving.prefix import check_prefix
+    from vlad.serving.review import Labels
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
     from vlad.serving.traffic import Traffic
@@ -125,6 +133,9 @@ def serve(
     check_reach(host, api_keys)
     root_path = check_prefix(root_path)
     keys = read_keys(api_keys) if api_keys else None
+    labels = Labels(Path(review)) if review else None
+    if labels:
+        labels.check()
 
     def load() -> list[Served]:
         found = [Served(name, Detector.load(folder)) for name, folder in map(named, detectors)]
@@ -152,7 +163,9 @@ def serve(
                 click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "), err=aside)
         traffic = Traffic()
         config = uvicorn.Config(
-            create_app(store, limits, keys, traffic=traffic, log=log, root_path=root_path),
+            create_app(
+                store, limits, keys, labels=labels, traffic=traffic, log=log, root_path=root_path
+            ),
             log_config=_requests_logged(),
             access_log=not log,
             server_header=False,
