@@ -47,9 +47,9 @@ def read_frames(video: Video, say: Callable[[str], None]) -> Iterator[Frame]:
     seconds = 0.0
     with _opened(video) as container:
         stream = container.streams.video[0]
-        stated = (container.duration or 0) / 1e6
-        began = _began(container.metadata.get("creation_time"), video.address, stated)
         step = 1 / float(stream.average_rate or 25)
+        stated = max((container.duration or 0) / 1e6, stream.frames * step)
+        began = _began(container.metadata.get("creation_time"), video.address, stated)
         first = None
         try:
             for number, frame in enumerate(decoded(container, damaged)):

@@ -104,9 +104,7 @@ class Live:
                 why = reason(error)
             if not lost and not self._closed:
                 lost = time.monotonic()
-                self.say(
-                    f"{self.video.name}: no frames ({why}); it is opened again until it is back."
-                )
+                self.say(f"{self.video.name}: no frames ({why}); trying until it is back.")
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, wait)
             wait = min(2 * wait, LONGEST)
