@@ -1,4 +1,4 @@
-"""vlad watch: score images as they arrive in a folder, or frames of a video."""
+"""vlad watch: score images as they arrive in a folder, or the frames of a video."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def watch(
     webhook_secret: str | None,
     on_anomaly: str | None,
 ) -> None:
-    """Score images as they arrive in a folder, or the frames of a video.
+    """Score images as they arrive in a folder or video.
 
     SOURCE is a folder, a video file, a stream (rtsp://, http://), or the number of a camera.
 

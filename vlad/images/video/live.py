@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from vlad.errors import InputError
 from vlad.images.video.frame import Frame
 from vlad.images.video.opening import check_installed, decoded, failures, opened, reason
 from vlad.images.video.sampling import Sampling
@@ -98,8 +97,6 @@ class Live:
                     yield Frame(frame, number, at - began, time.time_ns())
                     number += 1
                 why = "the stream ended"
-            except InputError as error:
-                why = str(error).rstrip(".")
             except failures() as error:
                 why = reason(error)
             if not lost and not self._closed:
@@ -112,7 +109,7 @@ class Live:
     def _connection(self) -> Iterator:
         with opened(self.video) as container:
             if not container.streams.video:
-                raise InputError("no video stream; give a source with video.")
+                raise OSError(0, "no video stream")
             yield from decoded(container, self._damaged)
 
     def _report(self) -> None:
