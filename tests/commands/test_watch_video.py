@@ -11,6 +11,7 @@ import sys
 
 import numpy as np
 import pytest
+from broker import Broker
 from click.testing import CliRunner
 from clips import grey, write_clip, write_sound
 from PIL import Image
@@ -125,6 +126,22 @@ def test_a_killed_run_goes_on_and_tells_of_every_anomalous_frame(watcher, watch,
     assert {json.loads(line)["id"] for line in told.read_text().splitlines()} == {
         event["id"] for event in events
     }
+
+
+def test_anomalous_frames_are_published(watch, clip, tmp_path):
+    login = tmp_path / "login"
+    login.write_text("me:hunter2\n")
+    with Broker() as broker:
+        url = f"mqtt://127.0.0.1:{broker.port}/line/1"
+        done = watch(
+            clip, "--every", 3, "--threshold", "0.01", "--mqtt", url, "--mqtt-login", login
+        )
+    assert done.exit_code == 0, done.output
+    assert "The login goes to the broker unencrypted" in done.stderr
+    assert b"hunter2" in broker.logins[0] and "hunter2" not in done.output
+    assert {topic for topic, _ in broker.got} == {"line/1"}
+    bad = [row["path"] for row in rows(tmp_path / "run") if row["memory_verdict"] == "anomalous"]
+    assert [json.loads(body)["path"] for _, body in broker.got] == bad and len(bad) == 4
 
 
 def test_a_stream_is_watched_over_a_cut_and_its_password_is_nowhere(watcher, tmp_path):

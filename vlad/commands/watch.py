@@ -53,6 +53,14 @@ if TYPE_CHECKING:
     "--webhook-secret FILE",
     "Sign what is posted with the secret in this file.  [default: $VLAD_WEBHOOK_SECRET]",
 )
+@option(
+    "--mqtt URL",
+    "Publish each anomalous image as JSON on mqtt://HOST[:PORT]/TOPIC, until it is delivered.",
+)
+@option(
+    "--mqtt-login FILE",
+    "Log in to the broker with USER:PASSWORD in this file.  [default: $VLAD_MQTT_LOGIN]",
+)
 @option("--on-anomaly CMD", "Run this command for each anomalous image, with JSON on its input.")
 def watch(
     source: str,
@@ -65,6 +73,8 @@ def watch(
     keep: Keep | None,
     webhook: str | None,
     webhook_secret: str | None,
+    mqtt: str | None,
+    mqtt_login: str | None,
     on_anomaly: str | None,
 ) -> None:
     """Score images as they arrive in a folder or video.
@@ -92,7 +102,7 @@ def watch(
 
     watched = _source(source, interval, every, fps, changes, keep)
     RUN.check(out, resume=True)
-    channels = _channels(webhook, webhook_secret, on_anomaly)
+    channels = _channels(webhook, webhook_secret, mqtt, mqtt_login, on_anomaly)
 
     def tell(batch, verdicts) -> None:
         for scored in batch:
@@ -116,8 +126,8 @@ def watch(
     plan = plan_of(scoring, images=0)
     if channels and plan.settings.rules is None:
         raise InputError(
-            "--webhook and --on-anomaly tell of anomalous images, but nothing decides which are; "
-            "add --threshold or --calibration."
+            "--webhook, --mqtt and --on-anomaly tell of anomalous images, but nothing decides "
+            "which are; add --threshold or --calibration."
         )
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
         backbone = plan.open_backbone()
@@ -170,19 +180,32 @@ def _source(
     return Footage(video, Sampling(every or 1, fps), changes, keep or "anomalous")
 
 
-def _channels(webhook: str | None, secret: str | None, command: str | None) -> list[Channel]:
+def _channels(
+    webhook: str | None,
+    secret: str | None,
+    mqtt: str | None,
+    login: str | None,
+    command: str | None,
+) -> list[Channel]:
     """What is told of anomalous images, in the way the options ask for."""
     from vlad.errors import InputError
-    from vlad.runs.events import Command, Webhook, read_secret
+    from vlad.runs.events import SECRET, Command, Mqtt, Webhook, read_login, read_secret
 
     if secret and not webhook:
         raise InputError("--webhook-secret is for --webhook; add it, or leave the secret out.")
+    if login and not mqtt:
+        raise InputError("--mqtt-login is for --mqtt; add it, or leave the login out.")
     channels: list[Channel] = []
     if webhook:
-        key = read_secret(secret)
+        key = read_secret(secret, SECRET, "webhook")
         channels.append(Webhook.of(webhook, key))
         if key is None:
             click.echo("What is posted is not signed; --webhook-secret signs it.", err=True)
+    if mqtt:
+        broker = Mqtt.of(mqtt, read_login(login))
+        channels.append(broker)
+        if broker.login and not broker.secure:
+            click.echo("The login goes to the broker unencrypted; mqtts:// encrypts it.", err=True)
     if command:
         channels.append(Command.of(command))
     return channels

@@ -23,7 +23,7 @@ SECTIONS = {
     ),
     "Output": (
         "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
-        "--webhook-secret", "--on-anomaly",
+        "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly",
     ),
 }  # fmt: skip
 
