@@ -142,9 +142,9 @@ class Frames:
         return row.state if found is None else found._replace(read=captured)
 
     def _of_file(self) -> Iterator[Frame]:
-        done = -1
-        for path in self.folder.rows:
-            if number := _NUMBER.fullmatch(os.path.basename(path)):
+        done, folder = -1, Path(self._name("_.png")).parent.name
+        for path in map(Path, self.folder.rows):
+            if path.parent.name == folder and (number := _NUMBER.fullmatch(path.name)):
                 done = max(done, int(number[1]))
         if done >= 0:
             self.say(f"{self.footage.video.name}: continuing after frame {done}.")
@@ -155,13 +155,17 @@ class Frames:
 
     def _sample(self, frame: Frame) -> Sample:
         """Name a frame, and hold it until it is read."""
-        source = self.footage.video.name
         if self._live:
             at = datetime.fromtimestamp(frame.time / 1e9, timezone.utc)
-            parts = source.strip("/").replace("/", "_"), f"{at:%Y-%m-%dT%H-%M-%S.%f}Z.png"
+            name = self._name(f"{at:%Y-%m-%dT%H-%M-%S.%f}Z.png")
         else:
-            parts = os.path.basename(source), f"{frame.number:06}.png"
-        name = possible_ids(parts)[0]
+            name = self._name(f"{frame.number:06}.png")
         path = self.folder.out / FOLDER / f"{name}.png"
         self._unread[str(path)] = frame
         return Sample(path, name, self.category)
+
+    def _name(self, file: str) -> str:
+        """The id of a frame: the source and the file without suffix."""
+        source = self.footage.video.name
+        short = source.strip("/").replace("/", "_") if self._live else os.path.basename(source)
+        return possible_ids((short, file))[0]

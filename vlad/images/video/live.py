@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 from vlad.images.video.frame import Frame
-from vlad.images.video.opening import check_installed, decoded, failures, opened, reason
+from vlad.images.video.opening import check_installed, decoded, opened, reason
 from vlad.images.video.sampling import Sampling
 from vlad.images.video.source import Video
 from vlad.system.text import counted
@@ -97,7 +97,7 @@ class Live:
                     yield Frame(frame, number, at - began, time.time_ns())
                     number += 1
                 why = "the stream ended"
-            except failures() as error:
+            except Exception as error:  # whatever it is, the source may come back
                 why = reason(error)
             if not lost and not self._closed:
                 lost = time.monotonic()
