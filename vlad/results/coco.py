@@ -139,6 +139,7 @@ def read_regions(file: Path) -> dict[str, tuple[tuple[int, int], list[Region]]]:
             found[paths[note["image_id"]]][1].append(region)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"cannot read the regions in {file} ({shown(error)}); `resume` the run that made them."
+            f"cannot read the regions in {file} ({shown(error)}); remove it and `resume` the run "
+            "that made it."
         ) from error
     return found

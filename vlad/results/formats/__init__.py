@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from vlad.errors import InputError, OutputError
-from vlad.results.formats import coco, labelstudio, yolo
+from vlad.results.formats import coco, fiftyone, labelstudio, yolo
 from vlad.results.formats.findings import Findings
 from vlad.results.formats.place import place
 from vlad.system.files import cannot_write
@@ -21,6 +21,7 @@ FORMATS: Mapping[str, Writer] = {
     "yolo": yolo.write,
     "yolo-outlines": yolo.write_outlines,
     "labelstudio": labelstudio.write,
+    "fiftyone": fiftyone.write,
 }
 
 

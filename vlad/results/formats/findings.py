@@ -56,6 +56,7 @@ class Findings:
         images: in the order of the run.
         left_out: reason -> number of images.
         normal_regions: number of regions that are left out since their image is judged normal.
+        placed: whether the images are copied to `folder` or linked there.
     """
 
     folder: Path
@@ -65,6 +66,7 @@ class Findings:
     images: Sequence[Finding]
     left_out: Mapping[str, int]
     normal_regions: int
+    placed: bool = False
 
     @property
     def kinds(self) -> list[str]:
@@ -75,7 +77,8 @@ class Findings:
     def without(self, images: Mapping[str, str]) -> Findings:
         """The same without some images: path -> why they are left out."""
         kept = [image for image in self.images if str(image.sample.path) not in images]
-        return replace(self, images=kept, left_out=self.left_out | Counter(images.values()))
+        left_out = Counter(self.left_out) + Counter(images.values())
+        return replace(self, images=kept, left_out=left_out)
 
 
 def findings_of(run: Finished, head: str | None = None) -> Findings:
@@ -94,7 +97,7 @@ def findings_of(run: Finished, head: str | None = None) -> Findings:
     folder = run.folder
     if not run.verdicts:
         raise InputError(
-            f"{folder.out} has no verdicts; `resume` it with `threshold` auto, or with a number."
+            f"{folder.out} has no verdicts; repeat its command with `resume` and `threshold` auto."
         )
     judge = head or (FUSED if FUSED in run.verdicts else next(iter(run.verdicts)))
     if judge not in run.verdicts:

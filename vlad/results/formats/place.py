@@ -54,4 +54,4 @@ def place(found: Findings, made: Path, out: Path, how: str) -> Findings:
         except OSError as error:
             raise cannot_write(target, error) from error
         placed.append(replace(image, name=name))
-    return replace(found, folder=out, images=placed)
+    return replace(found, folder=out, images=placed, placed=True)
