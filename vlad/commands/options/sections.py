@@ -23,7 +23,7 @@ SECTIONS = {
     ),
     "Output": (
         "--maps", "--out", "--resume", "--overwrite", "--json", "--webhook", "--webhook-secret",
-        "--on-anomaly",
+        "--on-anomaly", "--log",
     ),
 }  # fmt: skip
 
