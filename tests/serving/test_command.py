@@ -71,6 +71,15 @@ def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, fil
             client.get(address)
 
 
+def test_a_head_has_a_region_of_interest(running, small_file, files, form, tmp_path):
+    region = tmp_path / "region.json"
+    region.write_text('{"size": [300, 100], "box": [0, 0, 100, 100]}')
+    options = ("--head", "self_reference", "--backbone", small_file, "--roi", region)
+    with running(*options) as (_, address):
+        reply = client.post(f"{address}/v1/score", files=form(files[0]))
+        assert "other proportions than the region of interest" in reply.text
+
+
 def test_connections_that_begin_no_request_are_closed(running, saved):
     with running(f"line={saved}", "--timeout", "3") as (_, address), ExitStack() as stack:
         host, port = address.removeprefix("http://").split(":")
@@ -140,6 +149,7 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
     assert "--new-key" in said(f"a={saved}", "--host", "::")
     assert "no API keys" in said(f"a={saved}", "--api-keys", saved / "detector.json")
     assert "Two detectors" in said(f"a={saved}", f"a={saved}")
+    assert "has its own region" in said(f"a={saved}", "--roi", "neck.png")
     assert "64 letters" in said(f"a b={saved}")
     assert "normal images" in said("--head", "memory", "--backbone", small_file)
     monkeypatch.setitem(sys.modules, "fastapi", None)

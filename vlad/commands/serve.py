@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, make_detector
+from vlad.commands.options import common_options, make_detector, roi_options
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 
@@ -57,12 +57,13 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     type=click.FloatRange(min=0, min_open=True),
     default=60,
 )
+@roi_options
 @common_options
 def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:
     """Serve detectors over HTTP, with a web page.
 
-    FOLDER is the output of `vlad fit` or Detector.save. Backbone and head options apply to --head
-    only; --device, --batch-size and --max-pixels apply to all detectors.
+    FOLDER is the output of `vlad fit` or Detector.save. Backbone, head and region options apply
+    to --head only; --device, --batch-size and --max-pixels apply to all detectors.
 
     \b
     vlad fit good/ --out detectors/bottle && vlad serve detectors/bottle
@@ -73,6 +74,8 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
 
     if not (detectors or head):
         raise InputError("Nothing to serve; name a folder written by `vlad fit`, or a --head.")
+    if not head and common.given & {"roi", "roi_ignore"}:
+        raise InputError("--roi is for --head: a detector has its own region; fit it with --roi.")
     try:
         import uvicorn
 
