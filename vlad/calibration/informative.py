@@ -12,6 +12,8 @@ from vlad.errors import InputError
 from vlad.system.numbers import check_count
 from vlad.system.text import counted
 
+ROUNDING = 1e-6  # squared distance of unit vectors below which they are equal
+
 
 def informative_order(
     embeddings: np.ndarray, scores: np.ndarray, threshold: float, count: int, seed: int = 0
@@ -57,8 +59,8 @@ def informative_order(
     left = np.ones(len(scores), bool)
     while len(order) < min(count, len(scores)):
         left[order[-1]] = False
-        # of unit vectors, where rounding may fall below 0
-        square = np.minimum(square, np.maximum(2 - 2 * units @ units[order[-1]], 0))
+        apart = 2 - 2 * units @ units[order[-1]]
+        square = np.minimum(square, np.where(apart > ROUNDING, apart, 0))
         chances = np.where(left, weights * square, 0.0)
         if chances.sum() > 0:
             order.append(int(draw.choice(len(scores), p=chances / chances.sum())))

@@ -67,30 +67,33 @@ def read_labels(path: str | os.PathLike[str]) -> list[Label]:
         InputError: an unreadable file, no label in it, or an invalid line, with its number.
     """
     path = Path(path)
-    last: dict[int, Label] = {}
-    places: dict[tuple[str, str], int] = {}  # person, and path or digest -> place in it
-    blank: set[str] = set()
+    rows = []
     for line, row in read_rows(path, "labels", ",".join(HEADER)):
         _check_columns(row, path)
-        label = _label(row, f"line {line} of {path}")
-        keys = [(label.by, name) for name in (label.path, label.digest) if name]
-        before = {places[key] for key in keys if places.get(key) in last}
-        if any(_is_older(label, last[place]) for place in before):
-            continue
-        for place in before:
-            del last[place]
-        blank.discard(label.path)
-        if label.label:
-            last[line] = label
-            places |= dict.fromkeys(keys, line)
-        elif not before:
-            blank.add(label.path)
-    if blank:
+        rows.append(_label(row, f"line {line} of {path}"))
+    found = last_of_each(rows)
+    labels = [label for label in found if label.label]
+    if blank := {label.path for label in found} - {label.path for label in labels}:
         warnings.warn(
             f"{counted(len(blank), 'image')} of {path} without a label left out", stacklevel=2
         )
-    if not last:
+    if not labels:
         raise InputError(f"{path} has no labels; write good or defective into its column label.")
+    return labels
+
+
+def last_of_each(labels: Iterable[Label]) -> list[Label]:
+    """Of each person the last label about each image, as `read_labels` tells it."""
+    last: dict[int, Label] = {}
+    places: dict[tuple[str, str], int] = {}  # person, and path or digest -> place in it
+    for place, label in enumerate(labels):
+        keys = [(label.by, name) for name in (label.path, label.digest) if name]
+        before = {places[key] for key in keys if places.get(key) in last}
+        if not any(_is_older(label, last[other]) for other in before):
+            for other in before:
+                del last[other]
+            last[place] = label
+            places |= dict.fromkeys(keys, place)
     return list(last.values())
 
 
