@@ -12,7 +12,9 @@ def script(names: Iterable[str], folder: Path = _JS) -> str:
     """The files of these names in a folder, in order, as one script that leaves nothing global.
 
     Args:
-        names: file names without ".js"; what a file uses stands before it.
+        names: file names without ".js"; what a file uses stands before it. One that the folder
+            lacks is a file that all pages share.
     """
-    parts = [(folder / f"{name}.js").read_text(encoding="utf-8") for name in names]
+    files = (folder / f"{name}.js" for name in names)
+    parts = [(f if f.exists() else _JS / f.name).read_text(encoding="utf-8") for f in files]
     return '(function () {\n"use strict";\n' + "\n".join(parts) + "})();\n"
