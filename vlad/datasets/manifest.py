@@ -15,7 +15,7 @@ from vlad.types import Sample
 
 _LABELS = {
     **dict.fromkeys(("0", "normal", "ok", "good", "false"), 0),
-    **dict.fromkeys(("1", "anomalous", "ng", "nok", "bad", "true"), 1),
+    **dict.fromkeys(("1", "anomalous", "defective", "ng", "nok", "bad", "true"), 1),
     "": None,
 }
 
@@ -24,10 +24,10 @@ def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sam
     """List the images of a CSV manifest in order, each once.
 
     The first line, or that below Excel's `sep=;`, names the columns: `path`, and any of `category`,
-    `label` (0, normal, ok, good or false; 1, anomalous, ng, nok, bad or true), `severity` (a whole
-    number, 0 for normal), `mask` and `split`; others are ignored. A severity implies a missing
-    label. Columns are separated by comma, semicolon or tab. Paths are relative to the folder of
-    the manifest. Images need not exist until they are read.
+    `label` (0, normal, ok, good or false; 1, anomalous, defective, ng, nok, bad or true),
+    `severity` (a whole number, 0 for normal), `mask` and `split`; others are ignored. A severity
+    implies a missing label. Columns are separated by comma, semicolon or tab. Paths are relative to
+    the folder of the manifest. Images need not exist until they are read.
 
     Args:
         path: a UTF-8 file, with or without a byte-order mark.

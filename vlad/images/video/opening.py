@@ -1,0 +1,82 @@
+"""Opening a video with PyAV, and the frames of one opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from vlad.errors import InputError
+from vlad.images.video.source import Video
+
+if TYPE_CHECKING:
+    import av
+
+PATIENCE = 10.0  # seconds that a stream may take to open, or to bring its next part
+_OF_RTSP = {"rtsp_transport": "tcp"}  # over UDP, lost parts make damaged frames
+
+
+def check_installed(name: str) -> None:
+    """Raise an InputError if PyAV is missing."""
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"{name} needs PyAV ({error}); install it with `pip install 'vlad-vision[video]'`."
+        ) from error
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """What PyAV raises for a source that cannot be read, or no longer."""
+    import av
+
+    return (av.FFmpegError, OSError, ValueError)
+
+
+def opened(video: Video) -> av.container.InputContainer:
+    """The container of a video.
+
+    Raises:
+        Exception: one of `failures`: it cannot be opened; the text may hold its address, so use
+            `reason`.
+    """
+    import av
+
+    if not video.live:
+        # a playlist inside a file must not lead to other files or hosts
+        return av.open(video.address, options={"protocol_whitelist": "file"})
+    options = _OF_RTSP if video.address.lower().startswith("rtsp") else {}
+    return av.open(video.address, format=video.device, options=options, timeout=PATIENCE)
+
+
+def decoded(
+    container: av.container.InputContainer, damaged: Counter[str]
+) -> Iterator[av.VideoFrame]:
+    """The frames of the first video stream.
+
+    Args:
+        damaged: counts "part"s that could not be decoded, and "frame"s left out.
+
+    Raises:
+        Exception: one of `failures`: it ends before its end.
+    """
+    import av
+
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            damaged["part"] += 1
+            continue
+        for frame in frames:
+            if frame.is_corrupt:
+                damaged["frame"] += 1
+            else:
+                yield frame
+
+
+def reason(error: Exception) -> str:
+    """Why PyAV failed, without the address that it was given."""
+    return getattr(error, "strerror", None) or type(error).__name__
