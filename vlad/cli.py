@@ -30,6 +30,7 @@ from vlad.commands.eval import evaluate
 from vlad.commands.export import export
 from vlad.commands.fit import fit
 from vlad.commands.prompts import prompts
+from vlad.commands.review import review
 from vlad.commands.score import score
 from vlad.commands.serve import serve
 from vlad.commands.synth import synth
@@ -118,6 +119,7 @@ main.add_command(diff)
 main.add_command(convert)
 main.add_command(fit)
 main.add_command(detector)
+main.add_command(review)
 main.add_command(serve)
 main.add_command(evaluate)
 main.add_command(bench)
