@@ -92,8 +92,8 @@ def findings_of(run: Finished, head: str | None = None) -> Findings:
             of the first head otherwise. Fused heads have no maps, so regions are the first head's.
 
     Raises:
-        InputError: a run without verdicts, regions or this head, or whose regions are damaged, or one
-            with relative paths in another folder than this.
+        InputError: a run without verdicts, regions or this head, with damaged regions, or with
+            paths relative to another folder.
     """
     folder = run.folder
     if not run.verdicts:
