@@ -101,7 +101,7 @@ def test_pauses_grow_to_a_minute():
 
 def test_sound_alone_is_a_reason(tmp_path):
     said = []
-    video = Video(str(write_sound(tmp_path / "sound.wav")), "camera", live=True)
+    video = Video(str(write_sound(tmp_path / "sound.wav")), "camera", live=True, device="wav")
     with Live(video, Sampling(), said.append, first=0.01) as source:
         while not said:
             assert source.latest(0.01) is None

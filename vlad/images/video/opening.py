@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vlad.errors import InputError
+from vlad.images.decode import DEFAULT_MAX_PIXELS
 from vlad.images.video.source import Video
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds that a stream may take to open, or to bring its next part
 _OF_RTSP = {"rtsp_transport": "tcp"}  # over UDP, lost parts make damaged frames
+# what a playlist in a file, or at a URL, may lead to
+_OF_FILES = "file"
+_OF_STREAMS = "http,https,httpproxy,rtsp,rtsps,rtp,srtp,tcp,udp,tls,crypto"
 
 
 def check_installed(name: str) -> None:
@@ -43,9 +47,11 @@ def opened(video: Video) -> av.container.InputContainer:
     import av
 
     if not video.live:
-        # a playlist inside a file must not lead to other files or hosts
-        return av.open(video.address, options={"protocol_whitelist": "file"})
-    options = _OF_RTSP if video.address.lower().startswith("rtsp") else {}
+        return av.open(video.address, options={"protocol_whitelist": _OF_FILES})
+    options = {}
+    if video.device is None:
+        options["protocol_whitelist"] = _OF_STREAMS
+        options |= _OF_RTSP if video.address.lower().startswith("rtsp") else {}
     return av.open(video.address, format=video.device, options=options, timeout=PATIENCE)
 
 
@@ -64,6 +70,8 @@ def decoded(
 
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
+    # larger frames are refused before they take memory
+    stream.codec_context.options = {"max_pixels": str(DEFAULT_MAX_PIXELS)}
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
