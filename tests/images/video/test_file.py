@@ -190,7 +190,7 @@ def test_a_frame_may_be_too_large_or_too_small(tmp_path):
 def test_frames_beyond_all_limits_are_not_decoded(tmp_path, monkeypatch):
     path = write_clip(tmp_path / "a.mkv", [grey(9)] * 3)
     monkeypatch.setattr("vlad.images.video.opening.DEFAULT_MAX_PIXELS", 3000)
-    with pytest.raises(InputError, match="has no frame of video: . parts cannot be decoded"):
+    with pytest.raises(InputError, match=r"has no frame of video: \d parts cannot be"):
         frames_of(path)
 
 
