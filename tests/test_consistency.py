@@ -91,10 +91,10 @@ def test_arguments_of_a_detector_are_options_of_fit():
 
 
 def test_false_alarms_have_one_default(options):
-    from vlad.serving.app import _Service
+    from vlad.serving.routes.detectors import DetectorRoutes
 
     assert {option.default for option in options["--false-alarms"]} == {FALSE_ALARMS}
-    for function in (Detector.calibrate, _Service.fit):
+    for function in (Detector.calibrate, DetectorRoutes.fit):
         assert inspect.signature(function).parameters["false_alarms"].default == FALSE_ALARMS
 
 

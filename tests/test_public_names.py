@@ -20,7 +20,7 @@ NAMES = {
         load_calibration save_calibration""",
     "vlad.types": """NATIVE Activation BackboneInfo Box Capability FeatureSpec Features
         ImageContext ImagePrompts Interpolation Layer Parts PatchOutput PosEmbedResize Resize
-        Sample Scores Stream TextFeatures TextSpec Verdicts""",
+        Sample Scores Seen Stream TextFeatures TextSpec Verdicts""",
 }
 
 

@@ -21,6 +21,7 @@ from vlad.commands.calibrate import calibrate
 from vlad.commands.catalogue import heads
 from vlad.commands.choose import choose
 from vlad.commands.completion import completion
+from vlad.commands.convert import convert
 from vlad.commands.demo import demo
 from vlad.commands.detector import detector
 from vlad.commands.diff import diff
@@ -114,6 +115,7 @@ main.add_command(choose)
 main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(diff)
+main.add_command(convert)
 main.add_command(fit)
 main.add_command(detector)
 main.add_command(serve)

@@ -10,6 +10,7 @@ from vlad.serving.guard import Guard
 from vlad.serving.keys import new_key, read_keys
 from vlad.serving.limits import Limits
 from vlad.serving.metrics import Metrics
+from vlad.serving.traffic import Traffic
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def test_without_a_key_nothing_is_told_and_nothing_read(serve, slow, files, form
             assert reply.headers["WWW-Authenticate"] == "Bearer"
             assert key[0] not in reply.text
     assert client.get("/healthz").json()["status"] == "ok"
+    assert client.get("/readyz").json()["status"] == "ready"
     assert "<title>" in client.get("/").text
 
 
@@ -162,7 +164,9 @@ def test_a_request_that_does_not_arrive_is_given_up():
         async def send(message):
             sent.append(message)
 
-        guard = Guard(read, limits=Limits(timeout=0.05), metrics=Metrics(lambda: 0))
+        guard = Guard(
+            read, limits=Limits(timeout=0.05), metrics=Metrics(lambda: 0), traffic=Traffic()
+        )
         headers = [(b"host", b"localhost"), (b"content-length", b"10")]
         scope = {"type": "http", "method": "POST", "path": "/v1/score", "headers": headers}
         await guard(scope, send_nothing, send)

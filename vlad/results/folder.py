@@ -5,6 +5,7 @@
     scores.csv          one row per image; also the journal while the run goes on
     scores.parquet      the same, typed, written at the end
     files.csv           path, size, time of change and time of reading of each scored file
+    seen.jsonl          how each scored image looks as a whole (see vlad.results.seen)
     joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of

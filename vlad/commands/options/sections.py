@@ -23,7 +23,7 @@ SECTIONS = {
     ),
     "Output": (
         "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
-        "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly",
+        "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
 
