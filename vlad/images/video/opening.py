@@ -57,8 +57,8 @@ def opened(video: Video) -> av.container.InputContainer:
 
 def decoded(
     container: av.container.InputContainer, damaged: Counter[str]
-) -> Iterator[av.VideoFrame]:
-    """The frames of the first video stream.
+) -> Iterator[av.VideoFrame | None]:
+    """The frames of the first video stream, and None in place of what is damaged.
 
     Args:
         damaged: counts "part"s that could not be decoded, and "frame"s left out.
@@ -69,7 +69,6 @@ def decoded(
     import av
 
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
     # larger frames are refused before they take memory
     stream.codec_context.options = {"max_pixels": str(DEFAULT_MAX_PIXELS)}
     for packet in container.demux(stream):
@@ -77,12 +76,11 @@ def decoded(
             frames = packet.decode()
         except av.FFmpegError:
             damaged["part"] += 1
+            yield None
             continue
         for frame in frames:
-            if frame.is_corrupt:
-                damaged["frame"] += 1
-            else:
-                yield frame
+            damaged["frame"] += frame.is_corrupt
+            yield None if frame.is_corrupt else frame
 
 
 def reason(error: Exception) -> str:
