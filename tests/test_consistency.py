@@ -31,7 +31,7 @@ DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
     "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence",
-    "--out", "--overwrite", "--resume", "--seed", "--to",
+    "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
 from vlad.commands.fit import fit
+from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
 from vlad.commands.prompts import prompts
 from vlad.commands.score import score
 from vlad.commands.serve import serve
@@ -129,3 +130,10 @@ main.add_command(heads)
 main.add_command(backbones)
 main.add_command(doctor)
 main.add_command(completion)
+
+for group, push, pull in (
+    (detector, push_detector, pull_detector),
+    (adapters, push_adapter, pull_adapter),
+):
+    group.add_command(push)
+    group.add_command(pull)

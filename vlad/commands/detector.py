@@ -33,11 +33,11 @@ def show(folder: str) -> None:
     from vlad.system.text import shown
 
     found = Detector.load(folder)
-    rows = [[name, shown(value, keep=" ")] for name, value in _facts(found, Path(folder))]
+    rows = [[name, shown(value, keep=" ")] for name, value in facts(found, Path(folder))]
     click.echo(aligned(rows))
 
 
-def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
+def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
     from vlad.calibration.counts import counts
     from vlad.detector.saved import WEIGHTS
