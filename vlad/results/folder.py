@@ -10,7 +10,7 @@
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of
                         another day (see vlad.results.verdicts)
-    overlays/<head>/<id>.jpg, report.html
+    overlays/<head>/<id>.jpg, report.html, drift.json (see vlad.results.drift)
     events/                         what `vlad watch` told other machines (see vlad.runs.events)
 
 An image's row is appended after its maps are on disk. So every row is finished whatever stops the

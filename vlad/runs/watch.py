@@ -22,6 +22,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import warn_of_cut
 from vlad.results.verdicts import Judged, decide, judge
+from vlad.runs.drift import DriftWatch
 from vlad.runs.events import Channel, couriers_of
 from vlad.runs.run import Reader, keep_scored, score_held_out
 from vlad.runs.settings import Settings, prepare, run_folder, without_copies
@@ -45,6 +46,7 @@ def watch(
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
     on_calibrated: Callable[[Calibration], None] = lambda calibration: None,
+    on_drift: Callable[[str], None] = lambda sentence: None,
     channels: Sequence[Channel] = (),
 ) -> RunFolder:
     """Score the images below a folder as they arrive, until `stop` is set.
@@ -59,6 +61,8 @@ def watch(
         on_trouble: called with a sentence when the folder cannot be listed for now, or events are
             not delivered; of these also from another thread.
         on_calibrated: called before the first image with the basis of the verdicts, if any.
+        on_drift: called with a sentence when images begin or cease to differ from the good ones of
+            calibration, or if that cannot be told.
         channels: told of each image that a verdict calls anomalous.
 
     Raises:
@@ -92,6 +96,7 @@ def watch(
         folder.finish([], _columns(folder, calibration, folder.rows.values()))
         reader = Reader(settings.setup.open_image)
         tell = held.enter_context(couriers_of(folder, channels, on_trouble))
+        drift = DriftWatch(folder, calibration, on_drift)
         arrivals, trouble = Arrivals(source, folder, settings.category), None
         while not stop.is_set():
             try:
@@ -110,6 +115,7 @@ def watch(
                     tell(rows, Judged(calibration, verdicts, {}))
                 keep_scored(folder, batch, reader.states, verdicts)
                 on_scored(batch, verdicts)
+                drift.add(batch)
                 if stop.is_set():
                     break
             _sleep(interval, stop)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vlad.calibration.drift.embeddings import WIDTH, projected
 from vlad.errors import InputError
 from vlad.types import Seen
+
+if TYPE_CHECKING:  # which holds the looks of its images
+    from vlad.calibration.calibration import Calibration
 
 MOST = 300  # images whose embeddings are kept, evenly spaced: more hardly sharpen the comparison
 
@@ -63,6 +66,17 @@ def looks_of(seen: Sequence[Seen]) -> Looks | None:
         projected(embeddings),
         embeddings.shape[1],
     )
+
+
+def with_looks(calibration: Calibration, seen: Mapping[str, Seen]) -> Calibration:
+    """A calibration that keeps how its good images look, if that is known of each of them.
+
+    Args:
+        seen: name of an image -> how it looks.
+    """
+    if not calibration.names or not seen.keys() >= set(calibration.names):
+        return calibration
+    return replace(calibration, drift=looks_of([seen[name] for name in calibration.names]))
 
 
 def read_looks(content: Mapping[str, Any]) -> Looks:
