@@ -11,6 +11,7 @@
     calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of
                         another day (see vlad.results.verdicts)
     overlays/<head>/<id>.jpg, report.html, drift.json (see vlad.results.drift)
+    frames/<source>/<frame>.png     frames of a video that `vlad watch` kept; never deleted
     events/                         what `vlad watch` told other machines (see vlad.runs.events)
 
 An image's row is appended after its maps are on disk. So every row is finished whatever stops the

@@ -168,7 +168,14 @@ def _conclude(
     warn_of_cut(folder, samples, thresholds)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
     report = write_report(
-        folder, samples, scales, setup.open_image, date, judged=judged, finder=finder
+        folder,
+        samples,
+        scales,
+        setup.open_image,
+        date,
+        judged=judged,
+        finder=finder,
+        region=region,
     )
     return Run(folder, report, judged)
 
