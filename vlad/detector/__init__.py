@@ -16,7 +16,6 @@ from PIL import Image
 
 from vlad.calibration import FALSE_ALARMS, from_normals
 from vlad.calibration.copies import count_others, find_copies, keep_others
-from vlad.calibration.drift import with_looks
 from vlad.detector.learned import CALIBRATE, FIT, Learned
 from vlad.detector.replacing import replace_files
 from vlad.detector.saved import Saved, read_detector, write_detector
@@ -245,9 +244,8 @@ class Detector(Learned):
             notes=[*notes, *more],
             settings=self._record(),
             holdout=other,
+            seen=[looks[i] for i in kept],
         )
-        seen = {name: look for name, look in zip(opened.names, looks, strict=True) if look}
-        self.calibration_ = with_looks(self.calibration_, seen)
         self._calibrate_with = self._settings(CALIBRATE)
         for note in self.calibration_.notes:
             warnings.warn(note, stacklevel=1)

@@ -54,9 +54,10 @@ class Looks:
             )
 
 
-def looks_of(seen: Sequence[Seen]) -> Looks | None:
-    """How these images look; None without any."""
-    if not seen:
+def looks_of(given: Sequence[Seen | None]) -> Looks | None:
+    """How these images look; None without any, or if it is unknown of one."""
+    seen = [one for one in given if one]
+    if not seen or len(seen) < len(given):
         return None
     places = np.unique(np.linspace(0, len(seen) - 1, min(MOST, len(seen))).round().astype(int))
     embeddings = np.stack([seen[i].embedding for i in places])
