@@ -73,13 +73,13 @@ class DetectorRoutes:
         return router
 
     async def detectors(self):
-        limits = self.service.limits
+        store, limits = self.service.store, self.service.limits
         return schemas.Detectors(
-            detectors=[_shown(served) for served in self.service.store],
+            detectors=[_shown(served) for served in store],
             limits=schemas.Bounds(
                 bytes=limits.max_bytes,
                 pixels=limits.max_pixels,
-                images=limits.queue,
+                images=limits.share(len(store)),
                 normals=MAX_NORMALS,
             ),
             labels=self.service.labels is not None,
