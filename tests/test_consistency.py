@@ -30,8 +30,8 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence",
-    "--out", "--overwrite", "--resume", "--seed", "--to",
+    "--backbone", "--cache", "--category", "--detector", "--head", "--json", "--k-shot",
+    "--licence", "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 
 
@@ -91,10 +91,10 @@ def test_arguments_of_a_detector_are_options_of_fit():
 
 
 def test_false_alarms_have_one_default(options):
-    from vlad.serving.app import _Service
+    from vlad.serving.routes.detectors import DetectorRoutes
 
     assert {option.default for option in options["--false-alarms"]} == {FALSE_ALARMS}
-    for function in (Detector.calibrate, _Service.fit):
+    for function in (Detector.calibrate, DetectorRoutes.fit):
         assert inspect.signature(function).parameters["false_alarms"].default == FALSE_ALARMS
 
 

@@ -48,7 +48,8 @@ def words(small_file):
 
 @pytest.fixture
 def serve():
-    """(name -> detector, keys, names of those made over HTTP, limits) -> a client of a service.
+    """(name -> detector, keys, names of those made over HTTP, log, prefix, limits) -> a client of a
+    service.
 
     It runs until the test ends."""
     from contextlib import ExitStack
@@ -61,10 +62,11 @@ def serve():
 
     with ExitStack() as stack:
 
-        def make(detectors, keys=None, made=(), **limits):
+        def make(detectors, keys=None, made=(), labels=None, log=None, root_path="", **limits):
             served = [Served(name, one, name in made) for name, one in detectors.items()]
             make_ready([one for one in served if not isinstance(one.detector, Slow)])
-            app = create_app(Store(served), Limits(**limits), keys)
+            own = {"labels": labels, "log": log, "root_path": root_path}
+            app = create_app(Store(served), Limits(**limits), keys, **own)
             return stack.enter_context(TestClient(app, base_url=LOCAL))
 
         yield make
@@ -76,6 +78,7 @@ class Slow:
     category, bits, backbone, tile = None, 16, "slow", None
     head_ = SimpleNamespace(name="memory", bank=None, map_range=(0.0, 1.0))
     backbone_ = SimpleNamespace(info=SimpleNamespace(name="slow"))
+    panel_ = SimpleNamespace(inside=SimpleNamespace(region=None))
 
     def __init__(self):
         self.go, self.began = Event(), Event()

@@ -1,5 +1,6 @@
 """vlad serve through its real entry point, on a free port of this machine."""
 
+import json
 import re
 import signal
 import socket
@@ -34,6 +35,7 @@ def running(run_env):
         process = subprocess.Popen(
             [*command, "--device", "cpu"],
             env={**run_env, "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -66,9 +68,63 @@ def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, fil
             process.send_signal(signal.SIGTERM)
             assert late.result().status_code == 200
             assert len(late.result().json()["images"]) == 180
-        process.wait(120)
+        assert process.wait(120) == 0
         with pytest.raises(httpx.ConnectError):
             client.get(address)
+
+
+def test_a_head_has_a_region_of_interest(running, small_file, files, form, tmp_path):
+    region = tmp_path / "region.json"
+    region.write_text('{"size": [300, 100], "box": [0, 0, 100, 100]}')
+    options = ("--head", "self_reference", "--backbone", small_file, "--roi", region)
+    with running(*options) as (_, address):
+        reply = client.post(f"{address}/v1/score", files=form(files[0]))
+        assert "other proportions than the region of interest" in reply.text
+
+
+def test_while_a_request_arrives_others_are_told_that_it_stops(
+    running, saved, files, form, eventually
+):
+    with running(f"line={saved}", "--timeout", 600) as (process, address):
+        asked = httpx.Request("POST", f"{address}/v1/score", files=form(files[0]))
+        body = asked.read()
+        # answered with 100 once the service waits for the body
+        headers = [*asked.headers.items(), ("Expect", "100-continue")]
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        with socket.create_connection(("127.0.0.1", asked.url.port), timeout=120) as begun:
+            begun.sendall(f"POST /v1/score HTTP/1.1\r\n{head}\r\n".encode())
+            assert begun.recv(9999).startswith(b"HTTP/1.1 100")
+            begun.sendall(body[:100])
+            assert client.get(f"{address}/readyz").json() == {"status": "ready"}
+            process.send_signal(signal.SIGTERM)
+            eventually(lambda: client.get(f"{address}/readyz").status_code == 503)
+            for refused in (
+                client.get(f"{address}/readyz"),
+                client.post(f"{address}/v1/score", files=form(files[0])),
+            ):
+                assert (refused.status_code, refused.headers["Retry-After"]) == (503, "5")
+                assert "stopping" in refused.json()["detail"]
+            assert client.get(f"{address}/healthz").is_success
+            begun.sendall(body[100:])
+            found = b"".join(iter(partial(begun.recv, 9999), b""))  # up to its end
+        assert found.startswith(b"HTTP/1.1 200") and b'"image_score"' in found
+        assert process.wait(120) == 0
+
+
+def test_a_request_log_on_stdout_holds_nothing_else(saved, files, form, run_env):
+    command = [sys.executable, "-m", "vlad", "serve", f"line={saved}", "--request-log", "-"]
+    process = subprocess.Popen(
+        [*command, "--port", "0", "--device", "cpu"],
+        env=run_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    address = re.search(r"http://\S+", process.stderr.readline())[0]
+    asked = client.post(f"{address}/v1/score", files=form(files[0]))
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    (line,) = map(json.loads, out.splitlines())
+    assert (line["id"], line["status"]) == (asked.headers["X-Request-Id"], 200)
+    assert "POST" not in err
+    assert process.returncode == 0
 
 
 def test_connections_that_begin_no_request_are_closed(running, saved):
@@ -92,22 +148,19 @@ def test_a_second_interrupt_ends_it_at_once(running, saved, eventually, capfd):
     with running(f"line={saved}") as (process, address):
         port = int(address.rpartition(":")[2])
 
-        def refused():
-            with socket.socket() as other:
-                return other.connect_ex(("127.0.0.1", port)) != 0
-
         with socket.create_connection(("127.0.0.1", port)) as begun:
             begun.sendall(
                 b"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
-                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x"
+                b"Expect: 100-continue\r\n"
+                b"Content-Type: multipart/form-data; boundary=x\r\n\r\n"
             )
-            assert client.get(f"{address}/healthz").is_success  # so the one before has come as well
+            assert begun.recv(9999).startswith(b"HTTP/1.1 100")
             process.send_signal(signal.SIGINT)
-            eventually(refused)
+            eventually(lambda: client.get(f"{address}/readyz").status_code == 503)
             assert process.poll() is None  # it waits for the rest
             process.send_signal(signal.SIGINT)
             assert process.wait(120) == 130
-    said = [x for x in capfd.readouterr().err.splitlines() if "GET /healthz" not in x]
+    said = [x for x in capfd.readouterr().err.splitlines() if "GET /" not in x]
     assert said == ["Stopped."]
 
 
@@ -139,7 +192,10 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
     assert "--new-key" in said(f"a={saved}", "--host", "0.0.0.0")
     assert "--new-key" in said(f"a={saved}", "--host", "::")
     assert "no API keys" in said(f"a={saved}", "--api-keys", saved / "detector.json")
+    assert "cannot write" in said(f"a={saved}", "--request-log", tmp_path)
+    assert "--root-path" in said(f"a={saved}", "--root-path", "vlad")
     assert "Two detectors" in said(f"a={saved}", f"a={saved}")
+    assert "has its own region" in said(f"a={saved}", "--roi", "neck.png")
     assert "64 letters" in said(f"a b={saved}")
     assert "normal images" in said("--head", "memory", "--backbone", small_file)
     monkeypatch.setitem(sys.modules, "fastapi", None)

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis import GenerationMode
 
+from vlad.serving.review import Labels
+
 EXAMPLES = int(os.environ.get("VLAD_FUZZ", 0))
 fuzz = settings(
     max_examples=EXAMPLES or 100,
@@ -27,9 +29,11 @@ fuzz = settings(
 BOTH = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 CASES = [
     # there is no wrong way to ask what has no parameters
-    *((path, "GET", BOTH[0]) for path in ("/healthz", "/metrics", "/v1/detectors")),
+    *((path, "GET", BOTH[0]) for path in ("/healthz", "/readyz", "/metrics", "/v1/detectors")),
     *(("/v1/detectors", "POST", mode) for mode in BOTH),
     *(("/v1/detectors/{name}", "DELETE", mode) for mode in BOTH),
+    *(("/v1/labels", "POST", mode) for mode in BOTH),
+    *(("/v1/labels/{digest}", "DELETE", mode) for mode in BOTH),
     *(("/v1/score", "POST", mode) for mode in BOTH),
 ]
 LOCAL, SCORE = "http://127.0.0.1", "/v1/score"
@@ -125,11 +129,11 @@ def form_of(draw: random.Random, names: list[str]) -> bytes:
 
 
 @pytest.fixture
-def service(serve, memory, words, files, form):
+def service(serve, memory, words, files, form, tmp_path):
     """A client and the service's description; at the end an image must score as it did before."""
     # limits so small that they are met, but for the time: a machine may sleep
     limits = {"queue": 6, "max_bytes": 200_000, "max_pixels": 50_000, "timeout": 1e6}
-    client = serve({"line": memory, "words": words}, **limits)
+    client = serve({"line": memory, "words": words}, labels=Labels(tmp_path), **limits)
 
     def scored() -> dict:
         reply = client.post(SCORE, files=form(files[5]), data={"map": "float32"})
@@ -200,5 +204,30 @@ def test_forms_made_by_hand(service, path, names):
         described(operation, reply)
         if reply.status_code == 201:  # there is room for few
             assert client.delete(f"{path}/{reply.json()['name']}").status_code == 204
+
+    ask()
+
+
+def test_bodies_made_by_hand(service):
+    client, schema = service
+    operation = schema[SCORE]["POST"]
+    names = ["detector", "category", "threshold", "map_threshold", "map"]
+
+    @fuzz
+    @given(seed=st.integers(0, 2**63))
+    def ask(seed):
+        draw = random.Random(seed)
+        chosen = [draw.choice(names if draw.random() < 0.9 else list(FIELDS)) for _ in range(2)]
+        query = [(name, draw.choice(FIELDS[name])) for name in chosen[: draw.choice((0, 1, 1, 2))]]
+        kind = draw.choice(("image/png", "image/*", "image/", "IMAGE/x; boundary=x", "image"))
+        body = bytearray(draw.choice(IMAGES))
+        if body and draw.random() < 0.3:
+            body[draw.randrange(len(body))] ^= 255
+        headers = {"Content-Type": kind}
+        for name in draw.sample(list(HEADERS), draw.choice((0, 0, 0, 1))):
+            headers[name] = draw.choice(HEADERS[name])
+        sent = {name: value.encode() for name, value in headers.items()}
+        query = {name: value.encode("utf-8", "surrogatepass") for name, value in query}
+        described(operation, client.post(SCORE, params=query, content=bytes(body), headers=sent))
 
     ask()

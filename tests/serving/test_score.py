@@ -2,7 +2,9 @@
 
 import base64
 import io
+import socket
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -193,3 +195,58 @@ def test_a_detector_of_known_defects_names_the_kind(
     other = serve({"line": vlad.load("memory", backbone=str(small_file)).fit(drawn[0])})
     (image,) = other.post("/v1/score", files=form(files[5])).json()["images"]
     assert image["kind"] is None
+
+
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "IMAGE/x-any; a=b"])
+def test_a_body_that_is_an_image_is_scored_as_in_a_form(serve, memory, words, files, form, kind):
+    client = serve({"line": memory, "words": words}, batch_size=1)
+    asked = {"detector": "words", "category": "cable", "threshold": 0.5, "map_threshold": 0.5}
+    for fields in ({}, {"map": "png"}, asked):
+        sent = {"params": fields, "headers": {"Content-Type": kind}}
+        raw = client.post("/v1/score", content=files[5], **sent).json()
+        expected = client.post("/v1/score", files=form(files[5]), data=fields).json()
+        assert raw["images"][0].pop("name") == "image 1"
+        assert expected["images"][0].pop("name") == "0.png"
+        assert raw == expected
+
+
+def test_a_body_that_is_an_image_has_the_limits_of_a_form(serve, memory, files):
+    client = serve({"line": memory}, max_bytes=3_000_000, max_pixels=20_000)
+
+    def said(content, status, query=""):
+        kind = {"Content-Type": "image/png"}
+        reply = client.post(f"/v1/score{query}", content=content, headers=kind)
+        assert reply.status_code == status
+        return reply.json()["detail"]
+
+    large, big = io.BytesIO(), b"x" * 2_000_000
+    Image.new("RGB", (300, 100)).save(large, "PNG")
+    assert said(b"", 422).startswith("cannot read image 1: ")
+    assert "not a supported image" in said(big, 422)
+    assert "over the limit of 20,000" in said(large.getvalue(), 422)
+    assert "bytes" in said(iter([big, big]), 413)
+    assert "no detector other" in said(files[0], 404, "?detector=other")
+    assert "threshold" in said(files[0], 422, "?threshold=nan")
+    assert "treshold. Did you mean threshold?" in said(files[0], 422, "?treshold=0.5")
+    assert "twice" in said(files[0], 422, "?threshold=1&threshold=2")
+
+
+def test_other_bodies_are_still_forms(serve, memory, files):
+    client = serve({"line": memory})
+    for kind in ("", "application/octet-stream", "imagex/png"):
+        reply = client.post("/v1/score", content=files[0], headers={"Content-Type": kind})
+        assert (reply.status_code, "images" in reply.json()["detail"]) == (422, True)
+
+
+def test_a_sender_that_leaves_before_the_end_is_no_error_of_the_service(
+    live, files, eventually, caplog
+):
+    host, _, port = live.removeprefix("http://").partition(":")
+    head = "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
+    with socket.create_connection((host, int(port)), timeout=120) as sender:
+        sender.sendall(f"{head}Content-Length: 99999\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert sender.recv(9999).startswith(b"HTTP/1.1 100")  # it waits for the body
+        sender.sendall(files[0][:100])
+    eventually(lambda: 'route="/v1/score"' in httpx.get(f"{live}/metrics").text)
+    assert 'route="/v1/score",status="400"} 1.0' in httpx.get(f"{live}/metrics").text
+    assert not caplog.records

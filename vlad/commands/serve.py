@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vlad.commands.options import common_options, make_detector
+from vlad.commands.options import common_options, make_detector, roi_options
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 
@@ -40,6 +40,10 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     callback=_print_new_key,
 )
 @option(
+    "--review DIR",
+    "Keep the images that people label, with labels.csv, in this folder, for `vlad review apply`.",
+)
+@option(
     "--queue N",
     "Maximum number of waiting images, and of images in one request.",
     type=click.IntRange(min=1),
@@ -57,22 +61,53 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     type=click.FloatRange(min=0, min_open=True),
     default=60,
 )
+@option(
+    "--root-path PATH",
+    "Prefix of paths behind a proxy, for example /vlad; the proxy may pass it on or remove it.",
+    default="",
+    show_default=False,
+)
+@option(
+    "--request-log FILE",
+    "Append a line of JSON for each request to this file (- for stdout), in place of the lines on "
+    "stderr.",
+)
+@roi_options
 @common_options
-def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeout, common) -> None:
+def serve(
+    detectors,
+    head,
+    category,
+    host,
+    port,
+    api_keys,
+    review,
+    queue,
+    queue_per_detector,
+    max_mb,
+    timeout,
+    root_path,
+    request_log,
+    common,
+) -> None:
     """Serve detectors over HTTP, with a web page.
 
-    FOLDER is the output of `vlad fit` or Detector.save. Backbone and head options apply to --head
-    only; --device, --batch-size and --max-pixels apply to all detectors.
+    FOLDER is the output of `vlad fit` or Detector.save. Backbone, head and region options apply
+    to --head only; --device, --batch-size and --max-pixels apply to all detectors.
 
     \b
     vlad fit good/ --out detectors/bottle && vlad serve detectors/bottle
     vlad serve --head winclip --category hazelnut --backbone vlad-tiny
     curl -F images=@photo.jpg http://127.0.0.1:8000/v1/score
     """
+    from pathlib import Path
+
     from vlad.errors import InputError, VladError
 
     if not (detectors or head):
         raise InputError("Nothing to serve; name a folder written by `vlad fit`, or a --head.")
+    if not head and common.given & {"roi", "roi_ignore"}:
+        raise InputError("--roi is for --head: a detector has its own region; fit it with --roi.")
     try:
         import uvicorn
 
@@ -88,12 +123,20 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
     from vlad.serving.detectors import Served, Store, make_ready, named
     from vlad.serving.keys import read_keys
     from vlad.serving.limits import Limits
+    from vlad.serving.log import STDOUT, RequestLog
+    from vlad.serving.prefix import check_prefix
+    from vlad.serving.review import Labels
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
+    from vlad.serving.traffic import Traffic
     from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
+    root_path = check_prefix(root_path)
     keys = read_keys(api_keys) if api_keys else None
+    labels = Labels(Path(review)) if review else None
+    if labels:
+        labels.check()
 
     def load() -> list[Served]:
         found = [Served(name, Detector.load(folder)) for name, folder in map(named, detectors)]
@@ -104,28 +147,42 @@ def serve(detectors, head, category, host, port, api_keys, queue, max_mb, timeou
             one.detector.batch_size = common.setup.batch_size
         return found
 
+    log = RequestLog(request_log) if request_log else None
     served = in_own_thread(load).result()
     store = Store(served)
     setup = common.setup
-    limits = Limits(setup.batch_size, queue, int(max_mb * 1e6), setup.max_pixels, timeout)
+    limits = Limits(
+        batch_size=setup.batch_size,
+        queue=queue,
+        queue_per_detector=queue_per_detector,
+        max_bytes=int(max_mb * 1e6),
+        max_pixels=setup.max_pixels,
+        timeout=timeout,
+    )
     with listen(host, port) as socket:
         in_own_thread(make_ready, served).result()
         port = socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
-        click.echo(f"Serving {', '.join(one.name for one in store)} at http://{shown}:{port}")
+        aside = request_log == STDOUT  # which holds nothing else then
+        address = f"http://{shown}:{port}"
+        click.echo(f"Serving {', '.join(one.name for one in store)} at {address}", err=aside)
         for one in store:
             if one.basis:
-                click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "))
+                click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "), err=aside)
+        traffic = Traffic()
         config = uvicorn.Config(
-            create_app(store, limits, keys),
+            create_app(
+                store, limits, keys, labels=labels, traffic=traffic, log=log, root_path=root_path
+            ),
             log_config=_requests_logged(),
+            access_log=not log,
             server_header=False,
             proxy_headers=False,
             ws="none",
             http=patient(timeout),
             timeout_graceful_shutdown=int(timeout) + 1,
         )
-        Server(config).run(sockets=[socket])
+        Server(config, traffic).run(sockets=[socket])
 
 
 def _requests_logged() -> dict:

@@ -17,6 +17,7 @@ from PIL import Image
 from vlad.calibration import FALSE_ALARMS, from_normals
 from vlad.calibration.copies import count_others, find_copies, keep_others
 from vlad.detector.learned import CALIBRATE, FIT, Learned
+from vlad.detector.replacing import replace_files
 from vlad.detector.saved import Saved, read_detector, write_detector
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker
@@ -299,6 +300,24 @@ class Detector(Learned):
                 `calibrate`.
             OutputError: the folder is not writable.
         """
+        write_detector(self._whole(), Path(folder), self.backbone_ if with_weights else None)
+        return Path(folder)
+
+    def replace(self, folder: str | os.PathLike[str]) -> int:
+        """Save in place of the detector in a folder, kept there as a version; return its number.
+
+        A copy of the backbone in the folder stays. If the process is killed, the folder holds
+        either detector, whole.
+
+        Raises:
+            AdapterError, HeadError, OutputError: as `save`.
+            InputError: the folder has no detector.
+        """
+        folder, saved = Path(folder), self._whole()
+        read_detector(folder)
+        return replace_files(folder, folder, lambda made: write_detector(saved, made, home=folder))
+
+    def _whole(self) -> Saved:
         if not isinstance(self.head, str) or ":" in self.head:
             raise HeadError(
                 f"Head {self.head!r} has no name that another program can find; register it under "
@@ -306,7 +325,7 @@ class Detector(Learned):
             )
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
-        saved = Saved(
+        return Saved(
             {**self.get_params(), **self._files},
             self.weights_,
             self.head_.memory_ if hasattr(self, "head_") else {},
@@ -314,8 +333,6 @@ class Detector(Learned):
             self.learned_,
             getattr(self, "calibration_", None),
         )
-        write_detector(saved, Path(folder), self.backbone_ if with_weights else None)
-        return Path(folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Detector:
@@ -323,6 +340,7 @@ class Detector(Learned):
 
         Raises:
             InputError: the folder has no detector.
+            OutputError: a replacement of it was stopped half-way, and cannot be completed.
         """
         saved = read_detector(Path(folder))
         detector = cls(**saved.settings)

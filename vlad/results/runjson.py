@@ -18,6 +18,7 @@ RUN = Workspace(
         "joint.sha256",
         "scores.csv",
         "files.csv",
+        "seen.jsonl",
         "scores.parquet",
         "maps",
         "overlays",

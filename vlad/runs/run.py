@@ -21,6 +21,7 @@ from vlad.results.comparison import Comparison
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import count_cut, warn_of_cut
+from vlad.results.seen import append_seen
 from vlad.results.verdicts import Judged, Rules, judge
 from vlad.runs.settings import (
     Settings,
@@ -165,7 +166,14 @@ def _conclude(
     warn_of_cut(folder, samples, thresholds)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
     report = write_report(
-        folder, samples, scales, setup.open_image, date, judged=judged, finder=finder
+        folder,
+        samples,
+        scales,
+        setup.open_image,
+        date,
+        judged=judged,
+        finder=finder,
+        region=region,
     )
     return Run(folder, report, judged)
 
@@ -250,7 +258,7 @@ def keep_scored(
     states: dict[str, State | None],
     more: Mapping[str, Mapping[str, object]] | None = None,
 ) -> None:
-    """Write maps and rows of a batch, beside the scores that other heads gave its images.
+    """Write maps, looks and rows of a batch, beside the scores that other heads gave its images.
 
     Args:
         states: of a `Reader`.
@@ -271,6 +279,7 @@ def keep_scored(
         kept = before.scores if state and state.same(before.state) else {}
         kinds = {**(before.kinds if kept else {}), **scored.kinds}
         rows.append(Row(path, {**kept, **scored.scores}, scored.error, state, kinds))
+    append_seen(folder.out, [(str(s.sample.path), s.seen) for s in batch if s.seen])
     folder.append(rows, more)
 
 

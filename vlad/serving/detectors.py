@@ -96,6 +96,9 @@ class Store:
     def __iter__(self) -> Iterator[Served]:
         return iter(list(self._served.values()))
 
+    def __len__(self) -> int:
+        return len(self._served)
+
     def find(self, name: str | None) -> Served | None:
         """The detector with this name, or the first if it is None; None if there is no such one."""
         return self._served.get(name) if name else next(iter(self))

@@ -15,13 +15,22 @@ from vlad.system.text import instead, nearest, shown
 
 
 async def check_names(request: Request) -> None:
-    """Check the fields of the form, and that the address has no query.
+    """Check the names of the query and of the fields of the form.
 
     Raises:
-        HTTPException: 422, an unknown name, a field given twice, or a file without a file name.
+        HTTPException: 422, an unknown name, one given twice, or a file without a file name.
     """
-    fields = _fields(getattr(request.scope["endpoint"], "__func__", request.scope["endpoint"]))
+    endpoint = getattr(request.scope["endpoint"], "__func__", request.scope["endpoint"])
+    fields, queries = _names(endpoint, params.Form), _names(endpoint, params.Query)
     for name in request.query_params:
+        if name in queries:
+            if len(request.query_params.getlist(name)) > 1:
+                raise HTTPException(422, f"The query gives {name} twice; send it once.")
+            continue
+        if queries:
+            raise HTTPException(
+                422, f"The query has no parameter {shown(name)}{instead(name, queries)}"
+            )
         if near := nearest(name, fields):
             raise HTTPException(
                 422, f"{shown(name)} is a query parameter; send {near} as a field of the form."
@@ -60,11 +69,11 @@ def unreadable(error: HTTPException) -> str:
 
 
 @lru_cache
-def _fields(endpoint: Callable) -> Mapping[str, bool]:
-    """Name of each field of an endpoint's form -> whether it takes files."""
+def _names(endpoint: Callable, kind: type[params.Form | params.Query]) -> Mapping[str, bool]:
+    """Name of each parameter of this kind of an endpoint -> whether it takes files."""
     return {
         mark.alias or name: isinstance(mark, params.File)
         for name, hint in get_type_hints(endpoint, include_extras=True).items()
         for mark in getattr(hint, "__metadata__", ())
-        if isinstance(mark, params.Form)
+        if isinstance(mark, kind)
     }

@@ -17,9 +17,10 @@ from vlad.serving.address import is_loopback
 from vlad.serving.keys import is_known
 from vlad.serving.limits import Limits
 from vlad.serving.metrics import Metrics
+from vlad.serving.traffic import Traffic
 
 _METHODS = ("GET", "HEAD", "POST", "DELETE")
-_OPEN = ("/", "/healthz")  # paths that need no key
+_OPEN = ("/", "/healthz", "/readyz")  # paths that need no key
 SLACK = 64  # bytes that may follow the last line of a form
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -43,13 +44,19 @@ class Guard:
     """
 
     def __init__(
-        self, app: ASGIApp, *, limits: Limits, metrics: Metrics, keys: Sequence[str] | None = None
+        self,
+        app: ASGIApp,
+        *,
+        limits: Limits,
+        metrics: Metrics,
+        traffic: Traffic,
+        keys: Sequence[str] | None = None,
     ):
         self.app = app
         self.limits = limits
         self.metrics = metrics
         self.keys = keys
-        self._posted = 0  # POST requests being answered
+        self.traffic = traffic
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,7 +96,7 @@ class Guard:
 
         answer = self._refusal(scope) or self.app
         posted = scope["method"] == "POST"
-        self._posted += posted
+        self.traffic.posted += posted
         try:
             await asyncio.wait_for(answer(scope, limited, noted), self.limits.timeout)
         except asyncio.TimeoutError:
@@ -98,7 +105,7 @@ class Guard:
                 slow = problem(408, "The request did not arrive in time; send fewer images.")
                 await (late if uploaded else slow)(scope, receive, noted)
         finally:
-            self._posted -= posted
+            self.traffic.posted -= posted
             # an unknown path could be any text
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(method, route, str(status or 500)).inc()
@@ -116,7 +123,7 @@ class Guard:
             origin = headers.get("origin")
             if origin is not None and _split(origin).netloc != headers["host"]:
                 return problem(403, "This service answers to its own page only.")
-        elif scope["path"] not in _OPEN:
+        elif scope["path"].removeprefix(scope.get("root_path", "")) not in _OPEN:
             kind, _, key = headers.get("authorization", "").partition(" ")
             if kind.lower() != "bearer" or not is_known(key.strip(), self.keys):
                 refusal = problem(401, "A valid API key is needed; send Authorization: Bearer KEY.")
@@ -125,8 +132,11 @@ class Guard:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > self.limits.max_bytes:
             return problem(413, self._too_large)
-        if self._posted >= self.limits.queue and scope["method"] == "POST":
-            return busy()
+        if scope["method"] == "POST":
+            if self.traffic.draining:
+                return stopping()
+            if self.traffic.posted >= self.limits.queue:
+                return busy()
         return None
 
 
@@ -149,6 +159,13 @@ def busy() -> JSONResponse:
     """The reply when there is no room for a request."""
     refusal = problem(429, "The service is busy; try again in a second.")
     refusal.headers["Retry-After"] = "1"
+    return refusal
+
+
+def stopping() -> JSONResponse:
+    """The reply when the service finishes what it began and takes nothing more."""
+    refusal = problem(503, "The service is stopping; send it to another, or again after a restart.")
+    refusal.headers["Retry-After"] = "5"
     return refusal
 
 

@@ -10,16 +10,36 @@ import click
 import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from vlad.serving.traffic import Traffic
+
 
 class Server(uvicorn.Server):
-    """Finishes running requests when asked to stop; a second Ctrl-C stops it at once."""
+    """Finishes running requests when asked to stop; a second Ctrl-C stops it at once.
+
+    Until they are finished it still listens, so that probes and clients are told why new requests
+    are refused. After SIGTERM the process ends with 0.
+    """
+
+    def __init__(self, config: uvicorn.Config, traffic: Traffic):
+        super().__init__(config)
+        self.traffic = traffic
+        self._interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.should_exit and sig == signal.SIGINT:
+        interrupted = sig == signal.SIGINT
+        if self.traffic.draining and interrupted:
             # an exception here would pass through running work, and print tracebacks or abort
             click.echo("Stopped.", err=True)
             os._exit(130)
-        super().handle_exit(sig, frame)
+        self.traffic.draining = True
+        self._interrupted = interrupted
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.traffic.draining and not self.traffic.posted:
+            if self._interrupted:  # the caller is to know that it was Ctrl-C
+                super().handle_exit(signal.SIGINT, None)
+            return True
+        return await super().on_tick(counter)
 
 
 def patient(seconds: float) -> type:
