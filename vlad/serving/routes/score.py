@@ -103,7 +103,8 @@ class ScoreRoutes:
         reply = await run_in_threadpool(question.answer, names_of(images), results)
         record.scores = [image.image_score for image in reply.images]
         record.verdicts = [image.verdict for image in reply.images]
-        if service.store.find(served.name) is served:  # a deleted detector has no counts
+        # a deleted detector has no counts
+        if not served.made or service.store.find(served.name) is served:
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
                 service.metrics.images.labels(served.name, outcome).inc()
