@@ -104,7 +104,10 @@ def test_while_a_request_arrives_others_are_told_that_it_stops(
 
 def test_a_hangup_reloads_what_can_be_loaded(running, memory, tmp_path, eventually, capfd):
     folder = memory.save(tmp_path / "line")
-    with running(folder) as (process, address):
+    options = ("--queue-per-detector", 3, "--root-path", "/vlad/")
+    with running(folder, *options) as (process, address):
+        limits = client.get(f"{address}/v1/detectors").json()["limits"]
+        assert address.endswith("/vlad") and limits["images"] == 3
 
         def threshold():
             return client.get(f"{address}/v1/detectors").json()["detectors"][0]["threshold"]

@@ -165,7 +165,7 @@ def serve(
         port = socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         aside = request_log == STDOUT  # which holds nothing else then
-        address = f"http://{shown}:{port}"
+        address = f"http://{shown}:{port}{root_path}"
         click.echo(f"Serving {', '.join(one.name for one in store)} at {address}", err=aside)
         for one in store:
             if one.basis:
