@@ -45,9 +45,15 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
 )
 @option(
     "--queue N",
-    "Maximum number of waiting images, and of images in one request.",
+    "Maximum number of waiting images, and of requests at a time.",
     type=click.IntRange(min=1),
     default=256,
+)
+@option(
+    "--queue-per-detector N",
+    "Maximum number of waiting images of one detector, and of images in one request.  [default: "
+    "half of --queue, or all of it for the only detector]",
+    type=click.IntRange(min=1),
 )
 @option(
     "--max-mb MB",
