@@ -34,7 +34,7 @@ def show(folder: str) -> None:
     from vlad.system.text import shown
 
     found = Detector.load(folder)
-    rows = [[name, shown(value, keep=" ")] for name, value in _facts(found, Path(folder))]
+    rows = [[name, shown(value, keep=" ")] for name, value in facts(found, Path(folder))]
     click.echo(aligned(rows))
 
 
@@ -55,7 +55,7 @@ def restore(folder: str, version: int | None) -> None:
     click.echo(f"Version {restored} is back in {folder}; what was there is version {kept}.")
 
 
-def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
+def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
     from vlad.calibration.counts import counts
     from vlad.detector.replacing import own_files

@@ -83,6 +83,7 @@ def serve(
     api_keys,
     review,
     queue,
+    queue_per_detector,
     max_mb,
     timeout,
     root_path,
@@ -150,7 +151,14 @@ def serve(
     served = in_own_thread(load).result()
     store = Store(served)
     setup = common.setup
-    limits = Limits(setup.batch_size, queue, int(max_mb * 1e6), setup.max_pixels, timeout)
+    limits = Limits(
+        batch_size=setup.batch_size,
+        queue=queue,
+        queue_per_detector=queue_per_detector,
+        max_bytes=int(max_mb * 1e6),
+        max_pixels=setup.max_pixels,
+        timeout=timeout,
+    )
     with listen(host, port) as socket:
         in_own_thread(make_ready, served).result()
         port = socket.getsockname()[1]

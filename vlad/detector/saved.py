@@ -35,6 +35,8 @@ WEIGHTS = "weights"  # folder of a copy of the backbone
 _SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
 _ROI = "roi.png"
 _BANKS = ("bank", "guide", "ignore")  # each in a file of its name
+# all that a detector consists of, besides its weights
+FILES = (_SETTINGS, _MEMORY, _CALIBRATION, _ROI, ADAPTER_FILE, *(f"{name}.toml" for name in _BANKS))
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", *_BANKS, "weights", "cache")

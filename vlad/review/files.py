@@ -35,11 +35,12 @@ def find_files(labels: Sequence[Label], folders: Sequence[Path]) -> list[Reviewe
             each other.
     """
     files: dict[str, Path] = {}
-    missing, changed = [], []
-    now = []
+    now: list[Label] = []
+    missing: list[str] = []
+    changed: list[str] = []
     for label in labels:
         found: dict[str, Path] = {}
-        for file in _candidates(label.path, folders):
+        for file in candidates(label.path, folders):
             found.setdefault(digest_of(file), file)
         digest = label.digest or next(iter(found), "")
         if digest in found:
@@ -61,7 +62,7 @@ def find_files(labels: Sequence[Label], folders: Sequence[Path]) -> list[Reviewe
     return [Reviewed(files[label.path], label) for label in settled(now)]
 
 
-def _candidates(path: str, folders: Sequence[Path]) -> Iterator[Path]:
+def candidates(path: str, folders: Sequence[Path]) -> Iterator[Path]:
     """Files that a path may mean, the most likely first."""
     places = [*(folder / path for folder in folders), Path(path)]
     places += [folder / Path(path).name for folder in folders]

@@ -82,8 +82,8 @@ def in_words(group: Sequence[Label]) -> str:
 
 
 def _settled(group: Sequence[Label]) -> Label:
-    timed = [label for label in group if label.time]
-    last = max(timed, key=lambda label: label.time.timestamp()) if timed else group[-1]
+    timed = [(label.time, place) for place, label in enumerate(group) if label.time]
+    last = group[max(timed)[1]] if timed else group[-1]
     if not last.defective or last.kind:
         return last
     return replace(last, kind=next((x.kind for x in group if x.kind and x.defective), ""))
