@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,9 @@ sys.path.append(str(Path(__file__).parent))  # of box_models, memory_plain and o
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 PARITY = Path(os.environ.get("VLAD_PARITY", ROOT.parent / "shared" / "parity"))
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+PATIENCE = 120_000  # milliseconds that a page may take
 
 
 @pytest.fixture(autouse=True)
@@ -230,3 +234,18 @@ def category(drawn):
             save(Image.fromarray(mask), folder / "ground_truth" / "stain" / f"{i}_mask.png")
 
     return fill
+
+
+@pytest.fixture(scope="module")  # while it runs, asyncio has a loop in this thread
+def browser():
+    """Chromium, with a camera that shows a test pattern."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    sync_api.expect.set_options(timeout=PATIENCE)
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"no browser among {', '.join(BROWSERS)}")
+    camera = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *camera])
+        yield started
+        started.close()

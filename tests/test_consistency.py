@@ -30,8 +30,8 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--head", "--json", "--k-shot", "--licence",
-    "--out", "--overwrite", "--resume", "--seed", "--to",
+    "--backbone", "--cache", "--category", "--detector", "--head", "--json", "--k-shot",
+    "--licence", "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 
 

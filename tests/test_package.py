@@ -47,10 +47,10 @@ def test_data_is_inside(wheel):
         "vlad/backbones/tiny/LICENSE",
         "vlad/backbones/tiny/NOTICE",
         "vlad/demo/ATTRIBUTION.txt",
-        "vlad/serving/page.html",
+        "vlad/serving/page/page.html",
         "vlad/report/base.css",
-        "vlad/serving/page.css",
-        "vlad/serving/page.js",
+        "vlad/serving/page/page.css",
+        "vlad/serving/page/js/start.js",
         "vlad/py.typed",
     } <= names
     assert sum(name.startswith("vlad/demo/hazelnut/test/") for name in names) == 23

@@ -21,6 +21,7 @@ from vlad.commands.calibrate import calibrate
 from vlad.commands.catalogue import heads
 from vlad.commands.choose import choose
 from vlad.commands.completion import completion
+from vlad.commands.convert import convert
 from vlad.commands.demo import demo
 from vlad.commands.detector import detector
 from vlad.commands.diff import diff
@@ -28,7 +29,9 @@ from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
 from vlad.commands.fit import fit
+from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
 from vlad.commands.prompts import prompts
+from vlad.commands.review import review
 from vlad.commands.score import score
 from vlad.commands.serve import serve
 from vlad.commands.synth import synth
@@ -114,8 +117,10 @@ main.add_command(choose)
 main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(diff)
+main.add_command(convert)
 main.add_command(fit)
 main.add_command(detector)
+main.add_command(review)
 main.add_command(serve)
 main.add_command(evaluate)
 main.add_command(bench)
@@ -129,3 +134,10 @@ main.add_command(heads)
 main.add_command(backbones)
 main.add_command(doctor)
 main.add_command(completion)
+
+for group, push, pull in (
+    (detector, push_detector, pull_detector),
+    (adapters, push_adapter, pull_adapter),
+):
+    group.add_command(push)
+    group.add_command(pull)

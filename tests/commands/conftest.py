@@ -43,15 +43,15 @@ def source(tmp_path):
 
 @pytest.fixture
 def watcher(images, source, tmp_path, small_file, run_env):
-    """Starts `vlad watch` on `source` as a process of its own -> the process."""
+    """Starts `vlad watch` on `source`, or a video, as a process of its own -> the process."""
     started = []
     base = [sys.executable, "-m", "vlad"]
     options = ["--normal", str(images / "0.png"), "--backbone", str(small_file)]
     options += ["--device", "cpu", "--out", str(tmp_path / "run")]
 
-    def start(*more, verb="watch"):
-        interval = ["--interval", "0.1"] if verb == "watch" else []
-        command = [*base, verb, str(source), *options, *interval, *map(str, more)]
+    def start(*more, verb="watch", video=None):
+        interval = ["--interval", "0.1"] if verb == "watch" and not video else []
+        command = [*base, verb, str(video or source), *options, *interval, *map(str, more)]
         process = subprocess.Popen(
             command, env=run_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from recorder import record
 
 import vlad.evaluation.bench
 from vlad.cli import main
@@ -448,3 +449,19 @@ def test_heads_that_need_more_normal_images_are_named(run, tree):
     assert cells == [("memory", 1), ("memory", 2), ("mvg", 2)]
     done = run(tree / "two", "--k-shot", "1", "--head", "mvg", "--out", tree / "other")
     assert done.exit_code == 2 and "give --k-shot values above 1" in done.stderr
+
+
+def test_a_tracker_gets_means_over_seeds_by_shots(run, tree, monkeypatch):
+    recorder = record(monkeypatch)
+    done = run(tree / "one", tree / "two", *PLAN, "--out", tree / "bench", "--log", "wandb")
+    assert done.exit_code == 0, done.output
+    assert [step for step, _ in recorder.figures] == [0, 1, 2]
+    rows = results(tree / "bench")
+    for k, value in recorder.of("one/nut/memory/pixel_auroc"):
+        wanted = [r["metric.pixel_auroc"] for r in rows
+                  if (r["category"], r["head"], r["k_shot"]) == ("nut", "memory", k)]  # fmt: skip
+        assert len(wanted) == 2
+        assert value == pytest.approx(np.mean(wanted))
+    assert [k for k, _ in recorder.of("one/nut/memory/pixel_auroc")] == [1, 2]
+    assert [k for k, _ in recorder.of("mean/mean/musc/image_auroc")] == [0]
+    assert recorder.settings["head"] == "winclip,memory,musc"

@@ -146,6 +146,24 @@ def test_show_says_what_it_rests_on(saved, small_file, images):
     assert "inside" not in done.output
 
 
+def test_calibrate_can_be_taken_back(saved, images):
+    before = vlad.Detector.load(saved).calibration_
+    others = [images / f"{i}.png" for i in (2, 3, 4)]
+    done = cli("calibrate", *others, "--detector", saved, "--false-alarms", "0.3")
+    assert "the earlier threshold is kept as version 1" in done.output
+    assert len(vlad.Detector.load(saved).calibration_.names) == 3
+    shown = cli("detector", "show", saved).output
+    threshold = f"{before.thresholds['memory']:.6g}"
+    assert f"2 learned images, threshold {threshold}" in shown
+    done = cli("detector", "restore", saved)
+    assert (done.exit_code, "Version 1 is back" in done.output) == (0, True)
+    assert vlad.Detector.load(saved).calibration_.thresholds == before.thresholds
+    assert cli("detector", "restore", saved, 2).exit_code == 0
+    assert len(vlad.Detector.load(saved).calibration_.names) == 3
+    refused = cli("detector", "restore", saved, 9)
+    assert (refused.exit_code, "no version 9; choose from 1, 2, 3" in refused.output) == (2, True)
+
+
 def test_watch_takes_a_detector(saved, images, tmp_path, run_env):
     out = tmp_path / "run"
     command = [sys.executable, "-m", "vlad", "watch", str(images), "--detector", str(saved)]

@@ -113,6 +113,9 @@ def test_an_event_is_on_disk_before_its_row(images, tmp_path, small_file, monkey
     [
         (["--webhook", "http://127.0.0.1/"], "add --threshold or --calibration"),
         (["--on-anomaly", "true"], "add --threshold or --calibration"),
+        (["--mqtt", "mqtt://127.0.0.1/line"], "add --threshold or --calibration"),
+        (["--mqtt", "127.0.0.1", "--threshold", "1"], "is not a broker and a topic for --mqtt"),
+        (["--mqtt-login", "file", "--threshold", "1"], "is for --mqtt"),
         (["--webhook", "127.0.0.1", "--threshold", "1"], "is not a URL for --webhook"),
         (["--on-anomaly", "none-such", "--threshold", "1"], "--on-anomaly none-such names no"),
         (["--webhook-secret", "file", "--threshold", "1"], "is for --webhook"),

@@ -101,3 +101,26 @@ def test_fit_forgets_known_defects():
 def test_known_defects_come_after_normal_images():
     with pytest.raises(HeadError, match="labelled compares with normal images"):
         load_head("labelled").fit_known(DEFECTS, COVER, ["scratch", "dent"])
+
+
+def test_merge_joins_normal_images_and_known_defects():
+    one = load_head("labelled").fit(NORMAL.at(0)).fit_known(DEFECTS.at(0), COVER[:1], ["scratch"])
+    other = load_head("labelled").fit(NORMAL.at(1)).fit_known(DEFECTS.at(1), COVER[1:], ["dent"])
+    one.memory_ = one.merge(one.memory_, other.memory_)
+    whole = knowing()
+    assert one.known == whole.known
+    torch.testing.assert_close(one.score(NEW).anomaly_map, whole.score(NEW).anomaly_map)
+    again = other.merge(one.memory_, other.memory_)
+    assert len(again["1:dent"]) == 2 * len(other.memory_["1:dent"])
+
+
+def test_patches_unlike_normal_images_are_those_that_memory_scores_highest():
+    head = fitted(top=0.25)
+    grid_map = load_head("memory", sigma=0.0, top=0.0).fit(NORMAL)
+    expected = [grid_map.score(NEW.at(i)).image_score.item() for i in range(4)]
+    marked = head.unlike_normal(NEW)
+    assert marked.shape == (4, 9) and marked.sum() == 9
+    assert knowing(top=0.25).unlike_normal(NEW).equal(marked)  # known defects change nothing
+    best = max(range(4), key=expected.__getitem__)
+    alone = fitted(top=0.0).unlike_normal(NEW)
+    assert alone.sum() == 1 and alone[best].any()

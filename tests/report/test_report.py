@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import json
 import math
 import re
 from html.parser import HTMLParser
@@ -12,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from report_runs import SETTINGS, make_run, write
 
 from vlad import report
 from vlad.calibration import Calibration
 from vlad.images import read_image
 from vlad.report.charts import count_scores
-from vlad.report.overlays import shared_scales, write_overlays
+from vlad.report.overlays import shared_scales
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row
 from vlad.results.verdicts import Rules, judge
 from vlad.types import Sample
 
 EVIL = "<img src=x onerror=alert(1)>.png"
-SETTINGS = {"category": "nut & bolt", "backbone": "tiny", "params": {"memory": "0.1"}}
 
 
 class Page(HTMLParser):
@@ -33,14 +34,17 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.texts, self.inline, self.open = [], [], {}, ""
+        self.data = {}
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
-        self.open = tag
+        self.open = "data" if ("id", "data") in attrs else tag
 
     def handle_data(self, data):
-        if self.open in ("style", "script"):
+        if self.open == "data":
+            self.data = json.loads(data)
+        elif self.open in ("style", "script"):
             self.inline.setdefault(self.open, data)
         elif data.strip():
             self.texts.append(data)
@@ -54,34 +58,10 @@ class Page(HTMLParser):
     def cards(self):
         return self.all("li")
 
-
-def make_run(tmp_path, names, labels=None, heads=("winclip", "memory"), failed=(), size=(32, 24)):
-    """A finished run; image i scores i/10 under the first head and -i/10 under the second."""
-    (tmp_path / "images").mkdir()
-    run = RunFolder(tmp_path / "run", {head: (0.0, 1.0) for head in heads}, SETTINGS).create()
-    samples = []
-    for i, name in enumerate(names):
-        label = labels[i] if labels else None
-        sample = Sample(tmp_path / "images" / name, str(i), label=label)
-        samples.append(sample)
-        if name in failed:
-            run.append([Row(str(sample.path), error=f"cannot read {name}")])
-            continue
-        with open(sample.path, "wb") as file:
-            Image.new("RGB", size, (9 * i % 256, 60, 90)).save(file, "PNG")
-        for head in heads:
-            run.write_map(head, sample, np.eye(8) * (i + 1) / len(names), size)
-        scores = dict(zip(heads, (i / 10, -i / 10), strict=False))
-        run.append([Row(str(sample.path), scores)])
-    run.finish([sample.path for sample in samples])
-    return run, samples
-
-
-def write(run, samples, **kwargs) -> str:
-    scales = shared_scales(run, samples)
-    write_overlays(run, samples, scales, read_image)
-    path = report.write_report(run, samples, scales, read_image, "1 May 2026", **kwargs)
-    return path.read_text(encoding="utf-8")
+    def ranks(self, tag):
+        """The ranks of the images that the elements of a tag show."""
+        numbers = [int(a["data-number"]) for a in self.all(tag) if "data-number" in a]
+        return [" ".join(str(column[n]) for column in self.data["ranks"]) for n in numbers]
 
 
 def test_file_names_and_errors_are_never_markup(tmp_path):
@@ -90,7 +70,8 @@ def test_file_names_and_errors_are_never_markup(tmp_path):
     run, samples = make_run(tmp_path, [EVIL, quote, bad, "{{cards}}.png"], failed=[bad])
     text = write(run, samples)
     page = Page(text)
-    assert len(page.all("script")) == 1
+    assert len(page.all("script")) == 2
+    assert EVIL in page.data["names"]
     assert not [a for _, attrs in page.elements for a in attrs if a.startswith("on")]
     assert not page.all("img", src="x")
     assert {a["alt"] for a in page.all("img")} >= {EVIL, quote, "{{cards}}.png"}
@@ -101,6 +82,7 @@ def test_the_policy_allows_exactly_this_style_and_script(tmp_path):
     page = Page(write(*make_run(tmp_path, ["a.png"])))
     policy = page.all("meta", **{"http-equiv": "Content-Security-Policy"})[0]["content"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert "img-src data: 'self'" in policy
     for tag in ("style", "script"):
         digest = hashlib.sha256(page.inline[tag].encode()).digest()
         assert f"{tag}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy
@@ -140,7 +122,7 @@ def test_no_placeholder_is_left_and_ids_are_unique(tmp_path):
 def test_images_come_worst_first_with_their_rank_under_each_head(tmp_path):
     run, samples = make_run(tmp_path, [f"{i}.png" for i in range(5)])
     page = Page(write(run, samples))
-    assert [c["data-ranks"] for c in page.cards()] == ["1 5", "2 4", "3 3", "4 2", "5 1"]
+    assert page.ranks("li") == ["1 5", "2 4", "3 3", "4 2", "5 1"]
     photos = [a["alt"] for a in page.all("img") if "class" not in a]
     assert photos == [f"{i}.png" for i in (4, 3, 2, 1, 0)]
     heat = page.all("img", **{"class": "heat", "data-head": "0"})
@@ -178,9 +160,8 @@ def test_counts_category_date_and_errors_are_told(tmp_path):
 def test_every_image_beyond_the_limit_is_a_row_and_each_head_shows_its_worst(tmp_path):
     run, samples = make_run(tmp_path, [f"{i}.png" for i in range(10)])
     page = Page(write(run, samples, limit=4))
-    assert [c["data-ranks"] for c in page.cards()] == ["1 10", "2 9", "9 2", "10 1"]
-    rows = [a["data-ranks"] for a in page.all("tr") if "data-ranks" in a]
-    assert rows == ["3 8", "4 7", "5 6", "6 5", "7 4", "8 3"]
+    assert page.ranks("li") == ["1 10", "2 9", "9 2", "10 1"]
+    assert page.ranks("tr") == ["3 8", "4 7", "5 6", "6 5", "7 4", "8 3"]
     assert any("4 images" in t and "other 6" in t for t in page.texts)
 
 
@@ -189,7 +170,7 @@ def test_thumbnails_stop_at_the_size_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(report, "_THUMBNAIL_BYTES", 12_000)
     text = write(run, samples)
     page = Page(text)
-    shown, listed = len(page.cards()), len([a for a in page.all("tr") if "data-ranks" in a])
+    shown, listed = len(page.cards()), len(page.ranks("tr"))
     assert 0 < shown < 6 and shown + listed == 6
     assert text.index("</ol>") - text.index('<ol class="cards">') < 12_100
 
@@ -242,6 +223,16 @@ def test_histogram_bars_have_the_colours_of_the_labels(tmp_path):
     assert len(unknown.all("rect", **{"class": "plain"})) == 8
 
 
+def offered(page):
+    """The verdicts to filter by."""
+    found = [(tag, a) for tag, a in page.elements if tag in ("label", "input")]
+    return [
+        inner["value"]
+        for (_, outer), (_, inner) in pairwise(found)
+        if inner.get("name") == "verdict" and "hidden" not in outer
+    ]
+
+
 def test_labels_show_what_is_missed_and_what_is_a_false_alarm(tmp_path):
     names = [f"{i}.png" for i in range(6)]
     labels = [0, 1, 1, 0, None, 1]
@@ -252,19 +243,18 @@ def test_labels_show_what_is_missed_and_what_is_a_false_alarm(tmp_path):
     told = dict(reversed(list(pairwise(texts))))  # the tiles come before the cards
     assert (told["Labelled defective"], told["Anomalous"]) == ("3", "4")
     assert (told["Missed"], told["False alarm"]) == ("1", "1")
-    by_name = {
-        Path(image["alt"]).stem: card["data-verdicts"]
-        for image, card in zip(page.all("img")[::2], page.cards(), strict=True)
-    }
-    assert {n for n, words in by_name.items() if "wrong" in words} == {"1", "3"}
-    assert by_name["2"] == "anomalous" and by_name["3"] == "anomalous,wrong"
-    assert [a["value"] for a in page.all("input", name="verdict")][-1] == "wrong"
+    verdicts = dict(zip(page.data["names"], page.data["verdicts"][0], strict=True))
+    assert verdicts == dict(zip(names, "nnaaaa", strict=True))
+    assert page.data["labels"] == [1, None, 0, 1, 1, 0]
+    assert page.data["heads"][0]["threshold"] == 0.15
+    assert offered(page) == ["", "anomalous", "normal", "wrong"]
     # without labels nothing is known to be wrong
     (tmp_path / "plain").mkdir()
     run, samples = make_run(tmp_path / "plain", names, heads=("memory",))
     judged = judge(run, samples, Rules(calibration=Calibration.fixed("memory", 0.15)))
     page = Page(write(run, samples, judged=judged))
-    assert "Missed" not in page.texts and not page.all("input", value="wrong")
+    assert "Missed" not in page.texts and offered(page) == ["", "anomalous", "normal"]
+    assert offered(Page(write(run, samples))) == [""]
 
 
 @pytest.mark.parametrize(("threshold", "place"), [(1.5, "100.0"), (0.1, None), (-1.0, "0.0")])

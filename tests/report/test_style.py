@@ -8,7 +8,8 @@ import pytest
 import vlad
 from vlad.report.style import style
 
-FILES = [Path(vlad.__file__).parent / name for name in ("report/report.css", "serving/page.css")]
+_PAGES = ("report/report.css", "serving/page/page.css")
+FILES = [Path(vlad.__file__).parent / name for name in _PAGES]
 
 
 @pytest.mark.parametrize("file", FILES, ids=["report", "page"])

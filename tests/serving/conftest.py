@@ -62,13 +62,16 @@ def serve():
 
     with ExitStack() as stack:
 
-        def make(detectors, keys=None, made=(), loads=None, log=None, root_path="", **limits):
+        def make(
+            detectors, keys=None, made=(), loads=None, labels=None, log=None, root_path="", **limits
+        ):
             served = [
                 Served(name, one, name in made, (loads or {}).get(name))
                 for name, one in detectors.items()
             ]
             make_ready([one for one in served if not isinstance(one.detector, Slow)])
-            app = create_app(Store(served), Limits(**limits), keys, log=log, root_path=root_path)
+            own = {"labels": labels, "log": log, "root_path": root_path}
+            app = create_app(Store(served), Limits(**limits), keys, **own)
             return stack.enter_context(TestClient(app, base_url=LOCAL))
 
         yield make
@@ -81,6 +84,7 @@ class Slow:
     backbone, device, dtype, runtime = "slow", "cpu", "float32", "torch"
     head_ = SimpleNamespace(name="memory", bank=None, map_range=(0.0, 1.0))
     backbone_ = SimpleNamespace(info=SimpleNamespace(name="slow"))
+    panel_ = SimpleNamespace(inside=SimpleNamespace(region=None))
 
     def __init__(self):
         self.go, self.began = Event(), Event()

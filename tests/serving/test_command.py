@@ -73,6 +73,15 @@ def test_it_scores_and_finishes_what_it_began(running, saved, memory, drawn, fil
             client.get(address)
 
 
+def test_a_head_has_a_region_of_interest(running, small_file, files, form, tmp_path):
+    region = tmp_path / "region.json"
+    region.write_text('{"size": [300, 100], "box": [0, 0, 100, 100]}')
+    options = ("--head", "self_reference", "--backbone", small_file, "--roi", region)
+    with running(*options) as (_, address):
+        reply = client.post(f"{address}/v1/score", files=form(files[0]))
+        assert "other proportions than the region of interest" in reply.text
+
+
 def test_while_a_request_arrives_others_are_told_that_it_stops(
     running, saved, files, form, eventually
 ):
@@ -215,6 +224,7 @@ def test_what_cannot_be_served_is_one_sentence(saved, tmp_path, small_file, monk
     assert "cannot write" in said(f"a={saved}", "--request-log", tmp_path)
     assert "--root-path" in said(f"a={saved}", "--root-path", "vlad")
     assert "Two detectors" in said(f"a={saved}", f"a={saved}")
+    assert "has its own region" in said(f"a={saved}", "--roi", "neck.png")
     assert "64 letters" in said(f"a b={saved}")
     assert "normal images" in said("--head", "memory", "--backbone", small_file)
     monkeypatch.setitem(sys.modules, "fastapi", None)

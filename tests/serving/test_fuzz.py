@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from schemathesis import GenerationMode
 
+from vlad.serving.review import Labels
+
 EXAMPLES = int(os.environ.get("VLAD_FUZZ", 0))
 fuzz = settings(
     max_examples=EXAMPLES or 100,
@@ -31,6 +33,8 @@ CASES = [
     *(("/v1/detectors", "POST", mode) for mode in BOTH),
     *(("/v1/detectors/{name}", "DELETE", mode) for mode in BOTH),
     *(("/v1/detectors/{name}/reload", "POST", mode) for mode in BOTH),
+    *(("/v1/labels", "POST", mode) for mode in BOTH),
+    *(("/v1/labels/{digest}", "DELETE", mode) for mode in BOTH),
     *(("/v1/score", "POST", mode) for mode in BOTH),
 ]
 LOCAL, SCORE = "http://127.0.0.1", "/v1/score"
@@ -126,11 +130,11 @@ def form_of(draw: random.Random, names: list[str]) -> bytes:
 
 
 @pytest.fixture
-def service(serve, memory, words, files, form):
+def service(serve, memory, words, files, form, tmp_path):
     """A client and the service's description; at the end an image must score as it did before."""
     # limits so small that they are met, but for the time: a machine may sleep
     limits = {"queue": 6, "max_bytes": 200_000, "max_pixels": 50_000, "timeout": 1e6}
-    client = serve({"line": memory, "words": words}, **limits)
+    client = serve({"line": memory, "words": words}, labels=Labels(tmp_path), **limits)
 
     def scored() -> dict:
         reply = client.post(SCORE, files=form(files[5]), data={"map": "float32"})

@@ -10,6 +10,8 @@ CODES = {
     ("/v1/detectors", "post"): "201 400 401 403 408 409 413 422 429 503 504",
     ("/v1/detectors/{name}", "delete"): "204 401 403 404 409 422",
     ("/v1/detectors/{name}/reload", "post"): "200 401 403 404 408 409 413 422 429 503 504",
+    ("/v1/labels", "post"): "201 400 401 403 408 409 413 422 429 503 504 507",
+    ("/v1/labels/{digest}", "delete"): "204 400 401 403 404 408 409 413 422 504 507",
     ("/v1/score", "post"): "200 400 401 403 404 408 413 422 429 503 504",
 }
 
@@ -40,7 +42,7 @@ def test_every_refusal_is_one_sentence(schema):
 def test_nothing_that_loads_from_elsewhere_is_served(serve, memory):
     client = serve({"line": memory})
     assert client.get("/docs").status_code == client.get("/redoc").status_code == 404
-    assert "http" not in client.get("/").text.replace("http://www.w3.org/2000/svg", "")
+    assert "://" not in client.get("/").text.replace("http://www.w3.org/2000/svg", "")
 
 
 def test_what_is_not_served_is_told_in_a_sentence(serve, memory):

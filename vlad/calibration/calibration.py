@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from vlad.calibration.conformal import ceiled, conformal_threshold, p_values
+from vlad.calibration.drift.looks import Looks
 from vlad.calibration.fusion import fuse
 from vlad.calibration.severity import EDGES, severities
 from vlad.errors import InputError
@@ -46,6 +47,7 @@ class Calibration:
         defects: head -> (m,) image scores of labelled defects; empty without labels.
         holdout: head -> (k,) image scores of good images of another day, which move no threshold;
             empty without any.
+        drift: how the good images of `reference` look, to notice drift; None if unknown.
     """
 
     source: Literal["normals", "labels", "unlabelled", "number"]
@@ -62,6 +64,7 @@ class Calibration:
     notes: Sequence[str] = ()
     defects: Scores = field(default_factory=dict)
     holdout: Scores = field(default_factory=dict)
+    drift: Looks | None = None
 
     def __post_init__(self) -> None:
         if self.confidence is not None:

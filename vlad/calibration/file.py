@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from vlad.calibration.calibration import Calibration
+from vlad.calibration.drift.looks import read_looks
 from vlad.calibration.fusion import METHODS
 from vlad.errors import InputError
 from vlad.system.files import atomic_write
@@ -28,7 +29,9 @@ def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
     Raises:
         OutputError: the file is not writable.
     """
-    content = {"kind": _KIND, "format": FORMAT, **asdict(calibration)}
+    bare = asdict(replace(calibration, drift=None))
+    drift = calibration.drift and calibration.drift.content()
+    content = {"kind": _KIND, "format": FORMAT, **bare, "drift": drift}
     for part in _SCORES:
         scores = getattr(calibration, part)
         content[part] = {head: np.asarray(x).tolist() for head, x in scores.items()}
@@ -52,8 +55,10 @@ def load_calibration(path: str | os.PathLike) -> Calibration:
         raise _no_calibration(path, error) from error
     check_format(content, names, path)
     # older files have none of these
-    content = {"names": [], "notes": [], "defects": {}, "holdout": {}, **content}
+    content = {"names": [], "notes": [], "defects": {}, "holdout": {}, "drift": None, **content}
     try:
+        if content["drift"] is not None:
+            content["drift"] = read_looks(content["drift"])
         found = Calibration(**{name: content[name] for name in names})
         _check(found)
     except (ValueError, TypeError, KeyError, AttributeError, InputError) as error:
@@ -91,6 +96,8 @@ def _check(found: Calibration) -> None:
         sizes = {len(x) for x in scores.values()}
         if set(scores) != set(found.reference) or len(sizes) != 1 or 0 in sizes:
             raise ValueError("its defects or its holdout are not scores of its heads")
+    if found.drift and {len(x) for x in found.reference.values()} != {len(found.drift.sharpness)}:
+        raise ValueError("it does not say how each of its images looks")
     if found.source == "number":
         if set(found.thresholds) != set(found.reference):
             raise ValueError("its thresholds are not those of its heads")

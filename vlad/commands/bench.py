@@ -14,6 +14,7 @@ from vlad.commands.options import (
     say_if_trial,
 )
 from vlad.commands.options.boxes import boxes_option, check_boxes
+from vlad.commands.options.log import log_option
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
@@ -102,8 +103,9 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @known_defects_option
 @boxes_option
 @option("--out DIR", "Output folder; an existing benchmark in it is resumed.", required=True)
+@log_option
 def bench(
-    roots, head, k_shot, seeds, corruptions, words, layout, common, known_defects, boxes, out
+    roots, head, k_shot, seeds, corruptions, words, layout, common, known_defects, boxes, out, log
 ) -> None:
     """Compare heads over data sets, shots and seeds.
 
@@ -124,7 +126,9 @@ def bench(
     from vlad.datasets.known import known_of
     from vlad.errors import InputError
     from vlad.evaluation.bench import bench as run_bench
+    from vlad.evaluation.figures import by_shots
     from vlad.system.text import shown
+    from vlad.system.tracking import tracking
 
     shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
     changes = _corruptions(corruptions, boxes)
@@ -144,6 +148,7 @@ def bench(
     known = known_of(known_defects, categories) if known_defects else {}
     if known:
         check_known(known, make_heads(head, common))
+    tracker = click.get_current_context().with_resource(tracking(log, out))
     backbone = open_backbone(common, make_heads(head, common))
     settings = {
         "data": {name: str(root) for name, root in zip(data, roots, strict=True)},
@@ -175,6 +180,10 @@ def bench(
         corruptions=changes,
         known=known,
     )
+    if tracker:
+        tracker.settings(settings)
+        for k, figures in by_shots(rows).items():
+            tracker.log(figures, k)
     for error in dict.fromkeys(error for row in rows for error in row["errors"]):
         click.echo(shown(f"Left out: {error}", keep="\n"), err=True)
     click.echo(f"{len(rows)} results")

@@ -148,7 +148,7 @@ def _calibrate_detector(folder, given, false_alarms, confidence, suspects, holdo
     images = [sample.path for sample in list_samples(given)]
     other = [sample.path for sample in list_samples(holdouts)] if holdouts else None
     found.calibrate(images, false_alarms, confidence, suspects, other)
-    found.save(folder)
+    kept = found.replace(folder)
     say_threshold(found)
-    click.echo(f"Detector: {folder}")
+    click.echo(f"Detector: {folder} (the earlier threshold is kept as version {kept})")
     say_if_trial(found.backbone_)

@@ -1,4 +1,4 @@
-"""vlad detector: what a saved detector is."""
+"""vlad detector: what a saved detector is, and what it was before."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from vlad.commands.options.columns import aligned, megabytes
 
 if TYPE_CHECKING:
     from vlad.detector import Detector
+    from vlad.detector.versions import Version
 
 
 @click.group()
 def detector() -> None:
-    """Say what a saved detector is."""
+    """Say what a saved detector is, and bring back what it was."""
 
 
 @detector.command()
@@ -33,14 +34,33 @@ def show(folder: str) -> None:
     from vlad.system.text import shown
 
     found = Detector.load(folder)
-    rows = [[name, shown(value, keep=" ")] for name, value in _facts(found, Path(folder))]
+    rows = [[name, shown(value, keep=" ")] for name, value in facts(found, Path(folder))]
     click.echo(aligned(rows))
 
 
-def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
+@detector.command()
+@click.argument("folder", metavar="DIR")
+@click.argument("version", type=click.IntRange(min=1), required=False, metavar="[N]")
+def restore(folder: str, version: int | None) -> None:
+    """Put back an earlier version of a detector: N of `vlad detector show`, or the latest.
+
+    What it replaces is kept as a version too.
+
+    \b
+    vlad detector restore detectors/bottle
+    """
+    from vlad.detector.versions import restore_version
+
+    restored, kept = restore_version(Path(folder), version)
+    click.echo(f"Version {restored} is back in {folder}; what was there is version {kept}.")
+
+
+def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
     from vlad.calibration.counts import counts
+    from vlad.detector.replacing import own_files
     from vlad.detector.saved import WEIGHTS
+    from vlad.detector.versions import list_versions
     from vlad.system.text import counted
 
     setup, head = found.setup, found.head_
@@ -60,7 +80,7 @@ def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     if region := setup.region:
         part = region.mask.mean()
         yield "region of interest", f"{part:.0%} of images like {region.size[0]}×{region.size[1]}"
-    learned = list(found.learned_)
+    learned = [name for name in found.learned_ if not name.endswith(" (marked)")]
     yield "fitted on", counted(len(learned), "image") if learned else "no images"
     for name in learned[:3]:
         yield "", name
@@ -76,5 +96,16 @@ def _facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
         said = (*counts(calibration, name), calibration.basis(name), *calibration.notes)
         for note in filter(None, said):
             yield "", note
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    size = sum(file.stat().st_size for file in own_files(folder))
     yield "size", megabytes(size)
+    for place, version in enumerate(list_versions(folder)):
+        yield "earlier versions" if not place else "", _version(version, head.name)
+
+
+def _version(version: Version, head: str) -> str:
+    from vlad.system.text import counted
+
+    known = version.calibration
+    threshold = f"threshold {known.thresholds[head]:.6g}" if known else "no threshold"
+    images = counted(version.learned, "learned image")
+    return f"{version.number}: saved {version.time:%Y-%m-%d %H:%M} UTC, {images}, {threshold}"

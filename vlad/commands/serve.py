@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from vlad.commands.options import common_options, make_detector
+from vlad.commands.options import common_options, make_detector, roi_options
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 
@@ -41,6 +41,10 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     is_eager=True,
     expose_value=False,
     callback=_print_new_key,
+)
+@option(
+    "--review DIR",
+    "Keep the images that people label, with labels.csv, in this folder, for `vlad review apply`.",
 )
 @option(
     "--queue N",
@@ -77,6 +81,7 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
     "Append a line of JSON for each request to this file (- for stdout), in place of the lines on "
     "stderr.",
 )
+@roi_options
 @common_options
 def serve(
     detectors,
@@ -85,6 +90,7 @@ def serve(
     host,
     port,
     api_keys,
+    review,
     queue,
     queue_per_detector,
     max_mb,
@@ -95,18 +101,22 @@ def serve(
 ) -> None:
     """Serve detectors over HTTP, with a web page.
 
-    FOLDER is the output of `vlad fit` or Detector.save. Backbone and head options apply to --head
-    only; --device, --batch-size and --max-pixels apply to all detectors.
+    FOLDER is the output of `vlad fit` or Detector.save. Backbone, head and region options apply
+    to --head only; --device, --batch-size and --max-pixels apply to all detectors.
 
     \b
     vlad fit good/ --out detectors/bottle && vlad serve detectors/bottle
     vlad serve --head winclip --category hazelnut --backbone vlad-tiny
     curl -F images=@photo.jpg http://127.0.0.1:8000/v1/score
     """
+    from pathlib import Path
+
     from vlad.errors import InputError, VladError
 
     if not (detectors or head):
         raise InputError("Nothing to serve; name a folder written by `vlad fit`, or a --head.")
+    if not head and common.given & {"roi", "roi_ignore"}:
+        raise InputError("--roi is for --head: a detector has its own region; fit it with --roi.")
     try:
         import uvicorn
 
@@ -125,6 +135,7 @@ def serve(
     from vlad.serving.log import STDOUT, RequestLog
     from vlad.serving.prefix import check_prefix
     from vlad.serving.reload import reload_all
+    from vlad.serving.review import Labels
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
     from vlad.serving.traffic import Traffic
@@ -133,6 +144,9 @@ def serve(
     check_reach(host, api_keys)
     root_path = check_prefix(root_path)
     keys = read_keys(api_keys) if api_keys else None
+    labels = Labels(Path(review)) if review else None
+    if labels:
+        labels.check()
 
     def load_one(folder: Path) -> Detector:
         made = Detector.load(folder)
@@ -172,7 +186,9 @@ def serve(
                 click.echo(printed(f"{one.name}: {' '.join(one.basis)}", keep=" "), err=aside)
         traffic = Traffic()
         config = uvicorn.Config(
-            create_app(store, limits, keys, traffic=traffic, log=log, root_path=root_path),
+            create_app(
+                store, limits, keys, labels=labels, traffic=traffic, log=log, root_path=root_path
+            ),
             log_config=_requests_logged(),
             access_log=not log,
             server_header=False,

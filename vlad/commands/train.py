@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vlad.commands.options import given, layout_option
+from vlad.commands.options.log import log_option
 from vlad.commands.options.option import option
 from vlad.commands.options.words import words_of, words_option
 
@@ -86,10 +87,11 @@ if TYPE_CHECKING:
     ),
 )
 @option("--resume", "Continue an interrupted training.")
+@log_option
 def train(
     recipe, roots, layout, synthetic, hold_out, targets, words, categories, bank, vocabulary,
     licence, out, backbone, image_size, device, dtype, max_pixels, bits, seed, accumulate,
-    gradient_checkpointing, cache, resume,
+    gradient_checkpointing, cache, resume, log,
 ) -> None:  # fmt: skip
     """Train an adapter on auxiliary data.
 
@@ -112,6 +114,7 @@ def train(
     from vlad.errors import TrainingError
     from vlad.heads import Trained, load_head
     from vlad.system.text import shown
+    from vlad.system.tracking import tracking
     from vlad.training.adapter import train_adapter
     from vlad.training.checkpoint import open_folder
     from vlad.training.data import Reading
@@ -138,8 +141,9 @@ def train(
         from vlad.training.from_text import load_texts, train_from_text
 
         texts = load_texts(categories, bank, vocabulary)
+        tracker = click.get_current_context().with_resource(tracking(log, folder))
         loaded = load_backbone(backbone or DEFAULT, device, dtype)
-        adapter = train_from_text(made_by, loaded, texts, folder, licence=licence)
+        adapter = train_from_text(made_by, loaded, texts, folder, licence=licence, tracker=tracker)
         say_written(adapter, backbone or DEFAULT, out)
         return
     if not (roots or synthetic):  # before the backbone is downloaded
@@ -154,6 +158,7 @@ def train(
     )
     main = accelerator.is_main_process
     logging.getLogger().setLevel(logging.CRITICAL)
+    tracker = click.get_current_context().with_resource(tracking(log if main else None, folder))
     where = str(accelerator.device) if accelerator.num_processes > 1 else device
     loaded = load_backbone(backbone or DEFAULT, where, dtype)
     side = made_by.size_on(loaded.info, image_size)  # said before all images are checked
@@ -199,6 +204,7 @@ def train(
             resume=resume,
             reading=reading,
             words=said,
+            tracker=tracker,
         )
     except KeyboardInterrupt:
         if main:

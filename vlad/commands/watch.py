@@ -1,4 +1,4 @@
-"""vlad watch: score images as they arrive in a folder."""
+"""vlad watch: score images as they arrive in a folder, or the frames of a video."""
 
 from __future__ import annotations
 
@@ -11,57 +11,98 @@ from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vlad.runs.events import Channel
+    from vlad.runs.frames import Footage, Keep
 
 
 @click.command(cls=ScoringCommand)
-@click.argument("source", metavar="DIR")
+@click.argument("source", metavar="SOURCE")
 @scoring_options
 @option("--out DIR", "Output folder.", required=True)
 @option(
     "--interval SECONDS",
-    "Time between two scans of DIR; a file is read once two scans see it unchanged.",
+    (
+        "Time between two scans of a folder; a file is read once two scans see it unchanged.  "
+        "[default: 2]"
+    ),
     type=click.FloatRange(min=0, min_open=True),
-    default=2.0,
+)
+@option("--every N", "Score every N-th frame of a video.", type=click.IntRange(min=1))
+@option(
+    "--fps X",
+    "Score at most X frames per second of a video.",
+    type=click.FloatRange(min=0, min_open=True),
+)
+@option(
+    "--changes PERCENT",
+    (
+        "Score only frames that differ from the last scored by more than this: mean difference of "
+        "brightness over 64×64 cells, 100 = from black to white."
+    ),
+    type=click.FloatRange(min=0, max=100),
+)
+@option(
+    "--keep",
+    "Frames of a video that are saved as images in the output folder.  [default: anomalous]",
+    type=click.Choice(["anomalous", "all", "none"]),
 )
 @option("--webhook URL", "Post each anomalous image as JSON to this URL, until it is delivered.")
 @option(
     "--webhook-secret FILE",
     "Sign what is posted with the secret in this file.  [default: $VLAD_WEBHOOK_SECRET]",
 )
+@option(
+    "--mqtt URL",
+    "Publish each anomalous image as JSON on mqtt://HOST[:PORT]/TOPIC, until it is delivered.",
+)
+@option(
+    "--mqtt-login FILE",
+    "Log in to the broker with USER:PASSWORD in this file.  [default: $VLAD_MQTT_LOGIN]",
+)
 @option("--on-anomaly CMD", "Run this command for each anomalous image, with JSON on its input.")
 def watch(
     source: str,
     scoring: Scoring,
     out: str,
-    interval: float,
+    interval: float | None,
+    every: int | None,
+    fps: float | None,
+    changes: float | None,
+    keep: Keep | None,
     webhook: str | None,
     webhook_secret: str | None,
+    mqtt: str | None,
+    mqtt_login: str | None,
     on_anomaly: str | None,
 ) -> None:
-    """Score images as they arrive in a folder.
+    """Score images as they arrive in a folder or video.
 
-    Rows are appended to scores.csv until Ctrl-C or SIGTERM. When started again, it continues where
-    it stopped. For overlays and a report, run `vlad score DIR` with the same options and --resume.
+    SOURCE is a folder, a video file, a stream (rtsp://, http://), or the number of a camera.
+
+    Rows are appended to scores.csv until Ctrl-C, SIGTERM or the end of a video file. When started
+    again, it continues where it stopped. For overlays and a report, run `vlad score DIR` with the
+    same options and --resume.
 
     \b
     vlad watch camera/ --normal good/ --threshold 0.12 --out runs/line
+    vlad watch rtsp://camera/line --fps 2 --detector nut/ --out runs/line
     vlad watch camera/ --normal good/ --k-shot 4 --calibration line.json --out runs/line
     """
     import signal
     from pathlib import Path
 
     from vlad.calibration.counts import counts
-    from vlad.datasets.layout import existing_folder
     from vlad.errors import InputError
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
     from vlad.system.text import counted, shown
 
-    folder = existing_folder(source)
+    watched = _source(source, interval, every, fps, changes, keep)
     RUN.check(out, resume=True)
-    channels = _channels(webhook, webhook_secret, on_anomaly)
+    channels = _channels(webhook, webhook_secret, mqtt, mqtt_login, on_anomaly)
 
     def tell(batch, verdicts) -> None:
         for scored in batch:
@@ -85,44 +126,93 @@ def watch(
     plan = plan_of(scoring, images=0)
     if channels and plan.settings.rules is None:
         raise InputError(
-            "--webhook and --on-anomaly tell of anomalous images, but nothing decides which are; "
-            "add --threshold or --calibration."
+            "--webhook, --mqtt and --on-anomaly tell of anomalous images, but nothing decides "
+            "which are; add --threshold or --calibration."
         )
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
         backbone = plan.open_backbone()
-        click.echo(f"Watching {folder}; scores go to {Path(out) / 'scores.csv'}.")
+        name = watched if isinstance(watched, Path) else watched.video.name
+        click.echo(f"Watching {name}; scores go to {Path(out) / 'scores.csv'}.")
         run = watch(
             backbone,
             plan.heads,
-            folder,
+            watched,
             plan.settings,
             out,
-            interval=interval,
+            interval=interval or 2.0,
             stop=stop,
             on_scored=tell,
             on_calibrated=explain,
+            on_drift=lambda words: click.echo(shown(words, keep=" ")),
             on_trouble=lambda words: click.echo(shown(words, keep=" "), err=True),
             channels=channels,
         )
     bad = run.rows.failed
     done = counted(len(run.rows) - bad, "image")
-    click.echo(f"Stopped: {done} scored, {bad} failed: {run.scores_csv}")
+    ended = "Stopped" if stop.is_set() else "Finished"
+    click.echo(f"{ended}: {done} scored, {bad} failed: {run.scores_csv}")
     say_if_trial(backbone)
 
 
-def _channels(webhook: str | None, secret: str | None, command: str | None) -> list[Channel]:
+def _source(
+    source: str,
+    interval: float | None,
+    every: int | None,
+    fps: float | None,
+    changes: float | None,
+    keep: Keep | None,
+) -> Path | Footage:
+    """What is watched, in the way the options ask for."""
+    from pathlib import Path
+
+    from vlad.errors import InputError
+    from vlad.images.video import Sampling, Video, check_video
+    from vlad.runs.frames import Footage
+
+    video = Video.of(source)
+    of_video = {"--every": every, "--fps": fps, "--changes": changes, "--keep": keep}
+    if video is None:
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                f"{source} is no folder, video file, stream or camera; check the path, or give "
+                "images to vlad score."
+            )
+        if given := [name for name, value in of_video.items() if value is not None]:
+            raise InputError(f"{given[0]} is for a video, but {source} is a folder; leave it out.")
+        return folder
+    if interval is not None:
+        raise InputError(f"--interval is for a folder, but {video.name} is a video; leave it out.")
+    check_video(video)
+    return Footage(video, Sampling(every or 1, fps), changes, keep or "anomalous")
+
+
+def _channels(
+    webhook: str | None,
+    secret: str | None,
+    mqtt: str | None,
+    login: str | None,
+    command: str | None,
+) -> list[Channel]:
     """What is told of anomalous images, in the way the options ask for."""
     from vlad.errors import InputError
-    from vlad.runs.events import Command, Webhook, read_secret
+    from vlad.runs.events import SECRET, Command, Mqtt, Webhook, read_login, read_secret
 
     if secret and not webhook:
         raise InputError("--webhook-secret is for --webhook; add it, or leave the secret out.")
+    if login and not mqtt:
+        raise InputError("--mqtt-login is for --mqtt; add it, or leave the login out.")
     channels: list[Channel] = []
     if webhook:
-        key = read_secret(secret)
+        key = read_secret(secret, SECRET, "webhook")
         channels.append(Webhook.of(webhook, key))
         if key is None:
             click.echo("What is posted is not signed; --webhook-secret signs it.", err=True)
+    if mqtt:
+        broker = Mqtt.of(mqtt, read_login(login))
+        channels.append(broker)
+        if broker.login and not broker.secure:
+            click.echo("The login goes to the broker unencrypted; mqtts:// encrypts it.", err=True)
     if command:
         channels.append(Command.of(command))
     return channels

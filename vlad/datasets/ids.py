@@ -61,7 +61,7 @@ def ids_again(paths: Iterable[str], root: str, used: Callable[[str, str], bool])
         root: real path of the folder that ids are relative to.
         used: (path, id) -> whether a result with this id may belong to this path.
     """
-    parts = _parts_below(paths, root)
+    parts = parts_below(paths, root)
     files = {Path(root, *below): path for path, below in parts.items()}
     together = with_ids((Sample(file, ""), Path(root)) for file in files)
     likely = {files[sample.path]: sample.id for sample in together}
@@ -79,7 +79,7 @@ def ids_again(paths: Iterable[str], root: str, used: Callable[[str, str], bool])
     return {path: ids.get(path) or possible_ids(below)[-1] for path, below in parts.items()}
 
 
-def _parts_below(paths: Iterable[str], root: str) -> dict[str, tuple[str, ...]]:
+def parts_below(paths: Iterable[str], root: str) -> dict[str, tuple[str, ...]]:
     """Path -> its parts below the folder, by the names of links, not of their targets."""
     depths: dict[Path, int | None] = {}  # parts of a folder that spell the root
     found = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterator
@@ -10,26 +9,25 @@ from pathlib import Path
 
 from vlad.datasets.ids import with_ids
 from vlad.errors import InputError
-from vlad.system.resources import check_regular
+from vlad.system.spreadsheet import read_rows
 from vlad.system.text import shown
 from vlad.types import Sample
 
 _LABELS = {
     **dict.fromkeys(("0", "normal", "ok", "good", "false"), 0),
-    **dict.fromkeys(("1", "anomalous", "ng", "nok", "bad", "true"), 1),
+    **dict.fromkeys(("1", "anomalous", "defective", "ng", "nok", "bad", "true"), 1),
     "": None,
 }
-_SEPARATOR = re.compile(r"sep=(.)\s*", re.IGNORECASE)  # the line that Excel reads and writes
 
 
 def read_manifest(path: str | os.PathLike, split: str | None = None) -> list[Sample]:
     """List the images of a CSV manifest in order, each once.
 
     The first line, or that below Excel's `sep=;`, names the columns: `path`, and any of `category`,
-    `label` (0, normal, ok, good or false; 1, anomalous, ng, nok, bad or true), `severity` (a whole
-    number, 0 for normal), `mask` and `split`; others are ignored. A severity implies a missing
-    label. Columns are separated by comma, semicolon or tab. Paths are relative to the folder of
-    the manifest. Images need not exist until they are read.
+    `label` (0, normal, ok, good or false; 1, anomalous, defective, ng, nok, bad or true),
+    `severity` (a whole number, 0 for normal), `mask` and `split`; others are ignored. A severity
+    implies a missing label. Columns are separated by comma, semicolon or tab. Paths are relative to
+    the folder of the manifest. Images need not exist until they are read.
 
     Args:
         path: a UTF-8 file, with or without a byte-order mark.
@@ -117,48 +115,4 @@ def _folder(path: Path, folder: Path) -> Path:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and cells by lower-case column name of each non-blank line."""
-    try:
-        check_regular(path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header, above = file.readline(), 1
-            if _SEPARATOR.fullmatch(header):
-                header, above = file.readline(), 2
-            delimiter = _delimiter(header, path)
-            names = _cells(next(csv.reader([header], delimiter=delimiter)))
-            names = [name.lower() for name in names]
-            reader = csv.reader(file, delimiter=delimiter)
-            for row in reader:
-                cells = _cells(row)
-                line = reader.line_num + above
-                if len(cells) > len(names) and any(cells[len(names) :]):
-                    raise InputError(
-                        f"line {line} of {path} has {len(cells)} cells for {len(names)} columns; "
-                        'put cells that contain a separator between quotes (").'
-                    )
-                if any(cells):
-                    cells += [""] * (len(names) - len(cells))
-                    yield line, dict(zip(names, cells, strict=False))
-    except OSError as error:
-        raise InputError(
-            f"cannot read the manifest {path}: {error.strerror}; check the path and permissions."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"the manifest {path} is not UTF-8 text; save it as CSV UTF-8.") from error
-    except csv.Error as error:
-        raise InputError(f"the manifest {path} is not CSV ({error}); save it again.") from error
-
-
-def _delimiter(header: str, path: Path) -> str:
-    for delimiter in ",;\t":
-        names = _cells(next(csv.reader([header], delimiter=delimiter), []))
-        if "path" in [name.lower() for name in names]:
-            return delimiter
-    raise InputError(
-        f"the first line of {path} has no column path; begin with a line such as "
-        "path,category,label,mask,split."
-    )
-
-
-def _cells(row: list[str]) -> list[str]:
-    return [cell.strip() for cell in row]
+    return read_rows(path, "manifest", "path,category,label,mask,split")

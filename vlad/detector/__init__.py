@@ -17,6 +17,7 @@ from PIL import Image
 from vlad.calibration import FALSE_ALARMS, from_normals
 from vlad.calibration.copies import count_others, find_copies, keep_others
 from vlad.detector.learned import CALIBRATE, FIT, Learned
+from vlad.detector.replacing import replace_files
 from vlad.detector.saved import Saved, read_detector, write_detector
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker
@@ -37,7 +38,7 @@ from vlad.scoring.given import (
 from vlad.scoring.pipeline import Prepared, Scored, prepare
 from vlad.scoring.record import record_of
 from vlad.system.text import instead, shown
-from vlad.types import Box, Features, Verdicts
+from vlad.types import Box, Features, Seen, Verdicts
 
 _Open = Callable[[Given], Image.Image | Prepared]
 
@@ -142,7 +143,9 @@ class Detector(Learned):
         category: str | None,
         open_item: _Open,
         boxes: Sequence[Sequence[Box]] = (),
+        looks: list[Seen | None] | None = None,
     ) -> ImageScores:
+        """The scores of B images; `looks` gets how each of them looks."""
         scores, maps = [], []
         kinds: list[str] = []
         for scored in self._stream(images, category, open_item, boxes):
@@ -151,6 +154,8 @@ class Detector(Learned):
             scores.append(scored.scores[self._name])
             maps.append(scored.maps[self._name])
             kinds += scored.kinds.values()
+            if looks is not None:
+                looks.append(scored.seen)
         names = np.array(kinds) if kinds else None
         return ImageScores(np.array(scores, np.float32), stack_maps(maps), names)
 
@@ -178,6 +183,7 @@ class Detector(Learned):
                 scored.maps.get(self._name),
                 scored.error,
                 scored.kinds.get(self._name),
+                scored.seen,
             )
 
     def _stream(
@@ -223,7 +229,8 @@ class Detector(Learned):
                 "images; fit it on a reference pool first."
             )
         opened = Marking(self.setup)
-        scores = self._scores(normals, None, opened)
+        looks: list[Seen | None] = []
+        scores = self._scores(normals, None, opened, looks=looks)
         copied = find_copies(self._marks, opened.marks)
         kept, notes = keep_others(opened.names, copied, false_alarms)
         other, more = ({}, []) if holdout is None else self._holdout(holdout, opened.marks)
@@ -237,6 +244,7 @@ class Detector(Learned):
             notes=[*notes, *more],
             settings=self._record(),
             holdout=other,
+            seen=[looks[i] for i in kept],
         )
         self._calibrate_with = self._settings(CALIBRATE)
         for note in self.calibration_.notes:
@@ -299,6 +307,24 @@ class Detector(Learned):
                 `calibrate`.
             OutputError: the folder is not writable.
         """
+        write_detector(self._whole(), Path(folder), self.backbone_ if with_weights else None)
+        return Path(folder)
+
+    def replace(self, folder: str | os.PathLike[str]) -> int:
+        """Save in place of the detector in a folder, kept there as a version; return its number.
+
+        A copy of the backbone in the folder stays. If the process is killed, the folder holds
+        either detector, whole.
+
+        Raises:
+            AdapterError, HeadError, OutputError: as `save`.
+            InputError: the folder has no detector.
+        """
+        folder, saved = Path(folder), self._whole()
+        read_detector(folder)
+        return replace_files(folder, folder, lambda made: write_detector(saved, made, home=folder))
+
+    def _whole(self) -> Saved:
         if not isinstance(self.head, str) or ":" in self.head:
             raise HeadError(
                 f"Head {self.head!r} has no name that another program can find; register it under "
@@ -306,7 +332,7 @@ class Detector(Learned):
             )
         self._check_unchanged("fit")
         self._check_unchanged("calibrate")
-        saved = Saved(
+        return Saved(
             {**self.get_params(), **self._files},
             self.weights_,
             self.head_.memory_ if hasattr(self, "head_") else {},
@@ -314,8 +340,6 @@ class Detector(Learned):
             self.learned_,
             getattr(self, "calibration_", None),
         )
-        write_detector(saved, Path(folder), self.backbone_ if with_weights else None)
-        return Path(folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Detector:
@@ -323,6 +347,7 @@ class Detector(Learned):
 
         Raises:
             InputError: the folder has no detector.
+            OutputError: a replacement of it was stopped half-way, and cannot be completed.
         """
         saved = read_detector(Path(folder))
         detector = cls(**saved.settings)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
+from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.datasets.known import list_known
 from vlad.detector.arguments import Arguments
 from vlad.detector.loaded import Loaded
-from vlad.errors import HeadError
+from vlad.errors import HeadError, InputError
 from vlad.heads import Head, load_head
 from vlad.heads.removal import without
 from vlad.scoring.given import (
@@ -28,10 +29,11 @@ from vlad.scoring.given import (
     open_given,
     unprepared,
 )
-from vlad.scoring.known import fit_known
+from vlad.scoring.known import add_unmarked, fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Prepared
-from vlad.scoring.record import digests, digests_of_known
+from vlad.scoring.record import LENGTH, digests, digests_of_known
+from vlad.system.text import counted
 
 if TYPE_CHECKING:
     from typing import Self
@@ -127,8 +129,37 @@ class Learned(Arguments):
         added = self.head_.memory_
         self.head_.memory_ = self.head_.merge(before, added)
         self._fit_with = self._settings(FIT)
-        for name in ("calibration_", "_calibrate_with"):
-            vars(self).pop(name, None)
+        self._drop_calibration()
+        return self
+
+    def learn_defects(self, defects: Images, kinds: Sequence[str]) -> Self:
+        """Add B defects without masks to those that the head labelled knows; return itself.
+
+        Of each image, the patches that are least like normal images stand for the defect. A
+        calibration is dropped.
+
+        Args:
+            kinds: B names of kinds.
+
+        Raises:
+            InputError: no image, one that cannot be used, or more or fewer kinds.
+            HeadError: the head is not fitted, or remembers no defects.
+        """
+        panel, opened = self.panel_, Marking(self.setup)
+        given = [Given(image, index) for index, image in enumerate(each_image(defects))]
+        if len(given) != len(kinds):
+            raise InputError(
+                f"{counted(len(kinds), 'kind')} for {counted(len(given), 'image')}; give one of "
+                "each."
+            )
+        images = (unprepared(opened(one)) for one in given)
+        add_unmarked(panel, zip(images, kinds, strict=True))
+        marked = {
+            f"{name} (marked)": sha256(f"{kind}\0{digest}".encode()).hexdigest()[:LENGTH]
+            for (name, digest), kind in zip(opened.digests.items(), kinds, strict=True)
+        }
+        self._name_learned({**opened.digests, **marked})
+        self._drop_calibration()
         return self
 
     def remove(self, places: Iterable[int]) -> Self:
@@ -161,9 +192,12 @@ class Learned(Arguments):
                 "call `calibrate` again.",
                 stacklevel=2,
             )
+        self._drop_calibration()
+        return self
+
+    def _drop_calibration(self) -> None:
         for name in ("calibration_", "_calibrate_with"):
             vars(self).pop(name, None)
-        return self
 
     def __getstate__(self) -> dict[str, Any]:
         _ = self._files  # they may not be there after unpickling
@@ -206,7 +240,10 @@ class Learned(Arguments):
         given = (Given(image, index) for index, image in enumerate(each_image(normals)))
         panel.fit((unprepared(opened(one)) for one in given), [self._name])
         self._marks = [*self._marks, *(mark for mark in opened.marks if mark is not None)]
-        for name, digest in opened.digests.items():
+        self._name_learned(opened.digests)
+
+    def _name_learned(self, digests: Mapping[str, str]) -> None:
+        for name, digest in digests.items():
             known = self.learned_.get(name, digest) != digest  # an image in memory, of another call
             self.learned_ = {**self.learned_, f"{name} ({digest})" if known else name: digest}
 

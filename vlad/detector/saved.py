@@ -20,6 +20,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.carry import carry
 from vlad.calibration import Calibration, load_calibration, save_calibration
 from vlad.calibration.copies import check_marks
+from vlad.detector.replacing import complete
 from vlad.errors import InputError, PromptError
 from vlad.images import DEFAULT_MAX_PIXELS
 from vlad.images.interest import read_region
@@ -34,6 +35,8 @@ WEIGHTS = "weights"  # folder of a copy of the backbone
 _SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
 _ROI = "roi.png"
 _BANKS = ("bank", "guide", "ignore")  # each in a file of its name
+# all that a detector consists of, besides its weights
+FILES = (_SETTINGS, _MEMORY, _CALIBRATION, _ROI, ADAPTER_FILE, *(f"{name}.toml" for name in _BANKS))
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", *_BANKS, "weights", "cache")
@@ -44,6 +47,7 @@ _FIELDS = {
     "head_params",
     "weights",
     "learned",
+    "calibrated",
     *(field.name for field in fields(Setup)),
 }
 _LONGEST = 4096  # characters of a text, enough for a path
@@ -70,11 +74,15 @@ class Saved:
     calibration: Calibration | None
 
 
-def write_detector(saved: Saved, folder: Path, backbone: Backbone | None = None) -> None:
+def write_detector(
+    saved: Saved, folder: Path, backbone: Backbone | None = None, home: Path | None = None
+) -> None:
     """Write a detector as data, never pickles.
 
     Args:
         backbone: its backbone, if the weights are to be copied into the folder.
+        home: the folder that its files will be moved to, whose copy of the weights `folder` holds
+            too; None is `folder`.
 
     Raises:
         AdapterError: its adapter no longer exists.
@@ -94,13 +102,15 @@ def write_detector(saved: Saved, folder: Path, backbone: Backbone | None = None)
         settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
     if backbone:
         settings["backbone"] = carry(settings["backbone"], backbone, folder / WEIGHTS)
-    settings["backbone"] = _found_again(settings["backbone"], folder)
+    settings["backbone"] = _found_again(settings["backbone"], home or folder)
     if f"./{WEIGHTS}" not in settings["backbone"]:  # of an earlier save
         shutil.rmtree(folder / WEIGHTS, ignore_errors=True)
     if saved.weights:
         settings["weights"] = saved.weights
     if saved.learned:
         settings["learned"] = dict(saved.learned)
+    if saved.calibration:
+        settings["calibrated"] = True  # so that a folder without the file is half of one
     for name in _BANKS:
         if isinstance(bank := settings[name], PromptBank):
             settings[name] = f"{name}.toml"
@@ -134,9 +144,11 @@ def read_detector(folder: Path) -> Saved:
 
     Raises:
         InputError: it has no detector, or a damaged one, or one of a newer vlad.
+        OutputError: a replacement of it was stopped half-way, and cannot be completed.
     """
     from safetensors.torch import load_file
 
+    complete(folder)
     with _explained(folder):
         settings = read_json(folder / _SETTINGS)
         if not isinstance(settings, dict):
@@ -146,6 +158,7 @@ def read_detector(folder: Path) -> Saved:
         _check_settings(settings, folder)
         settings.pop("format", None)
         weights, learned = settings.pop("weights", None), settings.pop("learned", {})
+        calibrated = settings.pop("calibrated", False)
         check_regular(folder / _MEMORY)
         # mapped tensors would end the process once somebody overwrites their file
         memory = {name: x.clone() for name, x in load_file(folder / _MEMORY).items()}
@@ -154,6 +167,10 @@ def read_detector(folder: Path) -> Saved:
         if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
             raise ValueError("its memory has NaN or infinity")
     calibration = None
+    if calibrated and not (folder / _CALIBRATION).exists():
+        raise InputError(
+            f"{folder} lacks {_CALIBRATION}, as if it was copied in part; copy all of its files."
+        )
     if (folder / _CALIBRATION).exists():
         calibration = load_calibration(folder / _CALIBRATION)
     return Saved(settings, weights, memory, marks, learned, calibration)

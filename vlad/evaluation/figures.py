@@ -81,6 +81,26 @@ def seed_means(rows: Rows, metric: str) -> list[float]:
     return means
 
 
+def by_shots(rows: Rows) -> dict[int, dict[str, float]]:
+    """Number of shots, ascending -> "set/category/head/metric" -> mean over seeds.
+
+    Means over categories and sets are called "mean"; figures on corrupted images have the name of
+    the corruption before that of the metric.
+    """
+    found: dict[int, dict[str, float]] = {k: {} for k in sorted({row["k_shot"] for row in rows})}
+    names = list(dict.fromkeys(n[7:] for row in rows for n in row if n.startswith("metric.")))
+    for scope in scopes(rows):
+        for corruption in (None, *corruptions(scope.rows)):
+            for head, k_shot in scope.heads:
+                parts = [scope.data or "mean", scope.category or "mean", head]
+                where = "/".join([*parts, *filter(None, [corruption])])
+                own = scope.of((head, k_shot), corruption)
+                for name in names:
+                    if values := seed_means(own, name):
+                        found[k_shot][f"{where}/{name}"] = float(np.mean(values))
+    return found
+
+
 def csv(rows: Rows, certainty: Certainty) -> bytes:
     """All figures, as fractions; empty where a metric has none.
 

@@ -6,7 +6,7 @@ vlad's own, after the idea of a second memory for known defects; the first one i
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -37,6 +37,7 @@ class Labelled(Head):
     """
 
     normals = "needed"
+    additive = True
     rules: ClassVar = {
         "layers": optional(LAYERS),
         "top": SHARE,
@@ -84,6 +85,13 @@ class Labelled(Head):
         }
         return self
 
+    def merge(
+        self, first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The normal images and the known defects of both; a kind may be in one alone."""
+        joined = {name: torch.cat([first[name], second[name]]) for name in first if name in second}
+        return {**first, **second, **joined}
+
     def fit_known(self, features: Features, cover: torch.Tensor, kinds: Sequence[str]) -> Labelled:
         """Remember the marked patches of B images with defects, in place of those before.
 
@@ -105,6 +113,21 @@ class Labelled(Head):
                 memory[f"{layer}:{kind}"] = rows[marked & own[:, None]]
         self.memory_ = memory
         return self
+
+    def unlike_normal(self, features: Features) -> torch.Tensor:
+        """(B, h·w) true for the patches that are least like normal images.
+
+        Of all patches of the B images, it is the fraction `top`, or one.
+
+        Raises:
+            HeadError: the head is not fitted.
+        """
+        self.needed_memory()
+        distances = self._nearest(features, "")
+        count = max(1, int(self.top * distances.numel()))
+        marked = torch.zeros(distances.numel(), dtype=torch.bool, device=distances.device)
+        marked[distances.flatten().topk(count).indices] = True
+        return marked.view_as(distances)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, and the known kind nearest to the most anomalous patch of each.

@@ -96,6 +96,8 @@ def histogram(
         "summary": summary,
         "legend": [GROUPS[label] for label in counts] if labelled else [],
         "highest": highest,
+        "low": float(edges[0]),
+        "high": float(edges[-1]),
         "width": _BINS,
         "bars": bars,
         "cut": cut,

@@ -35,10 +35,13 @@ class VerdictView:
         self.finder = finder
         self.labels = labels
 
+    def decided(self, name: str, path: str) -> str | None:
+        """ "anomalous" or "normal", unsure or not; None where nothing was decided."""
+        return self._value(name, "verdict", path)
+
     def verdict(self, name: str, path: str) -> str | None:
         """ "anomalous", "normal" or "unsure"; None where nothing was decided."""
-        word = self._value(name, "verdict", path)
-        return "unsure" if self._value(name, "abstain", path) else word
+        return "unsure" if self._value(name, "abstain", path) else self.decided(name, path)
 
     def fused(self, path: str) -> dict[str, float]:
         """The score of all heads together, if there is one."""
@@ -69,17 +72,10 @@ class VerdictView:
 
     def mistake(self, name: str, path: str) -> str | None:
         """ "missed" or "alarm" where the verdict is not that of the label, unsure or not."""
-        word, label = self._value(name, "verdict", path), self.labels.get(path)
+        word, label = self.decided(name, path), self.labels.get(path)
         if word is None or label is None or (word == "anomalous") == (label == 1):
             return None
         return "missed" if label else "alarm"
-
-    def words(self, path: str) -> str:
-        """The verdict of each head and what is wrong with it, to filter images by."""
-        if not self.judged:
-            return ""
-        found = ((self.verdict(name, path), self.mistake(name, path)) for name in self.names)
-        return " ".join(f"{verdict or 'none'}{',wrong' * bool(bad)}" for verdict, bad in found)
 
     def line(self, name: str, path: str) -> dict[str, str] | None:
         """The verdict of an image with its p-value, severity and regions."""
@@ -140,14 +136,14 @@ class VerdictView:
         }[calibration.source]
         return [meaning, *summary(self.judged).splitlines()]
 
-    def choices(self) -> list[tuple[str, str]]:
-        """(verdict, its word) to filter images by; "" is all of them."""
-        if not self.judged:
-            return []
-        options = [("", "All"), *_WORDS.items()]
-        if not any(any(self.judged.columns.get(f"{n}_abstain", {}).values()) for n in self.names):
-            options.pop()
-        return [*options, ("wrong", "Wrong")] if self.labels else options
+    def choices(self) -> list[tuple[str, str, bool]]:
+        """(verdict, its word, whether this run has it) to filter images by; "" is all of them."""
+        judged = self.judged is not None
+        columns = self.judged.columns if self.judged else {}
+        unsure = any(any(columns.get(f"{n}_abstain", {}).values()) for n in self.names)
+        has = {"anomalous": judged, "normal": judged, "unsure": unsure}
+        words = [(kind, word, has[kind]) for kind, word in _WORDS.items()]
+        return [("", "All", True), *words, ("wrong", "Wrong", judged and bool(self.labels))]
 
     def _regions(self, name: str, path: str) -> Sequence[Region]:
         return self.finder.regions.get(name, {}).get(path, []) if self.finder else []

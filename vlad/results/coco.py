@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from vlad.errors import InputError
 from vlad.results.regions import Region, find_regions
 from vlad.system.files import atomic_write
-from vlad.system.text import encode, printable
+from vlad.system.resources import read_json
+from vlad.system.text import encode, printable, shown
 from vlad.types import Sample
+
+ANOMALY = "anomaly"  # the category of a region of no known kind
 
 
 class RegionFinder:
@@ -91,7 +95,7 @@ class RegionFinder:
             },
             "images": images,
             "annotations": annotations,
-            "categories": [{"id": 1, "name": "anomaly", "supercategory": "anomaly"}],
+            "categories": [{"id": 1, "name": ANOMALY, "supercategory": ANOMALY}],
         }
 
     def _annotation(self, image: int, region: Region) -> dict:
@@ -108,3 +112,34 @@ class RegionFinder:
         if self.mm_per_pixel:
             found["area_mm2"] = region.area * self._square
         return found
+
+
+def read_regions(file: Path) -> dict[str, tuple[tuple[int, int], list[Region]]]:
+    """Read a file of `RegionFinder.write`.
+
+    Returns:
+        path, printable -> (width, height) of the image and its regions, highest score first.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    found: dict[str, tuple[tuple[int, int], list[Region]]] = {}
+    try:
+        content = read_json(file)
+        paths = {image["id"]: image["file_name"] for image in content["images"]}
+        for image in content["images"]:
+            found[image["file_name"]] = ((int(image["width"]), int(image["height"])), [])
+        for note in content["annotations"]:
+            outlines = [
+                list(zip(corners[::2], corners[1::2], strict=True))
+                for corners in note["segmentation"]
+            ]
+            x, y, width, height = note["bbox"]
+            region = Region(note["area"], (x, y, width, height), outlines, note["score"])
+            found[paths[note["image_id"]]][1].append(region)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"cannot read the regions in {file} ({shown(error)}); remove it and `resume` the run "
+            "that made it."
+        ) from error
+    return found

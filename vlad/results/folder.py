@@ -5,11 +5,13 @@
     scores.csv          one row per image; also the journal while the run goes on
     scores.parquet      the same, typed, written at the end
     files.csv           path, size, time of change and time of reading of each scored file
+    seen.jsonl          how each scored image looks as a whole (see vlad.results.seen)
     joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of
                         another day (see vlad.results.verdicts)
-    overlays/<head>/<id>.jpg, report.html
+    overlays/<head>/<id>.jpg, report.html, drift.json (see vlad.results.drift)
+    frames/<source>/<frame>.png     frames of a video that `vlad watch` kept; never deleted
     events/                         what `vlad watch` told other machines (see vlad.runs.events)
 
 An image's row is appended after its maps are on disk. So every row is finished whatever stops the

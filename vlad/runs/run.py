@@ -18,9 +18,11 @@ from vlad.report import write_report
 from vlad.report.overlays import shared_scales, write_overlays
 from vlad.results.coco import RegionFinder
 from vlad.results.comparison import Comparison
+from vlad.results.drift import with_drift
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import count_cut, warn_of_cut
+from vlad.results.seen import append_seen
 from vlad.results.verdicts import Judged, Rules, judge
 from vlad.runs.settings import (
     Settings,
@@ -143,7 +145,7 @@ def _conclude(
     finder: RegionFinder | None = None
     thresholds: Mapping[str, float] = {}
     if rules:
-        judged = judge(folder, samples, rules, normals, holdout)
+        judged = with_drift(judge(folder, samples, rules, normals, holdout), folder, samples)
         thresholds = judged.map_thresholds if folder.keeps_maps else {}
         finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
@@ -154,6 +156,7 @@ def _conclude(
             write_overlays(folder, progress.track(samples), scales, setup.open_image, on_drawn)
     # verdicts of an earlier command must not stay beside the scores of this one
     beside = {"calibration": normals, "holdout": holdout}
+    folder.drop(*(["drift.json"] if not (judged and judged.drift) else []))
     folder.drop("regions", *(name for name, kept in beside.items() if not kept))
     columns = {}
     if judged and finder:
@@ -165,7 +168,14 @@ def _conclude(
     warn_of_cut(folder, samples, thresholds)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
     report = write_report(
-        folder, samples, scales, setup.open_image, date, judged=judged, finder=finder
+        folder,
+        samples,
+        scales,
+        setup.open_image,
+        date,
+        judged=judged,
+        finder=finder,
+        region=region,
     )
     return Run(folder, report, judged)
 
@@ -250,7 +260,7 @@ def keep_scored(
     states: dict[str, State | None],
     more: Mapping[str, Mapping[str, object]] | None = None,
 ) -> None:
-    """Write maps and rows of a batch, beside the scores that other heads gave its images.
+    """Write maps, looks and rows of a batch, beside the scores that other heads gave its images.
 
     Args:
         states: of a `Reader`.
@@ -271,6 +281,7 @@ def keep_scored(
         kept = before.scores if state and state.same(before.state) else {}
         kinds = {**(before.kinds if kept else {}), **scored.kinds}
         rows.append(Row(path, {**kept, **scored.scores}, scored.error, state, kinds))
+    append_seen(folder.out, [(str(s.sample.path), s.seen) for s in batch if s.seen])
     folder.append(rows, more)
 
 

@@ -1,11 +1,11 @@
-"""Scoring images as they arrive in a folder."""
+"""Scoring images as they arrive in a folder, or frames of a video."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,7 +22,9 @@ from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import warn_of_cut
 from vlad.results.verdicts import Judged, decide, judge
+from vlad.runs.drift import DriftWatch
 from vlad.runs.events import Channel, couriers_of
+from vlad.runs.frames import FOLDER, Footage, Frames
 from vlad.runs.run import Reader, keep_scored, score_held_out
 from vlad.runs.settings import Settings, prepare, run_folder, without_copies
 from vlad.scoring.panel import Panel
@@ -36,7 +38,7 @@ Columns = Mapping[str, Mapping[str, object]]
 def watch(
     backbone: Backbone,
     heads: Mapping[str, Head],
-    source: Path,
+    source: Path | Footage,
     settings: Settings,
     out: str | Path,
     *,
@@ -45,20 +47,24 @@ def watch(
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
     on_calibrated: Callable[[Calibration], None] = lambda calibration: None,
+    on_drift: Callable[[str], None] = lambda sentence: None,
     channels: Sequence[Channel] = (),
 ) -> RunFolder:
-    """Score the images below a folder as they arrive, until `stop` is set.
+    """Score the images below a folder as they arrive, or the frames of a video, until `stop` is set
+    or a video file ends.
 
     An image is scored once, even across restarts, and again if its file changes. A file is read
     once two scans see it unchanged; one that failed is tried again if it changes or comes back, or
-    after a restart.
+    after a restart. What is scored of a video, and how its rows are named: `vlad.runs.frames`.
 
     Args:
-        interval: seconds between two scans.
+        interval: seconds between two scans of a folder.
         on_scored: called with each finished batch and the verdicts in it.
-        on_trouble: called with a sentence when the folder cannot be listed for now, or events are
-            not delivered; of these also from another thread.
+        on_trouble: called with a sentence when the source cannot be read for now, or events are
+            not delivered; also from another thread.
         on_calibrated: called before the first image with the basis of the verdicts, if any.
+        on_drift: called with a sentence when images begin or cease to differ from the good ones of
+            calibration, or if that cannot be told.
         channels: told of each image that a verdict calls anomalous.
 
     Raises:
@@ -67,7 +73,9 @@ def watch(
         VladError: a problem of the run as a whole.
     """
     written = Path(os.path.realpath(out))
-    if Path(os.path.realpath(source)).is_relative_to(written):
+    footage = source if isinstance(source, Footage) else None
+    root = written / FOLDER if isinstance(source, Footage) else source
+    if not footage and Path(os.path.realpath(root)).is_relative_to(written):
         raise InputError(f"{source} is inside the output folder {out}; choose another folder.")
     settings = without_copies(settings)
     categories = [settings.category]
@@ -77,7 +85,7 @@ def watch(
             f"Head {joint[0]} judges all images jointly, but here they come one by one; give musc "
             "a `pool`, april_gan rescale=false, or choose another head."
         )
-    folder = run_folder(panel, categories, source, settings, out)
+    folder = run_folder(panel, categories, root, settings, out)
     with ExitStack() as held:
         held.enter_context(locked(folder.out))
         folder.resume()
@@ -90,12 +98,22 @@ def watch(
         else:
             on_calibrated(calibration)
         folder.finish([], _columns(folder, calibration, folder.rows.values()))
-        reader = Reader(settings.setup.open_image)
         tell = held.enter_context(couriers_of(folder, channels, on_trouble))
-        arrivals, trouble = Arrivals(source, folder, settings.category), None
-        while not stop.is_set():
+        drift = DriftWatch(folder, calibration, on_drift)
+        feed: Arrivals | Frames
+        reader: Reader | Frames
+        if footage:
+            most = settings.setup.max_pixels
+            frames = Frames(footage, folder, settings.category, most, on_trouble)
+            feed = reader = held.enter_context(frames)
+        else:
+            feed = Arrivals(root, folder, settings.category)
+            reader = Reader(settings.setup.open_image)
+        rested: Iterable[Sample]
+        trouble = None
+        while not (stop.is_set() or feed.ended):
             try:
-                rested, trouble = arrivals.look(), None
+                rested, trouble = feed.look(), None
             except InputError as error:  # such as a network share that is offline
                 if str(error) != trouble:
                     on_trouble(f"Waiting: {error}")
@@ -106,13 +124,18 @@ def watch(
                     for s in batch
                 ]
                 verdicts = _columns(folder, calibration, rows)
-                if calibration:  # before the rows: a stop between them has the images scored again
-                    tell(rows, Judged(calibration, verdicts, {}))
+                judged = Judged(calibration, verdicts, {}) if calibration else None
+                if isinstance(feed, Frames):
+                    rows = feed.keep(rows, judged.anomalous if judged else ())
+                if judged:  # before the rows: a stop between them has the images scored again
+                    tell(rows, judged)
                 keep_scored(folder, batch, reader.states, verdicts)
                 on_scored(batch, verdicts)
+                drift.add(batch)
                 if stop.is_set():
                     break
-            _sleep(interval, stop)
+            if not footage:
+                _sleep(interval, stop)
         folder.finish([], _columns(folder, calibration, folder.rows.values()))
         warn_of_cut(folder, folder.samples())
     return folder
@@ -126,6 +149,8 @@ class Arrivals:
         folder: the run; its own files below `source` are left out.
         category: what the images show.
     """
+
+    ended = False  # more may always come
 
     def __init__(self, source: Path, folder: RunFolder, category: str | None = None):
         self.source = source
@@ -200,7 +225,7 @@ class Arrivals:
 
 
 def _score(
-    panel: Panel, samples: Collection[Sample], reader: Reader, batch_size: int
+    panel: Panel, samples: Iterable[Sample], reader: Reader | Frames, batch_size: int
 ) -> Iterator[list[Scored]]:
     return score_samples(panel, samples, batch_size=batch_size, open_image=reader)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +34,7 @@ def fit_known(
         HeadError: no head remembers defects, or it is not fitted.
         InputError: an empty mask, or one that does not fit its image.
     """
-    learning = {name: head for name, head in panel.heads.items() if isinstance(head, Labelled)}
-    if not learning:
-        raise HeadError(
-            f"No head here learns known defects ({', '.join(panel.heads)}); add the head "
-            "labelled, or leave them out."
-        )
+    learning = _learning(panel)
     specs = [panel.specs[name] for name in learning]
     parts: dict[str, list[Features]] = {name: [] for name in learning}
     cover: list[torch.Tensor] = []
@@ -58,6 +53,44 @@ def fit_known(
         features = Features.cat(parts[name])
         device = next(iter(features.patches.values())).device
         head.fit_known(features, torch.stack(cover).to(device), kinds)
+
+
+@own_state()
+@torch.no_grad()
+def add_unmarked(panel: Panel, defects: Iterable[tuple[Image.Image, str]]) -> None:
+    """Add defects without masks to those that the heads of a panel remember.
+
+    Of each image, the patches that are least like normal images stand for the defect (see
+    `Labelled.unlike_normal`).
+
+    Args:
+        defects: upright RGB images, each with the kind of its defect.
+
+    Raises:
+        HeadError: no head remembers defects, or it is not fitted.
+    """
+    learning = _learning(panel)
+    specs = [panel.specs[name] for name in learning]
+    for image, kind in defects:
+        tiles = [panel.extractor.prepare(tile, specs) for tile in panel.tiling.cut(image)]
+        found = [panel.extractor.extract([tile], specs) for tile in tiles]
+        for place, head in enumerate(learning.values()):
+            features = Features.cat([parts[place] for parts in found])
+            before = head.memory_
+            head.fit_known(features, head.unlike_normal(features).float(), [kind] * len(tiles))
+            added = {name: x for name, x in head.memory_.items() if ":" in name}
+            head.memory_ = head.merge(before, added)
+
+
+def _learning(panel: Panel) -> dict[str, Labelled]:
+    """The heads that remember defects."""
+    learning = {name: head for name, head in panel.heads.items() if isinstance(head, Labelled)}
+    if not learning:
+        raise HeadError(
+            f"No head here learns known defects ({', '.join(panel.heads)}); add the head "
+            "labelled, or leave them out."
+        )
+    return learning
 
 
 def _cut_mask(panel: Panel, sample: Sample, image: Image.Image) -> list[Image.Image]:

@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import replace
 from itertools import chain, compress
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -27,8 +28,10 @@ from vlad.scoring.extractor import Extractor, check_runtime
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.guidance import Guidance
 from vlad.scoring.inside import Inside
+from vlad.scoring.seen import embeddings
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
+from vlad.scoring.together import Together
 from vlad.system.text import shown
 from vlad.system.torch_state import own_state
 from vlad.types import (
@@ -174,7 +177,7 @@ class Panel:
             # raised before a pass over all images
             if gather is None and type(head).fit is Head.fit:
                 raise HeadError(f"Head {name} learns nothing from images; score with it at once.")
-            gathers[name] = gather or _Together(head)
+            gathers[name] = gather or Together(head)
             self.specs[name] = self.specs[name].with_normals()
         # heads that want the same views share their passes
         groups: dict[Views, list[str]] = {}
@@ -215,6 +218,7 @@ class Panel:
         category: str | None = None,
         pools: MutableMapping[str, Pool] | None = None,
         boxes: Sequence[tuple[Box, ...]] = (),
+        looks: list[np.ndarray] | None = None,
     ) -> dict[str, Scores]:
         """Score B prepared images with every head that judges them one by one.
 
@@ -223,6 +227,7 @@ class Panel:
                 are missing from the result.
             boxes: what a detector found in each image; a head with a bank of faults is given those
                 whose phrase holds one of them.
+            looks: gets the embedding of each image (`vlad.scoring.seen.embeddings`), if known.
 
         Raises:
             HeadError: a head that reads text without a category, one that was not fitted, or a
@@ -230,6 +235,8 @@ class Panel:
         """
         with self._timed("backbone"):
             found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
+        if looks is not None:
+            looks.extend(embeddings(self.specs, self.heads, found, len(prepared)))
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):
@@ -331,17 +338,3 @@ class Panel:
             return text
         assert spec is not None  # each image has words of its own, made from its embedding
         return encode_each(self.backbone, self._prompts(name, category), spec, features)
-
-
-class _Together:
-    """The collector of a head that sees all normal images at once."""
-
-    def __init__(self, head: Head):
-        self.head = head
-        self.parts: list[Features] = []
-
-    def add(self, features: Features) -> None:
-        self.parts.append(features)
-
-    def finish(self) -> None:
-        self.head.fit(Features.cat(self.parts))

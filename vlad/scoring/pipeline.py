@@ -7,6 +7,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -19,8 +20,10 @@ from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
 from vlad.scoring.boxes import with_found_boxes
 from vlad.scoring.inside import Inside
 from vlad.scoring.panel import Panel
+from vlad.scoring.prepared import Cut, Prepared, prepare
+from vlad.scoring.seen import Light, Look, light_of
 from vlad.system.torch_state import step_by_step
-from vlad.types import Sample
+from vlad.types import Sample, Seen
 
 if TYPE_CHECKING:
     from vlad.backbones.transformers.boxes import BoxModel
@@ -46,53 +49,6 @@ class Item(Protocol):
 T = TypeVar("T", bound=Item)
 
 
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """The tiles of a large image, each prepared when it is needed: all at once would take many
-    times the memory of the image."""
-
-    panel: Panel
-    image: Image.Image
-
-    @property
-    def boxes(self) -> list[Box]:
-        return self.panel.tiling.boxes(self.image.size)
-
-    def at(self, box: Box) -> dict:
-        return self.panel.prepare(self.image.crop(box))
-
-    def __iter__(self) -> Iterator[dict]:
-        return map(self.at, self.boxes)
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """An image as the backbone of a panel takes it.
-
-    Attributes:
-        size: (width, height), upright.
-        tiles: the pixels of each tile; a whole image is one tile.
-    """
-
-    size: tuple[int, int]
-    tiles: Iterable[dict]
-
-
-def prepare(panel: Panel, image: Image.Image, name: object = "the image") -> Prepared:
-    """An RGB image as `score_items` takes it; safe to call from several threads.
-
-    Args:
-        name: of the image in an error.
-
-    Raises:
-        ImageError: it has other proportions than the region of interest.
-    """
-    if panel.inside.region:
-        panel.inside.region.check(name, image.size)
-    whole = len(panel.tiling.boxes(image.size)) == 1
-    return Prepared(image.size, [panel.prepare(image)] if whole else Cut(panel, image))
-
-
 @dataclass(frozen=True)
 class Scored(Generic[T]):
     """What became of one image: scores and maps of each head, or an error.
@@ -105,6 +61,7 @@ class Scored(Generic[T]):
         failure: why it has no scores, or None.
         kinds: head -> the known kind of defect that it is nearest to, "" for none; of heads that
             know some.
+        seen: how it looks as a whole; None without scores, or if an earlier command kept it.
     """
 
     sample: T
@@ -113,6 +70,7 @@ class Scored(Generic[T]):
     maps: dict[str, np.ndarray] = field(default_factory=dict)
     failure: VladError | None = None
     kinds: dict[str, str] = field(default_factory=dict)
+    seen: Seen | None = None
 
     @property
     def error(self) -> str | None:
@@ -246,18 +204,31 @@ def score_items(
             prepared = image if isinstance(image, Prepared) else prepare(panel, image, item.path)
         except ImageError as error:
             return _Read(item, failure=error)
-        return _Read(item, Mosaic(prepared.size, panel.tiling), prepared.tiles)
+        tiles: Iterable[_Lit] | Cut
+        if isinstance(prepared.tiles, list):  # a whole image, looked at in this thread
+            tiles = [lit(pixels) for pixels in prepared.tiles]
+        elif isinstance(prepared.tiles, Cut):
+            tiles = prepared.tiles
+        else:
+            tiles = map(lit, prepared.tiles)
+        return _Read(item, Mosaic(prepared.size, panel.tiling), tiles)
 
-    def tiles(found: Iterable[_Read[T]]) -> Iterator[tuple[_Read[T], dict | None]]:
+    def lit(pixels: dict) -> _Lit:
+        return pixels, light_of(panel.extractor, pixels)
+
+    def at(cut: Cut, box: Box) -> _Lit:
+        return lit(cut.at(box))
+
+    def tiles(found: Iterable[_Read[T]]) -> Iterator[tuple[_Read[T], _Lit | None]]:
         for one in found:
             if one.failure is not None:
                 yield one, None
                 continue
             parts = one.tiles
             if isinstance(parts, Cut):
-                parts = ahead(threads, parts.at, parts.boxes, 2 * batch_size)
-            for pixels in parts:
-                yield one, pixels
+                parts = ahead(threads, partial(at, parts), parts.boxes, 2 * batch_size)
+            for tile in parts:
+                yield one, tile
 
     # images cut into tiles wait at full size, so fewer of them
     depth = 2 * batch_size if panel.tiling.tile is None else READERS
@@ -282,43 +253,51 @@ def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int)
             future.cancel()
 
 
+_Lit = tuple[dict, Light]  # the pixels of a tile, and how bright and sharp they are
+
+
 @dataclass(frozen=True, eq=False)
 class _Read(Generic[T]):
     """An image that was read: its tiles and the mosaic of their scores, or a failure."""
 
     item: T
     mosaic: Mosaic | None = None
-    tiles: Iterable[dict] = ()
+    tiles: Iterable[_Lit] | Cut = ()
     failure: VladError | None = None
+    look: Look = field(default_factory=Look)
 
 
 def _score(
-    panel: Panel, batch: Sequence[tuple[_Read[T], dict | None]], pools: Pools[T] | None
+    panel: Panel, batch: Sequence[tuple[_Read[T], _Lit | None]], pools: Pools[T] | None
 ) -> list[Scored[T]]:
     """Score tiles; return the images whose last tile is among them."""
-    groups: dict[str | None, list[tuple[Mosaic, dict, tuple]]] = {}
-    for one, pixels in batch:
-        if one.mosaic is not None and pixels is not None:
-            boxes = getattr(one.item, "boxes", ())  # what a service scores has none
-            groups.setdefault(one.item.category, []).append((one.mosaic, pixels, boxes))
+    groups: dict[str | None, list[tuple[_Read[T], Mosaic, _Lit]]] = {}
+    for one, tile in batch:
+        if one.mosaic is not None and tile is not None:
+            groups.setdefault(one.item.category, []).append((one, one.mosaic, tile))
     for category, tiles in groups.items():
         collect = None if pools is None else pools.pools.setdefault(category, {})
-        boxes = [boxes for _, _, boxes in tiles]
-        scores = panel.score([pixels for _, pixels, _ in tiles], category, collect, boxes)
+        # what a service scores has no boxes
+        boxes = [getattr(one.item, "boxes", ()) for one, _, _ in tiles]
+        looks: list[np.ndarray] = []
+        pixels = [pixels for _, _, (pixels, _) in tiles]
+        scores = panel.score(pixels, category, collect, boxes, looks)
         found = {head: values.numpy() for head, values in scores.items()}
-        for place, (mosaic, _, _) in enumerate(tiles):
+        for place, (one, mosaic, (_, light)) in enumerate(tiles):
             mosaic.add(found, place)
+            one.look.add(light, looks[place] if looks else None)
     done = []
     for one in dict.fromkeys(one for one, _ in batch):
         category = one.item.category
         if one.mosaic is None:
             done.append(Scored(one.item, None, failure=one.failure))
         elif one.mosaic.complete:
-            scored = _checked(one.item, one.mosaic, panel.heads, panel.inside)
+            scored = _checked(one.item, one.mosaic, panel.heads, panel.inside, one.look.seen)
             done.append(scored)
             if pools is not None and pools.pools[category]:  # else no pool will score it
                 pools.inside = panel.inside
-                pools.members.setdefault(category, []).append(replace(scored, scores={}, maps={}))
+                bare = replace(scored, scores={}, maps={}, seen=None)
+                pools.members.setdefault(category, []).append(bare)
     return done
 
 
@@ -327,7 +306,9 @@ def _mosaic(member: Scored, tiling: Tiling) -> Mosaic:
     return Mosaic(member.size, tiling)
 
 
-def _checked(item: T, mosaic: Mosaic, heads: Mapping[str, Head], inside: Inside) -> Scored[T]:
+def _checked(
+    item: T, mosaic: Mosaic, heads: Mapping[str, Head], inside: Inside, seen: Seen | None = None
+) -> Scored[T]:
     """The scores of an image in its region of interest, or a failure if one is not finite."""
     scores, maps = inside(mosaic.scores, mosaic.maps)
     bad = [h for h in maps if not (np.isfinite(maps[h]).all() and np.isfinite(scores[h]))]
@@ -341,4 +322,4 @@ def _checked(item: T, mosaic: Mosaic, heads: Mapping[str, Head], inside: Inside)
         for name, head in heads.items()
         if name in mosaic.kinds
     }
-    return Scored(item, mosaic.size, scores, maps, kinds=kinds)
+    return Scored(item, mosaic.size, scores, maps, kinds=kinds, seen=seen)

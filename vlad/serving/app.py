@@ -19,7 +19,9 @@ from vlad.serving.log import RequestLog
 from vlad.serving.metrics import Metrics
 from vlad.serving.prefix import Prefix
 from vlad.serving.recorder import Recorder
+from vlad.serving.review import Labels
 from vlad.serving.routes.detectors import DetectorRoutes
+from vlad.serving.routes.labels import LabelRoutes
 from vlad.serving.routes.public import public_routes
 from vlad.serving.routes.refusals import ANSWERS
 from vlad.serving.routes.score import ScoreRoutes
@@ -32,6 +34,7 @@ def create_app(
     limits: Limits,
     keys: Sequence[str] | None = None,
     *,
+    labels: Labels | None = None,
     traffic: Traffic | None = None,
     log: RequestLog | None = None,
     root_path: str = "",
@@ -41,12 +44,14 @@ def create_app(
     Args:
         store: detectors that are ready (see `vlad.serving.detectors.make_ready`).
         keys: hashes of API keys; None requires no key.
+        labels: where labelled images are kept; None keeps none.
         traffic: shared with the process that stops it; None makes one.
         log: gets a line for each request.
         root_path: prefix of paths behind a proxy (see `vlad.serving.prefix`).
     """
     traffic = traffic or Traffic()
     metrics = Metrics(lambda: len(batcher))
+    store.on_replace = metrics.forget_drift
     batcher = Batcher(limits.batch_size, limits.queue, metrics.batches.observe)
 
     @asynccontextmanager
@@ -69,9 +74,10 @@ def create_app(
     app.add_middleware(Recorder, log=log)
     for kind, answer in ANSWERS.items():
         app.add_exception_handler(kind, answer)
-    service = Service(store, limits, batcher, metrics)
+    service = Service(store, limits, batcher, metrics, labels)
     secured = [Security(HTTPBearer(auto_error=False))] if keys is not None else []
     app.include_router(public_routes(traffic))
     app.include_router(ScoreRoutes(service).router(), dependencies=secured)
     app.include_router(DetectorRoutes(service).router(), dependencies=secured)
+    app.include_router(LabelRoutes(service).router(), dependencies=secured)
     return app

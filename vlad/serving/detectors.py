@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -16,6 +17,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
 from vlad.detector import Detector
 from vlad.errors import BackboneError, HeadError, InputError, VladError
+from vlad.serving.drift import ServedDrift
 from vlad.serving.limits import MAX_CATEGORIES, MAX_MADE
 from vlad.system.text import shown
 
@@ -41,6 +43,11 @@ class Served:
     made: bool = False
     load: Callable[[], Detector] | None = None
     categories: set[str] = field(default_factory=set)
+
+    @cached_property
+    def drift(self) -> ServedDrift:
+        """How the images that it scores compare with the good ones of its calibration."""
+        return ServedDrift(self.detector.head_.name, getattr(self.detector, "calibration_", None))
 
     @property
     def reads(self) -> bool:
@@ -84,6 +91,7 @@ class Store:
 
     Attributes:
         reloading: held while a detector is loaded again.
+        on_replace: called with the name of one that was replaced.
 
     Raises:
         InputError: an invalid name, or one that two detectors share.
@@ -91,6 +99,7 @@ class Store:
 
     def __init__(self, served: Iterable[Served]):
         self.reloading = asyncio.Lock()
+        self.on_replace: Callable[[str], object] = lambda name: None
         self._served: dict[str, Served] = {}
         for one in served:
             check_name(one.name)
@@ -125,6 +134,7 @@ class Store:
     def replace(self, one: Served) -> None:
         """Put a detector in the place of the one with its name."""
         self._served[one.name] = one
+        self.on_replace(one.name)
 
     def remove(self, name: str) -> bool:
         """Delete a detector made over HTTP; return whether there was one with this name.

@@ -9,6 +9,9 @@ from vlad.images.decode import DEFAULT_MAX_PIXELS
 MAX_NORMALS = 64  # images to fit one detector on over HTTP
 MAX_MADE = 16  # detectors made over HTTP
 MAX_CATEGORIES = 256  # that one detector reads about; each is kept
+MAX_LABELLED = 10_000  # labelled images in the folder of --review
+MAX_LABELLED_BYTES = 10_000_000_000  # of these images
+MAX_TABLE = 16_000_000  # bytes of its labels.csv
 MAX_NAME = 255  # characters of an image's name in a reply
 
 

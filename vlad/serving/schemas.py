@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 Verdict = Literal["normal", "anomalous"]
 MapKind = Literal["png", "float32"]
+LabelWord = Literal["good", "defective"]
 # those without an adapter
 FittedHead = Literal["memory", "patchcore", "winclip", "musc", "statistics"]
 
@@ -83,6 +85,23 @@ class Scored(BaseModel):
     images: list[ImageReply]
 
 
+class Outline(BaseModel):
+    """A region of interest, to draw on images."""
+
+    path: str = Field(description="SVG path around it and around its holes.")
+    box: str = Field(description="The viewBox of that path, which covers the whole image.")
+
+
+class Drift(BaseModel):
+    """How the last images compare with the good ones of calibration."""
+
+    images: int = Field(description="In the last comparison; 0 before the first.")
+    moved: list[str] = Field(
+        description="What differs: the head for its scores, brightness, sharpness, embedding."
+    )
+    sentence: str = Field(description="What moved, by how much, and what to check.")
+
+
 class Detector(BaseModel):
     """A served detector."""
 
@@ -96,7 +115,9 @@ class Detector(BaseModel):
     basis: list[str] = Field(
         description="Sentences: which image sets the threshold, and what was left out."
     )
+    drift: Drift | None = Field(description="Null without a threshold from good images.")
     made: bool = Field(description="Made over HTTP; gone when the service stops.")
+    roi: Outline | None = Field(description="Only defects inside count; null is all of an image.")
 
 
 class Bounds(BaseModel):
@@ -113,6 +134,18 @@ class Detectors(BaseModel):
 
     detectors: list[Detector]
     limits: Bounds
+    labels: bool = Field(description="Whether POST /v1/labels keeps labels.")
+
+
+class Label(BaseModel):
+    """What one person said about one image; a row of labels.csv."""
+
+    path: str = Field(description="Of the image that was kept, beside labels.csv.")
+    label: LabelWord
+    kind: str = Field(description="Kind of defect, or empty.")
+    digest: str = Field(description="First 16 hexadecimal digits of the file's SHA-256.")
+    by: str = Field(description="Name of the person, or empty.")
+    time: datetime
 
 
 class Ready(BaseModel):

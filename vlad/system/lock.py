@@ -11,10 +11,13 @@ from vlad.system.files import cannot_write
 
 
 @contextmanager
-def locked(folder: str | Path) -> Iterator[None]:
+def locked(folder: str | Path, wait: float = 0.0) -> Iterator[None]:
     """Hold a folder, made if need be; the system releases it however the process ends.
 
     The empty file .lock stays. If the file system has no locks, nothing is held.
+
+    Args:
+        wait: seconds to wait for another holder.
 
     Raises:
         OutputError: another process holds it, or it cannot be written to.
@@ -25,7 +28,7 @@ def locked(folder: str | Path) -> Iterator[None]:
     with ExitStack() as held:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(FileLock(path, blocking=False, preserve_lock_file=True))
+            held.enter_context(FileLock(path, timeout=wait, preserve_lock_file=True))
         except Timeout as error:
             raise OutputError(
                 f"another run is writing to {folder}; let it finish, or choose another folder."

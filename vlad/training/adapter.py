@@ -26,6 +26,7 @@ from vlad.system.files import atomic_write
 from vlad.system.formats import FORMAT
 from vlad.system.text import csv_line, csv_path, csv_text, encode
 from vlad.system.torch_state import own_state
+from vlad.system.tracking import Tracker
 from vlad.training.cache import Cache
 from vlad.training.checkpoint import CHECKPOINT, FEATURES, LEFT_OUT, State
 from vlad.training.data import PLAIN, Data, Reading
@@ -56,6 +57,7 @@ def train_adapter(
     resume: bool = False,
     reading: Reading = PLAIN,
     words: Mapping[str, str] | None = None,
+    tracker: Tracker | None = None,
 ) -> Adapter:
     """Train an adapter and write it with its card to a folder.
 
@@ -73,6 +75,7 @@ def train_adapter(
         resume: whether to resume the training in `out`.
         reading: how to read held-out images.
         words: category -> what prompts call it, where that is not its name.
+        tracker: also gets settings, losses and held-out figures; None on all but the main process.
 
     Raises:
         AdapterError, BackboneError, HeadError: recipe and backbone do not fit together.
@@ -123,15 +126,19 @@ def train_adapter(
     def measure() -> dict[str, float]:
         return figures(learner, data, reading)
 
+    settings = settings_of(recipe, backbone, data, params, learner.words)
+    if tracker:
+        tracker.settings(settings)
     training = Training(
         recipe,
         learner,
         feed,
         out,
-        settings_of(recipe, backbone, data, params, learner.words),
+        settings,
         accelerator,
         accumulate,
         measure if data.held_out else None,
+        tracker,
     )
     state = training.run(resume)
     tensors = state.best or learner.tensors()

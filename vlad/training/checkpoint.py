@@ -18,6 +18,7 @@ from vlad.system.files import atomic_write
 from vlad.system.formats import FORMAT, check_format
 from vlad.system.text import csv_line, encode
 from vlad.system.torchscript import check_archive
+from vlad.system.tracking import FOLDER as TENSORBOARD
 
 CHECKPOINT, LOG, LEFT_OUT, FEATURES = "checkpoint.pt", "log.csv", "left_out.csv", "features"
 
@@ -71,7 +72,8 @@ def open_folder(out: Path, resume: bool) -> bool:
         raise TrainingError(f"{out} already holds an adapter; choose another folder.")
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out} is a file; name a folder.")
-    ours = {LOG, LEFT_OUT, FEATURES, CARD}  # from a training stopped before its first checkpoint
+    # from a training stopped before its first checkpoint
+    ours = {LOG, LEFT_OUT, FEATURES, CARD, TENSORBOARD}
     if out.is_dir() and (others := sorted(set(os.listdir(out)) - ours)):
         raise TrainingError(f"{out} holds other files ({others[0]}); choose an empty folder.")
     if resume:

@@ -32,6 +32,7 @@ from vlad.system.progress import Progress
 from vlad.system.resources import check_regular, data_folder
 from vlad.system.text import shown
 from vlad.system.torch_state import own_state
+from vlad.system.tracking import Tracker
 from vlad.training.adapter import card_of
 from vlad.training.checkpoint import Log, State
 from vlad.training.data import Data
@@ -133,7 +134,13 @@ def read_words(file: Path) -> list[str]:
 @own_state()
 @torch.enable_grad()
 def train_from_text(
-    recipe: Recipe, backbone: Backbone, texts: Texts, out: Path, *, licence: str
+    recipe: Recipe,
+    backbone: Backbone,
+    texts: Texts,
+    out: Path,
+    *,
+    licence: str,
+    tracker: Tracker | None = None,
 ) -> Adapter:
     """Train an adapter and write it with its card and `log.csv` to a folder.
 
@@ -143,6 +150,7 @@ def train_from_text(
         texts: what to learn from.
         out: the folder, prepared by `vlad.training.checkpoint.open_folder`.
         licence: licence to record in the adapter's card.
+        tracker: also gets settings and losses.
 
     Raises:
         AdapterError, HeadError: recipe and backbone do not fit together.
@@ -157,6 +165,8 @@ def train_from_text(
     optimiser = make_optimiser(recipe.optimiser, [learned])
     state, losses, began = State({}), list(recipe.losses), time.monotonic()
     log = Log(out, losses)
+    if tracker:
+        tracker.settings({"recipe": recipe.table(), "backbone": info.name, "params": params})
     steps = recipe.epochs * math.ceil(len(words) / recipe.batch_size)
     try:
         with Progress(steps, "trained", unit="steps") as progress:
@@ -172,6 +182,8 @@ def train_from_text(
                     state.steps += 1
                     seconds = time.monotonic() - began
                     log.write(state.steps, epoch, values, recipe.optimiser.lr, seconds)
+                    if tracker:
+                        tracker.log({f"train/{n}": x for n, x in values.items()}, state.steps)
                     progress.advance()
                     for name, x in values.items():
                         sums[name] = sums.get(name, 0.0) + x * len(batch) / len(words)

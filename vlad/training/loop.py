@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from vlad.errors import TrainingError
 from vlad.system.progress import Progress
 from vlad.system.signals import interruptible
+from vlad.system.tracking import Tracker
 from vlad.training.checkpoint import FEATURES, Log, State, load_state, save_state
 from vlad.training.feed import Feed, Part, Place, epoch_order, split
 from vlad.training.learner import Learner, rate_of
@@ -48,6 +49,7 @@ class Training:
         accumulate: number of parts that each process runs one after the other in a step.
         measure: tensors -> figures on held-out categories, of which a higher "score" is better;
             None without such categories.
+        tracker: also gets losses and figures, on the main process; or None.
     """
 
     recipe: Recipe
@@ -58,6 +60,7 @@ class Training:
     accelerator: Accelerator
     accumulate: int = 1
     measure: Callable[[], dict[str, float]] | None = None
+    tracker: Tracker | None = None
     state: State = field(init=False)
     phase: Phase = field(init=False)
 
@@ -233,6 +236,10 @@ class Training:
             lr = max(group["lr"] for group in self.optimiser.param_groups)
             seconds = time.monotonic() - self.began
             self.log.write(state.steps, state.epoch + 1, losses, lr, seconds)
+        if self.tracker:
+            rate = max(group["lr"] for group in self.optimiser.param_groups)
+            figures = {f"train/{name}": x for name, x in losses.items()} | {"train/lr": rate}
+            self.tracker.log(figures, state.steps)
 
     def _finish_epoch(self, images: int) -> None:
         state = self.state
@@ -240,6 +247,9 @@ class Training:
         if self.measure:
             if self.accelerator.is_main_process:
                 figures = [self.measure()]
+                if self.tracker:
+                    held_out = {f"held out/{name}": x for name, x in figures[0].items()}
+                    self.tracker.log(held_out, state.steps)
             broadcast_object_list(figures)
         means = {name: total / images for name, total in state.sums.items()}
         state.curve.append(means | figures[0])

@@ -29,6 +29,7 @@ from vlad.types.samples import (
     Box,
     Sample,
     Scores,
+    Seen,
     Verdicts,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "Resize",
     "Sample",
     "Scores",
+    "Seen",
     "Stream",
     "TextFeatures",
     "TextSpec",

@@ -82,6 +82,22 @@ class Scores:
         return Scores(array(self.image_score), array(self.anomaly_map), array(self.kind))
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """How an image looks as a whole, to notice that images change; of tiles, the mean over them.
+
+    Attributes:
+        brightness: mean grey, (R + G + B) / 3 of the stored values, from 0 to 1.
+        sharpness: natural logarithm of the variance of the Laplacian of the grey values.
+        embedding: (D,) float32 of length 1, from the features that the heads read; (0,) if they
+            read none.
+    """
+
+    brightness: float
+    sharpness: float
+    embedding: np.ndarray
+
+
 @dataclass(frozen=True)
 class Verdicts:
     """Decisions on B images, apart from the scores they come from.

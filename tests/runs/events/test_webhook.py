@@ -9,7 +9,7 @@ import pytest
 from receiver import Receiver
 
 from vlad.errors import InputError
-from vlad.runs.events.webhook import Host, Webhook, read_secret
+from vlad.runs.events.webhook import Host, Webhook
 
 BODY = b'{"id": "abc", "path": "a.png"}'
 
@@ -103,20 +103,3 @@ def test_a_password_in_the_url_is_refused_and_not_repeated():
 def test_sentences_show_neither_path_nor_secret():
     webhook = Webhook.of("https://example.org/hidden", b"hunter2")
     assert webhook.title == "Webhook example.org:443" and "hunter2" not in repr(webhook)
-
-
-def test_the_secret_is_in_a_file_or_the_environment(tmp_path, monkeypatch):
-    monkeypatch.delenv("VLAD_WEBHOOK_SECRET", raising=False)
-    assert read_secret(None) is None
-    monkeypatch.setenv("VLAD_WEBHOOK_SECRET", "one")
-    (tmp_path / "secret").write_text("two\n")
-    assert read_secret(None) == b"one"
-    assert read_secret(tmp_path / "secret") == b"two"
-    (tmp_path / "secret").write_text("\n")
-    with pytest.raises(InputError, match="holds no secret"):
-        read_secret(tmp_path / "secret")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_secret(tmp_path / "none")
-    monkeypatch.setenv("VLAD_WEBHOOK_SECRET", "")
-    with pytest.raises(InputError, match="VLAD_WEBHOOK_SECRET holds no secret"):
-        read_secret(None)

@@ -9,7 +9,7 @@ SECTIONS = {
         "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
         "--roi-ignore", "--tile", "--overlap",
-        "--max-pixels", "--bits",
+        "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
     ),
     "Model": (
         "--detector", "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore",
@@ -22,8 +22,8 @@ SECTIONS = {
         "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--out", "--resume", "--overwrite", "--json", "--webhook", "--webhook-secret",
-        "--on-anomaly",
+        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
+        "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
 

@@ -2,6 +2,18 @@
 
 from vlad.runs.events.command import Command
 from vlad.runs.events.courier import Channel, Courier, couriers_of
-from vlad.runs.events.webhook import Webhook, read_secret
+from vlad.runs.events.mqtt import Mqtt, read_login
+from vlad.runs.events.secret import read_secret
+from vlad.runs.events.webhook import SECRET, Webhook
 
-__all__ = ["Channel", "Command", "Courier", "Webhook", "couriers_of", "read_secret"]
+__all__ = [
+    "SECRET",
+    "Channel",
+    "Command",
+    "Courier",
+    "Mqtt",
+    "Webhook",
+    "couriers_of",
+    "read_login",
+    "read_secret",
+]

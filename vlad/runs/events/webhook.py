@@ -6,21 +6,19 @@ import hashlib
 import hmac
 import http.client
 import ipaddress
-import os
 import socket
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
 import vlad
 from vlad.errors import InputError
 
-SECRET = "VLAD_WEBHOOK_SECRET"
+SECRET = "VLAD_WEBHOOK_SECRET"  # name of the environment variable
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -181,26 +179,3 @@ class Webhook:
 def sign(secret: bytes, body: bytes) -> str:
     """The signature of a body, as in the header."""
     return f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
-
-
-def read_secret(file: str | os.PathLike[str] | None) -> bytes | None:
-    """The content of a file without white space around it, else of the environment variable
-    VLAD_WEBHOOK_SECRET, else None.
-
-    Raises:
-        InputError: the file cannot be read, or the secret is empty.
-    """
-    if file is None:
-        where, given = SECRET, os.environ.get(SECRET)
-        secret = None if given is None else os.fsencode(given)
-    else:
-        where = str(file)
-        try:
-            secret = Path(file).read_bytes()
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{file} cannot be read as the secret of the webhook ({error}); check its path."
-            ) from error
-    if secret is not None and not secret.strip():
-        raise InputError(f"{where} holds no secret for the webhook; put some random text there.")
-    return secret and secret.strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path, Request
@@ -16,10 +16,12 @@ from starlette.exceptions import HTTPException
 from vlad.calibration import FALSE_ALARMS
 from vlad.calibration.holdout import split_normals
 from vlad.detector import Detector
+from vlad.images.interest import RegionOfInterest
+from vlad.report.interest import outline
 from vlad.serving import schemas
 from vlad.serving.detectors import Served
 from vlad.serving.guard import busy
-from vlad.serving.limits import MAX_NORMALS
+from vlad.serving.limits import MAX_MADE, MAX_NORMALS
 from vlad.serving.recorder import record_of
 from vlad.serving.reload import reload
 from vlad.serving.routes.refusals import POSTED, refusals
@@ -89,6 +91,7 @@ class DetectorRoutes:
                 images=limits.share(len(store)),
                 normals=MAX_NORMALS,
             ),
+            labels=self.service.labels is not None,
         )
 
     async def fit(
@@ -169,6 +172,24 @@ def _read(read: partial[Image.Image]) -> Image.Image:
     return image
 
 
+@lru_cache(maxsize=2 * MAX_MADE)
+def _outline(region: RegionOfInterest | None) -> schemas.Outline | None:
+    """The outline of a region of interest, to draw on images."""
+    if region is None:
+        return None
+    path, box = outline(region)
+    return schemas.Outline(path=path, box=box)
+
+
+def _drift(served: Served) -> schemas.Drift | None:
+    if note := served.drift.note:
+        return schemas.Drift(images=0, moved=[], sentence=note)
+    if (state := served.drift.state) is None:
+        return None
+    moved = [part.name for part in state.moved]
+    return schemas.Drift(images=state.images, moved=moved, sentence=state.sentence)
+
+
 def _shown(served: Served) -> schemas.Detector:
     detector = served.detector
     head = detector.head_.name
@@ -182,5 +203,7 @@ def _shown(served: Served) -> schemas.Detector:
         threshold=found.thresholds[head] if found else None,
         map_threshold=found.map_thresholds.get(head) if found else None,
         basis=served.basis,
+        drift=_drift(served),
         made=served.made,
+        roi=_outline(detector.panel_.inside.region),
     )

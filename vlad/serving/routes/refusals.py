@@ -21,14 +21,16 @@ _REFUSALS = {
     400: "The body is not a multipart form.",
     401: "A valid API key is required.",
     403: "Without API keys, the service answers only this machine and its own page.",
-    404: "There is no detector with this name.",
+    404: "There is no detector with this name, or no labelled image with this digest.",
     408: "The request did not arrive in time.",
-    409: "The detector exists, or cannot be deleted or reloaded, or there are too many.",
+    409: "The detector exists, or cannot be deleted or reloaded; there are too many; or the "
+    "service keeps no labels.",
     413: "The request has too many bytes or images.",
     422: "A name is unknown, a field is missing or out of range, or no image can be used.",
     429: "The service is busy; Retry-After gives the seconds to wait.",
     503: "The service is stopping; Retry-After gives the seconds to wait.",
     504: "The reply was not ready in time.",
+    507: "The folder for labels is full, or cannot be written to.",
 }
 POSTED = (400, 408, 413, 422, 429, 503, 504)  # of routes that take images
 

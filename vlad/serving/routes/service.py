@@ -9,6 +9,7 @@ from vlad.serving.batching import Batcher
 from vlad.serving.detectors import Store
 from vlad.serving.limits import Limits
 from vlad.serving.metrics import Metrics
+from vlad.serving.review import Labels
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Service:
     """The detectors, the limits, the queue and the metrics of one service.
 
     Attributes:
+        labels: what people say about images; None keeps nothing.
         fitting: held while a detector is fitted over HTTP.
     """
 
@@ -23,4 +25,5 @@ class Service:
     limits: Limits
     batcher: Batcher
     metrics: Metrics
+    labels: Labels | None = None
     fitting: asyncio.Lock = field(default_factory=asyncio.Lock)

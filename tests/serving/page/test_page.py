@@ -1,124 +1,14 @@
 """The page at / in a real browser, as somebody at a line uses it."""
 
-import base64
 import csv
 import re
-import shutil
-import socket
-import threading
-import time
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from service_page import HOSTILE, drag, running, status
 
-from vlad.serving.app import create_app
-from vlad.serving.detectors import Served, Store, make_ready
+from vlad.serving.detectors import Served
 from vlad.serving.keys import new_key, read_keys
-from vlad.serving.limits import Limits
-
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-PATIENCE = 120_000  # milliseconds
-HOSTILE = "<img src=x onerror=document.title=1>.png"
-
-
-@contextmanager
-def running(served, keys=None):
-    """The address of a service that runs in a thread."""
-    import uvicorn
-
-    make_ready(served)
-    # one in a pass: a score that lies on the threshold is not moved by those beside it
-    app = create_app(Store(served), Limits(batch_size=1), keys)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{opened.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def address(memory, small_file):
-    import vlad
-
-    words = vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut")
-    with running([Served("line", memory), Served("words", words)]) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    sync_api.expect.set_options(timeout=PATIENCE)
-    path = next(filter(None, map(shutil.which, _BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"no browser among {', '.join(_BROWSERS)}")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Address -> its page; no script fails there and nothing is loaded from elsewhere."""
-    pages = []
-
-    def go(address):
-        opened = browser.new_page()
-        opened.set_default_timeout(PATIENCE)
-        opened.wrong = []
-        opened.on("pageerror", lambda error: opened.wrong.append(str(error)))
-        elsewhere = lambda request: not request.url.startswith((address, "blob:"))  # noqa: E731
-        opened.on("request", lambda r: opened.wrong.append(r.url) if elsewhere(r) else None)
-        opened.goto(address)
-        pages.append(opened)
-        return opened
-
-    yield go
-    for opened in pages:
-        assert not opened.wrong
-        opened.close()
-
-
-@pytest.fixture
-def page(visit, address):
-    return visit(address)
-
-
-@pytest.fixture
-def uploads(files):
-    return [
-        {"name": name, "mimeType": "image/png", "buffer": content}
-        for name, content in zip(("0.png", HOSTILE, "2.png", "=3.png"), files, strict=False)
-    ] + [{"name": "@bad.png", "mimeType": "image/png", "buffer": b"no image"}]
-
-
-def status(page, pattern):
-    from playwright.sync_api import expect
-
-    expect(page.locator("#status")).to_have_text(re.compile(pattern))
-
-
-def drag(page, kind, uploads):
-    """Drags files over the page's title, or drops them there; False where the page takes them."""
-    sent = [[one["name"], base64.b64encode(one["buffer"]).decode()] for one in uploads]
-    script = """([kind, files]) => {
-        const dragged = new DataTransfer();
-        for (const [name, data] of files) {
-            const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-            dragged.items.add(new File([bytes], name, { type: "image/png" }));
-        }
-        const options = { dataTransfer: dragged, bubbles: true, cancelable: true };
-        const event = new DragEvent(kind, options);
-        return document.querySelector("h1").dispatchEvent(event);
-    }"""
-    return page.evaluate(script, [kind, sent])
 
 
 def test_choose_judge_and_download(page, uploads, memory, drawn, tmp_path):

@@ -7,7 +7,15 @@ from pathlib import Path
 
 from vlad.report.csp import policy
 from vlad.report.heat import heat_table
+from vlad.report.script import script
 from vlad.report.style import style
+
+_HERE = Path(__file__).parent
+# the first four and the keys are shared with the report; the last one connects all with the page
+_SCRIPTS = (
+    "csv", "marks", "threshold", "ask", "base", "service", "detectors", "images", "heat", "judge",
+    "list", "marking", "large", "camera", "keys", "start",
+)  # fmt: skip
 
 
 def page() -> tuple[str, str]:
@@ -15,9 +23,9 @@ def page() -> tuple[str, str]:
     colours, opacity = heat_table()
     alpha = (opacity * 255).round().astype(int)
     table = [[*map(int, colour), int(a)] for colour, a in zip(colours, alpha, strict=True)]
-    here = Path(__file__)
-    css = style(here.with_suffix(".css"))
-    html, js = (here.with_suffix(end).read_text(encoding="utf-8") for end in (".html", ".js"))
+    css = style(_HERE / "page.css")
+    js = script(_SCRIPTS, _HERE / "js")
     js = js.replace("{{heat}}", json.dumps(table, separators=(",", ":")))
+    html = (_HERE / "page.html").read_text(encoding="utf-8")
     html = html.replace("{{css}}", css).replace("{{js}}", js)
     return html, policy(css, js, "img-src blob:", "connect-src 'self'", "frame-ancestors 'none'")

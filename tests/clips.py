@@ -1,0 +1,41 @@
+"""Small videos written by PyAV, for tests."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+
+
+def grey(value: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
+    """(H, W, 3) pixels of one brightness."""
+    return np.full((size[1], size[0], 3), value, np.uint8)
+
+
+def write_clip(path, images, *, codec="mpeg4", pixels="yuv420p", rate=10, options=None, **metadata):
+    """Encode (H, W, 3) uint8 images of one size -> the path."""
+    with av.open(str(path), "w", options=options or {}) as container:
+        container.metadata.update(metadata)
+        stream = container.add_stream(codec, rate=rate)
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pixels
+        stream.bit_rate = 4_000_000
+        stream.time_base = Fraction(1, rate)
+        stream.codec_context.gop_size = 1
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def write_sound(path):
+    """A file of sound alone -> the path."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), layout="mono")
+        frame.sample_rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

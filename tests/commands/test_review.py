@@ -1,0 +1,100 @@
+"""vlad review: labels in, another detector out, and nothing lost."""
+
+import pytest
+from click.testing import CliRunner
+
+import vlad
+from vlad.cli import main
+from vlad.review.labels import Label, read_labels, write_labels
+
+
+def cli(*args):
+    return CliRunner().invoke(main, [*map(str, args)])
+
+
+@pytest.fixture
+def saved(small_file, images, tmp_path):
+    made = vlad.load("memory", backbone=str(small_file), device="cpu", layers=(1, 3))
+    made.fit(images / "0.png").calibrate([images / f"{i}.png" for i in (1, 2)], false_alarms=0.4)
+    return made.save(tmp_path / "detector")
+
+
+@pytest.fixture
+def labels(images, tmp_path):
+    """Labels of all images that the detector has not seen, by name alone."""
+    return write_labels(
+        [Label("3.png", "good"), Label("4.png", "defective"), Label("5.png", "defective")],
+        tmp_path / "labels.csv",
+    )
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_apply_says_what_changes_and_writes_beside(saved, labels, images, tmp_path):
+    before, out = content(saved), tmp_path / "next"
+    apply = ("review", "apply", labels, "--detector", saved, "--images", images, "--device", "cpu")
+    tried = cli(*apply, "--dry-run")
+    assert tried.exit_code == 0, tried.output
+    done = cli(*apply, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert tried.output.splitlines()[:-1] == done.output.splitlines()[:-1]
+    assert tried.output.endswith("Nothing was written.\n")
+    assert content(saved) == before
+    found = vlad.Detector.load(out)
+    old, new = (vlad.Detector.load(x).calibration_.thresholds["memory"] for x in (saved, out))
+    assert f"Threshold: {old:.6g} before, {new:.6g} after" in done.output
+    assert "3 labelled images: 1 good, 2 defects\n" in done.output
+    assert len(found.calibration_.defects["memory"]) == 2
+    refused = cli(*apply, "--out", out)
+    assert (refused.exit_code, "already holds a detector" in refused.output) == (2, True)
+    assert cli(*apply).exit_code == 2
+
+
+def test_apply_in_place_can_be_taken_back(saved, labels, images):
+    before = vlad.Detector.load(saved)
+    done = cli(
+        *("review", "apply", labels, "--detector", saved, "--images", images),
+        *("--device", "cpu", "--out", saved),
+    )
+    assert "the earlier one is kept as version 1" in done.output
+    assert vlad.Detector.load(saved).calibration_ != before.calibration_
+    assert cli("detector", "restore", saved).exit_code == 0
+    assert vlad.Detector.load(saved).learned_ == before.learned_
+
+
+def test_apply_refuses_and_changes_nothing(saved, labels, images, tmp_path):
+    before = content(saved)
+    apply = ("review", "apply", labels, "--detector", saved, "--device", "cpu", "--out", saved)
+    refused = cli(*apply)
+    assert refused.exit_code == 2
+    assert "3 of 3 labelled images not found: 3.png, 4.png, 5.png" in refused.output
+    assert "as --images" in refused.output
+    labels.write_text("path,label,by\n3.png,good,anna\n3.png,defective,ben\n")
+    refused = cli(*apply, "--images", images)
+    assert "3.png (good by anna, defective by ben)" in refused.output
+    assert content(saved) == before
+
+
+def test_merge(tmp_path):
+    anna = write_labels([Label("a.png", "good"), Label("b.png", "good")], tmp_path / "anna.csv")
+    ben = tmp_path / "ben.csv"
+    ben.write_text(
+        "path;label;kind;by;time\nA.png;good;;ben;\nb.png;defective;dent;ben;2026-11-29T12:00:00Z\n"
+    )
+    out = tmp_path / "all.csv"
+    refused = cli("review", "merge", anna, ben, "--out", out)
+    assert refused.exit_code == 2 and not out.exists()
+    assert f"contradiction: b.png (good by {anna}, defective dent by ben)" in refused.output
+    refused = cli("review", "merge", anna, ben, "--prefer", "latest", "--out", out)
+    assert (refused.exit_code, "one has no time" in refused.output) == (2, True)
+    anna.write_text("path,label,time\na.png,good,\nb.png,good,2026-11-29T13:00:00Z\n")
+    done = cli("review", "merge", anna, ben, "--prefer", "latest", "--out", out)
+    assert done.exit_code == 0
+    assert "3 images labelled, 1 of them by several people" in done.output
+    assert [(x.path, x.label) for x in read_labels(out)] == [
+        ("a.png", "good"),
+        ("b.png", "good"),
+        ("A.png", "good"),
+    ]

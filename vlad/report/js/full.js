@@ -1,0 +1,64 @@
+// One image at full size, in a dialog.
+const Full = {
+  dialog: document.getElementById("full"),
+  part: (query) => Full.dialog.querySelector(query),
+  get open() { return Full.dialog.open; },
+
+  // Show an image; `card` is its card, `place` words such as "3 of 83".
+  show: (row, card, data, state, place) => {
+    const photo = Full.part(".photo"), heat = Full.part(".heat"), about = Full.part(".about"), sheet = Full.part(".sheet");
+    const small = card.querySelector(".view img:not(.heat)");
+    const smallHeat = card.querySelector(".view .heat[data-head='" + state.head + "']");
+    Full.part("#full-name").textContent = row.name;
+    Full.part(".place").textContent = place;
+    Full.part(".score").textContent = Cards.score(data, row, state.head);
+    Full.part("footer .verdict").replaceChildren(...Cards.line(row, state.head, state.moved[state.head], state.marks.get(row.path), "").childNodes);
+    Cards.marking(Full.part(".marking"), state.marks.get(row.path));
+    if (Full.row !== row || Full.head !== state.head) {
+      Full.row = row;
+      Full.head = state.head;
+      about.textContent = "";
+      sheet.querySelectorAll(".regions").forEach((part) => part.remove());
+      const regions = card.querySelector(".regions[data-head='" + state.head + "']");
+      if (regions) {
+        const drawn = regions.cloneNode(true);
+        drawn.toggleAttribute("hidden", false);
+        drawn.removeAttribute("data-head");
+        sheet.append(drawn);
+      }
+      photo.alt = row.name;
+      Full.load(photo, Files.image(data, row), small, () => {
+        about.textContent = small ? "The file is not here, or this browser cannot show it: this is its thumbnail."
+          : "The file is not here, or this browser cannot show it.";
+      });
+      heat.alt = "Heat map of " + row.name + " by " + data.heads[state.head].name;
+      Full.load(heat, Files.heat(data, row, state.head), smallHeat, () => {});
+    }
+    Full.heat(state.heat);
+    Full.zoom(state.zoom);
+    if (!Full.open) { Full.dialog.showModal(); Full.part(".stage").focus(); }
+  },
+
+  // Load a file into an image, or else its thumbnail.
+  load: (image, source, small, onMissing) => {
+    const fallback = () => {
+      image.onerror = null;
+      onMissing();
+      if (small && small.src.startsWith("data:")) { image.src = small.src; } else { image.removeAttribute("src"); }
+    };
+    image.onerror = fallback;
+    if (source) { image.src = source; } else { fallback(); }
+  },
+
+  heat: (on) => {
+    Full.part(".sheet > .heat").hidden = !on;
+    const button = Full.part("[data-do=heat]");
+    if (button) { button.setAttribute("aria-pressed", String(on)); }
+  },
+
+  // Fit the window, or one pixel of the file to one of the screen.
+  zoom: (on) => {
+    Full.dialog.classList.toggle("actual", on);
+    Full.part("[data-do=zoom]").setAttribute("aria-pressed", String(on));
+  },
+};

@@ -1,0 +1,171 @@
+"""Frames of a video as the images of a run: their names, files and states."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from vlad.datasets.ids import possible_ids
+from vlad.images.video import Changes, Frame, Live, Sampling, Video, read_frames
+from vlad.results.folder import RunFolder
+from vlad.results.rows import Row, State
+from vlad.system.files import atomic_write
+from vlad.types import Sample
+
+Keep = Literal["anomalous", "all", "none"]
+FOLDER = "frames"  # of a run
+_WAIT = 0.5  # seconds for the next frame of a live source, so that a stop is seen
+_NUMBER = re.compile(r"(\d{6,})\.png")
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A video to watch.
+
+    Attributes:
+        sampling: which of its frames are due.
+        changes: as in `vlad.images.video.Changes`.
+        keep: which scored frames are kept as images.
+    """
+
+    video: Video
+    sampling: Sampling = field(default_factory=Sampling)
+    changes: float | None = None
+    keep: Keep = "anomalous"
+
+
+class Frames:
+    """The frames of a video that have no score yet, as `Arrivals` gives the files of a folder.
+
+    A row is named frames/NAME/000123.png below the run's folder, by the number of the frame in a
+    video file, or frames/NAME/TIME.png of a live source; the file is there if the frame is kept. A
+    video file goes on after the last frame with a row, a live source with what comes now.
+
+    Args:
+        folder: the run.
+        category: what the images show.
+        max_pixels: as in `Setup`.
+        say: called with a sentence about the source.
+
+    Attributes:
+        ended: whether no more frames come.
+        states: path -> state of each frame read, until its row takes it.
+    """
+
+    def __init__(
+        self,
+        footage: Footage,
+        folder: RunFolder,
+        category: str | None,
+        max_pixels: int,
+        say: Callable[[str], None],
+    ):
+        self.footage, self.folder, self.category = footage, folder, category
+        self.max_pixels, self.say = max_pixels, say
+        self.ended = False
+        self.states: dict[str, State | None] = {}
+        self._changes = Changes(footage.changes)
+        self._unread: dict[str, Frame] = {}
+        self._images: dict[str, Image.Image] = {}  # of those that may be kept
+        self._held = ExitStack()
+        self._live: Live | None = None
+
+    def __enter__(self) -> Frames:
+        if self.footage.video.live:
+            live = Live(self.footage.video, self.footage.sampling, self.say)
+            self._live = self._held.enter_context(live)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def look(self) -> Iterator[Sample]:
+        """The next frame of a live source, if one comes soon; all that are left of a file.
+
+        Raises:
+            InputError: the file cannot be read as video, or PyAV is missing.
+        """
+        if self._live:
+            frame = self._live.latest(_WAIT)
+            frames = iter([frame] if frame else [])
+        else:
+            frames = self._of_file()
+        return (self._sample(frame) for frame in frames if self._changes(frame))
+
+    def __call__(self, path: Path) -> Image.Image:
+        """The image of a frame that `look` gave.
+
+        Raises:
+            ImageError: it is too large or too small.
+        """
+        name = str(path)
+        frame = self._unread.pop(name)
+        self.states[name] = State(0, frame.time, frame.time)
+        image = frame.image(self.max_pixels, name)
+        if self.footage.keep != "none":
+            self._images[name] = image
+        return image
+
+    def keep(self, rows: Sequence[Row], anomalous: Collection[str]) -> list[Row]:
+        """Write the frames to be kept -> the rows, with the states of their files.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        kept = []
+        for row in rows:
+            image = self._images.pop(row.path, None)
+            wanted = self.footage.keep == "all" or row.path in anomalous
+            if image is not None and wanted and row.error is None:
+                row = replace(row, state=self._save(image, row))
+                self.states[row.path] = row.state
+            kept.append(row)
+        return kept
+
+    def _save(self, image: Image.Image, row: Row) -> State:
+        """Write a frame as a file that was last changed when the frame was captured."""
+        assert row.state is not None  # it was read
+        captured = row.state.read
+        path = Path(row.path)
+        # without loss, so that the file scores as the frame did
+        atomic_write(path, lambda file: image.save(file, "PNG", compress_level=1))
+        os.utime(path, ns=(captured, captured))
+        found = State.of(path)
+        return row.state if found is None else found._replace(read=captured)
+
+    def _of_file(self) -> Iterator[Frame]:
+        done, folder = -1, Path(self._name("_.png")).parent.name
+        for path in map(Path, self.folder.rows):
+            if path.parent.name == folder and (number := _NUMBER.fullmatch(path.name)):
+                done = max(done, int(number[1]))
+        if done >= 0:
+            self.say(f"{self.footage.video.name}: continuing after frame {done}.")
+        for frame in self.footage.sampling(read_frames(self.footage.video, self.say)):
+            if frame.number > done:
+                yield frame
+        self.ended = True
+
+    def _sample(self, frame: Frame) -> Sample:
+        """Name a frame, and hold it until it is read."""
+        if self._live:
+            at = datetime.fromtimestamp(frame.time / 1e9, timezone.utc)
+            name = self._name(f"{at:%Y-%m-%dT%H-%M-%S.%f}Z.png")
+        else:
+            name = self._name(f"{frame.number:06}.png")
+        path = self.folder.out / FOLDER / f"{name}.png"
+        self._unread[str(path)] = frame
+        return Sample(path, name, self.category)
+
+    def _name(self, file: str) -> str:
+        """The id of a frame: the source and the file without suffix."""
+        source = self.footage.video.name
+        short = source.strip("/").replace("/", "_") if self._live else os.path.basename(source)
+        return possible_ids((short, file))[0]
