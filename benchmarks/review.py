@@ -31,8 +31,9 @@ from vlad.types import Sample
 ORDERS = ("informative", "worst first", "random")
 REVIEWED = (0, 10, 20, 50)
 HEADS = ("memory", "labelled")
+Seen = tuple[torch.Tensor, np.ndarray]
 RATE, TOP = 0.05, 0.01
-APART, POOL, POOL_DEFECTS, TESTED = 30, 50, 40, 60  # images at most; the first set the threshold
+APART, POOL, POOL_DEFECTS, TESTED = 20, 45, 35, 50  # images at most; the first set the threshold
 
 
 def main() -> None:
@@ -52,32 +53,39 @@ def main() -> None:
         data = load_dataset("auto", root)
         for name in data.categories:
             samples = [*data.train(name), *data.test(name)]
-            seeds = [one_draw(detector, samples, args, seed) for seed in args.seeds]
-            found[f"{name}, {args.darker:g} × as bright" if args.darker != 1 else name] = seeds
-            args.out.write_text(json.dumps(found, indent=1))
-            print(name, args.darker)
-            for line in lines(seeds):
+            own = seen(detector, samples, 1.0)
+            later = own if args.darker == 1 else seen(detector, samples, args.darker)
+            key = f"{name}, {args.darker:g} × as bright" if args.darker != 1 else name
+            found[key] = []
+            for seed in args.seeds:
+                found[key].append(one_draw(samples, own, later, args.k_shot, seed))
+                args.out.write_text(json.dumps(found, indent=1))
+            print(key)
+            for line in lines(found[key]):
                 print(line, flush=True)
 
 
-def one_draw(detector: vlad.Detector, samples: list[Sample], args, seed: int) -> dict:
-    """Head -> order -> recall after each number of reviewed images."""
+def one_draw(samples: list[Sample], own: Seen, later: Seen, k_shot: int, seed: int) -> dict:
+    """Head -> order -> recall after each number of reviewed images.
+
+    Args:
+        own, later: how the images look when the detector starts, and to pool and test.
+    """
     random = np.random.default_rng(seed)
     good = random.permutation([i for i, s in enumerate(samples) if not s.label])
     bad = random.permutation([i for i, s in enumerate(samples) if s.label])
-    start, apart, pool, tested = np.split(good, np.cumsum([args.k_shot, APART, POOL]))
+    start, apart, pool, tested = np.split(good, np.cumsum([k_shot, APART, POOL]))
     half = min(POOL_DEFECTS, len(bad) // 2)
     pool_bad, tested_bad = bad[:half], bad[half:][:TESTED]
     reference = [*start, *pool]
     chosen = [*apart, *pool, *pool_bad, *tested[:TESTED], *tested_bad]
-    tokens, looks = seen(detector, [samples[i] for i in chosen], args.darker)
-    own, _ = seen(detector, [samples[i] for i in start], 1.0)
+    tokens, looks = later[0][:, chosen], later[1][chosen]
     place = {image: k for k, image in enumerate(chosen)}
-    known = torch.cat([own, tokens[:, [place[i] for i in pool]]], dim=1)
+    known = torch.cat([own[0][:, start], later[0][:, pool]], dim=1)
     near = distances(tokens, known)
     of = {image: k for k, image in enumerate(reference)}
     reviewable = [*pool, *pool_bad]
-    first = scores(near[:, :, : args.k_shot])
+    first = scores(near[:, :, :k_shot])
     threshold = conformal_threshold(first[[place[i] for i in apart]], RATE)
     at = [place[i] for i in reviewable]
     orders = {
@@ -92,7 +100,7 @@ def one_draw(detector: vlad.Detector, samples: list[Sample], args, seed: int) ->
     for order, places in orders.items():
         for count in REVIEWED:
             learned = [reviewable[p] for p in places[:count] if not aside[p]]
-            normal = near[:, :, [*range(args.k_shot), *(of[i] for i in learned if i in of)]]
+            normal = near[:, :, [*range(k_shot), *(of[i] for i in learned if i in of)]]
             defects = [(place[i], samples[i].defect or "") for i in learned if i not in of]
             for head in HEADS:
                 values = scores(normal, tokens, defects if head == "labelled" else [])
@@ -104,9 +112,7 @@ def one_draw(detector: vlad.Detector, samples: list[Sample], args, seed: int) ->
     return recalls
 
 
-def seen(
-    detector: vlad.Detector, samples: list[Sample], factor: float
-) -> tuple[torch.Tensor, np.ndarray]:
+def seen(detector: vlad.Detector, samples: list[Sample], factor: float) -> Seen:
     """(L, N, P, C) patch tokens of unit length, (N, C) mean patch tokens of the last block."""
     tokens, looks = [], []
     for sample in samples:
