@@ -19,15 +19,16 @@ class Camera(ThreadingHTTPServer):
             number is so many images, after which nothing comes and the connection stays open.
 
     Attributes:
+        damaged: whether what is sent is no JPEG inside.
         connections: number of connections so far.
         sent: number of images sent.
     """
 
     daemon_threads = True
 
-    def __init__(self, *cuts: int, port: int = 0):
+    def __init__(self, *cuts: int, port: int = 0, damaged: bool = False):
         super().__init__(("127.0.0.1", port), _Handler)
-        self.cuts = list(cuts)
+        self.cuts, self.damaged = list(cuts), damaged
         self.connections = self.sent = 0
         self.gone = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -56,11 +57,12 @@ class _Handler(BaseHTTPRequestHandler):
         for _ in range(abs(count)):
             content = io.BytesIO()
             Image.new("RGB", (64, 48), (camera.sent % 256,) * 3).save(content, "JPEG")
-            head = (
-                f"--image\r\nContent-Type: image/jpeg\r\nContent-Length: {content.tell()}\r\n\r\n"
-            )
+            body = content.getvalue()
+            if camera.damaged:
+                body = body[:2] + bytes(len(body) - 2)
+            head = f"--image\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
             try:
-                self.wfile.write(head.encode() + content.getvalue() + b"\r\n")
+                self.wfile.write(head.encode() + body + b"\r\n")
             except OSError:  # the other side has gone
                 return
             camera.sent += 1

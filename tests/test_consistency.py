@@ -31,7 +31,7 @@ DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
     "--backbone", "--cache", "--category", "--detector", "--head", "--json", "--k-shot",
-    "--licence", "--out", "--overwrite", "--resume", "--seed", "--to",
+    "--licence", "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 
 

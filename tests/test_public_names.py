@@ -7,8 +7,8 @@ import pytest
 NAMES = {
     "vlad": """Calibration Detector FeatureSpec Features ImageScores ScoredImage Scores TextFeatures
         Verdicts VladError __version__ load load_bank load_backbone""",
-    "vlad.errors": """AdapterError BackboneError HeadError ImageError InputError OutputError
-        PromptError TrainingError VladError""",
+    "vlad.errors": """AdapterError BackboneError HeadError HubError ImageError InputError
+        OutputError PromptError TrainingError VladError""",
     "vlad.images": """DEFAULT_MAX_PIXELS ImageLike as_image is_image check_reading read_image
         read_mask resize_mask to_pixels""",
     "vlad.metrics": """Difference Interval Pimo SegF1 Streamed Streaming aupimo aupro auroc

@@ -13,8 +13,8 @@ PACKAGE = Path(vlad.__file__).parent
 ROOMS = [
     "types", "errors", "demo", "system", "images", "metrics", "maths", "prompts", "backbones",
     "datasets", "synthetic", "adapters", "heads", "calibration", "scoring", "results", "report",
-    "detector", "review", "notebook", "evaluation", "training", "runs", "serving", "commands",
-    "cli",
+    "detector", "review", "hub", "notebook", "evaluation", "training", "runs", "serving",
+    "commands", "cli",
 ]
 # fmt: on
 MAX_IN_ROOT = 12

@@ -29,6 +29,7 @@ from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
 from vlad.commands.fit import fit
+from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
 from vlad.commands.prompts import prompts
 from vlad.commands.review import review
 from vlad.commands.score import score
@@ -133,3 +134,10 @@ main.add_command(heads)
 main.add_command(backbones)
 main.add_command(doctor)
 main.add_command(completion)
+
+for group, push, pull in (
+    (detector, push_detector, pull_detector),
+    (adapters, push_adapter, pull_adapter),
+):
+    group.add_command(push)
+    group.add_command(pull)

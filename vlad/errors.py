@@ -8,6 +8,7 @@ VladError                 one clear sentence: what, where, what to do; a command
 ├── AdapterError          an adapter or checkpoint that is missing, broken or does not fit
 ├── PromptError           an unknown or malformed prompt bank, or an unknown category
 ├── GraphError            a runtime that is missing, or a graph that differs from torch
+├── HubError              a repository of the model hub that cannot be read, written or used
 ├── TrainingError         a recipe that cannot be used, or a training that cannot continue
 └── OutputError           a place that cannot be written to
 """
@@ -43,6 +44,10 @@ class PromptError(VladError):
 
 class GraphError(VladError):
     """A runtime that is missing, or a graph that cannot be made or deviates from torch."""
+
+
+class HubError(VladError):
+    """A repository of the model hub that cannot be read, written or used."""
 
 
 class TrainingError(VladError):

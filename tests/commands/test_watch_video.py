@@ -179,7 +179,7 @@ def test_a_stream_is_watched_over_a_cut_and_its_password_is_nowhere(watcher, tmp
         ("CLIP", ["--interval", "1"], "--interval is for a folder"),
         ("SOUND", [], "has no video stream"),
         ("TEXT", [], "cannot be read as video"),
-        ("IMAGE", [], "there is no folder"),
+        ("IMAGE", [], "is no folder, video file, stream or camera"),
         ("rtsp://me:hunter2@:1/", [], "is not a stream with a host"),
     ],
 )

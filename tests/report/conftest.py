@@ -1,12 +1,10 @@
-"""A real browser for the report, opened as a file, and runs to show in it."""
+"""Runs, and their reports opened as files in a real browser."""
 
 import pytest
 from report_runs import LABELS, NAMES, make_run, write
 
 from vlad.calibration import Calibration
 from vlad.results.verdicts import Rules, judge
-
-PATIENCE = 120_000  # milliseconds
 
 
 @pytest.fixture
@@ -19,7 +17,7 @@ def visit(browser):
         context = browser.new_context(**settings)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE)
+        page.set_default_timeout(120_000)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         loaded = lambda r: r.url.startswith(("file:", "data:", "blob:"))  # noqa: E731
         page.on("request", lambda r: None if loaded(r) else wrong.append(r.url))

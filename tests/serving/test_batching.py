@@ -180,3 +180,34 @@ def test_closing_finishes_what_waits(slow, eventually):
     assert [future.result(0).image_score for future in found] == list(range(9))
     with pytest.raises(Busy):
         made.submit(slow, None, [grey(0)])
+
+
+def test_detectors_take_turns(batcher, slow, eventually):
+    made = batcher(2, 100)
+    first = made.submit(slow, "begun", [grey(0)])
+    eventually(slow.began.is_set)
+    others = [type(slow)() for _ in range(2)]
+    for other in others:
+        other.go, other.batches = slow.go, slow.batches
+    waiting = [(slow, range(1, 9)), (others[0], range(11, 15)), (others[1], range(21, 23))]
+    found = [made.submit(one, "a", [grey(v) for v in values]) for one, values in waiting]
+    # some of each are read, though eight of the first came before
+    eventually(lambda: 11 in others[0].read and 21 in others[1].read)
+    assert 8 not in slow.read
+    slow.go.set()
+    for future in (*first, *(future for group in found for future in group)):
+        future.result(120)
+    assert [values[0] // 10 for _, values in slow.batches][:4] == [0, 0, 1, 2]
+
+
+def test_one_detector_has_its_share_of_the_queue(busy, slow):
+    made, other = busy(1, 4), type(slow)()
+    other.go.set()
+    made.submit(slow, None, [grey(0)] * 2, 2)
+    with pytest.raises(Busy) as raised:
+        made.submit(slow, None, [grey(0)], 2)
+    assert raised.value.own
+    made.submit(other, None, [grey(0)] * 2, 2)
+    with pytest.raises(Busy) as raised:
+        made.submit(other, None, [grey(0)], 3)
+    assert not raised.value.own

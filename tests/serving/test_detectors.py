@@ -23,7 +23,8 @@ def test_those_given_are_listed_in_order_with_the_limits(serve, memory, words):
     )  # fmt: skip
     assert line["threshold"] == memory.calibration_.thresholds["memory"]
     assert (reading["category"], reading["reads"], reading["threshold"]) == ("nut", True, None)
-    assert (found["limits"]["images"], found["limits"]["bytes"]) == (7, 10**6)
+    # of two, each may take half of the queue
+    assert (found["limits"]["images"], found["limits"]["bytes"]) == (4, 10**6)
 
 
 def test_one_made_of_uploaded_normals_is_the_one_made_here(

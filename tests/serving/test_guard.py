@@ -203,3 +203,30 @@ def test_metrics_count_requests_and_take_no_names_from_them(serve, slow, files, 
     ):
         assert line in text
     assert "some-name" not in text and "BREW" not in text
+
+
+def test_a_busy_detector_leaves_room_for_others(serve, slow, memory, files, form, eventually):
+    client = serve({"line": memory, "slow": slow}, batch_size=1, queue=4)
+
+    def ask(name, *contents):
+        return client.post("/v1/score", files=form(*contents), data={"detector": name})
+
+    with ThreadPoolExecutor() as pool:
+        begun = [pool.submit(ask, "slow", files[0])]
+        eventually(slow.began.is_set)
+        begun += [pool.submit(ask, "slow", *files[:2])]
+        eventually(lambda: "vlad_queue_images 2.0" in client.get("/metrics").text)
+        refused = ask("slow", files[0])
+        assert (refused.status_code, refused.headers["Retry-After"]) == (429, "1")
+        assert refused.json()["detail"].startswith("Detector slow is busy")
+        begun += [pool.submit(ask, "line", *files[:2])]  # half of the queue is left
+        eventually(lambda: "vlad_queue_images 4.0" in client.get("/metrics").text)
+        assert ask("line", files[0]).json()["detail"].startswith("The service is busy")
+        slow.go.set()
+        assert [one.result().status_code for one in begun] == [200] * 3
+    assert "send at most 2" in ask("line", *files[:3]).json()["detail"]
+
+
+def test_the_share_of_a_detector():
+    assert [Limits(queue=7).share(count) for count in (1, 2, 9)] == [7, 4, 4]
+    assert [Limits(queue=7, queue_per_detector=n).share(1) for n in (2, 9)] == [2, 7]

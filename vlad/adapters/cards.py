@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters import CARD, FILE, adapters_folder
+from vlad.adapters import CARD, FILE, Adapter, adapters_folder, read_adapter
 from vlad.errors import AdapterError
 from vlad.system.formats import check_format
 from vlad.system.resources import data_folder
@@ -48,6 +48,27 @@ def released(digest: str) -> tuple[str, dict[str, Any]] | None:
     """Name and card of the authors' checkpoint with this SHA-256, if in the registry."""
     cards = registry().items()
     return next(((n, c) for n, c in cards if c.get("source_sha256") == digest), None)
+
+
+def read_checked(file: Path) -> Adapter:
+    """The adapter in a safetensors file, which agrees with the card beside it.
+
+    Raises:
+        AdapterError: the file or the card is damaged, or they differ.
+    """
+    found = read_adapter(file)
+    card = read_card(file.parent / CARD)
+    if card.get("sha256") != found.sha256:
+        raise AdapterError(
+            f"{file} was changed: it has SHA-256 {found.sha256}, but its card says "
+            f"{card.get('sha256')}; import it again."
+        )
+    for field in ("head", "backbone", "auxiliary"):
+        if card[field] != getattr(found, field):
+            raise AdapterError(
+                f"{file} and its card name different values of {field}; import it again."
+            )
+    return found
 
 
 def read_card(file: Path) -> dict[str, Any]:

@@ -192,24 +192,12 @@ def export(adapter, out, backbone) -> None:
 @option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")
 def verify(adapter, backbone) -> None:
     """Check an adapter against its card and its backbone."""
-    from vlad.adapters import CARD, find_adapter, load_adapter, read_adapter
-    from vlad.adapters.cards import read_card
+    from vlad.adapters import find_adapter, load_adapter
+    from vlad.adapters.cards import read_checked
     from vlad.backbones import describe
-    from vlad.errors import AdapterError
 
     file = find_adapter(adapter)
-    found = read_adapter(file)
-    card = read_card(file.parent / CARD)
-    if card.get("sha256") != found.sha256:
-        raise AdapterError(
-            f"{file} was changed: it has SHA-256 {found.sha256}, but its card says "
-            f"{card.get('sha256')}; import it again."
-        )
-    for field in ("head", "backbone", "auxiliary"):
-        if card[field] != getattr(found, field):
-            raise AdapterError(
-                f"{file} and its card name different values of {field}; import it again."
-            )
+    found = read_checked(file)
     load_adapter(file, found.head, describe(backbone or found.backbone))
     click.echo(f"{file} is intact and fits {backbone or found.backbone}")
 

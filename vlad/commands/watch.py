@@ -143,6 +143,7 @@ def watch(
             stop=stop,
             on_scored=tell,
             on_calibrated=explain,
+            on_drift=lambda words: click.echo(shown(words, keep=" ")),
             on_trouble=lambda words: click.echo(shown(words, keep=" "), err=True),
             channels=channels,
         )
@@ -162,7 +163,8 @@ def _source(
     keep: Keep | None,
 ) -> Path | Footage:
     """What is watched, in the way the options ask for."""
-    from vlad.datasets.layout import existing_folder
+    from pathlib import Path
+
     from vlad.errors import InputError
     from vlad.images.video import Sampling, Video, check_video
     from vlad.runs.frames import Footage
@@ -170,7 +172,12 @@ def _source(
     video = Video.of(source)
     of_video = {"--every": every, "--fps": fps, "--changes": changes, "--keep": keep}
     if video is None:
-        folder = existing_folder(source)
+        folder = Path(source).expanduser()
+        if not folder.is_dir():
+            raise InputError(
+                f"{source} is no folder, video file, stream or camera; check the path, or give "
+                "images to vlad score."
+            )
         if given := [name for name, value in of_video.items() if value is not None]:
             raise InputError(f"{given[0]} is for a video, but {source} is a folder; leave it out.")
         return folder

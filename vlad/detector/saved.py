@@ -35,6 +35,8 @@ WEIGHTS = "weights"  # folder of a copy of the backbone
 _SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
 _ROI = "roi.png"
 _BANKS = ("bank", "guide", "ignore")  # each in a file of its name
+# all that a detector consists of, besides its weights
+FILES = (_SETTINGS, _MEMORY, _CALIBRATION, _ROI, ADAPTER_FILE, *(f"{name}.toml" for name in _BANKS))
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", *_BANKS, "weights", "cache")
@@ -158,7 +160,8 @@ def read_detector(folder: Path) -> Saved:
         weights, learned = settings.pop("weights", None), settings.pop("learned", {})
         calibrated = settings.pop("calibrated", False)
         check_regular(folder / _MEMORY)
-        memory = load_file(folder / _MEMORY)
+        # mapped tensors would end the process once somebody overwrites their file
+        memory = {name: x.clone() for name, x in load_file(folder / _MEMORY).items()}
         packed = memory.pop(_MARKS, None)
         marks = [] if packed is None else list(check_marks(packed.numpy()))
         if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):

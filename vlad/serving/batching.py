@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.scoring.pipeline import READERS
+from vlad.types import Seen
 
 if TYPE_CHECKING:
     from vlad.detector import Detector
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
 
 
 class Busy(Exception):
-    """There is no room for more images now."""
+    """There is no room for more images now.
+
+    Attributes:
+        own: whether there would be for another detector.
+    """
+
+    def __init__(self, own: bool):
+        super().__init__(own)
+        self.own = own
 
 
 @dataclass(frozen=True)
@@ -34,12 +43,14 @@ class Found:
         image_score: higher is more anomalous.
         anomaly_map: (H, W).
         kind: nearest known kind of defect, as in `ScoredImage`.
+        seen: how it looks as a whole.
     """
 
     size: tuple[int, int]
     image_score: float
     anomaly_map: np.ndarray
     kind: str | None = None
+    seen: Seen | None = None
 
 
 @dataclass(eq=False)
@@ -82,8 +93,9 @@ class Batcher:
 
     Whenever the backbone is free, it takes the images read so far, so that nobody waits for others
     to arrive. Images for one detector and category share a pass, in order of arrival; an image
-    that is cut into tiles has its own. A result does not depend on the other images in the pass,
-    except for rounding.
+    that is cut into tiles has its own. Detectors take turns, in passes and in reading, so that one
+    with many images does not hold up another. A result does not depend on the other images in the
+    pass, except for rounding.
 
     Args:
         batch_size: the most images in one pass.
@@ -97,7 +109,7 @@ class Batcher:
         self.batch_size = batch_size
         self.queue = queue
         self.on_batch = on_batch
-        self._waiting: deque[_Job] = deque()
+        self._waiting: dict[Detector, deque[_Job]] = {}  # the one whose turn is next comes first
         self._changed = Condition()
         self._closed = False
         self._readers = ThreadPoolExecutor(READERS, "vlad-read")
@@ -106,27 +118,33 @@ class Batcher:
 
     def __len__(self) -> int:
         """The number of waiting images."""
-        return len(self._waiting)
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
 
     def submit(
         self,
         detector: Detector,
         category: str | None,
         images: Sequence[Callable[[], Image.Image]],
+        most: int | None = None,
     ) -> list[Future[Found]]:
         """Queue images, all or none; cancelling a future takes its image out again.
 
         Args:
             images: functions that open them, called in another thread; they raise ImageError.
+            most: how many images of this detector may wait; None sets no limit but the queue's.
 
         Raises:
             Busy: the queue has no room for them, or is closed.
         """
         jobs = [_Job(detector, category, read) for read in images]
         with self._changed:
-            if self._closed or len(self._waiting) + len(jobs) > self.queue:
-                raise Busy
-            self._waiting.extend(jobs)
+            if self._closed or len(self) + len(jobs) > self.queue:
+                raise Busy(own=False)
+            own = len(self._waiting.get(detector, ()))
+            if most is not None and own + len(jobs) > most:
+                raise Busy(own=True)
+            self._waiting.setdefault(detector, deque()).extend(jobs)
             self._begin()
         return [job.done for job in jobs]
 
@@ -155,11 +173,14 @@ class Batcher:
             self._changed.wait_for(lambda: self._next() or (self._closed and not self._waiting))
             batch = self._next()
             self._leave(batch)
+            if batch and (others := self._waiting.pop(batch[0].detector, None)):
+                self._waiting[batch[0].detector] = others  # behind those that wait for their turn
             return batch
 
     def _next(self) -> list[_Job]:
-        """The longest-waiting job that is read, and others that can share its pass."""
-        read = (job for job in self._waiting if job.image)
+        """The longest-waiting job that is read, of the detector whose turn it is, and others that
+        can share its pass."""
+        read = (job for job in chain.from_iterable(self._waiting.values()) if job.image)
         first = next(read, None)
         if first is None:
             return []
@@ -169,14 +190,18 @@ class Batcher:
 
     def _leave(self, jobs: Sequence[_Job]) -> None:
         for job in jobs:
-            self._waiting.remove(job)
+            jobs_left = self._waiting[job.detector]
+            jobs_left.remove(job)
+            if not jobs_left:
+                del self._waiting[job.detector]
         self._begin()
         self._changed.notify_all()
 
     def _begin(self) -> None:
         """Have enough images read that a full batch can follow each batch."""
         room = 2 * self.batch_size
-        for job in self._waiting:
+        in_turn = chain.from_iterable(zip_longest(*self._waiting.values()))
+        for job in filter(None, in_turn):
             # an image to be cut into tiles waits at full size, so two of them take all the room
             room -= 1 if job.detector.tile is None else self.batch_size
             if room < 0:
@@ -211,7 +236,7 @@ class Batcher:
         for job, found in zip(ready, scored, strict=True):
             size, score, values = found.size, found.image_score, found.anomaly_map
             if size is not None and score is not None and values is not None:
-                job.end(Found(size, score, values, found.kind))
+                job.end(Found(size, score, values, found.kind, found.seen))
             else:  # the image was read, so its score is not finite
                 head = job.detector.head_.name
                 job.end(ImageError(f"{head} gave no finite score; check the detector."))

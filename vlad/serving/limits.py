@@ -21,7 +21,9 @@ class Limits:
 
     Attributes:
         batch_size: images in one pass.
-        queue: the most images that may wait, so also per request; also the most requests at a time.
+        queue: the most images that may wait; also the most requests at a time.
+        queue_per_detector: the most images of one detector that may wait, so also per request; None
+            is half of the queue, or all of it for the only detector.
         max_bytes: of a request's body.
         max_pixels: of an image, checked before it is decoded.
         timeout: seconds from the first byte of a request to its reply.
@@ -29,6 +31,13 @@ class Limits:
 
     batch_size: int = 8
     queue: int = 256
+    queue_per_detector: int | None = None
     max_bytes: int = 64_000_000
     max_pixels: int = DEFAULT_MAX_PIXELS
     timeout: float = 60.0
+
+    def share(self, detectors: int) -> int:
+        """How many images of one detector may wait, if so many detectors are served."""
+        if self.queue_per_detector is not None:
+            return min(self.queue_per_detector, self.queue)
+        return self.queue if detectors == 1 else (self.queue + 1) // 2

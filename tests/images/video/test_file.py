@@ -2,6 +2,7 @@
 
 import builtins
 import os
+import socket
 import struct
 from datetime import datetime, timezone
 
@@ -161,14 +162,18 @@ def test_a_video_without_frames(tmp_path):
         frames_of(path)
 
 
-def test_a_playlist_leads_nowhere(tmp_path):
-    write_clip(tmp_path / "a.ts", [grey(9)] * 3, codec="mpeg2video", rate=25)
-    playlist = tmp_path / "list.mp4"
-    playlist.write_text(
-        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n"
-    )
-    with pytest.raises(InputError):
-        frames_of(playlist)
+@pytest.mark.parametrize("target", ["http://{}/a.ts", "concat:{}"])
+def test_a_playlist_leads_to_no_other_place(tmp_path, target):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        place = target.format(f"127.0.0.1:{server.getsockname()[1]}")
+        for name in ("list.mp4", "list.m3u8"):
+            lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", place, "#EXT-X-ENDLIST"]
+            (tmp_path / name).write_text("\n".join([*lines, ""]))
+            with pytest.raises(InputError):
+                frames_of(tmp_path / name)
+        with pytest.raises(BlockingIOError):  # nobody called
+            server.accept()
 
 
 def test_a_frame_may_be_too_large_or_too_small(tmp_path):
@@ -180,6 +185,13 @@ def test_a_frame_may_be_too_large_or_too_small(tmp_path):
     )
     with pytest.raises(ImageError, match="too few to score"):
         frame.image(1000, "frame 0")
+
+
+def test_frames_beyond_all_limits_are_not_decoded(tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "a.mkv", [grey(9)] * 3)
+    monkeypatch.setattr("vlad.images.video.opening.DEFAULT_MAX_PIXELS", 3000)
+    with pytest.raises(InputError, match=r"has no frame of video: \d parts cannot be"):
+        frames_of(path)
 
 
 def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):

@@ -86,6 +86,16 @@ def test_a_source_that_falls_silent_is_lost(monkeypatch):
     assert "no frames (" in said[0] and "back after" in said[1]
 
 
+def test_a_source_of_damage_alone_is_lost(monkeypatch):
+    monkeypatch.setattr("vlad.images.video.opening.PATIENCE", 0.5)
+    said = []
+    with Camera(damaged=True) as camera, live(camera, said) as source:
+        while not said:
+            assert source.latest(0.1) is None
+    assert "no frames (nothing can be decoded)" in said[0]
+    assert "damaged parts left out so far" in said[-1]
+
+
 def test_pauses_grow_to_a_minute():
     said, waits = [], []
     source = Live(Video.of("http://127.0.0.1:9/"), Sampling(), said.append)
@@ -101,7 +111,7 @@ def test_pauses_grow_to_a_minute():
 
 def test_sound_alone_is_a_reason(tmp_path):
     said = []
-    video = Video(str(write_sound(tmp_path / "sound.wav")), "camera", live=True)
+    video = Video(str(write_sound(tmp_path / "sound.wav")), "camera", live=True, device="wav")
     with Live(video, Sampling(), said.append, first=0.01) as source:
         while not said:
             assert source.latest(0.01) is None

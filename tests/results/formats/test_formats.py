@@ -312,3 +312,16 @@ def test_what_cannot_be_written_is_refused(run, tmp_path):
     (out / "regions" / "memory.json").unlink()
     with pytest.raises(InputError, match="has no regions of memory; score its images with"):
         findings(out)
+
+
+def test_relative_paths_are_those_of_the_folder_of_the_run(tmp_path, images, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = images["good/c.png"].relative_to(tmp_path)
+    out = finished_run(
+        tmp_path / "run", tmp_path / "images", {path: 0.9}, {path: MAPS["scratch/a.png"]}
+    )
+    assert [image.name for image in findings(out).images] == ["good/c.png"]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"good/c.png is relative to the folder that .* was made"):
+        findings(out)

@@ -47,12 +47,13 @@ def read_frames(video: Video, say: Callable[[str], None]) -> Iterator[Frame]:
     seconds = 0.0
     with _opened(video) as container:
         stream = container.streams.video[0]
+        stream.thread_type = "AUTO"  # a live source would lag behind by a frame a thread
         step = 1 / float(stream.average_rate or 25)
         stated = max((container.duration or 0) / 1e6, stream.frames * step)
         began = _began(container.metadata.get("creation_time"), video.address, stated)
         first = None
         try:
-            for number, frame in enumerate(decoded(container, damaged)):
+            for number, frame in enumerate(filter(None, decoded(container, damaged))):
                 at = frame.time
                 first = at if first is None else first
                 # a frame without a time stamp comes one step after the last
@@ -67,7 +68,7 @@ def read_frames(video: Video, say: Callable[[str], None]) -> Iterator[Frame]:
         ends = ends or f"its header says {stated:.1f} s"
     if ends:
         say(f"{video.name} ends early, after {seconds + step:.1f} s ({ends}).")
-    for what, count in damaged.items():
+    for what, count in (+damaged).items():
         say(f"{video.name}: {counted(count, f'damaged {what}')} left out.")
 
 

@@ -54,8 +54,12 @@ class Frame:
                 f"{where}: its {size[0]}×{size[1]} pixels are over the limit of {max_pixels:,}; "
                 "shrink it, or raise the limit (max_pixels)."
             )
-        # PyAV before 17 converts HD colours as if they were SD unless a target is named
-        rgb = self.decoded.reformat(format="rgb24", dst_colorspace="ITU709")
+        # PyAV before 17 uses the frame's own colour matrix only if the target names another, and
+        # takes grey of 16 bits for limited range
+        grey = self.decoded.format.name.startswith("gray")
+        rgb = self.decoded.reformat(
+            format="rgb24", dst_colorspace="ITU601", src_color_range="JPEG" if grey else None
+        )
         image = Image.fromarray(rgb.to_ndarray())
         turn = _TURNS.get(round(self.decoded.rotation) % 360)
         return image if turn is None else image.transpose(turn)

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from vlad.images.video import opening
 from vlad.images.video.frame import Frame
 from vlad.images.video.opening import check_installed, decoded, opened, reason
 from vlad.images.video.sampling import Sampling
@@ -88,8 +89,6 @@ class Live:
         while not self._closed:
             try:
                 for frame in self._connection():
-                    if self._closed:
-                        return
                     at = time.monotonic()
                     if lost:
                         self.say(f"{self.video.name}: back after {at - lost:.0f} s.")
@@ -110,11 +109,19 @@ class Live:
         with opened(self.video) as container:
             if not container.streams.video:
                 raise OSError(0, "no video stream")
-            yield from decoded(container, self._damaged)
+            last = time.monotonic()
+            for frame in decoded(container, self._damaged):
+                if self._closed:
+                    return
+                if frame is not None:
+                    last = time.monotonic()
+                    yield frame
+                elif time.monotonic() - last > opening.PATIENCE:
+                    raise OSError(0, "nothing can be decoded")
 
     def _report(self) -> None:
         if self.dropped:
             frames = counted(self.dropped, "frame")
             self.say(f"{self.video.name}: {frames} dropped so far, because scoring is slower.")
-        for what, count in self._damaged.items():
+        for what, count in (+self._damaged).items():
             self.say(f"{self.video.name}: {counted(count, f'damaged {what}')} left out so far.")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from vlad.errors import InputError
+from vlad.images.decode import DEFAULT_MAX_PIXELS
 from vlad.images.video.source import Video
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0  # seconds that a stream may take to open, or to bring its next part
 _OF_RTSP = {"rtsp_transport": "tcp"}  # over UDP, lost parts make damaged frames
+# what a playlist in a file, or at a URL, may lead to
+_OF_FILES = "file"
+_OF_STREAMS = "http,https,httpproxy,rtsp,rtsps,rtp,srtp,tcp,udp,tls,crypto"
 
 
 def check_installed(name: str) -> None:
@@ -43,16 +47,18 @@ def opened(video: Video) -> av.container.InputContainer:
     import av
 
     if not video.live:
-        # a playlist inside a file must not lead to other files or hosts
-        return av.open(video.address, options={"protocol_whitelist": "file"})
-    options = _OF_RTSP if video.address.lower().startswith("rtsp") else {}
+        return av.open(video.address, options={"protocol_whitelist": _OF_FILES})
+    options = {}
+    if video.device is None:
+        options["protocol_whitelist"] = _OF_STREAMS
+        options |= _OF_RTSP if video.address.lower().startswith("rtsp") else {}
     return av.open(video.address, format=video.device, options=options, timeout=PATIENCE)
 
 
 def decoded(
     container: av.container.InputContainer, damaged: Counter[str]
-) -> Iterator[av.VideoFrame]:
-    """The frames of the first video stream.
+) -> Iterator[av.VideoFrame | None]:
+    """The frames of the first video stream, and None in place of what is damaged.
 
     Args:
         damaged: counts "part"s that could not be decoded, and "frame"s left out.
@@ -63,18 +69,18 @@ def decoded(
     import av
 
     stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
+    # larger frames are refused before they take memory
+    stream.codec_context.options = {"max_pixels": str(DEFAULT_MAX_PIXELS)}
     for packet in container.demux(stream):
         try:
             frames = packet.decode()
         except av.FFmpegError:
             damaged["part"] += 1
+            yield None
             continue
         for frame in frames:
-            if frame.is_corrupt:
-                damaged["frame"] += 1
-            else:
-                yield frame
+            damaged["frame"] += frame.is_corrupt
+            yield None if frame.is_corrupt else frame
 
 
 def reason(error: Exception) -> str:

@@ -1,6 +1,6 @@
 // Questions to a person.
 const Ask = {
-  // Resolves to the kind of a defect, "" for none, or null where the person thought better of it;
+  // Resolves to the kind of a defect, "" for none, and never where the person presses Escape;
   // offers those given before.
   kind: (offered) => new Promise((done) => {
     const dialog = document.getElementById("kind"), input = dialog.querySelector("input");
@@ -14,7 +14,7 @@ const Ask = {
     }));
     dialog.returnValue = "";
     dialog.querySelector("form").onsubmit = (event) => { event.preventDefault(); dialog.close("ok"); };
-    dialog.addEventListener("close", () => done(dialog.returnValue === "ok" ? input.value.trim() : null), { once: true });
+    dialog.addEventListener("close", () => { if (dialog.returnValue === "ok") { done(input.value.trim()); } }, { once: true });
     dialog.showModal();
     input.focus();
   }),

@@ -129,7 +129,6 @@ async function mark(row, label, onwards) {
   if (!row) { return; }
   const at = shown.indexOf(row), next = shown[at + 1];
   const kind = label === "good" ? "" : await Ask.kind(kinds());
-  if (kind === null) { return; }
   state.log = [...state.log, Marks.of(row.path, row.digest, label, kind, field("by").value, new Date())];
   // a mark may take the image out of those shown
   const left = onwards && next ? next : row;

@@ -15,7 +15,7 @@ from vlad.results.coco import ANOMALY, read_regions
 from vlad.results.finished import Finished
 from vlad.results.regions import Region
 from vlad.results.rows import Row
-from vlad.system.text import instead, printable
+from vlad.system.text import instead, printable, shown
 from vlad.types import Sample
 
 
@@ -92,7 +92,8 @@ def findings_of(run: Finished, head: str | None = None) -> Findings:
             of the first head otherwise. Fused heads have no maps, so regions are the first head's.
 
     Raises:
-        InputError: a run without verdicts, regions or this head, or whose regions are damaged.
+        InputError: a run without verdicts, regions or this head, with damaged regions, or with
+            paths relative to another folder.
     """
     folder = run.folder
     if not run.verdicts:
@@ -125,6 +126,11 @@ def findings_of(run: Finished, head: str | None = None) -> Findings:
         if verdict == "normal":
             dropped += len(found)
             found = []
+        if not sample.path.is_absolute() and below[path][0] == "..":
+            raise InputError(
+                f"{shown(path)} is relative to the folder that {folder.out} was made in; go there "
+                "and repeat the command."
+            )
         scores = {name: known[path] for name, known in run.scores.items() if path in known}
         name = "/".join(map(printable, below[path]))
         kind = _kind(row, judge)

@@ -1,4 +1,4 @@
-"""/v1/detectors: list, fit and delete; and the metrics."""
+"""/v1/detectors: list, fit, reload and delete; and the metrics."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from vlad.serving.detectors import Served
 from vlad.serving.guard import busy
 from vlad.serving.limits import MAX_MADE, MAX_NORMALS
 from vlad.serving.recorder import record_of
+from vlad.serving.reload import reload
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import NAMED, PATTERN, Images, Words, check_count, readers
@@ -64,6 +65,14 @@ class DetectorRoutes:
             summary="Delete a detector made over HTTP",
         )
         route(
+            "/v1/detectors/{name}/reload",
+            self.reload,
+            methods=["POST"],
+            response_model=schemas.Detector,
+            responses=refusals(404, 408, 409, 413, 422, 429, 503, 504),
+            summary="Load a detector from its folder again",
+        )
+        route(
             "/metrics",
             self.show_metrics,
             response_class=PlainTextResponse,
@@ -73,13 +82,13 @@ class DetectorRoutes:
         return router
 
     async def detectors(self):
-        limits = self.service.limits
+        store, limits = self.service.store, self.service.limits
         return schemas.Detectors(
-            detectors=[_shown(served) for served in self.service.store],
+            detectors=[_shown(served) for served in store],
             limits=schemas.Bounds(
                 bytes=limits.max_bytes,
                 pixels=limits.max_pixels,
-                images=limits.queue,
+                images=limits.share(len(store)),
                 normals=MAX_NORMALS,
             ),
             labels=self.service.labels is not None,
@@ -130,6 +139,15 @@ class DetectorRoutes:
         self.service.metrics.forget(name)
         return Response(status_code=204)
 
+    async def reload(self, request: Request, name: Annotated[str, Path(pattern=PATTERN)]):
+        """Requests in progress finish with the old one. If the folder cannot be used, the old one
+        stays."""
+        record_of(request).detector = name
+        one = self.service.store.find(name)
+        if one is None:
+            raise HTTPException(404, f"There is no detector {name}; see GET /v1/detectors.")
+        return _shown(await reload(self.service.store, one))
+
     async def show_metrics(self):
         return PlainTextResponse(self.service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
@@ -163,6 +181,15 @@ def _outline(region: RegionOfInterest | None) -> schemas.Outline | None:
     return schemas.Outline(path=path, box=box)
 
 
+def _drift(served: Served) -> schemas.Drift | None:
+    if note := served.drift.note:
+        return schemas.Drift(images=0, moved=[], sentence=note)
+    if (state := served.drift.state) is None:
+        return None
+    moved = [part.name for part in state.moved]
+    return schemas.Drift(images=state.images, moved=moved, sentence=state.sentence)
+
+
 def _shown(served: Served) -> schemas.Detector:
     detector = served.detector
     head = detector.head_.name
@@ -176,6 +203,7 @@ def _shown(served: Served) -> schemas.Detector:
         threshold=found.thresholds[head] if found else None,
         map_threshold=found.map_thresholds.get(head) if found else None,
         basis=served.basis,
+        drift=_drift(served),
         made=served.made,
         roi=_outline(detector.panel_.inside.region),
     )

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from vlad.errors import ImageError
 from vlad.serving import replies, schemas
-from vlad.serving.batching import Found
+from vlad.serving.batching import Busy, Found
 from vlad.serving.recorder import record_of
 from vlad.serving.routes.raw import ImageRoute, described, uploaded
 from vlad.serving.routes.refusals import POSTED, refusals
@@ -80,13 +80,20 @@ class ScoreRoutes:
         served = service.store.find(detector)
         if served is None:
             raise HTTPException(404, f"There is no detector {detector}; see GET /v1/detectors.")
-        check_count(images, service.limits.queue)
+        most = service.limits.share(len(service.store))
+        check_count(images, most)
         record = record_of(request)
         record.detector, record.images = served.name, len(images)
         category = served.category(category)
         question = replies.Question(served, category, threshold, map_threshold, map_kind)
         reads = readers(images, served.detector, service.limits.max_pixels)
-        waiting = service.batcher.submit(served.detector, category, reads)
+        try:
+            waiting = service.batcher.submit(served.detector, category, reads, most)
+        except Busy as error:
+            if not error.own:
+                raise
+            why = f"Detector {served.name} is busy; try again in a second, or use another."
+            raise HTTPException(429, why, {"Retry-After": "1"}) from None
         found = await asyncio.gather(*map(asyncio.wrap_future, waiting), return_exceptions=True)
         results: list[Found | str] = []
         for one in found:
@@ -96,10 +103,17 @@ class ScoreRoutes:
         reply = await run_in_threadpool(question.answer, names_of(images), results)
         record.scores = [image.image_score for image in reply.images]
         record.verdicts = [image.verdict for image in reply.images]
-        if service.store.find(served.name) is served:  # a deleted detector has no counts
+        if served.calibration(category):  # else it does not hold for what they show
+            drift = await run_in_threadpool(served.drift.add, results)
+        else:
+            drift = None
+        # a deleted detector has no counts
+        if not served.made or service.store.find(served.name) is served:
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
                 service.metrics.images.labels(served.name, outcome).inc()
+            if drift:
+                service.metrics.show_drift(served.name, drift)
         if all(image.error for image in reply.images):
             others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
             raise HTTPException(422, f"{reply.images[0].error}{others}")

@@ -1,0 +1,283 @@
+"""A model hub on the loopback: what huggingface_hub needs to make a repository, send and fetch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+
+class Hub(ThreadingHTTPServer):
+    """Keeps repositories in memory.
+
+    Attributes:
+        writers: token -> owner whose repositories it may write and see.
+        readers: tokens that see everything and write nothing.
+        repositories: name -> Repository.
+        large: SHA-256 -> content of the files in large storage.
+        asked: (method, path) of each request.
+        answer: called with each handler before it is answered; it may answer itself, and return
+            True.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.writers, self.readers = {"hf_writer": "me"}, {"hf_reader"}
+        self.repositories, self.large, self.asked = {}, {}, []
+        self.answer = lambda handler: False
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def add(self, name: str, files: dict[str, bytes], **settings) -> Repository:
+        """A repository with these files, put there by someone else."""
+        made = self.repositories[name] = Repository(**settings)
+        made.commit(files)
+        self.large |= {hashlib.sha256(x).hexdigest(): x for x in files.values()}
+        return made
+
+
+class Repository:
+    """Files by commit; the last one is main.
+
+    Args:
+        private: whether only its owner and readers see it.
+        gated: whether its files are closed to all but its owner.
+    """
+
+    def __init__(self, private: bool = False, gated: bool = False):
+        self.private, self.gated = private, gated
+        self.commits: dict[str, dict[str, bytes]] = {}
+        self.commit({".gitattributes": b"*.safetensors filter=lfs\n"})
+
+    @property
+    def main(self) -> str:
+        return list(self.commits)[-1]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        return self.commits[self.main]
+
+    def commit(self, added: dict[str, bytes], gone=()) -> None:
+        before = self.files if self.commits else {}
+        files = {path: x for path, x in before.items() if path not in gone} | added
+        text = f"{len(self.commits)} {sorted(files)}".encode()
+        self.commits[hashlib.sha1(text).hexdigest()] = files
+
+
+def is_large(path: str) -> bool:
+    return path.endswith((".safetensors", ".png", ".bin", ".pkl"))
+
+
+def git_hash(content: bytes) -> str:
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self._answer()
+
+    do_PUT = do_GET = do_HEAD = do_POST
+
+    def log_message(self, *_):
+        pass
+
+    def _answer(self):
+        self.body = self._read()
+        path = unquote(urlsplit(self.path).path)
+        self.server.asked.append((self.command, path))
+        if self.server.answer(self):
+            return
+        for method, pattern, act in (
+            ("POST", "/api/repos/create", self._create),
+            ("POST", "/api/validate-yaml", self._validate),
+            ("POST", "/api/models/(.+)/preupload/main", self._preupload),
+            ("POST", r"/(.+)\.git/info/lfs/objects/batch", self._batch),
+            ("PUT", "/large/(.+)", self._store),
+            ("POST", "/api/models/(.+)/commit/main", self._commit),
+            ("GET", "/api/models/([^/]+/[^/]+)/tree/(.+)", self._tree),
+            ("GET", "/api/models/([^/]+/[^/]+)(?:/revision/main)?", self._info),
+            ("GET|HEAD", "/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
+        ):
+            found = re.fullmatch(pattern, path)
+            if found and re.fullmatch(method, self.command):
+                act(*found.groups())
+                return
+        raise AssertionError(f"nothing answers {self.command} {path}")
+
+    def _read(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
+
+    # who asks
+
+    @property
+    def token(self) -> str:
+        return self.headers.get("Authorization", "").removeprefix("Bearer ")
+
+    def _seen(self, name: str) -> Repository | None:
+        """The repository if this token sees it; otherwise it is answered."""
+        found = self.server.repositories.get(name)
+        owner = self.server.writers.get(self.token)
+        sees = owner == name.partition("/")[0] or self.token in self.server.readers
+        if found and (sees or not found.private):
+            return found
+        self.reply(404 if self.token else 401, code="RepoNotFound", error="Repository not found")
+        return None
+
+    def _written(self, name: str) -> Repository | None:
+        found = self._seen(name)
+        if found and self.server.writers.get(self.token) != name.partition("/")[0]:
+            self.reply(403, error="You don't have the required permissions")
+            return None
+        return found
+
+    # what is asked
+
+    def _create(self):
+        asked = json.loads(self.body)
+        owner = self.server.writers.get(self.token)
+        name = f"{asked['organization'] or owner}/{asked['name']}"
+        if owner is None:
+            self.reply(403 if self.token in self.server.readers else 401, error="no rights")
+        elif owner != name.partition("/")[0]:
+            self.reply(403, error="not your namespace")
+        elif name in self.server.repositories:
+            self.reply(409, error="You already created this model repo")
+        else:
+            private = asked.get("private", asked.get("visibility") == "private")
+            self.server.repositories[name] = Repository(private)
+            self.reply(200, {"url": f"{self.server.url}/{name}"})
+
+    def _validate(self):
+        content = json.loads(self.body)["content"]
+        found = re.match(r"---\n(.*?)\n---\n", content, re.DOTALL)
+        try:
+            assert isinstance(yaml.safe_load(found[1]), dict)
+            self.reply(200, {"errors": [], "warnings": []})
+        except (yaml.YAMLError, AssertionError, TypeError) as error:
+            self.reply(400, {"errors": [{"message": str(error)}], "warnings": []})
+
+    def _preupload(self, name):
+        if self._written(name):
+            modes = [
+                {
+                    "path": file["path"],
+                    "uploadMode": "lfs" if is_large(file["path"]) else "regular",
+                    "shouldIgnore": False,
+                }
+                for file in json.loads(self.body)["files"]
+            ]
+            self.reply(200, {"files": modes})
+
+    def _batch(self, name):
+        if self._written(name):
+            objects = [
+                one
+                if one["oid"] in self.server.large
+                else {
+                    **one,
+                    "actions": {"upload": {"href": f"{self.server.url}/large/{one['oid']}"}},
+                }
+                for one in json.loads(self.body)["objects"]
+            ]
+            self.reply(200, {"transfer": "basic", "objects": objects})
+
+    def _store(self, digest):
+        assert hashlib.sha256(self.body).hexdigest() == digest
+        self.server.large[digest] = self.body
+        self.reply(200, {})
+
+    def _commit(self, name):
+        if not (found := self._written(name)):
+            return
+        added, gone = {}, []
+        for line in self.body.splitlines():
+            key, value = (item := json.loads(line))["key"], item["value"]
+            if key == "header" and value.get("parentCommit", found.main) != found.main:
+                self.reply(412, error="A commit has happened since. Please refresh and try again.")
+                return
+            if key == "file":
+                added[value["path"]] = base64.b64decode(value["content"])
+            elif key == "lfsFile":
+                added[value["path"]] = self.server.large[value["oid"]]
+            elif key == "deletedFile":
+                gone.append(value["path"])
+        found.commit(added, gone)
+        where = f"{self.server.url}/{name}/commit/{found.main}"
+        self.reply(200, {"commitUrl": where, "commitOid": found.main})
+
+    def _info(self, name):
+        if found := self._seen(name):
+            files = [{"rfilename": path} for path in found.files]
+            facts = {"id": name, "modelId": name, "sha": found.main, "siblings": files}
+            gated = "manual" if found.gated else False
+            self.reply(200, {**facts, "private": found.private, "gated": gated, "tags": []})
+
+    def _tree(self, name, commit):
+        if found := self._seen(name):
+            entries = []
+            for path, content in found.commits[commit].items():
+                entry = {"type": "file", "path": path, "size": len(content)}
+                entry["oid"] = git_hash(content)
+                if is_large(path):
+                    digest = hashlib.sha256(content).hexdigest()
+                    entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
+                entries.append(entry)
+            self.reply(200, entries)
+
+    def _resolve(self, name, commit, path):
+        if not (found := self._seen(name)):
+            return
+        if found.gated and self.server.writers.get(self.token) != name.partition("/")[0]:
+            self.reply(403, code="GatedRepo", error="Access to it is restricted")
+        elif path not in (files := found.commits[commit]):
+            self.reply(404, code="EntryNotFound", error="Entry not found")
+        else:
+            content = files[path]
+            digest = hashlib.sha256(content).hexdigest() if is_large(path) else git_hash(content)
+            self.send_response(200)
+            self.send_header("ETag", f'"{digest}"')
+            self.send_header("X-Repo-Commit", commit)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+    def reply(self, status: int, content: object = None, code: str = "", error: str = ""):
+        body = json.dumps({"error": error} if content is None else content).encode()
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        if error:
+            self.send_header("X-Error-Message", error)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
