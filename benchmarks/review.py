@@ -1,13 +1,14 @@
 """Recall at 5 % false alarms after people reviewed images, by the order in which they did.
 
     python benchmarks/review.py --data DIR... [--darker 0.8] [--seeds 0 1 2 3 4] --out FILE.json
+    python benchmarks/review.py --plot FILE.svg --out FILE.json
 
 A detector starts with a few normal images. Some of the others are a pool to review, and the rest a
 test that nobody labels. For each order and number of reviewed images, the head learns three of four
 of them, as `vlad review apply` does, and recall is measured on the test, at the score that at most
 5 % of its good images exceed. `--darker` multiplies pool and test by a factor, but not the normal
 images that the detector starts with. Heads are computed from distances between pairs of images,
-which are found once a draw.
+which are found once a draw. `--plot` draws what is in --out, and needs matplotlib.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", nargs="+", type=Path, required=True, help="labelled sets")
+    parser.add_argument("--data", nargs="+", type=Path, default=[], help="labelled sets")
     parser.add_argument("--backbone", default="vlad-tiny")
     parser.add_argument("--k-shot", type=int, default=4)
     parser.add_argument("--darker", type=float, default=1.0, help="factor of brightness")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     detector = vlad.load("memory", backbone=args.backbone, device="cpu")
@@ -63,6 +65,8 @@ def main() -> None:
             print(key)
             for line in lines(found[key]):
                 print(line, flush=True)
+    if args.plot:
+        plot(found, args.plot)
 
 
 def one_draw(samples: list[Sample], own: Seen, later: Seen, k_shot: int, seed: int) -> dict:
@@ -163,6 +167,35 @@ def lines(seeds: list[dict]) -> list[str]:
             cells = (f"{m:.0f} ± {e:.0f}" for m, e in zip(values.mean(axis=0), error, strict=True))
             rows.append(f"| {head} | {order} | {' | '.join(cells)} |")
     return rows
+
+
+def plot(found: dict[str, list[dict]], file: Path) -> None:
+    """Mean recall and its standard error, a column of panels for each set."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "vlad", "font.size": 9})
+    from matplotlib import pyplot
+
+    size = (3.2 * len(found), 5)
+    figure, panels = pyplot.subplots(
+        2, len(found), figsize=size, sharex=True, sharey=True, squeeze=False
+    )
+    for column, (name, seeds) in enumerate(found.items()):
+        for row, head in enumerate(HEADS):
+            panel = panels[row][column]
+            for order, style in zip(ORDERS, ("o-", "s--", "^:"), strict=True):
+                values = 100 * np.array([one[head][order] for one in seeds])
+                error = values.std(axis=0, ddof=1) / np.sqrt(len(seeds))
+                mean = values.mean(axis=0)
+                panel.errorbar(REVIEWED, mean, error, fmt=style, label=order, capsize=2)
+            panel.set_title(f"{name}: {head}")
+            panel.grid(alpha=0.3)
+    panels[0][0].legend(loc="lower right")
+    figure.supxlabel("images reviewed")
+    figure.supylabel("recall at 5 % false alarms (%)")
+    figure.tight_layout()
+    figure.savefig(file, metadata={"Date": None})
 
 
 if __name__ == "__main__":
