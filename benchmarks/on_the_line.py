@@ -86,7 +86,7 @@ def tell(train: Sequence[Sample], test: Sequence[Sample], args: argparse.Namespa
     )
     watch(stream, labels)
     print(f"## Review\n\n{REVIEWED} images, the most informative first.\n")
-    run(f"vlad review list runs/line --order informative -n {REVIEWED} --out labels.csv")
+    run(f"vlad review list runs/line --order informative --show {REVIEWED} --out labels.csv")
     mark(labels)
     run("vlad review apply labels.csv --detector detectors/part --out detectors/part-2")
     print("## Before and after\n\nImages of the next day in the new light. Nobody reviewed them.\n")
