@@ -2,12 +2,15 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from report_runs import NAMES, move, names, said, write
 
 from vlad.calibration import Calibration
+from vlad.images import read_image
 from vlad.report import _ROWS, write_report
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row
@@ -71,7 +74,7 @@ def test_ten_thousand_images(visit, tmp_path):
 def test_more_images_than_the_report_goes_through_are_counted(run, tmp_path, monkeypatch):
     monkeypatch.setattr("vlad.report._ROWS", 4)
     text = write(*run)
-    found = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    found = found_in(text)
     # the four that a head ranks worst, of both heads
     assert found["names"] == ["5.png", "4.png", "1.png", "0.png"]
     assert "These are the 4 images that a head ranks worst; the other 2" in text
@@ -82,6 +85,39 @@ def test_digests_are_those_of_the_files_and_empty_for_those_that_are_gone(run):
     run, samples = run
     samples[0].path.unlink()
     text = write(run, samples)
-    found = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    found = found_in(text)
     assert found["digests"][-1] == ""
     assert found["digests"][0] == digest_of(samples[5].path)
+
+
+def found_in(text):
+    return json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+
+
+def test_names_cannot_end_the_data(tmp_path):
+    folder = tmp_path / "in" / "a<"
+    folder.mkdir(parents=True)
+    samples = [Sample(folder / "script><img src=x>.png", "0"), Sample(tmp_path / "in/b.png", "1")]
+    run = RunFolder(tmp_path / "run", {"memory": (0.0, 1.0)}, {}, "none").create()
+    run.append([Row(str(s.path), {"memory": 0.5}) for s in samples])
+    text = write_report(run, samples, {}, read_image, "now").read_text("utf-8")
+    assert found_in(text)["names"] == ["a</script><img src=x>.png", "b.png"]
+    assert "<img src=x>" not in text
+
+
+@pytest.mark.parametrize("given", ["in/a.png", "./in/b/a.png", "../{0}/in/a.png", "{1}/in/a.png"])
+def test_names_and_links_lead_to_the_images(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    paths = [Path(given.format(tmp_path.name, tmp_path)), Path("in/c.png")]
+    run = RunFolder("runs/one", {"memory": (0.0, 1.0)}, {}, "none").create()
+    run.append([Row(str(path), {"memory": 0.5}) for path in paths])
+    samples = [Sample(path, str(i)) for i, path in enumerate(paths)]
+    for path in paths:
+        Image.new("RGB", (4, 3)).save(path)
+    found = found_in(write_report(run, samples, {}, read_image, "now").read_text("utf-8"))
+    assert [found["folder"] + name for name in found["names"]] == [str(path) for path in paths]
+    if found["link"] is not None:  # none where relative and absolute paths meet
+        for path, name in zip(paths, found["names"], strict=True):
+            assert Path("runs/one", found["link"], name).resolve() == path.resolve()
+    assert (found["link"] is None) == given.startswith(("..", "{1}"))

@@ -16,12 +16,14 @@ from vlad.calibration.conformal import (
     conformal_threshold,
     least_reference,
 )
+from vlad.calibration.drift.looks import looks_of
 from vlad.calibration.fusion import fuse, spread
 from vlad.calibration.labels import below, labelled_threshold
 from vlad.calibration.severity import learned_edges
 from vlad.errors import InputError
 from vlad.system.numbers import check_count
 from vlad.system.text import shown
+from vlad.types import Seen
 
 FALSE_ALARMS = 0.05
 LEAST_UNLABELLED = 10  # images; too few to estimate the share of anomalous ones below this
@@ -36,6 +38,7 @@ def from_normals(
     names: Sequence[str] = (),
     suspects: int = 0,
     notes: Sequence[str] = (),
+    seen: Sequence[Seen | None] = (),
     **options,
 ) -> Calibration:
     """Calibrate on normal images that no head was fit on; guarantees the false-alarm rate.
@@ -49,6 +52,7 @@ def from_normals(
         names: names of the images.
         suspects: number of the strangest images to leave out as suspected defects. If they are
             defects, the rate holds; if they are normal, the rate in a note holds.
+        seen: how each of the images looks, to notice drift; nothing is kept if one is None.
         options: other fields of Calibration.
 
     Raises:
@@ -62,6 +66,7 @@ def from_normals(
         notes = [*notes, _of_suspects(order[:suspects], len(order), false_alarms, names)]
         kept = np.sort(order[suspects:])
         names = [names[i] for i in kept] if names else ()
+        seen = [seen[i] for i in kept] if seen else ()
         reference = {head: x[kept] for head, x in reference.items()}
         maxima = {head: x[kept] for head, x in maxima.items()}
     known = _with_fused(reference, method)
@@ -74,6 +79,7 @@ def from_normals(
         method=method,
         names=names,
         notes=notes,
+        drift=looks_of(seen),
         **options,
     )
 

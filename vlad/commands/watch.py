@@ -143,6 +143,7 @@ def watch(
             stop=stop,
             on_scored=tell,
             on_calibrated=explain,
+            on_drift=lambda words: click.echo(shown(words, keep=" ")),
             on_trouble=lambda words: click.echo(shown(words, keep=" "), err=True),
             channels=channels,
         )

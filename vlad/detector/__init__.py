@@ -38,7 +38,7 @@ from vlad.scoring.given import (
 from vlad.scoring.pipeline import Prepared, Scored, prepare
 from vlad.scoring.record import record_of
 from vlad.system.text import instead, shown
-from vlad.types import Box, Features, Verdicts
+from vlad.types import Box, Features, Seen, Verdicts
 
 _Open = Callable[[Given], Image.Image | Prepared]
 
@@ -143,7 +143,9 @@ class Detector(Learned):
         category: str | None,
         open_item: _Open,
         boxes: Sequence[Sequence[Box]] = (),
+        looks: list[Seen | None] | None = None,
     ) -> ImageScores:
+        """The scores of B images; `looks` gets how each of them looks."""
         scores, maps = [], []
         kinds: list[str] = []
         for scored in self._stream(images, category, open_item, boxes):
@@ -152,6 +154,8 @@ class Detector(Learned):
             scores.append(scored.scores[self._name])
             maps.append(scored.maps[self._name])
             kinds += scored.kinds.values()
+            if looks is not None:
+                looks.append(scored.seen)
         names = np.array(kinds) if kinds else None
         return ImageScores(np.array(scores, np.float32), stack_maps(maps), names)
 
@@ -179,6 +183,7 @@ class Detector(Learned):
                 scored.maps.get(self._name),
                 scored.error,
                 scored.kinds.get(self._name),
+                scored.seen,
             )
 
     def _stream(
@@ -224,7 +229,8 @@ class Detector(Learned):
                 "images; fit it on a reference pool first."
             )
         opened = Marking(self.setup)
-        scores = self._scores(normals, None, opened)
+        looks: list[Seen | None] = []
+        scores = self._scores(normals, None, opened, looks=looks)
         copied = find_copies(self._marks, opened.marks)
         kept, notes = keep_others(opened.names, copied, false_alarms)
         other, more = ({}, []) if holdout is None else self._holdout(holdout, opened.marks)
@@ -238,6 +244,7 @@ class Detector(Learned):
             notes=[*notes, *more],
             settings=self._record(),
             holdout=other,
+            seen=[looks[i] for i in kept],
         )
         self._calibrate_with = self._settings(CALIBRATE)
         for note in self.calibration_.notes:

@@ -105,6 +105,7 @@ def write_report(
         verdict_counts=view.counts(),
         verdict_notes=view.notes(),
         verdict_choices=view.choices(),
+        drift=judged.drift if judged else None,
         charts=[
             histogram(
                 titles[h], columns[h], labels, view.threshold(h), [*view.held_out(h).values()]

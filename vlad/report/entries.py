@@ -63,4 +63,4 @@ def _short_names(paths: Sequence[str]) -> tuple[list[str], str]:
         return list(paths), ""
     if all(os.path.join(common, name) == path for name, path in zip(names, paths, strict=True)):
         return names, common
-    return names, ""  # with "..", a name does not lead back to its path
+    return list(paths), ""  # with "..", a name does not lead back to its path

@@ -11,10 +11,12 @@ import numpy as np
 
 from vlad.calibration import FALSE_ALARMS, Calibration, from_labels, from_normals
 from vlad.calibration.copies import find_copies, keep_others
+from vlad.calibration.drift import with_looks
 from vlad.errors import InputError
 from vlad.images import read_image
 from vlad.results.folder import RunFolder
 from vlad.results.known import known_scores, map_maxima, marks_of
+from vlad.results.seen import read_seen
 from vlad.results.shared import shared_settings
 from vlad.types import Sample
 
@@ -74,6 +76,8 @@ def calibrate_run(
     options |= {"settings": shared_settings(folder.settings), "false_alarms": false_alarms}
     options |= {"names": names, "notes": notes}
     if levels is None:
-        return from_normals(scores, maxima, suspects=suspects, **options)
-    found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
-    return from_labels(scores, found, maxima, target=target, **options)
+        made = from_normals(scores, maxima, suspects=suspects, **options)
+    else:
+        found = np.array([levels[os.path.realpath(sample.path)] for sample in good])
+        made = from_labels(scores, found, maxima, target=target, **options)
+    return with_looks(made, read_seen(folder, set(names)))

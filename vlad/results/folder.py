@@ -10,7 +10,7 @@
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of
                         another day (see vlad.results.verdicts)
-    overlays/<head>/<id>.jpg, report.html
+    overlays/<head>/<id>.jpg, report.html, drift.json (see vlad.results.drift)
     frames/<source>/<frame>.png     frames of a video that `vlad watch` kept; never deleted
     events/                         what `vlad watch` told other machines (see vlad.runs.events)
 

@@ -26,6 +26,7 @@ RUN = Workspace(
         "calibration",
         "holdout",
         "regions",
+        "drift.json",
         "report.html",
         "events",
     ),

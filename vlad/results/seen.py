@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,12 +45,19 @@ def append_seen(out: Path, seen: Iterable[tuple[str, Seen]]) -> None:
         raise cannot_write(file, error) from error
 
 
-def read_seen(folder: RunFolder) -> dict[str, Seen]:
+def read_seen(folder: RunFolder, only: Collection[str] | None = None) -> dict[str, Seen]:
     """Path -> how it looks, of the images of a run that have a score, in the order of its rows.
 
     Images that an earlier version of vlad or Ray scored are missing.
+
+    Args:
+        only: the paths to read; None reads all, which takes memory for each embedding.
     """
-    found = {path: line for path, line in _lines(folder.out / FILE) if folder.rows.scored(path)}
+    found = {
+        path: line
+        for path, line in _lines(folder.out / FILE)
+        if folder.rows.scored(path) and (only is None or path in only)
+    }
     return {path: _seen(found[path]) for path in folder.rows if path in found}
 
 

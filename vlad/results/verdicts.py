@@ -18,9 +18,11 @@ from vlad.calibration import (
     save_calibration,
 )
 from vlad.calibration.counts import counts
+from vlad.calibration.drift import Drift, with_looks
 from vlad.errors import InputError
 from vlad.results.folder import RunFolder
 from vlad.results.known import known_scores, map_maxima
+from vlad.results.seen import read_seen
 from vlad.results.shared import shared_settings
 from vlad.system.text import counted
 from vlad.types import Sample, Verdicts
@@ -71,6 +73,8 @@ class Judged:
         held_out: head, or "fused" -> path -> score of the held-out normal images, strangest
             first; suspected defects, which the calibration leaves out, included.
         notes: sentences about what these verdicts are worth.
+        drift: whether the images still look and score like the good ones of calibration; None if
+            that was not compared.
     """
 
     calibration: Calibration
@@ -78,6 +82,7 @@ class Judged:
     map_thresholds: Mapping[str, float]
     held_out: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    drift: Drift | None = None
 
     @property
     def anomalous(self) -> set[str]:
@@ -128,6 +133,7 @@ def judge(
                 notes=rules.notes,
                 **options,
             )
+            calibration = with_looks(calibration, read_seen(normals))
         else:
             maxima = map_maxima(folder, good)
             calibration = from_unlabelled(scores, maxima, notes=rules.notes, **options)
@@ -249,7 +255,8 @@ def summary(judged: Judged) -> str:
         line += f", above {threshold:.6g} ({sources[calibration.source]})"
         lines.append(line + (f"; {unsure} unsure" if unsure else ""))
         lines += filter(None, (*counts(calibration, name), calibration.basis(name)))
-    return "\n".join([*lines, *calibration.notes, *judged.notes])
+    drift = [judged.drift.sentence] if judged.drift else []
+    return "\n".join([*lines, *calibration.notes, *judged.notes, *drift])
 
 
 def _columns(name: str, found: Verdicts, paths: Sequence[str]) -> dict[str, dict[str, object]]:

@@ -18,6 +18,7 @@ from vlad.report import write_report
 from vlad.report.overlays import shared_scales, write_overlays
 from vlad.results.coco import RegionFinder
 from vlad.results.comparison import Comparison
+from vlad.results.drift import with_drift
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import count_cut, warn_of_cut
@@ -144,7 +145,7 @@ def _conclude(
     finder: RegionFinder | None = None
     thresholds: Mapping[str, float] = {}
     if rules:
-        judged = judge(folder, samples, rules, normals, holdout)
+        judged = with_drift(judge(folder, samples, rules, normals, holdout), folder, samples)
         thresholds = judged.map_thresholds if folder.keeps_maps else {}
         finder = RegionFinder(thresholds, rules.min_area, rules.mm_per_pixel)
     scales = {}
@@ -155,6 +156,7 @@ def _conclude(
             write_overlays(folder, progress.track(samples), scales, setup.open_image, on_drawn)
     # verdicts of an earlier command must not stay beside the scores of this one
     beside = {"calibration": normals, "holdout": holdout}
+    folder.drop(*(["drift.json"] if not (judged and judged.drift) else []))
     folder.drop("regions", *(name for name, kept in beside.items() if not kept))
     columns = {}
     if judged and finder:

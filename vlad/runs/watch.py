@@ -22,6 +22,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import warn_of_cut
 from vlad.results.verdicts import Judged, decide, judge
+from vlad.runs.drift import DriftWatch
 from vlad.runs.events import Channel, couriers_of
 from vlad.runs.frames import FOLDER, Footage, Frames
 from vlad.runs.run import Reader, keep_scored, score_held_out
@@ -46,6 +47,7 @@ def watch(
     on_scored: Callable[[list[Scored], Columns], None],
     on_trouble: Callable[[str], None],
     on_calibrated: Callable[[Calibration], None] = lambda calibration: None,
+    on_drift: Callable[[str], None] = lambda sentence: None,
     channels: Sequence[Channel] = (),
 ) -> RunFolder:
     """Score the images below a folder as they arrive, or the frames of a video, until `stop` is set
@@ -61,6 +63,8 @@ def watch(
         on_trouble: called with a sentence when the source cannot be read for now, or events are
             not delivered; also from another thread.
         on_calibrated: called before the first image with the basis of the verdicts, if any.
+        on_drift: called with a sentence when images begin or cease to differ from the good ones of
+            calibration, or if that cannot be told.
         channels: told of each image that a verdict calls anomalous.
 
     Raises:
@@ -95,6 +99,7 @@ def watch(
             on_calibrated(calibration)
         folder.finish([], _columns(folder, calibration, folder.rows.values()))
         tell = held.enter_context(couriers_of(folder, channels, on_trouble))
+        drift = DriftWatch(folder, calibration, on_drift)
         feed: Arrivals | Frames
         reader: Reader | Frames
         if footage:
@@ -126,6 +131,7 @@ def watch(
                     tell(rows, judged)
                 keep_scored(folder, batch, reader.states, verdicts)
                 on_scored(batch, verdicts)
+                drift.add(batch)
                 if stop.is_set():
                     break
             if not footage:

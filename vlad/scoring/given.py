@@ -22,7 +22,7 @@ from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Prepared, Scored, score_items
 from vlad.scoring.record import LENGTH, digest_of
 from vlad.scoring.setup import Setup
-from vlad.types import Box
+from vlad.types import Box, Seen
 
 # Pillow decodes an opened image on first use, but not in two threads at once
 _DECODING = Lock()
@@ -43,6 +43,7 @@ class ScoredImage:
         anomaly_map: (S, S), or (height, width) for an image cut into tiles; None with an error.
         error: why it was not scored, in one sentence, or None.
         kind: nearest known kind of defect, "" for none; None from a head that knows no kinds.
+        seen: how it looks as a whole, to notice drift; None with an error.
     """
 
     image: ImageLike | Prepared
@@ -52,6 +53,7 @@ class ScoredImage:
     anomaly_map: np.ndarray | None = None
     error: str | None = None
     kind: str | None = None
+    seen: Seen | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.scoring.pipeline import READERS
+from vlad.types import Seen
 
 if TYPE_CHECKING:
     from vlad.detector import Detector
@@ -42,12 +43,14 @@ class Found:
         image_score: higher is more anomalous.
         anomaly_map: (H, W).
         kind: nearest known kind of defect, as in `ScoredImage`.
+        seen: how it looks as a whole.
     """
 
     size: tuple[int, int]
     image_score: float
     anomaly_map: np.ndarray
     kind: str | None = None
+    seen: Seen | None = None
 
 
 @dataclass(eq=False)
@@ -233,7 +236,7 @@ class Batcher:
         for job, found in zip(ready, scored, strict=True):
             size, score, values = found.size, found.image_score, found.anomaly_map
             if size is not None and score is not None and values is not None:
-                job.end(Found(size, score, values, found.kind))
+                job.end(Found(size, score, values, found.kind, found.seen))
             else:  # the image was read, so its score is not finite
                 head = job.detector.head_.name
                 job.end(ImageError(f"{head} gave no finite score; check the detector."))

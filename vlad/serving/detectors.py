@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +16,7 @@ from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
 from vlad.detector import Detector
 from vlad.errors import HeadError, InputError, VladError
+from vlad.serving.drift import ServedDrift
 from vlad.serving.limits import MAX_CATEGORIES, MAX_MADE
 from vlad.system.text import shown
 
@@ -38,6 +40,11 @@ class Served:
     detector: Detector
     made: bool = False
     categories: set[str] = field(default_factory=set)
+
+    @cached_property
+    def drift(self) -> ServedDrift:
+        """How the images that it scores compare with the good ones of its calibration."""
+        return ServedDrift(self.detector.head_.name, getattr(self.detector, "calibration_", None))
 
     @property
     def reads(self) -> bool:

@@ -7,6 +7,8 @@ from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from vlad.calibration.drift import Drift
+
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _OUTCOMES = ("normal", "anomalous", "scored", "failed")
 
@@ -41,8 +43,32 @@ class Metrics:
         queue = Gauge("vlad_queue_images", "Images waiting to be scored.", registry=registry)
         queue.set_function(waiting)
 
+        self.drift = Gauge(
+            "vlad_drift",
+            "1 if images differ in this part from the good ones of calibration, else 0.",
+            ["detector", "part"],
+            registry=registry,
+        )
+        self.drift_p_value = Gauge(
+            "vlad_drift_p_value",
+            "How often good images like those of calibration differ as much in this part.",
+            ["detector", "part"],
+            registry=registry,
+        )
+        self._parts: dict[str, list[str]] = {}
+
+    def show_drift(self, detector: str, drift: Drift) -> None:
+        """Set what the last comparison of a detector showed; there is none before the first."""
+        self._parts[detector] = [part.name for part in drift.parts]
+        for part in drift.parts:
+            self.drift.labels(detector, part.name).set(part.moved)
+            self.drift_p_value.labels(detector, part.name).set(part.p_value)
+
     def forget(self, detector: str) -> None:
-        """Drop the counts of a deleted detector."""
+        """Drop the counts and the drift of a deleted detector."""
+        for part in self._parts.pop(detector, []):
+            self.drift.remove(detector, part)
+            self.drift_p_value.remove(detector, part)
         for outcome in _OUTCOMES:
             with suppress(KeyError):
                 self.images.remove(detector, outcome)

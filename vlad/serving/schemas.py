@@ -92,6 +92,16 @@ class Outline(BaseModel):
     box: str = Field(description="The viewBox of that path, which covers the whole image.")
 
 
+class Drift(BaseModel):
+    """How the last images compare with the good ones of calibration."""
+
+    images: int = Field(description="In the last comparison; 0 before the first.")
+    moved: list[str] = Field(
+        description="What differs: the head for its scores, brightness, sharpness, embedding."
+    )
+    sentence: str = Field(description="What moved, by how much, and what to check.")
+
+
 class Detector(BaseModel):
     """A served detector."""
 
@@ -105,6 +115,7 @@ class Detector(BaseModel):
     basis: list[str] = Field(
         description="Sentences: which image sets the threshold, and what was left out."
     )
+    drift: Drift | None = Field(description="Null without a threshold from good images.")
     made: bool = Field(description="Made over HTTP; gone when the service stops.")
     roi: Outline | None = Field(description="Only defects inside count; null is all of an image.")
 

@@ -94,6 +94,28 @@ def test_a_change_is_found_and_said(change, part, words):
     assert re.search(words, found.sentence)
 
 
+@pytest.mark.parametrize(
+    "change, moved",
+    [
+        ({"dark": 0.98}, []),
+        ({"dark": 0.955}, ["brightness"]),
+        ({"blur": 0.25}, []),
+        ({"blur": 0.45}, ["sharpness"]),
+    ],
+)
+def test_a_small_change_of_light_or_focus_is_no_drift_however_certain(change, moved):
+    random = np.random.default_rng(14)
+    scores, seen = draw(random, 300)
+    steady = [replace(one, brightness=0.4 + 0.001 * one.brightness) for one in seen]
+    calibration = replace(from_normals({"memory": scores}), drift=looks_of(steady))
+    dark, blur = change.get("dark", 1), change.get("blur", 0)
+    now = [
+        replace(one, brightness=dark * one.brightness, sharpness=one.sharpness - blur)
+        for one in steady
+    ]
+    assert names(compare(calibration, {"memory": scores}, now, 0.01)) == moved
+
+
 def test_words_say_what_cannot_be_told_apart():
     random = np.random.default_rng(2)
     calibration = calibrated(random)

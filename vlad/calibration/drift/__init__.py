@@ -12,10 +12,11 @@ calibration are drawn alike.
 """
 
 from vlad.calibration.drift.compare import Drift, Part, compare
-from vlad.calibration.drift.looks import Looks, looks_of
-from vlad.calibration.drift.monitor import RATE, WINDOW, DriftMonitor, why_not
+from vlad.calibration.drift.looks import Looks, looks_of, with_looks
+from vlad.calibration.drift.monitor import LEAST, RATE, WINDOW, DriftMonitor, why_not
 
 __all__ = [
+    "LEAST",
     "RATE",
     "WINDOW",
     "Drift",
@@ -25,4 +26,5 @@ __all__ = [
     "compare",
     "looks_of",
     "why_not",
+    "with_looks",
 ]

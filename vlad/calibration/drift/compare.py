@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # which holds the looks of its images
     from vlad.calibration.calibration import Calibration
 
 BRIGHTNESS, SHARPNESS, EMBEDDING = "brightness", "sharpness", "embedding"
+# smaller relative changes are no drift, however certain: no line is as constant as that
+LEAST_CHANGE = {BRIGHTNESS: 0.03, SHARPNESS: 0.15}
+MOST = 500  # images whose embeddings are compared, evenly spaced
 LOOKS = (BRIGHTNESS, SHARPNESS, EMBEDDING)
 
 
@@ -27,7 +30,8 @@ class Part:
     Attributes:
         name: a head, whose image scores are compared, or "brightness", "sharpness", "embedding".
         p_value: the probability that good images as those of calibration differ as much.
-        moved: whether it is below this part's share of the false-alarm rate.
+        moved: whether it is below this part's share of the false-alarm rate; of brightness and
+            sharpness, only if the change is also at least 3 % or 15 %.
         change: of scores, the share of the window above the median of calibration; of brightness
             and of sharpness (the contrast of edges), the relative change of the middle; None of
             embeddings.
@@ -37,6 +41,11 @@ class Part:
     p_value: float
     moved: bool
     change: float | None
+
+    @property
+    def title(self) -> str:
+        """What it is, as a heading."""
+        return self.name.capitalize() if self.name in LOOKS else f"Scores of {self.name}"
 
     @property
     def words(self) -> str:
@@ -62,14 +71,15 @@ class Drift:
         good: number of good images that it is compared with.
         rate: the false-alarm rate of this comparison, shared by its parts.
         parts: what was compared.
-        whole: whether the window is a whole run.
+        whole: number of images in the run that the window was drawn from, evenly spaced; 0 for the
+            last images.
     """
 
     images: int
     good: int
     rate: float
     parts: Sequence[Part] = ()
-    whole: bool = False
+    whole: int = 0
 
     @property
     def moved(self) -> list[Part]:
@@ -81,8 +91,10 @@ class Drift:
         """What moved, by how much, and what to do."""
         images, good = counted(self.images, "image"), counted(self.good, "good image")
         window = f"these {images}" if self.whole else f"the last {images}"
+        if self.whole > self.images:
+            window = f"{self.images} of these {counted(self.whole, 'image')}"
         if not self.parts:
-            return f"No drift told yet: too few images to compare with the {good} of calibration."
+            return f"Drift: too few images to compare with the {good} of calibration."
         if not self.moved:
             return f"No drift: {window} look and score like the {good} of calibration."
         said = [self._said(part) for part in self.moved]
@@ -149,7 +161,8 @@ def compare(
     parts = []
 
     def add(name: str, p_value: float, change: float | None) -> None:
-        parts.append(Part(name, p_value, p_value <= level, change))
+        enough = abs(change or 0) >= LEAST_CHANGE.get(name, 0)
+        parts.append(Part(name, p_value, enough and p_value <= level, change))
 
     for head, reference in calibration.reference.items():
         known, window = np.asarray(reference, float), np.asarray(scores[head], float)
@@ -163,6 +176,7 @@ def compare(
     change = np.expm1((np.median(sharp) - np.median(looks.sharpness)) / 2)
     add(SHARPNESS, bins_p_value(looks.sharpness, sharp), float(change))
     if kept:
-        now = projected(np.stack([one.embedding for one in kept]))
+        places = np.unique(np.linspace(0, len(kept) - 1, min(MOST, len(kept))).astype(int))
+        now = projected(np.stack([kept[i].embedding for i in places]))
         add(EMBEDDING, embeddings_p_value(looks.embeddings, now, level), None)
     return Drift(len(seen), len(looks.brightness), rate, parts)

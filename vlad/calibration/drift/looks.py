@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vlad.calibration.drift.embeddings import WIDTH, projected
 from vlad.errors import InputError
 from vlad.types import Seen
+
+if TYPE_CHECKING:  # which holds the looks of its images
+    from vlad.calibration.calibration import Calibration
 
 MOST = 300  # images whose embeddings are kept, evenly spaced: more hardly sharpen the comparison
 
@@ -51,9 +54,10 @@ class Looks:
             )
 
 
-def looks_of(seen: Sequence[Seen]) -> Looks | None:
-    """How these images look; None without any."""
-    if not seen:
+def looks_of(given: Sequence[Seen | None]) -> Looks | None:
+    """How these images look; None without any, or if it is unknown of one."""
+    seen = [one for one in given if one]
+    if not seen or len(seen) < len(given):
         return None
     places = np.unique(np.linspace(0, len(seen) - 1, min(MOST, len(seen))).round().astype(int))
     embeddings = np.stack([seen[i].embedding for i in places])
@@ -63,6 +67,17 @@ def looks_of(seen: Sequence[Seen]) -> Looks | None:
         projected(embeddings),
         embeddings.shape[1],
     )
+
+
+def with_looks(calibration: Calibration, seen: Mapping[str, Seen]) -> Calibration:
+    """A calibration that keeps how its good images look, if that is known of each of them.
+
+    Args:
+        seen: name of an image -> how it looks.
+    """
+    if not calibration.names or not seen.keys() >= set(calibration.names):
+        return calibration
+    return replace(calibration, drift=looks_of([seen[name] for name in calibration.names]))
 
 
 def read_looks(content: Mapping[str, Any]) -> Looks:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # which holds the looks of its images
 
 WINDOW = 200  # images
 RATE = 0.01  # windows of good images without a change that are called drift
-LEAST = 10  # good images that a comparison needs
+LEAST = 10  # images, on either side, that a comparison needs
 
 
 def why_not(calibration: Calibration) -> str | None:

@@ -17,7 +17,7 @@ def write(found: Findings, out: Path) -> None:
     A box is centre x, centre y, width and height. Scores and verdicts have no place in the format.
 
     Raises:
-        OutputError: a file cannot be written.
+        OSError, OutputError: a file cannot be written.
     """
     _write(found, out, _boxes)
 
@@ -28,7 +28,7 @@ def write_outlines(found: Findings, out: Path) -> None:
     A region whose parts touch only at corners has an outline for each of them.
 
     Raises:
-        OutputError: a file cannot be written.
+        OSError, OutputError: a file cannot be written.
     """
     _write(found, out, _outlines)
 
@@ -40,7 +40,10 @@ def _write(found: Findings, out: Path, shapes: Callable[[Finding], Iterable[list
             " ".join([str(numbers[image.kind]), *(f"{value:.6f}" for value in shape)]) + "\n"
             for shape in shapes(image)
         ]
-        atomic_write(out / "labels" / f"{image.sample.id}.txt", encode("".join(lines)))
+        # plainly, for to sync each of many small files takes minutes
+        file = out / "labels" / f"{image.sample.id}.txt"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(lines), encoding="utf-8")
     # a string of JSON is one of YAML, whatever is in it
     names = [f"  {number}: {json.dumps(kind)}\n" for kind, number in numbers.items()]
     head = "train: images\nval: images\nnames:\n"

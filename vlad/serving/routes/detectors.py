@@ -163,6 +163,15 @@ def _outline(region: RegionOfInterest | None) -> schemas.Outline | None:
     return schemas.Outline(path=path, box=box)
 
 
+def _drift(served: Served) -> schemas.Drift | None:
+    if note := served.drift.note:
+        return schemas.Drift(images=0, moved=[], sentence=note)
+    if (state := served.drift.state) is None:
+        return None
+    moved = [part.name for part in state.moved]
+    return schemas.Drift(images=state.images, moved=moved, sentence=state.sentence)
+
+
 def _shown(served: Served) -> schemas.Detector:
     detector = served.detector
     head = detector.head_.name
@@ -176,6 +185,7 @@ def _shown(served: Served) -> schemas.Detector:
         threshold=found.thresholds[head] if found else None,
         map_threshold=found.map_thresholds.get(head) if found else None,
         basis=served.basis,
+        drift=_drift(served),
         made=served.made,
         roi=_outline(detector.panel_.inside.region),
     )

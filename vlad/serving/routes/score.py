@@ -103,10 +103,16 @@ class ScoreRoutes:
         reply = await run_in_threadpool(question.answer, names_of(images), results)
         record.scores = [image.image_score for image in reply.images]
         record.verdicts = [image.verdict for image in reply.images]
+        if served.calibration(category):  # else it does not hold for what they show
+            drift = await run_in_threadpool(served.drift.add, results)
+        else:
+            drift = None
         if service.store.find(served.name) is served:  # a deleted detector has no counts
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
                 service.metrics.images.labels(served.name, outcome).inc()
+            if drift:
+                service.metrics.show_drift(served.name, drift)
         if all(image.error for image in reply.images):
             others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
             raise HTTPException(422, f"{reply.images[0].error}{others}")

@@ -4,6 +4,7 @@ let whole = true, drawn = null;  // fitted to the window or pixel by pixel; what
 
 function enlarge() {
   if (!current) { return; }
+  document.activeElement.blur();  // else closing would give the focus back to what had it
   $("full").showModal(); $("stage").focus(); drawn = null; showLarge();
 }
 
