@@ -48,8 +48,8 @@ def words(small_file):
 
 @pytest.fixture
 def serve():
-    """(name -> detector, keys, names of those made over HTTP, log, prefix, limits) -> a client of a
-    service.
+    """(name -> detector, keys, names of those made over HTTP, name -> how to load it again, log,
+    prefix, limits) -> a client of a service.
 
     It runs until the test ends."""
     from contextlib import ExitStack
@@ -62,8 +62,13 @@ def serve():
 
     with ExitStack() as stack:
 
-        def make(detectors, keys=None, made=(), labels=None, log=None, root_path="", **limits):
-            served = [Served(name, one, name in made) for name, one in detectors.items()]
+        def make(
+            detectors, keys=None, made=(), loads=None, labels=None, log=None, root_path="", **limits
+        ):
+            served = [
+                Served(name, one, name in made, (loads or {}).get(name))
+                for name, one in detectors.items()
+            ]
             make_ready([one for one in served if not isinstance(one.detector, Slow)])
             own = {"labels": labels, "log": log, "root_path": root_path}
             app = create_app(Store(served), Limits(**limits), keys, **own)
@@ -75,7 +80,8 @@ def serve():
 class Slow:
     """A detector that waits for `go` in each pass; an image's score is its upper left pixel."""
 
-    category, bits, backbone, tile = None, 16, "slow", None
+    category, bits, tile = None, 16, None
+    backbone, device, dtype, runtime = "slow", "cpu", "float32", "torch"
     head_ = SimpleNamespace(name="memory", bank=None, map_range=(0.0, 1.0))
     backbone_ = SimpleNamespace(info=SimpleNamespace(name="slow"))
     panel_ = SimpleNamespace(inside=SimpleNamespace(region=None))

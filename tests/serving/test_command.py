@@ -111,6 +111,35 @@ def test_while_a_request_arrives_others_are_told_that_it_stops(
         assert process.wait(120) == 0
 
 
+def test_a_hangup_reloads_what_can_be_loaded(running, memory, tmp_path, eventually, capfd):
+    folder = memory.save(tmp_path / "line")
+    options = ("--queue-per-detector", 3, "--root-path", "/vlad/")
+    with running(folder, *options) as (process, address):
+        limits = client.get(f"{address}/v1/detectors").json()["limits"]
+        assert address.endswith("/vlad") and limits["images"] == 3
+
+        def threshold():
+            return client.get(f"{address}/v1/detectors").json()["detectors"][0]["threshold"]
+
+        assert threshold() == memory.calibration_.thresholds["memory"]
+        (folder / "calibration.json").unlink()
+        process.send_signal(signal.SIGHUP)
+        eventually(lambda: threshold() is None)
+        (folder / "detector.json").write_text("{")
+        said = ""
+
+        def told():
+            nonlocal said
+            said += capfd.readouterr().err
+            return "line was not reloaded, so the former one stays: " in said
+
+        process.send_signal(signal.SIGHUP)
+        eventually(told)
+        assert "Reloaded line." in said and threshold() is None
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(120) == 0
+
+
 def test_a_request_log_on_stdout_holds_nothing_else(saved, files, form, run_env):
     command = [sys.executable, "-m", "vlad", "serve", f"line={saved}", "--request-log", "-"]
     process = subprocess.Popen(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import click
 
 from vlad.commands.options import common_options, make_detector, roi_options
@@ -45,9 +48,15 @@ def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None)
 )
 @option(
     "--queue N",
-    "Maximum number of waiting images, and of images in one request.",
+    "Maximum number of waiting images, and of requests at a time.",
     type=click.IntRange(min=1),
     default=256,
+)
+@option(
+    "--queue-per-detector N",
+    "Maximum number of waiting images of one detector, and of images in one request.  [default: "
+    "half of --queue, or all of it for the only detector]",
+    type=click.IntRange(min=1),
 )
 @option(
     "--max-mb MB",
@@ -125,6 +134,7 @@ def serve(
     from vlad.serving.limits import Limits
     from vlad.serving.log import STDOUT, RequestLog
     from vlad.serving.prefix import check_prefix
+    from vlad.serving.reload import reload_all
     from vlad.serving.review import Labels
     from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
@@ -138,13 +148,18 @@ def serve(
     if labels:
         labels.check()
 
+    def load_one(folder: Path) -> Detector:
+        made = Detector.load(folder)
+        made.device, made.batch_size = common.setup.device, common.setup.batch_size
+        return made
+
     def load() -> list[Served]:
-        found = [Served(name, Detector.load(folder)) for name, folder in map(named, detectors)]
+        found = []
+        for name, folder in map(named, detectors):
+            again = partial(load_one, folder)
+            found.append(Served(name, again(), load=again))
         if head:
             found.append(Served(head, make_detector(head, category, common)))
-        for one in found:
-            one.detector.device = common.setup.device
-            one.detector.batch_size = common.setup.batch_size
         return found
 
     log = RequestLog(request_log) if request_log else None
@@ -164,7 +179,7 @@ def serve(
         port = socket.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         aside = request_log == STDOUT  # which holds nothing else then
-        address = f"http://{shown}:{port}"
+        address = f"http://{shown}:{port}{root_path}"
         click.echo(f"Serving {', '.join(one.name for one in store)} at {address}", err=aside)
         for one in store:
             if one.basis:
@@ -182,7 +197,7 @@ def serve(
             http=patient(timeout),
             timeout_graceful_shutdown=int(timeout) + 1,
         )
-        Server(config, traffic).run(sockets=[socket])
+        Server(config, traffic, partial(reload_all, store)).run(sockets=[socket])
 
 
 def _requests_logged() -> dict:

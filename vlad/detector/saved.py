@@ -160,7 +160,8 @@ def read_detector(folder: Path) -> Saved:
         weights, learned = settings.pop("weights", None), settings.pop("learned", {})
         calibrated = settings.pop("calibrated", False)
         check_regular(folder / _MEMORY)
-        memory = load_file(folder / _MEMORY)
+        # mapped tensors would end the process once somebody overwrites their file
+        memory = {name: x.clone() for name, x in load_file(folder / _MEMORY).items()}
         packed = memory.pop(_MARKS, None)
         marks = [] if packed is None else list(check_marks(packed.numpy()))
         if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):

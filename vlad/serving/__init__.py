@@ -6,6 +6,7 @@
     guard       checks every request first: host, key, size, time
     batching    scores images of many requests together
     detectors   the detectors served, by name
+    reload      detectors loaded again from their folders
     replies     scores -> reply
     schemas     the JSON of requests and replies
     traffic     the requests being answered, and whether more are taken

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from PIL import Image
 from vlad.backbones.backbone import Backbone
 from vlad.calibration import Calibration
 from vlad.detector import Detector
-from vlad.errors import HeadError, InputError, VladError
+from vlad.errors import BackboneError, HeadError, InputError, VladError
 from vlad.serving.drift import ServedDrift
 from vlad.serving.limits import MAX_CATEGORIES, MAX_MADE
 from vlad.system.text import shown
@@ -33,12 +34,14 @@ class Served:
 
     Attributes:
         made: whether it was fitted over HTTP; only then may it be deleted over HTTP.
+        load: loads the detector from its folder again; None if it has none.
         categories: those it has read about so far; each takes memory.
     """
 
     name: str
     detector: Detector
     made: bool = False
+    load: Callable[[], Detector] | None = None
     categories: set[str] = field(default_factory=set)
 
     @cached_property
@@ -86,11 +89,15 @@ class Served:
 class Store:
     """Detectors by name; those given at the start stay.
 
+    Attributes:
+        reloading: held while a detector is loaded again.
+
     Raises:
         InputError: an invalid name, or one that two detectors share.
     """
 
     def __init__(self, served: Iterable[Served]):
+        self.reloading = asyncio.Lock()
         self._served: dict[str, Served] = {}
         for one in served:
             check_name(one.name)
@@ -122,6 +129,10 @@ class Store:
         self.check_room(one.name)
         self._served[one.name] = one
 
+    def replace(self, one: Served) -> None:
+        """Put a detector in the place of the one with its name."""
+        self._served[one.name] = one
+
     def remove(self, name: str) -> bool:
         """Delete a detector made over HTTP; return whether there was one with this name.
 
@@ -138,8 +149,7 @@ class Store:
     def another(self, head: str, category: str | None) -> Detector:
         """Return an unfitted detector with the backbone and settings of the first."""
         first = next(iter(self)).detector
-        own = {"roi": first.roi, "roi_ignore": first.roi_ignore}  # which asdict takes apart
-        made = Detector(head, category=category, **{**asdict(first.setup), "bank": None, **own})
+        made = Detector(head, category=category, **{**vars(first.setup), "bank": None})
         made.backbone_ = first.backbone_
         return made
 
@@ -161,20 +171,23 @@ def check_name(name: str) -> None:
         )
 
 
-def make_ready(served: Sequence[Served]) -> None:
+def make_ready(served: Sequence[Served], among: Iterable[Served] = ()) -> None:
     """Load the backbones, each once, and score a blank image with every detector.
+
+    Args:
+        among: detectors that are ready, whose backbones are used if they are the same.
 
     Raises:
         HeadError: a head that was not fitted, judges a list of images jointly, or cannot score.
         BackboneError: a backbone that cannot be loaded.
     """
-    loaded: dict[tuple, Backbone] = {}
+    loaded: dict[tuple, Backbone] = {_key(one): one.detector.backbone_ for one in among}
     for one in served:
         detector = one.detector
-        key = (detector.backbone, detector.device, detector.dtype, detector.runtime)
-        if key in loaded:
-            detector.backbone_ = loaded[key]
-        loaded[key] = detector.backbone_
+        if backbone := loaded.get(_key(one)):
+            with suppress(BackboneError):  # it was saved with other weights of that name
+                detector.backbone_ = backbone
+        loaded[_key(one)] = detector.backbone_
         with _said(one):
             region = detector.panel_.inside.region
             blank = Image.new("RGB", region.size if region else (64, 64))
@@ -187,6 +200,12 @@ def make_ready(served: Sequence[Served]) -> None:
         with _said(one):
             if not one.reads or detector.category:
                 detector.score(blank)
+
+
+def _key(one: Served) -> tuple[str, ...]:
+    """What two detectors with the same backbone have in common."""
+    made = one.detector
+    return made.backbone, made.device, made.dtype, made.runtime
 
 
 @contextmanager

@@ -66,7 +66,10 @@ class Guard:
         method = scope["method"] if scope["method"] in _METHODS else "other"
         if method == "HEAD":  # answered as GET; the server leaves the body out
             scope = {**scope, "method": "GET"}
-        left, uploaded = self.limits.max_bytes, False
+        given = Headers(scope=scope)
+        left = self.limits.max_bytes
+        # a request without a body has arrived
+        uploaded = given.get("content-length", "0") == "0" and "transfer-encoding" not in given
         end, tail = _end_of_form(scope), b""
 
         async def limited() -> Message:

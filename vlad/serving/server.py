@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
+from collections.abc import Callable, Coroutine
 from types import FrameType
 
 import click
@@ -18,12 +21,33 @@ class Server(uvicorn.Server):
 
     Until they are finished it still listens, so that probes and clients are told why new requests
     are refused. After SIGTERM the process ends with 0.
+
+    Args:
+        traffic: shared with the application.
+        on_hangup: begun at each SIGHUP, unless the service runs in a terminal, whose end that is.
     """
 
-    def __init__(self, config: uvicorn.Config, traffic: Traffic):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        traffic: Traffic,
+        on_hangup: Callable[[], Coroutine[None, None, None]],
+    ):
         super().__init__(config)
         self.traffic = traffic
+        self.on_hangup = on_hangup
         self._interrupted = False
+        self._begun: set[asyncio.Task] = set()  # a task that nobody holds may be collected
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if hasattr(signal, "SIGHUP") and not os.isatty(0):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def _hang_up(self) -> None:
+        task = asyncio.ensure_future(self.on_hangup())
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         interrupted = sig == signal.SIGINT

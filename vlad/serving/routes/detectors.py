@@ -1,4 +1,4 @@
-"""/v1/detectors: list, fit and delete; and the metrics."""
+"""/v1/detectors: list, fit, reload and delete; and the metrics."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from vlad.serving.detectors import Served
 from vlad.serving.guard import busy
 from vlad.serving.limits import MAX_MADE, MAX_NORMALS
 from vlad.serving.recorder import record_of
+from vlad.serving.reload import reload
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import NAMED, PATTERN, Images, Words, check_count, readers
@@ -62,6 +63,14 @@ class DetectorRoutes:
             response_class=Response,
             responses=refusals(404, 409, 422),
             summary="Delete a detector made over HTTP",
+        )
+        route(
+            "/v1/detectors/{name}/reload",
+            self.reload,
+            methods=["POST"],
+            response_model=schemas.Detector,
+            responses=refusals(404, 408, 409, 413, 422, 429, 503, 504),
+            summary="Load a detector from its folder again",
         )
         route(
             "/metrics",
@@ -129,6 +138,15 @@ class DetectorRoutes:
             raise HTTPException(404, f"There is no detector {name}; see GET /v1/detectors.")
         self.service.metrics.forget(name)
         return Response(status_code=204)
+
+    async def reload(self, request: Request, name: Annotated[str, Path(pattern=PATTERN)]):
+        """Requests in progress finish with the old one. If the folder cannot be used, the old one
+        stays."""
+        record_of(request).detector = name
+        one = self.service.store.find(name)
+        if one is None:
+            raise HTTPException(404, f"There is no detector {name}; see GET /v1/detectors.")
+        return _shown(await reload(self.service.store, one))
 
     async def show_metrics(self):
         return PlainTextResponse(self.service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -107,7 +107,8 @@ class ScoreRoutes:
             drift = await run_in_threadpool(served.drift.add, results)
         else:
             drift = None
-        if service.store.find(served.name) is served:  # a deleted detector has no counts
+        # a deleted detector has no counts
+        if not served.made or service.store.find(served.name) is served:
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
                 service.metrics.images.labels(served.name, outcome).inc()
