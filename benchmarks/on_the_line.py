@@ -128,8 +128,8 @@ def run(line: str) -> str:
 
 def said_once(stderr: str) -> list[str]:
     """What a command says on stderr, without its progress and its note on the backbone."""
-    lines = [line.rpartition("\r")[2] for line in stderr.splitlines()]
-    return [line for line in lines if line and "is for trying out" not in line and "|" not in line]
+    told = ("scored ", "Note: vlad-tiny")
+    return [line for line in stderr.splitlines() if line and not line.startswith(told)]
 
 
 def show(line: str, output: Sequence[str]) -> None:

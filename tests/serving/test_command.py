@@ -15,6 +15,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
+import vlad
 from vlad.cli import main
 
 client = httpx.Client(timeout=600)
@@ -111,7 +112,9 @@ def test_while_a_request_arrives_others_are_told_that_it_stops(
         assert process.wait(120) == 0
 
 
-def test_a_hangup_reloads_what_can_be_loaded(running, memory, tmp_path, eventually, capfd):
+def test_a_hangup_reloads_what_can_be_loaded(
+    running, memory, small_file, drawn, tmp_path, eventually, capfd
+):
     folder = memory.save(tmp_path / "line")
     options = ("--queue-per-detector", 3, "--root-path", "/vlad/")
     with running(folder, *options) as (process, address):
@@ -122,7 +125,7 @@ def test_a_hangup_reloads_what_can_be_loaded(running, memory, tmp_path, eventual
             return client.get(f"{address}/v1/detectors").json()["detectors"][0]["threshold"]
 
         assert threshold() == memory.calibration_.thresholds["memory"]
-        (folder / "calibration.json").unlink()
+        vlad.load("memory", backbone=str(small_file), device="cpu").fit(drawn[0]).save(folder)
         process.send_signal(signal.SIGHUP)
         eventually(lambda: threshold() is None)
         (folder / "detector.json").write_text("{")

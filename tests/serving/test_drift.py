@@ -86,3 +86,12 @@ def test_a_threshold_without_good_images_says_so(serve, small_file, drawn):
 
 def test_images_of_one_name_are_known_apart(line):
     assert len(set(line.calibration_.drift.brightness)) == 50
+
+
+def test_a_detector_that_was_reloaded_knows_no_drift_yet(serve, line, form):
+    client = serve({"line": line}, loads={"line": lambda: line})
+    assert client.post("/v1/score", files=form(*map(encoded, draw(2, 25)))).is_success
+    assert metric(client, "vlad_drift", "brightness") == 0
+    assert client.post("/v1/detectors/line/reload").is_success
+    assert metric(client, "vlad_drift", "brightness") is None
+    assert shown(client)["images"] == 0

@@ -51,6 +51,7 @@ def create_app(
     """
     traffic = traffic or Traffic()
     metrics = Metrics(lambda: len(batcher))
+    store.on_replace = metrics.forget_drift
     batcher = Batcher(limits.batch_size, limits.queue, metrics.batches.observe)
 
     @asynccontextmanager

@@ -91,6 +91,7 @@ class Store:
 
     Attributes:
         reloading: held while a detector is loaded again.
+        on_replace: called with the name of one that was replaced.
 
     Raises:
         InputError: an invalid name, or one that two detectors share.
@@ -98,6 +99,7 @@ class Store:
 
     def __init__(self, served: Iterable[Served]):
         self.reloading = asyncio.Lock()
+        self.on_replace: Callable[[str], object] = lambda name: None
         self._served: dict[str, Served] = {}
         for one in served:
             check_name(one.name)
@@ -132,6 +134,7 @@ class Store:
     def replace(self, one: Served) -> None:
         """Put a detector in the place of the one with its name."""
         self._served[one.name] = one
+        self.on_replace(one.name)
 
     def remove(self, name: str) -> bool:
         """Delete a detector made over HTTP; return whether there was one with this name.

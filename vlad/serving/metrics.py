@@ -66,12 +66,16 @@ class Metrics:
 
     def forget(self, detector: str) -> None:
         """Drop the counts and the drift of a deleted detector."""
-        for part in self._parts.pop(detector, []):
-            self.drift.remove(detector, part)
-            self.drift_p_value.remove(detector, part)
+        self.forget_drift(detector)
         for outcome in _OUTCOMES:
             with suppress(KeyError):
                 self.images.remove(detector, outcome)
+
+    def forget_drift(self, detector: str) -> None:
+        """Drop the drift of a detector that was reloaded: its calibration may be another."""
+        for part in self._parts.pop(detector, []):
+            self.drift.remove(detector, part)
+            self.drift_p_value.remove(detector, part)
 
     def text(self) -> bytes:
         """All metrics, as a scrape expects them."""

@@ -107,13 +107,13 @@ class ScoreRoutes:
             drift = await run_in_threadpool(served.drift.add, results)
         else:
             drift = None
-        # a deleted detector has no counts
-        if not served.made or service.store.find(served.name) is served:
+        current = service.store.find(served.name) is served  # neither deleted nor reloaded
+        if current or not served.made:  # a deleted detector has no counts
             for image in reply.images:
                 outcome = "failed" if image.error else image.verdict or "scored"
                 service.metrics.images.labels(served.name, outcome).inc()
-            if drift:
-                service.metrics.show_drift(served.name, drift)
+        if drift and current:
+            service.metrics.show_drift(served.name, drift)
         if all(image.error for image in reply.images):
             others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
             raise HTTPException(422, f"{reply.images[0].error}{others}")
