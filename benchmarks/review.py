@@ -191,7 +191,7 @@ def plot(found: dict[str, list[dict]], file: Path) -> None:
                 panel.errorbar(REVIEWED, mean, error, fmt=style, label=order, capsize=2)
             panel.set_title(f"{name}: {head}")
             panel.grid(alpha=0.3)
-    panels[0][0].legend(loc="lower right")
+    panels[1][0].legend(loc="upper left")
     figure.supxlabel("images reviewed")
     figure.supylabel("recall at 5 % false alarms (%)")
     figure.tight_layout()

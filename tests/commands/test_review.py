@@ -44,7 +44,7 @@ def test_apply_says_what_changes_and_writes_beside(saved, labels, images, tmp_pa
         labels,
         "--detector",
         saved,
-        "--image-folder",
+        "--images",
         images,
         "--device",
         "cpu",
@@ -69,7 +69,7 @@ def test_apply_says_what_changes_and_writes_beside(saved, labels, images, tmp_pa
 def test_apply_in_place_can_be_taken_back(saved, labels, images):
     before = vlad.Detector.load(saved)
     done = cli(
-        *("review", "apply", labels, "--detector", saved, "--image-folder", images),
+        *("review", "apply", labels, "--detector", saved, "--images", images),
         *("--device", "cpu", "--out", saved),
     )
     assert "the earlier one is kept as version 1" in done.output
@@ -84,9 +84,9 @@ def test_apply_refuses_and_changes_nothing(saved, labels, images, tmp_path):
     refused = cli(*apply)
     assert refused.exit_code == 2
     assert "3 of 3 labelled images not found: 3.png, 4.png, 5.png" in refused.output
-    assert "as --image-folder" in refused.output
+    assert "as --images" in refused.output
     labels.write_text("path,label,by\n3.png,good,anna\n3.png,defective,ben\n")
-    refused = cli(*apply, "--image-folder", images)
+    refused = cli(*apply, "--images", images)
     assert "3.png (good by anna, defective by ben)" in refused.output
     assert content(saved) == before
 

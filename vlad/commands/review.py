@@ -87,10 +87,10 @@ def _unlabelled(paths: Iterable[str]) -> Iterator[Label]:
 @click.argument("labels", metavar="LABELS.CSV")
 @option("--detector DIR", "The detector that learns from the labels.", required=True)
 @option("--out DIR", "Output folder; that of --detector replaces it and keeps the earlier version.")
-@option("--image-folder DIR", "Where the images lie, if not where they were labelled.")
+@option("--images DIR", "Where the images lie, if not where they were labelled.")
 @option("--dry-run", "Only say what would change.")
 @given("device")
-def apply(labels, detector, out, image_folder, dry_run, device) -> None:
+def apply(labels, detector, out, images, dry_run, device) -> None:
     """Have a detector learn from labels, and set its threshold again.
 
     LABELS.CSV is from the report, the service or `vlad review list`. Good images become reference
@@ -114,7 +114,7 @@ def apply(labels, detector, out, image_folder, dry_run, device) -> None:
         raise OutputError(
             f"{out} already holds a detector; choose another folder, or that of --detector."
         )
-    folders = [Path(image_folder)] if image_folder else []
+    folders = [Path(images)] if images else []
     reviewed = find_files(settled(read_labels(labels)), [*folders, Path(labels).parent])
     found, _ = open_detector(detector)
     inside = str(Path(detector) / WEIGHTS) in found.backbone
