@@ -35,6 +35,7 @@ def test_the_commands_are_understood():
     for verb, *words in (COMPOSE["command"], shlex.split(unit)):
         found = main.commands[verb].make_context(verb, words).params
         assert found["api_keys"] and found["detectors"]
+        assert f"location {found['root_path']}/ {{" in NGINX
 
 
 def test_ports_are_the_default(default):

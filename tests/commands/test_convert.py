@@ -56,7 +56,7 @@ def test_images_that_are_gone_are_said(judged, tmp_path):
     (tmp_path / "parts" / "0.png").unlink()
     done = convert(judged, "--to", "fiftyone", "--out", tmp_path / "out")
     assert f"1 image no longer there; the first is {tmp_path / 'parts' / '0.png'}." in done.stdout
-    done = convert(judged, "--to", "yolo", "--images", "copy", "--out", tmp_path / "copied")
+    done = convert(judged, "--to", "yolo", "--with-images", "copy", "--out", tmp_path / "copied")
     assert "2 images, 2 without regions; 0 regions; left out: 1 failed, 1 no longer" in done.stdout
 
 

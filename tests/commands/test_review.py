@@ -1,11 +1,15 @@
 """vlad review: labels in, another detector out, and nothing lost."""
 
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
 import vlad
 from vlad.cli import main
+from vlad.results.finished import read_finished
 from vlad.review.labels import Label, read_labels, write_labels
+from vlad.scoring.record import digest_of
 
 
 def cli(*args):
@@ -34,7 +38,17 @@ def content(folder):
 
 def test_apply_says_what_changes_and_writes_beside(saved, labels, images, tmp_path):
     before, out = content(saved), tmp_path / "next"
-    apply = ("review", "apply", labels, "--detector", saved, "--images", images, "--device", "cpu")
+    apply = (
+        "review",
+        "apply",
+        labels,
+        "--detector",
+        saved,
+        "--image-folder",
+        images,
+        "--device",
+        "cpu",
+    )
     tried = cli(*apply, "--dry-run")
     assert tried.exit_code == 0, tried.output
     done = cli(*apply, "--out", out)
@@ -55,7 +69,7 @@ def test_apply_says_what_changes_and_writes_beside(saved, labels, images, tmp_pa
 def test_apply_in_place_can_be_taken_back(saved, labels, images):
     before = vlad.Detector.load(saved)
     done = cli(
-        *("review", "apply", labels, "--detector", saved, "--images", images),
+        *("review", "apply", labels, "--detector", saved, "--image-folder", images),
         *("--device", "cpu", "--out", saved),
     )
     assert "the earlier one is kept as version 1" in done.output
@@ -70,11 +84,58 @@ def test_apply_refuses_and_changes_nothing(saved, labels, images, tmp_path):
     refused = cli(*apply)
     assert refused.exit_code == 2
     assert "3 of 3 labelled images not found: 3.png, 4.png, 5.png" in refused.output
-    assert "as --images" in refused.output
+    assert "as --image-folder" in refused.output
     labels.write_text("path,label,by\n3.png,good,anna\n3.png,defective,ben\n")
-    refused = cli(*apply, "--images", images)
+    refused = cli(*apply, "--image-folder", images)
     assert "3.png (good by anna, defective by ben)" in refused.output
     assert content(saved) == before
+
+
+@pytest.fixture
+def run(saved, images, tmp_path):
+    done = cli("score", images, "--detector", saved, "--device", "cpu", "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    return tmp_path / "run"
+
+
+def listed(done):
+    """The names of the images that were printed."""
+    assert done.exit_code == 0, done.output
+    return [Path(x).name for x in done.output.split() if x.endswith(".png")]
+
+
+def test_list_names_the_worst_or_most_informative_images(run, saved, images, tmp_path):
+    scores = read_finished(run).scores["memory"]
+    worst = sorted(scores, key=lambda path: -scores[path])
+    done = cli("review", "list", run, "--show", 4)
+    assert listed(done) == [Path(path).name for path in worst[:4]]
+    assert "anomalous" in done.output
+    threshold = read_finished(run).thresholds["memory"]
+    nearest = min(scores, key=lambda path: abs(scores[path] - threshold))
+    informative = listed(cli("review", "list", run, "--order", "informative"))
+    assert informative[0] == Path(nearest).name
+    assert sorted(informative) == [f"{i}.png" for i in range(6)]
+    labels = tmp_path / "labels.csv"
+    assert cli("review", "list", run, "--out", labels).exit_code == 0
+    text = labels.read_text("utf-8").replace("5.png,,", "5.png,defective,").replace("\n", "\r\n")
+    labels.write_text(text, "utf-8")
+    with pytest.warns(UserWarning, match="5 images .* without a label left out"):
+        (label,) = read_labels(labels)
+    assert (label.path, label.label) == (str(images / "5.png"), "defective")
+    assert label.digest == digest_of(images / "5.png")
+    # the report offers the same order
+    assert "Most informative first" in (run / "report.html").read_text("utf-8")
+
+
+def test_list_says_what_an_order_needs(small_file, run, images, tmp_path):
+    (run / "seen.jsonl").unlink()
+    refused = cli("review", "list", run, "--order", "informative")
+    assert (refused.exit_code, "does not hold how its images look" in refused.output) == (2, True)
+    options = ("--normal", images / "0.png", "--backbone", small_file, "--device", "cpu")
+    done = cli("score", images, *options, "--out", tmp_path / "plain")
+    assert done.exit_code == 0, done.output
+    refused = cli("review", "list", tmp_path / "plain", "--order", "informative")
+    assert (refused.exit_code, "has no threshold to be near to" in refused.output) == (2, True)
 
 
 def test_merge(tmp_path):

@@ -34,14 +34,13 @@ def files_in(folder):
 
 
 def test_a_detector_comes_back_as_it_was(hub, saved, images, tmp_path):
+    vlad.Detector.load(saved).replace(saved)
     (saved / "notes.txt").write_text("of mine")
-    (saved / "versions" / "1").mkdir(parents=True)
-    (saved / "versions" / "1" / "detector.json").write_text("{}")
     done = cli("detector", "push", saved, "me/nut", "--licence", "Apache-2.0")
     assert done.exit_code == 0, done.output
-    assert "Not sent: 2 files (notes.txt, versions/1/detector.json)" in done.output
+    assert "Not sent: 4 files (notes.txt, versions/1/calibration.json, " in done.output
     there = hub.repositories["me/nut"]
-    assert there.private
+    assert there.private and b"earlier versions" not in there.files["README.md"]
     assert sorted(there.files) == [".gitattributes", "README.md", *OWN]
     assert len(hub.large) == 1  # the tensors went through large storage
 
@@ -73,22 +72,47 @@ def test_the_card_describes_the_detector(hub, saved):
     assert b"license:" not in text and b"| licence | not stated |" in text
 
 
-def test_what_is_there_is_replaced_only_if_asked(hub, saved, tmp_path):
+def test_what_is_there_is_replaced_only_if_asked(hub, saved, images, tmp_path):
     cli("detector", "push", saved, "me/nut")
     first = hub.repositories["me/nut"].main
     assert "me/nut holds a detector already; give --overwrite" in refusal(
         "detector", "push", saved, "me/nut"
     )
     assert hub.repositories["me/nut"].main == first
-    (saved / "calibration.json").unlink()
-    done = cli("detector", "push", saved, "me/nut", "--overwrite")
+    fitted = vlad.load("memory", backbone="vlad-tiny", device="cpu").fit(images / "0.png")
+    fitted.save(tmp_path / "other")
+    done = cli("detector", "push", tmp_path / "other", "me/nut", "--overwrite")
     assert done.exit_code == 0, done.output
     assert "calibration.json" not in hub.repositories["me/nut"].files  # it is of the former one
     assert "calibration.json" in hub.repositories["me/nut"].commits[first]
-    # nor does a pull replace a folder
+
+
+def test_a_pull_replaces_a_detector_if_asked_and_keeps_it(hub, saved, images, tmp_path):
+    cli("detector", "push", saved, "me/nut")
+    before = (saved / "detector.json").read_bytes()
+    settings = json.loads(before)
+    hub.repositories["me/nut"].commit(
+        {"detector.json": json.dumps({**settings, "category": "nut"}).encode()}
+    )
     words = refusal("detector", "pull", "me/nut", saved)
+    assert f"{saved} holds a detector already; give --overwrite to replace it" in words
+    hub.repositories["me/nut"].commit({"memory.safetensors": b"damaged"})
+    assert "holds a damaged detector" in refusal("detector", "pull", "me/nut", saved, "--overwrite")
+    assert (saved / "detector.json").read_bytes() == before and files_in(saved) == OWN
+    memory = (saved / "memory.safetensors").read_bytes()
+    hub.repositories["me/nut"].commit({"memory.safetensors": memory})
+    done = cli("detector", "pull", "me/nut", saved, "--overwrite")
+    assert done.exit_code == 0, done.output
+    assert f"What was in {saved} is version 1" in done.output
+    assert vlad.Detector.load(saved).category == "nut"
+    assert (saved / "versions" / "1" / "detector.json").read_bytes() == before
+    # what is no detector is never replaced
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_text("mine")
+    words = refusal("detector", "pull", "me/nut", tmp_path / "mine", "--overwrite")
     assert "is there already; choose another folder" in words
-    assert files_in(saved) == ["detector.json", "memory.safetensors"]
+    assert files_in(tmp_path / "mine") == ["a.txt"]
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
 def test_a_public_repository_takes_nothing_unasked(hub, saved):

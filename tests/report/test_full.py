@@ -1,12 +1,19 @@
 """Images at full size, two heads side by side and the region of interest, in a real browser."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from report_runs import move, verdicts, write
 
+from vlad.calibration import Calibration
+from vlad.images import read_image
 from vlad.images.interest import RegionOfInterest
+from vlad.report import write_report
+from vlad.report.overlays import shared_scales, write_overlays
+from vlad.results.coco import RegionFinder
+from vlad.results.verdicts import Judged
 
 
 def test_full_size_shows_the_file_its_heat_map_and_its_neighbours(page):
@@ -56,17 +63,17 @@ def test_full_size_without_the_files_shows_thumbnails_and_says_so(visit, run, tm
 
 
 def test_two_heads_side_by_side(page):
+    from playwright.sync_api import expect
+
     card = page.locator("#gallery .card").first
     seen = lambda: card.locator(".heat:visible").all()  # noqa: E731
     assert len(seen()) == 1
     page.select_option("[name=beside]", "1")
     left, right = (image.bounding_box() for image in seen())
     assert left["x"] + left["width"] <= right["x"] + 1 and left["y"] == right["y"]
-    assert [image.evaluate("image => getComputedStyle(image).opacity") for image in seen()] == [
-        "1",
-        "1",
-    ]
-    assert card.locator(".rank:visible").all_text_contents() == ["#1", "#6"]
+    for image in seen():
+        expect(image).to_have_css("opacity", "1")
+    assert card.locator(".rank:visible").all_text_contents() == ["winclip #1", "memory #6"]
     move(page, 0.05)
     move(page, -0.05, head=1)
     assert verdicts(page)[0] == (
@@ -74,6 +81,29 @@ def test_two_heads_side_by_side(page):
     )
     page.select_option("[name=beside]", "")
     assert len(seen()) == 1
+    assert card.locator(".rank:visible").all_text_contents() == ["#1"]
+
+
+def test_each_head_shows_its_own_regions(visit, run, tmp_path):
+    run, samples = run
+    thresholds = {"winclip": 0.9, "memory": 0.2}
+    finder = RegionFinder(thresholds)
+    calibration = replace(
+        Calibration.fixed("winclip", 0.3), thresholds={"winclip": 0.3, "memory": 0}
+    )
+    judged = Judged(calibration, {}, thresholds)
+    scales = shared_scales(run, samples)
+    write_overlays(run, samples, scales, read_image, finder.add)
+    write_report(run, samples, scales, read_image, "now", judged=judged, finder=finder)
+    page = visit(tmp_path / "run")
+    drawn = lambda head: page.locator(f"#gallery .regions[data-head='{head}']:visible")  # noqa: E731
+    counts = [sum(map(bool, finder.regions[head].values())) for head in thresholds]
+    assert 0 < counts[0] < counts[1]
+    assert [drawn(0).count(), drawn(1).count()] == [counts[0], 0]
+    page.locator("input[name=head][value='1']").check(force=True)
+    assert [drawn(0).count(), drawn(1).count()] == [0, counts[1]]
+    page.select_option("[name=beside]", "0")
+    assert [drawn(0).count(), drawn(1).count()] == counts
 
 
 def test_the_region_of_interest_is_drawn(visit, run, tmp_path):

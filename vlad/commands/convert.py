@@ -20,8 +20,9 @@ FORMATS = ("coco", "yolo", "yolo-outlines", "labelstudio", "fiftyone")
 @option("--to", "Format to write.", "form", required=True, type=click.Choice(FORMATS))
 @option("--head NAME", "Head whose verdicts and regions count.  [default: fused, else the first]")
 @option(
-    "--images",
+    "--with-images",
     "Copy the images into the output folder, or link to them.",
+    "images",
     type=click.Choice(["copy", "link"]),
 )
 @option(
@@ -37,7 +38,7 @@ def convert(run, form, head, images, url_prefix, out) -> None:
 
     \b
     vlad convert runs/parts --to coco --out parts-coco
-    vlad convert runs/parts --to yolo --images link --out parts-yolo
+    vlad convert runs/parts --to yolo --with-images link --out parts-yolo
     vlad convert runs/parts --to labelstudio --head memory --out parts-tasks
     """
     from vlad.errors import InputError

@@ -33,9 +33,9 @@ def show(folder: str) -> None:
     from vlad.detector import Detector
     from vlad.system.text import shown
 
-    found = Detector.load(folder)
-    rows = [[name, shown(value, keep=" ")] for name, value in facts(found, Path(folder))]
-    click.echo(aligned(rows))
+    found, path = Detector.load(folder), Path(folder)
+    rows = [*facts(found, path), *_versions(path, found.head_.name)]
+    click.echo(aligned([[name, shown(value, keep=" ")] for name, value in rows]))
 
 
 @detector.command()
@@ -60,7 +60,6 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     from vlad.calibration.counts import counts
     from vlad.detector.replacing import own_files
     from vlad.detector.saved import WEIGHTS
-    from vlad.detector.versions import list_versions
     from vlad.system.text import counted
 
     setup, head = found.setup, found.head_
@@ -98,8 +97,13 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
             yield "", note
     size = sum(file.stat().st_size for file in own_files(folder))
     yield "size", megabytes(size)
+
+
+def _versions(folder: Path, head: str) -> Iterator[tuple[str, str]]:
+    from vlad.detector.versions import list_versions
+
     for place, version in enumerate(list_versions(folder)):
-        yield "earlier versions" if not place else "", _version(version, head.name)
+        yield "earlier versions" if not place else "", _version(version, head)
 
 
 def _version(version: Version, head: str) -> str:

@@ -60,10 +60,11 @@ def push_detector(folder, repository, licence, public, overwrite, with_weights) 
 @click.command("pull")
 @click.argument("repository", metavar="OWNER/NAME")
 @click.argument("folder", metavar="DIR")
-def pull_detector(repository, folder) -> None:
-    """Fetch a detector from a repository of the Hugging Face hub into a new folder.
+@option("--overwrite", "Replace the detector in DIR, which is kept there as a version.")
+def pull_detector(repository, folder, overwrite) -> None:
+    """Fetch a detector from a repository of the Hugging Face hub into a folder.
 
-    Its files are checked before the folder appears; pickles and files that no detector has are not
+    Its files are checked before they are put there; pickles and files that no detector has are not
     fetched.
 
     \b
@@ -71,8 +72,10 @@ def pull_detector(repository, folder) -> None:
     """
     from vlad.hub.transfer import pull_detector as pull
 
-    moved = pull(repository, Path(folder))
+    moved = pull(repository, Path(folder), overwrite=overwrite)
     _say_fetched(moved, repository)
+    if moved.version:
+        click.echo(f"What was in {folder} is version {moved.version}: see `vlad detector restore`")
     click.echo(f"Use it with --detector {moved.folder}")
 
 

@@ -14,6 +14,7 @@ from vlad.commands.options.option import option
 
 if TYPE_CHECKING:
     from vlad.review.applied import Applied
+    from vlad.review.labels import Label
 
 _SHOWN = 20  # verdicts that change
 
@@ -23,14 +24,73 @@ def review() -> None:
     """Learn from what people say about images."""
 
 
+@review.command("list")
+@click.argument("run", metavar="RUN")
+@option(
+    "--order",
+    (
+        "Highest scores first, or those near the threshold and unlike each other; that needs a run "
+        "with verdicts."
+    ),
+    type=click.Choice(["worst", "informative"]),
+    default="worst",
+)
+@option("--show N", "Number of images.", type=click.IntRange(min=1), default=20)
+@option("--out FILE", "Also write them as CSV, with a column label to fill in.")
+def list_images(run, order, show, out) -> None:
+    """List the images of a finished run that are worth a look.
+
+    Of several heads, the fused score decides, or that of the first head.
+
+    \b
+    vlad review list runs/parts --order informative --out labels.csv
+    """
+    from vlad.commands.options.columns import aligned
+    from vlad.errors import InputError
+    from vlad.results.finished import read_finished
+    from vlad.results.informative import informative_paths
+    from vlad.review.labels import write_labels
+    from vlad.system.text import shown
+
+    found = read_finished(run)
+    name = next((x for x in ("fused", *found.folder.heads) if found.scores.get(x)), None)
+    if name is None:
+        raise InputError(f"No image of {run} has a score; give another run.")
+    scores, verdicts = found.scores[name], found.verdicts.get(name, {})
+    if order == "worst":
+        paths = sorted(scores, key=lambda path: -scores[path])[:show]
+    elif name not in found.thresholds:
+        raise InputError(
+            f"{run} has no threshold to be near to; score with --normal or --detector, or use "
+            "--order worst."
+        )
+    elif not (paths := informative_paths(found.folder, scores, found.thresholds[name], show)):
+        raise InputError(
+            f"{run} does not hold how its images look, which --order informative needs; score "
+            "again without Ray, or use --order worst."
+        )
+    rows = [[f"{scores[x]:.4g}", verdicts.get(x) or "-", shown(x)] for x in paths]
+    click.echo(aligned([[name, "verdict", "image"], *rows]))
+    if out:
+        click.echo(f"Labels to fill in: {write_labels(_unlabelled(paths), out)}")
+
+
+def _unlabelled(paths: Iterable[str]) -> Iterator[Label]:
+    from vlad.review.labels import Label
+    from vlad.scoring.record import digest_of
+
+    for path in paths:
+        yield Label(path, "", digest=digest_of(path) if Path(path).is_file() else "")
+
+
 @review.command()
 @click.argument("labels", metavar="LABELS.CSV")
 @option("--detector DIR", "The detector that learns from the labels.", required=True)
 @option("--out DIR", "Output folder; that of --detector replaces it and keeps the earlier version.")
-@option("--images DIR", "Where the images lie, if not where they were labelled.")
+@option("--image-folder DIR", "Where the images lie, if not where they were labelled.")
 @option("--dry-run", "Only say what would change.")
 @given("device")
-def apply(labels, detector, out, images, dry_run, device) -> None:
+def apply(labels, detector, out, image_folder, dry_run, device) -> None:
     """Have a detector learn from labels, and set its threshold again.
 
     LABELS.CSV is from the report, the service or `vlad review list`. Good images become reference
@@ -54,7 +114,7 @@ def apply(labels, detector, out, images, dry_run, device) -> None:
         raise OutputError(
             f"{out} already holds a detector; choose another folder, or that of --detector."
         )
-    folders = [Path(images)] if images else []
+    folders = [Path(image_folder)] if image_folder else []
     reviewed = find_files(settled(read_labels(labels)), [*folders, Path(labels).parent])
     found, _ = open_detector(detector)
     inside = str(Path(detector) / WEIGHTS) in found.backbone

@@ -14,6 +14,24 @@ from vlad.system.files import cannot_write
 
 
 @contextmanager
+def beside(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`, deleted at the end.
+
+    Raises:
+        OutputError: the place cannot be written to.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@contextmanager
 def placed(folder: Path) -> Iterator[Path]:
     """An empty folder that becomes `folder` at the end, or is deleted after an error.
 
@@ -22,22 +40,15 @@ def placed(folder: Path) -> Iterator[Path]:
     """
     if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise OutputError(f"{folder} is there already; choose another folder, or move it away.")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    try:
-        yield beside
+    with beside(folder) as made:
+        yield made
         try:
-            beside.chmod(0o777 & ~_umask())  # mkdtemp closes it to others
+            made.chmod(0o777 & ~_umask())  # mkdtemp closes it to others
             if folder.is_dir():
                 folder.rmdir()
-            os.replace(beside, folder)
+            os.replace(made, folder)
         except OSError as error:
             raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _umask() -> int:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vlad.adapters import CARD as ADAPTER_CARD
 from vlad.adapters import FILE, adapters_folder, find_adapter
 from vlad.adapters.cards import read_card, read_checked
+from vlad.detector.replacing import replace_files
 from vlad.detector.saved import WEIGHTS, read_detector
-from vlad.errors import AdapterError, HubError, InputError
+from vlad.errors import AdapterError, HubError, InputError, OutputError
 from vlad.hub.card import card
 from vlad.hub.files import check_kind, is_weights, known
-from vlad.hub.place import placed
+from vlad.hub.place import beside, placed
 from vlad.hub.repository import CARD, check_only, fetch, look, open_or_create, send
 from vlad.system.text import shown
 
@@ -29,12 +30,14 @@ class Moved:
         files: paths, sorted.
         passed_over: paths of the source that were left out, sorted.
         folder: where they were fetched to, or sent from.
+        version: number under which the detector that they replaced is kept, if any.
     """
 
     commit: str
     files: list[str]
     passed_over: list[str]
     folder: Path
+    version: int | None = None
 
 
 def push_detector(
@@ -128,24 +131,31 @@ def push_adapter(
     return Moved(commit, files, sorted(paths - set(files)), folder)
 
 
-def pull_detector(repository: str, folder: Path) -> Moved:
-    """Fetch a detector from a repository of the hub, check it, and put it into a new folder.
+def pull_detector(repository: str, folder: Path, *, overwrite: bool = False) -> Moved:
+    """Fetch a detector from a repository of the hub, check it, and put it into a folder.
+
+    Args:
+        overwrite: whether a detector that is in the folder is replaced; it is kept there as a
+            version (see `vlad.detector.versions`).
 
     Raises:
         HubError: the repository holds no detector, or a damaged one; or as `explained`.
-        OutputError: the folder has files or cannot be written.
+        OutputError: the folder has other files, or a detector that is not to be replaced, or cannot
+            be written.
     """
-    with placed(folder) as beside:
-        moved = _pull("detector", repository, beside)
-        with _sound("detector", repository):
-            saved = read_detector(beside)
-        place = saved.settings["backbone"].rpartition("=")[2]
-        if Path(place).is_relative_to(beside / WEIGHTS) and not os.path.exists(place):
-            raise HubError(
-                f"The detector of {repository} lacks its backbone; ask its owner to push it with "
-                "`with_weights`."
-            )
-    return Moved(moved.commit, moved.files, moved.passed_over, folder)
+    if not (folder / "detector.json").exists():
+        with placed(folder) as new:
+            moved = _pull_detector(repository, new)
+        return replace(moved, folder=folder)
+    if not overwrite:
+        raise OutputError(
+            f"{folder} holds a detector already; give `overwrite` to replace it, which keeps it as "
+            "a version, or choose another folder."
+        )
+    with beside(folder) as new:
+        moved = _pull_detector(repository, new)
+        number = replace_files(folder, new, lambda _: None)
+    return replace(moved, folder=folder, version=number)
 
 
 def pull_adapter(repository: str, folder: Path | None = None) -> Moved:
@@ -160,11 +170,11 @@ def pull_adapter(repository: str, folder: Path | None = None) -> Moved:
         OutputError: the folder has files or cannot be written.
     """
     folder = folder or adapters_folder() / _short(repository)
-    with placed(folder) as beside:
-        moved = _pull("adapter", repository, beside)
+    with placed(folder) as new:
+        moved = _pull("adapter", repository, new)
         with _sound("adapter", repository):
-            read_checked(beside / FILE)
-    return Moved(moved.commit, moved.files, moved.passed_over, folder)
+            read_checked(new / FILE)
+    return replace(moved, folder=folder)
 
 
 def _push(
@@ -189,6 +199,19 @@ def _push(
     return send(repository, before, sources, f"{kind.capitalize()} sent by vlad")
 
 
+def _pull_detector(repository: str, folder: Path) -> Moved:
+    moved = _pull("detector", repository, folder)
+    with _sound("detector", repository):
+        saved = read_detector(folder)
+    place = saved.settings["backbone"].rpartition("=")[2]
+    if Path(place).is_relative_to(folder / WEIGHTS) and not os.path.exists(place):
+        raise HubError(
+            f"The detector of {repository} lacks its backbone; ask its owner to push it with "
+            "`with_weights`."
+        )
+    return moved
+
+
 def _pull(kind: str, repository: str, folder: Path) -> Moved:
     contents = look(repository)
     check_kind(repository, contents.files, kind)
@@ -208,8 +231,9 @@ def _sound(kind: str, repository: str) -> Iterator[None]:
 
 
 def _paths_in(folder: Path) -> set[str]:
-    """The files in a folder, by their path in it."""
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    """The files in a folder, but for its lock, by their path in it."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {file.relative_to(folder).as_posix() for file in files}
 
 
 def _short(repository: str) -> str:

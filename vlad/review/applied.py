@@ -146,7 +146,7 @@ def _held_out(
         raise InputError(
             f"{len(names) or len(known)} of {len(known)} held-out images that set the threshold "
             f"are not found: {shown(and_more(names or ['images in memory'], 3))}; give their "
-            "folder as `images`, or calibrate the detector on images that are there."
+            "folder as `image_folder`, or calibrate the detector on images that are there."
         )
     found = [file for file in files if file]
     now = _scores(detector, found)

@@ -51,7 +51,7 @@ def find_files(labels: Sequence[Label], folders: Sequence[Path]) -> list[Reviewe
     if missing:
         raise InputError(
             f"{len(missing)} of {len(labels)} labelled images not found: {_named(missing)}; "
-            "correct the paths, or give the folder of these images as `images`."
+            "correct the paths, or give the folder of these images as `image_folder`."
         )
     if changed:
         raise InputError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from vlad.backbones.backbone import Backbone
+from vlad.calibration import FUSED
 from vlad.heads import Head
 from vlad.images.interest import RegionOfInterest
 from vlad.report import write_report
@@ -20,6 +21,7 @@ from vlad.results.coco import RegionFinder
 from vlad.results.comparison import Comparison
 from vlad.results.drift import with_drift
 from vlad.results.folder import RunFolder
+from vlad.results.informative import informative_paths
 from vlad.results.rows import Row, State
 from vlad.results.scales import count_cut, warn_of_cut
 from vlad.results.seen import append_seen
@@ -39,6 +41,8 @@ from vlad.system.lock import locked
 from vlad.system.progress import Progress
 from vlad.system.text import counted, shown
 from vlad.types import Sample
+
+REVIEWED = 200  # images that the report has in an order for review
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,23 @@ def _conclude(
         judged=judged,
         finder=finder,
         region=region,
+        orders=_orders(folder, judged),
     )
     return Run(folder, report, judged)
+
+
+def _orders(folder: RunFolder, judged: Judged | None) -> dict[str, list[str]]:
+    """Orders of the report besides its own: for review, where there is a threshold."""
+    if judged is None:
+        return {}
+    head, column = next(iter(folder.heads)), judged.columns.get(FUSED)
+    rows = folder.rows.values()
+    scores = {row.path: row.scores[head] for row in rows if head in row.scores and not row.error}
+    if column:
+        head, scores = FUSED, {p: s for p, s in column.items() if isinstance(s, float)}
+    threshold = judged.calibration.thresholds[head]
+    paths = informative_paths(folder, scores, threshold, REVIEWED)
+    return {"Most informative first": paths} if paths else {}
 
 
 def _score(

@@ -130,3 +130,23 @@ def test_the_page_asks_for_a_key(visit, memory, uploads, tmp_path):
         page.reload()  # the tab keeps it
         expect(page.locator("#lead")).to_have_text(re.compile("Calibrated"))
         page.evaluate("sessionStorage.clear()")
+
+
+def test_drift_is_told_after_images_are_scored(page, uploads):
+    from playwright.sync_api import expect
+
+    told = {"images": 200, "moved": ["brightness"], "sentence": "The last 200 images are darker."}
+
+    def answer(route):
+        reply = route.fetch()
+        found = reply.json()
+        for detector in found["detectors"]:
+            detector["drift"] = told if detector["name"] == "line" else None
+        route.fulfill(response=reply, json=found)
+
+    page.route("**/v1/detectors", answer)
+    page.set_input_files("#images", uploads[:1])
+    expect(page.locator("#drift")).to_have_text(told["sentence"])
+    expect(page.locator("#drift")).to_have_class(re.compile(r"\bbad\b"))
+    page.select_option("#detector", "words")
+    expect(page.locator("#drift")).to_be_hidden()

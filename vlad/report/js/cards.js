@@ -90,8 +90,9 @@ const Cards = {
     const mark = state.marks.get(row.path), two = state.beside !== null;
     card.querySelectorAll("[data-head]").forEach((part) => {
       const head = Number(part.dataset.head), second = two && head === state.beside && part.closest(".view") !== null;
-      part.hidden = head !== state.head && !second;
+      part.toggleAttribute("hidden", head !== state.head && !second); // outlines have no property of it
       part.classList.toggle("second", second);
+      if (part.classList.contains("rank")) { part.textContent = (two ? data.heads[head].name + " " : "") + "#" + row.ranks[head]; }
     });
     card.querySelectorAll("[data-now]").forEach((part) => {
       part.classList.toggle("now", [state.head, state.beside].includes(Number(part.dataset.now)));

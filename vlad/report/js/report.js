@@ -48,12 +48,19 @@ function draw(keep) {
   nav.querySelector("span").textContent = "Page " + (state.page + 1) + " of " + pages;
   nav.querySelector("[data-do=back]").disabled = state.page === 0;
   nav.querySelector("[data-do=on]").disabled = state.page === pages - 1;
-  if (Full.open) { if (state.current && shown.length) { present(); } else { Full.dialog.close(); } }
+  if (Full.open) { if (state.current && shown.length) { present(); } else { leave(); } }
 }
 
 function present() {
   const place = shown.indexOf(state.current);
   Full.show(state.current, cardOf(state.current), data, state, place < 0 ? "" : place + 1 + " of " + shown.length);
+}
+
+// Close the full size. The browser puts the focus where it was before; the image seen last takes it.
+function leave() {
+  const row = Full.row;
+  Full.dialog.close();
+  if (shown.includes(row)) { go(row, true); }
 }
 
 function labels() { return rows.map((row) => Marks.label(state.marks.get(row.path), row.label)); }
@@ -157,7 +164,7 @@ const commands = {
   zoom: () => { if (Full.open) { state.zoom = !state.zoom; Full.zoom(state.zoom); } },
   search: () => { if (!Full.open) { search.focus(); search.select(); } },
   help: () => document.getElementById("help").showModal(),
-  close: () => Full.dialog.close(),
+  close: leave,
   labels: () => Csv.download("labels.csv", Marks.csv(state.log)),
   rows: () => Csv.download("images.csv", Rows.csv(shown, data.heads, state.moved, state.marks)),
   back: () => { state.page -= 1; draw(true); document.getElementById("images").scrollIntoView(); },
@@ -207,8 +214,7 @@ function start() {
     const card = event.target.closest(".card");
     if (card && rows[Number(card.dataset.number)] !== state.current) { go(rows[Number(card.dataset.number)], false); }
   });
-  // the browser puts the focus where it was before; the image that was seen last has it now
-  Full.dialog.addEventListener("close", () => { if (shown.includes(Full.row)) { go(Full.row, true); } });
+  Full.dialog.addEventListener("cancel", (event) => { event.preventDefault(); leave(); });
   Keys.start(commands);
   data.heads.forEach((_, head) => count(head));
   choose(state.head);

@@ -23,8 +23,21 @@ function choose() {
   const sentences = [words, ...one.basis];
   if (one.roi) { sentences.push("Only the region of interest counts; a dashed line shows it."); }
   $("lead").textContent = sentences.join(" ");
-  findSaved();
+  showDrift(); findSaved();
   again();
+}
+
+async function refreshDrift() {
+  const found = (await ask("v1/detectors")).detectors;
+  detectors.forEach((one) => { one.drift = (found.find((now) => now.name === one.name) || one).drift; });
+  showDrift();
+}
+
+function showDrift() {
+  const drift = chosen().drift;
+  $("drift").hidden = !drift || !drift.sentence;
+  $("drift").textContent = drift ? drift.sentence : "";
+  $("drift").classList.toggle("bad", Boolean(drift) && drift.moved.length > 0);
 }
 
 async function fit(event) {

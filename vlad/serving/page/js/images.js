@@ -49,7 +49,10 @@ async function work() {
       running -= 1;
       if (now === generation) { one.state = "done"; }
       work();
-      if (!images.some((item) => item.state !== "done")) { arrange(); }
+      if (!images.some((item) => item.state !== "done")) {
+        arrange();
+        refreshDrift().catch((error) => say(error.message, true));
+      }
       show(one); judge();
     });
   }
