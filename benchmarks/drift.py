@@ -29,7 +29,7 @@ from vlad.results.seen import append_seen
 from vlad.scoring.seen import Look, embeddings, light_of
 from vlad.types import Seen
 
-TRIES, SHOTS, GOOD, MOST = 40, 16, 60, 130
+TRIES, SHOTS, GOOD, MOST = 40, 16, 60, 230
 Scored = list[tuple[float, Seen]]
 
 

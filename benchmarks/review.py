@@ -1,13 +1,14 @@
 """Recall at 5 % false alarms after people reviewed images, by the order in which they did.
 
     python benchmarks/review.py --data DIR... [--darker 0.8] [--seeds 0 1 2 3 4] --out FILE.json
+    python benchmarks/review.py --plot FILE.svg --out FILE.json
 
 A detector starts with a few normal images. Some of the others are a pool to review, and the rest a
 test that nobody labels. For each order and number of reviewed images, the head learns three of four
 of them, as `vlad review apply` does, and recall is measured on the test, at the score that at most
 5 % of its good images exceed. `--darker` multiplies pool and test by a factor, but not the normal
 images that the detector starts with. Heads are computed from distances between pairs of images,
-which are found once a draw.
+which are found once a draw. `--plot` draws what is in --out, and needs matplotlib.
 """
 
 from __future__ import annotations
@@ -31,19 +32,21 @@ from vlad.types import Sample
 ORDERS = ("informative", "worst first", "random")
 REVIEWED = (0, 10, 20, 50)
 HEADS = ("memory", "labelled")
+Seen = tuple[torch.Tensor, np.ndarray]
 RATE, TOP = 0.05, 0.01
-APART, POOL, POOL_DEFECTS, TESTED = 30, 50, 40, 60  # images at most; the first set the threshold
+APART, POOL, POOL_DEFECTS, TESTED = 20, 45, 35, 50  # images at most; the first set the threshold
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", nargs="+", type=Path, required=True, help="labelled sets")
+    parser.add_argument("--data", nargs="+", type=Path, default=[], help="labelled sets")
     parser.add_argument("--backbone", default="vlad-tiny")
     parser.add_argument("--k-shot", type=int, default=4)
     parser.add_argument("--darker", type=float, default=1.0, help="factor of brightness")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--plot", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     detector = vlad.load("memory", backbone=args.backbone, device="cpu")
@@ -52,32 +55,41 @@ def main() -> None:
         data = load_dataset("auto", root)
         for name in data.categories:
             samples = [*data.train(name), *data.test(name)]
-            seeds = [one_draw(detector, samples, args, seed) for seed in args.seeds]
-            found[f"{name}, {args.darker:g} × as bright" if args.darker != 1 else name] = seeds
-            args.out.write_text(json.dumps(found, indent=1))
-            print(name, args.darker)
-            for line in lines(seeds):
+            own = seen(detector, samples, 1.0)
+            later = own if args.darker == 1 else seen(detector, samples, args.darker)
+            key = f"{name}, {args.darker:g} × as bright" if args.darker != 1 else name
+            found[key] = []
+            for seed in args.seeds:
+                found[key].append(one_draw(samples, own, later, args.k_shot, seed))
+                args.out.write_text(json.dumps(found, indent=1))
+            print(key)
+            for line in lines(found[key]):
                 print(line, flush=True)
+    if args.plot:
+        plot(found, args.plot)
 
 
-def one_draw(detector: vlad.Detector, samples: list[Sample], args, seed: int) -> dict:
-    """Head -> order -> recall after each number of reviewed images."""
+def one_draw(samples: list[Sample], own: Seen, later: Seen, k_shot: int, seed: int) -> dict:
+    """Head -> order -> recall after each number of reviewed images.
+
+    Args:
+        own, later: how the images look when the detector starts, and to pool and test.
+    """
     random = np.random.default_rng(seed)
     good = random.permutation([i for i, s in enumerate(samples) if not s.label])
     bad = random.permutation([i for i, s in enumerate(samples) if s.label])
-    start, apart, pool, tested = np.split(good, np.cumsum([args.k_shot, APART, POOL]))
+    start, apart, pool, tested = np.split(good, np.cumsum([k_shot, APART, POOL]))
     half = min(POOL_DEFECTS, len(bad) // 2)
     pool_bad, tested_bad = bad[:half], bad[half:][:TESTED]
     reference = [*start, *pool]
     chosen = [*apart, *pool, *pool_bad, *tested[:TESTED], *tested_bad]
-    tokens, looks = seen(detector, [samples[i] for i in chosen], args.darker)
-    own, _ = seen(detector, [samples[i] for i in start], 1.0)
+    tokens, looks = later[0][:, chosen], later[1][chosen]
     place = {image: k for k, image in enumerate(chosen)}
-    known = torch.cat([own, tokens[:, [place[i] for i in pool]]], dim=1)
+    known = torch.cat([own[0][:, start], later[0][:, pool]], dim=1)
     near = distances(tokens, known)
     of = {image: k for k, image in enumerate(reference)}
     reviewable = [*pool, *pool_bad]
-    first = scores(near[:, :, : args.k_shot])
+    first = scores(near[:, :, :k_shot])
     threshold = conformal_threshold(first[[place[i] for i in apart]], RATE)
     at = [place[i] for i in reviewable]
     orders = {
@@ -92,7 +104,7 @@ def one_draw(detector: vlad.Detector, samples: list[Sample], args, seed: int) ->
     for order, places in orders.items():
         for count in REVIEWED:
             learned = [reviewable[p] for p in places[:count] if not aside[p]]
-            normal = near[:, :, [*range(args.k_shot), *(of[i] for i in learned if i in of)]]
+            normal = near[:, :, [*range(k_shot), *(of[i] for i in learned if i in of)]]
             defects = [(place[i], samples[i].defect or "") for i in learned if i not in of]
             for head in HEADS:
                 values = scores(normal, tokens, defects if head == "labelled" else [])
@@ -104,9 +116,7 @@ def one_draw(detector: vlad.Detector, samples: list[Sample], args, seed: int) ->
     return recalls
 
 
-def seen(
-    detector: vlad.Detector, samples: list[Sample], factor: float
-) -> tuple[torch.Tensor, np.ndarray]:
+def seen(detector: vlad.Detector, samples: list[Sample], factor: float) -> Seen:
     """(L, N, P, C) patch tokens of unit length, (N, C) mean patch tokens of the last block."""
     tokens, looks = [], []
     for sample in samples:
@@ -157,6 +167,35 @@ def lines(seeds: list[dict]) -> list[str]:
             cells = (f"{m:.0f} ± {e:.0f}" for m, e in zip(values.mean(axis=0), error, strict=True))
             rows.append(f"| {head} | {order} | {' | '.join(cells)} |")
     return rows
+
+
+def plot(found: dict[str, list[dict]], file: Path) -> None:
+    """Mean recall and its standard error, a column of panels for each set."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "vlad", "font.size": 9})
+    from matplotlib import pyplot
+
+    size = (3.2 * len(found), 5)
+    figure, panels = pyplot.subplots(
+        2, len(found), figsize=size, sharex=True, sharey=True, squeeze=False
+    )
+    for column, (name, seeds) in enumerate(found.items()):
+        for row, head in enumerate(HEADS):
+            panel = panels[row][column]
+            for order, style in zip(ORDERS, ("o-", "s--", "^:"), strict=True):
+                values = 100 * np.array([one[head][order] for one in seeds])
+                error = values.std(axis=0, ddof=1) / np.sqrt(len(seeds))
+                mean = values.mean(axis=0)
+                panel.errorbar(REVIEWED, mean, error, fmt=style, label=order, capsize=2)
+            panel.set_title(f"{name}: {head}")
+            panel.grid(alpha=0.3)
+    panels[0][0].legend(loc="lower right")
+    figure.supxlabel("images reviewed")
+    figure.supylabel("recall at 5 % false alarms (%)")
+    figure.tight_layout()
+    figure.savefig(file, metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def soak(work: Path, options: argparse.Namespace) -> None:
             torn += watcher.torn
             watcher = Watcher(command, out)
             first = 0.0
-        first = first or (watcher.memory() if rows > HEADER else 0.0)
+        first = first or (watcher.memory() if rows > watcher.begin else 0.0)
     last = watcher.memory()
     watcher.process.terminate()
     watcher.process.wait()
@@ -119,6 +119,7 @@ class Watcher:
 
     def __init__(self, command: list[str], out: Path):
         self.csv = out / "scores.csv"
+        self.begin = self.rows()  # it loads until there are more
         self.process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

@@ -32,9 +32,9 @@ CASES = [
     *((path, "GET", BOTH[0]) for path in ("/healthz", "/readyz", "/metrics", "/v1/detectors")),
     *(("/v1/detectors", "POST", mode) for mode in BOTH),
     *(("/v1/detectors/{name}", "DELETE", mode) for mode in BOTH),
+    *(("/v1/detectors/{name}/reload", "POST", mode) for mode in BOTH),
     *(("/v1/labels", "POST", mode) for mode in BOTH),
     *(("/v1/labels/{digest}", "DELETE", mode) for mode in BOTH),
-    *(("/v1/detectors/{name}/reload", "POST", mode) for mode in BOTH),
     *(("/v1/score", "POST", mode) for mode in BOTH),
 ]
 LOCAL, SCORE = "http://127.0.0.1", "/v1/score"

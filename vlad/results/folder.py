@@ -2,15 +2,14 @@
 
     run.json            what the run was made with, written first
     .lock               held while a command writes here (see vlad.system.lock)
-    scores.csv          one row per image; also the journal while the run goes on
-    scores.parquet      the same, typed, written at the end
+    scores.csv          one row per image; the journal while the run goes on; scores.parquet after
     files.csv           path, size, time of change and time of reading of each scored file
-    seen.jsonl          how each scored image looks as a whole (see vlad.results.seen)
+    seen.jsonl          how each scored image looks (see vlad.results.seen); drift.json
     joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of
                         another day (see vlad.results.verdicts)
-    overlays/<head>/<id>.jpg, report.html, drift.json (see vlad.results.drift)
+    overlays/<head>/<id>.jpg, report.html
     frames/<source>/<frame>.png     frames of a video that `vlad watch` kept; never deleted
     events/                         what `vlad watch` told other machines (see vlad.runs.events)
 

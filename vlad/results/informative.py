@@ -28,10 +28,10 @@ def informative_paths(
     Raises:
         InputError: a count or seed out of range.
     """
-    seen = read_seen(folder)
-    usable = (path for path in scores if np.isfinite(scores[path]) and path in seen)
-    paths = [path for path in usable if seen[path].embedding.size]
-    paths = sorted(paths, key=lambda path: abs(scores[path] - threshold))[:NEAREST]
+    finite = (path for path in scores if np.isfinite(scores[path]))
+    paths = sorted(finite, key=lambda path: abs(scores[path] - threshold))[:NEAREST]
+    seen = read_seen(folder, only=set(paths))
+    paths = [path for path in paths if path in seen and seen[path].embedding.size]
     if not paths:
         return []
     embeddings = np.stack([seen[path].embedding for path in paths])

@@ -23,7 +23,7 @@ _REFUSALS = {
     403: "Without API keys, the service answers only this machine and its own page.",
     404: "There is no detector with this name, or no labelled image with this digest.",
     408: "The request did not arrive in time.",
-    409: "The detector exists, or cannot be deleted or reloaded, there are too many, or the "
+    409: "The detector exists, or cannot be deleted or reloaded; there are too many; or the "
     "service keeps no labels.",
     413: "The request has too many bytes or images.",
     422: "A name is unknown, a field is missing or out of range, or no image can be used.",
