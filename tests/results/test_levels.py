@@ -59,11 +59,11 @@ def test_a_label_of_an_image_that_changed_is_refused(run, tmp_path):
     assert found(run, tmp_path / "labels.csv")[0] == {"a.png": 0}
     with open("parts/a.png", "w") as file:
         file.write("the next part")
-    with pytest.raises(InputError, match="1 image changed since .*: parts/a.png; label"):
+    with pytest.raises(InputError, match=r"1 image changed since .*: parts/a\.png; label"):
         read_levels(tmp_path / "labels.csv", run)
 
 
 def test_two_labels_of_an_image_are_refused(run, tmp_path):
     (tmp_path / "labels.csv").write_text("path,label\nparts/a.png,1\nline/parts/a.png,0\n")
-    with pytest.raises(InputError, match="labels .*a.png twice, and differently"):
+    with pytest.raises(InputError, match=r"labels .*a\.png twice, and differently"):
         read_levels(tmp_path / "labels.csv", run)
