@@ -228,10 +228,16 @@ def test_filters_and_orders(judged, tmp_path):
 
 def test_rows_as_csv(judged, tmp_path):
     rows = downloaded(judged, "rows", tmp_path)
-    assert list(rows[0]) == ["path", "memory", "memory_verdict", "label", "kind", "marked"]
+    names = ["memory", "memory_verdict", "memory_threshold"]
+    assert list(rows[0]) == ["path", *names, "label", "kind", "marked"]
     assert [float(r["memory"]) for r in rows] == [0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
     assert [r["memory_verdict"] for r in rows] == ["anomalous"] * 4 + ["normal"] * 2
     assert [r["label"] for r in rows] == ["defective", "", "good", "defective", "good", "good"]
+    assert {r["memory_threshold"] for r in rows} == {"0.15"}
+    move(judged, 0.45)
+    rows = downloaded(judged, "rows", tmp_path)
+    assert [r["memory_verdict"] for r in rows] == ["anomalous"] + ["normal"] * 5
+    assert {r["memory_threshold"] for r in rows} == {"0.45"}
 
 
 def test_an_order_given_to_the_report(visit, run, tmp_path):
