@@ -63,9 +63,10 @@ def test_a_run_without_verdicts_gets_them_from_the_slider(page):
 
 def test_fused_scores_have_no_number_for_the_command_line(visit, tmp_path):
     run, samples = make_run(tmp_path, [f"{i}.png" for i in range(12)])
-    write(run, samples, judged=judge(run, samples, Rules(method="fisher")))
+    write(run, samples, judged=judge(run, samples, Rules(method="stouffer")))
     page = visit(tmp_path / "run")
-    assert code(page).startswith("vlad calibrate ") and "labels.csv" in code(page)
+    assert code(page).startswith("vlad calibrate ") and "labels.csv --fuse stouffer" in code(page)
+    assert "No command takes this number" in said(page) and "No command" not in said(page, 1)
     assert "--head winclip --threshold" in code(page, 1)
 
 

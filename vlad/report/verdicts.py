@@ -49,6 +49,11 @@ class VerdictView:
         score: Any = self.judged.columns.get(FUSED, {}).get(path) if self.judged else None
         return {} if score is None else {FUSED: score}
 
+    @property
+    def method(self) -> str | None:
+        """How the scores of all heads are fused, if they are."""
+        return self.judged.calibration.method if self.judged else None
+
     def threshold(self, name: str) -> float | None:
         """The image score above which images are flagged as anomalous."""
         return self.judged.calibration.thresholds.get(name) if self.judged else None
