@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vlad.calibration import FUSED
@@ -134,7 +135,8 @@ class VerdictView:
             "which is less reliable than held-out normal images. p is a rank among the images.",
             "number": "The threshold was set by hand.",
         }[calibration.source]
-        return [meaning, *summary(self.judged).splitlines()]
+        # drift has a section of its own
+        return [meaning, *summary(replace(self.judged, drift=None)).splitlines()]
 
     def choices(self) -> list[tuple[str, str, bool]]:
         """(verdict, its word, whether this run has it) to filter images by; "" is all of them."""
