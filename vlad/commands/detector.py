@@ -58,8 +58,8 @@ def restore(folder: str, version: int | None) -> None:
 def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
     from vlad.calibration.counts import counts
+    from vlad.detector.files import WEIGHTS
     from vlad.detector.replacing import own_files
-    from vlad.detector.saved import WEIGHTS
     from vlad.system.text import counted
 
     setup, head = found.setup, found.head_

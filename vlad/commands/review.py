@@ -100,7 +100,7 @@ def apply(labels, detector, out, images, dry_run, device) -> None:
     \b
     vlad review apply labels.csv --detector detectors/bottle --out detectors/bottle
     """
-    from vlad.detector.saved import WEIGHTS
+    from vlad.detector.files import WEIGHTS
     from vlad.errors import InputError, OutputError
     from vlad.review.applied import apply_labels
     from vlad.review.files import find_files
