@@ -59,6 +59,7 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
     from vlad.calibration.counts import counts
     from vlad.detector.files import WEIGHTS
+    from vlad.detector.learned import MARKED
     from vlad.detector.replacing import own_files
     from vlad.system.text import counted
 
@@ -79,7 +80,7 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     if region := setup.region:
         part = region.mask.mean()
         yield "region of interest", f"{part:.0%} of images like {region.size[0]}×{region.size[1]}"
-    learned = [name for name in found.learned_ if not name.endswith(" (marked)")]
+    learned = [name for name in found.learned_ if not name.endswith(MARKED)]
     yield "fitted on", counted(len(learned), "image") if learned else "no images"
     for name in learned[:3]:
         yield "", name
