@@ -51,9 +51,7 @@ def test_it_goes_on_after_the_last_row_of_the_same_source(clip, run):
 
 
 @pytest.mark.parametrize("length", [5, 2])
-def test_another_video_of_that_name_is_not_taken_for_the_one_with_rows(
-    clip, run, tmp_path, length
-):
+def test_another_video_of_that_name_is_not_taken_for_the_one_with_rows(clip, run, tmp_path, length):
     with frames_of(clip, run) as frames:
         for sample in list(frames.look())[:4]:
             path = str(sample.path)
