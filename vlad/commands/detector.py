@@ -58,8 +58,9 @@ def restore(folder: str, version: int | None) -> None:
 def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
     from vlad.calibration.counts import counts
+    from vlad.detector.files import WEIGHTS
+    from vlad.detector.learned import MARKED
     from vlad.detector.replacing import own_files
-    from vlad.detector.saved import WEIGHTS
     from vlad.system.text import counted
 
     setup, head = found.setup, found.head_
@@ -79,7 +80,7 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     if region := setup.region:
         part = region.mask.mean()
         yield "region of interest", f"{part:.0%} of images like {region.size[0]}×{region.size[1]}"
-    learned = [name for name in found.learned_ if not name.endswith(" (marked)")]
+    learned = [name for name in found.learned_ if not name.endswith(MARKED)]
     yield "fitted on", counted(len(learned), "image") if learned else "no images"
     for name in learned[:3]:
         yield "", name

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from vlad.calibration import Calibration
+from vlad.detector.learned import MARKED
 from vlad.detector.replacing import (
     check_version,
     complete,
@@ -67,5 +68,5 @@ def _version(folder: Path, number: int) -> Version:
     source = version_folder(folder, number)
     saved = read_detector(source)
     time = (source / "detector.json").stat().st_mtime
-    learned = sum(not name.endswith(" (marked)") for name in saved.learned)
+    learned = sum(not name.endswith(MARKED) for name in saved.learned)
     return Version(number, datetime.fromtimestamp(time, timezone.utc), learned, saved.calibration)
