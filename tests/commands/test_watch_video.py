@@ -82,10 +82,13 @@ def test_kept_frames_score_as_they_did(watch, clip, vlad, images, tmp_path):
 
 
 def test_only_changes_are_scored(watch, tmp_path):
-    values = [50, 50, 90, 90, 50]
+    values = [50, 50, 90, 90, 50, 50, 50]
     path = write_clip(tmp_path / "a.mkv", [grey(x) for x in values], codec="ffv1", pixels="gray")
     assert watch(path, "--changes", 5).exit_code == 0
-    assert names(rows(tmp_path / "run")) == ["000000.png", "000002.png", "000004.png"]
+    found = rows(tmp_path / "run")
+    assert names(found) == ["000000.png", "000002.png", "000004.png"]
+    assert watch(path, "--changes", 5).exit_code == 0  # what follows the last row is no change
+    assert rows(tmp_path / "run") == found
 
 
 def test_a_frame_that_cannot_be_scored_is_a_row(watch, tmp_path):
