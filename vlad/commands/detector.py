@@ -34,7 +34,7 @@ def show(folder: str) -> None:
     from vlad.system.text import shown
 
     found, path = Detector.load(folder), Path(folder)
-    rows = [*facts(found, path), *_versions(path, found.head_.name)]
+    rows = [*facts(found, path), *_versions(path)]
     click.echo(aligned([[name, shown(value, keep=" ")] for name, value in rows]))
 
 
@@ -100,17 +100,26 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     yield "size", megabytes(size)
 
 
-def _versions(folder: Path, head: str) -> Iterator[tuple[str, str]]:
-    from vlad.detector.versions import list_versions
+def _versions(folder: Path) -> Iterator[tuple[str, str]]:
+    from vlad.detector.replacing import numbers
+    from vlad.detector.versions import read_version
+    from vlad.errors import InputError
 
-    for place, version in enumerate(list_versions(folder)):
-        yield "earlier versions" if not place else "", _version(version, head)
+    for place, number in enumerate(numbers(folder)):
+        try:
+            said = _version(read_version(folder, number))
+        except InputError as error:  # which does not touch the detector that is in use
+            said = f"{number}: cannot be restored ({error})"
+        yield "earlier versions" if not place else "", said
 
 
-def _version(version: Version, head: str) -> str:
+def _version(version: Version) -> str:
     from vlad.system.text import counted
 
     known = version.calibration
-    threshold = f"threshold {known.thresholds[head]:.6g}" if known else "no threshold"
+    threshold = "no threshold"
+    if known:
+        (value,) = known.thresholds.values()  # of the head that the version has
+        threshold = f"threshold {value:.6g}"
     images = counted(version.learned, "learned image")
     return f"{version.number}: saved {version.time:%Y-%m-%d %H:%M} UTC, {images}, {threshold}"

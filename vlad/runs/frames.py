@@ -98,10 +98,10 @@ class Frames:
         """
         if self._live:
             frame = self._live.latest(_WAIT)
-            frames = iter([frame] if frame else [])
+            frames = iter([frame] if frame and self._changes(frame) else [])
         else:
             frames = self._of_file()
-        return (self._sample(frame) for frame in frames if self._changes(frame))
+        return map(self._sample, frames)
 
     def __call__(self, path: Path) -> Image.Image:
         """The image of a frame that `look` gave.
@@ -155,7 +155,8 @@ class Frames:
         if done >= 0:
             frames = self._same(frames, done, last)
         for frame in self.footage.sampling(frames):
-            if frame.number > done:
+            # those with rows are compared too, as if it had never stopped
+            if self._changes(frame) and frame.number > done:
                 yield frame
         self.ended = True
 
