@@ -55,12 +55,20 @@ def test_a_file_beside_the_labels_is_not_taken_for_one_of_the_run(run, tmp_path)
 
 def test_a_label_of_an_image_that_changed_is_refused(run, tmp_path):
     digest = digest_of("parts/a.png")
-    (tmp_path / "labels.csv").write_text(f"path,label,digest\nparts/a.png,good,{digest}\n")
+    header = "path,label,kind,digest,by,time\n"
+    (tmp_path / "labels.csv").write_text(f"{header}parts/a.png,good,,{digest},,\n")
     assert found(run, tmp_path / "labels.csv")[0] == {"a.png": 0}
     with open("parts/a.png", "w") as file:
         file.write("the next part")
     with pytest.raises(InputError, match=r"1 image changed since .*: parts/a\.png; label"):
         read_levels(tmp_path / "labels.csv", run)
+
+    (tmp_path / "labels.csv").write_text(f"{header}parts/a.png,good,,1.23E+15,,\n")
+    with pytest.raises(InputError, match=r"1\.23E.* is not 16 hexadecimal digits"):
+        read_levels(tmp_path / "labels.csv", run)
+    # that of another program
+    (tmp_path / "labels.csv").write_text("path,label,digest\nparts/a.png,good,md5:00\n")
+    assert found(run, tmp_path / "labels.csv")[0] == {"a.png": 0}
 
 
 def test_two_labels_of_an_image_are_refused(run, tmp_path):

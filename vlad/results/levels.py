@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from vlad.datasets.manifest import read_manifest
 from vlad.errors import InputError
 from vlad.results.folder import RunFolder
-from vlad.scoring.record import digest_of
+from vlad.scoring.record import LENGTH, digest_of
 from vlad.system.spreadsheet import read_rows
 from vlad.system.text import and_more, counted, path_of, printable, shown
+
+_DIGEST = re.compile(rf"[0-9a-f]{{{LENGTH}}}")
 
 
 def read_levels(path: str | Path, run: RunFolder) -> tuple[dict[str, int], list[str]]:
@@ -43,7 +46,7 @@ def read_levels(path: str | Path, run: RunFolder) -> tuple[dict[str, int], list[
     for sample in labelled:
         written = path_of(rows[sample.path]["path"])
         found = real.get(os.path.realpath(sample.path))
-        if found is None and not sample.path.exists():
+        if found is None and not os.path.exists(sample.path):
             found = as_written.get(written, real.get(os.path.realpath(written)))
         if found is None:
             unknown.append(written)
@@ -52,7 +55,7 @@ def read_levels(path: str | Path, run: RunFolder) -> tuple[dict[str, int], list[
         level = sample.label if sample.severity is None else sample.severity
         if levels.setdefault(found, level) != level:
             raise InputError(f"{path} labels {shown(found)} twice, and differently; keep one line.")
-        if (digest := rows[sample.path].get("digest")) and _changed(found, digest):
+        if _changed(found, rows[sample.path], path):
             changed.append(written)
     if not labelled:
         raise InputError(f"{path} has no labels; add a column label with 0 or 1.")
@@ -66,5 +69,13 @@ def read_levels(path: str | Path, run: RunFolder) -> tuple[dict[str, int], list[
     return levels, unknown
 
 
-def _changed(file: str, digest: str) -> bool:
-    return os.path.isfile(file) and digest_of(Path(file)) != digest.lower()
+def _changed(file: str, row: dict[str, str], path: Path) -> bool:
+    """Whether a file is not the one that was labelled, as far as its row tells."""
+    # another program's column of this name may hold anything
+    digest = row["digest"].lower() if {"digest", "by", "time"} <= set(row) else ""
+    if digest and not _DIGEST.fullmatch(digest):
+        raise InputError(
+            f"{path}: the digest {shown(repr(row['digest']))} is not {LENGTH} hexadecimal digits, "
+            "as if a spreadsheet took it for a number; copy the original, or leave it out."
+        )
+    return bool(digest) and os.path.isfile(file) and digest_of(Path(file)) != digest

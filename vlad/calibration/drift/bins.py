@@ -1,10 +1,10 @@
 """Whether numbers of a window are distributed like those of a reference: quantile bins.
 
 The bins lie between order statistics of the reference; the outermost ones are what lies outside all
-of it, which tells a change of few images best where the reference is small. If both are drawn alike, the share of each
-bin in the population is distributed as Dirichlet(gaps between order statistics), whatever the
-population (Wilks 1941), and the counts of the window are multinomial. So the p-value is exact for
-any n, and few reference images make it cautious by themselves.
+of it, which tells a change of few images best where the reference is small. If both are drawn
+alike, the share of each bin in the population is distributed as Dirichlet(gaps between order
+statistics), whatever the population (Wilks 1941), and the counts of the window are multinomial. So
+the p-value is exact for any n, and few reference images make it cautious by themselves.
 """
 
 from __future__ import annotations
