@@ -15,6 +15,7 @@ from broker import Broker
 from click.testing import CliRunner
 from clips import grey, write_clip, write_sound
 from PIL import Image
+from receiver import Receiver
 from streams import Camera
 from watching import rows, until
 
@@ -82,10 +83,13 @@ def test_kept_frames_score_as_they_did(watch, clip, vlad, images, tmp_path):
 
 
 def test_only_changes_are_scored(watch, tmp_path):
-    values = [50, 50, 90, 90, 50]
+    values = [50, 50, 90, 90, 50, 50, 50]
     path = write_clip(tmp_path / "a.mkv", [grey(x) for x in values], codec="ffv1", pixels="gray")
     assert watch(path, "--changes", 5).exit_code == 0
-    assert names(rows(tmp_path / "run")) == ["000000.png", "000002.png", "000004.png"]
+    found = rows(tmp_path / "run")
+    assert names(found) == ["000000.png", "000002.png", "000004.png"]
+    assert watch(path, "--changes", 5).exit_code == 0  # what follows the last row is no change
+    assert rows(tmp_path / "run") == found
 
 
 def test_a_frame_that_cannot_be_scored_is_a_row(watch, tmp_path):
@@ -142,6 +146,39 @@ def test_anomalous_frames_are_published(watch, clip, tmp_path):
     assert {topic for topic, _ in broker.got} == {"line/1"}
     bad = [row["path"] for row in rows(tmp_path / "run") if row["memory_verdict"] == "anomalous"]
     assert [json.loads(body)["path"] for _, body in broker.got] == bad and len(bad) == 4
+
+
+def test_all_its_own_options_at_once(watch, clip, tmp_path):
+    secret, login, told = tmp_path / "secret", tmp_path / "login", tmp_path / "told"
+    secret.write_text("key")
+    login.write_text("me:hunter2")
+    append = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
+    with Receiver() as receiver, Broker() as broker:
+        given = {
+            "--out": tmp_path / "run", "--every": 2, "--fps": 2, "--changes": 0.1, "--keep": "all",
+            "--webhook": receiver.url, "--webhook-secret": secret, "--mqtt-login": login,
+            "--mqtt": f"mqtt://127.0.0.1:{broker.port}/line",
+            "--on-anomaly": shlex.join([sys.executable, "-c", append, str(told)]),
+        }  # fmt: skip
+        options, shared = (
+            {option.opts[0] for option in main.commands[verb].params} for verb in ("watch", "score")
+        )
+        # those of folders, and all others must be given here
+        assert options - shared - given.keys() == {"source", "--interval"}
+        more = [word for option, value in given.items() for word in (option, value)]
+        done = watch(clip, "--threshold", "0.01", *more)
+    assert done.exit_code == 0, done.output
+    found = rows(tmp_path / "run")
+    # of the even ones two a second: 0, 6, 10, 16, 20; of these, 6 and 16 look like the one before
+    assert names(found) == ["000000.png", "000010.png", "000020.png"]
+    bad = [row["path"] for row in found if row["memory_verdict"] == "anomalous"]
+    assert bad and all("X-Vlad-Signature" in headers for headers, _ in receiver.posts)
+    for bodies in (
+        [body for _, body in receiver.posts],
+        [body for _, body in broker.got],
+        told.read_text().splitlines(),
+    ):
+        assert [json.loads(body)["path"] for body in bodies] == bad
 
 
 def test_a_stream_is_watched_over_a_cut_and_its_password_is_nowhere(watcher, tmp_path):

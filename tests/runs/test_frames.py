@@ -7,6 +7,7 @@ import pytest
 from clips import grey, write_clip
 from PIL import Image
 
+from vlad.errors import InputError
 from vlad.images.video import Sampling, Video
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row
@@ -47,6 +48,31 @@ def test_it_goes_on_after_the_last_row_of_the_same_source(clip, run):
     with frames_of(clip, run, said) as frames:
         assert [s.id[-1] for s in frames.look()] == ["2", "3", "4"]
     assert said == [f"{clip}: continuing after frame 1."]
+
+
+@pytest.mark.parametrize("length", [5, 2])
+def test_another_video_of_that_name_is_not_taken_for_the_one_with_rows(clip, run, tmp_path, length):
+    with frames_of(clip, run) as frames:
+        for sample in list(frames.look())[:4]:
+            path = str(sample.path)
+            frames(sample.path)
+            run.append([Row(path, {"memory": 0.5}, state=frames.states[path])])
+    (tmp_path / "later").mkdir()
+    images = [grey(200)] * length
+    other = write_clip(tmp_path / "later" / "clip.mkv", images, codec="ffv1", pixels="bgra")
+    changed = os.stat(clip).st_mtime - 0.1 * (5 - length)  # it ends where its last frame does
+    os.utime(other, (changed + 60, changed + 60))
+    said = []
+    with (
+        frames_of(other, run, said) as frames,
+        pytest.raises(InputError, match="is not the video whose frames up to 3 are in"),
+    ):
+        list(frames.look())
+    assert said == []
+    # as one that is copied while it is recorded, whose last change is not quite its end
+    os.utime(clip, (changed + 1, changed + 1))
+    with frames_of(clip, run, said) as frames:
+        assert [s.id[-1] for s in frames.look()] == ["4"]
 
 
 @pytest.mark.parametrize(("keep", "kept"), [("anomalous", [1]), ("all", [0, 1]), ("none", [])])

@@ -143,6 +143,61 @@ def test_a_hangup_reloads_what_can_be_loaded(
         assert process.wait(120) == 0
 
 
+HUNG_UP = """
+import os, signal, sys
+from vlad.cli import main
+from vlad.detector import Detector
+
+def hung_up(folder, load=Detector.load):
+    Detector.load = load
+    os.kill(os.getpid(), signal.SIGHUP)
+    return load(folder)
+
+Detector.load = hung_up
+main(["serve", sys.argv[1], "--device", "cpu", "--port", "0"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGHUP")
+def test_a_hangup_while_it_loads_is_obeyed_once_it_is_ready(saved, run_env):
+    process = subprocess.Popen(
+        [sys.executable, "-c", HUNG_UP, str(saved)],
+        env=run_env, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr.readline() == f"Reloaded {saved.name}.\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def test_all_its_own_options_at_once(running, small_file, run_env, files, form, tmp_path):
+    region, ignored = tmp_path / "roi.json", tmp_path / "ignored.json"
+    region.write_text('{"size": [300, 100], "box": [0, 0, 100, 100]}')
+    ignored.write_text('{"size": [300, 100], "box": [0, 0, 9, 9]}')
+    keys, log = tmp_path / "keys.txt", tmp_path / "log.jsonl"
+    new_key = CliRunner().invoke(main, ["serve", "--new-key", str(keys)])
+    given = {
+        "--head": "winclip", "--category": "nut", "--backbone": small_file, "--roi": region,
+        "--roi-ignore": ignored, "--host": "127.0.0.1", "--api-keys": keys,
+        "--review": tmp_path / "review", "--queue": 9, "--queue-per-detector": 4, "--max-mb": 2.5,
+        "--timeout": 500, "--root-path": "/vlad", "--request-log": log,
+    }  # fmt: skip
+    elsewhere = {option.opts[0] for option in main.commands["fit"].params}
+    own = {option.opts[0] for option in main.commands["serve"].params} - elsewhere - {"detectors"}
+    assert own - given.keys() == {"--new-key", "--port"}  # the others must be given here
+    key = {"Authorization": f"Bearer {new_key.stdout.strip()}"}
+    with running(*(word for pair in given.items() for word in pair)) as (_, address):
+        assert address.endswith("/vlad")
+        said = client.get(f"{address}/v1/detectors", headers=key).json()
+        assert said["limits"]["bytes"] == 2_500_000 and said["limits"]["images"] == 4
+        assert said["labels"] is True and said["detectors"][0]["category"] == "nut"
+        reply = client.post(f"{address}/v1/score", files=form(files[0]), headers=key)
+        assert "other proportions than the region of interest" in reply.text
+    assert [json.loads(line)["path"] for line in log.read_text().splitlines()][1:] == [
+        "/vlad/v1/detectors", "/vlad/v1/score",
+    ]  # fmt: skip
+
+
 def test_a_request_log_on_stdout_holds_nothing_else(saved, files, form, run_env):
     command = [sys.executable, "-m", "vlad", "serve", f"line={saved}", "--request-log", "-"]
     process = subprocess.Popen(

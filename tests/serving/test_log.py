@@ -21,6 +21,14 @@ def test_lines_are_appended_to_what_is_there(tmp_path):
     assert lines(file)[0]["text"] == "a\nb\udcff"
 
 
+def test_a_line_that_a_killed_service_left_half_spoils_no_other(tmp_path):
+    file = tmp_path / "requests.jsonl"
+    file.write_text('{"number":1}\n{"numb')
+    for number in (2, 3):
+        RequestLog(str(file)).write({"number": number})
+    assert file.read_text() == '{"number":1}\n{"numb\n{"number":2}\n{"number":3}\n'
+
+
 def test_a_file_that_was_moved_or_deleted_is_made_again(tmp_path):
     file, old = tmp_path / "requests.jsonl", tmp_path / "requests.jsonl.1"
     log = RequestLog(str(file))

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from vlad.errors import InputError
-from vlad.serving.threads import in_own_thread
+from vlad.serving.threads import in_own_thread, in_turn
 
 
 def test_what_is_done_in_a_thread_comes_back_and_the_thread_ends():
@@ -47,3 +47,27 @@ def test_whoever_waits_may_leave_and_the_work_ends_in_silence(monkeypatch):
     go.set()
     threads[0].join(120)
     assert unheard == []
+
+
+def test_work_that_nobody_waits_for_still_keeps_others_out():
+    began, go, order = threading.Event(), threading.Event(), []
+
+    def first():
+        began.set()
+        assert go.wait(120)
+        order.append("first")
+        raise InputError("its files are closed by now")
+
+    async def leave():
+        lock = asyncio.Lock()
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(in_turn(lock, first), 0.1)
+        assert began.wait(120) and lock.locked()
+        second = asyncio.ensure_future(in_turn(lock, order.append, "second"))
+        await asyncio.sleep(0.1)
+        assert order == []
+        go.set()
+        await second
+        assert order == ["first", "second"] and not lock.locked()
+
+    asyncio.run(leave())

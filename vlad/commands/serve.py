@@ -120,8 +120,10 @@ def serve(
     try:
         import uvicorn
 
+        from vlad.serving.server import Server, hangups_held, patient
+
+        click.get_current_context().with_resource(hangups_held())
         from vlad.serving.app import create_app
-        from vlad.serving.server import Server
     except ImportError as error:
         raise VladError(
             f"vlad serve needs packages that are not installed ({error.name}); "
@@ -136,7 +138,6 @@ def serve(
     from vlad.serving.prefix import check_prefix
     from vlad.serving.reload import reload_all
     from vlad.serving.review import Labels
-    from vlad.serving.server import patient
     from vlad.serving.threads import in_own_thread
     from vlad.serving.traffic import Traffic
     from vlad.system.text import shown as printed

@@ -14,6 +14,7 @@ from typing import Literal
 from PIL import Image
 
 from vlad.datasets.ids import possible_ids
+from vlad.errors import InputError
 from vlad.images.video import Changes, Frame, Live, Sampling, Video, read_frames
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
@@ -23,6 +24,7 @@ from vlad.types import Sample
 Keep = Literal["anomalous", "all", "none"]
 FOLDER = "frames"  # of a run
 _WAIT = 0.5  # seconds for the next frame of a live source, so that a stop is seen
+_SAME = 2_000_000_000  # ns that the end of a recording that goes on may seem to move
 _NUMBER = re.compile(r"(\d{6,})\.png")
 
 
@@ -91,14 +93,15 @@ class Frames:
         """The next frame of a live source, if one comes soon; all that are left of a file.
 
         Raises:
-            InputError: the file cannot be read as video, or PyAV is missing.
+            InputError: the file cannot be read as video, it is not the one whose frames have rows,
+                or PyAV is missing.
         """
         if self._live:
             frame = self._live.latest(_WAIT)
-            frames = iter([frame] if frame else [])
+            frames = iter([frame] if frame and self._changes(frame) else [])
         else:
             frames = self._of_file()
-        return (self._sample(frame) for frame in frames if self._changes(frame))
+        return map(self._sample, frames)
 
     def __call__(self, path: Path) -> Image.Image:
         """The image of a frame that `look` gave.
@@ -142,16 +145,36 @@ class Frames:
         return row.state if found is None else found._replace(read=captured)
 
     def _of_file(self) -> Iterator[Frame]:
-        done, folder = -1, Path(self._name("_.png")).parent.name
-        for path in map(Path, self.folder.rows):
-            if path.parent.name == folder and (number := _NUMBER.fullmatch(path.name)):
-                done = max(done, int(number[1]))
+        done, last = -1, None
+        folder = Path(self._name("_.png")).parent.name
+        for path, row in self.folder.rows.items():
+            number = _NUMBER.fullmatch(os.path.basename(path))
+            if number and Path(path).parent.name == folder and int(number[1]) > done:
+                done, last = int(number[1]), row.state
+        frames = read_frames(self.footage.video, self.say)
         if done >= 0:
-            self.say(f"{self.footage.video.name}: continuing after frame {done}.")
-        for frame in self.footage.sampling(read_frames(self.footage.video, self.say)):
-            if frame.number > done:
+            frames = self._same(frames, done, last)
+        for frame in self.footage.sampling(frames):
+            # those with rows are compared too, as if it had never stopped
+            if self._changes(frame) and frame.number > done:
                 yield frame
         self.ended = True
+
+    def _same(self, frames: Iterator[Frame], done: int, last: State | None) -> Iterator[Frame]:
+        """The frames, once the last one with a row shows that they are of the same video."""
+        video, known = self.footage.video.name, False
+        for frame in frames:
+            if frame.number == done:
+                if last and abs(frame.time - last.read) > _SAME:
+                    break
+                known = True
+                self.say(f"{video}: continuing after frame {done}.")
+            yield frame
+        if not known:
+            raise InputError(
+                f"{video} is not the video whose frames up to {done} are in {self.folder.out}, or "
+                "it has changed since; choose another folder."
+            )
 
     def _sample(self, frame: Frame) -> Sample:
         """Name a frame, and hold it until it is read."""

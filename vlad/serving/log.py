@@ -31,8 +31,8 @@ class RequestLog:
     def __init__(self, path: str):
         self.path = path
         self._missing = 0
-        self._torn = False  # whether the file ends in the middle of a line
         try:
+            self._torn = path != STDOUT and _is_torn(path)  # by a service that was killed
             self._handle = sys.stdout.fileno() if path == STDOUT else self._open()
         except OSError as error:
             raise cannot_write(path, error) from error
@@ -79,3 +79,12 @@ class RequestLog:
             opened = self._open()
             os.close(self._handle)
             self._handle, self._torn = opened, False
+
+
+def _is_torn(path: str) -> bool:
+    """Whether a file ends in the middle of a line."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - 1))
+        return file.read(1) not in (b"", b"\n")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import click
 
 from vlad.serving.detectors import Conflict, Served, Store, make_ready
-from vlad.serving.threads import in_own_thread
+from vlad.serving.threads import in_turn
 from vlad.system.text import shown
 
 
@@ -22,9 +20,8 @@ async def reload(store: Store, one: Served) -> Served:
     """
     if one.load is None:
         raise Conflict(f"Detector {one.name} has no folder to be loaded from; restart the service.")
-    async with store.reloading:
-        made = await asyncio.wrap_future(in_own_thread(_ready, store, one))
-        store.replace(made)
+    made = await in_turn(store.reloading, _ready, store, one)
+    store.replace(made)
     return made
 
 

@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import click
@@ -14,6 +15,24 @@ import uvicorn
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from vlad.serving.traffic import Traffic
+
+
+def _reloads() -> bool:
+    """Whether SIGHUP asks for a reload; from a terminal it says that this has ended."""
+    return hasattr(signal, "SIGHUP") and not os.isatty(0)
+
+
+@contextmanager
+def hangups_held() -> Iterator[None]:
+    """Let a SIGHUP wait until the server is ready to reload; else it would end the process."""
+    if not _reloads():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Server(uvicorn.Server):
@@ -41,8 +60,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if hasattr(signal, "SIGHUP") and not os.isatty(0):
+        if _reloads():
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
     def _hang_up(self) -> None:
         task = asyncio.ensure_future(self.on_hangup())

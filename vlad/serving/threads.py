@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import Thread
@@ -29,3 +30,15 @@ def in_own_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Fu
 
     Thread(target=run, name="vlad-once", daemon=True).start()
     return done
+
+
+async def in_turn(lock: asyncio.Lock, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The result of `work`, run by `in_own_thread` with a lock held until it ends.
+
+    That holds if the caller stops waiting, too: work that nobody waits for any more would otherwise
+    add up with each further attempt.
+    """
+    await lock.acquire()
+    working = asyncio.wrap_future(in_own_thread(work, *args, **kwargs))
+    working.add_done_callback(lambda _: lock.release())
+    return await asyncio.shield(working)

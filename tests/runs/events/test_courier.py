@@ -2,12 +2,14 @@
 
 import itertools
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from receiver import Receiver
 
 from vlad.runs.events import Webhook
-from vlad.runs.events.courier import LONG, Courier, pauses
+from vlad.runs.events.courier import LONG, Courier, couriers_of, pauses
 from vlad.runs.events.outbox import Outbox
 
 
@@ -141,3 +143,26 @@ def test_a_channel_without_retries_goes_on_and_counts(courier):
         "Recorder: 2 events failed.",
     ]
     assert courier(Recorder())[0].outbox.waiting == 0
+
+
+def test_all_channels_end_at_the_same_time(tmp_path):
+    class First(Recorder):
+        name = "first"
+
+    class Last(Recorder):
+        name = "last"
+
+        def send(self, event, body):
+            deadline = time.monotonic() + 20
+            while any(thread.name == First.name for thread in threading.enumerate()):
+                if time.monotonic() > deadline:
+                    return "waited for the other one"
+                time.sleep(0.01)
+            return super().send(event, body)
+
+    first, last, said = First(failures=10**6), Last(retries=False), []
+    for channel in (first, last):
+        Outbox(tmp_path / "events", channel.name).open().add(events("a"))
+    with couriers_of(SimpleNamespace(out=tmp_path), [first, last], said.append):
+        assert first.entered.wait(600)
+    assert last.sent == ["a"]

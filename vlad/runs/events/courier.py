@@ -94,11 +94,16 @@ class Courier:
         with self._changed:
             self._changed.notify()
 
-    def close(self) -> None:
-        """Deliver what can be delivered soon, and say what could not."""
+    def end(self) -> None:
+        """Begin to deliver only what can be delivered soon."""
         with self._changed:
             self._end = time.monotonic() + self.grace
             self._changed.notify()
+
+    def close(self) -> None:
+        """End, and say what could not be delivered."""
+        if self._end is None:
+            self.end()
         self._thread.join()
         if self.failed:
             self.say(f"{self.channel.title}: {counted(self.failed, 'event')} failed.")
@@ -176,4 +181,8 @@ def couriers_of(
             for courier in couriers:
                 courier.add(events)
 
-        yield tell
+        try:
+            yield tell
+        finally:
+            for courier in couriers:  # all at once, so that their time does not add up
+                courier.end()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Annotated
@@ -27,7 +26,7 @@ from vlad.serving.reload import reload
 from vlad.serving.routes.refusals import POSTED, refusals
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import NAMED, PATTERN, Images, Words, check_count, readers
-from vlad.serving.threads import in_own_thread
+from vlad.serving.threads import in_turn
 
 
 class DetectorRoutes:
@@ -122,14 +121,11 @@ class DetectorRoutes:
         store.check_room(name)
         if self.service.fitting.locked():
             return busy()
-        async with self.service.fitting:
-            made = store.another(head, category)
-            reads = readers(images, made, limits.max_pixels)
-            await asyncio.wrap_future(
-                in_own_thread(_fit, made, reads, k_shot, false_alarms, suspects)
-            )
-            served = Served(name, made, made=True)
-            store.add(served)
+        made = store.another(head, category)
+        reads = readers(images, made, limits.max_pixels)
+        await in_turn(self.service.fitting, _fit, made, reads, k_shot, false_alarms, suspects)
+        served = Served(name, made, made=True)
+        store.add(served)
         return _shown(served)
 
     async def delete(self, request: Request, name: Annotated[str, Path(pattern=PATTERN)]):
