@@ -1,10 +1,10 @@
 """Whether numbers of a window are distributed like those of a reference: quantile bins.
 
 The bins lie between order statistics of the reference; the outermost ones are what lies outside all
-of it, which tells a change of few images best where the reference is small. If both are drawn alike, the share of each
-bin in the population is distributed as Dirichlet(gaps between order statistics), whatever the
-population (Wilks 1941), and the counts of the window are multinomial. So the p-value is exact for
-any n, and few reference images make it cautious by themselves.
+of it, which tells a change of few images best where the reference is small. If both are drawn
+alike, the share of each bin in the population is distributed as Dirichlet(gaps between order
+statistics), whatever the population (Wilks 1941), and the counts of the window are multinomial. So
+the p-value is exact for any n, and few reference images make it cautious by themselves.
 """
 
 from __future__ import annotations
@@ -55,13 +55,23 @@ def bins_p_value(reference: np.ndarray, window: np.ndarray) -> float:
         window: (w,) values, w ≥ 1.
     """
     edges, gaps = quantile_bins(reference)
-    places = np.searchsorted(edges, window, side="left")
-    # a value on an edge, as of the same image, is in either bin by chance
-    equal = window == edges[np.minimum(places, len(edges) - 1)]
-    places += equal & (np.random.RandomState(len(window)).random_sample(len(window)) < 0.5)
+    # equal values, as of the same image, are put in order by chance, so that they fill the bins
+    # that they would fill if they differed
+    drawn = np.random.RandomState(len(window)).random_sample(len(window))[:, None]
+    equal = (edges == window[:, None]) & (_ranks(reference, gaps) < drawn)
+    above = (edges < window[:, None]) | equal
+    places = above.sum(axis=1)
     found = index(np.bincount(places, minlength=len(gaps)), gaps)
     null = _null(tuple(gaps.tolist()), len(window))
     return (1 + len(null) - int(np.searchsorted(null, found - 1e-12))) / (1 + len(null))
+
+
+def _ranks(reference: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """(K − 1,) where each edge stands among reference values equal to it, from 0 to 1."""
+    values, places = np.sort(reference), np.cumsum(gaps)[:-1] - 1
+    first = np.searchsorted(values, values[places], side="left")
+    last = np.searchsorted(values, values[places], side="right")
+    return (places - first + 0.5) / (last - first)
 
 
 @lru_cache(maxsize=64)
