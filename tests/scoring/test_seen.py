@@ -80,6 +80,19 @@ def test_the_embedding_is_the_mean_patch_token_of_the_last_block_read(small_back
     assert seen.embedding.dtype == np.float32
 
 
+def test_the_order_of_heads_changes_no_embedding(small_backbone, drawn):
+    found = []
+    for names in (("first", "second"), ("second", "first")):
+        layers = {"first": (1,), "second": (3,)}
+        heads = {name: load_head("memory", layers=layers[name]) for name in names}
+        made = Panel(small_backbone, heads).fit(drawn[:2])
+        batches = score_samples(
+            made, [Sample(0, "0", "nut")], batch_size=1, open_image=drawn.__getitem__
+        )
+        found += [scored.seen for batch in batches for scored in batch]
+    np.testing.assert_array_equal(found[0].embedding, found[1].embedding)
+
+
 def test_heads_without_patch_tokens_give_what_they_read(small_backbone, drawn):
     assert looks(small_backbone, drawn, "statistics")[0].embedding.shape == (12,)
     assert looks(small_backbone, drawn, "winclip")[0].embedding.shape == (32,)

@@ -53,9 +53,9 @@ def embeddings(
 ) -> Iterable[np.ndarray]:
     """The embedding of each of B images, as `Seen` has it, of any length.
 
-    It is the mean patch token of the last block that the first head with patch tokens reads; else
-    the mean of the last map of a convolutional network, the image embedding, the class token or
-    the mean window.
+    It is the mean patch token of the last block that a head reads; else the mean of the last map of
+    a convolutional network, the image embedding, the class token or the mean window. Of several
+    heads it is the first by name, whatever order they were given in: a calibration knows no order.
 
     Args:
         specs: head -> what it reads, of all heads of a run, so that a run that goes on with some of
@@ -69,7 +69,7 @@ def embeddings(
         from does not read now.
     """
     wanted = {n: s for n, s in specs.items() if s.layers or s.statistics or s.pyramid}
-    features = dict(zip(heads, found, strict=True)).get(next(iter(wanted or specs)))
+    features = dict(zip(heads, found, strict=True)).get(min(wanted or specs))
     if features is None:
         return ()
     if features.patches:

@@ -189,6 +189,18 @@ def test_values_that_are_equal_to_those_of_calibration_raise_no_alarm():
     assert bins_p_value(reference, np.tile(reference, 5)) > 0.3
 
 
+def test_scores_of_which_many_are_equal_raise_no_alarm_more_often_than_stated():
+    assert bins_p_value(np.zeros(60), np.zeros(100)) > 0.3
+    random, rate, windows = np.random.default_rng(21), 0.05, 400
+
+    def draw_tied(count):
+        return np.where(random.random(count) < 0.7, 0, random.random(count))
+
+    alarms = sum(bins_p_value(draw_tied(60), draw_tied(100)) <= rate for _ in range(windows))
+    assert alarms <= binom.ppf(0.999, windows, rate)
+    assert bins_p_value(draw_tied(60), random.random(100)) < 0.001
+
+
 def test_both_sets_together_are_whitened_by_their_shrunk_covariance():
     random = np.random.default_rng(7)
     reference, window = random.normal(size=(30, 5)) * [1, 2, 3, 4, 5], random.normal(size=(20, 5))

@@ -55,13 +55,23 @@ def bins_p_value(reference: np.ndarray, window: np.ndarray) -> float:
         window: (w,) values, w ≥ 1.
     """
     edges, gaps = quantile_bins(reference)
-    places = np.searchsorted(edges, window, side="left")
-    # a value on an edge, as of the same image, is in either bin by chance
-    equal = window == edges[np.minimum(places, len(edges) - 1)]
-    places += equal & (np.random.RandomState(len(window)).random_sample(len(window)) < 0.5)
+    # equal values, as of the same image, are put in order by chance, so that they fill the bins
+    # that they would fill if they differed
+    drawn = np.random.RandomState(len(window)).random_sample(len(window))[:, None]
+    equal = (edges == window[:, None]) & (_ranks(reference, gaps) < drawn)
+    above = (edges < window[:, None]) | equal
+    places = above.sum(axis=1)
     found = index(np.bincount(places, minlength=len(gaps)), gaps)
     null = _null(tuple(gaps.tolist()), len(window))
     return (1 + len(null) - int(np.searchsorted(null, found - 1e-12))) / (1 + len(null))
+
+
+def _ranks(reference: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """(K − 1,) where each edge stands among reference values equal to it, from 0 to 1."""
+    values, places = np.sort(reference), np.cumsum(gaps)[:-1] - 1
+    first = np.searchsorted(values, values[places], side="left")
+    last = np.searchsorted(values, values[places], side="right")
+    return (places - first + 0.5) / (last - first)
 
 
 @lru_cache(maxsize=64)
