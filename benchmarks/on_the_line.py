@@ -42,6 +42,13 @@ Everything on this page ran as it stands, by `python benchmarks/on_the_line.py` 
 backbone has other figures. {counts}
 """
 
+END = """
+The second detector has seen the new light, but its threshold still rests mostly on images from
+before. Good images of the day set it anew: `vlad calibrate good-of-today/ --detector
+detectors/part-2`. See [detectors](detector.md), [drift](drift.md), [learning from
+review](review.md), [watching](watch.md) and [serving](serve.md).
+"""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -93,6 +100,7 @@ def tell(train: Sequence[Sample], test: Sequence[Sample], args: argparse.Namespa
     for place, name in enumerate(("part", "part-2")):
         run(f"vlad score tomorrow/ --detector detectors/{name} --maps none --out runs/{place}")
     print(table(labels, args.head))
+    print(END)
 
 
 def said(stream: Sequence[Sample], last: Sequence[Sample]) -> str:

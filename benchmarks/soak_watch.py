@@ -2,12 +2,13 @@
 
     python benchmarks/soak_watch.py [--images 20000] [--kills 8] [--minutes 25]
 
-`vlad watch --webhook` scores hard links of small images that arrive in a folder, one in ten of them
-anomalous, while it is killed by `kill -9` at random moments and started again. The receiver answers
-503 to one post in twenty. At the end, scores.csv must have every image in one row with a score,
-and every image that a verdict calls anomalous must have been posted at least once, with the id that
-the queue on disk gave it, and no other image. Exits with 1 otherwise. After `--minutes` no further
-image arrives, and what has arrived is checked.
+`vlad watch --webhook` with a fitted detector, which also compares drift, scores hard links of small
+images that arrive in a folder, one in ten of them anomalous, while it is killed by `kill -9` at
+random moments and started again. The receiver answers 503 to one post in twenty. At the end,
+scores.csv must have every image in one row with a score, and every image that a verdict calls
+anomalous must have been posted at least once, with the id that the queue on disk gave it, and no
+other image. Exits with 1 otherwise. After `--minutes` no further image arrives, and what has
+arrived is checked.
 """
 
 from __future__ import annotations
@@ -52,10 +53,8 @@ def soak(work: Path, options: argparse.Namespace) -> None:
     receiver = Receiver(chance)
     out = work / "run"
     command = [sys.executable, "-m", "vlad", "watch", str(work / "line"), "--out", str(out)]
-    command += ["--normal", str(good[0]), "--head", "memory", "--maps", "none"]
-    command += ["--backbone", options.backbone, "--image-size", str(options.image_size)]
-    command += ["--threshold", "0.1", "--interval", "0.5", "--device", "cpu"]
-    command += ["--webhook", receiver.url]
+    command += ["--detector", str(fitted(work, good, options)), "--maps", "none"]
+    command += ["--interval", "0.5", "--device", "cpu", "--webhook", receiver.url]
     line = Line(work / "line", good, bad, chance)
     began = time.monotonic()
     # so that all kills come within the time, whatever the speed
@@ -84,13 +83,25 @@ def soak(work: Path, options: argparse.Namespace) -> None:
     watcher.process.wait()
     took = time.monotonic() - began
     posted = check(out, line.paths, receiver)
+    drift = json.loads((out / "drift.json").read_text())
     print(
         f"{len(line.paths)} images in {took:.0f} s, kill -9 {kills} times, {torn} of which left "
         f"half a line\nevery image one row; {len(posted)} anomalous images posted, each at least "
         f"once with its id; {sum(posted.values()) - len(posted)} posts were repeats, "
         f"{receiver.refused} were answered 503\nmemory of the last process: {first:.0f} MiB at its "
-        f"start, {last:.0f} MiB at its end"
+        f"start, {last:.0f} MiB at its end\n"
+        f"drift of the last {drift['images']} images, of which one in ten is anomalous: "
+        f"{drift['sentence'] or 'none'}"
     )
+
+
+def fitted(work: Path, good: list[Path], options: argparse.Namespace) -> Path:
+    """A detector of one good image, with a threshold from the others."""
+    command = [sys.executable, "-m", "vlad", "fit", *map(str, good), "--k-shot", "1"]
+    command += ["--backbone", options.backbone, "--image-size", str(options.image_size)]
+    command += ["--device", "cpu", "--out", str(work / "detector")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return work / "detector"
 
 
 class Line:

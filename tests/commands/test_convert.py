@@ -1,6 +1,7 @@
 """vlad convert: a finished run for other programs."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -111,3 +112,28 @@ def test_a_run_of_vlad_score(vlad, images, tmp_path):
         (n["image_id"], n["bbox"], n["segmentation"], n["area"], n["score"])
         for n in written["annotations"]
     ]
+
+
+def test_names_that_a_trainer_or_a_reader_would_not_find_are_said(tmp_path):
+    root = tmp_path / "parts"
+    root.mkdir()
+    paths = [root / name for name in ("0.png", "a.jpg", "a.png", os.fsdecode(b"b\xff.png"))]
+    for path in paths:
+        Image.new("RGB", (20, 10)).save(path, "PNG")
+    flat = np.zeros((10, 20), np.float32)
+    run = finished_run(
+        tmp_path / "run", root, dict.fromkeys(paths, 0.9), dict.fromkeys(paths, flat)
+    )
+
+    def said(form, *more):
+        done = convert(run, "--to", form, *more, "--out", tmp_path / f"{form}{len(more)}")
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    # labels/a.jpg.txt and labels/a.png.txt: no image has these names
+    assert "3 label files not named like the image; the first is of a.jpg. " in said("yolo")
+    assert r"1 name not UTF-8, so written with escapes that open no file; the first is b\xff" in (
+        said("coco")
+    )
+    for form in ("yolo", "coco"):
+        assert "Repeat with" not in said(form, "--with-images", "copy")

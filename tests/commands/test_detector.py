@@ -146,6 +146,20 @@ def test_show_says_what_it_rests_on(saved, small_file, images):
     assert "inside" not in done.output
 
 
+def test_show_lists_versions_of_another_head_and_damaged_ones(saved, small_file, images):
+    made = vlad.load("statistics", backbone=str(small_file), device="cpu").fit(
+        [images / "0.png", images / "1.png"]
+    )
+    made.replace(saved)
+    shown = cli("detector", "show", saved)
+    assert shown.exit_code == 0, shown.output
+    assert "1: saved" in shown.output and ", threshold 0" in shown.output
+    (saved / "versions" / "1" / "calibration.json").unlink()
+    shown = cli("detector", "show", saved)
+    assert shown.exit_code == 0, shown.output
+    assert "1: cannot be restored" in shown.output and "lacks calibration.json" in shown.output
+
+
 def test_calibrate_can_be_taken_back(saved, images):
     before = vlad.Detector.load(saved).calibration_
     others = [images / f"{i}.png" for i in (2, 3, 4)]

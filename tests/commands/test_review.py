@@ -60,6 +60,8 @@ def test_apply_says_what_changes_and_writes_beside(saved, labels, images, tmp_pa
     old, new = (vlad.Detector.load(x).calibration_.thresholds["memory"] for x in (saved, out))
     assert f"Threshold: {old:.6g} before, {new:.6g} after" in done.output
     assert "3 labelled images: 1 good, 2 defects\n" in done.output
+    aside = int(digest_of(images / "3.png"), 16) % 4 == 0
+    assert ("of 1 good image, which set the threshold, " in done.output) == aside
     assert len(found.calibration_.defects["memory"]) == 2
     refused = cli(*apply, "--out", out)
     assert (refused.exit_code, "already holds a detector" in refused.output) == (2, True)

@@ -49,6 +49,7 @@ def test_what_was_learned_is_named_and_the_threshold_dropped(labelled, drawn, im
     assert not hasattr(labelled, "calibration_")
     labelled.learn_defects(images / "3.png", ["scratch"])  # the kind belongs to what it learned
     assert len(labelled.learned_) == 5
+    assert sum(name.endswith(" (marked)") for name in labelled.learned_) == 2
 
 
 def test_what_it_refuses(labelled, detector, drawn):

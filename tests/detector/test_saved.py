@@ -11,6 +11,13 @@ from vlad.errors import BackboneError, InputError
 from vlad.results.shared import check_calibration
 
 
+def as_earlier(folder):
+    """Let a saved detector be one of an earlier version, which recorded none of its files."""
+    settings = json.loads((folder / "detector.json").read_text())
+    del settings["files"]
+    (folder / "detector.json").write_text(json.dumps(settings))
+
+
 def test_save_and_load(detector, drawn, tmp_path):
     detector.save(tmp_path / "saved")
     assert {path.name for path in (tmp_path / "saved").iterdir()} == {
@@ -88,6 +95,9 @@ def test_the_default_bank_is_saved_too(small_file, drawn, tmp_path):
     text = (saved / "bank.toml").read_text(encoding="utf-8")
     (saved / "bank.toml").write_text(text.replace("damaged {}", "purple {}", 1), "utf-8")
     assert "damaged {}" in text
+    with pytest.raises(InputError, match=r"was not saved with this bank\.toml"):
+        vlad.Detector.load(saved)
+    as_earlier(saved)
     found, expected = (x.score(drawn).image_score for x in (vlad.Detector.load(saved), made))
     assert (found != expected).all()
 
@@ -195,3 +205,80 @@ def test_a_threshold_goes_with_the_weights_whatever_their_name(detector, drawn, 
     changed = {**found._record(), "weights": "0" * 16}
     with pytest.raises(InputError, match="other weights"):
         check_calibration(found.calibration_, changed)
+
+
+BOX = {"size": [64, 64], "box": [8, 8, 56, 56]}
+
+
+@pytest.fixture
+def square(drawn):
+    return [image.resize((64, 64)) for image in drawn]
+
+
+@pytest.fixture
+def whole(small_file, small_adapter, square, tmp_path):
+    """A saved detector with a file of every kind."""
+    (tmp_path / "roi.json").write_text(json.dumps(BOX))
+    made = vlad.load(
+        "anomalyclip",
+        adapter=small_adapter("anomalyclip"),
+        backbone=str(small_file),
+        device="cpu",
+        category="nut",
+        roi=tmp_path / "roi.json",
+    )
+    return made.calibrate(square[2:6], 0.4).save(tmp_path / "whole", with_weights=True)
+
+
+PARTS = [
+    *("memory.safetensors", "calibration.json", "roi.png", "adapter.safetensors"),
+    "weights/small.safetensors",
+]
+
+
+def test_a_folder_that_was_copied_in_part_is_refused(whole, square):
+    vlad.Detector.load(whole).score(square[0])
+    assert {str(p.relative_to(whole)) for p in whole.rglob("*") if p.is_file()} >= set(PARTS)
+    for name in PARTS:
+        content = (whole / name).read_bytes()
+        (whole / name).unlink()
+        with pytest.raises(InputError, match=f"lacks {name}, as if it was copied in part"):
+            vlad.Detector.load(whole)
+        (whole / name).write_bytes(content[:-1])
+        with pytest.raises(InputError, match=f"was not saved with this {name}, as if"):
+            vlad.Detector.load(whole)
+        (whole / name).write_bytes(content)
+    vlad.Detector.load(whole)
+
+
+def test_files_of_two_detectors_are_not_mixed(whole, detector, drawn, tmp_path):
+    detector.save(tmp_path / "plain")
+    detector.calibrate(drawn[2:5], 0.3).save(tmp_path / "calibrated")
+    file = (tmp_path / "calibrated" / "calibration.json").rename(
+        tmp_path / "plain" / "calibration.json"
+    )
+    with pytest.raises(InputError, match=r"was not saved with this calibration\.json"):
+        vlad.Detector.load(tmp_path / "plain")
+    file.unlink()
+    vlad.Detector.load(tmp_path / "plain").save(whole)  # and nothing of the former one stays
+    assert {path.name for path in whole.iterdir()} == {"detector.json", "memory.safetensors"}
+    vlad.Detector.load(whole)
+
+
+def test_a_folder_of_an_earlier_version_loads_as_before(whole, square):
+    expected = vlad.Detector.load(whole).predict(square)
+    as_earlier(whole)
+    found = vlad.Detector.load(whole)
+    assert found.predict(square).anomalous.tolist() == expected.anomalous.tolist()
+    assert found.replace(whole) == 1
+    assert "files" in json.loads((whole / "detector.json").read_text())
+    vlad.Detector.load(whole)
+
+
+@pytest.mark.parametrize("files", [["roi.png"], {"../roi.png": "0" * 16}, {"roi.png": None}])
+def test_a_damaged_record_of_files_is_refused(detector, tmp_path, files):
+    folder = detector.save(tmp_path / "saved")
+    settings = json.loads((folder / "detector.json").read_text())
+    (folder / "detector.json").write_text(json.dumps({**settings, "files": files}))
+    with pytest.raises(InputError, match="not paths with digests"):
+        vlad.Detector.load(folder)

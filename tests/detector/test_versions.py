@@ -1,5 +1,6 @@
 """A saved detector replaced as a whole: earlier versions stay, and a kill loses nothing."""
 
+import json
 import os
 import shutil
 
@@ -7,8 +8,8 @@ import numpy as np
 import pytest
 
 import vlad
-from vlad.detector.replacing import VERSIONS
-from vlad.detector.versions import list_versions, restore_version
+from vlad.detector.replacing import VERSIONS, numbers
+from vlad.detector.versions import read_version, restore_version
 from vlad.errors import InputError, OutputError
 
 
@@ -55,7 +56,7 @@ def test_a_restored_version_is_what_it_was_and_can_be_left_again(saved, other):
     assert content(saved) == before
     assert restore_version(saved, 2) == (2, 3)
     assert content(saved) == replaced
-    found = list_versions(saved)
+    found = [read_version(saved, number) for number in numbers(saved)]
     assert [(x.number, x.learned, x.calibration is None) for x in found] == [
         (1, 2, False),
         (2, 3, True),
@@ -72,7 +73,7 @@ def test_versions_that_do_not_exist_or_are_damaged(saved, other):
         restore_version(saved, 7)
     now = content(saved)
     (saved / VERSIONS / "1" / "memory.safetensors").write_bytes(b"half")
-    with pytest.raises(InputError, match="no saved detector"):
+    with pytest.raises(InputError, match=r"was not saved with this memory\.safetensors"):
         restore_version(saved)
     assert content(saved) == now
 
@@ -141,7 +142,41 @@ def test_a_folder_that_holds_no_detector_is_not_replaced(other, tmp_path):
     assert not (tmp_path / VERSIONS).exists()
 
 
-def test_a_folder_that_was_copied_in_part_has_no_silent_verdicts(saved):
+def test_a_threshold_that_did_not_arrive_is_missed_in_a_folder_of_an_earlier_version(saved):
+    settings = json.loads((saved / "detector.json").read_text())
+    del settings["files"]
+    (saved / "detector.json").write_text(json.dumps({**settings, "calibrated": True}))
+    assert vlad.Detector.load(saved).calibration_
     (saved / "calibration.json").unlink()
     with pytest.raises(InputError, match=r"lacks calibration\.json, as if it was copied in part"):
         vlad.Detector.load(saved)
+
+
+def test_a_detector_that_another_command_replaced_is_not_replaced_unseen(saved, other, drawn):
+    mine = vlad.Detector.load(saved)
+    other.replace(saved)
+    now = content(saved)
+    with pytest.raises(OutputError, match="was replaced since it was loaded"):
+        mine.replace(saved)
+    assert content(saved) == now
+    assert numbers(saved) == [1]
+    assert other.replace(saved) == 2  # what is there is its own
+    mine.save(saved.parent / "elsewhere")
+    fitted = vlad.load("memory", backbone=mine.backbone, device="cpu").fit(drawn[:1])
+    assert fitted.replace(saved) == 3  # asked for, whatever is there
+
+
+def test_a_detector_replaced_while_it_is_read_is_read_again(saved, other, monkeypatch):
+    from vlad.detector import saved as module
+
+    load, calls = module.load_calibration, []
+
+    def replaced_before(file):
+        calls.append(file)
+        if len(calls) == 1:
+            other.replace(saved)
+        return load(file)
+
+    monkeypatch.setattr(module, "load_calibration", replaced_before)
+    found = vlad.Detector.load(saved)
+    assert calls and not hasattr(found, "calibration_") and len(found.learned_) == 3

@@ -210,6 +210,11 @@ def test_the_backbone_inside_is_sent_only_if_asked(hub, small_file, images, tmp_
     np.testing.assert_array_equal(found, expected)
     hub.repositories["me/nut"].commit({}, gone=[f"weights/{small_file.name}"])
     words = refusal("detector", "pull", "me/nut", tmp_path / "other")
+    assert f"lacks weights/{small_file.name}, as if it was copied in part" in words
+    settings = json.loads(hub.repositories["me/nut"].files["detector.json"])
+    del settings["files"]  # as an earlier version wrote it
+    hub.repositories["me/nut"].commit({"detector.json": json.dumps(settings).encode()})
+    words = refusal("detector", "pull", "me/nut", tmp_path / "other")
     assert "The detector of me/nut lacks its backbone; ask its owner" in words
 
 

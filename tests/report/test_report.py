@@ -199,7 +199,16 @@ def test_names_that_are_not_utf8_are_shown(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "scores", [[0.1, 0.2, 0.9], [5.0] * 4, [0.0], [-1e-9, 1e-9], [3e6, 1e7, math.nan, math.inf], []]
+    "scores",
+    [
+        [0.1, 0.2, 0.9],
+        [5.0] * 4,
+        [5.0, math.nextafter(5.0, 6)],
+        [0.0],
+        [-1e-9, 1e-9],
+        [3e6, 1e7, math.nan, math.inf],
+        [],
+    ],
 )
 def test_histogram_counts_sum_up_between_round_edges(scores):
     labels = [i % 2 for i in range(len(scores))]

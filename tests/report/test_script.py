@@ -90,14 +90,14 @@ def test_the_last_mark_counts_and_kinds_are_offered_again(call):
 @pytest.mark.parametrize("stored", ["", "{}", "[1, null]", '[{"path": "a"}]', "null"])
 def test_damaged_marks_are_no_marks(call, stored):
     read = "Marks.read(given, new Map([['a', '00']]))"
-    assert call(read, stored) == {"log": [], "changed": 0}
+    assert call(read, stored) == {"log": [], "others": [], "changed": 0}
 
 
 def test_marks_of_images_that_changed_are_dropped_and_counted(call):
     log = [mark("a"), mark("b"), mark("b"), mark("elsewhere")]
     digests = "new Map([['a', '0000000000000000'], ['b', 'other']])"
     found = call(f"Marks.read(given, {digests})", json.dumps(log))
-    assert found == {"log": [mark("a")], "changed": 1}
+    assert found == {"log": [mark("a")], "others": [mark("elsewhere")], "changed": 1}
 
 
 def test_verdicts_and_counts_of_a_threshold(call):

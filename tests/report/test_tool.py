@@ -63,9 +63,10 @@ def test_a_run_without_verdicts_gets_them_from_the_slider(page):
 
 def test_fused_scores_have_no_number_for_the_command_line(visit, tmp_path):
     run, samples = make_run(tmp_path, [f"{i}.png" for i in range(12)])
-    write(run, samples, judged=judge(run, samples, Rules(method="fisher")))
+    write(run, samples, judged=judge(run, samples, Rules(method="stouffer")))
     page = visit(tmp_path / "run")
-    assert code(page).startswith("vlad calibrate ") and "labels.csv" in code(page)
+    assert code(page).startswith("vlad calibrate ") and "labels.csv --fuse stouffer" in code(page)
+    assert "No command takes this number" in said(page) and "No command" not in said(page, 1)
     assert "--head winclip --threshold" in code(page, 1)
 
 
@@ -148,6 +149,37 @@ def test_marks_and_name_stay_until_an_image_changes(visit, judged, tmp_path):
     assert judged.locator(".lost").text_content().startswith("1 marked image has changed")
 
 
+def test_two_windows_with_one_report_keep_the_marks_of_both(judged):
+    from playwright.sync_api import expect
+
+    other = judged.context.new_page()
+    other.goto(judged.url)
+    for page, key in ((judged, "g"), (other, "j")):
+        page.keyboard.press("j")
+        page.keyboard.press(key)
+    other.keyboard.press("g")  # the second image
+    for page in (judged, other):
+        expect(page.locator(".marked")).to_have_text("2 marked")
+        assert page.locator("[data-mark=good][aria-pressed=true]").count() == 2
+    judged.reload()
+    assert judged.locator(".marked").text_content() == "2 marked"
+
+
+def test_marks_of_images_of_another_report_at_this_address_are_not_lost(judged):
+    judged.keyboard.press("j")
+    judged.keyboard.press("g")
+    key = judged.evaluate("Object.keys(localStorage).find((key) => key.startsWith('vlad marks'))")
+    (mark,) = json.loads(judged.evaluate("(key) => localStorage.getItem(key)", key))
+    other = {**mark, "path": "another/run.png"}
+    judged.evaluate("([k, v]) => localStorage.setItem(k, v)", [key, json.dumps([other])])
+    judged.reload()
+    assert judged.locator(".marked").text_content() == "0 marked"
+    judged.keyboard.press("j")
+    judged.keyboard.press("g")
+    kept = json.loads(judged.evaluate("(key) => localStorage.getItem(key)", key))
+    assert [one["path"] for one in kept] == [other["path"], mark["path"]]
+
+
 def test_a_browser_that_keeps_nothing_says_so(visit, run, tmp_path):
     write(*run)
     page = visit(tmp_path / "run")
@@ -197,10 +229,16 @@ def test_filters_and_orders(judged, tmp_path):
 
 def test_rows_as_csv(judged, tmp_path):
     rows = downloaded(judged, "rows", tmp_path)
-    assert list(rows[0]) == ["path", "memory", "memory_verdict", "label", "kind", "marked"]
+    names = ["memory", "memory_verdict", "memory_threshold"]
+    assert list(rows[0]) == ["path", *names, "label", "kind", "marked"]
     assert [float(r["memory"]) for r in rows] == [0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
     assert [r["memory_verdict"] for r in rows] == ["anomalous"] * 4 + ["normal"] * 2
     assert [r["label"] for r in rows] == ["defective", "", "good", "defective", "good", "good"]
+    assert {r["memory_threshold"] for r in rows} == {"0.15"}
+    move(judged, 0.45)
+    rows = downloaded(judged, "rows", tmp_path)
+    assert [r["memory_verdict"] for r in rows] == ["anomalous"] + ["normal"] * 5
+    assert {r["memory_threshold"] for r in rows} == {"0.45"}
 
 
 def test_an_order_given_to_the_report(visit, run, tmp_path):

@@ -113,20 +113,48 @@ def test_a_label_against_what_was_learned_is_refused(fitted, label, parts, head,
         apply_labels(detector, find_files([label(name, word)], []))
 
 
-def test_copies_of_images_that_are_learned_are_not_counted(fitted, label, parts, is_aside):
-    """A frame that differs by noise lands on the other side by its digest, and tells nothing."""
-    learned = next(name for name in STAINED if not is_aside(name))
+def copy(parts, name, wanted):
+    """A frame that differs by noise, whose digest is one that is wanted."""
+    parts["copy"] = parts["g0"].with_name("copy.png")
     for seed in range(100):
         random = np.random.default_rng(seed)
-        pixels = np.asarray(Image.open(parts[learned])) + random.integers(-1, 2, (64, 64, 3))
-        parts["copy"] = parts["g0"].with_name("copy.png")
+        pixels = np.asarray(Image.open(parts[name])) + random.integers(-1, 2, (64, 64, 3))
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(parts["copy"])
-        if is_aside("copy"):
-            break
+        if wanted("copy"):
+            return
+
+
+def test_copies_of_images_that_are_learned_are_not_counted(fitted, label, parts, is_aside):
+    """They land on the other side by their digest, and tell nothing."""
+    learned = next(name for name in STAINED if not is_aside(name))
+    copy(parts, learned, is_aside)
     labels = [label("copy", "defective"), *(label(name) for name in STAINED)]
     done = apply_labels(fitted("labelled"), find_files(labels, []))
     assert roles(done)["copy"] == "copy"
     assert len(done.after.defects["labelled"]) == sum(map(is_aside, STAINED))
+
+
+def test_copies_of_images_that_were_learned_before_set_no_threshold(fitted, label, parts, is_aside):
+    copy(parts, "g0", is_aside)
+    detector = fitted()
+    done = apply_labels(detector, find_files([label("copy", "good")], []))
+    assert roles(done) == {"copy": "copy"}
+    assert str(parts["copy"]) not in detector.calibration_.names
+
+
+def test_a_defect_whose_file_has_another_content_now_stays_a_known_defect(fitted, label, parts):
+    detector = fitted("labelled")
+    calibration = detector.calibration_
+    for name in ("s0", "s1"):  # one file after the other under the same path
+        parts["frame"] = parts["g0"].with_name("frame.png")
+        parts["frame"].write_bytes(parts[name].read_bytes())
+        detector.learn_defects(parts["frame"], ["stain"])
+    detector.calibration_ = calibration
+    done = apply_labels(detector, find_files([label("s1"), label("s0")], []))
+    assert set(roles(done).values()) == {"learned before"}
+    detector.calibration_ = calibration
+    with pytest.raises(InputError, match="as a known defect; fit it again"):
+        apply_labels(detector, find_files([label("s1", "good")], []))
 
 
 def test_held_out_images_that_are_gone_or_changed_are_named(fitted, applied, parts, tmp_path):

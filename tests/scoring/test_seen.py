@@ -31,19 +31,17 @@ def looks(backbone, images, *heads, tiling=WHOLE, batch_size=4):
 
 
 def plain_sharpness(grey):
-    """log variance of the Laplacian, pixel by pixel."""
+    """log variance of the Laplacian, pixel by pixel, in proportion to mean grey."""
     height, width = grey.shape
     found = [
         4 * grey[y, x] - grey[y - 1, x] - grey[y + 1, x] - grey[y, x - 1] - grey[y, x + 1]
         for y in range(1, height - 1)
         for x in range(1, width - 1)
     ]
-    return np.log(np.var(found) + 1e-6)
+    return np.log(np.var(found) / np.mean(grey) ** 2)
 
 
-def test_brightness_is_the_mean_grey_and_sharpness_the_log_variance_of_the_laplacian(
-    small_backbone, drawn
-):
+def test_brightness_is_the_mean_grey_and_sharpness_the_contrast_of_edges(small_backbone, drawn):
     for image, seen in zip(drawn, looks(small_backbone, drawn, "memory"), strict=True):
         grey = to_pixels(image, 64, (0, 0, 0), (1, 1, 1)).astype(float).mean(axis=0)
         assert seen.brightness == pytest.approx(grey.mean(), abs=1e-4)
@@ -58,6 +56,18 @@ def test_a_darker_image_is_darker_and_a_blurred_one_less_sharp(small_backbone, d
     assert darker.brightness == pytest.approx(0.8 * first.brightness, rel=0.02)
     assert softer.sharpness < first.sharpness - least
     assert softer.brightness == pytest.approx(first.brightness, rel=0.02)
+
+
+@pytest.mark.parametrize("head", ["memory", "statistics"])
+@pytest.mark.parametrize("gain", [0.6, 1.3])
+def test_dimmer_or_brighter_light_alone_leaves_sharpness_as_it_was(
+    small_backbone, drawn, head, gain
+):
+    images = [Image.fromarray((np.asarray(x) * 0.7).astype(np.uint8)) for x in drawn[:2]]
+    changed = ImageEnhance.Brightness(images[0]).enhance(gain)
+    first, _, now = looks(small_backbone, [*images, changed], head)
+    assert now.brightness == pytest.approx(gain * first.brightness, rel=0.03)
+    assert now.sharpness == pytest.approx(first.sharpness, abs=0.2)  # of 8-bit values
 
 
 def test_the_embedding_is_the_mean_patch_token_of_the_last_block_read(small_backbone, drawn):
@@ -167,6 +177,8 @@ def test_overwrite_forgets_the_looks_of_the_run_before(small_backbone, images, t
     assert (folder.out / FILE).stat().st_size == size
 
 
-def test_blank_images_have_a_finite_sharpness(small_backbone):
-    images = [Image.new("RGB", (64, 64), "grey")] * 3
-    assert np.isfinite(looks(small_backbone, images, "memory")[2].sharpness)
+@pytest.mark.parametrize("colour", ["grey", "black"])
+@pytest.mark.parametrize("head", ["memory", "statistics"])
+def test_blank_images_have_a_finite_sharpness(small_backbone, head, colour):
+    images = [Image.new("RGB", (64, 64), colour)] * 3
+    assert np.isfinite(looks(small_backbone, images, head)[2].sharpness)

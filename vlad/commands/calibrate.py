@@ -62,17 +62,16 @@ def calibrate(
     vlad score parts/ --normal good/ --k-shot 4 --calibration line.json --out runs/parts
     vlad calibrate good-of-today/ --detector detectors/bottle
     """
-    import os
     from pathlib import Path
 
     from vlad.calibration import save_calibration
     from vlad.calibration.counts import counts
     from vlad.calibration.labels import check_target
-    from vlad.datasets.manifest import read_manifest
     from vlad.errors import InputError, OutputError
     from vlad.results.calibrate import calibrate_run
     from vlad.results.folder import RunFolder
-    from vlad.system.text import counted
+    from vlad.results.levels import read_levels
+    from vlad.system.text import and_more, counted, shown
 
     check_target(target or "f1")
     if (target or miss_cost) and not labels:
@@ -111,14 +110,12 @@ def calibrate(
     if labels:
         if suspects:
             raise InputError("--suspects is for unlabelled normal images; label the suspects.")
-        samples = read_manifest(labels)
-        levels = {
-            os.path.realpath(s.path): s.label if s.severity is None else s.severity
-            for s in samples
-            if s.label is not None
-        }
-        if not levels:
-            raise InputError(f"{labels} has no labels; add a column label with 0 or 1.")
+        levels, unknown = read_levels(labels, folder)
+        if unknown:
+            click.echo(
+                f"{counted(len(unknown), 'labelled image')} without a score in {run} left out: "
+                f"{shown(and_more(unknown, 3))}"
+            )
     found = calibrate_run(
         folder,
         levels,

@@ -52,7 +52,7 @@ def convert(run, form, head, images, url_prefix, out) -> None:
     finished = read_finished(run)
     found = findings_of(finished, head)
     found = write_findings(found, form, out, images=images, url_prefix=url_prefix)
-    for line in _lines(found, several=len(finished.verdicts) > 1):
+    for line in (*_lines(found, several=len(finished.verdicts) > 1), *_names(found, form)):
         click.echo(shown(line, keep="\n"))
     click.echo(f"Written: {out}")
 
@@ -74,4 +74,22 @@ def _lines(found: Findings, several: bool) -> Iterator[str]:
         yield f"{counted(found.normal_regions, 'region')} left out: in images judged normal."
     if gone := missing(found):
         yield f"{counted(len(gone), 'image')} no longer there; the first is {gone[0]}."
+
+
+def _names(found: Findings, form: str) -> Iterator[str]:
+    from vlad.results.formats.findings import escaped, named_otherwise
+    from vlad.system.text import counted
+
+    if form.startswith("yolo"):
+        # a trainer takes an image without a label file of its name for one without defects
+        if others := named_otherwise(found):
+            yield (
+                f"{counted(len(others), 'label file')} not named like the image; the first is of "
+                f"{others[0]}. Repeat with --with-images, or rename them before a training."
+            )
+    elif names := escaped(found):
+        yield (
+            f"{counted(len(names), 'name')} not UTF-8, so written with escapes that open no file; "
+            f"the first is {names[0]}. Repeat with --with-images."
+        )
     yield f"Names of images are relative to {found.folder}"

@@ -34,7 +34,7 @@ def show(folder: str) -> None:
     from vlad.system.text import shown
 
     found, path = Detector.load(folder), Path(folder)
-    rows = [*facts(found, path), *_versions(path, found.head_.name)]
+    rows = [*facts(found, path), *_versions(path)]
     click.echo(aligned([[name, shown(value, keep=" ")] for name, value in rows]))
 
 
@@ -58,8 +58,9 @@ def restore(folder: str, version: int | None) -> None:
 def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     """Each fact, and what it is about."""
     from vlad.calibration.counts import counts
+    from vlad.detector.files import WEIGHTS
+    from vlad.detector.learned import MARKED
     from vlad.detector.replacing import own_files
-    from vlad.detector.saved import WEIGHTS
     from vlad.system.text import counted
 
     setup, head = found.setup, found.head_
@@ -79,7 +80,7 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     if region := setup.region:
         part = region.mask.mean()
         yield "region of interest", f"{part:.0%} of images like {region.size[0]}×{region.size[1]}"
-    learned = [name for name in found.learned_ if not name.endswith(" (marked)")]
+    learned = [name for name in found.learned_ if not name.endswith(MARKED)]
     yield "fitted on", counted(len(learned), "image") if learned else "no images"
     for name in learned[:3]:
         yield "", name
@@ -99,17 +100,26 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     yield "size", megabytes(size)
 
 
-def _versions(folder: Path, head: str) -> Iterator[tuple[str, str]]:
-    from vlad.detector.versions import list_versions
+def _versions(folder: Path) -> Iterator[tuple[str, str]]:
+    from vlad.detector.replacing import numbers
+    from vlad.detector.versions import read_version
+    from vlad.errors import InputError
 
-    for place, version in enumerate(list_versions(folder)):
-        yield "earlier versions" if not place else "", _version(version, head)
+    for place, number in enumerate(numbers(folder)):
+        try:
+            said = _version(read_version(folder, number))
+        except InputError as error:  # which does not touch the detector that is in use
+            said = f"{number}: cannot be restored ({error})"
+        yield "earlier versions" if not place else "", said
 
 
-def _version(version: Version, head: str) -> str:
+def _version(version: Version) -> str:
     from vlad.system.text import counted
 
     known = version.calibration
-    threshold = f"threshold {known.thresholds[head]:.6g}" if known else "no threshold"
+    threshold = "no threshold"
+    if known:
+        (value,) = known.thresholds.values()  # of the head that the version has
+        threshold = f"threshold {value:.6g}"
     images = counted(version.learned, "learned image")
     return f"{version.number}: saved {version.time:%Y-%m-%d %H:%M} UTC, {images}, {threshold}"

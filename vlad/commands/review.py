@@ -100,7 +100,7 @@ def apply(labels, detector, out, images, dry_run, device) -> None:
     \b
     vlad review apply labels.csv --detector detectors/bottle --out detectors/bottle
     """
-    from vlad.detector.saved import WEIGHTS
+    from vlad.detector.files import WEIGHTS
     from vlad.errors import InputError, OutputError
     from vlad.review.applied import apply_labels
     from vlad.review.files import find_files
@@ -223,5 +223,7 @@ def _confusion(done: Applied, time: int, roles: Iterable[str]) -> str:
     ):
         if images := done.of(*roles, defective=defective):
             wrong = sum(x.anomalous[time] != defective for x in images)
-            said.append(f"of {counted(len(images), noun)} {wrong} {verb}")
+            # said so, since their alarms are no evidence: the threshold was chosen by them
+            which = ", which set the threshold," if time and not defective else ""
+            said.append(f"of {counted(len(images), noun)}{which} {wrong} {verb}")
     return "; ".join(said)

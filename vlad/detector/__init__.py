@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +14,8 @@ from PIL import Image
 
 from vlad.calibration import FALSE_ALARMS, from_normals
 from vlad.calibration.copies import count_others, find_copies, keep_others
-from vlad.detector.learned import CALIBRATE, FIT, Learned
-from vlad.detector.replacing import replace_files
-from vlad.detector.saved import Saved, read_detector, write_detector
+from vlad.detector.learned import CALIBRATE
+from vlad.detector.stored import Stored
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker
 from vlad.images import ImageLike
@@ -43,7 +40,7 @@ from vlad.types import Box, Features, Seen, Verdicts
 _Open = Callable[[Given], Image.Image | Prepared]
 
 
-class Detector(Learned):
+class Detector(Stored):
     """Scores images with one head. Nothing is loaded before the first `fit` or `score`.
 
     It follows scikit-learn: arguments are attributes of the same name, `sklearn.base.clone` copies
@@ -292,80 +289,6 @@ class Detector(Learned):
         decided = vars(self._decide(scores)) if hasattr(self, "calibration_") else {}
         found = {name: value for name, value in vars(scores).items() if value is not None}
         return {**batch, **decided, **found}
-
-    def save(self, folder: str | os.PathLike[str], *, with_weights: bool = False) -> Path:
-        """Write detector.json, calibration, adapter and what was learned as data, never pickles.
-
-        Args:
-            with_weights: also copy the weights of the backbone, so that the folder alone scores on
-                a machine without a network.
-
-        Raises:
-            AdapterError: the adapter no longer exists.
-            BackboneError: as `vlad.backbones.carry.carry`.
-            HeadError: the head is an instance or from a file, or a setting changed after `fit` or
-                `calibrate`.
-            OutputError: the folder is not writable.
-        """
-        write_detector(self._whole(), Path(folder), self.backbone_ if with_weights else None)
-        return Path(folder)
-
-    def replace(self, folder: str | os.PathLike[str]) -> int:
-        """Save in place of the detector in a folder, kept there as a version; return its number.
-
-        A copy of the backbone in the folder stays. If the process is killed, the folder holds
-        either detector, whole.
-
-        Raises:
-            AdapterError, HeadError, OutputError: as `save`.
-            InputError: the folder has no detector.
-        """
-        folder, saved = Path(folder), self._whole()
-        read_detector(folder)
-        return replace_files(folder, folder, lambda made: write_detector(saved, made, home=folder))
-
-    def _whole(self) -> Saved:
-        if not isinstance(self.head, str) or ":" in self.head:
-            raise HeadError(
-                f"Head {self.head!r} has no name that another program can find; register it under "
-                "the entry-point group vlad.heads and give that name."
-            )
-        self._check_unchanged("fit")
-        self._check_unchanged("calibrate")
-        return Saved(
-            {**self.get_params(), **self._files},
-            self.weights_,
-            self.head_.memory_ if hasattr(self, "head_") else {},
-            list(self._marks),
-            self.learned_,
-            getattr(self, "calibration_", None),
-        )
-
-    @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Detector:
-        """Load a detector written by `save`.
-
-        Raises:
-            InputError: the folder has no detector.
-            OutputError: a replacement of it was stopped half-way, and cannot be completed.
-        """
-        saved = read_detector(Path(folder))
-        detector = cls(**saved.settings)
-        detector._marks, detector.learned_ = saved.marks, saved.learned
-        if saved.weights:
-            detector._loaded.expect(detector.setup, saved.weights)
-        detector.head_ = detector._new_head()
-        if saved.memory:
-            detector.head_.memory_ = saved.memory
-            detector._fit_with = detector._settings(FIT)
-        if saved.calibration:
-            detector.calibration_ = saved.calibration
-            detector._calibrate_with = detector._settings(CALIBRATE)
-            if set(saved.calibration.reference) != {detector.head}:
-                raise InputError(
-                    f"the calibration in {folder} is not of head {detector.head}; calibrate again."
-                )
-        return detector
 
 
 def load(head: str | Head = "memory", **options: Any) -> Detector:

@@ -43,6 +43,7 @@ FIT = (
     *("head", "head_params", "backbone", "image_size", "tile", "overlap", "bits"),
     *("guide", "ignore", "directions"),
 )
+MARKED = " (marked)"  # after the name of a known defect, for the digest with its kind
 CALIBRATE = (*FIT, "bank", "category", "dtype", "roi", "roi_ignore")
 
 
@@ -102,7 +103,7 @@ class Learned(Arguments):
         self._learn(normals)
         if known is not None:
             fit_known(self.panel_, known, self.setup.open_image)
-            marked = {f"{name} (marked)": own for name, own in digests_of_known(known).items()}
+            marked = {f"{name}{MARKED}": own for name, own in digests_of_known(known).items()}
             self.learned_ = {**self.learned_, **digests(known), **marked}
         self._fit_with = self._settings(FIT)
         return self
@@ -155,10 +156,10 @@ class Learned(Arguments):
         images = (unprepared(opened(one)) for one in given)
         add_unmarked(panel, zip(images, kinds, strict=True))
         marked = {
-            f"{name} (marked)": sha256(f"{kind}\0{digest}".encode()).hexdigest()[:LENGTH]
+            name: sha256(f"{kind}\0{digest}".encode()).hexdigest()[:LENGTH]
             for (name, digest), kind in zip(opened.digests.items(), kinds, strict=True)
         }
-        self._name_learned({**opened.digests, **marked})
+        self._name_learned(opened.digests, marked)
         self._drop_calibration()
         return self
 
@@ -242,10 +243,23 @@ class Learned(Arguments):
         self._marks = [*self._marks, *(mark for mark in opened.marks if mark is not None)]
         self._name_learned(opened.digests)
 
-    def _name_learned(self, digests: Mapping[str, str]) -> None:
+    def _name_learned(
+        self, digests: Mapping[str, str], marked: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Keep names and digests of learned images, and of defects what says their kind too."""
+        learned = dict(self.learned_)
+
+        def keep(name: str, end: str, digest: str) -> str:
+            if learned.get(name + end, digest) != digest:
+                name = f"{name} ({digest})"  # an image in memory of another call, or a changed file
+            learned[name + end] = digest
+            return name
+
         for name, digest in digests.items():
-            known = self.learned_.get(name, digest) != digest  # an image in memory, of another call
-            self.learned_ = {**self.learned_, f"{name} ({digest})" if known else name: digest}
+            kept = keep(name, "", digest)
+            if name in marked:
+                keep(kept, MARKED, marked[name])
+        self.learned_ = learned
 
     def _open(self, given: Given) -> Image.Image | Prepared:
         return open_given(given, self.setup)

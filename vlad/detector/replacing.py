@@ -21,6 +21,7 @@ from vlad.system.files import cannot_write
 from vlad.system.lock import locked
 
 VERSIONS = "versions"
+_WAIT = 10.0  # seconds for another process that moves files into place
 _NEXT, _MAKING, _KEEPING, _DONE = "next", ".making", ".keeping", ".done"
 
 
@@ -63,15 +64,20 @@ def replace_files(folder: Path, source: Path, change: Callable[[Path], object]) 
     return number
 
 
+def is_replaced(folder: Path) -> bool:
+    """Whether files are moved into a folder now, or were when a process was killed."""
+    return (folder / VERSIONS / _NEXT).is_dir()
+
+
 def complete(folder: Path) -> None:
     """Finish a replacement that was stopped half-way, if there is one.
 
     Raises:
-        OutputError: another process does, or a file cannot be written.
+        OutputError: another process takes too long for it, or a file cannot be written.
     """
-    if (folder / VERSIONS / _NEXT).is_dir():
+    if is_replaced(folder):
         try:
-            with locked(folder):
+            with locked(folder, wait=_WAIT):
                 _complete(folder)
         except OSError as error:
             raise cannot_write(folder, error) from error

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,20 @@ from vlad.backbones.backbone import Backbone
 from vlad.backbones.carry import carry
 from vlad.calibration import Calibration, load_calibration, save_calibration
 from vlad.calibration.copies import check_marks
-from vlad.detector.replacing import complete
+from vlad.detector.files import (
+    BANKS,
+    CALIBRATION,
+    FILES,
+    MEMORY,
+    ROI,
+    SETTINGS,
+    WEIGHTS,
+    check_files,
+    check_present,
+    is_record,
+    record,
+)
+from vlad.detector.replacing import complete, is_replaced
 from vlad.errors import InputError, PromptError
 from vlad.images import DEFAULT_MAX_PIXELS
 from vlad.images.interest import read_region
@@ -31,15 +44,9 @@ from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import check_regular, read_json
 from vlad.system.text import encode, shown
 
-WEIGHTS = "weights"  # folder of a copy of the backbone
-_SETTINGS, _MEMORY, _CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
-_ROI = "roi.png"
-_BANKS = ("bank", "guide", "ignore")  # each in a file of its name
-# all that a detector consists of, besides its weights
-FILES = (_SETTINGS, _MEMORY, _CALIBRATION, _ROI, ADAPTER_FILE, *(f"{name}.toml" for name in _BANKS))
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
-_MAYBE_TEXTS = ("category", *_BANKS, "weights", "cache")
+_MAYBE_TEXTS = ("category", *BANKS, "weights", "cache")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
 _FIELDS = {
     "head",
@@ -48,6 +55,7 @@ _FIELDS = {
     "weights",
     "learned",
     "calibrated",
+    "files",
     *(field.name for field in fields(Setup)),
 }
 _LONGEST = 4096  # characters of a text, enough for a path
@@ -96,9 +104,10 @@ def write_detector(
         tensors[_MARKS] = torch.from_numpy(np.stack(saved.marks))
     # its cache is a folder of this machine
     settings = {"format": FORMAT, **saved.settings, "cache": None}
-    params = settings["head_params"] or {}
+    params, own = settings["head_params"] or {}, [MEMORY]
     if adapter := params.get("adapter"):
         save_adapter(read_adapter(find_adapter(adapter)), folder)
+        own.append(ADAPTER_FILE)
         settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
     if backbone:
         settings["backbone"] = carry(settings["backbone"], backbone, folder / WEIGHTS)
@@ -109,22 +118,24 @@ def write_detector(
         settings["weights"] = saved.weights
     if saved.learned:
         settings["learned"] = dict(saved.learned)
-    if saved.calibration:
-        settings["calibrated"] = True  # so that a folder without the file is half of one
-    for name in _BANKS:
+    for name in BANKS:
         if isinstance(bank := settings[name], PromptBank):
             settings[name] = f"{name}.toml"
-            atomic_write(folder / f"{name}.toml", encode(bank.text))
-    (folder / _ROI).unlink(missing_ok=True)  # of an earlier save
+            atomic_write(folder / settings[name], encode(bank.text))
+            own.append(settings[name])
     if region := settings["roi"]:
-        atomic_write(folder / _ROI, region.png)
-        settings["roi"] = _ROI
-    text = json.dumps(settings, indent=1, default=os.fspath)
-    atomic_write(folder / _MEMORY, save(tensors))
-    (folder / _CALIBRATION).unlink(missing_ok=True)  # of an earlier save
+        atomic_write(folder / ROI, region.png)
+        settings["roi"] = ROI
+        own.append(ROI)
+    atomic_write(folder / MEMORY, save(tensors))
     if saved.calibration:
-        save_calibration(saved.calibration, folder / _CALIBRATION)
-    atomic_write(folder / _SETTINGS, text.encode())
+        save_calibration(saved.calibration, folder / CALIBRATION)
+        own.append(CALIBRATION)
+    for name in set(FILES) - {SETTINGS, *own}:  # of an earlier save
+        (folder / name).unlink(missing_ok=True)
+    settings["files"] = record(folder, own)
+    text = json.dumps(settings, indent=1, default=os.fspath)
+    atomic_write(folder / SETTINGS, text.encode())
 
 
 def _found_again(backbone: str, folder: Path) -> str:
@@ -143,36 +154,60 @@ def read_detector(folder: Path) -> Saved:
     """Read a folder of `write_detector`.
 
     Raises:
-        InputError: it has no detector, or a damaged one, or one of a newer vlad.
+        InputError: it has no detector, or a damaged one, one copied in part, or one of a newer
+            vlad.
         OutputError: a replacement of it was stopped half-way, and cannot be completed.
     """
+    while True:
+        complete(folder)
+        before = _stamp(folder)
+        try:
+            found = _read(folder)
+        except InputError:
+            if _stamp(folder) == before and not is_replaced(folder):
+                raise
+            continue
+        if _stamp(folder) == before and not is_replaced(folder):
+            return found
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Tells whether a detector is replaced while it is read."""
+    with suppress(OSError):
+        found = (folder / SETTINGS).stat()
+        return found.st_ino, found.st_mtime_ns
+    return None
+
+
+def _read(folder: Path) -> Saved:
     from safetensors.torch import load_file
 
-    complete(folder)
     with _explained(folder):
-        settings = read_json(folder / _SETTINGS)
+        settings = read_json(folder / SETTINGS)
         if not isinstance(settings, dict):
             raise ValueError("detector.json is not a table")
-    check_format(settings, _FIELDS, folder / _SETTINGS)
+    check_format(settings, _FIELDS, folder / SETTINGS)
+    with _explained(folder):
+        files, calibrated = settings.pop("files", None), settings.pop("calibrated", False)
+        if files is not None and not is_record(files):
+            raise ValueError("its files in detector.json are not paths with digests")
+    if files is not None:
+        check_files(folder, files)
+    elif calibrated:  # all that an earlier version recorded
+        check_present(folder, [CALIBRATION])
     with _explained(folder):
         _check_settings(settings, folder)
         settings.pop("format", None)
         weights, learned = settings.pop("weights", None), settings.pop("learned", {})
-        calibrated = settings.pop("calibrated", False)
-        check_regular(folder / _MEMORY)
+        check_regular(folder / MEMORY)
         # mapped tensors would end the process once somebody overwrites their file
-        memory = {name: x.clone() for name, x in load_file(folder / _MEMORY).items()}
+        memory = {name: x.clone() for name, x in load_file(folder / MEMORY).items()}
         packed = memory.pop(_MARKS, None)
         marks = [] if packed is None else list(check_marks(packed.numpy()))
         if not all(x.is_floating_point() and x.isfinite().all() for x in memory.values()):
             raise ValueError("its memory has NaN or infinity")
-    calibration = None
-    if calibrated and not (folder / _CALIBRATION).exists():
-        raise InputError(
-            f"{folder} lacks {_CALIBRATION}, as if it was copied in part; copy all of its files."
-        )
-    if (folder / _CALIBRATION).exists():
-        calibration = load_calibration(folder / _CALIBRATION)
+    file = folder / CALIBRATION
+    calibration = load_calibration(file) if file.exists() else None
     return Saved(settings, weights, memory, marks, learned, calibration)
 
 
@@ -203,8 +238,8 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
         for name in names:
             if name in found and not fits(found[name]):
                 raise ValueError(f"the {name} in detector.json has the wrong type")
-    if found.get("roi") not in (None, _ROI) or found.get("roi_ignore") is not None:
-        raise ValueError(f"the region of interest in detector.json is not {_ROI}")
+    if found.get("roi") not in (None, ROI) or found.get("roi_ignore") is not None:
+        raise ValueError(f"the region of interest in detector.json is not {ROI}")
     if found.get("dtype", _DTYPES[0]) not in _DTYPES:
         raise ValueError("the dtype in detector.json is unknown")
     if ":" in found.get("head", ""):
@@ -217,14 +252,10 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)
     if found.get("roi"):
-        found["roi"] = read_region(folder / _ROI, found.get("max_pixels", DEFAULT_MAX_PIXELS))
-    for name in _BANKS:
+        found["roi"] = read_region(folder / ROI, found.get("max_pixels", DEFAULT_MAX_PIXELS))
+    for name in BANKS:
         if found.get(name) == f"{name}.toml":
             found[name] = load_bank(folder / f"{name}.toml")
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, Mapping) and all(map(_is_text, value.values()))
 
 
 def _is_text(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""Earlier versions of a saved detector: listed and restored."""
+"""Earlier versions of a saved detector: what they were, and one restored."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from vlad.calibration import Calibration
+from vlad.detector.files import SETTINGS
+from vlad.detector.learned import MARKED
 from vlad.detector.replacing import (
     check_version,
     complete,
-    numbers,
     replace_files,
     version_folder,
 )
@@ -34,13 +35,17 @@ class Version:
     calibration: Calibration | None
 
 
-def list_versions(folder: Path) -> list[Version]:
-    """The kept versions of the detector in a folder, oldest first.
+def read_version(folder: Path, number: int) -> Version:
+    """A kept version of the detector in a folder.
 
     Raises:
-        InputError: one is damaged, or of a newer vlad.
+        InputError: it is damaged, or of a newer vlad.
     """
-    return [_version(folder, number) for number in numbers(folder)]
+    source = version_folder(folder, number)
+    saved = read_detector(source)
+    time = (source / SETTINGS).stat().st_mtime
+    learned = sum(not name.endswith(MARKED) for name in saved.learned)
+    return Version(number, datetime.fromtimestamp(time, timezone.utc), learned, saved.calibration)
 
 
 def restore_version(folder: Path, number: int | None = None) -> tuple[int, int]:
@@ -61,11 +66,3 @@ def restore_version(folder: Path, number: int | None = None) -> tuple[int, int]:
     source = version_folder(folder, number)
     read_detector(source)  # a damaged one is not restored
     return number, replace_files(folder, source, lambda _: None)
-
-
-def _version(folder: Path, number: int) -> Version:
-    source = version_folder(folder, number)
-    saved = read_detector(source)
-    time = (source / "detector.json").stat().st_mtime
-    learned = sum(not name.endswith(" (marked)") for name in saved.learned)
-    return Version(number, datetime.fromtimestamp(time, timezone.utc), learned, saved.calibration)

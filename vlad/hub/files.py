@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from vlad.adapters import CARD, FILE
 from vlad.backbones.fetch import SMALL
-from vlad.detector.saved import FILES, WEIGHTS
+from vlad.detector.files import FILES, WEIGHTS
 from vlad.errors import HubError
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")

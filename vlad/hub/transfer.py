@@ -11,8 +11,9 @@ from pathlib import Path
 from vlad.adapters import CARD as ADAPTER_CARD
 from vlad.adapters import FILE, adapters_folder, find_adapter
 from vlad.adapters.cards import read_card, read_checked
+from vlad.detector.files import WEIGHTS
 from vlad.detector.replacing import replace_files
-from vlad.detector.saved import WEIGHTS, read_detector
+from vlad.detector.saved import read_detector
 from vlad.errors import AdapterError, HubError, InputError, OutputError
 from vlad.hub.card import card
 from vlad.hub.files import check_kind, is_weights, known

@@ -141,7 +141,7 @@ def thumbnail(image: Image.Image) -> dict[str, Any]:
 
 def round_ticks(low: float, high: float) -> list[float]:
     """Evenly spaced round numbers that enclose low..high."""
-    if low == high:
+    if high - low <= 1e-9 * max(abs(low), abs(high)):  # equal but for rounding: no steps between
         low, high = low - (abs(low) or 1) * 0.05, high + (abs(high) or 1) * 0.05
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))

@@ -41,7 +41,6 @@ def data_of(
         JSON in ASCII that is safe inside a <script>.
     """
     places = {entry.row.path: entry.number for entry in entries}
-    numeric = [h for h in titles if h in run.heads]
     found = {
         "out": shlex.quote(printable(str(run.out))),
         "folder": printable(os.path.join(folder, "")) if folder else "",
@@ -56,7 +55,7 @@ def data_of(
                 "threshold": _finite(view.threshold(head)),
                 "drawn": drawn(run, head),
                 # fused scores have no threshold to set by hand
-                "numeric": head in numeric,
+                "fused": None if head in run.heads else view.method,
             }
             for head, title in titles.items()
         ],

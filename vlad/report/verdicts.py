@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vlad.calibration import FUSED
@@ -47,6 +48,11 @@ class VerdictView:
         """The score of all heads together, if there is one."""
         score: Any = self.judged.columns.get(FUSED, {}).get(path) if self.judged else None
         return {} if score is None else {FUSED: score}
+
+    @property
+    def method(self) -> str | None:
+        """How the scores of all heads are fused, if they are."""
+        return self.judged.calibration.method if self.judged else None
 
     def threshold(self, name: str) -> float | None:
         """The image score above which images are flagged as anomalous."""
@@ -134,7 +140,8 @@ class VerdictView:
             "which is less reliable than held-out normal images. p is a rank among the images.",
             "number": "The threshold was set by hand.",
         }[calibration.source]
-        return [meaning, *summary(self.judged).splitlines()]
+        # drift has a section of its own
+        return [meaning, *summary(replace(self.judged, drift=None)).splitlines()]
 
     def choices(self) -> list[tuple[str, str, bool]]:
         """(verdict, its word, whether this run has it) to filter images by; "" is all of them."""

@@ -12,6 +12,7 @@ from vlad.calibration import FALSE_ALARMS, Calibration
 from vlad.calibration.conformal import least_reference
 from vlad.calibration.copies import find_copies, mark
 from vlad.detector import Detector
+from vlad.detector.learned import MARKED
 from vlad.errors import InputError
 from vlad.heads.labelled import Labelled
 from vlad.review.files import Reviewed, candidates
@@ -25,7 +26,6 @@ NOT_LEARNED = (ASIDE, HELD)
 UNNAMED = "defect"  # the kind of a defect whose label gives none
 PART = 4  # one in so many labelled images is set aside
 SAME = 1e-3  # relative difference of scores of one image on two machines
-_MARKED = " (marked)"  # after the names of known defects in `Detector.learned_`
 _CHUNK = 64  # images whose maps are held at once
 
 
@@ -164,8 +164,8 @@ def _held_out(
 def _roles(detector: Detector, reviewed: Sequence[Reviewed], held: Mapping[str, Path]) -> list[str]:
     """What becomes of each image."""
     learned, head = detector.learned_, detector.head_
-    defects = {digest for name, digest in learned.items() if f"{name}{_MARKED}" in learned}
-    normal = {digest for name, digest in learned.items() if not name.endswith(_MARKED)} - defects
+    defects = {digest for name, digest in learned.items() if f"{name}{MARKED}" in learned}
+    normal = {digest for name, digest in learned.items() if not name.endswith(MARKED)} - defects
 
     def role(x: Reviewed) -> str:
         digest, defective = x.label.digest, x.label.defective
@@ -189,6 +189,8 @@ def _roles(detector: Detector, reviewed: Sequence[Reviewed], held: Mapping[str, 
         own = [i for i, x in enumerate(reviewed) if x.label.defective == defective]
         aside = [i for i in own if roles[i] == ASIDE]
         marks = _marks(detector, [reviewed[i] for i in own if roles[i] in (REFERENCE, DEFECT)])
+        if not defective:
+            marks = [*detector._marks, *marks]
         copied = find_copies(marks, _marks(detector, [reviewed[i] for i in aside]))
         for place in np.flatnonzero(copied):
             roles[aside[place]] = COPY

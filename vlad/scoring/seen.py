@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import torch
 
+from vlad.images.statistics import LEAST as OFFSET
 from vlad.images.statistics import WEIGHT
 from vlad.scoring.extractor import Extractor, Pixels
 from vlad.types import Features, FeatureSpec, Layer, Seen
@@ -18,15 +19,16 @@ from vlad.types import Features, FeatureSpec, Layer, Seen
 __all__ = ["Light", "Look", "Seen", "embeddings", "light_of"]
 
 Light = tuple[float, float]  # brightness and sharpness
-LEAST = 1e-6  # added to the variance of the Laplacian, so that its logarithm is finite
+LEAST = 1e-6  # added to squares of contrasts and of grey, so that logarithms are finite
 FINEST = 10  # the statistic of cells that is texture finer than 2 pixels
 
 
 def light_of(extractor: Extractor, pixels: Mapping[Pixels, np.ndarray]) -> Light:
     """Brightness and sharpness of a prepared image, as `Seen` has them.
 
-    Of several input sizes the largest is taken. For heads that read statistics of the pixels
-    alone, they are those of brightness and of the finest texture.
+    Of several input sizes the largest is taken. Sharpness is in proportion to mean grey, so that
+    dimmer light alone leaves it as it was. For heads that read statistics of the pixels alone, they
+    are those of brightness and of the finest texture.
 
     Args:
         extractor: which has prepared it.
@@ -34,13 +36,16 @@ def light_of(extractor: Extractor, pixels: Mapping[Pixels, np.ndarray]) -> Light
     largest = max(pixels, key=lambda key: (key[1] != "statistics", *key))
     x = pixels[largest]
     if largest[1] == "statistics":
-        return float(x[..., 0].mean()) / WEIGHT, 2 * float(x[..., FINEST].mean())
+        brightness = float(x[..., 0].mean()) / WEIGHT
+        texture = np.exp(x[..., FINEST].astype(float)) - OFFSET  # the mean difference in each cell
+        return brightness, _contrast(float((texture**2).mean()), brightness)
     backbone = extractor.backbone
     scale = np.asarray(backbone.std, np.float32) / 3
     grey = np.tensordot(scale, x, 1) + np.float32(np.mean(backbone.mean))
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     variance = float((4 * grey[1:-1, 1:-1] - around).var())
-    return float(grey.mean()), float(np.log(variance + LEAST))
+    brightness = float(grey.mean())
+    return brightness, _contrast(variance, brightness)
 
 
 def embeddings(
@@ -106,6 +111,11 @@ class Look:
         # rounded as files keep it, so that a run and its file agree
         kept = (self._embedding / length).astype(np.float16).astype(np.float32)
         return Seen(brightness, sharpness, kept)
+
+
+def _contrast(variance: float, brightness: float) -> float:
+    """Logarithm of a variance in proportion to the square of the brightness."""
+    return float(np.log(variance / (brightness**2 + LEAST) + LEAST))
 
 
 def _last(layer: Layer) -> int:

@@ -88,7 +88,8 @@ class Seen:
 
     Attributes:
         brightness: mean grey, (R + G + B) / 3 of the stored values, from 0 to 1.
-        sharpness: natural logarithm of the variance of the Laplacian of the grey values.
+        sharpness: natural logarithm of the variance of the Laplacian of the grey values, divided by
+            the square of their mean, so that it does not follow the brightness.
         embedding: (D,) float32 of length 1, from the features that the heads read; (0,) if they
             read none.
     """

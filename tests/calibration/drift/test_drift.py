@@ -170,11 +170,18 @@ def test_the_index_is_that_of_a_plain_loop():
 def test_the_p_value_of_bins_is_that_of_many_drawn_references_and_windows():
     random = np.random.default_rng(6)
     reference, window = random.normal(size=29), random.normal(0.45, 1, 25)
-    found = plain_index(reference, window, 6)
-    null = [plain_index(random.random(29), random.random(25), 6) for _ in range(1500)]
+    found = plain_index(reference, window, 7)
+    null = [plain_index(random.random(29), random.random(25), 7) for _ in range(1500)]
     expected = np.mean(np.array(null) >= found)
     assert 0.02 < expected < 0.6
     assert bins_p_value(reference, window) == pytest.approx(expected, abs=0.05)
+
+
+def test_a_window_half_of_which_lies_outside_all_good_images_is_no_chance():
+    """As where the light changed half-way, with few good images."""
+    random = np.random.default_rng(0)
+    window = np.concatenate([random.normal(size=50), random.normal(-10, 1, 50)])
+    assert max(bins_p_value(random.normal(size=19), window) for _ in range(20)) < 0.0006
 
 
 def test_values_that_are_equal_to_those_of_calibration_raise_no_alarm():

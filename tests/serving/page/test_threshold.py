@@ -103,3 +103,35 @@ def test_a_saved_threshold_of_another_calibration_is_dropped_in_words(visit, mem
         page.reload()
         expect(page.locator("#lead")).to_have_text(re.compile("alibrated"))
         expect(page.locator("#stale")).to_be_hidden()
+
+
+def test_a_detector_replaced_while_the_page_is_open_scores_all_again(visit, memory, uploads, drawn):
+    detector, low = copy(memory), float(min(memory.calibration_.reference["memory"]))
+    alarms = sum(memory.score(drawn[:4]).image_score > low)
+    with running([Served("line", detector)]) as address:
+        page = visit(address)
+        page.set_input_files("#images", uploads[:3])
+        status(page, "3 images · [01] anomalous$")
+        detector.calibration_ = replace(memory.calibration_, thresholds={"memory": low})
+        page.set_input_files("#images", uploads[3:4])
+        said = "line was replaced, so line scores all images again."
+        expect(page.locator("#stale")).to_have_text(said)
+        status(page, f"4 images · {alarms} anomalous$")
+        expect(page.locator("#lead")).to_contain_text(f"above {low:.4g} ")
+        page.fill("#threshold", "1.25")
+        page.click("#save")
+        page.set_input_files("#images", uploads[3:4])
+        status(page, "5 images · 0 anomalous$")
+        expect(page.locator("#judged")).to_have_text("Your threshold, saved in this browser")
+
+
+def test_a_threshold_is_not_taken_for_that_of_another_service_of_the_site(visit, memory, uploads):
+    with running([Served("line", memory)], root_path="/second") as address:
+        page = visit(address)
+        page.set_input_files("#images", uploads[:4])
+        status(page, "4 images · 1 anomalous$")
+        page.fill("#threshold", "1.25")
+        page.click("#save")
+        page.goto(address + "/second/")
+        page.set_input_files("#images", uploads[:4])
+        status(page, "4 images · 1 anomalous$")

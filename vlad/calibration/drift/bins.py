@@ -1,6 +1,7 @@
 """Whether numbers of a window are distributed like those of a reference: quantile bins.
 
-The bins lie between order statistics of the reference. If both are drawn alike, the share of each
+The bins lie between order statistics of the reference; the outermost ones are what lies outside all
+of it, which tells a change of few images best where the reference is small. If both are drawn alike, the share of each
 bin in the population is distributed as Dirichlet(gaps between order statistics), whatever the
 population (Wilks 1941), and the counts of the window are multinomial. So the p-value is exact for
 any n, and few reference images make it cautious by themselves.
@@ -13,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 MOST_BINS = 10
-GAPS = 5  # between reference values, at least, in each bin
+GAPS = 5  # between reference values, at least, in each bin but the outermost
 DRAWS = 20_000  # windows that the null distribution is made of
 SMOOTH = 0.5  # images added to each bin, on average, as many as expected
 
@@ -27,8 +28,10 @@ def quantile_bins(reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         (K − 1,) edges in rising order, and (K,) gaps, n + 1 in all.
     """
-    count = max(2, min(MOST_BINS, (len(reference) + 1) // GAPS))
-    ends = np.round(np.linspace(0, len(reference) + 1, count + 1)).astype(int)
+    last = len(reference)
+    inner = max(1, min(MOST_BINS - 2, (last - 1) // GAPS))
+    between = np.round(np.linspace(1, last, inner + 1)).astype(int)
+    ends = np.unique([0, *between, last + 1])
     return np.sort(reference)[ends[1:-1] - 1], np.diff(ends)
 
 

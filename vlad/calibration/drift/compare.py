@@ -33,8 +33,8 @@ class Part:
         moved: whether it is below this part's share of the false-alarm rate; of brightness and
             sharpness, only if the change is also at least 3 % or 15 %.
         change: of scores, the share of the window above the median of calibration; of brightness
-            and of sharpness (the contrast of edges), the relative change of the middle; None of
-            embeddings.
+            and of sharpness (the contrast of edges, in proportion to mean grey), the relative
+            change of the middle; None of embeddings.
     """
 
     name: str

@@ -32,14 +32,18 @@ const Marks = {
     return [Marks.COLUMNS, ...rows].map(Csv.line).join("");
   },
 
-  // A log that was stored as JSON, without the marks of images that changed since: {log, changed}.
-  // `digests` is path -> digest of the images as they are now; others are left out.
+  // A log that was stored as JSON: {log, others, changed}. `digests` is path -> digest of the images
+  // of this report as they are now. `others` are marks of other images, and `changed` is the number
+  // of images whose marks are left out, since they changed.
   read: (stored, digests) => {
     let found = [];
     try { found = JSON.parse(stored); } catch { /* damaged: as if nothing was stored */ }
     const whole = (mark) => mark && Marks.COLUMNS.every((name) => typeof mark[name] === "string");
-    const here = (Array.isArray(found) ? found : []).filter((mark) => whole(mark) && digests.has(mark.path));
+    const all = (Array.isArray(found) ? found : []).filter(whole), here = all.filter((mark) => digests.has(mark.path));
     const log = here.filter((mark) => mark.digest === digests.get(mark.path));
-    return { log, changed: new Set(here.filter((mark) => !log.includes(mark)).map((mark) => mark.path)).size };
+    return {
+      log, others: all.filter((mark) => !digests.has(mark.path)),
+      changed: new Set(here.filter((mark) => !log.includes(mark)).map((mark) => mark.path)).size,
+    };
   },
 };

@@ -2,6 +2,7 @@
 const PAGE = 200; // cards at once
 const data = JSON.parse(document.getElementById("data").textContent);
 const rows = Rows.read(data), gallery = document.getElementById("gallery");
+const digests = new Map(rows.map((row) => [row.path, row.digest]));
 const list = gallery.querySelector(".cards"), field = (name) => gallery.querySelector("[name=" + name + "]");
 const search = gallery.querySelector("input[type=search]");
 const cards = new Map(Array.from(list.children, (card) => [Number(card.dataset.number), card]));
@@ -10,7 +11,7 @@ const state = {
   head: 0, beside: null, moved: data.heads.map(() => null), order: 0, page: 0, current: null, heat: false, zoom: false,
   log: [], marks: new Map(), wanted: { text: "", verdict: "", kind: "", marks: "" },
 };
-let ordered = [], shown = [];
+let ordered = [], shown = [], stores = true; // whether marks outlast the page
 
 // A browser may forbid storage to a file; marks then last as long as the page.
 const KEY = "vlad marks of " + location.pathname, BY = "vlad reviewer";
@@ -123,10 +124,20 @@ function step(by) {
   go(shown[next], true);
 }
 
-function keep() {
+// The marks that this browser keeps now: another window with this report may have added some.
+function kept() { return Marks.read(store.read(KEY), digests); }
+
+// Keep the log that `edit` makes of the marks so far.
+function keep(edit) {
+  const { log, others } = stores ? kept() : { log: state.log, others: [] };
+  state.log = edit(log);
+  stores = store.write(KEY, JSON.stringify([...others, ...state.log]));
+  warn(stores ? "" : "This browser keeps no marks for this file: download labels.csv before you close the page.");
+  showMarks();
+}
+
+function showMarks() {
   state.marks = Marks.latest(state.log);
-  warn(store.write(KEY, JSON.stringify(state.log)) ? ""
-    : "This browser keeps no marks for this file: download labels.csv before you close the page.");
   offer();
   data.heads.forEach((_, head) => count(head));
   draw(true);
@@ -136,10 +147,10 @@ async function mark(row, label, onwards) {
   if (!row) { return; }
   const at = shown.indexOf(row), next = shown[at + 1];
   const kind = label === "good" ? "" : await Ask.kind(kinds());
-  state.log = [...state.log, Marks.of(row.path, row.digest, label, kind, field("by").value, new Date())];
+  const made = Marks.of(row.path, row.digest, label, kind, field("by").value, new Date());
   // a mark may take the image out of those shown
   const left = onwards && next ? next : row;
-  keep();
+  keep((log) => [...log, made]);
   if (shown.length) { go(shown.includes(left) ? left : shown[Math.min(Math.max(0, at), shown.length - 1)], onwards); }
 }
 
@@ -151,11 +162,10 @@ const commands = {
   good: () => mark(state.current, "good", true),
   defective: () => mark(state.current, "defective", true),
   undo: () => {
-    const last = state.log[state.log.length - 1];
-    state.log = state.log.slice(0, -1);
-    if (!last) { return; }
-    keep();
-    const row = shown.find((one) => one.path === last.path);
+    let last = null;
+    if (!state.log.length) { return; }
+    keep((log) => { last = log.at(-1); return log.slice(0, -1); });
+    const row = last && shown.find((one) => one.path === last.path);
     if (row) { go(row, true); }
   },
   heat: () => {
@@ -174,7 +184,7 @@ const commands = {
 function start() {
   document.querySelectorAll("[data-script]").forEach((part) => { part.hidden = part.classList.contains("lost"); });
   document.querySelectorAll("[data-plain]").forEach((part) => part.remove());
-  const found = Marks.read(store.read(KEY), new Map(rows.map((row) => [row.path, row.digest])));
+  const found = kept();
   state.log = found.log;
   state.marks = Marks.latest(state.log);
   if (found.changed) { warn(found.changed + (found.changed > 1 ? " marked images have" : " marked image has") + " changed since; no longer marked."); }
@@ -215,6 +225,7 @@ function start() {
     if (card && rows[Number(card.dataset.number)] !== state.current) { go(rows[Number(card.dataset.number)], false); }
   });
   Full.dialog.addEventListener("cancel", (event) => { event.preventDefault(); leave(); });
+  window.addEventListener("storage", (event) => { if (event.key === KEY) { state.log = kept().log; showMarks(); } });
   Keys.start(commands);
   data.heads.forEach((_, head) => count(head));
   choose(state.head);

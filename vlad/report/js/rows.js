@@ -53,11 +53,11 @@ const Rows = {
 
   // The rows as CSV; `heads` from the data, `moved` for each of them.
   csv: (rows, heads, moved, marks) => {
-    const header = ["path", ...heads.flatMap((head) => [head.name, head.name + "_verdict"]), "label", "kind", "marked"];
+    const header = ["path", ...heads.flatMap((head) => [head.name, head.name + "_verdict", head.name + "_threshold"]), "label", "kind", "marked"];
     const label = (value) => (value === null ? "" : value ? "defective" : "good");
     return [header, ...rows.map((row) => {
       const mark = marks.get(row.path);
-      const cells = heads.flatMap((_, i) => [row.scores[i], Rows.verdict(row, i, moved[i])]);
+      const cells = heads.flatMap((head, i) => [row.scores[i], Rows.verdict(row, i, moved[i]), moved[i] ?? head.threshold]);
       return [Csv.path(row.path), ...cells, label(Marks.label(mark, row.label)), Csv.text(Rows.kind(row, mark)), mark ? mark.time : ""];
     })].map(Csv.line).join("");
   },

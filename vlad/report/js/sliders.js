@@ -23,7 +23,7 @@ const Sliders = {
 
   // Show what the threshold of a head does; `labels` with the marks in them.
   show: (data, head, scores, labels, moved) => {
-    const panel = document.querySelectorAll(".chart")[head], { name, numeric, threshold: given } = data.heads[head];
+    const panel = document.querySelectorAll(".chart")[head], { name, fused, threshold: given } = data.heads[head];
     const threshold = moved === null ? given : moved, number = panel.querySelector("input[type=number]");
     const text = threshold === null ? "" : Threshold.shortest(threshold, scores), line = panel.querySelector(".moved");
     if (document.activeElement !== number) { number.value = text; }
@@ -31,9 +31,10 @@ const Sliders = {
     panel.querySelector(".said").textContent = threshold === null ? "Move the slider to see verdicts."
       : Threshold.words(Threshold.counts(scores, labels, threshold));
     panel.querySelector(".command").hidden = threshold === null;
-    panel.querySelector("code").textContent = numeric
-      ? "vlad score … " + (data.heads.length > 1 ? "--head " + name + " " : "") + "--threshold " + text
-      : "vlad calibrate " + data.out + " --labels labels.csv --fuse fisher --out line.json";
+    if (fused && threshold !== null) { panel.querySelector(".said").append(" No command takes this number; labels set the threshold of all heads together:"); }
+    panel.querySelector("code").textContent = fused
+      ? "vlad calibrate " + data.out + " --labels labels.csv --fuse " + fused + " --out line.json"
+      : "vlad score … " + (data.heads.length > 1 ? "--head " + name + " " : "") + "--threshold " + text;
     const slider = panel.querySelector(".slider"), low = Number(slider.min), high = Number(slider.max);
     line.toggleAttribute("hidden", moved === null);
     if (moved !== null) {

@@ -146,6 +146,24 @@ def missing(found: Findings) -> list[str]:
     return [path for path in paths if not os.path.isfile(path)]
 
 
+def named_otherwise(found: Findings) -> list[str]:
+    """Names of the images that their ids, the names of label files, do not follow."""
+    names = [] if found.placed else found.images
+    return [
+        image.name
+        for image in names
+        if os.path.splitext(image.name)[0] != Path(image.sample.id).as_posix()
+    ]
+
+
+def escaped(found: Findings) -> list[str]:
+    """Names of the images whose files have names that are not UTF-8."""
+    names = [] if found.placed else found.images
+    return [
+        image.name for image in names if printable(str(image.sample.path)) != str(image.sample.path)
+    ]
+
+
 def _why_not(
     row: Row, verdict: str | None, size: tuple[int, int] | None, changed: bool
 ) -> str | None:

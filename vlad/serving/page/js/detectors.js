@@ -7,7 +7,7 @@ async function list(name) {
   const found = await ask("v1/detectors");
   detectors = found.detectors; limits = found.limits; keepsLabels = found.labels;
   $("detector").replaceChildren(...detectors.map((one) => new Option(one.name, one.name)));
-  if (name) { $("detector").value = name; }
+  if (detectors.some((one) => one.name === name)) { $("detector").value = name; }
   choose(); showMarks();
 }
 
@@ -27,10 +27,18 @@ function choose() {
   again();
 }
 
-async function refreshDrift() {
-  const found = (await ask("v1/detectors")).detectors;
-  detectors.forEach((one) => { one.drift = (found.find((now) => now.name === one.name) || one).drift; });
-  showDrift();
+// What changes only when a detector is replaced.
+const facts = ({ drift, ...others }) => JSON.stringify(others);
+
+// The drift of the images scored so far; all are scored again if the detector was replaced meanwhile.
+async function refresh() {
+  const found = (await ask("v1/detectors")).detectors, one = chosen();
+  const now = found.find((other) => other.name === one.name);
+  if (now && facts(now) === facts(one)) { one.drift = now.drift; showDrift(); return; }
+  await list(one.name);
+  const words = one.name + (now ? " was replaced" : " is gone") + ", so " + chosen().name + " scores all images again.";
+  $("stale").textContent = [words, $("stale").hidden ? "" : $("stale").textContent].join(" ");
+  $("stale").hidden = false;
 }
 
 function showDrift() {

@@ -51,7 +51,7 @@ async function work() {
       work();
       if (!images.some((item) => item.state !== "done")) {
         arrange();
-        refreshDrift().catch((error) => say(error.message, true));
+        refresh().catch((error) => say(error.message, true));
       }
       show(one); judge();
     });

@@ -1,7 +1,8 @@
 // The threshold: moved by the slider, saved in this browser, and what it decides.
 let threshold = null, given = null, saved = null;
 
-const savedUnder = () => "vlad threshold " + chosen().name;
+// another service of this site has another path
+const savedUnder = () => "vlad threshold " + location.pathname + " " + chosen().name;
 
 function findSaved() {
   const found = JSON.parse(remembered(savedUnder()) || "null");
