@@ -289,6 +289,16 @@ def test_every_file_of_a_detector_is_known(saved, small_adapter, images, tmp_pat
     assert set(known(paths, "detector")) == paths
 
 
+@pytest.mark.parametrize("kind", ["detector", "adapter"])
+def test_no_file_lands_outside_its_folder(kind):
+    from vlad.hub.files import known
+
+    own = known({*OWN, "adapter.safetensors", "card.toml", "weights/a.safetensors"}, kind)
+    assert len(own) == {"detector": 5, "adapter": 2}[kind]
+    ways = ("../{}", "/{}", "./{}", "a/../{}", "weights/../{}", "weights/..\\{}", "..\\{}", "{}\n")
+    assert known([way.format(path) for way in ways for path in own], kind) == []
+
+
 def test_the_client_finds_the_hub_and_the_token_by_itself(hub, saved, tmp_path, run_env):
     env = {key: value for key, value in run_env.items() if key != "HF_HUB_OFFLINE"}
     env |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_writer", "HF_HOME": str(tmp_path / "hf")}

@@ -46,6 +46,10 @@ def test_time_is_that_of_the_recording(tmp_path):
     path = write_clip(tmp_path / "b.mkv", images)
     os.utime(path, (1000, 1000))
     assert [f.time / 1e9 for f in frames_of(path)][::5] == pytest.approx([999.4, 999.9], abs=0.01)
+    # a recording that was cut off states no length
+    path = write_clip(tmp_path / "c.mkv", images, options={"live": "1"})
+    os.utime(path, (1000, 1000))
+    assert [f.time / 1e9 for f in frames_of(path)][::5] == pytest.approx([999.4, 999.9], abs=0.01)
 
 
 @pytest.mark.parametrize(

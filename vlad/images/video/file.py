@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,10 @@ def read_frames(video: Video, say: Callable[[str], None]) -> Iterator[Frame]:
         stream.thread_type = "AUTO"  # a live source would lag behind by a frame a thread
         step = 1 / float(stream.average_rate or 25)
         stated = max((container.duration or 0) / 1e6, stream.frames * step)
-        began = _began(container.metadata.get("creation_time"), video.address, stated)
+        began = _created(container.metadata.get("creation_time"))
+        if began is None:
+            length = stated or _length(video, step)
+            began = os.stat(video.address).st_mtime_ns - round(length * 1e9)
         first = None
         try:
             for number, frame in enumerate(filter(None, decoded(container, damaged))):
@@ -86,11 +90,26 @@ def _opened(video: Video) -> av.container.InputContainer:
     return container
 
 
-def _began(created: str | None, path: str, length: float) -> int:
-    """When a recording began, in ns since 1970."""
+def _created(stated: str | None) -> int | None:
+    """The creation time in a file, in ns since 1970; None if there is none."""
     try:
-        at = datetime.fromisoformat((created or "").replace("Z", "+00:00"))
+        at = datetime.fromisoformat((stated or "").replace("Z", "+00:00"))
     except ValueError:
-        return os.stat(path).st_mtime_ns - round(length * 1e9)
+        return None
     at = at if at.tzinfo else at.replace(tzinfo=timezone.utc)
     return round(at.timestamp() * 1e9)
+
+
+def _length(video: Video, step: float) -> float:
+    """Seconds of a file whose header states none, such as a recording that was cut off.
+
+    Args:
+        step: seconds from one frame to the next, for parts without time stamps.
+    """
+    times: list[float] = []
+    with _opened(video) as container, suppress(*failures()):
+        for packet in container.demux(container.streams.video[0]):
+            if packet.size:  # the last one is empty
+                at = packet.pts
+                times.append(len(times) * step if at is None else float(at * packet.time_base))
+    return max(times) - min(times) + step if times else 0.0
