@@ -196,7 +196,7 @@ def test_scores_alone(vlad, images, tmp_path, rows):
         assert (folder / "report.html").read_text().count('class="hint"') == hints
     assert {p.name for p in out.iterdir()} == {
         ".lock", "files.csv", "joint.sha256", "report.html", "run.json", "scores.csv",
-        "scores.parquet",
+        "scores.parquet", "seen.jsonl",
     }  # fmt: skip
     # as a kill leaves it; nothing that is there is scored again
     lines = (out / "scores.csv").read_text().splitlines(keepends=True)

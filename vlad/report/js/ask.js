@@ -14,7 +14,8 @@ const Ask = {
     }));
     dialog.returnValue = "";
     dialog.querySelector("form").onsubmit = (event) => { event.preventDefault(); dialog.close("ok"); };
-    dialog.addEventListener("close", () => { if (dialog.returnValue === "ok") { done(input.value.trim()); } }, { once: true });
+    // the event of an earlier question may come while this one is open
+    dialog.onclose = () => { if (!dialog.open && dialog.returnValue === "ok") { done(input.value.trim()); } };
     dialog.showModal();
     input.focus();
   }),
