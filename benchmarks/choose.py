@@ -18,7 +18,7 @@ import numpy as np
 from vlad.datasets import load_dataset
 from vlad.evaluation.choice import candidates, choose
 from vlad.evaluation.leave_out import leave_out
-from vlad.evaluation.seen import Seen, Viewer
+from vlad.evaluation.viewer import Shown, Viewer
 from vlad.heads import load_head
 from vlad.metrics import auroc
 from vlad.scoring.setup import Setup
@@ -76,9 +76,9 @@ def row(root: Path, names: Sequence[str], setup: Setup, draws: int) -> str:
 
 def one_draw(
     viewer: Viewer,
-    normals: Sequence[Seen],
-    drawn: Sequence[Seen],
-    shown: Sequence[Seen],
+    normals: Sequence[Shown],
+    drawn: Sequence[Shown],
+    shown: Sequence[Shown],
     labels: np.ndarray,
     seed: int,
 ) -> tuple[dict[str, float], dict[str, float], str, dict[str, float]]:

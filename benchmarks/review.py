@@ -32,7 +32,7 @@ from vlad.types import Sample
 ORDERS = ("informative", "worst first", "random")
 REVIEWED = (0, 10, 20, 50)
 HEADS = ("memory", "labelled")
-Seen = tuple[torch.Tensor, np.ndarray]
+Scored = tuple[torch.Tensor, np.ndarray]
 RATE, TOP = 0.05, 0.01
 APART, POOL, POOL_DEFECTS, TESTED = 20, 45, 35, 50  # images at most; the first set the threshold
 
@@ -69,7 +69,7 @@ def main() -> None:
         plot(found, args.plot)
 
 
-def one_draw(samples: list[Sample], own: Seen, later: Seen, k_shot: int, seed: int) -> dict:
+def one_draw(samples: list[Sample], own: Scored, later: Scored, k_shot: int, seed: int) -> dict:
     """Head -> order -> recall after each number of reviewed images.
 
     Args:
@@ -116,7 +116,7 @@ def one_draw(samples: list[Sample], own: Seen, later: Seen, k_shot: int, seed: i
     return recalls
 
 
-def seen(detector: vlad.Detector, samples: list[Sample], factor: float) -> Seen:
+def seen(detector: vlad.Detector, samples: list[Sample], factor: float) -> Scored:
     """(L, N, P, C) patch tokens of unit length, (N, C) mean patch tokens of the last block."""
     tokens, looks = [], []
     for sample in samples:

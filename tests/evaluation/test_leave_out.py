@@ -5,7 +5,7 @@ import pytest
 
 from vlad.errors import InputError
 from vlad.evaluation.leave_out import leave_out
-from vlad.evaluation.seen import Viewer
+from vlad.evaluation.viewer import Viewer
 from vlad.heads import load_head
 from vlad.scoring.setup import Setup
 

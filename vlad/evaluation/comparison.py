@@ -15,7 +15,7 @@ from vlad.calibration.copies import find_copies, mark
 from vlad.datasets.shots import draw_shots
 from vlad.errors import ImageError, InputError
 from vlad.evaluation.leave_out import FOLDS, LeftOut, leave_out
-from vlad.evaluation.seen import Seen, Viewer
+from vlad.evaluation.viewer import Shown, Viewer
 from vlad.heads import load_head
 from vlad.scoring.setup import Setup
 from vlad.synthetic import SyntheticSet
@@ -107,10 +107,10 @@ def compare(
             done.scores[name] = leave_out(
                 viewer,
                 name,
-                [image.seen for image in kept],
+                [image.shown for image in kept],
                 [copies[i :: len(kept)] for i in range(len(kept))],
-                [image.seen for image in bad],
-                [image.seen for image in scored],
+                [image.shown for image in bad],
+                [image.shown for image in scored],
                 progress.advance,
             )
     return done
@@ -123,7 +123,7 @@ class _Looked:
     sample: Sample
     mark: np.ndarray
     digest: bytes
-    seen: Seen
+    shown: Shown
 
 
 class _Looker:
@@ -155,8 +155,8 @@ class _Looker:
                 yield image
 
         found: list[_Looked] = []
-        for seen in self.viewer.show(opened()):  # `about` grows meanwhile
-            found.append(_Looked(*about[len(found)], seen))
+        for shown in self.viewer.show(opened()):  # `about` grows meanwhile
+            found.append(_Looked(*about[len(found)], shown))
             self.advance()
         return found
 

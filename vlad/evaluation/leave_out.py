@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlad.evaluation.seen import Seen, Viewer
+from vlad.evaluation.viewer import Shown, Viewer
 
 FOLDS = 10  # at most; up to as many images each is left out alone
 
@@ -36,10 +36,10 @@ class LeftOut:
 def leave_out(
     viewer: Viewer,
     name: str,
-    normals: Sequence[Seen],
-    drawn: Sequence[Sequence[Seen]],
-    defects: Sequence[Seen],
-    parts: Sequence[Seen],
+    normals: Sequence[Shown],
+    drawn: Sequence[Sequence[Shown]],
+    defects: Sequence[Shown],
+    parts: Sequence[Shown],
     progress: Callable[[], None] = lambda: None,
 ) -> LeftOut:
     """Fit a head without one fold of the normal images after the other, and score.

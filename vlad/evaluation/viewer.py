@@ -17,7 +17,7 @@ from vlad.types import Features
 
 ROOM = 8 << 30  # bytes of features
 # head -> its features of each tile of an image, on the CPU
-Seen = Mapping[str, Sequence[Features]]
+Shown = Mapping[str, Sequence[Features]]
 
 
 class Viewer:
@@ -44,7 +44,7 @@ class Viewer:
             if head.normals != "unused":
                 panel.specs[name] = panel.specs[name].with_normals()
 
-    def show(self, images: Iterable[Image.Image]) -> Iterator[Seen]:
+    def show(self, images: Iterable[Image.Image]) -> Iterator[Shown]:
         """Each image as the heads see it, in order.
 
         Raises:
@@ -102,23 +102,23 @@ class Viewer:
 
     @own_state()
     @torch.no_grad()
-    def fit(self, name: str, normals: Sequence[Seen]) -> None:
+    def fit(self, name: str, normals: Sequence[Shown]) -> None:
         """Have a head learn from normal images, replacing what it learned before."""
-        tiles = [tile for seen in normals for tile in seen[name]]
+        tiles = [tile for shown in normals for tile in shown[name]]
         self.panel.heads[name].fit(Features.cat(tiles).to(self.panel.backbone.device))
 
     @own_state()
     @torch.no_grad()
-    def score(self, name: str, images: Sequence[Seen]) -> np.ndarray:
+    def score(self, name: str, images: Sequence[Shown]) -> np.ndarray:
         """(B,) image scores of a head; of an image in tiles the highest."""
-        tiles = [tile for seen in images for tile in seen[name]]
+        tiles = [tile for shown in images for tile in shown[name]]
         panel, text = self.panel, self.texts[name]
         parts = []
         for start in range(0, len(tiles), panel.batch_size):
             batch = Features.cat(tiles[start : start + panel.batch_size])
             parts.append(panel.heads[name].score(batch.to(panel.backbone.device), text))
         scores = np.concatenate([part.numpy().image_score for part in parts])
-        ends = np.cumsum([len(seen[name]) for seen in images])[:-1]
+        ends = np.cumsum([len(shown[name]) for shown in images])[:-1]
         return np.array([own.max() for own in np.split(scores, ends)])
 
 
