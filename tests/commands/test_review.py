@@ -68,6 +68,20 @@ def test_apply_says_what_changes_and_writes_beside(saved, labels, images, tmp_pa
     assert cli(*apply).exit_code == 2
 
 
+def test_the_first_known_defects_may_come_from_review(small_file, images, labels, tmp_path):
+    fit = ("fit", images / "0.png", "--head", "labelled", "--backbone", small_file)
+    assert cli(*fit, "--device", "cpu", "--out", tmp_path / "first").exit_code == 0
+    labels.write_text("path,label,kind\n4.png,defective,stain\n5.png,defective,stain\n")
+    done = cli(
+        *("review", "apply", labels, "--detector", tmp_path / "first", "--images", images),
+        *("--device", "cpu", "--out", tmp_path / "next"),
+    )
+    assert done.exit_code == 0, done.output
+    aside = sum(int(digest_of(images / name), 16) % 4 == 0 for name in ("4.png", "5.png"))
+    assert f"added to the known defects: 0 good, {2 - aside} defect" in done.output
+    assert vlad.Detector.load(tmp_path / "next").head_.known == ["stain"] * (aside < 2)
+
+
 def test_apply_in_place_can_be_taken_back(saved, labels, images):
     before = vlad.Detector.load(saved)
     done = cli(

@@ -91,7 +91,8 @@ def fit(
     shown, held_out = split_normals(paths, k_shot, seed, false_alarms)
     heads = make_heads(head, common)
     detector = make_detector(head, category, common)
-    check_known(known_defects, heads)
+    if known_defects:  # a detector may learn the first ones from review
+        check_known(known_defects, heads)
     detector.backbone_ = open_backbone(common, heads)
     detector.fit(shown, known_defects=known_defects)
     if held_out:
