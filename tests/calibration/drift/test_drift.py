@@ -49,7 +49,7 @@ def names(drift):
 
 @pytest.mark.parametrize("count", [19, 80])
 def test_windows_drawn_like_the_calibration_alarm_no_more_often_than_stated(count):
-    random, rate, windows = np.random.default_rng(count), 0.05, 500
+    random, rate, windows = np.random.default_rng(count), 0.05, 1000
     alarms = 0
     for _ in range(windows):
         scores, seen = draw(random, 40)
