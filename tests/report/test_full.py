@@ -43,7 +43,7 @@ def test_full_size_shows_the_file_its_heat_map_and_its_neighbours(page):
     page.keyboard.press("Escape")
     expect(full).to_be_hidden()
     assert page.locator("[aria-current=true] .name").text_content() == "=3 #é.png"
-    assert page.evaluate("document.activeElement.className") == "view"
+    page.wait_for_function("document.activeElement.className === 'view'")
 
 
 def test_full_size_without_the_files_shows_thumbnails_and_says_so(visit, run, tmp_path):

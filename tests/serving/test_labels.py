@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -159,18 +158,20 @@ def test_many_at_once_are_all_kept(client, folder, files):
     assert sorted(int(row["kind"]) for row in rows(folder)) == list(range(24))
 
 
-def _write(folder, first):
-    for number in range(first, first + 20):
-        Labels(folder).add(b"image", ".png", "defective", str(number), "")
+_WRITE = """
+import sys
+from pathlib import Path
+from vlad.serving.review import Labels
+folder, first = Path(sys.argv[1]), int(sys.argv[2])
+for number in range(first, first + 20):
+    Labels(folder).add(b"image", ".png", "defective", str(number), "")
+"""
 
 
 def test_two_services_share_a_folder(folder):
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write, args=(folder, first)) for first in (0, 20)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    command = [sys.executable, "-c", _WRITE, str(folder)]
+    writers = [subprocess.Popen([*command, str(first)]) for first in (0, 20)]
+    assert [writer.wait() for writer in writers] == [0, 0]
     assert sorted(int(row["kind"]) for row in rows(folder)) == list(range(40))
 
 
