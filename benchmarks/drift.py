@@ -4,7 +4,7 @@
 
 DATA holds sets in MVTec layout, as `mvtec/bottle` and `magnetic_tile/tile`. The head memory is
 fitted on 16 good images of a set. Of its other good images up to 60, at most half of them, drawn
-anew for each of 40 tries, calibrate, and the others, changed or not, come one by one, each once.
+again for each of 40 tries, calibrate, and the others, changed or not, come one by one, each once.
 """
 
 from __future__ import annotations

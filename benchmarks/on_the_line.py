@@ -44,7 +44,7 @@ backbone has other figures. {counts}
 
 END = """
 The second detector has seen the new light, but its threshold still rests mostly on images from
-before. Good images of the day set it anew: `vlad calibrate good-of-today/ --detector
+before. Good images of the day set another: `vlad calibrate good-of-today/ --detector
 detectors/part-2`. See [detectors](detector.md), [drift](drift.md), [learning from
 review](review.md), [watching](watch.md) and [serving](serve.md).
 """

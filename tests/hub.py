@@ -6,14 +6,14 @@ import base64
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
 
 import yaml
+from loopback import Loopback
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(Loopback):
     """Keeps repositories in memory.
 
     Attributes:
@@ -26,25 +26,15 @@ class Hub(ThreadingHTTPServer):
             True.
     """
 
-    daemon_threads = True
-
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.writers, self.readers = {"hf_writer": "me"}, {"hf_reader"}
         self.repositories, self.large, self.asked = {}, {}, []
         self.answer = lambda handler: False
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
+        super().__init__(_Handler)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        return self.address
 
     def add(self, name: str, files: dict[str, bytes], **settings) -> Repository:
         """A repository with these files, put there by someone else."""

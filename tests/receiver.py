@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from loopback import Loopback
 
 
-class Receiver(ThreadingHTTPServer):
+class Receiver(Loopback):
     """Keeps what is posted to it.
 
     Args:
@@ -18,24 +20,14 @@ class Receiver(ThreadingHTTPServer):
         paths: of each request.
     """
 
-    daemon_threads = True
-
     def __init__(self, *answers):
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.answers, self.posts, self.paths = list(answers), [], []
         self.changed = threading.Condition()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.shutdown()
-        self.server_close()
+        super().__init__(_Handler)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/parts?line=1"
+        return f"{self.address}/parts?line=1"
 
     @property
     def ids(self) -> list[str]:

@@ -7,11 +7,10 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image, ImageEnhance
 from watching import until
+from waves import waves
 
 from vlad.calibration import load_calibration
 from vlad.cli import main
@@ -19,13 +18,8 @@ from vlad.cli import main
 
 def draw(folder, count, seed, light=1.0):
     folder.mkdir(parents=True)
-    y, x = np.mgrid[0:60, 0:80]
-    for i in range(count):
-        random = np.random.default_rng([seed, i])
-        wave = 128 + 40 * np.sin(x / 7 + random.normal()) * np.cos(y / 9 + random.normal() / 9)
-        pixels = wave[..., None] + random.normal(0, 6, (60, 80, 3))
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-        ImageEnhance.Brightness(image).enhance(light).save(folder / f"{seed}-{i:03}.png")
+    for i, image in enumerate(waves(count, seed, light)):
+        image.save(folder / f"{seed}-{i:03}.png")
 
 
 @pytest.fixture(scope="module")

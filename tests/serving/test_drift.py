@@ -5,24 +5,11 @@ from __future__ import annotations
 import io
 import re
 
-import numpy as np
 import pytest
-from PIL import Image, ImageEnhance
+from waves import waves
 
 import vlad
 from vlad.calibration import Calibration
-
-
-def draw(seed, count, light=1.0):
-    found = []
-    y, x = np.mgrid[0:60, 0:80]
-    for i in range(count):
-        random = np.random.default_rng([seed, i])
-        wave = 128 + 40 * np.sin(x / 7 + random.normal()) * np.cos(y / 9 + random.normal() / 9)
-        pixels = wave[..., None] + random.normal(0, 6, (60, 80, 3))
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
-        found.append(ImageEnhance.Brightness(image).enhance(light))
-    return found
 
 
 def encoded(image) -> bytes:
@@ -34,11 +21,11 @@ def encoded(image) -> bytes:
 @pytest.fixture(scope="module")
 def line(small_file):
     """A detector calibrated on 50 good images, which all have the same name, as uploads may."""
-    normals = draw(1, 50)
+    normals = list(waves(50, 1))
     for image in normals:
         vars(image)["filename"] = "image.png"
     made = vlad.load("memory", backbone=str(small_file), device="cpu")
-    return made.fit(draw(9, 5)).calibrate(normals)
+    return made.fit(waves(5, 9)).calibrate(normals)
 
 
 def metric(client, name, part):
@@ -55,13 +42,13 @@ def test_the_service_says_that_images_became_darker(serve, line, form):
     client = serve({"line": line})
     assert shown(client)["images"] == 0 and shown(client)["moved"] == []
     assert metric(client, "vlad_drift", "brightness") is None
-    for images in (draw(2, 13), draw(3, 12)):
+    for images in (waves(13, 2), waves(12, 3)):
         assert client.post("/v1/score", files=form(*map(encoded, images))).status_code == 200
     assert shown(client)["sentence"].startswith("No drift: the last 25 images")
     assert metric(client, "vlad_drift", "brightness") == 0
     assert 0 < metric(client, "vlad_drift_p_value", "memory") <= 1
     for seed in (4, 5):
-        images = draw(seed, 13, light=0.7)
+        images = waves(13, seed, light=0.7)
         assert client.post("/v1/score", files=form(*map(encoded, images))).status_code == 200
     assert "brightness" in shown(client)["moved"] and "darker" in shown(client)["sentence"]
     assert metric(client, "vlad_drift", "brightness") == 1
@@ -69,7 +56,7 @@ def test_the_service_says_that_images_became_darker(serve, line, form):
 
 def test_a_deleted_detector_has_no_drift(serve, line, form):
     client = serve({"other": line, "line": line}, made=("line",))
-    files = form(*map(encoded, draw(2, 25)))
+    files = form(*map(encoded, waves(25, 2)))
     assert client.post("/v1/score", files=files, data={"detector": "line"}).status_code == 200
     assert metric(client, "vlad_drift", "memory") is not None
     assert client.delete("/v1/detectors/line").status_code == 204
@@ -90,7 +77,7 @@ def test_images_of_one_name_are_known_apart(line):
 
 def test_a_detector_that_was_reloaded_knows_no_drift_yet(serve, line, form):
     client = serve({"line": line}, loads={"line": lambda: line})
-    assert client.post("/v1/score", files=form(*map(encoded, draw(2, 25)))).is_success
+    assert client.post("/v1/score", files=form(*map(encoded, waves(25, 2)))).is_success
     assert metric(client, "vlad_drift", "brightness") == 0
     assert client.post("/v1/detectors/line/reload").is_success
     assert metric(client, "vlad_drift", "brightness") is None
