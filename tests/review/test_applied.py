@@ -1,5 +1,7 @@
 """What a detector learns from labels, and what it must not be judged by."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -155,6 +157,20 @@ def test_a_defect_whose_file_has_another_content_now_stays_a_known_defect(fitted
     detector.calibration_ = calibration
     with pytest.raises(InputError, match="as a known defect; fit it again"):
         apply_labels(detector, find_files([label("s1", "good")], []))
+
+
+@pytest.mark.parametrize("part", [1e-4, 1e-2])
+def test_scores_of_another_machine_are_the_same_but_those_of_another_image_are_not(
+    fitted, applied, part
+):
+    detector = fitted()
+    known = detector.calibration_.reference["memory"] * (1 + part)
+    detector.calibration_ = replace(detector.calibration_, reference={"memory": known})
+    if part < 1e-3:
+        assert applied(detector, GOOD).outcomes
+    else:
+        with pytest.raises(InputError, match="have other scores now"):
+            applied(detector, GOOD)
 
 
 def test_held_out_images_that_are_gone_or_changed_are_named(fitted, applied, parts, tmp_path):

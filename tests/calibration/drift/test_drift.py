@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,6 +283,15 @@ def test_the_monitor_tells_when_a_change_comes_and_goes():
             if monitor.add({"memory": score}, seen):
                 told.append(names(monitor.state))
     assert told == [["brightness"], []]
+
+
+def test_the_rate_and_window_are_those_that_the_page_states():
+    monitor = DriftMonitor(calibrated(np.random.default_rng(0)))
+    page = (Path(__file__).parents[3] / "docs" / "drift.md").read_text(encoding="utf-8")
+    stated = (
+        f"The false-alarm rate is {monitor.rate:.0%} for each stretch of {monitor.window} images"
+    )
+    assert stated.replace("%", " %") in page
 
 
 def test_the_monitor_starts_without_a_word():
