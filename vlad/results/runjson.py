@@ -29,5 +29,10 @@ RUN = Workspace(
         "drift.json",
         "report.html",
         "events",
+        "events.csv",
+        "tracks.csv",
+        "frames.jsonl",
+        "thresholds.json",
+        "clips",
     ),
 )

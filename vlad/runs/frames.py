@@ -90,6 +90,11 @@ class Frames:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
+    @property
+    def source(self) -> str:
+        """The folder that the rows of this video are named below."""
+        return Path(self._name("_.png")).parent.name
+
     def look(self) -> Iterator[Sample]:
         """The next frame of a live source, if one comes soon; all that are left of a file.
 
@@ -147,7 +152,7 @@ class Frames:
 
     def _of_file(self) -> Iterator[Frame]:
         done, last = -1, None
-        folder = Path(self._name("_.png")).parent.name
+        folder = self.source
         for path, row in self.folder.rows.items():
             number = _NUMBER.fullmatch(os.path.basename(path))
             if number and Path(path).parent.name == folder and int(number[1]) > done:

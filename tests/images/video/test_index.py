@@ -86,20 +86,20 @@ def test_frames_that_are_not_due_are_not_decoded(tmp_path, monkeypatch):
     assert [f.number for f in read_frames(video, print, chosen)] == [2, 399]
 
 
-def test_files_that_do_not_tell_are_decoded_as_a_whole(tmp_path):
-    path = write_clip(tmp_path / "a.mp4", [grey(20 * n) for n in range(12)])
-    content = path.read_bytes()
-    cut = tmp_path / "cut.mkv"
-    whole = write_clip(tmp_path / "b.mkv", [grey(20 * n) for n in range(12)], codec="ffv1",
-                       pixels="bgra").read_bytes()  # fmt: skip
-    cut.write_bytes(whole[: len(whole) * 2 // 3])
-    said = [], []
-    every = Sampling(every=2)
-    frames = [list(read_frames(Video.of(str(cut)), said[0].append, s)) for s in (None, every)]
-    assert shown(every(frames[0])) == shown(frames[1]) and 1 < len(frames[1]) < 6
-    assert said[0] and "ends early" in said[0][0]
-    # a frame that is damaged on the way
-    broken = tmp_path / "broken.mp4"
+def test_a_file_that_ends_early_or_is_damaged_is_decoded_as_a_whole(tmp_path):
+    images = [grey(6 * n) for n in range(40)]
+    whole = write_clip(tmp_path / "a.mkv", images, codec="ffv1", pixels="bgra").read_bytes()
+    cut, broken = tmp_path / "cut.mkv", tmp_path / "broken.mp4"
+    cut.write_bytes(whole[: len(whole) // 2])
+    content = write_clip(tmp_path / "b.mp4", images).read_bytes()
     place = content.index(b"mdat") + len(content) // 3
-    broken.write_bytes(content[:place] + bytes(40) + content[place + 40 :])
-    assert list(read_frames(Video.of(str(broken)), print, every))
+    broken.write_bytes(content[:place] + bytes(400) + content[place + 400 :])
+    every, told = Sampling(every=2), {}
+    for path in (cut, broken):
+        video, plain, said = Video.of(str(path)), [], []
+        frames = list(read_frames(video, plain.append))
+        due = list(read_frames(video, said.append, every))
+        assert shown(due) == shown(every(frames)) and 1 < len(due) <= 20
+        assert said == plain
+        told[path] = "".join(said)
+    assert "ends early" in told[cut] and "damaged part" in told[broken]

@@ -10,6 +10,7 @@ SECTIONS = {
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
         "--roi-ignore", "--tile", "--overlap",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
+        "--frame-rate", "--normal-footage",
     ),
     "Model": (
         "--detector", "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore",
@@ -20,9 +21,10 @@ SECTIONS = {
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
         "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
+        "--alarms-per-hour", "--thresholds", "--begin-above", "--end-below", "--smooth", "--gap",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
+        "--maps", "--clips", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip

@@ -17,6 +17,7 @@ from vlad.images.video.index import Index, wanted_frames
 from vlad.images.video.opening import check_installed, decoded, failures, opened, reason
 from vlad.images.video.sampling import Chosen, Sampling
 from vlad.images.video.source import Video
+from vlad.images.video.stills import read_stills
 from vlad.system.text import counted
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def read_frames(
     say: Callable[[str], None],
     sampling: Sampling | Chosen | None = None,
 ) -> Iterator[Frame]:
-    """The frames of a video file, in order; damaged parts are left out and counted.
+    """The frames of a video file, in order; damaged parts are left out and counted. Those of a
+    folder: `vlad.images.video.stills`.
 
     `time` is the creation time in the file plus the position; without one, the file's last change
     counts as the end of the recording.
@@ -51,6 +53,10 @@ def read_frames(
         InputError: PyAV is missing, the file cannot be opened as video, has no video stream, or
             no frame.
     """
+    if video.rate is not None:
+        stills = read_stills(video)
+        yield from stills if sampling is None else sampling(stills)
+        return
     check_installed(video.name)
     reading = _Reading()
     ends = ""
