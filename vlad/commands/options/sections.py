@@ -6,7 +6,8 @@ import click
 
 SECTIONS = {
     "Input": (
-        "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
+        "--data", "--category", "--words",
+        "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
         "--roi-ignore", "--tile", "--overlap",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
@@ -19,7 +20,8 @@ SECTIONS = {
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
-        "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
+        "--tolerance", "--fuse",
+        "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
         "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
