@@ -2,7 +2,7 @@
 
 import pytest
 
-from vlad.adapters import registered
+from vlad.adapters.cards import registry
 from vlad.errors import InputError
 from vlad.evaluation.published import KINDS, SHOWN, published, read_published
 from vlad.heads import HEADS, load_head
@@ -38,7 +38,7 @@ def test_methods_run_heads_as_they_are():
             # no figure is of an adapter trained on the data that it is measured on
             assert data not in method.adapter.get(data, "").split("-")
             assert not needs or data in method.adapter
-    assert KNOWN.methods["anomalyclip"].adapter["mvtec"] in registered()
+    assert KNOWN.methods["anomalyclip"].adapter["mvtec"] in registry()
 
 
 @pytest.mark.parametrize(
