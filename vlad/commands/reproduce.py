@@ -65,7 +65,7 @@ def reproduce(
     if not (given_data and methods):
         if given_data or out:
             raise InputError(
-                "Name the heads to measure and their data, as in `vlad reproduce winclip --data "
+                "Figures are of heads on data sets; give both, as in `vlad reproduce winclip --data "
                 "mvtec=sets/mvtec --out runs/winclip`."
             )
         click.echo(listing(known, [method.head for method in methods] or list(known.methods)))
@@ -93,8 +93,8 @@ def reproduce(
     if not found:
         named = " and ".join(one.source.name for one in sets)
         raise InputError(
-            f"There are no figures of {', '.join(heads)} on {named} with these normal images; see "
-            "`vlad reproduce`."
+            f"There are no figures of {', '.join(heads)} on {named} with these normal images; choose "
+            "from those that `vlad reproduce` lists."
         )
     for result in found:
         click.echo(f"\n{result.title}")
@@ -105,7 +105,7 @@ def reproduce(
     click.echo(f"\nTo post: {asked.out / 'reproduced.md'}")
     measured = [result for result in found if isinstance(result, Reproduction)]
     if not measured:
-        raise InputError("Nothing was measured; see the reasons above.")
+        raise InputError("No `heads` were measured, for the reasons above; get what is missing.")
     if any(result.outside for result in measured):
         context.exit(1)
 
