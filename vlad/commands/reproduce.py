@@ -65,8 +65,8 @@ def reproduce(
     if not (given_data and methods):
         if given_data or out:
             raise InputError(
-                "Figures are of heads on data sets; give both, as in `vlad reproduce winclip --data "
-                "mvtec=sets/mvtec --out runs/winclip`."
+                "Figures are of heads on data sets; give both, as in `vlad reproduce winclip "
+                "--data mvtec=sets/mvtec --out runs/winclip`."
             )
         click.echo(listing(known, [method.head for method in methods] or list(known.methods)))
         return
@@ -93,8 +93,8 @@ def reproduce(
     if not found:
         named = " and ".join(one.source.name for one in sets)
         raise InputError(
-            f"There are no figures of {', '.join(heads)} on {named} with these normal images; choose "
-            "from those that `vlad reproduce` lists."
+            f"There are no figures of {', '.join(heads)} on {named} with these normal images; "
+            "choose from those that `vlad reproduce` lists."
         )
     for result in found:
         click.echo(f"\n{result.title}")
