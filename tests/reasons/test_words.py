@@ -55,7 +55,7 @@ def nearest(**changes):
         ),
         (
             KnownKind("crack", 0.4, 0.3),
-            "not nearer to the known defect crack (0.400) than to normal images (0.300)",
+            "no nearer to the known defect crack (0.400) than to normal images (0.300)",
         ),
         (
             Residual(0.31, 64),
