@@ -39,10 +39,8 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
         return f"{reason.feature} {abs(reason.sigmas):.1f} standard deviations {way}"
     if isinstance(reason, KnownKind):
         way = "nearer" if reason.distance < reason.normal else "no nearer"
-        return (
-            f"{way} to the known defect {shown(reason.kind)} ({reason.distance:.3f}) than to normal "
-            f"images ({reason.normal:.3f})"
-        )
+        kind = f"the known defect {shown(reason.kind)} ({reason.distance:.3f})"
+        return f"{way} to {kind} than to normal images ({reason.normal:.3f})"
     assert isinstance(reason, Residual)
     return (
         f"{percent(reason.share)} of its worst patch is outside the {reason.components} directions "
