@@ -5,6 +5,8 @@ vlad's own; it reads no backbone, so any other head has to beat it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -79,18 +81,20 @@ class Statistics(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        score, distance = self._compare(*_read(features))
+        memory = self.needed_memory()
+        score, distance = _compare(*_read(features), memory)
         return Scores(score, upsample(distance, features.size, sigma=SIGMA))
 
     def without(
         self, features: Features, text: TextFeatures | None, regions: torch.Tensor
     ) -> torch.Tensor:
         """Scores with the statistics of each region at the means of its cells."""
+        memory = self.needed_memory()
         x, _ = _read(features)
         normal = regions.unflatten(1, features.grid)[..., None]
-        changed = torch.where(normal, self.needed_memory()["mean"], x)
+        changed = torch.where(normal, memory["mean"], x)
         whole = np.stack([summary(one) for one in changed.cpu().numpy()])
-        return self._compare(changed, torch.from_numpy(whole).to(x))[0]
+        return _compare(changed, torch.from_numpy(whole).to(x), memory)[0]
 
     def reasons(
         self, features: Features, text: TextFeatures | None, regions: torch.Tensor
@@ -109,12 +113,14 @@ class Statistics(Head):
         )
         return [tuple(map(_named, found)) for found in shifts]
 
-    def _compare(self, x: torch.Tensor, whole: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) scores and (B, h, w) distances of cells."""
-        memory = self.needed_memory()
-        distance = _distance(x, memory["mean"], memory["variance"])
-        of_all = _distance(whole, memory["whole_mean"], memory["whole_variance"])
-        return top_mean(distance.flatten(1), TOP) + of_all, distance
+
+def _compare(
+    x: torch.Tensor, whole: torch.Tensor, memory: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B,) scores and (B, h, w) distances of cells."""
+    distance = _distance(x, memory["mean"], memory["variance"])
+    of_all = _distance(whole, memory["whole_mean"], memory["whole_variance"])
+    return top_mean(distance.flatten(1), TOP) + of_all, distance
 
 
 def _named(shift: FeatureShift) -> FeatureShift:
