@@ -38,9 +38,9 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
         way = "up" if reason.sigmas > 0 else "down"
         return f"{reason.feature} {abs(reason.sigmas):.1f} standard deviations {way}"
     if isinstance(reason, KnownKind):
-        how = "nearer to" if reason.distance < reason.normal else "not nearer to"
+        way = "nearer" if reason.distance < reason.normal else "no nearer"
         return (
-            f"{how} the known defect {shown(reason.kind)} ({reason.distance:.3f}) than to normal "
+            f"{way} to the known defect {shown(reason.kind)} ({reason.distance:.3f}) than to normal "
             f"images ({reason.normal:.3f})"
         )
     assert isinstance(reason, Residual)
