@@ -27,8 +27,9 @@ def test_files_arrays_and_images_are_the_same(on_files, images):
     by_file = on_files.explain(images / "5.png")
     with Image.open(images / "5.png") as image:
         by_image = on_files.explain(image)
-    assert by_file.name == str(images / "5.png")
-    assert by_image.as_dict() | {"image": ""} == by_file.as_dict() | {"image": ""}
+        by_array = on_files.explain(np.asarray(image))
+    assert by_file.name == by_image.name == str(images / "5.png") and by_array.name == "image"
+    assert by_image.as_dict() == by_file.as_dict() == by_array.as_dict() | {"image": by_file.name}
 
 
 def test_a_calibrated_detector_takes_regions_above_its_threshold(detector, drawn):

@@ -62,8 +62,8 @@ def explain(
     """Say which regions of images are anomalous, and why.
 
     PATH is a file, a folder, a pattern, or a CSV manifest with a column `path`. Regions come
-    largest first, each with its share of the image score and what the head says about it. The exit
-    code is 1 if an image could not be explained.
+    largest first, each with its share of the image score and what the head compares it with. The
+    exit code is 1 if an image could not be explained.
 
     \b
     vlad explain part.png --detector detectors/bottle
