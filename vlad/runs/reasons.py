@@ -10,6 +10,7 @@ from vlad.errors import HeadError, InputError, VladError
 from vlad.reasons import ExplainedRegion, Explanation, explain
 from vlad.results.folder import RunFolder
 from vlad.results.reasons import (
+    PARTS,
     Explanations,
     Reasons,
     append_reasons,
@@ -164,12 +165,10 @@ def _kept(folder: RunFolder, one: Explanation, threshold: float | None) -> Mappi
     """An explanation as reasons.jsonl holds it, with its crops in files."""
     told = one.as_dict()
     for place, (values, region) in enumerate(zip(told["regions"], one.regions, strict=True)):
-        values |= (
-            _crops(folder, region) if place < CROPS else {"crop": None, "reference_crop": None}
-        )
+        values |= _crops(folder, region) if place < CROPS else dict.fromkeys(PARTS)
     return {**told, "map_threshold": threshold}
 
 
 def _crops(folder: RunFolder, region: ExplainedRegion) -> dict[str, str | None]:
-    crops = {"crop": region.crop, "reference_crop": region.reference_crop}
-    return {key: crop and keep_crop(folder, crop) for key, crop in crops.items()}
+    crops = {key: getattr(region, key) for key in PARTS}
+    return {key: keep_crop(folder, crop) if crop else None for key, crop in crops.items()}
