@@ -13,9 +13,15 @@ HOSTILE = "<img src=x onerror=document.title=1>"
 
 
 def region(place, box, share=None, **values):
-    found = {"place": place, "box": box, "area": 0.05, "score": 0.5, "share": share, "reasons": []}
+    found = {
+        "place": place,
+        "box": box,
+        "area": 0.05,
+        "share": share,
+        "without": None,
+    }
     missing = {"reference": "", "reference_note": "", "crop": None, "reference_crop": None}
-    return {**found, "texts": [f"{place}: far off"], **missing, **values}
+    return {**found, "texts": [f"far from /good/{HOSTILE}.png"], **missing, **values}
 
 
 @pytest.fixture
@@ -24,8 +30,9 @@ def told(tmp_path):
     run, samples = make_run(tmp_path, ["0.png", "1.png", "2.png"], size=(1200, 900))
     crops = [keep_crop(run, Image.new("RGB", (60, 40), colour)) for colour in ("red", "blue")]
     own = dict(zip(("crop", "reference_crop"), crops, strict=True))
+    own |= {"reference": f"/good/{HOSTILE}.png", "without": 0.1234567}
     regions = [
-        region("bottom right", [600, 450, 500, 400], 0.61, reference=f"good/{HOSTILE}.png", **own),
+        region("bottom right", [600, 450, 500, 400], 0.61, **own),
         region("top left", [30, 20, 100, 80], 0.0042, reference_note="The file has changed."),
     ]
     worst, second = str(samples[2].path), str(samples[1].path)
@@ -68,10 +75,11 @@ def test_asked_on_a_card_the_reasons_stand_beside_the_image(page):
     expect(page.locator("#full .why")).to_be_visible()
     first, second = shown(page)
     assert first[0] == ["bottom right", "61 % of the score · 5.0 % of the image"]
-    assert first[1] == ["bottom right: far off"]
-    assert first[2] == ["this image", f"good/{HOSTILE}.png"]
+    said = [f"far from {HOSTILE}.png", "if it were normal, the image would score 0.1235"]
+    assert first[1:] == (said, ["this image", f"{HOSTILE}.png"])
     assert second[0][1] == "0.42 % of the score · 5.0 % of the image"
-    assert second[2] == [] and "The file has changed." in page.locator("#full .why").inner_text()
+    assert second[1:] == ([f"far from /good/{HOSTILE}.png"], [])
+    assert "The file has changed." in page.locator("#full .why").inner_text()
     assert "Regions are above 0.3." in page.locator("#full .why").inner_text()
     assert page.title() != "1" and page.locator("#full .why img").count() == 2
     for crop in page.locator("#full .why img").all():  # files of the run folder

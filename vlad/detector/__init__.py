@@ -185,7 +185,7 @@ class Detector(Stored):
             name=given.path if given.path != "image 0" else "image",
             category=category or self.category,
             threshold=threshold,
-            learned=self._references,
+            learned=self.references_,
             open_image=self.setup.open_image,
             boxes=tuple(boxes),
         )

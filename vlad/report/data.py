@@ -19,7 +19,7 @@ from vlad.results.reasons import PARTS, Explanations
 from vlad.scoring.record import digest_of
 from vlad.system.text import counted, printable
 
-_TOLD = ("place", "box", "area", "share", "texts", "reference", "reference_note", *PARTS)
+_TOLD = ("place", "box", "area", "share", "without", "texts", "reference_note", *PARTS)
 _MOST = 5  # regions of an image whose reasons are shown
 _CODES = {"anomalous": "a", "normal": "n"}
 _SUFFIX = re.compile(r"\.[^./]*$")
@@ -98,7 +98,13 @@ def data_of(
 
 def _why(explanation: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of an explanation; the rest is in reasons.jsonl."""
-    regions = [{key: region[key] for key in _TOLD} for region in explanation["regions"]]
+    regions = []
+    for region in explanation["regions"]:
+        reference = region["reference"]
+        name = Path(reference).name
+        texts = [text.replace(reference, name) if name else text for text in region["texts"]]
+        told = {key: region[key] for key in _TOLD}
+        regions.append({**told, "texts": texts, "reference": name})
     found = {"size": explanation["size"], "note": explanation["note"], "regions": regions[:_MOST]}
     if (left := len(regions) - _MOST) > 0:
         found["note"] += f" {counted(left, 'smaller region')}: see reasons.jsonl."

@@ -17,6 +17,7 @@ const Full = {
     if (Full.row !== row || Full.head !== state.head) {
       Full.row = row;
       Full.head = state.head;
+      Full.said = undefined;
       about.textContent = "";
       sheet.querySelectorAll(".regions").forEach((part) => part.remove());
       const regions = card.querySelector(".regions[data-head='" + state.head + "']");

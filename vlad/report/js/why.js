@@ -23,7 +23,8 @@ const Why = {
       head.type = "button";
       head.append(make("b", "", region.place), make("span", "", Why.facts(region)));
       head.addEventListener("click", () => pick(i));
-      texts.append(...region.texts.map((text) => make("li", "", text)));
+      const without = region.without === null ? [] : ["if it were normal, the image would score " + Number(region.without.toPrecision(4))];
+      texts.append(...[...region.texts, ...without].map((text) => make("li", "", text)));
       item.append(head, Why.crops(region, crop), texts);
       return item;
     }));
@@ -51,14 +52,16 @@ const Why = {
       if (text !== undefined) { found.textContent = text; }
       return found;
     };
-    const [width, height] = why.size, letters = Math.max(width, height) / 30;
+    const [width, height] = why.size, radius = Math.max(width, height) / 36;
     const all = draw("svg", { class: "boxes", viewBox: "0 0 " + width + " " + height, "aria-hidden": "true" });
     // the smallest one lies on top
     why.regions.map((region, i) => [region, i]).reverse().sort(([a], [b]) => b.area - a.area).forEach(([region, i]) => {
       const [x, y, w, h] = region.box, part = draw("g", { "data-region": i });
+      const across = Math.max(x, radius), down = Math.max(y, radius); // whole, at an edge
       part.append(
         draw("rect", { x, y, width: w, height: h }),
-        draw("text", { x: x + letters / 4, y: Math.max(y - letters / 4, letters), "font-size": letters }, i + 1),
+        draw("circle", { cx: across, cy: down, r: radius }),
+        draw("text", { x: across, y: down, "font-size": 1.3 * radius }, i + 1),
       );
       part.addEventListener("click", (event) => { event.stopPropagation(); pick(i); });
       all.append(part);
