@@ -15,11 +15,11 @@ from vlad.report.cards import drawn
 from vlad.report.entries import Entry
 from vlad.report.verdicts import VerdictView
 from vlad.results.folder import RunFolder
-from vlad.results.reasons import PARTS, Explanations
+from vlad.results.reasons import PARTS, Explanations, without_folders
 from vlad.scoring.record import digest_of
 from vlad.system.text import counted, printable
 
-_TOLD = ("place", "box", "area", "share", "without", "texts", "reference_note", *PARTS)
+_TOLD = ("place", "box", "area", "share", "without", "texts", "reference", "reference_note", *PARTS)
 _MOST = 5  # regions of an image whose reasons are shown
 _CODES = {"anomalous": "a", "normal": "n"}
 _SUFFIX = re.compile(r"\.[^./]*$")
@@ -98,13 +98,9 @@ def data_of(
 
 def _why(explanation: Mapping[str, Any]) -> dict[str, Any]:
     """What the page shows of an explanation; the rest is in reasons.jsonl."""
-    regions = []
-    for region in explanation["regions"]:
-        reference = region["reference"]
-        name = Path(reference).name
-        texts = [text.replace(reference, name) if name else text for text in region["texts"]]
-        told = {key: region[key] for key in _TOLD}
-        regions.append({**told, "texts": texts, "reference": name})
+    regions = [
+        {key: told[key] for key in _TOLD} for told in map(without_folders, explanation["regions"])
+    ]
     found = {"size": explanation["size"], "note": explanation["note"], "regions": regions[:_MOST]}
     if (left := len(regions) - _MOST) > 0:
         found["note"] += f" {counted(left, 'smaller region')}: see reasons.jsonl."

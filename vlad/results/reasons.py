@@ -14,6 +14,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from pathlib import PurePath
 from typing import Any
 
 from PIL import Image
@@ -76,6 +77,16 @@ def finish_reasons(folder: RunFolder, found: Mapping[str, Explanations]) -> None
     named = {name for explanations in found.values() for name in _crops(explanations)}
     there = (folder.out / CROPS).glob("*") if (folder.out / CROPS).is_dir() else ()
     folder.drop(*(name for file in there if (name := f"{CROPS}/{file.name}") not in named))
+
+
+def without_folders(region: Mapping[str, Any]) -> dict[str, Any]:
+    """A region of an explanation, whose reference image goes by its file name alone."""
+    path = region["reference"]
+    if not path:
+        return dict(region)
+    name = PurePath(path).name
+    short = [text.replace(path, name) for text in (*region["texts"], region["reference_note"])]
+    return {**region, "texts": short[:-1], "reference": name, "reference_note": short[-1]}
 
 
 def keep_crop(folder: RunFolder, crop: Image.Image) -> str:
