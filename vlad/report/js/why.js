@@ -52,7 +52,7 @@ const Why = {
       if (text !== undefined) { found.textContent = text; }
       return found;
     };
-    const [width, height] = why.size, radius = Math.max(width, height) / 36;
+    const [width, height] = why.size, radius = Math.max(width, height) / 42;
     const all = draw("svg", { class: "boxes", viewBox: "0 0 " + width + " " + height, "aria-hidden": "true" });
     // the smallest one lies on top
     why.regions.map((region, i) => [region, i]).reverse().sort(([a], [b]) => b.area - a.area).forEach(([region, i]) => {
