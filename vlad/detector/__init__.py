@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
@@ -172,7 +173,9 @@ class Detector(Stored):
             ImageError: an unusable image, or one prepared before.
             HeadError: as `score`, or images are cut into tiles or scored jointly.
         """
-        panel, given = self.panel_, Given(image, 0)
+        panel, name = self.panel_, getattr(image, "filename", None) or "image"
+        if isinstance(image, str | os.PathLike):
+            name = os.fspath(image)
         if boxes:
             check_given(panel, [boxes], 1)
         threshold = None
@@ -181,8 +184,8 @@ class Detector(Stored):
             threshold = self.calibration_.map_thresholds.get(self._name)
         return explain(
             panel,
-            unprepared(self._open(given)),
-            name=given.path if given.path != "image 0" else "image",
+            unprepared(self._open(Given(image, 0))),
+            name=name,
             category=category or self.category,
             threshold=threshold,
             learned=self.references_,
