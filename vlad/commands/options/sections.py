@@ -24,7 +24,7 @@ SECTIONS = {
         "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
+        "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
