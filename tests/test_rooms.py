@@ -13,7 +13,8 @@ PACKAGE = Path(vlad.__file__).parent
 ROOMS = [
     "types", "errors", "demo", "system", "images", "metrics", "maths", "prompts", "backbones",
     "vlm", "datasets", "synthetic", "adapters", "heads", "calibration", "scoring", "results",
-    "report", "detector", "review", "hub", "notebook", "evaluation", "training", "runs", "serving",
+    "report", "reasons", "detector", "review", "hub", "notebook", "evaluation", "training", "runs",
+    "serving",
     "commands", "cli",
 ]
 # fmt: on

@@ -27,6 +27,7 @@ from vlad.commands.detector import detector
 from vlad.commands.diff import diff
 from vlad.commands.doctor import doctor
 from vlad.commands.eval import evaluate
+from vlad.commands.explain import explain
 from vlad.commands.export import export
 from vlad.commands.fit import fit
 from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
@@ -113,6 +114,7 @@ def main() -> None:
 
 
 main.add_command(score)
+main.add_command(explain)
 main.add_command(choose)
 main.add_command(watch)
 main.add_command(calibrate)

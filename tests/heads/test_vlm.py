@@ -206,6 +206,9 @@ def test_tiles_have_one_error_of_the_first_without_an_answer(asked):
 def test_what_it_needs(small_backbone):
     with pytest.raises(HeadError, match=r"set vlm\.model"):
         Panel(small_backbone, {"vlm": load_head("vlm")})
+    for odd in ({"model": "http://127.0.0.1:1/v1"}, {"model": "any", "model_name": "a"}):
+        with pytest.raises(HeadError, match=r"set vlm\.model_name for an endpoint"):
+            Panel(small_backbone, {"vlm": load_head("vlm", **odd)})
     with pytest.raises(PromptError, match="Unknown prompt"):
         Panel(small_backbone, {"vlm": load_head("vlm", model="any", question="yes_nn")})
 

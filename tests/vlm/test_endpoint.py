@@ -34,7 +34,10 @@ def test_images_and_text_arrive(request_, red, blue):
     assert [image.tobytes() for image in asked.images] == [red.tobytes(), blue.tobytes()]
     assert asked.body["model"] == "fake-vlm"
     assert asked.body["max_tokens"] == 99 and asked.body["temperature"] == 0
-    assert asked.body["response_format"]["json_schema"]["schema"] == SCHEMA
+    assert asked.body["response_format"]["json_schema"]["schema"] == {
+        **SCHEMA,
+        "additionalProperties": False,
+    }
 
 
 def test_replies_keep_the_order_of_requests():

@@ -103,13 +103,19 @@ class Vlm(Head):
         """Pixels; nothing of the backbone.
 
         Raises:
-            HeadError: no model, or a question with a blank that the head cannot fill.
+            HeadError: no model, an endpoint without the name of one, or a question with a blank
+                that the head cannot fill.
             PromptError: as `vlad.vlm.prompts.load_prompt`.
         """
         if self.model is None:
             raise HeadError(
                 "Head vlm asks a vision-language model; set vlm.model to the name or folder of "
                 "one, or to the address of an endpoint."
+            )
+        if ("://" in self.model) != (self.model_name is not None):
+            raise HeadError(
+                f"Head vlm has the model {self.model} and the model_name {self.model_name}; set "
+                "vlm.model_name for an endpoint, and for nothing else."
             )
         prompt_of(self.question, self.answer)
         return FeatureSpec(image=False, pixels=LONGEST)

@@ -6,6 +6,9 @@ that the user names. What it says never changes the score of a head.
 
 from __future__ import annotations
 
+import sys
+from urllib.parse import urlsplit
+
 from vlad.errors import VlmError
 from vlad.vlm.model import VLM, Choice, Reply, Request
 
@@ -51,9 +54,13 @@ def load_vlm(
             raise VlmError(
                 f"The endpoint {model} may serve several models; name one of them with `name`."
             )
-        return Endpoint(
+        made = Endpoint(
             model, name, timeout=timeout, per_minute=per_minute, workers=batch, answers=answers
         )
+        if not made.client.is_here:
+            host = urlsplit(made.client.address).hostname
+            print(f"Images are sent to {host}, the endpoint that was named.", file=sys.stderr)
+        return made
     if name is not None:
         raise VlmError(
             f"{model} is no address of an endpoint, so it has no models to choose from; leave out "

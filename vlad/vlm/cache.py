@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -16,6 +17,7 @@ from vlad.system.resources import cache_folder
 from vlad.vlm.model import Request
 
 T = TypeVar("T")
+COSTS = ("seconds", "tokens_in", "tokens_out")  # a kept answer has none
 MAX_FILES = 400  # of each of 256 folders; an answer has about 1 kB
 
 
@@ -32,12 +34,13 @@ class Answers:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def get(self, key: str, kind: Callable[..., T]) -> T | None:
-        """The answer of a key, or None."""
-        with contextlib.suppress(OSError, ValueError, TypeError, RuntimeError):
+        """The answer of a key, which costs no time and no tokens; or None."""
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RuntimeError):
             values = json.loads((_folder() / key[:2] / f"{key}.json").read_text(encoding="utf-8"))
             if isinstance(values.get("probabilities"), list):
                 values["probabilities"] = tuple(values["probabilities"])
-            return kind(**values)
+            costs = [key for key in COSTS if key in values]
+            return kind(**{**values, **dict.fromkeys(costs, 0)})
         return None
 
     def put(self, key: str, reply: Any) -> None:
@@ -52,7 +55,7 @@ class Answers:
                 file.unlink(missing_ok=True)
 
 
-def _folder():
+def _folder() -> Path:
     return cache_folder() / "vlm"
 
 

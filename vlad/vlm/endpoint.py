@@ -123,8 +123,18 @@ class Endpoint(VLM):
 def _format(schema: Mapping) -> dict[str, Any]:
     return {
         "type": "json_schema",
-        "json_schema": {"name": "answer", "schema": schema, "strict": True},
+        "json_schema": {"name": "answer", "schema": _closed(schema), "strict": True},
     }
+
+
+def _closed(schema: Any) -> Any:
+    """A schema whose objects have no further keys, as endpoints want it."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = {key: _closed(value) for key, value in schema.items()}
+    return {**closed, "additionalProperties": False} if "properties" in schema else closed
 
 
 def _data_url(image: Image.Image) -> str:

@@ -41,6 +41,9 @@ class Client:
         timeout: seconds for one reply.
         per_minute: most requests in a minute; None for any number.
 
+    Attributes:
+        is_here: whether the endpoint is on this machine.
+
     Raises:
         VlmError: an address or a key that cannot be used.
     """
@@ -61,7 +64,8 @@ class Client:
         self._next = 0.0
         self._lock = threading.Lock()
         handlers: list[Any] = [_NoRedirect]
-        if _is_here(parts.hostname or ""):
+        self.is_here = _is_here(parts.hostname or "")
+        if self.is_here:
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy is another machine
         self._opener = urllib.request.build_opener(*handlers)
 

@@ -42,7 +42,8 @@ class Reply:
         data: the answer as checked against the schema; None without a schema or without an answer.
         error: why there is no answer ("no answer: ..."), or "".
         seconds: how long the model took; within a batch, an equal share.
-        tokens_in, tokens_out: tokens read and written, 0 where an endpoint does not say.
+        tokens_in, tokens_out: tokens read and written, 0 where an endpoint does not say. Like
+            `seconds`, they are 0 for an answer that was kept.
     """
 
     text: str

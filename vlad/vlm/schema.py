@@ -35,8 +35,8 @@ def parse(text: str, schema: Mapping) -> tuple[dict[str, Any] | None, str]:
 def check(value: Any, schema: Mapping, where: str) -> str:
     """What is wrong with a value by a schema, or "".
 
-    Of JSON Schema it reads `type`, `enum`, `properties`, `required`, `additionalProperties: false`,
-    `items`, `minItems`, `maxItems`, `minimum`, `maximum` and `maxLength`; other keys are ignored.
+    Of JSON Schema it reads `type`, `enum`, `properties`, `required`, `items`, `minItems`,
+    `maxItems`, `minimum`, `maximum` and `maxLength`; other keys are ignored.
     """
     kind = schema.get("type")
     if kind is not None and not _is(value, kind):
@@ -77,8 +77,5 @@ def _object(value: dict, schema: Mapping, where: str) -> str:
     for key in schema.get("required", ()):
         if key not in value:
             return f"{where} has no {key}"
-    for key in value:
-        if key not in known and schema.get("additionalProperties") is False:
-            return f"{where} has an unknown key {shown(key)}"
     faults = (check(value[key], part, key) for key, part in known.items() if key in value)
     return next(filter(None, faults), "")
