@@ -152,7 +152,7 @@ def test_many_images_cost_is_told_once(detector, defect):
     told = []
     with ChatServer(json.dumps(DEFECT)) as server:
         vlm = load_vlm(server.url, name="fake-vlm", cache=False, batch=2)
-        say(vlm, [found] * 5, [None] * 5, tell=told.append)
+        assert len(list(say(vlm, [(found, None)] * 5, 5, tell=told.append))) == 5
     assert len(told) == 1 and told[0].startswith("3 requests left: about 300 tokens to read")
 
 
@@ -161,4 +161,5 @@ def test_a_prompt_with_other_blanks_is_refused(detector, defect, tmp_path):
     (tmp_path / "my.toml").write_text(text)
     with ChatServer() as server, pytest.raises(PromptError, match="has the blanks object, and"):
         vlm = load_vlm(server.url, name="fake-vlm", cache=False)
-        say(vlm, [detector.explain(defect)], [None], prompt=load_prompt(tmp_path / "my.toml"))
+        found = [(detector.explain(defect), None)]
+        list(say(vlm, found, 1, prompt=load_prompt(tmp_path / "my.toml")))

@@ -198,7 +198,9 @@ class Detector(Stored):
             open_image=self.setup.open_image,
             boxes=tuple(boxes),
         )
-        return found if vlm is None else say(vlm, [found], [category or self.category])[0]
+        if vlm is None:
+            return found
+        return next(say(vlm, [(found, category or self.category)], 1))
 
     def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
         """Score images one by one, in order, in constant memory.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 from PIL import Image
 
 from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.words import percent
 from vlad.vlm import VLM, Request
-from vlad.vlm.cost import ask_all
+from vlad.vlm.cost import estimate
 from vlad.vlm.prompts import VlmPrompt, load_prompt
 from vlad.vlm.words import SCHEMA, question, words_of
 
@@ -22,33 +24,35 @@ AROUND = 0.5  # of the size of a region, shown on each side of it
 
 def say(
     vlm: VLM,
-    explanations: Sequence[Explanation],
-    categories: Sequence[str | None],
+    explanations: Iterable[tuple[Explanation, str | None]],
+    total: int,
     *,
     prompt: VlmPrompt | None = None,
     tell: Callable[[str], object] = lambda sentence: None,
-) -> list[Explanation]:
-    """The explanations with `words`; nothing else in them changes.
+) -> Iterator[Explanation]:
+    """The explanations with `words`, a batch at a time; nothing else in them changes.
 
     Args:
-        categories: what each image shows.
+        explanations: each with the category that its image shows.
+        total: how many there are.
         prompt: with the blanks category, images and facts; None is `explain`.
-        tell: is given what the rest will cost, after the first answers.
+        tell: is given what the rest will cost, after the first batch of answers.
 
     Raises:
         VlmError: as `VLM.ask`.
         PromptError: a prompt with other blanks.
     """
     prompt = prompt or load_prompt("explain")
-    requests = [
-        asked(explanation, category, prompt)
-        for explanation, category in zip(explanations, categories, strict=True)
-    ]
-    replies = ask_all(vlm, requests, SCHEMA, tell)
-    return [
-        replace(explanation, words=words_of(vlm, reply))
-        for explanation, reply in zip(explanations, replies, strict=True)
-    ]
+    waiting, first = iter(explanations), True
+    while batch := list(islice(waiting, vlm.batch)):
+        start = time.perf_counter()
+        replies = vlm.ask([asked(found, category, prompt) for found, category in batch], SCHEMA)
+        left = total - len(batch)
+        if first and left > 0 and (cost := estimate(replies, time.perf_counter() - start, left)):
+            tell(cost)
+        first = False
+        for (found, _), reply in zip(batch, replies, strict=True):
+            yield replace(found, words=words_of(vlm, reply))
 
 
 def asked(explanation: Explanation, category: str | None, prompt: VlmPrompt) -> Request:
