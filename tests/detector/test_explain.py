@@ -66,7 +66,9 @@ def test_a_changed_or_missing_file_is_not_shown(on_files, images):
     file.unlink()
     first = on_files.explain(images / "5.png").regions[0]
     assert first.reference_crop is None
-    assert first.reference_note == f"The reference image {file} is no file here, so it is not shown."
+    assert (
+        first.reference_note == f"The reference image {file} is no file here, so it is not shown."
+    )
 
 
 def test_images_in_memory_are_named_and_not_shown(detector, drawn):

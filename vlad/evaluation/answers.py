@@ -46,12 +46,11 @@ class Group:
     balanced: float | None
 
 
-def groups_of(answers: Sequence[Answered], seed: int = 0) -> list[Group]:
+def groups_of(answers: Sequence[Answered]) -> list[Group]:
     """Data set by data set and kind by kind, then kinds over all data sets, then everything.
 
     Args:
-        answers: of questions that were asked; `unread` ones are left out.
-        seed: of the resampled images.
+        answers: those to questions that were not asked are left out.
     """
     asked = [one for one in answers if not one.unread]
     found: list[Group] = []
@@ -63,7 +62,7 @@ def groups_of(answers: Sequence[Answered], seed: int = 0) -> list[Group]:
             if data in (None, one.question.data) and kind in (None, one.question.kind)
         ]
         if own:
-            found.append(_group(data, kind, own, seed))
+            found.append(_group(data, kind, own))
 
     sets = list(dict.fromkeys(one.question.data for one in asked))
     kinds = list(dict.fromkeys(one.question.kind for one in asked))
@@ -103,9 +102,7 @@ def letters_of(answers: Sequence[Answered]) -> dict[str, dict[str, float]]:
     }
 
 
-def _group(
-    data: str | None, kind: str | None, answers: Sequence[Answered], seed: int
-) -> Group:
+def _group(data: str | None, kind: str | None, answers: Sequence[Answered]) -> Group:
     always, answer = _constant(answers)
     return Group(
         data,
@@ -113,7 +110,7 @@ def _group(
         len(answers),
         len({one.question.image for one in answers}),
         float(np.mean([one.right for one in answers])),
-        _interval(answers, seed),
+        _interval(answers),
         float(np.mean([one.chosen is None for one in answers])),
         float(np.mean([1 / len(one.order) for one in answers])),
         always,
@@ -122,7 +119,7 @@ def _group(
     )
 
 
-def _interval(answers: Sequence[Answered], seed: int) -> Interval:
+def _interval(answers: Sequence[Answered]) -> Interval:
     """From resampled images, since questions about one image are not independent."""
     places: dict[str, int] = {}
     counts = np.zeros((len(answers), 2))
@@ -130,7 +127,7 @@ def _interval(answers: Sequence[Answered], seed: int) -> Interval:
         place = places.setdefault(one.question.image, len(places))
         counts[place] += (one.right, 1)
     counts = counts[: len(places)]
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     drawn = random.integers(len(counts), size=(DRAWS, len(counts)), dtype=np.int32)
     totals = np.stack([counts[row].sum(axis=0) for row in drawn])
     return interval(totals[:, 0] / totals[:, 1])

@@ -9,6 +9,7 @@ SECTIONS = {
         "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
         "--roi-ignore", "--tile", "--overlap",
+        "--questions", "--templates", "--listed-order",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
     ),
     "Model": (
@@ -23,7 +24,7 @@ SECTIONS = {
         "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
+        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--answers", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
