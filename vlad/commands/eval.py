@@ -100,7 +100,7 @@ def evaluate(
     json_file,
     submission,
 ) -> None:
-    """Measure heads on a labelled data set, or a vision-language model on questions.
+    """Measure heads on a labelled data set, or a model on questions.
 
     DIR is one category, or a folder of categories; --known-defects then has a folder for each, and
     test images among them are left out. With --questions, DIR holds the images that these name.
