@@ -10,6 +10,7 @@ SECTIONS = {
         "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
         "--roi-ignore", "--tile", "--overlap",
+        "--questions", "--templates", "--listed-order",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
     ),
     "Model": (
@@ -25,7 +26,8 @@ SECTIONS = {
         "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json", "--webhook",
+        "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json", "--answers",
+        "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
