@@ -15,6 +15,7 @@ from vlad.types.backbones import (
     PosEmbedResize,
 )
 from vlad.types.features import (
+    Crops,
     Features,
     FeatureSpec,
     ImageContext,
@@ -39,6 +40,7 @@ __all__ = [
     "BackboneInfo",
     "Box",
     "Capability",
+    "Crops",
     "FeatureSpec",
     "Features",
     "ImageContext",
