@@ -30,7 +30,7 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--detector", "--head", "--json", "--k-shot",
+    "--backbone", "--bank", "--cache", "--category", "--detector", "--head", "--json", "--k-shot",
     "--licence", "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 
