@@ -1,10 +1,12 @@
 """States of banks are chosen by what they gain on images that did not choose them."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from vlad.prompts.tuning import Chosen, Side, States, check, choose, halves, quality
+from vlad.prompts.tuning import Checked, Chosen, Side, States, check, choose, halves, quality
 
 DIM, TEMPLATES = 12, 3
 
@@ -135,3 +137,9 @@ def test_noise_is_that_of_sets_that_share_images():
     ]
     assert found.gain == pytest.approx(np.mean(gains))
     assert found.noise == pytest.approx(np.std(gains, ddof=1) * (1 + 1 / 40) ** 0.5)
+
+
+@pytest.mark.parametrize(("noise", "proven"), [(0.049, True), (0.051, False), (0.0, True)])
+def test_a_gain_of_two_standard_errors_is_proven(noise, proven):
+    assert Checked(0.8, 0.7, noise, 40, Counter(), Counter()).proven is proven
+    assert not Checked(0.7, 0.7, noise, 40, Counter(), Counter()).proven

@@ -13,7 +13,7 @@ SECTIONS = {
     ),
     "Model": (
         "--detector", "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore",
-        "--directions", "--states",
+        "--directions",
         "--param", "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime",
         "--cache",
     ),
@@ -22,7 +22,7 @@ SECTIONS = {
         "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--anyway", "--json", "--webhook",
+        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
