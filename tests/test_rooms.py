@@ -13,7 +13,7 @@ PACKAGE = Path(vlad.__file__).parent
 ROOMS = [
     "types", "errors", "demo", "system", "images", "metrics", "maths", "prompts", "backbones",
     "datasets", "synthetic", "adapters", "heads", "calibration", "scoring", "results", "report",
-    "detector", "review", "hub", "notebook", "evaluation", "training", "runs", "serving",
+    "reasons", "detector", "review", "hub", "notebook", "evaluation", "training", "runs", "serving",
     "commands", "cli",
 ]
 # fmt: on
