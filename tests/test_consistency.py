@@ -31,7 +31,8 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--data", "--detector", "--head", "--json", "--k-shot",
+    "--backbone", "--bank", "--cache", "--category", "--data", "--detector", "--head", "--json",
+    "--k-shot",
     "--licence", "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""vlad prompts: list, show and check prompt banks."""
+"""vlad prompts: list, show, check and tune prompt banks."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from functools import cache
 import click
 
 from vlad.commands.options.option import option
+from vlad.commands.prompts_tune import tune
 
 
 @click.group("prompts")
 def prompts() -> None:
-    """List, show and check prompt banks."""
+    """List, show, check and tune prompt banks."""
+
+
+prompts.add_command(tune)
 
 
 @prompts.command("list")
