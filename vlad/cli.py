@@ -15,6 +15,7 @@ import click
 
 from vlad import __version__
 from vlad.commands.adapters import adapters
+from vlad.commands.ask import ask
 from vlad.commands.backbones import backbones
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
@@ -114,6 +115,7 @@ def main() -> None:
 
 main.add_command(score)
 main.add_command(choose)
+main.add_command(ask)
 main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(diff)

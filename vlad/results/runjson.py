@@ -29,5 +29,6 @@ RUN = Workspace(
         "drift.json",
         "report.html",
         "events",
+        "question.toml",
     ),
 )

@@ -8,7 +8,7 @@ SECTIONS = {
     "Input": (
         "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
-        "--roi-ignore", "--tile", "--overlap",
+        "--negation", "--roi-ignore", "--tile", "--overlap",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
     ),
     "Model": (
@@ -22,7 +22,7 @@ SECTIONS = {
         "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
+        "--top", "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
