@@ -20,6 +20,7 @@ from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker
 from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
+from vlad.reasons import Explanation, explain
 from vlad.report.scores import ImageScores
 from vlad.results.shared import shared_settings
 from vlad.scoring.boxes import check_given
@@ -155,6 +156,39 @@ class Detector(Stored):
                 looks.append(scored.seen)
         names = np.array(kinds) if kinds else None
         return ImageScores(np.array(scores, np.float32), stack_maps(maps), names)
+
+    def explain(
+        self, image: ImageLike, *, category: str | None = None, boxes: Sequence[Box] = ()
+    ) -> Explanation:
+        """Why one image scores as it does: its regions, and what the head says about each.
+
+        A calibrated detector takes the regions above its map threshold.
+
+        Args:
+            category: what the image shows; None is the detector's own.
+            boxes: what a detector found in it, for a head that uses boxes.
+
+        Raises:
+            ImageError: an unusable image, or one prepared before.
+            HeadError: as `score`, or images are cut into tiles or scored jointly.
+        """
+        panel, given = self.panel_, Given(image, 0)
+        if boxes:
+            check_given(panel, [boxes], 1)
+        threshold = None
+        if hasattr(self, "calibration_"):
+            self._check_unchanged("calibrate")
+            threshold = self.calibration_.map_thresholds.get(self._name)
+        return explain(
+            panel,
+            unprepared(self._open(given)),
+            name=given.path if given.path != "image 0" else "image",
+            category=category or self.category,
+            threshold=threshold,
+            learned=self._references,
+            open_image=self.setup.open_image,
+            boxes=tuple(boxes),
+        )
 
     def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
         """Score images one by one, in order, in constant memory.
