@@ -27,6 +27,7 @@ from vlad.commands.demo import demo
 from vlad.commands.detector import detector
 from vlad.commands.diff import diff
 from vlad.commands.doctor import doctor
+from vlad.commands.draft import draft
 from vlad.commands.eval import evaluate
 from vlad.commands.export import export
 from vlad.commands.fit import fit
@@ -136,6 +137,8 @@ main.add_command(heads)
 main.add_command(backbones)
 main.add_command(doctor)
 main.add_command(completion)
+
+prompts.add_command(draft)
 
 for group, push, pull in (
     (detector, push_detector, pull_detector),

@@ -20,6 +20,7 @@ from vlad.prompts.question import read_question
         ("photos with a hole", "a hole", "with a hole"),
         ("Kratzer am Rand?", "Kratzer am Rand", "with Kratzer am Rand"),
         ("is the cap scratched?", "scratched cap", "with scratched cap"),
+        ("rim of the cap scratched", "scratched rim of the cap", "with scratched rim of the cap"),
         ("cap missing", "missing cap", "with missing cap"),
     ],
 )

@@ -24,7 +24,7 @@ TEMPLATES = "winclip"  # the bank whose templates surround both sides
 
 _NOUNS = ["images?", "photos?", "pictures?", "parts?", "pieces?", "objects?", "items?", "ones?"]
 _NEGATION = re.compile(r"(?:no|not|without|free of|never)\s+(?=\S)", re.IGNORECASE)
-_ARTICLE = re.compile(r"(?:the|its|their|this|these|those|an?|any|some)\s+", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:the|its|their|this|these|those|an?|any|some)\s+", re.IGNORECASE)
 _ADVERB = re.compile(r"\w+ly|very|too|badly|and|or|,", re.IGNORECASE)
 
 
