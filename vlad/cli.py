@@ -29,6 +29,7 @@ from vlad.commands.diff import diff
 from vlad.commands.doctor import doctor
 from vlad.commands.draft import draft
 from vlad.commands.eval import evaluate
+from vlad.commands.explain import explain
 from vlad.commands.export import export
 from vlad.commands.fit import fit
 from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
@@ -115,6 +116,7 @@ def main() -> None:
 
 
 main.add_command(score)
+main.add_command(explain)
 main.add_command(choose)
 main.add_command(ask)
 main.add_command(watch)

@@ -2,33 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from vlad.system.progress import duration
 from vlad.system.text import counted
-from vlad.vlm.model import MAX_TOKENS, VLM, Reply, Request
-
-
-def ask_all(
-    vlm: VLM,
-    requests: Sequence[Request],
-    schema: Mapping | None,
-    say: Callable[[str], object],
-    max_tokens: int = MAX_TOKENS,
-) -> list[Reply]:
-    """As `VLM.ask`; if there is more than one batch, says after the first what the rest will cost.
-
-    Args:
-        say: is given that sentence.
-    """
-    start = time.perf_counter()
-    replies = vlm.ask(requests[: vlm.batch], schema, max_tokens)
-    took = time.perf_counter() - start
-    rest = requests[vlm.batch :]
-    if rest and (sentence := estimate(replies, took, len(rest))):
-        say(sentence)
-    return replies + vlm.ask(rest, schema, max_tokens)
+from vlad.vlm.model import Reply
 
 
 def estimate(replies: Sequence[Reply], seconds: float, left: int) -> str:

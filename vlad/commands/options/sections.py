@@ -16,6 +16,7 @@ SECTIONS = {
         "--directions",
         "--param", "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime",
         "--cache",
+        "--vlm", "--vlm-model", "--vlm-timeout", "--vlm-rate",
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
