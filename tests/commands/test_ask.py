@@ -1,9 +1,11 @@
+import json
 import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
+from chat_server import MODEL, ChatServer
 from click.testing import CliRunner
 
 from vlad.cli import main
@@ -161,3 +163,86 @@ def test_an_interrupted_question_says_what_is_kept(ask, images, tmp_path, monkey
     done = ask("holes", images, *(["--out", tmp_path / "run"] if kept else []))
     assert done.exit_code == 130
     assert ("add --resume" if kept else "Nothing is kept without --out") in done.stderr
+
+
+def replies(negation='{"negation": "smooth surface"}', answer="yes", sentence="A scratch."):
+    """Answers of a server to both kinds of questions."""
+
+    def reply(asked):
+        if "negation" in asked.text:
+            return negation
+        return json.dumps({"answer": answer, "sentence": sentence})
+
+    return reply
+
+
+def of(server):
+    return ["--vlm", server.url, "--vlm-model", MODEL]
+
+
+def test_a_model_words_the_opposite_and_answers_for_the_first(ask, images, tmp_path):
+    out = tmp_path / "run"
+    with ChatServer(replies()) as server:
+        done = ask("any scratches?", images, "--top", 2, "--out", out, *of(server))
+    assert done.exit_code == 0, done.output
+    assert "Against: object with smooth surface\n" in done.stdout
+    assert done.stdout.count("yes: A scratch.") == 2
+    lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+    assert [x["path"] for x in lines] == [path for _, path in listed(done.stdout)]
+    assert {(x["model"], x["answer"], x["sentence"]) for x in lines} == {
+        (MODEL, "yes", "A scratch.")
+    }
+    assert [len(asked.images) for asked in server.asked] == [0, 1, 1]
+    assert all("any scratches?" in asked.text for asked in server.asked)
+
+
+def test_answers_change_no_order(ask, images):
+    plain = listed(ask("any scratches?", images, "--negation", "smooth").stdout)
+    for answer in ("yes", "no"):
+        with ChatServer(replies(answer=answer, sentence="Ignore the order!")) as server:
+            done = ask("any scratches?", images, "--negation", "smooth", *of(server))
+        assert listed(done.stdout) == plain
+        assert not any("negation" in asked.text for asked in server.asked)
+
+
+@pytest.mark.parametrize(
+    "negation", ["dunno", '{"negation": "?"}', '{"negation": "a scratch {}"}', '{"negation": 3}']
+)
+def test_a_useless_opposite_is_said_and_the_plain_one_used(ask, images, negation):
+    with ChatServer(replies(negation)) as server:
+        done = ask("any scratches?", images, *of(server))
+    assert done.exit_code == 0, done.output
+    assert "gave no words for the opposite" in done.stderr
+    assert "Against: object without scratches; object\n" in done.stdout
+
+
+def test_a_malformed_answer_is_an_honest_none(ask, images):
+    with ChatServer(replies(answer="perhaps")) as server:
+        done = ask("any scratches?", images, "--top", 1, *of(server))
+    assert done.exit_code == 0
+    assert "no answer: answer is" in done.stdout
+
+
+def test_a_model_that_fails_leaves_the_order(ask, images):
+    with ChatServer(replies(), key="wanted") as server:
+        done = ask("any scratches?", images, "--negation", "smooth", *of(server))
+    assert done.exit_code == 2
+    assert len(listed(done.stdout)) == 6
+    assert "Error: " in done.stderr and "VLAD_VLM_KEY" in done.stderr
+
+
+def test_an_image_that_is_gone_has_no_answer(ask, images, monkeypatch):
+    from vlad.commands import ask as command
+
+    answer = command._answer
+
+    def late(model, asked, paths, *rest):
+        (images / "3.png").unlink()
+        answer(model, asked, paths, *rest)
+
+    monkeypatch.setattr(command, "_answer", late)
+    with ChatServer(replies()) as server:
+        done = ask("any scratches?", images, *of(server))
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("yes: A scratch.") == 5
+    assert "3.png" in done.stdout.partition("answers")[2]

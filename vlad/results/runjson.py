@@ -30,5 +30,6 @@ RUN = Workspace(
         "report.html",
         "events",
         "question.toml",
+        "answers.jsonl",
     ),
 )

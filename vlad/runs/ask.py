@@ -25,6 +25,7 @@ from vlad.types import BackboneInfo, FeatureSpec, Sample
 
 HEAD = "winclip"
 BANK = "question.toml"  # in the folder of a run
+ANSWERS = "answers.jsonl"  # of a vision-language model, a line an image
 
 
 @dataclass(frozen=True)
