@@ -33,8 +33,8 @@ from vlad.types import (
 )
 
 # side of the input, and how it was reached; "statistics" are those of the pixels, "own" are pixels
-# of the image in its own proportions, whose longest side it is, and "crops" is the image at the size
-# at which it is cut into tiles of that side
+# of the image in its own proportions, whose longest side it is, and "crops" is the image at the
+# size at which it is cut into tiles of that side
 Pixels = tuple[int, Resize | Literal["statistics", "own", "crops"]]
 
 

@@ -9,7 +9,7 @@ SECTIONS = {
         "--data", "--category", "--words",
         "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
-        "--roi-ignore", "--tile", "--overlap",
+        "--negation", "--roi-ignore", "--tile", "--overlap",
         "--questions", "--templates", "--listed-order",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
     ),
@@ -26,8 +26,8 @@ SECTIONS = {
         "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json", "--answers",
-        "--webhook",
+        "--top", "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json",
+        "--answers", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
