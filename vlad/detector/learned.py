@@ -261,6 +261,17 @@ class Learned(Arguments):
                 keep(kept, MARKED, marked[name])
         self.learned_ = learned
 
+    @property
+    def references_(self) -> list[tuple[str, str]] | None:
+        """Name and digest of each normal image in order; None if one was shown twice."""
+        learned = self.learned_
+        normal = [
+            (name, digest)
+            for name, digest in learned.items()
+            if f"{name}{MARKED}" not in learned and not name.endswith(MARKED)
+        ]
+        return normal if len(normal) == len(self._marks) else None
+
     def _open(self, given: Given) -> Image.Image | Prepared:
         return open_given(given, self.setup)
 

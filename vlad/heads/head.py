@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from vlad.adapters import Adapter
     from vlad.heads.rules import Rule
     from vlad.maths.logits import Logits
-    from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+    from vlad.types import (
+        BackboneInfo,
+        Features,
+        FeatureSpec,
+        Reason,
+        Scores,
+        TextFeatures,
+        TextSpec,
+    )
 
 
 class Head(ABC):
@@ -75,6 +83,21 @@ class Head(ABC):
     def known(self) -> Sequence[str]:
         """The kinds of the known defects that it remembers, which `Scores.kind` refers to."""
         return ()
+
+    @property
+    def places(self) -> bool:
+        """False if its maps mark no place: they are then the start of `map_range` everywhere."""
+        return True
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What else its protocol says."""
+        return ()
+
+    @property
+    def asked(self) -> str:
+        """Hash of what it asks a model of its own; "" if it asks nothing."""
+        return ""
 
     @property
     def fitted(self) -> bool:
@@ -138,6 +161,39 @@ class Head(ABC):
     @abstractmethod
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, each independent of the others."""
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """Why each of R regions of one image is anomalous, the strongest reason first.
+
+        Args:
+            features: of one image.
+            text: as for `score`.
+            regions: (R, h·w) bool, the cells of each region, at least one.
+        """
+        return [()] * len(regions)
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor | None:
+        """(h·w,) parts of the score of one image that sum to it; None if it is no such sum.
+
+        Args:
+            features: of one image.
+            text: as for `score`.
+        """
+        return None
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor | None:
+        """(R,) scores that one image would have if the patches of each region were normal.
+
+        Normal is what its maths take for it, as each docstring says; None if they do not tell.
+
+        Args:
+            features, text, regions: as for `reasons`.
+        """
+        return None
 
     def pool(self) -> Pool:
         """An empty collector of images to score jointly.

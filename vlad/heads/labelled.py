@@ -13,10 +13,21 @@ import torch
 import torch.nn.functional as F
 
 from vlad.heads.head import Head
+from vlad.heads.memory_layer import Layer, Space
+from vlad.heads.memory_search import Search
 from vlad.heads.rules import LAYERS, SHARE, number, optional
-from vlad.maths.maps import top_mean, upsample
+from vlad.maths.maps import top_mean, top_mean_without, top_parts, upsample
 from vlad.maths.neighbours import Bank
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    KnownKind,
+    Parts,
+    Reason,
+    Scores,
+    TextFeatures,
+)
 
 COVERED = 0.5  # part of a patch that a mask has to cover for it to be of the defect
 HIGHEST = 100.0
@@ -56,6 +67,7 @@ class Labelled(Head):
         self.top = top
         self.sigma = sigma
         self.weight = weight
+        self.layers_: dict[str, Layer] = {}
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -146,6 +158,38 @@ class Labelled(Head):
             kind=_kind(scores, normal, each) if self.known else None,
         )
 
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """Of the worst patch of each region the nearest reference patch, and the nearest kind.
+
+        The kind comes first if it is nearer than any normal patch.
+        """
+        scores, normal, each = (x[..., 0, :] for x in self._distances(features))
+        search = Search([self._layer(str(n)) for n in features.patches], features.grid)
+        tokens = [x[0] for x in features.patches.values()]
+        found: list[tuple[Reason, ...]] = []
+        for nearest in search.nearest(tokens, scores, regions):
+            if not self.known:
+                found.append((nearest,))
+                continue
+            at = nearest.patch[0] * features.grid[1] + nearest.patch[1]
+            distance, place = each[:, at].min(dim=0)
+            kind = KnownKind(self.known[place], distance.item(), normal[at].item())
+            nearer = kind.distance < kind.normal
+            found.append((kind, nearest) if nearer else (nearest, kind))
+        return found
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """Of each patch among the top share its value, divided by their number."""
+        return top_parts(self._distances(features)[0][0], self.top)
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores with the tokens of each region replaced by the nearest normal ones."""
+        return top_mean_without(self._distances(features)[0][0], regions, self.top)
+
     def _distances(self, features: Features) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(B, N) scores, (B, N) distances to normal images, (K, B, N) to each known kind."""
         self.needed_memory()
@@ -159,6 +203,13 @@ class Labelled(Head):
             return normal, normal, normal[None]
         each = torch.stack([self._nearest(features, f":{kind}") for kind in self.known])
         return normal + self.weight * (normal - each.amin(dim=0)).clamp_min(0), normal, each
+
+    def _layer(self, name: str) -> Layer:
+        """What it remembers of a layer of normal images, prepared once."""
+        rows, layer = self.memory_[name], self.layers_.get(name)
+        if layer is None or layer.source is not rows:
+            layer = self.layers_[name] = Layer(rows, Space("cosine"))
+        return layer
 
     def _nearest(self, features: Features, of: str) -> torch.Tensor:
         """(B, N) distance of each patch to the nearest one remembered, averaged over layers."""

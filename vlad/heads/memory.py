@@ -28,6 +28,7 @@ from vlad.heads.memory_gather import (
 )
 from vlad.heads.memory_layer import Layer, Space
 from vlad.heads.memory_own import own_scale
+from vlad.heads.memory_search import Search
 from vlad.heads.rules import (
     FLAG,
     LAYERS,
@@ -43,9 +44,9 @@ from vlad.heads.rules import (
 from vlad.heads.self_reference import RANK, quiet_border, unlikeness
 from vlad.images.normals import CHANGES, Views, views_of
 from vlad.maths.foreground import foreground
-from vlad.maths.maps import top_mean, upsample
+from vlad.maths.maps import top_mean, top_mean_without, top_parts, upsample
 from vlad.maths.neighbours import Metric
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Reason, Scores, TextFeatures
 
 # options that forget which place of which image a patch is of
 FORGETTING = ("coreset", "limit", "mask_references")
@@ -255,6 +256,50 @@ class Memory(Head):
             HeadError: the head is not fitted; or, with `position`, `nearest_images` or
                 `self_reference`, on another grid of patches, and with the last one on one image.
         """
+        distance, grid_map = self._distances(features)
+        return Scores(
+            image_score=top_mean(distance, self.top),
+            anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
+        )
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The nearest reference patch of the worst patch of each region.
+
+        Its distance is that of the head, the mean over layers of the distance to the nearest patch
+        of each. Where layers differ in which that is, the patch named has the least mean distance.
+        """
+        chosen = self._chosen(features) if self.by_image else None
+        compared = self.compared(features)
+        search = Search(
+            [self._layer(name) for name, _ in compared],
+            features.grid,
+            self.rotations + len(set(self.views)),
+            reach=self.position,
+            chosen=None if chosen is None else chosen[0].tolist(),
+            forgotten=next((name for name in FORGETTING if getattr(self, name)), ""),
+        )
+        tokens = [tokens[0] for _, tokens in compared]
+        return [(one,) for one in search.nearest(tokens, self._distances(features)[0][0], regions)]
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """Of each patch among the top share its value, divided by their number."""
+        return top_parts(self._distances(features)[0][0], self.top)
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Scores with the tokens of each region replaced by those nearest to them in memory.
+
+        None with `self_reference`, since other patches are then compared with other ones too.
+        """
+        if self.self_reference:
+            return None
+        return top_mean_without(self._distances(features)[0][0], regions, self.top)
+
+    def _distances(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B, h·w) values of the patches, and (B, h, w) those for the map."""
         self.needed_memory()
         chosen = self._chosen(features) if self.by_image else None
         compared, seen = self.compared(features), self.on_object(features)
@@ -269,10 +314,7 @@ class Memory(Head):
             own = torch.where(seen, own * self.self_reference * self._own_scale(), 0.0)
             distance = distance + own
             grid_map = grid_map + quiet_border(own.unflatten(1, features.grid))
-        return Scores(
-            image_score=top_mean(distance, self.top),
-            anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
-        )
+        return distance, grid_map
 
     def on_object(self, features: Features) -> torch.Tensor:
         """(B, h·w) bool, by the tokens of the last layer; all true without a mask."""

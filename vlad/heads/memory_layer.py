@@ -51,6 +51,7 @@ class Layer:
         space: that in which they are compared.
         grid: of each image; None if it is not known which place and image a token is of.
         reach: grid cells within which patches are compared; None is all.
+        apart: how far patches of reference images usually are from each other, once it is known.
     """
 
     source: torch.Tensor
@@ -59,6 +60,7 @@ class Layer:
     reach: int | None = None
     banks: dict[bool, Bank | PlacedBank] = field(default_factory=dict)
     span: float | None = None
+    apart: float | None = None
 
     def __post_init__(self) -> None:
         self.rows = self.space(self.source)
@@ -84,6 +86,14 @@ class Layer:
             for x, own in zip(tokens, chosen, strict=True)
         ]
         return torch.cat(each)
+
+    def to_each(self, token: torch.Tensor) -> torch.Tensor:
+        """(M,) distances of one token (C,) to each one remembered."""
+        token = self.space(token)
+        if self.space.metric == "cosine":
+            return (1 - self.rows @ F.normalize(token, dim=-1)).clamp_min(0)
+        parts = self.rows.split(SAMPLE)  # so that differences need little memory
+        return torch.cat([(part - token).square().sum(dim=-1) for part in parts])
 
     def left_out(self, image: int, views: int) -> tuple[torch.Tensor, torch.Tensor]:
         """(1, N, C) tokens of a remembered image and (1, N) their distance to those of others.

@@ -81,3 +81,15 @@ def top_mean(values: torch.Tensor, fraction: float) -> torch.Tensor:
     """(B, N) -> (B,): mean of the largest int(fraction·N) values, at least one (0 = maximum)."""
     count = max(1, int(fraction * values.shape[1]))
     return values.topk(count, dim=1).values.mean(dim=1)
+
+
+def top_parts(values: torch.Tensor, fraction: float) -> torch.Tensor:
+    """(N,) -> (N,): what each value adds to their `top_mean`, which is the sum of these parts."""
+    count = max(1, int(fraction * len(values)))
+    top = values.topk(count)
+    return torch.zeros_like(values).scatter(0, top.indices, top.values / count)
+
+
+def top_mean_without(values: torch.Tensor, regions: torch.Tensor, fraction: float) -> torch.Tensor:
+    """(N,) values and (R, N) bool -> (R,): `top_mean` with the values of each region set to 0."""
+    return top_mean(torch.where(regions, 0.0, values), fraction)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,27 +39,32 @@ def find_regions(
         size: (width, height) of the image, if the map is smaller; None is the map's own.
         min_area: smaller regions are left out; square pixels of the image.
     """
+    found = [r for r, _ in each_region(anomaly_map, threshold, size) if r.area >= min_area]
+    return sorted(found, key=lambda region: (-region.score, region.box))
+
+
+def each_region(
+    anomaly_map: np.ndarray, threshold: float, size: tuple[int, int] | None = None
+) -> Iterator[tuple[Region, np.ndarray]]:
+    """The regions of `find_regions` in any order, each with the (H, W) bool of its pixels."""
     from scipy import ndimage
 
     height, width = anomaly_map.shape
     columns, rows = size or (width, height)
     x_step, y_step = columns / width, rows / height
     labels, _ = ndimage.label(anomaly_map > threshold, np.ones((3, 3)))
-    found = []
     for number, (down, across) in enumerate(ndimage.find_objects(labels), start=1):
         inside = labels[down, across] == number
-        area = float(inside.sum() * x_step * y_step)
-        if area < min_area:
-            continue
         x, y = across.start * x_step, down.start * y_step
         box = (x, y, inside.shape[1] * x_step, inside.shape[0] * y_step)
         outlines = [
             [(round(x + px * x_step, 2), round(y + py * y_step, 2)) for px, py in outline.tolist()]
             for outline in _outlines(inside)
         ]
+        area = float(inside.sum() * x_step * y_step)
         score = float(anomaly_map[down, across][inside].max())
-        found.append(Region(area, tuple(round(v, 2) for v in box), outlines, score))
-    return sorted(found, key=lambda region: (-region.score, region.box))
+        region = Region(area, tuple(round(v, 2) for v in box), outlines, score)
+        yield region, labels == number
 
 
 def _outlines(inside: np.ndarray) -> list[np.ndarray]:

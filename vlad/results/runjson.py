@@ -19,6 +19,8 @@ RUN = Workspace(
         "scores.csv",
         "files.csv",
         "seen.jsonl",
+        "reasons.jsonl",
+        "reasons",
         "scores.parquet",
         "maps",
         "overlays",
@@ -34,5 +36,7 @@ RUN = Workspace(
         "frames.jsonl",
         "thresholds.json",
         "clips",
+        "question.toml",
+        "answers.jsonl",
     ),
 )

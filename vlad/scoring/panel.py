@@ -245,6 +245,38 @@ class Panel:
                 self._score(name, head, self._guided(name, features), category, scores, pools)
         return scores
 
+    @own_state()
+    @torch.no_grad()
+    def inputs(
+        self,
+        name: str,
+        prepared: dict,
+        category: str | None = None,
+        boxes: tuple[Box, ...] = (),
+    ) -> tuple[Features, TextFeatures | None]:
+        """What a head scores one prepared image by.
+
+        Args:
+            name: of the head.
+            boxes: as for `score`, of this image.
+
+        Raises:
+            HeadError: a head that reads text without a category.
+        """
+        (features,) = self.extractor.extract([prepared], [self.specs[name]])
+        if boxes and self.heads[name].boxes:
+            features = replace(features, boxes=self._faulty(name, category, [boxes]))
+        features = self._guided(name, features)
+        return features, self._read(name, category, features)
+
+    def prompts(self, name: str, category: str | None) -> Prompts | None:
+        """The sentences that a head reads about a category; None of a head that reads none.
+
+        Raises:
+            HeadError: a head that reads text without a category.
+        """
+        return self._prompts(name, category) if name in self.banks else None
+
     def faults(self, category: str | None) -> list[str]:
         """What a detector should look for: the faults that the heads which use boxes know of.
 

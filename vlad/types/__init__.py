@@ -15,6 +15,7 @@ from vlad.types.backbones import (
     PosEmbedResize,
 )
 from vlad.types.features import (
+    Crops,
     Features,
     FeatureSpec,
     ImageContext,
@@ -24,6 +25,14 @@ from vlad.types.features import (
     Stream,
     TextFeatures,
     TextSpec,
+)
+from vlad.types.reasons import (
+    FeatureShift,
+    KnownKind,
+    NearestPatch,
+    NearestSentence,
+    Reason,
+    Residual,
 )
 from vlad.types.samples import (
     Box,
@@ -39,15 +48,22 @@ __all__ = [
     "BackboneInfo",
     "Box",
     "Capability",
+    "Crops",
+    "FeatureShift",
     "FeatureSpec",
     "Features",
     "ImageContext",
     "ImagePrompts",
     "Interpolation",
+    "KnownKind",
     "Layer",
+    "NearestPatch",
+    "NearestSentence",
     "Parts",
     "PatchOutput",
     "PosEmbedResize",
+    "Reason",
+    "Residual",
     "Resize",
     "Sample",
     "Scores",
