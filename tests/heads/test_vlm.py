@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 import vlad
-from vlad.errors import HeadError, ImageError, PromptError
+from vlad.errors import HeadError, ImageError, InputError, PromptError
 from vlad.heads import load_head, protocol, vlm_question
 from vlad.scoring.export import backbone_graph
 from vlad.scoring.panel import Panel
@@ -263,6 +264,29 @@ def test_saved_and_loaded(asked, drawn, tmp_path, monkeypatch):
     assert found.image_score == expected.image_score
     first, second = model.asked
     assert first == second
+
+
+def test_a_question_of_ones_own_is_saved_too(asked, drawn, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(QUESTION.format(blanks="", text="Is it torn?"))
+    model = asked(Brightness())
+    made = detector(question=str(file), windows=0).fit(drawn[:1])
+    made.save(tmp_path / "first")
+    file.unlink()
+    vlad.Detector.load(tmp_path / "first").save(tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    vlad.Detector.load(tmp_path / "second").score(drawn[4])
+    assert model.asked[-1].text == "Is it torn?"
+
+
+def test_a_saved_detector_sends_images_only_where_the_user_said(tmp_path, drawn, monkeypatch):
+    for address, name in (("http://127.0.0.1:9/v1", "here"), ("https://vlm.example/v1", "away")):
+        detector(model=address, model_name="a").fit(drawn[:1]).save(tmp_path / name)
+    vlad.Detector.load(tmp_path / "here")
+    with pytest.raises(InputError, match=r"sends images to vlm\.example; set VLAD_VLM_HOST"):
+        vlad.Detector.load(tmp_path / "away")
+    monkeypatch.setenv("VLAD_VLM_HOST", "vlm.example")
+    vlad.Detector.load(tmp_path / "away")
 
 
 def test_it_reads_a_model_of_transformers(small_vlm, drawn):
