@@ -21,6 +21,7 @@ from vlad.types import Verdicts
 # what may stand for the values of an option where commands differ in what they take
 METAVARS = {
     "--category": {"WORDS", "CATEGORY"},  # of a prompt; of a data set, whose names they are
+    "--data": {"DIR[:WEIGHT]", "NAME=DIR"},  # to learn from; that figures are printed for
     "--head": {"NAME", "NAMES"},  # one or several
     "--k-shot": {"K", "K,K,..."},
     "--out": {"DIR", "FILE"},
@@ -30,7 +31,8 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--detector", "--head", "--json", "--k-shot",
+    "--backbone", "--bank", "--cache", "--category", "--data", "--detector", "--head", "--json",
+    "--k-shot",
     "--licence", "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 

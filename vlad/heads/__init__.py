@@ -45,6 +45,7 @@ HEADS = {
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",
     "hftt": "vlad.heads.hftt:HFTT",
+    "anomalyov": "vlad.heads.anomalyov:AnomalyOV",
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
     "inp_former": "vlad.heads.inp_former:INPFormer",

@@ -84,6 +84,11 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
             f"Head {name} needs a pass for each of many views of an image, so there is no single "
             "graph to export; set views=false, or score with a `runtime`."
         )
+    if spec.crops:
+        raise HeadError(
+            f"Head {name} reads each image in as many tiles as its size asks for, so there is no "
+            "single graph to export; set crops=false, or score with a `runtime`."
+        )
     return BackboneGraph(panel.backbone, **extractor.options(extractor.pass_of(spec), [spec]))
 
 

@@ -27,7 +27,7 @@ class CachedExtractor(Extractor):
     """An extractor that stores the features of each image and reads them instead of a pass.
 
     Features are stored in float32, so scores are those of a pass. Features of passes with prompt
-    tokens for each image, pixels and statistics of pixels are not stored.
+    tokens for each image or with crops, pixels, and statistics of pixels are not stored.
 
     Args:
         backbone, image_size: as in `Extractor`.
@@ -44,7 +44,7 @@ class CachedExtractor(Extractor):
     ) -> list[Features]:
         """As `Extractor.extract`; only images that lack an entry go through the backbone."""
         self.check_prepared(prepared, specs)
-        if any(spec.prompts for spec in specs):
+        if any(spec.prompts or spec.crops for spec in specs):
             return super().extract(prepared, specs)
         if any(spec.without_backbone for spec in specs):  # computed as fast as read
             others = iter(self.extract(prepared, [s for s in specs if not s.without_backbone]))

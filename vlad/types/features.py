@@ -129,6 +129,8 @@ class FeatureSpec:
             has an effect.
         pyramid: whether features are maps of the backbone's convolutional network at strides 2, 4,
             8, 16 and 32 instead of patch tokens; only `image_size` and `resize` have an effect.
+        crops: whether tiles of each image, read at a higher resolution, are needed too
+            (`vlad.images.crops`); each is one more image in a pass.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -151,6 +153,7 @@ class FeatureSpec:
     statistics: bool = False
     pixels: int = 0
     pyramid: bool = False
+    crops: bool = False
 
     @property
     def without_backbone(self) -> bool:
@@ -202,6 +205,7 @@ class Features:
             for them.
         pixels: of each image (3, h, w) RGB from 0 to 1, in its own proportions, if the spec asks
             for them.
+        crops: the tiles of each image, if the spec asks for them.
     """
 
     image: torch.Tensor | None
@@ -218,21 +222,24 @@ class Features:
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     pyramid: tuple[torch.Tensor, ...] = ()
     pixels: tuple[torch.Tensor, ...] = ()
+    crops: tuple[Crops, ...] = ()
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
         found = self._map(lambda x: x[place : place + 1])
         one = slice(place, place + 1)
-        return replace(found, boxes=self.boxes[one], pixels=self.pixels[one])
+        return replace(found, boxes=self.boxes[one], pixels=self.pixels[one], crops=self.crops[one])
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
         weights = {name: x.to(*args, **kwargs) for name, x in self.weights.items()}
         pixels = tuple(x.to(*args, **kwargs) for x in self.pixels)
-        return replace(self._map(lambda x: x.to(*args, **kwargs)), weights=weights, pixels=pixels)
+        crops = tuple(replace(x, features=x.features.to(*args, **kwargs)) for x in self.crops)
+        found = self._map(lambda x: x.to(*args, **kwargs))
+        return replace(found, weights=weights, pixels=pixels, crops=crops)
 
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Features:
-        """The same features with every tensor of images changed."""
+        """The same features with every tensor that has a row for each image changed."""
         return replace(
             self,
             image=None if self.image is None else change(self.image),
@@ -267,7 +274,24 @@ class Features:
             boxes=tuple(boxes for p in parts for boxes in p.boxes),
             pyramid=tuple(map(torch.cat, zip(*(p.pyramid for p in parts), strict=True))),
             pixels=tuple(x for p in parts for x in p.pixels),
+            crops=tuple(crops for p in parts for crops in p.crops),
         )
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The tiles of one image.
+
+    Attributes:
+        features: of the tiles, row by row, each as if it were an image.
+        layout: (rows, columns).
+        inside: (top, bottom), (left, right) of the image within its tiles, in pixels of these; the
+            rest was added around it.
+    """
+
+    features: Features
+    layout: tuple[int, int]
+    inside: tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
