@@ -13,6 +13,7 @@ from PIL import Image
 import vlad
 from vlad.errors import HeadError, ImageError, InputError, PromptError
 from vlad.heads import load_head, protocol, vlm_question
+from vlad.heads.facts import head_facts
 from vlad.scoring.export import backbone_graph
 from vlad.scoring.panel import Panel
 from vlad.scoring.record import record_of
@@ -241,6 +242,11 @@ def test_another_question_is_another_setting(small_backbone, tmp_path):
         panel = Panel(small_backbone, {"vlm": load_head("vlm", model="any", question=str(file))})
         records.append(record_of(panel, Setup(), ["nut"], {})["prompts"])
     assert records[0] != records[1]
+
+
+def test_the_list_of_heads_says_that_it_needs_a_model():
+    assert head_facts("vlm").needs == "a vision-language model; normal images optional"
+    assert "model" not in head_facts("memory").needs
 
 
 def test_its_protocol_says_what_the_score_is(asked, drawn):
