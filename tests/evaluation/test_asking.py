@@ -82,10 +82,11 @@ def test_normal_images_come_first(tmp_path):
 
 def test_large_images_are_shown_smaller(tmp_path):
     model = Knows()
-    prompt = load_prompt("choice")
-    large = lambda path: Image.new("RGB", (3000, 1500))  # noqa: E731
-    for _ in ask_questions(model, [question()], tmp_path, prompt, large):
-        pass
+
+    def large(path):
+        return Image.new("RGB", (3000, 1500))
+
+    list(ask_questions(model, [question()], tmp_path, load_prompt("choice"), large))
     assert model.asked[0].images[0].size == (1024, 512)
 
 
