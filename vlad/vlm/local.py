@@ -193,7 +193,8 @@ class LocalVLM(VLM):
         read = {
             "input_ids": some,
             "attention_mask": torch.ones_like(some),
-            "mm_token_type_ids": torch.zeros_like(some),
+            "mm_token_type_ids": torch.zeros_like(some),  # of text
+            "token_type_ids": torch.zeros_like(some),
         }
         longer = {
             key: torch.cat([value, read[key]], dim=1) if key in read else value
