@@ -197,7 +197,7 @@ class Detector(Stored):
             name=name,
             category=category or self.category,
             threshold=threshold,
-            learned=self._references,
+            learned=self.references_,
             open_image=self.setup.open_image,
             boxes=tuple(boxes),
         )
