@@ -127,7 +127,9 @@ def words_of(
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_tokens([AddedToken(text, normalized=False) for text in first])
     tokenizer.add_special_tokens(list(special))
-    return Words(tokenizer_object=tokenizer, model_max_length=8192, **roles)
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=8192, **roles
+    )
 
 
 def _save(folder: Path, model, processor, says: str, end: int, pad: int) -> Path:
