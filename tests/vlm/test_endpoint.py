@@ -6,6 +6,8 @@ from chat_server import ChatServer
 
 from vlad.errors import VlmError
 from vlad.vlm import Request, load_vlm
+from vlad.vlm.endpoint import _text, _weights
+from vlad.vlm.http import Unanswered
 
 SCHEMA = {
     "type": "object",
@@ -124,6 +126,37 @@ def test_a_token_that_begins_two_choices_counts_for_none(request_):
     with ChatServer("not sure", logprobs=logprobs) as server:
         choice = load(server).choose([request_], ["normal", "anomalous", "not sure", "nothing"])[0]
     assert choice.probabilities == pytest.approx((2 / 3, 1 / 3, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        1,
+        {"content": 1},
+        {"content": [1]},
+        {"content": [{"token": "Yes"}]},
+        {"content": [{"token": "Yes", "top_logprobs": [1, {"token": "Yes", "logprob": "high"}]}]},
+        {"content": [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": 5}]}]},
+        {"content": [{"token": "Yes", "top_logprobs": [{"logprob": -1}]}]},
+    ],
+)
+def test_malformed_probabilities_are_none(logprobs):
+    body = {"choices": [{"message": {"content": "Yes"}, "logprobs": logprobs}]}
+    assert _weights(body, ["Yes", "No"]) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"choices": choices} for choices in (1, [], [1], [{}], [{"message": 1}])),
+        {"choices": [{"message": {"content": None}}]},
+        {"choices": [{"message": {"content": [{"text": "Yes"}]}}]},
+        {"choices": [{"message": {"content": "", "refusal": "I will not."}}]},
+    ],
+)
+def test_malformed_replies_are_no_answer(body):
+    with pytest.raises(Unanswered, match=r"no choices|no text|refused \(I will not"):
+        _text(body)
 
 
 @pytest.mark.parametrize("refuses", [(), ("logprobs",)])
