@@ -218,6 +218,14 @@ def test_an_endpoint_that_is_away_is_an_error(request_):
         vlm.ask([request_])
 
 
+def test_an_endpoint_that_goes_away_ends_no_run(request_, monkeypatch):
+    monkeypatch.setattr("vlad.vlm.http.PAUSE", 0.01)
+    with ChatServer() as server:
+        vlm = load(server)
+        assert vlm.ask([request_])[0].text == "Yes"
+    assert vlm.ask([request_])[0].error.startswith("no answer: the connection broke (Connection")
+
+
 def test_an_unknown_model_is_an_error(request_):
     said = r"has no such model or path \(404\); check the address"
     with ChatServer(faults=("404",)) as server, pytest.raises(VlmError, match=said):
