@@ -202,7 +202,7 @@ def test_nothing_goes_to_a_host_that_the_user_did_not_name(request_, monkeypatch
     with ChatServer() as other, ChatServer(faults=("redirect",), elsewhere=other.url) as server:
         with pytest.raises(VlmError, match="redirects to another address"):
             load(server).ask([request_])
-        assert not other.asked
+        assert not other.keys
     with ChatServer() as proxy, ChatServer() as server:
         monkeypatch.setenv("http_proxy", proxy.address)
         assert load(server).ask([request_])[0].text == "Yes"
