@@ -96,6 +96,7 @@ def untrained(name):
             FeatureSpec(layers=(24,), patch_output="ln_post_proj", image=False),
         ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
+        (load_head("vlm", model="any"), FeatureSpec(image=False, pixels=1024)),
         (load_head("visual_words"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (
             load_head("subspace", mask="attention"),

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from vlad.reasons.regions import MOST, cells_of, find, place_of, place_of_region
-from vlad.results.regions import Region
 
 
 def blobs(*places: tuple[slice, slice], height: float = 1.0) -> np.ndarray:
@@ -74,9 +73,14 @@ def test_places_in_words(x, y, words):
     assert place_of(x, y) == words
 
 
-def test_a_region_that_covers_most_of_the_image_says_so():
-    def place(box):
-        return place_of_region(Region(1.0, box, (), 1.0), (100, 200))
+def test_the_place_of_a_region_is_where_its_pixels_are():
+    def place(*parts):
+        mask = np.zeros((30, 60), bool)
+        for part in parts:
+            mask[part] = True
+        return place_of_region(mask)
 
-    assert place((0, 0, 90, 190)) == "most of the image"
-    assert place((0, 0, 90, 20)) == "top"
+    assert place(np.s_[2:28, 5:55]) == "most of the image"
+    assert place(np.s_[2:8, 5:55]) == "top"
+    # an angle whose box is in the middle
+    assert place(np.s_[2:28, 10:12], np.s_[20:28, 10:45]) == "bottom"

@@ -267,8 +267,8 @@ class Memory(Head):
     ) -> list[tuple[Reason, ...]]:
         """The nearest reference patch of the worst patch of each region.
 
-        With several layers it is the one whose mean distance over layers is least. The image score
-        takes the nearest one of each layer, which may be nearer.
+        Its distance is that of the head, the mean over layers of the distance to the nearest patch
+        of each. Where layers differ in which that is, the patch named has the least mean distance.
         """
         chosen = self._chosen(features) if self.by_image else None
         compared = self.compared(features)

@@ -45,8 +45,8 @@ class Search:
             distances: (N,) by which the worst patch is found.
             regions: (R, N) bool.
         """
-        lowest = torch.where(regions, distances, -torch.inf)
-        return [self._nearest([x[at] for x in tokens], at) for at in lowest.argmax(dim=1).tolist()]
+        worst = torch.where(regions, distances, -torch.inf).argmax(dim=1).tolist()
+        return [self._nearest([x[at] for x in tokens], at) for at in worst]
 
     def _nearest(self, tokens: Sequence[torch.Tensor], at: int) -> NearestPatch:
         """The remembered patch nearest to one patch, given by its tokens and its place."""
@@ -57,22 +57,23 @@ class Search:
             distance = torch.stack([x.amin() for x in each]).mean().item()
             why = f"With `{self.forgotten}` the head no longer knows which image a patch is of."
             return NearestPatch(None, None, None, distance, None, patch, why)
-        mean = torch.stack(each).mean(dim=0).unflatten(0, (-1, *self.grid))
+        rows = torch.stack(each).unflatten(1, (-1, *self.grid))
         if self.chosen is not None:
-            others = torch.ones(len(mean), dtype=torch.bool, device=mean.device)
+            others = torch.ones(rows.shape[1], dtype=torch.bool, device=rows.device)
             others[list(self.chosen)] = False
-            mean[others] = torch.inf
+            rows[:, others] = torch.inf
         if self.reach is not None:
             near = [
-                (torch.arange(side, device=mean.device) - own).abs() <= self.reach
+                (torch.arange(side, device=rows.device) - own).abs() <= self.reach
                 for side, own in zip(self.grid, patch, strict=True)
             ]
-            mean[:, ~(near[0][:, None] & near[1])] = torch.inf
-        row = int(mean.argmin())
-        image, place = divmod(row, self.grid[0] * self.grid[1])
+            rows[:, :, ~(near[0][:, None] & near[1])] = torch.inf
+        distance = rows.flatten(1).amin(dim=1).mean().item()
+        found = int(rows.mean(dim=0).argmin())
+        image, place = divmod(found, self.grid[0] * self.grid[1])
         image, view = divmod(image, self.views)
         cell = divmod(place, self.grid[1])
-        return NearestPatch(image, view, cell, mean.flatten()[row].item(), self.usual, patch)
+        return NearestPatch(image, view, cell, distance, self.usual, patch)
 
     @property
     def usual(self) -> float | None:
@@ -104,5 +105,6 @@ class Search:
         if self.reach is not None:
             return layer.left_out(image, self.views)[1][0, ::step]
         images = layer.rows.unflatten(0, (-1, self.views, self.grid[0] * self.grid[1]))
-        others = torch.cat([images[:image], images[image + 1 :]]).flatten(0, 2)
-        return Bank(others, layer.space.metric).nearest(images[image, 0, ::step])
+        parts = [part for part in (images[:image], images[image + 1 :]) if len(part)]  # no copies
+        banks = [Bank(part.flatten(0, 2), layer.space.metric) for part in parts]
+        return torch.stack([bank.nearest(images[image, 0, ::step]) for bank in banks]).amin(dim=0)

@@ -14,9 +14,18 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import LAYERS, PART, SHARE, number, optional
-from vlad.maths.maps import top_mean, upsample
+from vlad.maths.maps import top_mean, top_parts, upsample
 from vlad.maths.neighbours import BLOCK
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    NearestPatch,
+    Parts,
+    Reason,
+    Scores,
+    TextFeatures,
+)
 
 RANK = 0.03
 
@@ -69,12 +78,38 @@ class SelfReference(Head):
         Raises:
             HeadError: an image of a single patch.
         """
-        distance = unlikeness(list(features.patches.values()), self.rank, self.name)
+        distance = self._distances(features)
         grid_map = quiet_border(distance.unflatten(1, features.grid))
         return Scores(
             image_score=top_mean(distance, self.top),
             anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
         )
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """Of the worst patch of each region the k-th nearest other patch, by the mean of layers.
+
+        Its distance is that of the head: the mean over layers, each with its own k-th nearest.
+        """
+        distance = self._distances(features)[0]
+        found: list[tuple[Reason, ...]] = []
+        usual = distance.median().item()
+        for at in torch.where(regions, distance, -torch.inf).argmax(dim=1).tolist():
+            units = [F.normalize(x[0], dim=-1) for x in features.patches.values()]
+            apart = torch.stack([1 - unit @ unit[at] for unit in units]).mean(dim=0)
+            apart[at] = torch.inf
+            other = int(apart.argsort()[_place(self.rank, len(apart)) - 1])
+            place, cell = (divmod(i, features.grid[1]) for i in (at, other))
+            found.append((NearestPatch(None, None, cell, distance[at].item(), usual, place),))
+        return found
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """Of each patch among the top share its value, divided by their number."""
+        return top_parts(self._distances(features)[0], self.top)
+
+    def _distances(self, features: Features) -> torch.Tensor:
+        return unlikeness(list(features.patches.values()), self.rank, self.name)
 
 
 def unlikeness(layers: Sequence[torch.Tensor], rank: float, name: str) -> torch.Tensor:
@@ -87,14 +122,18 @@ def unlikeness(layers: Sequence[torch.Tensor], rank: float, name: str) -> torch.
     Raises:
         HeadError: images of a single patch.
     """
-    others = len(layers[0][0]) - 1
-    if others < 1:
+    if layers[0].shape[1] < 2:
         raise HeadError(
             f"Head {name} compares the patches of an image, but there is only one; raise the image "
             "size."
         )
-    k = max(1, round(rank * others))
+    k = _place(rank, layers[0].shape[1])
     return torch.stack([torch.stack([_ranked(x, k) for x in one]) for one in layers]).mean(dim=0)
+
+
+def _place(rank: float, patches: int) -> int:
+    """k for a share of the other patches."""
+    return max(1, round(rank * (patches - 1)))
 
 
 def _ranked(patches: torch.Tensor, k: int) -> torch.Tensor:

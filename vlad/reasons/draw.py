@@ -8,17 +8,20 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vlad.images.resize import resize_map
+from vlad.reasons.words import spoken
 from vlad.report.heat import bounds, overlay
 from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.reasons.explanation import ExplainedRegion, Explanation
+    from vlad.vlm.words import Words
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont  # the latter where Pillow has no FreeType
 
 SIDE = 384  # pixels of the image's longer side
 CROP = 160  # pixels of a crop's longer side
 GAP = 12
+LINE = 20  # pixels between lines of text
 SHOWN = 4  # regions with a row of their own
 PAPER, INK, EDGE = (255, 255, 255), (20, 20, 20), (0, 90, 220)
 
@@ -33,7 +36,9 @@ def drawn(explanation: Explanation) -> Image.Image:
         for number, region in enumerate(explanation.regions[:SHOWN], start=1)
     ]
     lines = _wrapped(_title(explanation), font, width - 2 * GAP)
-    top = GAP + 20 * len(lines)
+    top = GAP + LINE * len(lines)
+    if explanation.words is not None:
+        rows.append(_spoken(explanation.words, width - 2 * GAP, font))
     height = top + image.height + GAP + sum(row.height + GAP for row in rows)
     sheet = Image.new("RGB", (width, height), PAPER)
     ImageDraw.Draw(sheet).text((GAP, GAP // 2), "\n".join(lines), INK, font)
@@ -67,19 +72,23 @@ def _pair(explanation: Explanation) -> tuple[Image.Image, Image.Image]:
             corners = [(x * scale, y * scale) for x, y in outline]
             pen.line([*corners, corners[0]], EDGE, 2)
         if number <= SHOWN:
-            at = region.box[0] * scale + 3, region.box[1] * scale + 1
-            pen.text(at, str(number), EDGE, font, stroke_width=2, stroke_fill=PAPER)
+            x, y = min(region.outlines[0], key=lambda corner: corner[1])  # the topmost
+            pen.text(
+                (x * scale, y * scale), str(number), EDGE, font, stroke_width=2, stroke_fill=PAPER
+            )
     return explanation.image.convert("RGB").resize(size), heat
 
 
 def _row(number: int, region: ExplainedRegion, width: int, font: Font) -> Image.Image:
     """A region in words, beside its crop and that of the reference image."""
-    crops = [_fitted(crop) for crop in (region.crop, region.reference_crop) if crop is not None]
+    own = "alike patches" if region.reference == "" else "nearest normal"
+    captioned = [("this image", region.crop), (own, region.reference_crop)]
+    crops = [_fitted(crop, words, font) for words, crop in captioned if crop is not None]
     left = sum(crop.width + GAP for crop in crops)
     share = "" if region.share is None else f", {100 * region.share:.0f} % of the score"
     said = [f"{number}. {region.place}{share}", *region.texts, region.reference_note]
     lines = [line for one in said if one for line in _wrapped(shown(one), font, width - left)]
-    tall = max([20 * len(lines), *(crop.height for crop in crops)])
+    tall = max([LINE * len(lines), *(crop.height for crop in crops)])
     row = Image.new("RGB", (width, tall), PAPER)
     at = 0
     for crop in crops:
@@ -89,9 +98,24 @@ def _row(number: int, region: ExplainedRegion, width: int, font: Font) -> Image.
     return row
 
 
-def _fitted(crop: Image.Image) -> Image.Image:
+def _spoken(words: Words, width: int, font: Font) -> Image.Image:
+    """What a vision-language model says, below a line."""
+    lines = [part for line in spoken(words) for part in _wrapped(line, font, width)]
+    row = Image.new("RGB", (width, LINE * len(lines) + GAP), PAPER)
+    pen = ImageDraw.Draw(row)
+    pen.line((0, 0, width, 0), INK)
+    pen.text((0, GAP // 2), "\n".join(lines), INK, font)
+    return row
+
+
+def _fitted(crop: Image.Image, words: str, font: Font) -> Image.Image:
+    """A crop at its size on the sheet, above its caption."""
     scale = CROP / max(crop.size)
-    return crop.resize([max(1, round(scale * side)) for side in crop.size])
+    size = [max(1, round(scale * side)) for side in crop.size]
+    made = Image.new("RGB", (max(size[0], 100), size[1] + LINE), PAPER)
+    made.paste(crop.resize(size), (0, 0))
+    ImageDraw.Draw(made).text((0, size[1]), words, INK, font)
+    return made
 
 
 def _wrapped(text: str, font: Font, width: int) -> list[str]:

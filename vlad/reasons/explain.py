@@ -17,7 +17,7 @@ from vlad.images import read_image
 from vlad.prompts import Prompts
 from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.references import Learned, References
-from vlad.reasons.regions import Found, find, place_of_region
+from vlad.reasons.regions import Found, find
 from vlad.reasons.words import sentence
 from vlad.results.regions import Region
 from vlad.scoring.panel import Panel
@@ -86,8 +86,14 @@ def explain(
     references = References(learned, open_image, own.normal_views, features.grid)
     prompts = panel.prompts(which, category)
     regions = [
-        replace(_region(image, region, one, references, prompts), share=share, without=other)
-        for region, one, share, other in zip(areas.regions, said, shares, without, strict=True)
+        replace(
+            _region(image, *where, one, references, prompts),
+            share=share,
+            without=other,
+        )
+        for where, one, share, other in zip(
+            zip(areas.regions, areas.places, strict=True), said, shares, without, strict=True
+        )
     ]
     return Explanation(
         name=name,
@@ -156,12 +162,13 @@ def _shares(
 def _region(
     image: Image.Image,
     region: Region,
+    place: str,
     reasons: tuple[Reason, ...],
     references: References,
     prompts: Prompts | None,
 ) -> ExplainedRegion:
     made = ExplainedRegion(
-        place=place_of_region(region, image.size),
+        place=place,
         box=region.box,
         area=region.area / (image.size[0] * image.size[1]),
         score=region.score,

@@ -22,12 +22,14 @@ class Found:
 
     Attributes:
         regions: at most 20.
+        places: of each, in words.
         cells: (R, h·w) bool, at least one cell of each.
         level: map value that they are above.
         note: which level that is, and how many smaller regions there are.
     """
 
     regions: list[Region]
+    places: list[str]
     cells: torch.Tensor
     level: float
     note: str
@@ -67,7 +69,8 @@ def find(
         note += f" {len(both) - MOST} smaller regions are left out."
         both = both[:MOST]
     masks = [mask for _, mask in both]
-    return Found([region for region, _ in both], cells_of(masks, grid), level, note)
+    places = [place_of_region(mask) for mask in masks]
+    return Found([region for region, _ in both], places, cells_of(masks, grid), level, note)
 
 
 def cells_of(masks: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
@@ -86,9 +89,14 @@ def place_of(x: float, y: float) -> str:
     return f"{down} {across}".strip() or "middle"
 
 
-def place_of_region(region: Region, size: tuple[int, int]) -> str:
-    """Where a region is, in words, by the middle of its box."""
-    x, y, width, height = (v / size[i % 2] for i, v in enumerate(region.box))
-    if min(width, height) >= ACROSS:
+def place_of_region(mask: np.ndarray) -> str:
+    """Where the pixels of a (H, W) bool are, in words, by the mean of their places."""
+    down, across = np.nonzero(mask)
+    sides = [(found.max() - found.min() + 1) for found in (down, across)]
+    if all(own >= ACROSS * side for own, side in zip(sides, mask.shape, strict=True)):
         return "most of the image"
-    return place_of(x + width / 2, y + height / 2)
+    middle = [
+        (found.mean() + 0.5) / side
+        for found, side in zip((across, down), mask.shape[::-1], strict=True)
+    ]
+    return place_of(*middle)

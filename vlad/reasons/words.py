@@ -19,8 +19,10 @@ from vlad.types.reasons import (
 
 if TYPE_CHECKING:
     from vlad.reasons.explanation import Explanation
+    from vlad.vlm.words import Words
 
 NEAR = 2  # cells, in any direction, within which two places are the same
+SAID = 0.005  # share of the score outside the regions from which on it is said
 LISTED = 5  # regions that the text has
 
 
@@ -37,11 +39,9 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
         way = "up" if reason.sigmas > 0 else "down"
         return f"{reason.feature} {abs(reason.sigmas):.1f} standard deviations {way}"
     if isinstance(reason, KnownKind):
-        how = "nearer to" if reason.distance < reason.normal else "not nearer to"
-        return (
-            f"{how} the known defect {shown(reason.kind)} ({reason.distance:.3f}) than to normal "
-            f"images ({reason.normal:.3f})"
-        )
+        way = "nearer" if reason.distance < reason.normal else "no nearer"
+        kind = f"the known defect {shown(reason.kind)} ({reason.distance:.3f})"
+        return f"{way} to {kind} than to normal images ({reason.normal:.3f})"
     assert isinstance(reason, Residual)
     return (
         f"{percent(reason.share)} of its worst patch is outside the {reason.components} directions "
@@ -66,9 +66,25 @@ def described(explanation: Explanation) -> str:
             lines.append(f"     {shown(region.reference_note)}")
     if len(regions) > LISTED:
         lines.append(f"  and {len(regions) - LISTED} smaller regions")
-    if explanation.rest is not None and regions:
+    if explanation.rest is not None and regions and explanation.rest >= SAID:
         lines.append(f"  {percent(explanation.rest)} of the score is outside these regions.")
-    return "\n".join([*lines, f"  {explanation.note}"])
+    lines.append(f"  {explanation.note}")
+    if explanation.words is not None:
+        lines += spoken(explanation.words)
+    return "\n".join(lines)
+
+
+def spoken(words: Words) -> list[str]:
+    """A model's words in lines, apart from what the head says."""
+    model = shown(words.model)
+    if words.anomalous is None:
+        return [f"  {model} says nothing ({shown(words.error, keep=' ')})."]
+    seen = f"{words.kind}, {words.where}, {words.severity}" if words.anomalous else "no defect"
+    sure = f"it calls itself {percent(words.confidence or 0)} sure"
+    return [
+        f"  {model} says (no part of the score): {shown(seen, keep=' ')}; {sure}.",
+        f"     {shown(words.sentence, keep=' ')}",
+    ]
 
 
 def percent(share: float) -> str:
@@ -78,19 +94,20 @@ def percent(share: float) -> str:
 
 
 def _nearest(reason: NearestPatch, references: References) -> str:
-    place = "" if reason.cell is None else place_of(*references.at(reason.cell))
-    if reason.cell is not None:
-        apart = max(abs(a - b) for a, b in zip(reason.cell, reason.patch, strict=True))
-        place = "the same place" if apart <= NEAR else f"{place}, {apart} patches away"
+    usual = ""
     if reason.cell is None:
         where = "the nearest reference patch"
-    elif reason.image is None:
-        where = f"the most alike patches of this image ({place})"
     else:
-        name = references.name(reason) or f"reference image {reason.image}"
-        view = f", view {reason.view}" if reason.view else ""
-        where = f"the nearest reference patch ({shown(name)}{view}, {place})"
-    usual = ""
+        apart = max(abs(a - b) for a, b in zip(reason.cell, reason.patch, strict=True))
+        place = f"{place_of(*references.at(reason.cell))}, {apart} patches away"
+        if apart <= NEAR:
+            place = "nearby" if reason.image is None else "the same place"
+        where = f"the most alike patches of this image ({place})"
+        if reason.image is not None:
+            name = references.name(reason) or f"reference image {reason.image}"
+            view = f", view {reason.view}" if reason.view else ""
+            where = f"the nearest reference patch ({shown(name)}{view}, {place})"
     if reason.usual is not None:
-        usual = f"; normal patches are {reason.usual:.3f} from those of other images"
+        of = "patches of this image" if reason.image is None else "normal patches"
+        usual = f"; for half of the {of} it is at most {reason.usual:.3f}"
     return f"{reason.distance:.3f} from {where}{usual}"

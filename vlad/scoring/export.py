@@ -64,7 +64,7 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
             passes.
     """
     extractor, spec = panel.extractor, panel.specs[name]
-    if spec.statistics:
+    if spec.without_backbone:
         raise HeadError(
             f"Head {name} reads pixels without a backbone, so there is no graph to export; choose "
             "another head."

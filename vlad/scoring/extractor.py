@@ -18,6 +18,7 @@ from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import BackboneError, InputError
 from vlad.images import statistics, to_pixels
 from vlad.images.crops import before_cut, cut
+from vlad.images.resize import own_pixels
 from vlad.images.views import altered
 from vlad.system.torch_state import own_state
 from vlad.types import (
@@ -31,9 +32,10 @@ from vlad.types import (
     Resize,
 )
 
-# side of the input, and how it was reached; "statistics" are those of the pixels, "crops" is the
-# image at the size at which it is cut into tiles of that side
-Pixels = tuple[int, Resize | Literal["statistics", "crops"]]
+# side of the input, and how it was reached; "statistics" are those of the pixels, "own" are pixels
+# of the image in its own proportions, whose longest side it is, and "crops" is the image at the
+# size at which it is cut into tiles of that side
+Pixels = tuple[int, Resize | Literal["statistics", "own", "crops"]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class Extractor:
 
     @own_state()
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
-        """The (3, S, S) pixels that each pass needs, and the (h, w, F) statistics of their cells.
+        """The (3, S, S) pixels that each pass needs, and what heads without a pass read.
+
+        The latter are the (h, w, F) statistics of cells, and (3, h, w) pixels from 0 to 1.
 
         For specs that ask for crops, also the (3, h, w) pixels of the image before it is cut.
 
@@ -89,6 +93,8 @@ class Extractor:
         prepared: dict[Pixels, np.ndarray] = {
             (size, how): statistics.cells(image)
             if how == "statistics"
+            else own_pixels(image, size)
+            if how == "own"
             else to_pixels(image, size, *look, how, backbone.interpolation)
             for size, how in {self.pixels_of(spec) for spec in specs}
         }
@@ -131,7 +137,7 @@ class Extractor:
         self.check_prepared(prepared, specs)
         passes: dict[Pass, list[FeatureSpec]] = {}
         for spec in specs:
-            if not (spec.statistics or spec.pyramid):
+            if not (spec.without_backbone or spec.pyramid):
                 passes.setdefault(self.pass_of(spec), []).append(spec)
         plain = {key: replace(key, prompts=None) for key in passes if key.prompts}
         # prompts are made from the pass without them, which comes first and may serve others too
@@ -151,8 +157,8 @@ class Extractor:
         }
         found = []
         for spec in specs:
-            if spec.statistics:
-                found.append(self.statistics(spec, prepared))
+            if spec.without_backbone:
+                found.append(self.without_backbone(spec, prepared))
                 continue
             if spec.pyramid:
                 found.append(self.pyramid(spec, prepared))
@@ -174,16 +180,22 @@ class Extractor:
         taps = self._run(self.pass_of(spec), tiles, [spec], None, False)
         return Crops(self.features(spec, taps), layout, inside)
 
-    def pixels_of(self, spec: FeatureSpec) -> tuple[int, Resize | Literal["statistics"]]:
+    def pixels_of(self, spec: FeatureSpec) -> tuple[int, Resize | Literal["statistics", "own"]]:
         """What a spec is computed from, as `prepare` names it."""
+        if spec.pixels:
+            return spec.pixels, "own"
         return self.size(spec), "statistics" if spec.statistics else spec.resize
 
-    def statistics(
+    def without_backbone(
         self, spec: FeatureSpec, prepared: Sequence[dict[Pixels, np.ndarray]]
     ) -> Features:
-        """The features of a spec that asks for statistics of the pixels."""
+        """The features of a spec that asks for pixels, or for statistics of them."""
         each = [pixels[self.pixels_of(spec)] for pixels in prepared]
         side, device = self.size(spec), self.backbone.device
+        if spec.pixels:
+            cells = side // self.backbone.info.patch_size
+            own = tuple(torch.from_numpy(x).to(device) for x in each)
+            return Features(None, {}, (cells, cells), (side, side), pixels=own)
         x = torch.from_numpy(np.stack(each)).to(device)
         return Features(
             image=torch.from_numpy(np.stack([statistics.summary(cells) for cells in each])).to(x),

@@ -15,9 +15,10 @@ class NearestPatch:
             with itself, None. None too if the head no longer knows.
         view: which view of that image, 0 for itself; None as `image`.
         cell: (row, column) of the patch there; None if the head no longer knows.
-        distance: between the two, in the head's own unit.
-        usual: how far normal patches are from those of other reference images, as a median; None if
-            there is a single reference image, or if it is not known.
+        distance: of the patch of the region, in the head's own unit.
+        usual: the same of normal patches: the median distance of patches of reference images to the
+            nearest of other reference images; of a head that compares an image with itself, that
+            of all its patches. None with a single reference image, or if it is not known.
         patch: (row, column) of the patch of the region.
         note: why something is None, as a sentence, or "".
     """
@@ -81,7 +82,7 @@ class Residual:
     """What the subspace of normal patches cannot rebuild of a region.
 
     Attributes:
-        share: of the length of its most anomalous patch, from 0 to 1.
+        share: of the squared distance of its most anomalous patch from the mean, from 0 to 1.
         components: dimensions of the subspace.
     """
 

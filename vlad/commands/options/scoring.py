@@ -89,24 +89,36 @@ class Scoring:
     detector: Detector | None
 
 
-def scoring_options(command: Callable) -> Callable:
-    """Add the options of normal images, heads, maps and verdicts; the command gets them as
-    `scoring`."""
-
-    @option("--category WORDS", "What the images show, for example hazelnut.")
-    @option(
+NORMAL = (
+    option("--category WORDS", "What the images show, for example hazelnut."),
+    option(
         "--normal DIR|FILES",
         "Normal images to compare with; may be repeated.",
         "normals",
         multiple=True,
-    )
-    @known_defects_option
-    @option(
+    ),
+    known_defects_option,
+    option(
         "--k-shot K",
         "Use K of the normal images, drawn at random.  [default: all of them]",
         type=click.IntRange(min=1),
-    )
-    @option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
+    ),
+    option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0),
+)
+
+
+def normal_options(command: Callable) -> Callable:
+    """Add what the images show, and the normal images that heads are fitted on."""
+    for add in reversed(NORMAL):
+        command = add(command)
+    return command
+
+
+def scoring_options(command: Callable) -> Callable:
+    """Add the options of normal images, heads, maps and verdicts; the command gets them as
+    `scoring`."""
+
+    @normal_options
     @option(
         "--pool DIR|FILES",
         (
@@ -187,7 +199,8 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
         return _with_detector(scoring.detector, scoring, images, categorised)
     if k_shot and not normals:
         raise InputError("--k-shot draws from normal images; name them with --normal.")
-    default = _default_head(scoring, categorised)
+    named = bool(scoring.category or common.setup.bank or categorised)
+    default = default_head(bool(normals), named)
     head = scoring.head or default
     if scoring.quality:
         common, head = set_by(scoring.quality, common, scoring.head, default, images)
@@ -282,6 +295,7 @@ def _with_detector(detector: Detector, scoring: Scoring, images: int, categorise
         map_format=scoring.map_format or "png",
         rules=rules,
         learned=detector.learned_,
+        normals=detector.references_,
     )
     return Plan(heads, settings, detector)
 
@@ -299,8 +313,13 @@ def _check_maps(scoring: Scoring) -> None:
         )
 
 
-def _default_head(scoring: Scoring, categorised: bool) -> str:
-    if scoring.normals:
+def default_head(normals: bool, named: bool) -> str:
+    """The head without --head.
+
+    Args:
+        normals: whether there are normal images.
+        named: whether it is known what the images show; a bank may have a noun of its own.
+    """
+    if normals:
         return "memory"
-    # a bank may have a noun of its own
-    return "winclip" if scoring.category or scoring.common.setup.bank or categorised else ALONE
+    return "winclip" if named else ALONE
