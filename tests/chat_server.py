@@ -25,8 +25,9 @@ class ChatServer(Loopback):
             one stays), or a function from the `Asked` question to a text.
         logprobs: token -> log-probability of the first token, given if a request asks for them.
         faults: for one request after the other, "" or one of: "slow", "429", "500", "malformed",
-            "empty", "list", "stream", "endless", "redirect", "404", "dropped"; "echo key" repeats
-            the key in a refusal. Requests after the last of them have no fault.
+            "empty", "list", "stream", "endless", "redirect", "404", "dropped", "drip" (headers a
+            letter at a time); "echo key" repeats the key in a refusal. Requests after the last of
+            them have no fault.
         refuses: keys of a request's body that the server calls wrong (status 400).
         key: the key that it wants.
         seconds: that a slow reply takes.
@@ -113,6 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "dropped":
             self.close_connection = True
             return None
+        if fault == "drip":
+            return self._drip()
         if fault == "echo key":
             said = self.headers.get("Authorization", "").removeprefix("Bearer ")
             return self._send(422, {"error": {"message": f"the key {said} has no quota"}})
@@ -147,6 +150,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         while True:
             self.wfile.write(b" " * 2**16)
+
+    def _drip(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        for _ in range(round(self.server.seconds / 0.05)):
+            self.wfile.write(b"x")
+            time.sleep(0.05)
 
     def _send(self, status: int, body: Any, **headers: str) -> None:
         self._raw(status, json.dumps(body).encode(), "application/json", headers)

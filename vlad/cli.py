@@ -34,6 +34,7 @@ from vlad.commands.export import export
 from vlad.commands.fit import fit
 from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
 from vlad.commands.prompts import prompts
+from vlad.commands.reproduce import reproduce
 from vlad.commands.review import review
 from vlad.commands.score import score
 from vlad.commands.serve import serve
@@ -129,6 +130,7 @@ main.add_command(review)
 main.add_command(serve)
 main.add_command(evaluate)
 main.add_command(bench)
+main.add_command(reproduce)
 main.add_command(train)
 main.add_command(export)
 main.add_command(demo)

@@ -1,8 +1,9 @@
-"""What tests of vlad score and vlad watch share."""
+"""What tests of vlad score, watch and bench share."""
 
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 
@@ -30,6 +31,35 @@ def rows():
     def read(out) -> list[dict[str, str]]:
         with open(out / "scores.csv", newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
+
+    return read
+
+
+@pytest.fixture
+def sets(category, tmp_path):
+    """Two data sets: "one" with two categories, "two" with one."""
+    for root, name in (("one", "bolt"), ("one", "nut"), ("two", "cap")):
+        category(tmp_path / root / name, normal=2)
+    return tmp_path
+
+
+@pytest.fixture
+def bench(small_file):
+    """Runs `vlad bench` with the small backbone -> click's result."""
+
+    def run(*args):
+        options = ["--backbone", str(small_file), "--device", "cpu"]
+        return CliRunner().invoke(main, ["bench", *map(str, args), *options])
+
+    return run
+
+
+@pytest.fixture
+def results():
+    """The rows of results.jsonl in a bench's folder."""
+
+    def read(out) -> list[dict]:
+        return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
 
     return read
 

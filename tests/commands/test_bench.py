@@ -14,34 +14,12 @@ import vlad.evaluation.bench
 from vlad.cli import main
 from vlad.metrics import auroc
 
-
-@pytest.fixture
-def tree(category, tmp_path):
-    """Two data sets: "one" with two categories, "two" with one."""
-    for root, name in (("one", "bolt"), ("one", "nut"), ("two", "cap")):
-        category(tmp_path / root / name, normal=2)
-    return tmp_path
-
-
-@pytest.fixture
-def run(small_file):
-    def run(*args):
-        options = ["--backbone", str(small_file), "--device", "cpu"]
-        return CliRunner().invoke(main, ["bench", *map(str, args), *options])
-
-    return run
-
-
-def results(out):
-    return [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
-
-
 PLAN = ["--head", "winclip,memory,musc", "--k-shot", "0,1,2", "--seeds", "0,1"]
 
 
-def test_every_cell_once(run, tree):
-    out = tree / "bench"
-    done = run(tree / "one", tree / "two", *PLAN, "--out", out)
+def test_every_cell_once(bench, sets, results):
+    out = sets / "bench"
+    done = bench(sets / "one", sets / "two", *PLAN, "--out", out)
     assert done.exit_code == 0, done.output
     cells = [(r["category"], r["head"], r["k_shot"], r["seed"]) for r in results(out)]
     shots = [(1, 0), (1, 1), (2, 0), (2, 1)]
@@ -56,14 +34,14 @@ def test_every_cell_once(run, tree):
     assert "<td>memory</td><td>2</td>" in (out / "bench.html").read_text()
 
 
-def test_figures_are_those_of_eval_and_of_plain_means(run, tree, small_file):
-    out = tree / "bench"
-    run(tree / "one", *PLAN, "--out", out)
-    file = tree / "eval.json"
+def test_figures_are_those_of_eval_and_of_plain_means(bench, sets, small_file, results):
+    out = sets / "bench"
+    bench(sets / "one", *PLAN, "--out", out)
+    file = sets / "eval.json"
     options = ["--backbone", str(small_file), "--device", "cpu"]
     CliRunner().invoke(
         main,
-        ["eval", str(tree / "one"), "--head", "memory", "--k-shot", "2", "--seed", "1",
+        ["eval", str(sets / "one"), "--head", "memory", "--k-shot", "2", "--seed", "1",
          "--json", str(file), *options],
     )  # fmt: skip
     wanted = {r["category"]: r for r in json.loads(file.read_text())["results"]}
@@ -83,10 +61,10 @@ def test_figures_are_those_of_eval_and_of_plain_means(run, tree, small_file):
     assert line.split(" | ")[3] == cell
 
 
-def test_a_stopped_bench_goes_on(run, tree, monkeypatch):
-    whole, out = tree / "whole", tree / "bench"
-    run(tree / "one", *PLAN, "--out", whole)
-    run(tree / "one", *PLAN, "--out", out)
+def test_a_stopped_bench_goes_on(bench, sets, monkeypatch):
+    whole, out = sets / "whole", sets / "bench"
+    bench(sets / "one", *PLAN, "--out", whole)
+    bench(sets / "one", *PLAN, "--out", out)
     # as a kill while the second category's lines are written leaves it
     lines = (out / "results.jsonl").read_text().splitlines(keepends=True)
     (out / "results.jsonl").write_text("".join(lines[:12]) + lines[12][:30])
@@ -100,7 +78,7 @@ def test_a_stopped_bench_goes_on(run, tree, monkeypatch):
             measured.append(category) or real(backbone, entries, category, *a, **o)
         ),
     )
-    done = run(tree / "one", *PLAN, "--out", out)
+    done = bench(sets / "one", *PLAN, "--out", out)
     assert done.exit_code == 0, done.output
     assert measured == ["nut"]
 
@@ -110,20 +88,20 @@ def test_a_stopped_bench_goes_on(run, tree, monkeypatch):
 
     assert cells(out) == cells(whole)
     assert (out / "bench.md").exists()
-    done = run(tree / "one", "--head", "memory", "--out", out)
+    done = bench(sets / "one", "--head", "memory", "--out", out)
     assert done.exit_code == 2
     assert "other settings" in done.stderr
 
 
-def test_what_figures_must_not_be_compared_without(run, tree, small_adapter):
+def test_what_figures_must_not_be_compared_without(bench, sets, small_adapter):
     import os
 
     import torch
 
-    out = tree / "bench"
+    out = sets / "bench"
     adapter = small_adapter("anomalyclip")
-    done = run(
-        tree / "one", "--head", "winclip,musc,memory,anomalyclip", "--adapter", adapter,
+    done = bench(
+        sets / "one", "--head", "winclip,musc,memory,anomalyclip", "--adapter", adapter,
         "--k-shot", "0,1", "--seeds", "0", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -158,141 +136,48 @@ def test_what_figures_must_not_be_compared_without(run, tree, small_adapter):
     assert "may be off" not in text
 
 
-def test_what_is_too_large_to_keep_comes_with_its_bound(run, tree, monkeypatch):
+def test_what_is_too_large_to_keep_comes_with_its_bound(bench, sets, monkeypatch, results):
     from vlad.evaluation import evaluate_category
     from vlad.metrics import Streaming
 
-    run(tree / "two", *PLAN, "--out", tree / "exact")
+    bench(sets / "two", *PLAN, "--out", sets / "exact")
     monkeypatch.setitem(evaluate_category.__kwdefaults__, "room", 100_000)
     monkeypatch.setattr(Streaming.__init__, "__kwdefaults__", {"buffer": 1000, "bins": 64})
-    done = run(tree / "two", *PLAN, "--out", tree / "bench")
+    done = bench(sets / "two", *PLAN, "--out", sets / "bench")
     assert done.exit_code == 0, done.output
     bounds = []
-    for found, exact in zip(results(tree / "bench"), results(tree / "exact"), strict=True):
+    for found, exact in zip(results(sets / "bench"), results(sets / "exact"), strict=True):
         for name in ("pixel_auroc", "pixel_ap", "pixel_f1_max", "aupro"):
             bounds.append(found[f"bound.{name}"])
             assert abs(found[f"metric.{name}"] - exact[f"metric.{name}"]) <= bounds[-1]
         assert found["metric.image_auroc"] == exact["metric.image_auroc"]
     assert min(bounds) > 0
     said = f"may be off by up to {100 * max(bounds):.2g}."
-    assert said in (tree / "bench" / "bench.md").read_text()
+    assert said in (sets / "bench" / "bench.md").read_text()
 
 
-def test_a_broken_image_is_named_once(run, tree):
-    (tree / "two" / "cap" / "test" / "good" / "1.png").write_bytes(b"broken")
-    done = run(tree / "two", *PLAN, "--out", tree / "bench")
+def test_a_broken_image_is_named_once(bench, sets, results):
+    (sets / "two" / "cap" / "test" / "good" / "1.png").write_bytes(b"broken")
+    done = bench(sets / "two", *PLAN, "--out", sets / "bench")
     assert done.exit_code == 0, done.output
     assert done.stderr.count("Left out: ") == 1 and "1.png" in done.stderr
-    assert {row["left_out"] for row in results(tree / "bench")} == {1}
+    assert {row["left_out"] for row in results(sets / "bench")} == {1}
 
 
-@pytest.mark.parametrize(
-    "lines",
-    [
-        "head = ['winclip', 'memory']\nk-shot = [1, 2]\nseeds = [0, 1]\nparam='memory.rotations=2'",
-        "head = 'winclip, memory'\nk_shot = '1,2'\nseeds = [0, 1]\nparam = ['memory.rotations=2']",
-    ],
-)
-def test_lists_in_a_file(run, tree, lines):
-    config = tree / "bench.toml"
-    config.write_text(
-        f"data = '{(tree / 'two').as_posix()}'\nout = '{(tree / 'bench').as_posix()}'\n"
-        f"image-size = 64\n{lines}\n"
-    )
-    done = run("--config", config)
-    assert done.exit_code == 0, done.output
-    cells = [(r["head"], r["k_shot"], r["seed"]) for r in results(tree / "bench")]
-    draws = [(1, 0), (1, 1), (2, 0), (2, 1)]
-    assert cells == [(head, *draw) for head in ("winclip", "memory") for draw in draws]
-    settings = json.loads((tree / "bench" / "bench.json").read_text())
-    assert settings["params"] == ["memory.rotations=2"]
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("seeds = 3", None),
-        ("backbone = ['a', 'b']", "backbone takes one value"),
-        ("head = {winclip = 1}", "head must be a value or a list of values"),
-        ("words = {cap = 1}", "words of a category must be text"),
-        ("k-shot = [[1]]", "k-shot must be a value"),
-        ("k-shot = [1, 1]", "different numbers"),
-        ("k-shot = [1.5]", "--k-shot 1.5"),
-        ("batch-size = 'many'", "'many' is not a valid integer"),
-    ],
-)
-def test_settings_of_another_kind_are_one_sentence(tree, small_file, line, words):
-    config = tree / "bench.toml"
-    config.write_text(f"{line}\n")
-    options = {"k-shot": "1", "head": "memory", "backbone": str(small_file), "device": "cpu"}
-    options.pop(line.partition(" ")[0], None)  # the command line would go before the file
-    given = [word for key, value in options.items() for word in (f"--{key}", value)]
-    args = ["bench", str(tree / "two"), "--config", str(config), "--out", str(tree / "bench")]
-    done = CliRunner().invoke(main, args + given)
-    assert done.exit_code == (2 if words else 0), done.output
-    assert "Traceback" not in done.output
-    if words:
-        assert words in done.stderr
-
-
-def test_options_from_a_file(run, tree):
-    config = tree / "bench.toml"
-    config.write_text(
-        f'data = ["{(tree / "two").as_posix()}"]\nhead = "memory"\nk-shot = "1"\nseeds = "0"\n'
-    )
-    done = run("--config", config, "--out", tree / "bench")
-    assert done.exit_code == 0, done.output
-    assert [(r["head"], r["k_shot"]) for r in results(tree / "bench")] == [("memory", 1)]
-    # the command line goes before the file
-    done = run("--config", config, "--k-shot", "2", "--out", tree / "other")
-    assert [r["k_shot"] for r in results(tree / "other")] == [2]
-    config.write_text('heads = "memory"\n')
-    done = run(tree / "two", "--config", config, "--out", tree / "third")
-    assert done.exit_code == 2
-    assert "has the unknown key heads" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("args", "words"),
-    [
-        (["--k-shot", "1,x"], "--k-shot 1,x"),
-        (["--k-shot", "1,1"], "different numbers"),
-        (["--seeds", "-1"], "--seeds -1"),
-        (["--head", "memory", "--k-shot", "0"], "above 0"),
-        (["--head", "memory", "--k-shot", "9"], "k-shot is 9, but there are only 4 normal images"),
-        (["--head", "nonsense"], "Unknown head"),
-        (["--config", "nowhere.toml"], "nowhere.toml"),
-    ],
-)
-def test_bad_input_is_one_sentence(run, tree, args, words):
-    done = run(tree / "two", *args, "--out", tree / "bench")
-    assert done.exit_code == 2, done.output
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_two_sets_of_one_name(run, tree):
-    (tree / "other").mkdir()
-    (tree / "two").rename(tree / "other" / "one")
-    done = run(tree / "one", tree / "other" / "one", "--out", tree / "bench")
-    assert done.exit_code == 2
-    assert "rename" in done.stderr
-
-
-def test_a_category_whose_images_changed_is_measured_again(run, tree, tmp_path):
-    args = (tree / "two", "--head", "memory", "--k-shot", 1, "--seeds", 0)
+def test_a_category_whose_images_changed_is_measured_again(bench, sets, tmp_path, results):
+    args = (sets / "two", "--head", "memory", "--k-shot", 1, "--seeds", 0)
     args += ("--out", tmp_path / "bench")
-    assert run(*args).exit_code == 0
+    assert bench(*args).exit_code == 0
     before = results(tmp_path / "bench")
-    assert "changed" not in run(*args).output
-    file = next(tree.rglob("two/cap/test/good/*.png"))
+    assert "changed" not in bench(*args).output
+    file = next(sets.rglob("two/cap/test/good/*.png"))
     Image.open(file).rotate(90).save(file)
-    done = run(*args)
+    done = bench(*args)
     assert done.exit_code == 0 and "it is measured again" in done.output
     after = results(tmp_path / "bench")
     assert len(after) == len(before) == 1 and after[0]["files"] != before[0]["files"]
     assert "1 results" in done.output
-    assert "changed" not in run(*args).output
+    assert "changed" not in bench(*args).output
 
 
 BANK = """
@@ -307,18 +192,18 @@ anomalous = ["a STATE {}"]
 """
 
 
-def test_rows_of_an_edited_prompt_bank_are_measured_again(run, tree, tmp_path):
+def test_rows_of_an_edited_prompt_bank_are_measured_again(bench, sets, tmp_path, results):
     bank = tmp_path / "own.toml"
-    args = (tree / "one", "--head", "winclip,memory", "--k-shot", "0,1", "--seeds", "0")
+    args = (sets / "one", "--head", "winclip,memory", "--k-shot", "0,1", "--seeds", "0")
     args += ("--bank", bank, "--out", tmp_path / "bench")
     bank.write_text(BANK.replace("STATE", "broken"))
-    assert run(*args).exit_code == 0
+    assert bench(*args).exit_code == 0
     before = results(tmp_path / "bench")
     # what the prompts do not say does not matter
     bank.write_text(BANK.replace("STATE", "broken").replace("Two states", "Another title"))
-    assert "changed" not in run(*args).output
+    assert "changed" not in bench(*args).output
     bank.write_text(BANK.replace("STATE", "scratched"))
-    done = run(*args)
+    done = bench(*args)
     assert done.exit_code == 0 and "Prompts of bolt in one changed" in done.output
     after = results(tmp_path / "bench")
     assert pq.read_table(tmp_path / "bench" / "bench.parquet").num_rows == len(after) == len(before)
@@ -326,47 +211,16 @@ def test_rows_of_an_edited_prompt_bank_are_measured_again(run, tree, tmp_path):
     assert not any(row["prompts"] in seen for row in after if row["head"] == "winclip")
     assert all(row["prompts"] is None for row in after if row["head"] == "memory")
     # as measured in a folder of its own
-    assert run(*args[:-1], tmp_path / "other").exit_code == 0
+    assert bench(*args[:-1], tmp_path / "other").exit_code == 0
     for row, fresh in zip(after, results(tmp_path / "other"), strict=True):
         metrics = {name for name in row if name.startswith("metric.")}
         assert {n: row[n] for n in metrics} == {n: fresh[n] for n in metrics}
 
 
-@pytest.mark.parametrize("in_a_file", [False, True])
-def test_words_of_categories(run, tree, tmp_path, in_a_file):
-    args = [tree / "one", "--head", "winclip", "--k-shot", "0", "--out", tmp_path / "bench"]
-    config = tmp_path / "bench.toml"
-    config.write_text('words = {bolt = "steel screw"}\n')
-    given = ["--config", config] if in_a_file else ["--words", "bolt=steel screw"]
-    done = run(*args, *given)
-    assert done.exit_code == 0, done.output
-    rows = {row["category"]: row for row in results(tmp_path / "bench")}
-    assert {name: row["words"] for name, row in rows.items()} == {
-        "bolt": "steel screw", "nut": "nut",
-    }  # fmt: skip
-    assert rows["bolt"]["prompts"] != rows["nut"]["prompts"]
-    assert json.loads((tmp_path / "bench" / "bench.json").read_text())["words"] == {
-        "bolt": "steel screw"
-    }
-    assert "words: bolt: steel screw" in (tmp_path / "bench" / "bench.md").read_text()
-    assert run(*args, *given).exit_code == 0
-    for other in ([], ["--words", "bolt=screw"]):
-        done = run(*args, *other)
-        assert done.exit_code == 2 and "other settings (words" in done.stderr
-    assert {row["category"]: row for row in results(tmp_path / "bench")} == rows
-
-
-def test_words_of_an_unknown_category_name_the_nearest(run, tree, tmp_path):
-    done = run(tree / "one", tree / "two", "--words", "cup=cover", "--out", tmp_path / "bench")
-    assert done.exit_code == 2
-    assert "unknown category 'cup'. Did you mean cap?" in done.stderr
-    assert not (tmp_path / "bench").exists()
-
-
-def test_image_scores_are_kept_and_tables_come_from_them_after_a_resume(run, tree):
-    args = (tree / "two", "--head", "memory,patchcore", "--k-shot", "1,2", "--seeds", "0,1")
-    out = tree / "bench"
-    assert run(*args, "--out", out).exit_code == 0
+def test_image_scores_are_kept_and_tables_come_from_them_after_a_resume(bench, sets, results):
+    args = (sets / "two", "--head", "memory,patchcore", "--k-shot", "1,2", "--seeds", "0,1")
+    out = sets / "bench"
+    assert bench(*args, "--out", out).exit_code == 0
     for row in results(out):
         assert row["ids"] == [f"test/{id}" for id in ("good/0", "good/1", "stain/4", "stain/5")]
         assert row["labels"] == [0, 0, 1, 1]
@@ -375,7 +229,7 @@ def test_image_scores_are_kept_and_tables_come_from_them_after_a_resume(run, tre
     before = {name: (out / name).read_bytes() for name in names}
     for name in before:
         (out / name).unlink()
-    assert run(*args, "--out", out).exit_code == 0
+    assert bench(*args, "--out", out).exit_code == 0
     assert {name: (out / name).read_bytes() for name in before} == before
     text = before["bench.md"].decode()
     assert "## two: 95 % intervals and comparison with the best head" in text
@@ -383,28 +237,28 @@ def test_image_scores_are_kept_and_tables_come_from_them_after_a_resume(run, tre
     assert [row["scores"] for row in table] == [row["scores"] for row in results(out)]
 
 
-def test_a_bench_without_image_scores_is_still_read(run, tree):
-    args = (tree / "two", "--head", "memory", "--k-shot", "1", "--seeds", "0")
-    out = tree / "bench"
-    run(*args, "--out", out)
+def test_a_bench_without_image_scores_is_still_read(bench, sets, results):
+    args = (sets / "two", "--head", "memory", "--k-shot", "1", "--seeds", "0")
+    out = sets / "bench"
+    bench(*args, "--out", out)
     new = ("ids", "labels", "scores", "corruption")
     rows = [{k: v for k, v in row.items() if k not in new} for row in results(out)]
     (out / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = run(*args, "--out", out)
+    done = bench(*args, "--out", out)
     assert done.exit_code == 0, done.output
     assert "measured by an earlier vlad" in (out / "bench.md").read_text()
     assert not (out / "bench.svg").exists()  # a single number of shots
     assert len(pq.read_table(out / "bench.parquet")) == len(results(out)) == 1
 
 
-def test_corrupted_test_images(run, tree):
-    args = (tree / "two", "--head", "memory", "--k-shot", "1", "--seeds", "0")
-    run(*args, "--out", tree / "clean")
-    done = run(*args, "--corruptions", "noise,shift", "--out", tree / "bench")
+def test_corrupted_test_images(bench, sets, results):
+    args = (sets / "two", "--head", "memory", "--k-shot", "1", "--seeds", "0")
+    bench(*args, "--out", sets / "clean")
+    done = bench(*args, "--corruptions", "noise,shift", "--out", sets / "bench")
     assert done.exit_code == 0, done.output
-    rows = {row["corruption"]: row for row in results(tree / "bench")}
+    rows = {row["corruption"]: row for row in results(sets / "bench")}
     assert list(rows) == [None, "noise", "shift"]
-    (clean,) = results(tree / "clean")
+    (clean,) = results(sets / "clean")
     times = ("head_seconds", "backbone_seconds", "peak_memory_mib")
     assert all(rows[None][n] == clean[n] for n in clean if n not in times)
     # fitted on the same images as they are, scored on others
@@ -412,10 +266,10 @@ def test_corrupted_test_images(run, tree):
     assert rows["noise"]["scores"] != clean["scores"]
     # the mask moves with the image; drawn stains stand out wherever they are
     assert rows["shift"]["metric.pixel_auroc"] > clean["metric.pixel_auroc"] - 0.05
-    text = (tree / "bench" / "bench.md").read_text()
+    text = (sets / "bench" / "bench.md").read_text()
     assert "## two: image AUROC on corrupted images" in text
     assert "- corruptions: noise, shift\n" in text
-    done = run(*args, "--out", tree / "bench")
+    done = bench(*args, "--out", sets / "bench")
     assert done.exit_code == 2 and "other settings (corruptions" in done.stderr
 
 
@@ -427,36 +281,44 @@ def test_corrupted_test_images(run, tree):
         ("blur,blur", "names one twice"),
     ],
 )
-def test_wrong_corruptions_are_one_sentence(run, tree, names, words):
-    done = run(tree / "two", "--corruptions", names, "--out", tree / "bench")
+def test_wrong_corruptions_are_one_sentence(bench, sets, names, words):
+    done = bench(sets / "two", "--corruptions", names, "--out", sets / "bench")
     assert done.exit_code == 2 and words in done.stderr
 
 
-def test_a_shift_would_leave_boxes_behind(run, tree):
-    file = tree / "boxes.json"
+def test_a_shift_would_leave_boxes_behind(bench, sets):
+    file = sets / "boxes.json"
     file.write_text("{}")
     args = ("--corruptions", "all", "--boxes", file, "--head", "filo")
-    done = run(tree / "two", *args, "--out", tree / "bench")
+    done = bench(sets / "two", *args, "--out", sets / "bench")
     assert done.exit_code == 2 and "the boxes of --boxes; leave one out" in done.stderr
 
 
-def test_heads_that_need_more_normal_images_are_named(run, tree):
-    args = ("--head", "memory,mvg", "--seeds", "0", "--out", tree / "bench")
-    done = run(tree / "two", "--k-shot", "1,2", *args)
+def test_heads_that_need_more_normal_images_are_named(bench, sets, results):
+    args = ("--head", "memory,mvg", "--seeds", "0", "--out", sets / "bench")
+    done = bench(sets / "two", "--k-shot", "1,2", *args)
     assert done.exit_code == 0, done.output
     assert "head mvg needs 2 normal images; it is not measured with 1." in done.stderr
-    cells = [(row["head"], row["k_shot"]) for row in results(tree / "bench")]
+    cells = [(row["head"], row["k_shot"]) for row in results(sets / "bench")]
     assert cells == [("memory", 1), ("memory", 2), ("mvg", 2)]
-    done = run(tree / "two", "--k-shot", "1", "--head", "mvg", "--out", tree / "other")
+    done = bench(sets / "two", "--k-shot", "1", "--head", "mvg", "--out", sets / "other")
     assert done.exit_code == 2 and "give --k-shot values above 1" in done.stderr
 
 
-def test_a_tracker_gets_means_over_seeds_by_shots(run, tree, monkeypatch):
+def test_a_tracker_gets_means_over_seeds_by_shots(bench, sets, monkeypatch, results):
     recorder = record(monkeypatch)
-    done = run(tree / "one", tree / "two", *PLAN, "--out", tree / "bench", "--log", "wandb")
+    done = bench(
+        sets / "one",
+        sets / "two",
+        *PLAN,
+        "--out",
+        sets / "bench",
+        "--log",
+        "wandb",
+    )
     assert done.exit_code == 0, done.output
     assert [step for step, _ in recorder.figures] == [0, 1, 2]
-    rows = results(tree / "bench")
+    rows = results(sets / "bench")
     for k, value in recorder.of("one/nut/memory/pixel_auroc"):
         wanted = [r["metric.pixel_auroc"] for r in rows
                   if (r["category"], r["head"], r["k_shot"]) == ("nut", "memory", k)]  # fmt: skip

@@ -80,6 +80,18 @@ def test_words_are_printed_after_what_the_head_says(detector, defect):
     )
 
 
+def test_the_drawing_has_them_below(detector, defect):
+    plain, found = detector.explain(defect), ask(detector, defect, json.dumps(DEFECT))[0]
+    before, after = (np.asarray(one.draw()) for one in (plain, found))
+    assert np.array_equal(after[: len(before)], before)
+    assert (after[len(before) :] < 128).any()
+
+
+def test_a_long_sentence_is_not_cut(detector, defect):
+    long = {**DEFECT, "sentence": "A red spot. " * 40 + "The end."}
+    assert ask(detector, defect, json.dumps(long))[0].text().endswith("The end.")
+
+
 def obedient(asked):
     """Says what is written in the image: a model that takes white pixels for orders."""
     white = np.asarray(asked.images[0]).min(axis=2) > 250
@@ -134,9 +146,15 @@ def test_the_model_sees_image_regions_and_the_nearest_normal_one(detector, defec
         "Image 2: its region 1, enlarged; the frame is drawn by the detector.",
         "Image 3: the place in a normal image that is most like region 1; the frame is ",
         "- region 1: ",
-        "from the nearest reference patch",
+        "from the nearest reference patch (a normal image, ",
     ):
         assert said in asked.text
+
+
+def test_no_path_leaves_this_machine(detector, defect, tmp_path):
+    found, server = ask(detector, defect, json.dumps(DEFECT))
+    assert str(tmp_path) in found.text()
+    assert str(tmp_path) not in json.dumps(server.asked[0].body)
 
 
 def test_a_large_image_is_sent_smaller(detector):

@@ -67,12 +67,13 @@ def test_a_fault_that_passes_is_tried_again(request_, fault, monkeypatch):
         ("stream", "no answer: the endpoint streams its reply"),
         ("endless", "no answer: the endpoint's reply is over 4,194,304 bytes"),
         ("slow", "no answer: the endpoint took longer than 0.2 s"),
+        ("drip", "no answer: the endpoint took longer than 0.2 s"),
         ("dropped", "no answer: the connection broke"),
     ],
 )
 def test_a_fault_that_stays_is_no_answer(request_, fault, error, monkeypatch):
     monkeypatch.setattr("vlad.vlm.http.PAUSE", 0.01)
-    timeout = 0.2 if fault == "slow" else 60
+    timeout = 0.2 if fault in ("slow", "drip") else 60
     with ChatServer(GOOD, faults=(fault,) * 4, seconds=2) as server:
         vlm = load(server, timeout=timeout)
         reply, choice = vlm.ask([request_], SCHEMA)[0], vlm.choose([request_], ["Yes", "No"])[0]
@@ -197,6 +198,21 @@ def test_an_address_that_cannot_be_used(address):
     with pytest.raises(VlmError, match="is no address of an endpoint") as caught:
         load_vlm(address, name="x", cache=False)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://vlm.example/v1", "Images are sent to vlm.example, without encryption.\n"),
+        ("https://vlm.example/v1", "Images are sent to vlm.example.\n"),
+        ("http://127.0.0.1:8/v1", ""),
+        ("http://[::1]:8/v1", ""),
+        ("http://localhost:8/v1", ""),
+    ],
+)
+def test_it_is_said_where_images_go(address, said, capsys):
+    load_vlm(address, name="x", cache=False)
+    assert capsys.readouterr().err == said
 
 
 def test_an_endpoint_needs_the_name_of_a_model():

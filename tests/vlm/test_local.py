@@ -105,6 +105,15 @@ def test_a_model_without_a_chat_template_is_refused(vlm_folder, tmp_path):
         load(tmp_path)
 
 
+def test_a_package_that_a_model_needs_is_named(vlm_folder, monkeypatch):
+    def needy(*_, **options):
+        raise ImportError("\nPackage `num2words` is required to run SmolVLM processor.\nMore.")
+
+    monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", needy)
+    with pytest.raises(VlmError, match=r"not here \(Package `num2words` is required to run "):
+        load(vlm_folder("qwen2_vl"))
+
+
 def test_a_model_too_large_for_memory_is_refused_before_it_is_loaded(vlm_folder, monkeypatch):
     monkeypatch.setattr("vlad.vlm.size.free_memory", lambda device: 2**19)
     monkeypatch.setattr("transformers.AutoProcessor.from_pretrained", None)

@@ -64,7 +64,7 @@ def explain(
     overwrite: bool,
     json_file: str | None,
 ) -> None:
-    """Say why images score as they do: which regions, and what the head says about each.
+    """Say which regions of images are anomalous, and why.
 
     PATH is a file, a folder, a pattern, or a CSV manifest with a column `path`. Regions come
     largest first, each with its share of the image score and what the head compares it with. With

@@ -1,4 +1,4 @@
-"""vlad prompts: list, show and check prompt banks."""
+"""vlad prompts: list, show, check and tune prompt banks."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.option import option
+from vlad.commands.prompts_tune import tune
 
 if TYPE_CHECKING:
     from vlad.backbones.tokens import Context
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 @click.group("prompts")
 def prompts() -> None:
-    """List, show and check prompt banks."""
+    """List, show, check and tune prompt banks."""
+
+
+prompts.add_command(tune)
 
 
 @prompts.command("list")

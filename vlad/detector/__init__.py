@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from inspect import signature
@@ -181,7 +182,9 @@ class Detector(Stored):
             VlmError: a model that cannot be reached.
             HeadError: as `score`, or images are cut into tiles or scored jointly.
         """
-        panel, given = self.panel_, Given(image, 0)
+        panel, name = self.panel_, getattr(image, "filename", None) or "image"
+        if isinstance(image, str | os.PathLike):
+            name = os.fspath(image)
         if boxes:
             check_given(panel, [boxes], 1)
         threshold = None
@@ -190,11 +193,11 @@ class Detector(Stored):
             threshold = self.calibration_.map_thresholds.get(self._name)
         found = explain(
             panel,
-            unprepared(self._open(given)),
-            name=given.path if given.path != "image 0" else "image",
+            unprepared(self._open(Given(image, 0))),
+            name=name,
             category=category or self.category,
             threshold=threshold,
-            learned=self._references,
+            learned=self.references_,
             open_image=self.setup.open_image,
             boxes=tuple(boxes),
         )

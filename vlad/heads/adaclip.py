@@ -13,10 +13,11 @@ from vlad.errors import HeadError
 from vlad.heads import sorted_names
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER, whole
+from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur, upsample
 from vlad.maths.precision import as_half
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures, TextSpec
 
 TEMPERATURE = 0.01
 SIGMA = 4.0
@@ -77,10 +78,7 @@ class AdaCLIP(Trained):
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
         """How anomalous B images and their patches are, given the vectors of both sides."""
         assert features.image is not None  # the spec asks for it
-        tokens = [
-            F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
-            for i, patches in enumerate(features.patches.values())
-        ]
+        tokens = self._tokens(features)
         logits = torch.stack([anomalous_logit(x, sides, TEMPERATURE) for x in tokens], dim=1)
         image = F.normalize(self._linear("image_projection", features.image), dim=-1)
         if self.clusters:
@@ -113,6 +111,25 @@ class AdaCLIP(Trained):
         grid_map = logits.patches.mean(dim=1).unflatten(1, features.grid)
         full = upsample(grid_map, features.size, align_corners=True)
         return Scores(logits.image.sigmoid(), gaussian_blur(full.sigmoid(), SIGMA))
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The sentences, as read for this image, that speak for each side of the worst patch.
+
+        Logits are averaged over blocks, so what is compared is the mean of a patch's unit vectors.
+        """
+        assert text is not None  # `score` refuses an image without
+        logits = self.logits(features, side_vectors(text)).patches[0]
+        vectors = torch.stack([x[0] for x in self._tokens(features)]).mean(dim=0)
+        return [*of_worst_patches(vectors, logits.mean(dim=0)[None], regions, text)]
+
+    def _tokens(self, features: Features) -> list[torch.Tensor]:
+        """(B, h·w, D) unit vectors of each block in the space of text."""
+        return [
+            F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
+            for i, patches in enumerate(features.patches.values())
+        ]
 
     def _image_prompts(self, plain: torch.Tensor) -> dict[int, torch.Tensor]:
         """Tokens (B, k, C) of the image encoder, before its first blocks."""

@@ -10,12 +10,23 @@ import torch.nn.functional as F
 from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
+from vlad.heads.references import nearest_references
 from vlad.heads.rules import ADAPTER
+from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, plain_mean_vectors, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur, harmonic_mean, upsample
 from vlad.maths.neighbours import nearest_rows
 from vlad.maths.networks import batch_norm, bottleneck, decode, perceptron, pooled
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    Reason,
+    Scores,
+    Stream,
+    TextFeatures,
+    TextSpec,
+)
 
 TEMPERATURE = 0.07
 SIGMA = 4.0
@@ -174,6 +185,20 @@ class AdaptCLIP(Trained):
         full = gaussian_blur(harmonic_mean(torch.stack([mean, distance])), SIGMA)
         both = torch.cat([images, image[:, None]], dim=1).mean(dim=1), full.flatten(1).amax(dim=1)
         return Scores(harmonic_mean(torch.stack(both)), full)
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The fixed sentences that speak for each side of a region's worst adapted patch.
+
+        With references also the nearest patch of these.
+        """
+        assert text is not None  # `score` refuses an image without
+        patches = features.patches[self.adapter_.params["layers"][-1]]
+        logits = self.logits(features, self.sides(text)).patches[0, :1]
+        seen = bottleneck(patches[0], self._tensors(patches), "patches", self.training)
+        said = of_worst_patches(seen, logits, regions, text, unit=False)
+        return nearest_references(features, self.memory_, logits[0], regions, said)
 
     def _against_normals(
         self, features: Features

@@ -11,9 +11,19 @@ import torch.nn.functional as F
 from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import FLAG, whole
+from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import anomalous_logit
 from vlad.maths.maps import upsample
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    Reason,
+    Scores,
+    Stream,
+    TextFeatures,
+    TextSpec,
+)
 
 STEPS = 5
 LEARNING_RATE = 1e-3
@@ -76,13 +86,26 @@ class AnoVL(Head):
         assert features.image is not None  # the spec asks for it
         sides = mean_sides(text)
         images = features.image[:, None] if features.views is None else features.views
-        (tokens,) = features.patches.values()
-        if self.tta:
-            tokens = self._adapted(tokens, text, sides)
+        tokens = self._tokens(features, text, sides)
         return Scores(
             probability(images, sides).mean(dim=1),
             smooth_map(probability(tokens, sides).unflatten(1, features.grid), features.size),
         )
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The sentences that speak for each side of a region's worst patch."""
+        assert text is not None  # `score` refuses an image without
+        sides = mean_sides(text)
+        tokens = self._tokens(features, text, sides)
+        logits = anomalous_logit(tokens, sides, 1.0)
+        return [*of_worst_patches(tokens[0], logits, regions, text, unit=False)]
+
+    def _tokens(self, features: Features, text: TextFeatures, sides: torch.Tensor) -> torch.Tensor:
+        """(B, P, D) tokens that are compared with the sides."""
+        (tokens,) = features.patches.values()
+        return self._adapted(tokens, text, sides) if self.tta else tokens
 
     def _adapted(
         self, tokens: torch.Tensor, text: TextFeatures, sides: torch.Tensor

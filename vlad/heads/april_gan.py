@@ -11,13 +11,14 @@ import torch.nn.functional as F
 from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
-from vlad.heads.references import layer_distances, remembered
+from vlad.heads.references import layer_distances, nearest_references, remembered
 from vlad.heads.rules import ADAPTER, FLAG
 from vlad.heads.scaled_pool import ScaledPool
+from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, upsample
 from vlad.maths.rescore import scale
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures, TextSpec
 
 TEMPERATURE = 0.01
 
@@ -74,14 +75,32 @@ class AprilGAN(Trained):
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
         """How anomalous B images and their patches are, given the vectors of both sides."""
         assert features.image is not None  # the spec asks for it
-        tensors = self.adapter_.tensors
-        patches = []
-        for i, x in enumerate(features.patches.values()):
-            weight, bias = (tensors[f"projections.{i}.{part}"].to(x) for part in ("weight", "bias"))
-            patches.append(anomalous_logit(F.linear(x, weight, bias), sides, TEMPERATURE))
+        patches = [anomalous_logit(x, sides, TEMPERATURE) for x in self._projected(features)]
         return Logits(
             anomalous_logit(features.image, sides, TEMPERATURE), torch.stack(patches, dim=1)
         )
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The sentences that speak for each side of a region's worst patch in its worst block.
+
+        With references also the nearest patch of these.
+        """
+        assert text is not None  # `score` refuses an image without
+        logits = self.logits(features, side_vectors(text)).patches[0]
+        vectors = torch.cat([x[0] for x in self._projected(features)])
+        said = of_worst_patches(vectors, logits, regions, text)
+        total = logits.sigmoid().sum(dim=0)
+        return nearest_references(features, self.memory_, total, regions, said)
+
+    def _projected(self, features: Features) -> list[torch.Tensor]:
+        """(B, h·w, D) patches of each block in the space of text."""
+        tensors, found = self.adapter_.tensors, []
+        for i, x in enumerate(features.patches.values()):
+            weight, bias = (tensors[f"projections.{i}.{part}"].to(x) for part in ("weight", "bias"))
+            found.append(F.linear(x, weight, bias))
+        return found
 
     def layer_maps(
         self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]

@@ -14,11 +14,21 @@ from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER, FLAG, number, one_of, whole
 from vlad.heads.scaled_pool import ScaledPool
+from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, gaussian_blur, upsample
-from vlad.maths.representative import dense_sides
+from vlad.maths.representative import dense_sides, dense_text
 from vlad.maths.rescore import scale
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    Reason,
+    Scores,
+    Stream,
+    TextFeatures,
+    TextSpec,
+)
 
 TEMPERATURE = 0.01
 
@@ -162,9 +172,7 @@ class CLIPAD(Trained):
             raise HeadError("Head clip_ad compares images with prompts: give it a category.")
         assert features.image is not None  # the spec asks for it
         sides, grid, size = self.sides(text), features.grid, features.size
-        both = zip(features.patches.values(), features.further[0].cls.values(), strict=True)
-        responses = reduce(torch.add, (surgery(x, token, sides) for x, token in both))
-        responses = responses.unflatten(1, grid)
+        responses = reduce(torch.add, responses_of(features, sides)).unflatten(1, grid)
         if self.adapter is None:
             image = anomalous_logit(features.image, sides, TEMPERATURE)
             return image.sigmoid(), upsample(responses, size, sigma=self.sigma)
@@ -175,9 +183,25 @@ class CLIPAD(Trained):
         total = gaussian_blur(total, self.sigma) if self.sigma else total
         return logits.image.sigmoid(), total
 
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The sentences that speak for each side of a region's worst patch of the staged stream."""
+        assert text is not None  # `score` refuses an image without
+        vectors = torch.cat([x[0] for x in features.patches.values()])
+        responses = torch.cat(responses_of(features, self.sides(text)))
+        used = text if self.text == "mean" else dense_text(text, self.eps, self.min_samples)
+        return [*of_worst_patches(vectors, responses, regions, used)]
+
     def together(self, probabilities: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
         """(N,) scores of all images: the sum of both parts, each scaled over them."""
         return scale(probabilities) + scale(maxima)
+
+
+def responses_of(features: Features, sides: torch.Tensor) -> list[torch.Tensor]:
+    """(B, h·w) `surgery` of each block of the staged stream."""
+    both = zip(features.patches.values(), features.further[0].cls.values(), strict=True)
+    return [surgery(x, token, sides) for x, token in both]
 
 
 def surgery(patches: torch.Tensor, classes: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from vlad.heads.networks import (
 )
 from vlad.heads.rules import LAYERS, SHARE, optional, whole
 from vlad.maths.maps import upsample
+from vlad.maths.parts import parts_of
 from vlad.system.torch_state import own_state
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
@@ -123,13 +124,33 @@ class DFR(Head):
         Raises:
             HeadError: the head is not fitted.
         """
-        tensors = dict(self.needed_memory())
-        rows, grid = self._regions(features)
-        found = error(rows.flatten(0, 1), tensors).view(rows.shape[:2])
+        found, grid = self._errors(features)
         return Scores(
             image_score=found.amax(dim=1),
             anomaly_map=upsample(found.unflatten(1, grid), features.size, align_corners=True),
         )
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor | None:
+        """(h·w,) the whole score at the worst place; None if `side` is set, for another grid."""
+        if self.side is not None:
+            return None
+        found, _ = self._errors(features)
+        return parts_of(lambda x: x.amax(dim=1), found)[0]
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Scores with the vectors of each region rebuilt as they are; None if `side` is set."""
+        if self.side is not None:
+            return None
+        found, _ = self._errors(features)
+        return torch.where(regions, 0.0, found).amax(dim=1)
+
+    def _errors(self, features: Features) -> tuple[torch.Tensor, tuple[int, int]]:
+        """(B, P) squared errors and the grid of their places."""
+        tensors = dict(self.needed_memory())
+        rows, grid = self._regions(features)
+        return error(rows.flatten(0, 1), tensors).view(rows.shape[:2]), grid
 
     def _regions(self, features: Features) -> tuple[torch.Tensor, tuple[int, int]]:
         """(B, P, C) vectors and the grid of their places."""

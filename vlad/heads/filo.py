@@ -13,10 +13,20 @@ from vlad.adapters.shapes import MMCI
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER, FLAG
+from vlad.heads.sentences import of_worst_patches
 from vlad.maths.boxes import cell, covered
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import blur_close, enlarge
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    Reason,
+    Scores,
+    Stream,
+    TextFeatures,
+    TextSpec,
+)
 
 # the authors divide the vectors of both sides by their common norm, so each is 1/√2 long
 SHORT = 1 / sqrt(2)
@@ -84,11 +94,7 @@ class FiLo(Trained):
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
         """How anomalous B images and their patches are, given the vectors of both sides."""
         assert features.image is not None  # the spec asks for it
-        (compared,) = features.patches.values()
-        each = [compared, *features.further[0].patches.values()]
-        mapped = [self._linear(f"linear.{i}", x) for i, x in enumerate(each)]
-        mapped += self._neighbours(compared, features.grid)
-        patches = [anomalous_logit(x, sides, TEMPERATURE) for x in mapped]
+        patches = [anomalous_logit(x, sides, TEMPERATURE) for x in self._mapped(features)]
         image = anomalous_logit(self._adapted(features.image), sides, IMAGE_TEMPERATURE)
         return Logits(image, torch.stack(patches, dim=1))
 
@@ -123,6 +129,30 @@ class FiLo(Trained):
             inside = torch.stack([covered(boxes, features.size) for boxes in given])
             maps = torch.where(inside.to(maps.device), maps, OUTSIDE * maps)
         return Scores(scores, maps)
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The faults and states that speak for each side of a region's worst patch.
+
+        With `boxes` they are those at the position that these name.
+        """
+        assert text is not None  # `score` refuses an image without
+        boxes = features.boxes[0] if features.boxes else ()
+        place = cell(boxes, features.size) if self.boxes else None
+        logits = self.logits(features, _sides(text, 0, place)).patches[0]
+        vectors = torch.cat([x[0] for x in self._mapped(features)])
+        used = torch.zeros_like(text.anomalous[0])
+        rows = _at(place, len(used))
+        used[rows] = text.anomalous[0, rows]
+        return [*of_worst_patches(vectors, logits, regions, TextFeatures(text.normal[0], used))]
+
+    def _mapped(self, features: Features) -> list[torch.Tensor]:
+        """(B, h·w, D) patches in the space of text, of each linear layer and each sum."""
+        (compared,) = features.patches.values()
+        each = [compared, *features.further[0].patches.values()]
+        mapped = [self._linear(f"linear.{i}", x) for i, x in enumerate(each)]
+        return mapped + self._neighbours(compared, features.grid)
 
     def _contexts(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Words (B, m, T) before the sentences of both sides, for B image embeddings."""
@@ -165,8 +195,12 @@ def _centred(kernel: torch.Tensor) -> torch.Tensor:
 
 def _sides(text: TextFeatures, image: int, place: int | None) -> torch.Tensor:
     """(2, D) vectors of one image: anomalous prompts of one position, or of all."""
-    rows = text.anomalous[image]
-    # a bank of the user's own may have no positions
-    if place is not None and len(rows) % POSITIONS == 0:
-        rows = rows[place::POSITIONS]
+    rows = text.anomalous[image, _at(place, text.anomalous.shape[1])]
     return side_vectors(TextFeatures(text.normal[image], rows))
+
+
+def _at(place: int | None, count: int) -> slice:
+    """Which of `count` anomalous prompts name a position."""
+    # a bank of the user's own may have no positions
+    known = place is not None and count % POSITIONS == 0
+    return slice(place, None, POSITIONS) if known else slice(None)

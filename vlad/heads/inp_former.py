@@ -15,6 +15,7 @@ from vlad.heads.inp_tokens import Projected, joined
 from vlad.heads.rules import ADAPTER, FLAG, LAYERS, optional, whole
 from vlad.images.normals import ITSELF, Altered, Views
 from vlad.maths.maps import top_mean, upsample
+from vlad.maths.parts import parts_of
 from vlad.maths.prototypes import prototypes, rebuilt, to_prototypes
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
@@ -119,6 +120,26 @@ class INPFormer(Head):
         Raises:
             HeadError: the head is not fitted, and has no adapter.
         """
+        maps = smoothed(self._far(features).unflatten(1, features.grid), features.size)
+        score = top_mean(maps.flatten(1), TOP)
+        return Scores(score, upsample(maps, features.size))
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """(h·w,) what each patch adds to the mean of the top of the map."""
+        return parts_of(lambda far: _pooled(far, features), self._far(features))[0]
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores with the tokens of each region rebuilt as they are."""
+        return _pooled(torch.where(regions, 0.0, self._far(features)), features)
+
+    def _far(self, features: Features) -> torch.Tensor:
+        """(B, h·w) distances to what is rebuilt, or to the nearest prototype.
+
+        Raises:
+            HeadError: the head is not fitted, and has no adapter.
+        """
         tensors = self.adapter_.tensors if self.adapter_ else self.needed_memory()
         device = next(iter(features.patches.values())).device
         tensors = {name: y.to(device) for name, y in tensors.items()}
@@ -129,9 +150,13 @@ class INPFormer(Head):
             far = distance(groups, torch.stack(made, dim=1)).mean(dim=1)
         else:
             far = to_prototypes(x, found)
-        maps = smoothed(far.clamp(min=0).unflatten(1, features.grid), features.size)
-        score = top_mean(maps.flatten(1), TOP)
-        return Scores(score, upsample(maps, features.size))
+        return far.clamp(min=0)
+
+
+def _pooled(far: torch.Tensor, features: Features) -> torch.Tensor:
+    """(B, h·w) distances -> (B,) scores."""
+    maps = smoothed(far.unflatten(1, features.grid), features.size)
+    return top_mean(maps.flatten(1), TOP)
 
 
 def smoothed(grid_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
 
 from vlad.errors import HeadError
 from vlad.heads.head import Head
+from vlad.heads.references import nearest_references
 from vlad.heads.rules import one_of, optional, whole
 from vlad.maths.guidance import guidance_basis, guided
 from vlad.maths.maps import upsample
 from vlad.maths.neighbours import mean_nearest_cosine
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures
 
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
 
@@ -88,6 +90,21 @@ class LAFT(Head):
         )
         grid_map = distance.unflatten(1, features.grid)
         return Scores(image_score, upsample(grid_map, features.size, sigma=SIGMA))
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The normal patch nearest to a region's worst patch in the directions of the prompts.
+
+        The head's distance is the mean to the `neighbours` nearest.
+        """
+        assert text is not None  # `score` refuses an image without
+        basis, ignore = self._basis(text), self.use == "ignore"
+        ((layer, patches),) = features.patches.items()
+        x, known = (guided(y, basis, ignore) for y in (patches, self.needed_memory()["patch"]))
+        far = mean_nearest_cosine(x, known, self.neighbours)[0]
+        seen, empty = replace(features, patches={layer: x}), [()] * len(regions)
+        return nearest_references(seen, {str(layer): known}, far, regions, empty)
 
     def _basis(self, text: TextFeatures) -> torch.Tensor:
         """The directions of a category's sentences, found once."""

@@ -105,5 +105,6 @@ class Search:
         if self.reach is not None:
             return layer.left_out(image, self.views)[1][0, ::step]
         images = layer.rows.unflatten(0, (-1, self.views, self.grid[0] * self.grid[1]))
-        others = torch.cat([images[:image], images[image + 1 :]]).flatten(0, 2)
-        return Bank(others, layer.space.metric).nearest(images[image, 0, ::step])
+        parts = [part for part in (images[:image], images[image + 1 :]) if len(part)]  # no copies
+        banks = [Bank(part.flatten(0, 2), layer.space.metric) for part in parts]
+        return torch.stack([bank.nearest(images[image, 0, ::step]) for bank in banks]).amin(dim=0)

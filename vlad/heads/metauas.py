@@ -12,6 +12,7 @@ from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
 from vlad.maths.changes import ALIGNED, change_logit
 from vlad.maths.logits import Logits
+from vlad.maths.parts import by_cell, parts_of
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 
@@ -88,10 +89,18 @@ class MetaUAS(Trained):
         Raises:
             HeadError: the head is not fitted.
         """
-        known = list(zip(*(x.split(1) for x in self.needed_memory().values()), strict=True))
-        maps = [self._changed(features, one).sigmoid() for one in known]
-        whole = torch.stack(maps).mean(dim=0)
+        whole = self._maps(features)
         return Scores(whole.flatten(1).amax(dim=1), whole)
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """(h·w,) the whole score where its pixel is."""
+        parts = parts_of(lambda x: x.flatten(1).amax(dim=1), self._maps(features))
+        return by_cell(parts, features.grid)[0]
+
+    def _maps(self, features: Features) -> torch.Tensor:
+        """(B, H, W) probabilities of a change, mean over the normal images."""
+        known = list(zip(*(x.split(1) for x in self.needed_memory().values()), strict=True))
+        return torch.stack([self._changed(features, one).sigmoid() for one in known]).mean(dim=0)
 
     def _changed(self, features: Features, normal: tuple[torch.Tensor, ...]) -> torch.Tensor:
         """(B, H, W) logits of a change from the normal image."""

@@ -17,9 +17,20 @@ from vlad.heads.rules import FLAG, LAYERS, ODD, Rule, list_of, number, optional,
 from vlad.maths.maps import upsample
 from vlad.maths.mutual import mean_distance, similarity_to
 from vlad.maths.neighbourhoods import lifted, lnamd, snamd
+from vlad.maths.parts import worst_cells
 from vlad.maths.precision import as_bfloat16
 from vlad.maths.rescore import rescore_against
-from vlad.types import BackboneInfo, Features, FeatureSpec, Layer, Parts, Scores, TextFeatures
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    Layer,
+    NearestPatch,
+    Parts,
+    Reason,
+    Scores,
+    TextFeatures,
+)
 
 BOUNDS = list_of(number(0, 1e9, ""), "")
 
@@ -135,6 +146,45 @@ class MuSc(Head):
         Raises:
             HeadError: the head is not fitted.
         """
+        grid_map = self._to_pool(features).unflatten(1, features.grid)
+        anomaly_map = upsample(grid_map, features.size, align_corners=True)
+        score = anomaly_map.flatten(1).amax(dim=1)
+        if self.neighbours:
+            image = features.image
+            if self.v2:
+                image = self.salient(features.patches[salient_layer(features.patches)], grid_map)
+            assert image is not None  # the spec asks for it
+            known = self.memory_["distance"], self.memory_["image"]
+            score = rescore_against(score, image, *known, self.neighbours)
+        return Scores(score, anomaly_map)
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The patch of the pool that a region's worst patch is most like, over all comparisons.
+
+        The head's distance is the mean over several images of the pool.
+        """
+        worst, each = worst_cells(self._to_pool(features)[0], regions), []
+        for n, sides in self.comparisons(features.patches):
+            rows = self.rows(features.patches[n], features.grid, sides)[0, worst]
+            pool = self.rows(self.memory_[f"tokens.{n}"], features.grid, sides)
+            # of one image, so that its patches are as far as the head says
+            each.append(self.distance((rows @ pool.flatten(0, 1).T)[:, None]))
+        found, size = torch.stack(each).mean(dim=0), features.grid[0] * features.grid[1]
+        reasons: list[tuple[Reason, ...]] = []
+        for at, row in zip(worst.tolist(), found, strict=True):
+            image, place = divmod(int(row.argmin()), size)
+            cell, patch = (divmod(one, features.grid[1]) for one in (place, at))
+            reasons.append((NearestPatch(image, 0, cell, row.min().item(), None, patch),))
+        return reasons
+
+    def _to_pool(self, features: Features) -> torch.Tensor:
+        """(B, h·w) distances to the pool.
+
+        Raises:
+            HeadError: the head is not fitted.
+        """
         if "distance" not in self.memory_:
             raise HeadError(
                 "Head musc compares images with each other: give a list, or fit a pool."
@@ -146,17 +196,7 @@ class MuSc(Head):
             if features.bfloat16:
                 rows, pool = as_bfloat16(rows), as_bfloat16(pool)
             total.append(self.distance(similarity_to(rows, pool)))
-        grid_map = torch.stack(total).mean(dim=0).unflatten(1, features.grid)
-        anomaly_map = upsample(grid_map, features.size, align_corners=True)
-        score = anomaly_map.flatten(1).amax(dim=1)
-        if self.neighbours:
-            image = features.image
-            if self.v2:
-                image = self.salient(features.patches[salient_layer(features.patches)], grid_map)
-            assert image is not None  # the spec asks for it
-            known = self.memory_["distance"], self.memory_["image"]
-            score = rescore_against(score, image, *known, self.neighbours)
-        return Scores(score, anomaly_map)
+        return torch.stack(total).mean(dim=0)
 
     @property
     def neighbours(self) -> Sequence[int]:

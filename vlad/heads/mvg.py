@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import torch
@@ -11,9 +12,11 @@ import torch
 from vlad.heads.head import Head
 from vlad.heads.moments import MomentGather, check, known, merged
 from vlad.heads.rules import LAYERS, PART, one_of, optional
+from vlad.heads.shifts import channels_of, largest_shifts
 from vlad.maths.maps import upsample
 from vlad.maths.moments import Moments
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.maths.whitening import symmetric_root
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Reason, Scores, TextFeatures
 
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
 END = 10.0  # of the scale of maps, in roots of the number of channels
@@ -107,6 +110,44 @@ class MVG(Head):
             HeadError: the head is not fitted, or on images that tell no spread: fewer than two, or
                 all alike.
         """
+        distance, parts = self._parts(features)
+        grid_map = parts.clamp_min(0).unflatten(1, features.grid)
+        return Scores(distance, upsample(grid_map, features.size, sigma=SIGMA))
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """(h·w,) what each patch adds to the distance; below 0 where it speaks for normal."""
+        _, parts = self._parts(features)
+        return parts[0] / parts.shape[1]
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores with the tokens of each region at the mean of normal images."""
+        patches = {}
+        for layer, x in features.patches.items():
+            mean, _ = self._gaussians()[str(layer)]
+            patches[layer] = torch.where(regions[..., None], mean, x)
+        return self._parts(replace(features, patches=patches))[0]
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The channels that a region moves most standard deviations away.
+
+        That is the region's part of the deviation of the image's mean token, so that those of
+        regions that make up an image add up, and their squares over channels to the square of a
+        block's distance.
+        """
+        names, sigmas = [], []
+        for layer, patches in features.patches.items():
+            mean, precision = self._gaussians()[str(layer)]
+            moved = regions.to(patches) @ (patches[0] - mean) / patches.shape[1]
+            sigmas.append(moved @ symmetric_root(precision))
+            names += channels_of(layer, len(mean))
+        return [*largest_shifts(names, torch.cat(sigmas, dim=1))]
+
+    def _parts(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) distances and (B, h·w) parts whose mean over patches these are."""
         gaussians = self._gaussians()
         distances, parts = [], []
         for name, patches in features.patches.items():
@@ -117,10 +158,7 @@ class MVG(Head):
             distances.append(distance)
             part = (centred @ along[..., None])[..., 0]
             parts.append(part / distance.clamp_min(1e-12)[:, None])
-        grid_map = torch.stack(parts).mean(dim=0).clamp_min(0).unflatten(1, features.grid)
-        return Scores(
-            torch.stack(distances).mean(dim=0), upsample(grid_map, features.size, sigma=SIGMA)
-        )
+        return torch.stack(distances).mean(dim=0), torch.stack(parts).mean(dim=0)
 
     def _projected(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and precision of (N, C) rows on some of their principal components."""

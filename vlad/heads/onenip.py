@@ -26,6 +26,7 @@ from vlad.heads.onenip_steps import (
 from vlad.heads.rules import LAYERS, SHARE, optional, whole
 from vlad.maths.maps import upsample
 from vlad.maths.one_prompt import rebuilt, refined
+from vlad.maths.parts import by_cell, parts_of
 from vlad.system.torch_state import own_state
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
@@ -156,6 +157,19 @@ class OneNIP(Head):
         Raises:
             HeadError: the head is not fitted, or was fitted on another grid of patches.
         """
+        maps = self._maps(features)
+        return Scores(_largest_square(maps), maps)
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """(h·w,) the pixels of the square with the largest mean, added up for each patch."""
+        return by_cell(parts_of(_largest_square, self._maps(features)), features.grid)[0]
+
+    def _maps(self, features: Features) -> torch.Tensor:
+        """(B, H, W) maps.
+
+        Raises:
+            HeadError: the head is not fitted, or was fitted on another grid of patches.
+        """
         memory = self.needed_memory()
         rows, grid = joined(features) * memory[SCALE], features.grid
         fitted = (len(memory["row"]), len(memory["column"]))
@@ -168,9 +182,7 @@ class OneNIP(Head):
         far, found = self._compare(rows, grid)
         found = F.interpolate(found, features.size, mode="bilinear", align_corners=True)
         whole = upsample(far, features.size, align_corners=True)
-        maps = (whole + memory[BALANCE] * found[:, 0].sigmoid()) / 2
-        squares = F.avg_pool2d(maps[:, None], [min(POOL, side) for side in features.size], stride=1)
-        return Scores(squares.flatten(1).amax(dim=1), maps)
+        return (whole + memory[BALANCE] * found[:, 0].sigmoid()) / 2
 
     @torch.no_grad()
     def _compare(
@@ -180,6 +192,12 @@ class OneNIP(Head):
         tensors = self.memory_
         difference = rebuilt(rows, tensors[PROMPT].expand_as(rows), tensors, grid) - rows
         return difference.norm(dim=-1).unflatten(1, grid), refined(difference.abs(), tensors, grid)
+
+
+def _largest_square(maps: torch.Tensor) -> torch.Tensor:
+    """(B, H, W) -> (B,): the largest mean of a square of pixels."""
+    sides = [min(POOL, side) for side in maps.shape[1:]]
+    return F.avg_pool2d(maps[:, None], sides, stride=1).flatten(1).amax(dim=1)
 
 
 def joined(features: Features) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -13,8 +13,11 @@ from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.moments import MomentGather, known, merged
 from vlad.heads.rules import LAYERS, optional, whole
+from vlad.heads.shifts import channels_of, largest_shifts
 from vlad.maths.maps import upsample
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.maths.parts import parts_of, worst_cells
+from vlad.maths.whitening import symmetric_root
+from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Reason, Scores, TextFeatures
 
 RIDGE = 0.01  # added to every variance
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
@@ -79,6 +82,40 @@ class PaDiM(Head):
             HeadError: the head is not fitted, on images that tell no spread (fewer than two, or all
                 alike), or on another grid of patches.
         """
+        distance, _, _ = self._compare(features)
+        maps = _mapped(distance, features)
+        return Scores(maps.flatten(1).amax(dim=1), maps)
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """(h·w,) what each patch adds to the largest value of the smoothed map."""
+        distance, _, _ = self._compare(features)
+        return parts_of(lambda x: _mapped(x, features).flatten(1).amax(dim=1), distance)[0]
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores with the tokens of each region at the means of their places."""
+        distance, _, _ = self._compare(features)
+        return _mapped(torch.where(regions, 0.0, distance), features).flatten(1).amax(dim=1)
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The channels of a region's worst patch that are most standard deviations away.
+
+        Over all channels drawn, their squares add up to the square of the patch's distance.
+        """
+        distance, centred, inverse = self._compare(features)
+        worst = worst_cells(distance[0], regions)
+        moved = centred[worst, 0][:, None]  # (R, 1, C)
+        sigmas = (moved @ symmetric_root(inverse[worst]))[:, 0]
+        every = [
+            name for layer, x in features.patches.items() for name in channels_of(layer, x.shape[2])
+        ]
+        return [*largest_shifts([every[i] for i in self._channels(len(every))], sigmas)]
+
+    def _compare(self, features: Features) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(B, h·w) distances, (h·w, B, C) deviations, (h·w, C, C) inverse covariances."""
         mean, inverse = self._gaussians()
         rows = self._drawn(features)
         if rows.shape[1:] != mean.shape:
@@ -88,17 +125,19 @@ class PaDiM(Head):
             )
         centred = (rows - mean).transpose(0, 1)  # (places, B, C)
         along = centred @ inverse
-        distance = (along * centred).sum(dim=-1).clamp_min(0).sqrt().T
-        maps = upsample(distance.unflatten(1, features.grid), features.size, sigma=SIGMA)
-        return Scores(maps.flatten(1).amax(dim=1), maps)
+        return (along * centred).sum(dim=-1).clamp_min(0).sqrt().T, centred, inverse
 
     def _drawn(self, features: Features) -> torch.Tensor:
         """(B, h·w, C) drawn channels of the joined tokens."""
         joined = torch.cat(list(features.patches.values()), dim=-1)
-        width = joined.shape[-1]
+        kept = self._channels(joined.shape[-1])
+        return joined if len(kept) == joined.shape[-1] else joined[..., kept]
+
+    def _channels(self, width: int) -> Sequence[int]:
+        """The joined channels that are kept."""
         if width <= self.channels:
-            return joined
-        return joined[..., random.Random(self.seed).sample(range(width), self.channels)]
+            return range(width)
+        return random.Random(self.seed).sample(range(width), self.channels)
 
     def _gaussians(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(places, C) means and (places, C, C) inverse covariances, made once."""
@@ -110,3 +149,8 @@ class PaDiM(Head):
             found = moments.mean.float(), torch.linalg.inv(covariance).float()
             self.gaussians_ = self.memory_, found
         return found
+
+
+def _mapped(distance: torch.Tensor, features: Features) -> torch.Tensor:
+    """(B, h·w) distances -> (B, H, W) map."""
+    return upsample(distance.unflatten(1, features.grid), features.size, sigma=SIGMA)

@@ -20,6 +20,7 @@ from vlad.heads.networks import (
 )
 from vlad.heads.rules import LAYERS, SHARE, number, optional, whole
 from vlad.maths.maps import upsample
+from vlad.maths.parts import parts_of
 from vlad.system.torch_state import own_state
 from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
 
@@ -126,12 +127,20 @@ class SimpleNet(Head):
         Raises:
             HeadError: the head is not fitted.
         """
+        found = self._judged(features)
+        maps = upsample(found.unflatten(1, features.grid), features.size, sigma=SIGMA)
+        return Scores(image_score=found.amax(dim=1), anomaly_map=maps.clamp(min=RANGE[0]))
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """(h·w,) the whole score at the worst patch."""
+        return parts_of(lambda x: x.amax(dim=1), self._judged(features))[0]
+
+    def _judged(self, features: Features) -> torch.Tensor:
+        """(B, h·w) what the discriminator says of each patch, higher for anomalous ones."""
         tensors = dict(self.needed_memory())
         width = len(tensors["adapter.bias"])
         rows = embed(list(features.patches.values()), features.grid, width)
-        found = -judge(adapt(rows.flatten(0, 1), tensors), tensors).view(rows.shape[:2])
-        maps = upsample(found.unflatten(1, features.grid), features.size, sigma=SIGMA)
-        return Scores(image_score=found.amax(dim=1), anomaly_map=maps.clamp(min=RANGE[0]))
+        return -judge(adapt(rows.flatten(0, 1), tensors), tensors).view(rows.shape[:2])
 
 
 def embed(

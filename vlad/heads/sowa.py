@@ -12,14 +12,14 @@ import torch.nn.functional as F
 from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
-from vlad.heads.references import layer_distances, remembered
+from vlad.heads.references import layer_distances, nearest_references, remembered
 from vlad.heads.rules import ADAPTER, FLAG
 from vlad.heads.scaled_pool import ScaledPool
 from vlad.maths.logits import Logits, anomalous_logit
 from vlad.maths.maps import enlarge, gaussian_blur, upsample
 from vlad.maths.rescore import scale
 from vlad.maths.window_attention import attend, position_bias, sides_of
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures, TextSpec
 
 TEMPERATURE = 0.07  # of image scores; maps compare plain cosines
 SIGMA = 4.0
@@ -144,6 +144,15 @@ class SOWA(Trained):
         if self.fitted:
             score = (score + anomaly_map.flatten(1).amax(dim=1)) / 2
         return Scores(score, anomaly_map)
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """With references, the one nearest to a region's worst patch; learned words say nothing."""
+        assert text is not None  # `score` refuses an image without
+        worst = self.logits(features, self.sides(text)).patches[0].sigmoid().sum(dim=0)
+        empty: list[tuple[Reason, ...]] = [()] * len(regions)
+        return nearest_references(_projected(features), self.memory_, worst, regions, empty)
 
     def pool(self) -> ScaledPool:
         """A collector of images, to scale their maxima together."""

@@ -5,12 +5,26 @@ vlad's own; it reads no backbone, so any other head has to beat it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 
 from vlad.heads.head import Head
+from vlad.heads.shifts import largest_shifts
+from vlad.images.statistics import NAMES, summary
 from vlad.maths.maps import top_mean, upsample
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.maths.parts import worst_cells
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureShift,
+    FeatureSpec,
+    Reason,
+    Scores,
+    TextFeatures,
+)
 
 SHRINK = 0.5  # weight of the mean variance of all cells against that of one cell
 PRIOR = 4  # normal images that the prior of the whole image's variances counts for
@@ -68,13 +82,51 @@ class Statistics(Head):
             HeadError: the head is not fitted.
         """
         memory = self.needed_memory()
-        x, whole = _read(features)
-        distance = _distance(x, memory["mean"], memory["variance"])
-        of_all = _distance(whole, memory["whole_mean"], memory["whole_variance"])
-        return Scores(
-            image_score=top_mean(distance.flatten(1), TOP) + of_all,
-            anomaly_map=upsample(distance, features.size, sigma=SIGMA),
+        score, distance = _compare(*_read(features), memory)
+        return Scores(score, upsample(distance, features.size, sigma=SIGMA))
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor:
+        """Scores with the statistics of each region at the means of its cells."""
+        memory = self.needed_memory()
+        x, _ = _read(features)
+        normal = regions.unflatten(1, features.grid)[..., None]
+        changed = torch.where(normal, memory["mean"], x)
+        whole = np.stack([summary(one) for one in changed.cpu().numpy()])
+        return _compare(changed, torch.from_numpy(whole).to(x), memory)[0]
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The statistics of a region's worst cell that are most standard deviations away.
+
+        The mean of the squares of all 12 is the square of the cell's distance. The image score
+        also has the distance of the whole image, which is nowhere, so it is no sum over cells.
+        """
+        memory = self.needed_memory()
+        x, _ = _read(features)
+        distance = _distance(x, memory["mean"], memory["variance"]).flatten(1)
+        sigmas = ((x - memory["mean"]) / memory["variance"].sqrt()).flatten(1, 2)[0]
+        shifts = largest_shifts(
+            [more for more, _ in NAMES], sigmas[worst_cells(distance[0], regions)]
         )
+        return [tuple(map(_named, found)) for found in shifts]
+
+
+def _compare(
+    x: torch.Tensor, whole: torch.Tensor, memory: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B,) scores and (B, h, w) distances of cells."""
+    distance = _distance(x, memory["mean"], memory["variance"])
+    of_all = _distance(whole, memory["whole_mean"], memory["whole_variance"])
+    return top_mean(distance.flatten(1), TOP) + of_all, distance
+
+
+def _named(shift: FeatureShift) -> FeatureShift:
+    """Less yellow is more blue."""
+    less = dict(NAMES)[shift.feature]
+    return FeatureShift(less, -shift.sigmas) if less and shift.sigmas < 0 else shift
 
 
 def _read(features: Features) -> tuple[torch.Tensor, torch.Tensor]:

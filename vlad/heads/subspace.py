@@ -17,6 +17,7 @@ from vlad.maths.attended import attended
 from vlad.maths.foreground import foreground
 from vlad.maths.maps import top_mean, upsample
 from vlad.maths.moments import Moments
+from vlad.maths.parts import parts_of, worst_cells
 from vlad.system.spool import Spool
 from vlad.types import (
     BackboneInfo,
@@ -24,6 +25,8 @@ from vlad.types import (
     FeatureSpec,
     Layer,
     Parts,
+    Reason,
+    Residual,
     Scores,
     Stream,
     TextFeatures,
@@ -140,6 +143,49 @@ class Subspace(Batched):
 
     def compare(self, features: Features, memory: Mapping[str, torch.Tensor]) -> Scores:
         """Scores of B images against what `subspaces` has found."""
+        maps = _mapped(self._residuals(features, memory), features)
+        return Scores(top_mean(maps.flatten(1), self.top), maps)
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor | None:
+        """(h·w,) what each patch adds to the mean of the top of the map; None if batched."""
+        if self.batched:
+            return None
+        found = self._residuals(features, self.needed_memory())
+        return parts_of(lambda x: self._pooled(x, features), found)[0]
+
+    def without(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Scores with the tokens of each region moved into the subspace; None if batched."""
+        if self.batched:
+            return None
+        found = self._residuals(features, self.needed_memory())
+        return self._pooled(torch.where(regions, 0.0, found), features)
+
+    def _pooled(self, found: torch.Tensor, features: Features) -> torch.Tensor:
+        """(B, h·w) squared distances -> (B,) scores."""
+        return top_mean(_mapped(found, features).flatten(1), self.top)
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """What the subspace cannot rebuild of each region's worst patch, as of all its layers."""
+        if self.batched:
+            return [()] * len(regions)
+        memory = self.needed_memory()
+        found = self._residuals(features, memory)[0]
+        worst = worst_cells(found, regions)
+        whole, components = torch.zeros_like(found), 0
+        for name, x in features.patches.items():
+            mean, basis = memory[f"{name}.mean"], memory[f"{name}.basis"]
+            whole = whole + (x[0] - mean).square().sum(dim=-1) / len(features.patches)
+            components += basis.shape[1]
+        return [
+            (Residual(x, components),) for x in (found / whole.clamp_min(1e-12))[worst].tolist()
+        ]
+
+    def _residuals(self, features: Features, memory: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """(B, h·w) squared distances, averaged over layers; 0 off the object with a mask."""
         each = [
             residual(x, memory[f"{name}.mean"], memory[f"{name}.basis"])
             for name, x in features.patches.items()
@@ -150,8 +196,7 @@ class Subspace(Batched):
         elif self.mask:
             first = next(iter(features.patches.values()))
             found = torch.where(foreground(first, features.grid), found, 0.0)
-        maps = smoothed(upsample(found.unflatten(1, features.grid), features.size))
-        return Scores(top_mean(maps.flatten(1), self.top), maps)
+        return found
 
     @property
     def _reads_attention(self) -> bool:
@@ -203,6 +248,11 @@ def residual(tokens: torch.Tensor, mean: torch.Tensor, basis: torch.Tensor) -> t
     """
     centred = tokens - mean
     return (centred - (centred @ basis) @ basis.T).square().sum(dim=-1)
+
+
+def _mapped(found: torch.Tensor, features: Features) -> torch.Tensor:
+    """(B, h·w) residuals -> (B, H, W) map."""
+    return smoothed(upsample(found.unflatten(1, features.grid), features.size))
 
 
 def smoothed(maps: torch.Tensor) -> torch.Tensor:

@@ -11,10 +11,11 @@ from vlad.adapters import Adapter, load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
+from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
 from vlad.maths.maps import enlarge, upsample
 from vlad.prompts import load_bank
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures, TextSpec
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures, TextSpec
 
 SIGMA = 4.0
 NOUN = "object"  # in the prompts with learned words
@@ -103,3 +104,17 @@ class Tipsomaly(Trained):
             logits.image.sigmoid() + local.amax(dim=2).mean(dim=1),
             upsample(grid_map, features.size, sigma=SIGMA),
         )
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The sentences that speak for each side of a region's worst patch; none with an adapter.
+
+        Patches are then compared with learned words alone.
+        """
+        assert text is not None  # `score` refuses an image without
+        if self.adapter is not None:
+            return [()] * len(regions)
+        logits = self.logits(features, self.sides(text)).patches[0]
+        vectors = torch.cat([x[0] for x in features.patches.values()])
+        return [*of_worst_patches(vectors, logits, regions, text)]

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from vlad.adapters import Adapter, load_adapter
 from vlad.adapters.shapes import compares_joint
 from vlad.heads.head import Trained
-from vlad.heads.references import layer_distances, remembered
+from vlad.heads.references import layer_distances, nearest_references, remembered
 from vlad.heads.rules import ADAPTER, FLAG
 from vlad.maths.logits import Logits, anomalous_logit
 from vlad.maths.maps import enlarge, upsample
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures
 
 TEMPERATURE = 0.07
 SIGMA = 4.0
@@ -90,16 +90,29 @@ class UniADet(Trained):
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images: in [0, 1], with references in [0, 1.25]."""
         logits = self.logits(features)
-        grid_map = logits.patches.sigmoid().mean(dim=1)
-        if self.fitted:
-            distances = torch.stack(layer_distances(features, self.memory_))
-            grid_map = (grid_map + distances.mean(dim=0)) / 2
+        grid_map = self._cells(logits, features)
         # the mean of enlarged maps is the enlarged mean
         whole = upsample(grid_map.unflatten(1, features.grid), features.size, sigma=SIGMA)
         score = logits.image.sigmoid().mean(dim=1)
         if self.fitted or self.maximum:
             score = (score + whole.flatten(1).amax(dim=1)) / 2
         return Scores(score, whole)
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """With references, the one nearest to a region's worst patch; its vectors have no words."""
+        found = self._cells(self.logits(features), features)[0]
+        empty: list[tuple[Reason, ...]] = [()] * len(regions)
+        return nearest_references(features, self.memory_, found, regions, empty)
+
+    def _cells(self, logits: Logits, features: Features) -> torch.Tensor:
+        """(B, h·w) values of the map before it is enlarged."""
+        found = logits.patches.sigmoid().mean(dim=1)
+        if not self.fitted:
+            return found
+        distances = torch.stack(layer_distances(features, self.memory_))
+        return (found + distances.mean(dim=0)) / 2
 
     def _compare(self, task: str, tokens: Iterable[torch.Tensor]) -> torch.Tensor:
         """(B, L) or (B, L, h·w) logits of the tokens of L blocks, each by its own two vectors."""

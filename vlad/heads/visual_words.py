@@ -6,6 +6,7 @@ vlad's own; a bag of visual words (Sivic and Zisserman, ICCV 2003) with a shrunk
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import ClassVar
 
 import torch
@@ -15,10 +16,20 @@ from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.moments import check, moments_of, stored
 from vlad.heads.rules import LAYERS, optional, whole
+from vlad.heads.shifts import blocks_of, largest_shifts
 from vlad.maths.kmeans import kmeans, squared_distances
 from vlad.maths.maps import upsample
 from vlad.maths.moments import Moments
-from vlad.types import BackboneInfo, Features, FeatureSpec, Layer, Parts, Scores, TextFeatures
+from vlad.types import (
+    BackboneInfo,
+    Features,
+    FeatureSpec,
+    Layer,
+    Parts,
+    Reason,
+    Scores,
+    TextFeatures,
+)
 
 LIMIT = 1 << 16  # patches that words are learned from, of the first images
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
@@ -81,8 +92,48 @@ class VisualWords(Head):
         Raises:
             HeadError: the head is not fitted, or on images of another grid of patches.
         """
-        memory = self.needed_memory()
+        distance, cells = self._compare(features)
+        grid_map = cells.unflatten(1, features.grid)
+        return Scores(distance, upsample(grid_map, features.size, sigma=SIGMA))
+
+    def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
+        """(h·w,) what each place adds to the distance."""
+        _, cells = self._compare(features)
+        return cells[0] / cells.shape[1]
+
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The words of which a region has most standard deviations too many or too few.
+
+        That is a region's part of the deviation of the image's count, so that those of regions that
+        make up an image add up, and their squares over words to the square of a layer's distance.
+        """
+        names, sigmas = [], []
+        for layer, parts, where in self._words(features):
+            inside = regions.to(where) @ _shares_of(where)[0]  # (R, K)
+            sigmas.append(parts.float() * inside)
+            block = blocks_of(_layer(features, layer))
+            names += [f"word {n} of {block}" for n in range(1, parts.shape[1] + 1)]
+        return [*largest_shifts(names, torch.cat(sigmas, dim=1))]
+
+    def _compare(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) distances and (B, h·w) parts whose mean over patches these are."""
         distances, maps = [], []
+        for _, parts, where in self._words(features):
+            distance = parts.square().sum(dim=-1).sqrt()
+            each = parts.square() / distance.clamp_min(1e-12)[:, None]
+            maps.append(_placed(each.float(), where))
+            distances.append(distance.float())
+        return torch.stack(distances).mean(dim=0), torch.stack(maps).mean(dim=0)
+
+    def _words(self, features: Features) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+        """Of each layer, (B, K) deviations in standard deviations and (B, h·w, K) where they lie.
+
+        Raises:
+            HeadError: the head is not fitted, or on images of another grid of patches.
+        """
+        memory = self.needed_memory()
         for layer, moments in moments_of(memory).items():
             owned = shares(
                 features.patches[_layer(features, layer)],
@@ -96,14 +147,7 @@ class VisualWords(Head):
                     f"{owned.shape[1]}; fit it at this image size."
                 )
             parts = (counted(owned).double() - moments.mean) @ _whitening(moments).T
-            distance = parts.square().sum(dim=-1).sqrt()
-            each = parts.square() / distance.clamp_min(1e-12)[:, None]
-            maps.append(_placed(each.float(), (owned - usual).abs()))
-            distances.append(distance.float())
-        grid_map = torch.stack(maps).mean(dim=0).unflatten(1, features.grid)
-        return Scores(
-            torch.stack(distances).mean(dim=0), upsample(grid_map, features.size, sigma=SIGMA)
-        )
+            yield layer, parts, (owned - usual).abs()
 
 
 def shares(patches: torch.Tensor, words: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
@@ -121,11 +165,15 @@ def _placed(parts: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
     """(B, K) parts of the score -> (B, N) map whose mean over N is their sum.
 
     Args:
-        where: (B, N, K) how much of each part lies at each place; evenly, if it is 0 everywhere.
+        where: (B, N, K) how much of each part lies at each place.
     """
+    return (_shares_of(where) * parts[:, None]).sum(dim=-1) * where.shape[1]
+
+
+def _shares_of(where: torch.Tensor) -> torch.Tensor:
+    """(B, N, K) of which each word's sum to 1 over places; even shares if it is 0 everywhere."""
     total = where.sum(dim=1, keepdim=True)
-    where = torch.where(total > 0, where / total, 1 / where.shape[1])
-    return (where * parts[:, None]).sum(dim=-1) * where.shape[1]
+    return torch.where(total > 0, where / total, 1 / where.shape[1])
 
 
 def _whitening(moments: Moments) -> torch.Tensor:

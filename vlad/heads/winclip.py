@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from vlad.backbones.windows import window_patches
 from vlad.errors import HeadError
 from vlad.heads.head import Head
+from vlad.heads.references import nearest_references
 from vlad.heads.rules import FLAG, list_of, number, one_of, whole
+from vlad.heads.sentences import sentence_reasons
 from vlad.maths.maps import harmonic_mean, upsample
 from vlad.maths.neighbours import nearest_cosine
-from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.maths.parts import worst_cells
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures
 
 
 class WinCLIP(Head):
@@ -90,8 +93,7 @@ class WinCLIP(Head):
             raise HeadError("Head winclip compares images with prompts: give it a category.")
         grid, image, features = features.grid, features.image, self._windowed(features)
         assert image is not None  # the spec asks for it
-        # the ensemble is the mean of embeddings that are not normalised first
-        sides = torch.stack([text.normal.mean(dim=0), text.anomalous.mean(dim=0)])
+        sides = _sides(text)
         image_score = anomalous_probability(image, sides, self.temperature)
         maps = [image_score[:, None, None].expand(-1, *grid)]
         for side, embeddings in features.windows.items():
@@ -105,6 +107,27 @@ class WinCLIP(Head):
             image_score = (image_score + few_shot.flatten(1).amax(dim=1)) / 2
         return Scores(image_score, upsample(grid_map, features.size))
 
+    def reasons(
+        self, features: Features, text: TextFeatures | None, regions: torch.Tensor
+    ) -> list[tuple[Reason, ...]]:
+        """The sentences that speak for each side of the worst window that touches a region.
+
+        With references also the nearest patch of these.
+        """
+        assert text is not None  # `score` refuses an image without
+        features = self._windowed(features)
+        grid, windows = features.grid, features.windows
+        vectors = torch.cat([x[0] for x in windows.values()])
+        probability = anomalous_probability(vectors, _sides(text), self.temperature)
+        touched = [regions[:, window_patches(grid, side).to(regions.device)] for side in windows]
+        touching = torch.cat([x.any(dim=2) for x in touched], dim=1)
+        said = sentence_reasons(vectors[worst_cells(probability, touching)], text, unit=False)
+        if not self.fitted:
+            return [*said]
+        far = reference_map(features, self.memory_).flatten()
+        known = dict.fromkeys(map(str, features.patches), self.memory_["patch"])
+        return nearest_references(features, known, far, regions, said)
+
     def _windowed(self, features: Features) -> Features:
         """The features with their windows; approximate windows are computed here."""
         if not self.approximate:
@@ -112,6 +135,11 @@ class WinCLIP(Head):
         (patches,) = features.patches.values()
         places = {k: window_patches(features.grid, k).to(patches.device) for k in self.windows}
         return replace(features, windows={k: patches[:, x].mean(2) for k, x in places.items()})
+
+
+def _sides(text: TextFeatures) -> torch.Tensor:
+    """(2, D) of both sides: means of embeddings that are not normalised first."""
+    return torch.stack([text.normal.mean(dim=0), text.anomalous.mean(dim=0)])
 
 
 def anomalous_probability(

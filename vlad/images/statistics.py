@@ -9,6 +9,22 @@ SIDE, CELL = 256, 16  # pixels a side of the image and of a cell
 WEIGHT = 4.0  # of colours in [0, 1], whose differences are small beside those of log energies
 LEAST = 0.01  # added to energies, so that noise in flat cells has a small logarithm
 
+# of each statistic: the name of more of it, and of less of it if that is more of something else
+NAMES = (
+    ("brightness", ""),
+    ("red", "green"),
+    ("yellow", "blue"),
+    ("spread of brightness", ""),
+    ("spread of red to green", ""),
+    ("spread of yellow to blue", ""),
+    ("vertical edges", ""),
+    ("rising edges", ""),
+    ("horizontal edges", ""),
+    ("falling edges", ""),
+    ("finest texture", ""),
+    ("fine texture", ""),
+)
+
 
 def cells(image: Image.Image) -> np.ndarray:
     """Statistics of the cells of an RGB image, squashed to 256×256 pixels.

@@ -25,21 +25,40 @@ def dense_sides(text: TextFeatures, eps: float, min_samples: int) -> torch.Tenso
         eps: largest distance between neighbours.
         min_samples: neighbours, itself included, that make a sentence the core of a cluster.
     """
+    return torch.stack(
+        [
+            F.normalize(F.normalize(rows[kept], dim=-1).mean(dim=0).half(), dim=0)
+            for rows, kept in _kept(text, eps, min_samples)
+        ]
+    ).float()
+
+
+def dense_text(text: TextFeatures, eps: float, min_samples: int) -> TextFeatures:
+    """The text of `dense_sides` with zeros in place of the sentences that it leaves out."""
+    normal, anomalous = (rows * kept[:, None] for rows, kept in _kept(text, eps, min_samples))
+    return TextFeatures(normal, anomalous)
+
+
+def _kept(
+    text: TextFeatures, eps: float, min_samples: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """(N, D) embeddings of each side and (N,) bool, those in its largest cluster."""
     from sklearn.cluster import DBSCAN
 
     found = []
     for side, rows in (("normal", text.normal), ("anomalous", text.anomalous)):
-        unit = F.normalize(rows, dim=-1)
-        labels = DBSCAN(eps=eps, min_samples=min_samples).fit_predict(unit.cpu().numpy())
+        unit = F.normalize(rows, dim=-1).cpu().numpy()
+        labels = DBSCAN(eps=eps, min_samples=min_samples).fit_predict(unit)
         clusters = torch.from_numpy(labels[labels >= 0]).to(rows.device)
         if len(clusters):
             largest = clusters.bincount().argmax().item()
-            unit = unit[torch.from_numpy(labels == largest).to(rows.device)]
+            kept = torch.from_numpy(labels == largest).to(rows.device)
         else:
+            kept = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
             warnings.warn(
                 f"The {len(rows)} {side} sentences have no cluster of {min_samples} within {eps:g} "
                 "of each other; the mean of all of them is used. Raise eps, or set text=mean.",
                 stacklevel=2,
             )
-        found.append(F.normalize(unit.mean(dim=0).half(), dim=0))
-    return torch.stack(found).float()
+        found.append((rows, kept))
+    return found

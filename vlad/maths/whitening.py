@@ -9,6 +9,18 @@ from vlad.maths.moments import Moments
 VARIANCE = 0.99  # share that the directions hold
 
 
+def symmetric_root(matrix: torch.Tensor) -> torch.Tensor:
+    """(..., C, C) positive semi-definite matrix -> its root S, symmetric, with S S the matrix.
+
+    That of an inverse covariance turns deviations into standard deviations and keeps channels
+    apart: none is nearer to the old channels (Kessy et al., 2018), and their squares add up to the
+    squared Mahalanobis distance.
+    """
+    values, vectors = torch.linalg.eigh(matrix.double())
+    root = vectors * values.clamp_min(0).sqrt()[..., None, :]
+    return (root @ vectors.mT).to(matrix.dtype)
+
+
 def whitening(moments: Moments) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (C,) and axes (C, K): `(rows - mean) @ axes` vary by 1 where the moments are from.
 

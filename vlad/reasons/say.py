@@ -11,6 +11,7 @@ from PIL import Image
 
 from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.words import percent
+from vlad.system.text import shown
 from vlad.vlm import VLM, Request
 from vlad.vlm.cost import estimate
 from vlad.vlm.prompts import VlmPrompt, load_prompt
@@ -69,8 +70,14 @@ def asked(explanation: Explanation, category: str | None, prompt: VlmPrompt) -> 
         share = "" if region.share is None else f", {percent(region.share)} of the score"
         size = percent(region.area)
         facts.append(f"region {number}: {region.place}, {size} of the image{share}")
-        facts += [f"region {number}: {text}" for text in region.texts]
+        facts += [f"region {number}: {_nameless(text, region)}" for text in region.texts]
+    facts.append(explanation.note)
     return question(prompt, images, category, facts)
+
+
+def _nameless(text: str, region: ExplainedRegion) -> str:
+    """A reason without the path of the reference image, which is no business of an endpoint."""
+    return text.replace(shown(region.reference), "a normal image") if region.reference else text
 
 
 def _crop(image: Image.Image, region: ExplainedRegion) -> Image.Image:

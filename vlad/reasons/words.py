@@ -39,11 +39,9 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
         way = "up" if reason.sigmas > 0 else "down"
         return f"{reason.feature} {abs(reason.sigmas):.1f} standard deviations {way}"
     if isinstance(reason, KnownKind):
-        how = "nearer to" if reason.distance < reason.normal else "not nearer to"
-        return (
-            f"{how} the known defect {shown(reason.kind)} ({reason.distance:.3f}) than to normal "
-            f"images ({reason.normal:.3f})"
-        )
+        way = "nearer" if reason.distance < reason.normal else "no nearer"
+        kind = f"the known defect {shown(reason.kind)} ({reason.distance:.3f})"
+        return f"{way} to {kind} than to normal images ({reason.normal:.3f})"
     assert isinstance(reason, Residual)
     return (
         f"{percent(reason.share)} of its worst patch is outside the {reason.components} directions "
@@ -80,12 +78,12 @@ def spoken(words: Words) -> list[str]:
     """A model's words in lines, apart from what the head says."""
     model = shown(words.model)
     if words.anomalous is None:
-        return [f"  {model} says nothing ({shown(words.error)})."]
+        return [f"  {model} says nothing ({shown(words.error, keep=' ')})."]
     seen = f"{words.kind}, {words.where}, {words.severity}" if words.anomalous else "no defect"
     sure = f"it calls itself {percent(words.confidence or 0)} sure"
     return [
-        f"  {model} says (no part of the score): {shown(seen)}; {sure}.",
-        f"     {shown(words.sentence)}",
+        f"  {model} says (no part of the score): {shown(seen, keep=' ')}; {sure}.",
+        f"     {shown(words.sentence, keep=' ')}",
     ]
 
 

@@ -19,6 +19,8 @@ RUN = Workspace(
         "scores.csv",
         "files.csv",
         "seen.jsonl",
+        "reasons.jsonl",
+        "reasons",
         "scores.parquet",
         "maps",
         "overlays",

@@ -59,7 +59,8 @@ def load_vlm(
         )
         if not made.client.is_here:
             host = urlsplit(made.client.address).hostname
-            print(f"Images are sent to {host}, the endpoint that was named.", file=sys.stderr)
+            how = "" if made.client.address.startswith("https:") else ", without encryption"
+            print(f"Images are sent to {host}{how}.", file=sys.stderr)
         return made
     if name is not None:
         raise VlmError(

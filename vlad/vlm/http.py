@@ -8,6 +8,8 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from http.client import HTTPException
 from ipaddress import ip_address
 from time import monotonic, sleep
@@ -86,37 +88,52 @@ class Client:
             raise Unanswered(str(error)) from None
 
     def _once(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As `_exchange`, in a thread, as no timeout holds for names and slow headers."""
         self._wait()
+        found: Future[Mapping[str, Any]] = Future()
+
+        def exchange() -> None:
+            try:
+                found.set_result(self._exchange(path, body))
+            except Exception as error:
+                found.set_exception(error)
+
+        threading.Thread(target=exchange, daemon=True).start()
+        try:
+            return found.result(self.timeout)
+        except (TimeoutError, FutureTimeout):
+            raise _Again(f"the endpoint took longer than {self.timeout:g} s") from None
+
+    def _exchange(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key := _key():
             headers["Authorization"] = f"Bearer {key}"
         data = json.dumps(body).encode()
         request = urllib.request.Request(f"{self.address}/{path}", data, headers)
-        end = monotonic() + self.timeout
         try:
             with self._opener.open(request, timeout=self.timeout) as response:
                 if "event-stream" in response.headers.get("Content-Type", ""):
                     raise Unanswered("the endpoint streams its reply")
-                return _object(self._read(response, end))
+                return _object(self._read(response))
         except urllib.error.HTTPError as error:
             with error:
-                raise self._status(error, end) from None
-        except TimeoutError:
-            raise _Again(f"the endpoint took longer than {self.timeout:g} s") from None
+                raise self._status(error) from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, TimeoutError):
-                raise _Again(f"the endpoint took longer than {self.timeout:g} s") from None
+                raise error.reason from None
             if isinstance(error.reason, ConnectionResetError | BrokenPipeError):
                 raise _Again(f"the connection broke ({_plain(error.reason)})") from None
             raise VlmError(
                 f"The endpoint {self.address} does not answer ({_plain(error.reason)}); check the "
                 "address, and that the server runs."
             ) from None
+        except TimeoutError:
+            raise
         except (HTTPException, OSError) as error:
             raise _Again(f"the connection broke ({_plain(error)})") from None
 
-    def _read(self, response: Any, end: float) -> bytes:
-        """The body of a reply, within its bounds of size and time."""
+    def _read(self, response: Any) -> bytes:
+        """The body of a reply, within its bounds of size."""
         parts: list[bytes] = []
         size = 0
         while part := response.read1(2**16):
@@ -124,11 +141,9 @@ class Client:
             size += len(part)
             if size > MAX_REPLY:
                 raise Unanswered(f"the endpoint's reply is over {MAX_REPLY:,} bytes")
-            if monotonic() > end:
-                raise _Again(f"the endpoint took longer than {self.timeout:g} s")
         return b"".join(parts)
 
-    def _status(self, error: urllib.error.HTTPError, end: float) -> Exception:
+    def _status(self, error: urllib.error.HTTPError) -> Exception:
         """What a status other than 200 is raised as."""
         if error.code in CLOSED:
             state = "does not accept the key" if _key() else "wants a key"
@@ -142,7 +157,7 @@ class Client:
                 "follow; give the final address."
             )
         if error.code == 404:
-            said = self._said(error, end)
+            said = self._said(error)
             return VlmError(
                 f"The endpoint {self.address} has no such model or path ({said}); check the "
                 "address, with its version as in /v1, and the name of the model."
@@ -150,13 +165,13 @@ class Client:
         if error.code in BUSY:
             wait = _seconds(error.headers.get("Retry-After"))
             return _Again(f"the endpoint replied with status {error.code}", wait)
-        said = self._said(error, end)
+        said = self._said(error)
         return Refused(f"the endpoint replied with status {error.code} ({said})")
 
-    def _said(self, error: urllib.error.HTTPError, end: float) -> str:
+    def _said(self, error: urllib.error.HTTPError) -> str:
         """The first line of an error's body, without the key, which some servers repeat."""
         try:
-            text = self._read(error, end).decode("utf-8", "replace").strip()
+            text = self._read(error).decode("utf-8", "replace").strip()
         except (Unanswered, HTTPException, OSError):
             text = ""
         line = next(iter(text.splitlines()), "no reason given")

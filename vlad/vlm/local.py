@@ -46,12 +46,7 @@ def load_local(
         config = _config(name, options)
         size = check_memory(name, config, dtype, torch.device(device))
         print(f"Loading {name}: {size / 2**30:.1f} GiB of weights.", file=sys.stderr)
-        processor = transformers.AutoProcessor.from_pretrained(name, **options)
-        if not getattr(processor, "chat_template", None):
-            raise VlmError(
-                f"{name} has no chat template, so it cannot be asked; choose a model tuned on "
-                "instructions."
-            )
+        processor = _processor(name, options)
         loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
             name,
             config=config,
@@ -93,6 +88,29 @@ def _config(name: str, options: dict) -> Any:
             "choose a model of the task image-text-to-text, such as Qwen/Qwen2-VL-2B-Instruct."
         )
     return transformers.AutoConfig.from_pretrained(name, **options)
+
+
+def _processor(name: str, options: dict) -> Any:
+    """What prepares text and images for a model.
+
+    Raises:
+        VlmError: a package that it needs is missing, or it has no chat template.
+    """
+    import transformers
+
+    try:
+        processor = transformers.AutoProcessor.from_pretrained(name, **options)
+    except ImportError as error:
+        why = next(iter(str(error).strip().splitlines()), "")
+        raise VlmError(
+            f"{name} needs a package that is not here ({shown(why)}); install it."
+        ) from error
+    if not getattr(processor, "chat_template", None):
+        raise VlmError(
+            f"{name} has no chat template, so it cannot be asked; choose a model tuned on "
+            "instructions."
+        )
+    return processor
 
 
 class LocalVLM(VLM):

@@ -6,9 +6,11 @@ import click
 
 SECTIONS = {
     "Input": (
-        "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
+        "--data", "--category", "--words",
+        "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
         "--negation", "--roi-ignore", "--tile", "--overlap",
+        "--questions", "--templates", "--listed-order",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
     ),
     "Model": (
@@ -20,10 +22,12 @@ SECTIONS = {
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
-        "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
+        "--tolerance", "--fuse",
+        "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--top", "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
+        "--top", "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json",
+        "--answers", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip
