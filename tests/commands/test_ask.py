@@ -101,6 +101,17 @@ def test_unreadable_images_are_counted_and_said(ask, images):
     assert "1 image left out, first" in done.stdout and "9.png" in done.stdout
 
 
+def test_images_that_say_what_they_show(ask, images, tmp_path):
+    manifest = tmp_path / "list.csv"
+    lines = [f"{images / f'{i}.png'},{'nut' if i < 3 else 'bolt'}" for i in range(6)]
+    manifest.write_text("path,category\n" + "\n".join(lines))
+    done = ask("any holes?", manifest, "--category", "nut")
+    assert "For:     nut with holes\n" in done.stdout
+    assert "Warning: Images of bolt are called nut here, as all others are.\n" in done.stderr
+    assert "Images of nut" not in done.stderr
+    assert {path for _, path in listed(done.stdout)} == {str(x) for x in images.glob("*.png")}
+
+
 def test_one_image_has_no_order(ask, images):
     done = ask("any holes?", images / "0.png")
     assert done.exit_code == 0
