@@ -99,8 +99,9 @@ def ask(
 def _without_category(sample: Sample, thing: str) -> Sample:
     """The sample as part of one question, which is about the same thing in all images."""
     if sample.category and fold(sample.category) != fold(thing):
-        warnings.warn(  # which Python repeats once for each text
-            f"Images of {shown(sample.category)} are called {shown(thing)} here, as all others are.",
+        said = shown(sample.category)
+        warnings.warn(  # which Python shows once for each text
+            f"Images of {said} are called {shown(thing)} here, as all others are.",
             stacklevel=2,
         )
     return replace(sample, category=None)
