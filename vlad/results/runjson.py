@@ -31,5 +31,7 @@ RUN = Workspace(
         "drift.json",
         "report.html",
         "events",
+        "question.toml",
+        "answers.jsonl",
     ),
 )
