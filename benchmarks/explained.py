@@ -25,7 +25,7 @@ from vlad.datasets import load_dataset
 from vlad.detector import Detector
 from vlad.images import read_image
 from vlad.images.masks import read_mask, resize_mask
-from vlad.reasons import Explanation
+from vlad.reasons import Explanation, explain
 from vlad.results.regions import each_region
 from vlad.scoring.known import fit_known
 from vlad.types import NearestPatch, Sample
@@ -84,7 +84,8 @@ def measured(args, root: Path, name: str, head: str) -> list[dict]:
 
 
 def row(detector: Detector, sample: Sample) -> dict:
-    found = detector.explain(sample.path)
+    # without the crops of reference images, which Detector.explain reads
+    found = explain(detector.panel_, read_image(sample.path), category=detector.category)
     region = first_region(found)
     mask = resize_mask(read_mask(sample.mask), region.shape, above=0)
     info = detector.panel_.backbone.info

@@ -162,6 +162,14 @@ def small_adapter(small_backbone, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def small_vlm(tmp_path_factory) -> str:
+    """Folder of a small vision-language model with random weights."""
+    from vlm_models import idefics3
+
+    return str(idefics3(tmp_path_factory.mktemp("vlm")))
+
+
+@pytest.fixture(scope="session")
 def dinov2_folder(tmp_path_factory) -> Path:
     """A random DINOv2 as `save_pretrained` writes it: a backbone without text."""
     import torch

@@ -65,6 +65,10 @@ class Repository:
     def files(self) -> dict[str, bytes]:
         return self.commits[self.main]
 
+    def at(self, commit: str) -> dict[str, bytes]:
+        """The files of a commit, or of main."""
+        return self.files if commit == "main" else self.commits[commit]
+
     def commit(self, added: dict[str, bytes], gone=()) -> None:
         before = self.files if self.commits else {}
         files = {path: x for path, x in before.items() if path not in gone} | added
@@ -232,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _tree(self, name, commit):
         if found := self._seen(name):
             entries = []
-            for path, content in found.commits[commit].items():
+            for path, content in found.at(commit).items():
                 entry = {"type": "file", "path": path, "size": len(content)}
                 entry["oid"] = git_hash(content)
                 if is_large(path):
@@ -246,14 +250,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if found.gated and self.server.writers.get(self.token) != name.partition("/")[0]:
             self.reply(403, code="GatedRepo", error="Access to it is restricted")
-        elif path not in (files := found.commits[commit]):
+        elif path not in (files := found.at(commit)):
             self.reply(404, code="EntryNotFound", error="Entry not found")
         else:
             content = files[path]
             digest = hashlib.sha256(content).hexdigest() if is_large(path) else git_hash(content)
             self.send_response(200)
             self.send_header("ETag", f'"{digest}"')
-            self.send_header("X-Repo-Commit", commit)
+            self.send_header("X-Repo-Commit", found.main if commit == "main" else commit)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             if self.command == "GET":

@@ -21,6 +21,7 @@ from vlad.types import Verdicts
 # what may stand for the values of an option where commands differ in what they take
 METAVARS = {
     "--category": {"WORDS", "CATEGORY"},  # of a prompt; of a data set, whose names they are
+    "--data": {"DIR[:WEIGHT]", "NAME=DIR"},  # to learn from; that figures are printed for
     "--head": {"NAME", "NAMES"},  # one or several
     "--k-shot": {"K", "K,K,..."},
     "--out": {"DIR", "FILE"},
@@ -30,7 +31,8 @@ METAVARS = {
 DEFAULTS = {"--backbone", "--category", "--head", "--k-shot", "--out", "--seed"}
 # options that say of what they are
 HELPS = {
-    "--backbone", "--cache", "--category", "--detector", "--head", "--json", "--k-shot",
+    "--backbone", "--bank", "--cache", "--category", "--data", "--detector", "--head", "--json",
+    "--k-shot",
     "--licence", "--out", "--overwrite", "--resume", "--seed", "--to", "--with-weights",
 }  # fmt: skip
 
@@ -122,6 +124,9 @@ def test_columns_are_fields_of_a_reply(images, small_file, tmp_path):
     assert {row["memory_verdict"] for row in rows} <= set(verdicts)
 
 
+TEXTS = ("model", "model_name", "question", "noun")  # parameters that take any text
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_errors_of_a_head_begin_with_its_name(name, small_backbone, small_adapter):
     known = inspect.signature(head_maker(name)).parameters
@@ -131,9 +136,10 @@ def test_errors_of_a_head_begin_with_its_name(name, small_backbone, small_adapte
     with pytest.raises(HeadError, match=f"^Unknown parameter {name}.zzz; {remedy}"):
         load_head(name, zzz=1)
     for param in known:
+        odd = 5 if param in TEXTS else "nonsense"
         if param != "adapter":
-            with pytest.raises(HeadError, match=f"^Head {name}: {param} is 'nonsense'; give "):
-                load_head(name, **given, **{param: "nonsense"})
+            with pytest.raises(HeadError, match=f"^Head {name}: {param} is {odd!r}; give "):
+                load_head(name, **given, **{param: odd})
     if learned and getattr(head_maker(name), "needs_adapter", False):
         with pytest.raises(AdapterError, match=f"^Head {name} needs a trained adapter"):
             Panel(small_backbone, {name: load_head(name)})

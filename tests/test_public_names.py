@@ -18,7 +18,7 @@ NAMES = {
     "vlad.heads": "HEADS Head Pool head_names load_head protocol",
     "vlad.calibration": """FALSE_ALARMS FUSED Calibration from_labels from_normals from_unlabelled
         load_calibration save_calibration""",
-    "vlad.types": """NATIVE Activation BackboneInfo Box Capability FeatureSpec Features
+    "vlad.types": """NATIVE Activation BackboneInfo Box Capability Crops FeatureSpec Features
         FeatureShift ImageContext ImagePrompts Interpolation KnownKind Layer NearestPatch
         NearestSentence Parts PatchOutput PosEmbedResize Reason Residual Resize
         Sample Scores Seen Stream TextFeatures TextSpec Verdicts""",

@@ -15,6 +15,7 @@ import click
 
 from vlad import __version__
 from vlad.commands.adapters import adapters
+from vlad.commands.ask import ask
 from vlad.commands.backbones import backbones
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
@@ -26,12 +27,14 @@ from vlad.commands.demo import demo
 from vlad.commands.detector import detector
 from vlad.commands.diff import diff
 from vlad.commands.doctor import doctor
+from vlad.commands.draft import draft
 from vlad.commands.eval import evaluate
 from vlad.commands.explain import explain
 from vlad.commands.export import export
 from vlad.commands.fit import fit
 from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
 from vlad.commands.prompts import prompts
+from vlad.commands.reproduce import reproduce
 from vlad.commands.review import review
 from vlad.commands.score import score
 from vlad.commands.serve import serve
@@ -116,6 +119,7 @@ def main() -> None:
 main.add_command(score)
 main.add_command(explain)
 main.add_command(choose)
+main.add_command(ask)
 main.add_command(watch)
 main.add_command(calibrate)
 main.add_command(diff)
@@ -126,6 +130,7 @@ main.add_command(review)
 main.add_command(serve)
 main.add_command(evaluate)
 main.add_command(bench)
+main.add_command(reproduce)
 main.add_command(train)
 main.add_command(export)
 main.add_command(demo)
@@ -136,6 +141,8 @@ main.add_command(heads)
 main.add_command(backbones)
 main.add_command(doctor)
 main.add_command(completion)
+
+prompts.add_command(draft)
 
 for group, push, pull in (
     (detector, push_detector, pull_detector),

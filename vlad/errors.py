@@ -7,6 +7,7 @@ VladError                 one clear sentence: what, where, what to do; a command
 ├── HeadError             an unknown head, or a head that cannot work with what it was given
 ├── AdapterError          an adapter or checkpoint that is missing, broken or does not fit
 ├── PromptError           an unknown or malformed prompt bank, or an unknown category
+├── VlmError            a vision-language model that cannot be loaded, reached or asked
 ├── GraphError            a runtime that is missing, or a graph that differs from torch
 ├── HubError              a repository of the model hub that cannot be read, written or used
 ├── TrainingError         a recipe that cannot be used, or a training that cannot continue
@@ -40,6 +41,10 @@ class AdapterError(VladError):
 
 class PromptError(VladError):
     """An unknown or malformed prompt bank, or an unknown category."""
+
+
+class VlmError(VladError):
+    """A vision-language model that cannot be loaded, reached or asked."""
 
 
 class GraphError(VladError):

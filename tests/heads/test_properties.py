@@ -38,13 +38,24 @@ CASES = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def nothing_kept(monkeypatch):
+    """A model asked again answers again, instead of from the cache."""
+    monkeypatch.setattr("vlad.vlm.cache.Answers.get", lambda *_: None)
+
+
 @pytest.fixture(scope="module")
-def adapters(small_adapter):
-    return {name: small_adapter(name) for name in LEARNED}
+def adapters(small_adapter, small_vlm):
+    return {name: small_adapter(name) for name in LEARNED} | {"vlm": small_vlm}
 
 
 def learned(name, adapters):
-    """The adapter of a head that has one, unless it would take the place of normal images."""
+    """The adapter of a head that has one, unless it would take the place of normal images.
+
+    That of `vlm` is the model that it asks.
+    """
+    if name == "vlm":
+        return {"model": adapters[name]}
     if name not in adapters:
         return {}
     needed = getattr(head_maker(name)(), "needs_adapter", False)

@@ -16,7 +16,7 @@ from vlad.types import (
 
 NAMES = head_names()
 NORMALS = {name: head_maker(name)().normals for name in NAMES}
-# heads that only say where; docs/explain-heads.md tells why
+# heads that only say where; their pages tell why
 ONLY_WHERE = {
     *("anomalyclip", "sowa", "uniadet", "hftt", "metauas", "dfr", "simplenet"),
     *("inp_former", "onenip"),

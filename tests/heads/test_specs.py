@@ -85,12 +85,18 @@ def untrained(name):
             ),
         ),
         (load_head("laft"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
+        (
+            untrained("anomalyov"),
+            # 7, 13, 19 and 25 of SigLIP's 27, here of 24, and the last but one
+            FeatureSpec(layers=(6, 12, 17, 22, 23), image=False, crops=True),
+        ),
         (untrained("hftt"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (
             load_head("memory", layers=(24,), patch_output="ln_post_proj"),
             FeatureSpec(layers=(24,), patch_output="ln_post_proj", image=False),
         ),
         (load_head("statistics"), FeatureSpec(statistics=True)),
+        (load_head("vlm", model="any"), FeatureSpec(image=False, pixels=1024)),
         (load_head("visual_words"), FeatureSpec(layers=(6, 12, 18), image=False)),
         (
             load_head("subspace", mask="attention"),

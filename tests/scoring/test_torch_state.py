@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vlad
-from vlad.heads import HEADS, head_maker
+from vlad.heads import HEADS, head_maker, vlm_question
 from vlad.heads.head import Trained
 from vlad.scoring import textcache
 from vlad.system.torch_state import own_state
@@ -64,7 +64,9 @@ def fresh_cache(monkeypatch, tmp_path):
 
 def scored(head, file, adapter, images):
     """Scores and maps of a detector that does everything here, from loading on."""
-    params = {**QUICK.get(head, {}), **({"adapter": adapter} if adapter else {})}
+    vlm_question.loaded.cache_clear()
+    name = "model" if head == "vlm" else "adapter"
+    params = {**QUICK.get(head, {}), **({name: adapter} if adapter else {})}
     detector = vlad.load(head, backbone=str(file), device="cpu", category="nut", **params)
     if head_maker(head)().normals == "needed":
         detector.fit(images[:2])
@@ -80,9 +82,11 @@ QUICK = {"inp_former": {"steps": 2}, "onenip": {"steps": 2}}
 # metauas needs a convolutional backbone
 @pytest.mark.parametrize("head", [name for name in HEADS if name != "metauas"])
 def test_the_callers_state_changes_no_score(
-    head, state, small_file, small_adapter, drawn, fresh_cache
+    head, state, small_file, small_adapter, small_vlm, drawn, fresh_cache
 ):
     adapter = small_adapter(head) if isinstance(head_maker(head)(), Trained) else None
+    if head == "vlm":
+        adapter = small_vlm
     expected = scored(head, small_file, adapter, drawn)
     fresh_cache("second")
     with STATES[state]():

@@ -36,6 +36,7 @@ CASES = [
     *(("/v1/labels", "POST", mode) for mode in BOTH),
     *(("/v1/labels/{digest}", "DELETE", mode) for mode in BOTH),
     *(("/v1/score", "POST", mode) for mode in BOTH),
+    *(("/v1/explain", "POST", mode) for mode in BOTH),
 ]
 LOCAL, SCORE = "http://127.0.0.1", "/v1/score"
 FIELDS = {

@@ -206,6 +206,33 @@ LAYOUTS = {
         layers=EIGHT,
         defaults={"prototypes": 6},
     ),
+    # the names are those of the authors' module; no released file was at hand to compare with
+    "anomalyov": Layout(
+        shapes=shapes.anomalyov,
+        sizes={
+            "positions": (r"positions\.weight", 1),
+            "embedding": (r"embedding\.normal", 0),
+            "summary": (r"summary\.0\.weight", 0),
+            "attention": (r"query\.weight", 0),
+            "hidden": (r"score\.0\.weight", 0),
+        },
+        authors={
+            r"positive_embedding": "embedding.normal",
+            r"negative_embedding": "embedding.anomalous",
+            r"pooling_layer\.0\.(weight|bias)": r"positions.\1",
+            r"class_predictor\.(\d)\.(weight|bias)": r"summary.\1.\2",
+            r"siglip_adaptors\.(\d)\.(weight|bias)": r"tokens.\1.\2",
+            r"prompt_adaptors\.(\d)\.(weight|bias)": r"sides.\1.\2",
+            r"q_former\.(query|key)_proj\.(weight|bias)": r"\1.\2",
+            r"final_predictor\.(\d)\.(weight|bias)": r"score.\1.\2",
+        },
+        lead={"embedding.normal": 1, "embedding.anomalous": 1},
+        layers=(7 / 27, 13 / 27, 19 / 27, 25 / 27),
+        defaults={
+            **{"positions": 27 * 27, "embedding": 512, "summary": 512},
+            **{"attention": 512, "hidden": 512},
+        },
+    ),
     # no authors' files; five blocks give the 15 and 20 thousand numbers they state for CLIP and
     # DINOv2
     "uniadet": Layout(shapes=shapes.uniadet, layers=(0.5, 0.625, 0.75, 0.875, 1.0)),

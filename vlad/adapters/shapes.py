@@ -5,6 +5,7 @@ The image encoder has C channels and D joint dimensions, the text encoder T chan
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from vlad.errors import AdapterError
@@ -204,3 +205,23 @@ def inp_former(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
         found |= {f"extractor.{norm}.{part}": (width,) for part in ("weight", "bias")}
     found |= _linear("extractor.mlp.fc1", 4 * width, width)
     return found | _linear("extractor.mlp.fc2", width, 4 * width)
+
+
+def anomalyov(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
+    positions, width, joint = params["positions"], backbone.width, params["embedding"]
+    if math.isqrt(positions) ** 2 != positions:
+        raise AdapterError(
+            f"Head anomalyov needs a weight for each place of a square grid, but the adapter has "
+            f"{positions}; choose another file."
+        )
+    found: dict[str, Shape] = {f"embedding.{side}": (joint,) for side in ("normal", "anomalous")}
+    found |= _linear("positions", 1, positions)
+    found |= _linear("summary.0", params["summary"], width)
+    found |= _linear("summary.2", joint, params["summary"])
+    for i, layer in enumerate(params["layers"]):
+        found |= _linear(f"tokens.{i}", joint, backbone.channels(layer))
+        found |= _linear(f"sides.{i}", joint, 2 * joint)
+    for name in ("query", "key"):
+        found |= _linear(name, params["attention"], width)
+    found |= _linear("score.0", params["hidden"], width)
+    return found | _linear("score.2", 1, params["hidden"])

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import torch
 from safetensors.torch import load_file
 
-from vlad.errors import BackboneError
+from vlad.errors import BackboneError, VladError
 from vlad.system.files import cache_write
 from vlad.system.resources import cache_folder
 from vlad.system.text import shown
@@ -73,7 +73,7 @@ def from_network(
             _check_hub(name, what, remedy)
         with _without_hub(stored and not offline and not hub_answers()):
             yield
-    except BackboneError:
+    except VladError:
         raise
     except Exception as error:
         if local:

@@ -130,7 +130,7 @@ def bench(
     from vlad.system.text import shown
     from vlad.system.tracking import tracking
 
-    shots, draws = _numbers("--k-shot", k_shot), _numbers("--seeds", seeds)
+    shots, draws = numbers("--k-shot", k_shot), numbers("--seeds", seeds)
     changes = _corruptions(corruptions, boxes)
     data, layouts = {}, {}
     for root in roots:
@@ -211,7 +211,12 @@ def _corruptions(text: str | None, boxes: str | None) -> list[str]:
     return found
 
 
-def _numbers(option: str, text: str) -> list[int]:
+def numbers(option: str, text: str) -> list[int]:
+    """The different whole numbers from 0 in a comma-separated list.
+
+    Raises:
+        InputError: it is no such list.
+    """
     from vlad.errors import InputError
 
     try:

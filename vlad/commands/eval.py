@@ -26,8 +26,11 @@ from vlad.commands.options.boxes import (
 )
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
+from vlad.commands.options.questions import QuestionOptions, check_questions, question_options
 from vlad.commands.options.sections import SectionedCommand
+from vlad.commands.options.vlm import VlmOptions, vlm_options
 from vlad.commands.options.words import words_of, words_option
+from vlad.commands.questions import ask_questions
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
@@ -59,7 +62,14 @@ if TYPE_CHECKING:
     ),
     type=click.IntRange(min=0),
 )
-@option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
+@option(
+    "--seed N",
+    "Random seed for --k-shot, and for the order of options in --questions.",
+    type=click.IntRange(min=0),
+    default=0,
+)
+@question_options
+@vlm_options
 @layout_option
 @detector_option
 @roi_options
@@ -79,25 +89,28 @@ def evaluate(
     head,
     k_shot,
     seed,
+    questions: QuestionOptions,
+    vlm: VlmOptions,
     layout,
     detector,
-    common,
+    common: Common,
     known_defects,
     boxes,
     boxes_model,
     json_file,
     submission,
 ) -> None:
-    """Measure heads on a labelled data set.
+    """Measure heads on a labelled data set, or a model on questions.
 
     DIR is one category, or a folder of categories; --known-defects then has a folder for each, and
-    test images among them are left out.
+    test images among them are left out. With --questions, DIR holds the images that these name.
 
     \b
     vlad eval mvtec/bottle --head winclip,memory --k-shot 4
     vlad eval mvtec/bottle --detector detectors/bottle
     vlad eval btad --head winclip --words 01="round part" --words 02="wooden panel"
     vlad eval mvtec_ad_2 --head memory --k-shot 16 --submission upload
+    vlad eval MMAD --questions MMAD/mmad.json --vlm HuggingFaceTB/SmolVLM-500M-Instruct --k-shot 1
     """
     import json
     from dataclasses import replace
@@ -115,6 +128,10 @@ def evaluate(
     from vlad.system.machine import machine
     from vlad.system.text import shown
 
+    check_questions(questions, vlm.model)
+    if questions.file:
+        ask_questions(root, questions, vlm, common, k_shot or 0, seed, json_file)
+        return
     fitted = None
     if detector:
         fitted, common = open_detector(detector)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -20,8 +21,10 @@ from vlad.commands.options import (
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import ScoringCommand, default_head, normal_options
+from vlad.commands.options.vlm import VlmOptions, vlm_options
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from vlad.detector import Detector
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
     ),
 )
 @detector_option
+@vlm_options
 @roi_options
 @common_options
 @option("--out DIR", "Also draw each explanation as an image in this folder.")
@@ -54,6 +58,7 @@ def explain(
     seed: int,
     head: str | None,
     detector: str | None,
+    vlm: VlmOptions,
     common: Common,
     out: str | None,
     overwrite: bool,
@@ -62,16 +67,19 @@ def explain(
     """Say which regions of images are anomalous, and why.
 
     PATH is a file, a folder, a pattern, or a CSV manifest with a column `path`. Regions come
-    largest first, each with its share of the image score and what the head compares it with. The
-    exit code is 1 if an image could not be explained.
+    largest first, each with its share of the image score and what the head compares it with. With
+    --vlm, a vision-language model adds what it sees; scores and regions stay as they are. The exit
+    code is 1 if an image could not be explained.
 
     \b
     vlad explain part.png --detector detectors/bottle
     vlad explain parts/ --normal good/ --k-shot 4 --out explained/
     vlad explain part.png --normal good/ --head patchcore --json reasons.jsonl
+    vlad explain part.png --normal good/ --vlm http://127.0.0.1:8000/v1 --vlm-model qwen2.5-vl
     """
     from vlad.datasets import list_samples
     from vlad.errors import ImageError, InputError
+    from vlad.reasons import say
     from vlad.system.files import atomic_write
     from vlad.system.text import encode, shown
 
@@ -88,23 +96,35 @@ def explain(
         named = bool(category or common.setup.bank or categorised)
         made = _made(head or default_head(bool(normals), named), category, common, known_defects)
         _fit(made, normals, k_shot, seed, known_defects)
-    lines, failed = [], False
-    for sample in samples:
-        try:
-            found = made.explain(sample.path, category=sample.category)
-        except ImageError as error:
-            failed = True
-            click.echo(f"Error: {shown(error)}", err=True)
-            lines.append(json.dumps({"image": str(sample.path), "error": str(error)}))
-            continue
-        click.echo(found.text())
-        lines.append(found.to_json())
+    model = vlm.open(common.setup.device)
+    lines: dict[str, str] = {}  # by the id of a sample
+    explained: list[Sample] = []
+
+    def explanations() -> Iterator[tuple[Explanation, str | None]]:
+        for sample in samples:
+            try:
+                one = made.explain(sample.path, category=sample.category)
+            except ImageError as error:
+                click.echo(f"Error: {shown(error)}", err=True)
+                lines[sample.id] = json.dumps({"image": str(sample.path), "error": str(error)})
+                continue
+            explained.append(sample)
+            yield one, sample.category or made.category
+
+    found: Iterator[Explanation] = (one for one, _ in explanations())
+    if model is not None:
+        found = say(model, explanations(), len(samples), tell=partial(click.echo, err=True))
+    for number, one in enumerate(found):
+        sample = explained[number]
+        click.echo(one.text())
+        lines[sample.id] = one.to_json()
         if out:
-            _draw(found, _file_of(sample, out))
+            _draw(one, _file_of(sample, out))
     if json_file:
-        atomic_write(json_file, encode("".join(f"{line}\n" for line in lines)))
+        text = "".join(f"{lines[sample.id]}\n" for sample in samples)
+        atomic_write(json_file, encode(text))
     say_if_trial(made.backbone_)
-    if failed:
+    if len(explained) < len(samples):
         raise SystemExit(1)
 
 

@@ -1,17 +1,25 @@
-"""vlad prompts: list, show and check prompt banks."""
+"""vlad prompts: list, show, check and tune prompt banks."""
 
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options.option import option
+from vlad.commands.prompts_tune import tune
+
+if TYPE_CHECKING:
+    from vlad.backbones.tokens import Context
 
 
 @click.group("prompts")
 def prompts() -> None:
-    """List, show and check prompt banks."""
+    """List, show, check and tune prompt banks."""
+
+
+prompts.add_command(tune)
 
 
 @prompts.command("list")
@@ -63,12 +71,11 @@ def check(files: tuple[str, ...]) -> None:
     """
     from pathlib import Path
 
-    from vlad.backbones.tokens import Context
     from vlad.errors import PromptError
     from vlad.prompts import load_bank
     from vlad.system.text import shown
 
-    context = Context(77, _clip_tokens)
+    context = clip_context()
     valid = True
     for file in files:
         try:
@@ -90,6 +97,13 @@ def check(files: tuple[str, ...]) -> None:
             click.echo(f"{file}: ok, {said} sentences")
     if not valid:
         raise SystemExit(2)
+
+
+def clip_context() -> Context:
+    """How long sentences may be for CLIP."""
+    from vlad.backbones.tokens import Context
+
+    return Context(77, _clip_tokens)
 
 
 def _clip_tokens(sentence: str) -> int:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
 @option("--overwrite", "Delete the run in the output folder first.")
 @option(
+    "--explain",
+    "Show in the report why images are flagged; without a threshold, of the 20 highest.",
+)
+@option(
     "--engine",
     "ray uses many processes or machines and writes only scores, as Parquet files.",
     type=click.Choice(["local", "ray"]),
@@ -55,6 +59,7 @@ def score(
     out: str,
     resume: bool,
     overwrite: bool,
+    explain: bool,
     engine: str,
     workers: int | None,
     fail: bool,
@@ -69,7 +74,7 @@ def score(
     vlad score parts/ --out runs/parts
     vlad score parts/ --category hazelnut --out runs/parts
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
-    vlad score parts/ --normal good/ --threshold auto --out runs/parts
+    vlad score parts/ --normal good/ --threshold auto --explain --out runs/parts
     """
     from dataclasses import replace
 
@@ -85,7 +90,8 @@ def score(
     if fail_on and not scoring.judging.wanted:
         raise InputError("--fail-on anomalous needs verdicts; add --threshold auto.")
     if engine == "ray":
-        given = {"boxes": boxes, "boxes-model": boxes_model, "holdout-normal": holdouts}
+        given: dict[str, object] = {"boxes": boxes, "boxes-model": boxes_model}
+        given |= {"holdout-normal": holdouts, "explain": explain}
         if said := [name for name, value in given.items() if value]:
             raise InputError(f"--{said[0]} is for --engine local; leave one of the two out.")
         from vlad.commands.ray import any_anomalous, score_on_ray
@@ -119,6 +125,7 @@ def score(
             out,
             resume=resume,
             overwrite=overwrite,
+            explain=explain,
         )
     except KeyboardInterrupt:
         kept = f" Finished rows are kept in {out}; add --resume to continue."
@@ -129,6 +136,8 @@ def score(
             click.echo(f"Scores of {name} are transductive: they depend on all images of the run.")
     if result.judged:
         click.echo(summary(result.judged))
+    if result.reasons:
+        click.echo(result.reasons.sentence)
     rows = result.folder.rows
     done = f"{counted(len(rows) - rows.failed, 'image')} scored"
     if rows.failed:

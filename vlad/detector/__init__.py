@@ -21,7 +21,7 @@ from vlad.errors import HeadError, InputError
 from vlad.heads import Head, head_maker
 from vlad.images import ImageLike
 from vlad.images.tiles import stack_maps
-from vlad.reasons import Explanation, explain
+from vlad.reasons import Explanation, explain, say
 from vlad.report.scores import ImageScores
 from vlad.results.shared import shared_settings
 from vlad.scoring.boxes import check_given
@@ -38,6 +38,7 @@ from vlad.scoring.pipeline import Prepared, Scored, prepare
 from vlad.scoring.record import record_of
 from vlad.system.text import instead, shown
 from vlad.types import Box, Features, Seen, Verdicts
+from vlad.vlm import VLM
 
 _Open = Callable[[Given], Image.Image | Prepared]
 
@@ -159,7 +160,12 @@ class Detector(Stored):
         return ImageScores(np.array(scores, np.float32), stack_maps(maps), names)
 
     def explain(
-        self, image: ImageLike, *, category: str | None = None, boxes: Sequence[Box] = ()
+        self,
+        image: ImageLike,
+        *,
+        category: str | None = None,
+        boxes: Sequence[Box] = (),
+        vlm: VLM | None = None,
     ) -> Explanation:
         """Why one image scores as it does: its regions, and what the head says about each.
 
@@ -168,9 +174,12 @@ class Detector(Stored):
         Args:
             category: what the image shows; None is the detector's own.
             boxes: what a detector found in it, for a head that uses boxes.
+            vlm: a vision-language model (`vlad.vlm.load_vlm`) that adds `words` of its own, on
+                which nothing else depends.
 
         Raises:
             ImageError: an unusable image, or one prepared before.
+            VlmError: a model that cannot be reached.
             HeadError: as `score`, or images are cut into tiles or scored jointly.
         """
         panel, name = self.panel_, getattr(image, "filename", None) or "image"
@@ -182,16 +191,19 @@ class Detector(Stored):
         if hasattr(self, "calibration_"):
             self._check_unchanged("calibrate")
             threshold = self.calibration_.map_thresholds.get(self._name)
-        return explain(
+        found = explain(
             panel,
             unprepared(self._open(Given(image, 0))),
             name=name,
             category=category or self.category,
             threshold=threshold,
-            learned=self._references,
+            learned=self.references_,
             open_image=self.setup.open_image,
             boxes=tuple(boxes),
         )
+        if vlm is None:
+            return found
+        return next(say(vlm, [(found, category or self.category)], 1))
 
     def stream(self, images: Images, *, category: str | None = None) -> Iterator[ScoredImage]:
         """Score images one by one, in order, in constant memory.

@@ -262,7 +262,7 @@ class Learned(Arguments):
         self.learned_ = learned
 
     @property
-    def _references(self) -> list[tuple[str, str]] | None:
+    def references_(self) -> list[tuple[str, str]] | None:
         """Name and digest of each normal image in order; None if one was shown twice."""
         learned = self.learned_
         normal = [

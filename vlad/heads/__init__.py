@@ -45,6 +45,7 @@ HEADS = {
     "uniadet": "vlad.heads.uniadet:UniADet",
     "laft": "vlad.heads.laft:LAFT",
     "hftt": "vlad.heads.hftt:HFTT",
+    "anomalyov": "vlad.heads.anomalyov:AnomalyOV",
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
     "inp_former": "vlad.heads.inp_former:INPFormer",
@@ -52,6 +53,7 @@ HEADS = {
     "self_reference": "vlad.heads.self_reference:SelfReference",
     "visual_words": "vlad.heads.visual_words:VisualWords",
     "statistics": "vlad.heads.statistics:Statistics",
+    "vlm": "vlad.heads.vlm:Vlm",
 }
 
 
@@ -59,8 +61,8 @@ def protocol(head: Head) -> str:
     """What to know about a head's results before comparing them with other results.
 
     "zero-shot" or "few-shot", preceded by "approximate" if the head departs from its method and
-    "transductive" if it sees all scored images, followed by "shown known defects" if it was, and
-    the auxiliary data of its adapter.
+    "transductive" if it sees all scored images, followed by "shown known defects" if it was, the
+    auxiliary data of its adapter, and its own notes.
     """
     shown = head.fitted and head.normals != "unused"
     parts = ["approximate"] * head.approximate + ["transductive"] * head.transductive
@@ -69,6 +71,7 @@ def protocol(head: Head) -> str:
         parts.append("shown known defects")
     if head.adapter_:
         parts.append(f"trained on {head.adapter_.auxiliary}")
+    parts += getattr(head, "notes", ())
     return ", ".join(parts)
 
 
@@ -155,6 +158,7 @@ def check_head(head: Head) -> None:
 INHERITED = (
     *("name", "pool", "merge", "needed_memory", "whole_images", "rows_of_images"),
     *("least_normals", "reasons", "contributions", "without"),
+    *("places", "notes", "asked"),
 )
 # what an object needs to count as a head without being a subclass of Head
 PARTS = [part for part in vars(Head) if part[0] != "_" and part not in INHERITED]

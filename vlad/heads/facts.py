@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import dataclass
 
-from vlad.heads import Head, Trained, head_maker, load_head
+from vlad.heads import Head, head_maker, load_head
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def _needs(head: Head) -> str:
     # a bank with its own noun has the same prompts for every category
     if head.bank and not load_bank(head.bank).noun:
         parts.append("a category")
-    adapter = head.needs_adapter if isinstance(head, Trained) else None
+    adapter = getattr(head, "needs_adapter", None)
     if adapter:
         parts.append("an adapter")
     if head.normals == "needed":

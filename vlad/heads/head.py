@@ -85,6 +85,21 @@ class Head(ABC):
         return ()
 
     @property
+    def places(self) -> bool:
+        """False if its maps mark no place: they are then the start of `map_range` everywhere."""
+        return True
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What else its protocol says."""
+        return ()
+
+    @property
+    def asked(self) -> str:
+        """Hash of what it asks a model of its own; "" if it asks nothing."""
+        return ""
+
+    @property
     def fitted(self) -> bool:
         """True if it remembers images."""
         return bool(self.memory_)

@@ -148,6 +148,7 @@ class Mosaic:
         boxes: boxes of its tiles.
         scores: head -> maximum image score of the tiles so far.
         kinds: head -> `Scores.kind` of that tile, from heads that know kinds of defects.
+        errors: head -> why the first tile without a score has none, from heads that say it.
         maps: head -> (height, width) anomaly map, complete after the last tile; the head's own (S,
             S) map if images are whole.
     """
@@ -158,6 +159,7 @@ class Mosaic:
         self.boxes = tiling.boxes(size)
         self.scores: dict[str, float] = {}
         self.kinds: dict[str, int] = {}
+        self.errors: dict[str, str] = {}
         self.maps: dict[str, np.ndarray] = {}
         self._waiting = zip(self.boxes, self._shares(), strict=True)
         self._left = len(self.boxes)
@@ -181,6 +183,8 @@ class Mosaic:
             tile_map = np.asarray(scores.anomaly_map[place])
             if scores.kind is not None and not score <= self.scores.get(head, -np.inf):
                 self.kinds[head] = int(scores.kind[place])
+            if scores.errors and (why := scores.errors[place]):
+                self.errors.setdefault(head, why)
             # unlike max, keeps NaN
             self.scores[head] = float(np.maximum(self.scores.get(head, score), score))
             if share is None:

@@ -128,6 +128,19 @@ class PromptBank:
             PromptError: the category is invalid (see `check_category`), not one of the bank's, or
                 without faults in a bank that lists these.
         """
+        name, wording = self.wording_of(category)
+        return Prompts(
+            self._sentences(wording, "normal", name),
+            self._sentences(wording, "anomalous", name),
+            wording.faults + (self.faults or ()),
+        )
+
+    def wording_of(self, category: str) -> tuple[str, Wording]:
+        """What the sentences call a category, and their wording.
+
+        Raises:
+            PromptError: as `expand`.
+        """
         word = check_category(category)
         name = check_category(self._name(word))
         asked = {fold(word), fold(name)}
@@ -145,11 +158,7 @@ class PromptBank:
                 f"The prompt bank {self.name} lists no faults of {word!r}; add them to a copy of "
                 f"the bank, or call it by one of {shown(', '.join(known))}."
             )
-        return Prompts(
-            self._sentences(wording, "normal", name),
-            self._sentences(wording, "anomalous", name),
-            wording.faults + (self.faults or ()),
-        )
+        return name, wording
 
     @property
     def sentences(self) -> list[str]:

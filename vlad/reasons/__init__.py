@@ -2,5 +2,6 @@
 
 from vlad.reasons.explain import explain
 from vlad.reasons.explanation import ExplainedRegion, Explanation
+from vlad.reasons.say import say
 
-__all__ = ["ExplainedRegion", "Explanation", "explain"]
+__all__ = ["ExplainedRegion", "Explanation", "explain", "say"]

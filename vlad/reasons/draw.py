@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from vlad.images.resize import resize_map
+from vlad.reasons.words import spoken
 from vlad.report.heat import bounds, overlay
 from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.reasons.explanation import ExplainedRegion, Explanation
+    from vlad.vlm.words import Words
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont  # the latter where Pillow has no FreeType
 
@@ -35,6 +37,8 @@ def drawn(explanation: Explanation) -> Image.Image:
     ]
     lines = _wrapped(_title(explanation), font, width - 2 * GAP)
     top = GAP + LINE * len(lines)
+    if explanation.words is not None:
+        rows.append(_spoken(explanation.words, width - 2 * GAP, font))
     height = top + image.height + GAP + sum(row.height + GAP for row in rows)
     sheet = Image.new("RGB", (width, height), PAPER)
     ImageDraw.Draw(sheet).text((GAP, GAP // 2), "\n".join(lines), INK, font)
@@ -91,6 +95,16 @@ def _row(number: int, region: ExplainedRegion, width: int, font: Font) -> Image.
         row.paste(crop, (at, 0))
         at += crop.width + GAP
     ImageDraw.Draw(row).text((left, 0), "\n".join(lines), INK, font)
+    return row
+
+
+def _spoken(words: Words, width: int, font: Font) -> Image.Image:
+    """What a vision-language model says, below a line."""
+    lines = [part for line in spoken(words) for part in _wrapped(line, font, width)]
+    row = Image.new("RGB", (width, LINE * len(lines) + GAP), PAPER)
+    pen = ImageDraw.Draw(row)
+    pen.line((0, 0, width, 0), INK)
+    pen.text((0, GAP // 2), "\n".join(lines), INK, font)
     return row
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+    from vlad.vlm.words import Words
+
 DIGITS = 6  # of numbers in JSON, which no machine then changes
 
 
@@ -84,6 +86,7 @@ class Explanation:
         size: (width, height) of the image.
         image: the image itself, for `draw`.
         anomaly_map: (H, W).
+        words: what a vision-language model says; nothing above depends on it.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Explanation:
     size: tuple[int, int]
     image: Image.Image = field(repr=False)
     anomaly_map: np.ndarray = field(repr=False)
+    words: Words | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Itself as JSON holds it, without images and map."""
@@ -111,6 +115,8 @@ class Explanation:
             "note": self.note,
             "regions": [region.as_dict() for region in self.regions],
         }
+        if self.words is not None:
+            found["words"] = self.words.as_dict()
         return _rounded(found)
 
     def to_json(self) -> str:

@@ -19,6 +19,7 @@ from vlad.types.reasons import (
 
 if TYPE_CHECKING:
     from vlad.reasons.explanation import Explanation
+    from vlad.vlm.words import Words
 
 NEAR = 2  # cells, in any direction, within which two places are the same
 SAID = 0.005  # share of the score outside the regions from which on it is said
@@ -67,7 +68,23 @@ def described(explanation: Explanation) -> str:
         lines.append(f"  and {len(regions) - LISTED} smaller regions")
     if explanation.rest is not None and regions and explanation.rest >= SAID:
         lines.append(f"  {percent(explanation.rest)} of the score is outside these regions.")
-    return "\n".join([*lines, f"  {explanation.note}"])
+    lines.append(f"  {explanation.note}")
+    if explanation.words is not None:
+        lines += spoken(explanation.words)
+    return "\n".join(lines)
+
+
+def spoken(words: Words) -> list[str]:
+    """A model's words in lines, apart from what the head says."""
+    model = shown(words.model)
+    if words.anomalous is None:
+        return [f"  {model} says nothing ({shown(words.error, keep=' ')})."]
+    seen = f"{words.kind}, {words.where}, {words.severity}" if words.anomalous else "no defect"
+    sure = f"it calls itself {percent(words.confidence or 0)} sure"
+    return [
+        f"  {model} says (no part of the score): {shown(seen, keep=' ')}; {sure}.",
+        f"     {shown(words.sentence, keep=' ')}",
+    ]
 
 
 def percent(share: float) -> str:

@@ -24,6 +24,7 @@ from vlad.report.style import style
 from vlad.report.verdicts import VerdictView
 from vlad.results.coco import RegionFinder
 from vlad.results.folder import RunFolder
+from vlad.results.reasons import Reasons
 from vlad.results.verdicts import Judged
 from vlad.system.files import atomic_write
 from vlad.system.templates import template
@@ -34,7 +35,19 @@ _THUMBNAIL_BYTES = 20_000_000  # of base64 text, so that the file stays below 25
 _ROWS = 20_000  # images that the script goes through, about 100 bytes each
 _TABLE_ROWS = 200  # of the table without the script
 _FAILED_ROWS = 5000
-_SCRIPT = ("csv", "marks", "threshold", "rows", "ask", "cards", "sliders", "full", "keys", "report")
+_SCRIPT = (
+    "csv",
+    "marks",
+    "threshold",
+    "rows",
+    "ask",
+    "cards",
+    "why",
+    "sliders",
+    "full",
+    "keys",
+    "report",
+)
 
 
 def write_report(
@@ -48,6 +61,7 @@ def write_report(
     finder: RegionFinder | None = None,
     region: RegionOfInterest | None = None,
     orders: Mapping[str, Sequence[str]] | None = None,
+    reasons: Reasons | None = None,
 ) -> Path:
     """Write report.html into a finished run; equal inputs give equal bytes.
 
@@ -63,6 +77,7 @@ def write_report(
         region: the region of interest, drawn as an outline.
         orders: name -> paths, orders to go through the images in besides worst first and by name;
             images that one lacks come after those it has.
+        reasons: why images are anomalous, of those for which it is known.
 
     Raises:
         OutputError: the file cannot be written.
@@ -92,7 +107,9 @@ def write_report(
         policy=policy(css, js, "img-src data: 'self'"),
         style=css,
         script=js,
-        data=data_of(run, kept, folder, titles, digits, view, orders or {}),
+        data=data_of(
+            run, kept, folder, titles, digits, view, orders or {}, reasons.found if reasons else {}
+        ),
         title=run.settings.get("category") or "Images",
         date=date,
         heads=heads,
@@ -118,6 +135,7 @@ def write_report(
             for h in heads
             if scales
         ],
+        explained=reasons.sentence if reasons else "",
         interest=interest,
         interest_box=box,
         order_choices=["Worst first", "By name", *(orders or {})],

@@ -9,14 +9,18 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from vlad.report.cards import drawn
 from vlad.report.entries import Entry
 from vlad.report.verdicts import VerdictView
 from vlad.results.folder import RunFolder
+from vlad.results.reasons import PARTS, Explanations, without_folders
 from vlad.scoring.record import digest_of
-from vlad.system.text import printable
+from vlad.system.text import counted, printable
 
+_TOLD = ("place", "box", "area", "share", "without", "texts", "reference", "reference_note", *PARTS)
+_MOST = 5  # regions of an image whose reasons are shown
 _CODES = {"anomalous": "a", "normal": "n"}
 _SUFFIX = re.compile(r"\.[^./]*$")
 
@@ -29,6 +33,7 @@ def data_of(
     digits: Mapping[str, int],
     view: VerdictView,
     orders: Mapping[str, Sequence[str]],
+    reasons: Mapping[str, Explanations],
 ) -> str:
     """The values of all images, a list for each, in the order of `entries`.
 
@@ -36,6 +41,7 @@ def data_of(
         folder: the one that names are below, "" if names are paths.
         titles: head -> how it is shown.
         orders: name -> paths of images, as in `write_report`.
+        reasons: path -> the explanations of that image.
 
     Returns:
         JSON in ASCII that is safe inside a <script>.
@@ -81,8 +87,24 @@ def data_of(
             [name, [places[path] for path in paths if path in places]]
             for name, paths in orders.items()
         ],
+        "why": {
+            places[path]: {head: _why(one) for head, one in explanations.items()}
+            for path, explanations in reasons.items()
+            if path in places
+        },
     }
     return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _why(explanation: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of an explanation; the rest is in reasons.jsonl."""
+    regions = [
+        {key: told[key] for key in _TOLD} for told in map(without_folders, explanation["regions"])
+    ]
+    found = {"size": explanation["size"], "note": explanation["note"], "regions": regions[:_MOST]}
+    if (left := len(regions) - _MOST) > 0:
+        found["note"] += f" {counted(left, 'smaller region')}: see reasons.jsonl."
+    return found
 
 
 def _code(view: VerdictView, head: str, path: str) -> str:

@@ -5,6 +5,7 @@
     scores.csv          one row per image; the journal while the run goes on; scores.parquet after
     files.csv           path, size, time of change and time of reading of each scored file
     seen.jsonl          how each scored image looks (see vlad.results.seen); drift.json
+    reasons.jsonl, reasons/         why images are anomalous (see vlad.results.reasons)
     joint.sha256        which images transductive heads compared (see vlad.results.comparison)
     maps/<head>/<id>    anomaly maps, on one fixed scale per head
     calibration.json, calibration/, holdout/, regions/   what verdicts rest on, and good images of

@@ -19,6 +19,8 @@ RUN = Workspace(
         "scores.csv",
         "files.csv",
         "seen.jsonl",
+        "reasons.jsonl",
+        "reasons",
         "scores.parquet",
         "maps",
         "overlays",
@@ -29,5 +31,7 @@ RUN = Workspace(
         "drift.json",
         "report.html",
         "events",
+        "question.toml",
+        "answers.jsonl",
     ),
 )

@@ -8,16 +8,13 @@ has its line; where an image has several, the last one counts.
 from __future__ import annotations
 
 import base64
-import json
-import os
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from vlad.results.folder import RunFolder
-from vlad.system.files import cannot_write
+from vlad.results.lines import append_lines, read_lines
 from vlad.types import Seen
 
 FILE = "seen.jsonl"
@@ -32,17 +29,7 @@ def append_seen(out: Path, seen: Iterable[tuple[str, Seen]]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    data = b"".join(_line(path, one) for path, one in seen)
-    file = out / FILE
-    try:
-        with open(file, "a+b") as opened:
-            if opened.tell():
-                opened.seek(-1, os.SEEK_END)
-                if opened.read() != b"\n":  # torn when an earlier command was killed
-                    data = b"\n" + data
-            opened.write(data)
-    except OSError as error:
-        raise cannot_write(file, error) from error
+    append_lines(out / FILE, (_value(path, one) for path, one in seen))
 
 
 def read_seen(folder: RunFolder, only: Collection[str] | None = None) -> dict[str, Seen]:
@@ -61,19 +48,16 @@ def read_seen(folder: RunFolder, only: Collection[str] | None = None) -> dict[st
     return {path: _seen(found[path]) for path in folder.rows if path in found}
 
 
-def _line(path: str, seen: Seen) -> bytes:
+def _value(path: str, seen: Seen) -> list:
     numbers = base64.b64encode(seen.embedding.astype("<f2").tobytes()).decode()
-    return json.dumps([path, seen.brightness, seen.sharpness, numbers]).encode() + b"\n"
+    return [path, seen.brightness, seen.sharpness, numbers]
 
 
 def _lines(file: Path) -> Iterator[tuple[str, list]]:
-    """Path and content of each whole line."""
-    with suppress(FileNotFoundError), open(file, "rb") as opened:
-        for line in opened:
-            with suppress(ValueError):  # a torn one, whose image is scored again
-                found = json.loads(line)
-                if isinstance(found, list) and [type(x) for x in found] == [str, float, float, str]:
-                    yield found[0], found[1:]
+    """Path and content of each line."""
+    for found in read_lines(file):
+        if isinstance(found, list) and [type(x) for x in found] == [str, float, float, str]:
+            yield found[0], found[1:]
 
 
 def _seen(line: list) -> Seen:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -22,10 +23,13 @@ from vlad.results.comparison import Comparison
 from vlad.results.drift import with_drift
 from vlad.results.folder import RunFolder
 from vlad.results.informative import informative_paths
+from vlad.results.reasons import CROPS, Reasons
+from vlad.results.reasons import FILE as REASONS
 from vlad.results.rows import Row, State
 from vlad.results.scales import count_cut, warn_of_cut
 from vlad.results.seen import append_seen
 from vlad.results.verdicts import Judged, Rules, judge
+from vlad.runs.reasons import check_explained, explain_run
 from vlad.runs.settings import (
     Settings,
     categories_of,
@@ -48,11 +52,12 @@ REVIEWED = 200  # images that the report has in an order for review
 @dataclass(frozen=True)
 class Run:
     """A finished run: its folder, with rows in the order of the images, its report, and its
-    verdicts, if any."""
+    verdicts and reasons, if any."""
 
     folder: RunFolder
     report: Path
     judged: Judged | None = None
+    reasons: Reasons | None = None
 
 
 def run(
@@ -64,11 +69,13 @@ def run(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    explain: bool = False,
     on_scored: Callable[[list[Scored]], None] = lambda batch: None,
 ) -> Run:
     """Score images into a folder, then write overlays and a report.
 
     Args:
+        explain: whether flagged images are explained (`vlad.runs.reasons.explain_run`).
         on_scored: called with each finished batch.
 
     Raises:
@@ -80,14 +87,17 @@ def run(
     categories = categories_of(samples)
     panel = prepare(backbone, heads, categories, settings)
     check_pools(panel, samples)
+    if explain:
+        check_explained(panel)
     folder = run_folder(panel, categories, root_of(samples), settings, out)
     with locked(folder.out):
         folder = folder.resume() if resume else folder.create(overwrite)
         rules, normals = score_held_out(panel, folder, categories, settings)
         rules, holdout = _score_holdout(panel, folder, categories, settings, rules)
         samples = _score(panel, folder, samples, settings, on_scored)
+        why = partial(explain_run, panel, folder, samples, settings) if explain else None
         region = panel.inside.region
-        return _conclude(folder, samples, rules, normals, holdout, settings.setup, region)
+        return _conclude(folder, samples, rules, normals, holdout, settings.setup, region, why)
 
 
 def score_held_out(
@@ -143,8 +153,9 @@ def _conclude(
     holdout: RunFolder | None,
     setup: Setup,
     region: RegionOfInterest | None,
+    why: Callable[[Judged | None], Reasons] | None,
 ) -> Run:
-    """Write verdicts, overlays and report from what is in the folder."""
+    """Write verdicts, overlays, reasons and report from what is in the folder."""
     judged: Judged | None = None
     finder: RegionFinder | None = None
     thresholds: Mapping[str, float] = {}
@@ -170,6 +181,9 @@ def _conclude(
         folder.drop("calibration.json")
     folder.finish((sample.path for sample in samples), columns)
     warn_of_cut(folder, samples, thresholds)
+    reasons = why(judged) if why else None
+    if reasons is None:
+        folder.drop(REASONS, CROPS)
     date = f"{datetime.now():%Y-%m-%d %H:%M}"
     report = write_report(
         folder,
@@ -181,8 +195,9 @@ def _conclude(
         finder=finder,
         region=region,
         orders=_orders(folder, judged),
+        reasons=reasons,
     )
-    return Run(folder, report, judged)
+    return Run(folder, report, judged, reasons)
 
 
 def _orders(folder: RunFolder, judged: Judged | None) -> dict[str, list[str]]:

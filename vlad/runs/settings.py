@@ -47,6 +47,7 @@ class Settings:
         known: marked defects for heads that remember them (`vlad.datasets.known.list_known`).
         quality: the level that set backbone, size, tiles and heads, or None.
         learned: name -> digest of the images that fitted heads were shown before.
+        normals: name and digest of the normal ones among them, in order; None if that is unknown.
     """
 
     setup: Setup = field(default_factory=Setup)
@@ -61,6 +62,7 @@ class Settings:
     known: Sequence[Sample] = ()
     quality: str | None = None
     learned: Mapping[str, str] = field(default_factory=dict)
+    normals: Sequence[tuple[str, str]] | None = None
 
     def with_categories(self, samples: Iterable[Sample]) -> list[Sample]:
         """The samples; those without a category get that of the run."""

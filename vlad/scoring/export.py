@@ -64,7 +64,7 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
             passes.
     """
     extractor, spec = panel.extractor, panel.specs[name]
-    if spec.statistics:
+    if spec.without_backbone:
         raise HeadError(
             f"Head {name} reads pixels without a backbone, so there is no graph to export; choose "
             "another head."
@@ -83,6 +83,11 @@ def backbone_graph(panel: Panel, name: str) -> BackboneGraph:
         raise HeadError(
             f"Head {name} needs a pass for each of many views of an image, so there is no single "
             "graph to export; set views=false, or score with a `runtime`."
+        )
+    if spec.crops:
+        raise HeadError(
+            f"Head {name} reads each image in as many tiles as its size asks for, so there is no "
+            "single graph to export; set crops=false, or score with a `runtime`."
         )
     return BackboneGraph(panel.backbone, **extractor.options(extractor.pass_of(spec), [spec]))
 

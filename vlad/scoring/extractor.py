@@ -17,10 +17,13 @@ from vlad.backbones.capabilities import check_spec
 from vlad.backbones.vit import Taps, VisionTransformer
 from vlad.errors import BackboneError, InputError
 from vlad.images import statistics, to_pixels
+from vlad.images.crops import before_cut, cut
+from vlad.images.resize import own_pixels
 from vlad.images.views import altered
 from vlad.system.torch_state import own_state
 from vlad.types import (
     Activation,
+    Crops,
     Features,
     FeatureSpec,
     ImagePrompts,
@@ -29,8 +32,10 @@ from vlad.types import (
     Resize,
 )
 
-# side of the input, and how it was reached; "statistics" are those of the pixels
-Pixels = tuple[int, Resize | Literal["statistics"]]
+# side of the input, and how it was reached; "statistics" are those of the pixels, "own" are pixels
+# of the image in its own proportions, whose longest side it is, and "crops" is the image at the
+# size at which it is cut into tiles of that side
+Pixels = tuple[int, Resize | Literal["statistics", "own", "crops"]]
 
 
 @dataclass(frozen=True)
@@ -75,18 +80,30 @@ class Extractor:
 
     @own_state()
     def prepare(self, image: Image.Image, specs: Sequence[FeatureSpec]) -> dict[Pixels, np.ndarray]:
-        """The (3, S, S) pixels that each pass needs, and the (h, w, F) statistics of their cells.
+        """The (3, S, S) pixels that each pass needs, and what heads without a pass read.
+
+        The latter are the (h, w, F) statistics of cells, and (3, h, w) pixels from 0 to 1.
+
+        For specs that ask for crops, also the (3, h, w) pixels of the image before it is cut.
 
         Safe to call from several threads.
         """
         backbone = self.backbone
         look = (backbone.mean, backbone.std)
-        return {
+        prepared: dict[Pixels, np.ndarray] = {
             (size, how): statistics.cells(image)
             if how == "statistics"
+            else own_pixels(image, size)
+            if how == "own"
             else to_pixels(image, size, *look, how, backbone.interpolation)
             for size, how in {self.pixels_of(spec) for spec in specs}
         }
+        for side in {self.size(spec) for spec in specs if spec.crops}:
+            width, height = before_cut(image.size, side)
+            prepared[side, "crops"] = to_pixels(
+                image, (height, width), *look, interpolation=backbone.interpolation
+            )
+        return prepared
 
     def check_prepared(
         self, prepared: Sequence[dict[Pixels, np.ndarray]], specs: Sequence[FeatureSpec]
@@ -96,7 +113,8 @@ class Extractor:
         Raises:
             InputError: they were not.
         """
-        needed = {self.pixels_of(spec) for spec in specs}
+        needed: set[Pixels] = {self.pixels_of(spec) for spec in specs}
+        needed |= {(self.size(spec), "crops") for spec in specs if spec.crops}
         for pixels in prepared:
             if not needed <= pixels.keys():
                 sizes = " and ".join(str(size) for size, _ in sorted({*needed, *pixels}))
@@ -119,7 +137,7 @@ class Extractor:
         self.check_prepared(prepared, specs)
         passes: dict[Pass, list[FeatureSpec]] = {}
         for spec in specs:
-            if not (spec.statistics or spec.pyramid):
+            if not (spec.without_backbone or spec.pyramid):
                 passes.setdefault(self.pass_of(spec), []).append(spec)
         plain = {key: replace(key, prompts=None) for key in passes if key.prompts}
         # prompts are made from the pass without them, which comes first and may serve others too
@@ -139,27 +157,45 @@ class Extractor:
         }
         found = []
         for spec in specs:
-            if spec.statistics:
-                found.append(self.statistics(spec, prepared))
+            if spec.without_backbone:
+                found.append(self.without_backbone(spec, prepared))
                 continue
             if spec.pyramid:
                 found.append(self.pyramid(spec, prepared))
                 continue
             key = self.pass_of(spec)
             features = self.features(spec, taps[key], images[plain[key]] if key in plain else None)
-            found.append(replace(features, views=views[key]) if spec.views else features)
+            if spec.views:
+                features = replace(features, views=views[key])
+            if spec.crops:
+                crops = (self.crops(spec, pixels[self.size(spec), "crops"]) for pixels in prepared)
+                features = replace(features, crops=tuple(crops))
+            found.append(features)
         return found
 
-    def pixels_of(self, spec: FeatureSpec) -> Pixels:
+    def crops(self, spec: FeatureSpec, pixels: np.ndarray) -> Crops:
+        """The tiles of an image of (3, h, w) pixels, in a pass of their own."""
+        black = -np.asarray(self.backbone.mean, np.float32) / np.asarray(self.backbone.std)
+        tiles, layout, inside = cut(pixels, self.size(spec), black)
+        taps = self._run(self.pass_of(spec), tiles, [spec], None, False)
+        return Crops(self.features(spec, taps), layout, inside)
+
+    def pixels_of(self, spec: FeatureSpec) -> tuple[int, Resize | Literal["statistics", "own"]]:
         """What a spec is computed from, as `prepare` names it."""
+        if spec.pixels:
+            return spec.pixels, "own"
         return self.size(spec), "statistics" if spec.statistics else spec.resize
 
-    def statistics(
+    def without_backbone(
         self, spec: FeatureSpec, prepared: Sequence[dict[Pixels, np.ndarray]]
     ) -> Features:
-        """The features of a spec that asks for statistics of the pixels."""
+        """The features of a spec that asks for pixels, or for statistics of them."""
         each = [pixels[self.pixels_of(spec)] for pixels in prepared]
         side, device = self.size(spec), self.backbone.device
+        if spec.pixels:
+            cells = side // self.backbone.info.patch_size
+            own = tuple(torch.from_numpy(x).to(device) for x in each)
+            return Features(None, {}, (cells, cells), (side, side), pixels=own)
         x = torch.from_numpy(np.stack(each)).to(device)
         return Features(
             image=torch.from_numpy(np.stack([statistics.summary(cells) for cells in each])).to(x),

@@ -27,7 +27,7 @@ class CachedExtractor(Extractor):
     """An extractor that stores the features of each image and reads them instead of a pass.
 
     Features are stored in float32, so scores are those of a pass. Features of passes with prompt
-    tokens for each image, and statistics of pixels, are not stored.
+    tokens for each image or with crops, pixels, and statistics of pixels are not stored.
 
     Args:
         backbone, image_size: as in `Extractor`.
@@ -44,11 +44,14 @@ class CachedExtractor(Extractor):
     ) -> list[Features]:
         """As `Extractor.extract`; only images that lack an entry go through the backbone."""
         self.check_prepared(prepared, specs)
-        if any(spec.prompts for spec in specs):
+        if any(spec.prompts or spec.crops for spec in specs):
             return super().extract(prepared, specs)
-        if any(spec.statistics for spec in specs):  # computed as fast as read
-            others = iter(self.extract(prepared, [s for s in specs if not s.statistics]))
-            return [self.statistics(s, prepared) if s.statistics else next(others) for s in specs]
+        if any(spec.without_backbone for spec in specs):  # computed as fast as read
+            others = iter(self.extract(prepared, [s for s in specs if not s.without_backbone]))
+            return [
+                self.without_backbone(s, prepared) if s.without_backbone else next(others)
+                for s in specs
+            ]
         files = [[self._file(pixels, spec) for spec in specs] for pixels in prepared]
         found = [
             [_read(file, spec) for file, spec in zip(row, specs, strict=True)] for row in files

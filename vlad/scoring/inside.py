@@ -27,7 +27,7 @@ class Inside:
         heads: name -> head; outside the region, its map is at the start of its `map_range`.
 
     Raises:
-        HeadError: a head that names kinds of defects, with a region.
+        HeadError: a head that names kinds of defects or marks no place, with a region.
     """
 
     region: RegionOfInterest | None = None
@@ -40,6 +40,12 @@ class Inside:
                     f"Head {name} names the kind of the most anomalous patch of whole images, "
                     "which may be outside the region of interest; use the head memory, or leave "
                     "`roi` out."
+                )
+
+            if self.region and not getattr(head, "places", True):
+                raise HeadError(
+                    f"Head {name} marks no place in its maps, so nothing is left of it in a region "
+                    "of interest; set vlm.windows to 2 or more, or leave `roi` out."
                 )
 
     def protocol(self, name: str) -> str:

@@ -316,6 +316,10 @@ def _checked(
         failure = ImageError(
             f"{item.path}: {', '.join(bad)} gave no finite score; remove it or choose another head."
         )
+        for head, why in mosaic.errors.items():
+            failure = ImageError(
+                f"{item.path} has no score of {head} ({why}); score it again, or leave {head} out."
+            )
         return Scored(item, mosaic.size, failure=failure)
     kinds = {
         name: head.known[place] if (place := mosaic.kinds[name]) >= 0 else ""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vlad import __version__
+from vlad.heads import Head
 from vlad.images.masks import mask_files
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
@@ -39,7 +40,8 @@ def record_of(
         "prompts": {
             name: {c or "": bank.expand(c or bank.noun).key[:LENGTH] for c in categories}
             for name, bank in panel.banks.items()
-        },
+        }
+        | {name: {"": own} for name, head in panel.heads.items() if (own := _asked(head))},
         # an adapter is told by its content below, wherever it lies
         "params": {
             name: {k: v for k, v in vars(head).items() if k != "adapter" and not k.endswith("_")}
@@ -57,6 +59,10 @@ def record_of(
         "references": dict(references),
         **setup.tiling.settings,
     }
+
+
+def _asked(head: Head) -> str:
+    return getattr(head, "asked", "")
 
 
 def digest_of(path: str | os.PathLike[str]) -> str:

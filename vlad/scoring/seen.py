@@ -28,20 +28,23 @@ def light_of(extractor: Extractor, pixels: Mapping[Pixels, np.ndarray]) -> Light
 
     Of several input sizes the largest is taken. Sharpness is in proportion to mean grey, so that
     dimmer light alone leaves it as it was. For heads that read statistics of the pixels alone, they
-    are those of brightness and of the finest texture.
+    are those of brightness and of the finest texture; for heads that read pixels alone, of these.
 
     Args:
         extractor: which has prepared it.
     """
-    largest = max(pixels, key=lambda key: (key[1] != "statistics", *key))
+    largest = max(pixels, key=lambda key: (key[1] not in ("statistics", "own"), *key))
     x = pixels[largest]
     if largest[1] == "statistics":
         brightness = float(x[..., 0].mean()) / WEIGHT
         texture = np.exp(x[..., FINEST].astype(float)) - OFFSET  # the mean difference in each cell
         return brightness, _contrast(float((texture**2).mean()), brightness)
-    backbone = extractor.backbone
-    scale = np.asarray(backbone.std, np.float32) / 3
-    grey = np.tensordot(scale, x, 1) + np.float32(np.mean(backbone.mean))
+    if largest[1] == "own":
+        grey = x.mean(axis=0)
+    else:
+        backbone = extractor.backbone
+        scale = np.asarray(backbone.std, np.float32) / 3
+        grey = np.tensordot(scale, x, 1) + np.float32(np.mean(backbone.mean))
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     variance = float((4 * grey[1:-1, 1:-1] - around).var())
     brightness = float(grey.mean())

@@ -21,6 +21,7 @@ from vlad.serving.prefix import Prefix
 from vlad.serving.recorder import Recorder
 from vlad.serving.review import Labels
 from vlad.serving.routes.detectors import DetectorRoutes
+from vlad.serving.routes.explain import ExplainRoutes
 from vlad.serving.routes.labels import LabelRoutes
 from vlad.serving.routes.public import public_routes
 from vlad.serving.routes.refusals import ANSWERS
@@ -78,6 +79,7 @@ def create_app(
     secured = [Security(HTTPBearer(auto_error=False))] if keys is not None else []
     app.include_router(public_routes(traffic))
     app.include_router(ScoreRoutes(service).router(), dependencies=secured)
+    app.include_router(ExplainRoutes(service).router(), dependencies=secured)
     app.include_router(DetectorRoutes(service).router(), dependencies=secured)
     app.include_router(LabelRoutes(service).router(), dependencies=secured)
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -83,6 +83,61 @@ class Scored(BaseModel):
     threshold: float | None = Field(description="Images that score above it are anomalous.")
     map_threshold: float | None = Field(description="Pixels above it form regions.")
     images: list[ImageReply]
+
+
+class ExplainedRegion(BaseModel):
+    """A region of the anomaly map, and why it is anomalous."""
+
+    place: str = Field(description="In words, as in top left.")
+    box: tuple[float, float, float, float] = Field(description="x, y, width, height; pixels.")
+    area: float = Field(description="Share of the image.")
+    score: float = Field(description="The highest map value in the region.")
+    share: float | None = Field(
+        description="Of the image score; null if that is no sum over patches."
+    )
+    without: float | None = Field(
+        description="Image score if its patches were normal; null if the head cannot tell."
+    )
+    reasons: list[dict[str, Any]] = Field(
+        description="What the head says, the strongest first; `reason` names the kind of each."
+    )
+    texts: list[str] = Field(description="The same in plain words.")
+    reference: str = Field(description="File name of the nearest reference image, or empty.")
+    reference_note: str = Field(description="Why that image is not shown, or empty.")
+    outlines: list[list[tuple[float, float]]] = Field(description="Corners of each polygon.")
+    crop: str | None = Field(
+        description="Base64 of a JPEG: its most anomalous patch with what is around it."
+    )
+    reference_crop: str | None = Field(
+        description="Base64 of a JPEG: the nearest reference patch in the same way."
+    )
+
+
+class ExplainedImage(BaseModel):
+    """Why one image scores as it does; with an error, all else but its name is null."""
+
+    name: str = Field(description="As in the reply of POST /v1/score.")
+    error: str | None = Field(default=None, description="Why the image could not be explained.")
+    size: tuple[int, int] | None = Field(default=None, description="Width, height; upright.")
+    image_score: float | None = Field(default=None, description="Higher is more anomalous.")
+    level: float | None = Field(default=None, description="Regions are above it.")
+    sums: bool | None = Field(
+        default=None, description="The shares of the regions and the rest sum to 1."
+    )
+    rest: float | None = Field(
+        default=None, description="Share of the score outside the regions; null without shares."
+    )
+    note: str | None = Field(default=None, description="What holds for all regions.")
+    regions: list[ExplainedRegion] | None = Field(default=None, description="Largest first.")
+
+
+class Explained(BaseModel):
+    """The reasons of a request, in the order of its images."""
+
+    detector: str
+    head: str
+    category: str | None
+    images: list[ExplainedImage]
 
 
 class Outline(BaseModel):

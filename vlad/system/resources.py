@@ -30,7 +30,7 @@ _DOTTED = re.compile(rf"(?:\.[^.=,\n]*){{{_MAX_DOTS}}}\.")
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
-def data_folder(name: Literal["prompts", "adapters"]) -> Path:
+def data_folder(name: Literal["prompts", "adapters", "benchmarks"]) -> Path:
     """The folder of shipped data: inside the installed package, or at the top of a checkout.
 
     Raises:

@@ -15,6 +15,7 @@ from vlad.types.backbones import (
     PosEmbedResize,
 )
 from vlad.types.features import (
+    Crops,
     Features,
     FeatureSpec,
     ImageContext,
@@ -47,6 +48,7 @@ __all__ = [
     "BackboneInfo",
     "Box",
     "Capability",
+    "Crops",
     "FeatureShift",
     "FeatureSpec",
     "Features",

@@ -124,8 +124,13 @@ class FeatureSpec:
         statistics: whether features are statistics of the pixels instead of the backbone's
             (`vlad.images.statistics`): those of the cells as patch tokens of layer 1, their summary
             as the image embedding. There is no pass then, and only `image_size` has an effect.
+        pixels: longest side of the pixels that are returned instead of the backbone's features, for
+            heads with a model of their own; 0 is none. There is no pass then, and only `image_size`
+            has an effect.
         pyramid: whether features are maps of the backbone's convolutional network at strides 2, 4,
             8, 16 and 32 instead of patch tokens; only `image_size` and `resize` have an effect.
+        crops: whether tiles of each image, read at a higher resolution, are needed too
+            (`vlad.images.crops`); each is one more image in a pass.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -146,7 +151,14 @@ class FeatureSpec:
     prompts: ImagePrompts | None = None
     views: bool = False
     statistics: bool = False
+    pixels: int = 0
     pyramid: bool = False
+    crops: bool = False
+
+    @property
+    def without_backbone(self) -> bool:
+        """Whether its features come from the pixels alone, without a pass of the backbone."""
+        return self.statistics or self.pixels > 0
 
     @property
     def tapped(self) -> set[int]:
@@ -191,6 +203,9 @@ class Features:
             (D, C) and "proj.bias" (D,) into the joint space; empty if the spec asks for none.
         pyramid: five maps (B, C, H / s, W / s) at strides s of 2, 4, 8, 16 and 32, if the spec asks
             for them.
+        pixels: of each image (3, h, w) RGB from 0 to 1, in its own proportions, if the spec asks
+            for them.
+        crops: the tiles of each image, if the spec asks for them.
     """
 
     image: torch.Tensor | None
@@ -206,19 +221,25 @@ class Features:
     boxes: tuple[tuple[Box, ...], ...] = ()
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     pyramid: tuple[torch.Tensor, ...] = ()
+    pixels: tuple[torch.Tensor, ...] = ()
+    crops: tuple[Crops, ...] = ()
 
     def at(self, place: int) -> Features:
         """The features of one image, as a batch of one."""
         found = self._map(lambda x: x[place : place + 1])
-        return replace(found, boxes=self.boxes[place : place + 1])
+        one = slice(place, place + 1)
+        return replace(found, boxes=self.boxes[one], pixels=self.pixels[one], crops=self.crops[one])
 
     def to(self, *args, **kwargs) -> Features:
         """The same features on another device or in another dtype (arguments of Tensor.to)."""
         weights = {name: x.to(*args, **kwargs) for name, x in self.weights.items()}
-        return replace(self._map(lambda x: x.to(*args, **kwargs)), weights=weights)
+        pixels = tuple(x.to(*args, **kwargs) for x in self.pixels)
+        crops = tuple(replace(x, features=x.features.to(*args, **kwargs)) for x in self.crops)
+        found = self._map(lambda x: x.to(*args, **kwargs))
+        return replace(found, weights=weights, pixels=pixels, crops=crops)
 
     def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Features:
-        """The same features with every tensor of images changed."""
+        """The same features with every tensor that has a row for each image changed."""
         return replace(
             self,
             image=None if self.image is None else change(self.image),
@@ -252,7 +273,25 @@ class Features:
             further=tuple(map(Features.cat, zip(*(p.further for p in parts), strict=True))),
             boxes=tuple(boxes for p in parts for boxes in p.boxes),
             pyramid=tuple(map(torch.cat, zip(*(p.pyramid for p in parts), strict=True))),
+            pixels=tuple(x for p in parts for x in p.pixels),
+            crops=tuple(crops for p in parts for crops in p.crops),
         )
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The tiles of one image.
+
+    Attributes:
+        features: of the tiles, row by row, each as if it were an image.
+        layout: (rows, columns).
+        inside: (top, bottom), (left, right) of the image within its tiles, in pixels of these; the
+            rest was added around it.
+    """
+
+    features: Features
+    layout: tuple[int, int]
+    inside: tuple[tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class Residual:
     """What the subspace of normal patches cannot rebuild of a region.
 
     Attributes:
-        share: of the length of its most anomalous patch, from 0 to 1.
+        share: of the squared distance of its most anomalous patch from the mean, from 0 to 1.
         components: dimensions of the subspace.
     """
 

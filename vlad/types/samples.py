@@ -64,11 +64,14 @@ class Scores:
         anomaly_map: (B, H, W) at the size of the backbone's input.
         kind: (B,) place of the nearest known kind of defect in the head's `known`, -1 for none;
             None from a head that knows no kinds.
+        errors: why an image has no score, which is then NaN, "" for those that have one; () if all
+            have.
     """
 
     image_score: torch.Tensor | np.ndarray
     anomaly_map: torch.Tensor | np.ndarray
     kind: torch.Tensor | np.ndarray | None = None
+    errors: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_score)
@@ -79,7 +82,8 @@ class Scores:
         def array(x):
             return x.cpu().numpy() if hasattr(x, "cpu") else x
 
-        return Scores(array(self.image_score), array(self.anomaly_map), array(self.kind))
+        maps, kind = array(self.anomaly_map), array(self.kind)
+        return Scores(array(self.image_score), maps, kind, self.errors)
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,8 +48,12 @@ def from_folder(path: Path) -> Backbone:
 def is_stored(name: str) -> bool:
     """Return whether a model of the hub is in the local cache."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-    return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    try:
+        return isinstance(try_to_load_from_cache(name, "config.json"), str)
+    except HFValidationError:  # no name of the hub, such as a mistyped folder
+        return False
 
 
 def repository(name: str) -> str | None:

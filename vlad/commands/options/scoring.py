@@ -295,6 +295,7 @@ def _with_detector(detector: Detector, scoring: Scoring, images: int, categorise
         map_format=scoring.map_format or "png",
         rules=rules,
         learned=detector.learned_,
+        normals=detector.references_,
     )
     return Plan(heads, settings, detector)
 

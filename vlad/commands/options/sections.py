@@ -6,9 +6,11 @@ import click
 
 SECTIONS = {
     "Input": (
-        "--category", "--words", "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
+        "--data", "--category", "--words",
+        "--normal", "--defects", "--known-defects", "--k-shot", "--seed",
         "--seeds", "--corruptions", "--pool", "--boxes", "--boxes-model", "--layout", "--roi",
-        "--roi-ignore", "--tile", "--overlap",
+        "--negation", "--roi-ignore", "--tile", "--overlap",
+        "--questions", "--templates", "--listed-order",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
     ),
     "Model": (
@@ -16,13 +18,16 @@ SECTIONS = {
         "--directions",
         "--param", "--adapter", "--image-size", "--batch-size", "--device", "--dtype", "--runtime",
         "--cache",
+        "--vlm", "--vlm-model", "--vlm-timeout", "--vlm-rate",
     ),
     "Decision": (
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
-        "--fuse", "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
+        "--tolerance", "--fuse",
+        "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
     ),
     "Output": (
-        "--maps", "--keep", "--out", "--resume", "--overwrite", "--json", "--webhook",
+        "--top", "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json",
+        "--answers", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),
 }  # fmt: skip

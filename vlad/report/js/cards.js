@@ -72,8 +72,8 @@ const Cards = {
     return found;
   },
 
-  // Buttons for marks; once for each card.
-  dress: (card) => {
+  // Buttons for marks, and for reasons if there are some; once for each card.
+  dress: (card, explained) => {
     const marking = make("div", "marking");
     for (const [label, word] of [["good", "Good"], ["defective", "Defective"]]) {
       const button = make("button", "", word);
@@ -82,6 +82,11 @@ const Cards = {
       marking.append(button);
     }
     marking.append(make("i"));
+    if (explained) {
+      const button = make("button", "asks", "Why?");
+      button.type = "button";
+      marking.append(button);
+    }
     card.querySelector(".body").append(marking);
   },
 
@@ -112,7 +117,7 @@ const Cards = {
 
   // Show a mark in its buttons.
   marking: (part, mark) => {
-    part.querySelectorAll("button").forEach((button) => {
+    part.querySelectorAll("button:not(.asks)").forEach((button) => {
       const label = button.dataset.mark || button.dataset.do;
       button.setAttribute("aria-pressed", String(Boolean(mark) && mark.label === label));
     });

@@ -17,6 +17,7 @@ const Full = {
     if (Full.row !== row || Full.head !== state.head) {
       Full.row = row;
       Full.head = state.head;
+      Full.said = undefined;
       about.textContent = "";
       sheet.querySelectorAll(".regions").forEach((part) => part.remove());
       const regions = card.querySelector(".regions[data-head='" + state.head + "']");
@@ -36,7 +37,30 @@ const Full = {
     }
     Full.heat(state.heat);
     Full.zoom(state.zoom);
+    Full.why(data, row, state);
     if (!Full.open) { Full.dialog.showModal(); Full.part(".stage").focus(); }
+  },
+
+  // Show why, or leave it out; a region on the image shows it too.
+  why: (data, row, state) => {
+    const panel = Full.part(".why");
+    if (!panel) { return; }
+    const why = Why.of(data, row, state.head), button = Full.part("[data-do=why]"), on = Boolean(why) && state.why;
+    if (Full.said !== why) {
+      Full.said = why;
+      Full.picked = null;
+      const pick = (i) => { Full.picked = i; state.why = true; Full.why(data, row, state); };
+      const crop = (file) => { const image = make("img"); image.alt = ""; image.src = encoded(file); return image; };
+      panel.replaceChildren(...(why ? Why.list(why, crop, pick) : []));
+      panel.scrollTop = 0;
+      Full.part(".sheet").querySelectorAll(".boxes").forEach((part) => part.remove());
+      if (why) { Full.part(".sheet").append(Why.boxes(why, pick)); }
+    }
+    panel.hidden = !on;
+    Full.dialog.classList.toggle("explained", on);
+    button.hidden = !why;
+    button.setAttribute("aria-pressed", String(on));
+    if (why) { Why.mark(panel, Full.part(".boxes"), Full.picked); }
   },
 
   // Load a file into an image, or else its thumbnail.

@@ -6,6 +6,7 @@ const KEYS = [
   [["d"], "defective", "d", "mark it as defective, give its kind or none, and go on"],
   [["u"], "undo", "u", "undo the last mark"],
   [["h"], "heat", "h", "show or hide its heat map"],
+  [["w"], "why", "w", "why it is anomalous, where reasons are known"],
   [["z"], "zoom", "z", "full size: fit, or 100 %"],
   [["/"], "search", "/", "filter by name"],
   [["?"], "help", "?", "these keys"],

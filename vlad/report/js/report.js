@@ -8,7 +8,7 @@ const search = gallery.querySelector("input[type=search]");
 const cards = new Map(Array.from(list.children, (card) => [Number(card.dataset.number), card]));
 const own = new Set(cards.keys());
 const state = {
-  head: 0, beside: null, moved: data.heads.map(() => null), order: 0, page: 0, current: null, heat: false, zoom: false,
+  head: 0, beside: null, moved: data.heads.map(() => null), order: 0, page: 0, current: null, heat: false, zoom: false, why: false,
   log: [], marks: new Map(), wanted: { text: "", verdict: "", kind: "", marks: "" },
 };
 let ordered = [], shown = [], stores = true; // whether marks outlast the page
@@ -24,7 +24,7 @@ const warn = (text) => { const part = gallery.querySelector(".lost"); part.textC
 function cardOf(row) {
   let card = cards.get(row.number);
   if (!card) { card = Cards.make(data, row); cards.set(row.number, card); }
-  if (!card.querySelector(".marking")) { Cards.dress(card); }
+  if (!card.querySelector(".marking")) { Cards.dress(card, row.number in data.why); }
   Cards.refresh(card, row, data, state);
   if (row === state.current) { card.setAttribute("aria-current", "true"); } else { card.removeAttribute("aria-current"); }
   return card;
@@ -171,6 +171,12 @@ const commands = {
   heat: () => {
     if (Full.open) { state.heat = !state.heat; Full.heat(state.heat); } else if (state.current) { cardOf(state.current).classList.toggle("kept"); }
   },
+  why: () => {
+    const asked = state.current && state.current.number in data.why;
+    if (!asked) { return; }
+    state.why = Full.open ? !state.why : true;
+    present();
+  },
   zoom: () => { if (Full.open) { state.zoom = !state.zoom; Full.zoom(state.zoom); } },
   search: () => { if (!Full.open) { search.focus(); search.select(); } },
   help: () => document.getElementById("help").showModal(),
@@ -219,6 +225,7 @@ function start() {
     if (button.dataset.do) { commands[button.dataset.do](); }
     if (button.dataset.mark) { state.current = row; mark(row, button.dataset.mark, false); }
     if (row && button.classList.contains("view")) { go(row, false); present(); }
+    if (row && button.classList.contains("asks")) { state.why = true; go(row, false); present(); }
   });
   list.addEventListener("focusin", (event) => {
     const card = event.target.closest(".card");

@@ -11,10 +11,10 @@ from vlad.report.script import script
 from vlad.report.style import style
 
 _HERE = Path(__file__).parent
-# the first four and the keys are shared with the report; the last one connects all with the page
+# the first four, why and keys are shared with the report; the last one connects all with the page
 _SCRIPTS = (
     "csv", "marks", "threshold", "ask", "base", "service", "detectors", "images", "heat", "judge",
-    "list", "marking", "large", "camera", "keys", "start",
+    "list", "marking", "why", "reasons", "large", "camera", "keys", "start",
 )  # fmt: skip
 
 

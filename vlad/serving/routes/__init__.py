@@ -2,6 +2,7 @@
 
 public      the page and what probes ask
 score       POST /v1/score
+explain     POST /v1/explain
 detectors   /v1/detectors, and the metrics
 service     what the routes share
 uploads     images and fields of a request

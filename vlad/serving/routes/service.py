@@ -19,6 +19,7 @@ class Service:
     Attributes:
         labels: what people say about images; None keeps nothing.
         fitting: held while a detector is fitted over HTTP.
+        explaining: held while images are explained.
     """
 
     store: Store
@@ -27,3 +28,4 @@ class Service:
     metrics: Metrics
     labels: Labels | None = None
     fitting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    explaining: asyncio.Lock = field(default_factory=asyncio.Lock)

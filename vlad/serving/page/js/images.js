@@ -4,7 +4,7 @@ let generation = 0, running = 0;
 
 function again() {
   generation += 1; threshold = given = saved;
-  images.forEach((one) => { one.reply = one.map = one.error = null; one.state = "waiting"; show(one); });
+  images.forEach((one) => { one.reply = one.map = one.error = one.why = null; one.state = "waiting"; show(one); });
   work(); judge();
 }
 
@@ -18,7 +18,7 @@ function unique(name) {
 
 function add(files, still) {
   for (const file of files) {
-    const one = { file, name: unique(file.name), url: URL.createObjectURL(file), state: "waiting", still, mark: null, unsaved: "" };
+    const one = { file, name: unique(file.name), url: URL.createObjectURL(file), state: "waiting", still, mark: null, unsaved: "", why: null };
     one.card = make("li", "card");
     one.view = make("button", "view"); one.view.type = "button"; one.view.setAttribute("aria-label", "Full size: " + one.name);
     one.image = make("img"); one.image.src = one.url; one.image.alt = "";
@@ -79,7 +79,7 @@ function show(one) {
   one.regions.replaceChildren();
   one.score.textContent = reply ? shown(reply.image_score) : "";
   one.note.textContent = one.error || (reply ? "" : "…");
-  paint(one);
+  paint(one); one.asks.hidden = !reply;
   if (reply) {
     const notes = reply.p_value === null ? [] : ["p " + shown(reply.p_value)];
     if (reply.kind) { notes.push("nearest known defect: " + reply.kind); }

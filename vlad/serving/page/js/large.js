@@ -33,6 +33,7 @@ function showLarge() {
   }
   sheet.classList.toggle("plain", value("show") === "plain");
   $("full").classList.toggle("actual", !whole);
+  showWhy(one);
   fitLarge();
 }
 

@@ -11,8 +11,10 @@ function markers(one) {
   for (const button of [one.good, one.bad]) { button.type = "button"; pressed(button, false); }
   one.good.addEventListener("click", () => { select(one); mark(one, "good"); });
   one.bad.addEventListener("click", () => { select(one); markDefective(false); });
+  one.asks = make("button", "marker asks", "Why?"); one.asks.type = "button"; one.asks.hidden = true;
+  one.asks.addEventListener("click", () => { select(one); wondering = true; enlarge(); });
   const line = make("div", "markers"), both = make("div");
-  line.append(one.good, one.bad); both.append(line, one.says);
+  line.append(one.good, one.bad, one.asks); both.append(line, one.says);
   return both;
 }
 

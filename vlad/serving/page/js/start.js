@@ -24,6 +24,7 @@ on("large-previous", "click", () => step(-1));
 on("large-next", "click", () => step(1));
 on("large-heat", "click", toggleHeat);
 on("large-zoom", "click", zoom);
+on("large-why", "click", wonder);
 on("large-good", "click", () => markGood(true));
 on("large-bad", "click", () => markDefective(true));
 on("large-undo", "click", undo);
@@ -42,7 +43,7 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 document.addEventListener("drop", (event) => add(event.dataTransfer.files));
 Keys.start({
   next: () => step(1), previous: () => step(-1), good: () => markGood(true), defective: () => markDefective(true),
-  undo, heat: toggleHeat, zoom, search: () => { if (!$("full").open) { $("search").focus(); } }, help: () => $("help").showModal(),
+  undo, heat: toggleHeat, why: wonder, zoom, search: () => { if (!$("full").open) { $("search").focus(); } }, help: () => $("help").showModal(),
 });
 window.addEventListener("resize", showLarge);
 window.addEventListener("beforeunload", (event) => { if (unsaved().length) { event.preventDefault(); } });

@@ -1,0 +1,73 @@
+"""The published figures that ship with vlad: whole, unambiguous, and of heads that exist."""
+
+import pytest
+
+from vlad.adapters.cards import registry
+from vlad.errors import InputError
+from vlad.evaluation.published import KINDS, SHOWN, published, read_published
+from vlad.heads import HEADS, load_head
+
+KNOWN = published()
+
+
+def test_each_head_and_set_has_one_figure_to_judge_by():
+    for head in KNOWN.methods:
+        for data in KNOWN.data:
+            for k_shot in KNOWN.shots(head, data):
+                found = KNOWN.of(head, data, k_shot)
+                assert [figure.target for figure in found] == [True] + [False] * (len(found) - 1)
+    heads = {figure.head for figure in KNOWN.figures}
+    assert heads == set(KNOWN.methods) <= set(HEADS)
+    assert {figure.data for figure in KNOWN.figures} <= set(KNOWN.data)
+
+
+def test_figures_are_percentages_with_a_source():
+    for figure in KNOWN.figures:
+        assert figure.kind in KINDS and figure.source
+        assert figure.values and all(1 < value < 100 for value in figure.values.values())
+        assert set(figure.std) <= set(figure.values) <= set(SHOWN)
+
+
+def test_methods_run_heads_as_they_are():
+    for method in KNOWN.methods.values():
+        params = dict(param.partition(".")[2].split("=") for param in method.params)
+        head = load_head(method.head, **{k: v == "true" for k, v in params.items()})
+        needs = getattr(head, "needs_adapter", False)
+        sets = [data for data in KNOWN.data if KNOWN.shots(method.head, data)]
+        for data in sets:
+            # no figure is of an adapter trained on the data that it is measured on
+            assert data not in method.adapter.get(data, "").split("-")
+            assert not needs or data in method.adapter
+    assert KNOWN.methods["anomalyclip"].adapter["mvtec"] in registry()
+
+
+@pytest.mark.parametrize(
+    ("key", "metric", "value"),
+    [
+        (("winclip", "mvtec", 0), "image_auroc", 90.4),
+        (("winclip", "visa", 4), "pixel_auroc", 95.2),
+        (("musc", "mvtec", 0), "image_auroc", 97.77),
+        (("musc", "visa", 0), "aupro", 92.43),
+        (("anomalyclip", "mvtec", 0), "pixel_auroc", 91.1),
+        (("adaclip", "visa", 0), "image_f1_max", 83.1),
+        (("anomalydino", "mvtec", 1), "image_auroc", 96.6),
+    ],
+)
+def test_the_figure_to_judge_by(key, metric, value):
+    assert KNOWN.of(*key)[0].values[metric] == value
+
+
+def test_an_unknown_head_names_the_nearest():
+    with pytest.raises(InputError, match="Did you mean winclip"):
+        KNOWN.method("wincilp")
+
+
+def test_defaults_of_a_file():
+    found = read_published(
+        '[[data]]\nname="a"\ntitle="A"\ncategories=2\nwhere="w"\nlicence="l"\n'
+        '[[method]]\nhead="memory"\nbackbone="vlad-tiny"\n'
+        '[[figure]]\nhead="memory"\ndata="a"\nkind="paper"\nsource="s"\nimage_auroc=90\n'
+    )
+    (figure,) = found.figures
+    assert (figure.k_shot, figure.target, figure.values) == (0, False, {"image_auroc": 90.0})
+    assert found.methods["memory"].tolerance == 1.0

@@ -1,0 +1,89 @@
+"""Reasons of a run on disk: what is found again, and what is no longer there."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from finished_run import finished_run
+from PIL import Image
+
+from vlad.results.folder import RunFolder
+from vlad.results.reasons import append_reasons, finish_reasons, keep_crop, read_reasons
+
+GREY = Image.new("RGB", (40, 30), (90, 90, 90))
+
+
+def told(crop=None, other=None, note="above 0.5"):
+    """Explanations of an image under one head, with one region."""
+    region = {"place": "top left", "texts": ["far off"], "crop": crop, "reference_crop": other}
+    return {"memory": {"note": note, "regions": [region]}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run of three images."""
+    (tmp_path / "images").mkdir()
+    paths = [tmp_path / "images" / name for name in ("a.png", "b \udce9.png", "c.png")]
+    for path in paths:
+        with open(path, "wb") as file:
+            GREY.save(file, "PNG")
+    maps = {path: np.zeros((4, 4)) for path in paths}
+    scores = {path: 0.7 for path in paths}
+    out = finished_run(tmp_path / "run", tmp_path / "images", scores, maps)
+    return RunFolder.open(out), list(map(str, paths))
+
+
+def test_reasons_come_back_by_path_and_the_last_ones_count(run):
+    folder, (a, b, _) = run
+    append_reasons(folder, a, told(note="first"))
+    append_reasons(folder, b, told())
+    append_reasons(folder, a, told(note="second"))
+    assert read_reasons(folder) == {a: told(note="second"), b: told()}
+
+
+def test_a_killed_command_loses_the_image_at_work_and_no_other(run):
+    folder, (a, b, c) = run
+    append_reasons(folder, a, told())
+    append_reasons(folder, b, told())
+    file = folder.out / "reasons.jsonl"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert read_reasons(folder) == {a: told()}
+    append_reasons(folder, c, told())
+    assert read_reasons(folder) == {a: told(), c: told()}
+
+
+def test_reasons_of_an_image_that_changed_are_not_its_own(run):
+    folder, (a, b, _) = run
+    append_reasons(folder, a, told())
+    append_reasons(folder, b, told())
+    line = json.loads((folder.out / "reasons.jsonl").read_text(encoding="ascii").splitlines()[0])
+    line["state"][0] += 1  # its size
+    (folder.out / "reasons.jsonl").write_text(json.dumps(line) + "\n[]\n{}\n", encoding="ascii")
+    assert read_reasons(folder) == {}
+
+
+def test_a_crop_is_kept_once_and_small(run):
+    folder, _ = run
+    large = Image.effect_noise((1000, 500), 60).convert("RGB")
+    name = keep_crop(folder, large)
+    with Image.open(folder.out / name) as found:
+        assert found.size == (160, 80)
+    assert keep_crop(folder, large) == name
+    with Image.open(folder.out / keep_crop(folder, GREY)) as found:
+        assert found.size == (40, 30)  # never enlarged
+    assert len(os.listdir(folder.out / "reasons")) == 2
+
+
+def test_crops_that_nothing_names_are_deleted_at_the_end(run):
+    folder, (a, b, c) = run
+    crop, other = keep_crop(folder, GREY), keep_crop(folder, Image.new("RGB", (9, 9)))
+    left = keep_crop(folder, Image.new("RGB", (7, 7)))
+    append_reasons(folder, a, told(left))
+    append_reasons(folder, b, told(crop, other))
+    append_reasons(folder, c, told(crop))
+    finish_reasons(folder, {c: told(crop), b: told(crop, other)})
+    assert list(read_reasons(folder)) == [c, b]
+    assert sorted(f"reasons/{name}" for name in os.listdir(folder.out / "reasons")) == sorted(
+        [crop, other]
+    )

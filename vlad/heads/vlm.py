@@ -1,0 +1,188 @@
+"""The answer of a vision-language model as a score.
+
+vlad's own. The question is that of AnomalyGPT, arXiv 2308.15366, and Anomaly-OV, arXiv 2502.07601,
+in other words and to any model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from typing import ClassVar, Literal
+
+import torch
+
+from vlad.errors import HeadError
+from vlad.heads import sorted_names
+from vlad.heads.head import Head
+from vlad.heads.rules import Rule, one_of, optional, whole
+from vlad.heads.vlm_question import QUESTIONS, answers, loaded, prompt_of, requests_about
+from vlad.maths.maps import upsample
+from vlad.maths.overlapping import of_windows
+from vlad.system.text import counted
+from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+
+LONGEST = 1024  # pixels a side of what the model is shown, at most; its processor may take fewer
+UNREADABLE = "its pixels are not numbers"
+TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "a text")
+WINDOWS = Rule(
+    lambda value: type(value) is int and (value == 0 or 2 <= value <= 8),
+    "0 or a whole number from 2 to 8",
+)
+
+
+class Vlm(Head):
+    """A vision-language model is asked whether an image shows a defect; its answer is the score.
+
+    The image score is the probability of Yes against No as the next word, or the confidence that
+    the model states, counted from 0 for certainly normal to 1 for certainly anomalous.
+
+    The anomaly map comes from the same question about n × n windows of the image, which overlap by
+    half: the mean score of the windows over a place. With `windows` 0 the head marks no place: its
+    map is 0 everywhere.
+
+    Args:
+        model: name or folder of a model of transformers, or the address of an endpoint
+            (`vlad.vlm.load_vlm`).
+        model_name: which model of the endpoint.
+        answer: "probability" or "confidence", for endpoints that tell no probabilities.
+        question: a prompt to such models, by name or TOML file; None is that of the answer.
+        noun: what the images show, for the question.
+        windows: n, or 0; each image costs 1 + n² questions.
+        shown: normal images that the model is shown before the one in question, at most.
+    """
+
+    normals = "optional"
+    map_range = (0.0, 1.0)
+    rules: ClassVar = {
+        "model": optional(TEXT),
+        "model_name": optional(TEXT),
+        "answer": one_of(*QUESTIONS),
+        "question": optional(TEXT),
+        "noun": TEXT,
+        "windows": WINDOWS,
+        "shown": whole(1, 8),
+    }
+
+    def __init__(
+        self,
+        model: str | None = None,
+        model_name: str | None = None,
+        answer: Literal["probability", "confidence"] = "probability",
+        question: str | None = None,
+        noun: str = "object",
+        windows: int = 2,
+        shown: int = 4,
+    ):
+        self.model = model
+        self.model_name = model_name
+        self.answer = answer
+        self.question = question
+        self.noun = noun
+        self.windows = windows
+        self.shown = shown
+
+    @property
+    def places(self) -> bool:
+        """True if it asks about windows."""
+        return self.windows > 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its score is, and whose."""
+        what = "probability of Yes" if self.answer == "probability" else "stated confidence"
+        return (f"{what} by {self.model_name or self.model}",)
+
+    @property
+    def asked(self) -> str:
+        """Hash of its question, wherever that stands."""
+        text = prompt_of(self.question, self.answer).text
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Pixels; nothing of the backbone.
+
+        Raises:
+            HeadError: no model, an endpoint without the name of one, or a question with a blank
+                that the head cannot fill.
+            PromptError: as `vlad.vlm.prompts.load_prompt`.
+        """
+        if self.model is None:
+            raise HeadError(
+                "Head vlm asks a vision-language model; set vlm.model to the name or folder of "
+                "one, or to the address of an endpoint."
+            )
+        if ("://" in self.model) != (self.model_name is not None):
+            raise HeadError(
+                f"Head vlm has the model {self.model} and the model_name {self.model_name}; set "
+                "vlm.model_name for an endpoint, and for nothing else."
+            )
+        prompt_of(self.question, self.answer)
+        return FeatureSpec(image=False, pixels=LONGEST)
+
+    def gather(self) -> _Gather:
+        """A collector that keeps the first `shown` normal images."""
+        return _Gather(self)
+
+    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
+        """Scores of B images, in [0, 1]; NaN, and the reason, where there is no answer.
+
+        Raises:
+            VlmError: the model cannot be loaded or reached.
+            BackboneError: its weights cannot be downloaded or read.
+        """
+        assert self.model is not None  # `spec` checks it
+        device = features.pixels[0].device
+        prompt = prompt_of(self.question, self.answer)
+        normals = [self.memory_[name] for name in sorted_names(self.memory_, "normal")]
+        asked = [
+            list(requests_about(prompt, self.noun, normals, pixels, self.windows))
+            if pixels.isfinite().all()
+            else []
+            for pixels in features.pixels
+        ]
+        flat = [request for requests in asked for request in requests]
+        replies = iter(
+            answers(loaded(self.model, self.model_name, str(device)), flat, self.answer)
+            if flat
+            else ()
+        )
+        found = torch.full((len(asked), 1 + self.windows**2), torch.nan)
+        errors = []
+        for place, requests in enumerate(asked):
+            own = [next(replies) for _ in requests]
+            why = next((why for _, why in own if why), "") if own else UNREADABLE
+            errors.append(why)
+            if not why:
+                found[place] = torch.tensor([score for score, _ in own])
+        if self.windows:
+            cells = of_windows(found[:, 1:].unflatten(1, (self.windows, self.windows)))
+        else:
+            cells = 0 * found[:, :, None]  # NaN where there is no answer
+        return Scores(
+            found[:, 0].to(device),
+            upsample(cells.to(device), features.size),
+            errors=tuple(errors) if any(errors) else (),
+        )
+
+
+class _Gather:
+    """Keeps the first normal images, and counts all."""
+
+    def __init__(self, head: Vlm):
+        self.head, self.count = head, 0
+        self.kept: list[torch.Tensor] = []
+
+    def add(self, features: Features) -> None:
+        self.count += len(features.pixels)
+        self.kept += features.pixels[: self.head.shown - len(self.kept)]
+
+    def finish(self) -> None:
+        if self.count > len(self.kept):
+            warnings.warn(
+                f"Head vlm shows the model the first {len(self.kept)} of "
+                f"{counted(self.count, 'normal image')}; set vlm.shown for more.",
+                stacklevel=2,
+            )
+        # eight bits fit into halves exactly
+        self.head.memory_ = {f"normal{i}": x.half() for i, x in enumerate(self.kept)}

@@ -1,0 +1,117 @@
+"""What the head vlm asks about an image, and how it reads the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from PIL import Image
+
+from vlad.errors import HeadError
+from vlad.maths.overlapping import half_overlapping
+from vlad.system.text import counted
+from vlad.vlm import VLM, Request, load_vlm
+from vlad.vlm.prompts import VlmPrompt, load_prompt
+
+CHOICES = ("Yes", "No")
+QUESTIONS = {"probability": "yes_no", "confidence": "confidence"}
+BLANKS = ("noun", "references", "window")
+WINDOW = "The image is a part of a larger one, cut out of it, which is no defect. "
+UNTOLD = (
+    "no answer: the model tells no probability of Yes or No; set vlm.answer to confidence if that "
+    "is so for every image"
+)
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "anomalous": {"type": "boolean"},
+        "confidence": {"type": "number", "minimum": 0, "maximum": 1},
+    },
+    "required": ["anomalous", "confidence"],
+    "additionalProperties": False,
+}
+
+
+def prompt_of(question: str | None, answer: str) -> VlmPrompt:
+    """The prompt of a name or file; None is that of the kind of answer.
+
+    Raises:
+        HeadError: a blank that the head cannot fill.
+        PromptError: as `vlad.vlm.prompts.load_prompt`.
+    """
+    prompt = load_prompt(question or QUESTIONS[answer])
+    if odd := sorted(set(prompt.blanks) - set(BLANKS)):
+        raise HeadError(
+            f"The question {prompt.name} has the blank {odd[0]}, which head vlm cannot fill; use "
+            f"{', '.join(BLANKS)}."
+        )
+    return prompt
+
+
+def requests_about(
+    prompt: VlmPrompt,
+    noun: str,
+    normals: Sequence[torch.Tensor],
+    pixels: torch.Tensor,
+    windows: int,
+) -> Iterator[Request]:
+    """The questions about an image and its n × n windows.
+
+    Args:
+        normals: normal images; a window is shown beside the same window of each.
+        pixels: (3, h, w) from 0 to 1, as each normal image is, of any size.
+    """
+    references = ""
+    if normals:
+        references = (
+            f"First, {counted(len(normals), 'normal image')} to compare with; the question is "
+            "about the last image alone. "
+        )
+    cuts = [_cut(x, windows) for x in (*normals, pixels)]
+    for place, images in enumerate(zip(*cuts, strict=True)):
+        values = {"references": references, "window": WINDOW if place else "", "noun": noun}
+        text = prompt.fill(**{name: values[name] for name in prompt.blanks})
+        yield Request(tuple(map(_as_image, images)), text)
+
+
+@cache
+def loaded(model: str, name: str | None, device: str) -> VLM:
+    """The model, loaded once for all heads that ask it."""
+    return load_vlm(model, name=name, device=device)
+
+
+def answers(vlm: VLM, requests: Sequence[Request], answer: str) -> list[tuple[float, str]]:
+    """A score from 0 to 1 and "", or NaN and why there is none, for each request.
+
+    Raises:
+        VlmError: as `VLM.ask`.
+    """
+    if answer == "confidence":
+        replies = vlm.ask(requests, SCHEMA)
+        return [(_signed(x.data) if x.data else torch.nan, x.error) for x in replies]
+    choices = vlm.choose(requests, CHOICES)
+    return [
+        (x.probabilities[0], "") if x.probabilities else (torch.nan, x.error or UNTOLD)
+        for x in choices
+    ]
+
+
+def _signed(data: Mapping[str, Any]) -> float:
+    """A verdict and its confidence as one score: 0.5 is a guess."""
+    half = data["confidence"] / 2
+    return 0.5 + half if data["anomalous"] else 0.5 - half
+
+
+def _cut(pixels: torch.Tensor, count: int) -> list[torch.Tensor]:
+    """An image and its windows; one that is too small for them stands in their place."""
+    small = min(pixels.shape[1:]) <= count
+    cut = [pixels] * count**2 if small else half_overlapping(pixels, count) if count else ()
+    return [pixels, *cut]
+
+
+def _as_image(pixels: torch.Tensor) -> Image.Image:
+    """(3, h, w) from 0 to 1 -> an RGB image."""
+    values = (pixels.float() * 255).round().byte().permute(1, 2, 0)
+    return Image.fromarray(values.contiguous().cpu().numpy())

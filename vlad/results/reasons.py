@@ -1,0 +1,117 @@
+"""Why images of a run are anomalous, in its file reasons.jsonl and its folder reasons/.
+
+A line an image, ASCII: `{"path", "state", "heads": {head: explanation}}`. `state` is what the file
+was, as in files.csv. An explanation is what `vlad.reasons.Explanation.to_json` holds, and in each
+region `crop` and `reference_crop`: files of the run folder, or null. They are named by their
+content, so each is there once.
+
+Lines are appended as images are explained; where an image has several, the last one counts.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import PurePath
+from typing import Any
+
+from PIL import Image
+
+from vlad.images.resize import fit_within
+from vlad.results.folder import RunFolder
+from vlad.results.lines import append_lines, line, read_lines
+from vlad.results.rows import State
+from vlad.system.files import atomic_write
+
+FILE = "reasons.jsonl"
+CROPS = "reasons"
+PARTS = ("crop", "reference_crop")  # of a region
+SIDE = 160  # pixels of the longer side of a crop, so that a file takes about 5 KB
+
+Explanations = Mapping[str, Mapping[str, Any]]  # head -> explanation
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """Why some images of a run are anomalous.
+
+    Attributes:
+        found: path -> the explanations of that image.
+        sentence: which images these are, and how many.
+    """
+
+    found: Mapping[str, Explanations] = field(default_factory=dict)
+    sentence: str = ""
+
+
+def append_reasons(folder: RunFolder, path: str, explanations: Explanations) -> None:
+    """Append the explanations of an image that has a row.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    append_lines(folder.out / FILE, [_value(folder, path, explanations)])
+
+
+def read_reasons(folder: RunFolder) -> dict[str, Explanations]:
+    """Path -> explanations, of the images whose file is as it was when they were explained."""
+    found: dict[str, Explanations] = {}
+    for value in read_lines(folder.out / FILE):
+        match value:
+            case {"path": str(path), "state": [int(), int(), int()] as state, "heads": dict(heads)}:
+                if folder.rows.scored(path) and State(*state).same(folder.rows[path].state):
+                    found[path] = heads
+    return found
+
+
+def finish_reasons(folder: RunFolder, found: Mapping[str, Explanations]) -> None:
+    """Keep these explanations, in this order, and the crops that they name; delete all others.
+
+    Raises:
+        OutputError: a file cannot be written or deleted.
+    """
+    lines = (line(_value(folder, path, explanations)) for path, explanations in found.items())
+    atomic_write(folder.out / FILE, lambda file: file.writelines(lines))
+    named = {name for explanations in found.values() for name in _crops(explanations)}
+    there = (folder.out / CROPS).glob("*") if (folder.out / CROPS).is_dir() else ()
+    folder.drop(*(name for file in there if (name := f"{CROPS}/{file.name}") not in named))
+
+
+def without_folders(region: Mapping[str, Any]) -> dict[str, Any]:
+    """A region of an explanation, whose reference image goes by its file name alone."""
+    path = region["reference"]
+    if not path:
+        return dict(region)
+    name = PurePath(path).name
+    short = [text.replace(path, name) for text in (*region["texts"], region["reference_note"])]
+    return {**region, "texts": short[:-1], "reference": name, "reference_note": short[-1]}
+
+
+def keep_crop(folder: RunFolder, crop: Image.Image) -> str:
+    """Keep a crop, at most `SIDE` pixels a side; return its name below the folder of the run.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    small = crop.convert("RGB")
+    if max(small.size) > SIDE:
+        small = small.resize(fit_within(small.size, SIDE), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    small.save(file, "JPEG", quality=85)
+    data = file.getvalue()
+    name = f"{CROPS}/{sha256(data).hexdigest()[:16]}.jpg"
+    if not (folder.out / name).exists():
+        atomic_write(folder.out / name, data)
+    return name
+
+
+def _value(folder: RunFolder, path: str, explanations: Explanations) -> dict[str, object]:
+    state = folder.rows[path].state
+    return {"path": path, "state": state and list(state), "heads": explanations}
+
+
+def _crops(explanations: Explanations) -> list[str]:
+    regions = [region for one in explanations.values() for region in one["regions"]]
+    return [name for one in regions for key in PARTS if (name := one[key])]
