@@ -90,7 +90,7 @@ def test_images_that_are_missing_are_left_out_and_said(folder):
         image.unlink()
     with ChatServer(sees) as server:
         done = run(folder, *endpoint(server))
-    assert done.exit_code == 2 and "None of the 12 questions" in done.output
+    assert done.exit_code == 2 and "No image of the 12 questions" in done.output
 
 
 def test_a_small_model_answers_every_question_and_the_same_again(folder, small_vlm, monkeypatch):

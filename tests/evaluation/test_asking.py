@@ -80,6 +80,16 @@ def test_normal_images_come_first(tmp_path):
     assert len(model.asked[1].images) == 1 and "normal image" not in model.asked[1].text
 
 
+def test_large_images_are_shown_smaller(tmp_path):
+    model = Knows()
+
+    def large(path):
+        return Image.new("RGB", (3000, 1500))
+
+    list(ask_questions(model, [question()], tmp_path, load_prompt("choice"), large))
+    assert model.asked[0].images[0].size == (1024, 512)
+
+
 def test_options_are_shown_in_their_order(tmp_path):
     model = Knows()
     (found,) = ask(model, [question(5)], tmp_path, seed=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from PIL import Image
 
 import vlad
-from vlad.errors import HeadError, ImageError, PromptError
+from vlad.errors import HeadError, ImageError, InputError, PromptError
 from vlad.heads import load_head, protocol, vlm_question
+from vlad.heads.facts import head_facts
 from vlad.scoring.export import backbone_graph
 from vlad.scoring.panel import Panel
 from vlad.scoring.record import record_of
@@ -242,6 +244,11 @@ def test_another_question_is_another_setting(small_backbone, tmp_path):
     assert records[0] != records[1]
 
 
+def test_the_list_of_heads_says_that_it_needs_a_model():
+    assert head_facts("vlm").needs == "a vision-language model; normal images optional"
+    assert "model" not in head_facts("memory").needs
+
+
 def test_its_protocol_says_what_the_score_is(asked, drawn):
     asked(Brightness())
     head = load_head("vlm", model="small-vlm")
@@ -263,6 +270,29 @@ def test_saved_and_loaded(asked, drawn, tmp_path, monkeypatch):
     assert found.image_score == expected.image_score
     first, second = model.asked
     assert first == second
+
+
+def test_a_question_of_ones_own_is_saved_too(asked, drawn, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(QUESTION.format(blanks="", text="Is it torn?"))
+    model = asked(Brightness())
+    made = detector(question=str(file), windows=0).fit(drawn[:1])
+    made.save(tmp_path / "first")
+    file.unlink()
+    vlad.Detector.load(tmp_path / "first").save(tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    vlad.Detector.load(tmp_path / "second").score(drawn[4])
+    assert model.asked[-1].text == "Is it torn?"
+
+
+def test_a_saved_detector_sends_images_only_where_the_user_said(tmp_path, drawn, monkeypatch):
+    for address, name in (("http://127.0.0.1:9/v1", "here"), ("https://vlm.example/v1", "away")):
+        detector(model=address, model_name="a").fit(drawn[:1]).save(tmp_path / name)
+    vlad.Detector.load(tmp_path / "here")
+    with pytest.raises(InputError, match=r"sends images to vlm\.example; set VLAD_VLM_HOST"):
+        vlad.Detector.load(tmp_path / "away")
+    monkeypatch.setenv("VLAD_VLM_HOST", "vlm.example")
+    vlad.Detector.load(tmp_path / "away")
 
 
 def test_it_reads_a_model_of_transformers(small_vlm, drawn):

@@ -66,7 +66,8 @@ def ask_questions(
             progress.advance(len(part), failed=sum(one.chosen is None for one in part))
     if all(one.unread for one in answers):
         raise InputError(
-            f"None of the {len(answers)} questions could be asked: {answers[0].unread}"
+            f"No image of the {len(answers)} questions can be read ({answers[0].unread[:-1]}); "
+            "check DIR, which their paths start from."
         )
     groups = groups_of(answers)
     click.echo(report(groups, answers))

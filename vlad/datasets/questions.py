@@ -128,7 +128,7 @@ def _question(
     if not usable or not 2 <= len(options) <= len(ascii_uppercase):
         raise InputError(f"{where} does not have two options or more, as text; add them.")
     if len({option.strip().casefold() for option in options.values()}) < len(options):
-        raise InputError(f"{where} has the same option twice; change one of them.")
+        raise InputError(f"{where} has the same option twice; write another.")
     letters = list(options)
     if answer not in letters:
         raise InputError(

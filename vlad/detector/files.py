@@ -17,8 +17,12 @@ from vlad.system.text import and_more, shown
 SETTINGS, MEMORY, CALIBRATION = "detector.json", "memory.safetensors", "calibration.json"
 ROI = "roi.png"
 BANKS = ("bank", "guide", "ignore")  # each in a file of its name
+QUESTION = "question.toml"  # of the head vlm, if it is not one of vlad's
 # all that a detector consists of, besides its weights
-FILES = (SETTINGS, MEMORY, CALIBRATION, ROI, ADAPTER_FILE, *(f"{name}.toml" for name in BANKS))
+FILES = (
+    *(SETTINGS, MEMORY, CALIBRATION, ROI, ADAPTER_FILE, QUESTION),
+    *(f"{name}.toml" for name in BANKS),
+)
 WEIGHTS = "weights"  # folder of a copy of the backbone
 
 

@@ -25,6 +25,7 @@ from vlad.detector.files import (
     CALIBRATION,
     FILES,
     MEMORY,
+    QUESTION,
     ROI,
     SETTINGS,
     WEIGHTS,
@@ -43,6 +44,7 @@ from vlad.system.files import atomic_write
 from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import check_regular, read_json
 from vlad.system.text import encode, shown
+from vlad.vlm.prompts import prompt_names
 
 _MARKS = "marks of images"  # beside the tensors of the head
 _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
@@ -109,6 +111,10 @@ def write_detector(
         save_adapter(read_adapter(find_adapter(adapter)), folder)
         own.append(ADAPTER_FILE)
         settings["head_params"] = {**params, "adapter": ADAPTER_FILE}
+    if (question := params.get("question")) and question not in prompt_names():
+        atomic_write(folder / QUESTION, Path(question).read_bytes())
+        settings["head_params"] = {**params, "question": QUESTION}
+        own.append(QUESTION)
     if backbone:
         settings["backbone"] = carry(settings["backbone"], backbone, folder / WEIGHTS)
     settings["backbone"] = _found_again(settings["backbone"], home or folder)
@@ -251,6 +257,8 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
     params = found.get("head_params") or {}
     if params.get("adapter") == ADAPTER_FILE:  # the copy beside it
         params["adapter"] = str(folder / ADAPTER_FILE)
+    if params.get("question") == QUESTION:
+        params["question"] = str(folder / QUESTION)
     if found.get("roi"):
         found["roi"] = read_region(folder / ROI, found.get("max_pixels", DEFAULT_MAX_PIXELS))
     for name in BANKS:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlad.calibration import Calibration
+from vlad.detector.endpoints import check_endpoint
 from vlad.detector.files import SETTINGS
 from vlad.detector.learned import CALIBRATE, FIT, Learned
 from vlad.detector.replacing import complete, replace_files
@@ -97,13 +98,15 @@ class Stored(Learned):
         """Load a detector written by `save`.
 
         Raises:
-            InputError: the folder has no detector, a damaged one, or one copied in part.
+            InputError: the folder has no detector, a damaged one, one copied in part, or one that
+                sends images to a host which VLAD_VLM_HOST does not name.
             OutputError: a replacement of it was stopped half-way, and cannot be completed.
         """
         folder = Path(folder)
         complete(folder)
         found = digest_of(folder / SETTINGS) if (folder / SETTINGS).is_file() else ""
         saved = read_detector(folder)
+        check_endpoint(saved.settings, folder)
         detector = cls(**saved.settings)
         detector._loaded_from = folder.resolve(), found
         detector._marks, detector.learned_ = saved.marks, saved.learned

@@ -19,6 +19,7 @@ from vlad.system.text import counted, encode
 from vlad.vlm import VLM, Choice, Request
 from vlad.vlm.prompts import VlmPrompt
 
+LONGEST = 1024  # pixels a side of what the model is shown, at most
 TOGETHER = 32  # questions whose images are in memory at once
 # "B", "(b)", "B. a scratch", "Answer: B"; not "A scratch"
 _LETTER = re.compile(
@@ -83,7 +84,9 @@ def ask_questions(
         opened: dict[str, Image.Image | ImageError] = {}
         for name in dict.fromkeys(x for q in part for x in (q.image, *q.references[:shots])):
             try:
-                opened[name] = open_image(folder / name)
+                image = open_image(folder / name)
+                image.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+                opened[name] = image
             except ImageError as error:
                 opened[name] = error
         found: dict[int, Answered] = {}

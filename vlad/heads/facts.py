@@ -54,6 +54,8 @@ def _needs(head: Head) -> str:
     adapter = getattr(head, "needs_adapter", None)
     if adapter:
         parts.append("an adapter")
+    if getattr(head, "asked", ""):
+        parts.append("a vision-language model")
     if head.normals == "needed":
         parts.append("normal images")
     if head.transductive and head.normals == "unused":

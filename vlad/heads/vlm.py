@@ -24,7 +24,10 @@ from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 LONGEST = 1024  # pixels a side of what the model is shown, at most; its processor may take fewer
 UNREADABLE = "its pixels are not numbers"
-TEXT = Rule(lambda value: isinstance(value, str) and bool(value.strip()), "a text")
+TEXT = Rule(
+    lambda value: isinstance(value, str) and value.isprintable() and bool(value.strip()),
+    "a text of one line",
+)
 WINDOWS = Rule(
     lambda value: type(value) is int and (value == 0 or 2 <= value <= 8),
     "0 or a whole number from 2 to 8",
