@@ -40,6 +40,7 @@ from vlad.commands.score import score
 from vlad.commands.serve import serve
 from vlad.commands.synth import synth
 from vlad.commands.train import train
+from vlad.commands.video import video
 from vlad.commands.watch import watch
 from vlad.errors import VladError
 from vlad.system.allocator import keep_freed_memory
@@ -121,6 +122,7 @@ main.add_command(explain)
 main.add_command(choose)
 main.add_command(ask)
 main.add_command(watch)
+main.add_command(video)
 main.add_command(calibrate)
 main.add_command(diff)
 main.add_command(convert)
