@@ -20,8 +20,8 @@ from vlad.heads.vlm_question import QUESTIONS, answers, loaded, prompt_of, reque
 from vlad.maths.maps import upsample
 from vlad.maths.overlapping import of_windows
 from vlad.system.text import counted
-from vlad.vlm.http import host_of
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.vlm.http import host_of
 
 LONGEST = 1024  # pixels a side of what the model is shown, at most; its processor may take fewer
 UNREADABLE = "its pixels are not numbers"

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -83,10 +84,8 @@ class Endpoint(VLM):
         return self._at_once(one, requests)
 
     def check(self) -> None:
-        try:
+        with suppress(Unanswered):  # it may be slow to start
             self._post(Request((), "Hello"), 1, {})
-        except Unanswered:
-            pass  # it may be slow to start
 
     def _at_once(self, one: Callable[[Request], T], requests: Sequence[Request]) -> list[T]:
         with ThreadPoolExecutor(self.batch) as pool:

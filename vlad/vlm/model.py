@@ -99,6 +99,7 @@ class VLM(ABC):
         Raises:
             VlmError: as `ask`.
         """
+        return  # one that is loaded can
 
     def ask(
         self,
