@@ -68,6 +68,10 @@ def explain(
     (pixels,) = prepared.tiles
     features, text = panel.inputs(which, pixels, category, boxes)
     scores = own.score(features, text)
+    if why := "".join(scores.errors):
+        raise ImageError(
+            f"{name}: no score of {which} ({why}); explain it again, or choose another head."
+        )
     found, maps = panel.inside(
         {which: float(scores.image_score[0])}, {which: np.asarray(scores.numpy().anomaly_map[0])}
     )
