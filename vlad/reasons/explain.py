@@ -18,6 +18,7 @@ from vlad.prompts import Prompts
 from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.references import Learned, References
 from vlad.reasons.regions import Found, find
+from vlad.reasons.states import by_state
 from vlad.reasons.words import sentence
 from vlad.results.regions import Region
 from vlad.scoring.panel import Panel
@@ -171,6 +172,7 @@ def _region(
     references: References,
     prompts: Prompts | None,
 ) -> ExplainedRegion:
+    reasons = by_state(reasons, prompts)
     made = ExplainedRegion(
         place=place,
         box=region.box,
