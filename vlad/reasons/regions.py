@@ -14,6 +14,7 @@ from vlad.results.regions import Region, each_region
 MOST = 20  # regions that are explained
 COVERED = 0.5  # part of a cell that a region has to cover for it to be of the region
 ACROSS = 2 / 3  # of both sides, from which on a region has no place of its own
+WHOLE = "all of the image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +72,22 @@ def find(
     masks = [mask for _, mask in both]
     places = [place_of_region(mask) for mask in masks]
     return Found([region for region, _ in both], places, cells_of(masks, grid), level, note)
+
+
+def whole(level: float, grid: tuple[int, int], size: tuple[int, int]) -> Found:
+    """The whole image as one region, for a head that marks no place.
+
+    Args:
+        level: of its map, which is the same everywhere.
+        grid: (h, w) of the patches.
+        size: (width, height) of the image.
+    """
+    columns, rows = size
+    corners = [(0.0, 0.0), (columns, 0.0), (columns, rows), (0.0, rows)]
+    region = Region(columns * rows, (0.0, 0.0, columns, rows), [corners], level)
+    cells = torch.ones(1, grid[0] * grid[1], dtype=torch.bool)
+    note = "The head marks no place, so the whole image is the region."
+    return Found([region], [WHOLE], cells, level, note)
 
 
 def cells_of(masks: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
