@@ -58,18 +58,18 @@ def test_more_captions_than_a_toml_file_may_have(write):
     [
         (
             {"side": ["odd", "normal", "normal"]},
-            "row 1: side is 'odd'; correct it: write normal or anomalous",
+            "row 1: side is 'odd'; correct it (write normal or anomalous",
         ),
         ({"side": [None, "normal", "normal"]}, "row 1: side is None"),
         ({"side": ["normal"] * 3}, "has 0 anomalous captions"),
-        ({"caption": ["a", "  ", "b"]}, "row 2: caption is '  '; correct it: write a text"),
+        ({"caption": ["a", "  ", "b"]}, "row 2: caption is '  '; correct it (write a text"),
         ({"caption": ["a", "b {x}", "b"]}, "row 2: caption is 'b {x}'"),
         ({"caption": ["a", "b", "b" * 1001]}, "row 3: caption is"),
         ({"caption": [1, 2, 3]}, "row 1: caption is 1"),
         ({"action": [1, 2, 3]}, "row 1: action is 1"),
         (
             {"caption": ["a", "b", "b"], "action": [None] * 3},
-            "row 3: caption is 'b'; correct it: remove the",
+            "row 3: caption is 'b'; correct it (remove the",
         ),
         ({"score": [1, 2, 3]}, "has the columns side, caption, action, score; give it"),
     ],
