@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vlad.reasons.regions import MOST, cells_of, find, place_of, place_of_region
+from vlad.reasons.regions import MOST, cells_of, find, place_of, place_of_region, whole
 
 
 def blobs(*places: tuple[slice, slice], height: float = 1.0) -> np.ndarray:
@@ -43,6 +43,15 @@ def test_a_map_without_differences_has_no_region():
     found = find(np.ones((8, 8), np.float32), (2, 2), (8, 8))
     assert found.regions == [] and found.cells.shape == (0, 4)
     assert found.note == "The map is the same everywhere, so there is no region."
+
+
+def test_a_head_without_places_has_the_whole_image_as_its_region():
+    found = whole(0.0, (2, 3), (80, 40))
+    assert found.cells.shape == (1, 6) and found.cells.all()
+    (region,) = found.regions
+    assert (region.area, region.box) == (3200, (0, 0, 80, 40))
+    assert found.places == ["all of the image"]
+    assert "marks no place" in found.note
 
 
 def test_the_smallest_of_many_regions_are_counted():

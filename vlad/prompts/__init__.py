@@ -101,7 +101,8 @@ class PromptBank:
         categories: the only categories (folded) it supports; empty for any.
         overrides: other wordings; the first that applies is used.
         faults: words for a fault of any category; None where the bank lists no faults.
-        text: the content of the file.
+        content: that of its file.
+        suffix: of its file.
     """
 
     name: str
@@ -118,7 +119,8 @@ class PromptBank:
     categories: tuple[str, ...]
     overrides: tuple[Override, ...]
     faults: tuple[str, ...] | None
-    text: str
+    content: bytes
+    suffix: str = ".toml"
 
     def __repr__(self) -> str:
         return f"<PromptBank {self.name}>"
@@ -197,7 +199,7 @@ def bank_names() -> list[str]:
 
 
 def load_bank(name_or_path: str | Path | PromptBank) -> PromptBank:
-    """A shipped bank by name, any bank by the path of its TOML file, or the given one.
+    """A shipped bank by name, any bank by the path of its TOML or Parquet file, or the given one.
 
     Raises:
         PromptError: there is no such bank, or its file is unreadable or invalid.
@@ -207,6 +209,10 @@ def load_bank(name_or_path: str | Path | PromptBank) -> PromptBank:
     path = Path(name_or_path)
     if str(name_or_path) in bank_names():
         path = data_folder("prompts") / f"{name_or_path}.toml"
+    elif path.suffix == ".parquet":
+        from vlad.prompts.captions import read_captions
+
+        return read_captions(path)
     elif path.suffix != ".toml" and not path.is_file():
         known = bank_names()
         or_path = f"choose one of {', '.join(known)}, or give the path of a TOML file"
@@ -305,7 +311,7 @@ def _bank(name: str, reader: _Reader, text: str) -> PromptBank:
             for other in reader.overrides()
         ),
         faults=faults.texts("any", ()) if listed else None,
-        text=text,
+        content=text.encode(),
     )
 
 

@@ -18,6 +18,7 @@ ACROSS = 2 / 3  # of both sides, from which on a region is in several places
 HELD = 0.05  # part of a region that lies in a place, for it to be there
 NAMED = 3  # places of a region
 AROUND = ("top", "bottom", "left", "right")
+WHOLE = "all of the image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,22 @@ def find(
     masks = [mask for _, mask in both]
     places = [place_of_region(mask) for mask in masks]
     return Found([region for region, _ in both], places, cells_of(masks, grid), level, note)
+
+
+def whole(level: float, grid: tuple[int, int], size: tuple[int, int]) -> Found:
+    """The whole image as one region, for a head that marks no place.
+
+    Args:
+        level: of its map, which is the same everywhere.
+        grid: (h, w) of the patches.
+        size: (width, height) of the image.
+    """
+    columns, rows = size
+    corners = [(0.0, 0.0), (columns, 0.0), (columns, rows), (0.0, rows)]
+    region = Region(columns * rows, (0.0, 0.0, columns, rows), [corners], level)
+    cells = torch.ones(1, grid[0] * grid[1], dtype=torch.bool)
+    note = "The head marks no place, so the whole image is the region."
+    return Found([region], [WHOLE], cells, level, note)
 
 
 def cells_of(masks: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
