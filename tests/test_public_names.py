@@ -21,7 +21,7 @@ NAMES = {
         load_calibration save_calibration""",
     "vlad.types": """NATIVE Activation BackboneInfo Box Capability Crops FeatureSpec Features
         FeatureShift ImageContext ImagePrompts Interpolation KnownKind Layer NearestPatch
-        NearestSentence Parts PatchOutput PosEmbedResize Reason Residual Resize
+        NearestSentence NearestState Parts PatchOutput PosEmbedResize Reason Residual Resize
         Sample Scores Seen Stream TextFeatures TextSpec Verdicts""",
 }
 

@@ -6,6 +6,8 @@ from chat_server import ChatServer
 
 from vlad.errors import VlmError
 from vlad.vlm import Request, load_vlm
+from vlad.vlm.endpoint import _text, _weights
+from vlad.vlm.http import Unanswered
 
 SCHEMA = {
     "type": "object",
@@ -119,11 +121,68 @@ def test_probabilities_are_those_of_the_first_token(request_):
     assert choice.text == "No"
 
 
+def test_words_before_the_choice_leave_no_probabilities(request_):
+    logprobs = {"<think>": math.log(0.95), "No": math.log(0.04), "Yes": math.log(0.001)}
+    with ChatServer("<think> It looks", logprobs=logprobs) as server:
+        choice = load(server).choose([request_], ["Yes", "No"])[0]
+    assert (choice.probabilities, choice.text) == (None, "<think> It looks")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"faults": ("404",)}, "no such model"),
+        ({"key": "sk-secret"}, "wants a key"),
+    ],
+)
+def test_an_endpoint_is_checked_before_it_is_asked(options, said):
+    with ChatServer(**options) as server, pytest.raises(VlmError, match=said):
+        load(server).check()
+    assert not server.asked[0].images
+
+
+def test_a_busy_endpoint_passes_its_check(monkeypatch):
+    monkeypatch.setattr("vlad.vlm.http.PAUSE", 0.01)
+    with ChatServer(faults=("500",) * 2) as server:
+        load(server).check()
+
+
 def test_a_token_that_begins_two_choices_counts_for_none(request_):
     logprobs = {"not": math.log(0.5), "normal": math.log(0.2), "an": math.log(0.1)}
     with ChatServer("not sure", logprobs=logprobs) as server:
         choice = load(server).choose([request_], ["normal", "anomalous", "not sure", "nothing"])[0]
     assert choice.probabilities == pytest.approx((2 / 3, 1 / 3, 0, 0))
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        1,
+        {"content": 1},
+        {"content": [1]},
+        {"content": [{"token": "Yes"}]},
+        {"content": [{"token": "Yes", "top_logprobs": [1, {"token": "Yes", "logprob": "high"}]}]},
+        {"content": [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": 5}]}]},
+        {"content": [{"token": "Yes", "top_logprobs": [{"logprob": -1}]}]},
+    ],
+)
+def test_malformed_probabilities_are_none(logprobs):
+    body = {"choices": [{"message": {"content": "Yes"}, "logprobs": logprobs}]}
+    assert _weights(body, ["Yes", "No"]) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"choices": choices} for choices in (1, [], [1], [{}], [{"message": 1}])),
+        {"choices": [{"message": {"content": None}}]},
+        {"choices": [{"message": {"content": [{"text": "Yes"}]}}]},
+        {"choices": [{"message": {"content": "", "refusal": "I will not."}}]},
+    ],
+)
+def test_malformed_replies_are_no_answer(body):
+    with pytest.raises(Unanswered, match=r"no choices|no text|refused \(I will not"):
+        _text(body)
 
 
 @pytest.mark.parametrize("refuses", [(), ("logprobs",)])
@@ -169,7 +228,7 @@ def test_nothing_goes_to_a_host_that_the_user_did_not_name(request_, monkeypatch
     with ChatServer() as other, ChatServer(faults=("redirect",), elsewhere=other.url) as server:
         with pytest.raises(VlmError, match="redirects to another address"):
             load(server).ask([request_])
-        assert not other.asked
+        assert not other.keys
     with ChatServer() as proxy, ChatServer() as server:
         monkeypatch.setenv("http_proxy", proxy.address)
         assert load(server).ask([request_])[0].text == "Yes"
@@ -185,6 +244,14 @@ def test_an_endpoint_that_is_away_is_an_error(request_):
         vlm.ask([request_])
 
 
+def test_an_endpoint_that_goes_away_ends_no_run(request_, monkeypatch):
+    monkeypatch.setattr("vlad.vlm.http.PAUSE", 0.01)
+    with ChatServer() as server:
+        vlm = load(server)
+        assert vlm.ask([request_])[0].text == "Yes"
+    assert vlm.ask([request_])[0].error.startswith("no answer: the connection broke (Connection")
+
+
 def test_an_unknown_model_is_an_error(request_):
     said = r"has no such model or path \(404\); check the address"
     with ChatServer(faults=("404",)) as server, pytest.raises(VlmError, match=said):
@@ -192,12 +259,22 @@ def test_an_unknown_model_is_an_error(request_):
 
 
 @pytest.mark.parametrize(
-    "address", ["ftp://127.0.0.1/v1", "http://me:secret@127.0.0.1/v1", "http://x/v1?key=secret"]
+    "address",
+    [
+        *("ftp://127.0.0.1/v1", "http://me:secret@127.0.0.1/v1", "http://x/v1?key=secret"),
+        *("http://x/v1#secret", "http://me:secret@x:port/v1", "http://[::1/v1", "http://a..b/v1"),
+        *("http://x y/v1", "http://127.0.0.1/\u00fc", "http://127.0.0.1:99999/v1", "http:///v1"),
+    ],
 )
 def test_an_address_that_cannot_be_used(address):
     with pytest.raises(VlmError, match="is no address of an endpoint") as caught:
-        load_vlm(address, name="x", cache=False)
+        load_vlm(address, cache=False)
     assert "secret" not in str(caught.value)
+
+
+def test_a_host_without_http_is_no_name_on_the_hub():
+    with pytest.raises(VlmError, match="begin an address with http://"):
+        load_vlm("127.0.0.1:8000/v1", name="x", cache=False)
 
 
 @pytest.mark.parametrize(

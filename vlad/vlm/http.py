@@ -51,22 +51,16 @@ class Client:
     """
 
     def __init__(self, address: str, timeout: float, per_minute: float | None) -> None:
-        parts = urlsplit(address)
-        plain = parts.scheme in ("http", "https") and parts.hostname
-        if not plain or parts.username or parts.password or parts.query or parts.fragment:
-            raise VlmError(
-                f"{shown(parts._replace(netloc=parts.hostname or '', query='').geturl())} is no "
-                "address of an endpoint; give one such as http://127.0.0.1:8000/v1, and a key as "
-                f"{KEY}."
-            )
+        host = host_of(address)
         if per_minute is not None and not per_minute > 0:
             raise VlmError(f"per_minute is {per_minute}; give a number above 0.")
         self.address, self.timeout = address.rstrip("/"), timeout
         self.gap = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
+        self._answered = False
         handlers: list[Any] = [_NoRedirect]
-        self.is_here = _is_here(parts.hostname or "")
+        self.is_here = _is_here(host)
         if self.is_here:
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy is another machine
         self._opener = urllib.request.build_opener(*handlers)
@@ -76,7 +70,7 @@ class Client:
 
         Raises:
             Unanswered: no reply, or one that is no such object; `Refused` for status 4xx.
-            VlmError: an endpoint that is away, wants another key, or sends elsewhere.
+            VlmError: an endpoint that never answered, wants another key, or sends elsewhere.
         """
         try:
             return self._once(path, body)
@@ -114,14 +108,16 @@ class Client:
             with self._opener.open(request, timeout=self.timeout) as response:
                 if "event-stream" in response.headers.get("Content-Type", ""):
                     raise Unanswered("the endpoint streams its reply")
-                return _object(self._read(response))
+                found = _object(self._read(response))
+                self._answered = True
+                return found
         except urllib.error.HTTPError as error:
             with error:
                 raise self._status(error) from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise error.reason from None
-            if isinstance(error.reason, ConnectionResetError | BrokenPipeError):
+            if self._answered or isinstance(error.reason, ConnectionResetError | BrokenPipeError):
                 raise _Again(f"the connection broke ({_plain(error.reason)})") from None
             raise VlmError(
                 f"The endpoint {self.address} does not answer ({_plain(error.reason)}); check the "
@@ -190,6 +186,30 @@ class Client:
             start = max(now, self._next)
             self._next = start + self.gap
         sleep(start - now)
+
+
+def host_of(address: str) -> str:
+    """The host of the address of an endpoint, in small letters.
+
+    Raises:
+        VlmError: an address that cannot be used; a user or password in it is not repeated.
+    """
+    said = "This"
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        said = shown(parts._replace(netloc=host, query="", fragment="").geturl())
+        _ = parts.port, host.encode("idna")
+    except ValueError:
+        host = ""
+    extras = parts.username or parts.password or parts.query or parts.fragment if host else ""
+    written = address.isascii() and address.isprintable() and " " not in address
+    if not host or extras or not written or parts.scheme not in ("http", "https"):
+        raise VlmError(
+            f"{said} is no address of an endpoint; give one such as http://127.0.0.1:8000/v1, and "
+            f"a key as {KEY}."
+        )
+    return host
 
 
 class _Again(Unanswered):
