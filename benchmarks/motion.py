@@ -1,6 +1,6 @@
 """Does motion help? Appearance against change, on footage drawn from real images.
 
-    python benchmarks/motion.py DATA [--frames N] [--seed S] [--backbone NAME]
+    python benchmarks/motion.py DATA lanes|belt [--frames N] [--seed S] [--backbone NAME]
 
 DATA is a category in MVTec layout. Two scenes at 5 frames a second: `lanes`, where good objects
 cross slowly in two lanes and the anomaly is one that crosses fast, normal in any still frame; and
@@ -9,7 +9,7 @@ cross slowly in two lanes and the anomaly is one that crosses fast, normal in an
     appearance   distance of patches to the nearest of normal frames, as head memory has it
     change       the same on images of the change since the frame before
     tokens       distance of the change of each patch token to the nearest normal change
-    pixels       largest mean change of brightness of cells of 20 pixels, no memory
+    pixels       largest mean change of brightness of cells of 15 pixels, no memory
     both         the larger of appearance and one of the others, each by its mean and deviation on
                  normal frames that gave no references
 
@@ -25,7 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from footage import SPACE, Part, bad_parts, belt, good_parts
+from footage import HEIGHT, SPACE, SPEED, WIDTH, Part, bad_parts, belt, good_parts
+from footage import RATE as FPS
 from PIL import Image
 
 from vlad.backbones import load_backbone
@@ -36,11 +37,9 @@ from vlad.metrics import frame_metrics
 from vlad.scoring.panel import Panel
 from vlad.time import Smoothing
 
-FPS = 5
-WIDTH, HEIGHT = 640, 360
-SMALL = 130  # pixels, an object in a lane
-SLOW, FAST = (20, 40), (110, 160)  # pixels a frame
-REFERENCES = 60
+SMALL = 98  # pixels, an object in a lane
+SLOW, FAST = (15, 30), (82, 120)  # pixels a frame
+REFERENCES = 16  # normal frames
 
 
 def lanes(
@@ -72,7 +71,7 @@ def lanes(
                 if right > left:
                     seen = seen or one[3]
                     at = left - int(one[0])
-                    top = 30 + lane * 170
+                    top = 22 + lane * 128
                     frame[top : top + SMALL, left:right] = one[2][:, at : at + right - left]
                 one[0] -= one[1]
             moving[lane] = [o for o in objects if o[0] > -SMALL]
@@ -83,10 +82,9 @@ def lanes(
 def conveyor(
     parts: list[Part], generator: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, bool]]:
-    """Every fifth frame of a belt, and whether a defect is in sight."""
-    for number, (frame, boxes) in enumerate(belt(parts, generator)):
-        if number % 5 == 0:
-            yield frame, bool(boxes)
+    """Frames of a belt, and whether a defect is in sight."""
+    for view in belt(parts, generator):
+        yield view.pixels, bool(view.defects)
 
 
 def tokens_of(panel: Panel, images: list[Image.Image]) -> list[torch.Tensor]:
@@ -120,7 +118,11 @@ def distances(layers: list[torch.Tensor], references: int, metric: Metric) -> np
 def pixels(frames: list[np.ndarray]) -> np.ndarray:
     grey = np.stack([frame.mean(axis=2) for frame in frames])
     apart = np.abs(np.diff(grey, axis=0, prepend=grey[:1]))
-    return apart.reshape(len(grey), 18, 20, 32, 20).mean(axis=(2, 4)).max(axis=(1, 2))
+    return (
+        apart.reshape(len(grey), HEIGHT // 15, 15, WIDTH // 15, 15)
+        .mean(axis=(2, 4))
+        .max(axis=(1, 2))
+    )
 
 
 def measured(panel: Panel, normal: list[np.ndarray], test: list[np.ndarray], labels) -> None:
@@ -158,6 +160,7 @@ def split(frames: Iterator[tuple[np.ndarray, bool]]) -> tuple[list[np.ndarray], 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
+    parser.add_argument("scene", choices=("lanes", "belt"))
     parser.add_argument("--frames", type=int, default=160)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--backbone", default="vlad-tiny")
@@ -165,17 +168,19 @@ def main() -> None:
     generator = np.random.default_rng(given.seed)
     panel = Panel(load_backbone(given.backbone), {"memory": load_head("memory")})
     good, bad = good_parts(given.data), bad_parts(given.data)
-    normal, _ = split(lanes(good, given.frames, 0, generator))
-    test, labels = split(lanes(good, given.frames, given.frames // 40, generator))
-    print(f"lanes, a fast object in {labels.sum()} of {len(labels)} frames:")
-    measured(panel, normal, test, labels)
-    count = given.frames // (SPACE // 20)
+    if given.scene == "lanes":
+        normal, _ = split(lanes(good, given.frames, 0, generator))
+        test, labels = split(lanes(good, given.frames, given.frames // 40, generator))
+        print(f"lanes, a fast object in {labels.sum()} of {len(labels)} frames:", flush=True)
+        measured(panel, normal, test, labels)
+        return
+    count = (given.frames * SPEED - WIDTH) // SPACE
     normal, _ = split(conveyor(drawn(good, count, generator), generator))
     parts = drawn(good, count, generator)
     for place in generator.choice(count, max(1, count // 4), replace=False):
         parts[place] = bad[generator.integers(0, len(bad))]
     test, labels = split(conveyor(parts, generator))
-    print(f"belt, a defect in {labels.sum()} of {len(labels)} frames:")
+    print(f"belt, a defect in {labels.sum()} of {len(labels)} frames:", flush=True)
     measured(panel, normal, test, labels)
 
 
