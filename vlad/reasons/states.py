@@ -14,7 +14,8 @@ SHOWN = 3  # states of each side; or sentences, if their states are not known
 def by_state(reasons: Sequence[Reason], prompts: Prompts | None) -> tuple[Reason, ...]:
     """The reasons, in which the states that pull most stand for all sentences of a side.
 
-    States and sentences that pull away from their side do not speak for it, and are left out.
+    States and sentences that pull away from their side do not speak for it, and are left out. A
+    head that names some sentences of a side alone has chosen them, so these stay.
     """
     sentences = [x for x in reasons if isinstance(x, NearestSentence)]
     others = [x for x in reasons if not isinstance(x, NearestSentence)]
@@ -23,6 +24,9 @@ def by_state(reasons: Sequence[Reason], prompts: Prompts | None) -> tuple[Reason
     for side in sides:
         own = [x for x in sentences if x.side == side]
         states = prompts.states.get(side) if prompts else None
+        if prompts and len(own) < len(getattr(prompts, side)):
+            found += own
+            continue
         ranked = _states(side, own, states) if states else own
         found += [x for x in ranked if x.weight > 0][:SHOWN]
     return (*found, *others)
