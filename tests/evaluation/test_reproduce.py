@@ -132,7 +132,7 @@ def test_adapters_that_nothing_uses_are_refused(adapter):
 def test_other_categories_are_not_judged(measured, sets):
     (sets / "nut").rename(sets / "screw")
     assert measured().differs == [
-        "MVTec AD here lacks nut.",
+        "MVTec AD here lacks 1 of 2 categories: nut.",
         "MVTec AD has no category screw.",
     ]
 

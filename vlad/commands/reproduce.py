@@ -45,8 +45,9 @@ def reproduce(
 
     Each HEAD runs by its paper's protocol, with the paper's backbone, adapter and input size.
     Ours, the paper's and others' figures are printed side by side and written to DIR/reproduced.md;
-    the exit code is 1 if one differs by more than the tolerance. AUPRO is shown and not judged,
-    since it differs between programs. Without --data, it lists what figures there are.
+    the exit code is 1 if one differs by more than the tolerance, and 2 if none can be judged.
+    AUPRO is shown and not judged, since it differs between programs. Without --data, it lists what
+    figures there are.
 
     \b
     vlad reproduce
@@ -117,6 +118,11 @@ def reproduce(
         raise InputError("No `heads` were measured, for the reasons above; get what is missing.")
     if any(result.outside for result in measured):
         context.exit(1)
+    if not any(result.judged for result in measured):
+        raise InputError(
+            "No figures were judged, for the reasons above; run the published protocol on the "
+            "whole data set."
+        )
 
 
 def _lacking(

@@ -20,6 +20,8 @@ from vlad.heads import load_head
 from vlad.scoring.setup import Setup
 from vlad.system.text import counted, shown
 
+MOST = 3  # categories that are named
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -134,7 +136,8 @@ def measure(
             setup=setup,
         )
     except BackboneError as error:
-        return [Missing(method, one.source, f"{error}{_weights(setup.backbone)}")]
+        weights = "" if asked.backbone else _weights(method.backbone)
+        return [Missing(method, one.source, f"{error}{weights}")]
     except (AdapterError, HeadError, InputError) as error:
         return [Missing(method, one.source, str(error))]
     differs = _differs(method, one, setup, adapter, rows)
@@ -199,7 +202,9 @@ def _other_data(source: DataSource, rows: Sequence[dict]) -> list[str]:
     here = {row["category"]: row["images"] + row["left_out"] for row in rows}
     found = []
     if missing := [name for name in source.categories if name not in here]:
-        found.append(f"{source.title} here lacks {', '.join(missing)}.")
+        which = f": {', '.join(missing)}" if len(missing) <= MOST else ""
+        total = len(source.categories)
+        found.append(f"{source.title} here lacks {len(missing)} of {total} categories{which}.")
     if further := [name for name in here if name not in source.categories]:
         found.append(f"{source.title} has no category {shown(', '.join(further))}.")
     if not found and (images := sum(here.values())) != source.test_images:
