@@ -95,7 +95,7 @@ class Asked:
             categories=(),
             overrides=(),
             faults=None,
-            text=text,
+            content=text.encode(),
         )
 
 
