@@ -131,7 +131,7 @@ def test_another_protocol_is_not_judged(mvtec, monkeypatch, tmp_path, dinov2_fol
     (mvtec / "nut").rename(tmp_path / "nut")
     args = ("--data", f"mvtec={mvtec}", "--seeds", "0", "--out", tmp_path / "run")
     done = reproduce("memory", *args, "--backbone", dinov2_folder)
-    assert done.exit_code == 2 and "No figures were judged" in done.stderr, done.output
+    assert done.exit_code == 2 and "were judged, for the reasons above" in done.stderr, done.output
     said = f"not judged: The backbone is {dinov2_folder.name}, not facebook/dinov2-small."
     assert f"{said} MVTec AD here lacks 1 of 2 categories: nut." in done.output
     # where things lie on this disk is not to post

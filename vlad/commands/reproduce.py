@@ -120,8 +120,7 @@ def reproduce(
         context.exit(1)
     if not any(result.judged for result in measured):
         raise InputError(
-            "No figures were judged, for the reasons above; run the published protocol on the "
-            "whole data set."
+            "No `heads` were judged, for the reasons above; get what the published protocol needs."
         )
 
 

@@ -177,8 +177,8 @@ def _stripped(said: str, thing: str) -> tuple[str, bool]:
         )
     if left := _LEFT.search(rest) or _LEFT.search(phrase):
         raise PromptError(
-            f"What {shown(repr(left[0]))} does in {shown(repr(said))} is not understood; ask in a "
-            "few words for one thing, such as: no label, or: cap not closed."
+            f"What {shown(repr(left[0]))} does in {shown(repr(said))} is not understood; write a "
+            "few words about one thing, such as no label."
         )
     return phrase, negated
 
