@@ -111,7 +111,7 @@ def _processor(name: str, options: dict) -> Any:
     except ImportError as error:
         why = next(iter(str(error).strip().splitlines()), "").rstrip(".")
         raise VlmError(
-            f"{name} needs a package that is not here ({shown(why.rstrip('.'))}); install it."
+            f"{name} needs a package that is not here ({shown(why)}); install it."
         ) from error
     if not getattr(processor, "chat_template", None):
         raise VlmError(
