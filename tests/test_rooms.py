@@ -12,9 +12,9 @@ PACKAGE = Path(vlad.__file__).parent
 # fmt: off
 ROOMS = [
     "types", "errors", "demo", "system", "images", "metrics", "maths", "prompts", "backbones",
-    "vlm", "datasets", "synthetic", "adapters", "heads", "calibration", "scoring", "results",
-    "report", "reasons", "detector", "review", "hub", "notebook", "evaluation", "training", "runs",
-    "serving",
+    "vlm", "datasets", "synthetic", "adapters", "heads", "calibration", "time", "scoring",
+    "results", "report", "reasons", "detector", "review", "hub", "notebook", "evaluation",
+    "training", "runs", "serving",
     "commands", "cli",
 ]
 # fmt: on

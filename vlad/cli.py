@@ -33,6 +33,7 @@ from vlad.commands.explain import explain
 from vlad.commands.export import export
 from vlad.commands.fit import fit
 from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
+from vlad.commands.measure import measure
 from vlad.commands.prompts import prompts
 from vlad.commands.reproduce import reproduce
 from vlad.commands.review import review
@@ -40,6 +41,7 @@ from vlad.commands.score import score
 from vlad.commands.serve import serve
 from vlad.commands.synth import synth
 from vlad.commands.train import train
+from vlad.commands.video import video
 from vlad.commands.watch import watch
 from vlad.errors import VladError
 from vlad.system.allocator import keep_freed_memory
@@ -121,6 +123,8 @@ main.add_command(explain)
 main.add_command(choose)
 main.add_command(ask)
 main.add_command(watch)
+main.add_command(video)
+main.add_command(measure)
 main.add_command(calibrate)
 main.add_command(diff)
 main.add_command(convert)

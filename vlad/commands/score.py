@@ -16,10 +16,16 @@ from vlad.commands.options.boxes import (
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 from vlad.commands.options.verdicts import holdout_option
+from vlad.commands.options.video import sampling_options
 
 if TYPE_CHECKING:
     from vlad.runs.settings import Settings
     from vlad.types import Sample
+
+VIDEOS = (
+    ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv",
+    ".ts", ".webm", ".wmv",
+)  # fmt: skip
 
 
 @click.command(cls=ScoringCommand)
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 @boxes_option
 @box_model_option
 @holdout_option
+@sampling_options
 @option("--out DIR", "Output folder.", required=True)
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
 @option("--overwrite", "Delete the run in the output folder first.")
@@ -56,6 +63,9 @@ def score(
     boxes: str | None,
     boxes_model: str | None,
     holdouts: tuple[str, ...],
+    every: int | None,
+    fps: float | None,
+    changes: float | None,
     out: str,
     resume: bool,
     overwrite: bool,
@@ -67,8 +77,9 @@ def score(
 ) -> None:
     """Score images; write scores, heat maps and a report.
 
-    PATH is a file, a folder, a pattern, or a CSV manifest with a column `path`. With --engine ray
-    it may also be a URL, such as s3://bucket/parts, or a Parquet file with a column `path`.
+    PATH is a file, a folder, a pattern, or a CSV manifest with a column `path`; or a video file,
+    whose frames are written to the output folder and scored. With --engine ray it may also be a
+    URL, such as s3://bucket/parts, or a Parquet file with a column `path`.
 
     \b
     vlad score parts/ --out runs/parts
@@ -92,6 +103,7 @@ def score(
     if engine == "ray":
         given: dict[str, object] = {"boxes": boxes, "boxes-model": boxes_model}
         given |= {"holdout-normal": holdouts, "explain": explain}
+        given |= {"every": every, "fps": fps, "changes": changes}
         if said := [name for name, value in given.items() if value]:
             raise InputError(f"--{said[0]} is for --engine local; leave one of the two out.")
         from vlad.commands.ray import any_anomalous, score_on_ray
@@ -102,7 +114,8 @@ def score(
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
     RUN.check(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the images is not input
-    samples = list_samples(paths, out)
+    sampling = (every, fps, changes)
+    samples = _frames(paths, scoring, sampling, out) or list_samples(paths, out)
     if not samples:
         raise InputError(f"All these images are in the output folder {out}; choose another.")
     plan = plan_of(scoring, len(samples), any(sample.category for sample in samples))
@@ -146,6 +159,52 @@ def score(
     say_if_trial(backbone)
     if (fail and rows.failed) or (fail_on and result.judged and result.judged.anomalous):
         raise SystemExit(1)
+
+
+def _frames(
+    paths: tuple[str, ...],
+    scoring: Scoring,
+    sampling: tuple[int | None, float | None, float | None],
+    out: str,
+) -> list[Sample]:
+    """The frames of the video files among the paths; none if there are none."""
+    from pathlib import Path
+
+    from vlad.errors import InputError
+    from vlad.images.video import Sampling, Video, check_video
+    from vlad.runs.extract import write_frames
+    from vlad.runs.frames import Footage
+    from vlad.system.text import shown
+
+    every, fps, changes = sampling
+    # tables have other suffixes than videos
+    videos = [
+        found
+        for path in paths
+        if Path(path).suffix.lower() in VIDEOS and (found := Video.of(path)) is not None
+    ]
+    if not videos:
+        if any(value is not None for value in sampling):
+            raise InputError(
+                "--every, --fps and --changes choose frames of video files; name some, or leave "
+                "them out."
+            )
+        return []
+    if len(videos) < len(paths):
+        raise InputError(
+            f"{videos[0].name} is a video, and other paths are not; score them in runs of their "
+            "own, or give videos alone."
+        )
+    for video in videos:
+        if video.live:
+            raise InputError(f"{video.name} is a stream; use vlad watch for it.")
+        check_video(video)
+    return write_frames(
+        [Footage(video, Sampling(every or 1, fps), changes, "all") for video in videos],
+        Path(out),
+        scoring.common.setup.max_pixels,
+        lambda words: click.echo(shown(words, keep=" "), err=True),
+    )
 
 
 def _with_holdout(settings: Settings, holdouts: tuple[str, ...]) -> Settings:

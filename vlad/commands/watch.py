@@ -9,6 +9,7 @@ import click
 from vlad.commands.options import say_if_trial
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
+from vlad.commands.options.video import sampling_options
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,20 +30,7 @@ if TYPE_CHECKING:
     ),
     type=click.FloatRange(min=0, min_open=True),
 )
-@option("--every N", "Score every N-th frame of a video.", type=click.IntRange(min=1))
-@option(
-    "--fps X",
-    "Score at most X frames per second of a video.",
-    type=click.FloatRange(min=0, min_open=True),
-)
-@option(
-    "--changes PERCENT",
-    (
-        "Score only frames that differ from the last scored by more than this: mean difference of "
-        "brightness over 64×64 cells, 100 = from black to white."
-    ),
-    type=click.FloatRange(min=0, max=100),
-)
+@sampling_options
 @option(
     "--keep",
     "Frames of a video that are saved as images in the output folder.  [default: anomalous]",

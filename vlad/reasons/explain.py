@@ -17,7 +17,8 @@ from vlad.images import read_image
 from vlad.prompts import Prompts
 from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.references import Learned, References
-from vlad.reasons.regions import Found, find
+from vlad.reasons.regions import Found, find, whole
+from vlad.reasons.states import by_state
 from vlad.reasons.words import sentence
 from vlad.results.regions import Region
 from vlad.scoring.panel import Panel
@@ -78,7 +79,10 @@ def explain(
     score, anomaly_map = found[which], maps[which]
     if not np.isfinite(anomaly_map).all() or not np.isfinite(score):
         raise ImageError(f"{name}: {which} gave no finite score; remove it or choose another head.")
-    areas = find(anomaly_map, features.grid, image.size, threshold)
+    if getattr(own, "places", True):
+        areas = find(anomaly_map, features.grid, image.size, threshold)
+    else:
+        areas = whole(float(anomaly_map.max()), features.grid, image.size)
     cells = areas.cells.to(next(iter(features.patches.values()), areas.cells).device)
     said, without = [()] * len(cells), [None] * len(cells)
     if len(cells):
@@ -171,6 +175,7 @@ def _region(
     references: References,
     prompts: Prompts | None,
 ) -> ExplainedRegion:
+    reasons = by_state(reasons, prompts)
     made = ExplainedRegion(
         place=place,
         box=region.box,

@@ -16,6 +16,7 @@ from PIL import Image
 from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
 from vlad.images.video import Changes, Frame, Live, Sampling, Video, read_frames
+from vlad.images.video.ahead import read_ahead
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.system.files import atomic_write
@@ -89,6 +90,11 @@ class Frames:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
+    @property
+    def source(self) -> str:
+        """The folder that the rows of this video are named below."""
+        return Path(self._name("_.png")).parent.name
+
     def look(self) -> Iterator[Sample]:
         """The next frame of a live source, if one comes soon; all that are left of a file.
 
@@ -146,18 +152,19 @@ class Frames:
 
     def _of_file(self) -> Iterator[Frame]:
         done, last = -1, None
-        folder = Path(self._name("_.png")).parent.name
+        folder = self.source
         for path, row in self.folder.rows.items():
             number = _NUMBER.fullmatch(os.path.basename(path))
             if number and Path(path).parent.name == folder and int(number[1]) > done:
                 done, last = int(number[1]), row.state
-        frames = read_frames(self.footage.video, self.say)
-        if done >= 0:
-            frames = self._same(frames, done, last)
-        for frame in self.footage.sampling(frames):
-            # those with rows are compared too, as if it had never stopped
-            if self._changes(frame) and frame.number > done:
-                yield frame
+        video, due = self.footage.video, self.footage.sampling
+        with read_ahead(lambda: read_frames(video, self.say, due)) as frames:
+            if done >= 0:
+                frames = self._same(frames, done, last)
+            for frame in frames:
+                # those with rows are compared too, as if it had never stopped
+                if self._changes(frame) and frame.number > done:
+                    yield frame
         self.ended = True
 
     def _same(self, frames: Iterator[Frame], done: int, last: State | None) -> Iterator[Frame]:

@@ -238,5 +238,5 @@ class Batcher:
             if size is not None and score is not None and values is not None:
                 job.end(Found(size, score, values, found.kind, found.seen))
             else:  # the image was read, so it has no score; its name here is not the caller's
-                why = found.error or "no score; score it again."
-                job.end(ImageError(why.removeprefix(f"image {found.index}: ")))
+                assert found.error is not None
+                job.end(ImageError(found.error.removeprefix(f"image {found.index}: ")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import wraps
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -118,6 +118,47 @@ def scoring_options(command: Callable) -> Callable:
     """Add the options of normal images, heads, maps and verdicts; the command gets them as
     `scoring`."""
 
+    @_head_options
+    @option(
+        "--maps",
+        (
+            "Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
+            "[default: png]"
+        ),
+        "map_format",
+        type=click.Choice(["png", "npy", "none"]),
+    )
+    @judging_options
+    @wraps(command)
+    def packed(**options):
+        return command(scoring=_scoring(options), **options)
+
+    return packed
+
+
+def model_options(command: Callable) -> Callable:
+    """Add the options of normal images and heads alone; the command gets them as `scoring`, without
+    maps and verdicts."""
+
+    @_head_options
+    @wraps(command)
+    def packed(**options):
+        options |= {"map_format": "none", "judging": Judging()}
+        return command(scoring=_scoring(options), **options)
+
+    return packed
+
+
+def _scoring(options: dict[str, Any]) -> Scoring:
+    """Take the values of the options out of all."""
+    if folder := options["detector"]:
+        options["detector"], options["common"] = open_detector(folder, options["category"])
+    return Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
+
+
+def _head_options(command: Callable) -> Callable:
+    """Add the options of normal images and heads."""
+
     @normal_options
     @option(
         "--pool DIR|FILES",
@@ -139,24 +180,11 @@ def scoring_options(command: Callable) -> Callable:
     @detector_option
     @roi_options
     @common_options
-    @option(
-        "--maps",
-        (
-            "Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
-            "[default: png]"
-        ),
-        "map_format",
-        type=click.Choice(["png", "npy", "none"]),
-    )
-    @judging_options
     @wraps(command)
-    def packed(**options):
-        if folder := options["detector"]:
-            options["detector"], options["common"] = open_detector(folder, options["category"])
-        scoring = Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
-        return command(scoring=scoring, **options)
+    def passed(**options):
+        return command(**options)
 
-    return packed
+    return passed
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ SECTIONS = {
         "--negation", "--roi-ignore", "--tile", "--overlap",
         "--questions", "--templates", "--listed-order",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
+        "--frame-rate", "--normal-footage",
     ),
     "Model": (
         "--detector", "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore",
@@ -24,9 +25,11 @@ SECTIONS = {
         "--threshold", "--calibration", "--false-alarms", "--suspects", "--holdout-normal",
         "--tolerance", "--fuse",
         "--confidence", "--map-threshold", "--min-area", "--mm-per-pixel", "--fail-on",
+        "--alarms-per-hour", "--thresholds", "--begin-above", "--end-below", "--smooth", "--gap",
     ),
     "Output": (
-        "--top", "--maps", "--keep", "--out", "--resume", "--overwrite", "--explain", "--json",
+        "--top", "--maps", "--clips", "--keep", "--out", "--resume", "--overwrite", "--explain",
+        "--json",
         "--answers", "--webhook",
         "--webhook-secret", "--mqtt", "--mqtt-login", "--on-anomaly", "--review", "--log",
     ),

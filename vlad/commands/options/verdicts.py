@@ -45,15 +45,15 @@ class _Threshold(click.ParamType):
 class Judging:
     """The values of the options of `judging_options`."""
 
-    threshold: float | Literal["auto"] | None
-    calibration: str | None
-    false_alarms: float
-    suspects: int
-    fuse: str | None
-    confidence: float | None
-    map_threshold: float | None
-    min_area: float
-    mm_per_pixel: float | None
+    threshold: float | Literal["auto"] | None = None
+    calibration: str | None = None
+    false_alarms: float = 0.05
+    suspects: int = 0
+    fuse: str | None = None
+    confidence: float | None = None
+    map_threshold: float | None = None
+    min_area: float = 0.0
+    mm_per_pixel: float | None = None
 
     @property
     def wanted(self) -> bool:

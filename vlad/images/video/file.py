@@ -6,13 +6,18 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
 
 from vlad.errors import InputError
 from vlad.images.video.frame import Frame
+from vlad.images.video.index import Index, wanted_frames
 from vlad.images.video.opening import check_installed, decoded, failures, opened, reason
+from vlad.images.video.sampling import Chosen, Sampling
 from vlad.images.video.source import Video
+from vlad.images.video.stills import read_stills
 from vlad.system.text import counted
 
 if TYPE_CHECKING:
@@ -28,24 +33,37 @@ def check_video(video: Video) -> None:
         _opened(video).close()
 
 
-def read_frames(video: Video, say: Callable[[str], None]) -> Iterator[Frame]:
-    """The frames of a video file, in order; damaged parts are left out and counted.
+def read_frames(
+    video: Video,
+    say: Callable[[str], None],
+    sampling: Sampling | Chosen | None = None,
+) -> Iterator[Frame]:
+    """The frames of a video file, in order; damaged parts are left out and counted. Those of a
+    folder: `vlad.images.video.stills`.
 
     `time` is the creation time in the file plus the position; without one, the file's last change
     counts as the end of the recording.
 
     Args:
         say: called at the end with a sentence if the file ends early or has damaged parts.
+        sampling: frames -> those that are due, told by number and position alone; None takes all.
+            The others are not decoded, as far as none that is due depends on them.
 
     Raises:
         InputError: PyAV is missing, the file cannot be opened as video, has no video stream, or
             no frame.
     """
+    if video.rate is not None:
+        stills = read_stills(video)
+        yield from stills if sampling is None else sampling(stills)
+        return
     check_installed(video.name)
-    damaged: Counter[str] = Counter()
+    reading = _Reading()
     ends = ""
-    number = -1
-    seconds = 0.0
+    index = None
+    if sampling is not None:
+        with _opened(video) as container:
+            index = Index.of(container)
     with _opened(video) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"  # a live source would lag behind by a frame a thread
@@ -55,17 +73,17 @@ def read_frames(video: Video, say: Callable[[str], None]) -> Iterator[Frame]:
         if began is None:
             length = stated or _length(video, step)
             began = os.stat(video.address).st_mtime_ns - round(length * 1e9)
-        first = None
         try:
-            for number, frame in enumerate(filter(None, decoded(container, damaged))):
-                at = frame.time
-                first = at if first is None else first
-                # a frame without a time stamp comes one step after the last
-                seconds = at - first if at is not None else seconds + step * (number > 0)
-                yield Frame(frame, number, seconds, began + round(seconds * 1e9))
+            if sampling is None:
+                yield from reading.every(container, step, began)
+            elif index is None:
+                yield from sampling(reading.every(container, step, began))
+            else:
+                yield from reading.due(video, container, index, sampling, began)
         except failures() as error:
             ends = reason(error)
-    if number < 0:
+    damaged, seconds = reading.damaged, reading.seconds
+    if reading.number < 0:
         why = f": {counted(damaged['part'], 'part')} cannot be decoded" if damaged else ""
         raise InputError(f"{video.name} has no frame of video{why}; check the file.")
     if stated - (seconds + step) > max(_EARLY, stated / 10):
@@ -74,6 +92,71 @@ def read_frames(video: Video, say: Callable[[str], None]) -> Iterator[Frame]:
         say(f"{video.name} ends early, after {seconds + step:.1f} s ({ends}).")
     for what, count in (+damaged).items():
         say(f"{video.name}: {counted(count, f'damaged {what}')} left out.")
+
+
+class _Place(NamedTuple):
+    """A frame that is not decoded yet."""
+
+    number: int
+    seconds: float
+
+
+@dataclass
+class _Reading:
+    """How far a file was read: number and position of its last frame, and what is damaged."""
+
+    number: int = -1
+    seconds: float = 0.0
+    damaged: Counter[str] = field(default_factory=Counter)
+
+    def every(
+        self, container: av.container.InputContainer, step: float, began: int
+    ) -> Iterator[Frame]:
+        """All frames.
+
+        Args:
+            step: seconds from one frame to the next, for frames without a time stamp.
+            began: when the first one was captured, ns since 1970.
+        """
+        first = None
+        for frame in filter(None, decoded(container, self.damaged)):
+            self.number += 1
+            at = frame.time
+            first = at if first is None else first
+            # a frame without a time stamp comes one step after the last
+            later = self.seconds + step * (self.number > 0)
+            self.seconds = at - first if at is not None and first is not None else later
+            yield Frame(frame, self.number, self.seconds, began + round(self.seconds * 1e9))
+
+    def due(
+        self,
+        video: Video,
+        container: av.container.InputContainer,
+        index: Index,
+        sampling: Sampling | Chosen,
+        began: int,
+    ) -> Iterator[Frame]:
+        """The frames that are due, decoding little else, unless one does not come."""
+        stream = container.streams.video[0]
+        base = stream.time_base or Fraction(1)
+        stamps = [float(index.stamps[place] * base) for place in index.shown]
+        listed = (_Place(n, at - stamps[0]) for n, at in enumerate(stamps))
+        due = {frame.number: frame.seconds for frame in sampling(listed)}
+        done, left = -1, len(due)
+        with suppress(*failures()):
+            for done, frame in wanted_frames(container, index, due):
+                left -= 1
+                yield Frame(frame, done, due[done], began + round(due[done] * 1e9))
+        if not left:
+            self.number, self.seconds = len(stamps) - 1, stamps[-1] - stamps[0]
+            return
+        # damaged, or key frames that do not stand alone
+        with _opened(video) as again:
+            again.streams.video[0].thread_type = "AUTO"
+            step = 1 / float(stream.average_rate or 25)
+            for every in sampling(self.every(again, step, began)):
+                if every.number > done:
+                    yield every
 
 
 def _opened(video: Video) -> av.container.InputContainer:

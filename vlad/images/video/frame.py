@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.images.decode import check_size
-
-if TYPE_CHECKING:
-    import av
 
 SMALL = 64  # pixels a side of what frames are compared by
 _TURNS = {
@@ -27,13 +24,13 @@ class Frame:
     """One frame.
 
     Attributes:
-        decoded: the frame as PyAV decoded it.
+        decoded: the frame as PyAV decoded it; None if it is an image file.
         number: its place in the source, from 0; of a live one since it was first opened.
         seconds: its position, from the first frame.
         time: when it was captured, in ns since 1970.
     """
 
-    decoded: av.VideoFrame
+    decoded: Any
     number: int
     seconds: float
     time: int

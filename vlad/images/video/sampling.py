@@ -5,10 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from vlad.images.video.frame import Frame
+
+
+class Placed(Protocol):
+    """A frame, decoded or not, as far as its number and position."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+
+P = TypeVar("P", bound=Placed)
 
 
 @dataclass(frozen=True)
@@ -23,7 +37,7 @@ class Sampling:
     every: int = 1
     fps: float | None = None
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+    def __call__(self, frames: Iterable[P]) -> Iterator[P]:
         """Those of the frames that are due; which they are depends on number and position alone."""
         last = None
         for frame in frames:
@@ -36,6 +50,17 @@ class Sampling:
                     continue
                 last = slot
             yield frame
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Frames with these numbers."""
+
+    numbers: frozenset[int]
+
+    def __call__(self, frames: Iterable[P]) -> Iterator[P]:
+        """Those of the frames."""
+        return (frame for frame in frames if frame.number in self.numbers)
 
 
 class Changes:

@@ -26,12 +26,19 @@ class Video:
         name: what sentences and files call it, without user name, password and query.
         live: whether its frames come at their own time, so that those not taken are lost.
         device: PyAV's name of the kind of camera; None for files and streams.
+        rate: images a second of a folder of frames; None for everything else.
     """
 
     address: str = field(repr=False)
     name: str
     live: bool
     device: str | None = None
+    rate: float | None = None
+
+    @classmethod
+    def of_folder(cls, folder: Path, rate: float) -> Video:
+        """That of a folder of frames, images in the order of their names, `rate` a second."""
+        return cls(os.path.abspath(folder), str(folder), live=False, rate=rate)
 
     @classmethod
     def of(cls, given: str) -> Video | None:

@@ -1,0 +1,29 @@
+"""Options that choose frames of a video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from vlad.commands.options.option import option
+
+
+def sampling_options(command: Callable) -> Callable:
+    """Add --every, --fps and --changes; the command gets them by these names."""
+    command = option(
+        "--changes PERCENT",
+        (
+            "Score only frames that differ from the last scored by more than this: mean difference "
+            "of brightness over 64×64 cells, 100 = from black to white."
+        ),
+        type=click.FloatRange(min=0, max=100),
+    )(command)
+    command = option(
+        "--fps X",
+        "Score at most X frames per second of a video.",
+        type=click.FloatRange(min=0, min_open=True),
+    )(command)
+    return option("--every N", "Score every N-th frame of a video.", type=click.IntRange(min=1))(
+        command
+    )

@@ -1,0 +1,134 @@
+"""Events of a run over video: events.csv, and the track of each one's region in tracks.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from vlad.results.framenotes import FrameNote
+from vlad.results.table import Column, csv_bytes
+from vlad.system.files import atomic_write
+from vlad.time import Event, link
+from vlad.time.tracks import Box
+
+ENDED = {"score": "score fell", "gap": "gap in the frames", "end": "end of the frames"}
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """The scored frames of one source, in order.
+
+    Attributes:
+        source: its name in the paths of rows.
+        paths: of its rows, n of them.
+        times: (n,) when each frame was captured, ns since 1970.
+        seconds: (n,) position of each frame.
+        scores: head -> (n,) image scores.
+        smoothed: head -> (n,) the same, smoothed.
+    """
+
+    source: str
+    paths: Sequence[str]
+    times: np.ndarray
+    seconds: np.ndarray
+    scores: Mapping[str, np.ndarray]
+    smoothed: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One event of a run.
+
+    Attributes:
+        series: the source.
+        head: whose scores.
+        event: when, and how high.
+        track: (frame, box, score) of its region in each frame that shows it: of the track that
+            holds the highest map value; empty without regions.
+    """
+
+    series: Series
+    head: str
+    event: Event
+    track: Sequence[tuple[int, Box, float]]
+
+    @property
+    def best(self) -> tuple[int, Box, float] | None:
+        """The part of the track with the highest map value."""
+        return max(self.track, key=lambda part: part[2]) if self.track else None
+
+
+def track_of(
+    event: Event, head: str, paths: Sequence[str], notes: Mapping[str, FrameNote]
+) -> list[tuple[int, Box, float]]:
+    """The track of `Found`.
+
+    Args:
+        paths: of the frames of the source.
+        notes: what is known of each.
+    """
+    places = range(event.first, event.last + 1)
+    none = FrameNote("")
+    frames = [notes.get(paths[place], none).regions.get(head, []) for place in places]
+    tracks = [
+        [(event.first + frame, *frames[frame][box]) for frame, box in track]
+        for track in link([[box for box, _ in boxes] for boxes in frames])
+    ]
+    return max(tracks, key=lambda track: max(score for _, _, score in track), default=[])
+
+
+def write_events(out: Path, found: Sequence[Found], clips: Mapping[int, str]) -> Path:
+    """Write events.csv and tracks.csv.
+
+    Args:
+        clips: place of an event -> file of its clip, relative to `out`.
+
+    Returns:
+        events.csv.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    table: dict[str, list[object]] = {name: [] for name in _COLUMNS}
+    for number, one in enumerate(found, 1):
+        event, best = one.event, one.best
+        box: Sequence[float | None] = best[1] if best else [None] * 4
+        values = (
+            number,
+            one.series.source,
+            one.head,
+            *(round(value, 3) for value in (event.start, event.end, event.at)),
+            event.score,
+            event.last - event.first + 1,
+            ENDED[event.ended],
+            *(_utc(one.series.times[place]) for place in (event.first, event.last)),
+            *box,
+            len(one.track),
+            clips.get(number - 1),
+        )
+        for column, value in zip(table.values(), values, strict=True):
+            column.append(value)
+    rows = [
+        (number, round(float(one.series.seconds[frame]), 3), *box, score)
+        for number, one in enumerate(found, 1)
+        for frame, box, score in one.track
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * len(_TRACK)
+    tracks: dict[str, Column] = dict(zip(_TRACK, columns, strict=True))
+    atomic_write(out / "tracks.csv", csv_bytes(tracks))
+    return atomic_write(out / "events.csv", csv_bytes(table))
+
+
+_COLUMNS = (
+    "event", "source", "head", "start", "end", "peak", "score", "frames", "ended", "start_time",
+    "end_time", "x", "y", "width", "height", "track_frames", "clip",
+)  # fmt: skip
+_TRACK = ("event", "seconds", "x", "y", "width", "height", "score")
+
+
+def _utc(ns: int) -> str:
+    return f"{datetime.fromtimestamp(int(ns) / 1e9, timezone.utc):%FT%T.%fZ}"

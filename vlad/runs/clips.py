@@ -1,0 +1,114 @@
+"""The frames of video files and folders of frames, scored into the folder of a run."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from vlad.errors import InputError
+from vlad.results.eventtable import Series
+from vlad.results.folder import RunFolder
+from vlad.results.framenotes import FrameNote, append_notes
+from vlad.results.regions import find_regions
+from vlad.runs.frames import Footage, Frames
+from vlad.runs.run import keep_scored
+from vlad.runs.settings import Settings
+from vlad.scoring.panel import Panel
+from vlad.scoring.pipeline import Scored, score_samples
+from vlad.system.progress import Progress
+from vlad.time import Smoothing, default_gap
+
+
+def check_names(clips: Sequence[Footage]) -> None:
+    """Raise an InputError if two clips have the same name, for it names their rows."""
+    names = Counter(os.path.basename(footage.video.name.rstrip("/")) for footage in clips)
+    name, count = names.most_common(1)[0]
+    if count > 1:
+        raise InputError(
+            f"{count} clips are named {name}, which is what their frames are named by; rename one."
+        )
+
+
+def score_clips(
+    panel: Panel,
+    folder: RunFolder,
+    clips: Sequence[Footage],
+    settings: Settings,
+    thresholds: Mapping[str, float],
+    say: Callable[[str], None],
+    verb: str = "scored",
+) -> list[str]:
+    """Score the frames that have no row yet; a clip that cannot be read is said and left out.
+
+    Args:
+        thresholds: head -> the map value above which a pixel belongs to a region.
+        say: called with a sentence about a clip.
+
+    Returns:
+        the sources that rows are named by, one for each clip that can be read.
+
+    Raises:
+        InputError: no clip can be read.
+        OutputError: a file cannot be written.
+    """
+    sources: list[str] = []
+    refused: InputError | None = None
+    setup = settings.setup
+    for footage in clips:
+        frames = Frames(footage, folder, settings.category, setup.max_pixels, say)
+        doing = f"{footage.video.name}: {verb}"
+        with frames, Progress(None, doing, unit="frames") as progress:
+            try:
+                for batch in score_samples(
+                    panel, frames.look(), batch_size=setup.batch_size, open_image=frames
+                ):
+                    append_notes(folder.out, (_note(scored, thresholds) for scored in batch))
+                    keep_scored(folder, batch, frames.states)
+                    progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
+            except InputError as error:
+                refused = error
+                say(f"Left out: {error}")
+                continue
+        sources.append(frames.source)
+    if refused and not sources:
+        raise refused
+    return sources
+
+
+def series_of(folder: RunFolder, source: str, smoothing: Smoothing, gap: float | None) -> Series:
+    """The scored frames of a source; those with an error are left out.
+
+    Args:
+        gap: as in `vlad.time`; None finds it from the usual step between frames.
+    """
+    of_source = [row for row in folder.rows.values() if Path(row.path).parent.name == source]
+    first = next((row.state.read for row in of_source if row.state), 0)
+    rows = [
+        row for row in of_source if row.error is None and row.scores.keys() >= folder.heads.keys()
+    ]
+    times = np.array([row.state.read if row.state else first for row in rows], np.int64)
+    seconds = (times - first) / 1e9
+    gap = default_gap(seconds) if gap is None else gap
+    scores = {head: np.array([row.scores[head] for row in rows], float) for head in folder.heads}
+    smoothed = {head: smoothing(seconds, values, gap) for head, values in scores.items()}
+    return Series(source, [row.path for row in rows], times, seconds, scores, smoothed)
+
+
+def gap_of(footage: Footage, given: float | None) -> float | None:
+    """The gap that was given; where only changes are scored, frames that are missing are none."""
+    return math.inf if given is None and footage.changes is not None else given
+
+
+def _note(scored: Scored, thresholds: Mapping[str, float]) -> FrameNote:
+    maxima = {head: float(found.max()) for head, found in scored.maps.items()}
+    regions = {}
+    for head, threshold in thresholds.items():
+        if maxima.get(head, -math.inf) > threshold:
+            found = find_regions(scored.maps[head], threshold, scored.size)
+            regions[head] = [(region.box, region.score) for region in found]
+    return FrameNote(str(scored.sample.path), maxima, regions)

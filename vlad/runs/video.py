@@ -1,0 +1,263 @@
+"""One run over video: frames in; scores in time, events, clips and a report out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+
+from vlad.backbones.backbone import Backbone
+from vlad.errors import HeadError, ImageError, InputError
+from vlad.heads import Head
+from vlad.images.video import Chosen, read_frames
+from vlad.images.video.cut import cut_clip
+from vlad.report.timeline import Peak, strongest, write_timeline
+from vlad.results.eventrules import EventRules, check_rules, save_rules
+from vlad.results.eventtable import Found, Series, track_of, write_events
+from vlad.results.folder import RunFolder
+from vlad.results.framenotes import read_notes
+from vlad.results.shared import shared_settings
+from vlad.runs.clips import check_names, gap_of, score_clips, series_of
+from vlad.runs.frames import FOLDER, Footage
+from vlad.runs.settings import Settings, prepare, run_folder
+from vlad.scoring.panel import Panel
+from vlad.system.lock import locked
+from vlad.time import Hourly, Smoothing, default_gap, find_events, from_footage
+
+CALIBRATION = "calibration"  # folder of the run over normal footage
+_PEAK = 640  # pixels, longer side of a frame in the strip
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How scores become events.
+
+    Attributes:
+        rules: thresholds that are known; None finds them from normal footage, if there is some.
+        normal: normal footage.
+        rate: false alarms per hour that the thresholds may give.
+        smoothing: of the scores.
+        gap: seconds without a frame that end an event; None is 10 usual steps.
+        clips: whether events are cut out of their videos.
+    """
+
+    rules: EventRules | None = None
+    normal: Sequence[Footage] = ()
+    rate: float = 1.0
+    smoothing: Smoothing = field(default_factory=Smoothing)
+    gap: float | None = None
+    clips: bool = False
+
+
+@dataclass(frozen=True)
+class VideoRun:
+    """A finished run over video; `rules` are None if nothing decides what an event is."""
+
+    folder: RunFolder
+    rules: EventRules | None
+    found: Sequence[Found]
+    report: Path
+
+
+def score_video(
+    backbone: Backbone,
+    heads: Mapping[str, Head],
+    clips: Sequence[Footage],
+    settings: Settings,
+    timing: Timing,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> VideoRun:
+    """Score the frames of video files, find events, and write a report.
+
+    Args:
+        clips: all with the same sampling.
+        settings: its rules for verdicts of single images are not used.
+        say: called with a sentence about a clip, also from another thread.
+
+    Raises:
+        HeadError: a head that judges images jointly.
+        InputError: two clips of one name, no clip that can be read, too little normal footage for
+            the rate, or thresholds found with other settings.
+        VladError: another problem of the run as a whole.
+    """
+    check_names(clips)
+    if timing.normal:
+        check_names(timing.normal)
+    settings = replace(settings, rules=None)
+    panel = prepare(backbone, heads, [settings.category], settings)
+    if joint := panel.transductive:
+        raise HeadError(
+            f"Head {joint[0]} judges all images jointly, but frames come one by one; give musc a "
+            "`pool`, april_gan rescale=false, or choose another head."
+        )
+    folder = run_folder(panel, [settings.category], Path(out) / FOLDER, settings, out)
+    own = shared_settings(folder.settings)
+    if timing.rules:
+        check_rules(timing.rules, own, _sampling(clips[0]))
+    with locked(folder.out):
+        folder = folder.resume() if resume else folder.create(overwrite)
+        rules = timing.rules
+        if timing.normal:
+            rules = replace(_calibrated(panel, folder, settings, timing, say), settings=own)
+        sources = score_clips(panel, folder, clips, settings, rules.regions if rules else {}, say)
+        smoothing = rules.smoothing if rules else timing.smoothing
+        gap = gap_of(clips[0], rules.gap if rules else timing.gap)
+        series = [series_of(folder, source, smoothing, gap) for source in sources]
+        found = _events(folder, series, rules, gap) if rules else []
+        videos = dict(zip(sources, clips, strict=False))
+        cut = _cut(folder, found, videos, say) if timing.clips else {}
+        _write(folder, series, rules, found, cut)
+        peaks = _peaks(found, videos, settings.setup.max_pixels)
+        date = f"{datetime.now():%Y-%m-%d %H:%M}"
+        report = write_timeline(folder, series, rules, found, peaks, cut, date)
+    return VideoRun(folder, rules, found, report)
+
+
+def _sampling(footage: Footage) -> dict[str, float | None]:
+    """Which frames are scored, as thresholds say it."""
+    sampling = footage.sampling
+    return {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+
+
+def _calibrated(
+    panel: Panel,
+    folder: RunFolder,
+    settings: Settings,
+    timing: Timing,
+    say: Callable[[str], None],
+) -> EventRules:
+    """Score normal footage, and find the thresholds that it exceeds seldom enough."""
+    out = folder.out / CALIBRATION
+    settings = replace(settings, map_format="none")
+    beside = run_folder(panel, [settings.category], out / FOLDER, settings, out).resume()
+    sources = score_clips(panel, beside, timing.normal, settings, {}, say, "scored, normal footage")
+    beside.finish([])
+    given = gap_of(timing.normal[0], timing.gap)
+    series = [series_of(beside, source, timing.smoothing, given) for source in sources]
+    gap = given or max(default_gap(one.seconds) for one in series)
+    notes = read_notes(beside.out)
+    hourly: dict[str, Hourly] = {}
+    regions: dict[str, float] = {}
+    for head in beside.heads:
+        footage = [(one.seconds, one.smoothed[head]) for one in series]
+        hourly[head] = from_footage(footage, timing.rate, gap)
+        maxima = [
+            (one.seconds, np.array([notes[path].maxima[head] for path in one.paths]))
+            for one in series
+            if all(head in notes[path].maxima for path in one.paths)
+        ]
+        if len(maxima) == len(series):
+            regions[head] = from_footage(maxima, timing.rate, gap).threshold
+    return EventRules(
+        {head: one.threshold for head, one in hourly.items()},
+        {head: one.release for head, one in hourly.items()},
+        regions,
+        timing.smoothing,
+        math.inf if given == math.inf else gap,
+        _sampling(timing.normal[0]),
+        hourly=hourly,
+    )
+
+
+def _events(
+    folder: RunFolder, series: Sequence[Series], rules: EventRules, gap: float | None
+) -> list[Found]:
+    events = [
+        (one, head, event)
+        for one in series
+        for head, begin in rules.begin.items()
+        for event in find_events(
+            one.seconds,
+            one.smoothed[head],
+            begin,
+            rules.end[head],
+            default_gap(one.seconds) if gap is None else gap,
+        )
+    ]
+    inside = {path for one, _, event in events for path in one.paths[event.first : event.last + 1]}
+    notes = read_notes(folder.out, inside)
+    return [
+        Found(one, head, event, track_of(event, head, one.paths, notes))
+        for one, head, event in events
+    ]
+
+
+def _cut(
+    folder: RunFolder,
+    found: Sequence[Found],
+    videos: Mapping[str, Footage],
+    say: Callable[[str], None],
+) -> dict[int, str]:
+    """Cut events out -> place of an event -> its clip, relative to the folder."""
+    cut = {}
+    for place, one in enumerate(found):
+        video = videos[one.series.source].video
+        if video.rate is not None:
+            say(f"{video.name} is a folder of frames, so no clips are cut from it.")
+            break
+        try:
+            clip = cut_clip(
+                video, one.event.start, one.event.end, folder.out / "clips" / f"{place + 1:04}"
+            )
+        except InputError as error:
+            say(str(error))
+            continue
+        cut[place] = clip.relative_to(folder.out).as_posix()
+    return cut
+
+
+def _write(
+    folder: RunFolder,
+    series: Sequence[Series],
+    rules: EventRules | None,
+    found: Sequence[Found],
+    cut: Mapping[int, str],
+) -> None:
+    """Write scores with their times, events and thresholds."""
+    columns: dict[str, dict[str, object]] = {"time": {}, "seconds": {}}
+    for one in series:
+        stamps = [datetime.fromtimestamp(at / 1e9, timezone.utc) for at in one.times.tolist()]
+        texts = [f"{at:%FT%T.%fZ}" for at in stamps]
+        columns["time"] |= zip(one.paths, texts, strict=True)
+        columns["seconds"] |= zip(one.paths, one.seconds.tolist(), strict=True)
+        for head, values in one.smoothed.items():
+            smooth = columns.setdefault(f"{head}_smoothed", {})
+            smooth |= zip(one.paths, values.tolist(), strict=True)
+    for number, item in enumerate(found, 1):
+        paths = item.series.paths[item.event.first : item.event.last + 1]
+        columns.setdefault(f"{item.head}_event", {}).update(dict.fromkeys(paths, number))
+    folder.finish([], columns)
+    folder.drop("events.csv", "tracks.csv", "thresholds.json", *([] if cut else ["clips"]))
+    if rules:
+        write_events(folder.out, found, cut)
+        save_rules(rules, folder.out / "thresholds.json")
+
+
+def _peaks(
+    found: Sequence[Found], videos: Mapping[str, Footage], max_pixels: int
+) -> dict[int, Peak]:
+    """The frames for the strip, small; one that cannot be read again is left out."""
+    wanted: dict[str, dict[int, list[int]]] = {}
+    for place in strongest(found):
+        one = found[place]
+        number = int(Path(one.series.paths[one.event.peak]).stem)
+        wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
+    peaks: dict[int, Peak] = {}
+    for source, numbers in wanted.items():
+        frames = read_frames(videos[source].video, lambda _: None, Chosen(frozenset(numbers)))
+        for frame in frames:
+            with suppress(ImageError):
+                image = frame.image(max_pixels, source)
+                size = image.size
+                image.thumbnail((_PEAK, _PEAK))
+                peaks |= dict.fromkeys(numbers[frame.number], (image, size))
+    return peaks

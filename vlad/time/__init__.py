@@ -1,0 +1,23 @@
+"""Anomalies in time: smoothed scores, events, tracks of regions, and false alarms per hour.
+
+Plain functions on arrays of the frames of one source, in order: `seconds` (n,) is the position of
+each frame, `scores` (n,) its image score. Steps between frames may differ; a step longer than `gap`
+seconds, or one backwards, cuts the source into pieces that know nothing of each other.
+"""
+
+from vlad.time.events import Event, find_events
+from vlad.time.hourly import Hourly, from_footage
+from vlad.time.pieces import default_gap, pieces
+from vlad.time.smoothing import Smoothing
+from vlad.time.tracks import link
+
+__all__ = [
+    "Event",
+    "Hourly",
+    "Smoothing",
+    "default_gap",
+    "find_events",
+    "from_footage",
+    "link",
+    "pieces",
+]
