@@ -70,8 +70,9 @@ def nearest(**changes):
             "no nearer to the known defect crack (0.400) than to normal images (0.300)",
         ),
         (
-            Residual(0.31, 64),
-            "31 % of its worst patch is outside the 64 directions of normal patches",
+            Residual(0.31, 64, 12.34),
+            "31 % of its worst patch is outside the 64 directions of normal patches, 12.3 times as "
+            "much as of the mean normal patch",
         ),
     ],
 )

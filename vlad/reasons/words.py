@@ -53,7 +53,7 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
     assert isinstance(reason, Residual)
     return (
         f"{percent(reason.share)} of its worst patch is outside the {reason.components} directions "
-        "of normal patches"
+        f"of normal patches, {reason.times:.3g} times as much as of the mean normal patch"
     )
 
 

@@ -105,10 +105,12 @@ class Residual:
     Attributes:
         share: of the squared distance of its most anomalous patch from the mean, from 0 to 1.
         components: dimensions of the subspace.
+        times: the squared distance of that patch from the subspace, in means of normal patches.
     """
 
     share: float
     components: int
+    times: float
 
 
 Reason = NearestPatch | NearestSentence | NearestState | FeatureShift | KnownKind | Residual
