@@ -60,6 +60,10 @@ def nearest(**changes):
             'broken cap", cosine 0.270',
         ),
         (FeatureShift("blue", 9.04), "blue 9.0 standard deviations up"),
+        (
+            FeatureShift("channel 3 of block 1", 2.5, part=True),
+            "moves the image's channel 3 of block 1 2.5 standard deviations up",
+        ),
         (FeatureShift("blue", -2.5), "blue 2.5 standard deviations down"),
         (
             KnownKind("crack", 0.1, 0.3),

@@ -77,10 +77,12 @@ class FeatureShift:
     Attributes:
         feature: its name.
         sigmas: by how many standard deviations of normal images; negative is below their mean.
+        part: True if that is the region's part of how far the feature of the whole image is off.
     """
 
     feature: str
     sigmas: float
+    part: bool = False
 
 
 @dataclass(frozen=True)
