@@ -56,12 +56,13 @@ def test_shifts_of_mvg_square_up_to_the_distance(every_shift, components):
     (found,) = head.reasons(image, None, EVERYWHERE)
     each = [squares(found, f"block {n}") ** 0.5 for n in (1, 2)]
     assert np.mean(each) == pytest.approx(head.score(image).image_score.item(), rel=1e-4)
+    assert all(r.part for r in found)
 
 
 def test_shifts_of_mvg_add_up_over_regions(every_shift):
     head = load_head("mvg").fit(features_of(9, 0))
     image, parts = features_of(1, 1), [region(*range(4)), region(*range(4, 9))]
-    whole = {r.feature: r.sigmas for r in head.reasons(image, None, EVERYWHERE)[0] if r.part}
+    whole = {r.feature: r.sigmas for r in head.reasons(image, None, EVERYWHERE)[0]}
     halves = [{r.feature: r.sigmas for r in head.reasons(image, None, x)[0]} for x in parts]
     for name, sigmas in whole.items():
         assert sigmas == pytest.approx(sum(half[name] for half in halves), abs=1e-4)
@@ -104,6 +105,7 @@ def test_shifts_of_words_square_up_to_the_distance(every_shift):
     (found,) = head.reasons(image, None, EVERYWHERE)
     each = [squares(found, f"block {n}") ** 0.5 for n in (1, 2)]
     assert np.mean(each) == pytest.approx(head.score(image).image_score.item(), rel=1e-4)
+    assert all(r.part for r in found)
     assert {r.feature for r in found if "block 1" in r.feature} == {
         f"word {n} of block 1" for n in range(1, 5)
     }

@@ -45,12 +45,8 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
         )
     if isinstance(reason, FeatureShift):
         way = "up" if reason.sigmas > 0 else "down"
-        off = f"{abs(reason.sigmas):.1f} standard deviations {way}"
-        return (
-            f"moves the image's {reason.feature} {off}"
-            if reason.part
-            else f"{reason.feature} {off}"
-        )
+        moved = f"moves the image's {reason.feature}" if reason.part else reason.feature
+        return f"{moved} {abs(reason.sigmas):.1f} standard deviations {way}"
     if isinstance(reason, KnownKind):
         way = "nearer" if reason.distance < reason.normal else "no nearer"
         kind = f"the known defect {shown(reason.kind)} ({reason.distance:.3f})"
