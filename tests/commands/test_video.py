@@ -167,6 +167,7 @@ def test_clips_that_cannot_be_read_are_left_out(video, clip, tmp_path):
         (["--begin-above", 1, "--end-below", 2], "--end-below 2 is above --begin-above 1"),
         (["--smooth", "mean"], "mean is not a way to smooth scores"),
         (["--map-threshold", 1], "--map-threshold is for --begin-above"),
+        (["--map-threshold", 1, "--normal-footage", "clip"], "--normal-footage sets the map"),
         (["--frame-rate", 5], "--frame-rate is for a folder of frames"),
         (["--begin-above", 1, "--head", "memory,padim"], "--begin-above is for one head"),
     ],
