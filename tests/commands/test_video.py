@@ -74,6 +74,7 @@ def test_rows_have_times_and_events_have_ends(video, clip, tmp_path):
     with av.open(str(out / first["clip"])) as cut:
         assert 10 <= sum(1 for _ in cut.decode(video=0)) <= 32  # with a second on each side
     page = (out / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="col">Clip</th>' in page
     assert page.count('class="event"') == 2 and page.count("data:image/jpeg") == 2
     assert "style=" not in page.partition("</style>")[2]  # the page's own policy forbids it
 
