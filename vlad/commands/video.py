@@ -50,10 +50,7 @@ FRAME_RATE = 25.0
 )
 @option(
     "--map-threshold NUMBER",
-    (
-        "Pixels above NUMBER form regions; needs --begin-above or the threshold of --detector.  "
-        "[default: from --normal-footage or --detector]"
-    ),
+    "Pixels above NUMBER form regions.  [default: set with the threshold]",
     type=float,
 )
 @option(
