@@ -124,8 +124,9 @@ def score_video(
 
 def _sampling(footage: Footage) -> dict[str, float | None]:
     """Which frames are scored, as thresholds say it."""
-    sampling = footage.sampling
-    return {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+    sampling, motion = footage.sampling, footage.motion
+    found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+    return found | {"motion": motion}
 
 
 def _calibrated(
