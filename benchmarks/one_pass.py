@@ -26,7 +26,7 @@ from timing import machine, ratio, table
 
 from vlad.backbones import load_backbone
 from vlad.backbones.backbone import Backbone
-from vlad.heads import Head, Trained, head_names, load_head
+from vlad.heads import Head, head_names, load_head
 from vlad.scoring.panel import Panel
 
 HEADS = ("winclip", "memory", "musc", "april_gan", "anomalyclip")
@@ -106,7 +106,7 @@ def zero_shot() -> tuple[str, ...]:
 
 
 def needs_adapter(head: Head) -> bool:
-    return isinstance(head, Trained) and head.needs_adapter
+    return getattr(head, "needs_adapter", False)
 
 
 def drawn(count: int) -> list[Image.Image]:

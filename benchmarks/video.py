@@ -104,6 +104,7 @@ def main() -> None:
             "from the file": skipping,
             "from the file, all frames decoded": everything,
         }
+        memory()  # warms up
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
         for _ in range(given.repeats):
             for name, run in cases.items():

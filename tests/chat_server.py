@@ -105,6 +105,11 @@ class _Handler(BaseHTTPRequestHandler):
             with server.lock:
                 server.under_way -= 1
 
+    def do_GET(self) -> None:
+        """What a client that follows a redirect sends."""
+        self.server.keys.append(self.headers.get("Authorization"))
+        self._send(404, {})
+
     def _reply(self, asked: Asked, answer: str, fault: str, allowed: bool) -> None:
         server = self.server
         if not allowed:
@@ -120,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             said = self.headers.get("Authorization", "").removeprefix("Bearer ")
             return self._send(422, {"error": {"message": f"the key {said} has no quota"}})
         if fault == "redirect":
-            return self._send(307, {}, Location=f"{server.elsewhere}/chat/completions")
+            return self._send(302, {}, Location=f"{server.elsewhere}/chat/completions")
         if fault in ("429", "500", "404"):
             return self._send(
                 int(fault), {"error": {"message": fault}}, **{"Retry-After": server.retry_after}

@@ -44,7 +44,7 @@ def qwen2_vl(folder: Path, says: str = "") -> Path:
     Args:
         says: one answer that it gives to everything; "" leaves that to its random weights.
     """
-    words = _words(QWEN, says, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    words = words_of(QWEN, says, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     processor = transformers.Qwen2VLProcessor(
         transformers.Qwen2VLImageProcessor(min_pixels=28 * 28 * 4, max_pixels=28 * 28 * 16),
         words,
@@ -82,7 +82,7 @@ def qwen2_vl(folder: Path, says: str = "") -> Path:
 def idefics3(folder: Path, says: str = "") -> Path:
     """An Idefics3, of the same family as SmolVLM; see `qwen2_vl`."""
     special = {"bos_token": "<|im_start|>", "eos_token": "<end_of_utterance>", "pad_token": "<pad>"}
-    words = _words(IDEFICS, says, **special)
+    words = words_of(IDEFICS, says, **special)
     images = transformers.Idefics3ImageProcessor(
         size={"longest_edge": 64}, max_image_size={"longest_edge": 32}, do_image_splitting=False
     )
@@ -115,7 +115,9 @@ def idefics3(folder: Path, says: str = "") -> Path:
 VLMS = {made.__name__: made for made in (qwen2_vl, idefics3)}
 
 
-def _words(special: Sequence[str], says: str, **roles: str) -> transformers.PreTrainedTokenizerFast:
+def words_of(
+    special: Sequence[str], says: str, **roles: str
+) -> transformers.PreTrainedTokenizerFast:
     """A tokenizer of bytes; what the model always says is token 0."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     first = [says] if says else []

@@ -44,7 +44,7 @@ def test_images_are_listed_by_their_margin(ask, images):
     assert len(found) == 4
     assert [margin for margin, _ in found] == sorted((m for m, _ in found), reverse=True)
     assert "6 images compared" in done.stdout
-    assert "of 99 unrelated words" in done.stdout
+    assert "99 unrelated words" in done.stdout
 
 
 def test_the_opposite_question_reverses_the_order(ask, images):
@@ -86,7 +86,7 @@ def test_a_run_is_resumed_or_overwritten_for_its_own_question_only(ask, images, 
     again = ask("any holes?", images, "--out", out, "--resume")
     assert again.exit_code == 0, again.output
     assert same(listed(again.stdout), listed(first.stdout))
-    assert "of 99 unrelated words" in again.stdout
+    assert "99 unrelated words" in again.stdout
     assert ask("any dents?", images, "--out", out, "--resume").exit_code != 0
     assert ask("any dents?", images, "--out", out).exit_code != 0
     assert ask("any dents?", images, "--out", out, "--overwrite").exit_code == 0
@@ -99,6 +99,17 @@ def test_unreadable_images_are_counted_and_said(ask, images):
     assert done.exit_code == 0
     assert "6 images compared" in done.stdout
     assert "1 image left out, first" in done.stdout and "9.png" in done.stdout
+
+
+def test_images_that_say_what_they_show(ask, images, tmp_path):
+    manifest = tmp_path / "list.csv"
+    lines = [f"{images / f'{i}.png'},{'nut' if i < 3 else 'bolt'}" for i in range(6)]
+    manifest.write_text("path,category\n" + "\n".join(lines))
+    done = ask("any holes?", manifest, "--category", "nut")
+    assert "For:     nut with holes\n" in done.stdout
+    assert "Warning: Images of bolt are called nut here, as all others are.\n" in done.stderr
+    assert "Images of nut" not in done.stderr
+    assert {path for _, path in listed(done.stdout)} == {str(x) for x in images.glob("*.png")}
 
 
 def test_one_image_has_no_order(ask, images):

@@ -75,6 +75,17 @@ def test_an_unusable_image_is_asked_nothing_about(explain, images):
     assert ["words" in line for line in lines] == [True, False, True]
 
 
+def test_images_without_an_answer_are_counted(explain):
+    with ChatServer(json.dumps(ANSWER), faults=("empty",)) as server:
+        done, lines = explain("--vlm", server.url, "--vlm-model", "x")
+    assert done.exit_code == 0
+    assert "No answer of the model about 1 image.\n" in done.stderr
+    assert sorted(line["words"]["error"] for line in lines) == [
+        "",
+        "no answer: the endpoint's reply has no choices",
+    ]
+
+
 def test_the_cost_of_many_images_is_said(explain):
     with ChatServer(json.dumps(ANSWER)) as server:
         done, _ = explain(

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from memory_plain import GRID, drawn, named, plain
 
 from vlad.heads import load_head
+from vlad.heads.memory_chosen import chosen_images
 from vlad.types import Features, KnownKind, NearestPatch
 
 PATCHES = GRID[0] * GRID[1]
@@ -34,8 +35,8 @@ def regions_of(*cells: list[int]) -> torch.Tensor:
 
 def nearest_rows(head, features, name, tokens):
     """(N, C) the remembered token that each of (N, C) is compared with, one by one."""
-    layer, found = head._layer(name), []
-    images = None if head.nearest_images is None else head._chosen(features)[0].tolist()
+    layer, found = head.layer(name), []
+    images = None if head.nearest_images is None else chosen_images(head, features)[0].tolist()
     for p, token in enumerate(tokens):
         best, row = float("inf"), None
         for m, other in enumerate(layer.source):
@@ -134,16 +135,41 @@ def test_places_out_of_reach_and_images_not_chosen_are_not_named():
     assert one.image == 3
 
 
-@pytest.mark.parametrize("option", [{"coreset": 0.5}, {"limit": 30}, {"mask_references": True}])
-def test_a_memory_that_forgets_images_says_so(option):
+FORGETTING = [{"coreset": 0.5}, {"limit": 30}, {"mask_references": True, "mask": "grid"}]
+
+
+@pytest.mark.parametrize("option", FORGETTING, ids=str)
+@pytest.mark.parametrize("added", [False, True])
+def test_a_kept_patch_is_named_by_the_image_that_it_is_of(option, added):
+    normals = drawn(4, 0)
+    head = named(**option)
+    if added:
+        head.fit(Features.cat([normals.at(i) for i in range(2)]))
+        other = named(**option).fit(Features.cat([normals.at(i) for i in range(2, 4)]))
+        head.memory_ = head.merge(head.memory_, other.memory_)
+    else:
+        head.fit(normals)
+    all_of = F.normalize(normals.patches[2].flatten(0, 1), dim=-1)
+    row = head.memory_["2"][len(head.memory_["2"]) // 2]
+    image, cell = divmod(int((all_of - row).square().sum(dim=1).argmin()), PATCHES)
+    (one,) = head.reasons(planted(normals, image, cell, 3), None, regions_of([3]))[0]
+    assert (one.image, one.view, one.cell) == (image, 0, divmod(cell, 5))
+    assert one.usual is None and one.note == ""
+
+
+@pytest.mark.parametrize("option", FORGETTING, ids=str)
+def test_a_memory_saved_without_the_origin_of_its_patches_says_so(option):
     head = named(**option).fit(drawn(4, 0))
+    head.memory_ = {name: x for name, x in head.memory_.items() if ":" not in name}
     (one,) = head.reasons(drawn(1, 1), None, regions_of([3, 4]))[0]
     assert (one.image, one.view, one.cell, one.usual) == (None, None, None, None)
     assert one.note == (
-        f"With `{next(iter(option))}` the head no longer knows which image a patch is of."
+        f"With `{next(iter(option))}` this head does not know which image a patch is of."
     )
-    distances = head.contributions(drawn(1, 1), None)
-    assert one.distance > 0 and distances.sum() > 0
+    assert one.distance > 0
+    # images added later do not make up for it
+    head.memory_ = head.merge(head.memory_, named(**option).fit(drawn(2, 5)).memory_)
+    assert head.reasons(drawn(1, 1), None, regions_of([3]))[0][0].image is None
 
 
 def test_the_usual_distance_is_the_median_between_reference_images():

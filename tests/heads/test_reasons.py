@@ -19,12 +19,12 @@ NORMALS = {name: head_maker(name)().normals for name in NAMES}
 # heads that only say where; their pages tell why
 ONLY_WHERE = {
     *("anomalyclip", "sowa", "uniadet", "hftt", "metauas", "dfr", "simplenet"),
-    *("inp_former", "onenip"),
+    *("inp_former", "onenip", "anomalyov", "vlm"),
 }
 # heads whose score is no sum over patches
 NO_PARTS = {
     *("winclip", "april_gan", "clip_ad", "anovl", "anomalyclip", "adaclip", "adaptclip", "filo"),
-    *("sowa", "tipsomaly", "uniadet", "laft", "hftt", "musc", "statistics"),
+    *("sowa", "tipsomaly", "uniadet", "laft", "hftt", "musc", "statistics", "anomalyov", "vlm"),
     "flashback",
 }
 READING = {
@@ -52,10 +52,12 @@ CASES = [
 
 
 @pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}{'+' * case[1]}")
-def case(request, small_backbone, small_adapter, drawn):
+def case(request, small_backbone, small_adapter, small_vlm, drawn):
     """(name, whether it was shown normal images, panel with that head, an image)."""
     name, fitted = request.param
     params = QUICK.get(name, {}) | OPTIONS.get(name, {})
+    if name == "vlm":
+        params["model"] = small_vlm
     if getattr(head_maker(name)(), "needs_adapter", False):
         params["adapter"] = small_adapter(name)
     panel = Panel(small_backbone, {name: load_head(name, **params)})

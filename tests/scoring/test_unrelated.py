@@ -43,12 +43,25 @@ def test_images_that_differ_in_what_is_asked():
     spread = spread_of(Words(), read_question("any scratches?"), images(20))
     assert (spread.words, spread.differs) == (COUNT, True)
     assert spread.exceeded >= 95
+    assert abs(spread.correlation) < 0.5
 
 
 def test_images_that_differ_in_something_else():
     found = images(20)[:, ::-1].copy()
     spread = spread_of(Words(), read_question("any scratches?"), found)
     assert not spread.differs
+
+
+def test_a_text_encoder_that_reads_no_words_orders_alike():
+    class Deaf(Words):
+        fingerprint = "d" * 64
+
+        @staticmethod
+        def vector(word):
+            return Words.vector(word if word in ("with", "without") else "a")
+
+    spread = spread_of(Deaf(), read_question("any scratches?"), images(20))
+    assert spread.alike and not spread.differs
 
 
 def test_an_unrelated_question_is_one_of_the_unrelated():

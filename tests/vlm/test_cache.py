@@ -56,6 +56,12 @@ def test_what_failed_is_asked_again(server, vlm, red):
     assert not vlm.ask([Request((red,), "?")])[0].error
 
 
+def test_a_reply_without_end_is_not_kept(server, vlm, red):
+    server.answer = "x" * 70_000
+    assert vlm.ask([Request((red,), "?")])[0].text == server.answer
+    assert not list(cache_folder().rglob("*.json"))
+
+
 def test_a_damaged_file_is_asked_again(server, vlm, red):
     vlm.ask([Request((red,), "?")])
     (file,) = cache_folder().rglob("*.json")

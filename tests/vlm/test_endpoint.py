@@ -6,6 +6,8 @@ from chat_server import ChatServer
 
 from vlad.errors import VlmError
 from vlad.vlm import Request, load_vlm
+from vlad.vlm.endpoint import _text, _weights
+from vlad.vlm.http import Unanswered
 
 SCHEMA = {
     "type": "object",
@@ -126,6 +128,37 @@ def test_a_token_that_begins_two_choices_counts_for_none(request_):
     assert choice.probabilities == pytest.approx((2 / 3, 1 / 3, 0, 0))
 
 
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        1,
+        {"content": 1},
+        {"content": [1]},
+        {"content": [{"token": "Yes"}]},
+        {"content": [{"token": "Yes", "top_logprobs": [1, {"token": "Yes", "logprob": "high"}]}]},
+        {"content": [{"token": "Yes", "top_logprobs": [{"token": "Yes", "logprob": 5}]}]},
+        {"content": [{"token": "Yes", "top_logprobs": [{"logprob": -1}]}]},
+    ],
+)
+def test_malformed_probabilities_are_none(logprobs):
+    body = {"choices": [{"message": {"content": "Yes"}, "logprobs": logprobs}]}
+    assert _weights(body, ["Yes", "No"]) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *({"choices": choices} for choices in (1, [], [1], [{}], [{"message": 1}])),
+        {"choices": [{"message": {"content": None}}]},
+        {"choices": [{"message": {"content": [{"text": "Yes"}]}}]},
+        {"choices": [{"message": {"content": "", "refusal": "I will not."}}]},
+    ],
+)
+def test_malformed_replies_are_no_answer(body):
+    with pytest.raises(Unanswered, match=r"no choices|no text|refused \(I will not"):
+        _text(body)
+
+
 @pytest.mark.parametrize("refuses", [(), ("logprobs",)])
 def test_without_probabilities_the_text_is_left(request_, refuses):
     with ChatServer("Yes", refuses=refuses) as server:
@@ -169,7 +202,7 @@ def test_nothing_goes_to_a_host_that_the_user_did_not_name(request_, monkeypatch
     with ChatServer() as other, ChatServer(faults=("redirect",), elsewhere=other.url) as server:
         with pytest.raises(VlmError, match="redirects to another address"):
             load(server).ask([request_])
-        assert not other.asked
+        assert not other.keys
     with ChatServer() as proxy, ChatServer() as server:
         monkeypatch.setenv("http_proxy", proxy.address)
         assert load(server).ask([request_])[0].text == "Yes"
@@ -183,6 +216,14 @@ def test_an_endpoint_that_is_away_is_an_error(request_):
         VlmError, match=r"The endpoint http://127.*/v1 does not answer \(Connection"
     ):
         vlm.ask([request_])
+
+
+def test_an_endpoint_that_goes_away_ends_no_run(request_, monkeypatch):
+    monkeypatch.setattr("vlad.vlm.http.PAUSE", 0.01)
+    with ChatServer() as server:
+        vlm = load(server)
+        assert vlm.ask([request_])[0].text == "Yes"
+    assert vlm.ask([request_])[0].error.startswith("no answer: the connection broke (Connection")
 
 
 def test_an_unknown_model_is_an_error(request_):

@@ -130,6 +130,30 @@ def test_half_precision_needs_half_the_memory(vlm_folder, monkeypatch):
     assert load(folder, dtype="bfloat16").model.dtype == torch.bfloat16
 
 
+def test_weights_that_are_not_loaded_do_not_count(vlm_folder, tmp_path, monkeypatch):
+    for file in vlm_folder("qwen2_vl").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "consolidated.safetensors").write_bytes(bytes(2**22))
+    monkeypatch.setattr("vlad.vlm.size.free_memory", lambda device: 2**22)
+    assert load(tmp_path).name == str(tmp_path)
+
+
+def test_a_device_that_is_not_here(vlm_folder):
+    with pytest.raises(VlmError, match="cannot compute on device 'cuda:99'"):
+        load_vlm(str(vlm_folder("qwen2_vl")), device="cuda:99")
+
+
+def test_a_full_memory_is_one_sentence(vlm_folder, red, monkeypatch):
+    vlm = load(vlm_folder("qwen2_vl"))
+
+    def full(*_, **options):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(vlm.model, "generate", full)
+    with pytest.raises(VlmError, match="ran out of memory over 4 requests at once"):
+        vlm.ask([Request((red,), "?")])
+
+
 def test_a_missing_weight_is_refused(vlm_folder, tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -184,10 +184,17 @@ def meaning(ranking: Ranking) -> str:
         )
     if (spread := ranking.spread) is None:
         lines.append("A single image has no order; give more to compare.")
+    elif spread.alike:
+        lines.append(
+            f"{spread.words} unrelated words order these images alike, or the other way "
+            f"round (median correlation {spread.correlation:.2f}), so the order says little about "
+            "this question. Ask in other words, or try another --backbone."
+        )
     elif spread.differs:
         lines.append(
             f"The images differ more in this than in {spread.exceeded} of {spread.words} unrelated "
-            "words, so the order follows the question; it is no proof that any image has it."
+            f"words, which order them otherwise (median correlation {spread.correlation:.2f}). "
+            "That is no proof that any image has it."
         )
     else:
         lines.append(

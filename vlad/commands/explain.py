@@ -81,7 +81,7 @@ def explain(
     from vlad.errors import ImageError, InputError
     from vlad.reasons import say
     from vlad.system.files import atomic_write
-    from vlad.system.text import encode, shown
+    from vlad.system.text import counted, encode, shown
 
     samples = list_samples(paths, out)
     if not samples:
@@ -114,8 +114,10 @@ def explain(
     found: Iterator[Explanation] = (one for one, _ in explanations())
     if model is not None:
         found = say(model, explanations(), len(samples), tell=partial(click.echo, err=True))
+    silent = 0
     for number, one in enumerate(found):
         sample = explained[number]
+        silent += one.words is not None and bool(one.words.error)
         click.echo(one.text())
         lines[sample.id] = one.to_json()
         if out:
@@ -123,6 +125,8 @@ def explain(
     if json_file:
         text = "".join(f"{lines[sample.id]}\n" for sample in samples)
         atomic_write(json_file, encode(text))
+    if silent:
+        click.echo(f"No answer of the model about {counted(silent, 'image')}.", err=True)
     say_if_trial(made.backbone_)
     if len(explained) < len(samples):
         raise SystemExit(1)

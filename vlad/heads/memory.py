@@ -6,7 +6,6 @@ the top 1 % as image score. `patchcore` follows PatchCore.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
@@ -15,11 +14,10 @@ import torch.nn.functional as F
 
 from vlad.errors import HeadError
 from vlad.heads.head import Head
+from vlad.heads.memory_chosen import chosen_images
 from vlad.heads.memory_gather import (
     GRID,
-    IMAGES,
     MemoryGather,
-    check_grid,
     grid_of,
     known_moments,
     layers_of,
@@ -28,7 +26,7 @@ from vlad.heads.memory_gather import (
 )
 from vlad.heads.memory_layer import Layer, Space
 from vlad.heads.memory_own import own_scale
-from vlad.heads.memory_search import Search
+from vlad.heads.memory_search import search_in
 from vlad.heads.rules import (
     FLAG,
     LAYERS,
@@ -169,6 +167,11 @@ class Memory(Head):
         return next((name for name, used in given.items() if used), "")
 
     @property
+    def forgets(self) -> str:
+        """The option for which it keeps some patches only, or ""."""
+        return next((name for name in FORGETTING if getattr(self, name)), "")
+
+    @property
     def whole_images(self) -> bool:  # type: ignore[override]
         """True if it compares places."""
         return self.position is not None
@@ -186,7 +189,7 @@ class Memory(Head):
             HeadError: the head is not fitted.
         """
         self.needed_memory()
-        layers = [self._layer(name) for name in layers_of(self.memory_)]
+        layers = [self.layer(name) for name in layers_of(self.memory_)]
         bound = 2.0
         if layers[0].space.metric == "squared_l2":
             bound = 4 * max(x.rows.square().sum(dim=-1).max().item() for x in layers)
@@ -257,31 +260,20 @@ class Memory(Head):
                 `self_reference`, on another grid of patches, and with the last one on one image.
         """
         distance, grid_map = self._distances(features)
-        return Scores(
-            image_score=top_mean(distance, self.top),
-            anomaly_map=upsample(grid_map, features.size, sigma=self.sigma),
-        )
+        anomaly_map = upsample(grid_map, features.size, sigma=self.sigma)
+        return Scores(top_mean(distance, self.top), anomaly_map)
 
     def reasons(
         self, features: Features, text: TextFeatures | None, regions: torch.Tensor
     ) -> list[tuple[Reason, ...]]:
         """The nearest reference patch of the worst patch of each region.
 
-        Its distance is that of the head, the mean over layers of the distance to the nearest patch
-        of each. Where layers differ in which that is, the patch named has the least mean distance.
+        Its distance is the mean over layers, each to its own nearest patch. If these differ, the
+        one named has the least mean distance; if patches were forgotten, it is the last layer's.
         """
-        chosen = self._chosen(features) if self.by_image else None
-        compared = self.compared(features)
-        search = Search(
-            [self._layer(name) for name, _ in compared],
-            features.grid,
-            self.rotations + len(set(self.views)),
-            reach=self.position,
-            chosen=None if chosen is None else chosen[0].tolist(),
-            forgotten=next((name for name in FORGETTING if getattr(self, name)), ""),
-        )
-        tokens = [tokens[0] for _, tokens in compared]
-        return [(one,) for one in search.nearest(tokens, self._distances(features)[0][0], regions)]
+        search, distance = search_in(self, features), self._distances(features)[0][0]
+        tokens = [tokens[0] for _, tokens in self.compared(features)]
+        return [(one,) for one in search.nearest(tokens, distance, regions)]
 
     def contributions(self, features: Features, text: TextFeatures | None) -> torch.Tensor:
         """Of each patch among the top share its value, divided by their number."""
@@ -292,7 +284,7 @@ class Memory(Head):
     ) -> torch.Tensor | None:
         """Scores with the tokens of each region replaced by those nearest to them in memory.
 
-        None with `self_reference`, since other patches are then compared with other ones too.
+        None with `self_reference`, which compares other patches with them.
         """
         if self.self_reference:
             return None
@@ -301,11 +293,10 @@ class Memory(Head):
     def _distances(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """(B, h·w) values of the patches, and (B, h, w) those for the map."""
         self.needed_memory()
-        chosen = self._chosen(features) if self.by_image else None
+        chosen = chosen_images(self, features) if self.by_image else None
         compared, seen = self.compared(features), self.on_object(features)
         distances = [
-            self._layer(name).nearest(tokens, chosen, features.bfloat16)
-            for name, tokens in compared
+            self.layer(name).nearest(tokens, chosen, features.bfloat16) for name, tokens in compared
         ]
         distance = torch.where(seen, torch.stack(distances).mean(dim=0), 0.0)
         grid_map = distance.unflatten(1, features.grid)
@@ -332,7 +323,7 @@ class Memory(Head):
         joined = torch.cat(list(patches.values()), dim=-1)
         return [("joined", F.adaptive_avg_pool1d(joined, width))]
 
-    def _layer(self, name: str) -> Layer:
+    def layer(self, name: str) -> Layer:
         """What it remembers of a layer, prepared once."""
         rows, layer = self.memory_[name], self.layers_.get(name)
         if layer is None or layer.source is not rows:
@@ -341,29 +332,11 @@ class Memory(Head):
             layer = self.layers_[name] = Layer(rows, space, grid, self.position)
         return layer
 
-    def _chosen(self, features: Features) -> torch.Tensor | None:
-        """(B, k) reference images that each image is compared with; None is all."""
-        check_grid(self, grid_of(self.memory_), features.grid)
-        if self.nearest_images is None:
-            return None
-        known = self.memory_[IMAGES]
-        if self.nearest_images >= len(known):
-            if self.nearest_images > len(known):
-                warnings.warn(
-                    f"Head {self.name}: nearest_images is {self.nearest_images}, but it remembers "
-                    f"{len(known)} images (each view is one) and compares with all of them.",
-                    stacklevel=2,
-                )
-            return None
-        assert features.image is not None  # the spec asks for it
-        cosine = F.normalize(features.image, dim=-1) @ F.normalize(known, dim=-1).T
-        return cosine.topk(self.nearest_images, dim=1).indices
-
     def _own_scale(self) -> float:
         """What distances inside an image are multiplied by, found once."""
         memory, scale = self.own_scale_
         if memory is not self.memory_:
-            layers = [self._layer(name) for name in layers_of(self.memory_)]
+            layers = [self.layer(name) for name in layers_of(self.memory_)]
             scale = own_scale(layers, self.rotations + len(set(self.views)), self.name)
             self.own_scale_ = self.memory_, scale
         return scale

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 # of a memory, besides the tokens of layers and their moments: (N, D) image embeddings, (2,) grid
 IMAGES, GRID = "images", "grid"
+# where only some tokens are kept, after the name of a layer: (M, 2) image and place of each, every
+# view counted as an image; and (2,) how many images were shown, and 0, to be added to them
+ORIGIN, SHOWN = ":origin", "shown:"
+Chosen = torch.Tensor | slice  # indices of rows
 
 
 def layers_of(memory: Mapping[str, torch.Tensor]) -> Iterator[str]:
     """The names of its layers."""
-    return (name for name in memory if "." not in name and name not in (IMAGES, GRID))
+    others = (IMAGES, GRID)
+    return (n for n in memory if "." not in n and ":" not in n and n not in others)
 
 
 def known_moments(memory: Mapping[str, torch.Tensor]) -> dict[str, Moments]:
@@ -44,6 +49,8 @@ class MemoryGather:
     def __init__(self, head: Memory):
         self.head = head
         self.rows: dict[str, list[torch.Tensor]] = {}
+        self.origins: dict[str, list[torch.Tensor]] = {}
+        self.shown = 0
         self.moments: dict[str, Moments] = {}
         self.images: list[torch.Tensor] = []
         self.grid: tuple[int, int] | None = None
@@ -62,7 +69,10 @@ class MemoryGather:
     def _add(self, features: Features) -> None:
         head = self.head
         kept = head.on_object(features).flatten() if head.mask_references else slice(None)
-        for name, tokens in head.compared(features):
+        compared = head.compared(features)
+        first = self.shown
+        self.shown += len(compared[0][1])
+        for name, tokens in compared:
             rows = tokens.flatten(0, 1)[kept]
             if head.metric == "cosine":
                 rows = F.normalize(rows, dim=-1)
@@ -71,8 +81,15 @@ class MemoryGather:
                 self.moments[name] = before.merge(new) if before else new
             parts = self.rows.setdefault(name, [])
             parts.append(rows)
+            if not head.forgets:
+                continue
+            origins = self.origins.setdefault(name, [])
+            origins.append(_origin(tokens, first)[kept])
             if head.limit and sum(map(len, parts)) > 2 * head.limit:
-                self.rows[name] = [limited(head, torch.cat(parts), self.moments.get(name))]
+                joined = torch.cat(parts)
+                chosen = limited(head, joined, self.moments.get(name))
+                self.rows[name] = [joined[chosen]]
+                self.origins[name] = [torch.cat(origins)[chosen]]
         if head.by_image:
             check_grid(head, self.grid or features.grid, features.grid)
             self.grid = features.grid
@@ -90,8 +107,13 @@ class MemoryGather:
         check(head, self.moments)
         memory: dict[str, torch.Tensor] = {}
         for name, parts in self.rows.items():
-            rows, moments = torch.cat(parts), self.moments.get(name)
-            memory[name] = thinned(head, limited(head, rows, moments), moments, head.coreset)
+            memory[name] = torch.cat(parts)
+            if head.forgets:
+                memory[name + ORIGIN] = torch.cat(self.origins[name])
+                memory[SHOWN] = torch.tensor([self.shown, 0.0], device=memory[name].device)
+            moments = self.moments.get(name)
+            keep(memory, name, limited(head, memory[name], moments))
+            keep(memory, name, thinned(head, memory[name], moments, head.coreset))
         memory |= stored(self.moments)
         if self.grid:
             memory[GRID] = torch.tensor(self.grid, dtype=torch.float32)
@@ -112,8 +134,14 @@ def merged(
         check_grid(head, grid_of(first), grid_of(second))
     others = known_moments(second)
     moments = {name: one.merge(others[name]) for name, one in known_moments(first).items()}
-    joined = {name: torch.cat([first[name], second[name]]) for name in layers_of(first)}
-    memory = {name: limited(head, rows, moments.get(name)) for name, rows in joined.items()}
+    memory = {name: torch.cat([first[name], second[name]]) for name in layers_of(first)}
+    if SHOWN in first and SHOWN in second:
+        memory[SHOWN] = first[SHOWN] + second[SHOWN]
+    for name in layers_of(first):
+        if SHOWN in memory:
+            later = second[name + ORIGIN] + first[SHOWN]
+            memory[name + ORIGIN] = torch.cat([first[name + ORIGIN], later])
+        keep(memory, name, limited(head, memory[name], moments.get(name)))
     memory |= stored(moments)
     if GRID in first:
         memory[GRID] = first[GRID]
@@ -125,37 +153,56 @@ def merged(
 def union(
     head: Memory, memories: list[Mapping[str, torch.Tensor]], share: float | None
 ) -> dict[str, torch.Tensor]:
-    """All memories as one, of which a share of the tokens is kept; None keeps all."""
+    """All memories as one, of which a share of the tokens is kept; None keeps all.
+
+    It does not know which patches they are, since the images of the parts come in no one order.
+    """
     memory = dict(memories[0])
     for other in memories[1:]:
         memory = merged(head, memory, other)
     moments = known_moments(memory)
+    memory = {name: x for name, x in memory.items() if ":" not in name}
     for name in layers_of(memory):
-        memory[name] = thinned(head, memory[name], moments.get(name), share)
+        keep(memory, name, thinned(head, memory[name], moments.get(name), share))
     return memory
 
 
-def limited(head: Memory, rows: torch.Tensor, moments: Moments | None) -> torch.Tensor:
-    """At most as many rows as the head may keep."""
+def _origin(tokens: torch.Tensor, first: int) -> torch.Tensor:
+    """(B·N, 2) image and place of (B, N, C) tokens, images counted from `first`."""
+    images = torch.arange(first, first + len(tokens))
+    places = torch.cartesian_prod(images, torch.arange(tokens.shape[1]))
+    # exact up to 16 million images; memories are of floating point
+    return places.to(tokens.device, torch.float32)
+
+
+def keep(memory: dict[str, torch.Tensor], name: str, chosen: Chosen) -> None:
+    """Keep some tokens of a layer, and which patches they are."""
+    for part in (name, name + ORIGIN):
+        if part in memory:
+            memory[part] = memory[part][chosen]
+
+
+def limited(head: Memory, rows: torch.Tensor, moments: Moments | None) -> Chosen:
+    """Indices of at most as many rows as the head may keep."""
     if not head.limit or len(rows) <= head.limit:
-        return rows
+        return slice(None)
     return _coreset(head, rows, moments, head.limit)
 
 
 def thinned(
     head: Memory, rows: torch.Tensor, moments: Moments | None, share: float | None
-) -> torch.Tensor:
-    """A share of the rows; None keeps all."""
+) -> Chosen:
+    """Indices of a share of the rows; None keeps all."""
     if share is None:
-        return rows
+        return slice(None)
     return _coreset(head, rows, moments, max(1, int(share * len(rows))))
 
 
 def _coreset(head: Memory, rows: torch.Tensor, moments: Moments | None, size: int) -> torch.Tensor:
-    """Rows that cover all others where they are compared."""
+    """Indices of rows that cover all others where they are compared."""
     if moments:
         check(head, {"": moments})
-    return rows[greedy_coreset(Space(head.metric, moments)(rows), size)]
+    return greedy_coreset(Space(head.metric, moments)(rows), size)
 
 
 def check_grid(head: Memory, known: tuple[int, int], given: tuple[int, int]) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
+from vlad.heads.memory_chosen import chosen_images
+from vlad.heads.memory_gather import ORIGIN
 from vlad.heads.memory_layer import Layer
 from vlad.heads.memory_own import MOST
 from vlad.maths.neighbours import Bank
-from vlad.types import NearestPatch
+from vlad.types import Features, NearestPatch
+
+if TYPE_CHECKING:
+    from vlad.heads.memory import Memory
 
 PATCHES = 64  # of each reference image whose usual distance is found
 
@@ -25,7 +31,9 @@ class Search:
         views: of each reference image, the first one itself.
         reach: grid cells within which patches are compared; None is all.
         chosen: views of images that patches are compared with; None is all.
-        forgotten: the option for which it is not known which patch a row is of, or "".
+        forgotten: the option for which only some patches are remembered, or "".
+        origin: (M, 2) image and place of each row of the last layer, if some are forgotten; None if
+            they are not known.
     """
 
     layers: Sequence[Layer]
@@ -34,6 +42,7 @@ class Search:
     reach: int | None = None
     chosen: Sequence[int] | None = None
     forgotten: str = ""
+    origin: torch.Tensor | None = None
 
     def nearest(
         self, tokens: Sequence[torch.Tensor], distances: torch.Tensor, regions: torch.Tensor
@@ -55,8 +64,11 @@ class Search:
         each = [layer.to_each(token) for layer, token in pairs]
         if self.forgotten:
             distance = torch.stack([x.amin() for x in each]).mean().item()
-            why = f"With `{self.forgotten}` the head no longer knows which image a patch is of."
-            return NearestPatch(None, None, None, distance, None, patch, why)
+            if self.origin is None:
+                why = f"With `{self.forgotten}` this head does not know which image a patch is of."
+                return NearestPatch(None, None, None, distance, None, patch, why)
+            image, place = map(int, self.origin[each[-1].argmin()])
+            return NearestPatch(*self._where(image, place), distance, None, patch)
         rows = torch.stack(each).unflatten(1, (-1, *self.grid))
         if self.chosen is not None:
             others = torch.ones(rows.shape[1], dtype=torch.bool, device=rows.device)
@@ -70,10 +82,12 @@ class Search:
             rows[:, :, ~(near[0][:, None] & near[1])] = torch.inf
         distance = rows.flatten(1).amin(dim=1).mean().item()
         found = int(rows.mean(dim=0).argmin())
-        image, place = divmod(found, self.grid[0] * self.grid[1])
-        image, view = divmod(image, self.views)
-        cell = divmod(place, self.grid[1])
-        return NearestPatch(image, view, cell, distance, self.usual, patch)
+        where = self._where(*divmod(found, self.grid[0] * self.grid[1]))
+        return NearestPatch(*where, distance, self.usual, patch)
+
+    def _where(self, image: int, place: int) -> tuple[int, int, tuple[int, int]]:
+        """(image, view, cell) of a patch; each view counts as an image."""
+        return (*divmod(image, self.views), divmod(place, self.grid[1]))
 
     @property
     def usual(self) -> float | None:
@@ -108,3 +122,18 @@ class Search:
         parts = [part for part in (images[:image], images[image + 1 :]) if len(part)]  # no copies
         banks = [Bank(part.flatten(0, 2), layer.space.metric) for part in parts]
         return torch.stack([bank.nearest(images[image, 0, ::step]) for bank in banks]).amin(dim=0)
+
+
+def search_in(head: Memory, features: Features) -> Search:
+    """The search in what a head remembers for one image."""
+    names = [name for name, _ in head.compared(features)]
+    chosen = chosen_images(head, features) if head.by_image else None
+    return Search(
+        [head.layer(name) for name in names],
+        features.grid,
+        head.rotations + len(set(head.views)),
+        reach=head.position,
+        chosen=None if chosen is None else chosen[0].tolist(),
+        forgotten=head.forgets,
+        origin=head.memory_.get(f"{names[-1]}{ORIGIN}"),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 from vlad.backbones.backbone import Backbone
 from vlad.errors import InputError
 from vlad.heads.winclip import WinCLIP
+from vlad.prompts.categories import fold
 from vlad.prompts.question import Asked
 from vlad.results.seen import read_seen
 from vlad.runs.run import run
@@ -67,8 +69,7 @@ def ask(
         VladError: as `vlad.runs.run.run`.
     """
     setup = replace(setup, bank=asked.bank)
-    # what images say of their own category is no part of the question
-    samples = [replace(sample, category=None) for sample in samples]
+    samples = [_without_category(sample, asked.thing) for sample in samples]
     found = _Found({}, {}, {})
     report = None
     if out is None:
@@ -93,6 +94,17 @@ def ask(
         seen = read_seen(done.folder)
         found.embeddings.update({path: one.embedding for path, one in seen.items()})
     return _ranking(backbone, asked, found, report)
+
+
+def _without_category(sample: Sample, thing: str) -> Sample:
+    """The sample as part of one question, which is about the same thing in all images."""
+    if sample.category and fold(sample.category) != fold(thing):
+        said = shown(sample.category)
+        warnings.warn(  # which Python shows once for each text
+            f"Images of {said} are called {shown(thing)} here, as all others are.",
+            stacklevel=2,
+        )
+    return replace(sample, category=None)
 
 
 @dataclass(frozen=True)

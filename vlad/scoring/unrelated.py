@@ -2,7 +2,7 @@
 
 Any direction in the space of text spreads any images a little, so an order always exists. The
 spread along the question's direction is therefore compared with that of the same question about
-each of 99 everyday nouns.
+each of 99 everyday nouns, and the order with theirs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from vlad.system.resources import data_folder
 WORDS = "words.txt"  # beside the banks
 COUNT = 99  # so that one word is one percent
 NEEDED = 95  # of them must be exceeded
+ALIKE = 0.9  # correlation from which on two orders are called alike
 TEMPLATE = "a photo of a {}."
 
 
@@ -32,15 +33,23 @@ class Spread:
     Attributes:
         exceeded: unrelated words along which the images are less far apart.
         words: number of unrelated words.
+        correlation: of the images' cosines along the question with those along an unrelated word,
+            its size, median over the words.
     """
 
     exceeded: int
     words: int
+    correlation: float
+
+    @property
+    def alike(self) -> bool:
+        """Whether unrelated words order the images as the question does, or the other way round."""
+        return self.correlation >= ALIKE
 
     @property
     def differs(self) -> bool:
         """Whether the images differ in this more than in nearly all unrelated words."""
-        return self.exceeded * COUNT >= NEEDED * self.words
+        return self.exceeded * COUNT >= NEEDED * self.words and not self.alike
 
 
 def spread_of(backbone: Backbone, asked: Asked, embeddings: np.ndarray) -> Spread:
@@ -65,8 +74,12 @@ def spread_of(backbone: Backbone, asked: Asked, embeddings: np.ndarray) -> Sprea
 
     axes = np.stack([mean(found) - mean(otherwise) for found, otherwise in sides])
     axes /= np.maximum(np.linalg.norm(axes, axis=1, keepdims=True), 1e-12)
-    spread = np.ptp(embeddings @ axes.T, axis=0)
-    return Spread(int((spread[1:] < spread[0]).sum()), len(words))
+    cosines = embeddings @ axes.T
+    spread = np.ptp(cosines, axis=0)
+    away = cosines - cosines.mean(axis=0)
+    away /= np.maximum(np.linalg.norm(away, axis=0), 1e-12)
+    correlation = float(np.median(np.abs(away[:, 0] @ away[:, 1:])))
+    return Spread(int((spread[1:] < spread[0]).sum()), len(words), correlation)
 
 
 def unrelated(asked: Asked) -> list[str]:

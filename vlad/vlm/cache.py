@@ -18,6 +18,7 @@ from vlad.vlm.model import Request
 
 T = TypeVar("T")
 COSTS = ("seconds", "tokens_in", "tokens_out")  # a kept answer has none
+MAX_TEXT = 2**16  # characters
 MAX_FILES = 400  # of each of 256 folders; an answer has about 1 kB
 
 
@@ -44,8 +45,8 @@ class Answers:
         return None
 
     def put(self, key: str, reply: Any) -> None:
-        """Keep an answer; one that failed is asked for again the next time."""
-        if reply.error:
+        """Keep an answer; one that failed, or that no model should give, is asked for again."""
+        if reply.error or len(reply.text) > MAX_TEXT:
             return
         with contextlib.suppress(OSError, RuntimeError):
             folder = _folder() / key[:2]

@@ -183,6 +183,8 @@ def _weights(body: Mapping[str, Any], choices: Sequence[str]) -> tuple[float, ..
         found = [0.0] * len(choices)
         top = token.get("top_logprobs")
         for other in top if isinstance(top, list) else ():
+            if not isinstance(other, dict):
+                continue
             place = _begins(str(other.get("token", "")).strip(), choices)
             log = other.get("logprob")
             if place is not None and isinstance(log, int | float) and log <= 0:

@@ -65,6 +65,7 @@ class Client:
         self.gap = 60 / per_minute if per_minute else 0.0
         self._next = 0.0
         self._lock = threading.Lock()
+        self._answered = False
         handlers: list[Any] = [_NoRedirect]
         self.is_here = _is_here(parts.hostname or "")
         if self.is_here:
@@ -76,7 +77,7 @@ class Client:
 
         Raises:
             Unanswered: no reply, or one that is no such object; `Refused` for status 4xx.
-            VlmError: an endpoint that is away, wants another key, or sends elsewhere.
+            VlmError: an endpoint that never answered, wants another key, or sends elsewhere.
         """
         try:
             return self._once(path, body)
@@ -114,14 +115,16 @@ class Client:
             with self._opener.open(request, timeout=self.timeout) as response:
                 if "event-stream" in response.headers.get("Content-Type", ""):
                     raise Unanswered("the endpoint streams its reply")
-                return _object(self._read(response))
+                found = _object(self._read(response))
+                self._answered = True
+                return found
         except urllib.error.HTTPError as error:
             with error:
                 raise self._status(error) from None
         except urllib.error.URLError as error:
             if isinstance(error.reason, TimeoutError):
                 raise error.reason from None
-            if isinstance(error.reason, ConnectionResetError | BrokenPipeError):
+            if self._answered or isinstance(error.reason, ConnectionResetError | BrokenPipeError):
                 raise _Again(f"the connection broke ({_plain(error.reason)})") from None
             raise VlmError(
                 f"The endpoint {self.address} does not answer ({_plain(error.reason)}); check the "

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from vlad.backbones import choose_device
 from vlad.backbones.transformers import check_weights, reading
 from vlad.errors import VlmError
-from vlad.system.text import shown
+from vlad.system.text import counted, shown
 from vlad.vlm.cache import Answers
 from vlad.vlm.model import VLM, Choice, Reply, Request
 from vlad.vlm.size import check_memory, fingerprint
@@ -42,10 +43,17 @@ def load_local(
     if dtype not in DTYPES:
         raise VlmError(f"dtype is {dtype!r}; choose from {', '.join(DTYPES)}.")
     device = choose_device(device)
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # each kind of device raises its own errors
+        raise VlmError(
+            f"{name} cannot compute on device {device!r} ({shown(error)}); choose another `device`."
+        ) from error
     with reading(name, REMEDY) as options:
         config = _config(name, options)
         size = check_memory(name, config, dtype, torch.device(device))
-        print(f"Loading {name}: {size / 2**30:.1f} GiB of weights.", file=sys.stderr)
+        said = f"{size / 2**30:.1f} GiB" if size else "an unknown size"
+        print(f"Loading {name}: {said} of weights.", file=sys.stderr)
         processor = _processor(name, options)
         loaded: Any = transformers.AutoModelForImageTextToText.from_pretrained(
             name,
@@ -132,7 +140,8 @@ class LocalVLM(VLM):
         replies: list[Reply] = []
         # processors pad the images of a batch; with equal numbers an answer is that of its request
         for _, group in groupby(requests, key=lambda request: len(request.images)):
-            replies += self._write(list(group), max_tokens)
+            with self._enough_memory():
+                replies += self._write(list(group), max_tokens)
         return replies
 
     def _write(self, requests: list[Request], max_tokens: int) -> list[Reply]:
@@ -163,9 +172,10 @@ class LocalVLM(VLM):
         """
         found: list[Choice] = []
         for _, group in groupby(requests, key=lambda request: len(request.images)):
-            inputs = self._inputs(list(group))
-            first = self._logs(inputs, 1)[:, 0]
-            logs = torch.stack([self._log(inputs, first, choice) for choice in choices], dim=1)
+            with self._enough_memory():
+                inputs = self._inputs(list(group))
+                first = self._logs(inputs, 1)[:, 0]
+                logs = torch.stack([self._log(inputs, first, choice) for choice in choices], dim=1)
             for row in logs.softmax(dim=1).tolist():
                 likeliest = max(range(len(row)), key=row.__getitem__)
                 found.append(Choice(tuple(row), choices[likeliest]))
@@ -193,7 +203,8 @@ class LocalVLM(VLM):
         read = {
             "input_ids": some,
             "attention_mask": torch.ones_like(some),
-            "mm_token_type_ids": torch.zeros_like(some),
+            "mm_token_type_ids": torch.zeros_like(some),  # of text
+            "token_type_ids": torch.zeros_like(some),
         }
         longer = {
             key: torch.cat([value, read[key]], dim=1) if key in read else value
@@ -205,6 +216,17 @@ class LocalVLM(VLM):
     def _logs(self, inputs: dict[str, torch.Tensor], last: int) -> torch.Tensor:
         """(B, last, V) log-probabilities of the tokens that follow each of the last ones."""
         return self.model(**inputs, logits_to_keep=last).logits[:, -last:].float().log_softmax(-1)
+
+    @contextmanager
+    def _enough_memory(self) -> Iterator[None]:
+        """Turns what a full GPU raises into one sentence."""
+        try:
+            yield
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise VlmError(
+                f"{self.name} ran out of memory over {counted(self.batch, 'request')} at once; "
+                "choose a smaller model or `batch`."
+            ) from error
 
     def _inputs(self, requests: list[Request]) -> dict[str, torch.Tensor]:
         """What the model reads of some requests with equally many images."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from vlad.errors import VlmError
 from vlad.system.text import shown
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+WEIGHTS = "model*.safetensors"  # what transformers reads; some repositories hold others too
 WORK = 1.2  # memory that a model needs, as a multiple of its weights
 
 
@@ -41,18 +43,18 @@ def check_memory(name: str, config: Any, dtype: str, device: torch.device) -> in
 
 
 def stored_bytes(name: str) -> int:
-    """Bytes of the .safetensors files of a model, on disk or on the hub; 0 if unknown."""
+    """Bytes of the weights of a model, on disk or on the hub; 0 if unknown."""
     if Path(name).is_dir():
-        return sum(file.stat().st_size for file in Path(name).glob("*.safetensors"))
+        return sum(file.stat().st_size for file in Path(name).glob(WEIGHTS))
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
     config = try_to_load_from_cache(name, "config.json")
-    if isinstance(config, str) and any(Path(config).parent.glob("*.safetensors")):
+    if isinstance(config, str) and any(Path(config).parent.glob(WEIGHTS)):
         return stored_bytes(str(Path(config).parent))
     if constants.HF_HUB_OFFLINE:
         return 0
     files = HfApi().model_info(name, files_metadata=True).siblings or []
-    return sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors"))
+    return sum(file.size or 0 for file in files if fnmatch(file.rfilename, WEIGHTS))
 
 
 def free_memory(device: torch.device) -> int | None:
