@@ -93,3 +93,17 @@ def test_the_place_of_a_region_is_where_its_pixels_are():
     assert place(np.s_[2:8, 5:55]) == "top"
     # an angle whose box is in the middle
     assert place(np.s_[2:28, 10:12], np.s_[20:28, 10:45]) == "bottom"
+    # half of a small ring: where its pixels are, though their mean is between them
+    assert place(np.s_[9:21, 17:19], np.s_[9:10, 17:30], np.s_[20:21, 17:30]) == "left, top, bottom"
+
+
+def test_a_region_as_wide_as_the_image_is_in_several_places():
+    down, across = np.mgrid[:90, :90] - 44.5
+    far = np.hypot(down, across)
+    assert place_of_region((far > 35) & (far < 40)) == "all around the middle"
+    assert place_of_region((far > 35) & (far < 40) & (down > -20)) == "left, right, bottom"
+    assert place_of_region(far < 40) == "most of the image"
+    # a scratch from corner to corner
+    assert place_of_region(abs(down - across) < 3) == "top left, middle, bottom right"
+    # a few pixels more do not move it
+    assert place_of_region((far > 35) & (far < 40) | (far < 1)) == "all around the middle"

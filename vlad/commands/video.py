@@ -12,10 +12,12 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, model_options
 from vlad.commands.options.video import FRAME_RATE, sampling_options
 
 if TYPE_CHECKING:
+    from vlad.calibration import Calibration
     from vlad.commands.options.scoring import Plan
     from vlad.images.video import Video
     from vlad.results.eventrules import EventRules
     from vlad.runs.frames import Footage
+    from vlad.time import Smoothing
 
 DEFAULT_RATE = 25.0  # images a second of a folder of frames
 
@@ -44,7 +46,10 @@ DEFAULT_RATE = 25.0  # images a second of a folder of frames
 )
 @option(
     "--map-threshold NUMBER",
-    "Pixels above NUMBER form regions.  [default: set with the threshold]",
+    (
+        "Pixels above NUMBER form regions; needs --begin-above or the threshold of --detector.  "
+        "[default: from --normal-footage or --detector]"
+    ),
     type=float,
 )
 @option(
@@ -87,7 +92,8 @@ def video(
 
     CLIP is a video file, DIR a folder of frames in the order of their names. An event begins when
     the smoothed score rises above one threshold and ends when it falls to another; both come from
-    --normal-footage, --thresholds or numbers. For streams and cameras, use `vlad watch`.
+    --normal-footage, --thresholds, numbers, or the calibration of --detector. For streams and
+    cameras, use `vlad watch`.
 
     \b
     vlad video clip.mp4 --normal good/ --fps 5 --out runs/clip
@@ -121,8 +127,8 @@ def video(
             "--thresholds brings its smoothing, gap and map threshold; leave out --smooth, --gap "
             "and --map-threshold."
         )
-    if map_threshold is not None and not numbers:
-        raise InputError("--map-threshold is for --begin-above; add it, or leave it out.")
+    if map_threshold is not None and normal_footage:
+        raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
     RUN.check(out, resume=resume, overwrite=overwrite)
     given = [video_of(clip, frame_rate) for clip in clips]
     quiet = [video_of(clip, frame_rate) for clip in normal_footage]
@@ -135,7 +141,9 @@ def video(
 
     plan = plan_of(scoring, images=0)
     smoothing = Smoothing.of(smooth or "gaussian=1")
-    rules = _rules(plan, thresholds, begin_above, end_below, map_threshold, smoothing, gap)
+    rules = None
+    if not normal_footage:
+        rules = _rules(plan, thresholds, begin_above, end_below, map_threshold, smoothing, gap)
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, gap, cut)
     backbone = plan.open_backbone()
     try:
@@ -158,6 +166,8 @@ def video(
         click.echo("No events: nothing decides what one is; add --normal-footage or --begin-above.")
     else:
         click.echo(done.rules.smoothing.sentence)
+        if done.rules.note:
+            click.echo(done.rules.note)
         for head, begin in done.rules.begin.items():
             count = sum(one.head == head for one in done.found)
             click.echo(f"{head}: {counted(count, 'event')}, above {begin:.6g}")
@@ -200,7 +210,7 @@ def _rules(
     begin: float | None,
     end: float | None,
     map_threshold: float | None,
-    smoothing,
+    smoothing: Smoothing,
     gap: float | None,
 ) -> EventRules | None:
     """What is known of thresholds before anything is scored."""
@@ -215,7 +225,12 @@ def _rules(
                 f"{', '.join(plan.heads)}; name the same with --head."
             )
         return rules
+    own = getattr(plan.detector, "calibration_", None)
+    if begin is None and own is not None:
+        return _of_detector(own, map_threshold, smoothing, gap)
     if begin is None:
+        if map_threshold is not None:
+            raise InputError("--map-threshold is for --begin-above; add it, or leave it out.")
         return None
     if len(plan.heads) > 1:
         raise InputError(
@@ -228,4 +243,23 @@ def _rules(
             f"--end-below {release:g} is above --begin-above {begin:g}; give one that is lower."
         )
     regions = {} if map_threshold is None else {head: map_threshold}
+    if own is not None and not regions:
+        regions = dict(own.map_thresholds)
     return EventRules({head: begin}, {head: release}, regions, smoothing, gap)
+
+
+def _of_detector(
+    calibration: Calibration, map_threshold: float | None, smoothing: Smoothing, gap: float | None
+) -> EventRules:
+    """The threshold of a saved detector, as that of events."""
+    from vlad.results.eventrules import EventRules
+
+    (head,) = calibration.reference
+    begin = {head: calibration.thresholds[head]}
+    regions = dict(calibration.map_thresholds) if map_threshold is None else {head: map_threshold}
+    note = (
+        "The threshold is that of the detector, set on single images: it promises no rate of "
+        "false alarms per hour. For that, give --normal-footage."
+    )
+    settings = calibration.settings
+    return EventRules(begin, begin, regions, smoothing, gap, settings=settings, note=note)

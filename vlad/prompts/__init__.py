@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ class Prompts:
 
     Attributes:
         faults: what the bank says may be wrong with it; a box counts if its phrase holds one.
+        states: side -> the state of each of its sentences; no sides if they are of no bank.
     """
 
     normal: tuple[str, ...]
     anomalous: tuple[str, ...]
     faults: tuple[str, ...] = ()
+    states: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False, kw_only=True)
 
     @property
     def key(self) -> str:
@@ -135,6 +137,7 @@ class PromptBank:
             self._sentences(wording, "normal", name),
             self._sentences(wording, "anomalous", name),
             wording.faults + (self.faults or ()),
+            states={side: tuple(x for x, _ in self._pairs(wording, side, name)) for side in SIDES},
         )
 
     def wording_of(self, category: str) -> tuple[str, Wording]:
@@ -178,11 +181,16 @@ class PromptBank:
         return name
 
     def _sentences(self, wording: Wording, side: str, name: str) -> tuple[str, ...]:
+        pairs = self._pairs(wording, side, name)
+        return tuple(template.replace("{}", state) for state, template in pairs)
+
+    def _pairs(self, wording: Wording, side: str, name: str) -> list[tuple[str, str]]:
+        """The state, with its category, and the template of each sentence."""
         templates = wording.templates[side]
-        phrases = [state.replace("{}", name) for state in getattr(wording, side)]
+        states = [state.replace("{}", name) for state in getattr(wording, side)]
         if self.order == "state-major":
-            return tuple(t.replace("{}", phrase) for phrase in phrases for t in templates)
-        return tuple(t.replace("{}", phrase) for t in templates for phrase in phrases)
+            return [(state, template) for state in states for template in templates]
+        return [(state, template) for template in templates for state in states]
 
 
 def bank_names() -> list[str]:

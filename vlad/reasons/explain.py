@@ -18,6 +18,7 @@ from vlad.prompts import Prompts
 from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.references import Learned, References
 from vlad.reasons.regions import Found, find, whole
+from vlad.reasons.states import by_state
 from vlad.reasons.words import sentence
 from vlad.results.regions import Region
 from vlad.scoring.panel import Panel
@@ -68,6 +69,10 @@ def explain(
     (pixels,) = prepared.tiles
     features, text = panel.inputs(which, pixels, category, boxes)
     scores = own.score(features, text)
+    if why := "".join(scores.errors):
+        raise ImageError(
+            f"{name}: no score of {which} ({why}); explain it again, or choose another head."
+        )
     found, maps = panel.inside(
         {which: float(scores.image_score[0])}, {which: np.asarray(scores.numpy().anomaly_map[0])}
     )
@@ -170,6 +175,7 @@ def _region(
     references: References,
     prompts: Prompts | None,
 ) -> ExplainedRegion:
+    reasons = by_state(reasons, prompts)
     made = ExplainedRegion(
         place=place,
         box=region.box,
