@@ -9,7 +9,7 @@ import click
 from vlad.commands.options import say_if_trial
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, model_options, plan_of
-from vlad.commands.options.video import sampling_options
+from vlad.commands.options.video import FRAME_RATE, sampling_options
 
 if TYPE_CHECKING:
     from vlad.calibration import Calibration
@@ -19,18 +19,14 @@ if TYPE_CHECKING:
     from vlad.runs.frames import Footage
     from vlad.time import Smoothing
 
-FRAME_RATE = 25.0
+DEFAULT_RATE = 25.0  # images a second of a folder of frames
 
 
 @click.command(cls=ScoringCommand)
 @click.argument("clips", nargs=-1, required=True, metavar="CLIP|DIR...")
 @model_options
 @sampling_options
-@option(
-    "--frame-rate X",
-    "Images per second in a folder of frames.  [default: 25]",
-    type=click.FloatRange(min=0, min_open=True),
-)
+@FRAME_RATE
 @option(
     "--normal-footage CLIP|DIR",
     "Video without anomalies, to set the thresholds on; may be repeated.",
@@ -138,8 +134,8 @@ def video(
     if map_threshold is not None and normal_footage:
         raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
     RUN.check(out, resume=resume, overwrite=overwrite)
-    given = [_video(clip, frame_rate) for clip in clips]
-    quiet = [_video(clip, frame_rate) for clip in normal_footage]
+    given = [video_of(clip, frame_rate) for clip in clips]
+    quiet = [video_of(clip, frame_rate) for clip in normal_footage]
     if frame_rate is not None and all(one.rate is None for one in (*given, *quiet)):
         raise InputError("--frame-rate is for a folder of frames; leave it out.")
     sampling = Sampling(every or 1, fps)
@@ -199,7 +195,7 @@ def video(
     say_if_trial(backbone)
 
 
-def _video(given: str, frame_rate: float | None) -> Video:
+def video_of(given: str, frame_rate: float | None) -> Video:
     """A video file, or a folder of frames."""
     from pathlib import Path
 
@@ -208,7 +204,7 @@ def _video(given: str, frame_rate: float | None) -> Video:
 
     folder = Path(given).expanduser()
     if folder.is_dir():
-        return Video.of_folder(folder, frame_rate or FRAME_RATE)
+        return Video.of_folder(folder, frame_rate or DEFAULT_RATE)
     found = Video.of(given)
     if found is None:
         raise InputError(
