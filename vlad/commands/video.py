@@ -149,7 +149,7 @@ def video(
                 "--motion brings its own normal images, changes between frames; leave out --normal "
                 "and --detector."
             )
-        still = footage([_video(motion, frame_rate)])[0]
+        still = footage([video_of(motion, frame_rate)])[0]
         folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
         scoring = replace(scoring, normals=(str(folder),))
     plan = plan_of(scoring, images=0)
