@@ -37,6 +37,10 @@ DEFAULT_RATE = 25.0  # images a second of a folder of frames
     "False alarms per hour that the thresholds may give, with --normal-footage.  [default: 1]",
     type=click.FloatRange(min=0, min_open=True),
 )
+@option(
+    "--motion CLIP|DIR",
+    "Score how frames change, against the changes in this video without anomalies.",
+)
 @option("--thresholds FILE", "Use thresholds.json of an earlier run with --normal-footage.")
 @option("--begin-above NUMBER", "An event begins above this smoothed score.", type=float)
 @option(
@@ -46,10 +50,7 @@ DEFAULT_RATE = 25.0  # images a second of a folder of frames
 )
 @option(
     "--map-threshold NUMBER",
-    (
-        "Pixels above NUMBER form regions; needs --begin-above or the threshold of --detector.  "
-        "[default: from --normal-footage or --detector]"
-    ),
+    "Pixels above NUMBER form regions.  [default: set with the threshold]",
     type=float,
 )
 @option(
@@ -76,6 +77,7 @@ def video(
     changes: float | None,
     frame_rate: float | None,
     normal_footage: tuple[str, ...],
+    motion: str | None,
     alarms_per_hour: float | None,
     thresholds: str | None,
     begin_above: float | None,
@@ -100,11 +102,13 @@ def video(
     vlad video clip.mp4 --detector nut/ --fps 5 --normal-footage quiet.mp4 --out runs/clip
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     """
+    from dataclasses import replace
     from pathlib import Path
 
     from vlad.errors import InputError
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
+    from vlad.runs.changes import write_changes
     from vlad.runs.frames import Footage
     from vlad.runs.video import Timing, score_video
     from vlad.system.text import counted, shown
@@ -137,8 +141,17 @@ def video(
     sampling = Sampling(every or 1, fps)
 
     def footage(videos: list[Video]) -> list[Footage]:
-        return [Footage(one, sampling, changes, "none") for one in videos]
+        return [Footage(one, sampling, changes, "none", bool(motion)) for one in videos]
 
+    if motion:
+        if scoring.normals or scoring.detector:
+            raise InputError(
+                "--motion brings its own normal images, changes between frames; leave out --normal "
+                "and --detector."
+            )
+        still = footage([video_of(motion, frame_rate)])[0]
+        folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
+        scoring = replace(scoring, normals=(str(folder),))
     plan = plan_of(scoring, images=0)
     smoothing = Smoothing.of(smooth or "gaussian=1")
     rules = None

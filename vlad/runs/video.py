@@ -124,8 +124,9 @@ def score_video(
 
 def _sampling(footage: Footage) -> dict[str, float | None]:
     """Which frames are scored, as thresholds say it."""
-    sampling = footage.sampling
-    return {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+    sampling, motion = footage.sampling, footage.motion
+    found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+    return found | {"motion": motion}
 
 
 def _calibrated(
@@ -249,7 +250,7 @@ def _peaks(
     wanted: dict[str, dict[int, list[int]]] = {}
     for place in strongest(found):
         one = found[place]
-        number = int(Path(one.series.paths[one.event.peak]).stem)
+        number = int(Path(one.series.paths[one.shown]).stem)
         wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
     peaks: dict[int, Peak] = {}
     for source, numbers in wanted.items():
