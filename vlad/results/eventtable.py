@@ -15,7 +15,12 @@ from vlad.system.files import atomic_write
 from vlad.time import Event, link
 from vlad.time.tracks import Box
 
-ENDED = {"score": "score fell", "gap": "gap in the frames", "end": "end of the frames"}
+ENDED = {
+    None: "",
+    "score": "score fell",
+    "gap": "gap in the frames",
+    "end": "end of the frames",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +108,7 @@ def write_events(out: Path, found: Sequence[Found], clips: Mapping[int, str]) ->
             one.head,
             *(round(value, 3) for value in (event.start, event.end, event.at)),
             event.score,
-            event.last - event.first + 1,
+            event.frames,
             ENDED[event.ended],
             *(_utc(one.series.times[place]) for place in (event.first, event.last)),
             *box,

@@ -7,6 +7,7 @@ seconds, or one backwards, cuts the source into pieces that know nothing of each
 
 from vlad.time.events import Event, find_events
 from vlad.time.hourly import Hourly, from_footage
+from vlad.time.live import LiveEvents
 from vlad.time.pieces import default_gap, pieces
 from vlad.time.smoothing import Smoothing
 from vlad.time.tracks import link
@@ -14,6 +15,7 @@ from vlad.time.tracks import link
 __all__ = [
     "Event",
     "Hourly",
+    "LiveEvents",
     "Smoothing",
     "default_gap",
     "find_events",
