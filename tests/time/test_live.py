@@ -80,5 +80,7 @@ def test_an_infinite_gap_holds_an_event_until_frames_come_again():
 
 
 def test_smoothing_that_needs_later_frames_is_refused():
-    with pytest.raises(InputError, match="gaussian=2 needs frames that have not come yet; .*ewma=2"):
+    with pytest.raises(
+        InputError, match=r"gaussian=2 needs frames that have not come yet; .*ewma=2"
+    ):
         LiveEvents(0.5, 0.5, Smoothing("gaussian", 2), None)

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import say_if_trial
+from vlad.commands.options.events import Deciding, check_deciding, event_options, rules_of
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, model_options, plan_of
 from vlad.commands.options.video import sampling_options
 
 if TYPE_CHECKING:
-    from vlad.commands.options.scoring import Plan
     from vlad.images.video import Video
-    from vlad.results.eventrules import EventRules
     from vlad.runs.frames import Footage
 
 FRAME_RATE = 25.0
@@ -39,30 +38,12 @@ FRAME_RATE = 25.0
     "False alarms per hour that the thresholds may give, with --normal-footage.  [default: 1]",
     type=click.FloatRange(min=0, min_open=True),
 )
-@option("--thresholds FILE", "Use thresholds.json of an earlier run with --normal-footage.")
-@option("--begin-above NUMBER", "An event begins above this smoothed score.", type=float)
-@option(
-    "--end-below NUMBER",
-    "An event ends at or below this smoothed score.  [default: that of --begin-above]",
-    type=float,
-)
 @option(
     "--map-threshold NUMBER",
     "Pixels above NUMBER form regions.  [default: set with the threshold]",
     type=float,
 )
-@option(
-    "--smooth none|ewma=SECONDS|gaussian=SECONDS",
-    (
-        "Smooth scores over time: ewma uses earlier frames only, gaussian earlier and later ones.  "
-        "[default: gaussian=1]"
-    ),
-)
-@option(
-    "--gap SECONDS",
-    "Time without a frame that ends an event.  [default: 10 usual steps, at least 1 s]",
-    type=click.FloatRange(min=0, min_open=True),
-)
+@event_options
 @option("--clips", "Cut each event out of its video.", "cut")
 @option("--out DIR", "Output folder.", required=True)
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
@@ -76,12 +57,8 @@ def video(
     frame_rate: float | None,
     normal_footage: tuple[str, ...],
     alarms_per_hour: float | None,
-    thresholds: str | None,
-    begin_above: float | None,
-    end_below: float | None,
     map_threshold: float | None,
-    smooth: str | None,
-    gap: float | None,
+    deciding: Deciding,
     cut: bool,
     out: str,
     resume: bool,
@@ -110,21 +87,15 @@ def video(
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
-    numbers = begin_above is not None
-    if sum([bool(normal_footage), bool(thresholds), numbers]) > 1:
+    numbers = deciding.begin_above is not None
+    if sum([bool(normal_footage), bool(deciding.thresholds), numbers]) > 1:
         raise InputError(
             "--normal-footage, --thresholds and --begin-above each set when an event begins; give "
             "one of them."
         )
     if alarms_per_hour is not None and not normal_footage:
         raise InputError("--alarms-per-hour needs footage to count in; add --normal-footage.")
-    if end_below is not None and not numbers:
-        raise InputError("--end-below is for --begin-above; add it, or leave --end-below out.")
-    if thresholds and (smooth or gap is not None or map_threshold is not None):
-        raise InputError(
-            "--thresholds brings its smoothing, gap and map threshold; leave out --smooth, --gap "
-            "and --map-threshold."
-        )
+    check_deciding(deciding)
     if map_threshold is not None and not numbers:
         raise InputError("--map-threshold is for --begin-above; add it, or leave it out.")
     RUN.check(out, resume=resume, overwrite=overwrite)
@@ -138,9 +109,9 @@ def video(
         return [Footage(one, sampling, changes, "none") for one in videos]
 
     plan = plan_of(scoring, images=0)
-    smoothing = Smoothing.of(smooth or "gaussian=1")
-    rules = _rules(plan, thresholds, begin_above, end_below, map_threshold, smoothing, gap)
-    timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, gap, cut)
+    smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
+    rules = rules_of(deciding, plan.heads, smoothing, map_threshold)
+    timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     try:
         done = score_video(
@@ -196,40 +167,3 @@ def _video(given: str, frame_rate: float | None) -> Video:
         raise InputError(f"{found.name} is a stream or camera; use vlad watch for it.")
     check_video(found)
     return found
-
-
-def _rules(
-    plan: Plan,
-    thresholds: str | None,
-    begin: float | None,
-    end: float | None,
-    map_threshold: float | None,
-    smoothing,
-    gap: float | None,
-) -> EventRules | None:
-    """What is known of thresholds before anything is scored."""
-    from vlad.errors import InputError
-    from vlad.results.eventrules import EventRules, load_rules
-
-    if thresholds:
-        rules = load_rules(thresholds)
-        if set(rules.begin) != set(plan.heads):
-            raise InputError(
-                f"{thresholds} is for {', '.join(rules.begin)}, but the heads are "
-                f"{', '.join(plan.heads)}; name the same with --head."
-            )
-        return rules
-    if begin is None:
-        return None
-    if len(plan.heads) > 1:
-        raise InputError(
-            f"--begin-above is for one head, but there are {len(plan.heads)}; name one with --head."
-        )
-    (head,) = plan.heads
-    release = begin if end is None else end
-    if release > begin:
-        raise InputError(
-            f"--end-below {release:g} is above --begin-above {begin:g}; give one that is lower."
-        )
-    regions = {} if map_threshold is None else {head: map_threshold}
-    return EventRules({head: begin}, {head: release}, regions, smoothing, gap)
