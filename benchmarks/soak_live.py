@@ -66,9 +66,9 @@ def soak(work: Path, options: argparse.Namespace) -> None:
         time.sleep(1)
         if watcher.process.poll() is not None:
             raise SystemExit(f"vlad watch ended by itself with {watcher.process.returncode}")
-        if watcher.rows() > watcher.begin + 200:
+        if watcher.rows() > watcher.begin + 20:
             memory.append((watcher.rows(), watcher.memory()))
-        if killed < len(kills) and passed > kills[killed] and memory:
+        if killed < len(kills) and passed > kills[killed] and len(memory) > 1:
             watcher.process.kill()
             watcher.process.wait()
             killed, memory = killed + 1, []
@@ -77,7 +77,9 @@ def soak(work: Path, options: argparse.Namespace) -> None:
     watcher.process.wait()
     took = time.monotonic() - began
     found = check(out, receiver)
-    first, last = (memory or [(0, 0.0)])[0], (memory or [(0, 0.0)])[-1]
+    if not memory:
+        raise SystemExit("the last process scored too little; give more --minutes")
+    first, last = memory[0], memory[-1]
     why = Counter(one["ended"] or "goes on" for one in found)
     print(
         f"{camera.sent} images sent in {took:.0f} s over {camera.connections} connections, "

@@ -219,8 +219,8 @@ def _events(deciding: Deciding, plan: Plan, watched: Path | Footage) -> EventRul
     if rules and rules.smoothing.kind == "gaussian":
         where = deciding.thresholds or "--smooth"
         raise InputError(
-            f"{where} smooths with frames that have not come yet ({rules.smoothing}); find "
-            "thresholds with --smooth ewma=1."
+            f"{where} smooths with frames that have not come yet ({rules.smoothing}); use "
+            "--smooth ewma=1, also to find thresholds."
         )
     return rules
 

@@ -74,8 +74,8 @@ class Smoothing:
         """
         if self.kind == "gaussian":
             raise InputError(
-                f"{self} needs frames that have not come yet; smooth live scores with "
-                f"ewma={self.seconds:g}."
+                f"{self} needs frames that have not come yet; use ewma={self.seconds:g} for "
+                "live scores."
             )
         return Ewma(self.seconds) if self.kind == "ewma" else lambda seconds, score: score
 
