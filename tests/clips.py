@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from fractions import Fraction
 
 import av
@@ -39,3 +40,14 @@ def write_sound(path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def turn(path, turned):
+    """A copy of an MP4 that says it is to be shown turned by a quarter, clockwise -> its path."""
+    # the matrix of a track: a quarter turn instead of none
+    whole = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    content = path.read_bytes()
+    place = content.index(whole, content.index(b"tkhd"))
+    turned.write_bytes(content[:place] + quarter + content[place + len(whole) :])
+    return turned

@@ -11,16 +11,17 @@ NAMES = {
         OutputError PromptError TrainingError VladError""",
     "vlad.images": """DEFAULT_MAX_PIXELS ImageLike as_image is_image check_reading read_image
         read_mask resize_mask to_pixels""",
-    "vlad.metrics": """Difference Interval Pimo SegF1 Streamed Streaming aupimo aupro auroc
-        average_precision bootstrap concordance delong evaluate evaluate_batches f1_max holm
-        interval kendall_tau mean_difference registered_metrics resampled seg_f1""",
+    "vlad.metrics": """Difference FrameMetrics Interval Pimo SegF1 Streamed Streaming aupimo aupro
+        auroc average_precision bootstrap concordance delong evaluate evaluate_batches f1_max
+        frame_metrics holm interval kendall_tau mean_difference rbdc_tbdc registered_metrics
+        resampled seg_f1""",
     "vlad.datasets": "DATASETS list_samples load_dataset",
     "vlad.heads": "HEADS Head Pool head_names load_head protocol",
     "vlad.calibration": """FALSE_ALARMS FUSED Calibration from_labels from_normals from_unlabelled
         load_calibration save_calibration""",
     "vlad.types": """NATIVE Activation BackboneInfo Box Capability Crops FeatureSpec Features
         FeatureShift ImageContext ImagePrompts Interpolation KnownKind Layer NearestPatch
-        NearestSentence Parts PatchOutput PosEmbedResize Reason Residual Resize
+        NearestSentence NearestState Parts PatchOutput PosEmbedResize Reason Residual Resize
         Sample Scores Seen Stream TextFeatures TextSpec Verdicts""",
 }
 

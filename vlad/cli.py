@@ -33,6 +33,7 @@ from vlad.commands.explain import explain
 from vlad.commands.export import export
 from vlad.commands.fit import fit
 from vlad.commands.hub import pull_adapter, pull_detector, push_adapter, push_detector
+from vlad.commands.measure import measure
 from vlad.commands.prompts import prompts
 from vlad.commands.reproduce import reproduce
 from vlad.commands.review import review
@@ -123,6 +124,7 @@ main.add_command(choose)
 main.add_command(ask)
 main.add_command(watch)
 main.add_command(video)
+main.add_command(measure)
 main.add_command(calibrate)
 main.add_command(diff)
 main.add_command(convert)

@@ -1,6 +1,7 @@
 """vlad adapters through its real entry point."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from vlad.adapters.layouts import default_params, tensor_shapes, theirs
+from vlad.adapters.layouts import LAYOUTS, default_params, tensor_shapes, theirs
 from vlad.cli import main
 
 
@@ -219,6 +220,13 @@ def test_heads_on_backbones_that_do_not_fit(
     assert words in line
     assert line.endswith(".") and "; " in line
     assert not (tmp_path / "run").exists()
+
+
+def test_help_names_the_heads_with_files_of_their_authors(vlad):
+    said = " ".join(vlad("adapters", "import", "--help").output.split())
+    named = re.search(r"Head of the checkpoint: ([a-z_, ]+)\.", said)[1]
+    with_files = [name for name, layout in LAYOUTS.items() if layout.authors]
+    assert named.replace(" or ", ", ").split(", ") == sorted(with_files)
 
 
 @pytest.mark.parametrize("head", ["anovl", "tipsomaly", "uniadet"])

@@ -9,7 +9,7 @@ import os
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clips import write_clip, write_sound
+from clips import turn, write_clip, write_sound
 from PIL import Image
 
 from vlad.cli import main
@@ -191,3 +191,156 @@ def test_without_thresholds_there_are_scores_alone(video, clip, tmp_path):
     assert done.exit_code == 0 and "No events: nothing decides what one is" in done.stdout
     assert not (tmp_path / "run" / "events.csv").exists()
     assert "memory_smoothed" in table(tmp_path / "run" / "scores.csv")[0]
+
+
+@pytest.fixture
+def detector(images, small_file, tmp_path):
+    """A detector with a threshold, fitted on noisy images like most frames of the clip."""
+    generator, good = np.random.default_rng(0), tmp_path / "good"
+    good.mkdir()
+    for number in range(6):
+        noisy = pixels(images, 0) + generator.normal(0, 8, pixels(images, 0).shape)
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(good / f"{number}.png")
+    words = ["fit", good, "--k-shot", 2, "--false-alarms", 0.25, "--backbone", small_file]
+    words += ["--device", "cpu", "--out", tmp_path / "nut"]
+    done = CliRunner().invoke(main, list(map(str, words)))
+    assert done.exit_code == 0, done.output
+    return tmp_path / "nut"
+
+
+def with_detector(detector, *words):
+    words = ["video", *words, "--detector", detector, "--device", "cpu"]
+    return CliRunner().invoke(main, list(map(str, words)))
+
+
+def test_the_threshold_of_a_detector_makes_events(clip, detector, tmp_path):
+    from vlad import Detector
+
+    calibration = Detector.load(detector).calibration_
+    out = tmp_path / "run"
+    done = with_detector(detector, clip, "--smooth", "none", "--out", out)
+    assert done.exit_code == 0, done.output
+    said = "The threshold is that of the detector, set on single images: it promises no rate"
+    assert said in done.stdout and said in (out / "report.html").read_text(encoding="utf-8")
+    found = json.loads((out / "thresholds.json").read_text())
+    assert found["begin"] == found["end"] == dict(calibration.thresholds)
+    assert found["regions"] == dict(calibration.map_thresholds)
+    rows = table(out / "scores.csv")
+    above = [float(row["memory"]) > calibration.thresholds["memory"] for row in rows]
+    assert any(above) and [bool(row["memory_event"]) for row in rows] == above
+    # of another run with this detector, and no other
+    again = with_detector(
+        detector, clip, "--thresholds", out / "thresholds.json", "--out", tmp_path / "b"
+    )
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "b" / "events.csv").read_bytes() == (out / "events.csv").read_bytes()
+
+
+def test_numbers_and_footage_replace_what_a_detector_brings(clip, detector, tmp_path):
+    def thresholds(*words):
+        done = with_detector(detector, clip, *words, "--out", tmp_path / "run", "--overwrite")
+        assert done.exit_code == 0, done.output
+        return json.loads((tmp_path / "run" / "thresholds.json").read_text())
+
+    own = thresholds()
+    assert thresholds("--map-threshold", 0.5)["regions"] == {"memory": 0.5}
+    given = thresholds("--begin-above", 0.25)
+    assert given["begin"] == {"memory": 0.25} and given["note"] == ""
+    assert given["regions"] == own["regions"]
+    found = thresholds("--normal-footage", clip, "--alarms-per-hour", 1000)
+    assert found["note"] == "" and found["hourly"]["memory"]["rate"] == 1000
+
+
+def test_a_command_that_was_stopped_between_notes_and_rows_goes_on(
+    video, clip, tmp_path, monkeypatch
+):
+    from vlad.runs import clips
+
+    out, whole = tmp_path / "run", tmp_path / "whole"
+    options = ("--begin-above", 0.01, "--map-threshold", 0.001)
+    assert video(clip, *options, out=whole).exit_code == 0
+    keep, calls = clips.keep_scored, []
+
+    def stopped(*given):
+        calls.append(given)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return keep(*given)
+
+    monkeypatch.setattr(clips, "keep_scored", stopped)
+    done = video(clip, *options)
+    assert done.exit_code == 130 and "add --resume to continue" in done.stderr
+    monkeypatch.undo()
+    with open(out / "frames.jsonl", "ab") as notes:
+        notes.write(b'["torn')  # as a kill leaves it
+    done = video(clip, *options, "--resume")
+    assert done.exit_code == 0 and "continuing after frame 23" in done.stderr, done.output
+    for name in ("events.csv", "tracks.csv"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert [row["memory"] for row in table(out / "scores.csv")] == [
+        row["memory"] for row in table(whole / "scores.csv")
+    ]
+
+
+def test_a_turned_video_is_scored_upright(video, images, tmp_path):
+    plain = write_clip(tmp_path / "plain.mp4", [pixels(images, 1)] * 3)
+    turned = turn(plain, tmp_path / "turned.mp4")
+    options = ("--begin-above", 0.0001, "--map-threshold", -1, "--smooth", "none")
+    assert video(turned, *options).exit_code == 0
+    with Image.open(images / "1.png") as image:
+        width, height = image.size
+    (event,) = table(tmp_path / "run" / "events.csv")
+    # its only region is the whole frame
+    assert (float(event["width"]), float(event["height"])) == (height, width)
+
+
+def test_ten_bits_score_as_eight(video, images, tmp_path):
+    frames = [pixels(images, number) for number in (0, 1, 2)]
+    scores = {}
+    for name, form in (("eight", "yuv444p"), ("ten", "yuv444p10le")):
+        write_clip(tmp_path / f"{name}.mkv", frames, codec="ffv1", pixels=form)
+        assert video(tmp_path / f"{name}.mkv", out=tmp_path / name).exit_code == 0
+        scores[name] = [float(row["memory"]) for row in table(tmp_path / name / "scores.csv")]
+    assert scores["ten"] == pytest.approx(scores["eight"], abs=0.01)
+    assert np.ptp(scores["ten"]) > 0.02
+
+
+def test_a_size_that_changes_is_scored_on(video, images, tmp_path):
+    sizes = [(64, 48), (96, 80)]
+    parts = []
+    for number, size in enumerate(sizes):
+        with Image.open(images / "1.png") as image:
+            frame = np.asarray(image.convert("RGB").resize(size))
+        path = tmp_path / f"{number}.ts"
+        parts.append(write_clip(path, [frame] * 3, codec="mpeg2video", rate=25).read_bytes())
+    (tmp_path / "both.ts").write_bytes(b"".join(parts))
+    options = ("--begin-above", 0.0001, "--map-threshold", -1, "--smooth", "none", "--gap", 1000)
+    done = video(tmp_path / "both.ts", *options)
+    assert done.exit_code == 0, done.output
+    boxes = {(float(t["width"]), float(t["height"])) for t in table(tmp_path / "run/tracks.csv")}
+    assert boxes == set(sizes)
+
+
+def test_a_video_without_frames_leaves_the_others_scored(video, clip, tmp_path):
+    frames = [np.zeros((48, 64, 3), np.uint8)] * 3
+    path = write_clip(tmp_path / "none.avi", frames, codec="mjpeg", pixels="yuvj420p")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"movi") + 4])
+    alone = video(path)
+    assert alone.exit_code == 2 and "has no frame of video" in alone.stderr
+    done = video(path, clip, "--overwrite")
+    assert done.exit_code == 0 and "Left out:" in done.stderr, done.output
+    assert "80 frames scored" in done.stdout
+
+
+def test_damage_inside_is_a_gap_and_costs_no_other_frame(video, images, tmp_path):
+    frames = [pixels(images, 1)] * 40
+    path = write_clip(tmp_path / "a.mov", frames, codec="png", pixels="rgb24")
+    content = bytearray(path.read_bytes())
+    half = len(content) // 2
+    content[half : half + len(content) // 4] = bytes(len(content) // 4)
+    path.write_bytes(content)
+    done = video(path, "--begin-above", 0.0001, "--smooth", "none", "--gap", 0.5)
+    assert done.exit_code == 0 and "damaged parts left out" in done.stderr, done.output
+    first, second = table(tmp_path / "run" / "events.csv")
+    assert first["ended"] == "gap in the frames" and second["ended"] == "end of the frames"

@@ -31,7 +31,7 @@ def test_an_image_without_an_answer_is_a_row_with_its_error(vlad, images, rows, 
         done = vlad(images, "--normal", images / "1.png", "--out", tmp_path / "run", *given)
     assert "5 images scored, 1 failed" in done.output
     first, *others = rows(tmp_path / "run")
-    assert "has no score of vlm (no answer: it holds no JSON object)" in first["error"]
+    assert "no score of vlm (no answer: it holds no JSON object)" in first["error"]
     assert first["vlm"] == first["statistics"] == ""
     assert [float(row["vlm"]) for row in others] == [0.25, 0.25, 0.25, 0.75, 0.75]
     assert all(row["statistics"] and not row["error"] for row in others)

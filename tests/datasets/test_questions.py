@@ -68,6 +68,18 @@ def test_mmad(written):
     assert similar[0].references == ("MVTec-AD/bottle/train/good/9.png",)
 
 
+def test_a_wrong_option_may_be_there_twice(written):
+    options = {"A": "Yes.", "B": "No.", "C": "no."}
+    (question,) = read_questions(written(changed(Options=options)))
+    assert question.options == ("Yes.", "No.", "no.") and question.answer == 0
+
+
+def test_a_column_apart_from_the_others_is_no_option(written):
+    text = "image,question,A,B,n,answer\na.png,Is it torn?,yes,no,17,A\n"
+    (question,) = read_questions(written(text, "questions.csv"))
+    assert question.options == ("yes", "no")
+
+
 def test_csv(written):
     text = (
         "image,question,A,B,C,answer,kind,data,reference\n"
@@ -93,7 +105,7 @@ def test_csv(written):
         (changed(Options={"A": "Yes."}), "two options or more"),
         (changed(Options=["Yes.", "No."]), "two options or more"),
         (changed(Options={"A": "Yes.", "B": 5}), "two options or more"),
-        (changed(Options={"A": "Yes.", "B": "yes."}), "same option twice"),
+        (changed(Options={"A": "Yes.", "B": "yes."}), "right option twice"),
         (changed(Answer="E"), "answer 'E', which is not an option; write one of A, B"),
         (changed(Answer=["A"]), "not an option"),
         ({"/etc/a.png": MMAD[next(iter(MMAD))]}, "not an image in the data folder"),

@@ -282,3 +282,26 @@ def test_a_damaged_record_of_files_is_refused(detector, tmp_path, files):
     (folder / "detector.json").write_text(json.dumps({**settings, "files": files}))
     with pytest.raises(InputError, match="not paths with digests"):
         vlad.Detector.load(folder)
+
+
+def test_a_memory_of_captions_goes_with_the_detector(small_file, drawn, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = {"side": ["normal", "anomalous"] * 3, "caption": [f"scene {i}" for i in range(6)]}
+    pq.write_table(pa.table(rows), tmp_path / "gate.parquet")
+    made = vlad.load(
+        "flashback",
+        bank=str(tmp_path / "gate.parquet"),
+        backbone=str(small_file),
+        device="cpu",
+        category="gate",
+        top=3,
+    )
+    expected = made.score(drawn)
+    saved = made.save(tmp_path / "saved")
+    (tmp_path / "gate.parquet").unlink()
+    assert (saved / "bank.parquet").exists() and not (saved / "bank.toml").exists()
+    same(vlad.Detector.load(saved).score(drawn), expected)
+    vlad.load("winclip", backbone=str(small_file), device="cpu", category="nut").save(saved)
+    assert not (saved / "bank.parquet").exists()

@@ -127,12 +127,22 @@ def test_no_answer(tmp_path):
     [
         *((text, 1) for text in ("B", "b", "B.", "(B)", "B) cut", "B: it is cut", "Answer: B")),
         *((text, 1) for text in ("The answer is B.", "option b", "cut", "Cut.", " B\nbecause")),
+        *((text, 1) for text in ("**B**", "**Answer:** B", "`B.`", "The correct answer is B.")),
+        *((text, 1) for text in ("The best option is **B**", "The answer is option B", '"cut"')),
         *((text, 0) for text in ("A", "a scratch", "A scratch.", "A. A scratch")),
         *((text, None) for text in ("", "A dent", "D", "Both", "I think B or C", "Because")),
     ],
 )
 def test_read_answer(text, place):
     assert read_answer(text, ["A scratch", "cut", "neither"]) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("A", 0), ("b.", 1), ("(C)", 2), ("A and B", 2), ("\u212a", None), ("c)", 2), ("AB", None)],
+)
+def test_a_letter_is_that_of_the_option_even_if_options_are_letters(text, place):
+    assert read_answer(text, ["B", "a", "A and B"]) == place
 
 
 def test_there_are_as_many_letters_as_options(tmp_path):

@@ -86,6 +86,18 @@ def test_parity_of_the_head(case, checkpoint):
     assert_close(scores.anomaly_map[1], expected)
 
 
+def test_an_image_without_any_suspicion_is_looked_at_evenly(case, tensors):
+    _, levels, crops = next(images(case))
+    last = case["ov"][crops].float()
+    marks = torch.zeros(levels[0].shape[:2])
+    for found, even in zip(
+        judgement(last, marks, (8, 8), tensors),
+        judgement(last, marks + 0.5, (8, 8), tensors),
+        strict=True,
+    ):
+        assert_close(found, even)
+
+
 def assert_close(found, expected):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 

@@ -25,8 +25,12 @@ ONLY_WHERE = {
 NO_PARTS = {
     *("winclip", "april_gan", "clip_ad", "anovl", "anomalyclip", "adaclip", "adaptclip", "filo"),
     *("sowa", "tipsomaly", "uniadet", "laft", "hftt", "musc", "statistics", "anomalyov", "vlm"),
+    "flashback",
 }
-READING = {"winclip", "april_gan", "clip_ad", "anovl", "adaclip", "adaptclip", "filo", "tipsomaly"}
+READING = {
+    *("winclip", "april_gan", "clip_ad", "anovl", "adaclip", "adaptclip", "filo", "tipsomaly"),
+    "flashback",
+}
 # the type of the first reason
 FIRST = {
     **dict.fromkeys(READING, NearestSentence),

@@ -90,6 +90,7 @@ def untrained(name):
             # 7, 13, 19 and 25 of SigLIP's 27, here of 24, and the last but one
             FeatureSpec(layers=(6, 12, 17, 22, 23), image=False, crops=True),
         ),
+        (load_head("flashback"), FeatureSpec()),
         (untrained("hftt"), FeatureSpec(layers=(24,), patch_output="ln_post_proj")),
         (
             load_head("memory", layers=(24,), patch_output="ln_post_proj"),

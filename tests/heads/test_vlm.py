@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 import vlad
-from vlad.errors import HeadError, ImageError, InputError, PromptError
+from vlad.errors import HeadError, ImageError, InputError, PromptError, VlmError
 from vlad.heads import load_head, protocol, vlm_question
 from vlad.heads.facts import head_facts
 from vlad.scoring.export import backbone_graph
@@ -285,14 +285,36 @@ def test_a_question_of_ones_own_is_saved_too(asked, drawn, tmp_path):
     assert model.asked[-1].text == "Is it torn?"
 
 
-def test_a_saved_detector_sends_images_only_where_the_user_said(tmp_path, drawn, monkeypatch):
+def test_a_saved_detector_sends_images_only_where_the_user_said(
+    asked, tmp_path, drawn, monkeypatch
+):
+    asked(Brightness())
     for address, name in (("http://127.0.0.1:9/v1", "here"), ("https://vlm.example/v1", "away")):
         detector(model=address, model_name="a").fit(drawn[:1]).save(tmp_path / name)
     vlad.Detector.load(tmp_path / "here")
     with pytest.raises(InputError, match=r"sends images to vlm\.example; set VLAD_VLM_HOST"):
         vlad.Detector.load(tmp_path / "away")
-    monkeypatch.setenv("VLAD_VLM_HOST", "vlm.example")
+    monkeypatch.setenv("VLAD_VLM_HOST", "VLM.example")  # names of hosts have no case
     vlad.Detector.load(tmp_path / "away")
+
+
+def test_a_model_that_cannot_be_asked_is_told_with_the_first_normal_images(drawn):
+    vlm_question.loaded.cache_clear()
+
+    def normals():
+        yield from drawn[:1] * 8
+        raise AssertionError("all normal images were read first")
+
+    made = detector(model="http://127.0.0.1:9/v1", model_name="a")
+    with pytest.raises(VlmError, match="does not answer"):
+        made.fit(normals())
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:port/v1", "http://me:secret@127.0.0.1/v1"])
+def test_an_address_that_cannot_be_used_is_told_before_images_are_read(address):
+    with pytest.raises(VlmError, match="no address of an endpoint") as caught:
+        load_head("vlm", model=address, model_name="a").spec(None)
+    assert "secret" not in str(caught.value)
 
 
 def test_it_reads_a_model_of_transformers(small_vlm, drawn):

@@ -75,7 +75,7 @@ def test_a_negation_replaces_without_and_the_plain_object():
 def test_the_bank_of_a_question_is_the_file_it_writes(words, tmp_path):
     asked = read_question(words, 'left "inner" cap')
     path = tmp_path / "question.toml"
-    path.write_text(asked.bank.text, encoding="utf-8")
+    path.write_bytes(asked.bank.content)
     bank = load_bank(path)
     assert bank == asked.bank
     said = bank.expand("anything")

@@ -156,6 +156,15 @@ def test_a_score_that_is_not_finite_is_an_error_of_the_image(panel_of, defect):
         explain(panel, defect, name="part.png")
 
 
+def test_why_a_head_has_no_score_is_said(panel_of, defect, monkeypatch):
+    panel = panel_of(layers=(1,))
+    head = panel.heads["memory"]
+    silent = Scores(torch.tensor([torch.nan]), torch.zeros(1, 4, 4), errors=("no answer: busy",))
+    monkeypatch.setattr(head, "score", lambda *_: silent)
+    with pytest.raises(ImageError, match=r"part\.png: no score of memory \(no answer: busy\); "):
+        explain(panel, defect, name="part.png")
+
+
 def test_the_drawing_shows_image_map_and_both_crops(panel_of, defect, tmp_path, normal_images):
     from vlad.scoring.record import digest_of
 

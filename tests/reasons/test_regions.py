@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vlad.reasons.regions import MOST, cells_of, find, place_of, place_of_region
+from vlad.reasons.regions import MOST, cells_of, find, place_of, place_of_region, whole
 
 
 def blobs(*places: tuple[slice, slice], height: float = 1.0) -> np.ndarray:
@@ -45,6 +45,15 @@ def test_a_map_without_differences_has_no_region():
     assert found.note == "The map is the same everywhere, so there is no region."
 
 
+def test_a_head_without_places_has_the_whole_image_as_its_region():
+    found = whole(0.0, (2, 3), (80, 40))
+    assert found.cells.shape == (1, 6) and found.cells.all()
+    (region,) = found.regions
+    assert (region.area, region.box) == (3200, (0, 0, 80, 40))
+    assert found.places == ["all of the image"]
+    assert "marks no place" in found.note
+
+
 def test_the_smallest_of_many_regions_are_counted():
     dots = np.zeros((40, 40), np.float32)
     dots[::4, ::4] = 1
@@ -84,3 +93,17 @@ def test_the_place_of_a_region_is_where_its_pixels_are():
     assert place(np.s_[2:8, 5:55]) == "top"
     # an angle whose box is in the middle
     assert place(np.s_[2:28, 10:12], np.s_[20:28, 10:45]) == "bottom"
+    # half of a small ring: where its pixels are, though their mean is between them
+    assert place(np.s_[9:21, 17:19], np.s_[9:10, 17:30], np.s_[20:21, 17:30]) == "left, top, bottom"
+
+
+def test_a_region_as_wide_as_the_image_is_in_several_places():
+    down, across = np.mgrid[:90, :90] - 44.5
+    far = np.hypot(down, across)
+    assert place_of_region((far > 35) & (far < 40)) == "all around the middle"
+    assert place_of_region((far > 35) & (far < 40) & (down > -20)) == "left, right, bottom"
+    assert place_of_region(far < 40) == "most of the image"
+    # a scratch from corner to corner
+    assert place_of_region(abs(down - across) < 3) == "top left, middle, bottom right"
+    # a few pixels more do not move it
+    assert place_of_region((far > 35) & (far < 40) | (far < 1)) == "all around the middle"

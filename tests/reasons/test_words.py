@@ -6,7 +6,14 @@ from vlad.images.normals import ITSELF
 from vlad.prompts import Prompts
 from vlad.reasons.references import References
 from vlad.reasons.words import percent, sentence
-from vlad.types import FeatureShift, KnownKind, NearestPatch, NearestSentence, Residual
+from vlad.types import (
+    FeatureShift,
+    KnownKind,
+    NearestPatch,
+    NearestSentence,
+    NearestState,
+    Residual,
+)
 
 KNOWN = References([("good/0.png", "a"), ("good/1.png", "b")], None, ITSELF, (10, 10))
 PROMPTS = Prompts(("a whole cap", "a perfect cap"), ("a broken cap",))
@@ -47,6 +54,11 @@ def nearest(**changes):
             NearestSentence("normal", 1, 0.27, 0.125),
             'normal: "a perfect cap", cosine 0.270, 12 % of that side',
         ),
+        (
+            NearestState("anomalous", "broken cap", 0.26, 0.25, 0, 0.27),
+            'anomalous: "broken cap", 26 % of that side (an equal share is 25 %); best as "a '
+            'broken cap", cosine 0.270',
+        ),
         (FeatureShift("blue", 9.04), "blue 9.0 standard deviations up"),
         (FeatureShift("blue", -2.5), "blue 2.5 standard deviations down"),
         (
@@ -78,7 +90,8 @@ def test_names_that_no_terminal_prints_are_escaped():
 
 
 @pytest.mark.parametrize(
-    ("share", "words"), [(1, "100 %"), (0.126, "13 %"), (0.0126, "1.3 %"), (0.0, "0 %")]
+    ("share", "words"),
+    [(1, "100 %"), (0.126, "13 %"), (0.0126, "1.3 %"), (0.0004, "under 0.1 %"), (0.0, "0 %")],
 )
 def test_shares_as_percentages(share, words):
     assert percent(share) == words

@@ -105,7 +105,7 @@ class Slow:
         return [
             ScoredImage(image, i, image.size, value, blank)
             if np.isfinite(value)
-            else ScoredImage(image, i, image.size, error="no number")
+            else ScoredImage(image, i, image.size, error=f"image {i}: no score; score it again.")
             for i, (image, value) in enumerate(zip(images, values, strict=True))
         ]
 

@@ -7,6 +7,7 @@ import socket
 import httpx
 import numpy as np
 import pytest
+from chat_server import MODEL, ChatServer
 from PIL import Image
 
 import vlad
@@ -250,3 +251,17 @@ def test_a_sender_that_leaves_before_the_end_is_no_error_of_the_service(
     eventually(lambda: 'route="/v1/score"' in httpx.get(f"{live}/metrics").text)
     assert 'route="/v1/score",status="400"} 1.0' in httpx.get(f"{live}/metrics").text
     assert not caplog.records
+
+
+def test_why_a_vision_language_model_gave_no_score(serve, files, form):
+    params = {"model_name": MODEL, "answer": "confidence", "windows": 0}
+    with ChatServer('{"anomalous": false, "confidence": 1}') as server:
+        made = vlad.load("vlm", backbone="vlad-tiny", model=server.url, **params)
+        client = serve({"words": made})
+        server.answer = "I will not say."
+        silent = client.post("/v1/score", files=form(files[0]))
+        server.key = "another"
+        locked = client.post("/v1/score", files=form(files[1]))
+    assert silent.status_code == 422
+    assert "no score of vlm (no answer: it holds no JSON object)" in silent.json()["detail"]
+    assert locked.status_code == 502 and "wants a key" in locked.json()["detail"]

@@ -49,6 +49,13 @@ def test_a_run_that_is_stopped_still_says_how_far_it_came():
     assert stream.getvalue().splitlines()[-1].startswith("scored 5/9 images")
 
 
+def test_without_a_total_lines_count_on():
+    lines = run(None, 0, [(4, 0), (4, 1)], unit="frames")
+    assert len(lines) == 3 and "left" not in " ".join(lines)
+    assert lines[0].startswith("scored 4 frames, ") and lines[0].endswith(" frames/s")
+    assert lines[2].startswith("scored 8 frames, ") and lines[2].endswith(" in all, 1 failed")
+
+
 def test_track_counts_what_it_hands_on():
     stream = io.StringIO()
     with Progress(3, "drew", stream=stream) as progress:

@@ -121,6 +121,32 @@ def test_probabilities_are_those_of_the_first_token(request_):
     assert choice.text == "No"
 
 
+def test_words_before_the_choice_leave_no_probabilities(request_):
+    logprobs = {"<think>": math.log(0.95), "No": math.log(0.04), "Yes": math.log(0.001)}
+    with ChatServer("<think> It looks", logprobs=logprobs) as server:
+        choice = load(server).choose([request_], ["Yes", "No"])[0]
+    assert (choice.probabilities, choice.text) == (None, "<think> It looks")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"faults": ("404",)}, "no such model"),
+        ({"key": "sk-secret"}, "wants a key"),
+    ],
+)
+def test_an_endpoint_is_checked_before_it_is_asked(options, said):
+    with ChatServer(**options) as server, pytest.raises(VlmError, match=said):
+        load(server).check()
+    assert not server.asked[0].images
+
+
+def test_a_busy_endpoint_passes_its_check(monkeypatch):
+    monkeypatch.setattr("vlad.vlm.http.PAUSE", 0.01)
+    with ChatServer(faults=("500",) * 2) as server:
+        load(server).check()
+
+
 def test_a_token_that_begins_two_choices_counts_for_none(request_):
     logprobs = {"not": math.log(0.5), "normal": math.log(0.2), "an": math.log(0.1)}
     with ChatServer("not sure", logprobs=logprobs) as server:
@@ -233,12 +259,22 @@ def test_an_unknown_model_is_an_error(request_):
 
 
 @pytest.mark.parametrize(
-    "address", ["ftp://127.0.0.1/v1", "http://me:secret@127.0.0.1/v1", "http://x/v1?key=secret"]
+    "address",
+    [
+        *("ftp://127.0.0.1/v1", "http://me:secret@127.0.0.1/v1", "http://x/v1?key=secret"),
+        *("http://x/v1#secret", "http://me:secret@x:port/v1", "http://[::1/v1", "http://a..b/v1"),
+        *("http://x y/v1", "http://127.0.0.1/\u00fc", "http://127.0.0.1:99999/v1", "http:///v1"),
+    ],
 )
 def test_an_address_that_cannot_be_used(address):
     with pytest.raises(VlmError, match="is no address of an endpoint") as caught:
-        load_vlm(address, name="x", cache=False)
+        load_vlm(address, cache=False)
     assert "secret" not in str(caught.value)
+
+
+def test_a_host_without_http_is_no_name_on_the_hub():
+    with pytest.raises(VlmError, match="begin an address with http://"):
+        load_vlm("127.0.0.1:8000/v1", name="x", cache=False)
 
 
 @pytest.mark.parametrize(

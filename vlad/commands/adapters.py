@@ -60,7 +60,10 @@ def show(name) -> None:
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @option(
     "--head NAME",
-    "Head of the checkpoint: adaclip, adaptclip, anomalyclip, april_gan or clip_ad.",
+    (
+        "Head of the checkpoint: adaclip, adaptclip, anomalyclip, anomalyov, april_gan, clip_ad, "
+        "filo, inp_former, metauas or sowa."
+    ),
     required=True,
 )
 @option(

@@ -40,7 +40,10 @@ FRAME_RATE = 25.0
 )
 @option(
     "--map-threshold NUMBER",
-    "Pixels above NUMBER form regions.  [default: set with the threshold]",
+    (
+        "Pixels above NUMBER form regions; needs --begin-above or the threshold of --detector.  "
+        "[default: from --normal-footage or --detector]"
+    ),
     type=float,
 )
 @event_options
@@ -68,7 +71,8 @@ def video(
 
     CLIP is a video file, DIR a folder of frames in the order of their names. An event begins when
     the smoothed score rises above one threshold and ends when it falls to another; both come from
-    --normal-footage, --thresholds or numbers. For streams and cameras, use `vlad watch`.
+    --normal-footage, --thresholds, numbers, or the calibration of --detector. For streams and
+    cameras, use `vlad watch`.
 
     \b
     vlad video clip.mp4 --normal good/ --fps 5 --out runs/clip
@@ -95,9 +99,9 @@ def video(
         )
     if alarms_per_hour is not None and not normal_footage:
         raise InputError("--alarms-per-hour needs footage to count in; add --normal-footage.")
-    check_deciding(deciding)
-    if map_threshold is not None and not numbers:
-        raise InputError("--map-threshold is for --begin-above; add it, or leave it out.")
+    check_deciding(deciding, map_threshold)
+    if map_threshold is not None and normal_footage:
+        raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
     RUN.check(out, resume=resume, overwrite=overwrite)
     given = [_video(clip, frame_rate) for clip in clips]
     quiet = [_video(clip, frame_rate) for clip in normal_footage]
@@ -110,7 +114,7 @@ def video(
 
     plan = plan_of(scoring, images=0)
     smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
-    rules = rules_of(deciding, plan.heads, smoothing, map_threshold)
+    rules = None if normal_footage else rules_of(deciding, plan, smoothing, map_threshold)
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     try:
@@ -133,6 +137,8 @@ def video(
         click.echo("No events: nothing decides what one is; add --normal-footage or --begin-above.")
     else:
         click.echo(done.rules.smoothing.sentence)
+        if done.rules.note:
+            click.echo(done.rules.note)
         for head, begin in done.rules.begin.items():
             count = sum(one.head == head for one in done.found)
             click.echo(f"{head}: {counted(count, 'event')}, above {begin:.6g}")

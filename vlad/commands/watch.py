@@ -215,7 +215,7 @@ def _events(deciding: Deciding, plan: Plan, watched: Path | Footage) -> EventRul
             f"{watched} is a folder, but events in time are found in a video; leave out "
             "--begin-above and --thresholds."
         )
-    rules = rules_of(deciding, plan.heads, Smoothing.of(deciding.smooth or "ewma=1"))
+    rules = rules_of(deciding, plan, Smoothing.of(deciding.smooth or "ewma=1"))
     if rules and rules.smoothing.kind == "gaussian":
         where = deciding.thresholds or "--smooth"
         raise InputError(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from string import ascii_uppercase
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Literal
 
 from vlad.errors import InputError
@@ -50,8 +51,8 @@ def read_questions(path: str | os.PathLike, templates: Templates = "random") -> 
     `conversation`, a list of `Question`, `Options` (letter -> text), `Answer` (a letter) and
     `type`, and with the normal images `random_templates` and `similar_templates`; the data set is
     the first folder of the image. In CSV, a line is a question with the columns `image`,
-    `question`, `A`, `B`, ... (blank for a missing option), `answer` (a letter), and any of `kind`,
-    `data` and `reference` (a normal image).
+    `question`, `A`, `B`, ... without a gap (blank for a missing option), `answer` (a letter), and
+    any of `kind`, `data` and `reference` (a normal image).
 
     Args:
         templates: which normal images of MMAD.
@@ -102,7 +103,8 @@ def _json(path: Path, templates: Templates) -> Iterator[Question]:
 
 def _csv(path: Path) -> Iterator[Question]:
     for line, row in read_rows(path, "list of questions", HEADER):
-        options = {x: text for x in ascii_uppercase if (text := row.get(x.lower(), ""))}
+        columns = takewhile(row.__contains__, ascii_lowercase)
+        options = {x.upper(): text for x in columns if (text := row[x])}
         where = f"line {line} of {path}"
         names = ("image", "data", "kind", "question")
         image, data, kind, text = (row.get(name, "") for name in names)
@@ -127,14 +129,16 @@ def _question(
     usable = isinstance(options, Mapping) and all(isinstance(x, str) for x in options.values())
     if not usable or not 2 <= len(options) <= len(ascii_uppercase):
         raise InputError(f"{where} does not have two options or more, as text; add them.")
-    if len({option.strip().casefold() for option in options.values()}) < len(options):
-        raise InputError(f"{where} has the same option twice; write another.")
     letters = list(options)
     if answer not in letters:
         raise InputError(
             f"{where} has the answer {shown(repr(answer))}, which is not an option; write one of "
             f"{', '.join(map(shown, letters))}."
         )
+    # among wrong ones a repeated option changes nothing
+    plain = [option.strip().casefold() for option in options.values()]
+    if plain.count(plain[letters.index(answer)]) > 1:
+        raise InputError(f"{where} has the right option twice; write another.")
     kind = kind if isinstance(kind, str) else ""
     return Question(
         _inside(image, where),

@@ -6,11 +6,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from vlad.errors import InputError
 from vlad.system.text import shown
-from vlad.vlm.http import Client
+from vlad.vlm.http import Client, host_of
 
 ALLOWED = "VLAD_VLM_HOST"
 
@@ -27,8 +26,8 @@ def check_endpoint(settings: Mapping[str, Any], folder: Path) -> None:
     address = (settings.get("head_params") or {}).get("model")
     if not isinstance(address, str) or "://" not in address:
         return
-    host = urlsplit(address).hostname
-    if not Client(address, 1.0, None).is_here and host != os.environ.get(ALLOWED):
+    host, allowed = host_of(address), os.environ.get(ALLOWED, "").strip().lower()
+    if not Client(address, 1.0, None).is_here and host != allowed:
         raise InputError(
             f"The detector in {folder} sends images to {shown(host)}; set {ALLOWED} to that name "
             "if they may go there."

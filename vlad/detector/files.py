@@ -18,10 +18,17 @@ SETTINGS, MEMORY, CALIBRATION = "detector.json", "memory.safetensors", "calibrat
 ROI = "roi.png"
 BANKS = ("bank", "guide", "ignore")  # each in a file of its name
 QUESTION = "question.toml"  # of the head vlm, if it is not one of vlad's
+
+
+def bank_files(name: str) -> tuple[str, str]:
+    """The file that one of BANKS may be in: what people write, or a memory of captions."""
+    return f"{name}.toml", f"{name}.parquet"
+
+
 # all that a detector consists of, besides its weights
 FILES = (
     *(SETTINGS, MEMORY, CALIBRATION, ROI, ADAPTER_FILE, QUESTION),
-    *(f"{name}.toml" for name in BANKS),
+    *(file for name in BANKS for file in bank_files(name)),
 )
 WEIGHTS = "weights"  # folder of a copy of the backbone
 

@@ -29,6 +29,7 @@ from vlad.detector.files import (
     ROI,
     SETTINGS,
     WEIGHTS,
+    bank_files,
     check_files,
     check_present,
     is_record,
@@ -43,7 +44,7 @@ from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
 from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import check_regular, read_json
-from vlad.system.text import encode, shown
+from vlad.system.text import shown
 from vlad.vlm.prompts import prompt_names
 
 _MARKS = "marks of images"  # beside the tensors of the head
@@ -126,8 +127,8 @@ def write_detector(
         settings["learned"] = dict(saved.learned)
     for name in BANKS:
         if isinstance(bank := settings[name], PromptBank):
-            settings[name] = f"{name}.toml"
-            atomic_write(folder / settings[name], encode(bank.text))
+            settings[name] = f"{name}{bank.suffix}"
+            atomic_write(folder / settings[name], bank.content)
             own.append(settings[name])
     if region := settings["roi"]:
         atomic_write(folder / ROI, region.png)
@@ -262,8 +263,8 @@ def _check_settings(found: dict[str, Any], folder: Path) -> None:
     if found.get("roi"):
         found["roi"] = read_region(folder / ROI, found.get("max_pixels", DEFAULT_MAX_PIXELS))
     for name in BANKS:
-        if found.get(name) == f"{name}.toml":
-            found[name] = load_bank(folder / f"{name}.toml")
+        if found.get(name) in bank_files(name):
+            found[name] = load_bank(folder / found[name])
 
 
 def _is_text(value: object) -> bool:

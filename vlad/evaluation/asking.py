@@ -21,10 +21,13 @@ from vlad.vlm.prompts import VlmPrompt
 
 LONGEST = 1024  # pixels a side of what the model is shown, at most
 TOGETHER = 32  # questions whose images are in memory at once
-# "B", "(b)", "B. a scratch", "Answer: B"; not "A scratch"
+# "B", "(b)", "B. a scratch", "Answer: B", "The correct option is B."; not "A scratch"
 _LETTER = re.compile(
-    r"(?:the\s+)?(?:answer|option)?(?:\s+is)?\s*:?\s*\(?([A-Z])\s*(?:$|[.):,\n])", re.I
+    r"(?:the\s+)?(?:(?:correct|right|best)\s+)?(?:answer|option)?(?:\s+is)?\s*:?\s*(?:option\s+)?"
+    r"\(?([A-Z])\s*(?:$|[.):,\n])",
+    re.IGNORECASE | re.ASCII,
 )
+_MARKS = str.maketrans("", "", '*`"')  # of emphasis and quotation
 
 
 @dataclass(frozen=True)
@@ -148,10 +151,14 @@ def _answered(asked: Answered, choice: Choice) -> Answered:
 
 def read_answer(text: str, options: Sequence[str]) -> int | None:
     """The place of the option that a text names by its letter or by its words; None for none."""
-    plain = text.strip()
+    plain = text.translate(_MARKS).strip()
+    letters = ascii_uppercase[: len(options)]
+    alone = plain.strip("(). ").upper()
+    if alone and alone in letters and len(alone) == 1:  # whatever letters are options themselves
+        return letters.index(alone)
     words = plain.casefold().rstrip(".")
     for place, option in enumerate(options):
-        if words == option.casefold().rstrip("."):
+        if words == option.translate(_MARKS).strip().casefold().rstrip("."):
             return place
     found = _LETTER.match(plain)
     place = ascii_uppercase.index(found[1].upper()) if found else len(options)

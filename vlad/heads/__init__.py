@@ -46,6 +46,7 @@ HEADS = {
     "laft": "vlad.heads.laft:LAFT",
     "hftt": "vlad.heads.hftt:HFTT",
     "anomalyov": "vlad.heads.anomalyov:AnomalyOV",
+    "flashback": "vlad.heads.flashback:Flashback",
     "simplenet": "vlad.heads.simplenet:SimpleNet",
     "dfr": "vlad.heads.dfr:DFR",
     "inp_former": "vlad.heads.inp_former:INPFormer",

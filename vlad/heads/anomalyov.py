@@ -16,6 +16,7 @@ from vlad.maths.maps import upsample
 from vlad.types import BackboneInfo, Crops, Features, FeatureSpec, Scores, TextFeatures
 
 TEMPERATURE = 0.01  # of the cosines of tokens with the two learned vectors
+FLOOR = 1e-30  # of what marks a patch; a softmax can be 0 in all of an image
 LOOKS = 2  # places a side that are looked at twice in each crop
 
 
@@ -143,11 +144,13 @@ def judgement(
         shaped = values.transpose(1, 2).unflatten(2, grid)
         return F.adaptive_avg_pool2d(shaped, LOOKS).flatten(2).transpose(1, 2)
 
+    marks = marks.clamp_min(FLOOR)
     weights = pooled(marks[..., None])
     queries = linear("query", pooled(x * marks[..., None]) / weights, tensors)
     keys = linear("key", x, tensors)
     looked = (queries @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5).softmax(dim=-1) @ x
-    weights = weights * marks.mean(dim=1)[:, None, None]
+    suspicious = marks.mean(dim=1)
+    weights = weights * (suspicious / suspicious.max())[:, None, None]
     image = (looked * weights).sum(dim=(0, 1)) / weights.sum(dim=(0, 1))
     return looked, network("score", image, tensors).sigmoid()[0]
 

@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from vlad.maths.parts import worst_cells
 from vlad.types import NearestSentence, TextFeatures
 
-SHOWN = 5  # sentences named of each side
-
 
 def pulls(vectors: torch.Tensor, sentences: torch.Tensor) -> torch.Tensor:
     """(..., D) vectors and (N, D) sentences -> (..., N): what each sentence adds to the side.
@@ -48,7 +46,7 @@ def of_worst_patches(
 def sentence_reasons(
     vectors: torch.Tensor, text: TextFeatures, unit: bool = True
 ) -> list[tuple[NearestSentence, ...]]:
-    """The sentences that pull most, the anomalous side first, for each of (R, D) vectors.
+    """All sentences, the anomalous side and what pulls most first, for each of (R, D) vectors.
 
     Args:
         text: (N, D) and (A, D) sentences, or (1, N, D) and (1, A, D) of one image; one of only
@@ -62,7 +60,7 @@ def sentence_reasons(
         rows = every[0] if every.dim() == 3 else every
         lengths = F.normalize(rows, dim=-1)
         cosines = F.normalize(vectors, dim=-1) @ lengths.T
-        weights, places = pulls(vectors, lengths if unit else rows).topk(min(SHOWN, len(rows)))
+        weights, places = pulls(vectors, lengths if unit else rows).sort(dim=1, descending=True)
         for found, cosine, weight, place in zip(each, cosines, weights, places, strict=True):
             found += [
                 NearestSentence(side, i, cosine[i].item(), w)

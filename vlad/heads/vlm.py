@@ -21,6 +21,7 @@ from vlad.maths.maps import upsample
 from vlad.maths.overlapping import of_windows
 from vlad.system.text import counted
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.vlm.http import host_of
 
 LONGEST = 1024  # pixels a side of what the model is shown, at most; its processor may take fewer
 UNREADABLE = "its pixels are not numbers"
@@ -109,6 +110,7 @@ class Vlm(Head):
             HeadError: no model, an endpoint without the name of one, or a question with a blank
                 that the head cannot fill.
             PromptError: as `vlad.vlm.prompts.load_prompt`.
+            VlmError: an address that cannot be used.
         """
         if self.model is None:
             raise HeadError(
@@ -120,11 +122,16 @@ class Vlm(Head):
                 f"Head vlm has the model {self.model} and the model_name {self.model_name}; set "
                 "vlm.model_name for an endpoint, and for nothing else."
             )
+        if "://" in self.model:
+            host_of(self.model)
         prompt_of(self.question, self.answer)
         return FeatureSpec(image=False, pixels=LONGEST)
 
     def gather(self) -> _Gather:
-        """A collector that keeps the first `shown` normal images."""
+        """A collector that keeps the first `shown` normal images.
+
+        It asks for the model before it reads more than a batch, and raises what `score` does.
+        """
         return _Gather(self)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
@@ -177,6 +184,10 @@ class _Gather:
         self.kept: list[torch.Tensor] = []
 
     def add(self, features: Features) -> None:
+        if not self.count:
+            head, device = self.head, features.pixels[0].device
+            assert head.model is not None  # `spec` checks it
+            loaded(head.model, head.model_name, str(device)).check()
         self.count += len(features.pixels)
         self.kept += features.pixels[: self.head.shown - len(self.kept)]
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ class Prompts:
 
     Attributes:
         faults: what the bank says may be wrong with it; a box counts if its phrase holds one.
+        states: side -> the state of each of its sentences; no sides if they are of no bank.
     """
 
     normal: tuple[str, ...]
     anomalous: tuple[str, ...]
     faults: tuple[str, ...] = ()
+    states: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False, kw_only=True)
 
     @property
     def key(self) -> str:
@@ -99,7 +101,8 @@ class PromptBank:
         categories: the only categories (folded) it supports; empty for any.
         overrides: other wordings; the first that applies is used.
         faults: words for a fault of any category; None where the bank lists no faults.
-        text: the content of the file.
+        content: that of its file.
+        suffix: of its file.
     """
 
     name: str
@@ -116,7 +119,8 @@ class PromptBank:
     categories: tuple[str, ...]
     overrides: tuple[Override, ...]
     faults: tuple[str, ...] | None
-    text: str
+    content: bytes
+    suffix: str = ".toml"
 
     def __repr__(self) -> str:
         return f"<PromptBank {self.name}>"
@@ -133,6 +137,7 @@ class PromptBank:
             self._sentences(wording, "normal", name),
             self._sentences(wording, "anomalous", name),
             wording.faults + (self.faults or ()),
+            states={side: tuple(x for x, _ in self._pairs(wording, side, name)) for side in SIDES},
         )
 
     def wording_of(self, category: str) -> tuple[str, Wording]:
@@ -176,11 +181,16 @@ class PromptBank:
         return name
 
     def _sentences(self, wording: Wording, side: str, name: str) -> tuple[str, ...]:
+        pairs = self._pairs(wording, side, name)
+        return tuple(template.replace("{}", state) for state, template in pairs)
+
+    def _pairs(self, wording: Wording, side: str, name: str) -> list[tuple[str, str]]:
+        """The state, with its category, and the template of each sentence."""
         templates = wording.templates[side]
-        phrases = [state.replace("{}", name) for state in getattr(wording, side)]
+        states = [state.replace("{}", name) for state in getattr(wording, side)]
         if self.order == "state-major":
-            return tuple(t.replace("{}", phrase) for phrase in phrases for t in templates)
-        return tuple(t.replace("{}", phrase) for t in templates for phrase in phrases)
+            return [(state, template) for state in states for template in templates]
+        return [(state, template) for template in templates for state in states]
 
 
 def bank_names() -> list[str]:
@@ -189,7 +199,7 @@ def bank_names() -> list[str]:
 
 
 def load_bank(name_or_path: str | Path | PromptBank) -> PromptBank:
-    """A shipped bank by name, any bank by the path of its TOML file, or the given one.
+    """A shipped bank by name, any bank by the path of its TOML or Parquet file, or the given one.
 
     Raises:
         PromptError: there is no such bank, or its file is unreadable or invalid.
@@ -199,6 +209,10 @@ def load_bank(name_or_path: str | Path | PromptBank) -> PromptBank:
     path = Path(name_or_path)
     if str(name_or_path) in bank_names():
         path = data_folder("prompts") / f"{name_or_path}.toml"
+    elif path.suffix == ".parquet":
+        from vlad.prompts.captions import read_captions
+
+        return read_captions(path)
     elif path.suffix != ".toml" and not path.is_file():
         known = bank_names()
         or_path = f"choose one of {', '.join(known)}, or give the path of a TOML file"
@@ -297,7 +311,7 @@ def _bank(name: str, reader: _Reader, text: str) -> PromptBank:
             for other in reader.overrides()
         ),
         faults=faults.texts("any", ()) if listed else None,
-        text=text,
+        content=text.encode(),
     )
 
 

@@ -84,7 +84,7 @@ class Asked:
             categories=(),
             overrides=(),
             faults=None,
-            text=text,
+            content=text.encode(),
         )
 
 

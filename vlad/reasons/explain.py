@@ -17,7 +17,8 @@ from vlad.images import read_image
 from vlad.prompts import Prompts
 from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.references import Learned, References
-from vlad.reasons.regions import Found, find
+from vlad.reasons.regions import Found, find, whole
+from vlad.reasons.states import by_state
 from vlad.reasons.words import sentence
 from vlad.results.regions import Region
 from vlad.scoring.panel import Panel
@@ -68,13 +69,20 @@ def explain(
     (pixels,) = prepared.tiles
     features, text = panel.inputs(which, pixels, category, boxes)
     scores = own.score(features, text)
+    if why := "".join(scores.errors):
+        raise ImageError(
+            f"{name}: no score of {which} ({why}); explain it again, or choose another head."
+        )
     found, maps = panel.inside(
         {which: float(scores.image_score[0])}, {which: np.asarray(scores.numpy().anomaly_map[0])}
     )
     score, anomaly_map = found[which], maps[which]
     if not np.isfinite(anomaly_map).all() or not np.isfinite(score):
         raise ImageError(f"{name}: {which} gave no finite score; remove it or choose another head.")
-    areas = find(anomaly_map, features.grid, image.size, threshold)
+    if getattr(own, "places", True):
+        areas = find(anomaly_map, features.grid, image.size, threshold)
+    else:
+        areas = whole(float(anomaly_map.max()), features.grid, image.size)
     cells = areas.cells.to(next(iter(features.patches.values()), areas.cells).device)
     said, without = [()] * len(cells), [None] * len(cells)
     if len(cells):
@@ -167,6 +175,7 @@ def _region(
     references: References,
     prompts: Prompts | None,
 ) -> ExplainedRegion:
+    reasons = by_state(reasons, prompts)
     made = ExplainedRegion(
         place=place,
         box=region.box,

@@ -13,7 +13,12 @@ from vlad.results.regions import Region, each_region
 
 MOST = 20  # regions that are explained
 COVERED = 0.5  # part of a cell that a region has to cover for it to be of the region
-ACROSS = 2 / 3  # of both sides, from which on a region has no place of its own
+MOSTLY = 0.5  # part of the image from which on a region has no place of its own
+ACROSS = 2 / 3  # of both sides, from which on a region is in several places
+HELD = 0.05  # part of a region that lies in a place, for it to be there
+NAMED = 3  # places of a region
+AROUND = ("top", "bottom", "left", "right")
+WHOLE = "all of the image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +78,22 @@ def find(
     return Found([region for region, _ in both], places, cells_of(masks, grid), level, note)
 
 
+def whole(level: float, grid: tuple[int, int], size: tuple[int, int]) -> Found:
+    """The whole image as one region, for a head that marks no place.
+
+    Args:
+        level: of its map, which is the same everywhere.
+        grid: (h, w) of the patches.
+        size: (width, height) of the image.
+    """
+    columns, rows = size
+    corners = [(0.0, 0.0), (columns, 0.0), (columns, rows), (0.0, rows)]
+    region = Region(columns * rows, (0.0, 0.0, columns, rows), [corners], level)
+    cells = torch.ones(1, grid[0] * grid[1], dtype=torch.bool)
+    note = "The head marks no place, so the whole image is the region."
+    return Found([region], [WHOLE], cells, level, note)
+
+
 def cells_of(masks: Sequence[np.ndarray], grid: tuple[int, int]) -> torch.Tensor:
     """(R, H, W) bool of pixels -> (R, h·w): cells that are half covered, or else the one most."""
     if not masks:
@@ -90,13 +111,26 @@ def place_of(x: float, y: float) -> str:
 
 
 def place_of_region(mask: np.ndarray) -> str:
-    """Where the pixels of a (H, W) bool are, in words, by the mean of their places."""
+    """Where the pixels of a (H, W) bool are, in words.
+
+    That is the place of their mean; of a region that is wide, or is bent around that place, the
+    places that hold most of it.
+    """
+    if mask.mean() >= MOSTLY:
+        return "most of the image"
     down, across = np.nonzero(mask)
     sides = [(found.max() - found.min() + 1) for found in (down, across)]
-    if all(own >= ACROSS * side for own, side in zip(sides, mask.shape, strict=True)):
-        return "most of the image"
-    middle = [
-        (found.mean() + 0.5) / side
-        for found, side in zip((across, down), mask.shape[::-1], strict=True)
-    ]
-    return place_of(*middle)
+    x, y = (across + 0.5) / mask.shape[1], (down + 0.5) / mask.shape[0]
+    middle = place_of(x.mean(), y.mean())
+    wide = all(own >= ACROSS * side for own, side in zip(sides, mask.shape, strict=True))
+    found, counts = np.unique(3 * (3 * y).astype(int) + (3 * x).astype(int), return_counts=True)
+    held = {
+        place_of((at % 3 + 0.5) / 3, (at // 3 + 0.5) / 3): count
+        for at, count in sorted(zip(found.tolist(), counts, strict=True), key=lambda one: -one[1])
+        if count >= HELD * len(x)
+    }
+    if not wide and middle in held:
+        return middle
+    if "middle" not in held and all(place in held for place in AROUND):
+        return "all around the middle"
+    return ", ".join(list(held)[:NAMED])

@@ -13,6 +13,7 @@ from vlad.types.reasons import (
     KnownKind,
     NearestPatch,
     NearestSentence,
+    NearestState,
     Reason,
     Residual,
 )
@@ -35,6 +36,13 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
         if prompts is not None:
             said = f'{reason.side}: "{getattr(prompts, reason.side)[reason.index]}"'
         return f"{said}, cosine {reason.similarity:.3f}, {percent(reason.weight)} of that side"
+    if isinstance(reason, NearestState):
+        assert prompts is not None  # it has the states
+        best = getattr(prompts, reason.side)[reason.index]
+        return (
+            f'{reason.side}: "{reason.state}", {percent(reason.weight)} of that side (an equal '
+            f'share is {percent(reason.equal)}); best as "{best}", cosine {reason.similarity:.3f}'
+        )
     if isinstance(reason, FeatureShift):
         way = "up" if reason.sigmas > 0 else "down"
         return f"{reason.feature} {abs(reason.sigmas):.1f} standard deviations {way}"
@@ -89,6 +97,8 @@ def spoken(words: Words) -> list[str]:
 
 def percent(share: float) -> str:
     """A share as a percentage with two digits."""
+    if 0 < abs(share) < 0.0005:
+        return "under 0.1 %"
     digits = 1 if 0 < abs(share) < 0.1 else 0
     return f"{100 * share:.{digits}f} %"
 

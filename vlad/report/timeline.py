@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from vlad.results.eventtable import ENDED, Found, Series
 from vlad.results.folder import RunFolder
 from vlad.system.files import atomic_write
 from vlad.system.templates import template
-from vlad.time import default_gap, pieces
+from vlad.system.text import counted
+from vlad.time import Event, default_gap, pieces
 
 _HERE = Path(__file__).parent
 STRIP = 60  # events that are shown as images, highest score first
-_LISTED = 2000  # events in the table
+_LISTED = 2000  # events, and frames that failed, in a table
+CHARTS = 60  # timelines; those with events first
 _WIDTH, _HEIGHT = 1000, 120  # of a timeline, in its own units
 _TICKS = 8
 _ROUND = (
@@ -94,15 +97,16 @@ def write_timeline(
         title=run.settings.get("category") or "Video",
         date=date,
         frames=len(run.rows) - run.rows.failed,
-        failed=[row for row in run.rows.values() if row.error][:_LISTED],
+        lost=run.rows.failed,
+        failed=list(islice((row for row in run.rows.values() if row.error), _LISTED)),
         sources=len(series),
         decided=rules is not None,
         notes=_notes(rules, titles),
         charts=[
-            _chart(one, head, titles[head], digits[head], rules, found)
-            for one in series
-            for head in run.heads
+            _chart(one, head, titles[head], digits[head], rules, own)
+            for one, head, own in _charted(series, run.heads, found)
         ],
+        timelines=len(series) * len(run.heads),
         strip=[_card(found[n], n, peaks[n], digits, clips) for n in sorted(peaks)],
         events=[_row(one, n, titles, digits, clips) for n, one in enumerate(found[:_LISTED])],
         count=len(found),
@@ -121,7 +125,7 @@ def clock(seconds: float, step: float = 0.1) -> str:
 def _notes(rules: EventRules | None, titles: Mapping[str, str]) -> list[str]:
     if rules is None:
         return []
-    notes = [rules.smoothing.sentence]
+    notes = [rules.smoothing.sentence, *([rules.note] if rules.note else [])]
     notes += [f"{titles[head]}: {one.sentence}" for head, one in rules.hourly.items()]
     return notes
 
@@ -132,7 +136,7 @@ def _chart(
     title: str,
     digits: int,
     rules: EventRules | None,
-    found: Sequence[Found],
+    found: Sequence[tuple[int, Event]],
 ) -> dict[str, Any]:
     """One timeline: lines, events and thresholds in units of _WIDTH×_HEIGHT."""
     values, seconds = one.smoothed[head], one.seconds
@@ -142,44 +146,82 @@ def _chart(
     low, high = min(levels), max(levels)
     spread = (high - low) or 1.0
 
-    def x(at: float) -> float:
-        return _WIDTH * at / (end or 1.0)
-
     def y(value: float) -> float:
         return _HEIGHT - 4 - (_HEIGHT - 8) * (value - low) / spread
 
-    lines = []
     gap = rules.gap if rules and rules.gap else default_gap(seconds)
-    for part in pieces(seconds, gap):
-        places = np.minimum((seconds[part] * _WIDTH / (end or 1.0)).astype(int), _WIDTH - 1)
-        own = values[part]
-        points = []
-        for place in np.unique(places):  # of many frames in one place, the highest shows
-            points.append(f"{place},{y(float(own[places == place].max())):.1f}")
-        lines.append(" ".join(points))
     step = next((s for s in _ROUND if end / s <= _TICKS), end / _TICKS)
     return {
         "source": one.source,
         "head": title,
-        "summary": f"{len(values)} frames"
+        "summary": counted(len(values), "frame")
         + (f", highest {values.max():.{digits}f}" if len(values) else ""),
-        "lines": lines,
+        "lines": [
+            " ".join(f"{place},{y(value):.1f}" for place, value in line)
+            for line in lines(seconds, values, gap)
+        ],
         "cut": None if begin is None else f"{y(begin):.1f}",
         "threshold": None if begin is None else f"{begin:.{digits}f}",
-        "events": [
-            (
-                f"{x(f.event.start):.2f}",
-                f"{max(x(f.event.end) - x(f.event.start), 2):.2f}",
-                f"Event {n + 1}: {clock(f.event.start)} to {clock(f.event.end)}",
-            )
-            for n, f in enumerate(found)
-            if f.series is one and f.head == head
-        ],
+        "events": _bands(found, end),
         "ticks": [
             (f"{100 * n * step / (end or 1.0):.2f}", clock(n * step, step))
             for n in range(int(end / step) + 1)
         ],
     }
+
+
+def lines(seconds: np.ndarray, values: np.ndarray, gap: float) -> list[list[tuple[int, float]]]:
+    """Points (place, value) of the lines of a timeline, broken at gaps: one a place, whatever the
+    number of frames. Of several frames in one place, the highest shows.
+
+    Args:
+        seconds, values: (n,), as in `vlad.time`.
+        gap: as in `vlad.time.pieces`.
+    """
+    end = float(seconds.max()) if len(seconds) else 0.0
+    places = np.minimum((seconds * _WIDTH / (end or 1.0)).astype(int), _WIDTH - 1)
+    highest = np.full(_WIDTH, -np.inf)
+    np.maximum.at(highest, places, values)
+    first, last = np.full(_WIDTH, -1), np.full(_WIDTH, -1)  # piece of each place, at both ends
+    for number, part in enumerate(pieces(seconds, gap)):
+        inside = places[part]
+        last[inside] = number
+        first[inside] = np.where(first[inside] < 0, number, first[inside])
+    drawn: list[list[tuple[int, float]]] = []
+    before = -1
+    for place in np.flatnonzero(first >= 0).tolist():
+        if first[place] != before:
+            drawn.append([])
+        drawn[-1].append((place, float(highest[place])))
+        before = int(last[place])
+    return [line if len(line) > 1 else line * 2 for line in drawn]  # a single one shows as a dot
+
+
+def _charted(
+    series: Sequence[Series], heads: Iterable[str], found: Sequence[Found]
+) -> list[tuple[Series, str, list[tuple[int, Event]]]]:
+    """The timelines that are drawn: source, head, and its events with their places in the run."""
+    events: dict[tuple[str, str], list[tuple[int, Event]]] = {}
+    for place, one in enumerate(found):
+        events.setdefault((one.series.source, one.head), []).append((place, one.event))
+    every = [(one, head, events.get((one.source, head), [])) for one in series for head in heads]
+    kept = sorted(range(len(every)), key=lambda place: not every[place][2])[:CHARTS]
+    return [every[place] for place in sorted(kept)]
+
+
+def _bands(events: Sequence[tuple[int, Event]], end: float) -> list[tuple[str, str, str]]:
+    """x, width and title of the bands of a timeline; events in one place share a band."""
+    bands: dict[int, list[tuple[int, Event]]] = {}
+    for place, event in events:
+        bands.setdefault(int(_WIDTH * event.start / (end or 1.0)), []).append((place, event))
+    shown = []
+    for group in bands.values():
+        (place, first), stop = group[0], max(event.end for _, event in group)
+        x = _WIDTH * first.start / (end or 1.0)
+        width = max(_WIDTH * stop / (end or 1.0) - x, 2)
+        name = f"Event {place + 1}" if len(group) == 1 else f"{len(group)} events"
+        shown.append((f"{x:.2f}", f"{width:.2f}", f"{name}: {clock(first.start)} to {clock(stop)}"))
+    return shown
 
 
 def _card(

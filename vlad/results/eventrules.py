@@ -34,6 +34,7 @@ class EventRules:
         settings: `shared_settings` of the run that they were found in; empty for numbers, which
             fit any.
         hourly: head -> what they rest on; empty for numbers.
+        note: a sentence on where they come from otherwise, or nothing.
     """
 
     begin: Mapping[str, float]
@@ -44,6 +45,7 @@ class EventRules:
     sampling: Mapping[str, float | None] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     hourly: Mapping[str, Hourly] = field(default_factory=dict)
+    note: str = ""
 
 
 def save_rules(rules: EventRules, path: Path) -> Path:

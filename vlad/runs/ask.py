@@ -84,7 +84,7 @@ def ask(
             resume=resume,
             overwrite=overwrite,
         )
-        atomic_write(Path(out) / BANK, asked.bank.text.encode())
+        atomic_write(Path(out) / BANK, asked.bank.content)
         report = done.report
         for row in done.folder.rows.values():
             if row.error:

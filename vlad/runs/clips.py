@@ -62,7 +62,7 @@ def score_clips(
     for footage in clips:
         frames = Frames(footage, folder, settings.category, setup.max_pixels, say)
         doing = f"{footage.video.name}: {verb}"
-        with frames, Progress(0, doing, unit="frames") as progress:
+        with frames, Progress(None, doing, unit="frames") as progress:
             try:
                 for batch in score_samples(
                     panel, frames.look(), batch_size=setup.batch_size, open_image=frames

@@ -318,7 +318,7 @@ def _checked(
         )
         for head, why in mosaic.errors.items():
             failure = ImageError(
-                f"{item.path} has no score of {head} ({why}); score it again, or leave {head} out."
+                f"{item.path}: no score of {head} ({why}); score it again, or leave {head} out."
             )
         return Scored(item, mosaic.size, failure=failure)
     kinds = {

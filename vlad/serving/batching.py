@@ -237,6 +237,6 @@ class Batcher:
             size, score, values = found.size, found.image_score, found.anomaly_map
             if size is not None and score is not None and values is not None:
                 job.end(Found(size, score, values, found.kind, found.seen))
-            else:  # the image was read, so its score is not finite
-                head = job.detector.head_.name
-                job.end(ImageError(f"{head} gave no finite score; check the detector."))
+            else:  # the image was read, so it has no score; its name here is not the caller's
+                assert found.error is not None
+                job.end(ImageError(found.error.removeprefix(f"image {found.index}: ")))

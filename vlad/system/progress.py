@@ -12,13 +12,14 @@ from vlad.system.text import shown
 
 T = TypeVar("T")
 _BAR = "{desc} {n_fmt}/{total_fmt} |{bar}| {rate_noinv_fmt}, {remaining} left{postfix}"
+_COUNT = "{desc} {n_fmt}, {rate_noinv_fmt}{postfix}"  # where no total is known
 
 
 class Progress:
     """Counts images and reports progress on stderr; used as a context manager.
 
     Args:
-        total: number of images in all.
+        total: number of images in all; None if nobody knows.
         verb: what happens to them, in the past tense ("scored").
         unit: what is counted, if not images.
         done: number of images finished before; they do not count in the speed.
@@ -28,7 +29,7 @@ class Progress:
 
     def __init__(
         self,
-        total: int,
+        total: int | None,
         verb: str = "scored",
         done: int = 0,
         interval: float = 10.0,
@@ -56,10 +57,10 @@ class Progress:
                 total=total,
                 initial=done,
                 desc=self.verb,
-                unit=" images",
+                unit=f" {unit}",
                 file=self.stream,
                 dynamic_ncols=True,
-                bar_format=_BAR,
+                bar_format=_COUNT if total is None else _BAR,
             )
 
     def __enter__(self) -> Progress:
@@ -79,7 +80,7 @@ class Progress:
             if failed:
                 self.bar.set_postfix_str(f"{self.failed} failed", refresh=False)
             self.bar.update(count)
-        elif self.done < self.total and (
+        elif (self.total is None or self.done < self.total) and (
             self.printed_at is None or time.monotonic() - self.printed_at >= self.interval
         ):
             self._print()
@@ -103,13 +104,16 @@ class Progress:
             return
         elapsed = self.printed_at - self.started
         fresh = self.done - self.before
-        parts = [f"{self.verb} {self.done}/{self.total} {self.unit}"]
+        of = "" if self.total is None else f"/{self.total}"
+        parts = [f"{self.verb} {self.done}{of} {self.unit}"]
         if fresh and elapsed > 0:
             rate = fresh / elapsed
-            if self.unit == "images":
-                parts.append(f"{rate:.1f} images/s" if rate >= 1 else f"{rate:.2g} images/s")
-            left = (self.total - self.done) / rate
-            parts.append(f"{duration(elapsed)} in all" if last else f"{duration(left)} left")
+            if self.unit in ("images", "frames"):
+                parts.append(f"{rate:{'.1f' if rate >= 1 else '.2g'}} {self.unit}/s")
+            if last:
+                parts.append(f"{duration(elapsed)} in all")
+            elif self.total is not None:
+                parts.append(f"{duration((self.total - self.done) / rate)} left")
         if self.failed:
             parts.append(f"{self.failed} failed")
         print(", ".join(parts), file=self.stream, flush=True)

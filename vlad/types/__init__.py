@@ -31,6 +31,7 @@ from vlad.types.reasons import (
     KnownKind,
     NearestPatch,
     NearestSentence,
+    NearestState,
     Reason,
     Residual,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "Layer",
     "NearestPatch",
     "NearestSentence",
+    "NearestState",
     "Parts",
     "PatchOutput",
     "PosEmbedResize",

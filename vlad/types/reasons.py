@@ -50,6 +50,27 @@ class NearestSentence:
 
 
 @dataclass(frozen=True)
+class NearestState:
+    """A state of the prompt bank that speaks for one side, over all its sentences.
+
+    Attributes:
+        side: which side.
+        state: in words, with the category.
+        weight: its share of the side's pull, from 0 to 1: the sum over its sentences.
+        equal: the share it would have if all sentences of the side pulled alike.
+        index: place in `Prompts.normal` or `Prompts.anomalous` of its sentence that pulls most.
+        similarity: cosine between that sentence and the region.
+    """
+
+    side: Literal["normal", "anomalous"]
+    state: str
+    weight: float
+    equal: float
+    index: int
+    similarity: float
+
+
+@dataclass(frozen=True)
 class FeatureShift:
     """A named feature that is off.
 
@@ -90,11 +111,12 @@ class Residual:
     components: int
 
 
-Reason = NearestPatch | NearestSentence | FeatureShift | KnownKind | Residual
+Reason = NearestPatch | NearestSentence | NearestState | FeatureShift | KnownKind | Residual
 
 NAMES: dict[type, str] = {
     NearestPatch: "nearest patch",
     NearestSentence: "nearest sentence",
+    NearestState: "nearest state",
     FeatureShift: "feature shift",
     KnownKind: "known kind",
     Residual: "residual",

@@ -7,7 +7,7 @@ that the user names. What it says never changes the score of a head.
 from __future__ import annotations
 
 import sys
-from urllib.parse import urlsplit
+from pathlib import Path
 
 from vlad.errors import VlmError
 from vlad.vlm.model import VLM, Choice, Reply, Request
@@ -49,7 +49,9 @@ def load_vlm(
     answers = Answers() if cache else None
     if "://" in model:
         from vlad.vlm.endpoint import Endpoint
+        from vlad.vlm.http import host_of
 
+        host = host_of(model)
         if not name:
             raise VlmError(
                 f"The endpoint {model} may serve several models; name one of them with `name`."
@@ -58,10 +60,13 @@ def load_vlm(
             model, name, timeout=timeout, per_minute=per_minute, workers=batch, answers=answers
         )
         if not made.client.is_here:
-            host = urlsplit(made.client.address).hostname
             how = "" if made.client.address.startswith("https:") else ", without encryption"
             print(f"Images are sent to {host}{how}.", file=sys.stderr)
         return made
+    if ":" in model and not Path(model).exists():  # no name on the hub has one
+        raise VlmError(
+            f"{model} is neither a name nor a folder; begin an address with http:// or https://."
+        )
     if name is not None:
         raise VlmError(
             f"{model} is no address of an endpoint, so it has no models to choose from; leave out "

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from PIL import Image
@@ -20,6 +21,7 @@ from vlad.vlm.model import VLM, Choice, Reply, Request
 T = TypeVar("T")
 TOP = 20  # log-probabilities of one token that endpoints give at most
 FIRST = 8  # tokens that a choice may take
+LEAST = 0.1  # of the first token's probability that the choices have together, or it is no answer
 CHAT = "chat/completions"
 
 
@@ -65,7 +67,11 @@ class Endpoint(VLM):
         return self._at_once(one, requests)
 
     def weigh(self, requests: Sequence[Request], choices: Sequence[str]) -> list[Choice]:
-        """The share of each choice among the first token's probabilities that the server gives."""
+        """The share of each choice among the first token's probabilities that the server gives.
+
+        There are none if the choices have less than a tenth together: the model then begins with
+        other words, such as those of its thoughts, and what is left for a choice is noise.
+        """
         extras = {"logprobs": True, "top_logprobs": TOP}
 
         def one(request: Request) -> Choice:
@@ -76,6 +82,10 @@ class Endpoint(VLM):
                 return Choice(None, "", f"no answer: {error}")
 
         return self._at_once(one, requests)
+
+    def check(self) -> None:
+        with suppress(Unanswered):  # it may be slow to start
+            self._post(Request((), "Hello"), 1, {})
 
     def _at_once(self, one: Callable[[Request], T], requests: Sequence[Request]) -> list[T]:
         with ThreadPoolExecutor(self.batch) as pool:
@@ -174,7 +184,7 @@ def _tokens(usage: Any) -> tuple[int, int]:
 
 
 def _weights(body: Mapping[str, Any], choices: Sequence[str]) -> tuple[float, ...] | None:
-    """The probability of each choice from its first token, with sum 1; None if none is given."""
+    """The probability of each choice from its first token, with sum 1; None if too few is given."""
     logprobs = _first(body).get("logprobs")
     tokens = logprobs.get("content") if isinstance(logprobs, dict) else None
     for token in tokens if isinstance(tokens, list) else ():
@@ -190,7 +200,7 @@ def _weights(body: Mapping[str, Any], choices: Sequence[str]) -> tuple[float, ..
             if place is not None and isinstance(log, int | float) and log <= 0:
                 found[place] += math.exp(log)
         total = sum(found)
-        return tuple(p / total for p in found) if total > 0 else None
+        return tuple(p / total for p in found) if total >= LEAST else None
     return None
 
 

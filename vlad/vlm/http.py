@@ -51,14 +51,7 @@ class Client:
     """
 
     def __init__(self, address: str, timeout: float, per_minute: float | None) -> None:
-        parts = urlsplit(address)
-        plain = parts.scheme in ("http", "https") and parts.hostname
-        if not plain or parts.username or parts.password or parts.query or parts.fragment:
-            raise VlmError(
-                f"{shown(parts._replace(netloc=parts.hostname or '', query='').geturl())} is no "
-                "address of an endpoint; give one such as http://127.0.0.1:8000/v1, and a key as "
-                f"{KEY}."
-            )
+        host = host_of(address)
         if per_minute is not None and not per_minute > 0:
             raise VlmError(f"per_minute is {per_minute}; give a number above 0.")
         self.address, self.timeout = address.rstrip("/"), timeout
@@ -67,7 +60,7 @@ class Client:
         self._lock = threading.Lock()
         self._answered = False
         handlers: list[Any] = [_NoRedirect]
-        self.is_here = _is_here(parts.hostname or "")
+        self.is_here = _is_here(host)
         if self.is_here:
             handlers.append(urllib.request.ProxyHandler({}))  # a proxy is another machine
         self._opener = urllib.request.build_opener(*handlers)
@@ -193,6 +186,30 @@ class Client:
             start = max(now, self._next)
             self._next = start + self.gap
         sleep(start - now)
+
+
+def host_of(address: str) -> str:
+    """The host of the address of an endpoint, in small letters.
+
+    Raises:
+        VlmError: an address that cannot be used; a user or password in it is not repeated.
+    """
+    said = "This"
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname or ""
+        said = shown(parts._replace(netloc=host, query="", fragment="").geturl())
+        _ = parts.port, host.encode("idna")
+    except ValueError:
+        host = ""
+    extras = parts.username or parts.password or parts.query or parts.fragment if host else ""
+    written = address.isascii() and address.isprintable() and " " not in address
+    if not host or extras or not written or parts.scheme not in ("http", "https"):
+        raise VlmError(
+            f"{said} is no address of an endpoint; give one such as http://127.0.0.1:8000/v1, and "
+            f"a key as {KEY}."
+        )
+    return host
 
 
 class _Again(Unanswered):

@@ -20,7 +20,7 @@ from vlad.vlm.model import VLM, Choice, Reply, Request
 from vlad.vlm.size import check_memory, fingerprint
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-REMEDY = "give a folder as `vlm`, or the address of an endpoint"
+REMEDY = "name a folder, or the address of an endpoint"
 
 
 def load_local(

@@ -93,6 +93,14 @@ class VLM(ABC):
     def weigh(self, requests: Sequence[Request], choices: Sequence[str]) -> list[Choice]:
         """As `choose`, of at most `batch` requests."""
 
+    def check(self) -> None:
+        """Check that the model can be asked, before many images are read.
+
+        Raises:
+            VlmError: as `ask`.
+        """
+        return  # one that is loaded can
+
     def ask(
         self,
         requests: Sequence[Request],

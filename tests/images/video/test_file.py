@@ -3,12 +3,11 @@
 import builtins
 import os
 import socket
-import struct
 from datetime import datetime, timezone
 
 import numpy as np
 import pytest
-from clips import grey, write_clip, write_sound
+from clips import grey, turn, write_clip, write_sound
 
 from vlad.errors import ImageError, InputError
 from vlad.images.video import Video, check_video, read_frames
@@ -94,13 +93,7 @@ def test_rotation_in_the_metadata_is_applied(tmp_path):
     image = grey(40)
     image[:24, :32] = 240  # top left
     path = write_clip(tmp_path / "a.mp4", [image] * 2)
-    turned = tmp_path / "turned.mp4"
-    # the matrix of a track: a quarter turn instead of none
-    whole = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-    quarter = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    content = path.read_bytes()
-    place = content.index(whole, content.index(b"tkhd"))
-    turned.write_bytes(content[:place] + quarter + content[place + len(whole) :])
+    turned = turn(path, tmp_path / "turned.mp4")
     plain, after = image_of(frames_of(path)[0]), image_of(frames_of(turned)[0])
     assert plain[:20, :28].min() > 200 and after.shape == (64, 48, 3)
     # clockwise, so that the top left corner is at the top right

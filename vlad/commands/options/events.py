@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ import click
 from vlad.commands.options.option import option
 
 if TYPE_CHECKING:
-    from vlad.heads import Head
+    from vlad.calibration import Calibration
+    from vlad.commands.options.scoring import Plan
     from vlad.results.eventrules import EventRules
     from vlad.time import Smoothing
 
@@ -63,7 +64,7 @@ def event_options(command: Callable) -> Callable:
     return packed
 
 
-def check_deciding(deciding: Deciding) -> None:
+def check_deciding(deciding: Deciding, map_threshold: float | None = None) -> None:
     """Check that the options fit each other.
 
     Raises:
@@ -73,7 +74,8 @@ def check_deciding(deciding: Deciding) -> None:
 
     if deciding.end_below is not None and deciding.begin_above is None:
         raise InputError("--end-below is for --begin-above; add it, or leave --end-below out.")
-    if deciding.thresholds and (deciding.smooth or deciding.gap is not None):
+    given = (deciding.smooth, deciding.gap, map_threshold)
+    if deciding.thresholds and any(value is not None for value in given):
         raise InputError(
             "--thresholds brings its smoothing, gap and map threshold; leave out --smooth, --gap "
             "and --map-threshold."
@@ -82,14 +84,14 @@ def check_deciding(deciding: Deciding) -> None:
 
 def rules_of(
     deciding: Deciding,
-    heads: Mapping[str, Head],
+    plan: Plan,
     smoothing: Smoothing,
     map_threshold: float | None = None,
 ) -> EventRules | None:
     """What is known of thresholds before anything is scored.
 
     Args:
-        heads: of the run.
+        plan: the heads of the run, or the detector that brings a threshold.
         smoothing: where the thresholds bring none.
 
     Raises:
@@ -101,24 +103,48 @@ def rules_of(
 
     if deciding.thresholds:
         rules = load_rules(deciding.thresholds)
-        if set(rules.begin) != set(heads):
+        if set(rules.begin) != set(plan.heads):
             raise InputError(
                 f"{deciding.thresholds} is for {', '.join(rules.begin)}, but the heads are "
-                f"{', '.join(heads)}; name the same with --head."
+                f"{', '.join(plan.heads)}; name the same with --head."
             )
         return rules
     begin, end = deciding.begin_above, deciding.end_below
+    own = getattr(plan.detector, "calibration_", None)
+    if begin is None and own is not None:
+        return _of_detector(own, map_threshold, smoothing, deciding.gap)
     if begin is None:
+        if map_threshold is not None:
+            raise InputError("--map-threshold is for --begin-above; add it, or leave it out.")
         return None
-    if len(heads) > 1:
+    if len(plan.heads) > 1:
         raise InputError(
-            f"--begin-above is for one head, but there are {len(heads)}; name one with --head."
+            f"--begin-above is for one head, but there are {len(plan.heads)}; name one with --head."
         )
-    (head,) = heads
+    (head,) = plan.heads
     release = begin if end is None else end
     if release > begin:
         raise InputError(
             f"--end-below {release:g} is above --begin-above {begin:g}; give one that is lower."
         )
     regions = {} if map_threshold is None else {head: map_threshold}
+    if own is not None and not regions:
+        regions = dict(own.map_thresholds)
     return EventRules({head: begin}, {head: release}, regions, smoothing, deciding.gap)
+
+
+def _of_detector(
+    calibration: Calibration, map_threshold: float | None, smoothing: Smoothing, gap: float | None
+) -> EventRules:
+    """The threshold of a saved detector, as that of events."""
+    from vlad.results.eventrules import EventRules
+
+    (head,) = calibration.reference
+    begin = {head: calibration.thresholds[head]}
+    regions = dict(calibration.map_thresholds) if map_threshold is None else {head: map_threshold}
+    note = (
+        "The threshold is that of the detector, set on single images: it promises no rate of "
+        "false alarms per hour. For that, give --normal-footage."
+    )
+    settings = calibration.settings
+    return EventRules(begin, begin, regions, smoothing, gap, settings=settings, note=note)

@@ -69,14 +69,13 @@ class VlmOptions:
         for given, flag in ((self.name, "--vlm-model"), (self.rate, "--vlm-rate")):
             if given is not None and not is_endpoint:
                 raise InputError(
-                    f"{flag} is for an endpoint; give its address with --vlm, or leave it out."
+                    f"{flag} is for an endpoint; give its address with --vlm, such as "
+                    "http://127.0.0.1:8000/v1, or leave it out."
                 )
         if self.model is None:
             return None
         if is_endpoint and self.name is None:
-            raise InputError(
-                f"The endpoint {self.model} may serve several models; name one with --vlm-model."
-            )
+            raise InputError("An endpoint may serve several models; name one with --vlm-model.")
         return load_vlm(
             self.model,
             name=self.name,

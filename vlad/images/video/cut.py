@@ -42,7 +42,7 @@ def cut_clip(video: Video, start: float, end: float, path: Path) -> Path:
             name = stream.codec_context.name
             path = path.with_name(f"{path.name}.{'mp4' if name in _IN_MP4 else 'mkv'}")
             first = max(0.0, start - MARGIN) + shift
-            container.seek(int(first / base), stream=stream, backward=True)
+            container.seek(round(first / base), stream=stream, backward=True)
             with av.open(str(path), "w") as clip:
                 copy = clip.add_stream_from_template(stream)
                 zero = None

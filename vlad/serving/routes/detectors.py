@@ -68,7 +68,7 @@ class DetectorRoutes:
             self.reload,
             methods=["POST"],
             response_model=schemas.Detector,
-            responses=refusals(404, 408, 409, 413, 422, 429, 503, 504),
+            responses=refusals(404, 408, 409, 413, 422, 429, 502, 503, 504),
             summary="Load a detector from its folder again",
         )
         route(

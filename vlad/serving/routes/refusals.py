@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from vlad.errors import VladError
+from vlad.errors import VladError, VlmError
 from vlad.serving import schemas
 from vlad.serving.batching import Busy
 from vlad.serving.detectors import Conflict
@@ -28,11 +28,12 @@ _REFUSALS = {
     413: "The request has too many bytes or images.",
     422: "A name is unknown, a field is missing or out of range, or no image can be used.",
     429: "The service is busy; Retry-After gives the seconds to wait.",
+    502: "The vision-language model of the detector cannot be asked.",
     503: "The service is stopping; Retry-After gives the seconds to wait.",
     504: "The reply was not ready in time.",
     507: "The folder for labels is full, or cannot be written to.",
 }
-POSTED = (400, 408, 413, 422, 429, 503, 504)  # of routes that take images
+POSTED = (400, 408, 413, 422, 429, 502, 503, 504)  # of routes that take images
 
 
 def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
@@ -62,6 +63,10 @@ async def _cannot(request, error: VladError) -> Response:
     return problem(422, str(error))
 
 
+async def _unasked(request, error: VlmError) -> Response:
+    return problem(502, str(error))
+
+
 async def _conflict(request, error: Conflict) -> Response:
     return problem(409, str(error))
 
@@ -74,6 +79,7 @@ ANSWERS: dict[type[Exception], Callable[..., Awaitable[Response]]] = {
     RequestValidationError: _invalid,
     HTTPException: _refused,
     VladError: _cannot,
+    VlmError: _unasked,
     Conflict: _conflict,
     Busy: _busy,
 }

@@ -1,0 +1,96 @@
+"""vlad measure: figures of a run over labelled videos, and what it leaves out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from vlad.cli import main
+
+
+def vlad(*words):
+    return CliRunner().invoke(main, list(map(str, words)))
+
+
+@pytest.fixture
+def shown():
+    """Video -> the number of the image that each of its frames shows; 0 is normal."""
+    return {"bad": [0, 0, 0, 1, 1, 1, 0, 0], "good": [0] * 6, "other": [1, 0]}
+
+
+@pytest.fixture
+def run(images, small_file, tmp_path, shown):
+    """A run over three folders of frames."""
+    for name, numbers in shown.items():
+        (tmp_path / name).mkdir()
+        for frame, number in enumerate(numbers):
+            image = Image.open(images / f"{number}.png").convert("RGB")
+            image.save(tmp_path / name / f"{frame:03}.png")
+    out = tmp_path / "run"
+    videos = [tmp_path / name for name in shown]
+    done = vlad(
+        *("video", *videos, "--normal", images / "0.png", "--backbone", small_file),
+        *("--device", "cpu", "--smooth", "none", "--begin-above", 0.01, "--map-threshold", 0.001),
+        *("--out", out),
+    )
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.fixture
+def labels(tmp_path):
+    """All frames of bad that show image 1, and one that does not."""
+    file = tmp_path / "labels.csv"
+    file.write_text("video,first,last\nbad,3,6\ngood,,\nmissing,0,1\n")
+    return file
+
+
+def test_figures_and_what_is_left_out(run, labels, tmp_path):
+    done = vlad("measure", run, labels, "--out", tmp_path / "figures.json")
+    assert done.exit_code == 0, done.output
+    # of 4 anomalous frames, 3 are above all 10 normal ones, and one ties with all of them
+    assert "memory           0.8750       0.8750       " in done.output
+    assert "14 frames of 2 videos; scores not scaled per video" in done.output
+    assert "macro is the mean over 1 video, 1 with normal or anomalous" in done.output
+    assert "1 video left out, without scores: missing." in done.output
+    assert "1 video left out, without labels: other." in done.output
+    first = json.loads((tmp_path / "figures.json").read_text())["measured"][0]
+    assert first["scores"] == "memory" and first["frames"]["micro"] == pytest.approx(0.875)
+    assert first["rbdc"] is None
+
+
+def test_scaling_per_video_is_named(run, labels):
+    done = vlad("measure", run, labels, "--per-video")
+    assert "scores scaled from 0 to 1 in each video" in done.output
+
+
+def test_regions_are_compared_with_tracks(run, labels, tmp_path, images):
+    tracks = tmp_path / "tracks"
+    tracks.mkdir()
+    width, height = Image.open(images / "1.png").size
+    whole = f"0,0,{width - 1},{height - 1}"
+    (tracks / "bad.txt").write_text("".join(f"0,{n},{whole}\n" for n in (3, 4, 5, 6)))
+    done = vlad("measure", run, labels, "--tracks", tracks, "--out", tmp_path / "figures.json")
+    assert done.exit_code == 0, done.output
+    first = json.loads((tmp_path / "figures.json").read_text())["measured"][0]
+    found = [json.loads(line) for line in (run / "frames.jsonl").read_text().splitlines()]
+    boxes = {path: regions.get("memory", []) for path, _, regions in found if "/bad/" in path}
+    covered = [
+        max((w * h / (width * height) for _, _, w, h, _ in some), default=0) >= 0.1
+        for some in boxes.values()
+    ]
+    assert sum(covered) == 3  # the frames that show image 1
+    assert first["rbdc"] == pytest.approx(0.75, abs=0.1) and first["tbdc"] > 0.9
+    (tracks / "bad.txt").unlink()
+    assert "has no tracks of bad" in vlad("measure", run, labels, "--tracks", tracks).output
+
+
+def test_errors(run, tmp_path):
+    assert "names no layout" in vlad("measure", run, tmp_path).output
+    (tmp_path / "none.csv").write_text("video,first,last\nelse,1,2\n")
+    assert "no video of" in vlad("measure", run, tmp_path / "none.csv").output
+    (tmp_path / "short.csv").write_text("video,first,last\nbad,9,2\n")
+    assert "line 2 of" in vlad("measure", run, tmp_path / "short.csv").output
