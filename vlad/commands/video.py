@@ -10,24 +10,20 @@ from vlad.commands.options import say_if_trial
 from vlad.commands.options.events import Deciding, check_deciding, event_options, rules_of
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, model_options, plan_of
-from vlad.commands.options.video import sampling_options
+from vlad.commands.options.video import FRAME_RATE, sampling_options
 
 if TYPE_CHECKING:
     from vlad.images.video import Video
     from vlad.runs.frames import Footage
 
-FRAME_RATE = 25.0
+DEFAULT_RATE = 25.0  # images a second of a folder of frames
 
 
 @click.command(cls=ScoringCommand)
 @click.argument("clips", nargs=-1, required=True, metavar="CLIP|DIR...")
 @model_options
 @sampling_options
-@option(
-    "--frame-rate X",
-    "Images per second in a folder of frames.  [default: 25]",
-    type=click.FloatRange(min=0, min_open=True),
-)
+@FRAME_RATE
 @option(
     "--normal-footage CLIP|DIR",
     "Video without anomalies, to set the thresholds on; may be repeated.",
@@ -39,11 +35,12 @@ FRAME_RATE = 25.0
     type=click.FloatRange(min=0, min_open=True),
 )
 @option(
+    "--motion CLIP|DIR",
+    "Score how frames change, against the changes in this video without anomalies.",
+)
+@option(
     "--map-threshold NUMBER",
-    (
-        "Pixels above NUMBER form regions; needs --begin-above or the threshold of --detector.  "
-        "[default: from --normal-footage or --detector]"
-    ),
+    "Pixels above NUMBER form regions.  [default: set with the threshold]",
     type=float,
 )
 @event_options
@@ -59,6 +56,7 @@ def video(
     changes: float | None,
     frame_rate: float | None,
     normal_footage: tuple[str, ...],
+    motion: str | None,
     alarms_per_hour: float | None,
     map_threshold: float | None,
     deciding: Deciding,
@@ -79,11 +77,13 @@ def video(
     vlad video clip.mp4 --detector nut/ --fps 5 --normal-footage quiet.mp4 --out runs/clip
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     """
+    from dataclasses import replace
     from pathlib import Path
 
     from vlad.errors import InputError
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
+    from vlad.runs.changes import write_changes
     from vlad.runs.frames import Footage
     from vlad.runs.video import Timing, score_video
     from vlad.system.text import counted, shown
@@ -103,15 +103,24 @@ def video(
     if map_threshold is not None and normal_footage:
         raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
     RUN.check(out, resume=resume, overwrite=overwrite)
-    given = [_video(clip, frame_rate) for clip in clips]
-    quiet = [_video(clip, frame_rate) for clip in normal_footage]
+    given = [video_of(clip, frame_rate) for clip in clips]
+    quiet = [video_of(clip, frame_rate) for clip in normal_footage]
     if frame_rate is not None and all(one.rate is None for one in (*given, *quiet)):
         raise InputError("--frame-rate is for a folder of frames; leave it out.")
     sampling = Sampling(every or 1, fps)
 
     def footage(videos: list[Video]) -> list[Footage]:
-        return [Footage(one, sampling, changes, "none") for one in videos]
+        return [Footage(one, sampling, changes, "none", bool(motion)) for one in videos]
 
+    if motion:
+        if scoring.normals or scoring.detector:
+            raise InputError(
+                "--motion brings its own normal images, changes between frames; leave out --normal "
+                "and --detector."
+            )
+        still = footage([video_of(motion, frame_rate)])[0]
+        folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
+        scoring = replace(scoring, normals=(str(folder),))
     plan = plan_of(scoring, images=0)
     smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
     rules = None if normal_footage else rules_of(deciding, plan, smoothing, map_threshold)
@@ -153,7 +162,7 @@ def video(
     say_if_trial(backbone)
 
 
-def _video(given: str, frame_rate: float | None) -> Video:
+def video_of(given: str, frame_rate: float | None) -> Video:
     """A video file, or a folder of frames."""
     from pathlib import Path
 
@@ -162,7 +171,7 @@ def _video(given: str, frame_rate: float | None) -> Video:
 
     folder = Path(given).expanduser()
     if folder.is_dir():
-        return Video.of_folder(folder, frame_rate or FRAME_RATE)
+        return Video.of_folder(folder, frame_rate or DEFAULT_RATE)
     found = Video.of(given)
     if found is None:
         raise InputError(

@@ -45,8 +45,8 @@ def frame_metrics(
     Args:
         scores, labels: (n,) of each video, 0 normal and 1 anomalous.
         per_video: scale the scores of each video to 0 to 1 first. This uses the whole video, also
-            what comes later, and lifts `micro` wherever the scores of videos differ in level, so
-            figures with and without it are not comparable.
+            what comes later, and usually lifts `micro` where the scores of videos differ in level,
+            so figures with and without it are not comparable.
 
     Raises:
         InputError: no videos, one without labels, shapes differ, a score is NaN, or a label is not

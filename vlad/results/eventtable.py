@@ -66,6 +66,11 @@ class Found:
         """The part of the track with the highest map value."""
         return max(self.track, key=lambda part: part[2]) if self.track else None
 
+    @property
+    def shown(self) -> int:
+        """The frame that shows the event best: with the highest region, or the highest score."""
+        return self.best[0] if self.best else self.event.peak
+
 
 def track_of(
     event: Event, head: str, paths: Sequence[str], notes: Mapping[str, FrameNote]

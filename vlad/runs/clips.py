@@ -106,8 +106,9 @@ def gap_of(footage: Footage, given: float | None) -> float | None:
 
 def sampling_of(footage: Footage) -> dict[str, float | None]:
     """Which frames are scored, as thresholds of events say it."""
-    sampling = footage.sampling
-    return {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+    sampling, motion = footage.sampling, footage.motion
+    found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+    return found | {"motion": motion}
 
 
 def _note(scored: Scored, thresholds: Mapping[str, float]) -> FrameNote:

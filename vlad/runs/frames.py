@@ -17,6 +17,7 @@ from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
 from vlad.images.video import Changes, Frame, Live, Sampling, Video, read_frames
 from vlad.images.video.ahead import read_ahead
+from vlad.images.video.change import change_of
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.system.files import atomic_write
@@ -38,12 +39,15 @@ class Footage:
         sampling: which of its frames are due.
         changes: as in `vlad.images.video.Changes`.
         keep: which scored frames are kept as images.
+        motion: whether the image of a frame is its change since the one before (`change_of`),
+            which is all grey for the first.
     """
 
     video: Video
     sampling: Sampling = field(default_factory=Sampling)
     changes: float | None = None
     keep: Keep = "anomalous"
+    motion: bool = False
 
 
 def captured(row: Row) -> int | None:
@@ -90,6 +94,7 @@ class Frames:
         self.states: dict[str, State | None] = {}
         self._changes = Changes(footage.changes)
         self._unread: dict[str, Frame] = {}
+        self._before: dict[int, Frame] = {}  # of frames that are scored by their motion
         self._images: dict[str, Image.Image] = {}  # of those that may be kept
         self._held = ExitStack()
         self._live: Live | None = None
@@ -132,6 +137,9 @@ class Frames:
         frame = self._unread.pop(name)
         self.states[name] = State(0, frame.time, frame.time)
         image = frame.image(self.max_pixels, name)
+        if self.footage.motion:
+            before = self._before.pop(frame.number, frame)
+            image = change_of(image, before.image(self.max_pixels, name))
         if self.footage.keep != "none":
             self._images[name] = image
         return image
@@ -174,10 +182,16 @@ class Frames:
         with read_ahead(lambda: read_frames(video, self.say, due)) as frames:
             if done >= 0:
                 frames = self._same(frames, done, last)
+            before = None
             for frame in frames:
                 # those with rows are compared too, as if it had never stopped
-                if self._changes(frame) and frame.number > done:
+                if not self._changes(frame):
+                    continue
+                if frame.number > done:
+                    if self.footage.motion and before:
+                        self._before[frame.number] = before
                     yield frame
+                before = frame
         self.ended = True
 
     def _same(self, frames: Iterator[Frame], done: int, last: State | None) -> Iterator[Frame]:

@@ -243,7 +243,7 @@ def _peaks(
     wanted: dict[str, dict[int, list[int]]] = {}
     for place in strongest(found):
         one = found[place]
-        number = int(Path(one.series.paths[one.event.peak]).stem)
+        number = int(Path(one.series.paths[one.shown]).stem)
         wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
     peaks: dict[int, Peak] = {}
     for source, numbers in wanted.items():

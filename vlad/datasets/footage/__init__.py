@@ -1,4 +1,7 @@
-"""Labelled data sets of video: which frames are anomalous, and where."""
+"""Labelled data sets of video: which frames are anomalous, and where.
+
+Other packages register layouts under the entry-point group "vlad.footage".
+"""
 
 from __future__ import annotations
 

@@ -1,0 +1,52 @@
+"""Changes between frames of normal footage as image files, for heads to compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from vlad.errors import InputError
+from vlad.images.video import Changes, read_frames
+from vlad.images.video.change import change_of
+from vlad.runs.frames import Footage
+from vlad.system.files import atomic_write
+
+FOLDER = "normal_changes"  # of a run
+MOST = 100  # kept of a video, at least half as many, evenly spaced
+
+
+def write_changes(footage: Footage, out: Path, max_pixels: int) -> Path:
+    """Write how due frames of a video differ from those before -> the folder, in `out`.
+
+    Raises:
+        InputError: the video cannot be read, or has fewer than two frames that are due.
+        ImageError: a frame is too large or too small.
+        OutputError: a file cannot be written.
+    """
+    changed = Changes(footage.changes)
+    before: Image.Image | None = None
+    kept: list[tuple[int, Image.Image]] = []
+    step, place = 1, 0
+    for frame in read_frames(footage.video, lambda _: None, footage.sampling):
+        if not changed(frame):
+            continue
+        image = frame.image(max_pixels, footage.video.name)
+        if before is not None:
+            if place % step == 0:
+                kept.append((frame.number, change_of(image, before)))
+            place += 1
+        if len(kept) > MOST:
+            kept, step = kept[::2], 2 * step
+        before = image
+    if not kept:
+        raise InputError(
+            f"{footage.video.name} has fewer than two frames to compare; give a longer video."
+        )
+    folder = out / FOLDER
+    for old in folder.glob("[0-9]*.png"):  # of an earlier run
+        old.unlink()
+    for number, image in kept:
+        path = folder / f"{number:06}.png"
+        atomic_write(path, lambda file, image=image: image.save(file, "PNG"))  # type: ignore[misc]
+    return folder
