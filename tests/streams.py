@@ -20,15 +20,16 @@ class Camera(ThreadingHTTPServer):
 
     Attributes:
         damaged: whether what is sent is no JPEG inside.
+        sizes: of the images, each of ten in a row, in turn.
         connections: number of connections so far.
         sent: number of images sent.
     """
 
     daemon_threads = True
 
-    def __init__(self, *cuts: int, port: int = 0, damaged: bool = False):
+    def __init__(self, *cuts: int, port: int = 0, damaged: bool = False, sizes=((64, 48),)):
         super().__init__(("127.0.0.1", port), _Handler)
-        self.cuts, self.damaged = list(cuts), damaged
+        self.cuts, self.damaged, self.sizes = list(cuts), damaged, sizes
         self.connections = self.sent = 0
         self.gone = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -56,7 +57,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         for _ in range(abs(count)):
             content = io.BytesIO()
-            Image.new("RGB", (64, 48), (camera.sent % 256,) * 3).save(content, "JPEG")
+            size = camera.sizes[camera.sent // 10 % len(camera.sizes)]
+            Image.new("RGB", size, (camera.sent % 256,) * 3).save(content, "JPEG")
             body = content.getvalue()
             if camera.damaged:
                 body = body[:2] + bytes(len(body) - 2)

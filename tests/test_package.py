@@ -33,9 +33,10 @@ def test_every_module_is_inside(wheel):
 def test_data_is_inside(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder in ("prompts", "adapters"):
-        mine = {p.name for p in (ROOT / folder).iterdir() if p.is_file()}
-        assert mine
-        assert {f"vlad/_data/{folder}/{name}" for name in mine} <= names
+        mine = {str(p.relative_to(ROOT)) for p in (ROOT / folder).rglob("*") if p.is_file()}
+        assert {"prompts/words.txt", "adapters/cards/sowa-visa.toml"} & mine
+        assert {f"vlad/_data/{name}" for name in mine} <= names
+    assert "vlad/_data/benchmarks/published.toml" in names
     ends = {".css", ".js", ".j2"}
     written = {str(p.relative_to(ROOT)) for p in (ROOT / "vlad").rglob("*") if p.suffix in ends}
     assert len(written) > 8

@@ -19,6 +19,7 @@ from vlad.commands.ask import ask
 from vlad.commands.backbones import backbones
 from vlad.commands.bench import bench
 from vlad.commands.calibrate import calibrate
+from vlad.commands.captions import captions
 from vlad.commands.catalogue import heads
 from vlad.commands.choose import choose
 from vlad.commands.completion import completion
@@ -124,6 +125,7 @@ main.add_command(choose)
 main.add_command(ask)
 main.add_command(watch)
 main.add_command(video)
+main.add_command(captions)
 main.add_command(measure)
 main.add_command(calibrate)
 main.add_command(diff)

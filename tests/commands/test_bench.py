@@ -6,6 +6,7 @@ from html import unescape
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from chat_server import MODEL, ChatServer
 from click.testing import CliRunner
 from PIL import Image
 from recorder import record
@@ -190,6 +191,26 @@ templates = ["a photo of {}"]
 normal = ["a good {}"]
 anomalous = ["a STATE {}"]
 """
+
+
+def test_rows_of_an_edited_question_to_a_model_are_measured_again(bench, sets, tmp_path, results):
+    question = tmp_path / "question.toml"
+    text = (
+        'title = "Mine"\nsource = "me"\nlicence = "Apache-2.0"\nblanks = []\ntext = "Is it WHAT?"'
+    )
+    question.write_text(text.replace("WHAT", "torn"))
+    with ChatServer("Yes", logprobs={"Yes": -0.1, "No": -2.4}) as server:
+        values = (f"model={server.url}", f"model_name={MODEL}", "windows=0", f"question={question}")
+        args = (sets / "two", "--head", "vlm", "--k-shot", "0", "--seeds", "0")
+        args += ("--out", tmp_path / "bench", *(x for v in values for x in ("--param", f"vlm.{v}")))
+        assert bench(*args).exit_code == 0
+        before, asked = results(tmp_path / "bench"), len(server.asked)
+        assert "changed" not in bench(*args).output and len(server.asked) == asked
+        question.write_text(text.replace("WHAT", "cut"))
+        done = bench(*args)
+    assert done.exit_code == 0 and "changed" in done.output
+    assert server.asked[-1].text == "Is it cut?"
+    assert results(tmp_path / "bench")[0]["prompts"] != before[0]["prompts"]
 
 
 def test_rows_of_an_edited_prompt_bank_are_measured_again(bench, sets, tmp_path, results):

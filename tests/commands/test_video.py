@@ -74,6 +74,7 @@ def test_rows_have_times_and_events_have_ends(video, clip, tmp_path):
     with av.open(str(out / first["clip"])) as cut:
         assert 10 <= sum(1 for _ in cut.decode(video=0)) <= 32  # with a second on each side
     page = (out / "report.html").read_text(encoding="utf-8")
+    assert '<th scope="col">Clip</th>' in page
     assert page.count('class="event"') == 2 and page.count("data:image/jpeg") == 2
     assert "style=" not in page.partition("</style>")[2]  # the page's own policy forbids it
 
@@ -167,6 +168,7 @@ def test_clips_that_cannot_be_read_are_left_out(video, clip, tmp_path):
         (["--begin-above", 1, "--end-below", 2], "--end-below 2 is above --begin-above 1"),
         (["--smooth", "mean"], "mean is not a way to smooth scores"),
         (["--map-threshold", 1], "--map-threshold is for --begin-above"),
+        (["--map-threshold", 1, "--normal-footage", "clip"], "--normal-footage sets the map"),
         (["--frame-rate", 5], "--frame-rate is for a folder of frames"),
         (["--begin-above", 1, "--head", "memory,padim"], "--begin-above is for one head"),
     ],

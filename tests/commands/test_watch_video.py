@@ -163,8 +163,9 @@ def test_all_its_own_options_at_once(watch, clip, tmp_path):
         options, shared = (
             {option.opts[0] for option in main.commands[verb].params} for verb in ("watch", "score")
         )
-        # those of folders, and all others must be given here
-        assert options - shared - given.keys() == {"source", "--interval"}
+        in_time = {"--begin-above", "--end-below", "--gap", "--smooth", "--thresholds"}
+        # those of folders, those of test_watch_in_time, and all others must be given here
+        assert options - shared - given.keys() == {"source", "--interval"} | in_time
         more = [word for option, value in given.items() for word in (option, value)]
         done = watch(clip, "--threshold", "0.01", *more)
     assert done.exit_code == 0, done.output

@@ -30,15 +30,31 @@ def test_figures_are_percentages_with_a_source():
 
 def test_methods_run_heads_as_they_are():
     for method in KNOWN.methods.values():
-        params = dict(param.partition(".")[2].split("=") for param in method.params)
-        head = load_head(method.head, **{k: v == "true" for k, v in params.items()})
-        needs = getattr(head, "needs_adapter", False)
         sets = [data for data in KNOWN.data if KNOWN.shots(method.head, data)]
+        assert set(method.params_for) <= set(sets)
         for data in sets:
-            # no figure is of an adapter trained on the data that it is measured on
-            assert data not in method.adapter.get(data, "").split("-")
-            assert not needs or data in method.adapter
-    assert KNOWN.methods["anomalyclip"].adapter["mvtec"] in registry()
+            head = load_head(method.head, **method.params_on(data))
+            assert data in method.adapter or not getattr(head, "needs_adapter", False)
+
+
+def test_figures_rest_on_the_adapter_that_their_authors_used():
+    for method in KNOWN.methods.values():
+        for data, adapter in method.adapter.items():
+            # on VisA for MVTec AD, and on MVTec AD for all others
+            assert adapter.split("-")[1] == ("visa" if data == "mvtec" else "mvtec")
+            assert adapter in registry() or method.differs
+
+
+def test_musc_scores_visa_with_neighbourhoods_of_its_own():
+    method = KNOWN.methods["musc"]
+    assert method.params_on("visa") == {"rescore": [1, 8, 9]}
+    assert method.params_on("mvtec") == {}
+
+
+def test_the_categories_of_a_set_are_named():
+    assert {name: len(one.categories) for name, one in KNOWN.data.items()} == {
+        "mvtec": 15, "visa": 12, "btad": 3, "mpdd": 6,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -51,6 +67,9 @@ def test_methods_run_heads_as_they_are():
         (("anomalyclip", "mvtec", 0), "pixel_auroc", 91.1),
         (("adaclip", "visa", 0), "image_f1_max", 83.1),
         (("anomalydino", "mvtec", 1), "image_auroc", 96.6),
+        (("winclip", "mvtec", 8), "pixel_ap", 42.4),
+        (("adaptclip", "visa", 2), "image_auroc", 92.2),
+        (("subspace", "mvtec", 1), "image_auroc", 98.0),
     ],
 )
 def test_the_figure_to_judge_by(key, metric, value):
@@ -64,10 +83,12 @@ def test_an_unknown_head_names_the_nearest():
 
 def test_defaults_of_a_file():
     found = read_published(
-        '[[data]]\nname="a"\ntitle="A"\ncategories=2\nwhere="w"\nlicence="l"\n'
+        '[[data]]\nname="a"\ntitle="A"\ncategories=["b", "c"]\ntest_images=9\n'
+        'where="w"\nlicence="l"\n'
         '[[method]]\nhead="memory"\nbackbone="vlad-tiny"\n'
         '[[figure]]\nhead="memory"\ndata="a"\nkind="paper"\nsource="s"\nimage_auroc=90\n'
     )
     (figure,) = found.figures
     assert (figure.k_shot, figure.target, figure.values) == (0, False, {"image_auroc": 90.0})
     assert found.methods["memory"].tolerance == 1.0
+    assert found.data["a"].categories == ("b", "c")

@@ -6,7 +6,7 @@ from vlad.evaluation.published import DataSource, Figure, Method
 from vlad.evaluation.reproduction import Missing, Reproduction, markdown
 
 METHOD = Method("memory", "some/backbone", note="A note.")
-DATA = DataSource("two", "Two", 2, "https://example.org", "CC0")
+DATA = DataSource("two", "Two", ("a", "b"), 8, "https://example.org", "CC0")
 
 
 def figure(values, kind="paper", std=None, target=True):
@@ -49,9 +49,47 @@ def test_it_is_judged_by_the_target_and_by_metrics_that_both_have():
         figure({"image_auroc": 80.0, "aupro": 10.0, "pixel_ap": 3.0}, "authors"),
         figure({"image_auroc": 99.0}, target=False),
     ]
-    found = made(rows(0.8, aupro=0.9, pixel_auroc=0.2), published)
+    found = made(rows(0.8, aupro=0.9, pixel_auroc=0.2, pixel_ap=0.03), published)
     assert found.outside == []
-    assert found.verdict == "reproduced within 1 points of the authors"
+    assert found.verdict == "reproduced within 1 point of the authors."
+
+
+def test_metrics_that_were_not_measured_are_said_and_not_counted():
+    published = [figure({"image_auroc": 80.0, "pixel_ap": 3.0})]
+    found = made(rows(0.8), published)
+    assert found.outside == [] and "pixel_ap" not in found.values
+    without = "Without pixel AP, not measured on a, b."
+    assert found.verdict == f"reproduced within 1 point of the paper. {without}"
+    part = rows(0.8, pixel_ap=0.03)
+    part[0]["metric.pixel_ap"] = float("nan")
+    found = made(part, published)
+    assert found.verdict.endswith("Without pixel AP, not measured on a.")
+    assert found.table()[1] == ["vlad", "80.0", "–"]
+
+
+@pytest.mark.parametrize("measured", [[], rows(float("nan"))])
+def test_nothing_measured_is_nothing_reproduced(measured):
+    found = made(measured, [figure({"image_auroc": 80.0})])
+    assert found.outside == []
+    assert found.verdict.startswith("not judged: no figure of the paper was measured.")
+
+
+def test_draws_of_any_source_count_and_are_said():
+    published = [
+        figure({"image_auroc": 80.0}, "authors"),
+        figure({"image_auroc": 81.0}, std={"image_auroc": 2.0}, target=False),
+    ]
+    found = made(rows(0.835), published)
+    assert found.verdict == (
+        "reproduced within 1 point of the authors, or two standard deviations over draws (image "
+        "AUROC by +3.5)."
+    )
+    assert made(rows(0.845), published).outside == ["image_auroc"]
+
+
+def test_what_is_assumed_is_said_with_the_verdict():
+    found = made(rows(0.8), [figure({"image_auroc": 80.0})], assumed=["The weights are yours."])
+    assert found.verdict.endswith("of the paper. The weights are yours.")
 
 
 def test_another_protocol_is_shown_and_not_judged():
@@ -77,6 +115,6 @@ def test_what_is_posted():
     text = markdown([found, missing])
     assert "## memory on Two, 1 normal image\n" in text
     assert "| paper: the paper (target) | 80.0 (+10.0) |" in text
-    assert "**NOT reproduced: image AUROC by +10.0 from the paper**" in text
-    assert "- backbone some/backbone, vlad 1.2.3" in text
+    assert "**NOT reproduced: image AUROC by +10.0 from the paper.**" in text
+    assert "- backbone some/backbone, vlad 1.2.3\n- 1 draw of normal images" in text
     assert "## memory on Two\n\n**not measured: no weights; get some.**\n\nA note." in text

@@ -56,6 +56,7 @@ def test_shifts_of_mvg_square_up_to_the_distance(every_shift, components):
     (found,) = head.reasons(image, None, EVERYWHERE)
     each = [squares(found, f"block {n}") ** 0.5 for n in (1, 2)]
     assert np.mean(each) == pytest.approx(head.score(image).image_score.item(), rel=1e-4)
+    assert all(r.part for r in found)
 
 
 def test_shifts_of_mvg_add_up_over_regions(every_shift):
@@ -104,6 +105,7 @@ def test_shifts_of_words_square_up_to_the_distance(every_shift):
     (found,) = head.reasons(image, None, EVERYWHERE)
     each = [squares(found, f"block {n}") ** 0.5 for n in (1, 2)]
     assert np.mean(each) == pytest.approx(head.score(image).image_score.item(), rel=1e-4)
+    assert all(r.part for r in found)
     assert {r.feature for r in found if "block 1" in r.feature} == {
         f"word {n} of block 1" for n in range(1, 5)
     }
@@ -205,11 +207,11 @@ def test_subspace_says_what_it_cannot_rebuild():
     flat[..., :2] = torch.randn(40, 9, 2, generator=generator)
     normal = Features(image=None, patches={1: flat}, grid=(3, 3), size=(24, 24))
     head = load_head("subspace", layers=(1,), rotations=0).fit(normal)
-    mean = head.memory_["1.mean"]
+    mean, usual = head.memory_["1.mean"], head.memory_["1.residual"].item()
     tokens = mean.repeat(1, 9, 1)
     tokens[0, 4] += torch.tensor([3.0, 0.0, 4.0, 0.0, 0.0])
     image = replace(normal, patches={1: tokens})
     assert head.reasons(image, None, region(3, 4)) == [
-        (Residual(pytest.approx(16 / 25, abs=1e-4), 2),)
+        (Residual(pytest.approx(16 / 25, abs=1e-4), 2, pytest.approx(16 / usual, rel=1e-4)),)
     ]
     assert head.without(image, None, region(4)) == pytest.approx(0, abs=1e-5)

@@ -13,14 +13,16 @@ FIGURES = """
 [[data]]
 name = "mvtec"
 title = "MVTec AD"
-categories = 2
+categories = ["bolt", "nut"]
+test_images = 8
 where = "https://example.org"
 licence = "CC0"
 
 [[data]]
 name = "mpdd"
 title = "MPDD"
-categories = 6
+categories = ["a", "b", "c", "d", "e", "f"]
+test_images = 6
 where = "https://example.org/mpdd"
 licence = "CC BY-NC-SA 4.0"
 gigabytes = 2
@@ -106,7 +108,7 @@ def test_the_papers_backbone_is_fetched_and_figures_are_judged(
     figures(monkeypatch, round(mean, 1))
     done = reproduce(*args)
     assert done.exit_code == 0, done.output
-    assert "reproduced within 1 points of a paper" in done.output
+    assert "reproduced within 1 point of a paper" in done.output
     posted = (tmp_path / "run" / "reproduced.md").read_text()
     assert "backbone facebook/dinov2-small" in posted and str(tmp_path) not in posted
     done = reproduce(*args[:-1], tmp_path / "other", "--tolerance", "0.0001")
@@ -129,9 +131,20 @@ def test_another_protocol_is_not_judged(mvtec, monkeypatch, tmp_path, dinov2_fol
     (mvtec / "nut").rename(tmp_path / "nut")
     args = ("--data", f"mvtec={mvtec}", "--seeds", "0", "--out", tmp_path / "run")
     done = reproduce("memory", *args, "--backbone", dinov2_folder)
+    assert done.exit_code == 2 and "were judged, for the reasons above" in done.stderr, done.output
+    said = f"not judged: The backbone is {dinov2_folder.name}, not facebook/dinov2-small."
+    assert f"{said} MVTec AD here lacks 1 of 2 categories: nut." in done.output
+    # where things lie on this disk is not to post
+    assert str(tmp_path.parent) not in (tmp_path / "run" / "reproduced.md").read_text()
+
+
+def test_what_has_no_figures_is_said(small_dino, mvtec, monkeypatch, tmp_path):
+    figures(monkeypatch, 50.0)
+    args = ("--data", f"mvtec={mvtec}", "--seeds", "0", "--out", tmp_path / "run")
+    done = reproduce("memory", "winclip", *args, "--k-shot", "1,2", "--tolerance", "100")
     assert done.exit_code == 0, done.output
-    assert f"not judged: The backbone is {dinov2_folder}, not facebook/dinov2-small." in done.output
-    assert "Of 2 categories, 1 were measured." in done.output
+    assert "No figures: memory on mvtec with 2 normal images\n" in done.stderr
+    assert "No figures: winclip on mvtec with 1, 2 normal images\n" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -144,6 +157,8 @@ def test_another_protocol_is_not_judged(mvtec, monkeypatch, tmp_path, dinov2_fol
         (["winclip", "--data", "mvtec=nowhere"], "there is no folder nowhere"),
         (["winclip", "--data", "mpdd={mvtec}"], "There are no figures of winclip on mpdd"),
         (["--data", "mvtec=x"], "Figures are of heads on data sets"),
+        (["memory", "--data", "mvtec={mvtec}", "--tolerance", "nan"], "not a number of points"),
+        (["memory", "--data", "mvtec={mvtec}", "--adapter", "nowhere"], "Unknown adapter"),
     ],
 )
 def test_bad_input_is_one_sentence(mvtec, monkeypatch, tmp_path, args, words):

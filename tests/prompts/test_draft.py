@@ -21,6 +21,10 @@ def one(side, phrase, category="bottle cap", cut=lambda state: False):
         ("the cracked bottle_cap", "cracked {}"),
         ("cracked bottle caps", "cracked {}"),
         ("cracked {}", "cracked {}"),
+        ("- cracked bottle cap", "cracked {}"),
+        ("12. a cracked bottle cap", "cracked {}"),
+        ("A photo of a cracked bottle cap", "cracked {}"),
+        ("close-up photograph of the bottle cap with rust", "{} with rust"),
     ],
 )
 def test_a_phrase_becomes_a_state(phrase, state):

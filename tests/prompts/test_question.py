@@ -22,6 +22,11 @@ from vlad.prompts.question import read_question
         ("is the cap scratched?", "scratched cap", "with scratched cap"),
         ("rim of the cap scratched", "scratched rim of the cap", "with scratched rim of the cap"),
         ("cap missing", "missing cap", "with missing cap"),
+        ("the cap is missing", "missing cap", "with missing cap"),
+        ("images where the cap is missing", "missing cap", "with missing cap"),
+        ("it has scratches", "scratches", "with scratches"),
+        ("doesn't it have a dent?", "a dent", "with a dent"),
+        ("could you please show me all the images that have dents?", "dents", "with dents"),
     ],
 )
 def test_things(question, phrase, found):
@@ -40,6 +45,9 @@ def test_things(question, phrase, found):
         ("show me the dirty parts", "dirty"),
         ("is the bottle broken?", "broken"),
         ("which bottles are cracked?", "cracked"),
+        ("scratched bottles", "scratched"),
+        ("it's broken", "broken"),
+        ("isn't it broken?", "broken"),
     ],
 )
 def test_states(question, state):
@@ -55,12 +63,47 @@ def test_states(question, state):
         ("images without scratches", "scratches"),
         ("is it free of scratches?", "scratches"),
         ("are there not any scratches", "scratches"),
+        ("images that do not have scratches", "scratches"),
+        ("which images don’t show scratches?", "scratches"),
+        ("which ones have no scratches?", "scratches"),
+        ("does it not have scratches?", "scratches"),
+        ("there are no scratches", "scratches"),
+        ("scratch-free", "scratch"),
+        ("cap not closed", "closed cap"),
+        ("the cap isn't closed", "closed cap"),
     ],
 )
 def test_negations_swap_the_sides(question, without):
     asked = read_question(question)
     assert asked.said(asked.found) == [f"object without {without}", "object"]
     assert asked.said(asked.otherwise) == [f"object with {without}"]
+
+
+@pytest.mark.parametrize(
+    "question", ["which aren't bent?", "is not bent", "parts that are not bent"]
+)
+def test_a_negated_state(question):
+    asked = read_question(question)
+    assert asked.said(asked.found) == ["object that is not bent", "object"]
+    assert asked.said(asked.otherwise) == ["bent object"]
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("scratches but no dents", "no"),
+        ("nothing missing", "nothing"),
+        ("is it neither bent nor broken?", "neither"),
+        ("which parts lack a label?", "which"),
+        ("parts lacking a label", "lacking"),
+        ("why is it broken?", "why"),
+        ("how many scratches?", "how"),
+        ("no", "no"),
+    ],
+)
+def test_what_might_be_read_the_wrong_way_round_is_refused(question, word):
+    with pytest.raises(PromptError, match=f"What '{word}' does in .* is not understood"):
+        read_question(question)
 
 
 def test_a_negation_replaces_without_and_the_plain_object():
@@ -104,6 +147,13 @@ def test_questions_that_ask_nothing(question, fault):
 def test_a_negation_that_says_the_same_is_refused():
     with pytest.raises(PromptError, match="says the same"):
         read_question("scratched", None, "is it scratched?")
+
+
+def test_only_whole_words_are_replaced_by_another():
+    other = read_question("out").about("piano")
+    assert other.said(other.found + other.otherwise) == [
+        "object with piano", "object without piano", "object",
+    ]  # fmt: skip
 
 
 def test_the_same_question_about_another_word():

@@ -60,6 +60,10 @@ def nearest(**changes):
             'broken cap", cosine 0.270',
         ),
         (FeatureShift("blue", 9.04), "blue 9.0 standard deviations up"),
+        (
+            FeatureShift("channel 3 of block 1", 2.5, part=True),
+            "moves the image's channel 3 of block 1 2.5 standard deviations up",
+        ),
         (FeatureShift("blue", -2.5), "blue 2.5 standard deviations down"),
         (
             KnownKind("crack", 0.1, 0.3),
@@ -70,8 +74,9 @@ def nearest(**changes):
             "no nearer to the known defect crack (0.400) than to normal images (0.300)",
         ),
         (
-            Residual(0.31, 64),
-            "31 % of its worst patch is outside the 64 directions of normal patches",
+            Residual(0.31, 64, 12.34),
+            "31 % of its worst patch is outside the 64 directions of normal patches, 12.3 times as "
+            "much as of the mean normal patch",
         ),
     ],
 )

@@ -83,6 +83,10 @@ def test_frames_that_failed_are_all_counted(page):
     assert text.count("is damaged") == 2000 and "The first 2,000 of 2,500" in text
 
 
+def test_without_clips_the_table_has_no_column_of_them(page):
+    assert '<th scope="col">Clip</th>' not in page(series_of("clip", [0, 1]))
+
+
 def test_what_thresholds_rest_on_is_said(page):
     assert "Said of thresholds." in page(series_of("clip", [0, 1]))
 

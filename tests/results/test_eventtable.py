@@ -63,6 +63,11 @@ def test_tables_have_a_row_an_event_and_a_row_a_frame_of_its_track(tmp_path):
     ]  # fmt: skip
 
 
+def test_the_frame_that_shows_an_event_has_its_highest_region():
+    assert Found(SERIES, "memory", EVENT, [(3, LOW, 0.4), (4, HIGH, 0.9)]).shown == 4
+    assert Found(SERIES, "memory", EVENT, []).shown == EVENT.peak
+
+
 def test_without_events_the_tables_have_their_heads(tmp_path):
     write_events(tmp_path, [], {})
     assert (tmp_path / "events.csv").read_text().startswith("event,source,head,start,end,peak")

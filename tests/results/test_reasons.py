@@ -63,6 +63,14 @@ def test_reasons_of_an_image_that_changed_are_not_its_own(run):
     assert read_reasons(folder) == {}
 
 
+def test_an_image_whose_crop_is_gone_is_explained_again(run):
+    folder, (a, b, _) = run
+    append_reasons(folder, a, told(keep_crop(folder, GREY)))
+    append_reasons(folder, b, told(gone := keep_crop(folder, Image.new("RGB", (7, 7)))))
+    (folder.out / gone).unlink()
+    assert list(read_reasons(folder)) == [a]
+
+
 def test_a_crop_is_kept_once_and_small(run):
     folder, _ = run
     large = Image.effect_noise((1000, 500), 60).convert("RGB")

@@ -167,7 +167,7 @@ def test_what_breaks_a_pass_reaches_all_who_wait_for_it_and_nobody_else(batcher,
 def test_a_score_that_is_no_number_is_an_error(batcher, slow):
     slow.go.set()
     slow.prepare = lambda image: Prepared((8, 8), ["nan"])
-    with pytest.raises(ImageError, match=r"^no score; score it again\.$"):
+    with pytest.raises(ImageError, match=r"^no score; score it again, or check the detector\.$"):
         batcher(1, 1).submit(slow, None, [grey(1)])[0].result(120)
 
 

@@ -1,6 +1,7 @@
 """False alarms per hour: promised from normal footage, and found in more of it."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -106,3 +107,5 @@ def test_the_sentence_says_what_it_rests_on():
     hourly = from_footage([footage(3, generator)], 1, math.inf)
     assert hourly.sentence.startswith("At most 1 false alarms per hour are expected (95 % ")
     assert "from 3 h of normal footage with 2 events above" in hourly.sentence
+    many = replace(hourly, rates=(0.1234, 152.4))
+    assert "(95 % interval 0.12 to 150)" in many.sentence

@@ -114,7 +114,35 @@ def gemma3():
     return model, processor
 
 
-@pytest.fixture(params=[llava_onevision, internvl, gemma3])
+def smolvlm():
+    pytest.importorskip("num2words")  # its processor writes the times of frames in words
+    tokens = ["<end>", "<pad>", "<fake_token_around_image>", "<image>", "<global-img>", "<video>"]
+    words = _named(
+        words_of(tokens, "", **ENDS),
+        fake_image_token="<fake_token_around_image>",
+        image_token="<image>",
+        global_image_token="<global-img>",
+        video_token="<video>",
+    )
+    sizes = {"size": {"longest_edge": 56}, "max_image_size": {"longest_edge": 28}}
+    processor = transformers.SmolVLMProcessor(
+        transformers.SmolVLMImageProcessor(**sizes, do_image_splitting=False),
+        words,
+        transformers.SmolVLMVideoProcessor(**sizes),
+        image_seq_len=1,
+        chat_template=CHAT.replace("IMAGE", "<image>"),
+    )
+    config = transformers.SmolVLMConfig(
+        image_token_id=words.convert_tokens_to_ids("<image>"),
+        pad_token_id=words.pad_token_id,
+        scale_factor=2,
+        vision_config=SIGLIP,
+        text_config={**TEXT, **_ids(words), "model_type": "llama", "bos_token_id": None},
+    )
+    return transformers.SmolVLMForConditionalGeneration(config), processor
+
+
+@pytest.fixture(params=[llava_onevision, internvl, gemma3, smolvlm])
 def vlm(request):
     torch.manual_seed(0)
     model, processor = request.param()

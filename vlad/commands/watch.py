@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import say_if_trial
+from vlad.commands.options.events import Deciding, check_deciding, event_options, rules_of
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 from vlad.commands.options.video import sampling_options
@@ -14,6 +15,8 @@ from vlad.commands.options.video import sampling_options
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vlad.commands.options.scoring import Plan
+    from vlad.results.eventrules import EventRules
     from vlad.runs.events import Channel
     from vlad.runs.frames import Footage, Keep
 
@@ -36,20 +39,30 @@ if TYPE_CHECKING:
     "Frames of a video that are saved as images in the output folder.  [default: anomalous]",
     type=click.Choice(["anomalous", "all", "none"]),
 )
-@option("--webhook URL", "Post each anomalous image as JSON to this URL, until it is delivered.")
+@event_options
+@option(
+    "--webhook URL",
+    "Post each anomalous image or event as JSON to this URL, until it is delivered.",
+)
 @option(
     "--webhook-secret FILE",
     "Sign what is posted with the secret in this file.  [default: $VLAD_WEBHOOK_SECRET]",
 )
 @option(
     "--mqtt URL",
-    "Publish each anomalous image as JSON on mqtt://HOST[:PORT]/TOPIC, until it is delivered.",
+    (
+        "Publish each anomalous image, or event, as JSON on mqtt://HOST[:PORT]/TOPIC, until it is "
+        "delivered."
+    ),
 )
 @option(
     "--mqtt-login FILE",
     "Log in to the broker with USER:PASSWORD in this file.  [default: $VLAD_MQTT_LOGIN]",
 )
-@option("--on-anomaly CMD", "Run this command for each anomalous image, with JSON on its input.")
+@option(
+    "--on-anomaly CMD",
+    "Run this command for each anomalous image or event, with JSON on its input.",
+)
 def watch(
     source: str,
     scoring: Scoring,
@@ -59,6 +72,7 @@ def watch(
     fps: float | None,
     changes: float | None,
     keep: Keep | None,
+    deciding: Deciding,
     webhook: str | None,
     webhook_secret: str | None,
     mqtt: str | None,
@@ -70,12 +84,14 @@ def watch(
     SOURCE is a folder, a video file, a stream (rtsp://, http://), or the number of a camera.
 
     Rows are appended to scores.csv until Ctrl-C, SIGTERM or the end of a video file. When started
-    again, it continues where it stopped. For overlays and a report, run `vlad score DIR` with the
-    same options and --resume.
+    again, it continues where it stopped. In a video, --begin-above or --thresholds also finds
+    events in time as they happen, for events.csv. For overlays and a report, run `vlad score DIR`
+    with the same options and --resume.
 
     \b
     vlad watch camera/ --normal good/ --threshold 0.12 --out runs/line
     vlad watch rtsp://camera/line --fps 2 --detector nut/ --out runs/line
+    vlad watch rtsp://camera/line --fps 2 --detector nut/ --begin-above 0.4 --out runs/line
     vlad watch camera/ --normal good/ --k-shot 4 --calibration line.json --out runs/line
     """
     import signal
@@ -112,11 +128,14 @@ def watch(
             click.echo(shown(note, keep=" "))
 
     plan = plan_of(scoring, images=0)
-    if channels and plan.settings.rules is None:
+    events = _events(deciding, plan, watched)
+    if channels and plan.settings.rules is None and events is None:
         raise InputError(
             "--webhook, --mqtt and --on-anomaly tell of anomalous images, but nothing decides "
-            "which are; add --threshold or --calibration."
+            "which are; add --threshold or --calibration, or --begin-above for events in a video."
         )
+    for one in (events.hourly if events else {}).values():
+        click.echo(one.sentence)
     with interruptible(signal.SIGINT, signal.SIGTERM) as stop:
         backbone = plan.open_backbone()
         name = watched if isinstance(watched, Path) else watched.video.name
@@ -134,6 +153,8 @@ def watch(
             on_drift=lambda words: click.echo(shown(words, keep=" ")),
             on_trouble=lambda words: click.echo(shown(words, keep=" "), err=True),
             channels=channels,
+            events=events,
+            on_event=lambda event: click.echo(shown(event.sentence, keep=" ")),
         )
     bad = run.rows.failed
     done = counted(len(run.rows) - bad, "image")
@@ -173,6 +194,35 @@ def _source(
         raise InputError(f"--interval is for a folder, but {video.name} is a video; leave it out.")
     check_video(video)
     return Footage(video, Sampling(every or 1, fps), changes, keep or "anomalous")
+
+
+def _events(deciding: Deciding, plan: Plan, watched: Path | Footage) -> EventRules | None:
+    """What makes an event in time; None if none are found."""
+    from pathlib import Path
+
+    from vlad.errors import InputError
+    from vlad.time import Smoothing
+
+    check_deciding(deciding)
+    if not deciding.wanted:
+        if deciding.smooth or deciding.gap is not None:
+            raise InputError(
+                "--smooth and --gap are for events in time; add --begin-above or --thresholds."
+            )
+        return None
+    if isinstance(watched, Path):
+        raise InputError(
+            f"{watched} is a folder, but events in time are found in a video; leave out "
+            "--begin-above and --thresholds."
+        )
+    rules = rules_of(deciding, plan, Smoothing.of(deciding.smooth or "ewma=1"))
+    if rules and rules.smoothing.kind == "gaussian":
+        where = deciding.thresholds or "--smooth"
+        raise InputError(
+            f"{where} smooths with frames that have not come yet ({rules.smoothing}); use "
+            "--smooth ewma=1, also to find thresholds."
+        )
+    return rules
 
 
 def _channels(

@@ -26,7 +26,7 @@ from vlad.prompts import PromptBank
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
-from vlad.scoring.record import digest_of
+from vlad.scoring.record import asked_by, digest_of
 from vlad.scoring.setup import Setup
 from vlad.system.progress import Progress
 from vlad.system.text import counted, shown
@@ -74,7 +74,7 @@ class Result:
         auxiliary: the data its adapter was trained on, or None.
         bank: the prompt bank it read, or None.
         words: what its prompts call the category, or None.
-        prompts: hash of its prompts, or None.
+        prompts: hash of its prompts, or of what it asks a model of its own, or None.
         image_size: pixels a side of the backbone's input.
         tile, overlap: how images were cut, as in `Tiling`; None if they were not.
         head_seconds: per image, in the head alone.
@@ -272,7 +272,7 @@ def _measured(
                 auxiliary=adapter.auxiliary if adapter else None,
                 bank=bank.name if bank else None,
                 words=words if bank else None,
-                prompts=prompts_key(bank, words) if bank else None,
+                prompts=prompts_key(bank, words) if bank else asked_by(entry.head) or None,
                 image_size=panel.extractor.size(panel.specs[key]),
                 tile=setup.tile,
                 overlap=setup.tiling.settings["overlap"],

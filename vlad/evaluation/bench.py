@@ -38,6 +38,7 @@ from vlad.heads import Head
 from vlad.prompts import load_bank
 from vlad.prompts.categories import check_words
 from vlad.results.rows import State
+from vlad.scoring.record import asked_by
 from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write, cannot_write
 from vlad.system.formats import check_format
@@ -112,8 +113,10 @@ def bench(
     if words:
         settings = {**settings, "words": words}
     given = setup.bank if setup else None
-    banks = {n: load_bank(given or own) for n, head in make_heads().items() if (own := head.bank)}
-    for name, head in make_heads().items():
+    heads = make_heads()
+    banks = {n: load_bank(given or own) for n, head in heads.items() if (own := head.bank)}
+    questions = {n: asked for n, head in heads.items() if (asked := asked_by(head))}
+    for name, head in heads.items():
         if few := [k for k in shots if 0 < k < _least(head)]:
             warnings.warn(
                 f"head {name} needs {_least(head)} normal images; it is not measured with "
@@ -134,7 +137,7 @@ def bench(
             shown = (known or {}).get(category, [])
             files = _state_of([*train, *test, *rules["validation"], *shown])
             said = words.get(category, category)
-            prompts = {head: prompts_key(bank, said) for head, bank in banks.items()}
+            prompts = {n: prompts_key(bank, said) for n, bank in banks.items()} | questions
             there = [r for r in rows if (r["data"], r["category"]) == (name, category)]
             changed = _changed(there, files, prompts)
             measured = {_cell(row) for row in there}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 from vlad.errors import InputError
 from vlad.system.resources import data_folder, tomllib
@@ -30,7 +31,8 @@ class DataSource:
     Attributes:
         name: as figures name it.
         title: as papers do.
-        categories: their number; figures are means over them.
+        categories: their names; figures are means over them.
+        test_images: number of test images in all of them.
         where: the page to get it from.
         licence: of its images.
         gigabytes: about how large it is; 0 if that is not known.
@@ -38,7 +40,8 @@ class DataSource:
 
     name: str
     title: str
-    categories: int
+    categories: tuple[str, ...]
+    test_images: int
     where: str
     licence: str
     gigabytes: float = 0
@@ -52,19 +55,27 @@ class Method:
         head: its name.
         backbone: the paper's, as `--backbone` takes it.
         image_size: pixels a side of its input; None is the backbone's own.
-        params: as `--param` takes them.
+        params: of the head.
+        params_for: data set -> further parameters for its figures.
         adapter: data set -> name of the adapter that its figures rest on.
         tolerance: percentage points within which figures count as reproduced.
         note: what else to know.
+        differs: why its figures cannot be judged, a sentence, or "".
     """
 
     head: str
     backbone: str
     image_size: int | None = None
-    params: tuple[str, ...] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    params_for: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     adapter: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = TOLERANCE
     note: str = ""
+    differs: str = ""
+
+    def params_on(self, data: str) -> dict[str, Any]:
+        """The parameters of the head for the figures of a data set."""
+        return {**self.params, **self.params_for.get(data, {})}
 
 
 @dataclass(frozen=True)
@@ -139,11 +150,11 @@ def read_published(text: str) -> Published:
     """The figures in a TOML text as benchmarks/published.toml."""
     table = tomllib.loads(text)
     return Published(
-        {entry["name"]: DataSource(**entry) for entry in table["data"]},
         {
-            entry["head"]: Method(**entry | {"params": tuple(entry.get("params", ()))})
-            for entry in table["method"]
+            entry["name"]: DataSource(**entry | {"categories": tuple(entry["categories"])})
+            for entry in table["data"]
         },
+        {entry["head"]: Method(**entry) for entry in table["method"]},
         tuple(map(_figure, table["figure"])),
     )
 

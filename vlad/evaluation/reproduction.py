@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from vlad.evaluation.figures import seed_means
 from vlad.evaluation.published import JUDGED, SHOWN, DataSource, Figure, Method
 from vlad.evaluation.tables import COLUMNS
-from vlad.system.text import counted
+from vlad.system.text import counted, shown
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,11 @@ class Reproduction:
         k_shot: number of normal images.
         figures: the published ones, that to judge by first.
         tolerance: percentage points within which a figure counts as reproduced; at least two of
-            the standard deviations over draws that the figure came with.
+            the standard deviations over draws that a source states.
         rows: of the bench, one for each category and draw.
         differs: how the protocol differs from the published one, a sentence each; figures are then
             shown and not judged.
+        assumed: what is taken for granted, a sentence each; said with the verdict.
     """
 
     method: Method
@@ -60,6 +62,7 @@ class Reproduction:
     tolerance: float
     rows: Sequence[dict]
     differs: Sequence[str] = ()
+    assumed: Sequence[str] = ()
 
     @property
     def title(self) -> str:
@@ -69,7 +72,7 @@ class Reproduction:
 
     @cached_property
     def values(self) -> dict[str, float]:
-        """Metric -> mean over categories and draws, in percent."""
+        """Metric -> mean over categories and draws, in percent, if each of these has a value."""
         return {name: float(found.mean()) for name, found in self._draws.items()}
 
     @cached_property
@@ -79,8 +82,13 @@ class Reproduction:
 
     @cached_property
     def _draws(self) -> dict[str, np.ndarray]:
-        each = {name: 100 * np.array(seed_means(self.rows, name)) for name in SHOWN}
-        return {name: found for name, found in each.items() if len(found)}
+        whole = [name for name in SHOWN if not self._without(name) and self.rows]
+        return {name: 100 * np.array(seed_means(self.rows, name)) for name in whole}
+
+    def _without(self, metric: str) -> list[str]:
+        """Categories without a value in some draw, which has none where masks or labels lack."""
+        values = [(row["category"], row.get(f"metric.{metric}")) for row in self.rows]
+        return list(dict.fromkeys(c for c, value in values if value is None or value != value))
 
     @property
     def target(self) -> Figure:
@@ -88,25 +96,51 @@ class Reproduction:
         return self.figures[0]
 
     @property
+    def judged(self) -> list[str]:
+        """The metrics that are compared with those of the target; none if the protocol differs."""
+        return [] if self.differs else self._common
+
+    @property
     def outside(self) -> list[str]:
         """The metrics that differ from those of the target by more than is allowed."""
-        if self.differs:
-            return []
-        return [name for name in self._common if abs(self._off(name)) > self.allowed(name)]
+        return [name for name in self.judged if abs(self._off(name)) > self.allowed(name)]
 
     @property
     def verdict(self) -> str:
         """In one line: reproduced, not, or why it cannot be told."""
+        return " ".join([f"{self._verdict}.".replace("..", "."), *self._unmeasured, *self.assumed])
+
+    @property
+    def _verdict(self) -> str:
         if self.differs:
             return f"not judged: {' '.join(self.differs)}"
+        if not self._common:
+            return f"not judged: no figure of {self.target.source} was measured"
         if outside := self.outside:
             named = ", ".join(f"{words(name)} by {self._off(name):+.1f}" for name in outside)
             return f"NOT reproduced: {named} from {self.target.source}"
-        return f"reproduced within {self.tolerance:g} points of {self.target.source}"
+        points = "point" if self.tolerance == 1 else "points"
+        found = f"reproduced within {self.tolerance:g} {points} of {self.target.source}"
+        draws = [name for name in self.judged if abs(self._off(name)) > self.tolerance]
+        if draws:
+            named = ", ".join(f"{words(name)} by {self._off(name):+.1f}" for name in draws)
+            found += f", or two standard deviations over draws ({named})"
+        return found
+
+    @property
+    def _unmeasured(self) -> list[str]:
+        """What of the target has no value here, in a sentence."""
+        lost = [name for name in JUDGED if name in self.target.values and name not in self.values]
+        if not lost:
+            return []
+        where = list(dict.fromkeys(c for name in lost for c in self._without(name)))
+        named = ", ".join(map(words, lost))
+        return [f"Without {named}, not measured on {', '.join(where) or 'any category'}."]
 
     def allowed(self, metric: str) -> float:
         """Percentage points by which a metric may differ from that of the target."""
-        return max(self.tolerance, 2 * self.target.std.get(metric, 0.0))
+        stated = [figure.std[metric] for figure in self.figures if metric in figure.std]
+        return max(self.tolerance, *(2 * std for std in stated), 0.0)
 
     @property
     def _common(self) -> list[str]:
@@ -140,6 +174,12 @@ def words(metric: str) -> str:
     return f"{level} {name}" if level in ("image", "pixel") and level not in name else name
 
 
+def short(backbone: str) -> str:
+    """A backbone without the folders that it lies in, which nobody else need know."""
+    model, equals, file = backbone.rpartition("=")
+    return shown(f"{model}{equals}{Path(file).name}" if Path(file).exists() else backbone)
+
+
 def markdown(found: Sequence[Reproduction | Missing]) -> str:
     """All of it as Markdown to post: a table and a verdict each, how it was run, and where."""
     lines = ["# Published figures, measured again with vlad", ""]
@@ -153,19 +193,24 @@ def markdown(found: Sequence[Reproduction | Missing]) -> str:
         if one.method.note:
             lines += ["", one.method.note]
         if isinstance(one, Reproduction):
-            lines += ["", *(f"- {text}" for text in _how(one.rows))]
+            lines += ["", *(f"- {text}" for text in _how(one))]
     return "\n".join(lines) + "\n"
 
 
-def _how(rows: Sequence[dict]) -> list[str]:
+def _how(one: Reproduction) -> list[str]:
     """How rows were measured and on which machine, each different way once."""
     keys = (
         *("backbone", "weights", "image_size", "dtype", "runtime", "bank", "auxiliary"),
         *("protocol", "vlad", "torch", "device", "cpu"),
     )
-    return list(
-        dict.fromkeys(", ".join(f"{k} {row[k]}" for k in keys if row.get(k)) for row in rows)
-    )
+    rows = ({**row, "backbone": short(row["backbone"])} for row in one.rows)
+    ways = (", ".join(f"{k} {row[k]}" for k in keys if row.get(k)) for row in rows)
+    params = one.method.params_on(one.data.name)
+    said = [f"{one.method.head}.{name}={value}" for name, value in params.items()]
+    seeds = sorted({row["seed"] for row in one.rows})
+    if one.k_shot:
+        said.append(f"{counted(len(seeds), 'draw')} of normal images")
+    return [*dict.fromkeys(ways), *said]
 
 
 def _line(cells: Sequence[str]) -> str:

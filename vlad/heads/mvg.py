@@ -144,7 +144,7 @@ class MVG(Head):
             moved = regions.to(patches) @ (patches[0] - mean) / patches.shape[1]
             sigmas.append(moved @ symmetric_root(precision))
             names += channels_of(layer, len(mean))
-        return [*largest_shifts(names, torch.cat(sigmas, dim=1))]
+        return [*largest_shifts(names, torch.cat(sigmas, dim=1), part=True)]
 
     def _parts(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """(B,) distances and (B, h·w) parts whose mean over patches these are."""

@@ -11,11 +11,17 @@ from vlad.types import FeatureShift, Layer
 SHOWN = 3  # features named of each region
 
 
-def largest_shifts(names: Sequence[str], sigmas: torch.Tensor) -> list[tuple[FeatureShift, ...]]:
-    """The features that are off by most, first the worst, for each row of (R, F) deviations."""
+def largest_shifts(
+    names: Sequence[str], sigmas: torch.Tensor, part: bool = False
+) -> list[tuple[FeatureShift, ...]]:
+    """The features that are off by most, first the worst, for each row of (R, F) deviations.
+
+    Args:
+        part: as in `FeatureShift`.
+    """
     count = min(SHOWN, len(names))
     return [
-        tuple(FeatureShift(names[i], row[i].item()) for i in places.tolist())
+        tuple(FeatureShift(names[i], row[i].item(), part) for i in places.tolist())
         for row, places in zip(sigmas, sigmas.abs().topk(count, dim=1).indices, strict=True)
     ]
 

@@ -111,8 +111,7 @@ class Subspace(Batched):
     @property
     def map_range(self) -> tuple[float, float]:
         """From 0 to 30 mean residuals of the normal patches; these are the unit if batched."""
-        ends = [x.item() for name, x in self.memory_.items() if name.endswith(".residual")]
-        return (0.0, float(f"{END * sum(ends) / len(ends):.3g}") if ends else END)
+        return 0.0, float(f"{END * _usual(self.memory_):.3g}") if self.memory_ else END
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of its layers, and the attention that its mask reads."""
@@ -180,8 +179,10 @@ class Subspace(Batched):
             mean, basis = memory[f"{name}.mean"], memory[f"{name}.basis"]
             whole = whole + (x[0] - mean).square().sum(dim=-1) / len(features.patches)
             components += basis.shape[1]
+        usual, shares = _usual(memory), found / whole.clamp_min(1e-12)
         return [
-            (Residual(x, components),) for x in (found / whole.clamp_min(1e-12))[worst].tolist()
+            (Residual(shares[at].item(), components, found[at].item() / usual),)
+            for at in worst.tolist()
         ]
 
     def _residuals(self, features: Features, memory: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -248,6 +249,12 @@ def residual(tokens: torch.Tensor, mean: torch.Tensor, basis: torch.Tensor) -> t
     """
     centred = tokens - mean
     return (centred - (centred @ basis) @ basis.T).square().sum(dim=-1)
+
+
+def _usual(memory: Mapping[str, torch.Tensor]) -> float:
+    """Mean residual of normal patches, averaged over layers; above 0."""
+    every = [x.item() for name, x in memory.items() if name.endswith(".residual")]
+    return sum(every) / len(every)
 
 
 def _mapped(found: torch.Tensor, features: Features) -> torch.Tensor:

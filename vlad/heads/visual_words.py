@@ -115,7 +115,7 @@ class VisualWords(Head):
             sigmas.append(parts.float() * inside)
             block = blocks_of(_layer(features, layer))
             names += [f"word {n} of {block}" for n in range(1, parts.shape[1] + 1)]
-        return [*largest_shifts(names, torch.cat(sigmas, dim=1))]
+        return [*largest_shifts(names, torch.cat(sigmas, dim=1), part=True)]
 
     def _compare(self, features: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """(B,) distances and (B, h·w) parts whose mean over patches these are."""

@@ -109,7 +109,7 @@ def _is_phrase(value: object) -> bool:
 def _need(holds: bool, path: Path, row: int, column: str, value: object, fix: str) -> None:
     if not holds:
         raise PromptError(
-            f"{path}, row {row}: {column} is {shown(repr(value))}; correct it: {fix}."
+            f"{path}, row {row}: {column} is {shown(repr(value))}; correct it ({fix})."
         )
 
 

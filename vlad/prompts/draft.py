@@ -10,6 +10,10 @@ from vlad.prompts import MAX_PHRASE, SIDES
 from vlad.prompts.categories import fold
 from vlad.prompts.polarity import polarity
 
+_MARKER = re.compile(r"^(?:[-*•]|\d{1,2}[.)])\s+")  # of a line in a list
+_CAPTION = re.compile(
+    r"^(?:an? |the )?(?:close-up )?(?:photo|image|picture)(?:graph)? of (?=\S)", re.IGNORECASE
+)
 _ARTICLE = re.compile(r"^(?:an?|the)\s+(?=\S)", re.IGNORECASE)
 
 
@@ -74,8 +78,9 @@ def sift(phrases: Mapping[str, Sequence[str]], category: str, cut: Callable[[str
 
 
 def _state(phrase: str, category: str) -> str:
-    """A phrase with `{}` in place of the category, without the article that templates have."""
-    said = " ".join(phrase.split()).strip(" .,;:!?\"'")
+    """A phrase with `{}` in place of the category, without what templates or lists add to it."""
+    said = _MARKER.sub("", " ".join(phrase.split())).strip(" .,;:!?\"'")
+    said = _CAPTION.sub("", said)
     words = r"[\s_-]+".join(map(re.escape, fold(category).split()))
     # scripts without spaces have no ends of words
     named = rf"(?<![A-Za-z0-9]){words}(?:e?s)?(?![A-Za-z0-9])"

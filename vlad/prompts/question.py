@@ -1,8 +1,9 @@
 """A question about images as sentences for and against it, by plain rules for English.
 
 Words that ask are removed from the front, words that add nothing from the end. What is left is a
-state ("scratched") or a thing ("scratches near the rim"); a negation in front of it swaps the
-sides. Text of other kinds, or in another language, is taken for the name of a thing.
+state ("scratched") or a thing ("scratches near the rim"); a negation of it swaps the sides. A
+negation or a question word elsewhere is refused, since the order might come out the wrong way
+round. Text of other kinds, or in another language, is taken for the name of a thing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,15 @@ TEMPLATES = "winclip"  # the bank whose templates surround both sides
 
 _NOUNS = ["images?", "photos?", "pictures?", "parts?", "pieces?", "objects?", "items?", "ones?"]
 _NEGATION = re.compile(r"(?:no|not|without|free of|never)\s+(?=\S)", re.IGNORECASE)
+_FREE = re.compile(r"(?<=\S)[ -]free$", re.IGNORECASE)  # "dust-free"
+_SHORT = re.compile(r"(?<=\w)n['’]t\b", re.IGNORECASE)
+_COPULA = re.compile(r"(?: (?:is|are|was|were))?( not)? (\S+)$", re.IGNORECASE)
+# what turns a question round, or asks for more than whether
+_LEFT = re.compile(
+    r"(?<!\S)(?:no|not|none|nothing|nobody|neither|nor|never|without|lacks?|lacking)(?!\S)"
+    r"|^(?:which|what|where|why|how|who|when|do|does|did|can|could|would|should)(?!\S)",
+    re.IGNORECASE,
+)
 _ARTICLE = re.compile(r"^(?:the|its|their|this|these|those|an?|any|some)\s+", re.IGNORECASE)
 _ADVERB = re.compile(r"\w+ly|very|too|badly|and|or|,", re.IGNORECASE)
 
@@ -52,8 +62,9 @@ class Asked:
 
     def about(self, word: str) -> Asked:
         """The same question about something else."""
+        whole = rf"(?<!\w){re.escape(self.phrase)}(?!\w)"
         found, otherwise = (
-            tuple(state.replace(self.phrase, word) for state in side)
+            tuple(re.sub(whole, lambda _: word, state) for state in side)
             for side in (self.found, self.otherwise)
         )
         return replace(self, phrase=word, found=found, otherwise=otherwise)
@@ -97,8 +108,8 @@ def read_question(question: str, category: str | None = None, negation: str = ""
             and the plain object.
 
     Raises:
-        PromptError: a question or negation that names nothing, has braces or control characters,
-            or is longer than 200 characters; or an invalid category.
+        PromptError: a question or negation that names nothing, is not understood, has braces or
+            control characters, or is longer than 200 characters; or an invalid category.
     """
     thing = check_category(category or THING)
     phrase, negated = _stripped(_checked(question, "question"), thing)
@@ -144,7 +155,7 @@ def _checked(text: str, what: str) -> str:
 def _stripped(said: str, thing: str) -> tuple[str, bool]:
     """The thing or state that a question is about, and whether it is negated."""
     asking, ending = _patterns(thing)
-    rest, negated, before = _bare(said), False, ""
+    rest, negated, before = _bare(_SHORT.sub(" not", said)), False, ""
     while rest != before:
         before = rest
         for pattern in asking:
@@ -152,11 +163,22 @@ def _stripped(said: str, thing: str) -> tuple[str, bool]:
         if found := _NEGATION.match(rest):
             rest, negated = rest[found.end() :], not negated
         rest = _bare(ending.sub("", rest))
+    found = _COPULA.search(rest)
+    if found and is_state(found[2]):  # "the cap is not closed"
+        rest, negated = f"{rest[: found.start()]} {found[2]}", negated != bool(found[1])
+    free = _FREE.search(rest)
+    if free:
+        rest, negated = rest[: free.start()], not negated
     phrase = _reordered(rest, thing)
     if not any(c.isalnum() for c in phrase):
         raise PromptError(
             f"{shown(repr(said))} names nothing to look for; say what, such as scratches near the "
             "rim."
+        )
+    if left := _LEFT.search(rest) or _LEFT.search(phrase):
+        raise PromptError(
+            f"What {shown(repr(left[0]))} does in {shown(repr(said))} is not understood; write a "
+            "few words about one thing, such as no label."
         )
     return phrase, negated
 
@@ -165,23 +187,27 @@ def _stripped(said: str, thing: str) -> tuple[str, bool]:
 def _patterns(thing: str) -> tuple[list[re.Pattern[str]], re.Pattern[str]]:
     """What asks at the front of a question, in the order in which it is tried; what ends one."""
     noun = rf"(?:{'|'.join(_NOUNS)}|{re.escape(thing)}s?)"
-    it = rf"(?:it|they|(?:the|these|those|this|that|any|some|all)(?: {noun})?|anything|something)"
+    any_one = r"(?:any|some|every)thing"
+    it = rf"(?:it|they|(?:the|these|those|this|that|any|some|all)(?: {noun})?|{any_one})"
     them = rf"of (?:it|them|these|those|(?:the|these|those) {noun})"
     of = rf"(?: {them})?"
-    has = r"(?:shows?|ha(?:s|ve)|contains?|are|is)"
+    verb = r"(?:shows?|ha(?:s|ve)|contains?)"
+    has = rf"(?:{verb}|are|is|do(?:es)?(?= not ))"
     asking = (
         r"please",
-        r"(?:is|are|was|were)(?: not|n't)? there",
+        r"(?:is|are|was|were)(?: not)? there",
         r"(?:do|can|could) (?:you|we|i) (?:see|find|spot|notice)",
-        rf"(?:do|does) {it}{of} {has}",
+        rf"(?:do|does)(?: not)? {it}{of}(?: {verb}|(?= not ))",
         rf"(?:has|have) {it}{of}(?: got| been)?",
-        r"(?:show|find|give|list)(?: me)?(?: all)?",
+        r"(?:can you |could you )?(?:please )?(?:show|find|give|list)(?: me)?(?: all)?(?: the)?",
         rf"(?:which|what|any|all)(?: {noun})?{of} {has}",
-        rf"(?:{noun}{of}|anything|something) (?:with(?!out)|showing|(?:that|which) {has})",
+        rf"(?:{noun}{of}|{any_one}|those) (?:with(?!out)|showing|where|(?:that|which) {has})",
         rf"{noun}(?= (?:without|no|not|free)\b)",
         r"(?:what|how) about",
-        rf"(?:is|are)(?: not|n't)?(?: {it}{of})?",
-        r"with",
+        rf"(?:is|are) not {it}{of}",
+        rf"(?:is|are)(?: {it}{of})?",
+        r"(?:it|they|there)(?:['’]s| is| are| has| have)",
+        rf"with|{verb}|having|showing|containing|do(?:es)?(?= not )",
         rf"any|some|{them}",
     )
     place = rf"(?:i|o)n (?:it|them|(?:the|these|those) {noun})"
@@ -199,8 +225,10 @@ def _reordered(rest: str, thing: str) -> str:
     words = _ARTICLE.sub("", rest, count=1).split() if rest else []
     if len(words) < 2:
         return rest
-    if re.fullmatch("|".join(_NOUNS), words[-1], re.IGNORECASE) and is_state(words[-2]):
-        return " ".join(words[:-1])
+    own = rf"(.*\S) (?:{'|'.join(_NOUNS)}|{re.escape(thing)}s?)"
+    found = re.fullmatch(own, " ".join(words), re.IGNORECASE)
+    if found and is_state(found[1].split()[-1]):
+        return found[1]
     if is_state(words[-1]) and not any(map(is_state, words[:-1])):
         first = len(words) - 1
         while first and _ADVERB.fullmatch(words[first - 1]):

@@ -71,7 +71,7 @@ def explain(
     scores = own.score(features, text)
     if why := "".join(scores.errors):
         raise ImageError(
-            f"{name}: no score of {which} ({why}); explain it again, or choose another head."
+            f"{name}: no score of {which} ({why}); score it again, or choose another head."
         )
     found, maps = panel.inside(
         {which: float(scores.image_score[0])}, {which: np.asarray(scores.numpy().anomaly_map[0])}

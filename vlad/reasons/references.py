@@ -111,5 +111,6 @@ class References:
         x, y = cell[1] * image.width / self.grid[1], cell[0] * image.height / self.grid[0]
         width, height = image.width / self.grid[1], image.height / self.grid[0]
         frame = [x - left, y - top, x - left + width, y - top + height]
-        ImageDraw.Draw(crop).rectangle([round(scale * v) for v in frame], outline=MARK)
+        thick = max(1, max(crop.size) // 60)  # seen on a page, yet not over the patch
+        ImageDraw.Draw(crop).rectangle([round(scale * v) for v in frame], None, MARK, thick)
         return crop

@@ -45,7 +45,8 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
         )
     if isinstance(reason, FeatureShift):
         way = "up" if reason.sigmas > 0 else "down"
-        return f"{reason.feature} {abs(reason.sigmas):.1f} standard deviations {way}"
+        moved = f"moves the image's {reason.feature}" if reason.part else reason.feature
+        return f"{moved} {abs(reason.sigmas):.1f} standard deviations {way}"
     if isinstance(reason, KnownKind):
         way = "nearer" if reason.distance < reason.normal else "no nearer"
         kind = f"the known defect {shown(reason.kind)} ({reason.distance:.3f})"
@@ -53,7 +54,7 @@ def sentence(reason: Reason, references: References, prompts: Prompts | None) ->
     assert isinstance(reason, Residual)
     return (
         f"{percent(reason.share)} of its worst patch is outside the {reason.components} directions "
-        "of normal patches"
+        f"of normal patches, {reason.times:.3g} times as much as of the mean normal patch"
     )
 
 

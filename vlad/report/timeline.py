@@ -78,7 +78,7 @@ def write_timeline(
 
     Args:
         rules: what makes an event; None if nothing does.
-        peaks: place of an event -> its frame of the highest score, for those in the strip.
+        peaks: place of an event -> the frame that shows it best, for those in the strip.
         clips: place of an event -> its clip, relative to the run.
         date: when the run was made, as printed.
 
@@ -228,13 +228,12 @@ def _card(
     one: Found, place: int, peak: Peak, digits: Mapping[str, int], clips: Mapping[int, str]
 ) -> dict[str, Any]:
     small, (width, height) = peak
-    box = next((box for frame, box, _ in one.track if frame == one.event.peak), None)
     return {
         "number": place + 1,
         "image": thumbnail(small),
         "view": f"0 0 {width} {height}",
-        "box": box,
-        "at": clock(one.event.at),
+        "box": one.best[1] if one.best else None,
+        "at": clock(float(one.series.seconds[one.shown])),
         "score": f"{one.event.score:.{digits[one.head]}f}",
         "head": one.head,
         "source": one.series.source,

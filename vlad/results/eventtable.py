@@ -15,7 +15,12 @@ from vlad.system.files import atomic_write
 from vlad.time import Event, link
 from vlad.time.tracks import Box
 
-ENDED = {"score": "score fell", "gap": "gap in the frames", "end": "end of the frames"}
+ENDED = {
+    None: "",
+    "score": "score fell",
+    "gap": "gap in the frames",
+    "end": "end of the frames",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +66,11 @@ class Found:
         """The part of the track with the highest map value."""
         return max(self.track, key=lambda part: part[2]) if self.track else None
 
+    @property
+    def shown(self) -> int:
+        """The frame that shows the event best: with the highest region, or the highest score."""
+        return self.best[0] if self.best else self.event.peak
+
 
 def track_of(
     event: Event, head: str, paths: Sequence[str], notes: Mapping[str, FrameNote]
@@ -103,9 +113,9 @@ def write_events(out: Path, found: Sequence[Found], clips: Mapping[int, str]) ->
             one.head,
             *(round(value, 3) for value in (event.start, event.end, event.at)),
             event.score,
-            event.last - event.first + 1,
+            event.frames,
             ENDED[event.ended],
-            *(_utc(one.series.times[place]) for place in (event.first, event.last)),
+            *(utc(one.series.times[place]) for place in (event.first, event.last)),
             *box,
             len(one.track),
             clips.get(number - 1),
@@ -123,12 +133,14 @@ def write_events(out: Path, found: Sequence[Found], clips: Mapping[int, str]) ->
     return atomic_write(out / "events.csv", csv_bytes(table))
 
 
-_COLUMNS = (
+COLUMNS = (
     "event", "source", "head", "start", "end", "peak", "score", "frames", "ended", "start_time",
-    "end_time", "x", "y", "width", "height", "track_frames", "clip",
+    "end_time", "x", "y", "width", "height",
 )  # fmt: skip
+_COLUMNS = (*COLUMNS, "track_frames", "clip")
 _TRACK = ("event", "seconds", "x", "y", "width", "height", "score")
 
 
-def _utc(ns: int) -> str:
+def utc(ns: int) -> str:
+    """A time in ns since 1970 as ISO 8601, UTC."""
     return f"{datetime.fromtimestamp(int(ns) / 1e9, timezone.utc):%FT%T.%fZ}"

@@ -56,14 +56,17 @@ def append_reasons(folder: RunFolder, path: str, explanations: Explanations) -> 
 
 
 def read_reasons(folder: RunFolder) -> dict[str, Explanations]:
-    """Path -> explanations, of the images whose file is as it was when they were explained."""
+    """Path -> explanations, of the images whose file is as it was when they were explained.
+
+    Those that name a crop that is gone are left out, so that the image is explained again.
+    """
     found: dict[str, Explanations] = {}
     for value in read_lines(folder.out / FILE):
         match value:
             case {"path": str(path), "state": [int(), int(), int()] as state, "heads": dict(heads)}:
                 if folder.rows.scored(path) and State(*state).same(folder.rows[path].state):
                     found[path] = heads
-    return found
+    return {path: one for path, one in found.items() if _whole(folder, one)}
 
 
 def finish_reasons(folder: RunFolder, found: Mapping[str, Explanations]) -> None:
@@ -110,6 +113,11 @@ def keep_crop(folder: RunFolder, crop: Image.Image) -> str:
 def _value(folder: RunFolder, path: str, explanations: Explanations) -> dict[str, object]:
     state = folder.rows[path].state
     return {"path": path, "state": state and list(state), "heads": explanations}
+
+
+def _whole(folder: RunFolder, explanations: Explanations) -> bool:
+    """True if all crops are there."""
+    return all((folder.out / name).is_file() for name in _crops(explanations))
 
 
 def _crops(explanations: Explanations) -> list[str]:

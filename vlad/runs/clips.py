@@ -104,6 +104,13 @@ def gap_of(footage: Footage, given: float | None) -> float | None:
     return math.inf if given is None and footage.changes is not None else given
 
 
+def sampling_of(footage: Footage) -> dict[str, float | None]:
+    """Which frames are scored, as thresholds of events say it."""
+    sampling, motion = footage.sampling, footage.motion
+    found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
+    return found | {"motion": motion}
+
+
 def _note(scored: Scored, thresholds: Mapping[str, float]) -> FrameNote:
     maxima = {head: float(found.max()) for head, found in scored.maps.items()}
     regions = {}

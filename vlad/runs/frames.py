@@ -27,6 +27,7 @@ Keep = Literal["anomalous", "all", "none"]
 FOLDER = "frames"  # of a run
 _WAIT = 0.5  # seconds for the next frame of a live source, so that a stop is seen
 _SAME = 2_000_000_000  # ns that the end of a recording that goes on may seem to move
+_STAMP = "%Y-%m-%dT%H-%M-%S.%fZ"
 _NUMBER = re.compile(r"(\d{6,})\.png")
 
 
@@ -47,6 +48,18 @@ class Footage:
     changes: float | None = None
     keep: Keep = "anomalous"
     motion: bool = False
+
+
+def captured(row: Row) -> int | None:
+    """When the frame of a row was captured, ns since 1970; None if a killed command left no trace
+    of it."""
+    if row.state is not None:
+        return row.state.read
+    try:  # a live frame is named by it
+        at = datetime.strptime(os.path.basename(row.path), f"{_STAMP}.png")
+    except ValueError:
+        return None
+    return round(at.replace(tzinfo=timezone.utc).timestamp() * 1e6) * 1000
 
 
 class Frames:
@@ -201,7 +214,7 @@ class Frames:
         """Name a frame, and hold it until it is read."""
         if self._live:
             at = datetime.fromtimestamp(frame.time / 1e9, timezone.utc)
-            name = self._name(f"{at:%Y-%m-%dT%H-%M-%S.%f}Z.png")
+            name = self._name(f"{at:{_STAMP}}.png")
         else:
             name = self._name(f"{frame.number:06}.png")
         path = self.folder.out / FOLDER / f"{name}.png"

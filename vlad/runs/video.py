@@ -22,7 +22,7 @@ from vlad.results.eventtable import Found, Series, track_of, write_events
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import read_notes
 from vlad.results.shared import shared_settings
-from vlad.runs.clips import check_names, gap_of, score_clips, series_of
+from vlad.runs.clips import check_names, gap_of, sampling_of, score_clips, series_of
 from vlad.runs.frames import FOLDER, Footage
 from vlad.runs.settings import Settings, prepare, run_folder
 from vlad.scoring.panel import Panel
@@ -102,7 +102,7 @@ def score_video(
     folder = run_folder(panel, [settings.category], Path(out) / FOLDER, settings, out)
     own = shared_settings(folder.settings)
     if timing.rules:
-        check_rules(timing.rules, own, _sampling(clips[0]))
+        check_rules(timing.rules, own, sampling_of(clips[0]))
     with locked(folder.out):
         folder = folder.resume() if resume else folder.create(overwrite)
         rules = timing.rules
@@ -120,13 +120,6 @@ def score_video(
         date = f"{datetime.now():%Y-%m-%d %H:%M}"
         report = write_timeline(folder, series, rules, found, peaks, cut, date)
     return VideoRun(folder, rules, found, report)
-
-
-def _sampling(footage: Footage) -> dict[str, float | None]:
-    """Which frames are scored, as thresholds say it."""
-    sampling, motion = footage.sampling, footage.motion
-    found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
-    return found | {"motion": motion}
 
 
 def _calibrated(
@@ -164,7 +157,7 @@ def _calibrated(
         regions,
         timing.smoothing,
         math.inf if given == math.inf else gap,
-        _sampling(timing.normal[0]),
+        sampling_of(timing.normal[0]),
         hourly=hourly,
     )
 
@@ -250,7 +243,7 @@ def _peaks(
     wanted: dict[str, dict[int, list[int]]] = {}
     for place in strongest(found):
         one = found[place]
-        number = int(Path(one.series.paths[one.event.peak]).stem)
+        number = int(Path(one.series.paths[one.shown]).stem)
         wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
     peaks: dict[int, Peak] = {}
     for source, numbers in wanted.items():

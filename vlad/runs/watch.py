@@ -18,12 +18,18 @@ from vlad.datasets.folder import walk, warn_of_passed
 from vlad.datasets.ids import comparable, possible_ids
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head
+from vlad.results.eventlog import FILE as EVENTS
+from vlad.results.eventlog import Logged
+from vlad.results.eventrules import EventRules, check_rules
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.scales import warn_of_cut
+from vlad.results.shared import shared_settings
 from vlad.results.verdicts import Judged, decide, judge
+from vlad.runs.clips import gap_of, sampling_of
 from vlad.runs.drift import DriftWatch
-from vlad.runs.events import Channel, couriers_of
+from vlad.runs.events import Channel, couriers_of, events_of
+from vlad.runs.eventwatch import EventWatch
 from vlad.runs.frames import FOLDER, Footage, Frames
 from vlad.runs.run import Reader, keep_scored, score_held_out
 from vlad.runs.settings import Settings, prepare, run_folder, without_copies
@@ -49,6 +55,8 @@ def watch(
     on_calibrated: Callable[[Calibration], None] = lambda calibration: None,
     on_drift: Callable[[str], None] = lambda sentence: None,
     channels: Sequence[Channel] = (),
+    events: EventRules | None = None,
+    on_event: Callable[[Logged], None] = lambda event: None,
 ) -> RunFolder:
     """Score the images below a folder as they arrive, or the frames of a video, until `stop` is set
     or a video file ends.
@@ -65,11 +73,14 @@ def watch(
         on_calibrated: called before the first image with the basis of the verdicts, if any.
         on_drift: called with a sentence when images begin or cease to differ from the good ones of
             calibration, or if that cannot be told.
-        channels: told of each image that a verdict calls anomalous.
+        channels: told of each image that a verdict calls anomalous or, with `events`, of the
+            begin and end of each event instead.
+        events: finds events in time in a video, with a causal smoothing; they go to events.csv.
+        on_event: called with each event when it begins, and when it has ended.
 
     Raises:
         HeadError: a head that judges images jointly.
-        InputError: a source inside `out`.
+        InputError: a source inside `out`; event thresholds that were found with other settings.
         VladError: a problem of the run as a whole.
     """
     written = Path(os.path.realpath(out))
@@ -86,6 +97,8 @@ def watch(
             "a `pool`, april_gan rescale=false, or choose another head."
         )
     folder = run_folder(panel, categories, root, settings, out)
+    if footage and events:
+        check_rules(events, shared_settings(folder.settings), sampling_of(footage))
     with ExitStack() as held:
         held.enter_context(locked(folder.out))
         folder.resume()
@@ -97,8 +110,7 @@ def watch(
             folder.drop("calibration.json")
         else:
             on_calibrated(calibration)
-        folder.finish([], _columns(folder, calibration, folder.rows.values()))
-        tell = held.enter_context(couriers_of(folder, channels, on_trouble))
+        post = held.enter_context(couriers_of(folder, channels, on_trouble))
         drift = DriftWatch(folder, calibration, on_drift)
         feed: Arrivals | Frames
         reader: Reader | Frames
@@ -109,9 +121,30 @@ def watch(
         else:
             feed = Arrivals(root, folder, settings.category)
             reader = Reader(settings.setup.open_image)
+        moments = None
+        folder.drop(EVENTS)
+        if isinstance(feed, Frames) and events:
+            moments = EventWatch(
+                folder,
+                feed.source,
+                events,
+                gap_of(feed.footage, events.gap),
+                regions=events.regions or (calibration.map_thresholds if calibration else {}),
+                batch=settings.setup.batch_size,
+                post=post,
+                on_event=on_event,
+            )
+
+        def all_columns() -> Columns:
+            more = moments.columns() if moments else {}
+            return _columns(folder, calibration, folder.rows.values()) | more
+
+        folder.finish([], all_columns())
         rested: Iterable[Sample]
         trouble = None
         while not (stop.is_set() or feed.ended):
+            before = time.time_ns()
+            batches = 0
             try:
                 rested, trouble = feed.look(), None
             except InputError as error:  # such as a network share that is offline
@@ -125,18 +158,35 @@ def watch(
                 ]
                 verdicts = _columns(folder, calibration, rows)
                 judged = Judged(calibration, verdicts, {}) if calibration else None
+                anomalous = judged.anomalous if judged else set()
+                if moments:
+                    columns, inside = moments.take(rows, batch)
+                    verdicts, anomalous = verdicts | columns, anomalous | inside
                 if isinstance(feed, Frames):
-                    rows = feed.keep(rows, judged.anomalous if judged else ())
-                if judged:  # before the rows: a stop between them has the images scored again
-                    tell(rows, judged)
+                    rows = feed.keep(rows, anomalous)
+                if judged and channels and not moments:
+                    # before the rows: a stop between them has the images scored again
+                    post(events_of(folder, rows, judged))
                 keep_scored(folder, batch, reader.states, verdicts)
+                if moments:  # after the rows, from which a restart finds them again
+                    moments.settle()
+                batches += 1
                 on_scored(batch, verdicts)
                 drift.add(batch)
                 if stop.is_set():
                     break
+            if moments and feed.ended and not stop.is_set():
+                moments.close()
+            elif moments and footage and footage.video.live and not batches:
+                moments.away(before)
             if not footage:
                 _sleep(interval, stop)
-        folder.finish([], _columns(folder, calibration, folder.rows.values()))
+        if moments:
+            for one in moments.going:
+                on_trouble(
+                    f"Event {one.number} ({one.head}) goes on; the next start finds its end."
+                )
+        folder.finish([], all_columns())
         warn_of_cut(folder, folder.samples())
     return folder
 

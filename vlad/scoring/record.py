@@ -41,7 +41,7 @@ def record_of(
             name: {c or "": bank.expand(c or bank.noun).key[:LENGTH] for c in categories}
             for name, bank in panel.banks.items()
         }
-        | {name: {"": own} for name, head in panel.heads.items() if (own := _asked(head))},
+        | {name: {"": own} for name, head in panel.heads.items() if (own := asked_by(head))},
         # an adapter is told by its content below, wherever it lies
         "params": {
             name: {k: v for k, v in vars(head).items() if k != "adapter" and not k.endswith("_")}
@@ -61,7 +61,8 @@ def record_of(
     }
 
 
-def _asked(head: Head) -> str:
+def asked_by(head: Head) -> str:
+    """Hash of what a head asks a model of its own, "" if nothing; it changes as its file does."""
     return getattr(head, "asked", "")
 
 

@@ -239,4 +239,5 @@ class Batcher:
                 job.end(Found(size, score, values, found.kind, found.seen))
             else:  # the image was read, so it has no score; its name here is not the caller's
                 assert found.error is not None
-                job.end(ImageError(found.error.removeprefix(f"image {found.index}: ")))
+                why = found.error.removeprefix(f"image {found.index}: ").rpartition("; ")[0]
+                job.end(ImageError(f"{why}; score it again, or check the detector."))

@@ -5,16 +5,21 @@ each frame, `scores` (n,) its image score. Steps between frames may differ; a st
 seconds, or one backwards, cuts the source into pieces that know nothing of each other.
 """
 
+from vlad.time.anomalyruler import BaseScores, anomalyruler_base
 from vlad.time.events import Event, find_events
 from vlad.time.hourly import Hourly, from_footage
+from vlad.time.live import LiveEvents
 from vlad.time.pieces import default_gap, pieces
 from vlad.time.smoothing import Smoothing
 from vlad.time.tracks import link
 
 __all__ = [
+    "BaseScores",
     "Event",
     "Hourly",
+    "LiveEvents",
     "Smoothing",
+    "anomalyruler_base",
     "default_gap",
     "find_events",
     "from_footage",

@@ -22,7 +22,7 @@ class Event:
         start, end, at: their positions, seconds: first, last, peak.
         score: the highest score.
         ended: why: the score fell, a gap in the frames (or their time went backwards), or the
-            frames ended.
+            frames ended; None while it goes on.
     """
 
     first: int
@@ -32,7 +32,12 @@ class Event:
     end: float
     at: float
     score: float
-    ended: Ended
+    ended: Ended | None
+
+    @property
+    def frames(self) -> int:
+        """How many frames it lasts."""
+        return self.last - self.first + 1
 
 
 def find_events(

@@ -48,12 +48,18 @@ class Hourly:
     @property
     def sentence(self) -> str:
         """What the threshold promises, for outputs."""
+        low, high = map(_rough, self.rates)
         return (
-            f"At most {self.rate:g} false alarms per hour are expected (95 % interval "
-            f"{self.rates[0]:.2g} to {self.rates[1]:.2g}), from {self.hours:.2g} h of normal "
-            f"footage with {counted(self.alarms, 'event')} above {self.threshold:.6g} (95 % "
-            f"interval {self.interval[0]:.6g} to {self.interval[1]:.6g})."
+            f"At most {self.rate:g} false alarms per hour are expected (95 % interval {low} to "
+            f"{high}), from {self.hours:.2g} h of normal footage with "
+            f"{counted(self.alarms, 'event')} above {self.threshold:.6g} (95 % interval "
+            f"{self.interval[0]:.6g} to {self.interval[1]:.6g})."
         )
+
+
+def _rough(rate: float) -> str:
+    """Two digits that count, without an exponent."""
+    return f"{float(f'{rate:.2g}'):g}"
 
 
 def from_footage(

@@ -66,6 +66,19 @@ class Smoothing:
             smoothed[part] = _KINDS[self.kind](seconds[part], scores[part], self.seconds)
         return smoothed
 
+    def live(self) -> Callable[[float, float], float]:
+        """A function that takes position and score of each frame in turn -> the smoothed score.
+
+        Raises:
+            InputError: it needs later frames.
+        """
+        if self.kind == "gaussian":
+            raise InputError(
+                f"{self} needs frames that have not come yet; use ewma={self.seconds:g} for "
+                "live scores."
+            )
+        return Ewma(self.seconds) if self.kind == "ewma" else lambda seconds, score: score
+
     @property
     def sentence(self) -> str:
         """What was done, for outputs."""
@@ -78,14 +91,22 @@ class Smoothing:
         }[self.kind]
 
 
+class Ewma:
+    """A mean of the frames so far, weighted by exp(−age / width)."""
+
+    def __init__(self, width: float):
+        self.width = width
+        self._total = self._weight = self._last = 0.0
+
+    def __call__(self, seconds: float, score: float) -> float:
+        kept = math.exp((self._last - seconds) / self.width) if self._weight else 0.0
+        self._total, self._weight = self._total * kept + score, self._weight * kept + 1.0
+        self._last = seconds
+        return self._total / self._weight
+
+
 def _ewma(seconds: np.ndarray, scores: np.ndarray, width: float) -> np.ndarray:
-    kept = np.exp(-np.diff(seconds, prepend=seconds[:1]) / width).tolist()
-    total = weight = 0.0
-    smoothed = []
-    for factor, score in zip(kept, scores.tolist(), strict=True):
-        total, weight = total * factor + score, weight * factor + 1.0
-        smoothed.append(total / weight)
-    return np.array(smoothed)
+    return np.array(list(map(Ewma(width), seconds.tolist(), scores.tolist())))
 
 
 def _gaussian(seconds: np.ndarray, scores: np.ndarray, width: float) -> np.ndarray:

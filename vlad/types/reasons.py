@@ -77,10 +77,12 @@ class FeatureShift:
     Attributes:
         feature: its name.
         sigmas: by how many standard deviations of normal images; negative is below their mean.
+        part: True if that is the region's part of how far the feature of the whole image is off.
     """
 
     feature: str
     sigmas: float
+    part: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,12 @@ class Residual:
     Attributes:
         share: of the squared distance of its most anomalous patch from the mean, from 0 to 1.
         components: dimensions of the subspace.
+        times: the squared distance of that patch from the subspace, in means of normal patches.
     """
 
     share: float
     components: int
+    times: float
 
 
 Reason = NearestPatch | NearestSentence | NearestState | FeatureShift | KnownKind | Residual

@@ -109,7 +109,7 @@ def _processor(name: str, options: dict) -> Any:
     try:
         processor = transformers.AutoProcessor.from_pretrained(name, **options)
     except ImportError as error:
-        why = next(iter(str(error).strip().splitlines()), "")
+        why = next(iter(str(error).strip().splitlines()), "").rstrip(".")
         raise VlmError(
             f"{name} needs a package that is not here ({shown(why)}); install it."
         ) from error

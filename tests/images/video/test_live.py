@@ -1,6 +1,9 @@
 """A live source: the latest frame, what is dropped, and a camera that goes away."""
 
-from clips import write_sound
+from itertools import pairwise
+from types import SimpleNamespace
+
+from clips import grey, write_clip, write_sound
 from streams import Camera
 
 from vlad.images.video import Live, Sampling, Video
@@ -116,3 +119,57 @@ def test_sound_alone_is_a_reason(tmp_path):
         while not said:
             assert source.latest(0.01) is None
     assert said == ["camera: no frames (no video stream); trying until it is back."]
+
+
+def test_a_camera_that_is_away_for_an_hour_leaves_a_gap(monkeypatch):
+    now = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], time_ns=lambda: round(now[0] * 1e9))
+    monkeypatch.setattr("vlad.images.video.live.time", clock)
+    said, tries = [], []
+    source = Live(Video.of("http://127.0.0.1:9/"), Sampling(), said.append)
+
+    def connection():
+        tries.append(now[0])
+        if len(tries) > 1 and now[0] < 3600:
+            raise OSError(0, "nobody there")
+        for _ in range(3):
+            now[0] += 0.5
+            yield object()
+
+    def wait(holds, seconds=None):
+        now[0] += seconds
+        source._closed = now[0] > 3700
+
+    source._connection, source._changed.wait_for = connection, wait
+    frames = list(source._frames())
+    steps = [b.time - a.time for a, b in pairwise(frames)]
+    gap = max(steps)
+    assert steps[:3] == [500_000_000, 500_000_000, gap] and 3600e9 < gap < 3665e9
+    assert [frame.number for frame in frames] == list(range(len(frames)))
+    assert said[:2] == [
+        "127.0.0.1:9/: no frames (the stream ended); trying until it is back.",
+        f"127.0.0.1:9/: back after {gap / 1e9:.0f} s.",
+    ]
+
+
+def test_a_stream_that_changes_its_size_is_read_on():
+    said = []
+    with Camera(sizes=[(64, 48), (96, 64)]) as camera, live(camera, said) as source:
+        sizes = []
+        while {(64, 48), (96, 64)} - set(sizes):
+            (frame,) = take(source, 1)
+            sizes.append(frame.image(10**6, "x").size)
+    assert not [sentence for sentence in said if "no frames" in sentence]
+
+
+def test_an_encrypted_source_is_lost_and_waited_for(tmp_path):
+    keys = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "01" * 16}
+    options = {**keys, "encryption_kid": "02" * 16}
+    frames = [grey(value) for value in range(0, 240, 8)]
+    path = write_clip(tmp_path / "a.mp4", frames, options=options)
+    said = []
+    video = Video(str(path), "camera", live=True, device="mp4")
+    with Live(video, Sampling(), said.append, first=0.01) as source:
+        while not said:
+            assert source.latest(0.01) is None
+    assert said[0].startswith("camera: no frames (")

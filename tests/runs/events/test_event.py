@@ -1,15 +1,18 @@
 """What an event says, and that its id names one image in one state."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from vlad.calibration import from_normals
+from vlad.results.eventlog import Logged
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.verdicts import Judged, decide
-from vlad.runs.events.event import events_of
+from vlad.runs.events.event import events_of, told
+from vlad.time import Event
 
 
 @pytest.fixture
@@ -56,3 +59,31 @@ def test_its_id_changes_with_path_and_file_and_not_with_the_time_of_reading(made
     assert name(10, 20, 30) == name(10, 20, 31)
     different = {name(10, 20), name(11, 20), name(10, 21), name(10, 20, path="b.png")}
     assert len(different) == 4
+
+
+def test_an_event_in_time_is_told_at_its_begin_and_at_its_end(tmp_path):
+    folder = RunFolder(tmp_path / "run", {"memory": (0.0, 1.0)}, {})
+    begun = 1_800_000_000 * 10**9
+    event = Event(3, 5, 4, 0.0, 2.0, 1.0, 0.9, None)
+    paths = ("frames/a/3.png", "frames/caf\udce9/5.png", "frames/a/4.png")
+    times = tuple(begun + at * 10**9 for at in (0, 2, 1))
+    one = Logged(7, "a", "memory", event, paths, times, ((1, 2, 3, 4), 0.9))
+    begin, again = told(folder, one), told(folder, replace(one, event=replace(event, last=6)))
+    end = told(folder, replace(one, event=replace(event, ended="gap")))
+    json.dumps(end).encode("ascii")
+    assert begin["id"] == again["id"] != end["id"]
+    other = replace(one, frames=("frames/a/2.png", *paths[1:]))
+    assert told(folder, other)["id"] != begin["id"]
+    assert (begin["event"], begin["time"], begin["end"], begin["ended"]) == (
+        "begin", "2027-01-15T08:00:00.000000Z", None, "",
+    )  # fmt: skip
+    assert (end["event"], end["time"], end["end"], end["ended"]) == (
+        "end", *["2027-01-15T08:00:02.000000Z"] * 2, "gap in the frames",
+    )  # fmt: skip
+    assert end["start"] == begin["start"] == begin["time"] and end["number"] == 7
+    assert end["frames"] == 3 and end["last"]["path"] == "frames/caf\\xe9/5.png"
+    assert end["peak"] == {
+        "path": "frames/a/4.png", "time": "2027-01-15T08:00:01.000000Z", "score": 0.9,
+    }  # fmt: skip
+    assert end["region"] == {"x": 1.0, "y": 2.0, "width": 3.0, "height": 4.0}
+    assert end["run"] == str(tmp_path / "run")

@@ -301,11 +301,15 @@ def open_backbone(common: Common, heads: Mapping[str, Head]) -> Backbone:
     Args:
         heads: name -> head; one that cannot use the backbone is refused before a download.
     """
+    quiet_open_clip()
+    return common.setup.load_backbone(heads)
+
+
+def quiet_open_clip() -> None:
+    """Silence the root logger, to which open_clip logs what its errors repeat."""
     import logging
 
-    # open_clip logs to the root logger what its errors repeat
     logging.getLogger().setLevel(logging.CRITICAL)
-    return common.setup.load_backbone(heads)
 
 
 def say_if_trial(backbone: Backbone) -> None:

@@ -8,6 +8,17 @@ import click
 
 from vlad.commands.options.option import option
 
+FPS = option(
+    "--fps X",
+    "Score at most X frames per second of a video.",
+    type=click.FloatRange(min=0, min_open=True),
+)
+FRAME_RATE = option(
+    "--frame-rate X",
+    "Images per second in a folder of frames.  [default: 25]",
+    type=click.FloatRange(min=0, min_open=True),
+)
+
 
 def sampling_options(command: Callable) -> Callable:
     """Add --every, --fps and --changes; the command gets them by these names."""
@@ -19,11 +30,7 @@ def sampling_options(command: Callable) -> Callable:
         ),
         type=click.FloatRange(min=0, max=100),
     )(command)
-    command = option(
-        "--fps X",
-        "Score at most X frames per second of a video.",
-        type=click.FloatRange(min=0, min_open=True),
-    )(command)
+    command = FPS(command)
     return option("--every N", "Score every N-th frame of a video.", type=click.IntRange(min=1))(
         command
     )

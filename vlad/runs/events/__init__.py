@@ -1,7 +1,8 @@
-"""Events: each anomalous image that `vlad watch` finds is told to other machines."""
+"""What `vlad watch` tells other machines: anomalous images, or events in time."""
 
 from vlad.runs.events.command import Command
-from vlad.runs.events.courier import Channel, Courier, couriers_of
+from vlad.runs.events.courier import Channel, Courier, Post, couriers_of
+from vlad.runs.events.event import events_of, told
 from vlad.runs.events.mqtt import Mqtt, read_login
 from vlad.runs.events.secret import read_secret
 from vlad.runs.events.webhook import SECRET, Webhook
@@ -12,8 +13,11 @@ __all__ = [
     "Command",
     "Courier",
     "Mqtt",
+    "Post",
     "Webhook",
     "couriers_of",
+    "events_of",
     "read_login",
     "read_secret",
+    "told",
 ]

@@ -10,9 +10,7 @@ from typing import ClassVar, Protocol
 
 from vlad.errors import OutputError
 from vlad.results.folder import RunFolder
-from vlad.results.rows import Row
-from vlad.results.verdicts import Judged
-from vlad.runs.events.event import Event, events_of
+from vlad.runs.events.event import Event
 from vlad.runs.events.outbox import Outbox
 from vlad.system.text import counted
 
@@ -156,15 +154,15 @@ class Courier:
             self.say(f"{self.channel.title}: {words}")
 
 
-Tell = Callable[[Sequence[Row], Judged], None]
+Post = Callable[[Sequence[Event]], None]
 
 
 @contextmanager
 def couriers_of(
     folder: RunFolder, channels: Sequence[Channel], say: Callable[[str], None]
-) -> Iterator[Tell]:
-    """Couriers of these channels while a run goes on -> a function that takes scored rows with
-    their verdicts, and puts the events of anomalous ones on disk.
+) -> Iterator[Post]:
+    """Couriers of these channels while a run goes on -> a function that puts events on disk, for
+    them to deliver.
 
     Raises:
         OutputError: a file cannot be written or read back.
@@ -176,13 +174,12 @@ def couriers_of(
             couriers.append(Courier(channel, outbox, say).start())
             open_ones.callback(couriers[-1].close)
 
-        def tell(rows: Sequence[Row], judged: Judged) -> None:
-            events = events_of(folder, rows, judged) if couriers else []
+        def post(events: Sequence[Event]) -> None:
             for courier in couriers:
                 courier.add(events)
 
         try:
-            yield tell
+            yield post
         finally:
             for courier in couriers:  # all at once, so that their time does not add up
                 courier.end()
