@@ -1,5 +1,4 @@
 import json
-import signal
 import subprocess
 import sys
 
@@ -141,7 +140,7 @@ def test_bad_input_is_said_in_one_sentence(args, said, run_env, tmp_path):
 
 def test_an_interrupted_draft_writes_nothing(draft, tmp_path):
     def stop(asked):
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
         return json.dumps(STATES)
 
     with ChatServer(stop) as server:
