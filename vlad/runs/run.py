@@ -38,6 +38,7 @@ from vlad.runs.settings import (
     run_folder,
     without_copies,
 )
+from vlad.scoring.cost import expect
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Scored, check_pools, score_samples
 from vlad.scoring.setup import Setup
@@ -247,6 +248,7 @@ def _score(
         if set(names) & set(joint):
             comparison.begin()
         with Progress(len(samples), verb, done=len(samples) - len(waiting)) as progress:
+            expect(panel, len(waiting), progress.say, names)
             for batch in score_samples(
                 panel.only(names),
                 waiting,
