@@ -158,3 +158,8 @@ def test_a_model_that_cannot_be_asked_ends_the_run_before_it_begins(score, tmp_p
 def test_words_without_reasons_are_refused(vlad, images, tmp_path):
     done = vlad(images, "--out", tmp_path / "run", "--vlm", "some/model")
     assert done.exit_code == 2 and "--vlm adds words to reasons; add --explain" in done.output
+
+
+def test_ray_asks_no_model(vlad, images, tmp_path):
+    done = vlad(images, "--out", tmp_path / "run", "--engine", "ray", "--vlm-rate", "3")
+    assert done.exit_code == 2 and "--vlm-rate is for --engine local" in done.output
