@@ -66,6 +66,13 @@ def test_accuracy_by_set_and_kind(folder):
     assert rows[1]["chosen"] == "" and "names no option" in rows[1]["error"]
 
 
+def test_the_cost_of_the_rest_is_said_after_the_first_batch(folder):
+    with ChatServer(sees) as server:
+        done = run(folder, *endpoint(server))
+    assert done.stderr.count("requests left") == 1
+    assert "8 requests left: about 800 tokens to read, 160 to write and " in done.stderr
+
+
 def test_a_model_that_says_one_letter_is_shown_as_such(folder):
     with ChatServer("A") as server:
         shuffled = run(folder, *endpoint(server)).output

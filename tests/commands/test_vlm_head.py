@@ -40,6 +40,16 @@ def test_an_image_without_an_answer_is_a_row_with_its_error(vlad, images, rows, 
     assert settings["params"]["vlm"]["model"] == server.url
 
 
+def test_the_cost_of_the_rest_is_said_after_the_first_batch(vlad, images, tmp_path):
+    with ChatServer('{"anomalous": false, "confidence": 1}') as server:
+        given = options(server, "windows=2")
+        done = vlad(images, "--normal", images / "1.png", "--out", tmp_path / "run", *given)
+    assert done.exit_code == 0, done.output
+    # six images and their four windows each, less the first four
+    assert done.stderr.count("requests left") == 1
+    assert "26 requests left: about 2,600 tokens to read, 520 to write and " in done.stderr
+
+
 def test_the_key_is_in_no_file(vlad, images, tmp_path, monkeypatch):
     monkeypatch.setenv("VLAD_VLM_KEY", "s3cr3t")
     with ChatServer(sees, key="s3cr3t") as server:
@@ -56,6 +66,7 @@ def test_it_stands_beside_other_heads_in_eval(category, small_file, tmp_path):
         done = CliRunner().invoke(main, [*arguments, "--device", "cpu", *options(server)])
     assert done.exit_code == 0, done.output
     line = next(x for x in done.output.splitlines() if f"vlm (stated confidence by {MODEL})" in x)
+    assert "requests left: about" in done.stderr
     assert "50.0" in line  # all images have the same score
 
 

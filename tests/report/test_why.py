@@ -8,6 +8,7 @@ from report_runs import make_run, write
 
 from vlad.report import data as report_data
 from vlad.results.reasons import Reasons, keep_crop
+from vlad.vlm.words import Words
 
 HOSTILE = "<img src=x onerror=document.title=1>"
 
@@ -43,7 +44,9 @@ def told(tmp_path):
         second: {"winclip": one, "memory": {**one, "note": HOSTILE}},
         "/not/of/this/report.png": {"winclip": one},
     }
-    return run, samples, Reasons(found, "Reasons: the 2 highest of 3 images.")
+    said = Words(HOSTILE, True, HOSTILE, "answer: no defect", "severe", f"Ignore {HOSTILE}", 0.8)
+    words = {worst: said, second: Words("eye", error=f"no answer: {HOSTILE}")}
+    return run, samples, Reasons(found, "Reasons: the 2 highest of 3 images.", words)
 
 
 @pytest.fixture
@@ -84,6 +87,25 @@ def test_asked_on_a_card_the_reasons_stand_beside_the_image(page):
     assert page.title() != "1" and page.locator("#full .why img").count() == 2
     for crop in page.locator("#full .why img").all():  # files of the run folder
         assert crop.evaluate("image => image.decode().then(() => image.naturalWidth)") == 60
+
+
+def test_words_of_a_model_stand_below_the_reasons_and_are_marked_as_such(page):
+    from playwright.sync_api import expect
+
+    words = page.locator("#full .why > .words")
+    page.locator("#gallery .asks").first.click()
+    expect(words).to_be_visible()
+    assert words.locator("> *").all_text_contents() == [
+        f"Words of {HOSTILE}; they change no score",
+        f"{HOSTILE}, answer: no defect, severe; it calls itself 80 % sure.",
+        f"Ignore {HOSTILE}",
+    ]
+    reasons = page.locator("#full .why > .reasons").bounding_box()
+    assert words.bounding_box()["y"] >= reasons["y"] + reasons["height"]
+    page.keyboard.press("j")
+    expect(words.locator("h3")).to_have_text("Words of eye; they change no score")
+    assert words.locator("p").all_text_contents() == [f"no answer: {HOSTILE}"]
+    assert page.title() != "1" and words.locator("img").count() == 0
 
 
 def test_a_region_is_chosen_on_the_image_and_in_the_list(page):

@@ -9,7 +9,14 @@ from finished_run import finished_run
 from PIL import Image
 
 from vlad.results.folder import RunFolder
-from vlad.results.reasons import append_reasons, finish_reasons, keep_crop, read_reasons
+from vlad.results.reasons import (
+    append_reasons,
+    finish_reasons,
+    keep_crop,
+    read_reasons,
+    read_words,
+)
+from vlad.vlm.words import Words
 
 GREY = Image.new("RGB", (40, 30), (90, 90, 90))
 
@@ -90,8 +97,29 @@ def test_crops_that_nothing_names_are_deleted_at_the_end(run):
     append_reasons(folder, a, told(left))
     append_reasons(folder, b, told(crop, other))
     append_reasons(folder, c, told(crop))
-    finish_reasons(folder, {c: told(crop), b: told(crop, other)})
+    finish_reasons(folder, {c: told(crop), b: told(crop, other)}, {})
     assert list(read_reasons(folder)) == [c, b]
     assert sorted(f"reasons/{name}" for name in os.listdir(folder.out / "reasons")) == sorted(
         [crop, other]
     )
+
+
+def test_words_are_those_of_the_last_line_of_an_image(run):
+    folder, (a, b, c) = run
+    said, silent = Words("eye", True, "dent", confidence=0.5), Words("eye", error="no answer: 429")
+    for path, words in ((a, said), (b, silent), (c, said), (c, None), (b, said), (b, silent)):
+        append_reasons(folder, path, told(), words)
+    assert read_words(folder) == {a: said, b: silent}
+    finish_reasons(folder, {b: told(), a: told(), c: told()}, {a: said})
+    assert read_words(folder) == {a: said}
+    assert list(read_reasons(folder)) == [b, a, c]
+
+
+def test_words_of_an_unknown_form_are_none(run):
+    folder, (a, *_) = run
+    append_reasons(folder, a, told(), Words("eye"))
+    file = folder.out / "reasons.jsonl"
+    for words in ({"model": "eye", "score": 1}, [], "dent", None):
+        value = json.loads(file.read_text(encoding="ascii"))
+        file.write_text(json.dumps({**value, "words": words}) + "\n", encoding="ascii")
+        assert read_words(folder) == {} and list(read_reasons(folder)) == [a]

@@ -29,6 +29,13 @@ def test_a_line_is_printed_whenever_the_interval_has_passed():
     assert len(run(10, 0, [(1, 0)] * 10)) == 10
 
 
+def test_a_sentence_has_a_line_of_its_own():
+    stream = io.StringIO()
+    with Progress(2, interval=3600, stream=stream) as progress:
+        progress.say("2 requests left.")
+    assert stream.getvalue().splitlines()[0] == "2 requests left."
+
+
 def test_failures_are_counted():
     lines = run(3, 3600, [(1, 0), (2, 2)])
     assert "failed" not in lines[0]

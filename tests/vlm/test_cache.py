@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from chat_server import ChatServer
 from PIL import Image
@@ -44,7 +46,9 @@ def test_every_part_of_a_question_counts(server, vlm, red, blue):
 
 def test_choices_are_kept_too(server, vlm, red):
     first = vlm.choose([Request((red,), "?")], ["Yes", "No"])[0]
-    assert vlm.choose([Request((red,), "?")], ["Yes", "No"])[0] == first
+    again = vlm.choose([Request((red,), "?")], ["Yes", "No"])[0]
+    assert first.tokens_in == 100 and first.seconds > 0
+    assert again == replace(first, seconds=0, tokens_in=0, tokens_out=0)
     assert first.probabilities == (1.0, 0.0)
     vlm.choose([Request((red,), "?")], ["No", "Yes"])
     assert len(server.asked) == 2

@@ -53,6 +53,7 @@ def ask_questions(
     order = None if options.listed_order else seed
     answers: list[Answered] = []
     with Progress(len(questions), verb="asked", unit="questions") as progress:
+        model.expect(len(questions), progress.say)
         for part in ask_questions(
             model,
             questions,

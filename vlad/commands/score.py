@@ -17,6 +17,7 @@ from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 from vlad.commands.options.verdicts import holdout_option
 from vlad.commands.options.video import sampling_options
+from vlad.commands.options.vlm import VlmOptions, vlm_options
 
 if TYPE_CHECKING:
     from vlad.runs.settings import Settings
@@ -42,6 +43,7 @@ VIDEOS = (
     "--explain",
     "Show in the report why images are flagged; without a threshold, of the 20 highest.",
 )
+@vlm_options
 @option(
     "--engine",
     "ray uses many processes or machines and writes only scores, as Parquet files.",
@@ -70,6 +72,7 @@ def score(
     resume: bool,
     overwrite: bool,
     explain: bool,
+    vlm: VlmOptions,
     engine: str,
     workers: int | None,
     fail: bool,
@@ -100,10 +103,13 @@ def score(
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
     if fail_on and not scoring.judging.wanted:
         raise InputError("--fail-on anomalous needs verdicts; add --threshold auto.")
+    if vlm.model and not explain:
+        raise InputError("--vlm adds words to reasons; add --explain, or leave --vlm out.")
     if engine == "ray":
         given: dict[str, object] = {"boxes": boxes, "boxes-model": boxes_model}
         given |= {"holdout-normal": holdouts, "explain": explain}
         given |= {"every": every, "fps": fps, "changes": changes}
+        given |= {"vlm-model": vlm.name, "vlm-rate": vlm.rate}
         if said := [name for name, value in given.items() if value]:
             raise InputError(f"--{said[0]} is for --engine local; leave one of the two out.")
         from vlad.commands.ray import any_anomalous, score_on_ray
@@ -129,6 +135,7 @@ def score(
     backbone = plan.open_backbone()
     if box_model := open_box_model(boxes_model, backbone):
         settings = replace(settings, boxes=box_model.identity, box_model=box_model)
+    model = vlm.open(settings.setup.device)
     try:
         result = run(
             backbone,
@@ -139,6 +146,7 @@ def score(
             resume=resume,
             overwrite=overwrite,
             explain=explain,
+            vlm=model,
         )
     except KeyboardInterrupt:
         kept = f" Finished rows are kept in {out}; add --resume to continue."

@@ -23,6 +23,7 @@ from vlad.evaluation.pixels import ROOM
 from vlad.evaluation.validation import pixel_spreads
 from vlad.heads import Head
 from vlad.prompts import PromptBank
+from vlad.scoring.cost import expect
 from vlad.scoring.known import fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, check_pools, score_samples
@@ -233,6 +234,7 @@ def _measured(
     pools: Pools[Sample] = Pools(panel.tiling)
     panel.seconds.clear()
     with Progress(len(test), verb=f"{category}{of}: scored") as progress:
+        expect(panel, len(test), progress.say)
         for batch in score_samples(
             panel,
             test,

@@ -159,7 +159,7 @@ def check_head(head: Head) -> None:
 INHERITED = (
     *("name", "pool", "merge", "needed_memory", "whole_images", "rows_of_images"),
     *("least_normals", "reasons", "contributions", "without"),
-    *("places", "notes", "asked"),
+    *("places", "notes", "asked", "expect"),
 )
 # what an object needs to count as a head without being a subclass of Head
 PARTS = [part for part in vars(Head) if part[0] != "_" and part not in INHERITED]

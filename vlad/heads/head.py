@@ -99,6 +99,10 @@ class Head(ABC):
         """Hash of what it asks a model of its own; "" if it asks nothing."""
         return ""
 
+    def expect(self, images: int, tell: Callable[[str], object]) -> None:
+        """Prepare for so many images; a head whose answers cost says through `tell` how much."""
+        return
+
     @property
     def fitted(self) -> bool:
         """True if it remembers images."""

@@ -7,7 +7,7 @@ in other words and to any model.
 from __future__ import annotations
 
 import hashlib
-import warnings
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -16,11 +16,12 @@ from vlad.errors import HeadError
 from vlad.heads import sorted_names
 from vlad.heads.head import Head
 from vlad.heads.rules import Rule, one_of, optional, whole
+from vlad.heads.vlm_normals import Shown
 from vlad.heads.vlm_question import QUESTIONS, answers, loaded, prompt_of, requests_about
 from vlad.maths.maps import upsample
 from vlad.maths.overlapping import of_windows
-from vlad.system.text import counted
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
+from vlad.vlm import Request
 from vlad.vlm.http import host_of
 
 LONGEST = 1024  # pixels a side of what the model is shown, at most; its processor may take fewer
@@ -58,6 +59,7 @@ class Vlm(Head):
 
     normals = "optional"
     map_range = (0.0, 1.0)
+    _expected: tuple[int, Callable[[str], object]] | None = None  # requests, and whom to tell
     rules: ClassVar = {
         "model": optional(TEXT),
         "model_name": optional(TEXT),
@@ -103,6 +105,10 @@ class Vlm(Head):
         text = prompt_of(self.question, self.answer).text
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    def expect(self, images: int, tell: Callable[[str], object]) -> None:
+        """As of `Head`; said after the first batch of answers."""
+        self._expected = (images * (1 + self.windows**2), tell)
+
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Pixels; nothing of the backbone.
 
@@ -127,12 +133,12 @@ class Vlm(Head):
         prompt_of(self.question, self.answer)
         return FeatureSpec(image=False, pixels=LONGEST)
 
-    def gather(self) -> _Gather:
+    def gather(self) -> Shown:
         """A collector that keeps the first `shown` normal images.
 
         It asks for the model before it reads more than a batch, and raises what `score` does.
         """
-        return _Gather(self)
+        return Shown(self)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, in [0, 1]; NaN, and the reason, where there is no answer.
@@ -141,7 +147,6 @@ class Vlm(Head):
             VlmError: the model cannot be loaded or reached.
             BackboneError: its weights cannot be downloaded or read.
         """
-        assert self.model is not None  # `spec` checks it
         device = features.pixels[0].device
         prompt = prompt_of(self.question, self.answer)
         normals = [self.memory_[name] for name in sorted_names(self.memory_, "normal")]
@@ -152,11 +157,7 @@ class Vlm(Head):
             for pixels in features.pixels
         ]
         flat = [request for requests in asked for request in requests]
-        replies = iter(
-            answers(loaded(self.model, self.model_name, str(device)), flat, self.answer)
-            if flat
-            else ()
-        )
+        replies = iter(self._answers(flat, str(device)) if flat else ())
         found = torch.full((len(asked), 1 + self.windows**2), torch.nan)
         errors = []
         for place, requests in enumerate(asked):
@@ -175,28 +176,10 @@ class Vlm(Head):
             errors=tuple(errors) if any(errors) else (),
         )
 
-
-class _Gather:
-    """Keeps the first normal images, and counts all."""
-
-    def __init__(self, head: Vlm):
-        self.head, self.count = head, 0
-        self.kept: list[torch.Tensor] = []
-
-    def add(self, features: Features) -> None:
-        if not self.count:
-            head, device = self.head, features.pixels[0].device
-            assert head.model is not None  # `spec` checks it
-            loaded(head.model, head.model_name, str(device)).check()
-        self.count += len(features.pixels)
-        self.kept += features.pixels[: self.head.shown - len(self.kept)]
-
-    def finish(self) -> None:
-        if self.count > len(self.kept):
-            warnings.warn(
-                f"Head vlm shows the model the first {len(self.kept)} of "
-                f"{counted(self.count, 'normal image')}; set vlm.shown for more.",
-                stacklevel=2,
-            )
-        # eight bits fit into halves exactly
-        self.head.memory_ = {f"normal{i}": x.half() for i, x in enumerate(self.kept)}
+    def _answers(self, requests: Sequence[Request], device: str) -> list[tuple[float, str]]:
+        assert self.model is not None  # `spec` checks it
+        vlm = loaded(self.model, self.model_name, device)
+        if self._expected:
+            vlm.expect(*self._expected)
+            self._expected = None
+        return answers(vlm, requests, self.answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -13,7 +12,6 @@ from vlad.reasons.explanation import ExplainedRegion, Explanation
 from vlad.reasons.words import percent
 from vlad.system.text import shown
 from vlad.vlm import VLM, Request
-from vlad.vlm.cost import estimate
 from vlad.vlm.prompts import VlmPrompt, load_prompt
 from vlad.vlm.words import SCHEMA, question, words_of
 
@@ -44,14 +42,10 @@ def say(
         PromptError: a prompt with other blanks.
     """
     prompt = prompt or load_prompt("explain")
-    waiting, first = iter(explanations), True
+    vlm.expect(total, tell)
+    waiting = iter(explanations)
     while batch := list(islice(waiting, vlm.batch)):
-        start = time.perf_counter()
         replies = vlm.ask([asked(found, category, prompt) for found, category in batch], SCHEMA)
-        left = total - len(batch)
-        if first and left > 0 and (cost := estimate(replies, time.perf_counter() - start, left)):
-            tell(cost)
-        first = False
         for (found, _), reply in zip(batch, replies, strict=True):
             yield replace(found, words=words_of(vlm, reply))
 

@@ -86,14 +86,10 @@ def described(explanation: Explanation) -> str:
 def spoken(words: Words) -> list[str]:
     """A model's words in lines, apart from what the head says."""
     model = shown(words.model)
+    seen, sentence = words.told()
     if words.anomalous is None:
-        return [f"  {model} says nothing ({shown(words.error, keep=' ')})."]
-    seen = f"{words.kind}, {words.where}, {words.severity}" if words.anomalous else "no defect"
-    sure = f"it calls itself {percent(words.confidence or 0)} sure"
-    return [
-        f"  {model} says (no part of the score): {shown(seen, keep=' ')}; {sure}.",
-        f"     {shown(words.sentence, keep=' ')}",
-    ]
+        return [f"  {model} says nothing ({seen})."]
+    return [f"  {model} says (no part of the score): {seen}", f"     {sentence}"]
 
 
 def percent(share: float) -> str:

@@ -107,9 +107,7 @@ def write_report(
         policy=policy(css, js, "img-src data: 'self'"),
         style=css,
         script=js,
-        data=data_of(
-            run, kept, folder, titles, digits, view, orders or {}, reasons.found if reasons else {}
-        ),
+        data=data_of(run, kept, folder, titles, digits, view, orders or {}, reasons or Reasons()),
         title=run.settings.get("category") or "Images",
         date=date,
         heads=heads,

@@ -15,9 +15,10 @@ from vlad.report.cards import drawn
 from vlad.report.entries import Entry
 from vlad.report.verdicts import VerdictView
 from vlad.results.folder import RunFolder
-from vlad.results.reasons import PARTS, Explanations, without_folders
+from vlad.results.reasons import PARTS, Reasons, without_folders
 from vlad.scoring.record import digest_of
-from vlad.system.text import counted, printable
+from vlad.system.text import counted, printable, shown
+from vlad.vlm.words import Words
 
 _TOLD = ("place", "box", "area", "share", "without", "texts", "reference", "reference_note", *PARTS)
 _MOST = 5  # regions of an image whose reasons are shown
@@ -33,7 +34,7 @@ def data_of(
     digits: Mapping[str, int],
     view: VerdictView,
     orders: Mapping[str, Sequence[str]],
-    reasons: Mapping[str, Explanations],
+    reasons: Reasons,
 ) -> str:
     """The values of all images, a list for each, in the order of `entries`.
 
@@ -41,7 +42,7 @@ def data_of(
         folder: the one that names are below, "" if names are paths.
         titles: head -> how it is shown.
         orders: name -> paths of images, as in `write_report`.
-        reasons: path -> the explanations of that image.
+        reasons: why images are anomalous, of those for which it is known.
 
     Returns:
         JSON in ASCII that is safe inside a <script>.
@@ -89,9 +90,10 @@ def data_of(
         ],
         "why": {
             places[path]: {head: _why(one) for head, one in explanations.items()}
-            for path, explanations in reasons.items()
+            for path, explanations in reasons.found.items()
             if path in places
         },
+        "words": {places[p]: _words(one) for p, one in reasons.words.items() if p in places},
     }
     return json.dumps(found, separators=(",", ":")).replace("<", "\\u003c")
 
@@ -105,6 +107,12 @@ def _why(explanation: Mapping[str, Any]) -> dict[str, Any]:
     if (left := len(regions) - _MOST) > 0:
         found["note"] += f" {counted(left, 'smaller region')}: see reasons.jsonl."
     return found
+
+
+def _words(words: Words) -> dict[str, str]:
+    """What the page shows of a model's words."""
+    seen, sentence = words.told()
+    return {"model": shown(words.model), "seen": seen, "sentence": sentence}
 
 
 def _code(view: VerdictView, head: str, path: str) -> str:

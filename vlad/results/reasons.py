@@ -3,7 +3,8 @@
 A line an image, ASCII: `{"path", "state", "heads": {head: explanation}}`. `state` is what the file
 was, as in files.csv. An explanation is what `vlad.reasons.Explanation.to_json` holds, and in each
 region `crop` and `reference_crop`: files of the run folder, or null. They are named by their
-content, so each is there once.
+content, so each is there once. If a vision-language model was asked, the key `words` holds what it
+says (`vlad.vlm.words.Words`).
 
 Lines are appended as images are explained; where an image has several, the last one counts.
 """
@@ -11,7 +12,8 @@ Lines are appended as images are explained; where an image has several, the last
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import PurePath
@@ -24,6 +26,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.lines import append_lines, line, read_lines
 from vlad.results.rows import State
 from vlad.system.files import atomic_write
+from vlad.vlm.words import Words
 
 FILE = "reasons.jsonl"
 CROPS = "reasons"
@@ -40,19 +43,23 @@ class Reasons:
     Attributes:
         found: path -> the explanations of that image.
         sentence: which images these are, and how many.
+        words: path -> what a vision-language model says about that image; no score depends on it.
     """
 
     found: Mapping[str, Explanations] = field(default_factory=dict)
     sentence: str = ""
+    words: Mapping[str, Words] = field(default_factory=dict)
 
 
-def append_reasons(folder: RunFolder, path: str, explanations: Explanations) -> None:
-    """Append the explanations of an image that has a row.
+def append_reasons(
+    folder: RunFolder, path: str, explanations: Explanations, words: Words | None = None
+) -> None:
+    """Append the explanations of an image that has a row, and a model's words about it, if any.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    append_lines(folder.out / FILE, [_value(folder, path, explanations)])
+    append_lines(folder.out / FILE, [_value(folder, path, explanations, words)])
 
 
 def read_reasons(folder: RunFolder) -> dict[str, Explanations]:
@@ -60,22 +67,29 @@ def read_reasons(folder: RunFolder) -> dict[str, Explanations]:
 
     Those that name a crop that is gone are left out, so that the image is explained again.
     """
-    found: dict[str, Explanations] = {}
-    for value in read_lines(folder.out / FILE):
-        match value:
-            case {"path": str(path), "state": [int(), int(), int()] as state, "heads": dict(heads)}:
-                if folder.rows.scored(path) and State(*state).same(folder.rows[path].state):
-                    found[path] = heads
+    found = {path: value["heads"] for path, value in _values(folder)}
     return {path: one for path, one in found.items() if _whole(folder, one)}
 
 
-def finish_reasons(folder: RunFolder, found: Mapping[str, Explanations]) -> None:
-    """Keep these explanations, in this order, and the crops that they name; delete all others.
+def read_words(folder: RunFolder) -> dict[str, Words]:
+    """Path -> a model's words, of the images whose file is as it was when the model was asked."""
+    found: dict[str, Words] = {}
+    for path, value in _values(folder):
+        found.pop(path, None)
+        with suppress(KeyError, TypeError):  # none, or no form that vlad writes
+            found[path] = Words(**value["words"])
+    return found
+
+
+def finish_reasons(
+    folder: RunFolder, found: Mapping[str, Explanations], words: Mapping[str, Words]
+) -> None:
+    """Keep these explanations, in this order, with words and crops; delete all others.
 
     Raises:
         OutputError: a file cannot be written or deleted.
     """
-    lines = (line(_value(folder, path, explanations)) for path, explanations in found.items())
+    lines = (line(_value(folder, path, one, words.get(path))) for path, one in found.items())
     atomic_write(folder.out / FILE, lambda file: file.writelines(lines))
     named = {name for explanations in found.values() for name in _crops(explanations)}
     there = (folder.out / CROPS).glob("*") if (folder.out / CROPS).is_dir() else ()
@@ -110,9 +124,21 @@ def keep_crop(folder: RunFolder, crop: Image.Image) -> str:
     return name
 
 
-def _value(folder: RunFolder, path: str, explanations: Explanations) -> dict[str, object]:
+def _values(folder: RunFolder) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and line, in the order in which they were written, of files that have not changed."""
+    for value in read_lines(folder.out / FILE):
+        match value:
+            case {"path": str(path), "state": [int(), int(), int()] as state, "heads": dict()}:
+                if folder.rows.scored(path) and State(*state).same(folder.rows[path].state):
+                    yield path, value
+
+
+def _value(
+    folder: RunFolder, path: str, explanations: Explanations, words: Words | None
+) -> dict[str, object]:
     state = folder.rows[path].state
-    return {"path": path, "state": state and list(state), "heads": explanations}
+    told = {} if words is None else {"words": words.as_dict()}
+    return {"path": path, "state": state and list(state), "heads": explanations, **told}
 
 
 def _whole(folder: RunFolder, explanations: Explanations) -> bool:

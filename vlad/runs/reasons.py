@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vlad.errors import HeadError, InputError, VladError
@@ -11,20 +11,23 @@ from vlad.reasons import ExplainedRegion, Explanation, explain
 from vlad.results.folder import RunFolder
 from vlad.results.reasons import (
     PARTS,
-    Explanations,
     Reasons,
     append_reasons,
     finish_reasons,
     keep_crop,
     read_reasons,
+    read_words,
 )
 from vlad.results.verdicts import Judged
 from vlad.runs.settings import Settings
+from vlad.runs.words import spoken
 from vlad.scoring.boxes import with_found_boxes
 from vlad.scoring.panel import Panel
 from vlad.system.progress import Progress
 from vlad.system.text import counted
 from vlad.types import Sample
+from vlad.vlm import VLM
+from vlad.vlm.words import Words
 
 MOST = 300  # flagged images that are explained, as many as the report has thumbnails
 HIGHEST = 20  # images that are explained where nothing says which are flagged
@@ -56,14 +59,16 @@ def explain_run(
     samples: Sequence[Sample],
     settings: Settings,
     judged: Judged | None,
+    vlm: VLM | None = None,
 ) -> Reasons:
     """Explain the flagged images of a run, or those that score highest, into its folder.
 
     Images that an earlier command explained are not explained again, unless they or the threshold
-    of their maps changed.
+    of their maps changed, or words are wanted that they lack.
 
     Args:
         samples: the images of the run; `judged` says which are flagged, and None that nothing does.
+        vlm: is asked about each of them, with what the first head finds.
 
     Raises:
         OutputError: a file cannot be written.
@@ -78,31 +83,50 @@ def explain_run(
         for path, kept in read_reasons(folder).items()
         if {name: one.get("map_threshold") for name, one in kept.items()} == thresholds
     }
-    found: dict[str, Explanations] = {}
+    words = read_words(folder) if vlm else {}
+    if vlm:
+        before = {p: one for p, one in before.items() if p in words and _by(vlm, words[p])}
+    found = {path: before[path] for path in wanted if path in before}
     failures: list[VladError] = []
     learned = _learned(folder, settings)
-    with Progress(len(wanted), "explained", done=len(before.keys() & wanted)) as progress:
-        for path, sample in wanted.items():
-            if path in before:
-                found[path] = before[path]
-                continue
+    waiting = {path: sample for path, sample in wanted.items() if path not in found}
+
+    def explanations() -> Iterator[tuple[Explanation, str | None]]:
+        """Of the first head; those of all of them are in `found` by then."""
+        for path, sample in waiting.items():
             try:
-                found[path] = {
-                    name: _kept(folder, one, thresholds[name])
+                own = {
+                    name: _explain(panel, name, sample, settings, thresholds[name], learned)
                     for name in heads
-                    for one in [_explain(panel, name, sample, settings, thresholds[name], learned)]
                 }
+                found[path] = {n: _kept(folder, one, thresholds[n]) for n, one in own.items()}
             except VladError as error:  # such as a file that is gone since it was scored
                 failures.append(error)
+                progress.advance(1, failed=1)
             else:
-                append_reasons(folder, path, found[path])
-            progress.advance(1, failed=path not in found)
+                yield own[heads[0]], sample.category
+
+    with Progress(len(wanted), "explained", done=len(found)) as progress:
+        for one in spoken(vlm, explanations(), len(waiting), progress.say):
+            append_reasons(folder, one.name, found[one.name], one.words)
+            if one.words is not None:
+                words[one.name] = one.words
+            progress.advance()
     if failures:
         lost = f"{counted(len(failures), 'image')} could not be explained"
         warnings.warn(f"{lost}; the first: {failures[0]}", stacklevel=2)
         sentence += f" {lost}."
-    finish_reasons(folder, found)
-    return Reasons(found, sentence)
+    found = {path: found[path] for path in wanted if path in found}
+    words = {path: words[path] for path in found if path in words}
+    if silent := sum(bool(one.error) for one in words.values()):
+        sentence += f" No answer of the model about {counted(silent, 'image')}."
+    finish_reasons(folder, found, words)
+    return Reasons(found, sentence, words)
+
+
+def _by(vlm: VLM, words: Words) -> bool:
+    """True if words are an answer of this model."""
+    return words.model == vlm.name and not words.error
 
 
 def _wanted(

@@ -38,6 +38,7 @@ from vlad.runs.settings import (
     run_folder,
     without_copies,
 )
+from vlad.scoring.cost import expect
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Scored, check_pools, score_samples
 from vlad.scoring.setup import Setup
@@ -45,6 +46,7 @@ from vlad.system.lock import locked
 from vlad.system.progress import Progress
 from vlad.system.text import counted, shown
 from vlad.types import Sample
+from vlad.vlm import VLM
 
 REVIEWED = 200  # images that the report has in an order for review
 
@@ -70,12 +72,14 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     explain: bool = False,
+    vlm: VLM | None = None,
     on_scored: Callable[[list[Scored]], None] = lambda batch: None,
 ) -> Run:
     """Score images into a folder, then write overlays and a report.
 
     Args:
         explain: whether flagged images are explained (`vlad.runs.reasons.explain_run`).
+        vlm: is asked about each image that is explained.
         on_scored: called with each finished batch.
 
     Raises:
@@ -89,13 +93,16 @@ def run(
     check_pools(panel, samples)
     if explain:
         check_explained(panel)
+    if vlm is not None:
+        vlm.check()
     folder = run_folder(panel, categories, root_of(samples), settings, out)
     with locked(folder.out):
         folder = folder.resume() if resume else folder.create(overwrite)
         rules, normals = score_held_out(panel, folder, categories, settings)
         rules, holdout = _score_holdout(panel, folder, categories, settings, rules)
         samples = _score(panel, folder, samples, settings, on_scored)
-        why = partial(explain_run, panel, folder, samples, settings) if explain else None
+        told = partial(explain_run, panel, folder, samples, settings, vlm=vlm)
+        why = told if explain else None
         region = panel.inside.region
         return _conclude(folder, samples, rules, normals, holdout, settings.setup, region, why)
 
@@ -241,6 +248,7 @@ def _score(
         if set(names) & set(joint):
             comparison.begin()
         with Progress(len(samples), verb, done=len(samples) - len(waiting)) as progress:
+            expect(panel, len(waiting), progress.say, names)
             for batch in score_samples(
                 panel.only(names),
                 waiting,

@@ -92,6 +92,13 @@ class Progress:
             self.bar.total = total
         self.advance(done - self.done)
 
+    def say(self, sentence: str) -> None:
+        """Print a sentence on a line of its own."""
+        if self.bar is not None:
+            self.bar.write(sentence, file=self.stream)
+        elif self.stream is not None:
+            print(sentence, file=self.stream, flush=True)
+
     def track(self, items: Iterable[T]) -> Iterator[T]:
         """Yield the items, counting each one when the next is asked for."""
         for item in items:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
@@ -11,7 +10,6 @@ from PIL import Image
 
 from vlad.errors import ImageError, PromptError
 from vlad.prompts.question import Asked, with_negation
-from vlad.vlm.cost import estimate
 from vlad.vlm.model import VLM, Reply, Request
 from vlad.vlm.prompts import load_prompt
 
@@ -88,6 +86,7 @@ def answered(
         VlmError: as `VLM.ask`.
     """
     text = _text("answer", asked)
+    vlm.expect(len(images), tell)
     for first in range(0, len(images), vlm.batch):
         batch = images[first : first + vlm.batch]
         requests, errors = {}, {}
@@ -96,12 +95,7 @@ def answered(
                 requests[place] = Request((_shown(open_image(image)),), text)
             except ImageError as error:  # it has changed since it was scored
                 errors[place] = str(error)
-        start = time.perf_counter()
         replies = dict(zip(requests, vlm.ask(list(requests.values()), ANSWER), strict=True))
-        left = len(images) - len(batch) if first == 0 else 0
-        took = time.perf_counter() - start
-        if left and (cost := estimate(list(replies.values()), took, left)):
-            tell(cost)
         for place, image in enumerate(batch):
             wrong = Answer(vlm.name, error=errors.get(place, ""))
             yield image, _answer(vlm, replies[place]) if place in replies else wrong

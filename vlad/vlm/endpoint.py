@@ -75,11 +75,14 @@ class Endpoint(VLM):
         extras = {"logprobs": True, "top_logprobs": TOP}
 
         def one(request: Request) -> Choice:
+            start = time.perf_counter()
             try:
                 body = self._post(request, FIRST, extras)
-                return Choice(_weights(body, choices), _text(body))
+                found, text, usage = _weights(body, choices), _text(body), body.get("usage")
             except Unanswered as error:
-                return Choice(None, "", f"no answer: {error}")
+                return Choice(None, "", f"no answer: {error}", time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            return Choice(found, text, "", seconds, *_tokens(usage))
 
         return self._at_once(one, requests)
 

@@ -172,13 +172,16 @@ class LocalVLM(VLM):
         """
         found: list[Choice] = []
         for _, group in groupby(requests, key=lambda request: len(request.images)):
+            start = time.perf_counter()
             with self._enough_memory():
                 inputs = self._inputs(list(group))
                 first = self._logs(inputs, 1)[:, 0]
                 logs = torch.stack([self._log(inputs, first, choice) for choice in choices], dim=1)
-            for row in logs.softmax(dim=1).tolist():
+            rows, read = logs.softmax(dim=1).tolist(), inputs["attention_mask"].sum(1).tolist()
+            seconds = (time.perf_counter() - start) / len(rows)
+            for row, tokens in zip(rows, read, strict=True):
                 likeliest = max(range(len(row)), key=row.__getitem__)
-                found.append(Choice(tuple(row), choices[likeliest]))
+                found.append(Choice(tuple(row), choices[likeliest], "", seconds, tokens))
         return found
 
     def _log(

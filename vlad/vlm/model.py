@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from PIL import Image
 
 from vlad.errors import VlmError
+from vlad.vlm.cost import Cost
 from vlad.vlm.schema import parse
 
 if TYPE_CHECKING:
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 256
 AGAIN = "\n\nYour last answer could not be read: {}. Answer with one JSON object and nothing else."
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,18 @@ class Choice:
         probabilities: one for each choice, with sum 1; None if the model gives none.
         text: the answer that the model wrote, or the likeliest choice.
         error: why there is no answer, or "".
+        seconds, tokens_in, tokens_out: as of a `Reply`.
     """
 
     probabilities: tuple[float, ...] | None
     text: str
     error: str = ""
+    seconds: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+T = TypeVar("T", Reply, Choice)
 
 
 class VLM(ABC):
@@ -82,6 +90,7 @@ class VLM(ABC):
     identity: str
     batch: int
     kept: Answers | None = None
+    cost: Cost | None = None
 
     @abstractmethod
     def write(
@@ -100,6 +109,10 @@ class VLM(ABC):
             VlmError: as `ask`.
         """
         return  # one that is loaded can
+
+    def expect(self, requests: int, tell: Callable[[str], object]) -> None:
+        """Say through `tell`, after a first batch, what the rest of so many requests will cost."""
+        self.cost = Cost(requests, tell)
 
     def ask(
         self,
@@ -155,9 +168,15 @@ class VLM(ABC):
             keys = [self.kept.key(self.identity, request, how) for request in requests]
             found = [self.kept.get(key, kind) for key in keys]
         missing = [i for i, reply in enumerate(found) if reply is None]
+        if self.cost is not None:
+            self.cost.count([reply for reply in found if reply is not None])
         for start in range(0, len(missing), self.batch):
             places = missing[start : start + self.batch]
-            for i, reply in zip(places, some([requests[i] for i in places]), strict=True):
+            began = time.perf_counter()
+            replies = some([requests[i] for i in places])
+            if self.cost is not None:
+                self.cost.count(replies, time.perf_counter() - began)
+            for i, reply in zip(places, replies, strict=True):
                 found[i] = reply
                 if self.kept is not None:
                     self.kept.put(keys[i], reply)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from vlad.system.text import shown
 from vlad.vlm.model import VLM, Reply, Request
 from vlad.vlm.prompts import VlmPrompt
 
@@ -50,6 +51,17 @@ class Words:
     def as_dict(self) -> dict[str, Any]:
         """Itself as JSON holds it."""
         return asdict(self)
+
+    def told(self) -> tuple[str, str]:
+        """What it sees and how sure it is, and its sentence; ("no answer: ...", "") for none.
+
+        Unprintable characters of the model are escapes.
+        """
+        if self.anomalous is None:
+            return shown(self.error, keep=" "), ""
+        seen = f"{self.kind}, {self.where}, {self.severity}" if self.anomalous else "no defect"
+        sure = f"it calls itself {100 * (self.confidence or 0):.0f} % sure"
+        return f"{shown(seen, keep=' ')}; {sure}.", shown(self.sentence, keep=" ")
 
 
 def question(

@@ -51,7 +51,7 @@ const Full = {
       Full.picked = null;
       const pick = (i) => { Full.picked = i; state.why = true; Full.why(data, row, state); };
       const crop = (file) => { const image = make("img"); image.alt = ""; image.src = encoded(file); return image; };
-      panel.replaceChildren(...(why ? Why.list(why, crop, pick) : []));
+      panel.replaceChildren(...(why ? [...Why.list(why, crop, pick), ...Why.words(data.words[row.number])] : []));
       panel.scrollTop = 0;
       Full.part(".sheet").querySelectorAll(".boxes").forEach((part) => part.remove());
       if (why) { Full.part(".sheet").append(Why.boxes(why, pick)); }

@@ -31,6 +31,15 @@ const Why = {
     return [list, ...(why.note ? [make("p", "said", why.note)] : [])];
   },
 
+  // What a vision-language model says, apart from what the head says; none without `words`.
+  words: (words) => {
+    if (!words) { return []; }
+    const part = make("section", "words");
+    part.append(make("h3", "", "Words of " + words.model + "; they change no score"), make("p", "", words.seen));
+    if (words.sentence) { part.append(make("p", "", words.sentence)); }
+    return [part];
+  },
+
   // The crop of a region beside what it is compared with.
   crops: (region, crop) => {
     const pair = make("div", "crops");
