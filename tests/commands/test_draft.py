@@ -1,3 +1,4 @@
+import _thread
 import json
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_bad_input_is_said_in_one_sentence(args, said, run_env, tmp_path):
 
 def test_an_interrupted_draft_writes_nothing(draft, tmp_path):
     def stop(asked):
-        raise KeyboardInterrupt
+        _thread.interrupt_main()
         return json.dumps(STATES)
 
     with ChatServer(stop) as server:
