@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vlad.errors import InputError, OutputError
 from vlad.images.video.opening import check_installed, failures, opened, reason
 from vlad.images.video.source import Video
 from vlad.system.files import cannot_write
 
+if TYPE_CHECKING:
+    import av
+
 MARGIN = 1.0  # seconds before and after
 _IN_MP4 = ("av1", "h264", "hevc", "mpeg4")  # other codecs go into Matroska
+_EARLIER = (0.0, 30.0)  # seconds to begin reading before a place, where that leads behind it
 
 
 def cut_clip(video: Video, start: float, end: float, path: Path) -> Path:
@@ -42,19 +49,13 @@ def cut_clip(video: Video, start: float, end: float, path: Path) -> Path:
             name = stream.codec_context.name
             path = path.with_name(f"{path.name}.{'mp4' if name in _IN_MP4 else 'mkv'}")
             first = max(0.0, start - MARGIN) + shift
-            container.seek(round(first / base), stream=stream, backward=True)
             with av.open(str(path), "w") as clip:
                 copy = clip.add_stream_from_template(stream)
                 zero = None
-                for packet in container.demux(stream):
-                    if packet.dts is None or packet.pts is None:
-                        continue
+                for packet in _from_key_frame(container, stream, round(first / base)):
                     if packet.dts * base > end + MARGIN + shift:
                         break
-                    if zero is None:
-                        if not packet.is_keyframe:
-                            continue
-                        zero = packet.dts
+                    zero = packet.dts if zero is None else zero
                     packet.pts -= zero
                     packet.dts -= zero
                     packet.stream = copy
@@ -69,3 +70,48 @@ def cut_clip(video: Video, start: float, end: float, path: Path) -> Path:
             "convert it to MP4."
         ) from error
     return path
+
+
+def _from_key_frame(
+    container: av.container.InputContainer, stream: av.VideoStream, place: int
+) -> Iterator[av.Packet]:
+    """The packets from the last key frame that is shown at or before a time stamp; of a stream that
+    begins with another frame, all of them. Each has both time stamps."""
+    base = float(stream.time_base or 1)
+    start = stream.start_time or 0
+    places = [*(max(start, place - round(early / base)) for early in _EARLIER), start]
+    for number, target in enumerate(places, 1):
+        container.seek(target, stream=stream, backward=True)
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        held: list[av.Packet] = []
+        whole = number == len(places)
+        for packet in packets:
+            at = packet.dts if packet.pts is None else packet.pts
+            if packet.is_keyframe and (at is None or at <= place):
+                held = []
+            if held or packet.is_keyframe or whole:
+                held.append(packet)
+            if at is not None and at > place:
+                break
+        first = held[0].pts if held else None
+        if whole or (first is not None and first <= place):
+            yield from _stamped(chain(held, packets))
+            return
+
+
+def _stamped(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
+    """Packets with the time stamps that some formats leave out: Matroska has none of decoding for
+    the first after a seek."""
+    waiting: list[av.Packet] = []
+    for packet in packets:
+        waiting.append(packet)
+        if packet.dts is None:
+            continue
+        later = packet.dts
+        for earlier in reversed(waiting[:-1]):
+            later -= earlier.duration or 1
+            earlier.dts = later
+        for ready in waiting:
+            ready.pts = ready.dts if ready.pts is None else ready.pts
+            yield ready
+        waiting = []
