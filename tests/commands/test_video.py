@@ -96,6 +96,74 @@ def test_a_stopped_run_goes_on(video, clip, tmp_path):
     assert (out / "events.csv").read_bytes() == events
 
 
+def test_frames_without_a_time_are_scored_again(video, clip, tmp_path):
+    out = tmp_path / "run"
+    options = ("--begin-above", 0.01, "--smooth", "none")
+    assert video(clip, *options).exit_code == 0
+    events, scores = ((out / name).read_bytes() for name in ("events.csv", "scores.csv"))
+    states = (out / "files.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (out / "files.csv").write_text("".join(states[:72]), encoding="utf-8")  # as a kill leaves them
+    done = video(clip, *options, "--resume")
+    assert done.exit_code == 0 and "continuing after frame 71" in done.stderr, done.output
+    assert (out / "events.csv").read_bytes() == events
+    assert (out / "scores.csv").read_bytes() == scores
+
+
+def test_another_sampling_does_not_go_on(video, clip, tmp_path):
+    assert video(clip, "--every", 2).exit_code == 0
+    for other, said in (
+        (["--every", 3], "sampling.every: 2 there, 3 now"),
+        (["--every", 2, "--changes", 1], "sampling.changes: None there, 1.0 now"),
+    ):
+        done = video(clip, *other, "--resume")
+        assert done.exit_code == 2 and said in done.stderr, done.output
+    assert video(clip, "--every", 2, "--resume").exit_code == 0
+
+
+def test_another_frame_rate_does_not_go_on(video, images, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes((images / "0.png").read_bytes())
+    assert video(folder).exit_code == 0
+    done = video(folder, "--frame-rate", 20, "--resume")
+    assert done.exit_code == 2 and "is not the video whose frames" in done.stderr, done.output
+
+
+def test_regions_are_found_above_one_map_value(video, clip, tmp_path):
+    options = ("--begin-above", 0.01, "--smooth", "none")
+    assert video(clip, *options).exit_code == 0
+    done = video(clip, *options, "--map-threshold", 0.001, "--resume")
+    assert done.exit_code == 2, done.output
+    assert "above other map values (none there, memory 0.001 here)" in done.stderr
+    # where an event begins may change
+    assert video(clip, "--begin-above", 0.02, "--resume").exit_code == 0
+    found = json.loads((tmp_path / "run" / "thresholds.json").read_text())
+    assert found["begin"] == {"memory": 0.02}
+
+
+def test_clips_of_an_earlier_command_do_not_stay(video, clip, tmp_path):
+    options = ("--smooth", "none", "--clips")
+    assert video(clip, "--begin-above", 0.01, *options).exit_code == 0
+    assert len(list((tmp_path / "run" / "clips").iterdir())) == 2
+    assert video(clip, "--begin-above", 0.01, "--gap", 1000, "--resume", "--clips").exit_code == 0
+    events = table(tmp_path / "run" / "events.csv")
+    kept = {f"clips/{file.name}" for file in (tmp_path / "run" / "clips").iterdir()}
+    assert kept == {event["clip"] for event in events} and len(kept) == 1
+
+
+def test_clips_are_cut_beside_a_folder_of_frames(video, clip, images, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes((images / "1.png").read_bytes())
+    done = video(folder, clip, "--begin-above", 0.01, "--smooth", "none", "--clips")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("is a folder of frames, so no clips are cut from it") == 1
+    events = table(tmp_path / "run" / "events.csv")
+    assert [e["clip"] for e in events] == ["", "clips/0002.mkv", "clips/0003.mkv"]
+
+
 def test_thresholds_come_from_normal_footage_and_serve_another_run(
     video, clip, images, tmp_path, monkeypatch
 ):
@@ -330,9 +398,15 @@ def test_a_video_without_frames_leaves_the_others_scored(video, clip, tmp_path):
     path.write_bytes(content[: content.index(b"movi") + 4])
     alone = video(path)
     assert alone.exit_code == 2 and "has no frame of video" in alone.stderr
-    done = video(path, clip, "--overwrite")
+    more = ("--begin-above", 0.01, "--smooth", "none", "--clips")
+    done = video(path, clip, "--overwrite", *more)
     assert done.exit_code == 0 and "Left out:" in done.stderr, done.output
     assert "80 frames scored" in done.stdout
+    # the events of the other are cut from it, and shown by its frames
+    events = table(tmp_path / "run" / "events.csv")
+    assert [event["clip"] for event in events] == ["clips/0001.mkv", "clips/0002.mkv"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == 2
 
 
 def test_damage_inside_is_a_gap_and_costs_no_other_frame(video, images, tmp_path):

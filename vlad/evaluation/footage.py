@@ -14,7 +14,7 @@ from vlad.datasets.footage.tracks import find_tracks, read_tracks
 from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
 from vlad.metrics import FrameMetrics, frame_metrics, rbdc_tbdc
-from vlad.results.eventrules import load_rules
+from vlad.results.eventrules import THRESHOLDS, load_rules
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import FrameNote, read_notes
 from vlad.system.text import and_more, counted, path_of
@@ -183,7 +183,7 @@ def _areas(
     folder: RunFolder, videos: Sequence[_Video], regions: Sequence[np.ndarray], notes: list[str]
 ) -> dict[str, tuple[float, float]]:
     """Head -> RBDC and TBDC, of the heads whose regions the run kept."""
-    file = folder.out / "thresholds.json"
+    file = folder.out / THRESHOLDS
     kept = load_rules(file).regions if file.exists() else {}
     frames = read_notes(folder.out)
     found: dict[str, tuple[float, float]] = {}

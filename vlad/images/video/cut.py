@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from vlad.system.files import cannot_write
 
 if TYPE_CHECKING:
     import av
+
+    _Stamped = tuple[av.Packet, int, int]  # when it is shown, and decoded
 
 MARGIN = 1.0  # seconds before and after
 _IN_MP4 = ("av1", "h264", "hevc", "mpeg4")  # other codecs go into Matroska
@@ -52,12 +54,11 @@ def cut_clip(video: Video, start: float, end: float, path: Path) -> Path:
             with av.open(str(path), "w") as clip:
                 copy = clip.add_stream_from_template(stream)
                 zero = None
-                for packet in _from_key_frame(container, stream, round(first / base)):
-                    if packet.dts * base > end + MARGIN + shift:
+                for packet, pts, dts in _from_key_frame(container, stream, round(first / base)):
+                    if dts * base > end + MARGIN + shift:
                         break
-                    zero = packet.dts if zero is None else zero
-                    packet.pts -= zero
-                    packet.dts -= zero
+                    zero = dts if zero is None else zero
+                    packet.pts, packet.dts = pts - zero, dts - zero
                     packet.stream = copy
                     clip.mux(packet)
     except PermissionError as error:
@@ -74,9 +75,9 @@ def cut_clip(video: Video, start: float, end: float, path: Path) -> Path:
 
 def _from_key_frame(
     container: av.container.InputContainer, stream: av.VideoStream, place: int
-) -> Iterator[av.Packet]:
+) -> Iterator[_Stamped]:
     """The packets from the last key frame that is shown at or before a time stamp; of a stream that
-    begins with another frame, all of them. Each has both time stamps."""
+    begins with another frame, all of them."""
     base = float(stream.time_base or 1)
     start = stream.start_time or 0
     places = [*(max(start, place - round(early / base)) for early in _EARLIER), start]
@@ -99,19 +100,17 @@ def _from_key_frame(
             return
 
 
-def _stamped(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    """Packets with the time stamps that some formats leave out: Matroska has none of decoding for
-    the first after a seek."""
+def _stamped(packets: Iterable[av.Packet]) -> Iterator[_Stamped]:
+    """Packets with both time stamps, also where a format leaves one out: Matroska has none of
+    decoding for the first after a seek."""
     waiting: list[av.Packet] = []
     for packet in packets:
         waiting.append(packet)
         if packet.dts is None:
             continue
-        later = packet.dts
+        stamps = [packet.dts]
         for earlier in reversed(waiting[:-1]):
-            later -= earlier.duration or 1
-            earlier.dts = later
-        for ready in waiting:
-            ready.pts = ready.dts if ready.pts is None else ready.pts
-            yield ready
+            stamps.append(stamps[-1] - (earlier.duration or 1))
+        for ready, dts in zip(waiting, reversed(stamps), strict=True):
+            yield ready, dts if ready.pts is None else ready.pts, dts
         waiting = []
