@@ -107,7 +107,7 @@ def test_a_run_that_was_stopped_is_refused(run, labels):
     kept = [",".join([*line.split(",")[:2], ""]) for line in lines[1:6]]
     (run / "scores.csv").write_text("\n".join(["path,memory,error", *kept]) + "\n")
     done = vlad("measure", run, labels)
-    assert done.exit_code == 2 and "was stopped; finish it with --resume" in done.output
+    assert done.exit_code == 2 and "was stopped; add --resume" in done.output
 
 
 def test_labels_that_do_not_fit_the_frames_are_said(run, labels, tmp_path, images, small_file):

@@ -77,6 +77,7 @@ def video(
     vlad video clip.mp4 --detector nut/ --fps 5 --normal-footage quiet.mp4 --out runs/clip
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     """
+    import os
     from dataclasses import replace
     from pathlib import Path
 
@@ -119,6 +120,13 @@ def video(
                 "and --detector."
             )
         still = footage([video_of(motion, frame_rate)])[0]
+        if any(
+            os.path.realpath(one.address) == os.path.realpath(still.video.address) for one in quiet
+        ):
+            raise InputError(
+                f"{motion} is given with --motion and --normal-footage, but the head remembers its "
+                "changes, so thresholds from it would be too low; give other normal footage."
+            )
         folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
         scoring = replace(scoring, normals=(str(folder),))
     plan = plan_of(scoring, images=0)

@@ -156,7 +156,7 @@ def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]
         table = csv.DictReader(file)
         # frames of other commands are not smoothed
         if SAMPLING in folder.settings and not {*columns} <= {*(table.fieldnames or ())}:
-            raise InputError(f"the run in {folder.out} was stopped; finish it with `resume`.")
+            raise InputError(f"the run in {folder.out} was stopped; add `resume` to finish it.")
         for row in table:
             path = path_of(row["path"])
             cells = {name: row.get(name) or "" for name in columns if name in row}
