@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
 from vlad.results.eventtable import Series
 from vlad.results.folder import RunFolder
@@ -26,8 +27,10 @@ from vlad.time import Smoothing, default_gap
 
 def check_names(clips: Sequence[Footage]) -> None:
     """Raise an InputError if two clips have the same name, for it names their rows."""
-    names = Counter(os.path.basename(footage.video.name.rstrip("/")) for footage in clips)
-    name, count = names.most_common(1)[0]
+    names = [os.path.basename(footage.video.name.rstrip("/")) for footage in clips]
+    # as rows have them: characters that some systems forbid in names are replaced
+    (name, count), *_ = Counter(possible_ids((name, "_"))[0] for name in names).most_common(1)
+    name = name.partition("/")[0]
     if count > 1:
         raise InputError(
             f"{count} clips are named {name}, which is what their frames are named by; rename one."
