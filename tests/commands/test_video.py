@@ -253,9 +253,6 @@ def test_sources_that_are_no_clips(video, clip, tmp_path):
     other.mkdir()
     (other / "clip.mkv").write_bytes(clip.read_bytes())
     assert "2 clips are named clip.mkv" in video(clip, other / "clip.mkv").stderr
-    (other / "clip.mkv").rename(other / "a_b.mkv")
-    (other / "a:b.mkv").write_bytes(clip.read_bytes())
-    assert "2 clips are named a_b.mkv" in video(other / "a:b.mkv", other / "a_b.mkv").stderr
     assert "holds no images" in video(other).stderr
 
 
