@@ -205,8 +205,13 @@ def test_a_folder_of_frames_is_a_video(video, images, tmp_path):
     assert done.exit_code == 0, done.output
     assert "11 frames scored, 1 failed" in done.stdout
     assert "is a folder of frames, so no clips are cut from it" in done.stderr
+    assert "over the gap" not in done.stderr
     (event,) = table(tmp_path / "run" / "events.csv")
     assert (event["start"], event["end"], event["clip"]) == ("4.5", "5.0", "")
+    # frames that are farther apart than the gap
+    done = video(folder, "--begin-above", 0.01, "--frame-rate", 2, "--gap", 0.4, "--resume")
+    assert "frames are 0.5 s apart, over the gap of 0.4 s" in done.stderr, done.output
+    assert len(table(tmp_path / "run" / "events.csv")) == 2
 
 
 def test_clips_that_cannot_be_read_are_left_out(video, clip, tmp_path):

@@ -120,6 +120,7 @@ def score_video(
         smoothing = rules.smoothing if rules else timing.smoothing
         gap = gap_of(clips[0], rules.gap if rules else timing.gap)
         series = [series_of(folder, source, smoothing, gap) for source in videos]
+        _say_if_apart(series, gap, say)
         found = _events(folder, series, rules, gap) if rules else []
         folder.drop("clips")
         cut = _cut(folder, found, videos, say) if timing.clips else {}
@@ -170,6 +171,17 @@ def _calibrated(
         sampling_of(timing.normal[0]),
         hourly=hourly,
     )
+
+
+def _say_if_apart(series: Sequence[Series], gap: float | None, say: Callable[[str], None]) -> None:
+    """Say where the gap ends an event after each frame, as that of denser footage may."""
+    for one in series:
+        step = float(np.median(np.diff(one.seconds))) if len(one.seconds) > 1 else 0.0
+        if gap is not None and step > gap:
+            say(
+                f"{one.source}: frames are {step:.3g} s apart, over the gap of {gap:.3g} s, so "
+                "none is smoothed and each event is one frame; choose a longer gap."
+            )
 
 
 def _events(
