@@ -223,9 +223,10 @@ def test_clips_that_cannot_be_read_are_left_out(video, clip, tmp_path):
     for bad, said in ((sound, "has no video stream"), (empty, "cannot be read as video")):
         done = video(bad, out=tmp_path / bad.stem)
         assert done.exit_code == 2 and said in done.stderr
-    done = video(cut, clip)
+    done = video(empty, cut, clip, sound)
     assert done.exit_code == 0, done.output
     assert "cut.mkv ends early" in done.stderr
+    assert done.stderr.count("Left out: ") == 2 and "empty.mp4 cannot be read" in done.stderr
     sources = {
         os.path.basename(os.path.dirname(r["path"])) for r in table(tmp_path / "run/scores.csv")
     }

@@ -104,8 +104,8 @@ def video(
     if map_threshold is not None and normal_footage:
         raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
     RUN.check(out, resume=resume, overwrite=overwrite)
-    given = [video_of(clip, frame_rate) for clip in clips]
-    quiet = [video_of(clip, frame_rate) for clip in normal_footage]
+    given = _readable(clips, frame_rate)
+    quiet = _readable(normal_footage, frame_rate)
     if frame_rate is not None and all(one.rate is None for one in (*given, *quiet)):
         raise InputError("--frame-rate is for a folder of frames; leave it out.")
     sampling = Sampling(every or 1, fps)
@@ -171,11 +171,42 @@ def video(
 
 
 def video_of(given: str, frame_rate: float | None) -> Video:
-    """A video file, or a folder of frames."""
+    """A video file that can be read, or a folder of frames."""
+    from vlad.images.video import check_video
+
+    found = _named(given, frame_rate)
+    if found.rate is None:
+        check_video(found)
+    return found
+
+
+def _readable(given: tuple[str, ...], frame_rate: float | None) -> list[Video]:
+    """Those that can be read; the others are said, unless there is none."""
+    from vlad.errors import InputError
+    from vlad.images.video import check_video
+    from vlad.system.text import shown
+
+    found, refused = [], []
+    for one in [_named(path, frame_rate) for path in given]:
+        try:
+            if one.rate is None:
+                check_video(one)
+            found.append(one)
+        except InputError as error:
+            refused.append(error)
+    if refused and not found:
+        raise refused[0]
+    for error in refused:
+        click.echo(shown(f"Left out: {error}", keep=" "), err=True)
+    return found
+
+
+def _named(given: str, frame_rate: float | None) -> Video:
+    """A video file or a folder of frames of this name."""
     from pathlib import Path
 
     from vlad.errors import InputError
-    from vlad.images.video import Video, check_video
+    from vlad.images.video import Video
 
     folder = Path(given).expanduser()
     if folder.is_dir():
@@ -188,5 +219,4 @@ def video_of(given: str, frame_rate: float | None) -> Video:
         )
     if found.live:
         raise InputError(f"{found.name} is a stream or camera; use vlad watch for it.")
-    check_video(found)
     return found
