@@ -196,8 +196,8 @@ def _readable(given: tuple[str, ...], frame_rate: float | None) -> list[Video]:
             refused.append(error)
     if refused and not found:
         raise refused[0]
-    for error in refused:
-        click.echo(shown(f"Left out: {error}", keep=" "), err=True)
+    for why in refused:
+        click.echo(shown(f"Left out: {why}", keep=" "), err=True)
     return found
 
 
