@@ -358,6 +358,22 @@ def test_a_command_that_was_stopped_between_notes_and_rows_goes_on(
     ]
 
 
+def test_a_clip_that_is_gone_before_the_report_leaves_its_events(
+    video, clip, tmp_path, monkeypatch
+):
+    from vlad.errors import InputError
+    from vlad.runs import video as run
+
+    def gone(*given):
+        raise InputError("clip.mkv cannot be read as video; check the file.")
+
+    monkeypatch.setattr(run, "read_frames", gone)
+    done = video(clip, "--begin-above", 0.01, "--smooth", "none")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="event"') == 2 and "data:image/jpeg" not in page
+
+
 def test_a_turned_video_is_scored_upright(video, images, tmp_path):
     plain = write_clip(tmp_path / "plain.mp4", [pixels(images, 1)] * 3)
     turned = turn(plain, tmp_path / "turned.mp4")

@@ -271,11 +271,12 @@ def _peaks(
         wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
     peaks: dict[int, Peak] = {}
     for source, numbers in wanted.items():
-        frames = read_frames(videos[source].video, lambda _: None, Chosen(frozenset(numbers)))
-        for frame in frames:
-            with suppress(ImageError):
-                image = frame.image(max_pixels, source)
-                size = image.size
-                image.thumbnail((_PEAK, _PEAK))
-                peaks |= dict.fromkeys(numbers[frame.number], (image, size))
+        chosen = Chosen(frozenset(numbers))
+        with suppress(InputError):
+            for frame in read_frames(videos[source].video, lambda _: None, chosen):
+                with suppress(ImageError):
+                    image = frame.image(max_pixels, source)
+                    size = image.size
+                    image.thumbnail((_PEAK, _PEAK))
+                    peaks |= dict.fromkeys(numbers[frame.number], (image, size))
     return peaks

@@ -77,6 +77,14 @@ def test_what_cannot_be_cut_is_one_sentence(clip, tmp_path):
         cut_clip(gone, 0, 1, tmp_path / "cut")
 
 
+def test_a_stream_without_time_stamps_is_not_cut(tmp_path):
+    frames = [grey(level) for level in LEVELS]
+    path = write_clip(tmp_path / "clip.h264", frames, codec="libx264")
+    with pytest.raises(InputError, match=r"no clip can be cut from .*clip\.h264"):
+        cut_clip(Video.of(str(path)), 2.0, 2.5, tmp_path / "cut" / "0001")
+    assert not list((tmp_path / "cut").iterdir())  # nothing half written
+
+
 def test_a_place_that_cannot_be_written_is_said(clip, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file"):

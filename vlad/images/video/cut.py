@@ -61,11 +61,14 @@ def cut_clip(video: Video, start: float, end: float, path: Path) -> Path:
                     packet.pts, packet.dts = pts - zero, dts - zero
                     packet.stream = copy
                     clip.mux(packet)
+                if zero is None:
+                    raise OSError(0, "it has no time stamps there")
     except PermissionError as error:
         raise OutputError(
             f"cannot write {path} ({reason(error)}); choose a folder you may write to."
         ) from error
     except failures() as error:
+        path.unlink(missing_ok=True)
         raise InputError(
             f"no clip can be cut from {video.name} ({reason(error)}); leave the clips out, or "
             "convert it to MP4."
@@ -82,7 +85,10 @@ def _from_key_frame(
     start = stream.start_time or 0
     places = [*(max(start, place - round(early / base)) for early in _EARLIER), start]
     for number, target in enumerate(places, 1):
-        container.seek(target, stream=stream, backward=True)
+        try:
+            container.seek(target, stream=stream, backward=True)
+        except PermissionError as error:  # of formats without time stamps, not of files
+            raise OSError(0, "no place in it can be found") from error
         packets = (packet for packet in container.demux(stream) if packet.size)
         held: list[av.Packet] = []
         whole = number == len(places)
