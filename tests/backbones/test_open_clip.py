@@ -7,7 +7,8 @@ import open_clip
 import pytest
 import torch
 import transformers
-from conformance import CHECKS, SENTENCES, Case
+from case import SENTENCES, Case
+from conformance import CHECKS
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 import timm
 import torch
-from conformance import CHECKS, Case, randomise
+from case import Case, randomise
+from conformance import CHECKS
 from safetensors.torch import load_file, save_file
 from timm.layers import RmsNorm, SwiGLUPacked
 from timm.models.vision_transformer import ParallelScalingBlock, ResPostBlock

@@ -3,7 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conformance import CHECKS, Case
+from case import Case
+from conformance import CHECKS
 
 from vlad.backbones import load_backbone
 from vlad.backbones.tiny import WEIGHTS

@@ -206,7 +206,7 @@ LAYOUTS = {
         layers=EIGHT,
         defaults={"prototypes": 6},
     ),
-    # the names are those of the authors' module; no released file was at hand to compare with
+    # the names are those of the authors' module; no released file could be had to compare with
     "anomalyov": Layout(
         shapes=shapes.anomalyov,
         sizes={

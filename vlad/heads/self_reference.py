@@ -122,12 +122,13 @@ def unlikeness(layers: Sequence[torch.Tensor], rank: float, name: str) -> torch.
     Raises:
         HeadError: images of a single patch.
     """
-    if layers[0].shape[1] < 2:
+    patches = len(layers[0][0])  # a plain number also while a graph is traced
+    if patches < 2:
         raise HeadError(
             f"Head {name} compares the patches of an image, but there is only one; raise the image "
             "size."
         )
-    k = _place(rank, layers[0].shape[1])
+    k = _place(rank, patches)
     return torch.stack([torch.stack([_ranked(x, k) for x in one]) for one in layers]).mean(dim=0)
 
 

@@ -7,14 +7,12 @@ has its line; where a frame has several, the last one counts.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vlad.system.files import cannot_write
+from vlad.results.lines import append_lines, read_lines
 from vlad.time.tracks import Box
 
 FILE = "frames.jsonl"
@@ -42,17 +40,7 @@ def append_notes(out: Path, notes: Iterable[FrameNote]) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
-    data = b"".join(_line(note) for note in notes)
-    file = out / FILE
-    try:
-        with open(file, "a+b") as opened:
-            if opened.tell():
-                opened.seek(-1, os.SEEK_END)
-                if opened.read() != b"\n":  # torn when an earlier command was killed
-                    data = b"\n" + data
-            opened.write(data)
-    except OSError as error:
-        raise cannot_write(file, error) from error
+    append_lines(out / FILE, map(_values, notes))
 
 
 def read_notes(out: Path, only: Collection[str] | None = None) -> dict[str, FrameNote]:
@@ -62,24 +50,23 @@ def read_notes(out: Path, only: Collection[str] | None = None) -> dict[str, Fram
         only: the paths to read; None reads all.
     """
     found = {}
-    with suppress(FileNotFoundError), open(out / FILE, "rb") as opened:
-        for line in opened:
-            with suppress(ValueError, KeyError, TypeError):  # a torn one: its frame comes again
-                path, maxima, regions = json.loads(line)
-                if only is not None and path not in only:
-                    continue
-                boxes = {
-                    head: [((x, y, width, height), score) for x, y, width, height, score in rows]
-                    for head, rows in regions.items()
-                }
-                found[path] = FrameNote(path, maxima, boxes)
+    for values in read_lines(out / FILE):
+        with suppress(ValueError, TypeError, AttributeError):  # no note
+            path, maxima, regions = values
+            if only is not None and path not in only:
+                continue
+            boxes = {
+                head: [((x, y, width, height), score) for x, y, width, height, score in rows]
+                for head, rows in regions.items()
+            }
+            found[path] = FrameNote(path, maxima, boxes)
     return found
 
 
-def _line(note: FrameNote) -> bytes:
+def _values(note: FrameNote) -> list[object]:
     regions = {
         head: [[*map(float, box), float(score)] for box, score in boxes[:MOST]]
         for head, boxes in note.regions.items()
     }
     maxima = {head: float(value) for head, value in note.maxima.items()}
-    return json.dumps([note.path, maxima, regions]).encode() + b"\n"
+    return [note.path, maxima, regions]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from vlad.system.files import cannot_write
 
@@ -34,7 +35,7 @@ def line(value: object) -> bytes:
     return json.dumps(value).encode() + b"\n"
 
 
-def read_lines(file: Path) -> Iterator[object]:
+def read_lines(file: Path) -> Iterator[Any]:
     """The value of each whole line; none where there is no file."""
     with suppress(FileNotFoundError), open(file, "rb") as opened:
         for one in opened:

@@ -1,7 +1,8 @@
 """Every type of model that transformers has and vlad loads, against every guarantee."""
 
 import pytest
-from conformance import CHECKS, Case
+from case import Case
+from conformance import CHECKS
 from tiny_models import TINY
 
 from vlad.backbones import load_backbone

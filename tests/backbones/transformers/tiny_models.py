@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import transformers
-from conformance import SENTENCES, randomise
+from case import SENTENCES, randomise
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 VISION = {
