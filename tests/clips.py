@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import struct
 from fractions import Fraction
 
 import av
 import numpy as np
+from PIL import Image
 
 
 def grey(value: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
@@ -51,3 +53,14 @@ def turn(path, turned):
     place = content.index(whole, content.index(b"tkhd"))
     turned.write_bytes(content[:place] + quarter + content[place + len(whole) :])
     return turned
+
+
+def pixels(images, number):
+    """(H, W, 3) pixels of a test image."""
+    return np.asarray(Image.open(images / f"{number}.png").convert("RGB"))
+
+
+def table(file):
+    """The rows of a CSV file."""
+    with open(file, newline="", encoding="utf-8") as opened:
+        return list(csv.DictReader(opened))

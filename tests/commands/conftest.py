@@ -92,3 +92,27 @@ def watcher(images, source, tmp_path, small_file, run_env):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def clip(images, tmp_path):
+    """A video of which frames 20 to 29 and 50 to 54 of 80 show another image than the rest."""
+    from clips import pixels, write_clip
+
+    shown = [1 if 20 <= n < 30 or 50 <= n < 55 else 0 for n in range(80)]
+    frames = [pixels(images, number) for number in shown]
+    path = tmp_path / "clip.mkv"
+    return write_clip(
+        path, frames, codec="ffv1", pixels="bgra", creation_time="2026-01-02T03:04:05Z"
+    )
+
+
+@pytest.fixture
+def video(images, small_file, tmp_path):
+    """Runs `vlad video` -> click's result."""
+
+    def run(*clips, out=tmp_path / "run"):
+        options = ["--normal", images / "0.png", "--backbone", small_file, "--device", "cpu"]
+        return CliRunner().invoke(main, list(map(str, ["video", *clips, *options, "--out", out])))
+
+    return run

@@ -68,6 +68,7 @@ def test_a_model_writes_captions_of_a_clip(captions, tmp_path):
     found = rows(tmp_path)
     assert [row["caption"] for row in found] == ["a wall"] * 5 + ["A bicycle stands"] * 5
     assert [float(row["seconds"]) for row in found] == pytest.approx([i / 5 for i in range(10)])
+    assert [int(row["frame"]) for row in found] == [*range(0, 20, 2)]  # as in the clip
     assert {float(row["score"]) for row in found[:5]} == {0} and float(found[9]["score"]) > 0.5
 
 

@@ -94,3 +94,28 @@ def test_errors(run, tmp_path):
     assert "no video of" in vlad("measure", run, tmp_path / "none.csv").output
     (tmp_path / "short.csv").write_text("video,first,last\nbad,9,2\n")
     assert "line 2 of" in vlad("measure", run, tmp_path / "short.csv").output
+
+
+def test_two_labelled_videos_of_one_name_are_refused(run, tmp_path):
+    (tmp_path / "two.csv").write_text("video,first,last\na/bad,3,6\nb/bad,,\n")
+    done = vlad("measure", run, tmp_path / "two.csv")
+    assert done.exit_code == 2 and "both have labels" in done.output
+
+
+def test_a_run_that_was_stopped_is_refused(run, labels):
+    lines = (run / "scores.csv").read_text(encoding="utf-8").splitlines()
+    kept = [",".join([*line.split(",")[:2], ""]) for line in lines[1:6]]
+    (run / "scores.csv").write_text("\n".join(["path,memory,error", *kept]) + "\n")
+    done = vlad("measure", run, labels)
+    assert done.exit_code == 2 and "was stopped; add --resume" in done.output
+
+
+def test_labels_that_do_not_fit_the_frames_are_said(run, labels, tmp_path, images, small_file):
+    assert "another number of frames" not in vlad("measure", run, labels).output
+    labels.write_text("video,first,last\nbad,3,8\ngood,,\n")
+    done = vlad("measure", run, labels)
+    assert "1 video with another number of frames than labels: bad" in done.output
+    options = ("--normal", images / "0.png", "--backbone", small_file, "--device", "cpu")
+    some = tmp_path / "some"
+    assert vlad("video", tmp_path / "bad", *options, "--every", 2, "--out", some).exit_code == 0
+    assert "Only some of the frames were scored" in vlad("measure", some, labels).output

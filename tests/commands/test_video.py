@@ -2,50 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clips import turn, write_clip, write_sound
+from clips import pixels, table, turn, write_clip, write_sound
 from PIL import Image
 
 from vlad.cli import main
-
-RATE = 10
-
-
-def pixels(images, number):
-    return np.asarray(Image.open(images / f"{number}.png").convert("RGB"))
-
-
-@pytest.fixture
-def clip(images, tmp_path):
-    """Frames 20 to 29 and 50 to 54 of 80 show another image than the rest."""
-    shown = [1 if 20 <= n < 30 or 50 <= n < 55 else 0 for n in range(80)]
-    frames = [pixels(images, number) for number in shown]
-    path = tmp_path / "clip.mkv"
-    return write_clip(
-        path, frames, codec="ffv1", pixels="bgra", creation_time="2026-01-02T03:04:05Z"
-    )
-
-
-@pytest.fixture
-def video(images, small_file, tmp_path):
-    """Runs `vlad video` -> click's result."""
-
-    def run(*clips, out=tmp_path / "run"):
-        options = ["--normal", images / "0.png", "--backbone", small_file, "--device", "cpu"]
-        return CliRunner().invoke(main, list(map(str, ["video", *clips, *options, "--out", out])))
-
-    return run
-
-
-def table(file):
-    with open(file, newline="", encoding="utf-8") as opened:
-        return list(csv.DictReader(opened))
 
 
 def test_rows_have_times_and_events_have_ends(video, clip, tmp_path):
@@ -79,21 +45,16 @@ def test_rows_have_times_and_events_have_ends(video, clip, tmp_path):
     assert "style=" not in page.partition("</style>")[2]  # the page's own policy forbids it
 
 
-def test_a_stopped_run_goes_on(video, clip, tmp_path):
-    out = tmp_path / "run"
-    assert video(clip, "--begin-above", 0.01).exit_code == 0
-    events = (out / "events.csv").read_bytes()
-    rows = (out / "scores.csv").read_text(encoding="utf-8").splitlines()
-    # as it was killed: half of the rows, in the journal's own columns
-    header = "path,memory,error"
-    kept = [",".join([*line.split(",")[:2], ""]) for line in rows[1:41]]
-    (out / "scores.csv").write_text("\n".join([header, *kept]) + "\n", encoding="utf-8")
-    assert "already holds" in video(clip, "--begin-above", 0.01).stderr
-    done = video(clip, "--begin-above", 0.01, "--resume")
+def test_clips_are_cut_beside_a_folder_of_frames(video, clip, images, tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes((images / "1.png").read_bytes())
+    done = video(folder, clip, "--begin-above", 0.01, "--smooth", "none", "--clips")
     assert done.exit_code == 0, done.output
-    assert "continuing after frame 39" in done.stderr
-    assert (out / "scores.csv").read_text(encoding="utf-8").splitlines() == rows
-    assert (out / "events.csv").read_bytes() == events
+    assert done.stderr.count("is a folder of frames, so no clips are cut from it") == 1
+    events = table(tmp_path / "run" / "events.csv")
+    assert [e["clip"] for e in events] == ["", "clips/0002.mkv", "clips/0003.mkv"]
 
 
 def test_thresholds_come_from_normal_footage_and_serve_another_run(
@@ -137,8 +98,13 @@ def test_a_folder_of_frames_is_a_video(video, images, tmp_path):
     assert done.exit_code == 0, done.output
     assert "11 frames scored, 1 failed" in done.stdout
     assert "is a folder of frames, so no clips are cut from it" in done.stderr
+    assert "over the gap" not in done.stderr
     (event,) = table(tmp_path / "run" / "events.csv")
     assert (event["start"], event["end"], event["clip"]) == ("4.5", "5.0", "")
+    # frames that are farther apart than the gap
+    done = video(folder, "--begin-above", 0.01, "--frame-rate", 2, "--gap", 0.4, "--resume")
+    assert "frames are 0.5 s apart, over the gap of 0.4 s" in done.stderr, done.output
+    assert len(table(tmp_path / "run" / "events.csv")) == 2
 
 
 def test_clips_that_cannot_be_read_are_left_out(video, clip, tmp_path):
@@ -150,9 +116,10 @@ def test_clips_that_cannot_be_read_are_left_out(video, clip, tmp_path):
     for bad, said in ((sound, "has no video stream"), (empty, "cannot be read as video")):
         done = video(bad, out=tmp_path / bad.stem)
         assert done.exit_code == 2 and said in done.stderr
-    done = video(cut, clip)
+    done = video(empty, cut, clip, sound)
     assert done.exit_code == 0, done.output
     assert "cut.mkv ends early" in done.stderr
+    assert done.stderr.count("Left out: ") == 2 and "empty.mp4 cannot be read" in done.stderr
     sources = {
         os.path.basename(os.path.dirname(r["path"])) for r in table(tmp_path / "run/scores.csv")
     }
@@ -253,35 +220,20 @@ def test_numbers_and_footage_replace_what_a_detector_brings(clip, detector, tmp_
     assert found["note"] == "" and found["hourly"]["memory"]["rate"] == 1000
 
 
-def test_a_command_that_was_stopped_between_notes_and_rows_goes_on(
+def test_a_clip_that_is_gone_before_the_report_leaves_its_events(
     video, clip, tmp_path, monkeypatch
 ):
-    from vlad.runs import clips
+    from vlad.errors import InputError
+    from vlad.runs import video as run
 
-    out, whole = tmp_path / "run", tmp_path / "whole"
-    options = ("--begin-above", 0.01, "--map-threshold", 0.001)
-    assert video(clip, *options, out=whole).exit_code == 0
-    keep, calls = clips.keep_scored, []
+    def gone(*given):
+        raise InputError("clip.mkv cannot be read as video; check the file.")
 
-    def stopped(*given):
-        calls.append(given)
-        if len(calls) == 4:
-            raise KeyboardInterrupt
-        return keep(*given)
-
-    monkeypatch.setattr(clips, "keep_scored", stopped)
-    done = video(clip, *options)
-    assert done.exit_code == 130 and "add --resume to continue" in done.stderr
-    monkeypatch.undo()
-    with open(out / "frames.jsonl", "ab") as notes:
-        notes.write(b'["torn')  # as a kill leaves it
-    done = video(clip, *options, "--resume")
-    assert done.exit_code == 0 and "continuing after frame 23" in done.stderr, done.output
-    for name in ("events.csv", "tracks.csv"):
-        assert (out / name).read_bytes() == (whole / name).read_bytes()
-    assert [row["memory"] for row in table(out / "scores.csv")] == [
-        row["memory"] for row in table(whole / "scores.csv")
-    ]
+    monkeypatch.setattr(run, "read_frames", gone)
+    done = video(clip, "--begin-above", 0.01, "--smooth", "none")
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="event"') == 2 and "data:image/jpeg" not in page
 
 
 def test_a_turned_video_is_scored_upright(video, images, tmp_path):
@@ -330,9 +282,15 @@ def test_a_video_without_frames_leaves_the_others_scored(video, clip, tmp_path):
     path.write_bytes(content[: content.index(b"movi") + 4])
     alone = video(path)
     assert alone.exit_code == 2 and "has no frame of video" in alone.stderr
-    done = video(path, clip, "--overwrite")
+    more = ("--begin-above", 0.01, "--smooth", "none", "--clips")
+    done = video(path, clip, "--overwrite", *more)
     assert done.exit_code == 0 and "Left out:" in done.stderr, done.output
     assert "80 frames scored" in done.stdout
+    # the events of the other are cut from it, and shown by its frames
+    events = table(tmp_path / "run" / "events.csv")
+    assert [event["clip"] for event in events] == ["clips/0001.mkv", "clips/0002.mkv"]
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == 2
 
 
 def test_damage_inside_is_a_gap_and_costs_no_other_frame(video, images, tmp_path):

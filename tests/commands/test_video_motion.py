@@ -73,7 +73,8 @@ def test_a_stopped_run_goes_on_with_the_frame_before(video, footage, tmp_path):
 
 def test_thresholds_of_frames_are_not_for_changes(video, footage, tmp_path):
     quiet, test = footage("quiet", [1] * 40), footage("test", [1] * 12)
-    first = video(test, "--motion", quiet, "--normal-footage", quiet, "--alarms-per-hour", 3600)
+    more = footage("more", [1] * 40)
+    first = video(test, "--motion", quiet, "--normal-footage", more, "--alarms-per-hour", 3600)
     assert first.exit_code == 0, first.output
     rules = tmp_path / "run/thresholds.json"
     again = CliRunner()  # without --smooth, which the thresholds bring
@@ -87,3 +88,10 @@ def test_errors(video, footage, frames, says, images):
     quiet = footage("quiet", [1] * frames)
     more = ["--normal", images / "0.png"] if frames > 1 else []
     assert says in video(quiet, "--motion", quiet, *more).stderr
+
+
+def test_thresholds_do_not_come_from_what_the_head_remembers(video, footage):
+    quiet = footage("quiet", [1] * 40)
+    again = quiet.parent / "quiet" / ".." / "quiet"
+    done = video(quiet, "--motion", quiet, "--normal-footage", again, "--alarms-per-hour", 3600)
+    assert done.exit_code == 2 and "thresholds from it would be too low" in done.stderr

@@ -114,3 +114,9 @@ def test_positions_are_clock_times(seconds, step, text):
 def test_a_tick_is_a_round_time(page):
     ticks = re.findall(r'<text x="[^"]*" y="14"[^>]*>([^<]*)', page(series_of("c", np.zeros(301))))
     assert ticks == [f"0:{n // 6:02}:{n % 6}0" for n in range(7)]
+
+
+def test_time_stamps_behind_the_first_frame_are_not_shown_at_the_end():
+    seconds, values = np.array([0.0, 1.0, 2.0, -0.1]), np.array([1.0, 2.0, 3.0, 9.0])
+    drawn = [point for line in lines(seconds, values, 10.0) for point in line]
+    assert dict(drawn) == {0: 9.0, 500: 2.0, 999: 3.0}

@@ -82,7 +82,7 @@ def captions(
     for score, place in sorted(scored, key=lambda one: (-one[0], one[1]))[:SHOWN]:
         if score:
             one = found[place]
-            at = f"frame {place}" if one.seconds is None else f"{one.seconds:.2f} s"
+            at = f"frame {one.number}" if one.seconds is None else f"{one.seconds:.2f} s"
             click.echo(f"{score:.3f}  {at}  {shown(one.caption, keep=' ')}")
     without = len(found) - len(scored)
     said = f"{counted(len(scored), 'frame')} scored"

@@ -77,6 +77,7 @@ def video(
     vlad video clip.mp4 --detector nut/ --fps 5 --normal-footage quiet.mp4 --out runs/clip
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     """
+    import os
     from dataclasses import replace
     from pathlib import Path
 
@@ -103,8 +104,8 @@ def video(
     if map_threshold is not None and normal_footage:
         raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
     RUN.check(out, resume=resume, overwrite=overwrite)
-    given = [video_of(clip, frame_rate) for clip in clips]
-    quiet = [video_of(clip, frame_rate) for clip in normal_footage]
+    given = _readable(clips, frame_rate)
+    quiet = _readable(normal_footage, frame_rate)
     if frame_rate is not None and all(one.rate is None for one in (*given, *quiet)):
         raise InputError("--frame-rate is for a folder of frames; leave it out.")
     sampling = Sampling(every or 1, fps)
@@ -119,6 +120,13 @@ def video(
                 "and --detector."
             )
         still = footage([video_of(motion, frame_rate)])[0]
+        if any(
+            os.path.realpath(one.address) == os.path.realpath(still.video.address) for one in quiet
+        ):
+            raise InputError(
+                f"{motion} is given with --motion and --normal-footage, but the head remembers its "
+                "changes, so thresholds from it would be too low; give other normal footage."
+            )
         folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
         scoring = replace(scoring, normals=(str(folder),))
     plan = plan_of(scoring, images=0)
@@ -163,11 +171,42 @@ def video(
 
 
 def video_of(given: str, frame_rate: float | None) -> Video:
-    """A video file, or a folder of frames."""
+    """A video file that can be read, or a folder of frames."""
+    from vlad.images.video import check_video
+
+    found = _named(given, frame_rate)
+    if found.rate is None:
+        check_video(found)
+    return found
+
+
+def _readable(given: tuple[str, ...], frame_rate: float | None) -> list[Video]:
+    """Those that can be read; the others are said, unless there is none."""
+    from vlad.errors import InputError
+    from vlad.images.video import check_video
+    from vlad.system.text import shown
+
+    found, refused = [], []
+    for one in [_named(path, frame_rate) for path in given]:
+        try:
+            if one.rate is None:
+                check_video(one)
+            found.append(one)
+        except InputError as error:
+            refused.append(error)
+    if refused and not found:
+        raise refused[0]
+    for why in refused:
+        click.echo(shown(f"Left out: {why}", keep=" "), err=True)
+    return found
+
+
+def _named(given: str, frame_rate: float | None) -> Video:
+    """A video file or a folder of frames of this name."""
     from pathlib import Path
 
     from vlad.errors import InputError
-    from vlad.images.video import Video, check_video
+    from vlad.images.video import Video
 
     folder = Path(given).expanduser()
     if folder.is_dir():
@@ -180,5 +219,4 @@ def video_of(given: str, frame_rate: float | None) -> Video:
         )
     if found.live:
         raise InputError(f"{found.name} is a stream or camera; use vlad watch for it.")
-    check_video(found)
     return found

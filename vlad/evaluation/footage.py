@@ -14,9 +14,10 @@ from vlad.datasets.footage.tracks import find_tracks, read_tracks
 from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
 from vlad.metrics import FrameMetrics, frame_metrics, rbdc_tbdc
-from vlad.results.eventrules import load_rules
+from vlad.results.eventrules import THRESHOLDS, load_rules
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import FrameNote, read_notes
+from vlad.results.runjson import SAMPLING
 from vlad.system.text import and_more, counted, path_of
 
 SMOOTHED = "_smoothed"  # ends the column of smoothed scores
@@ -81,12 +82,20 @@ def measure_run(
         per_video: as in `frame_metrics`.
 
     Raises:
-        InputError: no run, no video of the run has labels, a file is damaged, or an anomalous video
-            has no tracks while others have.
+        InputError: no run, one that was stopped, no video of the run has labels, two labelled ones
+            of its name, a file is damaged, or an anomalous video has no tracks while others have.
     """
     folder = RunFolder.open(run)
     rows, failed = _rows(folder)
-    known = {possible_ids((clip.path.name, "_"))[0].partition("/")[0]: clip for clip in clips}
+    known: dict[str, Clip] = {}
+    for clip in clips:
+        name = possible_ids((clip.path.name, "_"))[0].partition("/")[0]
+        if name in known and name in rows:
+            raise InputError(
+                f"{known[name].path} and {clip.path} both have labels, but the frames of the run "
+                f"are of {name}; keep the labels of the one that was scored."
+            )
+        known[name] = clip
     videos = []
     for name in sorted(rows.keys() & known.keys()):
         video = _Video(name, known[name].read())
@@ -109,6 +118,7 @@ def measure_run(
         )
         if some
     ]
+    notes += _sampled(folder, videos)
     if failed:
         notes.append(f"{counted(failed, 'frame')} without a score left out.")
     labels = [video.truth.labels(video.numbers) for video in videos]
@@ -143,7 +153,11 @@ def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]
     found: dict[str, list[tuple[str, dict[str, float]]]] = {}
     failed = 0
     with open(folder.out / "scores.csv", newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        table = csv.DictReader(file)
+        # frames of other commands are not smoothed
+        if SAMPLING in folder.settings and not {*columns} <= {*(table.fieldnames or ())}:
+            raise InputError(f"the run in {folder.out} was stopped; add `resume` to finish it.")
+        for row in table:
             path = path_of(row["path"])
             cells = {name: row.get(name) or "" for name in columns if name in row}
             if not Path(path).stem.isdecimal():
@@ -154,6 +168,27 @@ def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]
             scores = {name: float(cell) for name, cell in cells.items()}
             found.setdefault(Path(path).parent.name, []).append((path, scores))
     return found, failed
+
+
+def _sampled(folder: RunFolder, videos: Sequence[_Video]) -> list[str]:
+    """Sentences about frames that have a label or a score, but not both."""
+    sampling = folder.settings.get(SAMPLING)
+    if sampling is None:  # which frames should be there is not known
+        return []
+    if sampling["every"] > 1 or sampling["fps"] is not None or sampling["changes"] is not None:
+        return ["Only some of the frames were scored, so figures over all frames do not compare."]
+    counts = {video.name: 0 for video in videos}
+    for path in folder.rows:
+        name, number = Path(path).parent.name, Path(path).stem
+        if name in counts and number.isdecimal():
+            counts[name] = max(counts[name], int(number) + 1)
+    other = [video.name for video in videos if not video.truth.fits(counts[video.name])]
+    if not other:
+        return []
+    return [
+        f"{counted(len(other), 'video')} with another number of frames than labels: "
+        f"{and_more(other, 3)}; check that the labels are theirs."
+    ]
 
 
 def _regions(videos: Sequence[_Video], tracks: Path | None) -> list[np.ndarray] | None:
@@ -183,7 +218,7 @@ def _areas(
     folder: RunFolder, videos: Sequence[_Video], regions: Sequence[np.ndarray], notes: list[str]
 ) -> dict[str, tuple[float, float]]:
     """Head -> RBDC and TBDC, of the heads whose regions the run kept."""
-    file = folder.out / "thresholds.json"
+    file = folder.out / THRESHOLDS
     kept = load_rules(file).regions if file.exists() else {}
     frames = read_notes(folder.out)
     found: dict[str, tuple[float, float]] = {}

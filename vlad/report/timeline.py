@@ -179,7 +179,8 @@ def lines(seconds: np.ndarray, values: np.ndarray, gap: float) -> list[list[tupl
         gap: as in `vlad.time.pieces`.
     """
     end = float(seconds.max()) if len(seconds) else 0.0
-    places = np.minimum((seconds * _WIDTH / (end or 1.0)).astype(int), _WIDTH - 1)
+    # time stamps that go back behind the first frame are shown there
+    places = np.clip((seconds * _WIDTH / (end or 1.0)).astype(int), 0, _WIDTH - 1)
     highest = np.full(_WIDTH, -np.inf)
     np.maximum.at(highest, places, values)
     first, last = np.full(_WIDTH, -1), np.full(_WIDTH, -1)  # piece of each place, at both ends

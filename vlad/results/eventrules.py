@@ -16,6 +16,7 @@ from vlad.system.resources import read_json
 from vlad.system.text import encode, shown
 from vlad.time import Hourly, Smoothing
 
+THRESHOLDS = "thresholds.json"  # of a run
 _KIND = "vlad event thresholds"
 
 
@@ -131,3 +132,22 @@ def check_rules(
                 f"the thresholds were found with other {key}{told}, so they do not apply here; "
                 "score with the settings they were found with, or find others."
             )
+
+
+def check_regions(regions: Mapping[str, float], out: Path) -> None:
+    """Check that the frames in the folder of a run were searched for the same regions.
+
+    Args:
+        regions: as in `EventRules`.
+
+    Raises:
+        InputError: they were not.
+    """
+    file = out / THRESHOLDS
+    before = load_rules(file).regions if file.exists() else {}
+    if before != regions:
+        told = [", ".join(f"{h} {x:.6g}" for h, x in one.items()) for one in (before, regions)]
+        raise InputError(
+            f"the frames in {out} have regions above other map values ({told[0] or 'none'} there, "
+            f"{told[1] or 'none'} here); repeat the first command, or start again with `overwrite`."
+        )

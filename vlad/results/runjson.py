@@ -10,10 +10,11 @@ SETTINGS = (
 )
 # what images and folder they are of, and how maps are kept
 OWN = ("heads", "score_direction", "map_ranges", "maps_cut", "map_format", "map_side", "root")
+SAMPLING = "sampling"  # which frames of videos are scored
 RUN = Workspace(
     "vlad run",
     "run.json",
-    (*SETTINGS, *OWN),
+    (*SETTINGS, *OWN, SAMPLING),
     (
         "joint.sha256",
         "scores.csv",

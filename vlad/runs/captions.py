@@ -31,11 +31,13 @@ class Captioned:
         caption: "" if there is none.
         seconds: its position; None if the file does not tell.
         error: why there is no caption.
+        number: its place in the video, or in the file of captions, from 0.
     """
 
     caption: str
     seconds: float | None = None
     error: str = ""
+    number: int = 0
 
 
 def listed_captions(path: Path) -> list[Captioned]:
@@ -55,7 +57,7 @@ def listed_captions(path: Path) -> list[Captioned]:
                 "one above it; write seconds, rising from line to line."
             )
         before = before if seconds is None else seconds
-        found.append(Captioned(caption, seconds, "" if caption else "no caption"))
+        found.append(Captioned(caption, seconds, "" if caption else "no caption", len(found)))
     if not any(one.caption for one in found):
         raise InputError(f"{path} has no captions; write one a line in the column `caption`.")
     return found
@@ -87,12 +89,12 @@ def made_captions(
         replies = iter(vlm.ask(asked) if asked else ())
         for frame, image in zip(batch, images, strict=True):
             if isinstance(image, str):
-                yield Captioned("", frame.seconds, image)
+                yield Captioned("", frame.seconds, image, frame.number)
                 continue
             reply = next(replies)
             caption = " ".join(reply.text.split())
             error = reply.error or ("" if caption else "no answer: it is empty")
-            yield Captioned("" if error else caption, frame.seconds, error)
+            yield Captioned("" if error else caption, frame.seconds, error, frame.number)
         count += len(batch)
         done(count)
 
@@ -115,7 +117,7 @@ def caption_table(found: Sequence[Captioned], keywords: Sequence[str]) -> Mappin
         name: [None if one.error else next(each) for one in found] for name, each in values.items()
     }
     return {
-        "frame": list(range(len(found))),
+        "frame": [one.number for one in found],
         "seconds": [one.seconds for one in found],
         "caption": [one.caption for one in found],
         **columns,

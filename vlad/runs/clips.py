@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
 from vlad.results.eventtable import Series
 from vlad.results.folder import RunFolder
@@ -26,8 +27,10 @@ from vlad.time import Smoothing, default_gap
 
 def check_names(clips: Sequence[Footage]) -> None:
     """Raise an InputError if two clips have the same name, for it names their rows."""
-    names = Counter(os.path.basename(footage.video.name.rstrip("/")) for footage in clips)
-    name, count = names.most_common(1)[0]
+    names = [os.path.basename(footage.video.name.rstrip("/")) for footage in clips]
+    # as rows have them: characters that some systems forbid in names are replaced
+    (name, count), *_ = Counter(possible_ids((name, "_"))[0] for name in names).most_common(1)
+    name = name.partition("/")[0]
     if count > 1:
         raise InputError(
             f"{count} clips are named {name}, which is what their frames are named by; rename one."
@@ -42,7 +45,7 @@ def score_clips(
     thresholds: Mapping[str, float],
     say: Callable[[str], None],
     verb: str = "scored",
-) -> list[str]:
+) -> dict[str, Footage]:
     """Score the frames that have no row yet; a clip that cannot be read is said and left out.
 
     Args:
@@ -50,13 +53,16 @@ def score_clips(
         say: called with a sentence about a clip.
 
     Returns:
-        the sources that rows are named by, one for each clip that can be read.
+        what rows are named by -> the clip, of each clip that can be read.
 
     Raises:
         InputError: no clip can be read.
         OutputError: a file cannot be written.
     """
-    sources: list[str] = []
+    sources: dict[str, Footage] = {}
+    # a kill between the two files of a row leaves no time, so its frame comes again
+    for row in [row for row in folder.rows.values() if row.state is None]:
+        del folder.rows[row.path]
     refused: InputError | None = None
     setup = settings.setup
     for footage in clips:
@@ -74,7 +80,7 @@ def score_clips(
                 refused = error
                 say(f"Left out: {error}")
                 continue
-        sources.append(frames.source)
+        sources[frames.source] = footage
     if refused and not sources:
         raise refused
     return sources
@@ -86,13 +92,19 @@ def series_of(folder: RunFolder, source: str, smoothing: Smoothing, gap: float |
     Args:
         gap: as in `vlad.time`; None finds it from the usual step between frames.
     """
-    of_source = [row for row in folder.rows.values() if Path(row.path).parent.name == source]
-    first = next((row.state.read for row in of_source if row.state), 0)
-    rows = [
-        row for row in of_source if row.error is None and row.scores.keys() >= folder.heads.keys()
+    of_source = [
+        (row, row.state.read)
+        for row in folder.rows.values()
+        if row.state and Path(row.path).parent.name == source
     ]
-    times = np.array([row.state.read if row.state else first for row in rows], np.int64)
-    seconds = (times - first) / 1e9
+    kept = [
+        (row, read)
+        for row, read in of_source
+        if row.error is None and row.scores.keys() >= folder.heads.keys()
+    ]
+    rows = [row for row, _ in kept]
+    times = np.array([read for _, read in kept], np.int64)
+    seconds = (times - of_source[0][1]) / 1e9
     gap = default_gap(seconds) if gap is None else gap
     scores = {head: np.array([row.scores[head] for row in rows], float) for head in folder.heads}
     smoothed = {head: smoothing(seconds, values, gap) for head, values in scores.items()}

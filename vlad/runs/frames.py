@@ -199,7 +199,8 @@ class Frames:
         video, known = self.footage.video.name, False
         for frame in frames:
             if frame.number == done:
-                if last and abs(frame.time - last.read) > _SAME:
+                apart = 0 if last is None else abs(frame.time - last.read)
+                if apart > (_SAME if self.footage.video.rate is None else 0):
                     break
                 known = True
                 self.say(f"{video}: continuing after frame {done}.")

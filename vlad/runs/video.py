@@ -17,10 +17,11 @@ from vlad.heads import Head
 from vlad.images.video import Chosen, read_frames
 from vlad.images.video.cut import cut_clip
 from vlad.report.timeline import Peak, strongest, write_timeline
-from vlad.results.eventrules import EventRules, check_rules, save_rules
+from vlad.results.eventrules import THRESHOLDS, EventRules, check_regions, check_rules, save_rules
 from vlad.results.eventtable import Found, Series, track_of, write_events
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import read_notes
+from vlad.results.runjson import SAMPLING
 from vlad.results.shared import shared_settings
 from vlad.runs.clips import check_names, gap_of, sampling_of, score_clips, series_of
 from vlad.runs.frames import FOLDER, Footage
@@ -86,7 +87,8 @@ def score_video(
     Raises:
         HeadError: a head that judges images jointly.
         InputError: two clips of one name, no clip that can be read, too little normal footage for
-            the rate, or thresholds found with other settings.
+            the rate, thresholds found with other settings, or frames of an earlier command whose
+            regions were found above other map values.
         VladError: another problem of the run as a whole.
     """
     check_names(clips)
@@ -100,6 +102,7 @@ def score_video(
             "`pool`, april_gan rescale=false, or choose another head."
         )
     folder = run_folder(panel, [settings.category], Path(out) / FOLDER, settings, out)
+    folder.settings[SAMPLING] = sampling_of(clips[0])
     own = shared_settings(folder.settings)
     if timing.rules:
         check_rules(timing.rules, own, sampling_of(clips[0]))
@@ -108,12 +111,18 @@ def score_video(
         rules = timing.rules
         if timing.normal:
             rules = replace(_calibrated(panel, folder, settings, timing, say), settings=own)
-        sources = score_clips(panel, folder, clips, settings, rules.regions if rules else {}, say)
+        regions = rules.regions if rules else {}
+        if folder.rows:
+            check_regions(regions, folder.out)
+        if rules:  # before the frames, whose regions are found above its map values
+            save_rules(rules, folder.out / THRESHOLDS)
+        videos = score_clips(panel, folder, clips, settings, regions, say)
         smoothing = rules.smoothing if rules else timing.smoothing
         gap = gap_of(clips[0], rules.gap if rules else timing.gap)
-        series = [series_of(folder, source, smoothing, gap) for source in sources]
+        series = [series_of(folder, source, smoothing, gap) for source in videos]
+        _say_if_apart(series, gap, say)
         found = _events(folder, series, rules, gap) if rules else []
-        videos = dict(zip(sources, clips, strict=False))
+        folder.drop("clips")
         cut = _cut(folder, found, videos, say) if timing.clips else {}
         _write(folder, series, rules, found, cut)
         peaks = _peaks(found, videos, settings.setup.max_pixels)
@@ -132,7 +141,9 @@ def _calibrated(
     """Score normal footage, and find the thresholds that it exceeds seldom enough."""
     out = folder.out / CALIBRATION
     settings = replace(settings, map_format="none")
-    beside = run_folder(panel, [settings.category], out / FOLDER, settings, out).resume()
+    beside = run_folder(panel, [settings.category], out / FOLDER, settings, out)
+    beside.settings[SAMPLING] = sampling_of(timing.normal[0])
+    beside = beside.resume()
     sources = score_clips(panel, beside, timing.normal, settings, {}, say, "scored, normal footage")
     beside.finish([])
     given = gap_of(timing.normal[0], timing.gap)
@@ -160,6 +171,17 @@ def _calibrated(
         sampling_of(timing.normal[0]),
         hourly=hourly,
     )
+
+
+def _say_if_apart(series: Sequence[Series], gap: float | None, say: Callable[[str], None]) -> None:
+    """Say where the gap ends an event after each frame, as that of denser footage may."""
+    for one in series:
+        step = float(np.median(np.diff(one.seconds))) if len(one.seconds) > 1 else 0.0
+        if gap is not None and step > gap:
+            say(
+                f"{one.source}: frames are {step:.3g} s apart, over the gap of {gap:.3g} s, so "
+                "none is smoothed and each event is one frame; choose a longer gap."
+            )
 
 
 def _events(
@@ -193,11 +215,14 @@ def _cut(
 ) -> dict[int, str]:
     """Cut events out -> place of an event -> its clip, relative to the folder."""
     cut = {}
-    for place, one in enumerate(found):
-        video = videos[one.series.source].video
+    shown = {one.series.source: videos[one.series.source].video for one in found}
+    for video in shown.values():
         if video.rate is not None:
             say(f"{video.name} is a folder of frames, so no clips are cut from it.")
-            break
+    for place, one in enumerate(found):
+        video = shown[one.series.source]
+        if video.rate is not None:
+            continue
         try:
             clip = cut_clip(
                 video, one.event.start, one.event.end, folder.out / "clips" / f"{place + 1:04}"
@@ -216,7 +241,7 @@ def _write(
     found: Sequence[Found],
     cut: Mapping[int, str],
 ) -> None:
-    """Write scores with their times, events and thresholds."""
+    """Write scores with their times, and events."""
     columns: dict[str, dict[str, object]] = {"time": {}, "seconds": {}}
     for one in series:
         stamps = [datetime.fromtimestamp(at / 1e9, timezone.utc) for at in one.times.tolist()]
@@ -230,10 +255,9 @@ def _write(
         paths = item.series.paths[item.event.first : item.event.last + 1]
         columns.setdefault(f"{item.head}_event", {}).update(dict.fromkeys(paths, number))
     folder.finish([], columns)
-    folder.drop("events.csv", "tracks.csv", "thresholds.json", *([] if cut else ["clips"]))
+    folder.drop("events.csv", "tracks.csv", *([] if rules else [THRESHOLDS]))
     if rules:
         write_events(folder.out, found, cut)
-        save_rules(rules, folder.out / "thresholds.json")
 
 
 def _peaks(
@@ -247,11 +271,12 @@ def _peaks(
         wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
     peaks: dict[int, Peak] = {}
     for source, numbers in wanted.items():
-        frames = read_frames(videos[source].video, lambda _: None, Chosen(frozenset(numbers)))
-        for frame in frames:
-            with suppress(ImageError):
-                image = frame.image(max_pixels, source)
-                size = image.size
-                image.thumbnail((_PEAK, _PEAK))
-                peaks |= dict.fromkeys(numbers[frame.number], (image, size))
+        chosen = Chosen(frozenset(numbers))
+        with suppress(InputError):
+            for frame in read_frames(videos[source].video, lambda _: None, chosen):
+                with suppress(ImageError):
+                    image = frame.image(max_pixels, source)
+                    size = image.size
+                    image.thumbnail((_PEAK, _PEAK))
+                    peaks |= dict.fromkeys(numbers[frame.number], (image, size))
     return peaks

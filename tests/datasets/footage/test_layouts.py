@@ -156,6 +156,12 @@ def test_ucf_crime(ucf):
     assert names(data.train()) == ["Normal_Videos001_x264.mp4"]
     bad, normal = data.test()
     assert anomalous(bad, 8) == [1, 2, 5] and anomalous(normal, 8) == []
+    # a stretch from the very beginning, whichever number it has
+    for first in (0, 1):
+        line = f"Abuse028_x264.mp4  Abuse  {first}  2  -1  -1\n"
+        write(ucf / "Temporal_Anomaly_Annotation_for_Testing_Videos.txt", line)
+        (bad,) = load_footage("ucf_crime", ucf).test()
+        assert anomalous(bad, 8) == [0, 1]
     (ucf / "Videos/Abuse/Abuse028_x264.mp4").unlink()
     with pytest.raises(InputError, match=r"lists Abuse028_x264\.mp4, which is not below"):
         load_footage("ucf_crime", ucf).test()

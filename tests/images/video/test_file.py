@@ -4,13 +4,15 @@ import builtins
 import os
 import socket
 from datetime import datetime, timezone
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from clips import grey, turn, write_clip, write_sound
 
 from vlad.errors import ImageError, InputError
-from vlad.images.video import Video, check_video, read_frames
+from vlad.images.video import Sampling, Video, check_video, read_frames
 
 LEVELS = [20, 60, 100, 140, 180, 220]
 
@@ -49,6 +51,24 @@ def test_time_is_that_of_the_recording(tmp_path):
     path = write_clip(tmp_path / "c.mkv", images, options={"live": "1"})
     os.utime(path, (1000, 1000))
     assert [f.time / 1e9 for f in frames_of(path)][::5] == pytest.approx([999.4, 999.9], abs=0.01)
+
+
+@pytest.mark.parametrize("sampling", [None, Sampling()])
+def test_a_first_frame_that_comes_late_is_the_beginning(tmp_path, sampling):
+    path, said = tmp_path / "late.mkv", []
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
+        for number, level in enumerate(LEVELS):
+            frame = av.VideoFrame.from_ndarray(grey(level), format="rgb24")
+            frame.pts, frame.time_base = 73 + number, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    os.utime(path, (1000, 1000))
+    frames = list(read_frames(Video.of(str(path)), said.append, sampling))
+    assert [f.seconds for f in frames][::5] == pytest.approx([0, 0.5], abs=0.01)
+    assert [f.time / 1e9 for f in frames][::5] == pytest.approx([999.4, 999.9], abs=0.01)
+    assert said == []
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,16 @@ def test_numbers_in_names_count_by_value(folder):
     assert [frame.seconds for frame in frames] == [n / 4 for n in range(12)]
 
 
+def test_names_of_one_number_have_an_order(folder, monkeypatch):
+    names = ["f02.png", "f2.png", "f²2.png", "f1.png"]
+    for name in names:
+        Image.new("RGB", (16, 16)).save(folder / name)
+    for listed in (names, names[::-1]):
+        monkeypatch.setattr(os, "listdir", lambda path, listed=listed: listed)
+        found = [frame.path.name for frame in frames_of(folder)]
+        assert found == ["f1.png", "f02.png", "f2.png", "f²2.png"]
+
+
 def test_time_is_that_of_the_first_file_and_the_position(folder):
     os.utime(folder / "f1.png", (1000, 1000))
     os.utime(folder / "f2.png", (5000, 5000))

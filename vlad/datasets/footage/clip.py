@@ -50,6 +50,11 @@ class Truth:
             found |= (wanted >= first) & (wanted < stop)
         return found
 
+    def fits(self, frames: int) -> bool:
+        """Whether these may be the labels of a video with so many frames."""
+        last = max((stop for _, stop in self.spans), default=0)
+        return last <= frames if self.frames is None else self.frames == frames
+
 
 @dataclass(frozen=True, eq=False)
 class Clip:

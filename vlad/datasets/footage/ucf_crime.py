@@ -65,7 +65,7 @@ class UCFCrime:
                 f"{self._labels} has the line {line!r}; write a video, its kind, and first and "
                 "last frames."
             ) from error
-        spans: Spans = tuple((first - 1, last) for first, last in pairs if first > 0)
+        spans: Spans = tuple((max(first - 1, 0), last) for first, last in pairs if first >= 0)
         return Clip(self._video(name, self._labels), lambda: Truth(spans))
 
     def _video(self, name: str, where: Path) -> Path:

@@ -68,7 +68,10 @@ def read_frames(
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"  # a live source would lag behind by a frame a thread
         step = 1 / float(stream.average_rate or 25)
-        stated = max((container.duration or 0) / 1e6, stream.frames * step)
+        stated = (container.duration or 0) / 1e6
+        if container.format.name.startswith("matroska"):  # counted from 0, not the first frame
+            stated = max(stated - float((stream.start_time or 0) * (stream.time_base or 1)), 0.0)
+        stated = max(stated, stream.frames * step)
         began = _created(container.metadata.get("creation_time"))
         if began is None:
             length = stated or _length(video, step)

@@ -65,7 +65,7 @@ def read_stills(video: Video) -> Iterator[Still]:
         ) from error
     if not names:
         raise InputError(f"{video.name} holds no images; give a folder of frames, or a video file.")
-    names.sort(key=_by_number)
+    names.sort(key=lambda name: (_by_number(name), name))
     began = os.stat(folder / names[0]).st_mtime_ns
     for number, name in enumerate(names):
         seconds = number / rate
@@ -73,4 +73,4 @@ def read_stills(video: Video) -> Iterator[Still]:
 
 
 def _by_number(name: str) -> list[tuple[int, str]]:
-    return [(int(x), "") if x.isdigit() else (-1, x) for x in _DIGITS.split(name) if x]
+    return [(int(x), "") if x.isdecimal() else (-1, x) for x in _DIGITS.split(name) if x]
