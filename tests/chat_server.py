@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from uuid import uuid4
 
 from loopback import Loopback
 from PIL import Image
@@ -59,7 +60,8 @@ class ChatServer(Loopback):
         self.retry_after = "0"
         self.lock = threading.Lock()
         super().__init__(_Handler)
-        self.url = f"{self.address}/v1"
+        # no address twice, since answers are cached by it and ports come again
+        self.url = f"{self.address}/{uuid4().hex}/v1"
 
     def serve_forever(self, poll_interval: float = 0.02) -> None:
         super().serve_forever(poll_interval)  # which is how soon it ends

@@ -1,4 +1,3 @@
-import _thread
 import json
 import subprocess
 import sys
@@ -7,6 +6,7 @@ import pytest
 from chat_server import MODEL, ChatServer
 from click.testing import CliRunner
 
+import vlad.vlm.draft
 from vlad.cli import main
 from vlad.prompts import load_bank
 from vlad.system.resources import tomllib
@@ -139,12 +139,12 @@ def test_bad_input_is_said_in_one_sentence(args, said, run_env, tmp_path):
     assert not list(tmp_path.glob("*.toml"))
 
 
-def test_an_interrupted_draft_writes_nothing(draft, tmp_path):
-    def stop(asked):
-        _thread.interrupt_main()
-        return json.dumps(STATES)
+def test_an_interrupted_draft_writes_nothing(draft, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
 
-    with ChatServer(stop) as server:
+    monkeypatch.setattr(vlad.vlm.draft, "sift", stop)
+    with ChatServer(json.dumps(STATES)) as server:
         done = draft(server)
     assert done.exit_code == 130
     assert "Stopped." in done.stderr
