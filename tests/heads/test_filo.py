@@ -52,7 +52,7 @@ def faults(sentences):
 @pytest.fixture(scope="module")
 def bank(known_texts, tmp_path_factory):
     """The bank with the authors' faults of two categories."""
-    text = load_bank("filo").text.partition("[[overrides]]")[0]
+    text = load_bank("filo").content.decode().partition("[[overrides]]")[0]
     for category, sides in known_texts.items():
         text += f"[[overrides]]\ncategories = [{json.dumps(category)}]\n"
         text += f"faults = {json.dumps(faults(sides['abnormal']))}\n"
