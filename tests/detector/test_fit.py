@@ -73,9 +73,13 @@ def test_partial_fit_with_a_coreset_keeps_the_union(small_file, drawn):
     options = {"backbone": str(small_file), "device": "cpu", "coreset": 0.5}
     parts = [vlad.load("patchcore", **options).fit(image).head_.memory_ for image in drawn[:2]]
     grown = vlad.load("patchcore", **options).fit(drawn[0]).partial_fit(drawn[1])
-    for name, rows in grown.head_.memory_.items():
-        assert torch.equal(rows, torch.cat([part[name] for part in parts]))
-        assert len(rows) == 16
+    memory = grown.head_.memory_
+    for name in layers_of(memory):
+        assert torch.equal(memory[name], torch.cat([part[name] for part in parts]))
+        first, second = (part[name + ORIGIN] for part in parts)
+        # (image, place) of each row: those of the second image are of image 1
+        assert torch.equal(memory[name + ORIGIN], torch.cat([first, second + torch.tensor([1, 0])]))
+        assert len(memory[name]) == len(memory[name + ORIGIN]) == 16
 
 
 def test_heads_that_cannot_add_say_so(small_file, drawn):
