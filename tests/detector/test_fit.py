@@ -10,6 +10,7 @@ from same_scores import same
 import vlad
 from vlad.errors import HeadError, InputError
 from vlad.heads.memory import Memory
+from vlad.heads.memory_gather import ORIGIN, layers_of
 
 
 def test_verdicts_of_a_calibrated_detector(detector, drawn, tmp_path):
