@@ -10,6 +10,7 @@ import torch
 from vlad.adapters import find_adapter, read_adapter
 from vlad.errors import HeadError, InputError, PromptError
 from vlad.heads import load_head
+from vlad.heads.memory_gather import layers_of
 from vlad.scoring.extractor import Extractor
 from vlad.scoring.featurecache import CachedExtractor
 from vlad.scoring.panel import Panel
@@ -104,7 +105,7 @@ def test_rotated_references_are_remembered_beside_the_upright_ones(small_backbon
 def test_coreset_keeps_the_fraction(small_backbone, drawn):
     head = load_head("memory", coreset=0.25)
     Panel(small_backbone, {"memory": head}).fit(drawn[:2])
-    assert all(len(rows) == 8 for rows in head.memory_.values())
+    assert [len(head.memory_[name]) for name in layers_of(head.memory_)] == [8] * 3
 
 
 def test_heads_with_equal_passes_share_one(small_backbone, drawn, monkeypatch):
