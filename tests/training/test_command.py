@@ -1,9 +1,9 @@
 """vlad train: from labelled images to an adapter that scores, on one process or several."""
 
+import _thread
 import csv
 import json
 import math
-import signal
 import subprocess
 import sys
 import warnings
@@ -31,7 +31,7 @@ def stop_after(monkeypatch, steps):
     def book(self, *args):
         before(self, *args)
         if self.state.steps == steps:
-            signal.raise_signal(signal.SIGINT)
+            _thread.interrupt_main()
 
     monkeypatch.setattr(Training, "_book", book)
 
