@@ -55,8 +55,10 @@ const Why = {
 
   // The boxes of the regions, as an SVG that lies on the image.
   boxes: (why, pick) => {
+    // the name of SVG elements is an address, and a report holds none
+    const { namespaceURI } = Object.assign(document.createElement("div"), { innerHTML: "<svg></svg>" }).firstChild;
     const draw = (tag, attributes, text) => {
-      const found = document.createElementNS("http://www.w3.org/2000/svg", tag);
+      const found = document.createElementNS(namespaceURI, tag);
       Object.entries(attributes).forEach(([name, value]) => found.setAttribute(name, value));
       if (text !== undefined) { found.textContent = text; }
       return found;
