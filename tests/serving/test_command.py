@@ -133,6 +133,7 @@ def test_a_hangup_reloads_what_can_be_loaded(
 
         def told():
             nonlocal said
+            time.sleep(0.5)  # a look loses what is written between its reading and its clearing
             said += capfd.readouterr().err
             return "line was not reloaded, so the former one stays: " in said
 
