@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
 
-from vlad.adapters import LONGEST, Adapter, check_tensors
+from vlad.adapters import Adapter, check_tensors
+from vlad.adapters.container import read_tensors
 from vlad.adapters.layouts import (
     LAYOUTS,
     Layout,
@@ -23,8 +23,6 @@ from vlad.adapters.layouts import (
 )
 from vlad.backbones.text import TextTransformer
 from vlad.errors import AdapterError
-from vlad.system.text import shown
-from vlad.system.torchscript import check_archive
 from vlad.types import BackboneInfo
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ REAL = (torch.float16, torch.bfloat16, torch.float32)
 
 
 def read_checkpoint(
-    files: Path | Sequence[Path],
+    file: Path,
     head: str,
     backbone: BackboneInfo,
     layers: Sequence[int] | None = None,
@@ -46,20 +44,21 @@ def read_checkpoint(
     """The learned tensors of an authors' checkpoint by our names, and the head's params.
 
     Args:
-        files: the checkpoint; all of its files if the authors save several.
         layers: blocks that the head uses; None takes those of the authors' published figures.
 
     Raises:
-        AdapterError: reading a file would execute code, two hold the same tensor, or a tensor is
-            missing, unknown, or has another shape than the backbone requires.
+        AdapterError: reading the file would execute code, or a tensor is missing, unknown, or has
+            another shape than the backbone requires.
     """
     layout = _authors_layout(head)
     lead = layout.lead or {}
     learned: dict[str, torch.Tensor] = {}
     own: dict[str, str] = {}  # the authors' name -> ours
-    files = [files] if isinstance(files, Path) else files
-    file = " + ".join(map(str, files))  # in errors
-    for name, tensor in _joined(files, layout, head).items():
+    state = read_tensors(file, layout.entries(), head)
+    for prefix in ("module.", layout.prefix):  # the first of a parallel model
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): x for name, x in state.items()}
+    for name, tensor in state.items():
         if (known := ours(head, name)) is None:
             _check_unused(name, tensor, layout, backbone, file, head)
         elif tensor.dtype not in REAL:
@@ -90,7 +89,6 @@ def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) ->
     """Write an adapter in the format that the authors' own programs read.
 
     Args:
-        file: a folder if the authors save several files.
         backbone: required for the heads of `WORDS`, whose files repeat embeddings of the text
             encoder.
 
@@ -112,14 +110,15 @@ def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) ->
         state |= _projections_rest(adapter)
     if adapter.head == "adaptclip":
         state |= _modules_rest(state, len(adapter.params["layers"]))
-    parts = {file: {layout.key: state} if layout.key else state}
-    if layout.files:
-        parts = {
-            file / f"{stem}.pth": {n: x for n, x in state.items() if re.fullmatch(pattern, n)}
-            for stem, pattern in layout.files.items()
+    content: Mapping = {layout.prefix + name: x for name, x in state.items()}
+    if layout.key:
+        content = {layout.key: content}
+    elif layout.parts:
+        content = {
+            key: {n: x for n, x in content.items() if re.fullmatch(pattern, n)}
+            for key, pattern in layout.parts.items()
         }
-    for path, content in parts.items():
-        atomic_write(path, partial(torch.save, content))
+    atomic_write(file, partial(torch.save, content))
 
 
 def _authors_layout(head: str) -> Layout:
@@ -129,68 +128,6 @@ def _authors_layout(head: str) -> Layout:
             f"No other program reads files of head {head}; copy the adapter's folder instead."
         )
     return layout
-
-
-def _joined(files: Sequence[Path], layout: Layout, head: str) -> dict[str, torch.Tensor]:
-    found: dict[str, torch.Tensor] = {}
-    for file in files:
-        state = _state(file, layout, head)
-        for name in found.keys() & state.keys():
-            raise AdapterError(
-                f"Tensor {name} of {file} is also in another of the files; name the files of one "
-                "checkpoint, each once."
-            )
-        found |= state
-    return found
-
-
-def _state(file: Path, layout: Layout, head: str) -> Mapping[str, torch.Tensor]:
-    try:
-        check_archive(file)
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # the file's content is untrusted
-        raise AdapterError(
-            f"{file} is not readable as a checkpoint of tensors ({_why(file, error)}), and nothing "
-            "in it was executed; get a new copy."
-        ) from error
-    if layout.key and isinstance(found, dict):
-        found = found.get(layout.key)
-    if not isinstance(found, dict) or not found:
-        where = f" under {layout.key!r}" if layout.key else ""
-        raise AdapterError(
-            f"{file} holds no tensors{where}, unlike a checkpoint of {head}; name another file or "
-            "`head`."
-        )
-    for name, value in found.items():
-        if not isinstance(name, str) or len(name) > LONGEST or not torch.is_tensor(value):
-            said = shown(repr(name)) if isinstance(name, str) else "An entry"
-            raise AdapterError(
-                f"{said} of {file} is not a tensor, as {head} needs; name another file or `head`."
-            )
-        if value.layout is not torch.strided or value.device.type != "cpu":
-            raise AdapterError(
-                f"Tensor {name} of {file} is sparse or empty; save it as a dense one."
-            )
-    if all(name.startswith("module.") for name in found):  # saved from a parallel model
-        found = {name.removeprefix("module."): x for name, x in found.items()}
-    return found
-
-
-def _why(file: Path, error: Exception) -> str:
-    """The reason in our words: torch's message advises switching its protection off."""
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
-    if "compressed or overlap" in str(error):
-        return str(error)
-    with open(file, "rb") as opened:
-        start = opened.read(64).lstrip()
-    if start.startswith(b"<"):
-        return "it is a web page, as left by a failed download"
-    if start.startswith(b"version https://git-lfs"):
-        return "it is a Git LFS pointer, not the file itself"
-    if isinstance(error, UnpicklingError) or "weights_only" in str(error):
-        return "it holds more than tensors, or is not a checkpoint"
-    return "it is empty, truncated or damaged"
 
 
 def _sizes(layout: Layout, found: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
@@ -203,7 +140,7 @@ def _sizes(layout: Layout, found: Mapping[str, tuple[int, ...]]) -> dict[str, in
     return sizes
 
 
-def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: str) -> None:
+def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path) -> None:
     projected = {int(name.split(".")[1]) for name in found if name.startswith("projections.")}
     if projected and 1 + max(projected) != len(layers):
         raise AdapterError(
@@ -213,7 +150,7 @@ def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: str) 
 
 
 def _check_unused(
-    name: str, tensor: torch.Tensor, layout: Layout, backbone: BackboneInfo, file: str, head: str
+    name: str, tensor: torch.Tensor, layout: Layout, backbone: BackboneInfo, file: Path, head: str
 ) -> None:
     for pattern, width in (layout.unused or {}).items():
         if re.fullmatch(pattern, name):

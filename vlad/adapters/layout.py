@@ -19,7 +19,9 @@ class Layout:
             number of matching names if axis is None.
         authors: pattern of the authors' names -> our name (a re.sub template).
         key: the entry of the authors' file with the tensors; "" is the file itself.
-        files: if they save several files, the stem of each -> pattern of the authors' names in it.
+        parts: if several entries hold the tensors, the key of each -> pattern of the authors' names
+            in it.
+        prefix: of all names in the authors' file, which `authors` and `unused` leave out.
         lead: our name -> number of axes of length 1 that the authors prepend.
         unused: pattern of the authors' tensors not used in scoring -> length of their last axis,
             "text" for T, or None for any.
@@ -36,7 +38,8 @@ class Layout:
     sizes: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
     authors: Mapping[str, str] = field(default_factory=dict)
     key: str = ""
-    files: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+    prefix: str = ""
     lead: Mapping[str, int] | None = None
     unused: Mapping[str, str | None] | None = None
     layers: tuple[float, ...] = ()
@@ -45,3 +48,7 @@ class Layout:
     defaults: Mapping[str, int] = field(default_factory=dict)
     constants: Mapping[str, float] = field(default_factory=dict)
     image_size: int = 518
+
+    def entries(self) -> tuple[str, ...]:
+        """The keys of the authors' file that hold the tensors; () is the file itself."""
+        return tuple(self.parts) or ((self.key,) if self.key else ())

@@ -39,7 +39,7 @@ LAYOUTS = {
     "clip_ad": Layout(
         shapes=shapes.april_gan,
         authors={r"fc\.(\d+)\.(weight|bias)": r"projections.\1.\2"},
-        key="trainable_linearlayer",
+        key="linear_layers",
         layers=QUARTERS,
     ),
     "anomalyclip": Layout(
@@ -104,17 +104,17 @@ LAYOUTS = {
             rf"local_adapter\.0\.(\d)\.{NORM}": r"decoder.\1.\2",
             rf"global_adapter\.0\.(\d)\.{NORM}": r"perceptron.\1.\2",
         },
-        files={
-            "visual": r".+_(adater|adapter)\.fc\..+",
-            "textual": r"(ctx|token).+",
-            "pq": r"(sharebn|local_adapter|global_adapter)\.\d.+",
+        parts={
+            "textual_learner": r"(ctx|token).+",
+            "visual_learner": r".+_(adater|adapter)\.fc\..+",
+            "pq_learner": r"(sharebn|local_adapter|global_adapter)\.\d.+",
         },
         lead={"context.normal": 2, "context.anomalous": 2},
         unused={
             r"(token_prefix|token_suffix)_(pos|neg)": "text",
             r"tokenized_prompts_(pos|neg)": None,
             r".+\.num_batches_tracked": None,
-            # one module, which their files repeat for each layer
+            # one module, which their file repeats for each layer
             r"(local|global)_adapter\.[1-9]\d*\.\d\.\w+": None,
         },
         inside_text=True,
@@ -153,7 +153,17 @@ LAYOUTS = {
             rf"{_ADAPTERS}mlp\.layers\.0\.(weight)": r"windows.\1.linear.\2",
             r"cross_fusion\.linear\.(weight|bias)": r"text.\1",
         },
+        # what their training program saves: the whole model, with its backbone
+        key="state_dict",
+        prefix="net.",
         lead={"context.normal": 2, "context.anomalous": 2},
+        unused={
+            r"prompt_learner\.(token_prefix|token_suffix)_(pos|neg)": "text",
+            r"prompt_learner\.tokenized_prompts_(pos|neg)": None,
+            rf"{_ADAPTERS}attn\.(qkv|proj\.(weight|bias)|relative_\w+)": None,
+            r"((prompt_learner|visual_encoder)\.)?clip_model\..+|visual_encoder\.proj": None,
+            r"text_encoder\..+": None,
+        },
         layers=QUARTERS,
         inside_text=True,
         defaults={"context": 12, "window": 12},

@@ -57,7 +57,7 @@ def show(name) -> None:
 
 
 @adapters.command("import")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.argument("file")
 @option(
     "--head NAME",
     (
@@ -80,14 +80,11 @@ def show(name) -> None:
 @option("--name NAME", "Name of the adapter.  [default: from the registry, else HEAD-AUXILIARY]")
 @option("--layers N,N,...", "Blocks to use.  [default: as published]")
 @option("--out DIR", "Output folder.  [default: the user's adapter folder]")
-def import_(files, head, auxiliary, backbone, licence, name, layers, out) -> None:
+def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None:
     """Import a checkpoint released by a method's authors; no code in it is run.
-
-    Name all files of a checkpoint that has several.
 
     \b
     vlad adapters import --head anomalyclip epoch_15.pth --auxiliary visa
-    vlad adapters import --head adaptclip visual.pth textual.pth pq.pth --auxiliary visa
     """
     import tomli_w
 
@@ -103,29 +100,28 @@ def import_(files, head, auxiliary, backbone, licence, name, layers, out) -> Non
     )
     from vlad.adapters.cards import released
     from vlad.adapters.checkpoint import read_checkpoint
+    from vlad.adapters.container import file_sha256
     from vlad.adapters.layouts import layout_of
     from vlad.errors import AdapterError
     from vlad.system.files import atomic_write
     from vlad.system.formats import FORMAT
 
     layout_of(head)
-    paths = [Path(file) for file in files]
-    digests = []
-    for path in paths:
-        if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
-            what = f"{path} is a folder" if os.path.isdir(path) else f"There is no file {path}"
-            raise AdapterError(f"{what}; name the checkpoint to import.")
-        try:
-            digests.append(sha256_of(path.read_bytes()))
-        except OSError as error:
-            raise AdapterError(
-                f"{path} could not be read ({error.strerror}); make it readable, or copy it again."
-            ) from error
-    known, of_authors = released(digests[0]) or (None, {})
+    path = Path(file)
+    if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
+        what = f"{path} is a folder" if os.path.isdir(path) else f"There is no file {path}"
+        raise AdapterError(f"{what}; name the checkpoint to import.")
+    try:
+        digest = file_sha256(path)
+    except OSError as error:
+        raise AdapterError(
+            f"{path} could not be read ({error.strerror}); make it readable, or copy it again."
+        ) from error
+    known, of_authors = released(digest) or (None, {})
     auxiliary = of_authors.get("auxiliary") if auxiliary is None else auxiliary
     if auxiliary is None:
         raise AdapterError(
-            f"{files[0]} does not say what data it was trained on, which results must name; give "
+            f"{file} does not say what data it was trained on, which results must name; give "
             "it with --auxiliary, as in --auxiliary VisA."
         )
     if not is_plain_text(auxiliary):
@@ -145,7 +141,7 @@ def import_(files, head, auxiliary, backbone, licence, name, layers, out) -> Non
         raise AdapterError(f"{folder} already holds an adapter; choose another --name or --out.")
     from vlad.backbones import describe
 
-    tensors, params = read_checkpoint(paths, head, describe(backbone), _layers(layers))
+    tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
     card = {
         "format": FORMAT,
@@ -154,9 +150,8 @@ def import_(files, head, auxiliary, backbone, licence, name, layers, out) -> Non
         "auxiliary": auxiliary,
         "licence": licence or of_authors.get("licence", "not stated"),
         # a file name can hold bytes that are not text
-        "source": "imported from "
-        + ", ".join(os.fsencode(path.name).decode(errors="replace") for path in paths),
-        "source_sha256": digests[0] if len(digests) == 1 else digests,
+        "source": "imported from " + os.fsencode(path.name).decode(errors="replace"),
+        "source_sha256": digest,
         "sha256": sha256_of(packed(adapter)),
         "figures": [],
         "params": params,
@@ -173,7 +168,7 @@ def import_(files, head, auxiliary, backbone, licence, name, layers, out) -> Non
 @click.argument("adapter")
 @option(
     "--out FILE",
-    "Output file, in the format of torch.save; a folder for a method of several files.",
+    "Output file, in the format of torch.save.",
     required=True,
 )
 @option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")

@@ -1,0 +1,154 @@
+"""Open a file of an authors' program: the tensors in it by name, and nothing run.
+
+`torch.load(weights_only=True)` refuses every class but those of tensors. Programs save settings,
+optimisers and numpy scalars beside the tensors; these become objects that hold nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickletools
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+
+from vlad.adapters import LONGEST
+from vlad.errors import AdapterError
+from vlad.system.text import shown
+from vlad.system.torchscript import check_archive
+
+# classes that say how a training was set up; they are never looked up or called
+_SETTINGS = re.compile(
+    r"argparse\.Namespace|functools\.partial|pathlib\.(Pure)?(Posix|Windows)?Path|typing\.\w+"
+    r"|collections\.defaultdict|builtins\.(dict|list|int|float|str|bool)"
+    r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\.(core|_core)\.multiarray\.scalar"
+    r"|torch\.(optim|nn\.modules)\.[\w.]+|(omegaconf|lightning|pytorch_lightning|src)\.[\w.]+"
+)
+
+
+class _Setting:
+    """Stands for an object beside the tensors; takes anything and keeps nothing."""
+
+    def __init__(self, *_: object):
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, torch.Tensor]:
+    """Name -> tensor of a file of `torch.save`, mapped from the disk if it is a zip archive.
+
+    Args:
+        entries: keys of the file's dict that hold the tensors; () if the dict itself does. A dict
+            without any of them is taken to hold the tensors itself.
+        head: whose checkpoint it should be, for errors.
+
+    Raises:
+        AdapterError: reading would run code, or the file holds something other than tensors, or
+            two of one name.
+    """
+    whole = _load(file)
+    parts = [whole]
+    if isinstance(whole, dict) and not whole.keys().isdisjoint(entries):
+        if lacking := [key for key in entries if key not in whole]:
+            raise AdapterError(
+                f"{file} has no {lacking[0]!r}, unlike a checkpoint of {head}; name another file."
+            )
+        parts = [whole[key] for key in entries]
+    elif entries and not _named(whole):
+        parts = []
+    found: dict[str, torch.Tensor] = {}
+    for part in parts:
+        if not isinstance(part, dict) or not part:
+            found = {}
+            break
+        _check(part, file, head)
+        if twice := found.keys() & part.keys():
+            raise AdapterError(f"Tensor {min(twice)} is in {file} twice; name another file.")
+        found |= part
+    if not found:
+        where = f" under {' and '.join(map(repr, entries))}" if entries else ""
+        raise AdapterError(
+            f"{file} holds no tensors{where}, unlike a checkpoint of {head}; name another file or "
+            "`head`."
+        )
+    return found
+
+
+def file_sha256(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits; gigabytes take no memory."""
+    digest = hashlib.sha256()
+    with open(file, "rb") as opened:
+        while piece := opened.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _load(file: Path) -> object:
+    try:
+        check_archive(file)
+        archive = zipfile.is_zipfile(file)  # files of the first torch are not, and are not mapped
+        kinds = [
+            type(name, (_Setting,), {"__module__": module})
+            for module, name in (_classes(file) if archive else ())
+            if _SETTINGS.fullmatch(f"{module}.{name}")
+        ]
+        with torch.serialization.safe_globals(kinds):
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
+    except Exception as error:  # the file's content is untrusted
+        raise AdapterError(
+            f"{file} is not readable as a checkpoint of tensors ({_why(file, error)}), and nothing "
+            "in it was executed; get a new copy."
+        ) from error
+
+
+def _classes(file: Path) -> set[tuple[str, str]]:
+    """Module and name of all that an archive's pickle asks for."""
+    with zipfile.ZipFile(file) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        operations = pickletools.genops(archive.read(name))
+        asked = {str(arg) for code, arg, _ in operations if code.name == "GLOBAL"}
+    # pickles of torch.save spell this module as Python 2 did
+    pairs = (text.replace("__builtin__", "builtins").split(" ", 1) for text in asked)
+    return {(module, name) for module, name in pairs}
+
+
+def _named(whole: object) -> bool:
+    return isinstance(whole, dict) and any(map(torch.is_tensor, whole.values()))
+
+
+def _check(part: Mapping[str, torch.Tensor], file: Path, head: str) -> None:
+    for name, value in part.items():
+        if not isinstance(name, str) or len(name) > LONGEST or not torch.is_tensor(value):
+            said = shown(repr(name)) if isinstance(name, str) else "An entry"
+            raise AdapterError(
+                f"{said} of {file} is not a tensor, as {head} needs; name another file or `head`."
+            )
+        if value.layout is not torch.strided or value.device.type != "cpu":
+            raise AdapterError(
+                f"Tensor {name} of {file} is sparse or empty; save it as a dense one."
+            )
+
+
+def _why(file: Path, error: Exception) -> str:
+    """The reason in our words: torch's message advises switching its protection off."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    if "compressed or overlap" in str(error):
+        return str(error)
+    if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it asks for {shown(asked[1])}, which is not a tensor"
+    with open(file, "rb") as opened:
+        start = opened.read(64).lstrip()
+    if start.startswith(b"<"):
+        return "it is a web page, as left by a failed download"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the file itself"
+    if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+        return "it holds more than tensors, or is not a checkpoint"
+    return "it is empty, truncated or damaged"
