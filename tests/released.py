@@ -56,7 +56,7 @@ def values(name: str, kind: str, shape: list[int], generator: torch.Generator) -
     fan = max(1, int(np.prod(shape[1:])))
     count = int(np.prod(shape))
     drawn = torch.randn(min(count, 2**20), generator=generator) / fan**0.5
-    drawn = drawn.repeat(-(-count // len(drawn)))[:count].reshape(shape)
+    drawn = drawn.repeat(-(-count // len(drawn)))[:count].clone().reshape(shape)
     return drawn.abs() + 0.5 if name.endswith("running_var") else drawn
 
 

@@ -4,8 +4,8 @@ Weights are random, and images small: shapes and files are what is true here.
 """
 
 import gc
-import json
-from pathlib import Path
+import os
+import re
 
 import open_clip
 import pytest
@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from PIL import Image
 from released import LAYOUTS, write
 
-from vlad.adapters import Adapter, read_adapter
+from vlad.adapters import read_adapter
 from vlad.adapters.layouts import LAYOUTS as OURS
 from vlad.adapters.layouts import theirs
-from vlad.backbones import describe, load_backbone
+from vlad.backbones import load_backbone
 from vlad.backbones.open_clip import as_backbone
 from vlad.cli import main
 from vlad.demo import HAZELNUT
@@ -99,3 +99,92 @@ def test_a_released_checkpoint_is_imported_and_scores(head, backbone, tmp_path):
     assert scores.image_score.isfinite().all()
     assert scores.anomaly_map.isfinite().all()
     assert scores.anomaly_map.std() > 0
+
+
+class Code:
+    """A pickle that would make a folder if it were executed."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return os.mkdir, (self.trace,)
+
+
+def within(head):
+    """Content of a file -> its first entry with tensors."""
+    entry = next(iter(LAYOUTS[head]["entries"]))
+    return lambda content: content[entry] if entry else content
+
+
+def put(name, value):
+    return lambda state: state.update({name: value})
+
+
+def drop(name):
+    return lambda state: state.pop(name)
+
+
+WIDE = torch.zeros(4, 512)
+
+
+@pytest.mark.parametrize(
+    ("head", "change", "words"),
+    [
+        ("anomalyclip", drop("ctx_neg"), r"Tensor ctx_neg is missing from .*\.pth"),
+        (
+            "anomalyclip",
+            put("compound_prompts_text.3", WIDE),
+            r"Tensor compound_prompts_text\.3 of .* has shape \(4, 512\), but ViT-L-14-336/openai "
+            r"needs \(4, 768\)",
+        ),
+        ("anomalyclip", put("gate.weight", WIDE), r"Tensor gate\.weight of .* is not learned by"),
+        ("adaclip", drop("clip_model.cls_token_layer.head.0.bias"), "cls_token_layer.head.0.bias"),
+        ("april_gan", drop("fc.2.bias"), r"Tensor fc\.2\.bias is missing"),
+        ("adaptclip", drop("ctx_pos"), r"Tensor ctx_pos is missing"),
+        ("clip_ad", put("fc.1.weight", WIDE), r"Tensor fc\.1\.weight of .* \(4, 512\).*\(640, 896\)"),
+        ("sowa", drop("net.cross_fusion.linear.bias"), "cross_fusion.linear.bias is missing"),
+        ("inp_former", put("prototype_token", WIDE), r"\(4, 512\).*\(4, 768\)"),
+    ],
+)  # fmt: skip
+def test_a_wrong_tensor_is_named(head, change, words, tmp_path, backbone):
+    file = tmp_path / "epoch_15.pth"
+    write(head, file, change=lambda content: change(within(head)(content)))
+    name = LAYOUTS[head]["backbone"]
+    refused(file, head, backbone(name).info.name if name.startswith("dinov2") else name, words)
+
+
+def refused(file, head, backbone, words):
+    out = file.parent / "mine"
+    done = imported("--head", head, file, "--backbone", backbone, "--out", out)
+    assert done.exit_code == 2
+    *bars, sentence = done.stderr.splitlines()  # of transformers
+    assert sentence.startswith("Error: ") and not any("Error" in bar for bar in bars)
+    assert re.search(words, sentence), sentence
+    assert not out.exists()
+
+
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
+    file, trace = tmp_path / "epoch_000.ckpt", tmp_path / "trace"
+    for head in ("anomalyclip", "sowa"):
+        write(head, file, change=lambda content: content.update(extra=Code(trace)))
+        refused(file, head, "ViT-L-14-336/openai", r"it asks for posix\.mkdir.*nothing in it was")
+        assert not trace.exists()
+
+
+def test_a_truncated_file_a_missing_entry_and_another_backbone(tmp_path):
+    file, backbone = tmp_path / "epoch_15.pth", "ViT-L-14-336/openai"
+    write("adaptclip", file, change=lambda content: content.pop("pq_learner"))
+    refused(file, "adaptclip", backbone, "has no 'pq_learner', unlike a checkpoint of adaptclip")
+    write("anomalyclip", file)
+    refused(file, "anomalyclip", "ViT-B-16/openai", r"has shape .*768.* ViT-B-16/openai")
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    refused(file, "anomalyclip", backbone, "truncated")
+
+
+def test_the_words_of_tipsomaly_belong_to_an_encoder_that_vlad_does_not_load(tmp_path):
+    words = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(8, 1024)) for _ in range(2))
+    file = tmp_path / "learnable_params_2.pth"
+    torch.save({"learnable_prompts": words}, file)
+    refused(file, "tipsomaly", "google/tipsv2-l14", "text encoder of TIPS.*vlad train tipsomaly")

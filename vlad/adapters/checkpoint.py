@@ -50,7 +50,7 @@ def read_checkpoint(
         AdapterError: reading the file would execute code, or a tensor is missing, unknown, or has
             another shape than the backbone requires.
     """
-    layout = _authors_layout(head)
+    layout = authors_layout(head)
     lead = layout.lead or {}
     learned: dict[str, torch.Tensor] = {}
     own: dict[str, str] = {}  # the authors' name -> ours
@@ -98,7 +98,7 @@ def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) ->
     """
     from vlad.system.files import atomic_write
 
-    layout = _authors_layout(adapter.head)
+    layout = authors_layout(adapter.head)
     lead = layout.lead or {}
     state = {
         theirs(adapter.head, name): x.reshape((1,) * lead.get(name, 0) + tuple(x.shape))
@@ -121,8 +121,18 @@ def write_checkpoint(adapter: Adapter, file: Path, backbone: Backbone | None) ->
     atomic_write(file, partial(torch.save, content))
 
 
-def _authors_layout(head: str) -> Layout:
+def authors_layout(head: str) -> Layout:
+    """The layout of a head whose authors' files can be read.
+
+    Raises:
+        AdapterError: there are no such files.
+    """
     layout = layout_of(head)
+    if head == "tipsomaly":
+        raise AdapterError(
+            "The released words of tipsomaly belong to the text encoder of TIPS, which vlad does "
+            "not load; train your own with `vlad train tipsomaly`."
+        )
     if not layout.authors:
         raise AdapterError(
             f"No other program reads files of head {head}; copy the adapter's folder instead."

@@ -95,18 +95,16 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         adapters_folder,
         is_plain_text,
         packed,
-        save_adapter,
         sha256_of,
     )
     from vlad.adapters.cards import released
-    from vlad.adapters.checkpoint import read_checkpoint
+    from vlad.adapters.checkpoint import authors_layout, read_checkpoint
     from vlad.adapters.container import file_sha256
-    from vlad.adapters.layouts import layout_of
     from vlad.errors import AdapterError
     from vlad.system.files import atomic_write
     from vlad.system.formats import FORMAT
 
-    layout_of(head)
+    authors_layout(head)
     path = Path(file)
     if not os.path.isfile(path):  # unlike Path.is_file, False for names too long
         what = f"{path} is a folder" if os.path.isdir(path) else f"There is no file {path}"
@@ -143,6 +141,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
+    content = packed(adapter)
     card = {
         "format": FORMAT,
         "head": head,
@@ -152,13 +151,13 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         # a file name can hold bytes that are not text
         "source": "imported from " + os.fsencode(path.name).decode(errors="replace"),
         "source_sha256": digest,
-        "sha256": sha256_of(packed(adapter)),
+        "sha256": sha256_of(content),
         "figures": [],
         "params": params,
     }
     # the tensors last: an import that stops before them can simply be repeated
     atomic_write(folder / CARD, tomli_w.dumps(card).encode())
-    written = save_adapter(adapter, folder)
+    written = atomic_write(folder / FILE, content)
     click.echo(f"{len(tensors)} tensors written to {written}")
     use = name if not out else folder
     click.echo(f"Use it with --backbone {backbone} --head {head} --adapter {use}")
