@@ -9,8 +9,7 @@ import torch
 
 from vlad.adapters import Adapter, load_adapter, read_adapter, save_adapter
 from vlad.adapters.checkpoint import read_checkpoint, write_checkpoint
-from vlad.adapters.layouts import LAYOUTS, default_params, ours, tensor_shapes, theirs
-from vlad.backbones import open_clip
+from vlad.adapters.layouts import LAYOUTS, default_params, tensor_shapes, theirs
 from vlad.errors import AdapterError
 
 HEADS = sorted(LAYOUTS)

@@ -131,7 +131,7 @@ def authors_layout(head: str) -> Layout:
     if head == "tipsomaly":
         raise AdapterError(
             "The released words of tipsomaly belong to the text encoder of TIPS, which vlad does "
-            "not load; train your own with `vlad train tipsomaly`."
+            "not load; make an adapter with `vlad train tipsomaly` instead."
         )
     if not layout.authors:
         raise AdapterError(

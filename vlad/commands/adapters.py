@@ -95,6 +95,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         adapters_folder,
         is_plain_text,
         packed,
+        save_adapter,
         sha256_of,
     )
     from vlad.adapters.cards import released
@@ -141,7 +142,6 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
-    content = packed(adapter)
     card = {
         "format": FORMAT,
         "head": head,
@@ -151,13 +151,13 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         # a file name can hold bytes that are not text
         "source": "imported from " + os.fsencode(path.name).decode(errors="replace"),
         "source_sha256": digest,
-        "sha256": sha256_of(content),
+        "sha256": sha256_of(packed(adapter)),
         "figures": [],
         "params": params,
     }
     # the tensors last: an import that stops before them can simply be repeated
     atomic_write(folder / CARD, tomli_w.dumps(card).encode())
-    written = atomic_write(folder / FILE, content)
+    written = save_adapter(adapter, folder)
     click.echo(f"{len(tensors)} tensors written to {written}")
     use = name if not out else folder
     click.echo(f"Use it with --backbone {backbone} --head {head} --adapter {use}")
