@@ -93,7 +93,7 @@ def _load(file: Path) -> object:
     try:
         check_archive(file)
         archive = zipfile.is_zipfile(file)  # files of the first torch are not, and are not mapped
-        kinds = [
+        kinds: list = [
             type(name, (_Setting,), {"__module__": module})
             for module, name in (_classes(file) if archive else ())
             if _SETTINGS.fullmatch(f"{module}.{name}")
