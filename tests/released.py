@@ -31,9 +31,9 @@ def names(pattern: str) -> list[str]:
     return ["".join(words) for words in product(*([p] if isinstance(p, str) else p for p in parts))]
 
 
-def learned(head: str, seed: int) -> dict[str, OrderedDict[str, torch.Tensor]]:
+def learned(head: str) -> dict[str, OrderedDict[str, torch.Tensor]]:
     """Entry -> name -> seeded tensor, without the frozen ones."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     found = {}
     for entry, shapes in LAYOUTS[head]["entries"].items():
         state: OrderedDict[str, torch.Tensor] = OrderedDict()
@@ -76,10 +76,9 @@ def frozen(head: str) -> dict[str, torch.Tensor]:
     }
 
 
-def write(head: str, file: Path, seed: int = 0, change=lambda content: None) -> dict:
-    """Write the authors' file, after a change of its content; return the learned tensors."""
-    made = learned(head, seed)
-    content: dict = {entry: OrderedDict(state) for entry, state in made.items()}
+def write(head: str, file: Path, change=lambda content: None) -> None:
+    """Write the authors' file, after a change of its content."""
+    content: dict = learned(head)
     for state in content.values():
         state.update(frozen(head))
         # as `state_dict` leaves it: what versions the modules have
@@ -95,7 +94,6 @@ def write(head: str, file: Path, seed: int = 0, change=lambda content: None) -> 
         # they trained on a GPU
         patched.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
         torch.save(content, file)
-    return {name: x for state in made.values() for name, x in state.items()}
 
 
 def lightning() -> dict:

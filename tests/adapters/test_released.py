@@ -13,7 +13,7 @@ import torch
 import transformers
 from click.testing import CliRunner
 from PIL import Image
-from released import LAYOUTS, write
+from released import LAYOUTS, learned, write
 
 from vlad.adapters import read_adapter
 from vlad.adapters.layouts import LAYOUTS as OURS
@@ -81,7 +81,7 @@ def imported(*words):
 def test_a_released_checkpoint_is_imported_and_scores(head, backbone, tmp_path):
     layout, own = LAYOUTS[head], OURS[head]
     built = backbone(layout["backbone"])
-    written = write(head, tmp_path / "epoch_15.pth")
+    write(head, tmp_path / "epoch_15.pth")
     done = imported(
         "--head", head, tmp_path / "epoch_15.pth",
         "--backbone", built.info.name, "--out", tmp_path / "mine",
@@ -89,6 +89,7 @@ def test_a_released_checkpoint_is_imported_and_scores(head, backbone, tmp_path):
     assert done.exit_code == 0, done.output
     (tmp_path / "epoch_15.pth").unlink()
     adapter = read_adapter(tmp_path / "mine" / "adapter.safetensors")
+    written = {n: x for state in learned(head).values() for n, x in state.items()}
     for name, x in adapter.tensors.items():
         assert torch.equal(x, written[own.prefix + theirs(head, name)].reshape(x.shape)), name
     del written
