@@ -67,6 +67,16 @@ def test_import_and_export_are_inverse(head, small_backbone, tmp_path):
     assert_equal(again, adapter.tensors)
 
 
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_tensors_alone_and_those_of_a_parallel_model(prefix, small_backbone, tmp_path):
+    adapter = make("sowa", small_backbone.info)
+    file = authors_file(adapter, tmp_path / "a.pth")
+    state = torch.load(file, weights_only=True)["state_dict"]
+    torch.save({f"{prefix}{name}": x for name, x in state.items()}, file)
+    tensors, _ = read_checkpoint(file, "sowa", small_backbone.info)
+    assert_equal(tensors, adapter.tensors)
+
+
 def test_a_head_of_our_own_has_no_files_of_authors(small_backbone, tmp_path):
     with pytest.raises(AdapterError, match="No other program reads files of head uniadet"):
         read_checkpoint(tmp_path / "a.pth", "uniadet", small_backbone.info)
