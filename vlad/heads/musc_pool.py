@@ -47,13 +47,14 @@ class MuScPool:
             )
         every = [*features.patches.values(), features.image]
         whole = [x.isfinite().flatten(1).all(dim=1) for x in every if x is not None]
-        finite = torch.stack(whole).all(dim=0)
+        finite = torch.stack(whole).all(dim=0).cpu()
+        kept = finite.nonzero().flatten()
         for n, x in features.patches.items():
-            self.tokens.setdefault(n, []).append(self.spool.keep(x[finite]))
+            self.tokens.setdefault(n, []).append(self.spool.keep(x.cpu()[kept]))
         if features.image is not None:
-            self.images.append(features.image[finite].cpu())
-        self.finite.append(finite.cpu())
-        self.device, self.grid, self.size = finite.device, features.grid, features.size
+            self.images.append(features.image.cpu()[kept])
+        self.finite.append(finite)
+        self.device, self.grid, self.size = every[0].device, features.grid, features.size
         self.bfloat16 = features.bfloat16
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:

@@ -142,7 +142,9 @@ def _ranked(patches: torch.Tensor, k: int) -> torch.Tensor:
     unit, found = F.normalize(patches.float(), dim=-1), []
     for block in torch.arange(len(unit), device=unit.device).split(max(1, BLOCK // len(unit))):
         cosine = unit[block] @ unit.T
-        cosine[torch.arange(len(block)), block] = -torch.inf  # a patch is not compared with itself
+        cosine[
+            torch.arange(len(block), device=block.device), block
+        ] = -torch.inf  # a patch is not compared with itself
         found.append(1 - cosine.topk(k, dim=1).values[:, -1])
     return torch.cat(found).clamp_min(0)
 
