@@ -10,7 +10,13 @@ import torch
 
 from vlad.errors import HeadError
 from vlad.maths.maps import upsample
-from vlad.maths.mutual import block_pairs, block_side, mutual_similarity
+from vlad.maths.mutual import (
+    block_pairs,
+    block_side,
+    distances_to_others,
+    images_together,
+    mutual_similarity,
+)
 from vlad.maths.precision import PAD, as_bfloat16
 from vlad.maths.rescore import rescore
 from vlad.system.spool import Spool
@@ -99,8 +105,10 @@ class MuScPool:
             )
         patches = self.grid[0] * self.grid[1]
         settings = self.head.comparisons(self.tokens)
+        on_gpu = self.device.type == "cuda"
         side = block_side(patches, self.device)
-        steps = len(settings) * len(list(block_pairs(count, side)))
+        together = images_together(count, patches, self.device)
+        steps = len(settings) * (count if on_gpu else len(list(block_pairs(count, side))))
         ticks = itertools.count(1)
 
         def tick() -> None:
@@ -108,7 +116,7 @@ class MuScPool:
             if progress:
                 progress(done, steps)
 
-        similarity = self.spool.empty((count, count, patches))
+        apart = None if on_gpu else self.spool.empty((count, count, patches))
         pad, dtype = (PAD, torch.bfloat16) if self.bfloat16 else (0, torch.float32)
         pad += self.head.v2  # its rows are lifted
         # stages of a convolutional network have channels of their own
@@ -121,8 +129,11 @@ class MuScPool:
                 found = self.head.rows(part.to(self.device), self.grid, sides)
                 rows[at : at + len(part)] = as_bfloat16(found) if self.bfloat16 else found
                 at += len(part)
-            mutual_similarity(rows, similarity, tick, self.device, side)
-            for i, near in enumerate(similarity):
+            if apart is None:
+                total += distances_to_others(rows, self.head.distance, tick, self.device, together)
+                continue
+            mutual_similarity(rows, apart, tick, self.device, side)
+            for i, near in enumerate(apart):
                 others = torch.cat([near[:i], near[i + 1 :]])
                 total[i] += self.head.distance(others[None])[0]
         waiting = iter((total / len(settings)).unflatten(1, self.grid))
