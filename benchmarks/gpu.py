@@ -1,4 +1,4 @@
-"""One GPU in one script: exactness, speed and memory of everything, in at most eight minutes.
+"""One GPU in one script: exactness, speed and memory of everything, in about eight minutes.
 
     python benchmarks/gpu.py [--device cuda] [--minutes 8] [--sections NAME ...] [--heads NAME ...]
         [--write]

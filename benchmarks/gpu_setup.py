@@ -27,7 +27,12 @@ from vlad.system.machine import peak_memory
 Row = tuple[str, float | str, str, str]
 Rows = Iterator[Row]
 # fitted for fewer steps than by default, which take minutes and change neither speed nor exactness
-QUICK = {"inp_former": {"steps": 20}, "onenip": {"steps": 4}}
+QUICK = {
+    "inp_former": {"steps": 20},
+    "onenip": {"steps": 4},
+    "dfr": {"epochs": 5},
+    "simplenet": {"epochs": 5},
+}
 
 
 @dataclass
