@@ -51,8 +51,9 @@ class MuScPool:
                 f"Head musc cannot compare images at {features.size[0]} and {self.size[0]} "
                 "pixels; give all of them one image size."
             )
-        every = [*features.patches.values(), features.image]
-        whole = [x.isfinite().flatten(1).all(dim=1) for x in every if x is not None]
+        every = list(features.patches.values())
+        every += [] if features.image is None else [features.image]
+        whole = [x.isfinite().flatten(1).all(dim=1) for x in every]
         finite = torch.stack(whole).all(dim=0).cpu()
         kept = finite.nonzero().flatten()
         for n, x in features.patches.items():

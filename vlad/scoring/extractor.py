@@ -179,7 +179,7 @@ class Extractor:
         """The tiles of an image of (3, h, w) pixels, in a pass of their own."""
         black = -np.asarray(self.backbone.mean, np.float32) / np.asarray(self.backbone.std)
         tiles, layout, inside = cut(pixels, self.size(spec), black)
-        batch = upload(tiles, self.backbone.device)
+        batch = upload([*tiles], self.backbone.device)
         taps = self._run(self.pass_of(spec), batch, [spec], None, False)
         return Crops(self.features(spec, taps), layout, inside)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 
 from vlad.types import Scores
+
+PARTS = ("image_score", "anomaly_map", "kind")  # of scores, in order
 
 
 def upload(each: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
@@ -36,15 +37,20 @@ def arrays(
     named = {
         (head, name): x
         for head, own in scores.items()
-        for name in ("image_score", "anomaly_map", "kind")
+        for name in PARTS
         if isinstance(x := getattr(own, name), torch.Tensor)
     }
-    tensors = [*named.values(), *([] if further is None else [further])]
-    *found, last = [*_download(tensors), None] if further is None else _download(tensors)
-    parts: dict[str, dict[str, np.ndarray]] = {head: {} for head in scores}
-    for (head, name), x in zip(named, found, strict=True):
-        parts[head][name] = x
-    return {head: replace(own, **parts[head]) for head, own in scores.items()}, last
+    found = _download([*named.values(), *([] if further is None else [further])])
+    copied = dict(zip(named, found, strict=False))  # one more if there is a further one
+
+    def part(head: str, name: str):
+        return copied.get((head, name), getattr(scores[head], name))
+
+    each = {}
+    for head, own in scores.items():
+        score, anomaly_map, kind = (part(head, name) for name in PARTS)
+        each[head] = Scores(score, anomaly_map, kind, own.errors)
+    return each, None if further is None else found[-1]
 
 
 def _download(tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
