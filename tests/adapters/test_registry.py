@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from vlad.adapters import find_adapter
+from vlad.adapters import find_adapter, read_adapter
 from vlad.adapters.cards import FIELDS, registry
 from vlad.adapters.layouts import LAYOUTS
 from vlad.cli import main
@@ -39,3 +39,11 @@ def test_a_released_adapter_that_is_not_here_is_told_from_an_unknown_name():
         find_adapter("anomalyclip-visa")
     with pytest.raises(AdapterError, match="Unknown adapter 'anomaly'"):
         find_adapter("anomaly")
+
+
+def test_an_adapter_that_is_there_is_not_moved():
+    adapter = read_adapter(find_adapter("vlad-tiny-uniadet"))
+    assert adapter.to("cpu") is adapter
+    moved = adapter.to("meta")
+    assert {x.device.type for x in moved.tensors.values()} == {"meta"}
+    assert moved.sha256 == adapter.sha256

@@ -5,8 +5,17 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import OutputError
-from vlad.maths.mutual import block_pairs, mutual_similarity, similarity_to
+from vlad.maths.mutual import (
+    block_pairs,
+    block_side,
+    distances_to_others,
+    images_together,
+    mean_distance,
+    mutual_similarity,
+    similarity_to,
+)
 from vlad.maths.precision import as_bfloat16
+from vlad.system.room import holds
 from vlad.system.spool import Spool
 
 
@@ -83,3 +92,31 @@ def test_memory_is_used_first():
     assert spool.free == 20
     spool.empty((20,))
     assert spool.free == 20
+
+
+@pytest.mark.parametrize("together", [1, 3, 20])
+def test_a_few_images_at_once_against_all_others(rows, together):
+    def distance(near):
+        return mean_distance(near, (0, 0.6))
+
+    ticks = []
+    found = distances_to_others(rows, distance, lambda: ticks.append(1), "cpu", together)
+    each = slow(rows)
+    expected = [distance(torch.cat([x[:i], x[i + 1 :]])[None])[0] for i, x in enumerate(each)]
+    torch.testing.assert_close(found, torch.stack(expected), atol=1e-5, rtol=0)
+    assert len(ticks) == len(rows)
+
+
+def test_blocks_grow_with_the_free_memory_of_a_gpu(monkeypatch):
+    def side(free):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (free, 1 << 37))
+        return block_side(225, "cuda")
+
+    assert side(0) == block_side(225, "mps") == 18  # 64 MiB
+    assert side(1 << 31) == 36
+    assert side(1 << 36) == side(1 << 37) == 72  # 1 GiB is enough
+    assert images_together(1000, 225, "cuda") == 1193
+    assert block_side(225) == 9
+    assert holds("cuda", torch.empty(1 << 20)) and not holds("cpu", torch.empty(1))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (1 << 22, 1 << 37))
+    assert not holds("cuda", torch.empty(1 << 20))

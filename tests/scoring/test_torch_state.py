@@ -119,6 +119,13 @@ def test_between_the_steps_of_a_stream_the_state_is_the_callers(small_file, draw
             assert torch.get_default_dtype() == torch.float64
 
 
+def test_convolutions_are_not_rounded():
+    before = torch.backends.cudnn.allow_tf32
+    with own_state():
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32 == before
+
+
 def test_two_threads_leave_the_callers_state():
     entered, leave = threading.Event(), threading.Event()
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,17 @@ class Adapter:
     params: Mapping
     tensors: Mapping[str, torch.Tensor] = field(repr=False)
     sha256: str = ""
+
+    def to(self, device: torch.device | str) -> Adapter:
+        """The adapter with its tensors on a device; itself if they are there."""
+        moved = {name: x.to(device) for name, x in self.tensors.items()}
+        if all(moved[name] is x for name, x in self.tensors.items()):
+            return self
+        return replace(self, tensors=moved)
+
+    def __getstate__(self) -> dict:
+        """All, with tensors on the CPU: it may be read where there is no other device."""
+        return {**vars(self), "tensors": {name: x.cpu() for name, x in self.tensors.items()}}
 
 
 def adapters_folder() -> Path:

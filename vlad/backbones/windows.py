@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 TOKENS = 8192
 
 
-def window_patches(grid: tuple[int, int], side: int) -> torch.Tensor:
+def window_patches(
+    grid: tuple[int, int], side: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
     """Indices (n, side²) of the patches in each side×side window, stride 1, row-major.
 
     Raises:
@@ -29,7 +31,7 @@ def window_patches(grid: tuple[int, int], side: int) -> torch.Tensor:
             f"A window of {side}×{side} patches does not fit a grid of {height}×{width}; "
             "choose a larger image size."
         )
-    patches = torch.arange(height * width).reshape(height, width)
+    patches = torch.arange(height * width, device=device).reshape(height, width)
     return patches.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side * side)
 
 
@@ -56,15 +58,16 @@ def pass_windows(
         Side -> (B, n, D) projected embeddings, and the last block's output for the whole image: (B,
         1, C), or (B, N, C) if the backbone pools all tokens.
     """
-    indices = {side: _with_cls(window_patches(grid, side), vision.prefix) for side in sides}
+    device = tokens.device
+    indices = {side: _with_cls(window_patches(grid, side, device), vision.prefix) for side in sides}
     if whole:
-        indices = {0: torch.arange(tokens.shape[1])[None], **indices}
+        indices = {0: torch.arange(tokens.shape[1], device=device)[None], **indices}
     first, *middle = vision.blocks[:-1] or vision.blocks
     x = vision.ln_pre(tokens)
     q, k, v = first.qkv(first.ln_1(x))
     found: dict[int, list[torch.Tensor]] = {side: [] for side in indices}
     for parts in _batches(indices, len(x)):
-        views = [part.to(x.device) for _, part in parts]
+        views = [part for _, part in parts]
         shapes = [(len(x) * len(view), view.shape[1]) for view in views]
         turns = [None if angles is None else angles[view].repeat(len(x), 1, 1, 1) for view in views]
         mixed = []
@@ -91,7 +94,7 @@ def pass_windows(
 
 def _with_cls(patches: torch.Tensor, prefix: int) -> torch.Tensor:
     """Token indices from patch indices, with CLS and registers first if there are any."""
-    own = torch.arange(prefix).expand(len(patches), -1)
+    own = torch.arange(prefix, device=patches.device).expand(len(patches), -1)
     return torch.cat([own, patches + prefix], dim=1)
 
 

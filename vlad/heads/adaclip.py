@@ -168,22 +168,25 @@ def fuse(
         tokens: (h·w, D) unit vectors of each block.
         logit: (h·w,) how anomalous each patch is; the 5·`clusters` highest are clustered by their
             vectors of all blocks.
-        labels: cluster of each of these patches, highest first; None computes them (k-means).
+        labels: cluster of each of these patches, highest first, on the CPU; None computes them
+            (k-means).
     """
     count = min(5 * clusters, len(logit))
     index = logit.topk(count).indices
     chosen = torch.stack([x[index] for x in tokens])
     if labels is None:
         labels = _k_means(chosen.transpose(0, 1).flatten(1), min(clusters, count), seed)
-    means = [chosen[:, labels == label].flatten(0, 1).mean(dim=0) for label in labels.unique()]
-    return F.normalize(torch.stack(means).mean(dim=0), dim=-1)
+    own = F.one_hot(labels.long())[:, labels.unique()].float()
+    weights = (own / own.sum(dim=0)).to(chosen.device, non_blocking=True)
+    return F.normalize((chosen.mean(dim=0).T @ weights).mean(dim=1), dim=-1)
 
 
 def _k_means(rows: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
+    """(N, C) -> (N,) cluster of each row, on the CPU, where they are found."""
     from sklearn.cluster import KMeans
 
+    rows = rows.detach().cpu()
     if not rows.isfinite().all():  # the score is NaN either way; the caller reports it
-        return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
-    rows = rows.detach()
-    found = KMeans(clusters, n_init="auto", random_state=seed).fit_predict(rows.cpu().numpy())
-    return torch.from_numpy(found).to(rows.device)
+        return torch.zeros(len(rows), dtype=torch.long)
+    found = KMeans(clusters, n_init="auto", random_state=seed).fit_predict(rows.numpy())
+    return torch.from_numpy(found)

@@ -95,10 +95,10 @@ class _Pool:
     def add(self, features: Features, text: TextFeatures | None = None) -> None:
         (tokens,) = features.patches.values()
         kept = self.head.on_object(features)
+        self.finite += tokens.isfinite().flatten(1).all(dim=1).tolist()
         for place, one in enumerate(tokens):
             self.images.append(self.spool.keep(F.normalize(one, dim=-1)))
             self.objects.append(kept[place])
-            self.finite.append(bool(one.isfinite().all()))
             self.frames.append(replace(features, image=None, patches={}))
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:

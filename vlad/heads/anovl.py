@@ -116,13 +116,15 @@ class AnoVL(Head):
         count, (batch, patches, width) = len(sentences), tokens.shape
         bound = 1 / math.sqrt(width)
         start = [
-            (bound * (2 * torch.rand(shape, generator=generator) - 1)).to(tokens)
+            (bound * (2 * torch.rand(shape, generator=generator) - 1)).to(tokens, non_blocking=True)
             for shape in ((count, width), (count,))
         ]
         noise = NOISE * torch.randn(STEPS, patches, width, generator=generator)
         weight, bias = (x.expand(batch, *x.shape).clone() for x in start)
         optimiser = torch.optim.AdamW([weight, bias], lr=LEARNING_RATE, fused=True)
-        fit_adapter(tokens, weight, bias, sentences, sides, noise.to(tokens), optimiser)
+        fit_adapter(
+            tokens, weight, bias, sentences, sides, noise.to(tokens, non_blocking=True), optimiser
+        )
         return adapt(tokens, weight, bias, sentences)
 
 

@@ -127,7 +127,7 @@ class FiLo(Trained):
         scores = (cosine + maps.flatten(1).amax(dim=1)) / 2
         if self.boxes:
             inside = torch.stack([covered(boxes, features.size) for boxes in given])
-            maps = torch.where(inside.to(maps.device), maps, OUTSIDE * maps)
+            maps = torch.where(inside.to(maps.device, non_blocking=True), maps, OUTSIDE * maps)
         return Scores(scores, maps)
 
     def reasons(

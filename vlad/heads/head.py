@@ -120,8 +120,10 @@ class Head(ABC):
         return self.memory_
 
     def to(self, device: torch.device | str) -> Self:
-        """Move what it remembers to a device; return itself."""
+        """Move what it remembers, and its adapter if it has one, to a device; return itself."""
         self.memory_ = {name: x.to(device) for name, x in self.memory_.items()}
+        if self.adapter_ is not None:
+            self.adapter_ = self.adapter_.to(device)
         return self
 
     @abstractmethod

@@ -166,6 +166,7 @@ def smoothed(grid_map: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """
     maps = upsample(grid_map, size, align_corners=True)
     maps = upsample(maps, (SIDE, SIDE))[:, None]
-    taps = torch.exp(-0.5 * (torch.arange(-RADIUS, RADIUS + 1.0) / SIGMA) ** 2).to(maps)
+    places = torch.arange(-RADIUS, RADIUS + 1.0, device=maps.device)
+    taps = torch.exp(-0.5 * (places / SIGMA) ** 2).to(maps)
     kernel = torch.outer(taps, taps) / taps.sum() ** 2
     return F.conv2d(maps, kernel[None, None], padding=RADIUS)[:, 0]

@@ -101,7 +101,7 @@ def joined(
 def mean_of(groups: torch.Tensor, layers: int) -> torch.Tensor:
     """(B, G, N, D) mean tokens of each group -> (B, N, D) those of all layers."""
     counts = [len(part) for part in halves([0] * layers, 2)]
-    shares = torch.tensor(counts).to(groups) / layers
+    shares = torch.tensor(counts).to(groups, non_blocking=True) / layers
     return (groups * shares[:, None, None]).sum(dim=1)
 
 

@@ -58,7 +58,8 @@ class MuSc(Head):
 
     N images of P patches with C channels in L layers take 4·N·P·(L·C + C + N) bytes for tokens, the
     rows compared and their similarities. At most 2 GiB of this are in memory and the rest in
-    temporary files, so the peak is about 3 GiB above the backbone's for any N.
+    temporary files, so the peak is about 3 GiB above the backbone's for any N. On a GPU a few
+    images at a time are compared with all others, and similarities are not stored.
 
     If the backbone runs in bfloat16, images are compared in bfloat16. In half precision, maps move
     by less than 2e-2 of their range. Re-scored image scores can move by more: they are scaled to

@@ -10,7 +10,13 @@ import torch
 
 from vlad.errors import HeadError
 from vlad.maths.maps import upsample
-from vlad.maths.mutual import block_pairs, block_side, mutual_similarity
+from vlad.maths.mutual import (
+    block_pairs,
+    block_side,
+    distances_to_others,
+    images_together,
+    mutual_similarity,
+)
 from vlad.maths.precision import PAD, as_bfloat16
 from vlad.maths.rescore import rescore
 from vlad.system.spool import Spool
@@ -45,15 +51,17 @@ class MuScPool:
                 f"Head musc cannot compare images at {features.size[0]} and {self.size[0]} "
                 "pixels; give all of them one image size."
             )
-        every = [*features.patches.values(), features.image]
-        whole = [x.isfinite().flatten(1).all(dim=1) for x in every if x is not None]
-        finite = torch.stack(whole).all(dim=0)
+        every = list(features.patches.values())
+        every += [] if features.image is None else [features.image]
+        whole = [x.isfinite().flatten(1).all(dim=1) for x in every]
+        finite = torch.stack(whole).all(dim=0).cpu()
+        kept = finite.nonzero().flatten()
         for n, x in features.patches.items():
-            self.tokens.setdefault(n, []).append(self.spool.keep(x[finite]))
+            self.tokens.setdefault(n, []).append(self.spool.keep(x.cpu()[kept]))
         if features.image is not None:
-            self.images.append(features.image[finite].cpu())
-        self.finite.append(finite.cpu())
-        self.device, self.grid, self.size = finite.device, features.grid, features.size
+            self.images.append(features.image.cpu()[kept])
+        self.finite.append(finite)
+        self.device, self.grid, self.size = every[0].device, features.grid, features.size
         self.bfloat16 = features.bfloat16
 
     def scores(self, progress: Callable[[int, int], None] | None = None) -> Iterator[Scores]:
@@ -98,8 +106,10 @@ class MuScPool:
             )
         patches = self.grid[0] * self.grid[1]
         settings = self.head.comparisons(self.tokens)
+        on_gpu = self.device.type == "cuda"
         side = block_side(patches, self.device)
-        steps = len(settings) * len(list(block_pairs(count, side)))
+        together = images_together(count, patches, self.device)
+        steps = len(settings) * (count if on_gpu else len(list(block_pairs(count, side))))
         ticks = itertools.count(1)
 
         def tick() -> None:
@@ -107,7 +117,7 @@ class MuScPool:
             if progress:
                 progress(done, steps)
 
-        similarity = self.spool.empty((count, count, patches))
+        apart = None if on_gpu else self.spool.empty((count, count, patches))
         pad, dtype = (PAD, torch.bfloat16) if self.bfloat16 else (0, torch.float32)
         pad += self.head.v2  # its rows are lifted
         # stages of a convolutional network have channels of their own
@@ -120,8 +130,11 @@ class MuScPool:
                 found = self.head.rows(part.to(self.device), self.grid, sides)
                 rows[at : at + len(part)] = as_bfloat16(found) if self.bfloat16 else found
                 at += len(part)
-            mutual_similarity(rows, similarity, tick, self.device, side)
-            for i, near in enumerate(similarity):
+            if apart is None:
+                total += distances_to_others(rows, self.head.distance, tick, self.device, together)
+                continue
+            mutual_similarity(rows, apart, tick, self.device, side)
+            for i, near in enumerate(apart):
                 others = torch.cat([near[:i], near[i + 1 :]])
                 total[i] += self.head.distance(others[None])[0]
         waiting = iter((total / len(settings)).unflatten(1, self.grid))

@@ -131,7 +131,9 @@ class PaDiM(Head):
         """(B, h·w, C) drawn channels of the joined tokens."""
         joined = torch.cat(list(features.patches.values()), dim=-1)
         kept = self._channels(joined.shape[-1])
-        return joined if len(kept) == joined.shape[-1] else joined[..., kept]
+        if len(kept) == joined.shape[-1]:
+            return joined
+        return joined[..., torch.tensor(kept).to(joined.device, non_blocking=True)]
 
     def _channels(self, width: int) -> Sequence[int]:
         """The joined channels that are kept."""

@@ -16,6 +16,7 @@ from vlad.heads.head import Head
 from vlad.heads.rules import LAYERS, PART, SHARE, number, optional
 from vlad.maths.maps import top_mean, top_parts, upsample
 from vlad.maths.neighbours import BLOCK
+from vlad.system.room import entries
 from vlad.types import (
     BackboneInfo,
     Features,
@@ -140,9 +141,10 @@ def _place(rank: float, patches: int) -> int:
 def _ranked(patches: torch.Tensor, k: int) -> torch.Tensor:
     """(N, C) -> (N,): 1 − cos to the k-th nearest of the other patches."""
     unit, found = F.normalize(patches.float(), dim=-1), []
-    for block in torch.arange(len(unit), device=unit.device).split(max(1, BLOCK // len(unit))):
+    size = max(1, entries(unit.device, BLOCK) // len(unit))
+    for block in torch.arange(len(unit), device=unit.device).split(size):
         cosine = unit[block] @ unit.T
-        cosine[torch.arange(len(block)), block] = -torch.inf  # a patch is not compared with itself
+        cosine.scatter_(1, block[:, None], -torch.inf)  # a patch is not compared with itself
         found.append(1 - cosine.topk(k, dim=1).values[:, -1])
     return torch.cat(found).clamp_min(0)
 

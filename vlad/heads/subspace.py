@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -264,8 +265,9 @@ def _mapped(found: torch.Tensor, features: Features) -> torch.Tensor:
 
 def smoothed(maps: torch.Tensor) -> torch.Tensor:
     """(B, H, W) maps under a 3×3 Gaussian, the border mirrored without its edge."""
-    side = torch.exp(torch.tensor(-0.5 / SIGMA**2)).item()
-    weights = maps.new_tensor([side, 1.0, side]) / (1 + 2 * side)
+    side = math.exp(-0.5 / SIGMA**2)
+    taps = torch.tensor([side, 1.0, side]) / (1 + 2 * side)
+    weights = taps.to(maps, non_blocking=True)
     padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="reflect")
     return F.conv2d(padded, torch.outer(weights, weights)[None, None])[:, 0]
 

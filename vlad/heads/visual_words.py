@@ -71,6 +71,7 @@ class VisualWords(Head):
         self.words = words
         self.layers = layers
         self.seed = seed
+        self.usual_: tuple[object, dict[str, tuple[torch.Tensor, torch.Tensor]]] = (None, {})
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -134,7 +135,7 @@ class VisualWords(Head):
             HeadError: the head is not fitted, or on images of another grid of patches.
         """
         memory = self.needed_memory()
-        for layer, moments in moments_of(memory).items():
+        for layer, (mean, whitening) in self._usual().items():
             owned = shares(
                 features.patches[_layer(features, layer)],
                 memory[f"{layer}.words"],
@@ -146,8 +147,17 @@ class VisualWords(Head):
                     f"Head {self.name} was fitted on images of {len(usual)} patches and gets "
                     f"{owned.shape[1]}; fit it at this image size."
                 )
-            parts = (counted(owned).double() - moments.mean) @ _whitening(moments).T
+            parts = (counted(owned).double() - mean) @ whitening.T
             yield layer, parts, (owned - usual).abs()
+
+    def _usual(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Layer -> mean (K,) of the counts and what whitens them (K, K), made once."""
+        memory, found = self.usual_
+        if memory is not self.memory_:
+            moments = moments_of(self.needed_memory())
+            found = {layer: (one.mean, _whitening(one)) for layer, one in moments.items()}
+            self.usual_ = self.memory_, found
+        return found
 
 
 def shares(patches: torch.Tensor, words: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

@@ -119,7 +119,7 @@ class WinCLIP(Head):
         grid, windows = features.grid, features.windows
         vectors = torch.cat([x[0] for x in windows.values()])
         probability = anomalous_probability(vectors, _sides(text), self.temperature)
-        touched = [regions[:, window_patches(grid, side).to(regions.device)] for side in windows]
+        touched = [regions[:, window_patches(grid, side, regions.device)] for side in windows]
         touching = torch.cat([x.any(dim=2) for x in touched], dim=1)
         said = sentence_reasons(vectors[worst_cells(probability, touching)], text, unit=False)
         if not self.fitted:
@@ -133,7 +133,7 @@ class WinCLIP(Head):
         if not self.approximate:
             return features
         (patches,) = features.patches.values()
-        places = {k: window_patches(features.grid, k).to(patches.device) for k in self.windows}
+        places = {k: window_patches(features.grid, k, patches.device) for k in self.windows}
         return replace(features, windows={k: patches[:, x].mean(2) for k, x in places.items()})
 
 
@@ -160,7 +160,7 @@ def anomalous_probability(
 
 def spread(scores: torch.Tensor, grid: tuple[int, int], side: int) -> torch.Tensor:
     """Window scores (B, n) -> (B, h, w): harmonic mean over the windows that cover each patch."""
-    patches = window_patches(grid, side).to(scores.device)
+    patches = window_patches(grid, side, scores.device)
     index = patches.flatten().expand(len(scores), -1)
     inverse = (1 / scores).repeat_interleave(side * side, dim=1)
     total = scores.new_zeros(len(scores), grid[0] * grid[1]).scatter_add_(1, index, inverse)

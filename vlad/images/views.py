@@ -52,7 +52,7 @@ def altered(pixels: torch.Tensor, align_corners: bool = True) -> Iterator[torch.
         for x, y in CORNERS:
             yield _warp(pixels, [[1.0, 0.0, shift * x], [0.0, 1.0, shift * y]], align_corners)
     yield pixels.flip(-1)
-    weights = torch.tensor(GREY).to(pixels)[:, None, None]
+    weights = torch.tensor(GREY).to(pixels, non_blocking=True)[:, None, None]
     yield (pixels * weights).sum(dim=1, keepdim=True).expand_as(pixels)
     for turns in (1, 2, 3):
         yield pixels.rot90(turns, (-2, -1))
@@ -60,6 +60,6 @@ def altered(pixels: torch.Tensor, align_corners: bool = True) -> Iterator[torch.
 
 def _warp(pixels: torch.Tensor, matrix: list[list[float]], align_corners: bool) -> torch.Tensor:
     """What an affine map from places of the view to places of the input gives, bilinear."""
-    maps = torch.tensor(matrix).to(pixels).expand(len(pixels), -1, -1)
+    maps = torch.tensor(matrix).to(pixels, non_blocking=True).expand(len(pixels), -1, -1)
     grid = F.affine_grid(maps, list(pixels.shape), align_corners=align_corners)
     return F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=align_corners)

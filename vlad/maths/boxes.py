@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from vlad.types import Box
@@ -17,7 +18,7 @@ def covered(boxes: Sequence[Box], size: tuple[int, int]) -> torch.Tensor:
     """(H, W) bool: the pixels within any of the boxes, whose edges are cut to whole pixels."""
     mask = torch.zeros(size, dtype=torch.bool)
     for box in boxes:
-        left, top, right, bottom = _edges(box, size).int().tolist()
+        left, top, right, bottom = _edges(box, size).astype(int)
         mask[top:bottom, left:right] = True
     return mask
 
@@ -29,7 +30,7 @@ def cell(boxes: Sequence[Box], size: tuple[int, int]) -> int | None:
     them; None is a centre in such a gap.
     """
     height, width = size
-    x, y = torch.tensor([width / 2, height / 2])
+    x, y = width / 2, height / 2
     # of equally sure ones the last
     if best := max(reversed(boxes), key=lambda box: box.score, default=None):
         left, top, right, bottom = _edges(best, size)
@@ -38,12 +39,12 @@ def cell(boxes: Sequence[Box], size: tuple[int, int]) -> int | None:
     return None if column is None or row is None else 3 * row + column
 
 
-def _edges(box: Box, size: tuple[int, int]) -> torch.Tensor:
+def _edges(box: Box, size: tuple[int, int]) -> np.ndarray:
     height, width = size
-    return torch.tensor(box.edges) * torch.tensor([width, height, width, height])
+    return np.array(box.edges, np.float32) * np.array([width, height, width, height], np.float32)
 
 
-def _part(at: torch.Tensor, side: int) -> int | None:
+def _part(at: float, side: int) -> int | None:
     scale = side / CELLS_SIDE
     inside = (i for i, (low, high) in enumerate(CELLS) if low * scale <= at <= high * scale)
     return next(inside, None)

@@ -23,7 +23,7 @@ def foreground(patches: torch.Tensor, grid: tuple[int, int], flat: bool = False)
         flat: dilate and close along the reading order instead of on the grid, as the authors' code
             does: from the end of a row to the start of the next, and not up or down.
     """
-    masks = torch.stack([_of_one(tokens, grid, flat) for tokens in patches])
+    masks = _masks(patches, grid, flat)
     empty = ~masks.any(dim=1)
     if empty.any():
         warnings.warn(
@@ -34,18 +34,19 @@ def foreground(patches: torch.Tensor, grid: tuple[int, int], flat: bool = False)
     return masks | empty[:, None]
 
 
-def _of_one(tokens: torch.Tensor, grid: tuple[int, int], flat: bool) -> torch.Tensor:
-    centred = tokens.double() - tokens.double().mean(dim=0)
-    if not centred.isfinite().all():
-        return torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-    axis = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
-    along = centred @ (axis * axis[axis.abs().argmax()].sign())
-    mask = along > THRESHOLD
+def _masks(tokens: torch.Tensor, grid: tuple[int, int], flat: bool) -> torch.Tensor:
+    """(B, N, C) -> (B, N) bool; true everywhere for an image with tokens that are not finite."""
+    centred = tokens.double() - tokens.double().mean(dim=1, keepdim=True)
+    broken = ~centred.isfinite().flatten(1).all(dim=1)[:, None]
+    centred = torch.where(broken[..., None], 0.0, centred)
+    axis = torch.linalg.eigh(centred.mT @ centred).eigenvectors[..., -1]
+    sign = axis.gather(1, axis.abs().argmax(dim=1, keepdim=True)).sign()
+    along = (centred @ (axis * sign)[..., None])[..., 0]
     rows, columns = (slice(int(n * CENTRE[0]), int(n * CENTRE[1])) for n in grid)
-    if mask.unflatten(0, grid)[rows, columns].double().mean() <= LEAST:
-        mask = -along > THRESHOLD
-    shaped = mask[None, :, None] if flat else mask.unflatten(0, grid)[None]
-    return _eroded(_dilated(_dilated(shaped.float()))).flatten() > 0
+    inside = (along > THRESHOLD).unflatten(1, grid)[:, rows, columns].double().mean(dim=(1, 2))
+    mask = torch.where(inside[:, None] <= LEAST, -along, along) > THRESHOLD
+    shaped = mask[:, None, :, None] if flat else mask.unflatten(1, grid)[:, None]
+    return (_eroded(_dilated(_dilated(shaped.float()))).flatten(1) > 0) | broken
 
 
 def _dilated(mask: torch.Tensor) -> torch.Tensor:

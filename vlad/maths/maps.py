@@ -25,7 +25,8 @@ def upsample(
         (_smoothing(full, sigma) @ enlarged(torch.eye(few)[None, None], (full, few))[0, 0].double())
         for full, few in zip(size, maps.shape[1:], strict=True)
     )
-    return down.to(maps) @ maps @ across.to(maps).T
+    down, across = (x.to(maps, non_blocking=True) for x in (down, across))
+    return down @ maps @ across.T
 
 
 def enlarge(
@@ -45,7 +46,8 @@ def gaussian_blur(maps: torch.Tensor, sigma: float) -> torch.Tensor:
 
     Equal to `scipy.ndimage.gaussian_filter` with its defaults, on any device.
     """
-    down, across = (_smoothing(length, sigma).to(maps) for length in maps.shape[1:])
+    lines = (_smoothing(length, sigma) for length in maps.shape[1:])
+    down, across = (x.to(maps, non_blocking=True) for x in lines)
     return down @ maps @ across.T
 
 
@@ -54,7 +56,8 @@ def blur_close(maps: torch.Tensor, sigma: float) -> torch.Tensor:
 
     Equal to torchvision's `GaussianBlur(3, sigma)`.
     """
-    kernel = torch.exp(-0.5 * (torch.arange(-1.0, 2.0) / sigma) ** 2).to(maps)
+    taps = torch.arange(-1.0, 2.0, device=maps.device)
+    kernel = torch.exp(-0.5 * (taps / sigma) ** 2).to(maps)
     kernel = kernel / kernel.sum()
     padded = F.pad(maps[:, None], (1, 1, 1, 1), mode="reflect")
     return F.conv2d(padded, torch.outer(kernel, kernel)[None, None])[:, 0]

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 import torch
 
 from vlad.maths.precision import complement, largest_cosine
+from vlad.system.room import entries, holds
 
-# entries of one product: to fit a CPU's caches, and 64 MiB elsewhere
+# entries of one product: to fit a CPU's caches, and elsewhere 64 MiB; on a GPU more
 CPU_BLOCK, BLOCK = 1 << 22, 1 << 24
 
 
@@ -59,13 +60,49 @@ def similarity_to(
     patches = rows.shape[1]
     side = side or block_side(patches, rows.device)
     found = rows.new_empty(len(rows), len(others), patches, dtype=torch.float32)
+    # others may be on the host: each part is moved by itself
     for i in range(0, len(rows), side):
         for j in range(0, len(others), side):
-            a, b = rows[i : i + side], others[j : j + side]
+            a, b = rows[i : i + side], others[j : j + side].to(rows.device)
             product = _factor(a).flatten(0, 1) @ b.flatten(0, 1).T
             product = product.view(len(a), patches, len(b), patches)
             found[i : i + side, j : j + side] = _largest(product, 3).transpose(1, 2)
     return found
+
+
+def distances_to_others(
+    rows: torch.Tensor,
+    distance: Callable[[torch.Tensor], torch.Tensor],
+    tick: Callable[[], None],
+    device: torch.device | str,
+    together: int,
+) -> torch.Tensor:
+    """(N, P): how far each patch of N images is from all other images, by a few images at a time.
+
+    Each pair is multiplied twice, and nothing of N² is kept: on a GPU that is faster than the host
+    stores it.
+
+    Args:
+        rows: as in `mutual_similarity`, wherever they are.
+        distance: (B, M, P) cosines with M other images -> (B, P).
+        tick: called after each image.
+        device: where the products are computed.
+        together: images compared at once, without effect on the result.
+    """
+    everyone = rows.to(device) if holds(device, rows) else rows
+    parts = []
+    for start in range(0, len(rows), together):
+        own = everyone[start : start + together].to(device)
+        for i, near in enumerate(similarity_to(own, everyone), start):
+            others = torch.cat([near[:i], near[i + 1 :]])
+            parts.append(distance(others[None]))
+            tick()
+    return torch.cat(parts).cpu()
+
+
+def images_together(count: int, patches: int, device: torch.device | str = "cpu") -> int:
+    """How many of N images `distances_to_others` compares at once on a device."""
+    return max(1, entries(device, BLOCK) // (count * patches))
 
 
 def _factor(rows: torch.Tensor) -> torch.Tensor:
@@ -80,7 +117,7 @@ def _largest(product: torch.Tensor, dim: int) -> torch.Tensor:
 
 def block_side(patches: int, device: torch.device | str = "cpu") -> int:
     """Number of images per side of one product that suits the device."""
-    block = CPU_BLOCK if torch.device(device).type == "cpu" else BLOCK
+    block = CPU_BLOCK if torch.device(device).type == "cpu" else entries(device, BLOCK)
     return max(1, math.isqrt(block) // patches)
 
 

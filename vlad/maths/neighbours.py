@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from vlad.maths.precision import as_bfloat16, complement, largest_cosine
+from vlad.system.room import entries
 
 Metric = Literal["cosine", "squared_l2"]
 
-# entries of one block of the distance matrix: 8 MiB in float32
+# entries of one block of the distance matrix, 8 MiB in float32; on a GPU more
 BLOCK = 1 << 21
 # rows converted to bfloat16 at once
 CONVERTED = 1 << 14
@@ -49,7 +50,7 @@ class Bank:
         q = F.normalize(q, dim=-1) if self._offsets is None else q - self._centre
         ready = complement(as_bfloat16(q)) if self.half else q
         best = q.new_full((len(q),), float("-inf"), dtype=torch.float32)
-        size = max(1, BLOCK // max(1, len(q)))
+        size = max(1, entries(q.device, BLOCK) // max(1, len(q)))
         for at in range(0, len(self._rows), size):
             # rows first: with few queries, this product is faster than its transpose
             product = self._product(slice(at, at + size), ready.T)
@@ -73,7 +74,8 @@ def widest(rows: torch.Tensor) -> float:
     """Largest squared Euclidean distance between two of M ≥ 1 rows (M, C)."""
     rows = rows.float() - rows.float().mean(dim=0)  # centring keeps the cancellation small
     norms = rows.square().sum(dim=-1)
-    size, found = max(1, BLOCK // len(rows)), rows.new_zeros(())
+    size = max(1, entries(rows.device, BLOCK) // len(rows))
+    found = rows.new_zeros(())
     for at in range(0, len(rows), size):
         # pairs with earlier rows are done
         block, others = rows[at : at + size], rows[at:]
@@ -136,7 +138,7 @@ def _closest(
 
     k is `count`, or M if there are no more.
     """
-    size = max(1, BLOCK // len(rows))
+    size = max(1, entries(rows.device, BLOCK) // len(rows))
     found = [(part @ rows.T).topk(min(count, len(rows)), dim=-1) for part in queries.split(size)]
     return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
 

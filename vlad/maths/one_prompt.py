@@ -33,7 +33,7 @@ def rebuilt(
     Args:
         drop: what is done to the output of every branch in training.
     """
-    places, hidden = positions(tensors), neighbours(grid).to(query.device)
+    places, hidden = positions(tensors), neighbours(grid).to(query.device, non_blocking=True)
 
     def attend(name: str, x: torch.Tensor, y: torch.Tensor, masked: bool = True) -> torch.Tensor:
         return drop(

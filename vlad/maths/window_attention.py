@@ -58,7 +58,7 @@ def position_bias(
         hidden: weight (P, 2) and bias (P,) of its first layer.
         out: weight (H, P) of its second.
     """
-    table, index = (x.to(out.device) for x in _relative(sides))
+    table, index = (x.to(out.device, non_blocking=True) for x in _relative(sides))
     found = F.linear(F.relu(F.linear(table, *hidden)), out)
     return LARGEST_BIAS * found[index].movedim(-1, 0).sigmoid()
 

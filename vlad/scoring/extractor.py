@@ -20,6 +20,7 @@ from vlad.images import statistics, to_pixels
 from vlad.images.crops import before_cut, cut
 from vlad.images.resize import own_pixels
 from vlad.images.views import altered
+from vlad.scoring.transfer import upload
 from vlad.system.torch_state import own_state
 from vlad.types import (
     Activation,
@@ -145,14 +146,15 @@ class Extractor:
             passes.setdefault(key, [])
         taps: dict[Pass, Taps] = {}
         images: dict[Pass, torch.Tensor] = {}
+        inputs = {key.pixels: self._inputs(prepared, key.pixels) for key in passes}
         for key in sorted(passes, key=lambda key: key.prompts is not None):
-            batch = np.stack([pixels[key.pixels] for pixels in prepared])
             tokens = key.prompts(images[plain[key]]) if key.prompts else None
-            taps[key] = self._run(key, batch, passes[key], tokens, key in plain.values())
+            batch, own = inputs[key.pixels], passes[key]
+            taps[key] = self._run(key, batch, own, tokens, key in plain.values())
             if key in plain.values():
                 images[key] = self._image(taps[key])
         views = {
-            key: self._views(key, prepared, taps[key])
+            key: self._views(key, inputs[key.pixels], taps[key])
             for key in dict.fromkeys(self.pass_of(spec) for spec in specs if spec.views)
         }
         found = []
@@ -177,7 +179,8 @@ class Extractor:
         """The tiles of an image of (3, h, w) pixels, in a pass of their own."""
         black = -np.asarray(self.backbone.mean, np.float32) / np.asarray(self.backbone.std)
         tiles, layout, inside = cut(pixels, self.size(spec), black)
-        taps = self._run(self.pass_of(spec), tiles, [spec], None, False)
+        batch = upload([*tiles], self.backbone.device)
+        taps = self._run(self.pass_of(spec), batch, [spec], None, False)
         return Crops(self.features(spec, taps), layout, inside)
 
     def pixels_of(self, spec: FeatureSpec) -> tuple[int, Resize | Literal["statistics", "own"]]:
@@ -194,11 +197,11 @@ class Extractor:
         side, device = self.size(spec), self.backbone.device
         if spec.pixels:
             cells = side // self.backbone.info.patch_size
-            own = tuple(torch.from_numpy(x).to(device) for x in each)
+            own = tuple(upload([x], device)[0] for x in each)
             return Features(None, {}, (cells, cells), (side, side), pixels=own)
-        x = torch.from_numpy(np.stack(each)).to(device)
+        x = upload(each, device)
         return Features(
-            image=torch.from_numpy(np.stack([statistics.summary(cells) for cells in each])).to(x),
+            image=upload([statistics.summary(cells) for cells in each], device).to(x),
             patches={1: x.flatten(1, 2)},
             grid=(x.shape[1], x.shape[2]),
             size=(side, side),
@@ -206,8 +209,7 @@ class Extractor:
 
     def pyramid(self, spec: FeatureSpec, prepared: Sequence[dict[Pixels, np.ndarray]]) -> Features:
         """The features of a spec that asks for maps of the backbone's convolutional network."""
-        batch = np.stack([pixels[self.pixels_of(spec)] for pixels in prepared])
-        maps = self.backbone.maps(torch.from_numpy(batch).to(self.backbone.device))
+        maps = self.backbone.maps(self._inputs(prepared, self.pixels_of(spec)))
         side = self.size(spec)
         cells = side // self.backbone.info.patch_size
         return Features(None, {}, (cells, cells), (side, side), pyramid=maps)
@@ -235,33 +237,31 @@ class Extractor:
             "pos_embed": key.pos_embed or "bicubic_antialias",
         }
 
+    def _inputs(self, prepared: Sequence[dict[Pixels, np.ndarray]], pixels: Pixels) -> torch.Tensor:
+        """(B, 3, S, S) pixels of one kind on the backbone's device."""
+        return upload([one[pixels] for one in prepared], self.backbone.device)
+
     def _run(
         self,
         key: Pass,
-        pixels: np.ndarray,
+        pixels: torch.Tensor,
         specs: list[FeatureSpec],
         prompts: Mapping[int, torch.Tensor] | None,
         image: bool,
     ) -> Taps:
-        return self.backbone.forward(
-            torch.from_numpy(pixels).to(self.backbone.device),
-            prompts=prompts,
-            **self.options(key, specs, image),
-        )
+        return self.backbone.forward(pixels, prompts=prompts, **self.options(key, specs, image))
 
-    def _views(
-        self, key: Pass, prepared: Sequence[dict[Pixels, np.ndarray]], whole: Taps
-    ) -> torch.Tensor:
+    def _views(self, key: Pass, batch: torch.Tensor, whole: Taps) -> torch.Tensor:
         """(B, V, D) image embeddings of the views of the inputs of a pass.
 
         Args:
+            batch: (B, 3, S, S), these inputs.
             whole: what the pass gave; the first view is the input itself.
         """
-        batch = torch.from_numpy(np.stack([pixels[key.pixels] for pixels in prepared]))
         options = self.options(key, [], image=True)
         found = [self._image(whole)]
         # view by view: all views of a batch at once would set the memory peak
-        for view in islice(altered(batch.to(self.backbone.device)), 1, None):
+        for view in islice(altered(batch), 1, None):
             found.append(self._image(self.backbone.forward(view.contiguous(), **options)))
         return torch.stack(found, dim=1)
 

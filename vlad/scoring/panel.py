@@ -12,7 +12,6 @@ from copy import copy
 from dataclasses import replace
 from itertools import chain, compress
 
-import numpy as np
 import torch
 from PIL import Image
 
@@ -133,6 +132,8 @@ class Panel:
         self.specs = fitting_specs(self.heads, backbone.info, image_size)
         for name, head in self.heads.items():
             check_runtime(backbone, self.specs[name], name)
+            if head.adapter_ is not None:  # else each batch would move its tensors
+                head.adapter_ = head.adapter_.to(backbone.device)
             if tiling.tile is not None and getattr(head, "whole_images", False):
                 raise HeadError(
                     f"Head {name} compares places of whole images, and a tile has another one in "
@@ -218,7 +219,7 @@ class Panel:
         category: str | None = None,
         pools: MutableMapping[str, Pool] | None = None,
         boxes: Sequence[tuple[Box, ...]] = (),
-        looks: list[np.ndarray] | None = None,
+        looks: list[torch.Tensor] | None = None,
     ) -> dict[str, Scores]:
         """Score B prepared images with every head that judges them one by one.
 
@@ -227,7 +228,7 @@ class Panel:
                 are missing from the result.
             boxes: what a detector found in each image; a head with a bank of faults is given those
                 whose phrase holds one of them.
-            looks: gets the embedding of each image (`vlad.scoring.seen.embeddings`), if known.
+            looks: gets the embeddings of the images (`vlad.scoring.seen.embeddings`), if known.
 
         Raises:
             HeadError: a head that reads text without a category, one that was not fitted, or a
@@ -236,7 +237,8 @@ class Panel:
         with self._timed("backbone"):
             found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
         if looks is not None:
-            looks.extend(embeddings(self.specs, self.heads, found, len(prepared)))
+            embedded = embeddings(self.specs, self.heads, found, len(prepared))
+            looks += [] if embedded is None else [embedded]
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
             with self._timed(name):

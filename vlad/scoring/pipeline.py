@@ -22,10 +22,13 @@ from vlad.scoring.inside import Inside
 from vlad.scoring.panel import Panel
 from vlad.scoring.prepared import Cut, Prepared, prepare
 from vlad.scoring.seen import Light, Look, light_of
+from vlad.scoring.transfer import arrays
 from vlad.system.torch_state import step_by_step
 from vlad.types import Sample, Seen
 
 if TYPE_CHECKING:
+    import torch
+
     from vlad.backbones.transformers.boxes import BoxModel
 
 READERS = 2  # decoding threads: enough to hide decoding behind the backbone
@@ -279,13 +282,13 @@ def _score(
         collect = None if pools is None else pools.pools.setdefault(category, {})
         # what a service scores has no boxes
         boxes = [getattr(one.item, "boxes", ()) for one, _, _ in tiles]
-        looks: list[np.ndarray] = []
+        looks: list[torch.Tensor] = []
         pixels = [pixels for _, _, (pixels, _) in tiles]
         scores = panel.score(pixels, category, collect, boxes, looks)
-        found = {head: values.numpy() for head, values in scores.items()}
+        found, embedded = arrays(scores, looks[0] if looks else None)
         for place, (one, mosaic, (_, light)) in enumerate(tiles):
             mosaic.add(found, place)
-            one.look.add(light, looks[place] if looks else None)
+            one.look.add(light, None if embedded is None else embedded[place])
     done = []
     for one in dict.fromkeys(one for one, _ in batch):
         category = one.item.category

@@ -53,7 +53,7 @@ def light_of(extractor: Extractor, pixels: Mapping[Pixels, np.ndarray]) -> Light
 
 def embeddings(
     specs: Mapping[str, FeatureSpec], heads: Iterable[str], found: Sequence[Features], count: int
-) -> Iterable[np.ndarray]:
+) -> torch.Tensor | None:
     """The embedding of each of B images, as `Seen` has it, of any length.
 
     It is the mean patch token of the last block that a head reads; else the mean of the last map of
@@ -68,13 +68,13 @@ def embeddings(
         count: B.
 
     Returns:
-        B times (D,) float32, (0,) without any such features; nothing if the head that it comes
-        from does not read now.
+        (B, D) float32, (B, 0) without any such features; None if the head that it comes from does
+        not read now.
     """
     wanted = {n: s for n, s in specs.items() if s.layers or s.statistics or s.pyramid}
     features = dict(zip(heads, found, strict=True)).get(min(wanted or specs))
     if features is None:
-        return ()
+        return None
     if features.patches:
         x = features.patches[max(features.patches, key=_last)].mean(dim=1)
     elif features.pyramid:
@@ -87,7 +87,7 @@ def embeddings(
         x = features.windows[max(features.windows)].mean(dim=1)
     else:
         x = torch.empty(count, 0)
-    return x.float().cpu().numpy()
+    return x.float()
 
 
 class Look:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 _changing = Lock()
 _users = 0  # threads inside `own_state`
-_before: tuple[torch.dtype, str] = (torch.float32, "highest")
+_before: tuple[torch.dtype, str, bool] = (torch.float32, "highest", False)
 
 
 @contextmanager
@@ -41,8 +41,9 @@ def _own_globals() -> Iterator[None]:
     global _users, _before
     with _changing:
         if not _users:
-            _before = torch.get_default_dtype(), torch.get_float32_matmul_precision()
-            _set(torch.float32, "highest")
+            precision = torch.get_float32_matmul_precision()
+            _before = torch.get_default_dtype(), precision, torch.backends.cudnn.allow_tf32
+            _set(torch.float32, "highest", False)
         _users += 1
     try:
         yield
@@ -53,8 +54,10 @@ def _own_globals() -> Iterator[None]:
                 _set(*_before)
 
 
-def _set(dtype: torch.dtype, precision: str) -> None:
+def _set(dtype: torch.dtype, precision: str, tf32: bool) -> None:
     torch.set_default_dtype(dtype)
+    if tf32 != torch.backends.cudnn.allow_tf32:  # of convolutions, which torch rounds by default
+        torch.backends.cudnn.allow_tf32 = tf32
     if precision != torch.get_float32_matmul_precision():
         torch.set_float32_matmul_precision(precision)
 

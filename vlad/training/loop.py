@@ -198,8 +198,9 @@ class Training:
 
     def _check(self, bad: list[Part], part: Part) -> None:
         gradients = [x.grad for x in self.learner.learned if x.grad is not None]
-        # gradients are summed over processes, so all of them stop
-        if all(gradient.isfinite().all() for gradient in gradients) and not bad:
+        # gradients are summed over processes, so all of them stop; all are read at once
+        finite = torch.stack([gradient.isfinite().all() for gradient in gradients]).all()
+        if finite and not bad:
             return
         places = [place for one in bad for place in one.places] or list(part.batch)
         sources = self.feed.data.sources

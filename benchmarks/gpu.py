@@ -1,0 +1,93 @@
+"""One GPU in one script: exactness, speed and memory of everything, in about eight minutes.
+
+    python benchmarks/gpu.py [--device cuda] [--minutes 8] [--sections NAME ...] [--heads NAME ...]
+        [--write]
+
+It compares every head's maps on the device with those on the CPU (float32 without TF32: at most
+1e-3 of the map; bfloat16 is stated), and times the backbone, extraction, heads, files, memory,
+MuSc and training steps beside the device's own matrix product and bandwidth. It prints one table;
+`--write` puts it into docs/performance.md. When the time is over, it says what it left out. On a
+CPU the sizes are tiny: that shows that it runs, and its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+import gpu_exact
+import gpu_many
+import gpu_speed
+import torch
+from gpu_setup import Row, Setup
+from performance import write
+from timing import table
+
+from vlad.heads import head_names
+from vlad.system import machine
+
+SECTIONS = {
+    "device": gpu_speed.device,
+    "exactness": gpu_exact.exactness,
+    "extraction": gpu_speed.extraction,
+    "heads": gpu_speed.heads,
+    "files": gpu_speed.files,
+    "memory": gpu_many.memory,
+    "musc": gpu_many.musc,
+    "training": gpu_many.training,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing after that")
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--heads", nargs="+", choices=head_names(), default=list(head_names()))
+    parser.add_argument("--write", action="store_true", help="into docs/performance.md")
+    options = parser.parse_args()
+    setup = Setup(torch.device(options.device), tuple(options.heads))
+    if options.write and not setup.on_gpu:
+        parser.error("--write needs a GPU: figures of tiny sizes on a CPU mean nothing")
+
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    rows, left = measured(setup, options.sections, options.minutes)
+    found = machine.machine(setup.device)
+    parts = [
+        f"{found['device']}, {found['cpu']}; vlad {found['vlad']}, torch {found['torch']}; "
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}",
+        f"{setup.model}, batches of {setup.batch}",
+        table(rows, ["case", "figure", "unit", "beside"]),
+    ]
+    if left:
+        parts.append(f"Left out after {options.minutes:g} minutes: {', '.join(left)}.")
+    printed = "\n\n".join(parts)
+    print(printed)
+    if options.write:
+        write("gpu", printed)
+    wrong = [row[0] for row in rows if "ABOVE" in row[3]]
+    if wrong:
+        raise SystemExit(f"Further from the CPU than {gpu_exact.LIMIT:g}: {', '.join(wrong)}.")
+
+
+def measured(setup: Setup, names: list[str], minutes: float) -> tuple[list[Row], list[str]]:
+    """The rows of the sections, and those that there was no time for, whole or in part."""
+    rows: list[Row] = []
+    left: list[str] = []
+    until = time.monotonic() + 60 * minutes
+    for name in names:
+        if time.monotonic() > until:
+            left.append(name)
+            continue
+        for row in SECTIONS[name](setup):
+            rows.append(row)
+            print(*row, file=sys.stderr, flush=True)
+            if time.monotonic() > until:
+                left.append(f"what remained of {name}")
+                break
+    return rows, left
+
+
+if __name__ == "__main__":
+    main()

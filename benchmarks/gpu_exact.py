@@ -1,0 +1,78 @@
+"""Every head's maps and scores on a device against those on the CPU."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from gpu_setup import Row, Rows, Setup, photos
+
+from vlad.backbones import load_backbone
+from vlad.backbones.backbone import Backbone
+from vlad.errors import VladError
+from vlad.heads import Head
+from vlad.scoring.panel import Panel
+
+LIMIT = 1e-3  # of the largest value of a map, in float32
+LEARN, SCORE = 4, 4  # images
+
+
+def exactness(setup: Setup) -> Rows:
+    """The largest deviation of each head's maps, as a share of their largest value.
+
+    Of a head whose maps mark no place it is that of its scores.
+
+    Heads learn on the CPU, so that only scoring is compared; those that compare images with each
+    other do it on each device. With vlad-tiny.
+    """
+    known = load_backbone("vlad-tiny", "cpu")
+    placed = {
+        dtype: setup.placed(known, getattr(torch, dtype)) for dtype in ("float32", "bfloat16")
+    }
+    images, normals = photos("test", SCORE), photos("train", LEARN)
+    for name in setup.heads:
+        try:
+            head = setup.head(name, known)
+            panel = Panel(known, {name: head}, batch_size=LEARN)
+            if head.normals == "needed":
+                panel.fit(normals)
+            expected = scored(panel, name, images)
+            found = {
+                dtype: deviation(scored(moved(panel, name, on), name, images), expected)
+                for dtype, on in placed.items()
+            }
+        except VladError as error:
+            yield f"exactness: {name}", "not checked", "", str(error)
+        else:
+            yield exact(name, found, setup)
+    yield setup.peak("exactness")
+
+
+def exact(name: str, found: dict[str, float], setup: Setup) -> Row:
+    """The row of a head; on the same CPU nothing is proven."""
+    held = "" if found["float32"] <= LIMIT else f" ABOVE {LIMIT:g}"
+    beside = f"bfloat16 {found['bfloat16']:.1e}{held}"
+    return f"exactness: {name}", f"{found['float32']:.1e}", "of the map", beside
+
+
+def moved(panel: Panel, name: str, backbone: Backbone) -> Panel:
+    """The same head, as it is, on another backbone of the same weights."""
+    head: Head = copy.deepcopy(panel.heads[name]).to(backbone.device)
+    other = Panel(backbone, {name: head})
+    if head.fitted:
+        other.specs[name] = other.specs[name].with_normals()
+    return other
+
+
+def scored(panel: Panel, name: str, images: list) -> torch.Tensor:
+    """(B, H, W) maps, or (B,) scores of a head whose maps mark no place, on the CPU."""
+    pools: dict = {}
+    found = panel.score([panel.prepare(image) for image in images], "hazelnut", pools)
+    if name in pools:
+        return torch.cat([one.anomaly_map.cpu() for one in pools[name].scores()])
+    own = found[name]
+    return (own.anomaly_map if panel.heads[name].places else own.image_score).cpu()
+
+
+def deviation(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found - expected).abs().max() / expected.abs().max()).item()

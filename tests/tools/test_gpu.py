@@ -1,0 +1,48 @@
+"""benchmarks/gpu.py on a CPU: every section runs, and it ends when its time does."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+SECTIONS = {"device", "exactness", "extraction", "heads", "files", "memory", "musc", "training"}
+
+
+@pytest.fixture
+def run(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
+    import gpu
+
+    def call(*options):
+        monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", *options])
+        gpu.main()
+
+    return call
+
+
+def test_every_section_runs(run, capsys):
+    run("--heads", "memory", "uniadet", "vlm", "--minutes", "600")
+    printed = capsys.readouterr().out
+    rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line[:2] == "| "]
+    named = {row[0]: row[1:] for row in rows[2:]}
+    assert {name.split()[0].rstrip(":,") for name in named} == SECTIONS
+    assert named["exactness: memory"][:2] == ["0.0e+00", "of the map"]
+    assert "model" in named["exactness: vlm"][2]
+    assert "Left out" not in printed
+
+
+def test_when_the_time_is_over_it_says_what_it_left_out(run, capsys):
+    run("--minutes", "0", "--sections", "musc", "memory")
+    assert "Left out after 0 minutes: musc, memory." in capsys.readouterr().out
+
+
+def test_a_head_that_differs_is_an_error(run, monkeypatch):
+    monkeypatch.setattr("gpu_exact.deviation", lambda *_: 2e-3)
+    with pytest.raises(SystemExit, match=r"Further from the CPU than 0.001: exactness: memory\."):
+        run("--sections", "exactness", "--heads", "memory")
+
+
+def test_figures_of_a_cpu_are_not_written(run, capsys):
+    with pytest.raises(SystemExit):
+        run("--write")
+    assert "needs a GPU" in capsys.readouterr().err
