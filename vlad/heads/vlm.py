@@ -129,9 +129,9 @@ class Vlm(Head):
             return [self.keywords]
         return list(self.keywords or [self.noun])
 
-    def expect(self, images: int, tell: Callable[[str], object]) -> None:
-        """As of `Head`; said after the first batch of answers."""
-        self._expected = (images * len(self.nouns) * (1 + self.windows**2), tell)
+    def expect(self, images: int, tell: Callable[[str], object], each: int = 0) -> None:
+        """As of `Head`, after the first answers; `each` are questions about an image, if others."""
+        self._expected = (images * len(self.nouns) * (each or 1 + self.windows**2), tell)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Pixels; nothing of the backbone.

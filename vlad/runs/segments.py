@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -61,7 +62,7 @@ def check_segments(panel: Panel) -> str:
         raise HeadError("Head vlm compares no segment with normal images; leave them out.")
     if not panel.backbone.info.has_text:
         raise HeadError(
-            f"Segments are compared with the keywords, but {panel.backbone.name} has no text "
+            f"Segments are compared with the keywords, but {panel.backbone.info.name} has no text "
             "encoder; choose a CLIP or SigLIP backbone."
         )
     questions = counted(CALLS * len(head.nouns), "question")
@@ -82,7 +83,8 @@ def score_segments(
     """
     (head,) = panel.heads.values()
     if isinstance(head, Vlm):
-        found = by_contexts(panel, frames, _left(frames, folder.rows, _place, 0))
+        done = sum(Path(path).parent.name == frames.source for path in folder.rows)
+        found = by_contexts(panel, frames, _left(frames, folder.rows, _place, 0), done)
     else:
         found = Overlapping(panel).score(
             frames, _left(frames, folder.rows, _half_second, 1), batch_size
