@@ -252,7 +252,7 @@ def test_a_question_of_ones_own(asked, tmp_path):
     with pytest.raises(HeadError, match="blank kind"):
         detector(question=str(file)).score(flat(51))
     file.write_text(QUESTION.format(blanks="", text="Is it torn?"))
-    with pytest.raises(HeadError, match="no blank for a keyword; add {noun}"):
+    with pytest.raises(HeadError, match=r"no blank for a keyword; add \{noun\}"):
         detector(question=str(file), keywords="smoke").score(flat(51))
 
 
