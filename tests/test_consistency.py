@@ -124,7 +124,7 @@ def test_columns_are_fields_of_a_reply(images, small_file, tmp_path):
     assert {row["memory_verdict"] for row in rows} <= set(verdicts)
 
 
-TEXTS = ("model", "model_name", "question", "noun")  # parameters that take any text
+TEXTS = ("model", "model_name", "question", "noun", "keywords")  # parameters that take any text
 
 
 @pytest.mark.parametrize("name", HEADS)

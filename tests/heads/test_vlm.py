@@ -91,6 +91,25 @@ def test_the_score_is_the_probability_of_yes(asked):
     assert len(model.asked) == 2 * (1 + 4)
 
 
+def test_the_keyword_that_it_sees_best_counts(asked):
+    class Hears(Brightness):
+        def weigh(self, requests, choices):
+            found = super().weigh(requests, choices)
+            dim = [0.5 if "a bicycle" in request.text else 1 for request in requests]
+            both = [(x, choice.probabilities[0] * x) for x, choice in zip(dim, found, strict=True)]
+            return [Choice((p, 1 - p), "Yes") for _, p in both]
+
+    model = asked(Hears())
+    found = detector(keywords=["a bicycle", "smoke"], windows=2)
+    scores = found.score([flat(51), flat(204)])
+    np.testing.assert_allclose(scores.image_score, [0.2, 0.8], atol=1e-6)
+    np.testing.assert_allclose(scores.anomaly_map[1], 0.8, atol=1e-6)
+    assert len(model.asked) == 2 * 2 * (1 + 4)
+    assert detector(keywords="a bicycle").score(flat(204)).image_score == pytest.approx(0.4)
+    assert "that it shows a bicycle or smoke" in protocol(found.head_)
+    assert "image show a bicycle" in model.asked[0].text
+
+
 def test_the_map_is_highest_where_windows_say_yes(asked):
     asked(Brightness())
     image = flat(0, (120, 120))
@@ -232,6 +251,9 @@ def test_a_question_of_ones_own(asked, tmp_path):
     file.write_text(QUESTION.format(blanks='"kind"', text="Is it {kind}?"))
     with pytest.raises(HeadError, match="blank kind"):
         detector(question=str(file)).score(flat(51))
+    file.write_text(QUESTION.format(blanks="", text="Is it torn?"))
+    with pytest.raises(HeadError, match=r"no blank for a keyword; add \{noun\}"):
+        detector(question=str(file), keywords="smoke").score(flat(51))
 
 
 def test_another_question_is_another_setting(small_backbone, tmp_path):

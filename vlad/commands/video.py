@@ -39,6 +39,10 @@ DEFAULT_RATE = 25.0  # images a second of a folder of frames
     "Score how frames change, against the changes in this video without anomalies.",
 )
 @option(
+    "--segments",
+    "Score segments of frames with head flashback (1 s) or vlm (16 frames) instead of each frame.",
+)
+@option(
     "--map-threshold NUMBER",
     "Pixels above NUMBER form regions.  [default: set with the threshold]",
     type=float,
@@ -57,6 +61,7 @@ def video(
     frame_rate: float | None,
     normal_footage: tuple[str, ...],
     motion: str | None,
+    segments: bool,
     alarms_per_hour: float | None,
     map_threshold: float | None,
     deciding: Deciding,
@@ -111,9 +116,11 @@ def video(
     sampling = Sampling(every or 1, fps)
 
     def footage(videos: list[Video]) -> list[Footage]:
-        return [Footage(one, sampling, changes, "none", bool(motion)) for one in videos]
+        return [Footage(one, sampling, changes, "none", bool(motion), segments) for one in videos]
 
     if motion:
+        if segments:
+            raise InputError("--motion scores single frames; leave out --segments.")
         if scoring.normals or scoring.detector:
             raise InputError(
                 "--motion brings its own normal images, changes between frames; leave out --normal "

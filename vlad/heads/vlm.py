@@ -12,28 +12,30 @@ from typing import ClassVar, Literal
 
 import torch
 
-from vlad.errors import HeadError
 from vlad.heads import sorted_names
 from vlad.heads.head import Head
-from vlad.heads.rules import Rule, one_of, optional, whole
+from vlad.heads.rules import one_of, optional, whole
 from vlad.heads.vlm_normals import Shown
-from vlad.heads.vlm_question import QUESTIONS, answers, loaded, prompt_of, requests_about
+from vlad.heads.vlm_question import (
+    KEYWORDS,
+    QUESTIONS,
+    TEXT,
+    WEIGHTS,
+    WINDOWS,
+    answers,
+    check_model,
+    loaded,
+    prompt_of,
+    requests_about,
+)
 from vlad.maths.maps import upsample
 from vlad.maths.overlapping import of_windows
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 from vlad.vlm import Request
-from vlad.vlm.http import host_of
+from vlad.vlm.prompts import VlmPrompt
 
 LONGEST = 1024  # pixels a side of what the model is shown, at most; its processor may take fewer
 UNREADABLE = "its pixels are not numbers"
-TEXT = Rule(
-    lambda value: isinstance(value, str) and value.isprintable() and bool(value.strip()),
-    "a text of one line",
-)
-WINDOWS = Rule(
-    lambda value: type(value) is int and (value == 0 or 2 <= value <= 8),
-    "0 or a whole number from 2 to 8",
-)
 
 
 class Vlm(Head):
@@ -55,6 +57,10 @@ class Vlm(Head):
         noun: what the images show, for the question.
         windows: n, or 0; each image costs 1 + n² questions.
         shown: normal images that the model is shown before the one in question, at most.
+        keywords: one or several things that are anomalous; the model is asked whether the image
+            shows one of them, each in a question of its own, and the highest score counts.
+        weights: of the answers about the key frame of a segment, its position image and its
+            temporal image (`vlad.heads.vlm_segments`).
     """
 
     normals = "optional"
@@ -68,6 +74,8 @@ class Vlm(Head):
         "noun": TEXT,
         "windows": WINDOWS,
         "shown": whole(1, 8),
+        "keywords": optional(KEYWORDS),
+        "weights": WEIGHTS,
     }
 
     def __init__(
@@ -79,6 +87,8 @@ class Vlm(Head):
         noun: str = "object",
         windows: int = 2,
         shown: int = 4,
+        keywords: str | Sequence[str] | None = None,
+        weights: Sequence[float] = (1, 1, 1),
     ):
         self.model = model
         self.model_name = model_name
@@ -87,6 +97,8 @@ class Vlm(Head):
         self.noun = noun
         self.windows = windows
         self.shown = shown
+        self.keywords = keywords
+        self.weights = weights
 
     @property
     def places(self) -> bool:
@@ -97,40 +109,39 @@ class Vlm(Head):
     def notes(self) -> tuple[str, ...]:
         """What its score is, and whose."""
         what = "probability of Yes" if self.answer == "probability" else "stated confidence"
-        return (f"{what} by {self.model_name or self.model}",)
+        told = f"that it shows {' or '.join(self.nouns)}, " if self.keywords else ""
+        return (f"{what} {told}by {self.model_name or self.model}",)
 
     @property
     def asked(self) -> str:
         """Hash of its question, wherever that stands."""
-        text = prompt_of(self.question, self.answer).text
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return hashlib.sha256(self.prompt.text.encode()).hexdigest()[:16]
 
-    def expect(self, images: int, tell: Callable[[str], object]) -> None:
-        """As of `Head`; said after the first batch of answers."""
-        self._expected = (images * (1 + self.windows**2), tell)
+    @property
+    def prompt(self) -> VlmPrompt:
+        """What it asks (`vlad.heads.vlm_question.prompt_of`)."""
+        return prompt_of(self.question, self.answer, bool(self.keywords))
+
+    @property
+    def nouns(self) -> list[str]:
+        """What it asks about, each in a question of its own."""
+        if isinstance(self.keywords, str):
+            return [self.keywords]
+        return list(self.keywords or [self.noun])
+
+    def expect(self, images: int, tell: Callable[[str], object], each: int = 0) -> None:
+        """As of `Head`, after the first answers; `each` are questions about an image, if others."""
+        self._expected = (images * len(self.nouns) * (each or 1 + self.windows**2), tell)
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Pixels; nothing of the backbone.
 
         Raises:
-            HeadError: no model, an endpoint without the name of one, or a question with a blank
-                that the head cannot fill.
-            PromptError: as `vlad.vlm.prompts.load_prompt`.
-            VlmError: an address that cannot be used.
+            HeadError, VlmError, PromptError: as `check_model` and `prompt_of` of
+                `vlad.heads.vlm_question`.
         """
-        if self.model is None:
-            raise HeadError(
-                "Head vlm asks a vision-language model; set vlm.model to the name or folder of "
-                "one, or to the address of an endpoint."
-            )
-        if ("://" in self.model) != (self.model_name is not None):
-            raise HeadError(
-                f"Head vlm has the model {self.model} and the model_name {self.model_name}; set "
-                "vlm.model_name for an endpoint, and for nothing else."
-            )
-        if "://" in self.model:
-            host_of(self.model)
-        prompt_of(self.question, self.answer)
+        check_model(self.model, self.model_name)
+        _ = self.prompt  # raises
         return FeatureSpec(image=False, pixels=LONGEST)
 
     def gather(self) -> Shown:
@@ -148,24 +159,25 @@ class Vlm(Head):
             BackboneError: its weights cannot be downloaded or read.
         """
         device = features.pixels[0].device
-        prompt = prompt_of(self.question, self.answer)
+        prompt, nouns = self.prompt, self.nouns
         normals = [self.memory_[name] for name in sorted_names(self.memory_, "normal")]
         asked = [
-            list(requests_about(prompt, self.noun, normals, pixels, self.windows))
+            list(requests_about(prompt, nouns, normals, pixels, self.windows))
             if pixels.isfinite().all()
             else []
             for pixels in features.pixels
         ]
         flat = [request for requests in asked for request in requests]
-        replies = iter(self._answers(flat, str(device)) if flat else ())
-        found = torch.full((len(asked), 1 + self.windows**2), torch.nan)
+        replies = iter(self.answers(flat, str(device)) if flat else ())
+        found = torch.full((len(asked), len(nouns), 1 + self.windows**2), torch.nan)
         errors = []
         for place, requests in enumerate(asked):
             own = [next(replies) for _ in requests]
             why = next((why for _, why in own if why), "") if own else UNREADABLE
             errors.append(why)
             if not why:
-                found[place] = torch.tensor([score for score, _ in own])
+                found[place] = torch.tensor([x for x, _ in own]).view_as(found[place])
+        found = found.amax(dim=1)
         if self.windows:
             cells = of_windows(found[:, 1:].unflatten(1, (self.windows, self.windows)))
         else:
@@ -176,7 +188,8 @@ class Vlm(Head):
             errors=tuple(errors) if any(errors) else (),
         )
 
-    def _answers(self, requests: Sequence[Request], device: str) -> list[tuple[float, str]]:
+    def answers(self, requests: Sequence[Request], device: str) -> list[tuple[float, str]]:
+        """As `vlad.heads.vlm_question.answers`, by its model; raises what `score` does."""
         assert self.model is not None  # `spec` checks it
         vlm = loaded(self.model, self.model_name, device)
         if self._expected:

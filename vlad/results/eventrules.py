@@ -31,8 +31,8 @@ class EventRules:
         smoothing: of the scores.
         gap: seconds without a frame that end an event; infinity for never, None for the usual
             (`vlad.time.default_gap`).
-        sampling: which frames are scored: "every", "fps", "changes"; and "motion", whether by their
-            change.
+        sampling: which frames are scored: "every", "fps", "changes"; "motion", whether by
+            their change; "segments", whether by those.
         settings: `shared_settings` of the run that they were found in; empty for numbers, which
             fit any.
         hourly: head -> what they rest on; empty for numbers.

@@ -18,6 +18,7 @@ from vlad.results.framenotes import FrameNote, append_notes
 from vlad.results.regions import find_regions
 from vlad.runs.frames import Footage, Frames
 from vlad.runs.run import keep_scored
+from vlad.runs.segments import score_segments
 from vlad.runs.settings import Settings
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Scored, score_samples
@@ -70,9 +71,14 @@ def score_clips(
         doing = f"{footage.video.name}: {verb}"
         with frames, Progress(None, doing, unit="frames") as progress:
             try:
-                for batch in score_samples(
-                    panel, frames.look(), batch_size=setup.batch_size, open_image=frames
-                ):
+                batches = (
+                    score_segments(panel, folder, frames, setup.batch_size)
+                    if footage.segments
+                    else score_samples(
+                        panel, frames.look(), batch_size=setup.batch_size, open_image=frames
+                    )
+                )
+                for batch in batches:
                     append_notes(folder.out, (_note(scored, thresholds) for scored in batch))
                     keep_scored(folder, batch, frames.states)
                     progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
@@ -120,7 +126,7 @@ def sampling_of(footage: Footage) -> dict[str, float | None]:
     """Which frames are scored, as thresholds of events say it."""
     sampling, motion = footage.sampling, footage.motion
     found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
-    return found | {"motion": motion}
+    return found | {"motion": motion, "segments": footage.segments}
 
 
 def _note(scored: Scored, thresholds: Mapping[str, float]) -> FrameNote:

@@ -41,6 +41,7 @@ class Footage:
         keep: which scored frames are kept as images.
         motion: whether the image of a frame is its change since the one before (`change_of`),
             which is all grey for the first.
+        segments: whether frames get the scores of their segments (`vlad.runs.segments`).
     """
 
     video: Video
@@ -48,6 +49,7 @@ class Footage:
     changes: float | None = None
     keep: Keep = "anomalous"
     motion: bool = False
+    segments: bool = False
 
 
 def captured(row: Row) -> int | None:
@@ -114,7 +116,8 @@ class Frames:
         return Path(self._name("_.png")).parent.name
 
     def look(self) -> Iterator[Sample]:
-        """The next frame of a live source, if one comes soon; all that are left of a file.
+        """The next frame of a live source, if one comes soon; all that are left of a file, or all
+        of it if they are scored by segments, which may begin before those.
 
         Raises:
             InputError: the file cannot be read as video, it is not the one whose frames have rows,
@@ -126,6 +129,14 @@ class Frames:
         else:
             frames = self._of_file()
         return map(self._sample, frames)
+
+    def seconds(self, sample: Sample) -> float:
+        """The position of a frame that is not read yet."""
+        return self._unread[str(sample.path)].seconds
+
+    def leave(self, sample: Sample) -> None:
+        """Forget a frame that will not be read."""
+        del self._unread[str(sample.path)]
 
     def __call__(self, path: Path) -> Image.Image:
         """The image of a frame that `look` gave.
@@ -187,7 +198,7 @@ class Frames:
                 # those with rows are compared too, as if it had never stopped
                 if not self._changes(frame):
                     continue
-                if frame.number > done:
+                if frame.number > done or self.footage.segments:
                     if self.footage.motion and before:
                         self._before[frame.number] = before
                     yield frame

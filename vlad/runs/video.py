@@ -25,6 +25,7 @@ from vlad.results.runjson import SAMPLING
 from vlad.results.shared import shared_settings
 from vlad.runs.clips import check_names, gap_of, sampling_of, score_clips, series_of
 from vlad.runs.frames import FOLDER, Footage
+from vlad.runs.segments import check_segments
 from vlad.runs.settings import Settings, prepare, run_folder
 from vlad.scoring.panel import Panel
 from vlad.system.lock import locked
@@ -85,7 +86,7 @@ def score_video(
         say: called with a sentence about a clip, also from another thread.
 
     Raises:
-        HeadError: a head that judges images jointly.
+        HeadError: a head that judges images jointly, or cannot score segments.
         InputError: two clips of one name, no clip that can be read, too little normal footage for
             the rate, thresholds found with other settings, or frames of an earlier command whose
             regions were found above other map values.
@@ -101,6 +102,8 @@ def score_video(
             f"Head {joint[0]} judges all images jointly, but frames come one by one; give musc a "
             "`pool`, april_gan rescale=false, or choose another head."
         )
+    if clips[0].segments:
+        say(check_segments(panel))
     folder = run_folder(panel, [settings.category], Path(out) / FOLDER, settings, out)
     folder.settings[SAMPLING] = sampling_of(clips[0])
     own = shared_settings(folder.settings)

@@ -6,7 +6,7 @@ import functools
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import replace
@@ -147,6 +147,7 @@ class Panel:
             for name, head in self.heads.items():
                 self.guidance.check(name, head, self.specs[name])
         self.text = functools.cache(self._text)
+        self.listener: Callable[[Features, TextFeatures | None], object] | None = None
         # name of a head, or "backbone" -> seconds spent scoring
         self.seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -154,6 +155,12 @@ class Panel:
         """The same panel with some of its heads."""
         other = copy(self)
         other.heads = {name: self.heads[name] for name in names}
+        return other
+
+    def heard_by(self, listener: Callable[[Features, TextFeatures | None], object]) -> Panel:
+        """The same panel; the listener gets what each head scores, batch by batch."""
+        other = copy(self)
+        other.listener = listener
         return other
 
     @property
@@ -326,6 +333,8 @@ class Panel:
     ) -> None:
         """Put a head's scores into `scores`, or the features into its pool."""
         text = self._read(name, category, features)
+        if self.listener:
+            self.listener(features, text)
         if not head.transductive:
             scores[name] = head.score(features, text)
         elif pools is None:

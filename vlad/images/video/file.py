@@ -33,6 +33,21 @@ def check_video(video: Video) -> None:
         _opened(video).close()
 
 
+def count_frames(video: Video, sampling: Sampling) -> int:
+    """How many frames are due, by the length that a video file states; 0 if it states none.
+
+    Raises:
+        InputError: as `read_frames`.
+    """
+    if video.rate is not None:
+        return sum(1 for _ in sampling(read_stills(video)))
+    with _opened(video) as container:
+        stream = container.streams.video[0]
+        rate = float(stream.average_rate or 25)
+        count = stream.frames or round((container.duration or 0) / 1e6 * rate)
+    return sum(1 for _ in sampling(Frame(None, n, n / rate, 0) for n in range(count)))
+
+
 def read_frames(
     video: Video,
     say: Callable[[str], None],
