@@ -23,6 +23,7 @@ from vlad.results.eventlog import Logged
 from vlad.results.eventrules import EventRules, check_rules
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
+from vlad.results.runjson import SAMPLING
 from vlad.results.scales import warn_of_cut
 from vlad.results.shared import shared_settings
 from vlad.results.verdicts import Judged, decide, judge
@@ -97,8 +98,10 @@ def watch(
             "a `pool`, april_gan rescale=false, or choose another head."
         )
     folder = run_folder(panel, categories, root, settings, out)
-    if footage and events:
-        check_rules(events, shared_settings(folder.settings), sampling_of(footage))
+    if footage:
+        sampling = folder.settings[SAMPLING] = sampling_of(footage)
+        if events:
+            check_rules(events, shared_settings(folder.settings), sampling)
     with ExitStack() as held:
         held.enter_context(locked(folder.out))
         folder.resume()
