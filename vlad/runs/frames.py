@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"(\d{6,})\.png")
 
 @dataclass(frozen=True)
 class Footage:
-    """A video to watch.
+    """A video to score.
 
     Attributes:
         sampling: which of its frames are due.
@@ -41,6 +41,7 @@ class Footage:
         keep: which scored frames are kept as images.
         motion: whether the image of a frame is its change since the one before (`change_of`),
             which is all grey for the first.
+        duration: seconds that a live source is read in `vlad video`; None is until it is stopped.
     """
 
     video: Video
@@ -48,6 +49,7 @@ class Footage:
     changes: float | None = None
     keep: Keep = "anomalous"
     motion: bool = False
+    duration: float | None = None
 
 
 def captured(row: Row) -> int | None:
