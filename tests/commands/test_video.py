@@ -146,7 +146,6 @@ def test_options_that_do_not_fit(video, clip, options, said):
 
 
 def test_sources_that_are_no_clips(video, clip, tmp_path):
-    assert "use vlad watch for it" in video("rtsp://camera/line").stderr
     assert "is no video file and no folder of frames" in video(tmp_path / "none.mp4").stderr
     other = tmp_path / "other"
     other.mkdir()

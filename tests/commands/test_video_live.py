@@ -65,7 +65,7 @@ def test_ctrl_c_ends_a_stream_as_the_end_of_a_file_does(watcher, camera, tmp_pat
         (["rtsp://127.0.0.1:1/line", "--clips"], "A stream or camera is scored alone"),
         (["rtsp://me:hunter2@127.0.0.1:1/line", "--duration", "0.1"], "/line brought no frame"),
         (["CLIP", "--duration", "1"], "--duration is for a stream or camera"),
-        (["CLIP", "--normal-footage", "rtsp://camera/line"], "record it to a file"),
+        (["CLIP", "--normal-footage", "rtsp://camera/line"], "give a recording of it"),
     ],
 )
 def test_what_a_stream_cannot_do_is_one_sentence(video, clip, args, words):

@@ -246,5 +246,5 @@ def _named(given: str, frame_rate: float | None, live: bool = False) -> Video:
             "vlad score."
         )
     if found.live and not live:
-        raise InputError(f"{found.name} is a stream or camera; record it to a file for this.")
+        raise InputError(f"{found.name} is a stream or camera; give a recording of it.")
     return found
