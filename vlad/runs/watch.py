@@ -21,6 +21,7 @@ from vlad.heads import Head
 from vlad.results.eventlog import FILE as EVENTS
 from vlad.results.eventlog import Logged
 from vlad.results.eventrules import EventRules, check_rules
+from vlad.results.eventtable import TRACKS
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.runjson import SAMPLING
@@ -125,7 +126,7 @@ def watch(
             feed = Arrivals(root, folder, settings.category)
             reader = Reader(settings.setup.open_image)
         moments = None
-        folder.drop(EVENTS)
+        folder.drop(EVENTS, TRACKS)
         if isinstance(feed, Frames) and events:
             moments = EventWatch(
                 folder,
@@ -189,6 +190,7 @@ def watch(
                 on_trouble(
                     f"Event {one.number} ({one.head}) goes on; the next start finds its end."
                 )
+            moments.write_tracks()
         folder.finish([], all_columns())
         warn_of_cut(folder, folder.samples())
     return folder
