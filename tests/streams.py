@@ -11,6 +11,16 @@ from PIL import Image
 ENDLESS = 10**9
 
 
+def take(source, count: int) -> list:
+    """The next frames of a `Live`."""
+    frames = []
+    while len(frames) < count:
+        frame = source.latest(60)
+        assert frame is not None
+        frames.append(frame)
+    return frames
+
+
 class Camera(ThreadingHTTPServer):
     """Sends images to whoever connects; their brightness grows by one from image to image.
 

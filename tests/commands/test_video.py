@@ -146,7 +146,6 @@ def test_options_that_do_not_fit(video, clip, options, said):
 
 
 def test_sources_that_are_no_clips(video, clip, tmp_path):
-    assert "use vlad watch for it" in video("rtsp://camera/line").stderr
     assert "is no video file and no folder of frames" in video(tmp_path / "none.mp4").stderr
     other = tmp_path / "other"
     other.mkdir()
@@ -224,12 +223,12 @@ def test_a_clip_that_is_gone_before_the_report_leaves_its_events(
     video, clip, tmp_path, monkeypatch
 ):
     from vlad.errors import InputError
-    from vlad.runs import video as run
+    from vlad.runs import peaks
 
     def gone(*given):
         raise InputError("clip.mkv cannot be read as video; check the file.")
 
-    monkeypatch.setattr(run, "read_frames", gone)
+    monkeypatch.setattr(peaks, "read_frames", gone)
     done = video(clip, "--begin-above", 0.01, "--smooth", "none")
     assert done.exit_code == 0, done.output
     page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")

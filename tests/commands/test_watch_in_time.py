@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from clips import write_clip
+from clips import table, write_clip
 from PIL import Image
 from receiver import Receiver
 from streams import Camera
@@ -192,6 +192,8 @@ def test_thresholds_of_normal_footage_hold_for_the_same_settings(run, clip, imag
     assert [(x["x"], x["y"], x["width"]) for x in found] == [
         (x["x"], x["y"], x["width"]) for x in expected
     ]
+    tracks = [table(tmp_path / x / "tracks.csv") for x in ("run", "e")]
+    assert tracks[0] and tracks[0] == tracks[1]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,14 @@ def test_a_video_file_is_scored_to_its_end(watch, clip, tmp_path):
     assert rows(out) == found
 
 
+def test_other_frames_are_refused_at_the_next_start(watch, clip, tmp_path):
+    assert watch(clip, "--fps", 2).exit_code == 0
+    found = rows(tmp_path / "run")
+    done = watch(clip, "--fps", 5)
+    assert done.exit_code != 0 and "(sampling.fps: 2.0 there, 5.0 now)" in done.stderr
+    assert rows(tmp_path / "run") == found
+
+
 def test_kept_frames_score_as_they_did(watch, clip, vlad, images, tmp_path):
     assert watch(clip, "--keep", "all").exit_code == 0
     kept = tmp_path / "run" / "frames"

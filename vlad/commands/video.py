@@ -14,16 +14,21 @@ from vlad.commands.options.video import FRAME_RATE, sampling_options
 
 if TYPE_CHECKING:
     from vlad.images.video import Video
-    from vlad.runs.frames import Footage
+    from vlad.runs.frames import Footage, Keep
 
 DEFAULT_RATE = 25.0  # images a second of a folder of frames
 
 
 @click.command(cls=ScoringCommand)
-@click.argument("clips", nargs=-1, required=True, metavar="CLIP|DIR...")
+@click.argument("clips", nargs=-1, required=True, metavar="CLIP|DIR|STREAM...")
 @model_options
 @sampling_options
 @FRAME_RATE
+@option(
+    "--duration SECONDS",
+    "Time to read a stream or camera.  [default: until Ctrl-C]",
+    type=click.FloatRange(min=0, min_open=True),
+)
 @option(
     "--normal-footage CLIP|DIR",
     "Video without anomalies, to set the thresholds on; may be repeated.",
@@ -59,6 +64,7 @@ def video(
     fps: float | None,
     changes: float | None,
     frame_rate: float | None,
+    duration: float | None,
     normal_footage: tuple[str, ...],
     motion: str | None,
     segments: bool,
@@ -72,17 +78,21 @@ def video(
 ) -> None:
     """Score the frames of videos; write scores, events and a report.
 
-    CLIP is a video file, DIR a folder of frames in the order of their names. An event begins when
-    the smoothed score rises above one threshold and ends when it falls to another; both come from
-    --normal-footage, --thresholds, numbers, or the calibration of --detector. For streams and
-    cameras, use `vlad watch`.
+    CLIP is a video file, DIR a folder of frames in the order of their names, STREAM a URL
+    (rtsp://, http://) or the number of a camera, read until --duration or Ctrl-C. An event begins
+    when the smoothed score rises above one threshold and ends when it falls to another; both come
+    from --normal-footage, --thresholds, numbers, or the calibration of --detector. To be told of
+    events as they happen, use `vlad watch`.
 
     \b
     vlad video clip.mp4 --normal good/ --fps 5 --out runs/clip
     vlad video clip.mp4 --detector nut/ --fps 5 --normal-footage quiet.mp4 --out runs/clip
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
+    vlad video rtsp://camera/line --detector nut/ --fps 2 --duration 600 --out runs/line
     """
     import os
+    import signal
+    from contextlib import nullcontext
     from dataclasses import replace
     from pathlib import Path
 
@@ -92,6 +102,7 @@ def video(
     from vlad.runs.changes import write_changes
     from vlad.runs.frames import Footage
     from vlad.runs.video import Timing, score_video
+    from vlad.system.signals import interruptible
     from vlad.system.text import counted, shown
     from vlad.time import Smoothing
 
@@ -109,14 +120,26 @@ def video(
     if map_threshold is not None and normal_footage:
         raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
     RUN.check(out, resume=resume, overwrite=overwrite)
-    given = _readable(clips, frame_rate)
+    given = _readable(clips, frame_rate, live=True)
+    live = any(one.live for one in given)
+    if live and (len(clips) > 1 or motion or cut):
+        raise InputError(
+            "A stream or camera is scored alone, and neither by --motion nor with --clips, which "
+            "read it again; leave the others out, or record it to a file."
+        )
+    if live and segments:
+        raise InputError("--segments are of whole videos; leave it out, or record to a file.")
+    if duration is not None and not live:
+        raise InputError("--duration is for a stream or camera; leave it out.")
     quiet = _readable(normal_footage, frame_rate)
     if frame_rate is not None and all(one.rate is None for one in (*given, *quiet)):
         raise InputError("--frame-rate is for a folder of frames; leave it out.")
     sampling = Sampling(every or 1, fps)
 
     def footage(videos: list[Video]) -> list[Footage]:
-        return [Footage(one, sampling, changes, "none", bool(motion), segments) for one in videos]
+        keep: Keep = "anomalous" if live else "none"  # what cannot be read again
+        more = {"keep": keep, "motion": bool(motion), "segments": segments, "duration": duration}
+        return [Footage(one, sampling, changes, **more) for one in videos]
 
     if motion:
         if segments:
@@ -141,18 +164,22 @@ def video(
     rules = None if normal_footage else rules_of(deciding, plan, smoothing, map_threshold)
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
+    # Ctrl-C ends a stream as the end of a file does
+    ends = interruptible(signal.SIGINT, signal.SIGTERM) if live else nullcontext()
     try:
-        done = score_video(
-            backbone,
-            plan.heads,
-            footage(given),
-            plan.settings,
-            timing,
-            out,
-            resume=resume,
-            overwrite=overwrite,
-            say=lambda words: click.echo(shown(words, keep=" "), err=True),
-        )
+        with ends as stop:
+            done = score_video(
+                backbone,
+                plan.heads,
+                footage(given),
+                plan.settings,
+                timing,
+                out,
+                resume=resume,
+                overwrite=overwrite,
+                say=lambda words: click.echo(shown(words, keep=" "), err=True),
+                stop=stop,
+            )
     except KeyboardInterrupt:
         kept = f" Finished rows are kept in {out}; add --resume to continue."
         click.echo("Stopped." + (kept if RUN.holds(out) else ""), err=True)
@@ -187,14 +214,18 @@ def video_of(given: str, frame_rate: float | None) -> Video:
     return found
 
 
-def _readable(given: tuple[str, ...], frame_rate: float | None) -> list[Video]:
-    """Those that can be read; the others are said, unless there is none."""
+def _readable(given: tuple[str, ...], frame_rate: float | None, live: bool = False) -> list[Video]:
+    """Those that can be read; the others are said, unless there is none.
+
+    Args:
+        live: whether streams and cameras are taken.
+    """
     from vlad.errors import InputError
     from vlad.images.video import check_video
     from vlad.system.text import shown
 
     found, refused = [], []
-    for one in [_named(path, frame_rate) for path in given]:
+    for one in [_named(path, frame_rate, live) for path in given]:
         try:
             if one.rate is None:
                 check_video(one)
@@ -208,8 +239,8 @@ def _readable(given: tuple[str, ...], frame_rate: float | None) -> list[Video]:
     return found
 
 
-def _named(given: str, frame_rate: float | None) -> Video:
-    """A video file or a folder of frames of this name."""
+def _named(given: str, frame_rate: float | None, live: bool = False) -> Video:
+    """A video file or a folder of frames of this name; a stream or camera too if `live`."""
     from pathlib import Path
 
     from vlad.errors import InputError
@@ -224,6 +255,6 @@ def _named(given: str, frame_rate: float | None) -> Video:
             f"{given} is no video file and no folder of frames; check the path, or give images to "
             "vlad score."
         )
-    if found.live:
-        raise InputError(f"{found.name} is a stream or camera; use vlad watch for it.")
+    if found.live and not live:
+        raise InputError(f"{found.name} is a stream or camera; give a recording of it.")
     return found

@@ -15,6 +15,8 @@ from vlad.system.files import atomic_write
 from vlad.time import Event, link
 from vlad.time.tracks import Box
 
+TRACKS = "tracks.csv"
+Track = Sequence[tuple[int, Box, float]]  # frame, box and highest map value
 ENDED = {
     None: "",
     "score": "score fell",
@@ -59,7 +61,7 @@ class Found:
     series: Series
     head: str
     event: Event
-    track: Sequence[tuple[int, Box, float]]
+    track: Track
 
     @property
     def best(self) -> tuple[int, Box, float] | None:
@@ -122,15 +124,32 @@ def write_events(out: Path, found: Sequence[Found], clips: Mapping[int, str]) ->
         )
         for column, value in zip(table.values(), values, strict=True):
             column.append(value)
+    write_tracks(
+        out,
+        {n: (one.series.seconds, one.track) for n, one in enumerate(found, 1)},
+    )
+    return atomic_write(out / "events.csv", csv_bytes(table))
+
+
+def write_tracks(
+    out: Path, tracks: Mapping[int, tuple[Sequence[float] | np.ndarray, Track]]
+) -> None:
+    """Write tracks.csv.
+
+    Args:
+        tracks: number of an event -> the positions of all frames of its source, and its track.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     rows = [
-        (number, round(float(one.series.seconds[frame]), 3), *box, score)
-        for number, one in enumerate(found, 1)
-        for frame, box, score in one.track
+        (number, round(float(seconds[frame]), 3), *box, score)
+        for number, (seconds, track) in tracks.items()
+        for frame, box, score in track
     ]
     columns = list(zip(*rows, strict=True)) or [()] * len(_TRACK)
-    tracks: dict[str, Column] = dict(zip(_TRACK, columns, strict=True))
-    atomic_write(out / "tracks.csv", csv_bytes(tracks))
-    return atomic_write(out / "events.csv", csv_bytes(table))
+    table: dict[str, Column] = dict(zip(_TRACK, columns, strict=True))
+    atomic_write(out / TRACKS, csv_bytes(table))
 
 
 COLUMNS = (

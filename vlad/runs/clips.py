@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +18,7 @@ from vlad.results.eventtable import Series
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import FrameNote, append_notes
 from vlad.results.regions import find_regions
+from vlad.results.rows import Row
 from vlad.runs.frames import Footage, Frames
 from vlad.runs.run import keep_scored
 from vlad.runs.segments import score_segments
@@ -46,18 +49,23 @@ def score_clips(
     thresholds: Mapping[str, float],
     say: Callable[[str], None],
     verb: str = "scored",
+    *,
+    begin: Mapping[str, float] | None = None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Footage]:
     """Score the frames that have no row yet; a clip that cannot be read is said and left out.
 
     Args:
         thresholds: head -> the map value above which a pixel belongs to a region.
         say: called with a sentence about a clip.
+        begin: head -> the score above which frames are kept where the footage asks for it.
+        stop: ends the reading of a live source.
 
     Returns:
         what rows are named by -> the clip, of each clip that can be read.
 
     Raises:
-        InputError: no clip can be read.
+        InputError: no clip can be read, or a live source brought no frame.
         OutputError: a file cannot be written.
     """
     sources: dict[str, Footage] = {}
@@ -70,22 +78,31 @@ def score_clips(
         frames = Frames(footage, folder, settings.category, setup.max_pixels, say)
         doing = f"{footage.video.name}: {verb}"
         with frames, Progress(None, doing, unit="frames") as progress:
+            ends = time.monotonic() + (footage.duration or math.inf)
             try:
-                batches = (
-                    score_segments(panel, folder, frames, setup.batch_size)
-                    if footage.segments
-                    else score_samples(
-                        panel, frames.look(), batch_size=setup.batch_size, open_image=frames
+                while not (frames.ended or (stop and stop.is_set()) or time.monotonic() > ends):
+                    batches = (
+                        score_segments(panel, folder, frames, setup.batch_size)
+                        if footage.segments
+                        else score_samples(
+                            panel, frames.look(), batch_size=setup.batch_size, open_image=frames
+                        )
                     )
-                )
-                for batch in batches:
-                    append_notes(folder.out, (_note(scored, thresholds) for scored in batch))
-                    keep_scored(folder, batch, frames.states)
-                    progress.advance(len(batch), failed=sum(s.error is not None for s in batch))
+                    for batch in batches:
+                        append_notes(folder.out, (_note(scored, thresholds) for scored in batch))
+                        _keep(frames, batch, begin or {})
+                        keep_scored(folder, batch, frames.states)
+                        failed = sum(scored.error is not None for scored in batch)
+                        progress.advance(len(batch), failed=failed)
             except InputError as error:
                 refused = error
                 say(f"Left out: {error}")
                 continue
+        if footage.video.live and not folder.rows:
+            refused = InputError(
+                f"{footage.video.name} brought no frame; check the camera, or read it for longer."
+            )
+            continue
         sources[frames.source] = footage
     if refused and not sources:
         raise refused
@@ -127,6 +144,19 @@ def sampling_of(footage: Footage) -> dict[str, float | None]:
     sampling, motion = footage.sampling, footage.motion
     found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
     return found | {"motion": motion, "segments": footage.segments}
+
+
+def _keep(frames: Frames, batch: Sequence[Scored], begin: Mapping[str, float]) -> None:
+    """Keep the frames with a score above the one at which an event begins."""
+    rows = [
+        Row(str(s.sample.path), s.scores, s.error, frames.states[str(s.sample.path)]) for s in batch
+    ]
+    above = [
+        row.path
+        for row in rows
+        if any(score > begin.get(head, math.inf) for head, score in row.scores.items())
+    ]
+    frames.keep(rows, above)
 
 
 def _note(scored: Scored, thresholds: Mapping[str, float]) -> FrameNote:

@@ -9,6 +9,7 @@ import numpy as np
 
 from vlad.results.eventlog import EventLog, Logged
 from vlad.results.eventrules import EventRules
+from vlad.results.eventtable import track_of, write_tracks
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import FrameNote, append_notes, read_notes
 from vlad.results.regions import find_regions
@@ -104,6 +105,29 @@ class EventWatch:
         """Note that no frame will come."""
         self._news += self._moments.close()
         self._tell({one.number: one for one in self._news})
+
+    def write_tracks(self) -> None:
+        """Write tracks.csv, of all events so far."""
+        moments = Moments(self.source, self.rules, self.gap)
+        paths, times = [], []  # of frames that have a score
+        found: dict[int, Logged] = {}
+        for row in self._rows():
+            moment = moments.add(row, {})
+            if moment.columns:
+                paths.append(row.path)
+                times.append(moment.seconds)
+            found |= {one.number: one for one in (*moment.ended, *moment.going)}
+        inside = {
+            path for one in found.values() for path in paths[one.event.first : one.event.last + 1]
+        }
+        notes = read_notes(self.folder.out, inside)
+        write_tracks(
+            self.folder.out,
+            {
+                number: (times, track_of(one.event, one.head, paths, notes))
+                for number, one in found.items()
+            },
+        )
 
     def _tell(self, changed: Mapping[int, Logged]) -> None:
         news, self._news = self._news, []

@@ -33,7 +33,7 @@ _NUMBER = re.compile(r"(\d{6,})\.png")
 
 @dataclass(frozen=True)
 class Footage:
-    """A video to watch.
+    """A video to score.
 
     Attributes:
         sampling: which of its frames are due.
@@ -42,6 +42,7 @@ class Footage:
         motion: whether the image of a frame is its change since the one before (`change_of`),
             which is all grey for the first.
         segments: whether frames get the scores of their segments (`vlad.runs.segments`).
+        duration: seconds that a live source is read in `vlad video`; None is until it is stopped.
     """
 
     video: Video
@@ -50,6 +51,7 @@ class Footage:
     keep: Keep = "anomalous"
     motion: bool = False
     segments: bool = False
+    duration: float | None = None
 
 
 def captured(row: Row) -> int | None:

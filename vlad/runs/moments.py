@@ -20,12 +20,14 @@ class Moment:
     """What one more row makes of events.
 
     Attributes:
+        seconds: position of its frame, from the first of the source.
         columns: column of scores.csv -> value.
         ended: events that ended before its frame.
         began: those that begin with it.
         going: those that its frame belongs to.
     """
 
+    seconds: float
     columns: Mapping[str, object]
     ended: list[Logged]
     began: list[Logged]
@@ -61,15 +63,15 @@ class Moments:
         Args:
             regions: head -> most anomalous region of the frame.
         """
-        moment = Moment({}, [], [], [])
         at, columns = captured(row), {}
         if at is None:
-            return moment
+            return Moment(0.0, {}, [], [], [])
         self._first = at if self._first is None else self._first
+        moment = Moment((at - self._first) / 1e9, {}, [], [], [])
         if row.error is not None or not row.scores.keys() >= self._heads.keys():
             return moment
         for head, live in self._heads.items():
-            step = live.add((at - self._first) / 1e9, row.scores[head])
+            step = live.add(moment.seconds, row.scores[head])
             columns[f"{head}_smoothed"] = step.smoothed
             if step.ended:
                 moment.ended.append(self._ended(head, step.ended))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from vlad.backbones.backbone import Backbone
-from vlad.errors import HeadError, ImageError, InputError
+from vlad.errors import HeadError, InputError
 from vlad.heads import Head
-from vlad.images.video import Chosen, read_frames
 from vlad.images.video.cut import cut_clip
-from vlad.report.timeline import Peak, strongest, write_timeline
+from vlad.report.timeline import write_timeline
 from vlad.results.eventrules import THRESHOLDS, EventRules, check_regions, check_rules, save_rules
 from vlad.results.eventtable import Found, Series, track_of, write_events
 from vlad.results.folder import RunFolder
@@ -25,6 +24,7 @@ from vlad.results.runjson import SAMPLING
 from vlad.results.shared import shared_settings
 from vlad.runs.clips import check_names, gap_of, sampling_of, score_clips, series_of
 from vlad.runs.frames import FOLDER, Footage
+from vlad.runs.peaks import read_peaks
 from vlad.runs.segments import check_segments
 from vlad.runs.settings import Settings, prepare, run_folder
 from vlad.scoring.panel import Panel
@@ -32,7 +32,6 @@ from vlad.system.lock import locked
 from vlad.time import Hourly, Smoothing, default_gap, find_events, from_footage
 
 CALIBRATION = "calibration"  # folder of the run over normal footage
-_PEAK = 640  # pixels, longer side of a frame in the strip
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,15 @@ def score_video(
     resume: bool = False,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
+    stop: threading.Event | None = None,
 ) -> VideoRun:
-    """Score the frames of video files, find events, and write a report.
+    """Score the frames of videos, find events, and write a report.
 
     Args:
-        clips: all with the same sampling.
+        clips: all with the same sampling; a live source is alone.
         settings: its rules for verdicts of single images are not used.
         say: called with a sentence about a clip, also from another thread.
+        stop: ends the reading of a live source, also before its duration has passed.
 
     Raises:
         HeadError: a head that judges images jointly, or cannot score segments.
@@ -119,7 +120,8 @@ def score_video(
             check_regions(regions, folder.out)
         if rules:  # before the frames, whose regions are found above its map values
             save_rules(rules, folder.out / THRESHOLDS)
-        videos = score_clips(panel, folder, clips, settings, regions, say)
+        begin = rules.begin if rules else {}
+        videos = score_clips(panel, folder, clips, settings, regions, say, begin=begin, stop=stop)
         smoothing = rules.smoothing if rules else timing.smoothing
         gap = gap_of(clips[0], rules.gap if rules else timing.gap)
         series = [series_of(folder, source, smoothing, gap) for source in videos]
@@ -128,7 +130,7 @@ def score_video(
         folder.drop("clips")
         cut = _cut(folder, found, videos, say) if timing.clips else {}
         _write(folder, series, rules, found, cut)
-        peaks = _peaks(found, videos, settings.setup.max_pixels)
+        peaks = read_peaks(found, videos, settings.setup.max_pixels)
         date = f"{datetime.now():%Y-%m-%d %H:%M}"
         report = write_timeline(folder, series, rules, found, peaks, cut, date)
     return VideoRun(folder, rules, found, report)
@@ -261,25 +263,3 @@ def _write(
     folder.drop("events.csv", "tracks.csv", *([] if rules else [THRESHOLDS]))
     if rules:
         write_events(folder.out, found, cut)
-
-
-def _peaks(
-    found: Sequence[Found], videos: Mapping[str, Footage], max_pixels: int
-) -> dict[int, Peak]:
-    """The frames for the strip, small; one that cannot be read again is left out."""
-    wanted: dict[str, dict[int, list[int]]] = {}
-    for place in strongest(found):
-        one = found[place]
-        number = int(Path(one.series.paths[one.shown]).stem)
-        wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
-    peaks: dict[int, Peak] = {}
-    for source, numbers in wanted.items():
-        chosen = Chosen(frozenset(numbers))
-        with suppress(InputError):
-            for frame in read_frames(videos[source].video, lambda _: None, chosen):
-                with suppress(ImageError):
-                    image = frame.image(max_pixels, source)
-                    size = image.size
-                    image.thumbnail((_PEAK, _PEAK))
-                    peaks |= dict.fromkeys(numbers[frame.number], (image, size))
-    return peaks

@@ -21,8 +21,10 @@ from vlad.heads import Head
 from vlad.results.eventlog import FILE as EVENTS
 from vlad.results.eventlog import Logged
 from vlad.results.eventrules import EventRules, check_rules
+from vlad.results.eventtable import TRACKS
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
+from vlad.results.runjson import SAMPLING
 from vlad.results.scales import warn_of_cut
 from vlad.results.shared import shared_settings
 from vlad.results.verdicts import Judged, decide, judge
@@ -97,8 +99,10 @@ def watch(
             "a `pool`, april_gan rescale=false, or choose another head."
         )
     folder = run_folder(panel, categories, root, settings, out)
-    if footage and events:
-        check_rules(events, shared_settings(folder.settings), sampling_of(footage))
+    if footage:
+        sampling = folder.settings[SAMPLING] = sampling_of(footage)
+        if events:
+            check_rules(events, shared_settings(folder.settings), sampling)
     with ExitStack() as held:
         held.enter_context(locked(folder.out))
         folder.resume()
@@ -122,7 +126,7 @@ def watch(
             feed = Arrivals(root, folder, settings.category)
             reader = Reader(settings.setup.open_image)
         moments = None
-        folder.drop(EVENTS)
+        folder.drop(EVENTS, TRACKS)
         if isinstance(feed, Frames) and events:
             moments = EventWatch(
                 folder,
@@ -186,6 +190,7 @@ def watch(
                 on_trouble(
                     f"Event {one.number} ({one.head}) goes on; the next start finds its end."
                 )
+            moments.write_tracks()
         folder.finish([], all_columns())
         warn_of_cut(folder, folder.samples())
     return folder

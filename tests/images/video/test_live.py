@@ -4,22 +4,13 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 from clips import grey, write_clip, write_sound
-from streams import Camera
+from streams import Camera, take
 
 from vlad.images.video import Live, Sampling, Video
 
 
 def live(camera, said, sampling=None):
     return Live(Video.of(camera.url), sampling or Sampling(), said.append, first=0.01)
-
-
-def take(source, count: int) -> list:
-    frames = []
-    while len(frames) < count:
-        frame = source.latest(60)
-        assert frame is not None
-        frames.append(frame)
-    return frames
 
 
 def test_only_the_latest_frame_is_kept_and_the_others_counted():

@@ -12,7 +12,7 @@ SECTIONS = {
         "--negation", "--roi-ignore", "--tile", "--overlap",
         "--questions", "--templates", "--listed-order",
         "--max-pixels", "--bits", "--interval", "--every", "--fps", "--changes",
-        "--frame-rate", "--normal-footage", "--motion", "--segments", "--keyword",
+        "--frame-rate", "--duration", "--normal-footage", "--motion", "--segments", "--keyword",
     ),
     "Model": (
         "--detector", "--head", "--quality", "--backbone", "--bank", "--guide", "--ignore",

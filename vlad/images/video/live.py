@@ -84,22 +84,22 @@ class Live:
 
     def _frames(self) -> Iterator[Frame]:
         """Frames until it is closed, with a gap in time wherever the source was away."""
-        began, number = time.monotonic(), 0
-        lost, wait = 0.0, self.first  # when the source was lost, if it is
+        began = last = time.monotonic()
+        number, lost, wait = 0, False, self.first
         while not self._closed:
             try:
                 for frame in self._connection():
                     at = time.monotonic()
                     if lost:
-                        self.say(f"{self.video.name}: back after {at - lost:.0f} s.")
-                        lost, wait = 0.0, self.first
+                        self.say(f"{self.video.name}: back after {at - last:.0f} s.")
+                        lost, wait = False, self.first
                     yield Frame(frame, number, at - began, time.time_ns())
-                    number += 1
+                    last, number = at, number + 1
                 why = "the stream ended"
             except Exception as error:  # whatever it is, the source may come back
                 why = reason(error)
             if not lost and not self._closed:
-                lost = time.monotonic()
+                lost = True
                 self.say(f"{self.video.name}: no frames ({why}); trying until it is back.")
             with self._changed:
                 self._changed.wait_for(lambda: self._closed, wait)
@@ -113,11 +113,12 @@ class Live:
             for frame in decoded(container, self._damaged):
                 if self._closed:
                     return
+                if time.monotonic() - last > opening.PATIENCE:
+                    # a frame that comes now came long ago: a time-out frees the last one held back
+                    raise OSError(0, opening.SILENT if frame else "nothing can be decoded")
                 if frame is not None:
                     last = time.monotonic()
                     yield frame
-                elif time.monotonic() - last > opening.PATIENCE:
-                    raise OSError(0, "nothing can be decoded")
 
     def _report(self) -> None:
         if self.dropped:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     import av
 
 PATIENCE = 10.0  # seconds that a stream may take to open, or to bring its next part
-_OF_RTSP = {"rtsp_transport": "tcp"}  # over UDP, lost parts make damaged frames
+SILENT = f"no data for {PATIENCE:.0f} s"
+# over UDP, lost parts make damaged frames, but some cameras have nothing else
+_OF_RTSP = {"rtsp_flags": "prefer_tcp"}
+# a longer look holds the first frames back, for up to 10 s, and then brings them all at once
+_AT_ONCE = {"probesize": "32"}
 # what a playlist in a file, or at a URL, may lead to
 _OF_FILES = "file"
 _OF_STREAMS = "http,https,httpproxy,rtsp,rtsps,rtp,srtp,tcp,udp,tls,crypto"
@@ -48,10 +52,13 @@ def opened(video: Video) -> av.container.InputContainer:
 
     if not video.live:
         return av.open(video.address, options={"protocol_whitelist": _OF_FILES})
-    options = {}
-    if video.device is None:
-        options["protocol_whitelist"] = _OF_STREAMS
-        options |= _OF_RTSP if video.address.lower().startswith("rtsp") else {}
+    options = {"protocol_whitelist": _OF_STREAMS} if video.device is None else {}
+    if video.address.lower().startswith("rtsp"):
+        options |= _OF_RTSP
+        container = av.open(video.address, options=options | _AT_ONCE, timeout=PATIENCE)
+        if container.streams.video:
+            return container
+        container.close()  # MPEG-TS within RTP tells its streams later
     return av.open(video.address, format=video.device, options=options, timeout=PATIENCE)
 
 
@@ -85,4 +92,8 @@ def decoded(
 
 def reason(error: Exception) -> str:
     """Why PyAV failed, without the address that it was given."""
+    import av
+
+    if isinstance(error, av.error.ExitError):  # PyAV's word for a time-out
+        return SILENT
     return getattr(error, "strerror", None) or type(error).__name__
