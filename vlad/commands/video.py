@@ -36,7 +36,7 @@ DEFAULT_RATE = 25.0  # images a second of a folder of frames
 )
 @option(
     "--motion CLIP|DIR",
-    "Score how frames change, against the changes in this video without anomalies.",
+    "Also score how frames change, against the changes in this video without anomalies.",
 )
 @option(
     "--map-threshold NUMBER",
@@ -78,14 +78,15 @@ def video(
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     """
     import os
-    from dataclasses import replace
     from pathlib import Path
 
+    from vlad.datasets import list_samples
     from vlad.errors import InputError
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
     from vlad.runs.changes import write_changes
     from vlad.runs.frames import Footage
+    from vlad.runs.motion import Motion, columns_of
     from vlad.runs.video import Timing, score_video
     from vlad.system.text import counted, shown
     from vlad.time import Smoothing
@@ -100,6 +101,11 @@ def video(
         )
     if alarms_per_hour is not None and not normal_footage:
         raise InputError("--alarms-per-hour needs footage to count in; add --normal-footage.")
+    if motion and numbers:
+        raise InputError(
+            "--begin-above is for one column of scores, but --motion adds another; give "
+            "--normal-footage."
+        )
     check_deciding(deciding, map_threshold)
     if map_threshold is not None and normal_footage:
         raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
@@ -113,12 +119,13 @@ def video(
     def footage(videos: list[Video]) -> list[Footage]:
         return [Footage(one, sampling, changes, "none", bool(motion)) for one in videos]
 
+    plan = plan_of(scoring, images=0)
+    smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
+    columns, rules = columns_of(plan.heads, bool(motion)), None
+    if not normal_footage:
+        rules = rules_of(deciding, plan, smoothing, map_threshold, columns)
+    moving = None
     if motion:
-        if scoring.normals or scoring.detector:
-            raise InputError(
-                "--motion brings its own normal images, changes between frames; leave out --normal "
-                "and --detector."
-            )
         still = footage([video_of(motion, frame_rate)])[0]
         if any(
             os.path.realpath(one.address) == os.path.realpath(still.video.address) for one in quiet
@@ -128,10 +135,7 @@ def video(
                 "changes, so thresholds from it would be too low; give other normal footage."
             )
         folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
-        scoring = replace(scoring, normals=(str(folder),))
-    plan = plan_of(scoring, images=0)
-    smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
-    rules = None if normal_footage else rules_of(deciding, plan, smoothing, map_threshold)
+        moving = Motion.beside(plan.heads, list_samples([str(folder)]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     try:
@@ -142,6 +146,7 @@ def video(
             plan.settings,
             timing,
             out,
+            motion=moving,
             resume=resume,
             overwrite=overwrite,
             say=lambda words: click.echo(shown(words, keep=" "), err=True),
@@ -151,7 +156,8 @@ def video(
         click.echo("Stopped." + (kept if RUN.holds(out) else ""), err=True)
         raise SystemExit(130) from None
     if done.rules is None:
-        click.echo("No events: nothing decides what one is; add --normal-footage or --begin-above.")
+        more = "" if motion else " or --begin-above"
+        click.echo(f"No events: nothing decides what one is; add --normal-footage{more}.")
     else:
         click.echo(done.rules.smoothing.sentence)
         if done.rules.note:
@@ -161,6 +167,8 @@ def video(
             click.echo(f"{head}: {counted(count, 'event')}, above {begin:.6g}")
             if one := done.rules.hourly.get(head):
                 click.echo(one.sentence)
+        for head in done.folder.heads.keys() - done.rules.begin.keys():
+            click.echo(f"{head}: no events, for it has no threshold; add --normal-footage.")
         click.echo(f"Events: {Path(out) / 'events.csv'}")
     rows = done.folder.rows
     scored = f"{counted(len(rows) - rows.failed, 'frame')} scored"

@@ -19,6 +19,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.framenotes import FrameNote, read_notes
 from vlad.results.runjson import SAMPLING
 from vlad.system.text import and_more, counted, path_of
+from vlad.time import COMBINED
 
 SMOOTHED = "_smoothed"  # ends the column of smoothed scores
 
@@ -149,13 +150,15 @@ def measure_run(
 
 def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]]]], int]:
     """Video -> path and scores by column of each scored frame; and the number without a score."""
-    columns = [name for head in folder.heads for name in (head, head + SMOOTHED)]
     found: dict[str, list[tuple[str, dict[str, float]]]] = {}
     failed = 0
     with open(folder.out / "scores.csv", newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
+        there = {*(table.fieldnames or ())}
+        heads = [*folder.heads, *({COMBINED} & there)]
+        columns = [name for head in heads for name in (head, head + SMOOTHED)]
         # frames of other commands are not smoothed
-        if SAMPLING in folder.settings and not {*columns} <= {*(table.fieldnames or ())}:
+        if SAMPLING in folder.settings and not {*columns} <= there:
             raise InputError(f"the run in {folder.out} was stopped; add `resume` to finish it.")
         for row in table:
             path = path_of(row["path"])
