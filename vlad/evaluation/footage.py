@@ -13,6 +13,7 @@ from vlad.datasets.footage import Clip, Truth
 from vlad.datasets.footage.tracks import find_tracks, read_tracks
 from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
+from vlad.evaluation.sampled import sampled
 from vlad.metrics import FrameMetrics, frame_metrics, rbdc_tbdc
 from vlad.results.eventrules import THRESHOLDS, load_rules
 from vlad.results.folder import RunFolder
@@ -119,7 +120,7 @@ def measure_run(
         )
         if some
     ]
-    notes += _sampled(folder, videos)
+    notes += sampled(folder, {video.name: video.truth for video in videos})
     if failed:
         notes.append(f"{counted(failed, 'frame')} without a score left out.")
     labels = [video.truth.labels(video.numbers) for video in videos]
@@ -171,27 +172,6 @@ def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]
             scores = {name: float(cell) for name, cell in cells.items()}
             found.setdefault(Path(path).parent.name, []).append((path, scores))
     return found, failed
-
-
-def _sampled(folder: RunFolder, videos: Sequence[_Video]) -> list[str]:
-    """Sentences about frames that have a label or a score, but not both."""
-    sampling = folder.settings.get(SAMPLING)
-    if sampling is None:  # which frames should be there is not known
-        return []
-    if sampling["every"] > 1 or sampling["fps"] is not None or sampling["changes"] is not None:
-        return ["Only some of the frames were scored, so figures over all frames do not compare."]
-    counts = {video.name: 0 for video in videos}
-    for path in folder.rows:
-        name, number = Path(path).parent.name, Path(path).stem
-        if name in counts and number.isdecimal():
-            counts[name] = max(counts[name], int(number) + 1)
-    other = [video.name for video in videos if not video.truth.fits(counts[video.name])]
-    if not other:
-        return []
-    return [
-        f"{counted(len(other), 'video')} with another number of frames than labels: "
-        f"{and_more(other, 3)}; check that the labels are theirs."
-    ]
 
 
 def _regions(videos: Sequence[_Video], tracks: Path | None) -> list[np.ndarray] | None:
