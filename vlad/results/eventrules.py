@@ -37,8 +37,8 @@ class EventRules:
         settings: `shared_settings` of the run that they were found in; empty for numbers, which
             fit any.
         hourly: head -> what they rest on; empty for numbers.
-        scales: as in `vlad.time.combined`, of the columns that are combined; empty for none.
         note: a sentence on where they come from otherwise, or nothing.
+        scales: as in `vlad.time.combined`, of the columns that are combined; empty for none.
     """
 
     begin: Mapping[str, float]
@@ -49,8 +49,8 @@ class EventRules:
     sampling: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     hourly: Mapping[str, Hourly] = field(default_factory=dict)
-    scales: Scales = field(default_factory=dict)
     note: str = ""
+    scales: Scales = field(default_factory=dict)
 
 
 def save_rules(rules: EventRules, path: Path) -> Path:
