@@ -75,11 +75,11 @@ def test_the_combined_score_has_both(vlad_video, footage, quiet, tmp_path):
     rules = json.loads((out / "thresholds.json").read_text())
     assert list(rules["begin"]) == ["memory", "motion", "combined"] == list(rules["hourly"])
     above = {
-        name: (column(out, name) - middle) / unit
-        for name, (middle, unit) in rules["scales"].items()
+        name: (column(out, name) - mean) / deviation
+        for name, (mean, deviation) in rules["scales"].items()
     }
     calm = column(out / "calibration", "motion")
-    assert rules["scales"]["motion"][0] == pytest.approx(np.median(calm), abs=1e-6)
+    assert rules["scales"]["motion"][0] == pytest.approx(np.mean(calm), abs=1e-6)
     found = column(out, "combined")
     assert found == pytest.approx(np.maximum(above["memory"], above["motion"]), abs=1e-4)
     starts = {

@@ -8,10 +8,13 @@ from vlad.time.combined import scaled
 
 
 def test_the_larger_of_the_scaled_columns():
-    normal = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 100.0])  # one of them is no measure of the rest
-    middle, unit = scale_of(normal)
-    assert middle == 3.5 and unit == pytest.approx((4.75 - 2.25) / 1.349)
-    scales = {"memory": (middle, unit), "motion": (0.5, 0.25)}
-    scores = {"memory": np.array([3.5, 3.5 + 4 * unit]), "motion": np.array([1.0, 0.0])}
+    assert scale_of(np.array([1.0, 3.0, 3.0, 5.0])) == pytest.approx((3, np.sqrt(2)))
+    scales = {"memory": (3.0, 2.0), "motion": (0.5, 0.25)}
+    scores = {"memory": np.array([3.0, 11.0]), "motion": np.array([1.0, 0.0])}
     assert scaled(scores, scales)["motion"] == pytest.approx([2, -2])
     assert combine({**scores, "other": np.array([9.0, 9.0])}, scales) == pytest.approx([2, 4])
+
+
+def test_footage_that_does_not_change_has_a_scale():
+    mean, deviation = scale_of(np.full(5, 0.25))
+    assert mean == 0.25 and 0 < deviation < 1e-6

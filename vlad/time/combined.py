@@ -6,22 +6,25 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vlad.calibration.fusion import spread
-
 COMBINED = "combined"  # name of the column
 Scales = Mapping[str, tuple[float, float]]
 
 
 def scale_of(scores: np.ndarray) -> tuple[float, float]:
-    """The median of (n,) scores on normal footage, and their robust standard deviation."""
-    return float(np.median(scores)), spread(scores)
+    """Mean and standard deviation of (n,) scores on normal footage; the second is never 0.
+
+    Not the median and quartiles: high scores of normal frames shall count, or the column that has
+    most of them leads.
+    """
+    least = 1e-9 * max(1.0, float(np.abs(scores).max()))
+    return float(np.mean(scores)), max(float(np.std(scores)), least)
 
 
 def scaled(scores: Mapping[str, np.ndarray], scales: Scales) -> dict[str, np.ndarray]:
-    """Column -> (n,) spreads above the middle of normal footage, for each column of `scales`."""
+    """Column -> (n,) deviations above the mean of normal footage, for each column of `scales`."""
     return {
-        name: (np.asarray(scores[name], float) - middle) / unit
-        for name, (middle, unit) in scales.items()
+        name: (np.asarray(scores[name], float) - mean) / deviation
+        for name, (mean, deviation) in scales.items()
     }
 
 
