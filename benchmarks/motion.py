@@ -10,10 +10,11 @@ cross slowly in two lanes and the anomaly is one that crosses fast, normal in an
     change       the same on images of the change since the frame before
     tokens       distance of the change of each patch token to the nearest normal change
     pixels       largest mean change of brightness of cells of 15 pixels, no memory
-    both         the larger of appearance and one of the others, each by its mean and deviation on
-                 normal frames that gave no references
+    both         the larger of appearance and one of the others, as the column combined of `vlad
+                 video --motion`, scaled on normal frames that gave no references
 
-and, second, that of the scores smoothed by a Gaussian of 0.4 s.
+and, second, that of the scores smoothed by a Gaussian of 0.4 s. The first frame of a video has the
+change of the second.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from vlad.images.video.change import change_of
 from vlad.maths.neighbours import Bank, Metric
 from vlad.metrics import frame_metrics
 from vlad.scoring.panel import Panel
-from vlad.time import Smoothing
+from vlad.time import Smoothing, combine, scale_of
 
 SMALL = 98  # pixels, an object in a lane
 SLOW, FAST = (15, 30), (82, 120)  # pixels a frame
@@ -100,7 +101,8 @@ def tokens_of(panel: Panel, images: list[Image.Image]) -> list[torch.Tensor]:
 
 def changes(frames: list[np.ndarray]) -> list[Image.Image]:
     images = [Image.fromarray(frame) for frame in frames]
-    return [change_of(now, before) for before, now in pairwise([images[0], *images])]
+    found = [change_of(now, before) for before, now in pairwise(images)]
+    return [found[0], *found]
 
 
 def distances(layers: list[torch.Tensor], references: int, metric: Metric) -> np.ndarray:
@@ -132,18 +134,19 @@ def measured(panel: Panel, normal: list[np.ndarray], test: list[np.ndarray], lab
     images = [Image.fromarray(frame) for frame in frames]
     looks = tokens_of(panel, images)
     moves = [x - torch.cat([x[:1], x[:-1]]) for x in looks]
+    changed = tokens_of(panel, [*changes(normal), *changes(test)])
     rows = {
         "appearance": distances(looks, half, "cosine"),
-        "change": distances(tokens_of(panel, changes(frames)), half, "cosine"),
+        "change": distances(changed, half, "cosine"),
         "tokens": distances(moves, half, "squared_l2"),
         "pixels": pixels(frames),
     }
-    scaled = {
-        name: (scores - scores[half : len(normal)].mean()) / scores[half : len(normal)].std()
-        for name, scores in rows.items()
-    }
+    for name in ("tokens", "pixels"):  # between the two videos, and before the first
+        rows[name][[0, len(normal)]] = rows[name][[1, len(normal) + 1]]
     for name in ("change", "tokens"):
-        rows[f"both, {name}"] = np.maximum(scaled["appearance"], scaled[name])
+        two = {one: rows[one] for one in ("appearance", name)}
+        scales = {one: scale_of(scores[half : len(normal)]) for one, scores in two.items()}
+        rows[f"both, {name}"] = combine(two, scales)
     seconds = np.arange(len(labels)) / FPS
     for name, scores in rows.items():
         own = scores[len(normal) :]
