@@ -151,6 +151,7 @@ def test_without_normal_footage_nothing_is_combined(vlad_video, footage, quiet, 
     [
         (["--motion", "short"], "fewer than two frames"),
         (["--motion", "quiet", "--begin-above", 1], "--begin-above is for one column"),
+        (["--motion", "quiet", "--head", "named"], "a head is named motion"),
         (
             ["--motion", "quiet", "--normal-footage", "quiet/../quiet", *ALARMS],
             "thresholds from it would be too low",
@@ -159,6 +160,10 @@ def test_without_normal_footage_nothing_is_combined(vlad_video, footage, quiet, 
 )
 def test_errors(vlad_video, footage, quiet, words, says):
     folder = footage("short", [1]).parent
+    code = "from vlad.heads.memory import Memory\nclass Motion(Memory):\n    pass\n"
+    (folder / "head.py").write_text(code, encoding="utf-8")
+    words = [f"{folder}/head.py:Motion" if word == "named" else word for word in words]
     named = [folder / w if str(w).split("/")[0] in ("short", "quiet") else w for w in words]
     done = vlad_video(quiet, "--normal", quiet, *named)
     assert done.exit_code == 2 and says in done.stderr, done.output
+    assert not (folder / "run").exists()  # nothing is left of what was refused

@@ -86,7 +86,7 @@ def video(
     from vlad.results.runjson import RUN
     from vlad.runs.changes import write_changes
     from vlad.runs.frames import Footage
-    from vlad.runs.motion import Motion, columns_of
+    from vlad.runs.motion import Motion, columns_of, head_beside
     from vlad.runs.video import Timing, score_video
     from vlad.system.text import counted, shown
     from vlad.time import Smoothing
@@ -134,8 +134,9 @@ def video(
                 f"{motion} is given with --motion and --normal-footage, but the head remembers its "
                 "changes, so thresholds from it would be too low; give other normal footage."
             )
+        head = head_beside(plan.heads)
         folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
-        moving = Motion.beside(plan.heads, list_samples([str(folder)]))
+        moving = Motion(head, list_samples([str(folder)]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     try:

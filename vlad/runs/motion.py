@@ -37,21 +37,6 @@ class Motion:
     head: Head
     references: Sequence[Sample]
 
-    @classmethod
-    def beside(cls, heads: Mapping[str, Head], references: Sequence[Sample]) -> Motion:
-        """With the first of these heads that needs normal images, or else `memory`.
-
-        Raises:
-            InputError: a head has the name of a column that comes with motion.
-        """
-        if taken := {MOTION, COMBINED} & heads.keys():
-            raise InputError(
-                f"a head is named {min(taken)}, as a column of scores with motion is; rename it."
-            )
-        needing = (head for head in heads.values() if head.normals == "needed")
-        head = next(needing, None)
-        return cls(load_head("memory") if head is None else deepcopy(head), references)
-
     def panel(self, backbone: Backbone, settings: Settings) -> tuple[Panel, dict[str, object]]:
         """What scores changes, and the settings that these scores depend on.
 
@@ -65,6 +50,20 @@ class Motion:
         categories = [settings.category]
         panel = prepare(backbone, {MOTION: self.head}, categories, own)
         return panel, shared_settings(scores_depend_on(panel, own, categories))
+
+
+def head_beside(heads: Mapping[str, Head]) -> Head:
+    """A head for changes: of the kind of the first of these that needs normal images, or `memory`.
+
+    Raises:
+        InputError: a head has the name of a column that comes with motion.
+    """
+    if taken := {MOTION, COMBINED} & heads.keys():
+        raise InputError(
+            f"a head is named {min(taken)}, as a column of scores with motion is; rename it."
+        )
+    head = next((head for head in heads.values() if head.normals == "needed"), None)
+    return load_head("memory") if head is None else deepcopy(head)
 
 
 def columns_of(heads: Collection[str], motion: bool) -> list[str]:
