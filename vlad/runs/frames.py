@@ -239,6 +239,6 @@ def _paired(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame, Frame]]:
     second and itself."""
     for first in islice(frames, 1):
         second = list(islice(frames, 1))
-        yield first, *(second or [first]), first
+        yield first, (second or [first])[0], first
         for before, now in pairwise(chain([first], second, frames)):
             yield now, now, before

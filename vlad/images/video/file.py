@@ -124,7 +124,7 @@ class _Reading:
             if frame is None:
                 lost += 1
                 continue
-            at, place = frame.time, places.get(frame.pts)
+            at, place = frame.time, None if frame.pts is None else places.get(frame.pts)
             first = at if first is None else first
             if place and place.number > self.number:
                 self.number, self.seconds = place
