@@ -134,9 +134,9 @@ def video(
                 f"{motion} is given with --motion and --normal-footage, but the head remembers its "
                 "changes, so thresholds from it would be too low; give other normal footage."
             )
-        head = head_beside(plan.heads)
+        mover = head_beside(plan.heads)
         folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
-        moving = Motion(head, list_samples([str(folder)]))
+        moving = Motion(mover, list_samples([str(folder)]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     try:
