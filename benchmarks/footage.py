@@ -110,6 +110,18 @@ def film(path: Path, views: Iterator[View]) -> Iterator[View]:
         container.mux(stream.encode())
 
 
+def label(path: Path, views: Iterator[View]) -> None:
+    """Write which frames show a defect, and where."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["frame", "seconds", "label", "part", "x", "y", "width", "height"])
+        for number, view in enumerate(views):
+            for place, mask in view.defects.items():
+                table.writerow([number, number / RATE, 1, place, *box(mask)])
+            if not view.defects:
+                table.writerow([number, number / RATE, 0, *[""] * 5])
+
+
 def box(mask: np.ndarray) -> tuple[int, int, int, int]:
     """x, y, width and height of what a mask holds."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -148,14 +160,7 @@ def make(data: Path, out: Path, minutes: float, defects: int, seed: int) -> None
     test = drawn(tested)
     for place in generator.choice(len(test), min(defects, len(test)), replace=False):
         test[place] = bad[generator.integers(KNOWN, len(bad))]
-    with open(out / "labels.csv", "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["frame", "seconds", "label", "part", "x", "y", "width", "height"])
-        for number, view in enumerate(film(out / "test.mp4", belt(test, generator))):
-            for place, mask in view.defects.items():
-                table.writerow([number, number / RATE, 1, place, *box(mask)])
-            if not view.defects:
-                table.writerow([number, number / RATE, 0, *[""] * 5])
+    label(out / "labels.csv", film(out / "test.mp4", belt(test, generator)))
 
 
 def main() -> None:

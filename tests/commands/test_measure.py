@@ -6,6 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from clips import pixels, table, write_clip
 from PIL import Image
 
 from vlad.cli import main
@@ -119,3 +120,37 @@ def test_labels_that_do_not_fit_the_frames_are_said(run, labels, tmp_path, image
     some = tmp_path / "some"
     assert vlad("video", tmp_path / "bad", *options, "--every", 2, "--out", some).exit_code == 0
     assert "Only some of the frames were scored" in vlad("measure", some, labels).output
+
+
+def test_frames_that_are_lost_do_not_shift_labels(images, small_file, tmp_path):
+    shown = [int(25 <= number < 30) for number in range(40)]
+    path = write_clip(tmp_path / "a.mp4", [pixels(images, number) for number in shown])
+    content = bytearray(path.read_bytes())
+    place = content.index(b"mdat") + len(content) // 4
+    content[place : place + len(content) // 8] = bytes(len(content) // 8)
+    path.write_bytes(content)
+    out = tmp_path / "run"
+    options = ("--normal", images / "0.png", "--backbone", small_file, "--device", "cpu")
+    done = vlad("video", path, *options, "--smooth", "none", "--out", out)
+    assert done.exit_code == 0 and "damaged" in done.output, done.output
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,first,last\na.mp4,25,29\n")
+    done = vlad("measure", out, labels, "--out", tmp_path / "figures.json")
+    assert done.exit_code == 0, done.output
+    lost = 40 - len(table(out / "scores.csv"))
+    assert lost > 1 and f"{lost} frames of a.mp4 could not be decoded" in done.output
+    assert (
+        json.loads((tmp_path / "figures.json").read_text())["measured"][0]["frames"]["micro"] == 1
+    )
+    assert "even times" not in done.output
+
+
+def test_uneven_times_are_said(run, labels):
+    lines = (run / "files.csv").read_text(encoding="utf-8").splitlines()
+    for place, line in enumerate(lines):
+        path, size, changed, read = line.rsplit(",", 3)
+        if path.endswith(("/bad/000006.png", "/bad/000007.png")):  # as if one were lost
+            lines[place] = f"{path},{size},{changed},{int(read) + 40_000_000}"
+    assert "even times" not in vlad("measure", run, labels).output
+    (run / "files.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert "The frames of bad do not come at even times" in vlad("measure", run, labels).output

@@ -2,96 +2,168 @@
 
 from __future__ import annotations
 
-import csv
+import json
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from clips import table
 from PIL import Image
 
 from vlad.cli import main
 
 JUMP = 9  # the frame that is far from the one before
+STEPS = [1] * JUMP + [11] + [1] * 10
+ALARMS = ("--alarms-per-hour", 3600)
 
 
 @pytest.fixture
 def footage(images, tmp_path):
-    """A folder of frames that move by these pixels each, from one frame to the next."""
-    image = np.asarray(Image.open(images / "0.png").convert("RGB"))
+    """A folder of frames that move by these pixels each; those of `other` show another image."""
 
-    def make(name, steps):
+    def make(name, steps, other=()):
         (tmp_path / name).mkdir()
         for number, moved in enumerate(np.cumsum(steps)):
+            image = Image.open(images / f"{int(number in other)}.png").convert("RGB")
             path = tmp_path / name / f"{number:03}.png"
-            Image.fromarray(np.roll(image, moved, axis=1)).save(path)
+            Image.fromarray(np.roll(np.asarray(image), moved, axis=1)).save(path)
         return tmp_path / name
 
     return make
 
 
 @pytest.fixture
-def video(small_file, tmp_path):
+def quiet(footage):
+    return footage("quiet", [1] * 40)
+
+
+@pytest.fixture
+def vlad_video(small_file, tmp_path):
     """Runs `vlad video` -> click's result."""
 
-    def run(*words, out=tmp_path / "run"):
-        options = ["--backbone", small_file, "--device", "cpu", "--smooth", "none", "--out", out]
+    def run(*words, out=tmp_path / "run", smooth=("--smooth", "none")):
+        options = ["--backbone", small_file, "--device", "cpu", *smooth, "--out", out]
         return CliRunner().invoke(main, list(map(str, ["video", *words, *options])))
 
     return run
 
 
-def scores(out):
-    with open(out / "scores.csv", newline="", encoding="utf-8") as file:
-        return [float(row["memory"]) for row in csv.DictReader(file)]
+def column(out, name):
+    return np.array([float(row[name]) for row in table(out / "scores.csv")])
 
 
-def test_a_jump_is_found(video, footage, tmp_path):
-    quiet, test = footage("quiet", [1] * 40), footage("test", [1] * JUMP + [11] + [1] * 10)
-    done = video(test, "--motion", quiet)
+def test_a_jump_is_found_beside_appearance(vlad_video, footage, quiet, tmp_path):
+    out = tmp_path / "run"
+    done = vlad_video(footage("test", STEPS), "--normal", quiet, "--motion", quiet)
     assert done.exit_code == 0, done.output
-    found = scores(tmp_path / "run")
-    assert np.argmax(found[1:]) + 1 == JUMP and found[JUMP] > 2 * np.median(found)
-    assert len(list((tmp_path / "run/normal_changes").iterdir())) == 39
-    # in frames as they are, nothing stands out
-    still = video(test, "--normal", quiet, out=tmp_path / "still")
-    assert still.exit_code == 0, still.output
-    assert np.argmax(scores(tmp_path / "still")) != JUMP
+    moved, seen = column(out, "motion"), column(out, "memory")
+    assert np.argmax(moved) == JUMP and moved[JUMP] > 2 * np.median(moved)
+    assert np.argmax(seen) != JUMP  # in frames as they are, nothing stands out
+    assert moved[0] == pytest.approx(moved[1], abs=1e-6)  # the first one has no frame before it
+    assert len(list((out / "normal_changes").iterdir())) == 39
+    alone = vlad_video(tmp_path / "test", "--normal", quiet, out=tmp_path / "alone")
+    assert alone.exit_code == 0, alone.output
+    assert column(tmp_path / "alone", "memory") == pytest.approx(seen, abs=1e-6)
 
 
-def test_a_stopped_run_goes_on_with_the_frame_before(video, footage, tmp_path):
-    quiet, test = footage("quiet", [1] * 12), footage("test", [1] * JUMP + [11] + [1] * 10)
-    assert video(test, "--motion", quiet).exit_code == 0
-    whole = scores(tmp_path / "run")
-    file = tmp_path / "run/scores.csv"
-    rows = file.read_text(encoding="utf-8").splitlines()
-    kept = [",".join([*line.split(",")[:2], ""]) for line in rows[1 : JUMP + 1]]
-    file.write_text("\n".join(["path,memory,error", *kept]) + "\n", encoding="utf-8")
-    done = video(test, "--motion", quiet, "--resume")
+def test_the_combined_score_has_both(vlad_video, footage, quiet, tmp_path):
+    out, test = tmp_path / "run", footage("test", [*STEPS, *[1] * 10], other=(25, 26))
+    more = footage("more", [1, 2] * 30)
+    normal = ("--normal", quiet, "--motion", quiet)
+    done = vlad_video(test, *normal, "--normal-footage", more, *ALARMS)
     assert done.exit_code == 0, done.output
-    assert scores(tmp_path / "run") == pytest.approx(whole, abs=1e-6)
+    rules = json.loads((out / "thresholds.json").read_text())
+    assert list(rules["begin"]) == ["memory", "motion", "combined"] == list(rules["hourly"])
+    above = {
+        name: (column(out, name) - mean) / deviation
+        for name, (mean, deviation) in rules["scales"].items()
+    }
+    calm = column(out / "calibration", "motion")
+    assert rules["scales"]["motion"][0] == pytest.approx(np.mean(calm), abs=1e-6)
+    found = column(out, "combined")
+    assert found == pytest.approx(np.maximum(above["memory"], above["motion"]), abs=1e-4)
+    starts = {
+        head: [float(e["start"]) for e in table(out / "events.csv") if e["head"] == head]
+        for head in rules["begin"]
+    }
+    jump, seen = JUMP / 25, 25 / 25
+    assert jump in starts["motion"] and seen in starts["memory"]
+    assert jump in starts["combined"] and seen in starts["combined"]
+    # the region of a combined event is that of the column that led
+    boxes = {
+        (e["head"], float(e["start"])): (e["x"], e["width"]) for e in table(out / "events.csv")
+    }
+    assert boxes["combined", jump] == boxes["motion", jump] != ("", "")
+    assert "combined: " in done.stdout and "At most 3600 false alarms" in done.stdout
+    # the thresholds serve another run with the same motion, and no other
+    rules = ("--thresholds", out / "thresholds.json")
+    again = vlad_video(test, *normal, *rules, out=tmp_path / "again", smooth=())
+    assert again.exit_code == 0, again.output
+    assert (tmp_path / "again/events.csv").read_bytes() == (out / "events.csv").read_bytes()
+    without = vlad_video(test, "--normal", quiet, *rules, out=tmp_path / "b", smooth=())
+    assert "is for memory, motion, combined, but the scores are memory" in without.stderr
+    other = ("--normal", quiet, "--motion", more)
+    done = vlad_video(test, *other, *rules, out=tmp_path / "c", smooth=())
+    assert done.exit_code == 2 and "thresholds were found with other motion" in done.stderr
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,first,last\ntest,9,9\ntest,25,26\n", encoding="utf-8")
+    measured = CliRunner().invoke(main, ["measure", str(out), str(labels)])
+    assert measured.exit_code == 0 and "\ncombined_smoothed" in measured.stdout, measured.output
 
 
-def test_thresholds_of_frames_are_not_for_changes(video, footage, tmp_path):
-    quiet, test = footage("quiet", [1] * 40), footage("test", [1] * 12)
-    more = footage("more", [1] * 40)
-    first = video(test, "--motion", quiet, "--normal-footage", more, "--alarms-per-hour", 3600)
-    assert first.exit_code == 0, first.output
-    rules = tmp_path / "run/thresholds.json"
-    again = CliRunner()  # without --smooth, which the thresholds bring
-    words = [test, "--normal", quiet, "--thresholds", rules, "--backbone", "vlad-tiny"]
-    done = again.invoke(main, list(map(str, ["video", *words, "--out", tmp_path / "other"])))
-    assert done.exit_code == 2 and "found with other" in done.stderr
+def test_a_stopped_run_goes_on_with_the_frame_before(vlad_video, footage, quiet, tmp_path):
+    test, out = footage("test", STEPS), tmp_path / "run"
+    words = (test, "--normal", quiet, "--motion", quiet)
+    assert vlad_video(*words).exit_code == 0
+    whole = column(out, "motion")
+    rows = (out / "scores.csv").read_text(encoding="utf-8").splitlines()
+    kept = [",".join([*line.split(",")[:3], ""]) for line in rows[1 : JUMP + 1]]
+    text = "\n".join(["path,memory,motion,error", *kept]) + "\n"
+    (out / "scores.csv").write_text(text, encoding="utf-8")
+    done = vlad_video(*words, "--resume")
+    assert done.exit_code == 0 and "continuing after frame 8" in done.stderr, done.output
+    assert column(out, "motion") == pytest.approx(whole, abs=1e-6)
+    done = vlad_video(test, "--normal", quiet, "--resume")
+    assert done.exit_code == 2 and "was started with other settings" in done.stderr, done.output
 
 
-@pytest.mark.parametrize("frames, says", [(1, "fewer than two frames"), (3, "--motion brings")])
-def test_errors(video, footage, frames, says, images):
-    quiet = footage("quiet", [1] * frames)
-    more = ["--normal", images / "0.png"] if frames > 1 else []
-    assert says in video(quiet, "--motion", quiet, *more).stderr
+def test_a_frame_that_cannot_be_read_leaves_the_next_without_a_change(
+    vlad_video, footage, quiet, tmp_path
+):
+    test = footage("test", STEPS)
+    (test / "004.png").write_bytes(b"no image")
+    done = vlad_video(test, "--normal", quiet, "--motion", quiet)
+    assert done.exit_code == 0 and "18 frames scored, 2 failed" in done.stdout, done.output
+    rows = table(tmp_path / "run" / "scores.csv")
+    assert [n for n, row in enumerate(rows) if "004.png" in row["error"]] == [4, 5]
 
 
-def test_thresholds_do_not_come_from_what_the_head_remembers(video, footage):
-    quiet = footage("quiet", [1] * 40)
-    again = quiet.parent / "quiet" / ".." / "quiet"
-    done = video(quiet, "--motion", quiet, "--normal-footage", again, "--alarms-per-hour", 3600)
-    assert done.exit_code == 2 and "thresholds from it would be too low" in done.stderr
+def test_without_normal_footage_nothing_is_combined(vlad_video, footage, quiet, tmp_path):
+    done = vlad_video(footage("one", [1]), "--category", "nut", "--motion", quiet)
+    assert done.exit_code == 0, done.output
+    (row,) = table(tmp_path / "run" / "scores.csv")
+    assert row["winclip"] and row["motion"] and "combined" not in row
+    assert "No events: nothing decides what one is" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (["--motion", "short"], "fewer than two frames"),
+        (["--motion", "quiet", "--begin-above", 1], "--begin-above is for one column"),
+        (["--motion", "quiet", "--head", "named"], "a head is named motion"),
+        (
+            ["--motion", "quiet", "--normal-footage", "quiet/../quiet", *ALARMS],
+            "thresholds from it would be too low",
+        ),
+    ],
+)
+def test_errors(vlad_video, footage, quiet, words, says):
+    folder = footage("short", [1]).parent
+    code = "from vlad.heads.memory import Memory\nclass Motion(Memory):\n    pass\n"
+    (folder / "head.py").write_text(code, encoding="utf-8")
+    words = [f"{folder}/head.py:Motion" if word == "named" else word for word in words]
+    named = [folder / w if str(w).split("/")[0] in ("short", "quiet") else w for w in words]
+    done = vlad_video(quiet, "--normal", quiet, *named)
+    assert done.exit_code == 2 and says in done.stderr, done.output
+    assert not (folder / "run").exists()  # nothing is left of what was refused

@@ -20,6 +20,7 @@ RULES = EventRules(
     {"backbone": "vlad-tiny"},
     {"memory": HOURLY},
     "Where they come from.",
+    {"memory": (0.25, 0.125), "motion": (0.5, 0.25)},
 )
 
 
@@ -38,6 +39,7 @@ def test_rules_are_read_back(tmp_path, gap):
         ({"begin": {}, "end": {}}, "its heads are not the same everywhere"),
         ({"gap": "soon"}, "soon"),
         ({"hourly": {"memory": {"threshold": 1}}}, "it lacks"),
+        ({"scales": {"memory": [1]}}, "not enough values"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, change, said):

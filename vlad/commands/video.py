@@ -41,7 +41,7 @@ DEFAULT_RATE = 25.0  # images a second of a folder of frames
 )
 @option(
     "--motion CLIP|DIR",
-    "Score how frames change, against the changes in this video without anomalies.",
+    "Also score how frames change, against the changes in this video without anomalies.",
 )
 @option(
     "--segments",
@@ -93,14 +93,15 @@ def video(
     import os
     import signal
     from contextlib import nullcontext
-    from dataclasses import replace
     from pathlib import Path
 
+    from vlad.datasets import list_samples
     from vlad.errors import InputError
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
     from vlad.runs.changes import write_changes
     from vlad.runs.frames import Footage
+    from vlad.runs.motion import Motion, columns_of, head_beside
     from vlad.runs.video import Timing, score_video
     from vlad.system.signals import interruptible
     from vlad.system.text import counted, shown
@@ -116,6 +117,11 @@ def video(
         )
     if alarms_per_hour is not None and not normal_footage:
         raise InputError("--alarms-per-hour needs footage to count in; add --normal-footage.")
+    if motion and numbers:
+        raise InputError(
+            "--begin-above is for one column of scores, but --motion adds another; give "
+            "--normal-footage."
+        )
     check_deciding(deciding, map_threshold)
     if map_threshold is not None and normal_footage:
         raise InputError("--normal-footage sets the map threshold; leave out --map-threshold.")
@@ -141,14 +147,15 @@ def video(
         more = {"keep": keep, "motion": bool(motion), "segments": segments, "duration": duration}
         return [Footage(one, sampling, changes, **more) for one in videos]
 
+    plan = plan_of(scoring, images=0)
+    smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
+    columns, rules = columns_of(plan.heads, bool(motion)), None
+    if not normal_footage:
+        rules = rules_of(deciding, plan, smoothing, map_threshold, columns)
+    moving = None
     if motion:
         if segments:
             raise InputError("--motion scores single frames; leave out --segments.")
-        if scoring.normals or scoring.detector:
-            raise InputError(
-                "--motion brings its own normal images, changes between frames; leave out --normal "
-                "and --detector."
-            )
         still = footage([video_of(motion, frame_rate)])[0]
         if any(
             os.path.realpath(one.address) == os.path.realpath(still.video.address) for one in quiet
@@ -157,11 +164,9 @@ def video(
                 f"{motion} is given with --motion and --normal-footage, but the head remembers its "
                 "changes, so thresholds from it would be too low; give other normal footage."
             )
+        mover = head_beside(plan.heads)
         folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
-        scoring = replace(scoring, normals=(str(folder),))
-    plan = plan_of(scoring, images=0)
-    smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
-    rules = None if normal_footage else rules_of(deciding, plan, smoothing, map_threshold)
+        moving = Motion(mover, list_samples([str(folder)]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     # Ctrl-C ends a stream as the end of a file does
@@ -175,6 +180,7 @@ def video(
                 plan.settings,
                 timing,
                 out,
+                motion=moving,
                 resume=resume,
                 overwrite=overwrite,
                 say=lambda words: click.echo(shown(words, keep=" "), err=True),
@@ -185,7 +191,8 @@ def video(
         click.echo("Stopped." + (kept if RUN.holds(out) else ""), err=True)
         raise SystemExit(130) from None
     if done.rules is None:
-        click.echo("No events: nothing decides what one is; add --normal-footage or --begin-above.")
+        more = "" if motion else " or --begin-above"
+        click.echo(f"No events: nothing decides what one is; add --normal-footage{more}.")
     else:
         click.echo(done.rules.smoothing.sentence)
         if done.rules.note:
@@ -195,6 +202,8 @@ def video(
             click.echo(f"{head}: {counted(count, 'event')}, above {begin:.6g}")
             if one := done.rules.hourly.get(head):
                 click.echo(one.sentence)
+        for head in done.folder.heads.keys() - done.rules.begin.keys():
+            click.echo(f"{head}: no events, for it has no threshold; add --normal-footage.")
         click.echo(f"Events: {Path(out) / 'events.csv'}")
     rows = done.folder.rows
     scored = f"{counted(len(rows) - rows.failed, 'frame')} scored"

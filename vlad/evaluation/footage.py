@@ -13,12 +13,14 @@ from vlad.datasets.footage import Clip, Truth
 from vlad.datasets.footage.tracks import find_tracks, read_tracks
 from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
+from vlad.evaluation.sampled import sampled
 from vlad.metrics import FrameMetrics, frame_metrics, rbdc_tbdc
 from vlad.results.eventrules import THRESHOLDS, load_rules
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import FrameNote, read_notes
 from vlad.results.runjson import SAMPLING
 from vlad.system.text import and_more, counted, path_of
+from vlad.time import COMBINED
 
 SMOOTHED = "_smoothed"  # ends the column of smoothed scores
 
@@ -118,7 +120,7 @@ def measure_run(
         )
         if some
     ]
-    notes += _sampled(folder, videos)
+    notes += sampled(folder, {video.name: video.truth for video in videos})
     if failed:
         notes.append(f"{counted(failed, 'frame')} without a score left out.")
     labels = [video.truth.labels(video.numbers) for video in videos]
@@ -149,13 +151,15 @@ def measure_run(
 
 def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]]]], int]:
     """Video -> path and scores by column of each scored frame; and the number without a score."""
-    columns = [name for head in folder.heads for name in (head, head + SMOOTHED)]
     found: dict[str, list[tuple[str, dict[str, float]]]] = {}
     failed = 0
     with open(folder.out / "scores.csv", newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
+        there = {*(table.fieldnames or ())}
+        heads = [*folder.heads, *({COMBINED} & there)]
+        columns = [name for head in heads for name in (head, head + SMOOTHED)]
         # frames of other commands are not smoothed
-        if SAMPLING in folder.settings and not {*columns} <= {*(table.fieldnames or ())}:
+        if SAMPLING in folder.settings and not {*columns} <= there:
             raise InputError(f"the run in {folder.out} was stopped; add `resume` to finish it.")
         for row in table:
             path = path_of(row["path"])
@@ -168,27 +172,6 @@ def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]
             scores = {name: float(cell) for name, cell in cells.items()}
             found.setdefault(Path(path).parent.name, []).append((path, scores))
     return found, failed
-
-
-def _sampled(folder: RunFolder, videos: Sequence[_Video]) -> list[str]:
-    """Sentences about frames that have a label or a score, but not both."""
-    sampling = folder.settings.get(SAMPLING)
-    if sampling is None:  # which frames should be there is not known
-        return []
-    if sampling["every"] > 1 or sampling["fps"] is not None or sampling["changes"] is not None:
-        return ["Only some of the frames were scored, so figures over all frames do not compare."]
-    counts = {video.name: 0 for video in videos}
-    for path in folder.rows:
-        name, number = Path(path).parent.name, Path(path).stem
-        if name in counts and number.isdecimal():
-            counts[name] = max(counts[name], int(number) + 1)
-    other = [video.name for video in videos if not video.truth.fits(counts[video.name])]
-    if not other:
-        return []
-    return [
-        f"{counted(len(other), 'video')} with another number of frames than labels: "
-        f"{and_more(other, 3)}; check that the labels are theirs."
-    ]
 
 
 def _regions(videos: Sequence[_Video], tracks: Path | None) -> list[np.ndarray] | None:

@@ -85,10 +85,13 @@ def write_timeline(
     Raises:
         OutputError: the file cannot be written.
     """
-    titles = {h: titled(h, run.settings.get("protocol", {}).get(h, "")) for h in run.heads}
+    columns = list(series[0].smoothed)
+    titles = {
+        name: titled(name, run.settings.get("protocol", {}).get(name, "")) for name in columns
+    }
     digits = {
-        head: decimals([x for one in series for x in one.smoothed[head].tolist()])
-        for head in run.heads
+        name: decimals([x for one in series for x in one.smoothed[name].tolist()])
+        for name in columns
     }
     css = style(_HERE / "report.css") + (_HERE / "timeline.css").read_text("utf-8")
     page = template(_HERE / "timeline.html.j2").stream(
@@ -104,9 +107,9 @@ def write_timeline(
         notes=_notes(rules, titles),
         charts=[
             _chart(one, head, titles[head], digits[head], rules, own)
-            for one, head, own in _charted(series, run.heads, found)
+            for one, head, own in _charted(series, columns, found)
         ],
-        timelines=len(series) * len(run.heads),
+        timelines=len(series) * len(columns),
         strip=[_card(found[n], n, peaks[n], digits, clips) for n in sorted(peaks)],
         events=[_row(one, n, titles, digits, clips) for n, one in enumerate(found[:_LISTED])],
         count=len(found),
@@ -141,7 +144,7 @@ def _chart(
     """One timeline: lines, events and thresholds in units of _WIDTH×_HEIGHT."""
     values, seconds = one.smoothed[head], one.seconds
     end = float(seconds.max()) if len(seconds) else 0.0
-    begin = rules.begin[head] if rules else None
+    begin = rules.begin.get(head) if rules else None
     levels = [*values.tolist(), *([begin] if begin is not None else [])] or [0.0]
     low, high = min(levels), max(levels)
     spread = (high - low) or 1.0

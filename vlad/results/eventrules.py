@@ -15,6 +15,7 @@ from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import read_json
 from vlad.system.text import encode, shown
 from vlad.time import Hourly, Smoothing
+from vlad.time.combined import Scales
 
 THRESHOLDS = "thresholds.json"  # of a run
 _KIND = "vlad event thresholds"
@@ -31,12 +32,13 @@ class EventRules:
         smoothing: of the scores.
         gap: seconds without a frame that end an event; infinity for never, None for the usual
             (`vlad.time.default_gap`).
-        sampling: which frames are scored: "every", "fps", "changes"; "motion", whether by
-            their change; "segments", whether by those.
+        sampling: which frames are scored: "every", "fps", "changes"; "motion", the settings of the
+            column of that name, or False without one; "segments", whether by those.
         settings: `shared_settings` of the run that they were found in; empty for numbers, which
             fit any.
         hourly: head -> what they rest on; empty for numbers.
         note: a sentence on where they come from otherwise, or nothing.
+        scales: as in `vlad.time.combined`, of the columns that are combined; empty for none.
     """
 
     begin: Mapping[str, float]
@@ -44,10 +46,11 @@ class EventRules:
     regions: Mapping[str, float] = field(default_factory=dict)
     smoothing: Smoothing = field(default_factory=Smoothing)
     gap: float | None = None
-    sampling: Mapping[str, float | None] = field(default_factory=dict)
+    sampling: Mapping[str, object] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
     hourly: Mapping[str, Hourly] = field(default_factory=dict)
     note: str = ""
+    scales: Scales = field(default_factory=dict)
 
 
 def save_rules(rules: EventRules, path: Path) -> Path:
@@ -92,6 +95,7 @@ def load_rules(path: str | os.PathLike[str]) -> EventRules:
                 if gap in ("never", None)
                 else float(gap),
                 "hourly": hourly,
+                "scales": {name: (a, b) for name, (a, b) in content["scales"].items()},
             }
         )
         for part in (rules.begin, rules.end, rules.regions):
@@ -109,7 +113,7 @@ def load_rules(path: str | os.PathLike[str]) -> EventRules:
 
 
 def check_rules(
-    rules: EventRules, settings: Mapping[str, object], sampling: Mapping[str, float | None]
+    rules: EventRules, settings: Mapping[str, object], sampling: Mapping[str, object]
 ) -> None:
     """Check that rules were found with the settings of a run.
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,13 +21,15 @@ from vlad.results.framenotes import FrameNote, append_notes
 from vlad.results.regions import find_regions
 from vlad.results.rows import Row
 from vlad.runs.frames import Footage, Frames
+from vlad.runs.motion import with_motion
 from vlad.runs.run import keep_scored
 from vlad.runs.segments import score_segments
 from vlad.runs.settings import Settings
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Scored, score_samples
 from vlad.system.progress import Progress
-from vlad.time import Smoothing, default_gap
+from vlad.time import COMBINED, Smoothing, combine, default_gap
+from vlad.time.combined import Scales
 
 
 def check_names(clips: Sequence[Footage]) -> None:
@@ -50,6 +53,7 @@ def score_clips(
     say: Callable[[str], None],
     verb: str = "scored",
     *,
+    moving: Panel | None = None,
     begin: Mapping[str, float] | None = None,
     stop: threading.Event | None = None,
 ) -> dict[str, Footage]:
@@ -58,6 +62,7 @@ def score_clips(
     Args:
         thresholds: head -> the map value above which a pixel belongs to a region.
         say: called with a sentence about a clip.
+        moving: scores the change of each frame too; the clips have `motion`.
         begin: head -> the score above which frames are kept where the footage asks for it.
         stop: ends the reading of a live source.
 
@@ -89,6 +94,8 @@ def score_clips(
                         )
                     )
                     for batch in batches:
+                        if moving:
+                            batch = with_motion(moving, batch, frames, setup.batch_size)
                         append_notes(folder.out, (_note(scored, thresholds) for scored in batch))
                         _keep(frames, batch, begin or {})
                         keep_scored(folder, batch, frames.states)
@@ -109,10 +116,17 @@ def score_clips(
     return sources
 
 
-def series_of(folder: RunFolder, source: str, smoothing: Smoothing, gap: float | None) -> Series:
+def series_of(
+    folder: RunFolder,
+    source: str,
+    smoothing: Smoothing,
+    gap: float | None,
+    scales: Scales = MappingProxyType({}),
+) -> Series:
     """The scored frames of a source; those with an error are left out.
 
     Args:
+        scales: of the columns that are combined, if any.
         gap: as in `vlad.time`; None finds it from the usual step between frames.
     """
     of_source = [
@@ -130,6 +144,8 @@ def series_of(folder: RunFolder, source: str, smoothing: Smoothing, gap: float |
     seconds = (times - of_source[0][1]) / 1e9
     gap = default_gap(seconds) if gap is None else gap
     scores = {head: np.array([row.scores[head] for row in rows], float) for head in folder.heads}
+    if scales:
+        scores[COMBINED] = combine(scores, scales)
     smoothed = {head: smoothing(seconds, values, gap) for head, values in scores.items()}
     return Series(source, [row.path for row in rows], times, seconds, scores, smoothed)
 
@@ -139,11 +155,12 @@ def gap_of(footage: Footage, given: float | None) -> float | None:
     return math.inf if given is None and footage.changes is not None else given
 
 
-def sampling_of(footage: Footage) -> dict[str, float | None]:
-    """Which frames are scored, as thresholds of events say it."""
-    sampling, motion = footage.sampling, footage.motion
+def sampling_of(footage: Footage, motion: object = False) -> dict[str, object]:
+    """Which frames are scored, and what the column of motion depends on if there is one, as
+    thresholds of events say it."""
+    sampling = footage.sampling
     found = {"every": sampling.every, "fps": sampling.fps, "changes": footage.changes}
-    return found | {"motion": motion, "segments": footage.segments}
+    return {**found, "motion": motion, "segments": footage.segments}
 
 
 def _keep(frames: Frames, batch: Sequence[Scored], begin: Mapping[str, float]) -> None:

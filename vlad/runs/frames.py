@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -39,8 +40,7 @@ class Footage:
         sampling: which of its frames are due.
         changes: as in `vlad.images.video.Changes`.
         keep: which scored frames are kept as images.
-        motion: whether the image of a frame is its change since the one before (`change_of`),
-            which is all grey for the first.
+        motion: whether `Frames.change` is wanted.
         segments: whether frames get the scores of their segments (`vlad.runs.segments`).
         duration: seconds that a live source is read in `vlad video`; None is until it is stopped.
     """
@@ -98,7 +98,8 @@ class Frames:
         self.states: dict[str, State | None] = {}
         self._changes = Changes(footage.changes)
         self._unread: dict[str, Frame] = {}
-        self._before: dict[int, Frame] = {}  # of frames that are scored by their motion
+        self._pairs: dict[int, tuple[Frame, Frame]] = {}  # whose difference is its change
+        self._moves: dict[str, Image.Image] = {}
         self._images: dict[str, Image.Image] = {}  # of those that may be kept
         self._held = ExitStack()
         self._live: Live | None = None
@@ -151,11 +152,19 @@ class Frames:
         self.states[name] = State(0, frame.time, frame.time)
         image = frame.image(self.max_pixels, name)
         if self.footage.motion:
-            before = self._before.pop(frame.number, frame)
-            image = change_of(image, before.image(self.max_pixels, name))
+            now, before = (
+                image if one is frame else one.image(self.max_pixels, name)
+                for one in self._pairs.pop(frame.number)
+            )
+            self._moves[name] = change_of(now, before)
         if self.footage.keep != "none":
             self._images[name] = image
         return image
+
+    def change(self, path: Path) -> Image.Image:
+        """How a frame whose image was taken differs from the one before; the first frame has the
+        change of the second."""
+        return self._moves.pop(str(path))
 
     def keep(self, rows: Sequence[Row], anomalous: Collection[str]) -> list[Row]:
         """Write the frames to be kept -> the rows, with the states of their files.
@@ -195,16 +204,12 @@ class Frames:
         with read_ahead(lambda: read_frames(video, self.say, due)) as frames:
             if done >= 0:
                 frames = self._same(frames, done, last)
-            before = None
-            for frame in frames:
-                # those with rows are compared too, as if it had never stopped
-                if not self._changes(frame):
-                    continue
+            # those with rows are compared too, as if it had never stopped
+            for frame, now, before in _paired(filter(self._changes, frames)):
                 if frame.number > done or self.footage.segments:
-                    if self.footage.motion and before:
-                        self._before[frame.number] = before
+                    if self.footage.motion:
+                        self._pairs[frame.number] = now, before
                     yield frame
-                before = frame
         self.ended = True
 
     def _same(self, frames: Iterator[Frame], done: int, last: State | None) -> Iterator[Frame]:
@@ -240,3 +245,13 @@ class Frames:
         source = self.footage.video.name
         short = source.strip("/").replace("/", "_") if self._live else os.path.basename(source)
         return possible_ids((short, file))[0]
+
+
+def _paired(frames: Iterator[Frame]) -> Iterator[tuple[Frame, Frame, Frame]]:
+    """Each frame with the two that its change is of: itself and the one before; for the first, the
+    second and itself."""
+    for first in islice(frames, 1):
+        second = list(islice(frames, 1))
+        yield first, (second or [first])[0], first
+        for before, now in pairwise(chain([first], second, frames)):
+            yield now, now, before

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -157,17 +158,23 @@ def _without_known(rules: Rules, settings: Settings) -> Rules:
 
 
 def run_folder(
-    panel: Panel, categories: Sequence[str | None], root: Path, settings: Settings, out: str | Path
+    panel: Panel,
+    categories: Sequence[str | None],
+    root: Path,
+    settings: Settings,
+    out: str | Path,
+    more: Mapping[str, Head] = MappingProxyType({}),
 ) -> RunFolder:
     """The folder of a run with this panel; nothing is written yet.
 
     Args:
         root: the folder that names of maps and overlays are relative to.
+        more: heads of another panel whose scores stand there too.
 
     Raises:
         InputError: a calibration made with other settings.
     """
-    ranges = {name: head.map_range for name, head in panel.heads.items()}
+    ranges = {name: head.map_range for name, head in {**panel.heads, **more}.items()}
     side = MAP_SIDE if settings.setup.tile is None else None
     record = {**scores_depend_on(panel, settings, categories), "root": os.path.realpath(root)}
     folder = RunFolder(out, ranges, record, settings.map_format, side)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -23,36 +22,14 @@ from vlad.results.framenotes import read_notes
 from vlad.results.runjson import SAMPLING
 from vlad.results.shared import shared_settings
 from vlad.runs.clips import check_names, gap_of, sampling_of, score_clips, series_of
-from vlad.runs.frames import FOLDER, Footage
+from vlad.runs.frames import Footage
+from vlad.runs.motion import Motion, folder_of, leading
 from vlad.runs.peaks import read_peaks
 from vlad.runs.segments import check_segments
-from vlad.runs.settings import Settings, prepare, run_folder
-from vlad.scoring.panel import Panel
+from vlad.runs.settings import Settings, prepare
+from vlad.runs.timing import Timing, calibrated
 from vlad.system.lock import locked
-from vlad.time import Hourly, Smoothing, default_gap, find_events, from_footage
-
-CALIBRATION = "calibration"  # folder of the run over normal footage
-
-
-@dataclass(frozen=True)
-class Timing:
-    """How scores become events.
-
-    Attributes:
-        rules: thresholds that are known; None finds them from normal footage, if there is some.
-        normal: normal footage.
-        rate: false alarms per hour that the thresholds may give.
-        smoothing: of the scores.
-        gap: seconds without a frame that end an event; None is 10 usual steps.
-        clips: whether events are cut out of their videos.
-    """
-
-    rules: EventRules | None = None
-    normal: Sequence[Footage] = ()
-    rate: float = 1.0
-    smoothing: Smoothing = field(default_factory=Smoothing)
-    gap: float | None = None
-    clips: bool = False
+from vlad.time import COMBINED, default_gap, find_events
 
 
 @dataclass(frozen=True)
@@ -73,6 +50,7 @@ def score_video(
     timing: Timing,
     out: str | Path,
     *,
+    motion: Motion | None = None,
     resume: bool = False,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
@@ -83,6 +61,7 @@ def score_video(
     Args:
         clips: all with the same sampling; a live source is alone.
         settings: its rules for verdicts of single images are not used.
+        motion: scores changes of frames in a column of its own; all footage has `motion` then.
         say: called with a sentence about a clip, also from another thread.
         stop: ends the reading of a live source, also before its duration has passed.
 
@@ -105,77 +84,40 @@ def score_video(
         )
     if clips[0].segments:
         say(check_segments(panel))
-    folder = run_folder(panel, [settings.category], Path(out) / FOLDER, settings, out)
-    folder.settings[SAMPLING] = sampling_of(clips[0])
+    moving, record = motion.panel(backbone, settings) if motion else (None, False)
+    folder = folder_of(panel, moving, settings, Path(out))
+    folder.settings[SAMPLING] = sampling = sampling_of(clips[0], record)
     own = shared_settings(folder.settings)
     if timing.rules:
-        check_rules(timing.rules, own, sampling_of(clips[0]))
+        check_rules(timing.rules, own, sampling)
     with locked(folder.out):
         folder = folder.resume() if resume else folder.create(overwrite)
         rules = timing.rules
         if timing.normal:
-            rules = replace(_calibrated(panel, folder, settings, timing, say), settings=own)
+            found = calibrated(panel, moving, folder, settings, timing, say)
+            rules = replace(found, settings=own)
         regions = rules.regions if rules else {}
         if folder.rows:
             check_regions(regions, folder.out)
         if rules:  # before the frames, whose regions are found above its map values
             save_rules(rules, folder.out / THRESHOLDS)
         begin = rules.begin if rules else {}
-        videos = score_clips(panel, folder, clips, settings, regions, say, begin=begin, stop=stop)
+        videos = score_clips(
+            panel, folder, clips, settings, regions, say, moving=moving, begin=begin, stop=stop
+        )
         smoothing = rules.smoothing if rules else timing.smoothing
         gap = gap_of(clips[0], rules.gap if rules else timing.gap)
-        series = [series_of(folder, source, smoothing, gap) for source in videos]
+        scales = rules.scales if rules else {}
+        series = [series_of(folder, source, smoothing, gap, scales) for source in videos]
         _say_if_apart(series, gap, say)
-        found = _events(folder, series, rules, gap) if rules else []
+        events = _events(folder, series, rules, gap) if rules else []
         folder.drop("clips")
-        cut = _cut(folder, found, videos, say) if timing.clips else {}
-        _write(folder, series, rules, found, cut)
-        peaks = read_peaks(found, videos, settings.setup.max_pixels)
+        cut = _cut(folder, events, videos, say) if timing.clips else {}
+        _write(folder, series, rules, events, cut)
+        peaks = read_peaks(events, videos, settings.setup.max_pixels)
         date = f"{datetime.now():%Y-%m-%d %H:%M}"
-        report = write_timeline(folder, series, rules, found, peaks, cut, date)
-    return VideoRun(folder, rules, found, report)
-
-
-def _calibrated(
-    panel: Panel,
-    folder: RunFolder,
-    settings: Settings,
-    timing: Timing,
-    say: Callable[[str], None],
-) -> EventRules:
-    """Score normal footage, and find the thresholds that it exceeds seldom enough."""
-    out = folder.out / CALIBRATION
-    settings = replace(settings, map_format="none")
-    beside = run_folder(panel, [settings.category], out / FOLDER, settings, out)
-    beside.settings[SAMPLING] = sampling_of(timing.normal[0])
-    beside = beside.resume()
-    sources = score_clips(panel, beside, timing.normal, settings, {}, say, "scored, normal footage")
-    beside.finish([])
-    given = gap_of(timing.normal[0], timing.gap)
-    series = [series_of(beside, source, timing.smoothing, given) for source in sources]
-    gap = given or max(default_gap(one.seconds) for one in series)
-    notes = read_notes(beside.out)
-    hourly: dict[str, Hourly] = {}
-    regions: dict[str, float] = {}
-    for head in beside.heads:
-        footage = [(one.seconds, one.smoothed[head]) for one in series]
-        hourly[head] = from_footage(footage, timing.rate, gap)
-        maxima = [
-            (one.seconds, np.array([notes[path].maxima[head] for path in one.paths]))
-            for one in series
-            if all(head in notes[path].maxima for path in one.paths)
-        ]
-        if len(maxima) == len(series):
-            regions[head] = from_footage(maxima, timing.rate, gap).threshold
-    return EventRules(
-        {head: one.threshold for head, one in hourly.items()},
-        {head: one.release for head, one in hourly.items()},
-        regions,
-        timing.smoothing,
-        math.inf if given == math.inf else gap,
-        sampling_of(timing.normal[0]),
-        hourly=hourly,
-    )
+        report = write_timeline(folder, series, rules, events, peaks, cut, date)
+    return VideoRun(folder, rules, events, report)
 
 
 def _say_if_apart(series: Sequence[Series], gap: float | None, say: Callable[[str], None]) -> None:
@@ -207,7 +149,7 @@ def _events(
     inside = {path for one, _, event in events for path in one.paths[event.first : event.last + 1]}
     notes = read_notes(folder.out, inside)
     return [
-        Found(one, head, event, track_of(event, head, one.paths, notes))
+        Found(one, head, event, track_of(event, leading(one, head, event, rules), one.paths, notes))
         for one, head, event in events
     ]
 
@@ -253,6 +195,9 @@ def _write(
         texts = [f"{at:%FT%T.%fZ}" for at in stamps]
         columns["time"] |= zip(one.paths, texts, strict=True)
         columns["seconds"] |= zip(one.paths, one.seconds.tolist(), strict=True)
+        if COMBINED in one.scores:
+            combined = columns.setdefault(COMBINED, {})
+            combined |= zip(one.paths, one.scores[COMBINED].tolist(), strict=True)
         for head, values in one.smoothed.items():
             smooth = columns.setdefault(f"{head}_smoothed", {})
             smooth |= zip(one.paths, values.tolist(), strict=True)

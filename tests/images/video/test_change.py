@@ -1,8 +1,12 @@
 """Images of the change between two frames."""
 
+import threading
+from types import SimpleNamespace
+
 import numpy as np
 from PIL import Image
 
+from vlad.images.video import Frame
 from vlad.images.video.change import change_of
 
 
@@ -24,3 +28,26 @@ def test_the_whole_range_fits():
 
 def test_a_frame_of_another_size_is_brought_to_this_one():
     assert change_of(Image.new("RGB", (8, 8)), Image.new("RGB", (16, 9))).size == (8, 8)
+
+
+def test_a_frame_is_converted_by_one_thread_at_a_time():
+    entered, threads = threading.Event(), []
+
+    class Decoded:
+        width = height = 64
+        format = SimpleNamespace(name="yuv420p")
+        rotation = 0
+
+        def reformat(self, *_, **__):
+            if threads:
+                entered.set()
+            else:
+                threads.append(threading.Thread(target=frame.image, args=(10**6, "a")))
+                threads[0].start()
+                assert not entered.wait(0.3)
+            return SimpleNamespace(to_ndarray=lambda: np.zeros((64, 64, 3), np.uint8))
+
+    frame = Frame(Decoded(), 0, 0.0, 0)
+    frame.image(10**6, "a")
+    threads[0].join()
+    assert entered.is_set()

@@ -103,3 +103,25 @@ def test_a_file_that_ends_early_or_is_damaged_is_decoded_as_a_whole(tmp_path):
         assert said == plain
         told[path] = "".join(said)
     assert "ends early" in told[cut] and "damaged part" in told[broken]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.mp4", {}),
+        ("a.mov", {"codec": "png", "pixels": "rgb24"}),  # packets do not tell which frame is which
+    ],
+)
+def test_frames_after_damage_keep_their_numbers(name, codec, tmp_path):
+    path = write_clip(tmp_path / name, [grey(6 * n) for n in range(40)], **codec)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"mdat") + len(content) // 3
+    content[place : place + 400] = bytes(400)
+    path.write_bytes(content)
+    for sampling in (None, Sampling(), Sampling(every=3)):
+        frames = list(read_frames(Video.of(str(path)), lambda _: None, sampling))
+        numbers = [frame.number for frame in frames]
+        step = sampling.every if sampling else 1
+        assert numbers[-1] == 39 and len(numbers) < len(range(0, 40, step))
+        assert [round(f.small().mean() / 6) for f in frames] == numbers
+        assert [f.seconds for f in frames] == pytest.approx([n / 10 for n in numbers])

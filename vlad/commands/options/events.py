@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -87,12 +87,14 @@ def rules_of(
     plan: Plan,
     smoothing: Smoothing,
     map_threshold: float | None = None,
+    columns: Collection[str] | None = None,
 ) -> EventRules | None:
     """What is known of thresholds before anything is scored.
 
     Args:
         plan: the heads of the run, or the detector that brings a threshold.
         smoothing: where the thresholds bring none.
+        columns: of scores that have events; None is those of the heads.
 
     Raises:
         InputError: thresholds of other heads, numbers for several heads, or numbers that
@@ -103,10 +105,11 @@ def rules_of(
 
     if deciding.thresholds:
         rules = load_rules(deciding.thresholds)
-        if set(rules.begin) != set(plan.heads):
+        if set(rules.begin) != set(columns or plan.heads):
             raise InputError(
-                f"{deciding.thresholds} is for {', '.join(rules.begin)}, but the heads are "
-                f"{', '.join(plan.heads)}; name the same with --head."
+                f"{deciding.thresholds} is for {', '.join(rules.begin)}, but the scores are "
+                f"{', '.join(columns or plan.heads)}; name the same heads with --head, or find "
+                "other thresholds."
             )
         return rules
     begin, end = deciding.begin_above, deciding.end_below

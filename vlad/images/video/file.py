@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vlad.errors import InputError
 from vlad.images.video.frame import Frame
-from vlad.images.video.index import Index, wanted_frames
+from vlad.images.video.index import Index, Place, wanted_frames
 from vlad.images.video.opening import check_installed, decoded, failures, opened, reason
 from vlad.images.video.sampling import Chosen, Sampling
 from vlad.images.video.source import Video
@@ -56,6 +55,9 @@ def read_frames(
     """The frames of a video file, in order; damaged parts are left out and counted. Those of a
     folder: `vlad.images.video.stills`.
 
+    Frames keep their numbers where others are lost: they are told by time stamp, or, in codecs
+    whose packets do not tell which frame is which, each damaged part counts as one frame.
+
     `time` is the creation time in the file plus the position; without one, the file's last change
     counts as the end of the recording.
 
@@ -75,10 +77,9 @@ def read_frames(
     check_installed(video.name)
     reading = _Reading()
     ends = ""
-    index = None
-    if sampling is not None:
-        with _opened(video) as container:
-            index = Index.of(container)
+    with _opened(video) as container:
+        index = Index.of(container)
+        places = index.places(container) if index else {}
     with _opened(video) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"  # a live source would lag behind by a frame a thread
@@ -92,12 +93,11 @@ def read_frames(
             length = stated or _length(video, step)
             began = os.stat(video.address).st_mtime_ns - round(length * 1e9)
         try:
-            if sampling is None:
-                yield from reading.every(container, step, began)
-            elif index is None:
-                yield from sampling(reading.every(container, step, began))
+            if sampling is None or index is None:
+                every = reading.every(container, step, began, places)
+                yield from every if sampling is None else sampling(every)
             else:
-                yield from reading.due(video, container, index, sampling, began)
+                yield from reading.due(video, container, index, places, sampling, began)
         except failures() as error:
             ends = reason(error)
     damaged, seconds = reading.damaged, reading.seconds
@@ -112,13 +112,6 @@ def read_frames(
         say(f"{video.name}: {counted(count, f'damaged {what}')} left out.")
 
 
-class _Place(NamedTuple):
-    """A frame that is not decoded yet."""
-
-    number: int
-    seconds: float
-
-
 @dataclass
 class _Reading:
     """How far a file was read: number and position of its last frame, and what is damaged."""
@@ -128,22 +121,34 @@ class _Reading:
     damaged: Counter[str] = field(default_factory=Counter)
 
     def every(
-        self, container: av.container.InputContainer, step: float, began: int
+        self,
+        container: av.container.InputContainer,
+        step: float,
+        began: int,
+        places: Mapping[int, Place],
     ) -> Iterator[Frame]:
         """All frames.
 
         Args:
             step: seconds from one frame to the next, for frames without a time stamp.
             began: when the first one was captured, ns since 1970.
+            places: time stamp -> place, as far as they are known.
         """
-        first = None
-        for frame in filter(None, decoded(container, self.damaged)):
-            self.number += 1
-            at = frame.time
+        first, lost = None, 0
+        for frame in decoded(container, self.damaged):
+            if frame is None:
+                lost += 1
+                continue
+            at, place = frame.time, None if frame.pts is None else places.get(frame.pts)
             first = at if first is None else first
-            # a frame without a time stamp comes one step after the last
-            later = self.seconds + step * (self.number > 0)
-            self.seconds = at - first if at is not None and first is not None else later
+            if place and place.number > self.number:
+                self.number, self.seconds = place
+            else:
+                self.number += 1 + lost
+                # a frame without a time stamp comes one step after the last
+                later = self.seconds + step * (self.number > 0)
+                self.seconds = at - first if at is not None and first is not None else later
+            lost = 0
             yield Frame(frame, self.number, self.seconds, began + round(self.seconds * 1e9))
 
     def due(
@@ -151,28 +156,26 @@ class _Reading:
         video: Video,
         container: av.container.InputContainer,
         index: Index,
+        places: Mapping[int, Place],
         sampling: Sampling | Chosen,
         began: int,
     ) -> Iterator[Frame]:
         """The frames that are due, decoding little else, unless one does not come."""
         stream = container.streams.video[0]
-        base = stream.time_base or Fraction(1)
-        stamps = [float(index.stamps[place] * base) for place in index.shown]
-        listed = (_Place(n, at - stamps[0]) for n, at in enumerate(stamps))
-        due = {frame.number: frame.seconds for frame in sampling(listed)}
+        due = {frame.number: frame.seconds for frame in sampling(places.values())}
         done, left = -1, len(due)
         with suppress(*failures()):
             for done, frame in wanted_frames(container, index, due):
                 left -= 1
                 yield Frame(frame, done, due[done], began + round(due[done] * 1e9))
         if not left:
-            self.number, self.seconds = len(stamps) - 1, stamps[-1] - stamps[0]
+            self.number, self.seconds = max(places.values())
             return
         # damaged, or key frames that do not stand alone
         with _opened(video) as again:
             again.streams.video[0].thread_type = "AUTO"
             step = 1 / float(stream.average_rate or 25)
-            for every in sampling(self.every(again, step, began)):
+            for every in sampling(self.every(again, step, began, places)):
                 if every.number > done:
                     yield every
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,8 @@ class Frame:
     number: int
     seconds: float
     time: int
+    # what converts a frame belongs to it, and two threads in it wait for each other forever
+    _one: Lock = field(default_factory=Lock, init=False, repr=False)
 
     def image(self, max_pixels: int, name: str) -> Image.Image:
         """Its upright 8-bit RGB image.
@@ -54,14 +57,16 @@ class Frame:
         # PyAV before 17 uses the frame's own colour matrix only if the target names another, and
         # takes grey of 16 bits for limited range
         grey = self.decoded.format.name.startswith("gray")
-        rgb = self.decoded.reformat(
-            format="rgb24", dst_colorspace="ITU601", src_color_range="JPEG" if grey else None
-        )
+        with self._one:
+            rgb = self.decoded.reformat(
+                format="rgb24", dst_colorspace="ITU601", src_color_range="JPEG" if grey else None
+            )
         image = Image.fromarray(rgb.to_ndarray())
         turn = _TURNS.get(round(self.decoded.rotation) % 360)
         return image if turn is None else image.transpose(turn)
 
     def small(self) -> np.ndarray:
         """Its brightness in SMALL×SMALL cells, 0 to 255, (SMALL, SMALL) float32."""
-        grey = self.decoded.reformat(SMALL, SMALL, "gray", interpolation="AREA")
+        with self._one:
+            grey = self.decoded.reformat(SMALL, SMALL, "gray", interpolation="AREA")
         return grey.to_ndarray().astype(np.float32)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from fractions import Fraction
+from typing import TYPE_CHECKING, NamedTuple
 
 from vlad.images.decode import DEFAULT_MAX_PIXELS
 from vlad.images.video.opening import failures
@@ -18,6 +19,13 @@ CODECS = ("ffv1", "h264", "hevc", "mjpeg", "mpeg2video", "mpeg4", "vp8", "vp9")
 NEAR = 8  # packets; the decoder is not started again for fewer
 FAR = 250  # packets; more are not read but jumped over, where the file has a table of them
 TABLED = ("mov", "matroska")  # formats that begin to read at the key frame before, never after it
+
+
+class Place(NamedTuple):
+    """Where a frame is that is not decoded yet: its number and position in seconds."""
+
+    number: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,19 @@ class Index:
             return None
         frames = (place for place in range(len(stamps)) if place not in dropped)
         return cls(stamps, keys, sorted(frames, key=stamps.__getitem__))
+
+    def places(self, container: av.container.InputContainer) -> dict[int, Place]:
+        """Time stamp -> place of each frame, in order.
+
+        Args:
+            container: the file of the index.
+        """
+        base = container.streams.video[0].time_base or Fraction(1)
+        stamps = [self.stamps[place] for place in self.shown]
+        return {
+            stamp: Place(number, float(stamp * base) - float(stamps[0] * base))
+            for number, stamp in enumerate(stamps)
+        }
 
     def ranges(self, numbers: Collection[int]) -> list[tuple[int, int]]:
         """(first, last) place of the packets to decode for frames of these numbers; each range
