@@ -199,6 +199,24 @@ def test_weights_with_another_digest_are_refused_and_removed(hub, model, tmp_pat
     assert fetch(name).exit_code == 0 and len(cached()) == 1
 
 
+def test_a_fetched_folder_serves_as_a_backbone(hub, dino, tmp_path):
+    name, weights = dino
+    hub.repositories[name].commit({"pytorch_model.bin": b"cos\nsystem", "card.png": b"x"})
+    done = fetch(name, "--to", tmp_path / "dino")
+    assert done.exit_code == 0, done.output
+    assert f"--backbone {tmp_path / 'dino'}" in done.output
+    found = sorted(path.name for path in (tmp_path / "dino").iterdir() if path.is_file())
+    assert found == ["config.json", "model.safetensors"]
+    load_backbone(str(tmp_path / "dino"), "cpu")
+    hub.asked.clear()
+    assert fetch(name, "--to", tmp_path / "dino").exit_code == 0
+    assert not hub.fetched(weights)
+    hub.repositories[name].commit({}, gone=[weights[1:], "pytorch_model.bin"])
+    words = refusal(name, "--to", tmp_path / "other")
+    assert words.startswith(f"{name} has none of the files open_clip_model.safetensors, ")
+    assert not (tmp_path / "other").exists()
+
+
 def full_disk(monkeypatch):
     """Every download meets a disk that is full."""
     opened = Path.open

@@ -92,12 +92,17 @@ def _of_answer(refused: type[VladError], name: str, response: Any) -> VladError:
         return refused(
             f"{repository} on the model hub has no file {shown(file)}: choose another repository."
         )
+    if status in (401, 403) and not signed and response.request.method == "POST":
+        return refused(
+            f"The model hub takes nothing for {name} from you without a token: log in with `hf "
+            "auth login`, or set HF_TOKEN."
+        )
     if status in (401, 404) and not signed:
         return refused(
             f"The model hub has no {repository}, or keeps it private: correct the name, or log in "
             "with `hf auth login` (or set HF_TOKEN) to see a private one."
         )
-    if status == 404:
+    if status == 404 or code == "RepoNotFound":
         return refused(
             f"The model hub has no {repository}, or does not show it to your token ({token}): "
             "correct the name, or get a token that may see it."
