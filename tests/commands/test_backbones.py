@@ -1,6 +1,5 @@
 """vlad backbones: what is here, what one can do, and how it gets to a machine without a network."""
 
-
 import pytest
 from click.testing import CliRunner
 
