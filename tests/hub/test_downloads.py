@@ -1,6 +1,9 @@
 """Backbones that their libraries download from a hub, and what goes wrong on the way."""
 
 import io
+import shutil
+import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -271,6 +274,27 @@ def test_all_goes_through_a_proxy(hub, dino, monkeypatch):
     template = "http://hub.invalid/{repo_id}/resolve/{revision}/{filename}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
     assert fetch(dino[0]).exit_code == 0 and len(hub.fetched(dino[1])) == 1
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl")
+def test_a_certificate_that_nobody_knows_is_said(hub, dino, monkeypatch, tmp_path):
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
+    files = [str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")]
+    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files[0], "-out", files[1]]
+    subprocess.run(made, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files[1], files[0])
+    hub.socket = context.wrap_socket(hub.socket, server_side=True)
+    address = hub.url.replace("http:", "https:")
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    words = refusal(dino[0])
+    assert words.startswith(
+        "The certificate of the model hub or of a proxy before it is not accept"
+    )
+    assert "set SSL_CERT_FILE to a file with the certificates of your network." in words
+    assert not hub.asked
 
 
 def test_a_proxy_that_refuses_is_named(hub, dino, monkeypatch):
