@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from huggingface_hub import constants, file_download
+from huggingface_hub import close_session, constants, file_download
 
 from vlad.backbones import load_backbone
 from vlad.cli import main
@@ -280,12 +280,19 @@ def test_all_goes_through_a_proxy(hub, dino, monkeypatch):
 def test_a_certificate_that_nobody_knows_is_said(hub, dino, monkeypatch, tmp_path):
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=127.0.0.1"]
     files = [str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")]
-    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", files[0], "-out", files[1]]
+    made += [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1,DNS:localhost",
+        "-keyout",
+        files[0],
+        "-out",
+        files[1],
+    ]
     subprocess.run(made, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(files[1], files[0])
     hub.socket = context.wrap_socket(hub.socket, server_side=True)
-    address = hub.url.replace("http:", "https:")
+    address = hub.address = hub.url.replace("http:", "https:")
     monkeypatch.setattr(constants, "ENDPOINT", address)
     template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
@@ -295,6 +302,9 @@ def test_a_certificate_that_nobody_knows_is_said(hub, dino, monkeypatch, tmp_pat
     )
     assert "set SSL_CERT_FILE to a file with the certificates of your network." in words
     assert not hub.asked
+    monkeypatch.setenv("SSL_CERT_FILE", files[1])
+    close_session()
+    assert fetch(dino[0]).exit_code == 0
 
 
 def test_a_proxy_that_refuses_is_named(hub, dino, monkeypatch):
