@@ -224,7 +224,7 @@ def test_the_backbone_inside_is_sent_only_if_asked(hub, small_file, images, tmp_
         ("hf_reader", "me/nut", "Your token (HF_TOKEN) may not do this with me/nut; get one with"),
         ("hf_writer", "you/nut", "Your token (HF_TOKEN) may not do this with you/nut"),
         ("hf_expired", "me/nut", "does not accept your token (HF_TOKEN): correct or remove it"),
-        ("", "me/nut", "takes nothing for me/nut from you without a token: log in"),
+        ("", "me/nut", "takes nothing for me/nut from you without a token: set HF"),
         ("hf_writer", "nut", "'nut' names no repository of the model hub; write it as OWNER/NAME"),
         ("hf_writer", "a/../b", "names no repository"),
     ],

@@ -94,8 +94,8 @@ def _of_answer(refused: type[VladError], name: str, response: Any) -> VladError:
         )
     if status in (401, 403) and not signed and response.request.method == "POST":
         return refused(
-            f"The model hub takes nothing for {name} from you without a token: log in with `hf "
-            "auth login`, or set HF_TOKEN."
+            f"The model hub takes nothing for {name} from you without a token: set HF_TOKEN, or "
+            "log in with `hf auth login`."
         )
     if status in (401, 404) and not signed:
         return refused(
