@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlad.backbones import load_backbone, weights
+from vlad.backbones import load_backbone
+from vlad.backbones.downloads import check
+from vlad.backbones.network import from_network
 from vlad.errors import BackboneError
 
 # what loading reads besides weights: configurations and tokenizers
@@ -29,16 +31,21 @@ def fetch_to(name: str, folder: Path) -> None:
     from fnmatch import fnmatch
 
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.hf_api import RepoFile
 
     repository = repository_of(name)
-    with weights.from_network(name):
-        files = HfApi().list_repo_files(repository)
+    with from_network(name, folder=folder):
+        entries = HfApi().list_repo_tree(repository, recursive=True)
+        files = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
         chosen = next((p for p in WEIGHTS if any(fnmatch(file, p) for file in files)), None)
         if chosen is None:
             raise BackboneError(
                 f"{repository} has none of the files {', '.join(WEIGHTS)}; choose another backbone."
             )
         snapshot_download(repository, local_dir=folder, allow_patterns=[*SMALL, chosen])
+        for path, entry in files.items():
+            if entry.lfs and (folder / path).is_file():
+                check(folder / path, entry.lfs.sha256, repository)
     load_backbone(str(folder), "cpu")  # a file that does not fit is said here, not elsewhere later
 
 

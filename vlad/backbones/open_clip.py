@@ -16,12 +16,13 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import ResidualAttentionBlock
 
-from vlad.backbones import weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
+from vlad.backbones.downloads import first_of
 from vlad.backbones.modules import clip_backbone, clip_info
+from vlad.backbones.network import from_network
 from vlad.backbones.open_clip_image import part_of
-from vlad.backbones.stored import file_of
+from vlad.backbones.stored import file_of, files_of
 from vlad.backbones.text import PlainText
 from vlad.backbones.tokens import context_of
 from vlad.errors import BackboneError
@@ -92,7 +93,10 @@ def from_hub(name: str) -> Backbone:
     name = f"{model}/{tag}"
     source = open_clip.get_pretrained_cfg(model, tag)
     tokenizer = tokenizer_of(name, open_clip.get_model_config(model))
-    with weights.from_network(name, stored=is_stored(name)):
+    stored = is_stored(name)
+    with from_network(name, stored=stored):
+        if not stored:  # open_clip says of any failure that an older file is missing
+            first_of(*files_of(source))
         built = open_clip.create_model(model, tag, force_quick_gelu=source.get("quick_gelu", False))
     look = built.visual.preprocess_cfg
     return as_backbone(name, built, tokenizer, look["mean"], look["std"], look["interpolation"])
@@ -116,7 +120,7 @@ def tokenizer_of(name: str, config: Mapping[str, Any], folder: Path | None = Non
     found = [try_to_load_from_cache(source, file) for file in files] if folder is None else []
     options = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
     stored = any(isinstance(file, str) for file in found)
-    with weights.from_network(str(folder or source), folder is not None, stored, "tokenizer"):
+    with from_network(str(folder or source), folder is not None, stored, "tokenizer"):
         made = open_clip.tokenizer.HFTokenizer(
             str(folder or source),
             context_length=length,

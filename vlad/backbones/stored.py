@@ -54,17 +54,24 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
 def file_of(source: dict) -> Path | None:
     """The path of a pretrained file in open_clip's cache; None if it is not there."""
     from huggingface_hub import constants, try_to_load_from_cache
-    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
-    repository, _, file = source.get("hf_hub", "").rpartition("/")
+    repository, files = files_of(source)
     if not repository:  # else open_clip ignores the address
         path = OPEN_CLIP_CACHE.expanduser() / source.get("url", "").rpartition("/")[2]
         return path if path.is_file() else None
-    for name in [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]:
+    for name in files:
         found = try_to_load_from_cache(repository, name, constants.HF_HUB_CACHE)
         if isinstance(found, str):
             return Path(found)
     return None
+
+
+def files_of(source: dict) -> tuple[str, list[str]]:
+    """The repository of a pretrained model ("" for none) and its files by preference."""
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    repository, _, file = source.get("hf_hub", "").rpartition("/")
+    return repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
 
 
 def _of_hub() -> Iterator[StoredBackbone]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vlad.backbones import weights
+from vlad.backbones import network
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.transformers.kind import Kind
@@ -97,11 +97,11 @@ def _info(name: str, kind: Kind, config: Any, look: Look) -> BackboneInfo:
 
 
 @contextmanager
-def reading(name: str, remedy: str = weights.REMEDY) -> Iterator[dict]:
+def reading(name: str, remedy: str = network.REMEDY) -> Iterator[dict]:
     """The options to read from `name` with, its errors as one sentence each.
 
     Args:
-        remedy: as in `vlad.backbones.weights.from_network`.
+        remedy: as in `vlad.backbones.network.from_network`.
 
     Raises:
         BackboneError: a folder without config.json, or any error of the library within.
@@ -113,8 +113,8 @@ def reading(name: str, remedy: str = weights.REMEDY) -> Iterator[dict]:
             "file."
         )
     stored = not local and is_stored(name)
-    with weights.from_network(name, local, stored, remedy=remedy):
-        yield {"local_files_only": local or weights.is_offline(), "trust_remote_code": False}
+    with network.from_network(name, local, stored, remedy=remedy):
+        yield {"local_files_only": local or network.is_offline(), "trust_remote_code": False}
 
 
 def _config(name: str, options: dict) -> tuple[Kind, Any]:
