@@ -1,55 +1,64 @@
-"""Download the weights of a backbone once, to the local cache or to a folder to carry elsewhere."""
+"""The files of a backbone of a model hub, in one folder that needs neither cache nor network."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
-from vlad.backbones import load_backbone, weights
+from vlad.backbones import clip, load_backbone, remote_source, weights
 from vlad.errors import BackboneError
+from vlad.system.files import atomic_write
 
 # what loading reads besides weights: configurations and tokenizers
 SMALL = ("*.json", "*.txt", "*.model", "*.jsonl")
-# weights in the order of preference
+# weights of transformers and timm in the order of preference
 WEIGHTS = (
-    *("open_clip_model.safetensors", "model.safetensors", "model-*.safetensors"),
-    *("open_clip_pytorch_model.bin", "pytorch_model.bin", "pytorch_model-*.bin"),
-)
+    "model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin",
+)  # fmt: skip
 
 
-def fetch_to(name: str, folder: Path) -> None:
-    """Download a backbone into a folder that serves as `backbone` on a machine without a network.
+@dataclass(frozen=True)
+class Part:
+    """Files of one repository.
 
-    Args:
-        name: a backbone of a model hub.
-        folder: created if missing; files that are there are not downloaded again.
-
-    Raises:
-        BackboneError: a name that is not of a hub, or weights that cannot be downloaded or loaded.
+    Attributes:
+        weights: patterns, of which the first that a file matches is taken; none without weights.
+        small: whether configurations and tokenizer belong to it.
+        ignored: a file that does not belong to it.
     """
-    from fnmatch import fnmatch
 
-    from huggingface_hub import HfApi, snapshot_download
+    repository: str
+    weights: tuple[str, ...] = ()
+    small: bool = True
+    ignored: str = clip.CONFIG
 
-    repository = repository_of(name)
-    with weights.from_network(name):
-        files = HfApi().list_repo_files(repository)
-        chosen = next((p for p in WEIGHTS if any(fnmatch(file, p) for file in files)), None)
-        if chosen is None:
+    def choose(self, files: Collection[str]) -> list[str]:
+        """Those of the files that belong to the part.
+
+        Raises:
+            BackboneError: none of them is a file of weights.
+        """
+        matching = ([f for f in files if fnmatch(f, pattern)] for pattern in self.weights)
+        chosen = next(filter(None, matching), [])
+        if self.weights and not chosen:
             raise BackboneError(
-                f"{repository} has none of the files {', '.join(WEIGHTS)}; choose another backbone."
+                f"{self.repository} has none of the files {', '.join(self.weights)}; choose "
+                "another backbone."
             )
-        snapshot_download(repository, local_dir=folder, allow_patterns=[*SMALL, chosen])
-    load_backbone(str(folder), "cpu")  # a file that does not fit is said here, not elsewhere later
+        small = (f for f in files if self.small and f != self.ignored and "/" not in f)
+        return sorted({*chosen, *(f for f in small if any(fnmatch(f, end) for end in SMALL))})
 
 
-def repository_of(name: str) -> str:
-    """The repository of a model hub that a backbone comes from.
+def parts_of(name: str) -> tuple[list[Part], dict[str, Any]]:
+    """What a backbone of a model hub is made of, and the open_clip_config.json to write beside it.
 
     Raises:
         BackboneError: it is on this disk already, unknown, or from elsewhere.
     """
-    from vlad.backbones import remote_source
-
     found = remote_source(name)
     if found is None:
         raise BackboneError(f"{name} is on this disk already; copy it, or name one of a model hub.")
@@ -60,4 +69,66 @@ def repository_of(name: str) -> str:
             f"{name} is not on the model hub but at another address; leave out `to`, and load it "
             "once."
         )
-    return repository
+    kind = source.__name__.rpartition(".")[2]
+    if kind == "repository":
+        return [Part(repository, (*clip.FILES, *WEIGHTS), ignored="")], {}
+    if kind != "open_clip":
+        return [Part(repository, WEIGHTS)], {}
+    # what its library knows of it, which is not always what its repository says
+    config = source.folder_config(rest)
+    parts = [Part(repository, source.weights_names(rest), small=False)]
+    if tokenizer := config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
+        parts.append(Part(tokenizer))
+    return parts, config
+
+
+def fetch_to(name: str, folder: Path) -> None:
+    """Download a backbone into a folder that serves as `backbone` on a machine without a network.
+
+    Args:
+        name: a backbone of a model hub.
+        folder: created if missing; files that are there are not downloaded again.
+
+    Raises:
+        BackboneError: as `parts_of`, or weights that cannot be downloaded or loaded.
+    """
+    from huggingface_hub import HfApi, snapshot_download
+
+    parts, config = parts_of(name)
+    with weights.from_network(name):
+        for part in parts:
+            files = part.choose(HfApi().list_repo_files(part.repository))
+            snapshot_download(part.repository, local_dir=folder, allow_patterns=files)
+    write_config(config, folder)
+    load_backbone(str(folder), "cpu")  # a file that does not fit is said here, not elsewhere later
+
+
+def cached_files(name: str) -> tuple[list[Path], dict[str, Any]]:
+    """The same files in the local cache, and the open_clip_config.json.
+
+    Raises:
+        BackboneError: as `parts_of`, or files that are not there.
+    """
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    parts, config = parts_of(name)
+    try:
+        return [path for part in parts for path in _cached(part)], config
+    except LocalEntryNotFoundError:
+        raise BackboneError(
+            f"The files of {name} are not in the local cache; give a folder as `backbone`, such as "
+            "`vlad backbones fetch` writes."
+        ) from None
+
+
+def _cached(part: Part) -> Iterator[Path]:
+    from huggingface_hub import snapshot_download
+
+    root = Path(snapshot_download(part.repository, local_files_only=True))
+    yield from (root / file for file in part.choose([file.name for file in root.iterdir()]))
+
+
+def write_config(config: dict[str, Any], folder: Path) -> None:
+    """Write an open_clip_config.json, if there is something to write."""
+    if config:
+        atomic_write(folder / clip.CONFIG, json.dumps(config, indent=2).encode())

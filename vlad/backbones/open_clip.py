@@ -11,17 +11,16 @@ from typing import Any
 import open_clip
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import ResidualAttentionBlock
 
-from vlad.backbones import weights
+from vlad.backbones import cached, weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.modules import clip_backbone, clip_info
 from vlad.backbones.open_clip_image import part_of
-from vlad.backbones.stored import file_of
+from vlad.backbones.stored import file_of, names_of
 from vlad.backbones.text import PlainText
 from vlad.backbones.tokens import context_of
 from vlad.errors import BackboneError
@@ -39,16 +38,17 @@ def is_stored(name: str) -> bool:
     Raises:
         BackboneError: an unknown tag.
     """
-    return cached_file(name) is not None
+    return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name))) is not None
 
 
-def cached_file(name: str) -> Path | None:
-    """The weights of "model/tag" or "model" in open_clip's cache; None if they are not there.
+def weights_names(name: str) -> tuple[str, ...]:
+    """Where a model's weights may be in its repository, in this order.
 
     Raises:
         BackboneError: an unknown tag.
     """
-    return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name)))
+    source = open_clip.get_pretrained_cfg(*_model_and_tag(name)).get("hf_hub", "")
+    return names_of(source.rpartition("/")[2])
 
 
 def repository(name: str) -> str | None:
@@ -67,15 +67,34 @@ def describe(name: str) -> BackboneInfo:
     Raises:
         BackboneError: an unknown tag.
     """
-    model, tag = _model_and_tag(name)
-    config = open_clip.get_model_config(model)
-    if open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False):
-        config["quick_gelu"] = True
-    if "hf_model_name" in config["text_cfg"]:  # its own config is on the hub, and says nothing here
-        config |= {"text_cfg": {"pool_type": "none"}, "custom_text": True}
+    return describe_config("/".join(_model_and_tag(name)), folder_config(name)["model_cfg"])
+
+
+def describe_config(name: str, config: dict[str, Any]) -> BackboneInfo:
+    """The description of a model by its config in open_clip's format.
+
+    Raises:
+        BackboneError: as `build`.
+    """
+    if config["text_cfg"].get("hf_model_name") in _public_texts():
+        # its own config is on the hub, and says nothing here
+        config = config | {"text_cfg": {"pool_type": "none"}, "custom_text": True}
     with torch.device("meta"):  # shapes without values
-        built = build(config)
-    return _info(f"{model}/{tag}", built)
+        return _info(name, build(config))
+
+
+def folder_config(name: str) -> dict[str, Any]:
+    """The open_clip_config.json of a pretrained model, as its library knows it.
+
+    Raises:
+        BackboneError: an unknown tag.
+    """
+    model, tag = _model_and_tag(name)
+    config, source = open_clip.get_model_config(model), open_clip.get_pretrained_cfg(model, tag)
+    if source.get("quick_gelu", False):
+        config["quick_gelu"] = True
+    look = {key: source[key] for key in ("mean", "std", "interpolation") if key in source}
+    return {"model_cfg": config, "preprocess_cfg": look}
 
 
 def from_hub(name: str) -> Backbone:
@@ -92,7 +111,9 @@ def from_hub(name: str) -> Backbone:
     name = f"{model}/{tag}"
     source = open_clip.get_pretrained_cfg(model, tag)
     tokenizer = tokenizer_of(name, open_clip.get_model_config(model))
-    with weights.from_network(name, stored=is_stored(name)):
+    stored = is_stored(name)
+    whole = stored and "hf_model_name" not in open_clip.get_model_config(model)["text_cfg"]
+    with weights.from_network(name, stored=stored, whole=whole):
         built = open_clip.create_model(model, tag, force_quick_gelu=source.get("quick_gelu", False))
     look = built.visual.preprocess_cfg
     return as_backbone(name, built, tokenizer, look["mean"], look["std"], look["interpolation"])
@@ -112,11 +133,11 @@ def tokenizer_of(name: str, config: Mapping[str, Any], folder: Path | None = Non
     source = text.get("hf_tokenizer_name")
     if not source:
         return open_clip.SimpleTokenizer(context_length=length, **text.get("tokenizer_kwargs", {}))
-    files = ("tokenizer.json", "tokenizer_config.json")
-    found = [try_to_load_from_cache(source, file) for file in files] if folder is None else []
+    local = folder is not None
     options = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
-    stored = any(isinstance(file, str) for file in found)
-    with weights.from_network(str(folder or source), folder is not None, stored, "tokenizer"):
+    stored = not local and cached.has_one(source, ("tokenizer.json", "tokenizer_config.json"))
+    whole = stored and cached.are_known(source, (cached.LAST_OF_TOKENIZER,))
+    with weights.from_network(str(folder or source), local, stored, "tokenizer", whole=whole):
         made = open_clip.tokenizer.HFTokenizer(
             str(folder or source),
             context_length=length,

@@ -53,6 +53,7 @@ def from_network(
     stored: bool = False,
     what: str = "weights",
     remedy: str = REMEDY,
+    whole: bool = False,
 ) -> Iterator[None]:
     """Turn any error of a hub client while it loads `name` into one sentence.
 
@@ -61,6 +62,7 @@ def from_network(
     Args:
         local: `name` is a folder, so nothing is downloaded.
         stored: its weights are in the local cache, so the hub is not needed.
+        whole: all that it needs is in the local cache, so the hub is not asked.
         what: of `name` is loaded, for the sentence.
         remedy: what to do without the network, for the sentence.
     """
@@ -68,10 +70,10 @@ def from_network(
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # hub clients log each of their attempts
     try:
-        if not local and not offline and not stored:
+        if not (local or offline or stored or whole):
             print(f"Fetching {name} from the model hub (kept for later commands).", file=sys.stderr)
             _check_hub(name, what, remedy)
-        with _without_hub(stored and not offline and not hub_answers()):
+        with _without_hub(whole or (stored and not offline and not hub_answers())):
             yield
     except VladError:
         raise

@@ -1,0 +1,47 @@
+"""What the local cache of the model hub holds of a repository."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+LAST_OF_TOKENIZER = "special_tokens_map.json"  # in the order in which transformers asks for them
+
+
+def path_of(repository: str, file: str) -> Path | None:
+    """The path of a file in the cache; None if it is not there."""
+    found = _entry(repository, file)
+    return Path(found) if isinstance(found, str) else None
+
+
+def are_known(repository: str, files: Iterable[str]) -> bool:
+    """Return whether each file is in the cache, or known to be none of the repository's."""
+    return all(_entry(repository, file) is not None for file in files)
+
+
+def has_one(repository: str, files: Iterable[str]) -> bool:
+    """Return whether one of the files is in the cache; of weights in shards, all of these."""
+    found = ((file, path_of(repository, file)) for file in files)
+    return any(
+        path and (file not in INDEX or all(path_of(repository, shard) for shard in _shards(path)))
+        for file, path in found
+    )
+
+
+def _shards(index: Path) -> set[str]:
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # the load will tell
+        return set()
+
+
+def _entry(repository: str, file: str) -> object:
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return try_to_load_from_cache(repository, file, constants.HF_HUB_CACHE)
+    except HFValidationError:  # no name of the hub, such as a mistyped folder
+        return None
