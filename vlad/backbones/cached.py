@@ -10,6 +10,20 @@ INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 LAST_OF_TOKENIZER = "special_tokens_map.json"  # in the order in which transformers asks for them
 
 
+def folder_of(repository: str) -> Path | None:
+    """The folder in the cache with the files of a repository; None if there is none."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    name = repo_folder_name(repo_id=repository, repo_type="model")
+    root = Path(constants.HF_HUB_CACHE, name)
+    try:
+        folder = root / "snapshots" / (root / "refs" / "main").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return folder if folder.is_dir() else None
+
+
 def path_of(repository: str, file: str) -> Path | None:
     """The path of a file in the cache; None if it is not there."""
     found = _entry(repository, file)

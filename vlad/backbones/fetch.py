@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from vlad.backbones import clip, load_backbone, remote_source, weights
+from vlad.backbones import cached, clip, load_backbone, remote_source, weights
 from vlad.errors import BackboneError
 from vlad.system.files import atomic_write
 
@@ -109,23 +110,17 @@ def cached_files(name: str) -> tuple[list[Path], dict[str, Any]]:
     Raises:
         BackboneError: as `parts_of`, or files that are not there.
     """
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     parts, config = parts_of(name)
-    try:
-        return [path for part in parts for path in _cached(part)], config
-    except LocalEntryNotFoundError:
-        raise BackboneError(
-            f"The files of {name} are not in the local cache; give a folder as `backbone`, such as "
-            "`vlad backbones fetch` writes."
-        ) from None
-
-
-def _cached(part: Part) -> Iterator[Path]:
-    from huggingface_hub import snapshot_download
-
-    root = Path(snapshot_download(part.repository, local_files_only=True))
-    yield from (root / file for file in part.choose([file.name for file in root.iterdir()]))
+    found: list[Path] = []
+    for part in parts:
+        folder = cached.folder_of(part.repository)
+        if folder is None:
+            raise BackboneError(
+                f"The files of {name} are not in the local cache; give a folder as `backbone`, "
+                "such as `vlad backbones fetch` writes."
+            )
+        found += (folder / file for file in part.choose(os.listdir(folder)))
+    return found, config
 
 
 def write_config(config: dict[str, Any], folder: Path) -> None:

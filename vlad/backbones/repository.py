@@ -35,7 +35,9 @@ def describe(name: str) -> BackboneInfo:
     from vlad.backbones import is_timm_folder
 
     title = PREFIX + name
-    folder = _download(name, small=True)
+    with weights.from_network(title, whole=is_stored(name), what="configuration"):
+        stored = cached.folder_of(name) if is_stored(name) else None
+        folder = stored or _download(name, small=True)
     with weights.from_network(title, local=True, what="configuration"):
         if (folder / clip.CONFIG).is_file():
             from vlad.backbones.open_clip import describe_config
@@ -58,12 +60,14 @@ def from_hub(name: str) -> Backbone:
     """
     if is_stored(name):
         try:
-            return _load(name, _download(name, alone=True))
+            return _load(name, cached.folder_of(name) or Path())
         except BackboneError:  # perhaps a download was interrupted
             if weights.is_offline() or not weights.hub_answers():
                 raise
-    _download(name, small=True)  # so that weights in the cache tell that all is there
-    return _load(name, _download(name))
+    with weights.from_network(PREFIX + name):
+        _download(name, small=True)  # so that weights in the cache tell that all is there
+        folder = _download(name)
+    return _load(name, folder)
 
 
 def _load(name: str, folder: Path) -> Backbone:
@@ -78,19 +82,13 @@ def _load(name: str, folder: Path) -> Backbone:
     return made
 
 
-def _download(name: str, small: bool = False, alone: bool = False) -> Path:
-    """The folder of the repository in the local cache.
-
-    Args:
-        small: without its weights.
-        alone: what the cache has, without asking the hub.
-    """
+def _download(name: str, small: bool = False) -> Path:
+    """The folder of the repository in the local cache, perhaps without its weights."""
     from huggingface_hub import HfApi, snapshot_download
 
-    with weights.from_network(PREFIX + name, whole=alone):
-        if alone or weights.is_offline():
-            return Path(snapshot_download(name, local_files_only=True))
-        (part,), _ = parts_of(PREFIX + name)
-        part = replace(part, weights=()) if small else part
-        files = part.choose(HfApi().list_repo_files(name))
-        return Path(snapshot_download(name, allow_patterns=files))
+    if weights.is_offline():
+        raise FileNotFoundError(name)
+    (part,), _ = parts_of(PREFIX + name)
+    part = replace(part, weights=()) if small else part
+    files = part.choose(HfApi().list_repo_files(name))
+    return Path(snapshot_download(name, allow_patterns=files))
