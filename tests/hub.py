@@ -6,35 +6,68 @@ import base64
 import hashlib
 import json
 import re
-from http.server import BaseHTTPRequestHandler
+import threading
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import yaml
+from hub_files import Fault, FilesHandler, git_hash, is_large
 from loopback import Loopback
+
+
+class Asked(NamedTuple):
+    """A request: method, path, its Range header and the token, "" for none."""
+
+    method: str
+    path: str
+    range: str
+    token: str
 
 
 class Hub(Loopback):
     """Keeps repositories in memory.
 
+    Large files lie in a blob store under another host name, as those of the real hub.
+
     Attributes:
         writers: token -> owner whose repositories it may write and see.
         readers: tokens that see everything and write nothing.
+        strangers: tokens that are valid and have no rights; any other token is refused.
         repositories: name -> Repository.
         large: SHA-256 -> content of the files in large storage.
-        asked: (method, path) of each request.
+        blobs: the same of those whose address was told.
+        asked: each request, as Asked.
+        faults: what goes wrong, see `fault`.
         answer: called with each handler before it is answered; it may answer itself, and return
             True.
     """
 
     def __init__(self):
         self.writers, self.readers = {"hf_writer": "me"}, {"hf_reader"}
+        self.strangers = {"hf_stranger"}
         self.repositories, self.large, self.asked = {}, {}, []
+        self.blobs, self.faults, self.over = {}, [], threading.Event()
+        self._lock = threading.Lock()
         self.answer = lambda handler: False
         super().__init__(_Handler)
+
+    def __exit__(self, *_):
+        self.over.set()
+        super().__exit__()
 
     @property
     def url(self) -> str:
         return self.address
+
+    @property
+    def store(self) -> str:
+        """The address of the blob store."""
+        return self.address.replace("127.0.0.1", "localhost")
+
+    @property
+    def tokens(self) -> set[str]:
+        """What is no wrong token."""
+        return {"", *self.writers, *self.readers, *self.strangers}
 
     def add(self, name: str, files: dict[str, bytes], **settings) -> Repository:
         """A repository with these files, put there by someone else."""
@@ -42,6 +75,28 @@ class Hub(Loopback):
         made.commit(files)
         self.large |= {hashlib.sha256(x).hexdigest(): x for x in files.values()}
         return made
+
+    def fault(self, kind: str, where: str, **settings) -> Fault:
+        """Let something go wrong with the requests whose path has `where` (see Fault)."""
+        self.faults.append(made := Fault(kind, where, **settings))
+        return made
+
+    def due(self, kinds: tuple[str, ...], method: str, path: str) -> Fault | None:
+        """The first fault of these kinds for a request, and one time less of it."""
+        with self._lock:
+            for fault in self.faults:
+                if fault.kind in kinds and fault.is_due(method, path):
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def fetched(self, path: str) -> list[Asked]:
+        """The requests for the content of a file, without those that were sent elsewhere."""
+        return [
+            one
+            for one in self.asked
+            if one.method == "GET" and one.path.endswith(path) and "/resolve/" not in one.path
+        ]
 
 
 class Repository:
@@ -76,17 +131,7 @@ class Repository:
         self.commits[hashlib.sha1(text).hexdigest()] = files
 
 
-def is_large(path: str) -> bool:
-    return path.endswith((".safetensors", ".png", ".bin", ".pkl"))
-
-
-def git_hash(content: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
+class _Handler(FilesHandler):
     def do_POST(self):
         self._answer()
 
@@ -97,9 +142,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self):
         self.body = self._read()
-        path = unquote(urlsplit(self.path).path)
-        self.server.asked.append((self.command, path))
+        path = unquote(urlsplit(self.path).path)  # a proxy is asked for a whole address
+        asked = Asked(self.command, path, self.headers.get("Range", ""), self.token)
+        self.server.asked.append(asked)
         if self.server.answer(self):
+            return
+        if fault := self.server.due(("status",), self.command, path):
+            self.reply(fault.status, error=fault.words, headers=fault.headers)
+            return
+        if self.token not in self.server.tokens:
+            self.reply(401, error="Invalid credentials in Authorization header")
             return
         for method, pattern, act in (
             ("POST", "/api/repos/create", self._create),
@@ -108,15 +160,17 @@ class _Handler(BaseHTTPRequestHandler):
             ("POST", r"/(.+)\.git/info/lfs/objects/batch", self._batch),
             ("PUT", "/large/(.+)", self._store),
             ("POST", "/api/models/(.+)/commit/main", self._commit),
-            ("GET", "/api/models/([^/]+/[^/]+)/tree/(.+)", self._tree),
-            ("GET", "/api/models/([^/]+/[^/]+)(?:/revision/main)?", self._info),
+            ("GET", "/api/models/([^/]+/[^/]+)/tree/([^/]+)(?:/(.+))?", self._tree),
+            ("GET", "/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?", self._info),
             ("GET|HEAD", "/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
+            ("GET|HEAD", "/api/resolve-cache/models/([^/]+/[^/]+)/([^/]+)/(.+)", self._small),
+            ("GET|HEAD", "/blobs/([^/]+)/.+", self._blob),
         ):
             found = re.fullmatch(pattern, path)
             if found and re.fullmatch(method, self.command):
                 act(*found.groups())
                 return
-        raise AssertionError(f"nothing answers {self.command} {path}")
+        self.reply(404, error=f"Nothing answers {self.command} {path}")
 
     def _read(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -134,7 +188,7 @@ class _Handler(BaseHTTPRequestHandler):
     def token(self) -> str:
         return self.headers.get("Authorization", "").removeprefix("Bearer ")
 
-    def _seen(self, name: str) -> Repository | None:
+    def seen(self, name: str) -> Repository | None:
         """The repository if this token sees it; otherwise it is answered."""
         found = self.server.repositories.get(name)
         owner = self.server.writers.get(self.token)
@@ -144,8 +198,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.reply(404 if self.token else 401, code="RepoNotFound", error="Repository not found")
         return None
 
+    def opened(self, name: str) -> Repository | None:
+        """The repository if this token may read its files; otherwise it is answered."""
+        found = self.seen(name)
+        if not found or not found.gated:
+            return found
+        if self.server.writers.get(self.token) == name.partition("/")[0]:
+            return found
+        words = f"Access to model {name} is restricted"
+        self.reply(403 if self.token else 401, code="GatedRepo", error=words)
+        return None
+
     def _written(self, name: str) -> Repository | None:
-        found = self._seen(name)
+        found = self.seen(name)
         if found and self.server.writers.get(self.token) != name.partition("/")[0]:
             self.reply(403, error="You don't have the required permissions")
             return None
@@ -226,52 +291,25 @@ class _Handler(BaseHTTPRequestHandler):
         where = f"{self.server.url}/{name}/commit/{found.main}"
         self.reply(200, {"commitUrl": where, "commitOid": found.main})
 
-    def _info(self, name):
-        if found := self._seen(name):
+    def _info(self, name, _):
+        if found := self.seen(name):
             files = [{"rfilename": path} for path in found.files]
             facts = {"id": name, "modelId": name, "sha": found.main, "siblings": files}
             gated = "manual" if found.gated else False
             self.reply(200, {**facts, "private": found.private, "gated": gated, "tags": []})
 
-    def _tree(self, name, commit):
-        if found := self._seen(name):
-            entries = []
-            for path, content in found.at(commit).items():
-                entry = {"type": "file", "path": path, "size": len(content)}
-                entry["oid"] = git_hash(content)
-                if is_large(path):
-                    digest = hashlib.sha256(content).hexdigest()
-                    entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
-                entries.append(entry)
-            self.reply(200, entries)
-
-    def _resolve(self, name, commit, path):
-        if not (found := self._seen(name)):
+    def _tree(self, name, commit, folder):
+        if not (found := self.seen(name)):
             return
-        if found.gated and self.server.writers.get(self.token) != name.partition("/")[0]:
-            self.reply(403, code="GatedRepo", error="Access to it is restricted")
-        elif path not in (files := found.at(commit)):
+        entries = []
+        for path, content in found.at(commit).items():
+            entry = {"type": "file", "path": path, "size": len(content), "oid": git_hash(content)}
+            if is_large(path):
+                digest = hashlib.sha256(content).hexdigest()
+                entry["lfs"] = {"oid": digest, "size": len(content), "pointerSize": 134}
+            if not folder or path.startswith(f"{folder}/"):
+                entries.append(entry)
+        if folder and not entries:
             self.reply(404, code="EntryNotFound", error="Entry not found")
         else:
-            content = files[path]
-            digest = hashlib.sha256(content).hexdigest() if is_large(path) else git_hash(content)
-            self.send_response(200)
-            self.send_header("ETag", f'"{digest}"')
-            self.send_header("X-Repo-Commit", found.main if commit == "main" else commit)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(content)
-
-    def reply(self, status: int, content: object = None, code: str = "", error: str = ""):
-        body = json.dumps({"error": error} if content is None else content).encode()
-        self.send_response(status)
-        if code:
-            self.send_header("X-Error-Code", code)
-        if error:
-            self.send_header("X-Error-Message", error)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+            self.reply(200, entries)

@@ -146,7 +146,7 @@ def test_pickles_and_unknown_files_are_not_fetched(hub, saved, tmp_path):
     assert done.exit_code == 0, done.output
     assert "Not fetched: 3 files (evil.pkl, run.py, weights/deep/a.json)" in done.output
     assert files_in(tmp_path / "there") == OWN
-    assert not [path for _, path in hub.asked if path.endswith(tuple(others))]
+    assert not [path for _, path, *_ in hub.asked if path.endswith(tuple(others))]
     hub.repositories["me/nut"].commit({"weights/pytorch_model.bin": b"cos\nsystem"})
     words = refusal("detector", "pull", "me/nut", tmp_path / "other")
     assert "has weights in a pickle (weights/pytorch_model.bin), which can hold code" in words
