@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import open_clip
+import pytest
 import timm
 import torch
 import transformers
@@ -101,7 +101,9 @@ def old_config(files: Files) -> Files:
 def look(mean: float, resample: int, **more: Any) -> Files:
     made = {"do_normalize": True, "do_rescale": True, "do_resize": True, "resample": resample}
     made |= {"image_mean": [mean] * 3, "image_std": [0.25, 0.26, 0.27], "rescale_factor": 1 / 255}
-    return {"preprocessor_config.json": as_json(made | {"size": {"height": 32, "width": 32}} | more)}
+    return {
+        "preprocessor_config.json": as_json(made | {"size": {"height": 32, "width": 32}} | more)
+    }
 
 
 # tokenizers
@@ -241,7 +243,7 @@ SIGLIP_NEEDED = {
 
 
 def of_siglip() -> Layout:
-    """google/siglip-base-patch16-224."""
+    """google/siglip-base-patch16-224, of which the tokenizer needs SentencePiece."""
     model = parts(transformers.SiglipConfig, {"projection_size": 32})
     files = old_config(written(model)) | look(0.5, 3)
     files |= pieces("SiglipTokenizer", "spiece.model")
@@ -253,7 +255,7 @@ def of_siglip_2() -> Layout:
     model = parts(transformers.SiglipConfig, {"projection_size": 32})
     files = old_config(written(model)) | look(0.5, 2)
     files |= pieces("GemmaTokenizer", "tokenizer.model")
-    return one("google/siglip2-base-patch16-224", files, SIGLIP_NEEDED | {"tokenizer.model"})
+    return one("google/siglip2-base-patch16-224", files, SIGLIP_NEEDED)
 
 
 def of_siglip_2_in_shards() -> Layout:
@@ -263,7 +265,7 @@ def of_siglip_2_in_shards() -> Layout:
     files |= pieces("GemmaTokenizer", "tokenizer.model")
     shards = {file for file in files if file.startswith("model")}
     assert len(shards) > 2
-    needed = SIGLIP_NEEDED - {"model.safetensors"} | shards | {"tokenizer.model"}
+    needed = SIGLIP_NEEDED - {"model.safetensors"} | shards
     return one("google/siglip2-giant-opt-patch16-256", files, needed)
 
 
@@ -302,7 +304,11 @@ def of_no_look() -> Layout:
 
 
 def clip_config(vision: dict, text: dict, **more: Any) -> dict:
-    return {"embed_dim": 64 if vision is SIGLIP_VISION else 24, "vision_cfg": vision, "text_cfg": text} | more
+    return {
+        "embed_dim": 64 if vision is SIGLIP_VISION else 24,
+        "vision_cfg": vision,
+        "text_cfg": text,
+    } | more
 
 
 def open_clip_files(config: dict, look: dict, half: bool = False) -> tuple[Files, dict]:
@@ -317,7 +323,10 @@ def of_openai() -> Layout:
     """timm/vit_large_patch14_clip_336.openai: two layouts, each in two formats; QuickGELU."""
     config = clip_config(CLIP_VISION, CLIP_TEXT)
     files, state = open_clip_files(config | {"quick_gelu": True}, {"mean": [0.48] * 3}, half=True)
-    files |= {"open_clip_model.safetensors": save(state), "open_clip_pytorch_model.bin": as_bin(state)}
+    files |= {
+        "open_clip_model.safetensors": save(state),
+        "open_clip_pytorch_model.bin": as_bin(state),
+    }
     files |= {"config.json": as_json({"architecture": "vit_large_patch14_clip_336"})}
     files |= {"model.safetensors": b"of timm", "pytorch_model.bin": b"of timm"} | clip_tokenizer()
     name = "timm/vit_large_patch14_clip_336.openai"
@@ -353,7 +362,10 @@ def of_timm_siglip() -> Layout:
     config = clip_config(SIGLIP_VISION, text, custom_text=True, init_logit_bias=-10)
     half = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
     files, state = open_clip_files(config, half)
-    files |= {"open_clip_model.safetensors": save(state), "open_clip_pytorch_model.bin": as_bin(state)}
+    files |= {
+        "open_clip_model.safetensors": save(state),
+        "open_clip_pytorch_model.bin": as_bin(state),
+    }
     files |= pieces("GemmaTokenizer", "tokenizer.model")
     needed = {
         "open_clip_model.safetensors", "tokenizer_config.json", "tokenizer.json",
@@ -381,11 +393,42 @@ def of_clipa() -> Layout:
     return made
 
 
+def of_roberta() -> Layout:
+    """laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k, and one like it with another text."""
+    made = transformers.RobertaConfig(
+        vocab_size=400, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, pad_token_id=0, max_position_embeddings=100,
+    )  # fmt: skip
+    words = {"config.json": as_json(made.to_dict())} | clip_tokenizer()
+    text = {"hf_model_name": "roberta-base", "hf_tokenizer_name": "roberta-base"}
+    text |= {"hf_pooler_type": "mean_pooler", "context_length": 77}
+    config = clip_config(CLIP_VISION, text)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        Path(folder, "config.json").write_bytes(words["config.json"])
+        patch.setattr("vlad.backbones.open_clip._public_texts", lambda: {folder})
+        local = config | {"text_cfg": text | {"hf_model_name": folder}}
+        state = drawn(build(local)).state_dict()
+    layout = one(
+        "laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k",
+        {"open_clip_pytorch_model.bin": as_bin(state)},
+        set(),
+        "roberta-ViT-B-32/laion2b_s12b_b32k",
+        configs={"roberta-ViT-B-32": config},
+    )
+    other = {"model_cfg": config | {"text_cfg": text | {"hf_model_name": "me/roberta"}}}
+    biomed = {"open_clip_config.json": as_json(other), "open_clip_model.safetensors": b"weights"}
+    layout.repositories |= {"roberta-base": words, "me/biomed": biomed}
+    return layout
+
+
 def of_mine_by_open_clip() -> Layout:
     """A model that someone trained and pushed with open_clip."""
     config = clip_config(CLIP_VISION, CLIP_TEXT)
     files, state = open_clip_files(config, {"mean": [0.3] * 3, "std": [0.2] * 3})
-    files |= {"open_clip_model.safetensors": save(state), "open_clip_pytorch_model.bin": b"the same"}
+    files |= {
+        "open_clip_model.safetensors": save(state),
+        "open_clip_pytorch_model.bin": b"the same",
+    }
     needed = {"open_clip_config.json", "open_clip_model.safetensors"}
     return one("me/clip", files, needed, "hf-hub:me/clip")
 
@@ -426,7 +469,7 @@ def of_mine_by_timm() -> Layout:
 LAYOUTS: dict[str, Callable[[], Layout]] = {
     made.__name__.removeprefix("of_"): made
     for made in (
-        of_clip, of_siglip, of_siglip_2, of_siglip_2_in_shards, of_dinov2, of_registers, of_dinov3,
+        of_clip, of_siglip_2, of_siglip_2_in_shards, of_dinov2, of_registers, of_dinov3,
         of_no_look, of_openai, of_laion, of_vitamin, of_timm_siglip, of_clipa, of_mine_by_open_clip,
         of_timm, of_timm_bin, of_mine_by_timm,
     )

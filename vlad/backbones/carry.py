@@ -9,7 +9,7 @@ from typing import Any
 
 from vlad.backbones import EMBEDDED, clip, load_backbone, remote_source
 from vlad.backbones.backbone import Backbone
-from vlad.backbones.fetch import WEIGHTS, Part, cached_files, write_config
+from vlad.backbones.fetch import WEIGHTS, Part, cached_files, write_configs
 from vlad.errors import BackboneError
 from vlad.system.files import cannot_write
 
@@ -32,7 +32,7 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
     model, _, path = name.rpartition("=") if not os.path.exists(name) else ("", "", name)
     if os.path.exists(path) and Path(path).resolve().is_relative_to(folder.resolve()):
         return name  # it is that copy
-    config: dict[str, Any] = {}
+    configs: dict[str, Any] = {}
     if os.path.isfile(path):
         files = [Path(path)]
         if (beside := Path(path).with_suffix(".json")).is_file():
@@ -40,13 +40,13 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
     elif os.path.isdir(path):
         files = _chosen(Path(path))
     else:
-        files, config = _cached(name)
+        files, configs = _cached(name)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for file in files:
             shutil.copyfile(file, folder / file.name)
-        write_config(config, folder)
+        write_configs(configs, folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
     alone = os.path.isfile(path) or model
@@ -62,12 +62,14 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
 
 def _chosen(folder: Path) -> list[Path]:
     """Configurations, tokenizer and one form of the weights in a folder."""
-    part = Part(str(folder), clip.FILES if (folder / clip.CONFIG).is_file() else WEIGHTS, ignored="")
+    part = Part(
+        str(folder), clip.FILES if (folder / clip.CONFIG).is_file() else WEIGHTS, ignored=""
+    )
     return [folder / file for file in part.choose([file.name for file in folder.iterdir()])]
 
 
 def _cached(name: str) -> tuple[list[Path], dict[str, Any]]:
-    """The files in the local cache, and the open_clip_config.json to write beside them."""
+    """The files in the local cache, and the JSON to write beside them."""
     if remote_source(name) is None:
         raise BackboneError(
             f"{name} is a backbone of another package, which holds its weights; leave them out of "

@@ -55,7 +55,7 @@ class Part:
 
 
 def parts_of(name: str) -> tuple[list[Part], dict[str, Any]]:
-    """What a backbone of a model hub is made of, and the open_clip_config.json to write beside it.
+    """What a backbone of a model hub is made of, and the JSON to write beside it, by file name.
 
     Raises:
         BackboneError: it is on this disk already, unknown, or from elsewhere.
@@ -73,14 +73,22 @@ def parts_of(name: str) -> tuple[list[Part], dict[str, Any]]:
     kind = source.__name__.rpartition(".")[2]
     if kind == "repository":
         return [Part(repository, (*clip.FILES, *WEIGHTS), ignored="")], {}
-    if kind != "open_clip":
+    if kind == "transformers":
         return [Part(repository, WEIGHTS)], {}
     # what its library knows of it, which is not always what its repository says
     config = source.folder_config(rest)
+    if kind == "timm":
+        return [Part(repository, WEIGHTS, small=False)], {"config.json": config}
+    text = config["model_cfg"]["text_cfg"]
+    if "hf_model_name" in text:
+        raise BackboneError(
+            f"open_clip reads a part of {name} from {text['hf_model_name']}, by that name only; "
+            "use it from the local cache, or choose another backbone."
+        )
     parts = [Part(repository, source.weights_names(rest), small=False)]
-    if tokenizer := config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
+    if tokenizer := text.get("hf_tokenizer_name"):
         parts.append(Part(tokenizer))
-    return parts, config
+    return parts, {clip.CONFIG: config}
 
 
 def fetch_to(name: str, folder: Path) -> None:
@@ -95,22 +103,22 @@ def fetch_to(name: str, folder: Path) -> None:
     """
     from huggingface_hub import HfApi, snapshot_download
 
-    parts, config = parts_of(name)
+    parts, configs = parts_of(name)
     with weights.from_network(name):
         for part in parts:
             files = part.choose(HfApi().list_repo_files(part.repository))
             snapshot_download(part.repository, local_dir=folder, allow_patterns=files)
-    write_config(config, folder)
+    write_configs(configs, folder)
     load_backbone(str(folder), "cpu")  # a file that does not fit is said here, not elsewhere later
 
 
 def cached_files(name: str) -> tuple[list[Path], dict[str, Any]]:
-    """The same files in the local cache, and the open_clip_config.json.
+    """The same files in the local cache, and the JSON to write beside them.
 
     Raises:
         BackboneError: as `parts_of`, or files that are not there.
     """
-    parts, config = parts_of(name)
+    parts, configs = parts_of(name)
     found: list[Path] = []
     for part in parts:
         folder = cached.folder_of(part.repository)
@@ -120,10 +128,10 @@ def cached_files(name: str) -> tuple[list[Path], dict[str, Any]]:
                 "such as `vlad backbones fetch` writes."
             )
         found += (folder / file for file in part.choose(os.listdir(folder)))
-    return found, config
+    return found, configs
 
 
-def write_config(config: dict[str, Any], folder: Path) -> None:
-    """Write an open_clip_config.json, if there is something to write."""
-    if config:
-        atomic_write(folder / clip.CONFIG, json.dumps(config, indent=2).encode())
+def write_configs(configs: dict[str, Any], folder: Path) -> None:
+    """Write JSON files by their names."""
+    for file, content in configs.items():
+        atomic_write(folder / file, json.dumps(content, indent=2).encode())

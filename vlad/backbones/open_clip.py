@@ -191,6 +191,11 @@ def build(config: Mapping[str, Any]) -> Any:
                 f"This architecture names the text encoder {text!r}, which none of open_clip's own "
                 "does; use a model by its name and pretrained tag."
             )
+        from transformers import AutoConfig
+
+        stored = cached.path_of(text, "config.json") is not None
+        with weights.from_network(text, whole=stored, what="configuration"):
+            AutoConfig.from_pretrained(text)
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     return (open_clip.CoCa if custom and "multimodal_cfg" in config else kind)(**config)
 

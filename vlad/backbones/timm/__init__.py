@@ -93,6 +93,17 @@ def repository(name: str) -> str | None:
     return _pretrained(name).hf_hub_id
 
 
+def folder_config(name: str) -> dict[str, Any]:
+    """The config.json of a pretrained network, as its library knows it.
+
+    Raises:
+        BackboneError: timm does not know the name, or has no weights for it.
+    """
+    known = _pretrained(name).to_dict(remove_source=True, remove_null=True)
+    top = {"architecture": known.pop("architecture"), "num_classes": known["num_classes"]}
+    return top | {"pretrained_cfg": known}
+
+
 def is_stored(name: str) -> bool:
     """Return whether weights of a network are in the local cache.
 

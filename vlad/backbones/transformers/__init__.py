@@ -75,11 +75,13 @@ def _load(name: str) -> Backbone:
         kind, config = _config(name, options)
         look = look_of(name, kind, config, options)
         info = _info(name, kind, config, look)
-        model = _model(name, kind, config, options)
-        read, settings = None, ""
-        if kind.text is not None:
+        words = None
+        if kind.text is not None:  # first, as it is small and may be refused
             text = config.text_config
             words = Words(text, name, options, kind.pad, kind.unread(text))
+        model = _model(name, kind, config, options)
+        read, settings = None, ""
+        if words and kind.text:
             read = partial(_read, kind.text, words)
             settings = model.config.to_json_string() + words.identity
         parts = (kind.build, read, kind.blocks, look.mean, look.std)
