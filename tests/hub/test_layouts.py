@@ -202,7 +202,7 @@ def test_a_text_encoder_named_by_a_repository(put, cache, monkeypatch):
     """That would be code of the client's choice; and its configuration is in another one."""
     layout = put("roberta")
     with pytest.raises(BackboneError, match=r"text encoder 'me/roberta', which none of open_clip"):
-        load_backbone("hf-hub:me/biomed", "cpu")
+        describe_remote("hf-hub:me/biomed")
     first = load_backbone(layout.name, "cpu").encode_text(SENTENCES)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 INDEX = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
-LAST_OF_TOKENIZER = "special_tokens_map.json"  # in the order in which transformers asks for them
+# of a tokenizer: what it is made of, and the last that transformers asks for
+TOKENIZER = ("tokenizer.json", "special_tokens_map.json")
 
 
 def folder_of(repository: str) -> Path | None:

@@ -136,7 +136,7 @@ def tokenizer_of(name: str, config: Mapping[str, Any], folder: Path | None = Non
     local = folder is not None
     options = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
     stored = not local and cached.has_one(source, ("tokenizer.json", "tokenizer_config.json"))
-    whole = stored and cached.are_known(source, (cached.LAST_OF_TOKENIZER,))
+    whole = stored and cached.are_known(source, cached.TOKENIZER)
     with weights.from_network(str(folder or source), local, stored, "tokenizer", whole=whole):
         made = open_clip.tokenizer.HFTokenizer(
             str(folder or source),

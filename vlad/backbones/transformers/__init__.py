@@ -62,7 +62,7 @@ def _is_whole(name: str) -> bool:
         return False
     look, instead = LOOK_FILES
     needed = [look] if cached.path_of(name, look) else [look, instead]
-    return cached.are_known(name, needed + [cached.LAST_OF_TOKENIZER] * (kind.text is not None))
+    return cached.are_known(name, (*needed, *(cached.TOKENIZER if kind.text else ())))
 
 
 def repository(name: str) -> str | None:
