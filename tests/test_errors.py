@@ -35,7 +35,8 @@ def templates() -> Iterator[tuple[str, str, bool]]:
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             name = getattr(call.func, "attr", getattr(call.func, "id", ""))
             # the readers of TOML put the file and the key before what `need` is told
-            if name in RAISED | CLICKS or name == "need":
+            # of an error whose class the caller chooses, it is made by `refused`
+            if name in {*RAISED, *CLICKS, "need", "refused"}:
                 inside = [f for f in functions if f.lineno <= call.lineno <= f.end_lineno]
                 for text in texts(call.args[-1], inside):
                     place = f"{file.relative_to(PACKAGE.parent)}:{call.lineno}"

@@ -1,7 +1,5 @@
 """vlad backbones: what is here, what one can do, and how it gets to a machine without a network."""
 
-import shutil
-
 import pytest
 from click.testing import CliRunner
 
@@ -70,47 +68,6 @@ def test_what_cannot_be_described_or_fetched_is_one_sentence(args):
     done = run(*args)
     assert done.exit_code == 2
     assert done.output.count("\n") == 1 and done.output.startswith("Error: ")
-
-
-@pytest.fixture
-def hub(monkeypatch, dinov2_folder):
-    """A model hub with one repository: what it was asked for."""
-    import huggingface_hub
-
-    from vlad.backbones import weights
-
-    monkeypatch.setattr(weights, "hub_answers", lambda: True)
-    files = [file.name for file in dinov2_folder.iterdir()]
-    monkeypatch.setattr(
-        huggingface_hub.HfApi, "list_repo_files", lambda self, name: [*files, "pytorch_model.bin"]
-    )
-    asked = []
-
-    def snapshot(repository, local_dir, allow_patterns):
-        asked.append((repository, allow_patterns))
-        shutil.copytree(dinov2_folder, local_dir)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
-    return asked
-
-
-def test_a_fetched_folder_serves_as_a_backbone(hub, tmp_path):
-    done = run("fetch", "facebook/dinov2-small", "--to", tmp_path / "dinov2")
-    assert done.exit_code == 0
-    ((repository, patterns),) = hub
-    assert repository == "facebook/dinov2-small"
-    assert "model.safetensors" in patterns and "pytorch_model.bin" not in patterns
-    assert f"--backbone {tmp_path / 'dinov2'}" in done.output
-    assert run(tmp_path / "dinov2").exit_code == 0
-
-
-def test_a_repository_without_weights_is_refused(hub, monkeypatch, tmp_path):
-    import huggingface_hub
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda self, name: ["README.md"])
-    done = run("fetch", "facebook/dinov2-small", "--to", tmp_path / "dinov2")
-    assert done.exit_code == 2 and "has none of the files" in done.output
-    assert hub == []
 
 
 def test_known_backbones_are_those_of_their_libraries():

@@ -221,9 +221,10 @@ def test_the_backbone_inside_is_sent_only_if_asked(hub, small_file, images, tmp_
 @pytest.mark.parametrize(
     ("token", "name", "words"),
     [
-        ("hf_reader", "me/nut", "Your token may not do this with me/nut; get one with the right"),
-        ("hf_writer", "you/nut", "Your token may not do this with you/nut"),
-        ("hf_expired", "me/nut", "takes nothing for me/nut without a valid token; set HF_TOKEN"),
+        ("hf_reader", "me/nut", "Your token (HF_TOKEN) may not do this with me/nut; get one with"),
+        ("hf_writer", "you/nut", "Your token (HF_TOKEN) may not do this with you/nut"),
+        ("hf_expired", "me/nut", "does not accept your token (HF_TOKEN): correct or remove it"),
+        ("", "me/nut", "takes nothing for me/nut from you without a token: set HF"),
         ("hf_writer", "nut", "'nut' names no repository of the model hub; write it as OWNER/NAME"),
         ("hf_writer", "a/../b", "names no repository"),
     ],
@@ -234,20 +235,19 @@ def test_a_push_that_the_hub_refuses_is_one_sentence(hub, saved, monkeypatch, to
     assert not hub.repositories
 
 
-def test_a_pull_that_the_hub_refuses_is_one_sentence(hub, saved, tmp_path, monkeypatch):
+def test_a_pull_that_the_hub_refuses_is_one_sentence(hub, saved, tmp_path, monkeypatch, waits):
     there = tmp_path / "there"
     cli("detector", "push", saved, "me/nut")
-    words = "or does not show it to you: check the name, or log in with `hf auth login`."
+    words = "or does not show it to your token (HF_TOKEN): correct the name, or get a token"
     assert words in refusal("detector", "pull", "me/nowhere", there)
     monkeypatch.setenv("HF_TOKEN", "hf_stranger")
     assert words in refusal("detector", "pull", "me/nut", there)
     hub.repositories["me/nut"].private, hub.repositories["me/nut"].gated = False, True
-    assert "me/nut is gated: ask for access on its page" in refusal(
-        "detector", "pull", "me/nut", there
-    )
-    hub.answer = lambda handler: handler.reply(503, error="busy") or True
+    refused = refusal("detector", "pull", "me/nut", there)
+    assert f"does not open it: ask for access on {hub.url}/me/nut with the account" in refused
+    hub.fault("status", ".", status=503, words="busy")
     words = refusal("detector", "pull", "me/nut", there)
-    assert "failed or refused for me/nut" in words and "503" in words
+    assert "failed or refused for me/nut" in words and "(503 busy)" in words
     assert not there.exists()
 
 
@@ -259,7 +259,8 @@ def test_a_hub_out_of_reach_is_one_sentence(hub, saved, tmp_path, monkeypatch):
     hub.shutdown()
     hub.server_close()
     for command in (("pull", "me/nut", tmp_path / "there"), ("push", saved, "me/nut")):
-        assert "The model hub does not answer" in refusal("detector", *command)
+        words = refusal("detector", *command)
+        assert "me/nut is out of reach, and the model hub (127.0.0.1) does not answer" in words
     assert not hub.asked
 
 

@@ -130,7 +130,7 @@ def same(one, other):
 def test_a_gated_repository(hub, put, cache, monkeypatch):
     """The form on its page is filled in, and the token is of one who did."""
     layout = put("dinov3", gated=True)
-    for token, words in (("hf_writer", "closed to you"), ("", "log in with `hf auth login`")):
+    for token, words in (("hf_writer", "does not open it"), ("", "hf auth login")):
         monkeypatch.setenv("HF_TOKEN", token)
         with pytest.raises(BackboneError, match=words):
             load_backbone(layout.name, "cpu")

@@ -54,8 +54,8 @@ def load_backbone(
     """
     import torch
 
+    from vlad.backbones.network import forbid_network
     from vlad.backbones.runtimes import OUTSIDE_TORCH, load_runtime, use
-    from vlad.backbones.weights import forbid_network
     from vlad.system.torch_state import own_state
 
     made = load_runtime(runtime, dtype, device)  # fail before a download

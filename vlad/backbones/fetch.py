@@ -10,7 +10,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from vlad.backbones import cached, clip, load_backbone, remote_source, weights
+from vlad.backbones import cached, clip, load_backbone, remote_source
+from vlad.backbones.downloads import check
+from vlad.backbones.network import from_network
 from vlad.errors import BackboneError
 from vlad.system.files import atomic_write
 
@@ -102,12 +104,18 @@ def fetch_to(name: str, folder: Path) -> None:
         BackboneError: as `parts_of`, or weights that cannot be downloaded or loaded.
     """
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.hf_api import RepoFile
 
     parts, configs = parts_of(name)
-    with weights.from_network(name):
+    with from_network(name, folder=folder):
         for part in parts:
-            files = part.choose(HfApi().list_repo_files(part.repository))
+            entries = HfApi().list_repo_tree(part.repository, recursive=True)
+            known = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+            files = part.choose(known)
             snapshot_download(part.repository, local_dir=folder, allow_patterns=files)
+            for file in files:
+                if lfs := known[file].lfs:
+                    check(folder / file, lfs.sha256, part.repository)
     write_configs(configs, folder)
     load_backbone(str(folder), "cpu")  # a file that does not fit is said here, not elsewhere later
 

@@ -15,12 +15,14 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import ResidualAttentionBlock
 
-from vlad.backbones import cached, weights
+from vlad.backbones import cached
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
+from vlad.backbones.downloads import first_of
 from vlad.backbones.modules import clip_backbone, clip_info
+from vlad.backbones.network import from_network
 from vlad.backbones.open_clip_image import part_of
-from vlad.backbones.stored import file_of, names_of
+from vlad.backbones.stored import file_of, files_of
 from vlad.backbones.text import PlainText
 from vlad.backbones.tokens import context_of
 from vlad.errors import BackboneError
@@ -47,8 +49,7 @@ def weights_names(name: str) -> tuple[str, ...]:
     Raises:
         BackboneError: an unknown tag.
     """
-    source = open_clip.get_pretrained_cfg(*_model_and_tag(name)).get("hf_hub", "")
-    return names_of(source.rpartition("/")[2])
+    return tuple(files_of(open_clip.get_pretrained_cfg(*_model_and_tag(name)))[1])
 
 
 def repository(name: str) -> str | None:
@@ -113,7 +114,9 @@ def from_hub(name: str) -> Backbone:
     tokenizer = tokenizer_of(name, open_clip.get_model_config(model))
     stored = is_stored(name)
     whole = stored and "hf_model_name" not in open_clip.get_model_config(model)["text_cfg"]
-    with weights.from_network(name, stored=stored, whole=whole):
+    with from_network(name, stored=stored, whole=whole):
+        if not stored:  # open_clip says of any failure that an older file is missing
+            first_of(*files_of(source))
         built = open_clip.create_model(model, tag, force_quick_gelu=source.get("quick_gelu", False))
     look = built.visual.preprocess_cfg
     return as_backbone(name, built, tokenizer, look["mean"], look["std"], look["interpolation"])
@@ -137,7 +140,7 @@ def tokenizer_of(name: str, config: Mapping[str, Any], folder: Path | None = Non
     options = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
     stored = not local and cached.has_one(source, ("tokenizer.json", "tokenizer_config.json"))
     whole = stored and cached.are_known(source, cached.TOKENIZER)
-    with weights.from_network(str(folder or source), local, stored, "tokenizer", whole=whole):
+    with from_network(str(folder or source), local, stored, "tokenizer", whole=whole):
         made = open_clip.tokenizer.HFTokenizer(
             str(folder or source),
             context_length=length,
@@ -194,7 +197,7 @@ def build(config: Mapping[str, Any]) -> Any:
         from transformers import AutoConfig
 
         stored = cached.path_of(text, "config.json") is not None
-        with weights.from_network(text, whole=stored, what="configuration"):
+        with from_network(text, whole=stored, what="configuration"):
             AutoConfig.from_pretrained(text)
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     return (open_clip.CoCa if custom and "multimodal_cfg" in config else kind)(**config)

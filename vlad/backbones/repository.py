@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from vlad.backbones import cached, clip, weights
+from vlad.backbones import cached, clip, network
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.fetch import WEIGHTS, parts_of
 from vlad.errors import BackboneError
@@ -35,10 +35,10 @@ def describe(name: str) -> BackboneInfo:
     from vlad.backbones import is_timm_folder
 
     title = PREFIX + name
-    with weights.from_network(title, whole=is_stored(name), what="configuration"):
+    with network.from_network(title, whole=is_stored(name), what="configuration"):
         stored = cached.folder_of(name) if is_stored(name) else None
         folder = stored or _download(name, small=True)
-    with weights.from_network(title, local=True, what="configuration"):
+    with network.from_network(title, local=True, what="configuration"):
         if (folder / clip.CONFIG).is_file():
             from vlad.backbones.open_clip import describe_config
 
@@ -62,9 +62,9 @@ def from_hub(name: str) -> Backbone:
         try:
             return _load(name, cached.folder_of(name) or Path())
         except BackboneError:  # perhaps a download was interrupted
-            if weights.is_offline() or not weights.hub_answers():
+            if network.is_offline() or not network.hub_answers():
                 raise
-    with weights.from_network(PREFIX + name):
+    with network.from_network(PREFIX + name):
         _download(name, small=True)  # so that weights in the cache tell that all is there
         folder = _download(name)
     return _load(name, folder)
@@ -86,7 +86,7 @@ def _download(name: str, small: bool = False) -> Path:
     """The folder of the repository in the local cache, perhaps without its weights."""
     from huggingface_hub import HfApi, snapshot_download
 
-    if weights.is_offline():
+    if network.is_offline():
         raise FileNotFoundError(name)
     (part,), _ = parts_of(PREFIX + name)
     part = replace(part, weights=()) if small else part

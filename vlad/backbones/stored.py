@@ -55,25 +55,21 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
 
 def file_of(source: dict) -> Path | None:
     """The path of a pretrained file in open_clip's cache; None if it is not there."""
-    repository, _, file = source.get("hf_hub", "").rpartition("/")
+    repository, files = files_of(source)
     if not repository:  # else open_clip ignores the address
         path = OPEN_CLIP_CACHE.expanduser() / source.get("url", "").rpartition("/")[2]
         return path if path.is_file() else None
-    found = (path_of(repository, name) for name in names_of(file))
-    return next(filter(None, found), None)
+    return next(filter(None, (path_of(repository, name) for name in files)), None)
 
 
-def names_of(file: str) -> tuple[str, str]:
-    """Where open_clip looks for the weights of a repository, in this order.
-
-    Args:
-        file: that its record of pretrained weights names, or "".
-    """
+def files_of(source: dict) -> tuple[str, list[str]]:
+    """The repository of a pretrained model ("" for none) and its files by preference."""
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
+    repository, _, file = source.get("hf_hub", "").rpartition("/")
     if not file:
-        return HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
-    return str(Path(file).with_suffix(".safetensors")), file
+        return repository, [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    return repository, [str(Path(file).with_suffix(".safetensors")), file]
 
 
 def _of_hub() -> Iterator[StoredBackbone]:

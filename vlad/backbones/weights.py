@@ -2,185 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import os
 import re
-import socket
-import sys
-import threading
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import torch
 from safetensors.torch import load_file
 
-from vlad.errors import BackboneError, VladError
-from vlad.system.files import cache_write
-from vlad.system.resources import cache_folder
+from vlad.backbones.network import first_line
+from vlad.errors import BackboneError
 from vlad.system.text import shown
 from vlad.system.torchscript import check_archive, is_torchscript, read_archive
 
-OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
-ON = ("1", "true", "yes", "on")
 IMAGE_ENCODERS = ("visual.", "image_encoder.")  # the latter of MobileCLIP's authors
-PATIENCE = 4  # seconds to wait for the model hub
-REMEDY = "give a local file as `backbone`, or use the built-in `backbone` vlad-tiny"
-REMEMBERED = 300  # seconds for which a hub that was out of reach is not asked again
-
-
-def is_offline() -> bool:
-    """Return whether the user forbade the network (VLAD_OFFLINE=1 or HF_HUB_OFFLINE=1)."""
-    return any(os.environ.get(name, "").lower() in ON for name in OFFLINE)
-
-
-def forbid_network() -> None:
-    """Apply VLAD_OFFLINE to the hub client too, even if it is already imported."""
-    if is_offline():
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        if "huggingface_hub" in sys.modules:
-            sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
-
-
-@contextmanager
-def from_network(
-    name: str,
-    local: bool = False,
-    stored: bool = False,
-    what: str = "weights",
-    remedy: str = REMEDY,
-    whole: bool = False,
-) -> Iterator[None]:
-    """Turn any error of a hub client while it loads `name` into one sentence.
-
-    A hub that is out of reach is found out at once, and remembered for the next command.
-
-    Args:
-        local: `name` is a folder, so nothing is downloaded.
-        stored: its weights are in the local cache, so the hub is not needed.
-        whole: all that it needs is in the local cache, so the hub is not asked.
-        what: of `name` is loaded, for the sentence.
-        remedy: what to do without the network, for the sentence.
-    """
-    offline = is_offline()
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)  # hub clients log each of their attempts
-    try:
-        if not (local or offline or stored or whole):
-            print(f"Fetching {name} from the model hub (kept for later commands).", file=sys.stderr)
-            _check_hub(name, what, remedy)
-        with _without_hub(whole or (stored and not offline and not hub_answers())):
-            yield
-    except VladError:
-        raise
-    except Exception as error:
-        if local:
-            raise BackboneError(
-                f"The {what} of {name} cannot be read ({_first_line(error)}); get a new copy, or "
-                "give another."
-            ) from error
-        if _is_gated(error):
-            raise BackboneError(
-                f"{name} is not on the model hub or closed to you there: check the name, or ask "
-                "for access on its page and log in with `hf auth login`."
-            ) from error
-        why = (
-            "they are not in the local cache and the network is forbidden (VLAD_OFFLINE or "
-            "HF_HUB_OFFLINE is set)"
-            if offline
-            else f"the model hub is unreachable or refused ({_first_line(error)})"
-        )
-        raise BackboneError(
-            f"Cannot load the {what} of {name}: {why}; connect once, {remedy}."
-        ) from error
-    finally:
-        logging.disable(before)
-
-
-def _is_gated(error: BaseException | None) -> bool:
-    """Whether the hub refused for want of rights (401, 403), as what libraries raise around it."""
-    from huggingface_hub.errors import GatedRepoError
-
-    while error is not None:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(error, GatedRepoError) or status in (401, 403):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def _check_hub(name: str, what: str, remedy: str) -> None:
-    """Raises a BackboneError where the model hub does not answer, or did not a while ago."""
-    if not hub_answers():
-        raise BackboneError(
-            f"Found no {what} of {name} on this disk, and the model hub ({_hub()[0]}) does not "
-            f"answer: connect to the network, {remedy}."
-        )
-
-
-def hub_answers() -> bool:
-    """Whether the model hub can be reached; a failure is remembered for a few minutes."""
-    host, port = _hub()
-    try:
-        mark = cache_folder() / "hub-out-of-reach"
-    except RuntimeError:  # no place for a cache
-        return _connects(host, port)
-    with contextlib.suppress(OSError):
-        if mark.read_text() == host and time.time() - mark.stat().st_mtime < REMEMBERED:
-            return False
-    answers = _connects(host, port)
-    with contextlib.suppress(OSError):
-        if answers:
-            mark.unlink(missing_ok=True)
-        else:
-            cache_write(mark, host.encode())
-    return answers
-
-
-def _hub() -> tuple[str, int]:
-    """Host and port of the model hub, or of the proxy before it."""
-    from huggingface_hub import constants
-
-    address = urlsplit(constants.ENDPOINT)
-    proxy = urllib.request.getproxies().get(address.scheme)
-    if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
-        address = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    return address.hostname or "", address.port or (443 if address.scheme == "https" else 80)
-
-
-def _connects(host: str, port: int) -> bool:
-    """In a thread, as no timeout holds for the resolving of names."""
-    found = []
-
-    def attempt() -> None:
-        with contextlib.suppress(OSError), socket.create_connection((host, port), PATIENCE):
-            found.append(True)
-
-    thread = threading.Thread(target=attempt, daemon=True)
-    thread.start()
-    thread.join(PATIENCE)
-    return bool(found)
-
-
-@contextmanager
-def _without_hub(forbidden: bool) -> Iterator[None]:
-    """Lets the hub client look in its cache alone."""
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or forbidden
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
-def _first_line(error: Exception) -> str:
-    return shown(next(iter(str(error).strip().splitlines()), type(error).__name__))
 
 
 def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
@@ -204,7 +37,7 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise BackboneError(
-            f"{path} is not readable as weights ({_first_line(error)}); give a .safetensors or .pt "
+            f"{path} is not readable as weights ({first_line(error)}); give a .safetensors or .pt "
             "file that holds tensors only."
         ) from error
     found = content.get("state_dict", content) if isinstance(content, dict) else {}

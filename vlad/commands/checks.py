@@ -148,8 +148,8 @@ def _gpu(index: int) -> dict[str, Any]:
 
 def check_backbones() -> Found:
     """The backbones whose weights are on this disk."""
+    from vlad.backbones.network import hub_answers, is_offline
     from vlad.backbones.stored import stored_backbones
-    from vlad.backbones.weights import hub_answers, is_offline
 
     backbones = stored_backbones()
     facts = [{"name": t.name, "path": str(t.path), "size": t.size} for t in backbones]
@@ -210,7 +210,7 @@ def _size(folder: Path) -> int:
 
 def check_environment() -> Found:
     """Environment variables that vlad and its libraries obey."""
-    from vlad.backbones.weights import OFFLINE, ON
+    from vlad.backbones.network import OFFLINE, ON
 
     facts = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     problems = [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from vlad.errors import HubError
 from vlad.hub.explain import check_name, explained
+from vlad.system.files import file_sha256
 from vlad.system.text import and_more, shown
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def fetch(repository: str, contents: Contents, paths: Iterable[str], folder: Pat
         HubError: a file has another digest, or as `vlad.hub.explain.explained`.
     """
     for path in paths:
-        with explained(repository):
+        with explained(repository, folder.parent):
             _hub().hf_hub_download(repository, path, revision=contents.commit, local_dir=folder)
         if _digest(folder / path, contents.files[path]) != contents.files[path]:
             raise HubError(
@@ -146,10 +147,6 @@ def _hub() -> HfApi:
 def _digest(file: Path, like: str) -> str:
     """SHA-256 of a file, or git's SHA-1 if `like` is one."""
     if len(like) == 64:
-        digest = hashlib.sha256()
-    else:
-        digest = hashlib.sha1(b"blob %d\0" % file.stat().st_size, usedforsecurity=False)
-    with open(file, "rb") as opened:
-        while piece := opened.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
+        return file_sha256(file)
+    content = file.read_bytes()  # small, as it is in git
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

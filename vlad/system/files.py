@@ -79,6 +79,19 @@ def cache_write(path: Path, content: bytes) -> None:
         raise
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, read in pieces.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """The OutputError for an OSError met while writing `path`."""
     reason = error.strerror or str(error)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import TINY
 
-from vlad.backbones import load_backbone, weights
+from vlad.backbones import load_backbone
 from vlad.backbones.transformers import describe
 from vlad.backbones.transformers.kinds import KINDS
 from vlad.errors import BackboneError
@@ -136,19 +136,3 @@ def test_pickled_weights_run_nothing(folder, tmp_path, plain):
     with pytest.raises(BackboneError, match="something else than tensors, which vlad never runs"):
         load_backbone(str(made))
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("status", [401, 403])
-def test_a_gated_model_is_one_sentence(status):
-    class Response:
-        status_code = status
-
-    error = OSError("You are trying to access a gated repo.\nAsk for it.")
-    error.__cause__ = ValueError()
-    error.__cause__.response = Response()
-    with (
-        pytest.raises(BackboneError, match=r"me/gated .* ask for access on its page") as found,
-        weights.from_network("me/gated", stored=True),
-    ):
-        raise error
-    assert "\n" not in str(found.value)

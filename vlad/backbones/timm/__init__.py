@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 
-from vlad.backbones import cached, weights
+from vlad.backbones import cached, network, weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.generic import GenericEncoder
@@ -61,8 +61,8 @@ def from_hub(name: str) -> Backbone:
     model = _known(name)
     info, options = _draft(model, name)
     stored = is_stored(name)
-    with weights.from_network(name, whole=stored):
-        if not stored and weights.is_offline():  # timm would fetch an address outside of the hub
+    with network.from_network(name, whole=stored):
+        if not stored and network.is_offline():  # timm would fetch an address outside of the hub
             raise FileNotFoundError(name)
         return _backbone(timm.create_model(model, pretrained=True, **options), info)
 
@@ -74,7 +74,7 @@ def from_folder(path: Path) -> Backbone:
         BackboneError: weights are missing or do not fit, or an unknown architecture.
     """
     name = str(path)
-    with weights.from_network(name, local=True):
+    with network.from_network(name, local=True):
         check_config(path, json.loads((path / "config.json").read_text(encoding="utf-8")))
         source = f"local-dir:{path}"
         info, options = _draft(source, name)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from vlad.backbones import cached, weights
+from vlad.backbones import cached, network
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.transformers.kind import Kind
@@ -108,11 +108,11 @@ def _info(name: str, kind: Kind, config: Any, look: Look) -> BackboneInfo:
 
 
 @contextmanager
-def reading(name: str, remedy: str = weights.REMEDY) -> Iterator[dict]:
+def reading(name: str, remedy: str = network.REMEDY) -> Iterator[dict]:
     """The options to read from `name` with, its errors as one sentence each.
 
     Args:
-        remedy: as in `vlad.backbones.weights.from_network`.
+        remedy: as in `vlad.backbones.network.from_network`.
 
     Raises:
         BackboneError: a folder without config.json, or any error of the library within.
@@ -125,8 +125,8 @@ def reading(name: str, remedy: str = weights.REMEDY) -> Iterator[dict]:
         )
     stored = not local and is_stored(name)
     whole = stored and _is_whole(name)
-    with weights.from_network(name, local, stored, remedy=remedy, whole=whole):
-        alone = local or whole or weights.is_offline()
+    with network.from_network(name, local, stored, remedy=remedy, whole=whole):
+        alone = local or whole or network.is_offline()
         yield {"local_files_only": alone, "trust_remote_code": False}
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from PIL import Image
 
+from vlad.backbones.network import forbid_network
 from vlad.backbones.transformers import check_depth, check_weights, reading
-from vlad.backbones.weights import forbid_network
 from vlad.errors import BackboneError
 from vlad.system.text import shown
 from vlad.system.torch_state import own_state

@@ -74,18 +74,40 @@ def _checked(name: str, *given: Any) -> tuple[tuple[float, ...], tuple[float, ..
 
 def _read(name: str, options: dict) -> dict:
     """The entries of the file; none if there is no readable one."""
-    from transformers.utils import cached_file
-
     for file, inside in LOOK_FILES.items():
+        if (found := _file(name, file, options["local_files_only"])) is None:
+            continue
         try:
-            found = cached_file(name, file, local_files_only=options["local_files_only"])
-            entries = json.loads(Path(found or "").read_text(encoding="utf-8"))
+            entries = json.loads(found.read_text(encoding="utf-8"))
             entries = entries[inside] if inside else entries
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if isinstance(entries, dict):
             return entries
     return {}
+
+
+def _file(name: str, file: str, local: bool) -> Path | None:
+    """A file of a folder or a repository; None if it has none.
+
+    Raises:
+        Exception: the hub client's, if it could not find out: without this file another look would
+            pass for that of the model.
+    """
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    if Path(name).is_dir():
+        return Path(name) / file
+    try:
+        return Path(hf_hub_download(name, file, local_files_only=local))
+    except LocalEntryNotFoundError:  # the hub was not asked, or failed
+        missing = try_to_load_from_cache(name, file) is not None  # it said so before
+        if not (local or missing or constants.HF_HUB_OFFLINE):
+            raise
+    except EntryNotFoundError:
+        pass
+    return None
 
 
 def _words(file: dict, interpolation: Interpolation) -> str:
