@@ -6,6 +6,7 @@ ViT-L-14-336                      the same with the first tag that open_clip lis
 weights.pt, weights.safetensors   a local CLIP checkpoint; architecture from its tensors or a JSON
 ViT-B-16=weights.pt               the same with the architecture named
 path/to/folder                    a folder of transformers, timm or open_clip
+hf-hub:me/mine                    a repository of the model hub in one of these three layouts
 openai/clip-vit-base-patch16      a model of transformers from the model hub
 timm/resnet50.a1_in1k             a network of timm and its pretrained tag
 any other name                    of another package, registered under the entry-point group
@@ -161,19 +162,23 @@ def _find(name: str) -> Backbone:
     if found := entry_points(group="vlad.backbones", name=name):
         return next(iter(found)).load()()
     if os.path.isdir(name):
-        return _from_folder(Path(name))
+        return from_folder(Path(name))
     model, _, path = name.rpartition("=") if not os.path.isfile(name) else ("", "", name)
     if not os.path.isfile(path):
         raise BackboneError(f"Weights file {path} not found; correct the path.")
     return clip.from_file(Path(path), model or None)
 
 
-def _from_folder(path: Path) -> Backbone:
-    """A folder, whose config tells the library that wrote it."""
+def from_folder(path: Path) -> Backbone:
+    """The backbone in a folder, whose config tells the library that wrote it.
+
+    Raises:
+        BackboneError: files that are missing or do not fit.
+    """
     from vlad.backbones import clip
 
     if (path / clip.CONFIG).is_file():
-        return clip.from_folder(path)
+        return clip.from_folder(path, path)
     if is_timm_folder(path):
         from vlad.backbones import timm
 
@@ -196,6 +201,10 @@ def is_timm_folder(path: Path) -> bool:
 
 def _remote(name: str) -> tuple[ModuleType, str]:
     """The module that fetches a backbone from a hub, and the name that it knows."""
+    if name.startswith("hf-hub:"):
+        from vlad.backbones import repository
+
+        return repository, name.removeprefix(repository.PREFIX)
     if name.startswith("timm/"):
         from vlad.backbones import timm
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
-from vlad.backbones import EMBEDDED, load_backbone, remote_source
+from vlad.backbones import EMBEDDED, clip, load_backbone, remote_source
 from vlad.backbones.backbone import Backbone
-from vlad.backbones.fetch import SMALL, WEIGHTS
+from vlad.backbones.fetch import WEIGHTS, Part, cached_files, write_configs
 from vlad.errors import BackboneError
 from vlad.system.files import cannot_write
 
@@ -31,6 +32,7 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
     model, _, path = name.rpartition("=") if not os.path.exists(name) else ("", "", name)
     if os.path.exists(path) and Path(path).resolve().is_relative_to(folder.resolve()):
         return name  # it is that copy
+    configs: dict[str, Any] = {}
     if os.path.isfile(path):
         files = [Path(path)]
         if (beside := Path(path).with_suffix(".json")).is_file():
@@ -38,12 +40,13 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
     elif os.path.isdir(path):
         files = _chosen(Path(path))
     else:
-        model, files = _cached(name)
+        files, configs = _cached(name)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for file in files:
             shutil.copyfile(file, folder / file.name)
+        write_configs(configs, folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
     alone = os.path.isfile(path) or model
@@ -59,40 +62,17 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
 
 def _chosen(folder: Path) -> list[Path]:
     """Configurations, tokenizer and one form of the weights in a folder."""
-    for pattern in WEIGHTS:
-        if weights := sorted(folder.glob(pattern)):
-            small = sorted({file for end in SMALL for file in folder.glob(end)})
-            return [*small, *weights]
-    raise BackboneError(
-        f"{folder} has none of the files {', '.join(WEIGHTS)}; leave the weights out of the "
-        "detector, and copy the folder beside it."
+    part = Part(
+        str(folder), clip.FILES if (folder / clip.CONFIG).is_file() else WEIGHTS, ignored=""
     )
+    return [folder / file for file in part.choose([file.name for file in folder.iterdir()])]
 
 
-def _cached(name: str) -> tuple[str, list[Path]]:
-    """The model to name before its file, or "", and the files in the local caches."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    found = remote_source(name)
-    if found is None:
+def _cached(name: str) -> tuple[list[Path], dict[str, Any]]:
+    """The files in the local cache, and the JSON to write beside them."""
+    if remote_source(name) is None:
         raise BackboneError(
             f"{name} is a backbone of another package, which holds its weights; leave them out of "
             "the detector, and install that package on the other machine too."
         )
-    source, rest = found
-    if source.__name__.endswith(".open_clip"):
-        # its library knows the architecture, so the cache holds the weights only
-        from vlad.backbones.open_clip import cached_file
-
-        if file := cached_file(rest):
-            return rest.partition("/")[0], [file]
-    elif repository := source.repository(rest):
-        try:
-            return "", _chosen(Path(snapshot_download(repository, local_files_only=True)))
-        except LocalEntryNotFoundError:
-            pass
-    raise BackboneError(
-        f"The files of {name} are not in the local cache; give a folder as `backbone`, such as "
-        "`vlad backbones fetch` writes."
-    )
+    return cached_files(name)

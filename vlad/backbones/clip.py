@@ -24,7 +24,8 @@ from vlad.types import Interpolation
 CONFIG = "open_clip_config.json"
 FILES = (
     "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin", "model.safetensors",
+    "open_clip_pytorch_model.bin", "model.safetensors", "pytorch_model.safetensors",
+    "pytorch_model.bin",
 )  # fmt: skip
 
 
@@ -40,11 +41,14 @@ def from_file(path: Path, model: str | None = None) -> Backbone:
     beside = path.with_suffix(".json")
     if model is not None:
         return _from_file(path.stem, path, partial(_named, model))
-    return _from_file(path.stem, path, partial(_read, beside) if beside.is_file() else dict)
+    return _from_file(path.stem, path, partial(read_config, beside) if beside.is_file() else dict)
 
 
-def from_folder(folder: Path) -> Backbone:
+def from_folder(folder: Path, tokenizer: Path | None) -> Backbone:
     """A folder in open_clip's layout: open_clip_config.json, weights, perhaps a tokenizer.
+
+    Args:
+        tokenizer: the folder of its tokenizer; None is the local cache or the model hub.
 
     Raises:
         BackboneError: weights or a tokenizer are missing or do not fit.
@@ -52,7 +56,7 @@ def from_folder(folder: Path) -> Backbone:
     file = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if file is None:
         raise BackboneError(f"{folder} has no weights; add one of {', '.join(FILES)}.")
-    return _from_file(str(folder), file, partial(_read, folder / CONFIG), folder)
+    return _from_file(str(folder), file, partial(read_config, folder / CONFIG), tokenizer)
 
 
 def _from_file(
@@ -150,7 +154,12 @@ def _named(model: str) -> dict:
     return {"model_cfg": config, "preprocess_cfg": open_clip.get_pretrained_cfg(model, tags[0])}
 
 
-def _read(file: Path) -> dict:
+def read_config(file: Path) -> dict:
+    """The content of an open_clip_config.json.
+
+    Raises:
+        BackboneError: it is no JSON, or not a table.
+    """
     try:
         config = read_json(file)
     except (OSError, ValueError) as error:

@@ -48,6 +48,7 @@ def from_network(
     what: str = "weights",
     remedy: str = REMEDY,
     folder: Path | None = None,
+    whole: bool = False,
 ) -> Iterator[None]:
     """Turn any error of a hub client while it loads `name` into one sentence.
 
@@ -57,6 +58,7 @@ def from_network(
         what: of `name` is loaded, for the sentence.
         remedy: what to do without the network, for the sentence.
         folder: where files are put, for the sentence; None is the local cache.
+        whole: all that it needs is in the local cache, so the hub is not asked.
 
     Raises:
         BackboneError: whatever went wrong, and a download whose digest is wrong.
@@ -67,7 +69,9 @@ def from_network(
     offline = is_offline()
     with quiet(), contextlib.ExitStack() as stack:
         try:
-            if not local and not offline:
+            if whole:
+                stack.enter_context(_without_hub())
+            elif not local and not offline:
                 if not stored:
                     print(
                         f"Fetching {name} from the model hub (kept for later commands).",

@@ -11,11 +11,11 @@ from typing import Any
 import open_clip
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import ResidualAttentionBlock
 
+from vlad.backbones import cached
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.downloads import first_of
@@ -40,16 +40,16 @@ def is_stored(name: str) -> bool:
     Raises:
         BackboneError: an unknown tag.
     """
-    return cached_file(name) is not None
+    return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name))) is not None
 
 
-def cached_file(name: str) -> Path | None:
-    """The weights of "model/tag" or "model" in open_clip's cache; None if they are not there.
+def weights_names(name: str) -> tuple[str, ...]:
+    """Where a model's weights may be in its repository, in this order.
 
     Raises:
         BackboneError: an unknown tag.
     """
-    return file_of(open_clip.get_pretrained_cfg(*_model_and_tag(name)))
+    return tuple(files_of(open_clip.get_pretrained_cfg(*_model_and_tag(name)))[1])
 
 
 def repository(name: str) -> str | None:
@@ -68,15 +68,34 @@ def describe(name: str) -> BackboneInfo:
     Raises:
         BackboneError: an unknown tag.
     """
-    model, tag = _model_and_tag(name)
-    config = open_clip.get_model_config(model)
-    if open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False):
-        config["quick_gelu"] = True
-    if "hf_model_name" in config["text_cfg"]:  # its own config is on the hub, and says nothing here
-        config |= {"text_cfg": {"pool_type": "none"}, "custom_text": True}
+    return describe_config("/".join(_model_and_tag(name)), folder_config(name)["model_cfg"])
+
+
+def describe_config(name: str, config: dict[str, Any]) -> BackboneInfo:
+    """The description of a model by its config in open_clip's format.
+
+    Raises:
+        BackboneError: as `build`.
+    """
+    if config["text_cfg"].get("hf_model_name") in _public_texts():
+        # its own config is on the hub, and says nothing here
+        config = config | {"text_cfg": {"pool_type": "none"}, "custom_text": True}
     with torch.device("meta"):  # shapes without values
-        built = build(config)
-    return _info(f"{model}/{tag}", built)
+        return _info(name, build(config))
+
+
+def folder_config(name: str) -> dict[str, Any]:
+    """The open_clip_config.json of a pretrained model, as its library knows it.
+
+    Raises:
+        BackboneError: an unknown tag.
+    """
+    model, tag = _model_and_tag(name)
+    config, source = open_clip.get_model_config(model), open_clip.get_pretrained_cfg(model, tag)
+    if source.get("quick_gelu", False):
+        config["quick_gelu"] = True
+    look = {key: source[key] for key in ("mean", "std", "interpolation") if key in source}
+    return {"model_cfg": config, "preprocess_cfg": look}
 
 
 def from_hub(name: str) -> Backbone:
@@ -94,7 +113,8 @@ def from_hub(name: str) -> Backbone:
     source = open_clip.get_pretrained_cfg(model, tag)
     tokenizer = tokenizer_of(name, open_clip.get_model_config(model))
     stored = is_stored(name)
-    with from_network(name, stored=stored):
+    whole = stored and "hf_model_name" not in open_clip.get_model_config(model)["text_cfg"]
+    with from_network(name, stored=stored, whole=whole):
         if not stored:  # open_clip says of any failure that an older file is missing
             first_of(*files_of(source))
         built = open_clip.create_model(model, tag, force_quick_gelu=source.get("quick_gelu", False))
@@ -116,11 +136,11 @@ def tokenizer_of(name: str, config: Mapping[str, Any], folder: Path | None = Non
     source = text.get("hf_tokenizer_name")
     if not source:
         return open_clip.SimpleTokenizer(context_length=length, **text.get("tokenizer_kwargs", {}))
-    files = ("tokenizer.json", "tokenizer_config.json")
-    found = [try_to_load_from_cache(source, file) for file in files] if folder is None else []
+    local = folder is not None
     options = {**text.get("tokenizer_kwargs", {}), "trust_remote_code": False}
-    stored = any(isinstance(file, str) for file in found)
-    with from_network(str(folder or source), folder is not None, stored, "tokenizer"):
+    stored = not local and cached.has_one(source, ("tokenizer.json", "tokenizer_config.json"))
+    whole = stored and cached.are_known(source, cached.TOKENIZER)
+    with from_network(str(folder or source), local, stored, "tokenizer", whole=whole):
         made = open_clip.tokenizer.HFTokenizer(
             str(folder or source),
             context_length=length,
@@ -174,6 +194,11 @@ def build(config: Mapping[str, Any]) -> Any:
                 f"This architecture names the text encoder {text!r}, which none of open_clip's own "
                 "does; use a model by its name and pretrained tag."
             )
+        from transformers import AutoConfig
+
+        stored = cached.path_of(text, "config.json") is not None
+        with from_network(text, whole=stored, what="configuration"):
+            AutoConfig.from_pretrained(text)
     kind = open_clip.CustomTextCLIP if custom else open_clip.CLIP
     return (open_clip.CoCa if custom and "multimodal_cfg" in config else kind)(**config)
 

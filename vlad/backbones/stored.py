@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from vlad.backbones.cached import path_of
+
 OPEN_CLIP_CACHE = Path("~/.cache/clip")  # for downloads from outside the model hub
 
 
@@ -53,17 +55,11 @@ def _of_open_clip() -> Iterator[StoredBackbone]:
 
 def file_of(source: dict) -> Path | None:
     """The path of a pretrained file in open_clip's cache; None if it is not there."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
     repository, files = files_of(source)
     if not repository:  # else open_clip ignores the address
         path = OPEN_CLIP_CACHE.expanduser() / source.get("url", "").rpartition("/")[2]
         return path if path.is_file() else None
-    for name in files:
-        found = try_to_load_from_cache(repository, name, constants.HF_HUB_CACHE)
-        if isinstance(found, str):
-            return Path(found)
-    return None
+    return next(filter(None, (path_of(repository, name) for name in files)), None)
 
 
 def files_of(source: dict) -> tuple[str, list[str]]:
@@ -71,7 +67,9 @@ def files_of(source: dict) -> tuple[str, list[str]]:
     from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
 
     repository, _, file = source.get("hf_hub", "").rpartition("/")
-    return repository, [file] if file else [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    if not file:
+        return repository, [HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME]
+    return repository, [str(Path(file).with_suffix(".safetensors")), file]
 
 
 def _of_hub() -> Iterator[StoredBackbone]:

@@ -11,11 +11,10 @@ from typing import Any
 
 import timm
 import torch
-from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 
-from vlad.backbones import network, weights
+from vlad.backbones import cached, network, weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.generic import GenericEncoder
@@ -40,6 +39,16 @@ def describe(name: str) -> BackboneInfo:
     return _draft(_known(name), name)[0]
 
 
+def describe_folder(path: Path, name: str) -> BackboneInfo:
+    """The description of a network from its config.json.
+
+    Raises:
+        BackboneError: as `check_config`.
+    """
+    check_config(path, json.loads((path / "config.json").read_text(encoding="utf-8")))
+    return _draft(f"local-dir:{path}", name)[0]
+
+
 def from_hub(name: str) -> Backbone:
     """A pretrained network, from the local cache or the model hub.
 
@@ -52,7 +61,7 @@ def from_hub(name: str) -> Backbone:
     model = _known(name)
     info, options = _draft(model, name)
     stored = is_stored(name)
-    with network.from_network(name, stored=stored):
+    with network.from_network(name, whole=stored):
         if not stored and network.is_offline():  # timm would fetch an address outside of the hub
             raise FileNotFoundError(name)
         return _backbone(timm.create_model(model, pretrained=True, **options), info)
@@ -84,6 +93,17 @@ def repository(name: str) -> str | None:
     return _pretrained(name).hf_hub_id
 
 
+def folder_config(name: str) -> dict[str, Any]:
+    """The config.json of a pretrained network, as its library knows it.
+
+    Raises:
+        BackboneError: timm does not know the name, or has no weights for it.
+    """
+    known = _pretrained(name).to_dict(remove_source=True, remove_null=True)
+    top = {"architecture": known.pop("architecture"), "num_classes": known["num_classes"]}
+    return top | {"pretrained_cfg": known}
+
+
 def is_stored(name: str) -> bool:
     """Return whether weights of a network are in the local cache.
 
@@ -93,8 +113,7 @@ def is_stored(name: str) -> bool:
     config = _pretrained(name)
     if config.hf_hub_id:
         files = [config.hf_hub_filename] if config.hf_hub_filename else FILES[:2]
-        found = (try_to_load_from_cache(config.hf_hub_id, file) for file in files)
-        return any(isinstance(file, str) for file in found)
+        return cached.has_one(config.hf_hub_id, files)
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]
     return file.is_file()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -12,19 +13,21 @@ from typing import Any
 
 import torch
 
-from vlad.backbones import network
+from vlad.backbones import cached, network
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.transformers.kind import Kind
 from vlad.backbones.transformers.kinds import KINDS
-from vlad.backbones.transformers.look import Look, look_of
+from vlad.backbones.transformers.look import LOOK_FILES, Look, look_of
 from vlad.backbones.transformers.words import Words
 from vlad.errors import BackboneError
+from vlad.system.resources import read_json
 from vlad.system.text import shown
 from vlad.types import BackboneInfo
 
 Text = TextTransformer | PlainText
 MAX_DEPTH = 256  # blocks of a backbone; the largest public ones have 64
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", *cached.INDEX)
 
 
 def from_hub(name: str) -> Backbone:
@@ -46,14 +49,20 @@ def from_folder(path: Path) -> Backbone:
 
 
 def is_stored(name: str) -> bool:
-    """Return whether a model of the hub is in the local cache."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
+    """Return whether configuration and weights of a model of the hub are in the local cache."""
+    return cached.path_of(name, "config.json") is not None and cached.has_one(name, WEIGHTS)
 
+
+def _is_whole(name: str) -> bool:
+    """Whether a stored model needs no other file of its repository, by what was asked of it."""
     try:
-        return isinstance(try_to_load_from_cache(name, "config.json"), str)
-    except HFValidationError:  # no name of the hub, such as a mistyped folder
+        config = read_json(cached.path_of(name, "config.json") or Path())
+        kind = KINDS[config["model_type"]]
+    except (OSError, ValueError, LookupError, TypeError):
         return False
+    look, instead = LOOK_FILES
+    needed = [look] if cached.path_of(name, look) else [look, instead]
+    return cached.are_known(name, (*needed, *(cached.TOKENIZER if kind.text else ())))
 
 
 def repository(name: str) -> str | None:
@@ -66,11 +75,13 @@ def _load(name: str) -> Backbone:
         kind, config = _config(name, options)
         look = look_of(name, kind, config, options)
         info = _info(name, kind, config, look)
-        model = _model(name, kind, config, options)
-        read, settings = None, ""
-        if kind.text is not None:
+        words = None
+        if kind.text is not None:  # first, as it is small and may be refused
             text = config.text_config
             words = Words(text, name, options, kind.pad, kind.unread(text))
+        model = _model(name, kind, config, options)
+        read, settings = None, ""
+        if words and kind.text:
             read = partial(_read, kind.text, words)
             settings = model.config.to_json_string() + words.identity
         parts = (kind.build, read, kind.blocks, look.mean, look.std)
@@ -113,8 +124,10 @@ def reading(name: str, remedy: str = network.REMEDY) -> Iterator[dict]:
             "file."
         )
     stored = not local and is_stored(name)
-    with network.from_network(name, local, stored, remedy=remedy):
-        yield {"local_files_only": local or network.is_offline(), "trust_remote_code": False}
+    whole = stored and _is_whole(name)
+    with network.from_network(name, local, stored, remedy=remedy, whole=whole):
+        alone = local or whole or network.is_offline()
+        yield {"local_files_only": alone, "trust_remote_code": False}
 
 
 def _config(name: str, options: dict) -> tuple[Kind, Any]:
@@ -173,6 +186,8 @@ def _model(name: str, kind: Kind, config: Any, options: dict) -> Any:
     import transformers
 
     made = kind.load(config) if kind.load else transformers.AutoModel
+    # else transformers asks a service on the hub to convert the .bin file of someone else
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         model, found = made.from_pretrained(
             name,

@@ -16,6 +16,8 @@ from vlad.types import Interpolation
 INTERPOLATIONS: tuple[Interpolation, ...] = (
     "nearest", "lanczos", "bilinear", "bicubic", "box", "hamming",
 )  # fmt: skip
+# file -> the entry in it; since transformers 5 that of the whole processor
+LOOK_FILES = {"preprocessor_config.json": None, "processor_config.json": "image_processor"}
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,7 @@ def _checked(name: str, *given: Any) -> tuple[tuple[float, ...], tuple[float, ..
 
 def _read(name: str, options: dict) -> dict:
     """The entries of the file; none if there is no readable one."""
-    # since transformers 5 it may stand within the file of the whole processor
-    for file, inside in (
-        ("preprocessor_config.json", None),
-        ("processor_config.json", "image_processor"),
-    ):
+    for file, inside in LOOK_FILES.items():
         if (found := _file(name, file, options["local_files_only"])) is None:
             continue
         try:

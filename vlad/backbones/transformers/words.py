@@ -62,6 +62,11 @@ def _tokenizer(name: str, options: dict) -> Any:
 
     try:
         return AutoTokenizer.from_pretrained(name, **options)
+    except ImportError as error:
+        why = " ".join(str(error).split()).partition(".")[0]
+        raise BackboneError(
+            f"The tokenizer of {name} needs a package that is not installed ({why}); install it."
+        ) from error
     except Exception as error:  # each kind of tokenizer raises its own errors
         if options["local_files_only"]:
             raise _missing(name) from error

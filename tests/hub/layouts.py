@@ -1,0 +1,476 @@
+"""Small random repositories of backbones, with the files and keys of the released ones."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+import transformers
+from safetensors.torch import load_file, save
+from timm.models._hub import save_config_for_hf
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers.trainers import BpeTrainer, WordPieceTrainer
+
+from vlad.backbones.open_clip import build
+
+Files = dict[str, bytes]
+SENTENCES = ["a photo of a flawless broken damaged nut, hazelnut or bottle with a scratch."] * 9
+UNUSED = {"README.md": b"---\nlicense: mit\n---\n", "flax_model.msgpack": b"x" * 50}
+VISION = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48,
+    "image_size": 32, "patch_size": 8,
+}  # fmt: skip
+WORDS = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
+    "vocab_size": 400, "max_position_embeddings": 64, "pad_token_id": 1,
+}  # fmt: skip
+DINO = VISION | {"mlp_ratio": 2}
+CLIP_VISION = {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16}
+CLIP_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+SIGLIP_VISION = {
+    "image_size": 160, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none",
+}  # fmt: skip
+SIGLIP_TEXT = {
+    "context_length": 64, "vocab_size": 400, "width": 64, "heads": 2, "layers": 1,
+    "no_causal_mask": True, "proj_bias": True, "pool_type": "last",
+    "tokenizer_kwargs": {"clean": "canonicalize"},
+}  # fmt: skip
+
+
+@dataclass
+class Layout:
+    """A backbone and the repositories that it comes from.
+
+    Attributes:
+        name: as users type it.
+        repositories: name -> its files.
+        needed: those of them that loading downloads, as repository/file.
+        configs: of architectures of open_clip, to make them small.
+        text: whether it reads sentences.
+    """
+
+    name: str
+    repositories: dict[str, Files]
+    needed: set[str]
+    configs: dict[str, dict] = field(default_factory=dict)
+    text: bool = True
+
+
+def as_json(content: Any) -> bytes:
+    return json.dumps(content, indent=2).encode()
+
+
+def as_bin(state: dict[str, torch.Tensor]) -> bytes:
+    torch.save(state, buffer := BytesIO())
+    return buffer.getvalue()
+
+
+def drawn(model: Any) -> Any:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for values in model.parameters():
+            values.copy_(0.2 * torch.randn(values.shape, generator=generator))
+    return model.eval()
+
+
+def written(*things: Any, **options: Any) -> Files:
+    """What they save in a folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        for thing in things:
+            thing.save_pretrained(folder, **(options if isinstance(thing, torch.nn.Module) else {}))
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def old_config(files: Files) -> Files:
+    """With the keys of config.json that transformers wrote when the models were released."""
+    config = json.loads(files["config.json"])
+    config["torch_dtype"] = config.pop("dtype", "float32")
+    config["transformers_version"] = "4.30.0"
+    return files | {"config.json": as_json(config)}
+
+
+def look(mean: float, resample: int, **more: Any) -> Files:
+    made = {"do_normalize": True, "do_rescale": True, "do_resize": True, "resample": resample}
+    made |= {"image_mean": [mean] * 3, "image_std": [0.25, 0.26, 0.27], "rescale_factor": 1 / 255}
+    return {
+        "preprocessor_config.json": as_json(made | {"size": {"height": 32, "width": 32}} | more)
+    }
+
+
+# tokenizers
+
+
+@cache
+def bpe(start: str, end: str, pad: str, suffix: str = "</w>") -> Tokenizer:
+    made = Tokenizer(models.BPE(unk_token=end, end_of_word_suffix=suffix))
+    made.normalizer = normalizers.Lowercase()
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    made.decoder = decoders.ByteLevel()
+    special = [token for token in dict.fromkeys([pad, start, end, "<unk>"]) if token]
+    trainer = BpeTrainer(
+        vocab_size=390, special_tokens=special, end_of_word_suffix=suffix, show_progress=False,
+        initial_alphabet=[*"abcdefghijklmnopqrstuvwxyz.,"],
+    )  # fmt: skip
+    made.train_from_iterator(SENTENCES, trainer)
+    last = (end, made.token_to_id(end))
+    first = [(start, made.token_to_id(start))] if start else []
+    template = f"{start} $A {end}".strip()
+    made.post_processor = processors.TemplateProcessing(
+        single=template, special_tokens=[*first, last]
+    )
+    return made
+
+
+def clip_tokenizer() -> Files:
+    """Of OpenAI's repositories: its parts beside the whole."""
+    made = bpe("<|startoftext|>", "<|endoftext|>", "")
+    whole = json.loads(made.to_str())
+    merges = "\n".join(["#version: 0.2", *(" ".join(pair) for pair in whole["model"]["merges"])])
+    special = {
+        "bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }  # fmt: skip
+    settings = {"tokenizer_class": "CLIPTokenizer", "do_lower_case": True, "model_max_length": 64}
+    return {
+        "tokenizer.json": made.to_str().encode(),
+        "vocab.json": as_json(made.get_vocab()),
+        "merges.txt": merges.encode(),
+        "special_tokens_map.json": as_json(special),
+        "tokenizer_config.json": as_json(settings | special),
+    }
+
+
+def pieces(kind: str, model: str) -> Files:
+    """Of Google's repositories: words begin with a mark; beside it a model of SentencePiece."""
+    made = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    made.normalizer = normalizers.Replace(" ", "▁")
+    made.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    trainer = BpeTrainer(vocab_size=390, special_tokens=tokens, show_progress=False)
+    made.train_from_iterator(SENTENCES, trainer)
+    made.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    made.post_processor = processors.TemplateProcessing("$A <eos>", special_tokens=[("<eos>", 1)])
+    special = {"bos_token": "<bos>", "eos_token": "<eos>", "pad_token": "<pad>"}
+    special |= {"unk_token": "<unk>"}
+    settings = {"tokenizer_class": kind, "model_max_length": 64, "do_lower_case": True}
+    settings |= {"add_bos_token": False, "add_eos_token": True}
+    return {
+        "tokenizer.json": made.to_str().encode(),
+        model: b"of SentencePiece",
+        "special_tokens_map.json": as_json(special),
+        "tokenizer_config.json": as_json(settings | special),
+    }
+
+
+def bert_tokenizer() -> Files:
+    """Of the oldest repositories: config.json tells its class."""
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    made.train_from_iterator(SENTENCES, trainer)
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    vocabulary = made.get_vocab()
+    return {
+        "config.json": as_json({"model_type": "bert", "vocab_size": len(vocabulary)}),
+        "tokenizer.json": made.to_str().encode(),
+        "tokenizer_config.json": as_json({"do_lower_case": True, "model_max_length": 512}),
+        "vocab.txt": "\n".join(sorted(vocabulary, key=vocabulary.get)).encode(),
+        "model.safetensors": b"of a text encoder that nobody needs",
+    }
+
+
+# transformers
+
+
+def parts(made: type, text: dict | None = None, **more: Any) -> Any:
+    model_text = WORDS | (text or {})
+    return drawn(
+        transformers.AutoModel.from_config(
+            made(vision_config=VISION, text_config=model_text, **more)
+        )
+    )
+
+
+def of_clip() -> Layout:
+    """openai/clip-vit-base-patch16: weights in a .bin file only, in half precision."""
+    ids = bpe("<|startoftext|>", "<|endoftext|>", "").token_to_id
+    ends = {"bos_token_id": ids("<|startoftext|>"), "eos_token_id": ids("<|endoftext|>")}
+    model = parts(transformers.CLIPConfig, ends, projection_dim=20)
+    files = old_config(written(model))
+    state = load_file_of(files.pop("model.safetensors"))
+    half = {name: x.half() if x.is_floating_point() else x for name, x in state.items()}
+    files |= look(0.48, 3, crop_size=32, do_center_crop=True, size=32) | clip_tokenizer()
+    files |= {"pytorch_model.bin": as_bin(half), "tf_model.h5": b"x" * 50}
+    needed = {
+        "config.json", "preprocessor_config.json", "pytorch_model.bin", "tokenizer_config.json",
+        "special_tokens_map.json", "tokenizer.json", "vocab.json", "merges.txt",
+    }  # fmt: skip
+    return one("openai/clip-vit-base-patch16", files, needed)
+
+
+def load_file_of(content: bytes) -> dict[str, torch.Tensor]:
+    with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+        file.write(content)
+        file.flush()
+        return {name: x.clone() for name, x in load_file(file.name).items()}
+
+
+def one(name: str, files: Files, needed: set[str], typed: str = "", **more: Any) -> Layout:
+    """A backbone of one repository."""
+    paths = {f"{name}/{file}" for file in needed}
+    return Layout(typed or name, {name: UNUSED | files}, paths, **more)
+
+
+SIGLIP_NEEDED = {
+    "config.json", "preprocessor_config.json", "model.safetensors", "tokenizer_config.json",
+    "special_tokens_map.json", "tokenizer.json",
+}  # fmt: skip
+
+
+def of_siglip() -> Layout:
+    """google/siglip-base-patch16-224, of which the tokenizer needs SentencePiece."""
+    model = parts(transformers.SiglipConfig, {"projection_size": 32})
+    files = old_config(written(model)) | look(0.5, 3)
+    files |= pieces("SiglipTokenizer", "spiece.model")
+    return one("google/siglip-base-patch16-224", files, SIGLIP_NEEDED | {"spiece.model"})
+
+
+def of_siglip_2() -> Layout:
+    """google/siglip2-base-patch16-224: a model of type siglip, with the tokenizer of Gemma."""
+    model = parts(transformers.SiglipConfig, {"projection_size": 32})
+    files = old_config(written(model)) | look(0.5, 2)
+    files |= pieces("GemmaTokenizer", "tokenizer.model")
+    return one("google/siglip2-base-patch16-224", files, SIGLIP_NEEDED)
+
+
+def of_siglip_2_in_shards() -> Layout:
+    """google/siglip2-giant-opt-patch16-256: weights in several files."""
+    model = parts(transformers.SiglipConfig, {"projection_size": 32})
+    files = old_config(written(model, max_shard_size="60KB")) | look(0.5, 2)
+    files |= pieces("GemmaTokenizer", "tokenizer.model")
+    shards = {file for file in files if file.startswith("model")}
+    assert len(shards) > 2
+    needed = SIGLIP_NEEDED - {"model.safetensors"} | shards
+    return one("google/siglip2-giant-opt-patch16-256", files, needed)
+
+
+def of_dinov2() -> Layout:
+    """facebook/dinov2-small: the same weights in two formats."""
+    files = old_config(written(drawn(transformers.Dinov2Model(transformers.Dinov2Config(**DINO)))))
+    files |= {"pytorch_model.bin": as_bin(load_file_of(files["model.safetensors"]))}
+    files |= look(0.48, 3, crop_size={"height": 32, "width": 32}, size={"shortest_edge": 36})
+    needed = {"config.json", "preprocessor_config.json", "model.safetensors"}
+    return one("facebook/dinov2-small", files, needed, text=False)
+
+
+def of_registers() -> Layout:
+    """facebook/dinov2-with-registers-base."""
+    config = transformers.Dinov2WithRegistersConfig(**DINO, num_register_tokens=4)
+    files = written(drawn(transformers.Dinov2WithRegistersModel(config))) | look(0.48, 3)
+    needed = {"config.json", "preprocessor_config.json", "model.safetensors"}
+    return one("facebook/dinov2-with-registers-base", files, needed, text=False)
+
+
+def of_dinov3() -> Layout:
+    """facebook/dinov3-vits16-pretrain-lvd1689m, which is gated."""
+    config = transformers.DINOv3ViTConfig(**VISION, num_register_tokens=4, key_bias=False)
+    files = written(drawn(transformers.DINOv3ViTModel(config))) | look(0.48, 2)
+    needed = {"config.json", "preprocessor_config.json", "model.safetensors"}
+    return one("facebook/dinov3-vits16-pretrain-lvd1689m", files, needed, text=False)
+
+
+def of_no_look() -> Layout:
+    """A model that someone pushed without its image processor, of which the kind's look is used."""
+    files = written(drawn(transformers.ViTModel(transformers.ViTConfig(**VISION))))
+    return one("me/vit", files, {"config.json", "model.safetensors"}, text=False)
+
+
+# open_clip
+
+
+def clip_config(vision: dict, text: dict, **more: Any) -> dict:
+    return {
+        "embed_dim": 64 if vision is SIGLIP_VISION else 24,
+        "vision_cfg": vision,
+        "text_cfg": text,
+    } | more
+
+
+def open_clip_files(config: dict, look: dict, half: bool = False) -> tuple[Files, dict]:
+    """The config that its repository holds, and its tensors."""
+    state = {k: x.contiguous() for k, x in drawn(build(config)).state_dict().items()}
+    if half:
+        state = {k: x.half() if x.is_floating_point() else x for k, x in state.items()}
+    return {"open_clip_config.json": as_json({"model_cfg": config, "preprocess_cfg": look})}, state
+
+
+def of_openai() -> Layout:
+    """timm/vit_large_patch14_clip_336.openai: two layouts, each in two formats; QuickGELU."""
+    config = clip_config(CLIP_VISION, CLIP_TEXT)
+    files, state = open_clip_files(config | {"quick_gelu": True}, {"mean": [0.48] * 3}, half=True)
+    files |= {
+        "open_clip_model.safetensors": save(state),
+        "open_clip_pytorch_model.bin": as_bin(state),
+    }
+    files |= {"config.json": as_json({"architecture": "vit_large_patch14_clip_336"})}
+    files |= {"model.safetensors": b"of timm", "pytorch_model.bin": b"of timm"} | clip_tokenizer()
+    name = "timm/vit_large_patch14_clip_336.openai"
+    needed = {"open_clip_model.safetensors"}
+    return one(name, files, needed, "ViT-L-14-336/openai", configs={"ViT-L-14-336": config})
+
+
+def of_laion() -> Layout:
+    """apple/DFN2B-CLIP-ViT-B-16: open_clip_pytorch_model.bin only."""
+    config = clip_config(CLIP_VISION, CLIP_TEXT)
+    files, state = open_clip_files(config | {"quick_gelu": True}, {})
+    files |= {"open_clip_pytorch_model.bin": as_bin(state)}
+    needed = {"open_clip_pytorch_model.bin"}
+    configs = {"ViT-B-16": config}
+    return one("apple/DFN2B-CLIP-ViT-B-16", files, needed, "ViT-B-16/dfn2b", configs=configs)
+
+
+def of_vitamin() -> Layout:
+    """jienengchen/ViTamin-S: pytorch_model.bin, and no config of open_clip."""
+    vision = {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "token"}
+    config = clip_config(vision, CLIP_TEXT, custom_text=True)
+    _, state = open_clip_files(config, {})
+    files = {"pytorch_model.bin": as_bin(state), "config.json": as_json({"model_type": "vitamin"})}
+    configs = {"ViTamin-S": config}
+    needed = {"pytorch_model.bin"}
+    return one("jienengchen/ViTamin-S", files, needed, "ViTamin-S/datacomp1b", configs=configs)
+
+
+def of_timm_siglip() -> Layout:
+    """timm/ViT-B-16-SigLIP2-256: the tokenizer in the repository of the weights."""
+    name = "timm/ViT-B-16-SigLIP2-256"
+    text = SIGLIP_TEXT | {"hf_tokenizer_name": name}
+    config = clip_config(SIGLIP_VISION, text, custom_text=True, init_logit_bias=-10)
+    half = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic"}
+    files, state = open_clip_files(config, half)
+    files |= {
+        "open_clip_model.safetensors": save(state),
+        "open_clip_pytorch_model.bin": as_bin(state),
+    }
+    files |= pieces("GemmaTokenizer", "tokenizer.model")
+    needed = {
+        "open_clip_model.safetensors", "tokenizer_config.json", "tokenizer.json",
+        "special_tokens_map.json",
+    }  # fmt: skip
+    configs = {"ViT-B-16-SigLIP2-256": config}
+    return one(name, files, needed, "ViT-B-16-SigLIP2-256/webli", configs=configs)
+
+
+def of_clipa() -> Layout:
+    """UCSC-VLAA/ViT-L-14-CLIPA-datacomp1B: the tokenizer in another repository, renamed since."""
+    text = CLIP_TEXT | {
+        "hf_tokenizer_name": "bert-base-uncased", "vocab_size": 400, "context_length": 32,
+        "tokenizer_kwargs": {"strip_sep_token": True}, "pool_type": "last", "no_causal_mask": True,
+    }  # fmt: skip
+    config = clip_config(CLIP_VISION, text)
+    files, state = open_clip_files(config, {})
+    files |= {"open_clip_pytorch_model.bin": as_bin(state)}
+    name = "UCSC-VLAA/ViT-L-14-CLIPA-datacomp1B"
+    made = one(name, files, {"open_clip_pytorch_model.bin"}, "ViT-L-14-CLIPA/datacomp1b")
+    made.configs = {"ViT-L-14-CLIPA": config}
+    made.repositories["bert-base-uncased"] = bert_tokenizer()
+    words = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+    made.needed |= {f"bert-base-uncased/{file}" for file in words}
+    return made
+
+
+def of_roberta() -> Layout:
+    """laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k, and one like it with another text."""
+    made = transformers.RobertaConfig(
+        vocab_size=400, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=16, pad_token_id=0, max_position_embeddings=100,
+    )  # fmt: skip
+    words = {"config.json": as_json(made.to_dict())} | clip_tokenizer()
+    text = {"hf_model_name": "roberta-base", "hf_tokenizer_name": "roberta-base"}
+    text |= {"hf_pooler_type": "mean_pooler", "context_length": 77}
+    config = clip_config(CLIP_VISION, text)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        Path(folder, "config.json").write_bytes(words["config.json"])
+        patch.setattr("vlad.backbones.open_clip._public_texts", lambda: {folder})
+        local = config | {"text_cfg": text | {"hf_model_name": folder}}
+        state = drawn(build(local)).state_dict()
+    layout = one(
+        "laion/CLIP-ViT-B-32-roberta-base-laion2B-s12B-b32k",
+        {"open_clip_pytorch_model.bin": as_bin(state)},
+        set(),
+        "roberta-ViT-B-32/laion2b_s12b_b32k",
+        configs={"roberta-ViT-B-32": config},
+    )
+    other = {"model_cfg": config | {"text_cfg": text | {"hf_model_name": "me/roberta"}}}
+    biomed = {"open_clip_config.json": as_json(other), "open_clip_model.safetensors": b"weights"}
+    layout.repositories |= {"roberta-base": words, "me/biomed": biomed}
+    return layout
+
+
+def of_mine_by_open_clip() -> Layout:
+    """A model that someone trained and pushed with open_clip."""
+    config = clip_config(CLIP_VISION, CLIP_TEXT)
+    files, state = open_clip_files(config, {"mean": [0.3] * 3, "std": [0.2] * 3})
+    files |= {
+        "open_clip_model.safetensors": save(state),
+        "open_clip_pytorch_model.bin": b"the same",
+    }
+    needed = {"open_clip_config.json", "open_clip_model.safetensors"}
+    return one("me/clip", files, needed, "hf-hub:me/clip")
+
+
+# timm
+
+
+def timm_files(architecture: str) -> Files:
+    model = drawn(timm.create_model(architecture))
+    with tempfile.NamedTemporaryFile() as file:
+        save_config_for_hf(model, file.name)
+        config = Path(file.name).read_bytes()
+    return {"config.json": config, "model.safetensors": save(model.state_dict())}
+
+
+def of_timm() -> Layout:
+    """timm/test_vit.r160_in1k, with what timm's CLIP repositories hold besides."""
+    files = timm_files("test_vit")
+    state = load_file_of(files["model.safetensors"])
+    files |= {"pytorch_model.bin": as_bin(state), "open_clip_model.safetensors": b"of open_clip"}
+    files |= {"open_clip_config.json": b"{}"}
+    return one("timm/test_vit.r160_in1k", files, {"model.safetensors"}, text=False)
+
+
+def of_timm_bin() -> Layout:
+    """An older one: pytorch_model.bin only."""
+    files = timm_files("test_vit")
+    files["pytorch_model.bin"] = as_bin(load_file_of(files.pop("model.safetensors")))
+    return one("timm/test_vit.r160_in1k", files, {"pytorch_model.bin"}, text=False)
+
+
+def of_mine_by_timm() -> Layout:
+    """A network that someone trained and pushed with timm."""
+    files = timm_files("test_vit")
+    return one("me/vit", files, {"config.json", "model.safetensors"}, "hf-hub:me/vit", text=False)
+
+
+LAYOUTS: dict[str, Callable[[], Layout]] = {
+    made.__name__.removeprefix("of_"): made
+    for made in (
+        of_clip, of_siglip_2, of_siglip_2_in_shards, of_dinov2, of_registers, of_dinov3,
+        of_no_look, of_openai, of_laion, of_vitamin, of_timm_siglip, of_clipa, of_mine_by_open_clip,
+        of_timm, of_timm_bin, of_mine_by_timm,
+    )
+}  # fmt: skip
