@@ -161,14 +161,14 @@ class RayScorer(Scorer):
 
 
 def link_images(
-    work: Path, count: int, share: float, chance: random.Random
+    work: Path, count: int, share: float, chance: random.Random, side: int = 96
 ) -> tuple[set[str], set[str]]:
     """Paths of good images and of rotten files, a thousand to a folder."""
     sources = {True: work / "good", False: work / "rotten"}
     for folder in sources.values():
         folder.mkdir()
     for seed in range(50):
-        pixels = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(sources[True] / f"{seed}.png")
     whole = (sources[True] / "0.png").read_bytes()
     for name, content in {
