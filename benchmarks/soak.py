@@ -151,11 +151,11 @@ class RayScorer(Scorer):
         return [row["path"] for row in self.finished()]
 
     def finished(self) -> list[dict]:
-        parts = list(map(str, self.csv.parent.glob("part-*.parquet")))
+        parts = list(map(str, self.csv.parent.rglob("part-*.parquet")))
         return dataset(parts).to_table().to_pylist() if parts else []
 
     def _count(self) -> int:
-        parts = self.csv.parent.glob("part-*.parquet")
+        parts = self.csv.parent.rglob("part-*.parquet")
         self.rows = sum(read_metadata(part).num_rows for part in parts)
         return self.rows
 

@@ -47,7 +47,7 @@ def read(
         try:
             with where.open(part) as opened, pq.ParquetFile(opened) as file:
                 return file.read([name for name in file.schema_arrow.names if wanted(name)])
-        except Exception as error:  # each kind of store has errors of its own
+        except (OSError, pa.ArrowException) as error:
             raise OutputError(
                 f"{where}/{part} cannot be read back ({error}); remove that file and repeat the "
                 "command."
