@@ -184,6 +184,13 @@ def test_options_without_a_meaning_are_refused(vlad, images, tmp_path, args, wor
     assert not (tmp_path / "run").exists()
 
 
+def test_the_local_engine_writes_to_no_url(vlad, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = vlad(images, "--category", "nut", "--out", "s3://bucket/run")
+    assert done.exit_code == 2 and "Only --engine ray writes to a URL" in done.stderr
+    assert list(tmp_path.iterdir()) == [images]
+
+
 def test_a_ray_that_does_not_start_is_one_sentence(vlad, images, tmp_path, monkeypatch):
     def fail(**options):
         raise Exception("The current node timed out\nduring startup.")

@@ -70,7 +70,7 @@ class Bucket:
         return f"{self.url}/{name}"
 
     @property
-    def at(self) -> Bucket:
+    def at(self) -> Any:
         """What `run` takes."""
         return self
 

@@ -35,7 +35,8 @@ class StoredReader(Reader):
         bits: int,
         listed: Mapping[str, tuple[int | None, int | None]],
     ):
-        super().__init__(partial(read_image, max_pixels=max_pixels, bits=bits))
+        self.decode = partial(read_image, max_pixels=max_pixels, bits=bits)
+        super().__init__(self.decode)
         self.most = BYTES_A_PIXEL * max_pixels + SLACK
         self.listed = listed
 
@@ -47,12 +48,12 @@ class StoredReader(Reader):
         content = self._fetch(url, size)
         if isinstance(content, str):
             state = State.of(content)
-            if state and modified is not None:
-                state = state._replace(size=size, modified=modified)
+            if state and size is not None and modified is not None:
+                state = State(size, modified, state.read)
         else:
             state = State(size or len(content.getvalue()), modified, 0)  # type: ignore[arg-type]
         self.states[url] = state
-        return self.open_image(content, name=url)
+        return self.decode(content, name=url)
 
     def _fetch(self, url: str, size: int | None) -> str | io.BytesIO:
         """The content of an object; or the path of a local file, which could be a pipe.
