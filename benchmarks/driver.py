@@ -130,7 +130,7 @@ class Command:
         for kind, seconds in self.cpu.values():
             spent[kind] += seconds
         rate = re.findall(r"([\d.]+) images/s", text)
-        print(f"{what}: {scored} scored, {self.seconds:.0f} s, {rate[-1:]} images/s")
+        print(f"{what}: {scored} scored, {self.seconds:.0f} s, {(rate or ['no'])[-1]} images/s")
         print("    processor time, s: " + ", ".join(f"{k} {v:.1f}" for k, v in spent.items()))
         if len(self.memory) > 3:
             quarter = len(self.memory) // 4 or 1
@@ -154,6 +154,8 @@ class Command:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             except OSError:  # it has just ended
                 continue
+            if pid in self.cpu:  # a worker that is done has another name
+                kind = "workers" if self.cpu[pid][0] == "workers" else kind
             self.cpu[pid] = (kind, (int(fields[11]) + int(fields[12])) / TICK)
         self.peak = max(self.peak, _status(self.process.pid, "VmHWM"))
 

@@ -43,7 +43,7 @@ class StoredReader(Reader):
     def __call__(self, path: str | Path) -> Image.Image:
         url = str(path)
         if "://" not in url:
-            return super().__call__(Path(path))
+            return super().__call__(path)  # type: ignore[arg-type]
         size, modified = self.listed.get(url, (None, None))
         content = self._fetch(url, size)
         if isinstance(content, str):
