@@ -45,7 +45,7 @@ class StoredReader(Reader):
         if "://" not in url:
             return super().__call__(path)  # type: ignore[arg-type]
         size, modified = self.listed.get(url, (None, None))
-        content = self._fetch(url, size)
+        content = self._fetch(url)
         if isinstance(content, str):
             state = State.of(content)
             if state and size is not None and modified is not None:
@@ -55,7 +55,7 @@ class StoredReader(Reader):
         self.states[url] = state
         return self.decode(content, name=url)
 
-    def _fetch(self, url: str, size: int | None) -> str | io.BytesIO:
+    def _fetch(self, url: str) -> str | io.BytesIO:
         """The content of an object; or the path of a local file, which could be a pipe.
 
         Raises:
@@ -65,8 +65,6 @@ class StoredReader(Reader):
             store, name = fsspec.url_to_fs(url)
             if isinstance(store, LocalFileSystem):
                 return name
-            if size is not None and size <= self.most:
-                return io.BytesIO(store.cat_file(name))  # one request instead of two
             with store.open(name, "rb") as file:
                 return io.BytesIO(file.read(self.most + 1))
         except Exception as error:  # each kind of store has errors of its own
