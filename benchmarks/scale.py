@@ -51,14 +51,14 @@ def main() -> None:
             rate, seconds = timed([*command, *more, "--out", str(out)])
             rate = steady_rate(out, workers) if workers else rate
             print(f"| {name} | {rate:.1f} | {seconds:.0f} |", flush=True)
-        parts = list(out.glob("part-*.parquet"))
+        parts = list(out.rglob("part-*.parquet"))
         rows = sum(pq.read_metadata(part).num_rows for part in parts)
         size = sum(part.stat().st_size for part in parts)
         print(f"\n{rows} rows in {len(parts)} partitions, {size / rows:.0f} bytes a row")
 
 
 def steady_rate(out: Path, workers: int) -> float:
-    parts = sorted(out.glob("part-*.parquet"), key=lambda part: part.stat().st_mtime)
+    parts = sorted(out.rglob("part-*.parquet"), key=lambda part: part.stat().st_mtime)
     first, last = (parts[i].stat().st_mtime for i in (workers - 1, -1))
     return sum(pq.read_metadata(part).num_rows for part in parts[workers:]) / (last - first)
 

@@ -151,24 +151,24 @@ class RayScorer(Scorer):
         return [row["path"] for row in self.finished()]
 
     def finished(self) -> list[dict]:
-        parts = list(map(str, self.csv.parent.glob("part-*.parquet")))
+        parts = list(map(str, self.csv.parent.rglob("part-*.parquet")))
         return dataset(parts).to_table().to_pylist() if parts else []
 
     def _count(self) -> int:
-        parts = self.csv.parent.glob("part-*.parquet")
+        parts = self.csv.parent.rglob("part-*.parquet")
         self.rows = sum(read_metadata(part).num_rows for part in parts)
         return self.rows
 
 
 def link_images(
-    work: Path, count: int, share: float, chance: random.Random
+    work: Path, count: int, share: float, chance: random.Random, side: int = 96
 ) -> tuple[set[str], set[str]]:
     """Paths of good images and of rotten files, a thousand to a folder."""
     sources = {True: work / "good", False: work / "rotten"}
     for folder in sources.values():
         folder.mkdir()
     for seed in range(50):
-        pixels = np.random.default_rng(seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(sources[True] / f"{seed}.png")
     whole = (sources[True] / "0.png").read_bytes()
     for name, content in {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import click
 
@@ -43,6 +42,7 @@ def score_on_ray(
             f"--engine ray needs Ray ({error}); install it with `pip install 'vlad-vision[ray]'`."
         ) from error
     from vlad.runs.ray.engine import score
+    from vlad.runs.ray.parts import place
     from vlad.runs.ray.paths import list_images
     from vlad.runs.ray.worker import Job
 
@@ -50,6 +50,7 @@ def score_on_ray(
         raise InputError(
             "--engine ray writes only scores, without maps or a report; leave --maps out."
         )
+    where = place(out)
     images = list_images(paths, out)
     categorised = images["category"].null_count < len(images)
     plan = plan_of(replace(scoring, map_format="none"), 0, categorised)
@@ -64,7 +65,7 @@ def score_on_ray(
         _start(workers)
     kind = "GPU" if backbone.device.type == "cuda" else "CPU"
     workers = workers or max(1, int(ray.cluster_resources().get(kind, 1)))
-    job = Job(plan.heads, plan.settings, Path(out).absolute())
+    job = Job(plan.heads, plan.settings, where)
     try:
         rows, failed = score(
             backbone, job, images, workers=workers, resume=resume, overwrite=overwrite
@@ -91,13 +92,16 @@ def score_on_ray(
 def any_anomalous(out: str) -> bool:
     """Whether a head calls any image of a run anomalous."""
     import pyarrow.compute as pc
-    import pyarrow.dataset as pd
 
-    parts = pd.dataset(sorted(map(str, Path(out).glob("part-*.parquet"))))
-    verdicts = [name for name in parts.schema.names if name.endswith("_verdict")]
-    verdicts = ["fused_verdict"] if "fused_verdict" in verdicts else verdicts
-    table = parts.to_table(columns=verdicts)
-    return any(pc.any(pc.equal(table[name], "anomalous")).as_py() for name in verdicts)
+    from vlad.runs.ray.parts import place, read
+
+    where = place(out)
+    for table in read(where, where.parts(), lambda name: name.endswith("_verdict")):
+        names = [name for name in ("fused_verdict",) if name in table.column_names]
+        for name in names or table.column_names:
+            if pc.any(pc.equal(table[name], "anomalous")).as_py():
+                return True
+    return False
 
 
 def _start(workers: int | None) -> None:

@@ -36,7 +36,7 @@ VIDEOS = (
 @box_model_option
 @holdout_option
 @sampling_options
-@option("--out DIR", "Output folder.", required=True)
+@option("--out DIR", "Output folder; with --engine ray also a URL.", required=True)
 @option("--resume", "Continue an interrupted run; nothing is scored twice.")
 @option("--overwrite", "Delete the run in the output folder first.")
 @option(
@@ -118,6 +118,8 @@ def score(
         raise SystemExit(int((fail and failed > 0) or (fail_on is not None and any_anomalous(out))))
     if workers:
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
+    if "://" in out:
+        raise InputError(f"Only --engine ray writes to a URL such as {out}; choose a folder.")
     RUN.check(out, resume=resume, overwrite=overwrite)
     # what an earlier run wrote below the images is not input
     sampling = (every, fps, changes)

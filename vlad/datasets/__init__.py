@@ -6,6 +6,7 @@ Other packages register layouts under the entry-point group "vlad.datasets".
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,17 @@ def list_samples(paths: Paths, out: str | os.PathLike | None = None) -> list[Sam
         found += find_listed(path) if is_manifest else find_images([path], passed)
     if out is not None:
         written = Path(out).resolve()
-        found = [pair for pair in found if written not in pair[0].path.resolve().parents]
-        passed = [file for file in passed if written not in Path(file).resolve().parents]
+
+        @cache  # resolving is most of the time of listing many files
+        def is_output(folder: str) -> bool:
+            real = Path(folder).resolve()
+            return written in (real, *real.parents)
+
+        def is_input(file: str | os.PathLike) -> bool:
+            real = os.path.realpath(file) if os.path.islink(file) else file
+            return not is_output(os.path.dirname(real))
+
+        found = [pair for pair in found if is_input(pair[0].path)]
+        passed = [file for file in passed if is_input(file)]
     warn_of_passed(passed)
     return with_ids(found)

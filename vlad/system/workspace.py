@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from vlad.errors import OutputError
 from vlad.system.files import atomic_write, check_writable
@@ -18,7 +19,7 @@ from vlad.system.text import encode
 
 @dataclass(frozen=True)
 class Workspace:
-    """One kind of such a folder.
+    """One kind of such a folder; `read`, `names` and `write` may be replaced for other places.
 
     Attributes:
         kind: what the settings file says it is, as in "vlad run".
@@ -39,7 +40,7 @@ class Workspace:
             OutputError: a newer vlad wrote it.
         """
         try:
-            written = read_json(out / self.file)
+            written = self.read(out)
         except (OSError, ValueError):
             return None
         if not isinstance(written, dict) or written.get("kind") != self.kind:
@@ -63,8 +64,8 @@ class Workspace:
                 or something else of these names, or a part of the path is a file or may not be
                 written to.
         """
-        out = Path(out)
-        names = sorted(os.listdir(out)) if out.is_dir() else []
+        out = Path(out) if isinstance(out, str) else out
+        names = self.names(out)
         patterns = (self.file, *self.parts)
         present = [name for pattern in patterns for name in names if fnmatch(name, pattern)]
         if present and self.settings(out) is None:
@@ -77,7 +78,6 @@ class Workspace:
                 f"{out} already holds a {self.kind}; add `resume` to continue it, `overwrite` to "
                 "start again, or choose another folder."
             )
-        check_writable(out)
         return present
 
     def continues(self, out: Path, settings: Mapping) -> bool:
@@ -107,7 +107,32 @@ class Workspace:
         """
         content = {"kind": self.kind, "format": FORMAT, **settings}
         text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-        atomic_write(out / self.file, encode(text))
+        self.write(out, encode(text))
+
+    def read(self, out: Path) -> Any:
+        """The content of the settings file.
+
+        Raises:
+            OSError, ValueError: there is none, or it is not JSON.
+        """
+        return read_json(out / self.file)
+
+    def names(self, out: Path) -> list[str]:
+        """What is in the folder.
+
+        Raises:
+            OutputError: it may not be written to.
+        """
+        check_writable(out)
+        return sorted(os.listdir(out)) if out.is_dir() else []
+
+    def write(self, out: Path, content: bytes) -> None:
+        """Write the settings file.
+
+        Raises:
+            OutputError: the folder cannot be written to.
+        """
+        atomic_write(out / self.file, content)
 
 
 def differences(old: Mapping, new: Mapping, prefix: str = "") -> list[str]:

@@ -43,8 +43,7 @@ def vlad(small_file):
 
 
 def written(out) -> list[dict]:
-    parts = sorted(map(str, out.glob("part-*.parquet")))
-    return pd.dataset(parts).to_table().to_pylist()
+    return pd.dataset(out / "scores", partitioning="hive").to_table().to_pylist()
 
 
 def test_results_are_those_of_the_local_engine_and_each_path_has_one_row(
@@ -63,12 +62,12 @@ def test_results_are_those_of_the_local_engine_and_each_path_has_one_row(
     done = vlad(images / "list.parquet", *options)
     assert done.exit_code == 0, done.output
     assert "1 image scored, 1 failed" in done.output
-    first = {part: part.stat().st_mtime_ns for part in out.glob("part-*.parquet")}
+    first = {part: part.stat().st_mtime_ns for part in out.rglob("part-*.parquet")}
     assert vlad(images, *options).exit_code == 2
     done = vlad(images, *options, "--resume")
     assert done.exit_code == 0, done.output
     assert "5 images scored" in done.output
-    assert first.items() <= {p: p.stat().st_mtime_ns for p in out.glob("part-*.parquet")}.items()
+    assert first.items() <= {p: p.stat().st_mtime_ns for p in out.rglob("part-*.parquet")}.items()
 
     rows = written(out)
     assert sorted(row["path"] for row in rows) == sorted(local)
@@ -119,6 +118,7 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     from vlad.heads.memory import Memory
     from vlad.images import read_image
     from vlad.runs.ray.engine import fit
+    from vlad.runs.ray.folder import Folder
     from vlad.runs.ray.worker import Job
     from vlad.runs.settings import Settings
     from vlad.scoring.panel import Panel
@@ -127,7 +127,7 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     samples = list_samples([images])[:4]
     head = Memory(coreset=0.25)
     settings = Settings(Setup(str(small_file), "cpu"), references=samples)
-    job = Job({"memory": head}, settings, tmp_path)
+    job = Job({"memory": head}, settings, Folder(tmp_path))
     fit(small_backbone, job, [None], workers=2)
     parts = []
     for shard in (samples[0::2], samples[1::2]):
@@ -145,16 +145,16 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
 ):
     @contextmanager
     def nowhere(out):
-        yield out / "gone"  # what a worker writes there fails
+        yield "gone"  # what a worker writes there fails
 
     out = tmp_path / "run"
     command = (images, "--normal", images / "0.png", "--engine", "ray", "--out", out)
     with monkeypatch.context() as patch:
-        patch.setattr("vlad.runs.ray.engine.writing", nowhere)
+        patch.setattr("vlad.runs.ray.folder.Folder.writing", nowhere)
         done = vlad(*command, "--workers", 1)
     assert done.exit_code == 2
     assert re.search("Error: .*cannot write .*--resume", done.stderr)
-    assert not list(out.glob("part-*"))
+    assert not list(out.rglob("part-*"))
     done = vlad(*command, "--workers", 2, "--resume")
     assert done.exit_code == 0 and len(written(out)) == 6
 
@@ -182,6 +182,13 @@ def test_options_without_a_meaning_are_refused(vlad, images, tmp_path, args, wor
     assert done.exit_code == 2
     assert words in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_the_local_engine_writes_to_no_url(vlad, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = vlad(images, "--category", "nut", "--out", "s3://bucket/run")
+    assert done.exit_code == 2 and "Only --engine ray writes to a URL" in done.stderr
+    assert list(tmp_path.iterdir()) == [images]
 
 
 def test_a_ray_that_does_not_start_is_one_sentence(vlad, images, tmp_path, monkeypatch):

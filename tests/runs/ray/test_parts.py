@@ -3,42 +3,52 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlad.errors import OutputError
-from vlad.runs.ray.parts import parts, write_part, writing
+from vlad.runs.ray.folder import Folder
 
 ONE = pa.table({"path": ["a.png"]})
+NAME = "scores/date=2026-11-29/part-1.parquet"
+OTHER = "scores/date=2026-11-30/part-2.parquet"
+
+
+def files(out):
+    return {path for path in out.rglob("*") if path.is_file()}
 
 
 def test_a_partition_is_there_as_a_whole_and_nothing_else_is_left(tmp_path):
-    with writing(tmp_path) as folder:
-        write_part(folder, "part-1.parquet", ONE)
-        write_part(folder, "part-1.parquet", ONE)
-        (folder / "part-2.parquet").write_bytes(b"PAR1 half of")
-        assert parts(tmp_path) == [tmp_path / "part-1.parquet"]
-    assert list(tmp_path.iterdir()) == [tmp_path / "part-1.parquet"]
-    assert pq.read_table(tmp_path / "part-1.parquet") == ONE
+    out = Folder(tmp_path)
+    with out.writing() as folder:
+        out.write(folder, NAME, ONE)
+        out.write(folder, NAME, ONE)
+        (tmp_path / folder / "part-2.parquet").write_bytes(b"PAR1 half of")
+        assert out.parts() == [NAME]
+    assert files(tmp_path) == {tmp_path / NAME}
+    with out.open(NAME) as file:
+        assert pq.read_table(file) == ONE
 
 
 def test_a_worker_that_outlives_its_command_writes_nothing(tmp_path):
-    killed = writing(tmp_path)
+    out = Folder(tmp_path)
+    killed = out.writing()
     earlier = killed.__enter__()
-    with writing(tmp_path) as folder:
+    with out.writing() as folder:
         with pytest.raises(OutputError, match=r"part-1\.parquet"):
-            write_part(earlier, "part-1.parquet", ONE)
-        write_part(folder, "part-2.parquet", ONE)
-    assert parts(tmp_path) == [tmp_path / "part-2.parquet"]
+            out.write(earlier, NAME, ONE)
+        out.write(folder, OTHER, ONE)
+    assert out.parts() == [OTHER]
 
 
 def test_nor_does_one_that_is_about_to_put_its_partition_in_place(tmp_path, monkeypatch):
-    killed = writing(tmp_path)
+    out = Folder(tmp_path)
+    killed = out.writing()
     earlier = killed.__enter__()
     whole = pq.write_table
 
     def slowly(table, file):
         whole(table, file)
-        with writing(tmp_path):  # here the next command begins, and lists what there is
-            assert parts(tmp_path) == []
+        with out.writing():  # here the next command begins, and lists what there is
+            assert out.parts() == []
 
-    monkeypatch.setattr("vlad.runs.ray.parts.pq.write_table", slowly)
+    monkeypatch.setattr("vlad.runs.ray.folder.pq.write_table", slowly)
     with pytest.raises(OutputError):
-        write_part(earlier, "part-1.parquet", ONE)
-    assert parts(tmp_path) == []
+        out.write(earlier, NAME, ONE)
+    assert out.parts() == []

@@ -9,7 +9,8 @@ import pytest
 
 from vlad.errors import ImageError, InputError
 from vlad.images import read_image
-from vlad.runs.ray.paths import list_images, open_stored, without, written_paths
+from vlad.runs.ray.paths import list_images
+from vlad.runs.ray.stored import StoredReader
 
 
 def listed(*paths) -> list[str]:
@@ -51,10 +52,10 @@ def test_a_bucket_is_listed_and_read(images):
     with pytest.warns(UserWarning, match=r"1 file passed over .*: /bucket/notes\.txt$"):
         urls = listed("memory://bucket")
     assert urls == ["memory:///bucket/a.png", "memory:///bucket/deep/b.PNG"]
-    options = {"max_pixels": 10**8, "bits": 16}
-    assert open_stored(urls[1], **options).tobytes() == read_image(images / "5.png").tobytes()
+    opened = StoredReader(10**8, 16, {})
+    assert opened(urls[1]).tobytes() == read_image(images / "5.png").tobytes()
     with pytest.raises(ImageError, match=r"memory:///bucket/gone\.png"):
-        open_stored("memory:///bucket/gone.png", **options)
+        opened("memory:///bucket/gone.png")
 
 
 @pytest.mark.parametrize("columns", [{"file": ["a"]}, {"path": []}, {"path": ["a", None]}])
@@ -68,16 +69,6 @@ def test_a_table_that_names_nothing_is_one_sentence(tmp_path, columns):
 def test_places_that_are_not_there_are_one_sentence(name):
     with pytest.raises(InputError, match=name.split(":")[0]):
         listed(name)
-
-
-def test_what_is_written_is_left_out(images, tmp_path):
-    assert len(written_paths(tmp_path)) == 0
-    for i in range(2):
-        rows = pa.table({"path": [str(images / f"{i}.png")], "memory": [0.5]})
-        pq.write_table(rows, tmp_path / f"part-{i}.parquet")
-    (tmp_path / ".0123.tmp").write_bytes(b"half a partition")
-    waiting = without(list_images([str(images)]), written_paths(tmp_path))
-    assert waiting["path"].to_pylist() == [str(images / f"{i}.png") for i in range(2, 6)]
 
 
 def test_an_image_in_memory_that_is_empty_says_so():

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
+from datetime import datetime, timezone
 
 import pyarrow as pa
 import ray
@@ -15,21 +15,17 @@ import ray
 from vlad.backbones.backbone import Backbone
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
-from vlad.results.runjson import SETTINGS
 from vlad.results.shared import check_calibration, shared_settings
-from vlad.runs.ray.parts import drop_changed, remove_parts, writing
-from vlad.runs.ray.paths import with_category, without, written_paths
+from vlad.runs.ray.parts import take_out
+from vlad.runs.ray.paths import with_category, without
 from vlad.runs.ray.worker import Job, Scorer
 from vlad.runs.run import warn_of_changed
 from vlad.runs.settings import prepare, scores_depend_on
 from vlad.scoring.panel import Panel
-from vlad.system.lock import locked
 from vlad.system.progress import Progress
 from vlad.system.text import shown
-from vlad.system.workspace import Workspace
 from vlad.types import Sample
 
-RUN = Workspace("vlad run on ray", "run.json", (*SETTINGS, "calibration"), ("part-*.parquet",))
 PARTITION = 4096  # rows at most: what a crash of a worker may cost
 
 
@@ -42,7 +38,7 @@ def score(
     resume: bool = False,
     overwrite: bool = False,
 ) -> tuple[int, int]:
-    """Score what has no row yet into `part-*.parquet` -> rows and failures of this call.
+    """Score what has no row yet into `scores/date=*` -> rows and failures of this call.
 
     Args:
         backbone: of `job`, to fit its heads with.
@@ -68,31 +64,34 @@ def score(
         # rows of two thresholds must not stand side by side
         record["calibration"] = hashlib.sha256(repr(calibration).encode()).hexdigest()
         check_calibration(calibration, shared_settings(record))
-    with locked(job.out):
-        RUN.check(job.out, resume=resume, overwrite=overwrite)
+    out = job.out
+    with out.held():
+        out.run.check(out.at, resume=resume, overwrite=overwrite)
         if not overwrite:
-            RUN.continues(job.out, record)
-        with writing(job.out) as folder:
-            if overwrite:
-                remove_parts(job.out)
-            RUN.begin(job.out, record)
-            warn_of_changed(drop_changed(job.out, folder))
-            waiting = without(images, written_paths(job.out))
+            out.run.continues(out.at, record)
+        with out.writing() as folder:
+            for name in out.parts() if overwrite else ():
+                out.remove(name)
+            out.run.begin(out.at, record)
+            written, changed = take_out(out, folder, images)
+            warn_of_changed(changed)
+            waiting = without(images, written)
             for head in job.heads.values():
                 head.to("cpu")
             rows = failed = 0
             gpu = backbone.device.type == "cuda"
             with Progress(len(images), done=len(images) - len(waiting)) as progress:
-                for count, bad in _run(job, folder, waiting, workers, gpu):
+                for name, count, bad in _run(job, folder, waiting, workers, gpu):
+                    out.finish(folder, name)
                     rows, failed = rows + count, failed + bad
                     progress.advance(count, bad)
     return rows, failed
 
 
 def _run(
-    job: Job, folder: Path, waiting: pa.Table, workers: int, gpu: bool
-) -> Iterator[tuple[int, int]]:
-    """Rows and failures of each partition, as they are written.
+    job: Job, folder: str, waiting: pa.Table, workers: int, gpu: bool
+) -> Iterator[tuple[str, int, int]]:
+    """Name, rows and failures of each partition, as they are written.
 
     Raises:
         VladError: a worker cannot go on.
@@ -110,7 +109,7 @@ def _run(
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
     counts = ray.data.from_arrow(blocks).map_batches(
         Scorer,
-        fn_constructor_args=([stored], folder),
+        fn_constructor_args=([stored], folder, f"{datetime.now(timezone.utc):%Y-%m-%d}"),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=None,
         batch_format="pyarrow",
@@ -123,7 +122,7 @@ def _run(
                 f"A worker stopped ({row['error'].rstrip('.')}); repeat the command with `resume` "
                 "once that is fixed."
             )
-        yield row["rows"], row["failed"]
+        yield row["part"], row["rows"], row["failed"]
 
 
 def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -> Panel:
@@ -135,13 +134,11 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
         if isinstance(head, Memory) and head.coreset and workers > 1 and len(references) > 1
     }
     if not shared:
-        return prepare(backbone, job.heads, categories, settings, job.open_image)
+        return prepare(backbone, job.heads, categories, settings, job.reader())
     others = {name: head for name, head in job.heads.items() if name not in shared}
     if any(head.normals != "unused" for head in others.values()):
-        prepare(backbone, others, categories, replace(settings, pool=()), job.open_image)
-    panel = prepare(
-        backbone, job.heads, categories, replace(settings, references=()), job.open_image
-    )
+        prepare(backbone, others, categories, replace(settings, pool=()), job.reader())
+    panel = prepare(backbone, job.heads, categories, replace(settings, references=()), job.reader())
     shards = [references[i::workers] for i in range(min(workers, len(references)))]
     parts = ray.get(
         [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
@@ -165,8 +162,9 @@ def _fit_shard(job: Job, shard: Sequence[Sample], count: int) -> dict[str, Memor
         assert isinstance(head, Memory) and head.coreset  # as `fit` chose them
         heads[name] = copy(head)
         heads[name].coreset = min(1.0, head.coreset * count / len(shard))
+    reader = job.reader()
     try:
-        replace(job, heads=heads).panel().fit(job.open_image(sample.path) for sample in shard)
+        replace(job, heads=heads).panel().fit(reader(sample.path) for sample in shard)
     except VladError as error:
         return error
     for head in heads.values():

@@ -1,105 +1,107 @@
-"""Partitions on disk: each complete, and put in place only by workers of the current command."""
+"""The partitions of a run: read all of them back, and take out rows to score again."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from vlad.errors import OutputError
 from vlad.results.rows import State
-from vlad.system.files import atomic_write, cannot_write
+from vlad.runs.ray.bucket import Bucket
+from vlad.runs.ray.folder import Folder
 
 STATE = ("size", "modified")  # columns of what an image file was when it was read
-_OPEN, _CLOSED = ".writing-", ".closed-"
+READERS = 8  # partitions read at once: an object store answers late, but many
 
 
-def parts(out: Path) -> list[Path]:
-    """The partitions of a folder."""
-    return list(out.glob("part-*.parquet"))
-
-
-def remove_parts(out: Path) -> None:
-    """Delete the partitions of a folder.
+def place(out: str) -> Folder | Bucket:
+    """The place of a run: a folder, or a URL that fsspec knows.
 
     Raises:
-        OutputError: one cannot be deleted.
+        InputError: the driver of the store is not installed.
     """
-    for part in parts(out):
+    if "://" not in out:
+        return Folder(Path(out).absolute())
+    bucket = Bucket(out.rstrip("/"))
+    local = isinstance(bucket.store, LocalFileSystem)  # which has locks and renames
+    return Folder(Path(bucket.root)) if local else bucket
+
+
+def read(
+    where: Folder | Bucket, names: Sequence[str], wanted: Callable[[str], bool]
+) -> list[pa.Table]:
+    """The columns of each partition whose names are wanted.
+
+    Raises:
+        OutputError: a partition cannot be read back.
+    """
+
+    def one(part: str) -> pa.Table:
         try:
-            part.unlink()
-        except OSError as error:
-            raise cannot_write(part, error) from error
+            with where.open(part) as opened, pq.ParquetFile(opened) as file:
+                return file.read([name for name in file.schema_arrow.names if wanted(name)])
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(
+                f"{where}/{part} cannot be read back ({error}); remove that file and repeat the "
+                "command."
+            ) from error
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(one, names))
 
 
-def drop_changed(out: Path, folder: Path) -> list[str]:
-    """Takes out the rows of files that have changed since they were read -> their paths.
+def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.Array, list[str]]:
+    """Takes out the rows of images that changed, or could not be fetched.
 
     Args:
         folder: of `writing`.
+        images: of `vlad.runs.ray.paths.list_images`.
+
+    Returns:
+        the paths of the rows that stay, and those of images that changed.
 
     Raises:
         OutputError: a partition cannot be read or replaced.
     """
-    found = []
-    for part in parts(out):
-        try:
-            table = pq.read_table(part)
-        except (OSError, pa.ArrowException) as error:
-            raise OutputError(
-                f"{out} cannot be read back ({error}); remove that file and repeat the command."
-            ) from error
-        if not set(STATE) <= set(table.column_names):
-            continue  # of an earlier version
-        rows = table.select(["path", *STATE]).to_pylist()
-        kept = [not _changed(**row) for row in rows]
-        if not all(kept):
-            found += [row["path"] for row, keep in zip(rows, kept, strict=True) if not keep]
-            write_part(folder, part.name, table.filter(pa.array(kept)))
-    return found
+    names = where.parts()
+    tables = read(where, names, {"path", *STATE, "error"}.__contains__)
+    if not tables:
+        return pa.chunked_array([], pa.large_string()), []
+    rows = pa.concat_tables(tables, promote_options="default")
+    paths = rows["path"].cast(pa.large_string())
+    rows = rows.set_column(0, "path", paths).combine_chunks()
+    wanted = pc.is_in(rows["path"], value_set=images["path"].combine_chunks())
+    other = pc.and_(_changed(rows, images), wanted)
+    lost = pc.and_(pc.is_valid(rows["error"]), pc.is_null(rows["size"]))
+    kept = pc.invert(pc.or_(other, pc.and_(lost, wanted)))
+    at = 0
+    for name, table in zip(names, tables, strict=True):
+        mask = kept.slice(at, len(table))
+        at += len(table)
+        if not pc.all(mask).as_py():
+            with where.open(name) as file:
+                where.write(folder, name, pq.read_table(file).filter(mask))
+            where.finish(folder, name)
+    return rows["path"].filter(kept), rows["path"].filter(other).to_pylist()
 
 
-def _changed(path: str, size: int | None, modified: int | None) -> bool:
-    now = None if size is None else State.of(path)
-    return now is not None and (now.size, now.modified) != (size, modified)
-
-
-@contextlib.contextmanager
-def writing(out: Path) -> Iterator[Path]:
-    """The folder in which this command writes partitions before it puts them in place.
-
-    Workers may outlive a command that was killed. From here on, those of earlier commands write
-    nothing, since their folders are gone; so the partitions listed next are all there are.
-
-    Raises:
-        OutputError: the folder cannot be written to.
-    """
-    own = out / f"{_OPEN}{uuid.uuid4().hex}"
-    try:
-        for old in out.glob(f"{_OPEN}*"):
-            # renamed as one step: a worker can put a file in place before it or not at all
-            old.rename(out / old.name.replace(_OPEN, _CLOSED))
-        for old in out.glob(f"{_CLOSED}*"):
-            shutil.rmtree(old)
-        own.mkdir()
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    try:
-        yield own
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
-
-
-def write_part(folder: Path, name: str, table: pa.Table) -> None:
-    """Put a partition beside the folder of `writing`; replace one of the same name.
-
-    Raises:
-        OutputError: it cannot be written, or a later command has begun.
-    """
-    path = folder.parent / name
-    atomic_write(path, lambda file: pq.write_table(table, file), through=folder)
+def _changed(rows: pa.Table, images: pa.Table) -> pa.Array:
+    """Whether each row's image is another one now: as its file is, or as the store listed it."""
+    known = images.filter(pc.is_valid(images["modified"]))
+    listed = known.take(pc.index_in(rows["path"], value_set=known["path"].combine_chunks()))
+    found = np.zeros(len(rows), bool)
+    for name in STATE:
+        found |= pc.fill_null(pc.not_equal(rows[name], listed[name]), False).to_numpy()
+    stored = pc.match_substring(rows["path"], "://")
+    for at in np.flatnonzero(pc.and_(pc.is_valid(rows["size"]), pc.invert(stored)).to_numpy()):
+        now = State.of(rows["path"][at].as_py())
+        was = tuple(rows[name][at].as_py() for name in STATE)
+        found[at] = now is not None and now[:2] != was
+    return pa.array(found)

@@ -1,41 +1,44 @@
-"""Images by path or URL: list them, leave out those with a row, read one."""
+"""Images by path or URL: list them, and leave out those with a row."""
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import fsspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pd
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
-from PIL import Image
 
 from vlad.datasets import list_samples
 from vlad.datasets.folder import warn_of_passed
-from vlad.errors import ImageError, InputError, OutputError
-from vlad.images import read_image
+from vlad.errors import InputError
 from vlad.images.decode import is_image_name
-from vlad.images.limits import BYTES_A_PIXEL, SLACK
-from vlad.runs.ray.parts import parts
 from vlad.system.text import shown
 
 # large: a column of many paths passes 2 GiB
-SCHEMA = pa.schema([("path", pa.large_string()), ("category", pa.large_string())])
+SCHEMA = pa.schema(
+    [
+        ("path", pa.large_string()),
+        ("category", pa.large_string()),
+        ("size", pa.int64()),  # bytes of an object, as its store listed it
+        ("modified", pa.int64()),  # ns since 1970
+    ]
+)
+TIMES = ("LastModified", "last_modified", "mtime", "created")  # as kinds of stores name them
 
 
 def list_images(paths: Sequence[str], out: str | None = None) -> pa.Table:
-    """Path or URL and category (or null) of every image, each path once, in the order given.
+    """Every image, each path once, in the order given -> a table of SCHEMA.
 
     Args:
         paths: what `list_samples` takes; Parquet files with a column `path` and perhaps `category`,
-            whose relative paths start at their folder; and URLs that fsspec knows, of Parquet
-            files, images or folders (`s3://bucket/parts`).
-        out: as in `list_samples`.
+            and of URLs `size` in bytes and `modified`, a timestamp, whose relative paths start at
+            their folder; and URLs that fsspec knows, of Parquet files, images or folders
+            (`s3://bucket/parts`).
+        out: as in `list_samples`; also a URL.
 
     Raises:
         InputError: no images, or a table or name that cannot be used.
@@ -45,13 +48,15 @@ def list_images(paths: Sequence[str], out: str | None = None) -> pa.Table:
         if path.lower().endswith(".parquet"):
             found.append(_listed(path))
         elif "://" in path:
-            found.append(_stored(path))
+            found.append(_stored(path, out))
         else:
             samples = list_samples([path], out)
-            found.append(_table([str(s.path) for s in samples], [s.category for s in samples]))
+            columns = {"path": [str(s.path) for s in samples]}
+            found.append(_table(columns | {"category": [s.category for s in samples]}))
     table = pa.concat_tables(found)
-    once = table.group_by("path", use_threads=False).aggregate([("category", "first")])
-    return once.rename_columns(["path", "category"]).cast(SCHEMA)
+    others = [(name, "first") for name in SCHEMA.names[1:]]
+    once = table.group_by("path", use_threads=False).aggregate(others)
+    return once.rename_columns(SCHEMA.names).cast(SCHEMA)
 
 
 def with_category(images: pa.Table, category: str | None) -> pa.Table:
@@ -67,47 +72,6 @@ def without(images: pa.Table, written: pa.ChunkedArray) -> pa.Table:
     return images.filter(pc.invert(pc.is_in(images["path"], value_set=written)))
 
 
-def written_paths(out: Path) -> pa.ChunkedArray:
-    """The paths of all rows in the partitions of a folder.
-
-    Raises:
-        OutputError: a partition cannot be read back.
-    """
-    written = [str(path) for path in parts(out)]
-    if not written:
-        return pa.chunked_array([], pa.large_string())
-    try:
-        found = pd.dataset(written, schema=pa.schema([("path", pa.large_string())])).to_table()
-    except (OSError, pa.ArrowException) as error:
-        raise OutputError(
-            f"{out} cannot be read back ({error}); remove that file and repeat the command."
-        ) from error
-    return found["path"]
-
-
-def open_stored(path: str | Path, max_pixels: int, bits: int) -> Image.Image:
-    """Upright 8-bit RGB of a path or URL.
-
-    Raises:
-        ImageError: as `read_image`, or a URL that cannot be read.
-    """
-    if "://" not in str(path):
-        return read_image(path, max_pixels=max_pixels, bits=bits)
-    try:
-        store, name = fsspec.url_to_fs(path)
-        if isinstance(store, LocalFileSystem):  # it could be a pipe or a device
-            return read_image(name, max_pixels=max_pixels, bits=bits)
-        with store.open(name, "rb") as file:
-            content = io.BytesIO(file.read(BYTES_A_PIXEL * max_pixels + SLACK + 1))
-    except ImageError:
-        raise
-    except Exception as error:  # each kind of store has errors of its own
-        raise ImageError(
-            f"cannot read {path} ({shown(error) or type(error).__name__}); check its address."
-        ) from error
-    return read_image(content, max_pixels=max_pixels, bits=bits, name=str(path))
-
-
 def _listed(path: str) -> pa.Table:
     try:
         store, name = fsspec.url_to_fs(path)
@@ -116,9 +80,10 @@ def _listed(path: str) -> pa.Table:
         with store.open(name, "rb") as file:
             columns = [n for n in pq.read_schema(file).names if n in SCHEMA.names]
             table = pq.read_table(file, columns=columns)
-        if "category" not in columns:
-            table = table.append_column("category", pa.nulls(len(table), pa.large_string()))
-        table = table.select(SCHEMA.names).cast(SCHEMA)
+        if "modified" in columns and pa.types.is_timestamp(table.schema.field("modified").type):
+            at = table.column_names.index("modified")
+            table = table.set_column(at, "modified", table["modified"].cast(pa.timestamp("ns")))
+        table = _completed(table)
     except (OSError, ImportError, KeyError, ValueError, pa.ArrowException) as error:
         raise InputError(
             f"cannot read paths from {path} ({shown(error)}); give a Parquet file "
@@ -133,29 +98,51 @@ def _listed(path: str) -> pa.Table:
     return table.set_column(0, "path", pc.if_else(whole, table["path"], below))
 
 
-def _stored(url: str) -> pa.Table:
+def _stored(url: str, out: str | None) -> pa.Table:
     try:
         store, root = fsspec.url_to_fs(url)
-        names = store.find(root)
+        infos = store.find(root, detail=True)
+        own = fsspec.url_to_fs(out)[1].rstrip("/") + "/" if out else None
     except Exception as error:  # each kind of store has errors of its own
         raise InputError(
             f"cannot list {url} ({shown(error)}); check it, and its fsspec driver."
         ) from error
-    paths = [store.unstrip_protocol(n) for n in names if is_image_name(n.rpartition("/")[2])]
+    names = [n for n in infos if own is None or not n.startswith(own)]
+    images = [n for n in names if is_image_name(n.rpartition("/")[2])]
     others = [n for n in names if not is_image_name(n.rpartition("/")[2]) and "/." not in n]
     warn_of_passed(others)
-    if not paths:
+    if not images:
         raise InputError(
             f"no images in {url}; give files with a suffix such as .png, .jpg or .tif."
         )
-    return _table(paths, [None] * len(paths))
+    columns = {"path": [store.unstrip_protocol(name) for name in images]}
+    columns["size"] = [infos[name].get("size") for name in images]
+    columns["modified"] = [_modified(infos[name]) for name in images]
+    return _table(columns)
 
 
-def _table(paths: list[str], categories: list[str | None]) -> pa.Table:
+def _modified(info: Mapping) -> int | None:
+    """When an object last changed, in ns since 1970."""
+    found = next((info[name] for name in TIMES if info.get(name)), None)
+    if isinstance(found, datetime):
+        found = found.timestamp()
+    return round(1e9 * found) if isinstance(found, int | float) else None
+
+
+def _table(columns: Mapping[str, list]) -> pa.Table:
     try:
-        return pa.table([pa.array(paths, pa.large_string()), categories], schema=SCHEMA)
+        arrays = {n: pa.array(values, SCHEMA.field(n).type) for n, values in columns.items()}
     except UnicodeEncodeError as error:
         raise InputError(
             "a file name is not valid Unicode, so Parquet cannot hold it; rename it, or score "
             "with another `engine`."
         ) from error
+    return _completed(pa.table(arrays))
+
+
+def _completed(table: pa.Table) -> pa.Table:
+    """The columns of SCHEMA; null where the table has none."""
+    for field in SCHEMA:
+        if field.name not in table.column_names:
+            table = table.append_column(field.name, pa.nulls(len(table), field.type))
+    return table.select(SCHEMA.names).cast(SCHEMA)

@@ -6,19 +6,18 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import ray
-from PIL import Image
 
 from vlad.errors import VladError
 from vlad.heads import Head
 from vlad.results.verdicts import decide
-from vlad.runs.ray.parts import STATE, write_part
-from vlad.runs.ray.paths import open_stored
-from vlad.runs.run import Reader
+from vlad.runs.ray.bucket import Bucket
+from vlad.runs.ray.folder import Folder
+from vlad.runs.ray.parts import STATE
+from vlad.runs.ray.stored import StoredReader
 from vlad.runs.settings import Settings
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import score_samples
@@ -31,7 +30,7 @@ class Job:
 
     heads: Mapping[str, Head]
     settings: Settings
-    out: Path
+    out: Folder | Bucket
 
     def panel(self) -> Panel:
         backbone = self.settings.setup.load_backbone()
@@ -39,40 +38,47 @@ class Job:
             head.to(backbone.device)
         return self.settings.setup.panel(backbone, self.heads)
 
-    def open_image(self, path: str | Path) -> Image.Image:
+    def reader(self, listed: Mapping[str, tuple] | None = None) -> StoredReader:
         setup = self.settings.setup
-        return open_stored(path, max_pixels=setup.max_pixels, bits=setup.bits)
+        return StoredReader(setup.max_pixels, setup.bits, listed or {})
 
 
 class Scorer:
-    """One worker: images in, a partition on disk out, and its counts or why there is none."""
+    """One worker: images in, a partition out, and its name and counts or why there is none.
 
-    def __init__(self, job: list[ray.ObjectRef], folder: Path):
+    Args:
+        folder: of `writing`.
+        date: of all partitions of the command, so that one scored again replaces itself.
+    """
+
+    def __init__(self, job: list[ray.ObjectRef], folder: str, date: str):
         self.job = ray.get(job[0])  # in a list, so that one copy serves all workers of a machine
-        self.folder = folder
+        self.folder, self.date = folder, date
 
     def __call__(self, images: pa.Table) -> pa.Table:
-        rows = failed = 0
+        name, rows, failed = "", 0, 0
         error = None
         try:
-            rows, failed = self._write(images)
+            name, rows, failed = self._write(images)
         except (
             VladError
         ) as stopped:  # as a value: raised, it would arrive wrapped in many lines of Ray's
             error = str(stopped)
-        counts = {"rows": [rows], "failed": [failed], "error": pa.array([error], pa.string())}
+        counts = {"part": [name], "rows": [rows], "failed": [failed]}
+        counts["error"] = pa.array([error], pa.string())
         return pa.table(counts)
 
     @cached_property
     def panel(self) -> Panel:
         return self.job.panel()
 
-    def _write(self, images: pa.Table) -> tuple[int, int]:
+    def _write(self, images: pa.Table) -> tuple[str, int, int]:
         job, settings = self.job, self.job.settings
         rows = images.to_pylist()
         # as text, since a URL would not survive pathlib
         samples = [Sample(row["path"], "", row["category"]) for row in rows]
-        reader = Reader(job.open_image)
+        listed = {row["path"]: tuple(row[name] for name in STATE) for row in rows}
+        reader = job.reader(listed)
         scored = [
             one
             for batch in score_samples(
@@ -98,8 +104,9 @@ class Scorer:
         columns["error"] = pa.array([s.error for s in scored], pa.string())
         # named by its images, so that a partition that is scored again replaces itself
         digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
-        write_part(self.folder, f"part-{digest[:32]}.parquet", pa.table(columns))
-        return len(rows), sum(s.error is not None for s in scored)
+        name = f"scores/date={self.date}/part-{digest[:32]}.parquet"
+        job.out.write(self.folder, name, pa.table(columns))
+        return name, len(rows), sum(s.error is not None for s in scored)
 
 
 def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:

@@ -1,0 +1,73 @@
+"""Read images by path or URL, and remember what each file was."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from PIL import Image
+
+from vlad.errors import ImageError
+from vlad.images import read_image
+from vlad.images.limits import BYTES_A_PIXEL, SLACK
+from vlad.results.rows import State
+from vlad.runs.run import Reader
+from vlad.system.text import shown
+
+
+class StoredReader(Reader):
+    """A `Reader` that also opens URLs; their state is that which the store listed.
+
+    An object that cannot be fetched has no state, so that a later command tries it again.
+
+    Args:
+        max_pixels, bits: as in `read_image`.
+        listed: URL -> size and time of the last change, either of which may be None.
+    """
+
+    def __init__(
+        self,
+        max_pixels: int,
+        bits: int,
+        listed: Mapping[str, tuple[int | None, int | None]],
+    ):
+        self.decode = partial(read_image, max_pixels=max_pixels, bits=bits)
+        super().__init__(self.decode)
+        self.most = BYTES_A_PIXEL * max_pixels + SLACK
+        self.listed = listed
+
+    def __call__(self, path: str | Path) -> Image.Image:
+        url = str(path)
+        if "://" not in url:
+            return super().__call__(path)  # type: ignore[arg-type]
+        size, modified = self.listed.get(url, (None, None))
+        content = self._fetch(url)
+        if isinstance(content, str):
+            state = State.of(content)
+            if state and size is not None and modified is not None:
+                state = State(size, modified, state.read)
+        else:
+            state = State(size or len(content.getvalue()), modified, 0)  # type: ignore[arg-type]
+        self.states[url] = state
+        return self.decode(content, name=url)
+
+    def _fetch(self, url: str) -> str | io.BytesIO:
+        """The content of an object; or the path of a local file, which could be a pipe.
+
+        Raises:
+            ImageError: it cannot be fetched.
+        """
+        try:
+            store, name = fsspec.url_to_fs(url)
+            if isinstance(store, LocalFileSystem):
+                return name
+            with store.open(name, "rb") as file:
+                return io.BytesIO(file.read(self.most + 1))
+        except Exception as error:  # each kind of store has errors of its own
+            raise ImageError(
+                f"cannot read {url} ({shown(error) or type(error).__name__}); check its address."
+            ) from error
