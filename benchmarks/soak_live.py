@@ -2,11 +2,11 @@
 
     python benchmarks/soak_live.py [--rate 50] [--frames 360000] [--kills 3] [--minutes 10]
 
-A camera on the loopback sends JPEG images over HTTP, --rate a second: 360 000 of them are 10 hours at
-10 a second. One in twenty stretches of 100 images is anomalous; the connection is cut
-every 6000 images, and `vlad watch --webhook` is killed by `kill -9` at random moments. At the end,
-the events of events.csv must be those that scores.csv gives afterwards, and each must have been
-posted, its begin and its end under one id each. Exits with 1 otherwise.
+A camera on the loopback sends JPEG images over HTTP, --rate a second: 360 000 of them are 10 hours
+at 10 a second. One in twenty stretches of 100 images is anomalous; the connection is cut every 6000
+images, and `vlad watch --webhook` is killed by `kill -9` at random moments. At the end, the events
+of events.csv must be those that scores.csv gives afterwards, and each must have been posted, its
+begin and its end under one id each. Exits with 1 otherwise.
 """
 
 from __future__ import annotations

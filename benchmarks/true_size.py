@@ -5,7 +5,8 @@
 
 Weights are drawn, saved in their library's layout and loaded as a user's would be, float32. Each
 head runs in a process of its own, on 2 normal images of noise where it wants any, and scores one
-image. A head that a backbone cannot serve gets the sentence that says so. Memory is the peak of the process, loading included. Lines in --results are not measured again.
+image. A head that a backbone cannot serve gets the sentence that says so. Memory is the peak of the
+process, loading included. Lines in --results are not measured again.
 """
 
 from __future__ import annotations
