@@ -1,12 +1,12 @@
 """Watch an endless stream with cuts and kills: does memory grow, is an event lost or doubled?
 
-    python benchmarks/soak_live.py [--frames 360000] [--kills 3] [--minutes 10]
+    python benchmarks/soak_live.py [--rate 50] [--frames 360000] [--kills 3] [--minutes 10]
 
-A camera on the loopback sends JPEG images over HTTP as fast as they are taken: 360 000 of them are
-10 hours at 10 a second. One in twenty stretches of 100 images is anomalous; the connection is cut
-every 6000 images, and `vlad watch --webhook` is killed by `kill -9` at random moments. At the end,
-the events of events.csv must be those that scores.csv gives afterwards, and each must have been
-posted, its begin and its end under one id each. Exits with 1 otherwise.
+A camera on the loopback sends JPEG images over HTTP, --rate a second: 360 000 of them are 10 hours
+at 10 a second. One in twenty stretches of 100 images is anomalous; the connection is cut every 6000
+images, and `vlad watch --webhook` is killed by `kill -9` at random moments. At the end, the events
+of events.csv must be those that scores.csv gives afterwards, and each must have been posted, its
+begin and its end under one id each. Exits with 1 otherwise.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ BEGIN, END = 0.2, 0.15
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=360_000)
+    parser.add_argument("--rate", type=float, default=50, help="images a second")
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--backbone", default="vlad-tiny")
@@ -51,7 +52,7 @@ def main() -> None:
 def soak(work: Path, options: argparse.Namespace) -> None:
     chance = random.Random(options.seed)
     good, bad = draw(work)
-    camera, receiver = Camera(good, bad), Receiver()
+    camera, receiver = Camera(good, bad, options.rate), Receiver()
     out = work / "run"
     command = [sys.executable, "-m", "vlad", "watch", camera.url, "--out", str(out)]
     command += ["--detector", str(fitted(work, good, options)), "--maps", "none", "--keep", "none"]
@@ -116,13 +117,13 @@ def check(out: Path, receiver: Receiver) -> list[dict[str, str]]:
 
 
 class Camera(ThreadingHTTPServer):
-    """Sends images to whoever connects, as fast as they are taken."""
+    """Sends images to whoever connects, at a steady rate."""
 
     daemon_threads = True
 
-    def __init__(self, good: list[Path], bad: list[Path]):
+    def __init__(self, good: list[Path], bad: list[Path], rate: float):
         super().__init__(("127.0.0.1", 0), _Camera)
-        self.good, self.bad = _jpegs(good), _jpegs(bad)
+        self.good, self.bad, self.pause = _jpegs(good), _jpegs(bad), 1 / rate
         self.sent = self.connections = 0
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -147,6 +148,7 @@ class _Camera(BaseHTTPRequestHandler):
             except OSError:  # the other side has gone
                 return
             camera.sent += 1
+            time.sleep(camera.pause)
 
     def log_message(self, *_):
         pass
