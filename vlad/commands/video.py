@@ -144,8 +144,8 @@ def video(
 
     def footage(videos: list[Video]) -> list[Footage]:
         keep: Keep = "anomalous" if live else "none"  # what cannot be read again
-        more = {"keep": keep, "motion": bool(motion), "segments": segments, "duration": duration}
-        return [Footage(one, sampling, changes, **more) for one in videos]
+        rest = keep, bool(motion), segments, duration
+        return [Footage(one, sampling, changes, *rest) for one in videos]
 
     plan = plan_of(scoring, images=0)
     smoothing = Smoothing.of(deciding.smooth or "gaussian=1")
