@@ -20,7 +20,8 @@ from vlad.datasets.visa import VisA
 from vlad.detector import Detector
 from vlad.errors import ImageError, InputError, VladError
 from vlad.prompts import load_bank
-from vlad.runs.ray.paths import list_images, open_stored
+from vlad.runs.ray.paths import list_images
+from vlad.runs.ray.stored import StoredReader
 from vlad.training.recipe import load_recipe
 
 
@@ -82,7 +83,7 @@ def test_a_path_in_a_table_that_cannot_be_read_is_one_sentence(tmp_path, path):
     pq.write_table(pa.table({"path": [path]}), tmp_path / "list.parquet")
     (found,) = list_images([str(tmp_path / "list.parquet")])["path"].to_pylist()
     with pytest.raises(ImageError):
-        open_stored(found, max_pixels=1000, bits=16)
+        StoredReader(1000, 16, {})(found)
 
 
 def test_categories_cannot_command_the_terminal(tmp_path, small_file):
