@@ -311,7 +311,7 @@ def test_attributes_that_hide_methods_are_left_in_the_file(small_backbone, tmp_p
     assert_equal(tensors, make("april_gan", small_backbone.info).tensors)
     state["fc.0.bias"] = "text"
     torch.save({"trainable_linearlayer": state}, file)
-    with pytest.raises(AdapterError, match="'fc.0.bias' .* is not a tensor"):
+    with pytest.raises(AdapterError, match=r"'fc\.0\.bias' .* is not a tensor"):
         read_checkpoint(file, "april_gan", small_backbone.info)
 
 
