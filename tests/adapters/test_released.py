@@ -1,6 +1,6 @@
 """The authors' released checkpoints, written at their true size, are imported and score an image.
 
-Weights are random, shared by the blocks of a CLIP, and images small: shapes and files are true here.
+Weights are random and shared by the blocks of a CLIP, and images small: shapes and files are true.
 """
 
 import gc
