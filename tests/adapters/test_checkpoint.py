@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -280,6 +281,53 @@ def test_a_truncated_checkpoint_and_a_folder(small_backbone, tmp_path):
     for path in (file, tmp_path):
         with pytest.raises(AdapterError, match="not readable"):
             read_checkpoint(path, "april_gan", small_backbone.info)
+
+
+def test_a_damaged_byte_is_noticed(small_backbone, tmp_path):
+    made = make("april_gan", small_backbone.info)
+    file = authors_file(made, tmp_path / "a.pth")
+    content = bytearray(file.read_bytes())
+    at = content.find(made.tensors["projections.0.weight"].numpy().tobytes())
+    content[at + 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(AdapterError, match="damaged"):
+        read_checkpoint(file, "april_gan", small_backbone.info)
+
+
+class Hiding(dict):
+    """Pickled as an OrderedDict with an attribute in the place of its method `items`."""
+
+    def __reduce__(self):
+        return OrderedDict, (), {"items": set}, None, iter(dict.items(self))
+
+
+def test_attributes_that_hide_methods_are_left_in_the_file(small_backbone, tmp_path):
+    made = make("april_gan", small_backbone.info)
+    state = Hiding()
+    file = authors_file(made, tmp_path / "a.pth", state.update)
+    state["fc.0.bias"].float = torch.Size
+    torch.save({"trainable_linearlayer": state}, file)
+    tensors, _ = read_checkpoint(file, "april_gan", small_backbone.info)
+    assert_equal(tensors, make("april_gan", small_backbone.info).tensors)
+    state["fc.0.bias"] = "text"
+    torch.save({"trainable_linearlayer": state}, file)
+    with pytest.raises(AdapterError, match=r"'fc\.0\.bias' .* is not a tensor"):
+        read_checkpoint(file, "april_gan", small_backbone.info)
+
+
+def test_tensors_that_share_a_storage_or_are_transposed_keep_their_numbers(
+    small_backbone, tmp_path
+):
+    def change(state):
+        names = [f"fc.{i}.weight" for i in range(4)]
+        whole = torch.stack([state[name].T for name in names])
+        state.update({name: whole[i].T for i, name in enumerate(names)})
+
+    made = make("april_gan", small_backbone.info)
+    file = authors_file(made, tmp_path / "a.pth", change)
+    tensors, params = read_checkpoint(file, "april_gan", small_backbone.info)
+    save_adapter(Adapter("a", "april_gan", "b", "c", params, tensors), tmp_path / "mine")
+    assert_equal(read_adapter(tmp_path / "mine" / "adapter.safetensors").tensors, made.tensors)
 
 
 @pytest.mark.parametrize("head", HEADS)

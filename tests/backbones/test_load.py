@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import vlad
-from vlad.backbones import _slow_bfloat16, load_backbone
+from vlad.backbones import _slow_bfloat16, describe, load_backbone
 from vlad.errors import BackboneError, HeadError
 from vlad.heads import load_head
 from vlad.scoring.extractor import Extractor
@@ -123,6 +123,13 @@ def test_a_folder_without_a_tokenizer_is_refused(clip_folder):
         load_backbone(str(clip_folder), device="cpu")
     clip_tokenizer().save_pretrained(clip_folder)
     assert load_backbone(str(clip_folder), device="cpu").info.has_text
+
+
+def test_a_folder_is_described_without_its_weights(clip_folder):
+    clip_tokenizer().save_pretrained(clip_folder)
+    loaded = load_backbone(str(clip_folder), device="cpu").info
+    (clip_folder / "model.safetensors").write_bytes(b"")
+    assert describe(str(clip_folder)) == loaded
 
 
 def test_a_tokenizer_without_merges_is_refused(clip_folder):

@@ -264,7 +264,9 @@ def test_import_of_a_file_whose_sha256_is_in_the_registry(
     }
     monkeypatch.setattr(cards, "registry", lambda: {"of-theirs": card})
     args = ["adapters", "import", "--head", "april_gan", checkpoint, "--backbone", small_file]
-    done = vlad(*args)
+    done = vlad(*args, "--auxiliary", "MVTec AD")
+    assert done.exit_code == 2 and "trained on VisA and not on MVTec AD" in done.output
+    done = vlad(*args, "--auxiliary", "visa")
     assert done.exit_code == 0, done.output
     assert "--adapter of-theirs" in done.output
     shown = vlad("adapters", "show", "of-theirs").output

@@ -52,14 +52,14 @@ def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, tor
         AdapterError: reading would run code, or the file holds something other than tensors, or
             two of one name.
     """
-    whole = _load(file)
+    whole = _plain(_load(file))
     parts = [whole]
     if isinstance(whole, dict) and not whole.keys().isdisjoint(entries):
         if lacking := [key for key in entries if key not in whole]:
             raise AdapterError(
                 f"{file} has no {lacking[0]!r}, unlike a checkpoint of {head}; name another file."
             )
-        parts = [whole[key] for key in entries]
+        parts = [_plain(whole[key]) for key in entries]
     elif entries and not _named(whole):
         parts = []
     found: dict[str, torch.Tensor] = {}
@@ -70,7 +70,8 @@ def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, tor
         _check(part, file, head)
         if twice := found.keys() & part.keys():
             raise AdapterError(f"Tensor {min(twice)} is in {file} twice; name another file.")
-        found |= part
+        # without attributes that the file may set on a tensor, which would hide its methods
+        found |= {name: torch.Tensor.detach(x) for name, x in part.items()}
     if not found:
         where = f" under {' and '.join(map(repr, entries))}" if entries else ""
         raise AdapterError(
@@ -93,6 +94,8 @@ def _load(file: Path) -> object:
     try:
         check_archive(file)
         archive = zipfile.is_zipfile(file)  # files of the first torch are not, and are not mapped
+        if archive:
+            _check_sums(file)
         kinds: list = [
             type(name, (_Setting,), {"__module__": module})
             for module, name in (_classes(file) if archive else ())
@@ -105,6 +108,18 @@ def _load(file: Path) -> object:
             f"{file} is not readable as a checkpoint of tensors ({_why(file, error)}), and nothing "
             "in it was executed; get a new copy."
         ) from error
+
+
+def _check_sums(file: Path) -> None:
+    """Raise ValueError for bytes that differ from those written, which torch does not notice."""
+    with zipfile.ZipFile(file) as archive:
+        if archive.testzip():
+            raise ValueError("a check sum differs")
+
+
+def _plain(value: object) -> object:
+    """A dict for a file's dict: an OrderedDict can bring attributes that hide its methods."""
+    return dict(list(dict.items(value))) if isinstance(value, dict) else value
 
 
 def _classes(file: Path) -> set[tuple[str, str]]:

@@ -110,9 +110,15 @@ def choose_device(device: str) -> str:
 def describe(name: str) -> BackboneInfo:
     """What heads may know of a backbone; one of a model hub is not downloaded for it.
 
+    Of a folder of transformers the configuration is read, and no weights.
+
     Raises:
         BackboneError: as `load_backbone`.
     """
+    if os.path.isdir(name) and _library(Path(name)) == "transformers":
+        from vlad.backbones import transformers
+
+        return transformers.describe(name)
     if _is_local(name):
         return load_backbone(name, "cpu").info
     source, rest = _remote(name)
@@ -177,15 +183,25 @@ def from_folder(path: Path) -> Backbone:
     """
     from vlad.backbones import clip
 
-    if (path / clip.CONFIG).is_file():
+    library = _library(path)
+    if library == "open_clip":
         return clip.from_folder(path, path)
-    if is_timm_folder(path):
+    if library == "timm":
         from vlad.backbones import timm
 
         return timm.from_folder(path)
     from vlad.backbones import transformers
 
     return transformers.from_folder(path)
+
+
+def _library(path: Path) -> str:
+    """The library whose model a folder holds; transformers if no other's configuration is there."""
+    from vlad.backbones import clip
+
+    if (path / clip.CONFIG).is_file():
+        return "open_clip"
+    return "timm" if is_timm_folder(path) else "transformers"
 
 
 def is_timm_folder(path: Path) -> bool:

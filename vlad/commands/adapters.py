@@ -104,6 +104,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     from vlad.errors import AdapterError
     from vlad.system.files import atomic_write
     from vlad.system.formats import FORMAT
+    from vlad.system.text import shown
 
     authors_layout(head)
     path = Path(file)
@@ -117,7 +118,13 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
             f"{path} could not be read ({error.strerror}); make it readable, or copy it again."
         ) from error
     known, of_authors = released(digest) or (None, {})
-    auxiliary = of_authors.get("auxiliary") if auxiliary is None else auxiliary
+    trained_on = of_authors.get("auxiliary")
+    if trained_on and auxiliary and not _letters(trained_on).startswith(_letters(auxiliary)):
+        raise AdapterError(
+            f"{file} is {known}, trained on {trained_on} and not on {shown(auxiliary)}; leave out "
+            "--auxiliary."
+        )
+    auxiliary = trained_on or auxiliary
     if auxiliary is None:
         raise AdapterError(
             f"{file} does not say what data it was trained on, which results must name; give "
@@ -129,7 +136,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         )
     if licence is not None and not is_plain_text(licence):
         raise AdapterError("--licence must be one line of text; leave it out if none is stated.")
-    name = name or known or f"{head}-{re.sub('[^a-z0-9]+', '-', auxiliary.lower()).strip('-')}"
+    name = name or known or f"{head}-{_letters(auxiliary, '-').strip('-')}"
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", name):
         raise AdapterError(
             f"{name!r} is not a valid name for an adapter; give --name up to 64 letters a to z, "
@@ -197,6 +204,10 @@ def verify(adapter, backbone) -> None:
     found = read_checked(file)
     load_adapter(file, found.head, describe(backbone or found.backbone))
     click.echo(f"{file} is intact and fits {backbone or found.backbone}")
+
+
+def _letters(text: str, between: str = "") -> str:
+    return re.sub("[^a-z0-9]+", between, text.lower())
 
 
 def _layers(text: str | None) -> list[int] | None:
