@@ -88,7 +88,8 @@ def score_clips(
         with frames, Progress(None, doing, unit="frames") as progress, asked as stopped:
             ends = time.monotonic() + (footage.duration or math.inf)
             try:
-                if not footage.segments and (due := frames.due()):
+                costs = any(getattr(head, "asked", "") for head in panel.heads.values())
+                if costs and not footage.segments and (due := frames.due()):
                     expect(panel, due - frames.done, say)
                 while not (frames.ended or stopped.is_set() or time.monotonic() > ends):
                     batches = (
