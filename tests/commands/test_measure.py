@@ -154,3 +154,17 @@ def test_uneven_times_are_said(run, labels):
     assert "even times" not in vlad("measure", run, labels).output
     (run / "files.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert "The frames of bad do not come at even times" in vlad("measure", run, labels).output
+
+
+def test_a_watched_video_without_thresholds_is_measured(images, small_file, tmp_path):
+    clip = write_clip(tmp_path / "bad.mkv", [pixels(images, n) for n in (0, 0, 0, 1, 1, 0)])
+    done = vlad(
+        *("watch", clip, "--normal", images / "0.png", "--backbone", small_file),
+        *("--device", "cpu", "--out", tmp_path / "run"),
+    )
+    assert done.exit_code == 0, done.output
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,first,last\nbad.mkv,3,4\n")
+    done = vlad("measure", tmp_path / "run", labels)
+    assert done.exit_code == 0 and "6 frames of 1 video" in done.output, done.output
+    assert "memory " in done.output and "smoothed" not in done.output

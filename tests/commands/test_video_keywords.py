@@ -133,6 +133,22 @@ def test_a_stopped_run_asks_about_the_rest_alone(video, frames, tmp_path, monkey
     assert scores(tmp_path / "run") == pytest.approx(whole, abs=1e-6)
 
 
+@pytest.mark.parametrize("given, left", [([], 37), (["--every", 2], 19), (["--changes", 0], None)])
+def test_without_segments_the_cost_of_frames_is_said(small_file, frames, tmp_path, given, left):
+    with ChatServer(says) as server:
+        params = {"model": server.url, "model_name": MODEL, "answer": "confidence", "windows": 0}
+        words = [x for key, value in params.items() for x in ("--param", f"vlm.{key}={value}")]
+        words += ["--head", "vlm", "--backbone", small_file, "--device", "cpu", *given]
+        words += ["--batch-size", 4, "--out", tmp_path / "run"]
+        done = CliRunner().invoke(main, list(map(str, ["video", frames, *words])))
+    vlm_question.loaded.cache_clear()
+    assert done.exit_code == 0, done.output
+    if left is None:  # nobody knows how many frames change
+        assert "requests left" not in done.stderr
+    else:
+        assert f"{left - 4} requests left: about" in done.stderr
+
+
 def test_a_segment_without_an_answer_has_no_score(video, tmp_path):
     def silent(asked):
         value = float(np.asarray(asked.images[-1]).mean())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import threading
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -13,6 +15,8 @@ from clips import table
 from PIL import Image
 from rtsp import RtspCamera
 from watching import rows, until
+
+from vlad.system import signals
 
 EVENTS = ["--begin-above", "0.02", "--map-threshold", "0.02", "--smooth", "none"]
 
@@ -40,6 +44,8 @@ def test_a_stream_is_read_for_a_time(video, camera, tmp_path):
         again = video(source.url, *EVENTS, "--duration", "3", "--resume")
         assert again.exit_code == 0, again.output
     assert len(rows(out)) > len(scored) and rows(out)[0]["path"] == scored[0]["path"]
+    other = video("rtsp://127.0.0.1:1/other", *EVENTS, "--duration", "0.1", "--resume")
+    assert other.exit_code == 2 and "/other brought no frame" in other.stderr, other.output
     texts = [path.read_bytes() for path in out.rglob("*") if path.is_file()]
     assert not [text for text in [done.output.encode(), *texts] if b"hunter2" in text]
 
@@ -55,6 +61,24 @@ def test_ctrl_c_ends_a_stream_as_the_end_of_a_file_does(watcher, camera, tmp_pat
     assert process.returncode == 0, errors
     assert f"{len(rows(out))} frames scored" in said and "Report: " in said
     assert (out / "events.csv").exists()
+
+
+def test_ctrl_c_before_the_stream_is_read_ends_the_command(
+    video, camera, clip, tmp_path, monkeypatch
+):
+    scored = []
+
+    @contextmanager
+    def noted(*asked):
+        scored.append(len(rows(tmp_path / "run" / "calibration")))
+        yield threading.Event()
+
+    monkeypatch.setattr(signals, "interruptible", noted)
+    normal = ("--normal-footage", clip, "--alarms-per-hour", "3600")
+    with camera() as source:
+        done = video(source.url, *normal, "--duration", "2")
+    assert done.exit_code == 0, done.output
+    assert scored == [80]  # all normal footage
 
 
 @pytest.mark.parametrize(

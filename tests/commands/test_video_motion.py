@@ -167,3 +167,28 @@ def test_errors(vlad_video, footage, quiet, words, says):
     done = vlad_video(quiet, "--normal", quiet, *named)
     assert done.exit_code == 2 and says in done.stderr, done.output
     assert not (folder / "run").exists()  # nothing is left of what was refused
+
+
+def test_scales_are_of_the_normal_footage_of_this_command(vlad_video, footage, quiet, tmp_path):
+    words = (footage("test", STEPS), "--normal", quiet, "--motion", quiet, *ALARMS)
+    first = footage("first", [1, 5] * 20, other=range(0, 40, 3))
+    second = footage("second", [1, 2] * 20)
+    for out, more, how in (("run", first, []), ("run", second, ["--resume"]), ("new", second, [])):
+        done = vlad_video(*words, "--normal-footage", more, *how, out=tmp_path / out)
+        assert done.exit_code == 0, done.output
+        if not how:  # as if it was stopped before the first frame
+            (tmp_path / out / "scores.csv").write_text("path,memory,motion,error\n")
+    resumed, new = (
+        json.loads((tmp_path / out / "thresholds.json").read_text())["scales"]
+        for out in ("run", "new")
+    )
+    assert resumed["memory"] == pytest.approx(new["memory"], rel=1e-4)
+
+
+def test_normal_footage_that_cannot_be_read_gives_a_sentence(vlad_video, footage, quiet, tmp_path):
+    bad = footage("bad", [1, 1, 1])
+    for file in bad.iterdir():
+        file.write_bytes(b"no image")
+    words = ("--normal", quiet, "--motion", quiet, "--normal-footage", bad, *ALARMS)
+    done = vlad_video(footage("test", STEPS), *words)
+    assert done.exit_code == 2 and "of normal footage, got 0" in done.stderr, done.output

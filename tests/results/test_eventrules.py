@@ -40,6 +40,8 @@ def test_rules_are_read_back(tmp_path, gap):
         ({"gap": "soon"}, "soon"),
         ({"hourly": {"memory": {"threshold": 1}}}, "it lacks"),
         ({"scales": {"memory": [1]}}, "not enough values"),
+        ({"scales": {"memory": [1, 0]}}, "one of its numbers is invalid"),
+        ({"scales": {"memory": [math.nan, 1]}}, "one of its numbers is invalid"),
     ],
 )
 def test_a_damaged_file_is_refused(tmp_path, change, said):

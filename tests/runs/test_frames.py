@@ -61,7 +61,7 @@ def test_another_video_of_that_name_is_not_taken_for_the_one_with_rows(clip, run
     images = [grey(200)] * length
     other = write_clip(tmp_path / "later" / "clip.mkv", images, codec="ffv1", pixels="bgra")
     changed = os.stat(clip).st_mtime - 0.1 * (5 - length)  # it ends where its last frame does
-    os.utime(other, (changed + 60, changed + 60))
+    os.utime(other, (changed + 3, changed + 3))
     said = []
     with (
         frames_of(other, run, said) as frames,

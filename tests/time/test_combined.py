@@ -17,4 +17,10 @@ def test_the_larger_of_the_scaled_columns():
 
 def test_footage_that_does_not_change_has_a_scale():
     mean, deviation = scale_of(np.full(5, 0.25))
-    assert mean == 0.25 and 0 < deviation < 1e-6
+    assert mean == 0.25 and 0 < deviation < 1e-5
+
+
+def test_rounding_in_a_column_that_does_not_change_does_not_lead():
+    scales = {"motion": scale_of(0.25 + 3e-8 * np.array([0, 1, -1, 0, 1]))}
+    rounded = {"motion": np.array([0.25 - 6e-8, 0.25 + 6e-8])}
+    assert np.abs(scaled(rounded, scales)["motion"]).max() < 1

@@ -92,7 +92,6 @@ def video(
     """
     import os
     import signal
-    from contextlib import nullcontext
     from pathlib import Path
 
     from vlad.datasets import list_samples
@@ -169,23 +168,21 @@ def video(
         moving = Motion(mover, list_samples([str(folder)]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
-    # Ctrl-C ends a stream as the end of a file does
-    ends = interruptible(signal.SIGINT, signal.SIGTERM) if live else nullcontext()
     try:
-        with ends as stop:
-            done = score_video(
-                backbone,
-                plan.heads,
-                footage(given),
-                plan.settings,
-                timing,
-                out,
-                motion=moving,
-                resume=resume,
-                overwrite=overwrite,
-                say=lambda words: click.echo(shown(words, keep=" "), err=True),
-                stop=stop,
-            )
+        done = score_video(
+            backbone,
+            plan.heads,
+            footage(given),
+            plan.settings,
+            timing,
+            out,
+            motion=moving,
+            resume=resume,
+            overwrite=overwrite,
+            say=lambda words: click.echo(shown(words, keep=" "), err=True),
+            # Ctrl-C ends a stream as the end of a file does
+            stop=interruptible(signal.SIGINT, signal.SIGTERM),
+        )
     except KeyboardInterrupt:
         kept = f" Finished rows are kept in {out}; add --resume to continue."
         click.echo("Stopped." + (kept if RUN.holds(out) else ""), err=True)

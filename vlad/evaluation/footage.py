@@ -17,8 +17,8 @@ from vlad.evaluation.sampled import sampled
 from vlad.metrics import FrameMetrics, frame_metrics, rbdc_tbdc
 from vlad.results.eventrules import THRESHOLDS, load_rules
 from vlad.results.folder import RunFolder
+from vlad.results.framenotes import FILE as NOTES
 from vlad.results.framenotes import FrameNote, read_notes
-from vlad.results.runjson import SAMPLING
 from vlad.system.text import and_more, counted, path_of
 from vlad.time import COMBINED
 
@@ -158,8 +158,8 @@ def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]
         there = {*(table.fieldnames or ())}
         heads = [*folder.heads, *({COMBINED} & there)]
         columns = [name for head in heads for name in (head, head + SMOOTHED)]
-        # frames of other commands are not smoothed
-        if SAMPLING in folder.settings and not {*columns} <= there:
+        # `vlad watch` without thresholds smooths nothing, and keeps no notes of frames
+        if (folder.out / NOTES).exists() and not {*columns} <= there:
             raise InputError(f"the run in {folder.out} was stopped; add `resume` to finish it.")
         for row in table:
             path = path_of(row["path"])

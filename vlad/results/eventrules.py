@@ -98,9 +98,10 @@ def load_rules(path: str | os.PathLike[str]) -> EventRules:
                 "scales": {name: (a, b) for name, (a, b) in content["scales"].items()},
             }
         )
-        for part in (rules.begin, rules.end, rules.regions):
-            if not all(math.isfinite(value) for value in part.values()):
-                raise ValueError("one of its numbers is invalid")
+        numbers = [*rules.begin.values(), *rules.end.values(), *rules.regions.values()]
+        numbers += [number for scale in rules.scales.values() for number in scale]
+        if not all(map(math.isfinite, numbers)) or not all(s > 0 for _, s in rules.scales.values()):
+            raise ValueError("one of its numbers is invalid")
         if not rules.begin or set(rules.begin) != set(rules.end):
             raise ValueError("its heads are not the same everywhere")
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 
@@ -25,6 +26,7 @@ from vlad.runs.motion import with_motion
 from vlad.runs.run import keep_scored
 from vlad.runs.segments import score_segments
 from vlad.runs.settings import Settings
+from vlad.scoring.cost import expect
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Scored, score_samples
 from vlad.system.progress import Progress
@@ -55,7 +57,7 @@ def score_clips(
     *,
     moving: Panel | None = None,
     begin: Mapping[str, float] | None = None,
-    stop: threading.Event | None = None,
+    stop: AbstractContextManager[threading.Event] | None = None,
 ) -> dict[str, Footage]:
     """Score the frames that have no row yet; a clip that cannot be read is said and left out.
 
@@ -64,7 +66,7 @@ def score_clips(
         say: called with a sentence about a clip.
         moving: scores the change of each frame too; the clips have `motion`.
         begin: head -> the score above which frames are kept where the footage asks for it.
-        stop: ends the reading of a live source.
+        stop: entered while a live source is read; its event ends the reading.
 
     Returns:
         what rows are named by -> the clip, of each clip that can be read.
@@ -82,10 +84,14 @@ def score_clips(
     for footage in clips:
         frames = Frames(footage, folder, settings.category, setup.max_pixels, say)
         doing = f"{footage.video.name}: {verb}"
-        with frames, Progress(None, doing, unit="frames") as progress:
+        asked = stop if stop and footage.video.live else nullcontext(threading.Event())
+        with frames, Progress(None, doing, unit="frames") as progress, asked as stopped:
             ends = time.monotonic() + (footage.duration or math.inf)
             try:
-                while not (frames.ended or (stop and stop.is_set()) or time.monotonic() > ends):
+                costs = any(getattr(head, "asked", "") for head in panel.heads.values())
+                if costs and not footage.segments and (due := frames.due()):
+                    expect(panel, due - frames.done, say)
+                while not (frames.ended or stopped.is_set() or time.monotonic() > ends):
                     batches = (
                         score_segments(panel, folder, frames, setup.batch_size)
                         if footage.segments
@@ -105,7 +111,7 @@ def score_clips(
                 refused = error
                 say(f"Left out: {error}")
                 continue
-        if footage.video.live and not folder.rows:
+        if footage.video.live and not frames.done:
             refused = InputError(
                 f"{footage.video.name} brought no frame; check the camera, or read it for longer."
             )

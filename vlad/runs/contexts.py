@@ -12,7 +12,6 @@ from PIL import Image
 from vlad.errors import ImageError
 from vlad.heads.vlm import LONGEST, Vlm
 from vlad.heads.vlm_segments import SAID, Context, score_segments
-from vlad.images.video import count_frames
 from vlad.runs.frames import Frames
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Scored
@@ -25,7 +24,7 @@ AT_ONCE = 4  # segments whose questions are asked together
 
 
 def by_contexts(
-    panel: Panel, frames: Frames, groups: Iterator[tuple[int, Sample]], done: int
+    panel: Panel, frames: Frames, groups: Iterator[tuple[int, Sample]]
 ) -> Iterator[list[Scored[Sample]]]:
     """The frames, some segments at a time, each with the score of its segment.
 
@@ -35,16 +34,14 @@ def by_contexts(
     Args:
         panel: with the head vlm alone.
         groups: (segment, frame).
-        done: frames that have rows.
 
     Raises:
         VlmError, BackboneError: as `Vlm.score`.
     """
     ((name, head),) = panel.heads.items()
     assert isinstance(head, Vlm)  # `check_segments` refuses others
-    if frames.footage.changes is None:  # else nobody knows how many are due
-        due = count_frames(frames.footage.video, frames.footage.sampling)
-        head.expect(-(-due // SEGMENT) - done // SEGMENT, frames.say, CALLS)
+    if due := frames.due():
+        head.expect(-(-due // SEGMENT) - frames.done // SEGMENT, frames.say, CALLS)
     similar = [similar_to(keyword, panel.backbone) for keyword in head.nouns]
     segments = ([sample for _, sample in one] for _, one in groupby(groups, itemgetter(0)))
     while some := list(islice(segments, AT_ONCE)):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from vlad.datasets.ids import possible_ids
 from vlad.errors import InputError
-from vlad.images.video import Changes, Frame, Live, Sampling, Video, read_frames
+from vlad.images.video import Changes, Frame, Live, Sampling, Video, count_frames, read_frames
 from vlad.images.video.ahead import read_ahead
 from vlad.images.video.change import change_of
 from vlad.results.folder import RunFolder
@@ -118,6 +118,21 @@ class Frames:
         """The folder that the rows of this video are named below."""
         return Path(self._name("_.png")).parent.name
 
+    @property
+    def done(self) -> int:
+        """How many frames of this video have rows."""
+        return sum(Path(path).parent.name == self.source for path in self.folder.rows)
+
+    def due(self) -> int:
+        """How many frames are due in all, as `count_frames` tells it; 0 if nobody knows.
+
+        Raises:
+            InputError: as `look`.
+        """
+        if self._live or self.footage.changes is not None:
+            return 0
+        return count_frames(self.footage.video, self.footage.sampling)
+
     def look(self) -> Iterator[Sample]:
         """The next frame of a live source, if one comes soon; all that are left of a file, or all
         of it if they are scored by segments, which may begin before those.
@@ -150,11 +165,11 @@ class Frames:
         name = str(path)
         frame = self._unread.pop(name)
         self.states[name] = State(0, frame.time, frame.time)
+        pair = self._pairs.pop(frame.number, ())
         image = frame.image(self.max_pixels, name)
-        if self.footage.motion:
+        if pair:
             now, before = (
-                image if one is frame else one.image(self.max_pixels, name)
-                for one in self._pairs.pop(frame.number)
+                image if one is frame else one.image(self.max_pixels, name) for one in pair
             )
             self._moves[name] = change_of(now, before)
         if self.footage.keep != "none":

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -83,8 +82,7 @@ def score_segments(
     """
     (head,) = panel.heads.values()
     if isinstance(head, Vlm):
-        done = sum(Path(path).parent.name == frames.source for path in folder.rows)
-        found = by_contexts(panel, frames, _left(frames, folder.rows, _place, 0), done)
+        found = by_contexts(panel, frames, _left(frames, folder.rows, _place, 0))
     else:
         found = Overlapping(panel).score(
             frames, _left(frames, folder.rows, _half_second, 1), batch_size

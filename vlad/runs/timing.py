@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from vlad.results.eventrules import EventRules
+from vlad.results.eventtable import Series
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import read_notes
 from vlad.results.runjson import SAMPLING
@@ -62,8 +63,10 @@ def calibrated(
     sources = score_clips(panel, beside, timing.normal, settings, {}, say, verb, moving=moving)
     beside.finish([])
     given = gap_of(timing.normal[0], timing.gap)
-    scales = _scales(beside) if moving else {}
-    series = [series_of(beside, source, timing.smoothing, given, scales) for source in sources]
+    series = [series_of(beside, source, timing.smoothing, given) for source in sources]
+    scales = _scales(series) if moving else {}
+    if scales:
+        series = [series_of(beside, source, timing.smoothing, given, scales) for source in sources]
     gap = given or max(default_gap(one.seconds) for one in series)
     notes = read_notes(beside.out)
     hourly: dict[str, Hourly] = {}
@@ -91,7 +94,9 @@ def calibrated(
     )
 
 
-def _scales(normal: RunFolder) -> Scales:
-    """The spread of each column on normal footage."""
-    rows = [row for row in normal.rows.values() if row.error is None]
-    return {head: scale_of(np.array([row.scores[head] for row in rows])) for head in normal.heads}
+def _scales(normal: Sequence[Series]) -> Scales:
+    """The spread of each column on normal footage; empty without a frame that has scores."""
+    columns = {
+        head: np.concatenate([one.scores[head] for one in normal]) for head in normal[0].scores
+    }
+    return {head: scale_of(scores) for head, scores in columns.items() if len(scores)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,7 +55,7 @@ def score_video(
     resume: bool = False,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
-    stop: threading.Event | None = None,
+    stop: AbstractContextManager[threading.Event] | None = None,
 ) -> VideoRun:
     """Score the frames of videos, find events, and write a report.
 
@@ -63,7 +64,8 @@ def score_video(
         settings: its rules for verdicts of single images are not used.
         motion: scores changes of frames in a column of its own; all footage has `motion` then.
         say: called with a sentence about a clip, also from another thread.
-        stop: ends the reading of a live source, also before its duration has passed.
+        stop: entered while a live source is read; its event ends the reading before the duration
+            has passed.
 
     Raises:
         HeadError: a head that judges images jointly, or cannot score segments.

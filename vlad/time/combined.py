@@ -16,7 +16,8 @@ def scale_of(scores: np.ndarray) -> tuple[float, float]:
     Not the median and quartiles: high scores of normal frames shall count, or the column that has
     most of them leads.
     """
-    least = 1e-9 * max(1.0, float(np.abs(scores).max()))
+    # far above the rounding of scores, or that of a column that never changed would lead
+    least = 1e-6 * max(1.0, float(np.abs(scores).max()))
     return float(np.mean(scores)), max(float(np.std(scores)), least)
 
 
