@@ -96,13 +96,12 @@ def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.
 
 def _changed(rows: pa.Table, images: pa.Table, wanted: pa.ChunkedArray) -> pa.Array:
     """Whether each row's image is another one now: as its file is, or as the store listed it."""
-    stored = pc.match_substring(rows["path"], "://")
     known = images.filter(pc.is_valid(images["modified"]))
     listed = known.take(pc.index_in(rows["path"], value_set=known["path"].combine_chunks()))
     found = np.zeros(len(rows), bool)
     for name in STATE:
         found |= pc.fill_null(pc.not_equal(rows[name], listed[name]), False).to_numpy()
-    found &= stored.to_numpy()  # a table may say of a file what it likes
+    stored = pc.match_substring(rows["path"], "://")
     files = pc.and_(pc.and_(pc.is_valid(rows["size"]), pc.invert(stored)), wanted)
     for at in np.flatnonzero(files.to_numpy()):
         now = State.of(rows["path"][at].as_py())
