@@ -1,6 +1,7 @@
 """A run in an object store: fsspec's store in memory for its rules, moto's S3 for the whole."""
 
 import logging
+import pickle
 import threading
 import uuid
 
@@ -78,6 +79,10 @@ def test_a_store_that_fails_is_one_sentence_and_no_damaged_partition(bucket, mon
                 use()
 
 
+def test_workers_receive_it(bucket):
+    assert pickle.loads(pickle.dumps(bucket)) == bucket
+
+
 def test_local_urls_are_folders_and_unknown_stores_are_refused(tmp_path):
     assert place(tmp_path.as_uri()) == place(str(tmp_path)) == Folder(tmp_path)
     with pytest.raises(InputError, match=r"nonsense://a .*fsspec driver"):
@@ -113,12 +118,11 @@ class Weather:
         return [b""]
 
 
-@pytest.fixture(scope="module")
-def s3():
+@pytest.fixture
+def s3(monkeypatch):
     """moto's S3 as AWS_ENDPOINT_URL, which fails as its Weather says."""
     pytest.importorskip("s3fs")
     server = pytest.importorskip("moto.server")
-    ray = pytest.importorskip("ray")
     from werkzeug.serving import make_server
 
     weather = Weather(server.DomainDispatcherApplication(server.create_backend_app))
@@ -126,22 +130,18 @@ def s3():
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     thread = threading.Thread(target=serving.serve_forever)
     thread.start()
-    patch = pytest.MonkeyPatch()
-    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{serving.port}")
-    patch.setenv("AWS_ACCESS_KEY_ID", "a")
-    patch.setenv("AWS_SECRET_ACCESS_KEY", "a")
-    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    patch.setenv("AWS_MAX_ATTEMPTS", "3")
-    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address="local", num_cpus=2, include_dashboard=False, logging_level=logging.ERROR)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{serving.port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
+    fsspec.get_filesystem_class("s3").clear_instance_cache()  # of another address
     yield weather
-    ray.shutdown()
-    patch.undo()
     serving.shutdown()
     thread.join()
 
 
-def test_a_run_from_s3_to_s3_over_failures(s3, images, small_file):
+def test_a_run_from_s3_to_s3_over_failures(s3, in_process, images, small_file):
     store = fsspec.filesystem("s3")
     store.mkdir("parts")
     for file in images.iterdir():

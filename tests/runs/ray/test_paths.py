@@ -58,6 +58,15 @@ def test_a_bucket_is_listed_and_read(images):
         opened("memory:///bucket/gone.png")
 
 
+def test_an_output_of_another_store_hides_no_images(images):
+    store = fsspec.filesystem("memory")
+    store.pipe("/archive/run/a.png", (images / "0.png").read_bytes())
+    found = list_images(["memory://archive"], "file:///archive/run")["path"].to_pylist()
+    assert found == ["memory:///archive/run/a.png"]
+    with pytest.raises(InputError, match="no images"):
+        list_images(["memory://archive"], "memory://archive/run")
+
+
 @pytest.mark.parametrize("columns", [{"file": ["a"]}, {"path": []}, {"path": ["a", None]}])
 def test_a_table_that_names_nothing_is_one_sentence(tmp_path, columns):
     pq.write_table(pa.table(columns), tmp_path / "list.parquet")

@@ -18,6 +18,7 @@ from vlad.runs.ray.bucket import Bucket
 from vlad.runs.ray.folder import Folder
 
 STATE = ("size", "modified")  # columns of what an image file was when it was read
+_READ = pa.schema({"path": pa.string(), **dict.fromkeys(STATE, pa.int64()), "error": pa.string()})
 READERS = 8  # partitions read at once: an object store answers late, but many
 
 
@@ -71,28 +72,29 @@ def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.
         OutputError: a partition cannot be read or replaced.
     """
     names = where.parts()
-    tables = read(where, names, {"path", *STATE, "error"}.__contains__)
-    if not tables:
-        return pa.chunked_array([], pa.large_string()), []
-    rows = pa.concat_tables(tables, promote_options="default")
+    tables = read(where, names, _READ.names.__contains__)
+    # partitions of an earlier vlad have no state
+    rows = pa.concat_tables([*tables, _READ.empty_table()], promote_options="default")
     paths = rows["path"].cast(pa.large_string())
     rows = rows.set_column(0, "path", paths).combine_chunks()
     wanted = pc.is_in(rows["path"], value_set=images["path"].combine_chunks())
-    other = pc.and_(_changed(rows, images), wanted)
-    lost = pc.and_(pc.is_valid(rows["error"]), pc.is_null(rows["size"]))
-    kept = pc.invert(pc.or_(other, pc.and_(lost, wanted)))
+    other = _changed(rows, images, wanted)
+    unread = pc.and_(pc.is_valid(rows["error"]), pc.is_null(rows["size"]))
+    kept = pc.invert(pc.or_(other, pc.and_(unread, wanted)))
     at = 0
     for name, table in zip(names, tables, strict=True):
         mask = kept.slice(at, len(table))
         at += len(table)
-        if not pc.all(mask).as_py():
+        if not pc.any(mask).as_py():
+            where.remove(name)
+        elif not pc.all(mask).as_py():
             with where.open(name) as file:
                 where.write(folder, name, pq.read_table(file).filter(mask))
             where.finish(folder, name)
     return rows["path"].filter(kept), rows["path"].filter(other).to_pylist()
 
 
-def _changed(rows: pa.Table, images: pa.Table) -> pa.Array:
+def _changed(rows: pa.Table, images: pa.Table, wanted: pa.ChunkedArray) -> pa.Array:
     """Whether each row's image is another one now: as its file is, or as the store listed it."""
     known = images.filter(pc.is_valid(images["modified"]))
     listed = known.take(pc.index_in(rows["path"], value_set=known["path"].combine_chunks()))
@@ -100,7 +102,8 @@ def _changed(rows: pa.Table, images: pa.Table) -> pa.Array:
     for name in STATE:
         found |= pc.fill_null(pc.not_equal(rows[name], listed[name]), False).to_numpy()
     stored = pc.match_substring(rows["path"], "://")
-    for at in np.flatnonzero(pc.and_(pc.is_valid(rows["size"]), pc.invert(stored)).to_numpy()):
+    files = pc.and_(pc.and_(pc.is_valid(rows["size"]), pc.invert(stored)), wanted)
+    for at in np.flatnonzero(files.to_numpy()):
         now = State.of(rows["path"][at].as_py())
         was = tuple(rows[name][at].as_py() for name in STATE)
         found[at] = now is not None and now[:2] != was

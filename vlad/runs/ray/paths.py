@@ -102,7 +102,8 @@ def _stored(url: str, out: str | None) -> pa.Table:
     try:
         store, root = fsspec.url_to_fs(url)
         infos = store.find(root, detail=True)
-        own = fsspec.url_to_fs(out)[1].rstrip("/") + "/" if out else None
+        target, place = fsspec.url_to_fs(out) if out else (None, "")
+        own = f"{place.rstrip('/')}/" if target == store else None
     except Exception as error:  # each kind of store has errors of its own
         raise InputError(
             f"cannot list {url} ({shown(error)}); check it, and its fsspec driver."

@@ -1,0 +1,183 @@
+"""One row for each path, however a run is continued."""
+
+import os
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from vlad.cli import main
+from vlad.results.rows import State
+from vlad.runs.ray import engine, parts
+from vlad.runs.ray.parts import place, read
+
+
+@pytest.fixture
+def at(monkeypatch):
+    """Sets the day in November 2026, by the clock of a zone that is 14 hours ahead of UTC."""
+
+    def tell(day: int) -> None:
+        now = datetime(2026, 11, day, 13, 30, tzinfo=timezone(timedelta(hours=14)))
+
+        class Clock(datetime):
+            @classmethod
+            def now(cls, tz=None):
+                return now.astimezone(tz) if tz else now.replace(tzinfo=None)
+
+        monkeypatch.setattr(engine, "datetime", Clock)
+
+    return tell
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def out(request, tmp_path):
+    return str(tmp_path / "run") if request.param == "folder" else f"memory://{uuid.uuid4().hex}/r"
+
+
+@pytest.fixture
+def vlad(in_process, images, small_file, tmp_path, out):
+    normal = tmp_path / "normal.png"
+    normal.write_bytes((images / "0.png").read_bytes())
+
+    def run(source, *more) -> str:
+        options = ["--normal", normal, "--head", "memory", "--engine", "ray", "--workers", 1]
+        options += ["--backbone", small_file, "--device", "cpu", "--out", out]
+        done = CliRunner().invoke(main, ["score", *map(str, [source, *options, *more])])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    return run
+
+
+def rows(out) -> dict[str, dict]:
+    where, found = place(out), {}
+    for name in where.parts():
+        for row in read(where, [name], lambda column: True)[0].to_pylist():
+            assert row["path"] not in found
+            found[row["path"]] = row | {"part": name, "day": name[20:22]}
+    return found
+
+
+def table(file, images, names, **columns):
+    pq.write_table(pa.table({"path": [str(images / name) for name in names], **columns}), file)
+    return file
+
+
+def test_a_changed_image_has_its_row_on_another_day(vlad, at, out, images):
+    (images / "bad.png").write_bytes(b"no image")
+    at(29)
+    vlad(images)
+    first = rows(out)
+    assert len(first) == 7 and {row["day"] for row in first.values()} == {"28"}  # that of UTC
+    assert len(place(out).parts()) == 4  # so that workers end at about the same time
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+    (images / "new.png").write_bytes((images / "5.png").read_bytes())
+    (images / "bad.png").write_bytes((images / "5.png").read_bytes())
+    (images / "4.png").unlink()  # its row stays
+    at(30)
+    said = vlad(images, "--resume")
+    assert "3 images scored:" in said and "2 images changed" in said
+    second = rows(out)
+    later = {str(images / f"{name}.png") for name in ("2", "new", "bad")}
+    assert later == {path for path, row in second.items() if row["day"] == "29"}
+    assert len({second[path]["memory"] for path in later}) == 1
+    assert second.keys() == first.keys() | later
+    assert all(second[path] == first[path] | {"part": second[path]["part"]}
+               for path in first.keys() - later)  # fmt: skip
+    assert "0 images scored" in vlad(images, "--resume")
+
+
+def test_what_is_outside_the_list_stays_and_what_could_not_be_read_is_tried_again(
+    vlad, at, out, images, tmp_path
+):
+    at(29)
+    vlad(images)
+    before = rows(out)
+    (images / "0.png").write_bytes((images / "5.png").read_bytes())  # not in the next list
+    missing = table(tmp_path / "list.parquet", images, ["1.png", "later.png"])
+    at(30)
+    assert "0 images scored, 1 failed" in vlad(missing, "--resume")
+    late = str(images / "later.png")
+    assert rows(out).keys() == before.keys() | {late} and "such file" in rows(out)[late]["error"]
+    assert rows(out)[str(images / "0.png")] == before[str(images / "0.png")]
+    assert "0 images scored, 1 failed" in vlad(missing, "--resume")
+    listed = table(tmp_path / "other.parquet", images, ["2.png"])
+    assert "0 images scored:" in vlad(listed, "--resume") and late in rows(out)
+    (images / "later.png").write_bytes((images / "5.png").read_bytes())
+    assert "1 image scored:" in vlad(missing, "--resume")
+    found = rows(out)
+    assert found[late]["error"] is None and len(found) == 7
+    # nor is a partition left that holds no row any more
+    assert len(place(out).parts()) == len({row["part"] for row in found.values()})
+
+
+def test_times_in_a_table_of_files_are_not_those_of_the_files(vlad, out, images, tmp_path):
+    names = [f"{i}.png" for i in range(6)]
+    listed = table(tmp_path / "list.parquet", images, names, size=[1] * 6, modified=[10**18] * 6)
+    assert "6 images scored" in vlad(listed)
+    assert "0 images scored" in vlad(listed, "--resume")
+
+
+@pytest.mark.parametrize("out", ["folder"], indirect=True)
+def test_partitions_of_an_earlier_vlad_count(vlad, out, images):
+    vlad(images)
+    first = rows(out)
+    path = str(images / "0.png")
+    for file in place(out).at.rglob("part-*.parquet"):
+        file.unlink()
+    old = pa.table({"path": [path], "memory": [7.0], "error": pa.array([None], pa.string())})
+    pq.write_table(old, os.path.join(out, "part-0.parquet"))
+    assert "5 images scored" in vlad(images, "--resume")
+    second = rows(out)
+    assert second.keys() == first.keys() and second[path]["memory"] == 7
+    assert "6 images scored" in vlad(images, "--overwrite")
+    assert rows(out)[path]["memory"] == first[path]["memory"]
+
+
+@pytest.mark.parametrize("at_part", range(4))
+def test_a_command_that_is_killed_loses_no_path(vlad, out, images, monkeypatch, at_part):
+    monkeypatch.setattr(engine, "PARTITION", 2)
+    vlad(images)
+    for name in ("1", "2", "4"):
+        (images / f"{name}.png").write_bytes((images / "5.png").read_bytes())
+    kind, left = type(place(out)), [at_part]
+    finish = kind.finish
+
+    def killed(*args):
+        if not left[0]:
+            raise KeyboardInterrupt  # unlike SIGKILL it removes the folder of `writing`
+        left[0] -= 1
+        finish(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "finish", killed)
+        with pytest.raises(AssertionError, match="Stopped"):
+            vlad(images, "--resume")
+    rows(out)
+    vlad(images, "--resume")
+    found = rows(out)
+    assert len(found) == 6
+    assert len({found[str(images / f"{name}.png")]["memory"] for name in "1245"}) == 1
+
+
+@pytest.mark.parametrize("out", ["folder"], indirect=True)
+def test_files_outside_the_list_are_not_looked_at(vlad, images, tmp_path, monkeypatch):
+    vlad(images)
+    seen = []
+    looks = State.of
+    monkeypatch.setattr(parts.State, "of", lambda path: seen.append(str(path)) or looks(path))
+    vlad(table(tmp_path / "list.parquet", images, ["2.png"]), "--resume")
+    assert [path for path in seen if path.startswith(str(images))] == [str(images / "2.png")]
+
+
+@pytest.mark.parametrize("more", [["--threshold", "0.1"], ["--seed", "3"], ["--image-size", "96"]])
+@pytest.mark.parametrize("out", ["bucket"], indirect=True)
+def test_other_settings_are_refused(vlad, out, images, more):
+    vlad(images)
+    before = rows(out)
+    with pytest.raises(AssertionError, match="other settings"):
+        vlad(images, "--resume", *more)
+    assert rows(out) == before
