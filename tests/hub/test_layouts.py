@@ -19,9 +19,9 @@ from vlad.cli import main
 from vlad.errors import BackboneError
 
 sys.path.append(str(Path(__file__).parent))
-from layouts import LAYOUTS, as_bin, of_roberta, of_siglip
+from layouts import LAYOUTS, as_bin, of_laion, of_roberta, of_siglip
 
-ALL = LAYOUTS | {"siglip": of_siglip, "roberta": of_roberta}
+ALL = LAYOUTS | {"siglip": of_siglip, "roberta": of_roberta, "laion": of_laion}
 OWNERS = {"bert-base-uncased": "google-bert/bert-base-uncased"}
 OWNERS |= {"roberta-base": "FacebookAI/roberta-base"}
 SENTENCES = ["a photo of a flawless nut", "a damaged nut with a scratch"]

@@ -48,8 +48,9 @@ def look_of(name: str, kind: Kind, config: Any, options: dict) -> Look:
     file = file or dict(getattr(config, "pretrained_cfg", None) or {})  # of timm, in config.json
     if not (file or Path(name).is_dir() or cached.are_known(name, LOOK_FILES)):
         raise BackboneError(  # else another look would pass for that of the model
-            f"{next(iter(LOOK_FILES))}, which tells how {name} wants images, is not in the local cache; "
-            "connect once, or give the folder of its files as `backbone` if it has no such file."
+            f"preprocessor_config.json, which tells how {name} wants images, is not in the local "
+            "cache; connect once, or give the folder of its files as `backbone` if it has no such "
+            "file."
         )
     mean, std = (file.get(f"image_{x}", file.get(x)) for x in ("mean", "std"))
     if file.get("do_normalize") is False:
