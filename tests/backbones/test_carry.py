@@ -9,6 +9,7 @@ from huggingface_hub import constants
 
 from vlad.backbones import load_backbone
 from vlad.backbones.carry import carry
+from vlad.backbones.transformers.look import LOOK_FILES
 from vlad.errors import BackboneError
 
 REPOSITORY = "someone/small-dinov2"
@@ -28,6 +29,9 @@ def cached(dinov2_folder, tmp_path, monkeypatch):
     for place, file in enumerate(sorted(dinov2_folder.iterdir())):
         shutil.copy(file, blobs / str(place))
         os.symlink(f"../../blobs/{place}", snapshot / file.name)
+    (absent := folder / ".no_exist" / "abc").mkdir(parents=True)
+    for name in LOOK_FILES:
+        (absent / name).touch()
     return tmp_path / "hub"
 
 
@@ -48,4 +52,11 @@ def test_an_empty_cache_is_said(cached, tmp_path):
     backbone = load_backbone(REPOSITORY, "cpu")
     shutil.rmtree(cached)
     with pytest.raises(BackboneError, match="not in the local cache; give a folder"):
+        carry(REPOSITORY, backbone, tmp_path / "weights")
+
+
+def test_a_copy_that_reads_images_otherwise_is_refused(cached, tmp_path):
+    backbone = load_backbone(REPOSITORY, "cpu")
+    backbone.mean = (0.5, 0.5, 0.5)
+    with pytest.raises(BackboneError, match="reads images otherwise"):
         carry(REPOSITORY, backbone, tmp_path / "weights")

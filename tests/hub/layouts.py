@@ -250,16 +250,8 @@ def of_siglip() -> Layout:
     return one("google/siglip-base-patch16-224", files, SIGLIP_NEEDED | {"spiece.model"})
 
 
-def of_siglip_2() -> Layout:
-    """google/siglip2-base-patch16-224: a model of type siglip, with the tokenizer of Gemma."""
-    model = parts(transformers.SiglipConfig, {"projection_size": 32})
-    files = old_config(written(model)) | look(0.5, 2)
-    files |= pieces("GemmaTokenizer", "tokenizer.model")
-    return one("google/siglip2-base-patch16-224", files, SIGLIP_NEEDED)
-
-
 def of_siglip_2_in_shards() -> Layout:
-    """google/siglip2-giant-opt-patch16-256: weights in several files."""
+    """google/siglip2-giant-opt-patch16-256: of type siglip, tokenizer of Gemma, several files."""
     model = parts(transformers.SiglipConfig, {"projection_size": 32})
     files = old_config(written(model, max_shard_size="60KB")) | look(0.5, 2)
     files |= pieces("GemmaTokenizer", "tokenizer.model")
@@ -469,8 +461,8 @@ def of_mine_by_timm() -> Layout:
 LAYOUTS: dict[str, Callable[[], Layout]] = {
     made.__name__.removeprefix("of_"): made
     for made in (
-        of_clip, of_siglip_2, of_siglip_2_in_shards, of_dinov2, of_registers, of_dinov3,
-        of_no_look, of_openai, of_laion, of_vitamin, of_timm_siglip, of_clipa, of_mine_by_open_clip,
+        of_clip, of_siglip_2_in_shards, of_dinov2, of_registers, of_dinov3,
+        of_no_look, of_openai, of_vitamin, of_timm_siglip, of_clipa, of_mine_by_open_clip,
         of_timm, of_timm_bin, of_mine_by_timm,
     )
 }  # fmt: skip

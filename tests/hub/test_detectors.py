@@ -305,7 +305,8 @@ def test_the_client_finds_the_hub_and_the_token_by_itself(hub, saved, tmp_path, 
     env |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_writer", "HF_HOME": str(tmp_path / "hf")}
     env |= {"HF_HUB_DISABLE_XET": "1", "VLAD_CACHE": str(tmp_path / "cache")}
     vlad_ = [sys.executable, "-m", "vlad", "detector"]
-    for words in (["push", str(saved), "me/nut"], ["pull", "me/nut", str(tmp_path / "there")]):
-        done = subprocess.run([*vlad_, *words], env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+    cli("detector", "push", saved, "me/nut")
+    words = ["pull", "me/nut", str(tmp_path / "there")]
+    done = subprocess.run([*vlad_, *words], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     assert files_in(tmp_path / "there") == OWN

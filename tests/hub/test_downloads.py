@@ -216,7 +216,7 @@ def test_a_fetched_folder_serves_as_a_backbone(hub, dino, tmp_path):
     assert not hub.fetched(weights)
     hub.repositories[name].commit({}, gone=[weights[1:], "pytorch_model.bin"])
     words = refusal(name, "--to", tmp_path / "other")
-    assert words.startswith(f"{name} has none of the files open_clip_model.safetensors, ")
+    assert words.startswith(f"{name} has none of the files model.safetensors, ")
     assert not (tmp_path / "other").exists()
 
 

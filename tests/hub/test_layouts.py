@@ -19,9 +19,9 @@ from vlad.cli import main
 from vlad.errors import BackboneError
 
 sys.path.append(str(Path(__file__).parent))
-from layouts import LAYOUTS, as_bin, of_roberta, of_siglip
+from layouts import LAYOUTS, as_bin, of_laion, of_roberta, of_siglip
 
-ALL = LAYOUTS | {"siglip": of_siglip, "roberta": of_roberta}
+ALL = LAYOUTS | {"siglip": of_siglip, "roberta": of_roberta, "laion": of_laion}
 OWNERS = {"bert-base-uncased": "google-bert/bert-base-uncased"}
 OWNERS |= {"roberta-base": "FacebookAI/roberta-base"}
 SENTENCES = ["a photo of a flawless nut", "a damaged nut with a scratch"]
@@ -160,6 +160,23 @@ def test_what_another_program_left_out_of_the_cache_is_fetched(hub, put, cache):
     assert load_backbone(layout.name, "cpu").mean == (0.48, 0.48, 0.48)
     assert files_in(cache) == layout.needed
     assert len(downloads(hub)) == len(layout.needed)
+
+
+@pytest.mark.parametrize("start", ["", "hf-hub:"])
+def test_a_look_that_the_cache_lacks_is_asked_for_and_never_guessed(
+    start, hub, put, cache, monkeypatch
+):
+    layout = put("dinov2")
+    transformers.AutoModel.from_pretrained(layout.name)
+    monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
+    with pytest.raises(BackboneError, match=r"^preprocessor_config\.json, which tells how"):
+        load_backbone(start + layout.name, "cpu")
+    monkeypatch.delenv("TRANSFORMERS_OFFLINE")
+    hub.asked.clear()
+    assert load_backbone(start + layout.name, "cpu").mean == (0.48, 0.48, 0.48)
+    assert [asked.path.rpartition("/")[2] for asked in downloads(hub)] == [
+        "preprocessor_config.json"
+    ]
 
 
 @pytest.mark.parametrize("gone", ["model-00002", "tokenizer.json", "special_tokens_map.json"])

@@ -52,10 +52,6 @@ def blobs(tmp_path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found}
 
 
-def run(env, *before):
-    return subprocess.run([*before, *FETCH], env=env, capture_output=True, text=True, timeout=300)
-
-
 def test_a_slow_line_shows_its_progress_and_no_time_out(hub, weights, env, tmp_path):
     hub.fault("slow", FILE, pause=0.3)
     master, terminal = pty.openpty()
@@ -74,18 +70,15 @@ def test_a_slow_line_shows_its_progress_and_no_time_out(hub, weights, env, tmp_p
     assert len(hub.fetched(FILE)) == 1
     assert b"model.safetensors: " in said and b"1.49M/1.49M" in said and b"B/s" in said
 
-    # the next one has no hub, and a cache that is read-only
+    # the next one asks nothing, and its cache is read-only
     before = len(hub.asked)
     folders = [Path(root) for root, _, _ in os.walk(tmp_path / "hf")]
     for folder in folders:
         folder.chmod(0o555)
-    done = run({**env, "VLAD_OFFLINE": "1"}, *as_user())
-    online = run(env, *as_user())
+    done = subprocess.run([*as_user(), *FETCH], env=env, capture_output=True, text=True)
     for folder in folders:
         folder.chmod(0o755)
-    assert done.returncode == 0 and len(hub.asked) > before, done.stderr
-    assert online.returncode == 0, online.stderr
-    assert len(hub.fetched(FILE)) == 1
+    assert done.returncode == 0 and len(hub.asked) == before, done.stderr
 
 
 def as_user() -> list[str]:
@@ -98,24 +91,20 @@ def as_user() -> list[str]:
     return ["setpriv", f"--inh-caps={rights}", f"--bounding-set={rights}"]
 
 
-def test_a_process_that_is_killed_leaves_nothing_that_looks_whole(hub, weights, env, tmp_path):
-    stall = hub.fault("stall", FILE, after=len(weights) // 2)
+def test_two_processes_at_once_end_whole_after_one_that_was_killed_and_a_cut(
+    hub, weights, env, tmp_path
+):
+    # larger than what the client writes at once, which it takes up again
+    content = save(load(weights), {"padding": 20_000_000 * " "})
+    hub.add(NAME, {"model.safetensors": content})
+    stall = hub.fault("stall", FILE, after=15_000_000)
     with subprocess.Popen(FETCH, env=env, stderr=subprocess.DEVNULL) as process:
         while not hub.fetched(FILE):
             time.sleep(0.05)
         process.kill()
     assert [name for name in blobs(tmp_path) if not name.endswith(".incomplete")] == []
     stall.times = 0
-    done = run(env)
-    assert done.returncode == 0, done.stderr
-    assert [one.range for one in hub.fetched(FILE)] == ["", ""]  # it starts again
-    assert weights in blobs(tmp_path).values()
-
-
-def test_two_processes_at_once_end_whole_after_a_cut(hub, weights, env, tmp_path):
-    # larger than what the client writes at once, which it takes up again
-    content = save(load(weights), {"padding": 20_000_000 * " "})
-    hub.add(NAME, {"model.safetensors": content})
+    hub.asked.clear()
     hub.fault("cut", FILE, after=15_000_000, times=1)
     two = [
         subprocess.Popen(FETCH, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -125,5 +114,5 @@ def test_two_processes_at_once_end_whole_after_a_cut(hub, weights, env, tmp_path
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         assert "is in the local cache" in out
-    assert "bytes=10485760-" in [one.range for one in hub.fetched(FILE)]
-    assert list(blobs(tmp_path).values()) == [content]
+    assert [one.range for one in hub.fetched(FILE)] == ["", "bytes=10485760-"]  # it starts again
+    assert content in blobs(tmp_path).values()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import nullcontext
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -54,14 +55,12 @@ def load_backbone(
     """
     import torch
 
-    from vlad.backbones.network import forbid_network
     from vlad.backbones.runtimes import OUTSIDE_TORCH, load_runtime, use
     from vlad.system.torch_state import own_state
 
     made = load_runtime(runtime, dtype, device)  # fail before a download
     if runtime in OUTSIDE_TORCH:
         device, dtype = "cpu", "float32"
-    forbid_network()
     with own_state():
         backbone = _find(str(name))
     try:
@@ -157,6 +156,7 @@ def _is_local(name: str) -> bool:
 
 def _find(name: str) -> Backbone:
     from vlad.backbones import clip
+    from vlad.backbones.network import is_offline, without_hub
 
     if not _is_local(name):
         source, rest = _remote(name)
@@ -166,7 +166,8 @@ def _find(name: str) -> Backbone:
 
         return load(name)
     if found := entry_points(group="vlad.backbones", name=name):
-        return next(iter(found)).load()()
+        with without_hub() if is_offline() else nullcontext():
+            return next(iter(found)).load()()
     if os.path.isdir(name):
         return from_folder(Path(name))
     model, _, path = name.rpartition("=") if not os.path.isfile(name) else ("", "", name)

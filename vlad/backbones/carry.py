@@ -52,12 +52,18 @@ def carry(name: str, backbone: Backbone, folder: Path) -> str:
     alone = os.path.isfile(path) or model
     copy = str(folder / files[0].name if alone else folder)
     copy = f"{model}={copy}" if model else copy
-    if load_backbone(copy, "cpu").weights != backbone.weights:
+    if _facts(load_backbone(copy, "cpu")) != _facts(backbone):
         raise BackboneError(
-            f"The copy of {name} has other weights than the backbone in use; leave the weights out "
-            "of the detector, and carry them by `vlad backbones fetch`."
+            f"The copy of {name} has other weights than the backbone in use, or reads images "
+            "otherwise; leave the weights out of the detector, and carry them by `vlad backbones "
+            "fetch`."
         )
     return copy
+
+
+def _facts(backbone: Backbone) -> tuple[object, ...]:
+    """What a copy has in common with a backbone, whatever library loads them."""
+    return backbone.weights, backbone.mean, backbone.std, backbone.interpolation
 
 
 def _chosen(folder: Path) -> list[Path]:

@@ -20,24 +20,22 @@ from vlad.errors import BackboneError, VladError
 from vlad.system.files import cache_write
 from vlad.system.resources import cache_folder
 
-OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE")
+OFFLINE = ("VLAD_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 ON = ("1", "true", "yes", "on")
 PATIENCE = 4  # seconds to wait for the model hub
 REMEDY = "give a local file as `backbone`, or use the built-in `backbone` vlad-tiny"
 REMEMBERED = 300  # seconds for which a hub that was out of reach is not asked again in vain
+_ALONE = threading.RLock()  # the settings of a hub client are those of all threads
 
 
 def is_offline() -> bool:
-    """Return whether the user forbade the network (VLAD_OFFLINE=1 or HF_HUB_OFFLINE=1)."""
+    """Return whether the user forbade the network by one of the variables OFFLINE."""
     return any(os.environ.get(name, "").lower() in ON for name in OFFLINE)
 
 
-def forbid_network() -> None:
-    """Apply VLAD_OFFLINE to the hub client too, even if it is already imported."""
-    if is_offline():
-        os.environ["HF_HUB_OFFLINE"] = "1"
-        if "huggingface_hub" in sys.modules:
-            sys.modules["huggingface_hub"].constants.HF_HUB_OFFLINE = True
+def forbidden_by() -> str:
+    """The first of the variables by which the user forbade the network."""
+    return next(name for name in OFFLINE if os.environ.get(name, "").lower() in ON)
 
 
 @contextmanager
@@ -69,9 +67,9 @@ def from_network(
     offline = is_offline()
     with quiet(), contextlib.ExitStack() as stack:
         try:
-            if whole:
-                stack.enter_context(_without_hub())
-            elif not local and not offline:
+            if whole or offline:
+                stack.enter_context(without_hub())
+            elif not local:
                 if not stored:
                     print(
                         f"Fetching {name} from the model hub (kept for later commands).",
@@ -81,7 +79,7 @@ def from_network(
                         missing = f"Found no {what} of {name} on this disk"
                         raise unreachable(BackboneError, missing, remedy)
                 elif not hub_answers():
-                    stack.enter_context(_without_hub())
+                    stack.enter_context(without_hub())
                 stack.enter_context(patient(wait=not stored))
                 stack.enter_context(verified())
             yield
@@ -91,7 +89,7 @@ def from_network(
             if offline and not local:
                 raise BackboneError(
                     f"Cannot load the {what} of {name}: they are not in the local cache and the "
-                    "network is forbidden (VLAD_OFFLINE or HF_HUB_OFFLINE is set); connect once, "
+                    f"network is forbidden ({forbidden_by()} is set); connect once, "
                     f"{remedy}."
                 ) from error
             if not local and (found := refusal(BackboneError, name, error, folder)):
@@ -104,13 +102,14 @@ def from_network(
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep hub clients from logging each of their attempts."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    """Keep hub clients from logging each of their attempts, and other threads from using them."""
+    with _ALONE:
+        before = logging.root.manager.disable
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 def unreachable(refused: type[VladError], missing: str, remedy: str) -> VladError:
@@ -185,13 +184,14 @@ def _connects(host: str, port: int) -> bool:
 
 
 @contextmanager
-def _without_hub() -> Iterator[None]:
+def without_hub() -> Iterator[None]:
     """Lets the hub client look in its cache alone."""
     from huggingface_hub import constants
 
-    before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
+    with _ALONE:
+        before = constants.HF_HUB_OFFLINE
+        constants.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            constants.HF_HUB_OFFLINE = before

@@ -49,7 +49,7 @@ def describe(name: str) -> BackboneInfo:
             return describe_folder(folder, title)
         from vlad.backbones import transformers
 
-        return replace(transformers.describe(str(folder)), name=title)
+        return replace(transformers.describe(name if stored else str(folder)), name=title)
 
 
 def from_hub(name: str) -> Backbone:
@@ -71,13 +71,19 @@ def from_hub(name: str) -> Backbone:
 
 
 def _load(name: str, folder: Path) -> Backbone:
-    from vlad.backbones import from_folder
+    from vlad.backbones import is_timm_folder
 
     if (folder / clip.CONFIG).is_file():
         there = any((folder / file).is_file() for file in TOKENIZER)
         made = clip.from_folder(folder, folder if there else None)
+    elif is_timm_folder(folder):
+        from vlad.backbones import timm
+
+        made = timm.from_folder(folder)
     else:
-        made = from_folder(folder)
+        from vlad.backbones import transformers
+
+        made = transformers.from_hub(name)  # which knows what the cache may lack
     made.info = replace(made.info, name=PREFIX + name)
     return made
 

@@ -148,7 +148,7 @@ def _gpu(index: int) -> dict[str, Any]:
 
 def check_backbones() -> Found:
     """The backbones whose weights are on this disk."""
-    from vlad.backbones.network import hub_answers, is_offline
+    from vlad.backbones.network import forbidden_by, hub_answers, is_offline
     from vlad.backbones.stored import stored_backbones
 
     backbones = stored_backbones()
@@ -158,10 +158,7 @@ def check_backbones() -> Found:
         what = f"the default backbone {DEFAULT} is not on this disk"
         if is_offline():
             what += ", and downloads are off"
-            fix = (
-                "download it once without VLAD_OFFLINE and HF_HUB_OFFLINE, or name another "
-                "--backbone"
-            )
+            fix = f"download it once without {forbidden_by()}, or name another --backbone"
         elif hub_answers():
             fix = "the first command that uses it downloads it"
         else:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vlad.backbones.downloads import patient
-from vlad.backbones.network import hub_answers, is_offline, quiet, unreachable
+from vlad.backbones.network import forbidden_by, hub_answers, is_offline, quiet, unreachable
 from vlad.backbones.refusals import first_line, refusal
 from vlad.errors import HubError, VladError
 from vlad.system.text import shown
@@ -42,8 +42,8 @@ def explained(repository: str, folder: Path | None = None) -> Iterator[None]:
     """
     if is_offline():
         raise HubError(
-            f"{repository} is on the model hub, but the network is forbidden (VLAD_OFFLINE or "
-            "HF_HUB_OFFLINE is set); leave that variable out."
+            f"{repository} is on the model hub, but the network is forbidden ({forbidden_by()} is "
+            "set); leave that variable out."
         )
     if not hub_answers(needed=True):
         raise unreachable(HubError, f"{repository} is out of reach", "then repeat the command")

@@ -1,6 +1,7 @@
 """How images come to a model: what its own file says of them, and what is done."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,6 +77,15 @@ def test_without_the_file_it_is_that_of_the_kind(made, dinov2_folder):
     assert (backbone.mean, backbone.interpolation) == ((0.5, 0.5, 0.5), "bilinear")
     assert load_backbone(str(dinov2_folder), device="cpu").interpolation == "bicubic"
     assert backbone.info.preparation == ""
+
+
+@pytest.mark.parametrize("text", ['{"image_mean": [0', "[]", ""])
+def test_a_damaged_file_is_not_passed_over(said, text):
+    """Else images would be normalised as those of other models, without a word."""
+    name = said({})
+    Path(name, "preprocessor_config.json").write_text(text)
+    with pytest.raises(BackboneError, match=r"preprocessor_config\.json of .* is no table in JSON"):
+        describe(name)
 
 
 @pytest.mark.parametrize(

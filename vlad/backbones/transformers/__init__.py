@@ -28,6 +28,7 @@ from vlad.types import BackboneInfo
 Text = TextTransformer | PlainText
 MAX_DEPTH = 256  # blocks of a backbone; the largest public ones have 64
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", *cached.INDEX)
+CONVERSION = "DISABLE_SAFETENSORS_CONVERSION"
 
 
 def from_hub(name: str) -> Backbone:
@@ -125,9 +126,23 @@ def reading(name: str, remedy: str = network.REMEDY) -> Iterator[dict]:
         )
     stored = not local and is_stored(name)
     whole = stored and _is_whole(name)
-    with network.from_network(name, local, stored, remedy=remedy, whole=whole):
+    with network.from_network(name, local, stored, remedy=remedy, whole=whole), _unconverted():
         alone = local or whole or network.is_offline()
         yield {"local_files_only": alone, "trust_remote_code": False}
+
+
+@contextmanager
+def _unconverted() -> Iterator[None]:
+    """Keeps transformers from asking a service on the hub to convert someone else's .bin file."""
+    before = os.environ.get(CONVERSION)
+    os.environ[CONVERSION] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[CONVERSION]
+        else:
+            os.environ[CONVERSION] = before
 
 
 def _config(name: str, options: dict) -> tuple[Kind, Any]:
@@ -186,8 +201,6 @@ def _model(name: str, kind: Kind, config: Any, options: dict) -> Any:
     import transformers
 
     made = kind.load(config) if kind.load else transformers.AutoModel
-    # else transformers asks a service on the hub to convert the .bin file of someone else
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     try:
         model, found = made.from_pretrained(
             name,

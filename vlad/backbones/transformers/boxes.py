@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from PIL import Image
 
-from vlad.backbones.network import forbid_network
 from vlad.backbones.transformers import check_depth, check_weights, reading
 from vlad.errors import BackboneError
 from vlad.system.text import shown
@@ -44,7 +43,6 @@ class BoxModel:
             PretrainedConfig,
         )
 
-        forbid_network()
         self.name, self.device = name, device
         with reading(name, REMEDY) as options:
             entries = PretrainedConfig.get_config_dict(name, **options)[0]

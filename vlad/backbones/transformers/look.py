@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vlad.backbones import cached
 from vlad.backbones.transformers.kind import PLAIN_LOOK, Kind
 from vlad.errors import BackboneError
+from vlad.system.resources import read_json
 from vlad.types import Interpolation
 
 # by the numbers that Pillow gave them, and the file names
@@ -40,10 +41,17 @@ def look_of(name: str, kind: Kind, config: Any, options: dict) -> Look:
     """The look of a model: of its own file, else of its kind.
 
     Raises:
-        BackboneError: means, standard deviations or an interpolation that cannot be.
+        BackboneError: a damaged file, or one that may exist and is not in the local cache; means,
+            standard deviations or an interpolation that cannot be.
     """
-    file = _read(name, options)
+    file = _read(name, options["local_files_only"])
     file = file or dict(getattr(config, "pretrained_cfg", None) or {})  # of timm, in config.json
+    if not (file or Path(name).is_dir() or cached.are_known(name, LOOK_FILES)):
+        raise BackboneError(  # else another look would pass for that of the model
+            f"preprocessor_config.json, which tells how {name} wants images, is not in the local "
+            "cache; connect once, or give the folder of its files as `backbone` if it has no such "
+            "file."
+        )
     mean, std = (file.get(f"image_{x}", file.get(x)) for x in ("mean", "std"))
     if file.get("do_normalize") is False:
         mean, std = PLAIN_LOOK
@@ -72,18 +80,23 @@ def _checked(name: str, *given: Any) -> tuple[tuple[float, ...], tuple[float, ..
     return mean, std
 
 
-def _read(name: str, options: dict) -> dict:
-    """The entries of the file; none if there is no readable one."""
+def _read(name: str, local: bool) -> dict:
+    """The entries of the file; none if there is none.
+
+    Raises:
+        BackboneError: it is no table in JSON.
+    """
     for file, inside in LOOK_FILES.items():
-        if (found := _file(name, file, options["local_files_only"])) is None:
+        if (found := _file(name, file, local)) is None:
             continue
         try:
-            entries = json.loads(found.read_text(encoding="utf-8"))
-            entries = entries[inside] if inside else entries
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if isinstance(entries, dict):
-            return entries
+            entries = read_json(found)
+        except (OSError, ValueError):
+            entries = None
+        if not isinstance(entries, dict):
+            raise BackboneError(f"{file} of {name} is no table in JSON; get a new copy.")
+        if isinstance(chosen := entries.get(inside) if inside else entries, dict):
+            return chosen
     return {}
 
 
@@ -98,7 +111,7 @@ def _file(name: str, file: str, local: bool) -> Path | None:
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     if Path(name).is_dir():
-        return Path(name) / file
+        return found if (found := Path(name) / file).is_file() else None
     try:
         return Path(hf_hub_download(name, file, local_files_only=local))
     except LocalEntryNotFoundError:  # the hub was not asked, or failed
