@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -67,7 +67,8 @@ def _rounding() -> tuple:
 
 
 def _operations() -> tuple:
-    cudnn, mkldnn = torch.backends.cudnn, torch.backends.mkldnn
+    cudnn: Any = torch.backends.cudnn
+    mkldnn: Any = torch.backends.mkldnn
     return torch.backends.cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv
 
 
