@@ -15,12 +15,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+import traceback
 
 import gpu_exact
 import gpu_many
 import gpu_speed
 import torch
-from gpu_setup import Row, Setup
+from gpu_setup import FAILED, Row, Setup, said
 from performance import write
 from timing import table
 
@@ -61,14 +62,18 @@ def main() -> None:
         table(rows, ["case", "figure", "unit", "beside"]),
     ]
     if left:
-        parts.append(f"Left out after {options.minutes:g} minutes: {', '.join(left)}.")
+        parts.append(f"Left out, after {options.minutes:g} minutes or errors: {', '.join(left)}.")
     printed = "\n\n".join(parts)
     print(printed)
     if options.write:
         write("gpu", printed)
     wrong = [row[0] for row in rows if "ABOVE" in row[3]]
-    if wrong:
-        raise SystemExit(f"Further from the CPU than {gpu_exact.LIMIT:g}: {', '.join(wrong)}.")
+    failed = [row[0] for row in rows if row[1] == FAILED]
+    if wrong or failed:
+        raise SystemExit(
+            f"Further from the CPU than {gpu_exact.LIMIT:g}: {', '.join(wrong) or 'nothing'}; "
+            f"failed: {', '.join(failed) or 'nothing'}."
+        )
 
 
 def measured(setup: Setup, names: list[str], minutes: float) -> tuple[list[Row], list[str]]:
@@ -80,12 +85,17 @@ def measured(setup: Setup, names: list[str], minutes: float) -> tuple[list[Row],
         if time.monotonic() > until:
             left.append(name)
             continue
-        for row in SECTIONS[name](setup):
-            rows.append(row)
-            print(*row, file=sys.stderr, flush=True)
-            if time.monotonic() > until:
-                left.append(f"what remained of {name}")
-                break
+        try:
+            for row in SECTIONS[name](setup):
+                rows.append(row)
+                print(*row, file=sys.stderr, flush=True)
+                if time.monotonic() > until:
+                    left.append(f"what remained of {name}")
+                    break
+        except Exception as error:  # the rows of the others are worth having
+            traceback.print_exc()
+            rows.append((name, FAILED, "", said(error)))
+            left.append(f"what remained of {name}")
     return rows, left
 
 

@@ -26,6 +26,7 @@ from vlad.system.machine import peak_memory
 # case, figure, unit, and what it is beside or why there is none
 Row = tuple[str, float | str, str, str]
 Rows = Iterator[Row]
+FAILED = "failed"  # the figure of a row
 # fitted for fewer steps than by default, which take minutes and change neither speed nor exactness
 QUICK = {
     "inp_former": {"steps": 20},
@@ -123,6 +124,12 @@ class Setup:
         torch.cuda.reset_peak_memory_stats(self.device)
         torch.cuda.empty_cache()
         return f"{of}: peak memory", held, "MiB", "of the device"
+
+
+def said(error: Exception) -> str:
+    """The start of an error's message, fit for a cell of a table."""
+    line = str(error).strip().partition("\n")[0].replace("|", "/")
+    return f"{type(error).__name__}: {line[:160]}"
 
 
 def photos(kind: str, count: int) -> list[Image.Image]:

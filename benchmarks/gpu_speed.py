@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 from floors import bare
-from gpu_setup import Rows, Setup, photos
+from gpu_setup import Rows, Setup, photos, said
 from torch.utils.flop_counter import FlopCounterMode
 
 from vlad.backbones.runtimes import load_runtime, use
@@ -77,12 +77,12 @@ def extraction(setup: Setup) -> Rows:
             yield f"{name}: CUDA graph", setup.batch / spent, "images/s", beside
             del graph
         except RuntimeError as error:  # what a graph cannot capture
-            yield f"{name}: CUDA graph", "not measured", "", str(error).partition("\n")[0]
+            yield f"{name}: CUDA graph", "not measured", "", said(error)
         try:
             panel = Panel(use(backbone, load_runtime("compile", dtype)), panel.heads)
             spent = setup.seconds(partial(panel.extractor.extract, prepared, specs))
-        except VladError as error:
-            yield f"{name}: compile", "not measured", "", str(error)
+        except (VladError, RuntimeError) as error:  # torch's compiler raises the latter
+            yield f"{name}: compile", "not measured", "", said(error)
             continue
         beside = f"{alone / spent:.2f} of the bare backbone"
         yield f"{name}: compile, from the host to features", setup.batch / spent, "images/s", beside

@@ -1,6 +1,7 @@
 """MuSc gives the numbers of its authors' program, and of slow plain versions of its parts."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -329,3 +330,28 @@ def test_a_pool_of_equal_images_still_tells_a_defect(small_file, drawn, pool):
     detector = vlad.load("musc", backbone=str(small_file), device="cpu").fit(images)
     good, bad = detector.score([turned, drawn[5]]).image_score
     assert 0 <= good < bad <= 2
+
+
+@pytest.mark.parametrize("v2", [False, True], ids=["", "second version"])
+@pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("together", [1, 4, 100])
+def test_a_gpu_stores_no_similarities_and_finds_the_same(v2, bfloat16, together, monkeypatch):
+    features = replace(make(count=9), bfloat16=bfloat16)
+    features.patches[4][3] = torch.nan
+    batches = part(features, slice(0, 4)), part(features, slice(4, 9))
+    batches = [replace(batch, bfloat16=bfloat16) for batch in batches]
+    head = MuSc(v2=v2, r=(1, 3))
+    expected = joint(head, *batches)
+    monkeypatch.setattr(musc_pool, "multiplies_again", lambda _: True)
+    monkeypatch.setattr(musc_pool, "images_together", lambda *_: together)
+    monkeypatch.setattr(musc_pool, "mutual_similarity", None)
+    found = joint(head, *batches)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=0, equal_nan=True)
+    assert found[0].isnan().tolist() == [place == 3 for place in range(9)]
+    pool, ticks = head.pool(), []
+    for batch in batches:
+        pool.add(batch)
+    pool.grid_maps(lambda done, of: ticks.append((done, of)))
+    steps = 8 * len(head.comparisons((2, 4)))
+    assert ticks == [(done, steps) for done in range(1, steps + 1)]

@@ -18,10 +18,15 @@ from torch.utils._pytree import tree_leaves
 
 from vlad.heads import head_maker, head_names, load_head
 from vlad.scoring.panel import Panel
-from vlad.scoring.transfer import arrays
+from vlad.scoring.transfer import _in_one_copy, arrays, upload
 from vlad.types import Scores
 
-QUICK = {"inp_former": {"steps": 1}, "onenip": {"steps": 1}}
+QUICK = {
+    "inp_former": {"steps": 1},
+    "onenip": {"steps": 1},
+    "dfr": {"epochs": 1},
+    "simplenet": {"epochs": 1},
+}
 # heads whose host reads a batch, and why
 READ = {
     "adaclip": "scikit-learn clusters the patches of each image",
@@ -101,7 +106,7 @@ def test_no_head_makes_the_host_wait(name, small_backbone, small_adapter, small_
     panel = Panel(small_backbone, {name: head})
     if shown:
         panel.fit(drawn[:2])
-    prepared = [panel.prepare(image) for image in drawn[2:4]]
+    prepared = [panel.prepare(image) for image in drawn[2:3]]
     # once for what a head prepares for all batches
     panel.score(prepared, "nut", {})
     known, text = panel.inputs(name, prepared[0], "nut")
@@ -111,7 +116,7 @@ def test_no_head_makes_the_host_wait(name, small_backbone, small_adapter, small_
         head, spec = panel.heads[name], panel.specs[name]
         with copies:
             if not spec.pyramid:  # that of these tests is on no device
-                (features,) = panel.extractor.extract(prepared[:1], [spec])
+                (features,) = panel.extractor.extract(prepared, [spec])
             run = head.pool().add if head.transductive else head.score
             if name in READ:
                 with pytest.raises(RuntimeError):
@@ -133,3 +138,26 @@ def test_scores_and_embeddings_come_back_as_they_were():
     assert found["a"].kind.tolist() == [0, -1, 2] and found["b"].errors == ("", "no", "")
     assert further.shape == (3, 7)
     assert arrays({"a": first})[1] is None
+
+
+def test_one_copy_keeps_numbers_types_and_shapes():
+    torch.manual_seed(0)
+    given = [
+        torch.tensor([True, False, True]),  # what follows starts at no multiple of its size
+        torch.randn(3).double(),
+        torch.randn(4, 3, 5).transpose(0, 1),
+        torch.empty(3, 0),
+        torch.tensor([0, -1, 2]),
+    ]
+    found = _in_one_copy(given, torch.device("cpu"))
+    for x, copied in zip(given, found, strict=True):
+        assert copied.dtype == x.numpy().dtype and copied.flags.writeable
+        np.testing.assert_array_equal(copied, x)
+
+
+def test_upload_takes_views_of_arrays(recwarn):
+    each = [np.arange(6, dtype=np.float32).reshape(2, 3)[::-1, ::-1] for _ in range(2)]
+    each[0].flags.writeable = False
+    found = upload(each, torch.device("cpu"))
+    np.testing.assert_array_equal(found, np.stack(each))
+    assert not recwarn and found.is_contiguous()

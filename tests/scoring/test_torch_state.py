@@ -126,6 +126,55 @@ def test_convolutions_are_not_rounded():
     assert torch.backends.cudnn.allow_tf32 == before
 
 
+BACKENDS = torch.backends
+
+
+@pytest.fixture
+def precisions():
+    """() -> what torch's newer names say of every kind of operation; all are torch's own after."""
+    if not hasattr(BACKENDS.cudnn, "conv"):
+        pytest.skip("torch before 2.9 has the older names alone")
+    cudnn, mkldnn = BACKENDS.cudnn, BACKENDS.mkldnn
+    operations = [BACKENDS.cuda.matmul, mkldnn.matmul, mkldnn.conv]
+    operations += [BACKENDS, cudnn, mkldnn, cudnn.rnn, cudnn.conv]
+    yield lambda: [x.fp32_precision for x in operations]
+    torch.set_float32_matmul_precision("highest")
+    BACKENDS.cudnn.allow_tf32 = True
+    for place, operation in enumerate(operations):
+        operation.fp32_precision = "none" if place < len(operations) - 2 else "tf32"
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "precision"),
+    [
+        (lambda: BACKENDS.cudnn.conv, "ieee", None),
+        (lambda: BACKENDS.cudnn, "tf32", None),
+        (lambda: BACKENDS, "ieee", None),
+        (lambda: BACKENDS, "bf16", None),
+        (lambda: BACKENDS, "tf32", "high"),
+        (lambda: BACKENDS.cuda.matmul, "tf32", None),
+        (lambda: BACKENDS.mkldnn.conv, "bf16", None),
+    ],
+)
+def test_precisions_set_by_torchs_newer_names(precisions, of, value, precision):
+    of().fp32_precision = value
+    if precision:
+        torch.set_float32_matmul_precision(precision)
+    before = precisions()
+    with own_state():
+        inside = precisions()
+    assert {*inside[:3], inside[-1]} <= {"ieee", "none"}
+    assert precisions() == before
+
+
+def test_precisions_follow_that_of_all_operations_as_before(precisions):
+    BACKENDS.fp32_precision = "tf32"
+    with own_state():
+        pass
+    BACKENDS.fp32_precision = "ieee"
+    assert BACKENDS.cuda.matmul.fp32_precision == BACKENDS.mkldnn.conv.fp32_precision == "ieee"
+
+
 def test_two_threads_leave_the_callers_state():
     entered, leave = threading.Event(), threading.Event()
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 SECTIONS = {"device", "exactness", "extraction", "heads", "files", "memory", "musc", "training"}
 
@@ -31,14 +32,31 @@ def test_every_section_runs(run, capsys):
     assert "Left out" not in printed
 
 
+def test_an_error_costs_its_row_and_not_the_table(run, monkeypatch, capsys):
+    import gpu
+
+    def broken(setup):
+        yield "memory of 4 images", 1.0, "images/s", ""
+        raise torch.OutOfMemoryError("no room | here\nand more")
+
+    monkeypatch.setitem(gpu.SECTIONS, "memory", broken)
+    monkeypatch.setattr("gpu_exact.scored", lambda *_: torch.eye(2) @ torch.eye(3))
+    with pytest.raises(SystemExit, match=r"failed: exactness: memory, exactness: padim, memory\."):
+        run("--sections", "exactness", "memory", "musc", "--heads", "memory", "padim")
+    printed = capsys.readouterr().out
+    assert "| memory of 4 images | 1 |" in printed and "| musc of 4 images, float32 |" in printed
+    assert "| memory | failed |  | OutOfMemoryError: no room / here |" in printed
+    assert "what remained of memory" in printed
+
+
 def test_when_the_time_is_over_it_says_what_it_left_out(run, capsys):
     run("--minutes", "0", "--sections", "musc", "memory")
-    assert "Left out after 0 minutes: musc, memory." in capsys.readouterr().out
+    assert "Left out, after 0 minutes or errors: musc, memory." in capsys.readouterr().out
 
 
 def test_a_head_that_differs_is_an_error(run, monkeypatch):
     monkeypatch.setattr("gpu_exact.deviation", lambda *_: 2e-3)
-    with pytest.raises(SystemExit, match=r"Further from the CPU than 0.001: exactness: memory\."):
+    with pytest.raises(SystemExit, match=r"Further from the CPU than 0.001: exactness: memory; "):
         run("--sections", "exactness", "--heads", "memory")
 
 

@@ -176,7 +176,8 @@ def fuse(
     chosen = torch.stack([x[index] for x in tokens])
     if labels is None:
         labels = _k_means(chosen.transpose(0, 1).flatten(1), min(clusters, count), seed)
-    own = F.one_hot(labels.long())[:, labels.unique()].float()
+    labels = labels.long()
+    own = F.one_hot(labels)[:, labels.unique()].float()
     weights = (own / own.sum(dim=0)).to(chosen.device, non_blocking=True)
     return F.normalize((chosen.mean(dim=0).T @ weights).mean(dim=1), dim=-1)
 

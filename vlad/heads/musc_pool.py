@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from vlad.heads.musc import MuSc
 
 
+def multiplies_again(device: torch.device) -> bool:
+    """True where each pair of images is multiplied twice, and no similarity is stored."""
+    return device.type == "cuda"
+
+
 class MuScPool:
     """Images to score jointly once all are added."""
 
@@ -106,10 +111,10 @@ class MuScPool:
             )
         patches = self.grid[0] * self.grid[1]
         settings = self.head.comparisons(self.tokens)
-        on_gpu = self.device.type == "cuda"
+        again = multiplies_again(self.device)
         side = block_side(patches, self.device)
         together = images_together(count, patches, self.device)
-        steps = len(settings) * (count if on_gpu else len(list(block_pairs(count, side))))
+        steps = len(settings) * (count if again else len(list(block_pairs(count, side))))
         ticks = itertools.count(1)
 
         def tick() -> None:
@@ -117,7 +122,7 @@ class MuScPool:
             if progress:
                 progress(done, steps)
 
-        apart = None if on_gpu else self.spool.empty((count, count, patches))
+        apart = None if again else self.spool.empty((count, count, patches))
         pad, dtype = (PAD, torch.bfloat16) if self.bfloat16 else (0, torch.float32)
         pad += self.head.v2  # its rows are lifted
         # stages of a convolutional network have channels of their own

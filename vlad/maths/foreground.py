@@ -23,7 +23,8 @@ def foreground(patches: torch.Tensor, grid: tuple[int, int], flat: bool = False)
         flat: dilate and close along the reading order instead of on the grid, as the authors' code
             does: from the end of a row to the start of the next, and not up or down.
     """
-    masks = _masks(patches, grid, flat)
+    # one by one: in float64 a batch would set the memory peak
+    masks = torch.cat([_masks(tokens[None], grid, flat) for tokens in patches])
     empty = ~masks.any(dim=1)
     if empty.any():
         warnings.warn(

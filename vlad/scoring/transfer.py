@@ -18,7 +18,7 @@ def upload(each: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
     The copy to a GPU starts from pinned memory, and the host does not wait for it.
     """
     first = np.asarray(each[0])
-    kind = torch.from_numpy(first).dtype
+    kind = torch.from_numpy(np.empty(0, first.dtype)).dtype
     # the buffer outlives this function until the copy is done: torch's allocator sees to it
     held = torch.empty(
         (len(each), *first.shape), dtype=kind, pin_memory=torch.device(device).type == "cuda"
@@ -57,7 +57,10 @@ def _download(tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
     if all(x.device.type == "cpu" for x in tensors):
         return [x.numpy() for x in tensors]
     # a vision-language model, for one, scores on the CPU
-    device = next(x.device for x in tensors if x.device.type != "cpu")
+    return _in_one_copy(tensors, next(x.device for x in tensors if x.device.type != "cpu"))
+
+
+def _in_one_copy(tensors: Sequence[torch.Tensor], device: torch.device) -> list[np.ndarray]:
     flat = [
         x.to(device, non_blocking=True).contiguous().flatten().view(torch.uint8) for x in tensors
     ]

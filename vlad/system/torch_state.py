@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 _changing = Lock()
 _users = 0  # threads inside `own_state`
-_before: tuple[torch.dtype, str, bool] = (torch.float32, "highest", False)
+_before: tuple[torch.dtype, tuple] = (torch.float32, ("highest", False))
 
 
 @contextmanager
@@ -41,9 +41,9 @@ def _own_globals() -> Iterator[None]:
     global _users, _before
     with _changing:
         if not _users:
-            precision = torch.get_float32_matmul_precision()
-            _before = torch.get_default_dtype(), precision, torch.backends.cudnn.allow_tf32
-            _set(torch.float32, "highest", False)
+            _before = torch.get_default_dtype(), _rounding()
+            newer = len(_before[1]) > 2
+            _set(torch.float32, ("ieee",) * 4 if newer else ("highest", False))
         _users += 1
     try:
         yield
@@ -54,8 +54,33 @@ def _own_globals() -> Iterator[None]:
                 _set(*_before)
 
 
-def _set(dtype: torch.dtype, precision: str, tf32: bool) -> None:
+def _rounding() -> tuple:
+    """How products and convolutions round float32: two values, or four by torch's newer names."""
+    # what is set for all operations of a kind would outlive a change by the older names
+    kinds = torch.backends.cudnn, getattr(torch.backends.mkldnn, "conv", None)
+    if all(getattr(kind, "fp32_precision", "none") == "none" for kind in kinds):
+        try:
+            return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        except RuntimeError:  # the newer ones are set, and do not fit the older
+            pass
+    return tuple(operation.fp32_precision for operation in _operations())
+
+
+def _operations() -> tuple:
+    cudnn: Any = torch.backends.cudnn
+    mkldnn: Any = torch.backends.mkldnn
+    return torch.backends.cuda.matmul, cudnn.conv, mkldnn.matmul, mkldnn.conv
+
+
+def _set(dtype: torch.dtype, rounding: tuple) -> None:
     torch.set_default_dtype(dtype)
+    if len(rounding) > 2:
+        for operation, value in zip(_operations(), rounding, strict=True):
+            operation.fp32_precision = "none"  # it follows the setting for all operations
+            if operation.fp32_precision != value:
+                operation.fp32_precision = value
+        return
+    precision, tf32 = rounding
     if tf32 != torch.backends.cudnn.allow_tf32:  # of convolutions, which torch rounds by default
         torch.backends.cudnn.allow_tf32 = tf32
     if precision != torch.get_float32_matmul_precision():
