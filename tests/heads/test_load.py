@@ -20,7 +20,13 @@ from vlad.types import Features, FeatureSpec, Scores
 # what no parameter of any head takes
 WRONG = [float("nan"), float("inf"), -1, -0.5, 10**400, 1e300, b"x", {}, {"a": 1}, object()]
 WRONG += [[float("nan")], [True], ["a"], [10**30], [[1]], (1, "a"), (float("nan"), 1), [0, -1]]
-TEXTS = ("model", "model_name", "question", "noun", "keywords")  # parameters that take any line of text
+TEXTS = (
+    "model",
+    "model_name",
+    "question",
+    "noun",
+    "keywords",
+)  # parameters that take any line of text
 FILE = '''
 """A head in a file."""
 import torch
