@@ -20,13 +20,7 @@ from vlad.types import Features, FeatureSpec, Scores
 # what no parameter of any head takes
 WRONG = [float("nan"), float("inf"), -1, -0.5, 10**400, 1e300, b"x", {}, {"a": 1}, object()]
 WRONG += [[float("nan")], [True], ["a"], [10**30], [[1]], (1, "a"), (float("nan"), 1), [0, -1]]
-TEXTS = (
-    "model",
-    "model_name",
-    "question",
-    "noun",
-    "keywords",
-)  # parameters that take any line of text
+TEXTS = ("model", "model_name", "question", "noun", "keywords")  # any line of text
 FILE = '''
 """A head in a file."""
 import torch
@@ -63,7 +57,8 @@ def parameters():
 
 @pytest.mark.parametrize(("name", "param", "default"), list(parameters()))
 def test_wrong_values_are_refused_at_once(name, param, default):
-    wrong = [*WRONG, *({True, False} if type(default) is not bool else {0, 1})]
+    wrong = [x for x in WRONG if x != ["a"] or param != "keywords"]  # which is a list of words
+    wrong += [*({True, False} if type(default) is not bool else {0, 1})]
     wrong += [] if param == "adapter" else ["", "\0\n" * 200]
     wrong += [] if param in ("adapter", *TEXTS) else ["nonsense"]
     for value in wrong:
