@@ -6,7 +6,6 @@ optimisers and numpy scalars beside the tensors; these become objects that hold 
 
 from __future__ import annotations
 
-import hashlib
 import pickletools
 import re
 import zipfile
@@ -79,15 +78,6 @@ def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, tor
             "`head`."
         )
     return found
-
-
-def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits; gigabytes take no memory."""
-    digest = hashlib.sha256()
-    with open(file, "rb") as opened:
-        while piece := opened.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 def _load(file: Path) -> object:

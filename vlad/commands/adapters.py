@@ -100,9 +100,8 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     )
     from vlad.adapters.cards import released
     from vlad.adapters.checkpoint import authors_layout, read_checkpoint
-    from vlad.adapters.container import file_sha256
     from vlad.errors import AdapterError
-    from vlad.system.files import atomic_write
+    from vlad.system.files import atomic_write, file_sha256
     from vlad.system.formats import FORMAT
     from vlad.system.text import shown
 
