@@ -254,7 +254,7 @@ def test_a_pull_that_the_hub_refuses_is_one_sentence(hub, saved, tmp_path, monke
 def test_a_hub_out_of_reach_is_one_sentence(hub, saved, tmp_path, monkeypatch):
     monkeypatch.setenv("VLAD_OFFLINE", "1")
     words = refusal("detector", "pull", "me/nut", tmp_path / "there")
-    assert "the network is forbidden (VLAD_OFFLINE or HF_HUB_OFFLINE is set)" in words
+    assert "the network is forbidden (VLAD_OFFLINE is set)" in words
     monkeypatch.delenv("VLAD_OFFLINE")
     hub.shutdown()
     hub.server_close()
