@@ -1,6 +1,6 @@
 """Every head at the true size of released backbones, on random weights: seconds and peak memory.
 
-    python benchmarks/true_size.py --weights /tmp/weights [--backbones clip dinov2 ...]
+    python benchmarks/true_size.py --weights DIR [--backbones clip dinov2 ...]
         [--heads winclip ...] [--results FILE]
 
 Weights are drawn, saved in their library's layout and loaded as a user's would be, float32. Each

@@ -67,8 +67,8 @@ def backbone(tmp_path_factory):
         with torch.device("meta"):
             model = open_clip.CLIP(**config)
         model = model.to_empty(device="cpu")
-        for tower in (model.visual.transformer, model.transformer):
-            first, *blocks = tower.resblocks
+        for encoder in (model.visual.transformer, model.transformer):
+            first, *blocks = encoder.resblocks
             for block in blocks:  # they share the first one's weights: a twentieth of the memory
                 share(first, block)
         model.attn_mask = torch.full((77, 77), -torch.inf).triu(1)
