@@ -1,9 +1,10 @@
 """Run benchmarks and write their output into docs/performance.md.
 
     python benchmarks/performance.py [NAME ...] [--anomalib .bench-anomalib/bin/python]
+        [--weights DIR]
 
-Each name is one part of the page; without names all are measured again, which takes about an hour
-on two idle cores. A part that fails leaves the page unchanged.
+Each name is one part of the page; without names all are measured again, which takes about three
+hours on two idle cores, most of them for "true-size". A part that fails leaves the page unchanged.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 from vlad.demo import HAZELNUT
@@ -43,6 +45,7 @@ PARTS = {
     ),
     "anovl": "anovl.py",
     "runtimes": "runtimes.py --rounds 7",
+    "true-size": "true_size.py --weights {weights} --results {weights}/{today}.jsonl",
 }
 
 
@@ -50,6 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="NAME", help=", ".join(PARTS))
     parser.add_argument("--anomalib", default="python", help="interpreter of its environment")
+    parser.add_argument("--weights", default=".bench-weights", help="folder for 10 GB of weights")
     options = parser.parse_args()
     unknown = set(options.parts) - set(PARTS)
     if unknown:
@@ -57,7 +61,12 @@ def main() -> None:
     failed = []
     for name in options.parts or PARTS:
         arguments = shlex.split(PARTS[name])
-        places = {"images": str(HAZELNUT), "anomalib": options.anomalib}
+        places = {
+            "images": str(HAZELNUT),
+            "anomalib": options.anomalib,
+            "weights": str(Path(options.weights).absolute()),
+            "today": str(date.today()),  # a run that was stopped goes on, one of another day begins
+        }
         found = subprocess.run(
             [sys.executable, str(HERE / arguments[0])]
             + [word.format(**places) for word in arguments[1:]],

@@ -3,10 +3,9 @@
     python benchmarks/runtimes.py [--data FOLDER/bottle] [--rounds 5] [--skip-large]
 
 Two tables in Markdown. For the large backbone (seeded random weights), the plain pass to the last
-block and WinCLIP's pass with windows, of one image: every round times each runtime in turn; it
-prints medians and the ratio of torch in float32 to each. For vlad-tiny on images in MVTec layout,
-the deviation of maps and metrics of winclip and memory from torch in float32. Graphs are created
-before the clock starts.
+block at several image sizes and WinCLIP's pass with windows, of one image: seconds and the ratio of
+torch in float32 to each. For vlad-tiny on images in MVTec layout, the deviation of maps and metrics
+of winclip and memory from torch in float32. Graphs are created before the clock starts.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ import argparse
 import logging
 import statistics
 import tempfile
-import time
-from datetime import date
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from seeded import backbone_of, random_model
+from timing import interleaved, machine, ratio, table
 
 from vlad.backbones import load_backbone
 from vlad.backbones.backbone import Backbone
@@ -32,7 +31,6 @@ from vlad.evaluation import Entry, evaluate_category
 from vlad.heads import load_head
 from vlad.images import read_image
 from vlad.scoring.panel import Panel
-from vlad.system.machine import machine
 
 LARGE = "ViT-B-16-plus-240"
 WAYS = (
@@ -43,6 +41,14 @@ WAYS = (
     ("openvino", "float32"),
     ("openvino", "bfloat16"),
 )
+COMPILED = (("compile", "float32"), ("compile", "bfloat16"))
+# column -> (pixels a side, sides of WinCLIP's windows)
+PASSES = {
+    "240 pixels": (240, ()),
+    "336 pixels": (336, ()),
+    "480 pixels": (480, ()),
+    "240 pixels, WinCLIP's windows": (240, (2, 3)),
+}
 
 
 def main() -> None:
@@ -52,62 +58,41 @@ def main() -> None:
     parser.add_argument("--skip-large", action="store_true")
     options = parser.parse_args()
     logging.getLogger().setLevel(logging.CRITICAL)
-    facts = machine(torch.device("cpu"))
-    listed = ", ".join(f"{name} {value}" for name, value in facts.items())
-    versions = {name: load_runtime(name).version for name in OUTSIDE_TORCH}
-    print(f"{date.today()}; {listed}, {', '.join(f'{k} {v}' for k, v in versions.items())}\n")
+    print(f"{machine(['onnxruntime', 'openvino'])}\n")
     if not options.skip_large:
-        print(f"Seconds an image, {LARGE}, batches of one, median of {options.rounds} rounds.\n")
-        table(
-            ["runtime", "dtype", "plain pass", "× faster", "WinCLIP's pass", "× faster"],
-            times(options.rounds),
-        )
-    print(f"\nvlad-tiny on {options.data.name}, against torch in float32.\n")
-    table(
-        ["runtime", "dtype", "head", "image AUROC", "pixel AUROC", "map, largest", "map, mean"],
-        deviations(options.data),
-    )
-
-
-def table(head: list[str], rows: list[list[str]]) -> None:
-    for row in (head, ["---"] * len(head), *rows):
-        print("| " + " | ".join(row) + " |", flush=True)
+        print(f"{LARGE}, batches of one, {options.rounds} rounds: s an image (times faster)\n")
+        print(table(times(options.rounds), ["runtime", "dtype", *PASSES]))
+    print(f"\nvlad-tiny on {options.data.name}, against torch in float32\n")
+    header = ["runtime", "dtype", "head", "image AUROC", "pixel AUROC", "map, largest", "map, mean"]
+    print(table(deviations(options.data), header))
 
 
 def by(backbone: Backbone, runtime: str, dtype: str) -> Backbone:
     """A fresh backbone in another runtime or precision."""
     if runtime in OUTSIDE_TORCH:
         return use(backbone.to("cpu"), load_runtime(runtime, dtype))
-    return backbone.to("cpu", getattr(torch, dtype))
+    backbone = backbone.to("cpu", getattr(torch, dtype))
+    return backbone if runtime == "torch" else use(backbone, load_runtime(runtime, dtype))
 
 
 @torch.no_grad()
 def times(rounds: int) -> list[list[str]]:
-    pixels = torch.randn(1, 3, 240, 240, generator=torch.Generator().manual_seed(0))
-    medians = {}
-    for kind, windows in (("plain", ()), ("windows", (2, 3))):
-        options = {"taps": [(None, 12)], "windows": windows}
-        backbones = {way: by(backbone_of(LARGE, random_model(LARGE)), *way) for way in WAYS}
-        for backbone in backbones.values():
-            backbone.forward(pixels, **options)
-            if backbone.runtime in OUTSIDE_TORCH:
+    ways = WAYS + COMPILED
+    cells: dict[tuple[str, str], list[str]] = {way: [] for way in ways}
+    for side, windows in PASSES.values():
+        pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
+        cases = {}
+        for way in ways:
+            backbone = by(backbone_of(LARGE, random_model(LARGE)), *way)
+            cases[way] = partial(backbone.forward, pixels, taps=[(None, 12)], windows=windows)
+            cases[way]()
+            if way[0] in OUTSIDE_TORCH:
                 backbone.model.to("meta")  # the graph has its own weights
-        seconds = {way: [] for way in WAYS}
-        for _ in range(rounds):
-            for way, backbone in backbones.items():
-                start = time.perf_counter()
-                backbone.forward(pixels, **options)
-                seconds[way].append(time.perf_counter() - start)
-        medians[kind] = {way: statistics.median(spent) for way, spent in seconds.items()}
-    return [
-        [*way]
-        + [
-            cell
-            for found in medians.values()
-            for cell in (f"{found[way]:.3f}", f"{found[WAYS[0]] / found[way]:.2f}")
-        ]
-        for way in WAYS
-    ]
+        seconds = interleaved(cases, rounds)
+        for way, spent in seconds.items():
+            faster = ratio(seconds[WAYS[0]], spent)
+            cells[way].append(f"{statistics.median(spent):.3f} ({faster:.2f})")
+    return [[*way, *found] for way, found in cells.items()]
 
 
 def deviations(folder: Path) -> list[list[str]]:

@@ -32,7 +32,7 @@ BACKBONES = {
     "siglip2": ("SigLIP 2 so400m/16-384", 384),
     "dinov3": ("DINOv3 ViT-B/16", 448),
 }
-STEPS = 20  # of heads that optimise a network in `fit`, whose time is not what is measured
+STEPS = 2  # of heads that optimise a network in `fit`, whose time is not what is measured
 LEFT_OUT = {"vlm": "asks a vision-language model of its own"}
 
 
@@ -60,21 +60,25 @@ def main() -> None:
                 with open(options.results, "a") as file:
                     file.write(json.dumps(row) + "\n")
     print(f"{machine(['open_clip_torch', 'transformers'])}\n")
-    for backbone in options.backbones:
-        title, side = BACKBONES[backbone]
-        rows = [found[backbone, head] for head in heads]
-        print(f"{title} at {side} pixels, float32, one image\n")
-        cells = [
-            (row["case"][1], row["seconds"], row["ratio"], row["fit"], row["gib"])
-            for row in rows
-            if "seconds" in row
-        ]
-        header = ["head", "s an image", "of its passes", "s to fit 2 images", "peak GiB"]
-        print(table(cells, header) + "\n")
-        for row in rows:
-            if "refused" in row:
-                print(f"- {row['case'][1]}: {row['refused']}")
-        print()
+    print("float32, one image: s an image (of its passes), peak GiB\n")
+    titles = [f"{BACKBONES[name][0]} at {BACKBONES[name][1]}" for name in options.backbones]
+    rows = [[head, *(cell(found[name, head]) for name in options.backbones)] for head in heads]
+    print(table(rows, ["head", *titles]))
+    refused: dict[str, list[str]] = {}
+    for name in options.backbones:
+        for head in heads:
+            if why := found[name, head].get("refused"):
+                why = why.replace(str(options.weights / name), "this backbone").replace(head, "…")
+                refused.setdefault(why, []).append(f"{head} on {name}")
+    print("\n" + "\n".join(f"- {', '.join(cases)}: {why}" for why, cases in refused.items()))
+
+
+def cell(row: dict) -> str:
+    """What one head cost on one backbone."""
+    if "refused" in row:
+        return "–"
+    passes = f"{row['ratio']:.2f}" if row["ratio"] else "no pass"
+    return f"{row['seconds']:.3g} ({passes}), {row['gib']:.1f}"
 
 
 def in_process(weights: Path, backbone: str, head: str) -> dict:
@@ -94,7 +98,9 @@ def measured(weights: Path, name: str, head: str) -> dict:
     from vlad.errors import VladError
     from vlad.heads import load_head
     from vlad.scoring.panel import Panel
+    from vlad.system.allocator import keep_freed_memory
 
+    keep_freed_memory()  # as the command does
     warnings.simplefilter("ignore")
     folder, side = weights / name, BACKBONES[name][1]
     if not folder.exists():
@@ -122,8 +128,9 @@ def measured(weights: Path, name: str, head: str) -> dict:
     except VladError as error:
         return {"refused": str(error)}
     passes = panel.seconds["backbone"] / (1 + bool(pools))
+    ratio = None if made.spec(backbone.info).without_backbone else seconds / passes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": seconds, "ratio": seconds / passes, "fit": fit, "gib": peak}
+    return {"seconds": seconds, "ratio": ratio, "fit": fit, "gib": peak}
 
 
 def own_size(head, backbone) -> int | None:

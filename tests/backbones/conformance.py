@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -269,20 +270,22 @@ def check_bfloat16(case: Case) -> None:
 
 
 @torch.no_grad()
-def check_onnx(case: Case) -> None:
-    """ONNX Runtime gives the same for any number of images."""
-    pytest.importorskip("onnxruntime")
+def check_runtime(case: Case, name: str, module: str) -> None:
+    """Another runtime gives the same for any number of images, at every size."""
+    pytest.importorskip(module)
     from vlad.backbones.runtimes import load_runtime, use
 
     backbone = case.backbone
-    expected, image = case.run(case.pixels(images=3)), case.embed(case.pixels(images=3))
+    inputs = [case.pixels(images=3), *(case.pixels(size) for size in case.sizes[1:])]
+    expected = [(case.run(pixels), case.embed(pixels)) for pixels in inputs]
     try:
-        use(backbone, load_runtime("onnx"))
+        use(backbone, load_runtime(name))
         case.run(case.pixels(images=2))
-        found = case.run(case.pixels(images=3))
-        for tap, tokens in expected.patches.items():
-            close(found.patches[tap], tokens, 1e-4)
-        close(backbone.vision.embed_image(found.last), image, 1e-4)
+        for pixels, (taps, image) in zip(inputs, expected, strict=True):
+            found = case.run(pixels)
+            for tap, tokens in taps.patches.items():
+                close(found.patches[tap], tokens, 1e-4)
+            close(backbone.vision.embed_image(found.last), image, 1e-4)
     finally:
         backbone.to("cpu")
 
@@ -337,7 +340,8 @@ CHECKS: dict[str, Callable[[Case], None]] = {
     "pyramid": check_pyramid,
     "sizes": check_sizes,
     "bfloat16": check_bfloat16,
-    "onnx": check_onnx,
+    "onnx": partial(check_runtime, name="onnx", module="onnxruntime"),
+    "openvino": partial(check_runtime, name="openvino", module="openvino"),
     "threads": check_threads,
     "pickling": check_pickling,
     "gradients": check_gradients,

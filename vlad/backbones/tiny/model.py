@@ -62,7 +62,8 @@ class Tiny(nn.Module):
 
     def stages(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) normalised pixels -> (B, F, h, w) features, each stage of unit length."""
-        grid = (pixels.shape[-2] // PATCH, pixels.shape[-1] // PATCH)
+        # numbers, for graphs: a size that is traced is none
+        grid = (int(pixels.shape[-2]) // PATCH, int(pixels.shape[-1]) // PATCH)
         found = self.cnn(pixels, STAGES)
         return torch.cat([F.normalize(on_grid(found[n], grid), dim=1) for n in STAGES], dim=1)
 
