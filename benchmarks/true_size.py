@@ -117,6 +117,7 @@ def measured(weights: Path, name: str, head: str) -> dict:
             if made.normals != "unused":
                 panel.fit(normals)
             fit = time.perf_counter() - start
+            bare = made.spec(backbone.info).without_backbone
             batch = [panel.prepare(image)]
             pools: dict = {}
             start = time.perf_counter()
@@ -128,7 +129,7 @@ def measured(weights: Path, name: str, head: str) -> dict:
     except VladError as error:
         return {"refused": str(error)}
     passes = panel.seconds["backbone"] / (1 + bool(pools))
-    ratio = None if made.spec(backbone.info).without_backbone else seconds / passes
+    ratio = None if bare else seconds / passes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"seconds": seconds, "ratio": ratio, "fit": fit, "gib": peak}
 
