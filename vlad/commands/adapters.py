@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
-
-if TYPE_CHECKING:
-    pass
 
 BACKBONE = "ViT-L-14-336/openai"
 
@@ -171,11 +167,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
 @adapters.command()
 @click.argument("adapter")
-@option(
-    "--out FILE",
-    "Output file, in the format of torch.save.",
-    required=True,
-)
+@option("--out FILE", "Output file, in the format of torch.save.", required=True)
 @option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")
 def export(adapter, out, backbone) -> None:
     """Export an adapter for the program of its method's authors."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
+from vlad.commands.options import quiet_open_clip
 from vlad.commands.options.columns import aligned, megabytes
 from vlad.commands.options.option import option
 
@@ -36,8 +36,7 @@ def backbones(ctx: click.Context) -> None:
     vlad backbones facebook/dinov2-small
     vlad backbones fetch facebook/dinov2-small --to dinov2
     """
-    # open_clip logs to the root logger what its errors repeat
-    logging.getLogger().setLevel(logging.CRITICAL)
+    quiet_open_clip()
     if ctx.invoked_subcommand is None:
         _list()
 

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import (
-    Common,
-    check_known,
-    given,
-    known_defects_option,
-    make_heads,
-)
+from vlad.commands.options import Common, check_known, given, known_defects_option, make_heads
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
+from vlad.commands.options.scoring import normal_option
 
 if TYPE_CHECKING:
     from vlad.scoring.panel import Panel
@@ -27,12 +22,7 @@ if TYPE_CHECKING:
 )
 @option("--head NAME", "Name of the head.  [default: memory with --normal, winclip without]")
 @option("--category WORDS", "What the images show, for example hazelnut.")
-@option(
-    "--normal DIR|FILES",
-    "Normal images to compare with; may be repeated.",
-    "normals",
-    multiple=True,
-)
+@normal_option
 @known_defects_option
 @detector_option
 @given("backbone", "bank", "param", "adapter", "image_size")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import given
+from vlad.commands.options import given, quiet_open_clip
 from vlad.commands.options.option import option
 
 if TYPE_CHECKING:
@@ -61,7 +61,12 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     _refuse_labelled(root)
     samples = list_images(root)
     materials = list_images(existing_folder(textures)) if textures else []
-    loaded = _open_backbone(backbone, device) if ranked else None
+    loaded = None
+    if ranked:
+        from vlad.backbones import load_backbone
+
+        quiet_open_clip()
+        loaded = load_backbone(backbone or "vlad-tiny", device)
     with Progress(len(chosen) * count, verb="drawn") as progress:
         done = write_set(
             samples, out, chosen, count, seed, textures=materials, progress=progress.advance
@@ -93,16 +98,6 @@ def _refuse_labelled(root) -> None:
         f"{root} is a labelled data set ({layout}), not a folder of normal images; give its "
         "folder of normal images, such as train/good."
     )
-
-
-def _open_backbone(backbone: str | None, device: str):
-    import logging
-
-    from vlad.backbones import load_backbone
-
-    # open_clip logs to the root logger what its errors repeat
-    logging.getLogger().setLevel(logging.CRITICAL)
-    return load_backbone(backbone or "vlad-tiny", device)
 
 
 def table(ranked: Mapping[str, Posterior]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vlad.commands.options import given, layout_option
+from vlad.commands.options import given, layout_option, quiet_open_clip
 from vlad.commands.options.log import log_option
 from vlad.commands.options.option import option
 from vlad.commands.options.words import words_of, words_option
@@ -102,7 +102,6 @@ def train(
     vlad train hftt --category hazelnut --licence CC0-1.0 --out adapters/nuts
     accelerate launch -m vlad train april_gan --data visa --licence CC-BY-4.0 --out adapters/mine
     """
-    import logging
     import warnings
     from pathlib import Path
 
@@ -157,7 +156,7 @@ def train(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     main = accelerator.is_main_process
-    logging.getLogger().setLevel(logging.CRITICAL)
+    quiet_open_clip()
     tracker = click.get_current_context().with_resource(tracking(log if main else None, folder))
     where = str(accelerator.device) if accelerator.num_processes > 1 else device
     loaded = load_backbone(backbone or DEFAULT, where, dtype)

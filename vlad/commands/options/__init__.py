@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
 
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
@@ -106,13 +106,7 @@ OPTIONS = {
 
 def given(*names: str) -> Callable[[Callable], Callable]:
     """Add some of OPTIONS to a command."""
-
-    def wrap(command: Callable) -> Callable:
-        for name in reversed(names):
-            command = OPTIONS[name](command)
-        return command
-
-    return wrap
+    return together(*(OPTIONS[name] for name in names))
 
 
 @dataclass(frozen=True)
@@ -159,26 +153,29 @@ def setup_of(options: Mapping[str, Any]) -> Setup:
     return Setup(**{name: value for name, value in options.items() if value is not None})
 
 
-def roi_options(command: Callable) -> Callable:
-    """Add --roi and --roi-ignore to a command with `common_options`, as part of `common`."""
-    command = option(
-        "--roi-ignore FILE", "Where defects do not count, in the same formats as --roi."
-    )(command)
-    return option(
+# for commands with `common_options`, as part of `common`
+roi_options = together(
+    option(
         "--roi FILE",
         (
             "Region of interest, outside which defects do not count: a mask image or JSON with a "
             "polygon or box."
         ),
-    )(command)
-
-
-def known_defects_option(command: Callable) -> Callable:
-    """Add --known-defects; the command gets it as `known_defects`."""
-    return option(
-        "--known-defects DIR",
-        "Marked defects for the head labelled: a folder per kind, and masks in ground_truth.",
-    )(command)
+    ),
+    option("--roi-ignore FILE", "Where defects do not count, in the same formats as --roi."),
+)
+known_defects_option = option(
+    "--known-defects DIR",
+    "Marked defects for the head labelled: a folder per kind, and masks in ground_truth.",
+)
+layout_option = option(
+    "--layout NAME",
+    (
+        "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
+        "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it."
+    ),
+    default="auto",
+)
 
 
 def check_known(known: object, heads: Mapping[str, Head]) -> None:
@@ -197,18 +194,6 @@ def check_known(known: object, heads: Mapping[str, Head]) -> None:
             f"Head {learning[0]} learns marked defects too; name them with --known-defects, or "
             "use the head memory."
         )
-
-
-def layout_option(command: Callable) -> Callable:
-    """Add --layout; the command gets it as `layout`."""
-    return option(
-        "--layout NAME",
-        (
-            "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
-            "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it."
-        ),
-        default="auto",
-    )(command)
 
 
 def make_heads(names: str, common: Common) -> dict[str, Head]:

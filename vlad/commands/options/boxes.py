@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vlad.commands.options.option import option
@@ -14,22 +14,18 @@ if TYPE_CHECKING:
     from vlad.heads import Head
 
 
-def boxes_option(command: Callable) -> Callable:
-    """Add --boxes; the command gets its file as `boxes`."""
-    return option(
-        "--boxes FILE", "Boxes of a detector, as COCO with score and phrase, for the head filo."
-    )(command)
+boxes_option = option(
+    "--boxes FILE", "Boxes of a detector, as COCO with score and phrase, for the head filo."
+)
 
 
-def box_model_option(command: Callable) -> Callable:
-    """Add --boxes-model; the command gets it as `boxes_model`."""
-    return option(
-        "--boxes-model NAME|PATH",
-        (
-            "Find boxes for the head filo with a Hugging Face model for zero-shot object "
-            "detection, such as IDEA-Research/grounding-dino-tiny."
-        ),
-    )(command)
+box_model_option = option(
+    "--boxes-model NAME|PATH",
+    (
+        "Find boxes for the head filo with a Hugging Face model for zero-shot object "
+        "detection, such as IDEA-Research/grounding-dino-tiny."
+    ),
+)
 
 
 def check_boxes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -35,15 +34,13 @@ BROUGHT = (
 )
 
 
-def detector_option(command: Callable) -> Callable:
-    """Add --detector; the command gets its value as `detector`."""
-    return option(
-        "--detector DIR",
-        (
-            "Score with a detector that `vlad fit` saved: its head, backbone, normal images and "
-            "thresholds."
-        ),
-    )(command)
+detector_option = option(
+    "--detector DIR",
+    (
+        "Score with a detector that `vlad fit` saved: its head, backbone, normal images and "
+        "thresholds."
+    ),
+)
 
 
 def open_detector(folder: str, category: str | None = None) -> tuple[Detector, Common]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
 
 if TYPE_CHECKING:
     from vlad.datasets.questions import Templates
@@ -64,10 +64,7 @@ def question_options(command: Callable) -> Callable:
         made = QuestionOptions(questions, templates, listed_order, answers)
         return command(questions=made, **options)
 
-    made: Callable = packed
-    for add in reversed(OPTIONS):
-        made = add(made)
-    return made
+    return together(*OPTIONS)(packed)
 
 
 def check_questions(options: QuestionOptions, model: str | None) -> None:

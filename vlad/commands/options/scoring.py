@@ -19,7 +19,7 @@ from vlad.commands.options import (
     roi_options,
 )
 from vlad.commands.options.detector import detector_option, open_detector
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
 from vlad.commands.options.quality import quality_option, set_by
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
@@ -89,14 +89,16 @@ class Scoring:
     detector: Detector | None
 
 
-NORMAL = (
+normal_option = option(
+    "--normal DIR|FILES",
+    "Normal images to compare with; may be repeated.",
+    "normals",
+    multiple=True,
+)
+# what the images show, and the normal images that heads are fitted on
+normal_options = together(
     option("--category WORDS", "What the images show, for example hazelnut."),
-    option(
-        "--normal DIR|FILES",
-        "Normal images to compare with; may be repeated.",
-        "normals",
-        multiple=True,
-    ),
+    normal_option,
     known_defects_option,
     option(
         "--k-shot K",
@@ -105,13 +107,29 @@ NORMAL = (
     ),
     option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0),
 )
-
-
-def normal_options(command: Callable) -> Callable:
-    """Add what the images show, and the normal images that heads are fitted on."""
-    for add in reversed(NORMAL):
-        command = add(command)
-    return command
+_head_options = together(
+    normal_options,
+    option(
+        "--pool DIR|FILES",
+        (
+            "Images, normal or not, that musc compares each image with; may be repeated.  "
+            "[default: the images to score]"
+        ),
+        "pools",
+        multiple=True,
+    ),
+    option(
+        "--head NAMES",
+        (
+            "One or several heads, as in winclip,memory.  [default: memory with --normal, "
+            "winclip with --category or --bank, self_reference without any]"
+        ),
+    ),
+    quality_option,
+    detector_option,
+    roi_options,
+    common_options,
+)
 
 
 def scoring_options(command: Callable) -> Callable:
@@ -154,37 +172,6 @@ def _scoring(options: dict[str, Any]) -> Scoring:
     if folder := options["detector"]:
         options["detector"], options["common"] = open_detector(folder, options["category"])
     return Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
-
-
-def _head_options(command: Callable) -> Callable:
-    """Add the options of normal images and heads."""
-
-    @normal_options
-    @option(
-        "--pool DIR|FILES",
-        (
-            "Images, normal or not, that musc compares each image with; may be repeated.  "
-            "[default: the images to score]"
-        ),
-        "pools",
-        multiple=True,
-    )
-    @option(
-        "--head NAMES",
-        (
-            "One or several heads, as in winclip,memory.  [default: memory with --normal, "
-            "winclip with --category or --bank, self_reference without any]"
-        ),
-    )
-    @quality_option
-    @detector_option
-    @roi_options
-    @common_options
-    @wraps(command)
-    def passed(**options):
-        return command(**options)
-
-    return passed
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
 
 if TYPE_CHECKING:
     from vlad.vlm import VLM
@@ -92,7 +92,4 @@ def vlm_options(command: Callable) -> Callable:
     def packed(vlm, vlm_model, vlm_timeout, vlm_rate, **options):
         return command(vlm=VlmOptions(vlm, vlm_model, vlm_timeout, vlm_rate), **options)
 
-    made: Callable = packed
-    for add in reversed(OPTIONS):
-        made = add(made)
-    return made
+    return together(*OPTIONS)(packed)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from vlad.commands.options.option import option
 
-
-def words_option(command: Callable) -> Callable:
-    """Add --words; the command gets its values as `words`, for `words_of`."""
-    return option(
-        "--words CATEGORY=WORDS",
-        'What prompts call a category, as in 01="glass bottle"; may be repeated.  '
-        "[default: its name]",
-        "words",
-        multiple=True,
-    )(command)
+words_option = option(
+    "--words CATEGORY=WORDS",
+    'What prompts call a category, as in 01="glass bottle"; may be repeated.  [default: its name]',
+    "words",
+    multiple=True,
+)
 
 
 def words_of(given: Sequence[str], categories: Iterable[str]) -> dict[str, str]:
