@@ -18,12 +18,8 @@ from vlad.commands.options import (
     roi_options,
     say_if_trial,
 )
-from vlad.commands.options.boxes import (
-    box_model_option,
-    boxes_option,
-    check_boxes,
-    open_box_model,
-)
+from vlad.commands.options.boxes import box_model_option, boxes_option, check_boxes, open_box_model
+from vlad.commands.options.columns import aligned
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.questions import QuestionOptions, check_questions, question_options
@@ -121,10 +117,9 @@ def evaluate(
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
     from vlad.datasets.known import known_of
-    from vlad.errors import OutputError
     from vlad.evaluation import Entry, evaluate_category, rules_of, shots_of
     from vlad.prompts import load_bank
-    from vlad.system.files import atomic_write
+    from vlad.system.files import atomic_write, check_file
     from vlad.system.machine import machine
     from vlad.system.text import shown
 
@@ -155,8 +150,7 @@ def evaluate(
         check_known(known, heads)
     rules = {name: rules_of(data, name) for name in chosen}
     private = _private(data, chosen, said, heads, submission) if submission else {}
-    if json_file and Path(json_file).is_dir():
-        raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
+    check_file(json_file)
     if common.setup.bank:
         load_bank(common.setup.bank)
     common = replace(common, setup=common.setup.with_region())
@@ -295,12 +289,7 @@ def table(results: Sequence[Result]) -> str:
         own = [result for result in results if result.head == head]
         if len(categories) > 1 and {result.category for result in own} == categories:
             add("mean", head, own[0].k_shot, mean(own))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        names = (cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False))
-        numbers = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
-        lines.append("  ".join([*names, *numbers]).rstrip())
+    lines = [aligned(rows, names=2)]
     if warning := caution(bound for result in results for bound in result.bounds.values()):
         lines.append(warning.strip())
     return "\n".join(lines)

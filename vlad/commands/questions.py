@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import Common
+from vlad.commands.options.columns import aligned
 from vlad.commands.options.questions import QuestionOptions
 from vlad.commands.options.vlm import VlmOptions
 
@@ -39,13 +40,14 @@ def ask_questions(
     from vlad.evaluation.answers import groups_of, letters_of, mean_of_kinds
     from vlad.evaluation.asking import ask_questions
     from vlad.scoring.record import digest_of
-    from vlad.system.files import atomic_write
+    from vlad.system.files import atomic_write, check_file
     from vlad.system.progress import Progress
     from vlad.system.text import encode
     from vlad.vlm.prompts import load_prompt
 
     assert options.file is not None  # the caller asks only then
-    check_outputs(json_file, options.answers)
+    check_file(json_file)
+    check_file(options.answers)
     questions = read_questions(options.file, options.templates)
     prompt = load_prompt("choice")
     model = vlm.open(common.setup.device)
@@ -93,17 +95,6 @@ def ask_questions(
         atomic_write(Path(json_file), json.dumps(found, indent=2).encode())
 
 
-def check_outputs(*files: str | None) -> None:
-    """Raise an OutputError for a folder, before anything is asked."""
-    from pathlib import Path
-
-    from vlad.errors import OutputError
-
-    for file in files:
-        if file and Path(file).is_dir():
-            raise OutputError(f"cannot write {file}: it is a folder; name a file.")
-
-
 def report(groups: Sequence[Group], answers: Sequence[Answered]) -> str:
     """Accuracies as lines of text, in percent, with what to know before comparing them."""
     from vlad.evaluation.answers import letters_of, mean_of_kinds
@@ -123,11 +114,7 @@ def report(groups: Sequence[Group], answers: Sequence[Answered]) -> str:
         always = f"{100 * one.always:.1f} ({shown(one.answer)[:20]})"
         accuracy = f"{100 * one.accuracy:.1f}"
         rows.append([*names, str(one.questions), accuracy, interval, balanced, *shares, always])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = [aligned(rows)]
     if len(groups) > 1:
         mean = 100 * mean_of_kinds(groups)
         lines.append(f"Mean over data sets of the mean over kinds, as in MMAD: {mean:.1f}")
