@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.adapters import Adapter, load_adapter
+from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.references import nearest_references
@@ -56,9 +56,6 @@ class AdaptCLIP(Trained):
     additive = True
     paired = True
     rules: ClassVar = {"adapter": ADAPTER}
-
-    def __init__(self, adapter: str | Adapter | None = None):
-        self.adapter = adapter
 
     @property
     def map_range(self) -> tuple[float, float]:

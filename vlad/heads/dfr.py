@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.networks import (
     Tensors,
     batch_norm,
@@ -23,7 +23,7 @@ from vlad.heads.rules import LAYERS, SHARE, optional, whole
 from vlad.maths.maps import upsample
 from vlad.maths.parts import parts_of
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import Features, Parts, Scores, TextFeatures
 
 CELL = 4  # side of the squares averaged on maps resized to `side` times as much
 FIRST = 10  # images whose principal components set the width of the middle
@@ -33,7 +33,7 @@ BATCH = 4  # images in a step
 LINEAR = (2, 5)  # layers without batch norm and ReLU
 
 
-class DFR(Head):
+class DFR(Layered):
     """A narrow autoencoder learns to rebuild the patch tokens of normal images.
 
     The vector of a place joins all layers. A place is as anomalous as its vector differs from what
@@ -83,11 +83,6 @@ class DFR(Head):
             HeadError: the head is not fitted.
         """
         return 0.0, float(f"{self.needed_memory()['variance'].item():.3g}")
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     @own_state()
     def fit(self, features: Features) -> DFR:

@@ -12,28 +12,19 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.memory_layer import Layer, Space
 from vlad.heads.memory_search import Search
 from vlad.heads.rules import LAYERS, SHARE, number, optional
 from vlad.maths.maps import top_mean, top_mean_without, top_parts, upsample
 from vlad.maths.neighbours import Bank
-from vlad.types import (
-    BackboneInfo,
-    Features,
-    FeatureSpec,
-    KnownKind,
-    Parts,
-    Reason,
-    Scores,
-    TextFeatures,
-)
+from vlad.types import Features, KnownKind, Parts, Reason, Scores, TextFeatures
 
 COVERED = 0.5  # part of a patch that a mask has to cover for it to be of the defect
 HIGHEST = 100.0
 
 
-class Labelled(Head):
+class Labelled(Layered):
     """Patch memory of normal images that also knows a few marked defects.
 
     With d the distance of a patch to the nearest normal one, and e that to the nearest one of a
@@ -83,11 +74,6 @@ class Labelled(Head):
     def rows_of_images(self) -> list[str]:
         """Those of the normal images; known defects stay."""
         return [name for name in self.memory_ if ":" not in name]
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     def fit(self, features: Features) -> Labelled:
         """Remember the patches of normal images, and forget known defects."""

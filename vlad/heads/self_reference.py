@@ -12,26 +12,17 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.rules import LAYERS, PART, SHARE, number, optional
 from vlad.maths.maps import top_mean, top_parts, upsample
 from vlad.maths.neighbours import BLOCK
 from vlad.system.room import entries
-from vlad.types import (
-    BackboneInfo,
-    Features,
-    FeatureSpec,
-    NearestPatch,
-    Parts,
-    Reason,
-    Scores,
-    TextFeatures,
-)
+from vlad.types import Features, NearestPatch, Parts, Reason, Scores, TextFeatures
 
 RANK = 0.03
 
 
-class SelfReference(Head):
+class SelfReference(Layered):
     """Distance of each patch to its k-th nearest other patch of the same image.
 
     A patch of a texture, an object or a background has many that are like it; a defect has few, and
@@ -67,11 +58,6 @@ class SelfReference(Head):
     def map_range(self) -> tuple[float, float]:
         """0 to 2, the bounds of 1 − cos."""
         return 0.0, 2.0
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, distances in [0, 2].
