@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 from typing import ClassVar, Literal
 
@@ -34,6 +35,7 @@ from vlad.types import (
 TEMPERATURE = 0.01
 
 
+@dataclass(eq=False, repr=False)
 class CLIPAD(Trained):
     """Patches of a staged second stream are compared with one representative vector a side.
 
@@ -70,21 +72,12 @@ class CLIPAD(Trained):
         "rescale": FLAG,
     }
 
-    def __init__(
-        self,
-        adapter: str | Adapter | None = None,
-        text: Literal["dbscan", "mean"] = "dbscan",
-        eps: float = 0.5,
-        min_samples: int = 15,
-        sigma: float = 8.0,
-        rescale: bool = True,
-    ):
-        self.adapter = adapter
-        self.text = text
-        self.eps = eps
-        self.min_samples = min_samples
-        self.sigma = sigma
-        self.rescale = rescale
+    adapter: str | Adapter | None = None
+    text: Literal["dbscan", "mean"] = "dbscan"
+    eps: float = 0.5
+    min_samples: int = 15
+    sigma: float = 8.0
+    rescale: bool = True
 
     @property
     def map_range(self) -> tuple[float, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
@@ -33,6 +34,7 @@ BATCH = 4  # images in a step
 LINEAR = (2, 5)  # layers without batch norm and ReLU
 
 
+@dataclass(eq=False, repr=False)
 class DFR(Layered):
     """A narrow autoencoder learns to rebuild the patch tokens of normal images.
 
@@ -59,19 +61,11 @@ class DFR(Layered):
         "seed": whole(0, 2**32 - 1),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        side: int | None = None,
-        epochs: int = 150,
-        hold_out: float = 0.2,
-        seed: int = 0,
-    ):
-        self.layers = layers
-        self.side = side
-        self.epochs = epochs
-        self.hold_out = hold_out
-        self.seed = seed
+    layers: Parts | None = None
+    side: int | None = None
+    epochs: int = 150
+    hold_out: float = 0.2
+    seed: int = 0
 
     @property
     def map_range(self) -> tuple[float, float]:

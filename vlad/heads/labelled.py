@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -24,6 +25,7 @@ COVERED = 0.5  # part of a patch that a mask has to cover for it to be of the de
 HIGHEST = 100.0
 
 
+@dataclass(eq=False, repr=False)
 class Labelled(Layered):
     """Patch memory of normal images that also knows a few marked defects.
 
@@ -47,17 +49,12 @@ class Labelled(Layered):
         "weight": number(0, HIGHEST, f"0 to {HIGHEST:g}"),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        top: float = 0.01,
-        sigma: float = 4.0,
-        weight: float = 1.0,
-    ):
-        self.layers = layers
-        self.top = top
-        self.sigma = sigma
-        self.weight = weight
+    layers: Parts | None = None
+    top: float = 0.01
+    sigma: float = 4.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
         self.layers_: dict[str, Layer] = {}
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -37,6 +38,7 @@ POOL = 16  # pixels a side of the squares averaged for the image score
 PROMPT, SCALE, BALANCE = "prompt", "scale", "balance"
 
 
+@dataclass(eq=False, repr=False)
 class OneNIP(Layered):
     """A transformer rebuilds the tokens of an image beside those of one normal image, the prompt.
 
@@ -62,17 +64,10 @@ class OneNIP(Layered):
         "seed": whole(0, 2**32 - 1),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        steps: int = 200,
-        hold_out: float = 0.2,
-        seed: int = 0,
-    ):
-        self.layers = layers
-        self.steps = steps
-        self.hold_out = hold_out
-        self.seed = seed
+    layers: Parts | None = None
+    steps: int = 200
+    hold_out: float = 0.2
+    seed: int = 0
 
     @property
     def map_range(self) -> tuple[float, float]:

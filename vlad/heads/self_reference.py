@@ -6,6 +6,7 @@ vlad's own; it needs neither words nor normal images.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -22,6 +23,7 @@ from vlad.types import Features, NearestPatch, Parts, Reason, Scores, TextFeatur
 RANK = 0.03
 
 
+@dataclass(eq=False, repr=False)
 class SelfReference(Layered):
     """Distance of each patch to its k-th nearest other patch of the same image.
 
@@ -42,17 +44,10 @@ class SelfReference(Layered):
         "sigma": number(0, 1000, "0 to 1000 pixels"),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        rank: float = RANK,
-        top: float = 0.01,
-        sigma: float = 4.0,
-    ):
-        self.layers = layers
-        self.rank = rank
-        self.top = top
-        self.sigma = sigma
+    layers: Parts | None = None
+    rank: float = RANK
+    top: float = 0.01
+    sigma: float = 4.0
 
     @property
     def map_range(self) -> tuple[float, float]:

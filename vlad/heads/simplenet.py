@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -38,6 +39,7 @@ ADAPTED = ("adapter.weight", "adapter.bias")
 STILL = ("adapter.bias", "hidden.bias")
 
 
+@dataclass(eq=False, repr=False)
 class SimpleNet(Layered):
     """A small network learns to tell the patches of normal images from the same ones with noise.
 
@@ -69,21 +71,12 @@ class SimpleNet(Layered):
         "seed": whole(0, 2**32 - 1),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        width: int | None = None,
-        noise: float = 0.015,
-        epochs: int = 160,
-        hold_out: float = 0.2,
-        seed: int = 0,
-    ):
-        self.layers = layers
-        self.width = width
-        self.noise = noise
-        self.epochs = epochs
-        self.hold_out = hold_out
-        self.seed = seed
+    layers: Parts | None = None
+    width: int | None = None
+    noise: float = 0.015
+    epochs: int = 160
+    hold_out: float = 0.2
+    seed: int = 0
 
     @own_state()
     def fit(self, features: Features) -> SimpleNet:
