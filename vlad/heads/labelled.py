@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from vlad.heads.head import Layered
 from vlad.heads.memory_layer import Layer, Space
 from vlad.heads.memory_search import Search
+from vlad.heads.references import unit_rows
 from vlad.heads.rules import LAYERS, SHARE, number, optional
 from vlad.maths.maps import top_mean, top_mean_without, top_parts, upsample
 from vlad.maths.neighbours import Bank
@@ -74,10 +75,7 @@ class Labelled(Layered):
 
     def fit(self, features: Features) -> Labelled:
         """Remember the patches of normal images, and forget known defects."""
-        self.memory_ = {
-            str(layer): F.normalize(x.flatten(0, 1), dim=-1)
-            for layer, x in features.patches.items()
-        }
+        self.memory_ = unit_rows(features)
         return self
 
     def merge(

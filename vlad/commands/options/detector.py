@@ -15,22 +15,9 @@ if TYPE_CHECKING:
 
 # what a detector brings with it, by parameter; `params` and `adapters` are of --param, --adapter
 BROUGHT = (
-    *(
-        "head",
-        "quality",
-        "normals",
-        "known_defects",
-        "k_shot",
-        "seed",
-        "pools",
-        "bank",
-        "guide",
-        "ignore",
-    ),
-    *("directions", "params", "adapters", "backbone", "image_size", "tile", "overlap", "bits"),
-    "dtype",
-    "roi",
-    "roi_ignore",
+    *("head", "quality", "normals", "known_defects", "k_shot", "seed", "pools", "bank", "guide"),
+    *("ignore", "directions", "params", "adapters", "backbone", "image_size", "tile", "overlap"),
+    *("bits", "dtype", "roi", "roi_ignore"),
 )
 
 
