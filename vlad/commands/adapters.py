@@ -10,6 +10,8 @@ import click
 
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
+from vlad.errors import AdapterError
+from vlad.system.text import shown
 
 BACKBONE = "ViT-L-14-336/openai"
 
@@ -23,7 +25,6 @@ def adapters() -> None:
 def list_() -> None:
     """List the adapters on this disk, and the released checkpoints that can be imported."""
     from vlad.adapters.cards import here, registry
-    from vlad.system.text import shown
 
     rows = [["name", "head", "backbone", "trained on", "licence", "where"]]
     for cards, where in ((here(), "here"), (registry(), "not here")):
@@ -45,7 +46,6 @@ def show(name) -> None:
 
     from vlad.adapters import CARD, find_adapter
     from vlad.adapters.cards import here, read_card, registry
-    from vlad.system.text import shown
 
     known = {**registry(), **here()}  # adapters on this disk come first
     card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
@@ -96,10 +96,8 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     )
     from vlad.adapters.cards import released
     from vlad.adapters.checkpoint import authors_layout, read_checkpoint
-    from vlad.errors import AdapterError
     from vlad.system.files import atomic_write, file_sha256
     from vlad.system.formats import FORMAT
-    from vlad.system.text import shown
 
     authors_layout(head)
     path = Path(file)
@@ -202,8 +200,6 @@ def _letters(text: str, between: str = "") -> str:
 
 
 def _layers(text: str | None) -> list[int] | None:
-    from vlad.errors import AdapterError
-
     try:
         found = [int(word) for word in text.split(",")] if text else None
     except ValueError:

@@ -18,6 +18,8 @@ from vlad.commands.options.log import log_option
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
+from vlad.errors import InputError
+from vlad.system.text import instead, shown
 
 LISTS = ("head", "k-shot", "seeds", "corruptions")  # options that take a comma-separated list
 
@@ -28,7 +30,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
         return
     from pathlib import Path
 
-    from vlad.errors import InputError
     from vlad.system.resources import read_toml
 
     try:
@@ -53,8 +54,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
 
 def _as_option(key: str, setting: object, option: click.Parameter, file: str) -> object:
     """A setting of a TOML file as click expects it: one value, or a list for repeated options."""
-    from vlad.errors import InputError
-
     if option.name == "words" and isinstance(setting, dict):
         if not all(isinstance(said, str) for said in setting.values()):
             raise InputError(f"{file}: words of a category must be text; correct them.")
@@ -124,10 +123,8 @@ def bench(
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
     from vlad.datasets.known import known_of
-    from vlad.errors import InputError
     from vlad.evaluation.bench import bench as run_bench
     from vlad.evaluation.figures import by_shots
-    from vlad.system.text import shown
     from vlad.system.tracking import tracking
 
     shots, draws = numbers("--k-shot", k_shot), numbers("--seeds", seeds)
@@ -192,9 +189,7 @@ def bench(
 
 
 def _corruptions(text: str | None, boxes: str | None) -> list[str]:
-    from vlad.errors import InputError
     from vlad.evaluation.corruptions import CORRUPTIONS
-    from vlad.system.text import instead
 
     if text is None:
         return []
@@ -217,8 +212,6 @@ def numbers(option: str, text: str) -> list[int]:
     Raises:
         InputError: it is no such list.
     """
-    from vlad.errors import InputError
-
     try:
         found = [int(word) for word in str(text).split(",")]
     except ValueError:

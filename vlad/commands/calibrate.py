@@ -14,6 +14,8 @@ from vlad.commands.options.verdicts import (
     holdout_option,
     suspects_option,
 )
+from vlad.errors import InputError
+from vlad.system.text import and_more, counted, shown
 
 
 @click.command()
@@ -65,12 +67,10 @@ def calibrate(
     from vlad.calibration import save_calibration
     from vlad.calibration.counts import counts
     from vlad.calibration.labels import check_target
-    from vlad.errors import InputError
     from vlad.results.calibrate import calibrate_run
     from vlad.results.folder import RunFolder
     from vlad.results.levels import read_levels
     from vlad.system.files import check_file
-    from vlad.system.text import and_more, counted, shown
 
     check_target(target or "f1")
     if (target or miss_cost) and not labels:

@@ -10,6 +10,8 @@ from vlad.commands.options import Common, given, open_backbone, say_if_trial, se
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import ScoringCommand
+from vlad.errors import InputError
+from vlad.system.text import and_more, counted, shown
 
 if TYPE_CHECKING:
     from vlad.evaluation.choice import Choice
@@ -53,10 +55,8 @@ def choose(context, paths, normals, defects, category, **reading) -> None:
     """
     from vlad.datasets import list_samples
     from vlad.datasets.defects import list_defects
-    from vlad.errors import InputError
     from vlad.evaluation.choice import candidates, choose
     from vlad.evaluation.comparison import LEAST_NORMALS, compare
-    from vlad.system.text import and_more, counted, shown
 
     parts, good = list_samples(paths), list_samples(normals)
     if wrong := [sample.path for sample in good if sample.label]:
@@ -121,7 +121,6 @@ def verdict(choice: Choice, found: Compared) -> str:
     """What the table means."""
     from vlad.calibration.conformal import ceiled
     from vlad.evaluation.choice import LEAST_DEFECTS
-    from vlad.system.text import counted, shown
 
     count = counted(len(found.normals), "normal image")
     rate = f"{100 * ceiled(choice.rate):g} %"

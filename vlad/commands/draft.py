@@ -7,6 +7,8 @@ import click
 from vlad.commands.options import given
 from vlad.commands.options.option import option
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import InputError, OutputError
+from vlad.system.text import shown
 
 
 @click.command("draft")
@@ -32,11 +34,9 @@ def draft(category: str, vlm: VlmOptions, device: str, out: str | None, overwrit
     from pathlib import Path
 
     from vlad.commands.prompts import clip_context
-    from vlad.errors import InputError, OutputError
     from vlad.prompts import SIDES
     from vlad.prompts.categories import check_category
     from vlad.system.files import atomic_write, check_writable
-    from vlad.system.text import shown
     from vlad.vlm.draft import draft as ask_for
     from vlad.vlm.draft import text_of
 

@@ -27,6 +27,8 @@ from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.vlm import VlmOptions, vlm_options
 from vlad.commands.options.words import words_of, words_option
 from vlad.commands.questions import ask_questions
+from vlad.errors import InputError
+from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
@@ -121,7 +123,6 @@ def evaluate(
     from vlad.prompts import load_bank
     from vlad.system.files import atomic_write, check_file
     from vlad.system.machine import machine
-    from vlad.system.text import shown
 
     check_questions(questions, vlm.model)
     if questions.file:
@@ -216,7 +217,6 @@ def _private(
     """
     from dataclasses import replace
 
-    from vlad.errors import InputError
     from vlad.evaluation.submission import check_submission
 
     if not hasattr(data, "unlabelled"):
@@ -271,7 +271,6 @@ def table(results: Sequence[Result]) -> str:
     from vlad.evaluation import mean
     from vlad.evaluation.tables import COLUMNS, caution
     from vlad.heads import titled
-    from vlad.system.text import shown
 
     columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
     rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]

@@ -22,6 +22,8 @@ from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import ScoringCommand, default_head, normal_options
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import ImageError, InputError, OutputError
+from vlad.system.text import counted, encode, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,10 +80,8 @@ def explain(
     vlad explain part.png --normal good/ --vlm http://127.0.0.1:8000/v1 --vlm-model qwen2.5-vl
     """
     from vlad.datasets import list_samples
-    from vlad.errors import ImageError, InputError
     from vlad.reasons import say
     from vlad.system.files import atomic_write
-    from vlad.system.text import counted, encode, shown
 
     samples = list_samples(paths, out)
     if not samples:
@@ -151,7 +151,6 @@ def _fit(
     """Fit a detector on the normal images, if it uses some."""
     from vlad.datasets import list_samples
     from vlad.datasets.shots import draw_shots
-    from vlad.errors import InputError
     from vlad.heads import load_head
 
     own = load_head(made.head, **(made.head_params or {}))
@@ -181,8 +180,6 @@ def _file_of(sample: Sample, out: str) -> Path:
 
 def _check_free(samples: list[Sample], out: str) -> None:
     """Raise an OutputError if an explanation would replace a file."""
-    from vlad.errors import OutputError
-
     for file in (_file_of(sample, out) for sample in samples):
         if file.exists():
             raise OutputError(

@@ -11,6 +11,7 @@ from vlad.commands.options import Common, check_known, given, known_defects_opti
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import normal_option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.scoring.panel import Panel
@@ -56,7 +57,6 @@ def export(
     from vlad.backbones.runtimes import load_runtime
     from vlad.datasets import list_samples
     from vlad.demo import HAZELNUT
-    from vlad.errors import InputError
     from vlad.images import read_image
     from vlad.scoring.export import export as write
     from vlad.scoring.setup import Setup
@@ -106,7 +106,6 @@ def _fitted(
     """The name of the head that the options ask for, and its panel, fitted."""
     from vlad.datasets import list_samples
     from vlad.datasets.known import list_known
-    from vlad.errors import InputError
     from vlad.images import read_image
     from vlad.scoring.known import fit_known
 

@@ -22,6 +22,8 @@ from vlad.commands.options.verdicts import (
     false_alarms_option,
     suspects_option,
 )
+from vlad.errors import OutputError
+from vlad.system.text import counted
 
 
 @click.command(cls=SectionedCommand)
@@ -79,8 +81,6 @@ def fit(
     from vlad.calibration.conformal import least_reference
     from vlad.calibration.holdout import split_normals
     from vlad.datasets import list_samples
-    from vlad.errors import OutputError
-    from vlad.system.text import counted
 
     if (Path(out) / "detector.json").exists() and not overwrite:
         raise OutputError(

@@ -8,6 +8,8 @@ import click
 
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
+from vlad.errors import InputError
+from vlad.system.text import encode, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +40,7 @@ def measure(run: str, labels: str, tracks: str | None, per_video: bool, out: str
     from pathlib import Path
 
     from vlad.datasets.footage import load_footage
-    from vlad.errors import InputError
     from vlad.evaluation.footage import measure_run
-    from vlad.system.text import shown
 
     name, given, root = labels.partition("=")
     if not given:
@@ -78,7 +78,6 @@ def _write(path: Path, found: RunMetrics) -> Path:
     from dataclasses import asdict
 
     from vlad.system.files import atomic_write
-    from vlad.system.text import encode
 
     content = asdict(found)
     for one in content["measured"]:

@@ -9,6 +9,8 @@ import click
 
 from vlad.commands.options.option import option
 from vlad.commands.prompts_tune import tune
+from vlad.errors import PromptError
+from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.backbones.tokens import Context
@@ -46,7 +48,6 @@ def show(bank: str, category: str, limit: int | None) -> None:
     BANK is a name or a TOML file.
     """
     from vlad.prompts import load_bank
-    from vlad.system.text import shown
 
     chosen = load_bank(bank)
     sentences = chosen.expand(category)
@@ -71,9 +72,7 @@ def check(files: tuple[str, ...]) -> None:
     """
     from pathlib import Path
 
-    from vlad.errors import PromptError
     from vlad.prompts import load_bank
-    from vlad.system.text import shown
 
     context = clip_context()
     valid = True

@@ -10,6 +10,8 @@ from vlad.commands.options import Common
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.questions import QuestionOptions
 from vlad.commands.options.vlm import VlmOptions
+from vlad.errors import InputError
+from vlad.system.text import counted, csv_line, csv_path, csv_text, encode, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,13 +38,11 @@ def ask_questions(
 
     from vlad import __version__
     from vlad.datasets.questions import read_questions
-    from vlad.errors import InputError
     from vlad.evaluation.answers import groups_of, letters_of, mean_of_kinds
     from vlad.evaluation.asking import ask_questions
     from vlad.scoring.record import digest_of
     from vlad.system.files import atomic_write, check_file
     from vlad.system.progress import Progress
-    from vlad.system.text import encode
     from vlad.vlm.prompts import load_prompt
 
     assert options.file is not None  # the caller asks only then
@@ -98,7 +98,6 @@ def ask_questions(
 def report(groups: Sequence[Group], answers: Sequence[Answered]) -> str:
     """Accuracies as lines of text, in percent, with what to know before comparing them."""
     from vlad.evaluation.answers import letters_of, mean_of_kinds
-    from vlad.system.text import counted, shown
 
     rows = [
         [
@@ -139,8 +138,6 @@ def report(groups: Sequence[Group], answers: Sequence[Answered]) -> str:
 
 def csv_of(answers: Sequence[Answered]) -> str:
     """A line for each question."""
-    from vlad.system.text import csv_line, csv_path, csv_text
-
     lines = [csv_line(("image", *HEADER))]
     for one in answers:
         question = one.question

@@ -12,6 +12,8 @@ from vlad.commands.options import given, quiet_open_clip, setup_of
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
+from vlad.errors import InputError
+from vlad.system.text import instead, shown
 
 if TYPE_CHECKING:
     from vlad.evaluation.published import DataSource, Method, Published
@@ -57,7 +59,6 @@ def reproduce(
     from math import isfinite
     from pathlib import Path
 
-    from vlad.errors import InputError
     from vlad.evaluation.published import published
     from vlad.evaluation.reproduce import Asked, check_adapters, measure, open_set
     from vlad.evaluation.reproduction import Reproduction, markdown
@@ -156,9 +157,6 @@ def listing(known: Published, heads: Sequence[str]) -> str:
 
 
 def _pairs(given_data: Sequence[str], known: Published) -> dict[str, str]:
-    from vlad.errors import InputError
-    from vlad.system.text import instead, shown
-
     found: dict[str, str] = {}
     for pair in given_data:
         name, equals, root = pair.partition("=")

@@ -18,6 +18,8 @@ from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scor
 from vlad.commands.options.verdicts import holdout_option
 from vlad.commands.options.video import sampling_options
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.runs.settings import Settings
@@ -93,11 +95,9 @@ def score(
     from dataclasses import replace
 
     from vlad.datasets import list_samples
-    from vlad.errors import InputError
     from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
     from vlad.runs.run import run
-    from vlad.system.text import counted
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
@@ -180,11 +180,9 @@ def _frames(
     """The frames of the video files among the paths; none if there are none."""
     from pathlib import Path
 
-    from vlad.errors import InputError
     from vlad.images.video import Sampling, Video, check_video
     from vlad.runs.extract import write_frames
     from vlad.runs.frames import Footage
-    from vlad.system.text import shown
 
     every, fps, changes = sampling
     # tables have other suffixes than videos
@@ -222,7 +220,6 @@ def _with_holdout(settings: Settings, holdouts: tuple[str, ...]) -> Settings:
     from dataclasses import replace
 
     from vlad.datasets import list_samples
-    from vlad.errors import InputError
 
     if not settings.rules:
         raise InputError(
@@ -236,7 +233,6 @@ def _boxed(samples: list[Sample], settings: Settings, file: str) -> tuple[list[S
     from dataclasses import replace
 
     from vlad.datasets.boxes import digest, read_boxes, with_boxes
-    from vlad.errors import InputError
 
     if settings.rules and settings.rules.held_out:
         raise InputError(

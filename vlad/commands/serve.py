@@ -10,6 +10,8 @@ import click
 from vlad.commands.options import common_options, make_detector, roi_options
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
+from vlad.errors import InputError, VladError
+from vlad.system.text import shown as printed
 
 
 def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None) -> None:
@@ -111,8 +113,6 @@ def serve(
     """
     from pathlib import Path
 
-    from vlad.errors import InputError, VladError
-
     if not (detectors or head):
         raise InputError("Nothing to serve; name a folder written by `vlad fit`, or a --head.")
     if not head and common.given & {"roi", "roi_ignore"}:
@@ -140,7 +140,6 @@ def serve(
     from vlad.serving.review import Labels
     from vlad.serving.threads import in_own_thread
     from vlad.serving.traffic import Traffic
-    from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
     root_path = check_prefix(root_path)

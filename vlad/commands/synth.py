@@ -9,6 +9,8 @@ import click
 
 from vlad.commands.options import given, quiet_open_clip
 from vlad.commands.options.option import option
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.synthetic.quality import Posterior
@@ -46,11 +48,9 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     """
     from vlad.datasets.folder import list_images
     from vlad.datasets.layout import existing_folder
-    from vlad.errors import InputError
     from vlad.synthetic import generator_names, load_generators
     from vlad.synthetic.write import check_folder, write_set
     from vlad.system.progress import Progress
-    from vlad.system.text import counted, shown
 
     wanted = None if names is None else [n.strip() for n in names.split(",") if n.strip()]
     chosen = list(load_generators(wanted))
@@ -88,7 +88,6 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
 def _refuse_labelled(root) -> None:
     """Check that the folder holds no defective images; raise an InputError if it does."""
     from vlad.datasets.detect import detect
-    from vlad.errors import InputError
 
     try:
         layout = detect(root)

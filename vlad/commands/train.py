@@ -11,6 +11,8 @@ from vlad.commands.options import given, layout_option, quiet_open_clip
 from vlad.commands.options.log import log_option
 from vlad.commands.options.option import option
 from vlad.commands.options.words import words_of, words_option
+from vlad.errors import TrainingError
+from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.adapters import Adapter
@@ -110,9 +112,7 @@ def train(
     from vlad.adapters import is_plain_text
     from vlad.adapters.layouts import layout_of
     from vlad.backbones import DEFAULT, load_backbone
-    from vlad.errors import TrainingError
     from vlad.heads import Trained, load_head
-    from vlad.system.text import shown
     from vlad.system.tracking import tracking
     from vlad.training.adapter import train_adapter
     from vlad.training.checkpoint import open_folder
@@ -225,8 +225,6 @@ def check_given(
         from_text: whether the recipe learns from texts.
         of_images, of_texts: option -> its value.
     """
-    from vlad.errors import TrainingError
-
     for name, value in (of_images if from_text else of_texts).items():
         if value:
             source = "texts" if from_text else "images"

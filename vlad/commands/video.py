@@ -11,6 +11,8 @@ from vlad.commands.options.events import Deciding, check_deciding, event_options
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, model_options, plan_of
 from vlad.commands.options.video import FRAME_RATE, sampling_options
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.images.video import Video
@@ -95,7 +97,6 @@ def video(
     from pathlib import Path
 
     from vlad.datasets import list_samples
-    from vlad.errors import InputError
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
     from vlad.runs.changes import write_changes
@@ -103,7 +104,6 @@ def video(
     from vlad.runs.motion import Motion, columns_of, head_beside
     from vlad.runs.video import Timing, score_video
     from vlad.system.signals import interruptible
-    from vlad.system.text import counted, shown
     from vlad.time import Smoothing
 
     if resume and overwrite:
@@ -226,9 +226,7 @@ def _readable(given: tuple[str, ...], frame_rate: float | None, live: bool = Fal
     Args:
         live: whether streams and cameras are taken.
     """
-    from vlad.errors import InputError
     from vlad.images.video import check_video
-    from vlad.system.text import shown
 
     found, refused = [], []
     for one in [_named(path, frame_rate, live) for path in given]:
@@ -249,7 +247,6 @@ def _named(given: str, frame_rate: float | None, live: bool = False) -> Video:
     """A video file or a folder of frames of this name; a stream or camera too if `live`."""
     from pathlib import Path
 
-    from vlad.errors import InputError
     from vlad.images.video import Video
 
     folder = Path(given).expanduser()

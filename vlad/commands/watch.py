@@ -11,6 +11,8 @@ from vlad.commands.options.events import Deciding, check_deciding, event_options
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 from vlad.commands.options.video import sampling_options
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,11 +100,9 @@ def watch(
     from pathlib import Path
 
     from vlad.calibration.counts import counts
-    from vlad.errors import InputError
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
-    from vlad.system.text import counted, shown
 
     watched = _source(source, interval, every, fps, changes, keep)
     RUN.check(out, resume=True)
@@ -174,7 +174,6 @@ def _source(
     """What is watched, in the way the options ask for."""
     from pathlib import Path
 
-    from vlad.errors import InputError
     from vlad.images.video import Sampling, Video, check_video
     from vlad.runs.frames import Footage
 
@@ -200,7 +199,6 @@ def _events(deciding: Deciding, plan: Plan, watched: Path | Footage) -> EventRul
     """What makes an event in time; None if none are found."""
     from pathlib import Path
 
-    from vlad.errors import InputError
     from vlad.time import Smoothing
 
     check_deciding(deciding)
@@ -233,7 +231,6 @@ def _channels(
     command: str | None,
 ) -> list[Channel]:
     """What is told of anomalous images, in the way the options ask for."""
-    from vlad.errors import InputError
     from vlad.runs.events import SECRET, Command, Mqtt, Webhook, read_login, read_secret
 
     if secret and not webhook:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from vlad.commands.options.option import option, together
+from vlad.errors import HeadError, InputError
 
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
@@ -145,7 +146,6 @@ def setup_of(options: Mapping[str, Any]) -> Setup:
     Raises:
         InputError: options that need each other, or a value out of its range.
     """
-    from vlad.errors import InputError
     from vlad.scoring.setup import Setup
 
     if options["overlap"] is not None and options["tile"] is None:
@@ -180,7 +180,6 @@ layout_option = option(
 
 def check_known(known: object, heads: Mapping[str, Head]) -> None:
     """Raise a HeadError if known defects are given to no head, or a head lacks them."""
-    from vlad.errors import HeadError
     from vlad.heads.labelled import Labelled
 
     learning = [name for name, head in heads.items() if isinstance(head, Labelled)]
@@ -217,7 +216,6 @@ def make_detector(head: str, category: str | None, common: Common) -> Detector:
     from dataclasses import asdict
 
     from vlad.detector import Detector
-    from vlad.errors import HeadError
 
     if len(make_heads(head, common)) > 1:
         raise HeadError(f"A detector has one head, but --head {head} names several; name one.")
@@ -233,7 +231,6 @@ def head_params(names: str, common: Common) -> dict[str, dict]:
         AdapterError: an unknown adapter.
     """
     from vlad.adapters import head_of
-    from vlad.errors import HeadError
     from vlad.heads import head_name
 
     listed = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
@@ -39,8 +40,6 @@ def check_boxes(
     Raises:
         InputError: both, no head uses boxes, or images are cut into tiles.
     """
-    from vlad.errors import InputError
-
     if boxes and model:
         raise InputError("--boxes and --boxes-model exclude each other; leave one out.")
     if not (boxes or model):

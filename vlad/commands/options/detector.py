@@ -9,6 +9,7 @@ import click
 
 from vlad.commands.options import Common
 from vlad.commands.options.option import option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.detector import Detector
@@ -42,7 +43,6 @@ def open_detector(folder: str, category: str | None = None) -> tuple[Detector, C
         InputError: no detector, or an option that it brings with it.
     """
     from vlad.detector import Detector
-    from vlad.errors import InputError
 
     context = click.get_current_context()
     named = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.option import option, together
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.datasets.questions import Templates
@@ -77,8 +78,6 @@ def check_questions(options: QuestionOptions, model: str | None) -> None:
         InputError: questions without a model, an option that has nothing to do with them, or one of
             theirs without them.
     """
-    from vlad.errors import InputError
-
     context = click.get_current_context()
     for param in context.command.params:
         name = param.name or ""

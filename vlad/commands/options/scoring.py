@@ -23,6 +23,7 @@ from vlad.commands.options.option import option, together
 from vlad.commands.options.quality import quality_option, set_by
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
+from vlad.errors import HeadError, InputError
 
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
@@ -54,8 +55,6 @@ class ScoringCommand(SectionedCommand):
                 if images:
                     spread.append(last)
                 elif run == 3:
-                    from vlad.errors import InputError
-
                     raise InputError(
                         f"With several files after {last}, the images to score come first; write "
                         f"vlad {self.name} PATH... {last} FILES."
@@ -203,7 +202,6 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
     from vlad.datasets import list_samples
     from vlad.datasets.known import list_known
     from vlad.datasets.shots import draw_shots
-    from vlad.errors import InputError
     from vlad.prompts import load_bank
     from vlad.runs.settings import Settings
 
@@ -272,7 +270,6 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
 
 def _with_detector(detector: Detector, scoring: Scoring, images: int, categorised: bool) -> Plan:
     """The plan of a run with a saved detector, whose threshold decides unless another is given."""
-    from vlad.errors import HeadError, InputError
     from vlad.results.verdicts import Rules
     from vlad.runs.settings import Settings
 
@@ -317,8 +314,6 @@ def _with_detector(detector: Detector, scoring: Scoring, images: int, categorise
 
 def _check_maps(scoring: Scoring) -> None:
     """Raise an InputError for options about regions where no maps are written."""
-    from vlad.errors import InputError
-
     judging = scoring.judging
     regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
     if scoring.map_format == "none" and any(regions):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.heads import Head
@@ -33,8 +34,6 @@ class _Threshold(click.ParamType):
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            from vlad.errors import InputError
-
             raise InputError(
                 f"--threshold {value} is not a number; give one such as 0.02, or auto."
             )
@@ -148,8 +147,6 @@ def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
     Raises:
         InputError: options that exclude or need each other.
     """
-    from vlad.errors import InputError
-
     numeric = isinstance(judging.threshold, float)
     if not judging.wanted:
         needing = ("confidence", "suspects", "map_threshold", "min_area", "mm_per_pixel")
@@ -201,7 +198,6 @@ def rules_of(
     from vlad.calibration import Calibration, load_calibration
     from vlad.calibration.conformal import check_enough, least_reference
     from vlad.calibration.sources import LEAST_UNLABELLED
-    from vlad.errors import InputError
     from vlad.results.verdicts import Rules
 
     if not judging.wanted:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.option import option, together
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.vlm import VLM
@@ -62,7 +63,6 @@ class VlmOptions:
             InputError: options of an endpoint without one.
             VlmError, BackboneError: as `load_vlm`.
         """
-        from vlad.errors import InputError
         from vlad.vlm import load_vlm
 
         is_endpoint = "://" in (self.model or "")

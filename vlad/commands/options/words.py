@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
+from vlad.system.text import shown
 
 words_option = option(
     "--words CATEGORY=WORDS",
@@ -24,9 +26,7 @@ def words_of(given: Sequence[str], categories: Iterable[str]) -> dict[str, str]:
         InputError: a value without "=", or two for one category.
         PromptError: an unknown category, or invalid words.
     """
-    from vlad.errors import InputError
     from vlad.prompts.categories import check_words
-    from vlad.system.text import shown
 
     found: dict[str, str] = {}
     for text in given:
