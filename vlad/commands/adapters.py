@@ -56,18 +56,14 @@ def show(name) -> None:
 @click.argument("file")
 @option(
     "--head NAME",
-    (
-        "Head of the checkpoint: adaclip, adaptclip, anomalyclip, anomalyov, april_gan, clip_ad, "
-        "filo, inp_former, metauas or sowa."
-    ),
+    "Head of the checkpoint: adaclip, adaptclip, anomalyclip, anomalyov, april_gan, clip_ad, "
+    "filo, inp_former, metauas or sowa.",
     required=True,
 )
 @option(
     "--auxiliary WORDS",
-    (
-        "Data it was trained on, for example visa; named beside every result made with "
-        "it.  [default: known if the file's SHA-256 is in the registry]"
-    ),
+    "Data it was trained on, for example visa; named beside every result made with "
+    "it.  [default: known if the file's SHA-256 is in the registry]",
 )
 @option("--backbone NAME|PATH", "Backbone it was trained on.", default=BACKBONE)
 @option(

@@ -31,10 +31,8 @@ READING = (
 @option("--category WORDS", "What the images show, for example hazelnut.  [default: object]")
 @option(
     "--negation WORDS",
-    (
-        "What is true of an image of which the question is not.  [default: from --vlm, or without "
-        "it, or not so]"
-    ),
+    "What is true of an image of which the question is not.  [default: from --vlm, or without "
+    "it, or not so]",
 )
 @option(
     "--top N",

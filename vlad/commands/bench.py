@@ -74,10 +74,8 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @click.argument("roots", metavar="DIR...", nargs=-1, required=True)
 @option(
     "--config TOML",
-    (
-        "Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
-        "k-shot = [1, 4], words = {bottle = 'glass bottle'}."
-    ),
+    "Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
+    "k-shot = [1, 4], words = {bottle = 'glass bottle'}.",
     is_eager=True,
     expose_value=False,
     callback=_read_config,
@@ -91,10 +89,8 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @option("--seeds N,N,...", "Random seeds for --k-shot.", default="0,1,2")
 @option(
     "--corruptions NAMES",
-    (
-        "Also measure on test images corrupted by brightness, blur, jpeg, noise or shift, "
-        "as in blur,noise, or by all; each takes another pass."
-    ),
+    "Also measure on test images corrupted by brightness, blur, jpeg, noise or shift, "
+    "as in blur,noise, or by all; each takes another pass.",
 )
 @words_option
 @layout_option

@@ -47,17 +47,12 @@ if TYPE_CHECKING:
 @words_option
 @option(
     "--head NAMES",
-    (
-        "One or several heads, as in winclip,memory.  [default: memory with --k-shot, "
-        "winclip without]"
-    ),
+    "One or several heads, as in winclip,memory.  [default: memory with --k-shot, winclip without]",
 )
 @option(
     "--k-shot K",
-    (
-        "Normal images that every head may use, drawn at random.  [default: 4 for heads "
-        "that need some, else 0]"
-    ),
+    "Normal images that every head may use, drawn at random.  [default: 4 for heads "
+    "that need some, else 0]",
     type=click.IntRange(min=0),
 )
 @option(

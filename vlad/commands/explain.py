@@ -39,10 +39,8 @@ if TYPE_CHECKING:
 @normal_options
 @option(
     "--head NAME",
-    (
-        "The head to explain.  [default: memory with --normal, winclip with --category or --bank, "
-        "self_reference without any]"
-    ),
+    "The head to explain.  [default: memory with --normal, winclip with --category or --bank, "
+    "self_reference without any]",
 )
 @detector_option
 @vlm_options

@@ -33,10 +33,8 @@ from vlad.system.text import counted
 @known_defects_option
 @option(
     "--k-shot K",
-    (
-        "Fit on K images, drawn at random; the others set the threshold.  [default: half "
-        "of them, or all if the other half is too small to set a threshold]"
-    ),
+    "Fit on K images, drawn at random; the others set the threshold.  [default: half "
+    "of them, or all if the other half is too small to set a threshold]",
     type=click.IntRange(min=1),
 )
 @option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)

@@ -30,10 +30,8 @@ def review() -> None:
 @click.argument("run", metavar="RUN")
 @option(
     "--order",
-    (
-        "Highest scores first, or those near the threshold and unlike each other; that needs a run "
-        "with verdicts."
-    ),
+    "Highest scores first, or those near the threshold and unlike each other; that needs a run "
+    "with verdicts.",
     type=click.Choice(["worst", "informative"]),
     default="worst",
 )

@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 @option("--seed N", "Random seed.", type=click.IntRange(min=0), default=0)
 @option(
     "--generator NAMES",
-    (
-        "One or several, as in scratch,stain: cutpaste, cutpaste_scar, perlin, poisson, "
-        "scratch, stain, missing, colour.  [default: all of them]"
-    ),
+    "One or several, as in scratch,stain: cutpaste, cutpaste_scar, perlin, poisson, "
+    "scratch, stain, missing, colour.  [default: all of them]",
     "names",
 )
 @option("--textures DIR", "Images of other materials for perlin.  [default: drawn textures]")

@@ -22,28 +22,22 @@ if TYPE_CHECKING:
 @click.argument("recipe", metavar="RECIPE")
 @option(
     "--data DIR[:WEIGHT]",
-    (
-        "Labelled data set; its test images are the training data; may be repeated. "
-        "WEIGHT is how often an epoch sees each image, as in visa:2."
-    ),
+    "Labelled data set; its test images are the training data; may be repeated. "
+    "WEIGHT is how often an epoch sees each image, as in visa:2.",
     "roots",
     multiple=True,
 )
 @layout_option
 @option(
     "--synthetic DIR[:WEIGHT]",
-    (
-        "Normal images, or a data set to take them from; defects are drawn on half of "
-        "them; may be repeated."
-    ),
+    "Normal images, or a data set to take them from; defects are drawn on half of "
+    "them; may be repeated.",
     multiple=True,
 )
 @option(
     "--hold-out CATEGORY",
-    (
-        "Keep a category out of the data, keep the epoch that is best on it, and stop "
-        "early; may be repeated."
-    ),
+    "Keep a category out of the data, keep the epoch that is best on it, and stop "
+    "early; may be repeated.",
     "hold_out",
     multiple=True,
 )
@@ -62,10 +56,8 @@ if TYPE_CHECKING:
 )
 @option(
     "--vocabulary FILE",
-    (
-        "Other words for a recipe that learns from texts, one a line.  [default: about 1200 "
-        "English nouns]"
-    ),
+    "Other words for a recipe that learns from texts, one a line.  [default: about 1200 "
+    "English nouns]",
 )
 @option("--licence WORDS", "Licence to record in the adapter's card.", required=True)
 @option("--out DIR", "Output folder.", required=True)
@@ -83,10 +75,8 @@ if TYPE_CHECKING:
 )
 @option(
     "--cache DIR",
-    (
-        "Keep the backbone's features here for later trainings.  [default: in --out, "
-        "removed at the end]"
-    ),
+    "Keep the backbone's features here for later trainings.  [default: in --out, "
+    "removed at the end]",
 )
 @option("--resume", "Continue an interrupted training.")
 @log_option

@@ -29,10 +29,8 @@ if TYPE_CHECKING:
 @option("--out DIR", "Output folder.", required=True)
 @option(
     "--interval SECONDS",
-    (
-        "Time between two scans of a folder; a file is read once two scans see it unchanged.  "
-        "[default: 2]"
-    ),
+    "Time between two scans of a folder; a file is read once two scans see it unchanged.  "
+    "[default: 2]",
     type=click.FloatRange(min=0, min_open=True),
 )
 @sampling_options
@@ -52,10 +50,8 @@ if TYPE_CHECKING:
 )
 @option(
     "--mqtt URL",
-    (
-        "Publish each anomalous image, or event, as JSON on mqtt://HOST[:PORT]/TOPIC, until it is "
-        "delivered."
-    ),
+    "Publish each anomalous image, or event, as JSON on mqtt://HOST[:PORT]/TOPIC, until it is "
+    "delivered.",
 )
 @option(
     "--mqtt-login FILE",

@@ -22,19 +22,15 @@ if TYPE_CHECKING:
 OPTIONS = {
     "backbone": option(
         "--backbone NAME|PATH",
-        (
-            "Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, timm/NAME, a weights file, "
-            "MODEL=FILE, or a Hugging Face folder or name.  [default: "
-            "ViT-B-16-plus-240/laion400m_e31, downloaded once]"
-        ),
+        "Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, timm/NAME, a weights file, "
+        "MODEL=FILE, or a Hugging Face folder or name.  [default: "
+        "ViT-B-16-plus-240/laion400m_e31, downloaded once]",
     ),
     "bank": option("--bank NAME|TOML", "Prompt bank to use instead of each head's own."),
     "guide": option(
         "--guide NAME|TOML",
-        (
-            "Prompt bank; compare images only by what its normal and anomalous sentences differ "
-            "in, as LAFT does."
-        ),
+        "Prompt bank; compare images only by what its normal and anomalous sentences differ "
+        "in, as LAFT does.",
     ),
     "ignore": option(
         "--ignore NAME|TOML", "Prompt bank; compare images without what its sentences differ in."
@@ -157,10 +153,8 @@ def setup_of(options: Mapping[str, Any]) -> Setup:
 roi_options = together(
     option(
         "--roi FILE",
-        (
-            "Region of interest, outside which defects do not count: a mask image or JSON with a "
-            "polygon or box."
-        ),
+        "Region of interest, outside which defects do not count: a mask image or JSON with a "
+        "polygon or box.",
     ),
     option("--roi-ignore FILE", "Where defects do not count, in the same formats as --roi."),
 )
@@ -170,10 +164,8 @@ known_defects_option = option(
 )
 layout_option = option(
     "--layout NAME",
-    (
-        "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
-        "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it."
-    ),
+    "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
+    "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it.",
     default="auto",
 )
 

@@ -22,10 +22,8 @@ boxes_option = option(
 
 box_model_option = option(
     "--boxes-model NAME|PATH",
-    (
-        "Find boxes for the head filo with a Hugging Face model for zero-shot object "
-        "detection, such as IDEA-Research/grounding-dino-tiny."
-    ),
+    "Find boxes for the head filo with a Hugging Face model for zero-shot object "
+    "detection, such as IDEA-Research/grounding-dino-tiny.",
 )
 
 

@@ -24,10 +24,8 @@ BROUGHT = (
 
 detector_option = option(
     "--detector DIR",
-    (
-        "Score with a detector that `vlad fit` saved: its head, backbone, normal images and "
-        "thresholds."
-    ),
+    "Score with a detector that `vlad fit` saved: its head, backbone, normal images and "
+    "thresholds.",
 )
 
 

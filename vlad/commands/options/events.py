@@ -47,10 +47,8 @@ def event_options(command: Callable) -> Callable:
     )
     @option(
         "--smooth none|ewma=SECONDS|gaussian=SECONDS",
-        (
-            "Smooth scores over time: ewma uses earlier frames only, gaussian earlier and later "
-            "ones.  [default: gaussian=1; in watch ewma=1]"
-        ),
+        "Smooth scores over time: ewma uses earlier frames only, gaussian earlier and later "
+        "ones.  [default: gaussian=1; in watch ewma=1]",
     )
     @option(
         "--gap SECONDS",

@@ -18,10 +18,8 @@ if TYPE_CHECKING:
 OPTIONS = (
     option(
         "--questions FILE",
-        (
-            "Ask --vlm these multiple-choice questions about images in DIR instead: MMAD's JSON, "
-            "or CSV with the columns image, question, A, B, ..., answer and kind."
-        ),
+        "Ask --vlm these multiple-choice questions about images in DIR instead: MMAD's JSON, "
+        "or CSV with the columns image, question, A, B, ..., answer and kind.",
     ),
     option(
         "--templates",

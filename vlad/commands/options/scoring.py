@@ -110,19 +110,15 @@ _head_options = together(
     normal_options,
     option(
         "--pool DIR|FILES",
-        (
-            "Images, normal or not, that musc compares each image with; may be repeated.  "
-            "[default: the images to score]"
-        ),
+        "Images, normal or not, that musc compares each image with; may be repeated.  "
+        "[default: the images to score]",
         "pools",
         multiple=True,
     ),
     option(
         "--head NAMES",
-        (
-            "One or several heads, as in winclip,memory.  [default: memory with --normal, "
-            "winclip with --category or --bank, self_reference without any]"
-        ),
+        "One or several heads, as in winclip,memory.  [default: memory with --normal, "
+        "winclip with --category or --bank, self_reference without any]",
     ),
     quality_option,
     detector_option,
@@ -138,10 +134,7 @@ def scoring_options(command: Callable) -> Callable:
     @_head_options
     @option(
         "--maps",
-        (
-            "Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
-            "[default: png]"
-        ),
+        "Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  [default: png]",
         "map_format",
         type=click.Choice(["png", "npy", "none"]),
     )

@@ -79,10 +79,8 @@ suspects_option = option(
 )
 holdout_option = option(
     "--holdout-normal DIR|FILES",
-    (
-        "Good images of another day, to count false alarms on; they move no threshold; may be "
-        "repeated."
-    ),
+    "Good images of another day, to count false alarms on; they move no threshold; may be "
+    "repeated.",
     "holdouts",
     multiple=True,
 )
@@ -105,10 +103,8 @@ def judging_options(command: Callable) -> Callable:
 
     @option(
         "--threshold auto|NUMBER",
-        (
-            "Flag images that score above NUMBER as anomalous; auto sets the threshold from "
-            "held-out normal images or, without any, estimates it from the scored images."
-        ),
+        "Flag images that score above NUMBER as anomalous; auto sets the threshold from "
+        "held-out normal images or, without any, estimates it from the scored images.",
         type=_Threshold(),
     )
     @option("--calibration FILE", "Use the thresholds saved by `vlad calibrate`.")

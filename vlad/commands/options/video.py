@@ -22,10 +22,8 @@ sampling_options = together(
     FPS,
     option(
         "--changes PERCENT",
-        (
-            "Score only frames that differ from the last scored by more than this: mean difference "
-            "of brightness over 64×64 cells, 100 = from black to white."
-        ),
+        "Score only frames that differ from the last scored by more than this: mean difference "
+        "of brightness over 64×64 cells, 100 = from black to white.",
         type=click.FloatRange(min=0, max=100),
     ),
 )

@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 OPTIONS = (
     option(
         "--vlm MODEL|URL",
-        (
-            "Ask a vision-language model: a name or folder of Hugging Face transformers, or the "
-            "address of an OpenAI-compatible endpoint, which images are then sent to. Its key is "
-            "read from VLAD_VLM_KEY."
-        ),
+        "Ask a vision-language model: a name or folder of Hugging Face transformers, or the "
+        "address of an OpenAI-compatible endpoint, which images are then sent to. Its key is "
+        "read from VLAD_VLM_KEY.",
     ),
     option("--vlm-model NAME", "Which model of the endpoint."),
     option(
