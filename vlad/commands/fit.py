@@ -17,11 +17,7 @@ from vlad.commands.options import (
 )
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
-from vlad.commands.options.verdicts import (
-    confidence_option,
-    false_alarms_option,
-    suspects_option,
-)
+from vlad.commands.options.verdicts import confidence_option, false_alarms_option, suspects_option
 from vlad.errors import OutputError
 from vlad.system.text import counted
 

@@ -6,13 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import (
-    Common,
-    given,
-    layout_option,
-    open_backbone,
-    say_if_trial,
-)
+from vlad.commands.options import Common, given, layout_option, open_backbone, say_if_trial
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand

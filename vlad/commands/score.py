@@ -7,12 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options import say_if_trial
-from vlad.commands.options.boxes import (
-    box_model_option,
-    boxes_option,
-    check_boxes,
-    open_box_model,
-)
+from vlad.commands.options.boxes import box_model_option, boxes_option, check_boxes, open_box_model
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 from vlad.commands.options.verdicts import holdout_option
