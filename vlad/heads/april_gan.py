@@ -31,7 +31,7 @@ class AprilGAN(BlockSums):
     """
 
     bank = "april_gan"
-    no_text = "Head april_gan compares images with prompts: give it a category."
+    needs = ("april_gan", "prompts", "a category")
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of the adapter's layers; always exact GELU, as in the authors' code.

@@ -28,7 +28,7 @@ class BlockSums(Trained):
         adapter, rescale: as in its subclasses.
 
     Attributes:
-        no_text: what is said if `text` is missing.
+        needs: the head, what it compares images with, and what to give if `text` is missing.
         sigma: smoothing of the sum of probabilities in pixels; 0 is none.
     """
 
@@ -36,7 +36,7 @@ class BlockSums(Trained):
     additive = True
     enlarged_logits = True
     rules: ClassVar = {"adapter": ADAPTER, "rescale": FLAG}
-    no_text: ClassVar[str]
+    needs: ClassVar[tuple[str, str, str]]
     sigma: ClassVar[float] = 0.0
 
     def __init__(self, adapter: str | Adapter | None = None, rescale: bool = True):
@@ -83,7 +83,8 @@ class BlockSums(Trained):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """(B,) p(anomalous) of the image embedding, and (B, H, W) maps."""
         if text is None:
-            raise HeadError(self.no_text)
+            head, prompts, missing = self.needs
+            raise HeadError(f"Head {head} compares images with {prompts}: give it {missing}.")
         logits = self.logits(features, self.sides(text))
         grid, size = features.grid, features.size
         # block by block: all blocks of a batch at full size would set the memory peak

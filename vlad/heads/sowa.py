@@ -39,7 +39,7 @@ class SOWA(BlockSums):
     """
 
     bank = "anomalyclip"  # the same two sentences
-    no_text = "Head sowa compares images with its learned prompts: give it text."
+    needs = ("sowa", "its learned prompts", "text")
     sigma = 4.0
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
