@@ -253,7 +253,7 @@ def warn_of_no_gain(against: Mapping[str, float]) -> None:
 def _with(learner: Learner, tensors: Mapping[str, torch.Tensor]) -> Adapter:
     device = learner.backbone.device
     copies = {name: x.detach().to(device, copy=True) for name, x in tensors.items()}
-    return replace(learner.adapter, tensors=copies)
+    return replace(learner.adapter, tensors=copies, sha256="")
 
 
 def _measured(

@@ -59,7 +59,7 @@ class Learner(torch.nn.Module):
         )
         # the head reads these parameters themselves, so it sees every update
         live = dict(zip(self.names, self.learned, strict=True))
-        self.adapter = replace(adapter, tensors=live)
+        self.adapter = replace(adapter, tensors=live, sha256="")
         head = load_head(adapter.head, adapter=self.adapter)
         if not isinstance(head, Trained):
             raise HeadError(f"Head {adapter.head} is not a vlad.heads.head.Trained; make it one.")
