@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -123,10 +126,6 @@ def _negated(model: VLM, asked: Asked) -> Asked:
 
 def _answer(model: VLM, asked: Asked, paths: list[str], setup: Setup, out: str | None) -> None:
     """Print what the model answers for some images, and keep it in the output folder."""
-    import json
-    from functools import partial
-    from pathlib import Path
-
     from vlad.runs.ask import ANSWERS
     from vlad.system.files import atomic_write
     from vlad.vlm.asking import answered

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -124,8 +125,6 @@ def _origin(name: str, remote: bool) -> Iterator[tuple[str, str]]:
 @option("--to DIR", "Write a folder here instead, for a machine without a network.", "folder")
 def fetch(name: str, folder: str | None) -> None:
     """Download the weights of a backbone, once."""
-    from pathlib import Path
-
     from vlad.backbones import load_backbone
     from vlad.backbones.fetch import fetch_to
 

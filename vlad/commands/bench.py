@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+
 import click
 
 from vlad.commands.options import (
@@ -28,8 +31,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     """Use the options in a TOML file unless the command line gives them."""
     if value is None:
         return
-    from pathlib import Path
-
     from vlad.system.resources import read_toml
 
     try:
@@ -111,9 +112,6 @@ def bench(
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench
     """
-    from dataclasses import asdict
-    from pathlib import Path
-
     from vlad.commands.eval import warn_of_known
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -56,8 +57,6 @@ def captions(
     vlad captions gate.csv --keyword running --keyword bicycle --out scored.csv
     vlad captions gate.mp4 --fps 1 --vlm MODEL --keyword bicycle --out scored.csv
     """
-    from pathlib import Path
-
     from vlad.results.table import csv_bytes
     from vlad.runs.captions import caption_table, listed_captions
     from vlad.system.files import atomic_write, check_writable

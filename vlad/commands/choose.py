@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -167,8 +168,6 @@ def verdict(choice: Choice, found: Compared) -> str:
 
 def _command(context: click.Context, head: str) -> str:
     """The command line that scores with a head, with the options given here that it takes."""
-    import shlex
-
     from click.core import ParameterSource
 
     words = ["vlad", "score", *context.params["paths"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,9 +24,6 @@ def doctor(ctx: click.Context, json_file: str | None) -> None:
 
     The exit code is 1 if something is broken.
     """
-    import json
-    from pathlib import Path
-
     from vlad.commands.checks import examine
     from vlad.system.files import atomic_write
 

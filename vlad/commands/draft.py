@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+
 import click
 
 from vlad.commands.options import given
@@ -30,9 +33,6 @@ def draft(category: str, vlm: VlmOptions, device: str, out: str | None, overwrit
     \b
     vlad prompts draft "bottle cap" --vlm http://127.0.0.1:8000/v1 --vlm-model NAME
     """
-    from datetime import date
-    from pathlib import Path
-
     from vlad.commands.prompts import clip_context
     from vlad.prompts import SIDES
     from vlad.prompts.categories import check_category

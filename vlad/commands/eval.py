@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -105,11 +110,6 @@ def evaluate(
     vlad eval mvtec_ad_2 --head memory --k-shot 16 --submission upload
     vlad eval MMAD --questions MMAD/mmad.json --vlm HuggingFaceTB/SmolVLM-500M-Instruct --k-shot 1
     """
-    import json
-    from dataclasses import replace
-    from functools import partial
-    from pathlib import Path
-
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
@@ -210,8 +210,6 @@ def _private(
         InputError: a set without them, or heads that no submission can be made with.
         OutputError: `out` is not a new or empty folder.
     """
-    from dataclasses import replace
-
     from vlad.evaluation.submission import check_submission
 
     if not hasattr(data, "unlabelled"):
@@ -243,8 +241,6 @@ def _submit(
 
 def warn_of_known(adapters: Sequence[str], categories: Sequence[str]) -> None:
     """Warn of categories that an adapter was trained on: results there are not zero-shot."""
-    import warnings
-
     from vlad.adapters import find_adapter, read_adapter
 
     for name in adapters:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -27,7 +28,6 @@ from vlad.system.text import counted, encode, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from vlad.detector import Detector
     from vlad.reasons import Explanation
@@ -171,8 +171,6 @@ def _fit(
 
 def _file_of(sample: Sample, out: str) -> Path:
     """Where the explanation of an image is drawn."""
-    from pathlib import Path
-
     return Path(out) / f"{sample.id}.png"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from vlad.commands.options import (
@@ -70,8 +72,6 @@ def fit(
     vlad score parts/ --detector detectors/bottle --out runs/parts
     vlad serve detectors/bottle
     """
-    from pathlib import Path
-
     from vlad.calibration.conformal import least_reference
     from vlad.calibration.holdout import split_normals
     from vlad.datasets import list_samples

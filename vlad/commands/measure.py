@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,8 +16,6 @@ from vlad.errors import InputError
 from vlad.system.text import encode, shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vlad.evaluation.footage import RunMetrics
 
 
@@ -37,8 +39,6 @@ def measure(run: str, labels: str, tracks: str | None, per_video: bool, out: str
     vlad video ped2/Test/Test0?? --normal ped2/Train --out runs/ped2
     vlad measure runs/ped2 ucsd_ped2=ped2
     """
-    from pathlib import Path
-
     from vlad.datasets.footage import load_footage
     from vlad.evaluation.footage import measure_run
 
@@ -73,10 +73,6 @@ def _table(found: RunMetrics) -> list[list[str]]:
 
 
 def _write(path: Path, found: RunMetrics) -> Path:
-    import json
-    import math
-    from dataclasses import asdict
-
     from vlad.system.files import atomic_write
 
     content = asdict(found)

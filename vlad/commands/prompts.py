@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -70,8 +71,6 @@ def check(files: tuple[str, ...]) -> None:
 
     The exit code is 2 if any is invalid.
     """
-    from pathlib import Path
-
     from vlad.prompts import load_bank
 
     context = clip_context()

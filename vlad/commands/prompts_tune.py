@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -54,10 +57,6 @@ def tune(
     vlad prompts tune mvtec --category bottle --states april_gan --out bottle.toml
     vlad eval other_parts/bracket --head winclip --bank bracket.toml
     """
-    from dataclasses import replace
-    from datetime import date
-    from pathlib import Path
-
     from vlad import __version__
     from vlad.datasets import load_dataset
     from vlad.prompts import load_bank

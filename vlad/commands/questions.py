@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -32,10 +35,6 @@ def ask_questions(
     json_file: str | None,
 ) -> None:
     """Ask, and print accuracies; the arguments are those of `vlad eval`."""
-    import json
-    from dataclasses import asdict
-    from pathlib import Path
-
     from vlad import __version__
     from vlad.datasets.questions import read_questions
     from vlad.evaluation.answers import groups_of, letters_of, mean_of_kinds

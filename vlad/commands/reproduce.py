@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -56,9 +58,6 @@ def reproduce(
     vlad reproduce winclip --data mvtec=sets/mvtec --out runs/winclip
     vlad reproduce winclip musc --data mvtec=mvtec --data visa=visa --k-shot 0 --out runs/again
     """
-    from math import isfinite
-    from pathlib import Path
-
     from vlad.evaluation.published import published
     from vlad.evaluation.reproduce import Asked, check_adapters, measure, open_set
     from vlad.evaluation.reproduction import Reproduction, markdown

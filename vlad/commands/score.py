@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -87,8 +89,6 @@ def score(
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
     vlad score parts/ --normal good/ --threshold auto --explain --out runs/parts
     """
-    from dataclasses import replace
-
     from vlad.datasets import list_samples
     from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
@@ -173,8 +173,6 @@ def _frames(
     out: str,
 ) -> list[Sample]:
     """The frames of the video files among the paths; none if there are none."""
-    from pathlib import Path
-
     from vlad.images.video import Sampling, Video, check_video
     from vlad.runs.extract import write_frames
     from vlad.runs.frames import Footage
@@ -212,8 +210,6 @@ def _frames(
 
 def _with_holdout(settings: Settings, holdouts: tuple[str, ...]) -> Settings:
     """The settings with good images of another day."""
-    from dataclasses import replace
-
     from vlad.datasets import list_samples
 
     if not settings.rules:
@@ -225,8 +221,6 @@ def _with_holdout(settings: Settings, holdouts: tuple[str, ...]) -> Settings:
 
 def _boxed(samples: list[Sample], settings: Settings, file: str) -> tuple[list[Sample], Settings]:
     """The images with their boxes, and the settings that say so."""
-    from dataclasses import replace
-
     from vlad.datasets.boxes import digest, read_boxes, with_boxes
 
     if settings.rules and settings.rules.held_out:

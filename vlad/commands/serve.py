@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -111,8 +112,6 @@ def serve(
     vlad serve --head winclip --category hazelnut --backbone vlad-tiny
     curl -F images=@photo.jpg http://127.0.0.1:8000/v1/score
     """
-    from pathlib import Path
-
     if not (detectors or head):
         raise InputError("Nothing to serve; name a folder written by `vlad fit`, or a --head.")
     if not head and common.given & {"roi", "roi_ignore"}:
@@ -202,8 +201,6 @@ def serve(
 
 def _requests_logged() -> dict:
     """What uvicorn logs: its warnings, and a line with its time for each request."""
-    from copy import deepcopy
-
     from uvicorn.config import LOGGING_CONFIG
 
     config = deepcopy(LOGGING_CONFIG)

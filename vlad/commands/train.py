@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -94,9 +96,6 @@ def train(
     vlad train hftt --category hazelnut --licence CC0-1.0 --out adapters/nuts
     accelerate launch -m vlad train april_gan --data visa --licence CC-BY-4.0 --out adapters/mine
     """
-    import warnings
-    from pathlib import Path
-
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     from vlad.adapters import is_plain_text

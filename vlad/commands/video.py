@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -92,10 +95,6 @@ def video(
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     vlad video rtsp://camera/line --detector nut/ --fps 2 --duration 600 --out runs/line
     """
-    import os
-    import signal
-    from pathlib import Path
-
     from vlad.datasets import list_samples
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
@@ -245,8 +244,6 @@ def _readable(given: tuple[str, ...], frame_rate: float | None, live: bool = Fal
 
 def _named(given: str, frame_rate: float | None, live: bool = False) -> Video:
     """A video file or a folder of frames of this name; a stream or camera too if `live`."""
-    from pathlib import Path
-
     from vlad.images.video import Video
 
     folder = Path(given).expanduser()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -15,8 +17,6 @@ from vlad.errors import InputError
 from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vlad.commands.options.scoring import Plan
     from vlad.results.eventrules import EventRules
     from vlad.runs.events import Channel
@@ -92,9 +92,6 @@ def watch(
     vlad watch rtsp://camera/line --fps 2 --detector nut/ --begin-above 0.4 --out runs/line
     vlad watch camera/ --normal good/ --k-shot 4 --calibration line.json --out runs/line
     """
-    import signal
-    from pathlib import Path
-
     from vlad.calibration.counts import counts
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
@@ -168,8 +165,6 @@ def _source(
     keep: Keep | None,
 ) -> Path | Footage:
     """What is watched, in the way the options ask for."""
-    from pathlib import Path
-
     from vlad.images.video import Sampling, Video, check_video
     from vlad.runs.frames import Footage
 
@@ -193,8 +188,6 @@ def _source(
 
 def _events(deciding: Deciding, plan: Plan, watched: Path | Footage) -> EventRules | None:
     """What makes an event in time; None if none are found."""
-    from pathlib import Path
-
     from vlad.time import Smoothing
 
     check_deciding(deciding)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -205,8 +206,6 @@ def make_detector(head: str, category: str | None, common: Common) -> Detector:
     Raises:
         HeadError, AdapterError: as `make_heads`, or several heads.
     """
-    from dataclasses import asdict
-
     from vlad.detector import Detector
 
     if len(make_heads(head, common)) > 1:
@@ -281,8 +280,6 @@ def open_backbone(common: Common, heads: Mapping[str, Head]) -> Backbone:
 
 def quiet_open_clip() -> None:
     """Silence the root logger, to which open_clip logs what its errors repeat."""
-    import logging
-
     logging.getLogger().setLevel(logging.CRITICAL)
 
 
