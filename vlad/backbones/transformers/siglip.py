@@ -67,6 +67,6 @@ def _patches(linear: torch.nn.Linear, patch: int, pixels: torch.Tensor) -> torch
 PAD = "max_length"  # as the sentences were in training
 SIGLIP = Kind(WITHOUT_CLS, _vision, encoder_of, HALF_LOOK, text=plain_text, pad=PAD)
 SIGLIP_VISION = Kind(WITHOUT_CLS, _vision, encoder_of, HALF_LOOK)
-_FREE = (_free_info, _free_vision, encoder_of, HALF_LOOK, "bilinear")
-SIGLIP_2 = Kind(*_FREE, text=plain_text, pad=PAD)
-SIGLIP_2_VISION = Kind(*_FREE)
+_FREE = (_free_info, _free_vision, encoder_of, HALF_LOOK)
+SIGLIP_2 = Kind(*_FREE, "bilinear", text=plain_text, pad=PAD)
+SIGLIP_2_VISION = Kind(*_FREE, "bilinear")
