@@ -1,4 +1,4 @@
-"""The `vlad` command. Each verb has its own module, which imports only click at the top."""
+"""The `vlad` command. Each verb has its own module, which imports nothing slow at the top."""
 
 from __future__ import annotations
 

@@ -13,10 +13,10 @@ from vlad.heads.anovl import (
     adapt,
     fit_adapter,
     gradients,
-    mean_sides,
     probability,
     smooth_map,
 )
+from vlad.maths.logits import plain_mean_vectors
 from vlad.scoring.panel import Panel
 from vlad.types import TextFeatures
 
@@ -37,14 +37,14 @@ def test_text_vectors(backbone, parity):
     case = parity.case("anovl_tinyb16_240_tfa")
     panel = Panel(backbone, {"head": AnoVL()})
     for category in CATEGORIES:
-        found = mean_sides(panel.text("head", category)).T
+        found = plain_mean_vectors(panel.text("head", category)).T
         np.testing.assert_allclose(found, case[f"text_mean.{category}"], atol=1e-5)
 
 
 def test_a_side_is_the_mean_of_embeddings_of_any_length():
     """Long embeddings weigh more; only the mean is brought to unit length."""
     normal, anomalous = torch.tensor([[3.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 2.0]])
-    found = mean_sides(TextFeatures(normal, anomalous))
+    found = plain_mean_vectors(TextFeatures(normal, anomalous))
     expected = torch.tensor([[3.0, 1.0], [0.0, 10**0.5]]) / 10**0.5
     torch.testing.assert_close(found, expected)
 
@@ -176,7 +176,7 @@ def test_without_views_the_score_is_that_of_the_image(small_backbone, drawn):
     prepared = [panel.prepare(drawn[0])]
     every, alone = panel.extractor.extract(prepared, list(panel.specs.values()))
     assert every.views.shape == (1, 22, 32)
-    sides = mean_sides(panel.text("one", "nut"))
+    sides = plain_mean_vectors(panel.text("one", "nut"))
     found = panel.score(prepared, "nut")
     assert found["one"].image_score == probability(alone.image[:, None], sides)[:, 0]
     assert found["all"].image_score != found["one"].image_score

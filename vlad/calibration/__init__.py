@@ -11,12 +11,7 @@ A calibration stores the scores of heads on calibration images: normal ones that
 
 from vlad.calibration.calibration import FUSED, Calibration
 from vlad.calibration.file import load_calibration, save_calibration
-from vlad.calibration.sources import (
-    FALSE_ALARMS,
-    from_labels,
-    from_normals,
-    from_unlabelled,
-)
+from vlad.calibration.sources import FALSE_ALARMS, from_labels, from_normals, from_unlabelled
 
 __all__ = [
     "FALSE_ALARMS",

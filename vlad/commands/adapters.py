@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
-
-if TYPE_CHECKING:
-    pass
+from vlad.errors import AdapterError
+from vlad.system.text import shown
 
 BACKBONE = "ViT-L-14-336/openai"
 
@@ -27,7 +25,6 @@ def adapters() -> None:
 def list_() -> None:
     """List the adapters on this disk, and the released checkpoints that can be imported."""
     from vlad.adapters.cards import here, registry
-    from vlad.system.text import shown
 
     rows = [["name", "head", "backbone", "trained on", "licence", "where"]]
     for cards, where in ((here(), "here"), (registry(), "not here")):
@@ -49,7 +46,6 @@ def show(name) -> None:
 
     from vlad.adapters import CARD, find_adapter
     from vlad.adapters.cards import here, read_card, registry
-    from vlad.system.text import shown
 
     known = {**registry(), **here()}  # adapters on this disk come first
     card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
@@ -60,18 +56,14 @@ def show(name) -> None:
 @click.argument("file")
 @option(
     "--head NAME",
-    (
-        "Head of the checkpoint: adaclip, adaptclip, anomalyclip, anomalyov, april_gan, clip_ad, "
-        "filo, inp_former, metauas or sowa."
-    ),
+    "Head of the checkpoint: adaclip, adaptclip, anomalyclip, anomalyov, april_gan, clip_ad, "
+    "filo, inp_former, metauas or sowa.",
     required=True,
 )
 @option(
     "--auxiliary WORDS",
-    (
-        "Data it was trained on, for example visa; named beside every result made with "
-        "it.  [default: known if the file's SHA-256 is in the registry]"
-    ),
+    "Data it was trained on, for example visa; named beside every result made with "
+    "it.  [default: known if the file's SHA-256 is in the registry]",
 )
 @option("--backbone NAME|PATH", "Backbone it was trained on.", default=BACKBONE)
 @option(
@@ -100,10 +92,8 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     )
     from vlad.adapters.cards import released
     from vlad.adapters.checkpoint import authors_layout, read_checkpoint
-    from vlad.errors import AdapterError
     from vlad.system.files import atomic_write, file_sha256
     from vlad.system.formats import FORMAT
-    from vlad.system.text import shown
 
     authors_layout(head)
     path = Path(file)
@@ -171,11 +161,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
 @adapters.command()
 @click.argument("adapter")
-@option(
-    "--out FILE",
-    "Output file, in the format of torch.save.",
-    required=True,
-)
+@option("--out FILE", "Output file, in the format of torch.save.", required=True)
 @option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")
 def export(adapter, out, backbone) -> None:
     """Export an adapter for the program of its method's authors."""
@@ -210,8 +196,6 @@ def _letters(text: str, between: str = "") -> str:
 
 
 def _layers(text: str | None) -> list[int] | None:
-    from vlad.errors import AdapterError
-
     try:
         found = [int(word) for word in text.split(",")] if text else None
     except ValueError:

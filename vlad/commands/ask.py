@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +14,8 @@ from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import InputError
+from vlad.system.text import counted, encode, shown
 
 if TYPE_CHECKING:
     from vlad.prompts.question import Asked
@@ -29,10 +34,8 @@ READING = (
 @option("--category WORDS", "What the images show, for example hazelnut.  [default: object]")
 @option(
     "--negation WORDS",
-    (
-        "What is true of an image of which the question is not.  [default: from --vlm, or without "
-        "it, or not so]"
-    ),
+    "What is true of an image of which the question is not.  [default: from --vlm, or without "
+    "it, or not so]",
 )
 @option(
     "--top N",
@@ -71,7 +74,6 @@ def ask(
     vlad ask "any rust?" parts/ --vlm http://127.0.0.1:8000/v1 --vlm-model NAME
     """
     from vlad.datasets import list_samples
-    from vlad.errors import InputError
     from vlad.heads.winclip import WinCLIP
     from vlad.prompts.question import read_question
     from vlad.results.runjson import RUN
@@ -113,7 +115,6 @@ def ask(
 
 def _negated(model: VLM, asked: Asked) -> Asked:
     """The question with the model's words for its opposite, if it has some."""
-    from vlad.system.text import shown
     from vlad.vlm.asking import negated
 
     asked, why = negated(model, asked)
@@ -125,13 +126,8 @@ def _negated(model: VLM, asked: Asked) -> Asked:
 
 def _answer(model: VLM, asked: Asked, paths: list[str], setup: Setup, out: str | None) -> None:
     """Print what the model answers for some images, and keep it in the output folder."""
-    import json
-    from functools import partial
-    from pathlib import Path
-
     from vlad.runs.ask import ANSWERS
     from vlad.system.files import atomic_write
-    from vlad.system.text import encode, shown
     from vlad.vlm.asking import answered
 
     click.echo(shown(f"{model.name} answers, for what it is worth:", keep=" "))
@@ -148,8 +144,6 @@ def _answer(model: VLM, asked: Asked, paths: list[str], setup: Setup, out: str |
 
 def understood(asked: Asked) -> str:
     """What was made of the question."""
-    from vlad.system.text import shown
-
     return "\n".join(
         [
             f"For:     {shown('; '.join(asked.said(asked.found)))}",
@@ -161,8 +155,6 @@ def understood(asked: Asked) -> str:
 
 def table(ranking: Ranking, top: int) -> str:
     """A line for each of the first images."""
-    from vlad.system.text import shown
-
     rows = [["", "margin", "image"]]
     for place, (path, margin) in enumerate(list(ranking.margins.items())[:top], 1):
         rows.append([str(place), f"{margin:+.4f}", shown(path, keep=" ")])
@@ -171,8 +163,6 @@ def table(ranking: Ranking, top: int) -> str:
 
 def meaning(ranking: Ranking) -> str:
     """What the table leaves out, and what it means."""
-    from vlad.system.text import counted, shown
-
     lines = [
         f"{counted(len(ranking.margins), 'image')} compared. margin: cosine with the sentences "
         "for, minus that with those against; it ranks, and decides nothing."

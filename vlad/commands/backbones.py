@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from vlad.commands.options import quiet_open_clip
 from vlad.commands.options.columns import aligned, megabytes
 from vlad.commands.options.option import option
 
@@ -36,8 +37,7 @@ def backbones(ctx: click.Context) -> None:
     vlad backbones facebook/dinov2-small
     vlad backbones fetch facebook/dinov2-small --to dinov2
     """
-    # open_clip logs to the root logger what its errors repeat
-    logging.getLogger().setLevel(logging.CRITICAL)
+    quiet_open_clip()
     if ctx.invoked_subcommand is None:
         _list()
 
@@ -125,8 +125,6 @@ def _origin(name: str, remote: bool) -> Iterator[tuple[str, str]]:
 @option("--to DIR", "Write a folder here instead, for a machine without a network.", "folder")
 def fetch(name: str, folder: str | None) -> None:
     """Download the weights of a backbone, once."""
-    from pathlib import Path
-
     from vlad.backbones import load_backbone
     from vlad.backbones.fetch import fetch_to
 

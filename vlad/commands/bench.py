@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
+
 import click
 
 from vlad.commands.options import (
@@ -18,6 +21,8 @@ from vlad.commands.options.log import log_option
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
+from vlad.errors import InputError
+from vlad.system.text import instead, shown
 
 LISTS = ("head", "k-shot", "seeds", "corruptions")  # options that take a comma-separated list
 
@@ -26,9 +31,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
     """Use the options in a TOML file unless the command line gives them."""
     if value is None:
         return
-    from pathlib import Path
-
-    from vlad.errors import InputError
     from vlad.system.resources import read_toml
 
     try:
@@ -53,8 +55,6 @@ def _read_config(ctx: click.Context, param: click.Parameter, value: str | None) 
 
 def _as_option(key: str, setting: object, option: click.Parameter, file: str) -> object:
     """A setting of a TOML file as click expects it: one value, or a list for repeated options."""
-    from vlad.errors import InputError
-
     if option.name == "words" and isinstance(setting, dict):
         if not all(isinstance(said, str) for said in setting.values()):
             raise InputError(f"{file}: words of a category must be text; correct them.")
@@ -75,10 +75,8 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @click.argument("roots", metavar="DIR...", nargs=-1, required=True)
 @option(
     "--config TOML",
-    (
-        "Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
-        "k-shot = [1, 4], words = {bottle = 'glass bottle'}."
-    ),
+    "Read options from a file, as in data = ['mvtec'], head = ['winclip', 'memory'], "
+    "k-shot = [1, 4], words = {bottle = 'glass bottle'}.",
     is_eager=True,
     expose_value=False,
     callback=_read_config,
@@ -92,10 +90,8 @@ def _as_option(key: str, setting: object, option: click.Parameter, file: str) ->
 @option("--seeds N,N,...", "Random seeds for --k-shot.", default="0,1,2")
 @option(
     "--corruptions NAMES",
-    (
-        "Also measure on test images corrupted by brightness, blur, jpeg, noise or shift, "
-        "as in blur,noise, or by all; each takes another pass."
-    ),
+    "Also measure on test images corrupted by brightness, blur, jpeg, noise or shift, "
+    "as in blur,noise, or by all; each takes another pass.",
 )
 @words_option
 @layout_option
@@ -116,18 +112,13 @@ def bench(
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench
     """
-    from dataclasses import asdict
-    from pathlib import Path
-
     from vlad.commands.eval import warn_of_known
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
     from vlad.datasets.known import known_of
-    from vlad.errors import InputError
     from vlad.evaluation.bench import bench as run_bench
     from vlad.evaluation.figures import by_shots
-    from vlad.system.text import shown
     from vlad.system.tracking import tracking
 
     shots, draws = numbers("--k-shot", k_shot), numbers("--seeds", seeds)
@@ -192,9 +183,7 @@ def bench(
 
 
 def _corruptions(text: str | None, boxes: str | None) -> list[str]:
-    from vlad.errors import InputError
     from vlad.evaluation.corruptions import CORRUPTIONS
-    from vlad.system.text import instead
 
     if text is None:
         return []
@@ -217,8 +206,6 @@ def numbers(option: str, text: str) -> list[int]:
     Raises:
         InputError: it is no such list.
     """
-    from vlad.errors import InputError
-
     try:
         found = [int(word) for word in str(text).split(",")]
     except ValueError:

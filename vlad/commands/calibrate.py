@@ -14,6 +14,8 @@ from vlad.commands.options.verdicts import (
     holdout_option,
     suspects_option,
 )
+from vlad.errors import InputError
+from vlad.system.text import and_more, counted, shown
 
 
 @click.command()
@@ -62,16 +64,13 @@ def calibrate(
     vlad score parts/ --normal good/ --k-shot 4 --calibration line.json --out runs/parts
     vlad calibrate good-of-today/ --detector detectors/bottle
     """
-    from pathlib import Path
-
     from vlad.calibration import save_calibration
     from vlad.calibration.counts import counts
     from vlad.calibration.labels import check_target
-    from vlad.errors import InputError, OutputError
     from vlad.results.calibrate import calibrate_run
     from vlad.results.folder import RunFolder
     from vlad.results.levels import read_levels
-    from vlad.system.text import and_more, counted, shown
+    from vlad.system.files import check_file
 
     check_target(target or "f1")
     if (target or miss_cost) and not labels:
@@ -98,8 +97,7 @@ def calibrate(
         )
     (run,) = given
     target = f"miss-cost={miss_cost}" if miss_cost else target or "f1"
-    if Path(out).is_dir():
-        raise OutputError(f"cannot write {out}: it is a folder; name a file.")
+    check_file(out)
     folder = RunFolder.open(run)
     if fuse and len(folder.heads) < 2:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,8 @@ from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.video import FPS, FRAME_RATE
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import InputError, OutputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.runs.captions import Captioned
@@ -54,13 +57,9 @@ def captions(
     vlad captions gate.csv --keyword running --keyword bicycle --out scored.csv
     vlad captions gate.mp4 --fps 1 --vlm MODEL --keyword bicycle --out scored.csv
     """
-    from pathlib import Path
-
-    from vlad.errors import InputError, OutputError
     from vlad.results.table import csv_bytes
     from vlad.runs.captions import caption_table, listed_captions
     from vlad.system.files import atomic_write, check_writable
-    from vlad.system.text import counted, shown
     from vlad.time import anomalyruler_base
 
     file = Path(out)
@@ -101,10 +100,8 @@ def _made(
 ) -> list[Captioned]:
     """Captions that a model writes."""
     from vlad.commands.video import video_of
-    from vlad.errors import InputError
     from vlad.images.video import Sampling
     from vlad.runs.captions import made_captions
-    from vlad.system.text import counted, shown
 
     video = video_of(source, frame_rate)
     if frame_rate is not None and video.rate is None:

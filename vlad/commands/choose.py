@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +11,8 @@ from vlad.commands.options import Common, given, open_backbone, say_if_trial, se
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import ScoringCommand
+from vlad.errors import InputError
+from vlad.system.text import and_more, counted, shown
 
 if TYPE_CHECKING:
     from vlad.evaluation.choice import Choice
@@ -53,10 +56,8 @@ def choose(context, paths, normals, defects, category, **reading) -> None:
     """
     from vlad.datasets import list_samples
     from vlad.datasets.defects import list_defects
-    from vlad.errors import InputError
     from vlad.evaluation.choice import candidates, choose
     from vlad.evaluation.comparison import LEAST_NORMALS, compare
-    from vlad.system.text import and_more, counted, shown
 
     parts, good = list_samples(paths), list_samples(normals)
     if wrong := [sample.path for sample in good if sample.label]:
@@ -121,7 +122,6 @@ def verdict(choice: Choice, found: Compared) -> str:
     """What the table means."""
     from vlad.calibration.conformal import ceiled
     from vlad.evaluation.choice import LEAST_DEFECTS
-    from vlad.system.text import counted, shown
 
     count = counted(len(found.normals), "normal image")
     rate = f"{100 * ceiled(choice.rate):g} %"
@@ -168,8 +168,6 @@ def verdict(choice: Choice, found: Compared) -> str:
 
 def _command(context: click.Context, head: str) -> str:
     """The command line that scores with a head, with the options given here that it takes."""
-    import shlex
-
     from click.core import ParameterSource
 
     words = ["vlad", "score", *context.params["paths"]]

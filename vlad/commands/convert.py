@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.results.formats.findings import Findings
@@ -41,11 +43,9 @@ def convert(run, form, head, images, url_prefix, out) -> None:
     vlad convert runs/parts --to yolo --with-images link --out parts-yolo
     vlad convert runs/parts --to labelstudio --head memory --out parts-tasks
     """
-    from vlad.errors import InputError
     from vlad.results.finished import read_finished
     from vlad.results.formats import write_findings
     from vlad.results.formats.findings import findings_of
-    from vlad.system.text import shown
 
     if url_prefix is not None and form != "labelstudio":
         raise InputError("--url-prefix is for --to labelstudio; leave it out.")
@@ -59,7 +59,6 @@ def convert(run, form, head, images, url_prefix, out) -> None:
 
 def _lines(found: Findings, several: bool) -> Iterator[str]:
     from vlad.results.formats.findings import missing
-    from vlad.system.text import counted
 
     if several:
         yield f"Verdicts of {found.judge}, regions of {found.head}; choose others with --head."
@@ -78,7 +77,6 @@ def _lines(found: Findings, several: bool) -> Iterator[str]:
 
 def _names(found: Findings, form: str) -> Iterator[str]:
     from vlad.results.formats.findings import escaped, named_otherwise
-    from vlad.system.text import counted
 
     if form.startswith("yolo"):
         # a trainer takes an image without a label file of its name for one without defects

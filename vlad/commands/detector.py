@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.columns import aligned, megabytes
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.detector import Detector
@@ -31,7 +33,6 @@ def show(folder: str) -> None:
     vlad detector show detectors/bottle
     """
     from vlad.detector import Detector
-    from vlad.system.text import shown
 
     found, path = Detector.load(folder), Path(folder)
     rows = [*facts(found, path), *_versions(path)]
@@ -61,7 +62,6 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
     from vlad.detector.files import WEIGHTS
     from vlad.detector.learned import MARKED
     from vlad.detector.replacing import own_files
-    from vlad.system.text import counted
 
     setup, head = found.setup, found.head_
     yield "head", head.name
@@ -103,7 +103,6 @@ def facts(found: Detector, folder: Path) -> Iterator[tuple[str, str]]:
 def _versions(folder: Path) -> Iterator[tuple[str, str]]:
     from vlad.detector.replacing import numbers
     from vlad.detector.versions import read_version
-    from vlad.errors import InputError
 
     for place, number in enumerate(numbers(folder)):
         try:
@@ -114,8 +113,6 @@ def _versions(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _version(version: Version) -> str:
-    from vlad.system.text import counted
-
     known = version.calibration
     threshold = "no threshold"
     if known:

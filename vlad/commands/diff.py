@@ -9,6 +9,7 @@ import click
 
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.results.difference import Change, Difference, HeadDifference
@@ -32,7 +33,6 @@ def diff(first, second, out) -> None:
     """
     from vlad.results.difference import compare_runs
     from vlad.results.finished import read_finished
-    from vlad.system.text import shown
 
     a, b = read_finished(first), read_finished(second)
     found = compare_runs(a, b)
@@ -45,8 +45,6 @@ def diff(first, second, out) -> None:
 
 
 def _lines(found: Difference) -> Iterator[str]:
-    from vlad.system.text import counted
-
     if found.settings:
         rows = [[name, *values] for name, values in found.settings.items()]
         yield aligned([["setting", "A", "B"], *rows])

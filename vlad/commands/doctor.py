@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from vlad.commands.options import quiet_open_clip
 from vlad.commands.options.columns import aligned, megabytes
 from vlad.commands.options.option import option
 
@@ -21,15 +24,10 @@ def doctor(ctx: click.Context, json_file: str | None) -> None:
 
     The exit code is 1 if something is broken.
     """
-    import json
-    import logging
-    from pathlib import Path
-
     from vlad.commands.checks import examine
     from vlad.system.files import atomic_write
 
-    # libraries log what is beside the point here
-    logging.getLogger().setLevel(logging.CRITICAL)
+    quiet_open_clip()
     done = examine()
     click.echo(aligned(_rows(done)))
     for problem in done.problems:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import date
+from pathlib import Path
+
 import click
 
 from vlad.commands.options import given
 from vlad.commands.options.option import option
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import InputError, OutputError
+from vlad.system.text import shown
 
 
 @click.command("draft")
@@ -28,15 +33,10 @@ def draft(category: str, vlm: VlmOptions, device: str, out: str | None, overwrit
     \b
     vlad prompts draft "bottle cap" --vlm http://127.0.0.1:8000/v1 --vlm-model NAME
     """
-    from datetime import date
-    from pathlib import Path
-
     from vlad.commands.prompts import clip_context
-    from vlad.errors import InputError, OutputError
     from vlad.prompts import SIDES
     from vlad.prompts.categories import check_category
     from vlad.system.files import atomic_write, check_writable
-    from vlad.system.text import shown
     from vlad.vlm.draft import draft as ask_for
     from vlad.vlm.draft import text_of
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -18,12 +23,8 @@ from vlad.commands.options import (
     roi_options,
     say_if_trial,
 )
-from vlad.commands.options.boxes import (
-    box_model_option,
-    boxes_option,
-    check_boxes,
-    open_box_model,
-)
+from vlad.commands.options.boxes import box_model_option, boxes_option, check_boxes, open_box_model
+from vlad.commands.options.columns import aligned
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.questions import QuestionOptions, check_questions, question_options
@@ -31,6 +32,8 @@ from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.vlm import VlmOptions, vlm_options
 from vlad.commands.options.words import words_of, words_option
 from vlad.commands.questions import ask_questions
+from vlad.errors import InputError
+from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.evaluation import Result
@@ -49,17 +52,12 @@ if TYPE_CHECKING:
 @words_option
 @option(
     "--head NAMES",
-    (
-        "One or several heads, as in winclip,memory.  [default: memory with --k-shot, "
-        "winclip without]"
-    ),
+    "One or several heads, as in winclip,memory.  [default: memory with --k-shot, winclip without]",
 )
 @option(
     "--k-shot K",
-    (
-        "Normal images that every head may use, drawn at random.  [default: 4 for heads "
-        "that need some, else 0]"
-    ),
+    "Normal images that every head may use, drawn at random.  [default: 4 for heads "
+    "that need some, else 0]",
     type=click.IntRange(min=0),
 )
 @option(
@@ -112,21 +110,14 @@ def evaluate(
     vlad eval mvtec_ad_2 --head memory --k-shot 16 --submission upload
     vlad eval MMAD --questions MMAD/mmad.json --vlm HuggingFaceTB/SmolVLM-500M-Instruct --k-shot 1
     """
-    import json
-    from dataclasses import replace
-    from functools import partial
-    from pathlib import Path
-
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest
     from vlad.datasets.detect import detect
     from vlad.datasets.known import known_of
-    from vlad.errors import OutputError
     from vlad.evaluation import Entry, evaluate_category, rules_of, shots_of
     from vlad.prompts import load_bank
-    from vlad.system.files import atomic_write
+    from vlad.system.files import atomic_write, check_file
     from vlad.system.machine import machine
-    from vlad.system.text import shown
 
     check_questions(questions, vlm.model)
     if questions.file:
@@ -155,8 +146,7 @@ def evaluate(
         check_known(known, heads)
     rules = {name: rules_of(data, name) for name in chosen}
     private = _private(data, chosen, said, heads, submission) if submission else {}
-    if json_file and Path(json_file).is_dir():
-        raise OutputError(f"cannot write {json_file}: it is a folder; name a file.")
+    check_file(json_file)
     if common.setup.bank:
         load_bank(common.setup.bank)
     common = replace(common, setup=common.setup.with_region())
@@ -220,9 +210,6 @@ def _private(
         InputError: a set without them, or heads that no submission can be made with.
         OutputError: `out` is not a new or empty folder.
     """
-    from dataclasses import replace
-
-    from vlad.errors import InputError
     from vlad.evaluation.submission import check_submission
 
     if not hasattr(data, "unlabelled"):
@@ -254,8 +241,6 @@ def _submit(
 
 def warn_of_known(adapters: Sequence[str], categories: Sequence[str]) -> None:
     """Warn of categories that an adapter was trained on: results there are not zero-shot."""
-    import warnings
-
     from vlad.adapters import find_adapter, read_adapter
 
     for name in adapters:
@@ -277,7 +262,6 @@ def table(results: Sequence[Result]) -> str:
     from vlad.evaluation import mean
     from vlad.evaluation.tables import COLUMNS, caution
     from vlad.heads import titled
-    from vlad.system.text import shown
 
     columns = [name for name in COLUMNS if any(name in r.metrics for r in results)]
     rows = [["category", "head", "k-shot", *(COLUMNS[name] for name in columns)]]
@@ -295,12 +279,7 @@ def table(results: Sequence[Result]) -> str:
         own = [result for result in results if result.head == head]
         if len(categories) > 1 and {result.category for result in own} == categories:
             add("mean", head, own[0].k_shot, mean(own))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        names = (cell.ljust(width) for cell, width in zip(row[:2], widths, strict=False))
-        numbers = (cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True))
-        lines.append("  ".join([*names, *numbers]).rstrip())
+    lines = [aligned(rows, names=2)]
     if warning := caution(bound for result in results for bound in result.bounds.values()):
         lines.append(warning.strip())
     return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -22,10 +23,11 @@ from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import ScoringCommand, default_head, normal_options
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import ImageError, InputError, OutputError
+from vlad.system.text import counted, encode, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from vlad.detector import Detector
     from vlad.reasons import Explanation
@@ -37,10 +39,8 @@ if TYPE_CHECKING:
 @normal_options
 @option(
     "--head NAME",
-    (
-        "The head to explain.  [default: memory with --normal, winclip with --category or --bank, "
-        "self_reference without any]"
-    ),
+    "The head to explain.  [default: memory with --normal, winclip with --category or --bank, "
+    "self_reference without any]",
 )
 @detector_option
 @vlm_options
@@ -78,10 +78,8 @@ def explain(
     vlad explain part.png --normal good/ --vlm http://127.0.0.1:8000/v1 --vlm-model qwen2.5-vl
     """
     from vlad.datasets import list_samples
-    from vlad.errors import ImageError, InputError
     from vlad.reasons import say
     from vlad.system.files import atomic_write
-    from vlad.system.text import counted, encode, shown
 
     samples = list_samples(paths, out)
     if not samples:
@@ -151,7 +149,6 @@ def _fit(
     """Fit a detector on the normal images, if it uses some."""
     from vlad.datasets import list_samples
     from vlad.datasets.shots import draw_shots
-    from vlad.errors import InputError
     from vlad.heads import load_head
 
     own = load_head(made.head, **(made.head_params or {}))
@@ -174,15 +171,11 @@ def _fit(
 
 def _file_of(sample: Sample, out: str) -> Path:
     """Where the explanation of an image is drawn."""
-    from pathlib import Path
-
     return Path(out) / f"{sample.id}.png"
 
 
 def _check_free(samples: list[Sample], out: str) -> None:
     """Raise an OutputError if an explanation would replace a file."""
-    from vlad.errors import OutputError
-
     for file in (_file_of(sample, out) for sample in samples):
         if file.exists():
             raise OutputError(

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import (
-    Common,
-    check_known,
-    given,
-    known_defects_option,
-    make_heads,
-)
+from vlad.commands.options import Common, check_known, given, known_defects_option, make_heads
 from vlad.commands.options.detector import detector_option, open_detector
 from vlad.commands.options.option import option
+from vlad.commands.options.scoring import normal_option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.scoring.panel import Panel
@@ -27,12 +23,7 @@ if TYPE_CHECKING:
 )
 @option("--head NAME", "Name of the head.  [default: memory with --normal, winclip without]")
 @option("--category WORDS", "What the images show, for example hazelnut.")
-@option(
-    "--normal DIR|FILES",
-    "Normal images to compare with; may be repeated.",
-    "normals",
-    multiple=True,
-)
+@normal_option
 @known_defects_option
 @detector_option
 @given("backbone", "bank", "param", "adapter", "image_size")
@@ -66,7 +57,6 @@ def export(
     from vlad.backbones.runtimes import load_runtime
     from vlad.datasets import list_samples
     from vlad.demo import HAZELNUT
-    from vlad.errors import InputError
     from vlad.images import read_image
     from vlad.scoring.export import export as write
     from vlad.scoring.setup import Setup
@@ -116,7 +106,6 @@ def _fitted(
     """The name of the head that the options ask for, and its panel, fitted."""
     from vlad.datasets import list_samples
     from vlad.datasets.known import list_known
-    from vlad.errors import InputError
     from vlad.images import read_image
     from vlad.scoring.known import fit_known
 

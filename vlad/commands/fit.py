@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from vlad.commands.options import (
@@ -17,11 +19,9 @@ from vlad.commands.options import (
 )
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
-from vlad.commands.options.verdicts import (
-    confidence_option,
-    false_alarms_option,
-    suspects_option,
-)
+from vlad.commands.options.verdicts import confidence_option, false_alarms_option, suspects_option
+from vlad.errors import OutputError
+from vlad.system.text import counted
 
 
 @click.command(cls=SectionedCommand)
@@ -31,10 +31,8 @@ from vlad.commands.options.verdicts import (
 @known_defects_option
 @option(
     "--k-shot K",
-    (
-        "Fit on K images, drawn at random; the others set the threshold.  [default: half "
-        "of them, or all if the other half is too small to set a threshold]"
-    ),
+    "Fit on K images, drawn at random; the others set the threshold.  [default: half "
+    "of them, or all if the other half is too small to set a threshold]",
     type=click.IntRange(min=1),
 )
 @option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0)
@@ -74,13 +72,9 @@ def fit(
     vlad score parts/ --detector detectors/bottle --out runs/parts
     vlad serve detectors/bottle
     """
-    from pathlib import Path
-
     from vlad.calibration.conformal import least_reference
     from vlad.calibration.holdout import split_normals
     from vlad.datasets import list_samples
-    from vlad.errors import OutputError
-    from vlad.system.text import counted
 
     if (Path(out) / "detector.json").exists() and not overwrite:
         raise OutputError(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
+from vlad.errors import InputError
+from vlad.system.text import encode, shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vlad.evaluation.footage import RunMetrics
 
 
@@ -35,12 +39,8 @@ def measure(run: str, labels: str, tracks: str | None, per_video: bool, out: str
     vlad video ped2/Test/Test0?? --normal ped2/Train --out runs/ped2
     vlad measure runs/ped2 ucsd_ped2=ped2
     """
-    from pathlib import Path
-
     from vlad.datasets.footage import load_footage
-    from vlad.errors import InputError
     from vlad.evaluation.footage import measure_run
-    from vlad.system.text import shown
 
     name, given, root = labels.partition("=")
     if not given:
@@ -73,12 +73,7 @@ def _table(found: RunMetrics) -> list[list[str]]:
 
 
 def _write(path: Path, found: RunMetrics) -> Path:
-    import json
-    import math
-    from dataclasses import asdict
-
     from vlad.system.files import atomic_write
-    from vlad.system.text import encode
 
     content = asdict(found)
     for one in content["measured"]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options.option import option
 from vlad.commands.prompts_tune import tune
+from vlad.errors import PromptError
+from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.backbones.tokens import Context
@@ -46,7 +49,6 @@ def show(bank: str, category: str, limit: int | None) -> None:
     BANK is a name or a TOML file.
     """
     from vlad.prompts import load_bank
-    from vlad.system.text import shown
 
     chosen = load_bank(bank)
     sentences = chosen.expand(category)
@@ -69,11 +71,7 @@ def check(files: tuple[str, ...]) -> None:
 
     The exit code is 2 if any is invalid.
     """
-    from pathlib import Path
-
-    from vlad.errors import PromptError
     from vlad.prompts import load_bank
-    from vlad.system.text import shown
 
     context = clip_context()
     valid = True

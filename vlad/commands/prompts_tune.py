@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import (
-    Common,
-    given,
-    layout_option,
-    open_backbone,
-    say_if_trial,
-)
+from vlad.commands.options import Common, given, layout_option, open_backbone, say_if_trial
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.words import words_of, words_option
+from vlad.errors import HeadError, InputError, OutputError
+from vlad.system.text import counted, instead, shown
 
 if TYPE_CHECKING:
     from vlad.prompts import PromptBank
@@ -58,18 +57,12 @@ def tune(
     vlad prompts tune mvtec --category bottle --states april_gan --out bottle.toml
     vlad eval other_parts/bracket --head winclip --bank bracket.toml
     """
-    from dataclasses import replace
-    from datetime import date
-    from pathlib import Path
-
     from vlad import __version__
     from vlad.datasets import load_dataset
-    from vlad.errors import HeadError, OutputError
     from vlad.prompts import load_bank
     from vlad.scoring.setup import Setup
     from vlad.system.files import atomic_write, check_writable
     from vlad.system.progress import Progress
-    from vlad.system.text import counted, shown
     from vlad.training.states import candidates, check_counts, count, tune, tuned_text
 
     file = Path(out)
@@ -124,9 +117,6 @@ def tune(
 
 
 def _category(known: list[str], category: str | None) -> str:
-    from vlad.errors import InputError
-    from vlad.system.text import instead, shown
-
     if category is None:
         if len(known) > 1:
             raise InputError(
@@ -141,8 +131,6 @@ def _category(known: list[str], category: str | None) -> str:
 
 def _labelled(samples: list[Sample]) -> list[Sample]:
     """The samples with a label; says how many have none."""
-    from vlad.system.text import counted
-
     known = [sample for sample in samples if sample.label is not None]
     if without := len(samples) - len(known):
         click.echo(f"{counted(without, 'image')} left out: no label.", err=True)

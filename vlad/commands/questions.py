@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options import Common
+from vlad.commands.options.columns import aligned
 from vlad.commands.options.questions import QuestionOptions
 from vlad.commands.options.vlm import VlmOptions
+from vlad.errors import InputError
+from vlad.system.text import counted, csv_line, csv_path, csv_text, encode, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,23 +35,18 @@ def ask_questions(
     json_file: str | None,
 ) -> None:
     """Ask, and print accuracies; the arguments are those of `vlad eval`."""
-    import json
-    from dataclasses import asdict
-    from pathlib import Path
-
     from vlad import __version__
     from vlad.datasets.questions import read_questions
-    from vlad.errors import InputError
     from vlad.evaluation.answers import groups_of, letters_of, mean_of_kinds
     from vlad.evaluation.asking import ask_questions
     from vlad.scoring.record import digest_of
-    from vlad.system.files import atomic_write
+    from vlad.system.files import atomic_write, check_file
     from vlad.system.progress import Progress
-    from vlad.system.text import encode
     from vlad.vlm.prompts import load_prompt
 
     assert options.file is not None  # the caller asks only then
-    check_outputs(json_file, options.answers)
+    check_file(json_file)
+    check_file(options.answers)
     questions = read_questions(options.file, options.templates)
     prompt = load_prompt("choice")
     model = vlm.open(common.setup.device)
@@ -93,21 +94,9 @@ def ask_questions(
         atomic_write(Path(json_file), json.dumps(found, indent=2).encode())
 
 
-def check_outputs(*files: str | None) -> None:
-    """Raise an OutputError for a folder, before anything is asked."""
-    from pathlib import Path
-
-    from vlad.errors import OutputError
-
-    for file in files:
-        if file and Path(file).is_dir():
-            raise OutputError(f"cannot write {file}: it is a folder; name a file.")
-
-
 def report(groups: Sequence[Group], answers: Sequence[Answered]) -> str:
     """Accuracies as lines of text, in percent, with what to know before comparing them."""
     from vlad.evaluation.answers import letters_of, mean_of_kinds
-    from vlad.system.text import counted, shown
 
     rows = [
         [
@@ -123,11 +112,7 @@ def report(groups: Sequence[Group], answers: Sequence[Answered]) -> str:
         always = f"{100 * one.always:.1f} ({shown(one.answer)[:20]})"
         accuracy = f"{100 * one.accuracy:.1f}"
         rows.append([*names, str(one.questions), accuracy, interval, balanced, *shares, always])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
+    lines = [aligned(rows)]
     if len(groups) > 1:
         mean = 100 * mean_of_kinds(groups)
         lines.append(f"Mean over data sets of the mean over kinds, as in MMAD: {mean:.1f}")
@@ -152,8 +137,6 @@ def report(groups: Sequence[Group], answers: Sequence[Answered]) -> str:
 
 def csv_of(answers: Sequence[Answered]) -> str:
     """A line for each question."""
-    from vlad.system.text import csv_line, csv_path, csv_text
-
     lines = [csv_line(("image", *HEADER))]
     for one in answers:
         question = one.question

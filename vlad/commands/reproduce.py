@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +14,8 @@ from vlad.commands.options import given, quiet_open_clip, setup_of
 from vlad.commands.options.columns import aligned
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
+from vlad.errors import InputError
+from vlad.system.text import instead, shown
 
 if TYPE_CHECKING:
     from vlad.evaluation.published import DataSource, Method, Published
@@ -54,10 +58,6 @@ def reproduce(
     vlad reproduce winclip --data mvtec=sets/mvtec --out runs/winclip
     vlad reproduce winclip musc --data mvtec=mvtec --data visa=visa --k-shot 0 --out runs/again
     """
-    from math import isfinite
-    from pathlib import Path
-
-    from vlad.errors import InputError
     from vlad.evaluation.published import published
     from vlad.evaluation.reproduce import Asked, check_adapters, measure, open_set
     from vlad.evaluation.reproduction import Reproduction, markdown
@@ -156,9 +156,6 @@ def listing(known: Published, heads: Sequence[str]) -> str:
 
 
 def _pairs(given_data: Sequence[str], known: Published) -> dict[str, str]:
-    from vlad.errors import InputError
-    from vlad.system.text import instead, shown
-
     found: dict[str, str] = {}
     for pair in given_data:
         name, equals, root = pair.partition("=")

@@ -11,6 +11,8 @@ import click
 from vlad.commands.options import given, say_if_trial
 from vlad.commands.options.detector import open_detector
 from vlad.commands.options.option import option
+from vlad.errors import InputError, OutputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.review.applied import Applied
@@ -28,10 +30,8 @@ def review() -> None:
 @click.argument("run", metavar="RUN")
 @option(
     "--order",
-    (
-        "Highest scores first, or those near the threshold and unlike each other; that needs a run "
-        "with verdicts."
-    ),
+    "Highest scores first, or those near the threshold and unlike each other; that needs a run "
+    "with verdicts.",
     type=click.Choice(["worst", "informative"]),
     default="worst",
 )
@@ -46,11 +46,9 @@ def list_images(run, order, show, out) -> None:
     vlad review list runs/parts --order informative --out labels.csv
     """
     from vlad.commands.options.columns import aligned
-    from vlad.errors import InputError
     from vlad.results.finished import read_finished
     from vlad.results.informative import informative_paths
     from vlad.review.labels import write_labels
-    from vlad.system.text import shown
 
     found = read_finished(run)
     name = next((x for x in ("fused", *found.folder.heads) if found.scores.get(x)), None)
@@ -101,7 +99,6 @@ def apply(labels, detector, out, images, dry_run, device) -> None:
     vlad review apply labels.csv --detector detectors/bottle --out detectors/bottle
     """
     from vlad.detector.files import WEIGHTS
-    from vlad.errors import InputError, OutputError
     from vlad.review.applied import apply_labels
     from vlad.review.files import find_files
     from vlad.review.labels import read_labels
@@ -148,7 +145,6 @@ def merge(files, prefer, out) -> None:
     """
     from vlad.review.labels import read_labels, write_labels
     from vlad.review.merging import about_each, contradict, in_words, joined, settled
-    from vlad.system.text import counted
 
     labels = joined({file: read_labels(file) for file in files})
     groups = about_each(labels)
@@ -166,7 +162,6 @@ def _lines(done: Applied, head: str) -> Iterator[str]:
     """What labels change."""
     from vlad.calibration.counts import counts
     from vlad.review.applied import ASIDE, COPY, DEFECT, HELD, KNOWN, NOT_LEARNED, REFERENCE
-    from vlad.system.text import counted
 
     def sides(*roles: str) -> str:
         good, bad = (len(done.of(*roles, defective=x)) for x in (False, True))
@@ -214,8 +209,6 @@ def _lines(done: Applied, head: str) -> Iterator[str]:
 
 
 def _confusion(done: Applied, time: int, roles: Iterable[str]) -> str:
-    from vlad.system.text import counted
-
     said = []
     for defective, noun, verb in (
         (False, "good image", "would alarm"),

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options import say_if_trial
-from vlad.commands.options.boxes import (
-    box_model_option,
-    boxes_option,
-    check_boxes,
-    open_box_model,
-)
+from vlad.commands.options.boxes import box_model_option, boxes_option, check_boxes, open_box_model
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 from vlad.commands.options.verdicts import holdout_option
 from vlad.commands.options.video import sampling_options
 from vlad.commands.options.vlm import VlmOptions, vlm_options
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.runs.settings import Settings
@@ -90,14 +89,10 @@ def score(
     vlad score parts/ --normal good/ --k-shot 4 --head memory --out runs/parts
     vlad score parts/ --normal good/ --threshold auto --explain --out runs/parts
     """
-    from dataclasses import replace
-
     from vlad.datasets import list_samples
-    from vlad.errors import InputError
     from vlad.results.runjson import RUN
     from vlad.results.verdicts import summary
     from vlad.runs.run import run
-    from vlad.system.text import counted
 
     if resume and overwrite:
         raise InputError("--resume and --overwrite exclude each other; leave one out.")
@@ -178,13 +173,9 @@ def _frames(
     out: str,
 ) -> list[Sample]:
     """The frames of the video files among the paths; none if there are none."""
-    from pathlib import Path
-
-    from vlad.errors import InputError
     from vlad.images.video import Sampling, Video, check_video
     from vlad.runs.extract import write_frames
     from vlad.runs.frames import Footage
-    from vlad.system.text import shown
 
     every, fps, changes = sampling
     # tables have other suffixes than videos
@@ -219,10 +210,7 @@ def _frames(
 
 def _with_holdout(settings: Settings, holdouts: tuple[str, ...]) -> Settings:
     """The settings with good images of another day."""
-    from dataclasses import replace
-
     from vlad.datasets import list_samples
-    from vlad.errors import InputError
 
     if not settings.rules:
         raise InputError(
@@ -233,10 +221,7 @@ def _with_holdout(settings: Settings, holdouts: tuple[str, ...]) -> Settings:
 
 def _boxed(samples: list[Sample], settings: Settings, file: str) -> tuple[list[Sample], Settings]:
     """The images with their boxes, and the settings that say so."""
-    from dataclasses import replace
-
     from vlad.datasets.boxes import digest, read_boxes, with_boxes
-    from vlad.errors import InputError
 
     if settings.rules and settings.rules.held_out:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import click
 from vlad.commands.options import common_options, make_detector, roi_options
 from vlad.commands.options.option import option
 from vlad.commands.options.sections import SectionedCommand
+from vlad.errors import InputError, VladError
+from vlad.system.text import shown as printed
 
 
 def _print_new_key(ctx: click.Context, param: click.Parameter, file: str | None) -> None:
@@ -109,10 +112,6 @@ def serve(
     vlad serve --head winclip --category hazelnut --backbone vlad-tiny
     curl -F images=@photo.jpg http://127.0.0.1:8000/v1/score
     """
-    from pathlib import Path
-
-    from vlad.errors import InputError, VladError
-
     if not (detectors or head):
         raise InputError("Nothing to serve; name a folder written by `vlad fit`, or a --head.")
     if not head and common.given & {"roi", "roi_ignore"}:
@@ -140,7 +139,6 @@ def serve(
     from vlad.serving.review import Labels
     from vlad.serving.threads import in_own_thread
     from vlad.serving.traffic import Traffic
-    from vlad.system.text import shown as printed
 
     check_reach(host, api_keys)
     root_path = check_prefix(root_path)
@@ -203,8 +201,6 @@ def serve(
 
 def _requests_logged() -> dict:
     """What uvicorn logs: its warnings, and a line with its time for each request."""
-    from copy import deepcopy
-
     from uvicorn.config import LOGGING_CONFIG
 
     config = deepcopy(LOGGING_CONFIG)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options import given
+from vlad.commands.options import given, quiet_open_clip
 from vlad.commands.options.option import option
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.synthetic.quality import Posterior
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
 @option("--seed N", "Random seed.", type=click.IntRange(min=0), default=0)
 @option(
     "--generator NAMES",
-    (
-        "One or several, as in scratch,stain: cutpaste, cutpaste_scar, perlin, poisson, "
-        "scratch, stain, missing, colour.  [default: all of them]"
-    ),
+    "One or several, as in scratch,stain: cutpaste, cutpaste_scar, perlin, poisson, "
+    "scratch, stain, missing, colour.  [default: all of them]",
     "names",
 )
 @option("--textures DIR", "Images of other materials for perlin.  [default: drawn textures]")
@@ -46,11 +46,9 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     """
     from vlad.datasets.folder import list_images
     from vlad.datasets.layout import existing_folder
-    from vlad.errors import InputError
     from vlad.synthetic import generator_names, load_generators
     from vlad.synthetic.write import check_folder, write_set
     from vlad.system.progress import Progress
-    from vlad.system.text import counted, shown
 
     wanted = None if names is None else [n.strip() for n in names.split(",") if n.strip()]
     chosen = list(load_generators(wanted))
@@ -61,7 +59,12 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
     _refuse_labelled(root)
     samples = list_images(root)
     materials = list_images(existing_folder(textures)) if textures else []
-    loaded = _open_backbone(backbone, device) if ranked else None
+    loaded = None
+    if ranked:
+        from vlad.backbones import load_backbone
+
+        quiet_open_clip()
+        loaded = load_backbone(backbone or "vlad-tiny", device)
     with Progress(len(chosen) * count, verb="drawn") as progress:
         done = write_set(
             samples, out, chosen, count, seed, textures=materials, progress=progress.advance
@@ -83,7 +86,6 @@ def synth(root, out, count, seed, names, textures, ranked, backbone, device) -> 
 def _refuse_labelled(root) -> None:
     """Check that the folder holds no defective images; raise an InputError if it does."""
     from vlad.datasets.detect import detect
-    from vlad.errors import InputError
 
     try:
         layout = detect(root)
@@ -93,16 +95,6 @@ def _refuse_labelled(root) -> None:
         f"{root} is a labelled data set ({layout}), not a folder of normal images; give its "
         "folder of normal images, such as train/good."
     )
-
-
-def _open_backbone(backbone: str | None, device: str):
-    import logging
-
-    from vlad.backbones import load_backbone
-
-    # open_clip logs to the root logger what its errors repeat
-    logging.getLogger().setLevel(logging.CRITICAL)
-    return load_backbone(backbone or "vlad-tiny", device)
 
 
 def table(ranked: Mapping[str, Posterior]) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vlad.commands.options import given, layout_option
+from vlad.commands.options import given, layout_option, quiet_open_clip
 from vlad.commands.options.log import log_option
 from vlad.commands.options.option import option
 from vlad.commands.options.words import words_of, words_option
+from vlad.errors import TrainingError
+from vlad.system.text import shown
 
 if TYPE_CHECKING:
     from vlad.adapters import Adapter
@@ -20,28 +24,22 @@ if TYPE_CHECKING:
 @click.argument("recipe", metavar="RECIPE")
 @option(
     "--data DIR[:WEIGHT]",
-    (
-        "Labelled data set; its test images are the training data; may be repeated. "
-        "WEIGHT is how often an epoch sees each image, as in visa:2."
-    ),
+    "Labelled data set; its test images are the training data; may be repeated. "
+    "WEIGHT is how often an epoch sees each image, as in visa:2.",
     "roots",
     multiple=True,
 )
 @layout_option
 @option(
     "--synthetic DIR[:WEIGHT]",
-    (
-        "Normal images, or a data set to take them from; defects are drawn on half of "
-        "them; may be repeated."
-    ),
+    "Normal images, or a data set to take them from; defects are drawn on half of "
+    "them; may be repeated.",
     multiple=True,
 )
 @option(
     "--hold-out CATEGORY",
-    (
-        "Keep a category out of the data, keep the epoch that is best on it, and stop "
-        "early; may be repeated."
-    ),
+    "Keep a category out of the data, keep the epoch that is best on it, and stop "
+    "early; may be repeated.",
     "hold_out",
     multiple=True,
 )
@@ -60,10 +58,8 @@ if TYPE_CHECKING:
 )
 @option(
     "--vocabulary FILE",
-    (
-        "Other words for a recipe that learns from texts, one a line.  [default: about 1200 "
-        "English nouns]"
-    ),
+    "Other words for a recipe that learns from texts, one a line.  [default: about 1200 "
+    "English nouns]",
 )
 @option("--licence WORDS", "Licence to record in the adapter's card.", required=True)
 @option("--out DIR", "Output folder.", required=True)
@@ -81,10 +77,8 @@ if TYPE_CHECKING:
 )
 @option(
     "--cache DIR",
-    (
-        "Keep the backbone's features here for later trainings.  [default: in --out, "
-        "removed at the end]"
-    ),
+    "Keep the backbone's features here for later trainings.  [default: in --out, "
+    "removed at the end]",
 )
 @option("--resume", "Continue an interrupted training.")
 @log_option
@@ -102,18 +96,12 @@ def train(
     vlad train hftt --category hazelnut --licence CC0-1.0 --out adapters/nuts
     accelerate launch -m vlad train april_gan --data visa --licence CC-BY-4.0 --out adapters/mine
     """
-    import logging
-    import warnings
-    from pathlib import Path
-
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
     from vlad.adapters import is_plain_text
     from vlad.adapters.layouts import layout_of
     from vlad.backbones import DEFAULT, load_backbone
-    from vlad.errors import TrainingError
     from vlad.heads import Trained, load_head
-    from vlad.system.text import shown
     from vlad.system.tracking import tracking
     from vlad.training.adapter import train_adapter
     from vlad.training.checkpoint import open_folder
@@ -157,7 +145,7 @@ def train(
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     main = accelerator.is_main_process
-    logging.getLogger().setLevel(logging.CRITICAL)
+    quiet_open_clip()
     tracker = click.get_current_context().with_resource(tracking(log if main else None, folder))
     where = str(accelerator.device) if accelerator.num_processes > 1 else device
     loaded = load_backbone(backbone or DEFAULT, where, dtype)
@@ -226,8 +214,6 @@ def check_given(
         from_text: whether the recipe learns from texts.
         of_images, of_texts: option -> its value.
     """
-    from vlad.errors import TrainingError
-
     for name, value in (of_images if from_text else of_texts).items():
         if value:
             source = "texts" if from_text else "images"

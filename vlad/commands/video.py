@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +14,8 @@ from vlad.commands.options.events import Deciding, check_deciding, event_options
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, model_options, plan_of
 from vlad.commands.options.video import FRAME_RATE, sampling_options
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
     from vlad.images.video import Video
@@ -90,12 +95,7 @@ def video(
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     vlad video rtsp://camera/line --detector nut/ --fps 2 --duration 600 --out runs/line
     """
-    import os
-    import signal
-    from pathlib import Path
-
     from vlad.datasets import list_samples
-    from vlad.errors import InputError
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
     from vlad.runs.changes import write_changes
@@ -103,7 +103,6 @@ def video(
     from vlad.runs.motion import Motion, columns_of, head_beside
     from vlad.runs.video import Timing, score_video
     from vlad.system.signals import interruptible
-    from vlad.system.text import counted, shown
     from vlad.time import Smoothing
 
     if resume and overwrite:
@@ -226,9 +225,7 @@ def _readable(given: tuple[str, ...], frame_rate: float | None, live: bool = Fal
     Args:
         live: whether streams and cameras are taken.
     """
-    from vlad.errors import InputError
     from vlad.images.video import check_video
-    from vlad.system.text import shown
 
     found, refused = [], []
     for one in [_named(path, frame_rate, live) for path in given]:
@@ -247,9 +244,6 @@ def _readable(given: tuple[str, ...], frame_rate: float | None, live: bool = Fal
 
 def _named(given: str, frame_rate: float | None, live: bool = False) -> Video:
     """A video file or a folder of frames of this name; a stream or camera too if `live`."""
-    from pathlib import Path
-
-    from vlad.errors import InputError
     from vlad.images.video import Video
 
     folder = Path(given).expanduser()

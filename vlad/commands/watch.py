@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,10 +13,10 @@ from vlad.commands.options.events import Deciding, check_deciding, event_options
 from vlad.commands.options.option import option
 from vlad.commands.options.scoring import Scoring, ScoringCommand, plan_of, scoring_options
 from vlad.commands.options.video import sampling_options
+from vlad.errors import InputError
+from vlad.system.text import counted, shown
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vlad.commands.options.scoring import Plan
     from vlad.results.eventrules import EventRules
     from vlad.runs.events import Channel
@@ -27,10 +29,8 @@ if TYPE_CHECKING:
 @option("--out DIR", "Output folder.", required=True)
 @option(
     "--interval SECONDS",
-    (
-        "Time between two scans of a folder; a file is read once two scans see it unchanged.  "
-        "[default: 2]"
-    ),
+    "Time between two scans of a folder; a file is read once two scans see it unchanged.  "
+    "[default: 2]",
     type=click.FloatRange(min=0, min_open=True),
 )
 @sampling_options
@@ -50,10 +50,8 @@ if TYPE_CHECKING:
 )
 @option(
     "--mqtt URL",
-    (
-        "Publish each anomalous image, or event, as JSON on mqtt://HOST[:PORT]/TOPIC, until it is "
-        "delivered."
-    ),
+    "Publish each anomalous image, or event, as JSON on mqtt://HOST[:PORT]/TOPIC, until it is "
+    "delivered.",
 )
 @option(
     "--mqtt-login FILE",
@@ -94,15 +92,10 @@ def watch(
     vlad watch rtsp://camera/line --fps 2 --detector nut/ --begin-above 0.4 --out runs/line
     vlad watch camera/ --normal good/ --k-shot 4 --calibration line.json --out runs/line
     """
-    import signal
-    from pathlib import Path
-
     from vlad.calibration.counts import counts
-    from vlad.errors import InputError
     from vlad.results.runjson import RUN
     from vlad.runs.watch import watch
     from vlad.system.signals import interruptible
-    from vlad.system.text import counted, shown
 
     watched = _source(source, interval, every, fps, changes, keep)
     RUN.check(out, resume=True)
@@ -172,9 +165,6 @@ def _source(
     keep: Keep | None,
 ) -> Path | Footage:
     """What is watched, in the way the options ask for."""
-    from pathlib import Path
-
-    from vlad.errors import InputError
     from vlad.images.video import Sampling, Video, check_video
     from vlad.runs.frames import Footage
 
@@ -198,9 +188,6 @@ def _source(
 
 def _events(deciding: Deciding, plan: Plan, watched: Path | Footage) -> EventRules | None:
     """What makes an event in time; None if none are found."""
-    from pathlib import Path
-
-    from vlad.errors import InputError
     from vlad.time import Smoothing
 
     check_deciding(deciding)
@@ -233,7 +220,6 @@ def _channels(
     command: str | None,
 ) -> list[Channel]:
     """What is told of anomalous images, in the way the options ask for."""
-    from vlad.errors import InputError
     from vlad.runs.events import SECRET, Command, Mqtt, Webhook, read_login, read_secret
 
     if secret and not webhook:

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 from vlad.datasets.layout import (
+    Splits,
     existing_folder,
     finish,
     folders,
@@ -24,7 +25,7 @@ from vlad.images import read_mask
 from vlad.types import Sample
 
 
-class KolektorSDD:
+class KolektorSDD(Splits):
     """A KolektorSDD folder, as one category.
 
     The authors publish folds for supervised learning only. Here the normal images of the first four
@@ -46,22 +47,6 @@ class KolektorSDD:
                 f"{root} is not in KolektorSDD layout; put kos01/Part0.jpg, "
                 "kos01/Part0_label.bmp and so on in it."
             )
-
-    def train(self, category: str) -> list[Sample]:
-        """The normal images of the first four fifths of the items.
-
-        Raises:
-            InputError: an unknown category, there are none, or a mask is missing.
-        """
-        return self._split(category, "train")
-
-    def test(self, category: str) -> list[Sample]:
-        """The images to score, with label and, for defects, mask.
-
-        Raises:
-            InputError: as `train`.
-        """
-        return self._split(category, "test")
 
     def _split(self, category: str, split: str) -> list[Sample]:
         root = of_category(self.categories, category)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,29 @@ from vlad.types import Sample
 T = TypeVar("T")
 NORMAL = ("good", "normal", "ok")  # folders of normal images, in any case of letters
 TRUTH = ("ground_truth", "groundtruth", "ground-truth", "gt", "masks", "mask")
+
+
+class Splits(ABC):
+    """A labelled set that reads its training and its test split alike, by `_split`."""
+
+    def train(self, category: str) -> list[Sample]:
+        """The normal images of the training split.
+
+        Raises:
+            InputError: an unknown category, there are none, or what the set lists is unusable.
+        """
+        return self._split(category, "train")
+
+    def test(self, category: str) -> list[Sample]:
+        """The images to score, with label and, for defects, kind and mask.
+
+        Raises:
+            InputError: as `train`.
+        """
+        return self._split(category, "test")
+
+    @abstractmethod
+    def _split(self, category: str, split: str) -> list[Sample]: ...
 
 
 def existing_folder(root: str | os.PathLike) -> Path:

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
+from vlad.datasets.layout import Splits, existing_folder, finish, listed_file, of_category
 from vlad.errors import InputError
 from vlad.system.resources import read_json
 from vlad.types import Sample
@@ -21,11 +21,11 @@ IMAGES = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw")  # by pre
 _SPLITS = (Path("realiad_jsons", "realiad_jsons"), Path("realiad_jsons"))
 
 
-class RealIAD:
+class RealIAD(Splits):
     """A Real-IAD folder.
 
-    As in the JSON, a view of a damaged object counts as normal if it does not show the damage.
-    `Sample.group` names the object, to join scores over its views.
+    Splits have all views. As in the JSON, one of a damaged object counts as normal if it does not
+    show the damage. `Sample.group` names the object, to join scores over its views.
 
     Attributes:
         categories: name -> JSON file, sorted by name.
@@ -45,22 +45,6 @@ class RealIAD:
             )
         self._images = sizes[0]
         self.categories = {path.stem: path for path in splits[0]}
-
-    def train(self, category: str) -> list[Sample]:
-        """The normal images of the training split, all views.
-
-        Raises:
-            InputError: an unknown category, unusable JSON, there are none, or a file is missing.
-        """
-        return self._split(category, "train")
-
-    def test(self, category: str) -> list[Sample]:
-        """The images to score, all views, with label, kind of defect, mask and group.
-
-        Raises:
-            InputError: as `train`.
-        """
-        return self._split(category, "test")
 
     def _split(self, category: str, split: str) -> list[Sample]:
         path = of_category(self.categories, category)

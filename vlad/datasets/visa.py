@@ -12,7 +12,7 @@ import csv
 import os
 from pathlib import Path
 
-from vlad.datasets.layout import existing_folder, finish, listed_file, of_category
+from vlad.datasets.layout import Splits, existing_folder, finish, listed_file, of_category
 from vlad.errors import InputError
 from vlad.system.resources import check_regular
 from vlad.system.text import shown
@@ -25,8 +25,10 @@ _LABELS = {"normal": 0, "anomaly": 1}
 Row = tuple[int, dict[str, str]]  # line number, cells by column
 
 
-class VisA:
+class VisA(Splits):
     """A VisA folder, with its own CSV split.
+
+    The kind of defect is always "anomaly", as in the split; a mask is there if the CSV names one.
 
     Attributes:
         categories: name -> folder, sorted by name.
@@ -40,24 +42,6 @@ class VisA:
         self._rows = _read(self._root)
         names = sorted({row["object"] for _, row in self._rows})
         self.categories = {name: self._root / name for name in names}
-
-    def train(self, category: str) -> list[Sample]:
-        """The normal images of the training split.
-
-        Raises:
-            InputError: an unknown category, there are none, or a file is missing.
-        """
-        return self._split(category, "train")
-
-    def test(self, category: str) -> list[Sample]:
-        """The images to score, with label and mask, if the CSV names one.
-
-        The kind of defect is always "anomaly", as in the split.
-
-        Raises:
-            InputError: as `train`.
-        """
-        return self._split(category, "test")
 
     def _split(self, category: str, split: str) -> list[Sample]:
         folder = of_category(self.categories, category)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import KW_ONLY, dataclass, fields
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 
+@dataclass(eq=False, repr=False)
 class Arguments:
     """What a detector is asked for: attributes, `get_params` and `set_params` of scikit-learn.
 
@@ -30,50 +31,29 @@ class Arguments:
         InputError: a number out of range.
     """
 
-    def __init__(
-        self,
-        head: str | Head = "memory",
-        *,
-        backbone: str = DEFAULT,
-        category: str | None = None,
-        bank: str | PromptBank | None = None,
-        image_size: int | None = None,
-        device: str = "auto",
-        dtype: str = "float32",
-        runtime: str = "torch",
-        batch_size: int = 8,
-        max_pixels: int = DEFAULT_MAX_PIXELS,
-        bits: int = 16,
-        tile: int | None = None,
-        overlap: float = 0.25,
-        cache: str | None = None,
-        guide: str | PromptBank | None = None,
-        ignore: str | PromptBank | None = None,
-        directions: int | None = None,
-        roi: Interest | None = None,
-        roi_ignore: Interest | None = None,
-        head_params: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.head = head
-        self.backbone = backbone
-        self.category = category
-        self.bank = bank
-        self.image_size = image_size
-        self.device = device
-        self.dtype = dtype
-        self.runtime = runtime
-        self.batch_size = batch_size
-        self.max_pixels = max_pixels
-        self.bits = bits
-        self.tile = tile
-        self.overlap = overlap
-        self.cache = cache
-        self.guide = guide
-        self.ignore = ignore
-        self.directions = directions
-        self.roi = roi
-        self.roi_ignore = roi_ignore
-        self.head_params = head_params
+    head: str | Head = "memory"
+    _: KW_ONLY
+    backbone: str = DEFAULT
+    category: str | None = None
+    bank: str | PromptBank | None = None
+    image_size: int | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    runtime: str = "torch"
+    batch_size: int = 8
+    max_pixels: int = DEFAULT_MAX_PIXELS
+    bits: int = 16
+    tile: int | None = None
+    overlap: float = 0.25
+    cache: str | None = None
+    guide: str | PromptBank | None = None
+    ignore: str | PromptBank | None = None
+    directions: int | None = None
+    roi: Interest | None = None
+    roi_ignore: Interest | None = None
+    head_params: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
         _ = self.setup  # check ranges at once
 
     @property

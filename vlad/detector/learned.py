@@ -21,14 +21,7 @@ from vlad.detector.loaded import Loaded
 from vlad.errors import HeadError, InputError
 from vlad.heads import Head, load_head
 from vlad.heads.removal import without
-from vlad.scoring.given import (
-    Given,
-    Images,
-    Marking,
-    each_image,
-    open_given,
-    unprepared,
-)
+from vlad.scoring.given import Given, Images, Marking, each_image, open_given, unprepared
 from vlad.scoring.known import add_unmarked, fit_known
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Prepared

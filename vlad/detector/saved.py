@@ -52,13 +52,7 @@ _TEXTS = ("head", "backbone", "device", "dtype", "runtime")
 _MAYBE_TEXTS = ("category", *BANKS, "weights", "cache")
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
 _FIELDS = {
-    "head",
-    "category",
-    "head_params",
-    "weights",
-    "learned",
-    "calibrated",
-    "files",
+    *("head", "category", "head_params", "weights", "learned", "calibrated", "files"),
     *(field.name for field in fields(Setup)),
 }
 _LONGEST = 4096  # characters of a text, enough for a path

@@ -9,12 +9,7 @@ from pathlib import Path
 from vlad.calibration import Calibration
 from vlad.detector.files import SETTINGS
 from vlad.detector.learned import MARKED
-from vlad.detector.replacing import (
-    check_version,
-    complete,
-    replace_files,
-    version_folder,
-)
+from vlad.detector.replacing import check_version, complete, replace_files, version_folder
 from vlad.detector.saved import read_detector
 
 

@@ -70,6 +70,13 @@ _ROW = (
 )
 
 
+# what a row takes from its result as it is
+_MEASURED = (
+    *("category", "head", "k_shot", "seed", "corruption", "protocol", "transductive", "auxiliary"),
+    *("bank", "words", "prompts"),
+)
+
+
 def bench(
     backbone: Backbone,
     data: Mapping[str, Any],
@@ -228,17 +235,7 @@ def _row(data: str, layout: str, backbone: Backbone, result: Result, files: str)
     return {
         "data": data,
         "layout": layout,
-        "category": result.category,
-        "head": result.head,
-        "k_shot": result.k_shot,
-        "seed": result.seed,
-        "corruption": result.corruption,
-        "protocol": result.protocol,
-        "transductive": result.transductive,
-        "auxiliary": result.auxiliary,
-        "bank": result.bank,
-        "words": result.words,
-        "prompts": result.prompts,
+        **{name: getattr(result, name) for name in _MEASURED},
         "backbone": backbone.info.name,
         "weights": backbone.fingerprint[:16],
         "dtype": backbone.precision,

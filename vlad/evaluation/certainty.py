@@ -14,15 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
-from vlad.metrics import (
-    Difference,
-    Interval,
-    delong,
-    holm,
-    interval,
-    mean_difference,
-    resampled,
-)
+from vlad.metrics import Difference, Interval, delong, holm, interval, mean_difference, resampled
 from vlad.system.text import encode
 
 METRICS = {"image_auroc": "auroc", "image_ap": "ap", "image_f1_max": "f1_max"}

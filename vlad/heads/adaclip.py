@@ -15,7 +15,8 @@ from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER, whole
 from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
-from vlad.maths.maps import enlarge, gaussian_blur, upsample
+from vlad.maths.maps import gaussian_blur, upsample
+from vlad.maths.networks import linear
 from vlad.maths.precision import as_half
 from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures, TextSpec
 
@@ -44,6 +45,7 @@ class AdaCLIP(Trained):
 
     bank = "adaclip"
     map_range = (0.0, 1.0)
+    enlarged_logits = True
     rules: ClassVar = {
         "adapter": ADAPTER,
         "clusters": whole(0, 1000),
@@ -80,7 +82,8 @@ class AdaCLIP(Trained):
         assert features.image is not None  # the spec asks for it
         tokens = self._tokens(features)
         logits = torch.stack([anomalous_logit(x, sides, TEMPERATURE) for x in tokens], dim=1)
-        image = F.normalize(self._linear("image_projection", features.image), dim=-1)
+        image = linear(features.image, self.adapter_.tensors, "image_projection")
+        image = F.normalize(image, dim=-1)
         if self.clusters:
             mean = logits.mean(dim=1)
             regions = [
@@ -89,15 +92,6 @@ class AdaCLIP(Trained):
             ]
             image = 0.8 * image + 0.2 * torch.stack(regions)
         return Logits(anomalous_logit(image, sides, TEMPERATURE), logits)
-
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, for training only.
-
-        Scoring averages the logits before the softmax.
-        """
-        return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, in [0, 1].
@@ -127,7 +121,7 @@ class AdaCLIP(Trained):
     def _tokens(self, features: Features) -> list[torch.Tensor]:
         """(B, h·w, D) unit vectors of each block in the space of text."""
         return [
-            F.normalize(self._linear(f"projections.{i}", patches), dim=-1)
+            F.normalize(linear(patches, self.adapter_.tensors, f"projections.{i}"), dim=-1)
             for i, patches in enumerate(features.patches.values())
         ]
 
@@ -146,13 +140,10 @@ class AdaCLIP(Trained):
         return [tensors[name] for name in sorted_names(tensors, f"static.{backbone}.")]
 
     def _mix(self, static: torch.Tensor, backbone: str, plain: torch.Tensor) -> torch.Tensor:
-        dynamic = [self._linear(f"dynamic.{backbone}.{i}", plain) for i in range(len(static))]
+        tensors = self.adapter_.tensors
+        dynamic = [linear(plain, tensors, f"dynamic.{backbone}.{i}") for i in range(len(static))]
         # the authors round the sum to half precision
         return as_half(static.to(plain) + torch.stack(dynamic, dim=1))
-
-    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        tensors = self.adapter_.tensors
-        return F.linear(x, tensors[f"{name}.weight"].to(x), tensors[f"{name}.bias"].to(x))
 
 
 def fuse(

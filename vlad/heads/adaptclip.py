@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.adapters import Adapter, load_adapter
+from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
-from vlad.heads.references import nearest_references
+from vlad.heads.references import nearest_references, unit_rows
 from vlad.heads.rules import ADAPTER
 from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, plain_mean_vectors, side_vectors
@@ -56,9 +56,6 @@ class AdaptCLIP(Trained):
     additive = True
     paired = True
     rules: ClassVar = {"adapter": ADAPTER}
-
-    def __init__(self, adapter: str | Adapter | None = None):
-        self.adapter = adapter
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -157,10 +154,7 @@ class AdaptCLIP(Trained):
 
     def fit(self, features: Features) -> AdaptCLIP:
         """Remember the patches of normal images, at unit length."""
-        self.memory_ = {
-            str(layer): F.normalize(x.flatten(0, 1), dim=-1)
-            for layer, x in features.patches.items()
-        }
+        self.memory_ = unit_rows(features)
         return self
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:

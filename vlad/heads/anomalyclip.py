@@ -6,13 +6,13 @@ from typing import ClassVar
 
 import torch
 
-from vlad.adapters import Adapter, load_adapter
+from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads import sorted_names
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
-from vlad.maths.maps import enlarge, upsample
+from vlad.maths.maps import upsample
 from vlad.maths.precision import as_half
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, Stream, TextFeatures, TextSpec
 
@@ -38,9 +38,6 @@ class AnomalyCLIP(Trained):
 
     bank = "anomalyclip"
     rules: ClassVar = {"adapter": ADAPTER}
-
-    def __init__(self, adapter: str | Adapter | None = None):
-        self.adapter = adapter
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -85,12 +82,6 @@ class AnomalyCLIP(Trained):
                 [anomalous_logit(x, sides, TEMPERATURE) for x in features.patches.values()], dim=1
             ),
         )
-
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the probabilities are enlarged."""
-        return enlarge(patches.sigmoid(), grid, size)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images; image scores lie in [0, 1].

@@ -13,6 +13,7 @@ from vlad.adapters import Adapter, load_adapter
 from vlad.heads.head import Head
 from vlad.heads.rules import ADAPTER, FLAG
 from vlad.maths.maps import upsample
+from vlad.maths.networks import linear
 from vlad.types import BackboneInfo, Crops, Features, FeatureSpec, Scores, TextFeatures
 
 TEMPERATURE = 0.01  # of the cosines of tokens with the two learned vectors
@@ -80,12 +81,8 @@ class AnomalyOV(Head):
         return score, found
 
 
-def linear(name: str, x: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    return F.linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
-
-
 def network(name: str, x: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    return linear(f"{name}.2", F.gelu(linear(f"{name}.0", x, tensors)), tensors)
+    return linear(F.gelu(linear(x, tensors, f"{name}.0")), tensors, f"{name}.2")
 
 
 def significance(
@@ -109,8 +106,8 @@ def significance(
     sides = torch.cat([sides, summary.expand(2, -1)], dim=1)
     found = []
     for i, x in enumerate(levels):
-        compared = F.normalize(linear(f"sides.{i}", sides, tensors), dim=-1)
-        tokens = F.normalize(linear(f"tokens.{i}", x, tensors), dim=-1)
+        compared = F.normalize(linear(sides, tensors, f"sides.{i}"), dim=-1)
+        tokens = F.normalize(linear(x, tensors, f"tokens.{i}"), dim=-1)
         found.append((tokens @ compared.T / TEMPERATURE).softmax(dim=-1)[..., 1])
     return torch.stack(found).mean(dim=0)
 
@@ -146,8 +143,8 @@ def judgement(
 
     marks = marks.clamp_min(FLOOR)
     weights = pooled(marks[..., None])
-    queries = linear("query", pooled(x * marks[..., None]) / weights, tensors)
-    keys = linear("key", x, tensors)
+    queries = linear(pooled(x * marks[..., None]) / weights, tensors, "query")
+    keys = linear(x, tensors, "key")
     looked = (queries @ keys.transpose(1, 2) / keys.shape[-1] ** 0.5).softmax(dim=-1) @ x
     suspicious = marks.mean(dim=1)
     weights = weights * (suspicious / suspicious.max())[:, None, None]

@@ -12,7 +12,7 @@ from vlad.errors import HeadError
 from vlad.heads.head import Head
 from vlad.heads.rules import FLAG, whole
 from vlad.heads.sentences import of_worst_patches
-from vlad.maths.logits import anomalous_logit
+from vlad.maths.logits import anomalous_logit, plain_mean_vectors
 from vlad.maths.maps import upsample
 from vlad.types import (
     BackboneInfo,
@@ -84,7 +84,7 @@ class AnoVL(Head):
         if text is None:
             raise HeadError("Head anovl compares images with prompts: give it a category.")
         assert features.image is not None  # the spec asks for it
-        sides = mean_sides(text)
+        sides = plain_mean_vectors(text)
         images = features.image[:, None] if features.views is None else features.views
         tokens = self._tokens(features, text, sides)
         return Scores(
@@ -97,7 +97,7 @@ class AnoVL(Head):
     ) -> list[tuple[Reason, ...]]:
         """The sentences that speak for each side of a region's worst patch."""
         assert text is not None  # `score` refuses an image without
-        sides = mean_sides(text)
+        sides = plain_mean_vectors(text)
         tokens = self._tokens(features, text, sides)
         logits = anomalous_logit(tokens, sides, 1.0)
         return [*of_worst_patches(tokens[0], logits, regions, text, unit=False)]
@@ -126,12 +126,6 @@ class AnoVL(Head):
             tokens, weight, bias, sentences, sides, noise.to(tokens, non_blocking=True), optimiser
         )
         return adapt(tokens, weight, bias, sentences)
-
-
-def mean_sides(text: TextFeatures) -> torch.Tensor:
-    """(2, D) unit vectors of the normal and anomalous sides: means of embeddings as they are."""
-    means = [rows.mean(dim=-2) for rows in (text.normal, text.anomalous)]
-    return F.normalize(torch.stack(means, dim=-2), dim=-1)
 
 
 def probability(vectors: torch.Tensor, sides: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import reduce
 from typing import ClassVar, Literal
 
@@ -16,7 +17,8 @@ from vlad.heads.rules import ADAPTER, FLAG, number, one_of, whole
 from vlad.heads.scaled_pool import ScaledPool
 from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
-from vlad.maths.maps import enlarge, gaussian_blur, upsample
+from vlad.maths.maps import gaussian_blur, upsample
+from vlad.maths.networks import linear
 from vlad.maths.representative import dense_sides, dense_text
 from vlad.maths.rescore import scale
 from vlad.types import (
@@ -33,6 +35,7 @@ from vlad.types import (
 TEMPERATURE = 0.01
 
 
+@dataclass(eq=False, repr=False)
 class CLIPAD(Trained):
     """Patches of a staged second stream are compared with one representative vector a side.
 
@@ -59,6 +62,7 @@ class CLIPAD(Trained):
 
     bank = "clip_ad"
     needs_adapter = False
+    enlarged_logits = True
     rules: ClassVar = {
         "adapter": ADAPTER,
         "text": one_of("dbscan", "mean"),
@@ -68,21 +72,12 @@ class CLIPAD(Trained):
         "rescale": FLAG,
     }
 
-    def __init__(
-        self,
-        adapter: str | Adapter | None = None,
-        text: Literal["dbscan", "mean"] = "dbscan",
-        eps: float = 0.5,
-        min_samples: int = 15,
-        sigma: float = 8.0,
-        rescale: bool = True,
-    ):
-        self.adapter = adapter
-        self.text = text
-        self.eps = eps
-        self.min_samples = min_samples
-        self.sigma = sigma
-        self.rescale = rescale
+    adapter: str | Adapter | None = None
+    text: Literal["dbscan", "mean"] = "dbscan"
+    eps: float = 0.5
+    min_samples: int = 15
+    sigma: float = 8.0
+    rescale: bool = True
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -135,20 +130,13 @@ class CLIPAD(Trained):
     def logits(self, features: Features, sides: torch.Tensor) -> Logits:
         """How anomalous B images and their projected patches are; these are what is learned."""
         assert features.image is not None  # the spec asks for it
-        tensors = self.adapter_.tensors
         patches = []
         for i, x in enumerate(features.further[1].patches.values()):
-            weight, bias = (tensors[f"projections.{i}.{part}"].to(x) for part in ("weight", "bias"))
-            patches.append(anomalous_logit(F.linear(x, weight, bias), sides, TEMPERATURE))
+            projected = linear(x, self.adapter_.tensors, f"projections.{i}")
+            patches.append(anomalous_logit(projected, sides, TEMPERATURE))
         return Logits(
             anomalous_logit(features.image, sides, TEMPERATURE), torch.stack(patches, dim=1)
         )
-
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the logits are enlarged."""
-        return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.networks import (
     Tensors,
     batch_norm,
@@ -23,7 +24,7 @@ from vlad.heads.rules import LAYERS, SHARE, optional, whole
 from vlad.maths.maps import upsample
 from vlad.maths.parts import parts_of
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import Features, Parts, Scores, TextFeatures
 
 CELL = 4  # side of the squares averaged on maps resized to `side` times as much
 FIRST = 10  # images whose principal components set the width of the middle
@@ -33,7 +34,8 @@ BATCH = 4  # images in a step
 LINEAR = (2, 5)  # layers without batch norm and ReLU
 
 
-class DFR(Head):
+@dataclass(eq=False, repr=False)
+class DFR(Layered):
     """A narrow autoencoder learns to rebuild the patch tokens of normal images.
 
     The vector of a place joins all layers. A place is as anomalous as its vector differs from what
@@ -59,19 +61,11 @@ class DFR(Head):
         "seed": whole(0, 2**32 - 1),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        side: int | None = None,
-        epochs: int = 150,
-        hold_out: float = 0.2,
-        seed: int = 0,
-    ):
-        self.layers = layers
-        self.side = side
-        self.epochs = epochs
-        self.hold_out = hold_out
-        self.seed = seed
+    layers: Parts | None = None
+    side: int | None = None
+    epochs: int = 150
+    hold_out: float = 0.2
+    seed: int = 0
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -83,11 +77,6 @@ class DFR(Head):
             HeadError: the head is not fitted.
         """
         return 0.0, float(f"{self.needed_memory()['variance'].item():.3g}")
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     @own_state()
     def fit(self, features: Features) -> DFR:

@@ -16,7 +16,8 @@ from vlad.heads.rules import ADAPTER, FLAG
 from vlad.heads.sentences import of_worst_patches
 from vlad.maths.boxes import cell, covered
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
-from vlad.maths.maps import blur_close, enlarge
+from vlad.maths.maps import blur_close
+from vlad.maths.networks import linear
 from vlad.types import (
     BackboneInfo,
     Features,
@@ -59,6 +60,7 @@ class FiLo(Trained):
 
     bank = "filo"
     map_range = (0.0, 1.0)
+    enlarged_logits = True
     rules: ClassVar = {"adapter": ADAPTER, "boxes": FLAG}
 
     def __init__(self, adapter: str | Adapter | None = None, boxes: bool = True):
@@ -97,12 +99,6 @@ class FiLo(Trained):
         patches = [anomalous_logit(x, sides, TEMPERATURE) for x in self._mapped(features)]
         image = anomalous_logit(self._adapted(features.image), sides, IMAGE_TEMPERATURE)
         return Logits(image, torch.stack(patches, dim=1))
-
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the logits are enlarged."""
-        return enlarge(patches, grid, size, align_corners=True).sigmoid()
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images; maps lie in [0, 1].
@@ -151,27 +147,24 @@ class FiLo(Trained):
         """(B, h·w, D) patches in the space of text, of each linear layer and each sum."""
         (compared,) = features.patches.values()
         each = [compared, *features.further[0].patches.values()]
-        mapped = [self._linear(f"linear.{i}", x) for i, x in enumerate(each)]
+        mapped = [linear(x, self.adapter_.tensors, f"linear.{i}") for i, x in enumerate(each)]
         return mapped + self._neighbours(compared, features.grid)
 
     def _contexts(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Words (B, m, T) before the sentences of both sides, for B image embeddings."""
         # the adapter learns from the image alone, not by way of the words
-        image = F.normalize(self._adapted(image), dim=-1).detach()
-        normal, anomalous = (
-            self.adapter_.tensors[f"context.{side}"].to(image)
-            + self._linear(f"meta.{side}.2", self._linear(f"meta.{side}.1", image).relu())[:, None]
-            for side in ("normal", "anomalous")
-        )
-        return normal, anomalous
+        image, tensors = F.normalize(self._adapted(image), dim=-1).detach(), self.adapter_.tensors
+
+        def words(side: str) -> torch.Tensor:
+            moved = linear(image, tensors, f"meta.{side}.1").relu()
+            moved = linear(moved, tensors, f"meta.{side}.2")
+            return tensors[f"context.{side}"].to(image) + moved[:, None]
+
+        return words("normal"), words("anomalous")
 
     def _adapted(self, image: torch.Tensor) -> torch.Tensor:
         first, second = (self.adapter_.tensors[f"adapter.{i}.weight"].to(image) for i in (0, 2))
         return F.silu(F.linear(F.linear(image, first).relu(), second)) + image
-
-    def _linear(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        tensors = self.adapter_.tensors
-        return F.linear(x, tensors[f"{name}.weight"].to(x), tensors[f"{name}.bias"].to(x))
 
     def _neighbours(self, patches: torch.Tensor, grid: tuple[int, int]) -> list[torch.Tensor]:
         """(B, h·w, D) of each sum of convolutions, which is one with the sum of their kernels."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         BackboneInfo,
         Features,
         FeatureSpec,
+        Parts,
         Reason,
         Scores,
         TextFeatures,
@@ -210,6 +211,18 @@ class Head(ABC):
         raise HeadError(f"Head {self.name} scores images one by one; call `score`.")
 
 
+class Layered(Head):
+    """A head that reads the raw patch tokens of its `layers`."""
+
+    layers: Parts | None
+
+    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
+        """Raw patch tokens of its layers."""
+        from vlad.types import FeatureSpec
+
+        return FeatureSpec(layers=backbone.compared(self.layers), image=False)
+
+
 class Batched(Head):
     """A few-shot head that can compare the images scored with one another instead.
 
@@ -246,12 +259,17 @@ class Trained(Head):
             what is random in learning happens only then.
         paired: whether it learns from each image beside a normal one of its category
             (`pair_logits`); no learned tensor may then enter the backbone's pass.
+        enlarged_logits: whether `layer_maps` enlarges logits instead of probabilities.
     """
 
     adapter_: Adapter
     needs_adapter: bool = True
     training: bool = False
     paired: bool = False
+    enlarged_logits: bool = False
+
+    def __init__(self, adapter: str | Adapter | None = None):
+        self.adapter = adapter
 
     @abstractmethod
     def logits(self, features: Features, sides: Any) -> Logits:
@@ -274,11 +292,15 @@ class Trained(Head):
         """
         raise HeadError(f"Head {self.name} does not learn from pairs; call `logits` instead.")
 
-    @abstractmethod
     def layer_maps(
         self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
     ) -> torch.Tensor:
         """(B, L, h·w) logits -> (B, L, H, W) probabilities of each block, for training."""
+        from vlad.maths.maps import enlarge
+
+        if self.enlarged_logits:
+            return enlarge(patches, grid, size, align_corners=True).sigmoid()
+        return enlarge(patches.sigmoid(), grid, size)
 
     def sides(self, text: TextFeatures) -> torch.Tensor:
         """What images are compared with: (2, D) or (B, 2, D) unit vectors of both sides."""

@@ -7,11 +7,11 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from vlad.adapters import Adapter, load_adapter
+from vlad.adapters import load_adapter
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
 from vlad.maths.logits import Logits
-from vlad.maths.maps import enlarge, upsample
+from vlad.maths.maps import upsample
 from vlad.types import BackboneInfo, Features, FeatureSpec, Scores, TextFeatures
 
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
@@ -33,9 +33,6 @@ class HFTT(Trained):
 
     map_range = (0.0, 1.0)
     rules: ClassVar = {"adapter": ADAPTER}
-
-    def __init__(self, adapter: str | Adapter | None = None):
-        self.adapter = adapter
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """The image embedding, and the patch tokens of the last block in the space of text.
@@ -62,12 +59,6 @@ class HFTT(Trained):
             foreign_logit(features.image, task, learned, self.temperature_),
             torch.stack(patches, dim=1),
         )
-
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the probabilities are enlarged."""
-        return enlarge(patches.sigmoid(), grid, size)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, in [0, 1]."""

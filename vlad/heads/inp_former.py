@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -24,6 +25,7 @@ SIGMA, RADIUS = 4.0, 2  # of the Gaussian on these, in pixels
 TOP = 0.01  # share of their pixels averaged for the image score
 
 
+@dataclass(eq=False, repr=False)
 class INPFormer(Head):
     """Prototypes are gathered from each image itself, and a decoder rebuilds its tokens from them.
 
@@ -63,27 +65,15 @@ class INPFormer(Head):
     }
     map_range = (0.0, 2.0)
 
-    def __init__(
-        self,
-        adapter: str | Adapter | None = None,
-        layers: Parts | None = None,
-        width: int | None = 128,
-        blocks: int = 4,
-        prototypes: int = 6,
-        views: bool = True,
-        steps: int = 200,
-        batch: int = 4,
-        seed: int = 0,
-    ):
-        self.adapter = adapter
-        self.layers = layers
-        self.width = width
-        self.blocks = blocks
-        self.prototypes = prototypes
-        self.views = views
-        self.steps = steps
-        self.batch = batch
-        self.seed = seed
+    adapter: str | Adapter | None = None
+    layers: Parts | None = None
+    width: int | None = 128
+    blocks: int = 4
+    prototypes: int = 6
+    views: bool = True
+    steps: int = 200
+    batch: int = 4
+    seed: int = 0
 
     @property
     def normals(self) -> Literal["needed", "unused"]:  # type: ignore[override]

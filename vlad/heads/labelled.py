@@ -7,33 +7,27 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.memory_layer import Layer, Space
 from vlad.heads.memory_search import Search
+from vlad.heads.references import unit_rows
 from vlad.heads.rules import LAYERS, SHARE, number, optional
 from vlad.maths.maps import top_mean, top_mean_without, top_parts, upsample
 from vlad.maths.neighbours import Bank
-from vlad.types import (
-    BackboneInfo,
-    Features,
-    FeatureSpec,
-    KnownKind,
-    Parts,
-    Reason,
-    Scores,
-    TextFeatures,
-)
+from vlad.types import Features, KnownKind, Parts, Reason, Scores, TextFeatures
 
 COVERED = 0.5  # part of a patch that a mask has to cover for it to be of the defect
 HIGHEST = 100.0
 
 
-class Labelled(Head):
+@dataclass(eq=False, repr=False)
+class Labelled(Layered):
     """Patch memory of normal images that also knows a few marked defects.
 
     With d the distance of a patch to the nearest normal one, and e that to the nearest one of a
@@ -56,17 +50,12 @@ class Labelled(Head):
         "weight": number(0, HIGHEST, f"0 to {HIGHEST:g}"),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        top: float = 0.01,
-        sigma: float = 4.0,
-        weight: float = 1.0,
-    ):
-        self.layers = layers
-        self.top = top
-        self.sigma = sigma
-        self.weight = weight
+    layers: Parts | None = None
+    top: float = 0.01
+    sigma: float = 4.0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
         self.layers_: dict[str, Layer] = {}
 
     @property
@@ -84,17 +73,9 @@ class Labelled(Head):
         """Those of the normal images; known defects stay."""
         return [name for name in self.memory_ if ":" not in name]
 
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
-
     def fit(self, features: Features) -> Labelled:
         """Remember the patches of normal images, and forget known defects."""
-        self.memory_ = {
-            str(layer): F.normalize(x.flatten(0, 1), dim=-1)
-            for layer, x in features.patches.items()
-        }
+        self.memory_ = unit_rows(features)
         return self
 
     def merge(

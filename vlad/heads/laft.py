@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -19,6 +19,7 @@ from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, Text
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
 
 
+@dataclass(eq=False, repr=False)
 class LAFT(Head):
     """Image embedding compared with normal images along the directions that prompts name.
 
@@ -47,15 +48,9 @@ class LAFT(Head):
         "neighbours": whole(1, 1_000_000),
     }
 
-    def __init__(
-        self,
-        use: Literal["guide", "ignore"] = "guide",
-        components: int | None = None,
-        neighbours: int = 30,
-    ):
-        self.use = use
-        self.components = components
-        self.neighbours = neighbours
+    use: Literal["guide", "ignore"] = "guide"
+    components: int | None = None
+    neighbours: int = 30
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """The image embedding, and the patch tokens of the last block in the space of text."""

@@ -7,6 +7,7 @@ the top 1 % as image score. `patchcore` follows PatchCore.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -52,6 +53,7 @@ FORGETTING = ("coreset", "limit", "mask_references")
 ALIKE = 1e-6
 
 
+@dataclass(eq=False, repr=False)
 class Memory(Head):
     """Distance of each patch to its nearest neighbour among the patches of normal images.
 
@@ -111,43 +113,25 @@ class Memory(Head):
         "mask_references": FLAG,
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        metric: Metric = "cosine",
-        top: float = 0.01,
-        sigma: float = 4.0,
-        coreset: float | None = None,
-        rotations: int = 1,
-        neighbourhood: int = 1,
-        join: bool = False,
-        patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw",
-        mask: Literal["grid", "flat"] | None = None,
-        mask_references: bool = False,
-        limit: int | None = None,
-        views: Sequence[str] = (),
-        position: int | None = None,
-        nearest_images: int | None = None,
-        whiten: bool = False,
-        self_reference: float = 0.0,
-    ):
-        self.layers = layers
-        self.metric = metric
-        self.top = top
-        self.sigma = sigma
-        self.coreset = coreset
-        self.rotations = rotations
-        self.neighbourhood = neighbourhood
-        self.join = join
-        self.patch_output = patch_output
-        self.mask = mask
-        self.mask_references = mask_references
-        self.limit = limit
-        self.views = views
-        self.position = position
-        self.nearest_images = nearest_images
-        self.whiten = whiten
-        self.self_reference = self_reference
+    layers: Parts | None = None
+    metric: Metric = "cosine"
+    top: float = 0.01
+    sigma: float = 4.0
+    coreset: float | None = None
+    rotations: int = 1
+    neighbourhood: int = 1
+    join: bool = False
+    patch_output: Literal["raw", "ln_post", "ln_post_proj"] = "raw"
+    mask: Literal["grid", "flat"] | None = None
+    mask_references: bool = False
+    limit: int | None = None
+    views: Sequence[str] = ()
+    position: int | None = None
+    nearest_images: int | None = None
+    whiten: bool = False
+    self_reference: float = 0.0
+
+    def __post_init__(self) -> None:
         self.layers_: dict[str, Layer] = {}
         self.own_scale_: tuple[object, float] = (None, 0.0)
 

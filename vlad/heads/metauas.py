@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from vlad.adapters import Adapter, load_adapter
+from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
@@ -34,9 +34,6 @@ class MetaUAS(Trained):
     additive = True
     paired = True
     rules: ClassVar = {"adapter": ADAPTER}
-
-    def __init__(self, adapter: str | Adapter | None = None):
-        self.adapter = adapter
 
     @property
     def map_range(self) -> tuple[float, float]:

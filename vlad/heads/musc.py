@@ -6,6 +6,7 @@ With `v2`, the 2-D part of MuSc-V2 (Li et al., TPAMI 2026, arXiv 2511.10047).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -44,6 +45,7 @@ def is_interval(value: Any) -> bool:
     return high > 0 and (low < high or low < 1 <= high)
 
 
+@dataclass(eq=False, repr=False)
 class MuSc(Head):
     """Patches of normal images have near matches in many other images; anomalies do not.
 
@@ -87,19 +89,11 @@ class MuSc(Head):
         "v2": FLAG,
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        r: tuple[int, ...] = (1, 3, 5),
-        interval: tuple[float, float] = (0, 0.3),
-        rescore: tuple[int, ...] | None = None,
-        v2: bool = False,
-    ):
-        self.layers = layers
-        self.r = r
-        self.interval = interval
-        self.rescore = rescore
-        self.v2 = v2
+    layers: Parts | None = None
+    r: tuple[int, ...] = (1, 3, 5)
+    interval: tuple[float, float] = (0, 0.3)
+    rescore: tuple[int, ...] | None = None
+    v2: bool = False
 
     @property
     def transductive(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -22,6 +22,7 @@ SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
 END = 10.0  # of the scale of maps, in roots of the number of channels
 
 
+@dataclass(eq=False, repr=False)
 class MVG(Head):
     """Mahalanobis distance of the mean patch token of each block from that of normal images.
 
@@ -49,15 +50,11 @@ class MVG(Head):
         "variance": PART,
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        components: Literal["largest", "smallest"] | None = None,
-        variance: float = 0.95,
-    ):
-        self.layers = layers
-        self.components = components
-        self.variance = variance
+    layers: Parts | None = None
+    components: Literal["largest", "smallest"] | None = None
+    variance: float = 0.95
+
+    def __post_init__(self) -> None:
         self.gaussians_: tuple[object, dict[str, tuple[torch.Tensor, torch.Tensor]]] = (None, {})
 
     @property

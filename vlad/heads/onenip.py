@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.networks import check_rows, fit_network
 from vlad.heads.onenip_steps import (
     DROPOUT,
@@ -28,7 +29,7 @@ from vlad.maths.maps import upsample
 from vlad.maths.one_prompt import rebuilt, refined
 from vlad.maths.parts import by_cell, parts_of
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import Features, Parts, Scores, TextFeatures
 
 BATCH = 8  # images in a step
 SLOWER = 0.8  # share of the passes after which the learning rate falls to a tenth
@@ -37,7 +38,8 @@ POOL = 16  # pixels a side of the squares averaged for the image score
 PROMPT, SCALE, BALANCE = "prompt", "scale", "balance"
 
 
-class OneNIP(Head):
+@dataclass(eq=False, repr=False)
+class OneNIP(Layered):
     """A transformer rebuilds the tokens of an image beside those of one normal image, the prompt.
 
     It is fitted to rebuild normal images with and without drawn defects as they were; a refiner is
@@ -62,17 +64,10 @@ class OneNIP(Head):
         "seed": whole(0, 2**32 - 1),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        steps: int = 200,
-        hold_out: float = 0.2,
-        seed: int = 0,
-    ):
-        self.layers = layers
-        self.steps = steps
-        self.hold_out = hold_out
-        self.seed = seed
+    layers: Parts | None = None
+    steps: int = 200
+    hold_out: float = 0.2
+    seed: int = 0
 
     @property
     def map_range(self) -> tuple[float, float]:
@@ -82,11 +77,6 @@ class OneNIP(Head):
             HeadError: the head is not fitted.
         """
         return 0.0, float(f"{2 * self.needed_memory()[BALANCE].item():.3g}")
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     @own_state()
     def fit(self, features: Features) -> OneNIP:

@@ -10,14 +10,14 @@ from typing import ClassVar
 import torch
 
 from vlad.errors import HeadError
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.moments import MomentGather, known, merged
 from vlad.heads.rules import LAYERS, optional, whole
 from vlad.heads.shifts import channels_of, largest_shifts
 from vlad.maths.maps import upsample
 from vlad.maths.parts import parts_of, worst_cells
 from vlad.maths.whitening import symmetric_root
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Reason, Scores, TextFeatures
+from vlad.types import Features, Parts, Reason, Scores, TextFeatures
 
 RIDGE = 0.01  # added to every variance
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
@@ -25,7 +25,7 @@ END = 4.0  # of the scale of maps, in roots of the number of channels
 NAME = "places"
 
 
-class PaDiM(Head):
+class PaDiM(Layered):
     """Mahalanobis distance of each patch from the patches at its place in normal images.
 
     The patch tokens of the layers are joined, and some of their channels drawn once at random. The
@@ -59,11 +59,6 @@ class PaDiM(Head):
     def map_range(self) -> tuple[float, float]:
         """From 0 to 4 roots of the number of channels, where a normal patch has about one."""
         return (0.0, END * math.sqrt(self._gaussians()[0].shape[-1]))
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     def gather(self) -> MomentGather:
         """A collector of normal images."""

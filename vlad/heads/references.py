@@ -17,6 +17,11 @@ def remembered(features: Features) -> dict[str, torch.Tensor]:
     return {str(layer): x.flatten(0, 1) for layer, x in features.patches.items()}
 
 
+def unit_rows(features: Features) -> dict[str, torch.Tensor]:
+    """The same, of unit length."""
+    return {layer: F.normalize(rows, dim=-1) for layer, rows in remembered(features).items()}
+
+
 def layer_distances(features: Features, known: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """(B, h·w) cosine distances to the nearest patch in `remembered`, for each layer."""
     return [nearest_cosine(x, known[str(layer)]) for layer, x in features.patches.items()]

@@ -6,32 +6,25 @@ vlad's own; it needs neither words nor normal images.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.rules import LAYERS, PART, SHARE, number, optional
 from vlad.maths.maps import top_mean, top_parts, upsample
 from vlad.maths.neighbours import BLOCK
 from vlad.system.room import entries
-from vlad.types import (
-    BackboneInfo,
-    Features,
-    FeatureSpec,
-    NearestPatch,
-    Parts,
-    Reason,
-    Scores,
-    TextFeatures,
-)
+from vlad.types import Features, NearestPatch, Parts, Reason, Scores, TextFeatures
 
 RANK = 0.03
 
 
-class SelfReference(Head):
+@dataclass(eq=False, repr=False)
+class SelfReference(Layered):
     """Distance of each patch to its k-th nearest other patch of the same image.
 
     A patch of a texture, an object or a background has many that are like it; a defect has few, and
@@ -51,27 +44,15 @@ class SelfReference(Head):
         "sigma": number(0, 1000, "0 to 1000 pixels"),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        rank: float = RANK,
-        top: float = 0.01,
-        sigma: float = 4.0,
-    ):
-        self.layers = layers
-        self.rank = rank
-        self.top = top
-        self.sigma = sigma
+    layers: Parts | None = None
+    rank: float = RANK
+    top: float = 0.01
+    sigma: float = 4.0
 
     @property
     def map_range(self) -> tuple[float, float]:
         """0 to 2, the bounds of 1 − cos."""
         return 0.0, 2.0
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images, distances in [0, 2].

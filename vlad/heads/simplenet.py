@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.networks import (
     Tensors,
     batch_norm,
@@ -22,7 +23,7 @@ from vlad.heads.rules import LAYERS, SHARE, number, optional, whole
 from vlad.maths.maps import upsample
 from vlad.maths.parts import parts_of
 from vlad.system.torch_state import own_state
-from vlad.types import BackboneInfo, Features, FeatureSpec, Parts, Scores, TextFeatures
+from vlad.types import Features, Parts, Scores, TextFeatures
 
 POOLED = 1536  # numbers that a 3×3 neighbourhood of a layer is pooled to
 HIDDEN = 1024  # units of the discriminator
@@ -38,7 +39,8 @@ ADAPTED = ("adapter.weight", "adapter.bias")
 STILL = ("adapter.bias", "hidden.bias")
 
 
-class SimpleNet(Head):
+@dataclass(eq=False, repr=False)
+class SimpleNet(Layered):
     """A small network learns to tell the patches of normal images from the same ones with noise.
 
     A linear adapter maps the vector of a patch and its eight neighbours; a discriminator of two
@@ -69,26 +71,12 @@ class SimpleNet(Head):
         "seed": whole(0, 2**32 - 1),
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        width: int | None = None,
-        noise: float = 0.015,
-        epochs: int = 160,
-        hold_out: float = 0.2,
-        seed: int = 0,
-    ):
-        self.layers = layers
-        self.width = width
-        self.noise = noise
-        self.epochs = epochs
-        self.hold_out = hold_out
-        self.seed = seed
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
+    layers: Parts | None = None
+    width: int | None = None
+    noise: float = 0.015
+    epochs: int = 160
+    hold_out: float = 0.2
+    seed: int = 0
 
     @own_state()
     def fit(self, features: Features) -> SimpleNet:

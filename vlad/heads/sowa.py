@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import reduce
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 
-from vlad.adapters import Adapter, load_adapter
-from vlad.errors import HeadError
-from vlad.heads.head import Trained
-from vlad.heads.references import layer_distances, nearest_references, remembered
-from vlad.heads.rules import ADAPTER, FLAG
-from vlad.heads.scaled_pool import ScaledPool
+from vlad.adapters import load_adapter
+from vlad.heads.block_sums import BlockSums
+from vlad.heads.references import nearest_references
 from vlad.maths.logits import Logits, anomalous_logit
-from vlad.maths.maps import enlarge, gaussian_blur, upsample
-from vlad.maths.rescore import scale
 from vlad.maths.window_attention import attend, position_bias, sides_of
-from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures, TextSpec
+from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, TextFeatures, TextSpec
 
 TEMPERATURE = 0.07  # of image scores; maps compare plain cosines
-SIGMA = 4.0
 DROPOUT = 0.1  # of the attention, while training
 
 
-class SOWA(Trained):
+class SOWA(BlockSums):
     """Patches attend to each other in windows before they are compared with learned prompts.
 
     The patches of each of several blocks go through an adapter: value-value attention within
@@ -47,24 +39,8 @@ class SOWA(Trained):
     """
 
     bank = "anomalyclip"  # the same two sentences
-    normals = "optional"
-    additive = True
-    rules: ClassVar = {"adapter": ADAPTER, "rescale": FLAG}
-
-    def __init__(self, adapter: str | Adapter | None = None, rescale: bool = True):
-        self.adapter = adapter
-        self.rescale = rescale
-
-    @property
-    def map_range(self) -> tuple[float, float]:
-        """Each block adds a probability and, with references, a distance of at most 2."""
-        layers = len(self.adapter_.params["layers"])
-        return (0.0, layers * (3.0 if self.fitted else 1.0))
-
-    @property
-    def transductive(self) -> bool:
-        """True if image scores depend on the other images scored."""
-        return self.rescale and self.fitted
+    needs = ("sowa", "its learned prompts", "text")
+    sigma = 4.0
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Raw patch tokens of the adapter's layers, and the frozen maps of their attention.
@@ -123,27 +99,10 @@ class SOWA(Trained):
         x = x + self._norm(f"{name}.norm_1", F.linear(mixed, *out))
         return x + self._norm(f"{name}.norm_2", F.linear(x, tensors[f"{name}.linear.weight"].to(x)))
 
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the logits are enlarged."""
-        return enlarge(patches, grid, size, align_corners=True).sigmoid()
-
-    def fit(self, features: Features) -> SOWA:
-        """Remember the patches of normal images in the joint space."""
-        self.memory_ = remembered(_projected(features))
-        return self
-
-    def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
-        """Scores of B images.
-
-        Raises:
-            HeadError: `text` is missing.
-        """
-        score, anomaly_map = self.compare(features, text)
-        if self.fitted:
-            score = (score + anomaly_map.flatten(1).amax(dim=1)) / 2
-        return Scores(score, anomaly_map)
+    def compared(self, features: Features) -> Features:
+        """With the raw patch tokens projected into the joint space."""
+        patches = {n: project(x, features) for n, x in features.patches.items()}
+        return replace(features, patches=patches)
 
     def reasons(
         self, features: Features, text: TextFeatures | None, regions: torch.Tensor
@@ -152,31 +111,7 @@ class SOWA(Trained):
         assert text is not None  # `score` refuses an image without
         worst = self.logits(features, self.sides(text)).patches[0].sigmoid().sum(dim=0)
         empty: list[tuple[Reason, ...]] = [()] * len(regions)
-        return nearest_references(_projected(features), self.memory_, worst, regions, empty)
-
-    def pool(self) -> ScaledPool:
-        """A collector of images, to scale their maxima together."""
-        return ScaledPool(self)
-
-    def compare(
-        self, features: Features, text: TextFeatures | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B,) probabilities from the prompts, and (B, H, W) maps."""
-        if text is None:
-            raise HeadError("Head sowa compares images with its learned prompts: give it text.")
-        logits = self.logits(features, self.sides(text))
-        grid, size = features.grid, features.size
-        # block by block: all blocks of a batch at full size would set the memory peak
-        each = (self.layer_maps(x, grid, size)[:, 0] for x in logits.patches.split(1, dim=1))
-        total = gaussian_blur(reduce(torch.add, each), SIGMA)
-        if self.fitted:
-            distance = reduce(torch.add, layer_distances(_projected(features), self.memory_))
-            total = total + upsample(distance.unflatten(1, grid), size, align_corners=True)
-        return logits.image.sigmoid(), total
-
-    def together(self, probabilities: torch.Tensor, maxima: torch.Tensor) -> torch.Tensor:
-        """(N,) scores of all images: the mean of probability and scaled maximum."""
-        return (probabilities + scale(maxima)) / 2
+        return nearest_references(self.compared(features), self.memory_, worst, regions, empty)
 
     def _pair(self, name: str, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         tensors = self.adapter_.tensors
@@ -189,9 +124,3 @@ class SOWA(Trained):
 def project(x: torch.Tensor, features: Features) -> torch.Tensor:
     """(..., C) raw patch tokens -> (..., D), by the backbone's projection alone."""
     return F.linear(x, features.weights["proj.weight"], features.weights["proj.bias"])
-
-
-def _projected(features: Features) -> Features:
-    """The same with all patch tokens projected."""
-    patches = {n: project(x, features) for n, x in features.patches.items()}
-    return replace(features, patches=patches)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -45,6 +45,7 @@ END = 30.0  # of the scale of maps, in mean residuals of the normal patches
 Seen = tuple[Moments, int]
 
 
+@dataclass(eq=False, repr=False)
 class Subspace(Batched):
     """Squared distance of each patch from the subspace in which patches of normal images vary.
 
@@ -84,25 +85,14 @@ class Subspace(Batched):
         "batched": FLAG,
     }
 
-    def __init__(
-        self,
-        layers: Parts | None = None,
-        variance: float = 0.99,
-        rotations: int = 30,
-        seed: int = 42,
-        top: float = 0.01,
-        mask: Literal["pca", "attention", "otsu"] | None = None,
-        count_masked: bool = True,
-        batched: bool = False,
-    ):
-        self.layers = layers
-        self.variance = variance
-        self.rotations = rotations
-        self.seed = seed
-        self.top = top
-        self.mask = mask
-        self.count_masked = count_masked
-        self.batched = batched
+    layers: Parts | None = None
+    variance: float = 0.99
+    rotations: int = 30
+    seed: int = 42
+    top: float = 0.01
+    mask: Literal["pca", "attention", "otsu"] | None = None
+    count_masked: bool = True
+    batched: bool = False
 
     @property
     def normal_views(self) -> RandomRotations:  # type: ignore[override]

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import torch
 
-from vlad.adapters import Adapter, load_adapter
+from vlad.adapters import load_adapter
 from vlad.errors import HeadError
 from vlad.heads.head import Trained
 from vlad.heads.rules import ADAPTER
 from vlad.heads.sentences import of_worst_patches
 from vlad.maths.logits import Logits, anomalous_logit, side_vectors
-from vlad.maths.maps import enlarge, upsample
+from vlad.maths.maps import upsample
 from vlad.prompts import load_bank
 from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures, TextSpec
 
@@ -38,9 +38,6 @@ class Tipsomaly(Trained):
     needs_adapter = False
     map_range = (0.0, 1.0)
     rules: ClassVar = {"adapter": ADAPTER}
-
-    def __init__(self, adapter: str | Adapter | None = None):
-        self.adapter = adapter
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """Patch tokens of the last block in the space of text, and the image embedding.
@@ -82,12 +79,6 @@ class Tipsomaly(Trained):
         return Logits(
             anomalous_logit(features.image, image, self.temperature_), torch.stack(each, dim=1)
         )
-
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the probabilities are enlarged."""
-        return enlarge(patches.sigmoid(), grid, size)
 
     def score(self, features: Features, text: TextFeatures | None = None) -> Scores:
         """Scores of B images; image scores lie in [0, 2].

@@ -14,7 +14,7 @@ from vlad.heads.head import Trained
 from vlad.heads.references import layer_distances, nearest_references, remembered
 from vlad.heads.rules import ADAPTER, FLAG
 from vlad.maths.logits import Logits, anomalous_logit
-from vlad.maths.maps import enlarge, upsample
+from vlad.maths.maps import upsample
 from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures
 
 TEMPERATURE = 0.07
@@ -75,12 +75,6 @@ class UniADet(Trained):
             self._compare("image", features.cls.values()),
             self._compare("patches", features.patches.values()),
         )
-
-    def layer_maps(
-        self, patches: torch.Tensor, grid: tuple[int, int], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """(B, L, h·w) logits -> (B, L, H, W) probabilities; the probabilities are enlarged."""
-        return enlarge(patches.sigmoid(), grid, size)
 
     def fit(self, features: Features) -> UniADet:
         """Remember the patches of normal images."""

@@ -13,23 +13,14 @@ import torch
 import torch.nn.functional as F
 
 from vlad.errors import HeadError
-from vlad.heads.head import Head
+from vlad.heads.head import Layered
 from vlad.heads.moments import check, moments_of, stored
 from vlad.heads.rules import LAYERS, optional, whole
 from vlad.heads.shifts import blocks_of, largest_shifts
 from vlad.maths.kmeans import kmeans, squared_distances
 from vlad.maths.maps import upsample
 from vlad.maths.moments import Moments
-from vlad.types import (
-    BackboneInfo,
-    Features,
-    FeatureSpec,
-    Layer,
-    Parts,
-    Reason,
-    Scores,
-    TextFeatures,
-)
+from vlad.types import Features, Layer, Parts, Reason, Scores, TextFeatures
 
 LIMIT = 1 << 16  # patches that words are learned from, of the first images
 SIGMA = 4.0  # of the Gaussian that smooths the map, in pixels
@@ -37,7 +28,7 @@ END = 10.0  # of the scale of maps, in roots of the number of words
 ALIKE = 1e-6  # least squared distance of unit vectors that is not only rounding
 
 
-class VisualWords(Head):
+class VisualWords(Layered):
     """Mahalanobis distance of the counts of visual words from those of normal images.
 
     Words are the k-means of the patch tokens of normal images, of unit length. A patch counts for
@@ -77,11 +68,6 @@ class VisualWords(Head):
     def map_range(self) -> tuple[float, float]:
         """From 0 to 10 roots of the number of words, where normal images have about one."""
         return (0.0, END * math.sqrt(self.words))
-
-    def spec(self, backbone: BackboneInfo) -> FeatureSpec:
-        """Raw patch tokens of its layers."""
-        layers = backbone.compared(self.layers)
-        return FeatureSpec(layers=layers, image=False)
 
     def gather(self) -> _Gather:
         """A collector of normal images."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
@@ -38,6 +39,7 @@ LONGEST = 1024  # pixels a side of what the model is shown, at most; its process
 UNREADABLE = "its pixels are not numbers"
 
 
+@dataclass(eq=False, repr=False)
 class Vlm(Head):
     """A vision-language model is asked whether an image shows a defect; its answer is the score.
 
@@ -65,7 +67,8 @@ class Vlm(Head):
 
     normals = "optional"
     map_range = (0.0, 1.0)
-    _expected: tuple[int, Callable[[str], object]] | None = None  # requests, and whom to tell
+    # requests, and whom to tell
+    _expected: tuple[int, Callable[[str], object]] | None = field(default=None, init=False)
     rules: ClassVar = {
         "model": optional(TEXT),
         "model_name": optional(TEXT),
@@ -78,27 +81,15 @@ class Vlm(Head):
         "weights": WEIGHTS,
     }
 
-    def __init__(
-        self,
-        model: str | None = None,
-        model_name: str | None = None,
-        answer: Literal["probability", "confidence"] = "probability",
-        question: str | None = None,
-        noun: str = "object",
-        windows: int = 2,
-        shown: int = 4,
-        keywords: str | Sequence[str] | None = None,
-        weights: Sequence[float] = (1, 1, 1),
-    ):
-        self.model = model
-        self.model_name = model_name
-        self.answer = answer
-        self.question = question
-        self.noun = noun
-        self.windows = windows
-        self.shown = shown
-        self.keywords = keywords
-        self.weights = weights
+    model: str | None = None
+    model_name: str | None = None
+    answer: Literal["probability", "confidence"] = "probability"
+    question: str | None = None
+    noun: str = "object"
+    windows: int = 2
+    shown: int = 4
+    keywords: str | Sequence[str] | None = None
+    weights: Sequence[float] = (1, 1, 1)
 
     @property
     def places(self) -> bool:

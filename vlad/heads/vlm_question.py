@@ -7,13 +7,13 @@ from functools import cache
 from typing import Any
 
 import torch
-from PIL import Image
 
 from vlad.errors import HeadError
 from vlad.heads.rules import Rule, list_of, number
 from vlad.maths.overlapping import half_overlapping
 from vlad.system.text import counted
 from vlad.vlm import VLM, Request, load_vlm
+from vlad.vlm.context import as_image
 from vlad.vlm.http import host_of
 from vlad.vlm.prompts import VlmPrompt, load_prompt
 
@@ -99,7 +99,7 @@ def requests_about(
             "about the last image alone. "
         )
     cuts = [_cut(x, windows) for x in (*normals, pixels)]
-    shown = [tuple(map(_as_image, images)) for images in zip(*cuts, strict=True)]
+    shown = [tuple(map(as_image, images)) for images in zip(*cuts, strict=True)]
     for noun in nouns:
         for place, images in enumerate(shown):
             yield Request(images, filled(prompt, noun, references, WINDOW if place else ""))
@@ -165,9 +165,3 @@ def _cut(pixels: torch.Tensor, count: int) -> list[torch.Tensor]:
     small = min(pixels.shape[1:]) <= count
     cut = [pixels] * count**2 if small else half_overlapping(pixels, count) if count else ()
     return [pixels, *cut]
-
-
-def _as_image(pixels: torch.Tensor) -> Image.Image:
-    """(3, h, w) from 0 to 1 -> an RGB image."""
-    values = (pixels.float() * 255).round().byte().permute(1, 2, 0)
-    return Image.fromarray(values.contiguous().cpu().numpy())

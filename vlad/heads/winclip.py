@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
@@ -21,6 +21,7 @@ from vlad.maths.parts import worst_cells
 from vlad.types import BackboneInfo, Features, FeatureSpec, Reason, Scores, TextFeatures
 
 
+@dataclass(eq=False, repr=False)
 class WinCLIP(Head):
     """Prompts compared with the image and its windows; references also compared with its windows.
 
@@ -51,19 +52,11 @@ class WinCLIP(Head):
         "approximate": FLAG,
     }
 
-    def __init__(
-        self,
-        windows: tuple[int, ...] = (2, 3),
-        temperature: float = 0.07,
-        patch_output: Literal["raw", "ln_post"] = "ln_post",
-        resize: Literal["pil", "float"] = "pil",
-        approximate: bool = False,
-    ):
-        self.windows = windows
-        self.temperature = temperature
-        self.patch_output = patch_output
-        self.resize = resize
-        self.approximate = approximate
+    windows: tuple[int, ...] = (2, 3)
+    temperature: float = 0.07
+    patch_output: Literal["raw", "ln_post"] = "ln_post"
+    resize: Literal["pil", "float"] = "pil"
+    approximate: bool = False
 
     def spec(self, backbone: BackboneInfo) -> FeatureSpec:
         """CLS, the windows and, with normal images, the patch tokens of the last block."""

@@ -24,6 +24,11 @@ def batch_norm(x: torch.Tensor, tensors: Tensors, name: str, training: bool) -> 
     return F.batch_norm(x, mean, variance, weight, bias, training=several)
 
 
+def linear(x: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:
+    """(..., C) -> (..., D), with tensors brought to the type and device of `x`."""
+    return F.linear(x, tensors[f"{name}.weight"].to(x), tensors[f"{name}.bias"].to(x))
+
+
 def bottleneck(rows: torch.Tensor, tensors: Tensors, name: str, training: bool) -> torch.Tensor:
     """(N, D) rows plus what a narrow layer makes of them."""
     narrow = F.linear(rows, tensors[f"{name}.down.weight"])

@@ -6,14 +6,13 @@ them: "encoder.0.attention.in.weight", "decoder.0.linear1.weight", "refiner.0.we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
-from vlad.maths.networks import decode
+from vlad.maths.networks import Tensors, decode, linear
 
-Tensors = Mapping[str, torch.Tensor]
 Drop = Callable[[torch.Tensor], torch.Tensor]
 
 HEADS = 8
@@ -41,8 +40,8 @@ def rebuilt(
         )
 
     def mix(name: str, x: torch.Tensor) -> torch.Tensor:
-        inner = drop(_linear(x, tensors, f"{name}.linear1").relu())
-        return drop(_linear(inner, tensors, f"{name}.linear2"))
+        inner = drop(linear(x, tensors, f"{name}.linear1").relu())
+        return drop(linear(inner, tensors, f"{name}.linear2"))
 
     def encode(x: torch.Tensor) -> torch.Tensor:
         for i in range(DEPTH):
@@ -51,14 +50,14 @@ def rebuilt(
             x = _norm(x + mix(name, x), tensors, f"{name}.norm2")
         return x
 
-    z, y = (encode(_linear(x, tensors, "input")) for x in (prompt, query))
+    z, y = (encode(linear(x, tensors, "input")) for x in (prompt, query))
     for i in range(DEPTH):
         name = f"decoder.{i}"
         z = _norm(z + attend(f"{name}.to_image", z, y), tensors, f"{name}.norm1")
         z = _norm(z + mix(name, z), tensors, f"{name}.norm2")
         y = _norm(y + attend(f"{name}.to_prompt", y, z), tensors, f"{name}.norm3")
     z = _norm(z + attend("last", z, y, masked=False), tensors, "norm")
-    return _linear(z, tensors, "output")
+    return linear(z, tensors, "output")
 
 
 def refined(
@@ -105,11 +104,7 @@ def _attention(
     )
     seen = None if hidden is None else ~hidden
     found = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
-    return _linear(found.transpose(1, 2).flatten(2), tensors, f"{name}.out")
-
-
-def _linear(x: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:
-    return F.linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+    return linear(found.transpose(1, 2).flatten(2), tensors, f"{name}.out")
 
 
 def _norm(x: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:

@@ -6,12 +6,10 @@ Shapes: B images, N patches, D channels, M prototypes. Tensors are named by part
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 import torch.nn.functional as F
 
-Tensors = Mapping[str, torch.Tensor]
+from vlad.maths.networks import Tensors, linear
 
 EPS = 1e-8  # of the layer norms
 
@@ -20,12 +18,12 @@ def prototypes(x: torch.Tensor, tensors: Tensors) -> torch.Tensor:
     """(B, N, D) tokens -> (B, M, D): what learned tokens gather from the image by attention."""
     name = "extractor"
     t = tensors["tokens"].to(x).expand(len(x), -1, -1)
-    q = _linear(_norm(t, tensors, f"{name}.norm1"), tensors, f"{name}.attn.q")
-    k, v = _linear(_norm(x, tensors, f"{name}.norm1"), tensors, f"{name}.attn.kv").chunk(2, dim=-1)
+    q = linear(_norm(t, tensors, f"{name}.norm1"), tensors, f"{name}.attn.q")
+    k, v = linear(_norm(x, tensors, f"{name}.norm1"), tensors, f"{name}.attn.kv").chunk(2, dim=-1)
     heads = heads_of(x.shape[-1])
     q, k, v = (_split(part, heads) for part in (q, k, v))
     found = F.scaled_dot_product_attention(q, k, v)
-    t = t + _linear(_joined(found), tensors, f"{name}.attn.proj")
+    t = t + linear(_joined(found), tensors, f"{name}.attn.proj")
     return t + _mlp(_norm(t, tensors, f"{name}.norm2"), tensors, f"{name}.mlp")
 
 
@@ -69,11 +67,11 @@ def depth_of(tensors: Tensors) -> int:
 def _decode(z: torch.Tensor, found: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:
     """A block without the usual residual: tokens are weighted sums of prototypes, and an MLP."""
     scale = tensors[f"{name}.attn.scale"]
-    q = _linear(_norm(z, tensors, f"{name}.norm1"), tensors, f"{name}.attn.q")
-    kv = _linear(_norm(found, tensors, f"{name}.norm1"), tensors, f"{name}.attn.kv")
+    q = linear(_norm(z, tensors, f"{name}.norm1"), tensors, f"{name}.attn.q")
+    kv = linear(_norm(found, tensors, f"{name}.norm1"), tensors, f"{name}.attn.kv")
     q, k, v = (_split(part, len(scale)) for part in (q, *kv.chunk(2, dim=-1)))
     weights = (scale * F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(2, 3)).relu()
-    z = _linear(_joined(weights @ v), tensors, f"{name}.attn.proj")
+    z = linear(_joined(weights @ v), tensors, f"{name}.attn.proj")
     return z + _mlp(_norm(z, tensors, f"{name}.norm2"), tensors, f"{name}.mlp")
 
 
@@ -86,10 +84,6 @@ def _joined(x: torch.Tensor) -> torch.Tensor:
     return x.transpose(1, 2).flatten(2)
 
 
-def _linear(x: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:
-    return F.linear(x, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
-
-
 def _norm(x: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:
     return F.layer_norm(
         x, x.shape[-1:], tensors[f"{name}.weight"], tensors[f"{name}.bias"], eps=EPS
@@ -97,4 +91,4 @@ def _norm(x: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:
 
 
 def _mlp(x: torch.Tensor, tensors: Tensors, name: str) -> torch.Tensor:
-    return _linear(F.gelu(_linear(x, tensors, f"{name}.fc1")), tensors, f"{name}.fc2")
+    return linear(F.gelu(linear(x, tensors, f"{name}.fc1")), tensors, f"{name}.fc2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from PIL import Image, ImageDraw
@@ -20,6 +21,7 @@ LARGEST = 256  # pixels of a crop's longer side, at most
 MARK = (255, 0, 96)  # colour of the frame around a patch
 
 
+@dataclass(eq=False, repr=False)
 class References:
     """The reference images of a head.
 
@@ -30,18 +32,11 @@ class References:
         grid: (h, w) patches of each.
     """
 
-    def __init__(
-        self,
-        learned: Sequence[Learned] | None,
-        open_image: Callable[[str], Image.Image],
-        views: Views,
-        grid: tuple[int, int],
-    ):
-        self.learned = learned
-        self.open_image = open_image
-        self.views = views
-        self.grid = grid
-        self._opened: dict[tuple[int, int], Image.Image | str] = {}
+    learned: Sequence[Learned] | None
+    open_image: Callable[[str], Image.Image]
+    views: Views
+    grid: tuple[int, int]
+    _opened: dict[tuple[int, int], Image.Image | str] = field(default_factory=dict, init=False)
 
     def name(self, nearest: NearestPatch) -> str:
         """The name of the image of a patch; "" if it is not known."""

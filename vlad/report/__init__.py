@@ -36,16 +36,7 @@ _ROWS = 20_000  # images that the script goes through, about 100 bytes each
 _TABLE_ROWS = 200  # of the table without the script
 _FAILED_ROWS = 5000
 _SCRIPT = (
-    "csv",
-    "marks",
-    "threshold",
-    "rows",
-    "ask",
-    "cards",
-    "why",
-    "sliders",
-    "full",
-    "keys",
+    *("csv", "marks", "threshold", "rows", "ask", "cards", "why", "sliders", "full", "keys"),
     "report",
 )
 

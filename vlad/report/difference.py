@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from vlad.report.cards import drawn
 from vlad.report.charts import decimals, thumbnail
 from vlad.report.csp import policy
 from vlad.report.style import style
@@ -119,10 +120,8 @@ def _card(
 ) -> dict[str, Any]:
     sides = []
     for i, run in enumerate(runs):
-        # heads together have no map of their own
-        drawn = head if head in run.folder.heads else next(iter(run.folder.heads))
         sample = samples[i].get(change.paths[i])
-        heat = _heat(run.folder.overlay_path(drawn, sample)) if sample else None
+        heat = _heat(run.folder.overlay_path(drawn(run.folder, head), sample)) if sample else None
         sides.append(
             {
                 "run": "AB"[i],

@@ -29,25 +29,8 @@ CHARTS = 60  # timelines; those with events first
 _WIDTH, _HEIGHT = 1000, 120  # of a timeline, in its own units
 _TICKS = 8
 _ROUND = (
-    0.1,
-    0.2,
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    15,
-    30,
-    60,
-    120,
-    300,
-    600,
-    900,
-    1800,
-    3600,
-    7200,
-    21600,
-    43200,
+    *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30),
+    *(60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200),
 )
 
 Peak = tuple[Image.Image, tuple[int, int]]  # a small image, and the size of its frame

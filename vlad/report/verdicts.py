@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vlad.calibration import FUSED
@@ -16,6 +16,7 @@ _WORDS = {"anomalous": "Anomalous", "normal": "Normal", "unsure": "Unsure"}
 _MISTAKES = {"missed": "Missed", "alarm": "False alarm"}
 
 
+@dataclass(eq=False, repr=False)
 class VerdictView:
     """Verdicts and regions of a run, for its report; without any, every part of it is empty.
 
@@ -24,17 +25,10 @@ class VerdictView:
         labels: path -> 0 for normal, 1 for defective, for the labelled images.
     """
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        judged: Judged | None,
-        finder: RegionFinder | None,
-        labels: Mapping[str, int],
-    ):
-        self.names = list(names)
-        self.judged = judged
-        self.finder = finder
-        self.labels = labels
+    names: Sequence[str]
+    judged: Judged | None
+    finder: RegionFinder | None
+    labels: Mapping[str, int]
 
     def decided(self, name: str, path: str) -> str | None:
         """ "anomalous" or "normal", unsure or not; None where nothing was decided."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,8 +87,8 @@ class RegionFinder:
                 {"id": number, "file_name": printable(path), "width": width, "height": height}
             )
             annotations += [self._annotation(number, region) for region in regions]
-        for number, annotation in enumerate(annotations, start=1):
-            annotation["id"] = number
+        for number, one in enumerate(annotations, start=1):
+            one["id"] = number
         return {
             "info": {
                 "description": f"Regions of the anomaly maps of {head} above a threshold",
@@ -99,19 +100,24 @@ class RegionFinder:
         }
 
     def _annotation(self, image: int, region: Region) -> dict:
-        outlines = [[value for point in outline for value in point] for outline in region.outlines]
-        found = {
-            "image_id": image,
-            "category_id": 1,
-            "bbox": list(region.box),
-            "area": region.area,
-            "segmentation": outlines,
-            "iscrowd": 0,
-            "score": region.score,
-        }
+        found = annotation(image, 1, region)
         if self.mm_per_pixel:
             found["area_mm2"] = region.area * self._square
         return found
+
+
+def annotation(image: int, category: int, region: Region) -> dict[str, Any]:
+    """A region as COCO has it, with its score, but without an id."""
+    outlines = [[value for point in outline for value in point] for outline in region.outlines]
+    return {
+        "image_id": image,
+        "category_id": category,
+        "bbox": list(region.box),
+        "area": region.area,
+        "segmentation": outlines,
+        "iscrowd": 0,
+        "score": region.score,
+    }
 
 
 def read_regions(file: Path) -> dict[str, tuple[tuple[int, int], list[Region]]]:

@@ -14,7 +14,7 @@ NEAREST = 5000  # images nearest to the threshold, among which those to review a
 
 
 def informative_paths(
-    folder: RunFolder, scores: Mapping[str, float], threshold: float, count: int, seed: int = 0
+    folder: RunFolder, scores: Mapping[str, float], threshold: float, count: int
 ) -> list[str]:
     """Up to `count` paths, most informative first (`vlad.calibration.informative`).
 
@@ -23,10 +23,9 @@ def informative_paths(
     Args:
         scores: path -> image score, of the images to choose from.
         threshold: the score above which an image is anomalous.
-        seed: of the draws.
 
     Raises:
-        InputError: a count or seed out of range.
+        InputError: a count out of range.
     """
     finite = (path for path in scores if np.isfinite(scores[path]))
     paths = sorted(finite, key=lambda path: abs(scores[path] - threshold))[:NEAREST]
@@ -36,5 +35,5 @@ def informative_paths(
         return []
     embeddings = np.stack([seen[path].embedding for path in paths])
     values = np.array([scores[path] for path in paths])
-    order = informative_order(embeddings, values, threshold, count, seed)
+    order = informative_order(embeddings, values, threshold, count)
     return [paths[place] for place in order]

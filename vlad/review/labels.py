@@ -50,11 +50,6 @@ class Label:
     def defective(self) -> bool:
         return self.label == DEFECTIVE
 
-    def same_image(self, other: Label) -> bool:
-        """Whether both are about the same file, or about files of the same content."""
-        same_content = bool(self.digest) and self.digest == other.digest
-        return self.path == other.path or same_content
-
 
 def read_labels(path: str | os.PathLike[str]) -> list[Label]:
     """The labels in a file: of each person the last about each image.

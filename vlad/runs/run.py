@@ -30,14 +30,7 @@ from vlad.results.scales import count_cut, warn_of_cut
 from vlad.results.seen import append_seen
 from vlad.results.verdicts import Judged, Rules, judge
 from vlad.runs.reasons import check_explained, explain_run
-from vlad.runs.settings import (
-    Settings,
-    categories_of,
-    prepare,
-    root_of,
-    run_folder,
-    without_copies,
-)
+from vlad.runs.settings import Settings, categories_of, prepare, root_of, run_folder, without_copies
 from vlad.scoring.cost import expect
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import Pools, Scored, check_pools, score_samples

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from vlad.heads import Head
 from vlad.images.video.cut import cut_clip
 from vlad.report.timeline import write_timeline
 from vlad.results.eventrules import THRESHOLDS, EventRules, check_regions, check_rules, save_rules
-from vlad.results.eventtable import Found, Series, track_of, write_events
+from vlad.results.eventtable import Found, Series, track_of, utc, write_events
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import read_notes
 from vlad.results.runjson import SAMPLING
@@ -193,9 +193,7 @@ def _write(
     """Write scores with their times, and events."""
     columns: dict[str, dict[str, object]] = {"time": {}, "seconds": {}}
     for one in series:
-        stamps = [datetime.fromtimestamp(at / 1e9, timezone.utc) for at in one.times.tolist()]
-        texts = [f"{at:%FT%T.%fZ}" for at in stamps]
-        columns["time"] |= zip(one.paths, texts, strict=True)
+        columns["time"] |= zip(one.paths, map(utc, one.times), strict=True)
         columns["seconds"] |= zip(one.paths, one.seconds.tolist(), strict=True)
         if COMBINED in one.scores:
             combined = columns.setdefault(COMBINED, {})

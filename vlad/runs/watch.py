@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from vlad.heads import Head
 from vlad.results.eventlog import FILE as EVENTS
 from vlad.results.eventlog import Logged
 from vlad.results.eventrules import EventRules, check_rules
-from vlad.results.eventtable import TRACKS
+from vlad.results.eventtable import TRACKS, utc
 from vlad.results.folder import RunFolder
 from vlad.results.rows import Row, State
 from vlad.results.runjson import SAMPLING
@@ -289,11 +288,7 @@ def _columns(
     folder: RunFolder, calibration: Calibration | None, rows: Collection[Row]
 ) -> dict[str, dict[str, object]]:
     """The columns beside the scores of these rows: when each was read, and verdicts."""
-    times: dict[str, object] = {
-        row.path: f"{datetime.fromtimestamp(row.state.read / 1e9, timezone.utc):%FT%T.%fZ}"
-        for row in rows
-        if row.state
-    }
+    times: dict[str, object] = {row.path: utc(row.state.read) for row in rows if row.state}
     if calibration is None:
         return {"time": times}
     good = [row for row in rows if row.error is None and row.scores.keys() >= folder.heads.keys()]

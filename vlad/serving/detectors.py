@@ -136,18 +136,11 @@ class Store:
         self._served[one.name] = one
         self.on_replace(one.name)
 
-    def remove(self, name: str) -> bool:
-        """Delete a detector made over HTTP; return whether there was one with this name.
-
-        Raises:
-            Conflict: it was given at the start.
-        """
-        if name not in self._served:
-            return False
-        if not self._served[name].made:
-            raise Conflict(f"Detector {name} was given at the start and cannot be deleted.")
-        del self._served[name]
-        return True
+    def remove(self, one: Served) -> None:
+        """Delete a detector made over HTTP; raise a Conflict if it was given at the start."""
+        if not one.made:
+            raise Conflict(f"Detector {one.name} was given at the start and cannot be deleted.")
+        del self._served[one.name]
 
     def another(self, head: str, category: str | None) -> Detector:
         """Return an unfitted detector with the backbone and settings of the first."""

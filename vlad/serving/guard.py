@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from email.message import Message as Mail
 from urllib.parse import SplitResult, urlsplit
 
@@ -31,6 +32,7 @@ _HEADERS = {
 }
 
 
+@dataclass(eq=False, repr=False)
 class Guard:
     """Refuses requests without a key, from other sites, or too large, too many or too slow.
 
@@ -43,20 +45,12 @@ class Guard:
         keys: hashes of API keys (see `vlad.serving.keys`); None requires no key.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        *,
-        limits: Limits,
-        metrics: Metrics,
-        traffic: Traffic,
-        keys: Sequence[str] | None = None,
-    ):
-        self.app = app
-        self.limits = limits
-        self.metrics = metrics
-        self.keys = keys
-        self.traffic = traffic
+    app: ASGIApp
+    _: KW_ONLY
+    limits: Limits
+    metrics: Metrics
+    traffic: Traffic
+    keys: Sequence[str] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

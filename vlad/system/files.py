@@ -112,3 +112,13 @@ def check_writable(out: str | Path) -> None:
         raise OutputError(f"cannot write {out}: {nearest} is a file; choose another folder.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {out}: {nearest} is not writable; choose another folder.")
+
+
+def check_file(path: str | None) -> None:
+    """Check that a file may be made at `path`, before anything is computed.
+
+    Raises:
+        OutputError: it is a folder.
+    """
+    if path and os.path.isdir(path):
+        raise OutputError(f"cannot write {path}: it is a folder; name a file.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -250,12 +251,9 @@ def warn_of_no_gain(against: Mapping[str, float]) -> None:
 
 
 def _with(learner: Learner, tensors: Mapping[str, torch.Tensor]) -> Adapter:
-    adapter = learner.adapter
-    copies = {
-        name: x.detach().to(learner.backbone.device, copy=True) for name, x in tensors.items()
-    }
-    fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone", "auxiliary")}
-    return Adapter(**fields, params=adapter.params, tensors=copies)
+    device = learner.backbone.device
+    copies = {name: x.detach().to(device, copy=True) for name, x in tensors.items()}
+    return replace(learner.adapter, tensors=copies, sha256="")
 
 
 def _measured(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import torch
@@ -58,10 +59,7 @@ class Learner(torch.nn.Module):
         )
         # the head reads these parameters themselves, so it sees every update
         live = dict(zip(self.names, self.learned, strict=True))
-        fields = {name: getattr(adapter, name) for name in ("name", "head", "backbone")}
-        self.adapter = Adapter(
-            **fields, auxiliary=adapter.auxiliary, params=adapter.params, tensors=live
-        )
+        self.adapter = replace(adapter, tensors=live, sha256="")
         head = load_head(adapter.head, adapter=self.adapter)
         if not isinstance(head, Trained):
             raise HeadError(f"Head {adapter.head} is not a vlad.heads.head.Trained; make it one.")

@@ -233,12 +233,11 @@ class Training:
         state.step, state.steps = part.step + 1, state.steps + 1
         for name, x in losses.items():
             state.sums[name] = state.sums.get(name, 0.0) + x * len(part.batch)
+        rate = max(group["lr"] for group in self.optimiser.param_groups)
         if self.log:
-            lr = max(group["lr"] for group in self.optimiser.param_groups)
             seconds = time.monotonic() - self.began
-            self.log.write(state.steps, state.epoch + 1, losses, lr, seconds)
+            self.log.write(state.steps, state.epoch + 1, losses, rate, seconds)
         if self.tracker:
-            rate = max(group["lr"] for group in self.optimiser.param_groups)
             figures = {f"train/{name}": x for name, x in losses.items()} | {"train/lr": rate}
             self.tracker.log(figures, state.steps)
 

@@ -35,13 +35,7 @@ from vlad.types.reasons import (
     Reason,
     Residual,
 )
-from vlad.types.samples import (
-    Box,
-    Sample,
-    Scores,
-    Seen,
-    Verdicts,
-)
+from vlad.types.samples import Box, Sample, Scores, Seen, Verdicts
 
 __all__ = [
     "NATIVE",

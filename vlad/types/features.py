@@ -6,11 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
-from vlad.types.backbones import (
-    Activation,
-    Layer,
-    PosEmbedResize,
-)
+from vlad.types.backbones import Activation, Layer, PosEmbedResize
 from vlad.types.samples import Box
 
 if TYPE_CHECKING:  # torch is slow to import, and commands read this before they need it

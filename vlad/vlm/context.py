@@ -72,7 +72,7 @@ def context_images(
     pixels = torch.stack([_as_tensor(frame) for frame in frames])
     key, four = key_frames(similar(pixels))
     made = position_image(pixels[key], similar), temporal_image(pixels[four], similar)
-    position, temporal = map(_as_image, made)
+    position, temporal = map(as_image, made)
     return frames[key], position, temporal
 
 
@@ -140,9 +140,9 @@ def _as_tensor(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
 
 
-def _as_image(pixels: torch.Tensor) -> Image.Image:
+def as_image(pixels: torch.Tensor) -> Image.Image:
     """(3, h, w) from 0 to 1 -> an RGB image."""
-    values = (pixels * 255).round().clamp(0, 255).byte().permute(1, 2, 0)
+    values = (pixels.float() * 255).round().clamp(0, 255).byte().permute(1, 2, 0)
     return Image.fromarray(values.contiguous().cpu().numpy())
 
 

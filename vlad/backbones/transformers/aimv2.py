@@ -9,7 +9,15 @@ import torch
 
 from vlad.backbones.block import Block, Map, identity
 from vlad.backbones.text import TextTransformer
-from vlad.backbones.transformers.kind import CLIP_LOOK, Kind, block, describe, mean_of, vision_of
+from vlad.backbones.transformers.kind import (
+    CLIP_LOOK,
+    WITHOUT_CLS,
+    Kind,
+    block,
+    encoder_of,
+    mean_of,
+    vision_of,
+)
 from vlad.backbones.transformers.words import Words, at_token
 from vlad.backbones.vit import VisionTransformer
 from vlad.types import BackboneInfo
@@ -19,18 +27,13 @@ PERIOD = 10_000  # of the slowest sine among fixed positions
 
 def _info(name: str, config: Any) -> BackboneInfo:
     text = config.text_config
-    return describe(
+    return WITHOUT_CLS(
         name,
         config,
         config.projection_dim,
-        has_cls=False,
         text_width=text.hidden_size,
         text_depth=text.num_hidden_layers,
     )
-
-
-def _info_alone(name: str, config: Any) -> BackboneInfo:
-    return describe(name, config, has_cls=False)
 
 
 def _vision(model: Any) -> VisionTransformer:
@@ -91,9 +94,5 @@ def _text(model: Any, words: Words) -> TextTransformer:
     )
 
 
-def _encoder(model: Any) -> torch.nn.Module:
-    return vision_of(model).encoder
-
-
-AIMV2 = Kind(_info, _vision, _encoder, CLIP_LOOK, text=_text)
-AIMV2_VISION = Kind(_info_alone, _vision, _encoder, CLIP_LOOK)
+AIMV2 = Kind(_info, _vision, encoder_of, CLIP_LOOK, text=_text)
+AIMV2_VISION = Kind(WITHOUT_CLS, _vision, encoder_of, CLIP_LOOK)

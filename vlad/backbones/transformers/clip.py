@@ -6,7 +6,7 @@ from typing import Any
 
 from vlad.backbones.block import ACTIVATIONS, Block, identity
 from vlad.backbones.text import TextTransformer, first_largest
-from vlad.backbones.transformers.kind import CLIP_LOOK, Kind, block, describe, vision_of
+from vlad.backbones.transformers.kind import CLIP_LOOK, Kind, block, describe, encoder_of, vision_of
 from vlad.backbones.transformers.words import Words, at_token, plain_text
 from vlad.backbones.vit import VisionTransformer
 from vlad.types import BackboneInfo
@@ -63,10 +63,6 @@ def layer_block(layer: Any) -> Block:
     return block(layer.self_attn, layer.layer_norm1, layer.layer_norm2, layer.mlp)
 
 
-def _encoder(model: Any) -> Any:
-    return vision_of(model).encoder
-
-
 def _clip_text(model: Any, words: Words) -> TextTransformer:
     eos = model.config.text_config.eos_token_id
     # configs from before transformers 4.31 name another token than the end of text
@@ -96,9 +92,9 @@ def _behind_padding(text: Any) -> int:
     return text.pad_token_id + 1
 
 
-CLIP = Kind(_causal, _vision, _encoder, CLIP_LOOK, text=_clip_text)
-CLIP_VISION = Kind(_alone, _vision, _encoder, CLIP_LOOK, load=_class)
-METACLIP_2 = Kind(_causal, _vision, _encoder, CLIP_LOOK, text=_metaclip_text)
-ALTCLIP = Kind(_both, _vision, _encoder, CLIP_LOOK, text=plain_text, unread=_behind_padding)
-CHINESE_CLIP = Kind(_both, _vision, _encoder, CLIP_LOOK, text=plain_text)
-CHINESE_CLIP_VISION = Kind(_alone, _vision, _encoder, CLIP_LOOK)
+CLIP = Kind(_causal, _vision, encoder_of, CLIP_LOOK, text=_clip_text)
+CLIP_VISION = Kind(_alone, _vision, encoder_of, CLIP_LOOK, load=_class)
+METACLIP_2 = Kind(_causal, _vision, encoder_of, CLIP_LOOK, text=_metaclip_text)
+ALTCLIP = Kind(_both, _vision, encoder_of, CLIP_LOOK, text=plain_text, unread=_behind_padding)
+CHINESE_CLIP = Kind(_both, _vision, encoder_of, CLIP_LOOK, text=plain_text)
+CHINESE_CLIP_VISION = Kind(_alone, _vision, encoder_of, CLIP_LOOK)

@@ -28,26 +28,19 @@ from vlad.types import BackboneInfo
 STEM = 4  # pixels that the first stage of a ConvNeXt takes together; each later one doubles them
 
 
-def _dinov2_info(name: str, config: Any) -> BackboneInfo:
-    return describe(name, config, pos_embed="bicubic_offset")  # as the authors of the weights
-
-
-def _registers_info(name: str, config: Any) -> BackboneInfo:
-    return describe(name, config, pos_embed="bicubic_antialias")
+# as the authors of the weights resize positions
+_DINOV2_INFO = partial(describe, pos_embed="bicubic_offset")
+_REGISTERS_INFO = partial(describe, pos_embed="bicubic_antialias")
+_TIPS_VISION_INFO = partial(describe, pos_embed="bilinear_antialias")
 
 
 def _tips_info(name: str, config: Any) -> BackboneInfo:
-    return describe(
+    return _TIPS_VISION_INFO(
         name,
         config,
-        pos_embed="bilinear_antialias",
         text_width=config.text_config.hidden_size,
         temperature=config.temperature_init_value,  # learned, but its files leave it out
     )
-
-
-def _tips_vision_info(name: str, config: Any) -> BackboneInfo:
-    return describe(name, config, pos_embed="bilinear_antialias")
 
 
 def _dinov2(model: Any) -> VisionTransformer:
@@ -141,8 +134,8 @@ def _convnext(model: Any) -> GenericEncoder:
     return GenericEncoder(run, strides[-2:][0], joint=lambda x: model.layer_norm(x))
 
 
-DINOV2 = Kind(_dinov2_info, _dinov2, attrgetter("encoder"), IMAGENET_LOOK)
-DINOV2_REGISTERS = Kind(_registers_info, _dinov2, attrgetter("encoder"), IMAGENET_LOOK)
+DINOV2 = Kind(_DINOV2_INFO, _dinov2, attrgetter("encoder"), IMAGENET_LOOK)
+DINOV2_REGISTERS = Kind(_REGISTERS_INFO, _dinov2, attrgetter("encoder"), IMAGENET_LOOK)
 DINOV3 = Kind(describe, _dinov3, attrgetter("model"), IMAGENET_LOOK, "bilinear")
 DINOV3_CONVNEXT = Kind(
     _convnext_info, _convnext, None, IMAGENET_LOOK, "bilinear", attention="eager"
@@ -155,4 +148,4 @@ TIPSV2 = Kind(
     "bilinear",
     text=prefixed_text,
 )
-TIPSV2_VISION = Kind(_tips_vision_info, _dinov2, attrgetter("encoder"), PLAIN_LOOK, "bilinear")
+TIPSV2_VISION = Kind(_TIPS_VISION_INFO, _dinov2, attrgetter("encoder"), PLAIN_LOOK, "bilinear")

@@ -96,6 +96,14 @@ def describe(name: str, config: Any, embed_dim: int = 0, **known: Any) -> Backbo
     )
 
 
+WITHOUT_CLS = partial(describe, has_cls=False)
+
+
+def encoder_of(model: Any) -> torch.nn.Module:
+    """The module with the blocks, by the name that most models have for it."""
+    return vision_of(model).encoder
+
+
 def side(name: str, size: int | Sequence[int]) -> int:
     """The side of a square, given as one number or two.
 

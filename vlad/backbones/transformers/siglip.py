@@ -9,14 +9,18 @@ import torch
 
 from vlad.backbones.block import Map, identity
 from vlad.backbones.transformers.clip import layer_block
-from vlad.backbones.transformers.kind import HALF_LOOK, Kind, describe, mean_of, side, vision_of
+from vlad.backbones.transformers.kind import (
+    HALF_LOOK,
+    WITHOUT_CLS,
+    Kind,
+    encoder_of,
+    mean_of,
+    side,
+    vision_of,
+)
 from vlad.backbones.transformers.words import plain_text
 from vlad.backbones.vit import VisionTransformer
 from vlad.types import BackboneInfo
-
-
-def _info(name: str, config: Any) -> BackboneInfo:
-    return describe(name, config, has_cls=False)
 
 
 def _free_info(name: str, config: Any) -> BackboneInfo:
@@ -24,7 +28,7 @@ def _free_info(name: str, config: Any) -> BackboneInfo:
     vision = vision_of(config)
     grid = round(vision.num_patches**0.5)
     size = grid * side(name, vision.patch_size)
-    return describe(name, config, has_cls=False, image_size=size, pos_embed="bilinear_antialias")
+    return WITHOUT_CLS(name, config, image_size=size, pos_embed="bilinear_antialias")
 
 
 def _vision(model: Any, patch_embed: Map | None = None) -> VisionTransformer:
@@ -60,12 +64,9 @@ def _patches(linear: torch.nn.Linear, patch: int, pixels: torch.Tensor) -> torch
     return linear(cut.permute(0, 2, 4, 3, 5, 1).flatten(3)).permute(0, 3, 1, 2)
 
 
-def _encoder(model: Any) -> Any:
-    return vision_of(model).encoder
-
-
 PAD = "max_length"  # as the sentences were in training
-SIGLIP = Kind(_info, _vision, _encoder, HALF_LOOK, text=plain_text, pad=PAD)
-SIGLIP_VISION = Kind(_info, _vision, _encoder, HALF_LOOK)
-SIGLIP_2 = Kind(_free_info, _free_vision, _encoder, HALF_LOOK, "bilinear", text=plain_text, pad=PAD)
-SIGLIP_2_VISION = Kind(_free_info, _free_vision, _encoder, HALF_LOOK, "bilinear")
+SIGLIP = Kind(WITHOUT_CLS, _vision, encoder_of, HALF_LOOK, text=plain_text, pad=PAD)
+SIGLIP_VISION = Kind(WITHOUT_CLS, _vision, encoder_of, HALF_LOOK)
+_FREE = (_free_info, _free_vision, encoder_of, HALF_LOOK)
+SIGLIP_2 = Kind(*_FREE, "bilinear", text=plain_text, pad=PAD)
+SIGLIP_2_VISION = Kind(*_FREE, "bilinear")

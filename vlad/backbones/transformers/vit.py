@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
-
-import torch
 
 from vlad.backbones.block import identity
 from vlad.backbones.transformers.kind import (
     HALF_LOOK,
     IMAGENET_LOOK,
+    WITHOUT_CLS,
     Kind,
     block,
     describe,
@@ -17,11 +17,6 @@ from vlad.backbones.transformers.kind import (
     side,
 )
 from vlad.backbones.vit import VisionTransformer
-from vlad.types import BackboneInfo
-
-
-def _info_without_cls(name: str, config: Any) -> BackboneInfo:
-    return describe(name, config, has_cls=False)
 
 
 def _vision(model: Any) -> VisionTransformer:
@@ -44,12 +39,9 @@ def _vision(model: Any) -> VisionTransformer:
     )
 
 
-def _layers(model: Any) -> torch.nn.Module:
-    return model.layers
-
-
 # few checkpoints have the pooler, so that the embedding is CLS after the norm in all of them
 _NO_POOLER = {"add_pooling_layer": False}
-VIT = Kind(describe, _vision, _layers, HALF_LOOK, "bilinear", options=_NO_POOLER)
-VIT_MAE = Kind(describe, _vision, _layers, IMAGENET_LOOK)
-IJEPA = Kind(_info_without_cls, _vision, _layers, IMAGENET_LOOK, options=_NO_POOLER)
+_LAYERS = attrgetter("layers")
+VIT = Kind(describe, _vision, _LAYERS, HALF_LOOK, "bilinear", options=_NO_POOLER)
+VIT_MAE = Kind(describe, _vision, _LAYERS, IMAGENET_LOOK)
+IJEPA = Kind(WITHOUT_CLS, _vision, _LAYERS, IMAGENET_LOOK, options=_NO_POOLER)

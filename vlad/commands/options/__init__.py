@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
+from vlad.errors import HeadError, InputError
 
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
@@ -21,19 +23,15 @@ if TYPE_CHECKING:
 OPTIONS = {
     "backbone": option(
         "--backbone NAME|PATH",
-        (
-            "Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, timm/NAME, a weights file, "
-            "MODEL=FILE, or a Hugging Face folder or name.  [default: "
-            "ViT-B-16-plus-240/laion400m_e31, downloaded once]"
-        ),
+        "Backbone: vlad-tiny (built in), MODEL/TAG of open_clip, timm/NAME, a weights file, "
+        "MODEL=FILE, or a Hugging Face folder or name.  [default: "
+        "ViT-B-16-plus-240/laion400m_e31, downloaded once]",
     ),
     "bank": option("--bank NAME|TOML", "Prompt bank to use instead of each head's own."),
     "guide": option(
         "--guide NAME|TOML",
-        (
-            "Prompt bank; compare images only by what its normal and anomalous sentences differ "
-            "in, as LAFT does."
-        ),
+        "Prompt bank; compare images only by what its normal and anomalous sentences differ "
+        "in, as LAFT does.",
     ),
     "ignore": option(
         "--ignore NAME|TOML", "Prompt bank; compare images without what its sentences differ in."
@@ -106,13 +104,7 @@ OPTIONS = {
 
 def given(*names: str) -> Callable[[Callable], Callable]:
     """Add some of OPTIONS to a command."""
-
-    def wrap(command: Callable) -> Callable:
-        for name in reversed(names):
-            command = OPTIONS[name](command)
-        return command
-
-    return wrap
+    return together(*(OPTIONS[name] for name in names))
 
 
 @dataclass(frozen=True)
@@ -151,7 +143,6 @@ def setup_of(options: Mapping[str, Any]) -> Setup:
     Raises:
         InputError: options that need each other, or a value out of its range.
     """
-    from vlad.errors import InputError
     from vlad.scoring.setup import Setup
 
     if options["overlap"] is not None and options["tile"] is None:
@@ -159,31 +150,29 @@ def setup_of(options: Mapping[str, Any]) -> Setup:
     return Setup(**{name: value for name, value in options.items() if value is not None})
 
 
-def roi_options(command: Callable) -> Callable:
-    """Add --roi and --roi-ignore to a command with `common_options`, as part of `common`."""
-    command = option(
-        "--roi-ignore FILE", "Where defects do not count, in the same formats as --roi."
-    )(command)
-    return option(
+# for commands with `common_options`, as part of `common`
+roi_options = together(
+    option(
         "--roi FILE",
-        (
-            "Region of interest, outside which defects do not count: a mask image or JSON with a "
-            "polygon or box."
-        ),
-    )(command)
-
-
-def known_defects_option(command: Callable) -> Callable:
-    """Add --known-defects; the command gets it as `known_defects`."""
-    return option(
-        "--known-defects DIR",
-        "Marked defects for the head labelled: a folder per kind, and masks in ground_truth.",
-    )(command)
+        "Region of interest, outside which defects do not count: a mask image or JSON with a "
+        "polygon or box.",
+    ),
+    option("--roi-ignore FILE", "Where defects do not count, in the same formats as --roi."),
+)
+known_defects_option = option(
+    "--known-defects DIR",
+    "Marked defects for the head labelled: a folder per kind, and masks in ground_truth.",
+)
+layout_option = option(
+    "--layout NAME",
+    "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
+    "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it.",
+    default="auto",
+)
 
 
 def check_known(known: object, heads: Mapping[str, Head]) -> None:
     """Raise a HeadError if known defects are given to no head, or a head lacks them."""
-    from vlad.errors import HeadError
     from vlad.heads.labelled import Labelled
 
     learning = [name for name, head in heads.items() if isinstance(head, Labelled)]
@@ -197,18 +186,6 @@ def check_known(known: object, heads: Mapping[str, Head]) -> None:
             f"Head {learning[0]} learns marked defects too; name them with --known-defects, or "
             "use the head memory."
         )
-
-
-def layout_option(command: Callable) -> Callable:
-    """Add --layout; the command gets it as `layout`."""
-    return option(
-        "--layout NAME",
-        (
-            "Layout of the data set: mvtec, mvtec_loco, mvtec_ad_2, mpdd, btad, visa, "
-            "kolektorsdd, kolektorsdd2, real_iad, folder, csv; auto detects it."
-        ),
-        default="auto",
-    )(command)
 
 
 def make_heads(names: str, common: Common) -> dict[str, Head]:
@@ -229,10 +206,7 @@ def make_detector(head: str, category: str | None, common: Common) -> Detector:
     Raises:
         HeadError, AdapterError: as `make_heads`, or several heads.
     """
-    from dataclasses import asdict
-
     from vlad.detector import Detector
-    from vlad.errors import HeadError
 
     if len(make_heads(head, common)) > 1:
         raise HeadError(f"A detector has one head, but --head {head} names several; name one.")
@@ -248,7 +222,6 @@ def head_params(names: str, common: Common) -> dict[str, dict]:
         AdapterError: an unknown adapter.
     """
     from vlad.adapters import head_of
-    from vlad.errors import HeadError
     from vlad.heads import head_name
 
     listed = list(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
@@ -307,8 +280,6 @@ def open_backbone(common: Common, heads: Mapping[str, Head]) -> Backbone:
 
 def quiet_open_clip() -> None:
     """Silence the root logger, to which open_clip logs what its errors repeat."""
-    import logging
-
     logging.getLogger().setLevel(logging.CRITICAL)
 
 

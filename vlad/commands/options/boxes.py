@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
@@ -14,22 +15,16 @@ if TYPE_CHECKING:
     from vlad.heads import Head
 
 
-def boxes_option(command: Callable) -> Callable:
-    """Add --boxes; the command gets its file as `boxes`."""
-    return option(
-        "--boxes FILE", "Boxes of a detector, as COCO with score and phrase, for the head filo."
-    )(command)
+boxes_option = option(
+    "--boxes FILE", "Boxes of a detector, as COCO with score and phrase, for the head filo."
+)
 
 
-def box_model_option(command: Callable) -> Callable:
-    """Add --boxes-model; the command gets it as `boxes_model`."""
-    return option(
-        "--boxes-model NAME|PATH",
-        (
-            "Find boxes for the head filo with a Hugging Face model for zero-shot object "
-            "detection, such as IDEA-Research/grounding-dino-tiny."
-        ),
-    )(command)
+box_model_option = option(
+    "--boxes-model NAME|PATH",
+    "Find boxes for the head filo with a Hugging Face model for zero-shot object "
+    "detection, such as IDEA-Research/grounding-dino-tiny.",
+)
 
 
 def check_boxes(
@@ -43,8 +38,6 @@ def check_boxes(
     Raises:
         InputError: both, no head uses boxes, or images are cut into tiles.
     """
-    from vlad.errors import InputError
-
     if boxes and model:
         raise InputError("--boxes and --boxes-model exclude each other; leave one out.")
     if not (boxes or model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -10,40 +9,24 @@ import click
 
 from vlad.commands.options import Common
 from vlad.commands.options.option import option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.detector import Detector
 
 # what a detector brings with it, by parameter; `params` and `adapters` are of --param, --adapter
 BROUGHT = (
-    *(
-        "head",
-        "quality",
-        "normals",
-        "known_defects",
-        "k_shot",
-        "seed",
-        "pools",
-        "bank",
-        "guide",
-        "ignore",
-    ),
-    *("directions", "params", "adapters", "backbone", "image_size", "tile", "overlap", "bits"),
-    "dtype",
-    "roi",
-    "roi_ignore",
+    *("head", "quality", "normals", "known_defects", "k_shot", "seed", "pools", "bank", "guide"),
+    *("ignore", "directions", "params", "adapters", "backbone", "image_size", "tile", "overlap"),
+    *("bits", "dtype", "roi", "roi_ignore"),
 )
 
 
-def detector_option(command: Callable) -> Callable:
-    """Add --detector; the command gets its value as `detector`."""
-    return option(
-        "--detector DIR",
-        (
-            "Score with a detector that `vlad fit` saved: its head, backbone, normal images and "
-            "thresholds."
-        ),
-    )(command)
+detector_option = option(
+    "--detector DIR",
+    "Score with a detector that `vlad fit` saved: its head, backbone, normal images and "
+    "thresholds.",
+)
 
 
 def open_detector(folder: str, category: str | None = None) -> tuple[Detector, Common]:
@@ -58,7 +41,6 @@ def open_detector(folder: str, category: str | None = None) -> tuple[Detector, C
         InputError: no detector, or an option that it brings with it.
     """
     from vlad.detector import Detector
-    from vlad.errors import InputError
 
     context = click.get_current_context()
     named = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.calibration import Calibration
@@ -46,10 +47,8 @@ def event_options(command: Callable) -> Callable:
     )
     @option(
         "--smooth none|ewma=SECONDS|gaussian=SECONDS",
-        (
-            "Smooth scores over time: ewma uses earlier frames only, gaussian earlier and later "
-            "ones.  [default: gaussian=1; in watch ewma=1]"
-        ),
+        "Smooth scores over time: ewma uses earlier frames only, gaussian earlier and later "
+        "ones.  [default: gaussian=1; in watch ewma=1]",
     )
     @option(
         "--gap SECONDS",
@@ -70,8 +69,6 @@ def check_deciding(deciding: Deciding, map_threshold: float | None = None) -> No
     Raises:
         InputError: options that exclude or need each other.
     """
-    from vlad.errors import InputError
-
     if deciding.end_below is not None and deciding.begin_above is None:
         raise InputError("--end-below is for --begin-above; add it, or leave --end-below out.")
     given = (deciding.smooth, deciding.gap, map_threshold)
@@ -100,7 +97,6 @@ def rules_of(
         InputError: thresholds of other heads, numbers for several heads, or numbers that
             contradict each other.
     """
-    from vlad.errors import InputError
     from vlad.results.eventrules import EventRules, load_rules
 
     if deciding.thresholds:

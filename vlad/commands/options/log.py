@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import click
 
 from vlad.commands.options.option import option
@@ -11,11 +9,9 @@ from vlad.commands.options.option import option
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 
 
-def log_option(command: Callable) -> Callable:
-    """Add --log; the command gets its value as `log`, for `vlad.system.tracking.tracking`."""
-    return option(
-        "--log",
-        "Also send settings and figures to this tracker; TensorBoard's files are in --out.",
-        "log",
-        type=click.Choice(TRACKERS),
-    )(command)
+log_option = option(
+    "--log",
+    "Also send settings and figures to this tracker; TensorBoard's files are in --out.",
+    "log",
+    type=click.Choice(TRACKERS),
+)

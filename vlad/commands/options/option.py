@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import click
@@ -24,3 +25,8 @@ def option(usage: str, text: str, *names: str, **settings: Any) -> Callable[[Cal
         settings["is_flag"] = True
     settings.setdefault("show_default", "is_flag" not in settings and "default" in settings)
     return click.option(flag, *names, help=text, **settings)
+
+
+def together(*options: Callable[[Callable], Callable]) -> Callable[[Callable], Callable]:
+    """Several options as one decorator, in this order."""
+    return lambda command: reduce(lambda made, add: add(made), reversed(options), command)

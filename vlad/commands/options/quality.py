@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import click
@@ -44,13 +43,11 @@ PRESETS = {
 MANY = Preset("ViT-L-14-336/openai", head="musc")  # images alone, but many
 
 
-def quality_option(command: Callable) -> Callable:
-    """Add --quality; the command gets it as `quality`."""
-    return option(
-        "--quality",
-        "Set backbone, input size, tiles and head together; any of them that is given stays.",
-        type=click.Choice(LEVELS),
-    )(command)
+quality_option = option(
+    "--quality",
+    "Set backbone, input size, tiles and head together; any of them that is given stays.",
+    type=click.Choice(LEVELS),
+)
 
 
 def preset_of(quality: str, default: str, images: int) -> Preset:

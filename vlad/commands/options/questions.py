@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.datasets.questions import Templates
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
 OPTIONS = (
     option(
         "--questions FILE",
-        (
-            "Ask --vlm these multiple-choice questions about images in DIR instead: MMAD's JSON, "
-            "or CSV with the columns image, question, A, B, ..., answer and kind."
-        ),
+        "Ask --vlm these multiple-choice questions about images in DIR instead: MMAD's JSON, "
+        "or CSV with the columns image, question, A, B, ..., answer and kind.",
     ),
     option(
         "--templates",
@@ -64,10 +63,7 @@ def question_options(command: Callable) -> Callable:
         made = QuestionOptions(questions, templates, listed_order, answers)
         return command(questions=made, **options)
 
-    made: Callable = packed
-    for add in reversed(OPTIONS):
-        made = add(made)
-    return made
+    return together(*OPTIONS)(packed)
 
 
 def check_questions(options: QuestionOptions, model: str | None) -> None:
@@ -80,8 +76,6 @@ def check_questions(options: QuestionOptions, model: str | None) -> None:
         InputError: questions without a model, an option that has nothing to do with them, or one of
             theirs without them.
     """
-    from vlad.errors import InputError
-
     context = click.get_current_context()
     for param in context.command.params:
         name = param.name or ""

@@ -19,10 +19,11 @@ from vlad.commands.options import (
     roi_options,
 )
 from vlad.commands.options.detector import detector_option, open_detector
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
 from vlad.commands.options.quality import quality_option, set_by
 from vlad.commands.options.sections import SectionedCommand
 from vlad.commands.options.verdicts import Judging, check_judging, judging_options, rules_of
+from vlad.errors import HeadError, InputError
 
 if TYPE_CHECKING:
     from vlad.backbones.backbone import Backbone
@@ -54,8 +55,6 @@ class ScoringCommand(SectionedCommand):
                 if images:
                     spread.append(last)
                 elif run == 3:
-                    from vlad.errors import InputError
-
                     raise InputError(
                         f"With several files after {last}, the images to score come first; write "
                         f"vlad {self.name} PATH... {last} FILES."
@@ -89,14 +88,16 @@ class Scoring:
     detector: Detector | None
 
 
-NORMAL = (
+normal_option = option(
+    "--normal DIR|FILES",
+    "Normal images to compare with; may be repeated.",
+    "normals",
+    multiple=True,
+)
+# what the images show, and the normal images that heads are fitted on
+normal_options = together(
     option("--category WORDS", "What the images show, for example hazelnut."),
-    option(
-        "--normal DIR|FILES",
-        "Normal images to compare with; may be repeated.",
-        "normals",
-        multiple=True,
-    ),
+    normal_option,
     known_defects_option,
     option(
         "--k-shot K",
@@ -105,13 +106,25 @@ NORMAL = (
     ),
     option("--seed N", "Random seed for --k-shot.", type=click.IntRange(min=0), default=0),
 )
-
-
-def normal_options(command: Callable) -> Callable:
-    """Add what the images show, and the normal images that heads are fitted on."""
-    for add in reversed(NORMAL):
-        command = add(command)
-    return command
+_head_options = together(
+    normal_options,
+    option(
+        "--pool DIR|FILES",
+        "Images, normal or not, that musc compares each image with; may be repeated.  "
+        "[default: the images to score]",
+        "pools",
+        multiple=True,
+    ),
+    option(
+        "--head NAMES",
+        "One or several heads, as in winclip,memory.  [default: memory with --normal, "
+        "winclip with --category or --bank, self_reference without any]",
+    ),
+    quality_option,
+    detector_option,
+    roi_options,
+    common_options,
+)
 
 
 def scoring_options(command: Callable) -> Callable:
@@ -121,10 +134,7 @@ def scoring_options(command: Callable) -> Callable:
     @_head_options
     @option(
         "--maps",
-        (
-            "Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  "
-            "[default: png]"
-        ),
+        "Anomaly maps as 16-bit PNG or float32 npy; none also skips the overlays.  [default: png]",
         "map_format",
         type=click.Choice(["png", "npy", "none"]),
     )
@@ -156,37 +166,6 @@ def _scoring(options: dict[str, Any]) -> Scoring:
     return Scoring(**{field.name: options.pop(field.name) for field in fields(Scoring)})
 
 
-def _head_options(command: Callable) -> Callable:
-    """Add the options of normal images and heads."""
-
-    @normal_options
-    @option(
-        "--pool DIR|FILES",
-        (
-            "Images, normal or not, that musc compares each image with; may be repeated.  "
-            "[default: the images to score]"
-        ),
-        "pools",
-        multiple=True,
-    )
-    @option(
-        "--head NAMES",
-        (
-            "One or several heads, as in winclip,memory.  [default: memory with --normal, "
-            "winclip with --category or --bank, self_reference without any]"
-        ),
-    )
-    @quality_option
-    @detector_option
-    @roi_options
-    @common_options
-    @wraps(command)
-    def passed(**options):
-        return command(**options)
-
-    return passed
-
-
 @dataclass(frozen=True)
 class Plan:
     """The heads of a run, not yet fitted, its settings, and the options of both."""
@@ -216,7 +195,6 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
     from vlad.datasets import list_samples
     from vlad.datasets.known import list_known
     from vlad.datasets.shots import draw_shots
-    from vlad.errors import InputError
     from vlad.prompts import load_bank
     from vlad.runs.settings import Settings
 
@@ -285,7 +263,6 @@ def plan_of(scoring: Scoring, images: int, categorised: bool = False) -> Plan:
 
 def _with_detector(detector: Detector, scoring: Scoring, images: int, categorised: bool) -> Plan:
     """The plan of a run with a saved detector, whose threshold decides unless another is given."""
-    from vlad.errors import HeadError, InputError
     from vlad.results.verdicts import Rules
     from vlad.runs.settings import Settings
 
@@ -330,8 +307,6 @@ def _with_detector(detector: Detector, scoring: Scoring, images: int, categorise
 
 def _check_maps(scoring: Scoring) -> None:
     """Raise an InputError for options about regions where no maps are written."""
-    from vlad.errors import InputError
-
     judging = scoring.judging
     regions = (judging.map_threshold, judging.min_area, judging.mm_per_pixel)
     if scoring.map_format == "none" and any(regions):

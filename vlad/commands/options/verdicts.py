@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.heads import Head
@@ -33,8 +34,6 @@ class _Threshold(click.ParamType):
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            from vlad.errors import InputError
-
             raise InputError(
                 f"--threshold {value} is not a number; give one such as 0.02, or auto."
             )
@@ -66,15 +65,46 @@ class Judging:
         return self.wanted and not self.calibration and not isinstance(self.threshold, float)
 
 
+false_alarms_option = option(
+    "--false-alarms RATE",
+    "Share of normal images that may be flagged as anomalous.",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+)
+suspects_option = option(
+    "--suspects N",
+    "Leave out the N strangest held-out normal images as suspected defects.",
+    type=click.IntRange(min=0),
+    default=0,
+)
+holdout_option = option(
+    "--holdout-normal DIR|FILES",
+    "Good images of another day, to count false alarms on; they move no threshold; may be "
+    "repeated.",
+    "holdouts",
+    multiple=True,
+)
+fuse_option = option(
+    "--fuse",
+    "Also decide from all heads together, by their p-values.  [alone: fisher]",
+    type=click.Choice(METHODS),
+    flag_value=METHODS[0],
+    is_flag=False,
+)
+confidence_option = option(
+    "--confidence CONFIDENCE",
+    "Abstain from decisions less certain than this, for example 0.9.",
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+)
+
+
 def judging_options(command: Callable) -> Callable:
     """Add the options for verdicts; the command gets them as `judging`."""
 
     @option(
         "--threshold auto|NUMBER",
-        (
-            "Flag images that score above NUMBER as anomalous; auto sets the threshold from "
-            "held-out normal images or, without any, estimates it from the scored images."
-        ),
+        "Flag images that score above NUMBER as anomalous; auto sets the threshold from "
+        "held-out normal images or, without any, estimates it from the scored images.",
         type=_Threshold(),
     )
     @option("--calibration FILE", "Use the thresholds saved by `vlad calibrate`.")
@@ -107,67 +137,12 @@ def judging_options(command: Callable) -> Callable:
     return packed
 
 
-def false_alarms_option(command: Callable) -> Callable:
-    """Add --false-alarms, the share of normal images that may be flagged as anomalous."""
-    return option(
-        "--false-alarms RATE",
-        "Share of normal images that may be flagged as anomalous.",
-        type=click.FloatRange(0, 1, min_open=True, max_open=True),
-        default=0.05,
-    )(command)
-
-
-def suspects_option(command: Callable) -> Callable:
-    """Add --suspects, the number of held-out images to leave out as suspected defects."""
-    return option(
-        "--suspects N",
-        "Leave out the N strangest held-out normal images as suspected defects.",
-        type=click.IntRange(min=0),
-        default=0,
-    )(command)
-
-
-def holdout_option(command: Callable) -> Callable:
-    """Add --holdout-normal, good images of another day; the command gets them as `holdouts`."""
-    return option(
-        "--holdout-normal DIR|FILES",
-        (
-            "Good images of another day, to count false alarms on; they move no threshold; may be "
-            "repeated."
-        ),
-        "holdouts",
-        multiple=True,
-    )(command)
-
-
-def fuse_option(command: Callable) -> Callable:
-    """Add --fuse, the method to fuse heads by; without a value it is the first."""
-    return option(
-        "--fuse",
-        "Also decide from all heads together, by their p-values.  [alone: fisher]",
-        type=click.Choice(METHODS),
-        flag_value=METHODS[0],
-        is_flag=False,
-    )(command)
-
-
-def confidence_option(command: Callable) -> Callable:
-    """Add --confidence, the certainty below which decisions are withheld."""
-    return option(
-        "--confidence CONFIDENCE",
-        "Abstain from decisions less certain than this, for example 0.9.",
-        type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
-    )(command)
-
-
 def check_judging(judging: Judging, heads: Mapping[str, Head]) -> None:
     """Check that the options fit each other and the heads.
 
     Raises:
         InputError: options that exclude or need each other.
     """
-    from vlad.errors import InputError
-
     numeric = isinstance(judging.threshold, float)
     if not judging.wanted:
         needing = ("confidence", "suspects", "map_threshold", "min_area", "mm_per_pixel")
@@ -219,7 +194,6 @@ def rules_of(
     from vlad.calibration import Calibration, load_calibration
     from vlad.calibration.conformal import check_enough, least_reference
     from vlad.calibration.sources import LEAST_UNLABELLED
-    from vlad.errors import InputError
     from vlad.results.verdicts import Rules
 
     if not judging.wanted:

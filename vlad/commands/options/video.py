@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import click
 
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
 
 FPS = option(
     "--fps X",
@@ -18,19 +16,14 @@ FRAME_RATE = option(
     "Images per second in a folder of frames.  [default: 25]",
     type=click.FloatRange(min=0, min_open=True),
 )
-
-
-def sampling_options(command: Callable) -> Callable:
-    """Add --every, --fps and --changes; the command gets them by these names."""
-    command = option(
+# the command gets them as `every`, `fps` and `changes`
+sampling_options = together(
+    option("--every N", "Score every N-th frame of a video.", type=click.IntRange(min=1)),
+    FPS,
+    option(
         "--changes PERCENT",
-        (
-            "Score only frames that differ from the last scored by more than this: mean difference "
-            "of brightness over 64×64 cells, 100 = from black to white."
-        ),
+        "Score only frames that differ from the last scored by more than this: mean difference "
+        "of brightness over 64×64 cells, 100 = from black to white.",
         type=click.FloatRange(min=0, max=100),
-    )(command)
-    command = FPS(command)
-    return option("--every N", "Score every N-th frame of a video.", type=click.IntRange(min=1))(
-        command
-    )
+    ),
+)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vlad.commands.options.option import option
+from vlad.commands.options.option import option, together
+from vlad.errors import InputError
 
 if TYPE_CHECKING:
     from vlad.vlm import VLM
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
 OPTIONS = (
     option(
         "--vlm MODEL|URL",
-        (
-            "Ask a vision-language model: a name or folder of Hugging Face transformers, or the "
-            "address of an OpenAI-compatible endpoint, which images are then sent to. Its key is "
-            "read from VLAD_VLM_KEY."
-        ),
+        "Ask a vision-language model: a name or folder of Hugging Face transformers, or the "
+        "address of an OpenAI-compatible endpoint, which images are then sent to. Its key is "
+        "read from VLAD_VLM_KEY.",
     ),
     option("--vlm-model NAME", "Which model of the endpoint."),
     option(
@@ -62,7 +61,6 @@ class VlmOptions:
             InputError: options of an endpoint without one.
             VlmError, BackboneError: as `load_vlm`.
         """
-        from vlad.errors import InputError
         from vlad.vlm import load_vlm
 
         is_endpoint = "://" in (self.model or "")
@@ -92,7 +90,4 @@ def vlm_options(command: Callable) -> Callable:
     def packed(vlm, vlm_model, vlm_timeout, vlm_rate, **options):
         return command(vlm=VlmOptions(vlm, vlm_model, vlm_timeout, vlm_rate), **options)
 
-    made: Callable = packed
-    for add in reversed(OPTIONS):
-        made = add(made)
-    return made
+    return together(*OPTIONS)(packed)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from vlad.commands.options.option import option
+from vlad.errors import InputError
+from vlad.system.text import shown
 
-
-def words_option(command: Callable) -> Callable:
-    """Add --words; the command gets its values as `words`, for `words_of`."""
-    return option(
-        "--words CATEGORY=WORDS",
-        'What prompts call a category, as in 01="glass bottle"; may be repeated.  '
-        "[default: its name]",
-        "words",
-        multiple=True,
-    )(command)
+words_option = option(
+    "--words CATEGORY=WORDS",
+    'What prompts call a category, as in 01="glass bottle"; may be repeated.  [default: its name]',
+    "words",
+    multiple=True,
+)
 
 
 def words_of(given: Sequence[str], categories: Iterable[str]) -> dict[str, str]:
@@ -28,9 +26,7 @@ def words_of(given: Sequence[str], categories: Iterable[str]) -> dict[str, str]:
         InputError: a value without "=", or two for one category.
         PromptError: an unknown category, or invalid words.
     """
-    from vlad.errors import InputError
     from vlad.prompts.categories import check_words
-    from vlad.system.text import shown
 
     found: dict[str, str] = {}
     for text in given:

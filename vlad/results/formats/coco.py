@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vlad.results.coco import annotation
 from vlad.results.formats.findings import Finding, Findings
 from vlad.system.files import atomic_write
 from vlad.system.text import encode
@@ -21,21 +22,8 @@ def write(found: Findings, out: Path) -> None:
     annotations: list[dict[str, Any]] = []
     for image_id, image in enumerate(found.images, start=1):
         for region in image.regions:
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": image_id,
-                    "category_id": numbers[image.kind],
-                    "bbox": list(region.box),
-                    "area": region.area,
-                    "segmentation": [
-                        [value for corner in outline for value in corner]
-                        for outline in region.outlines
-                    ],
-                    "iscrowd": 0,
-                    "score": region.score,
-                }
-            )
+            own = annotation(image_id, numbers[image.kind], region)
+            annotations.append({"id": len(annotations) + 1, **own})
     content = {
         "info": {
             "description": f"Regions of the anomaly maps of {found.head}, by vlad",

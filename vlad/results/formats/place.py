@@ -14,7 +14,6 @@ from vlad.system.files import cannot_write
 from vlad.system.text import shown
 
 IMAGES = "images"
-PLACED = ("copy", "link")
 _ODD = re.compile(r"[^A-Za-z0-9.]")
 
 

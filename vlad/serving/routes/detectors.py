@@ -10,7 +10,6 @@ from fastapi import APIRouter, Form, Path, Request
 from fastapi.responses import PlainTextResponse, Response
 from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.exceptions import HTTPException
 
 from vlad.calibration import FALSE_ALARMS
 from vlad.calibration.holdout import split_normals
@@ -87,7 +86,7 @@ class DetectorRoutes:
             limits=schemas.Bounds(
                 bytes=limits.max_bytes,
                 pixels=limits.max_pixels,
-                images=limits.share(len(store)),
+                images=self.service.most,
                 normals=MAX_NORMALS,
             ),
             labels=self.service.labels is not None,
@@ -130,8 +129,7 @@ class DetectorRoutes:
 
     async def delete(self, request: Request, name: Annotated[str, Path(pattern=PATTERN)]):
         record_of(request).detector = name
-        if not self.service.store.remove(name):
-            raise HTTPException(404, f"There is no detector {name}; see GET /v1/detectors.")
+        self.service.store.remove(self.service.find(name))
         self.service.metrics.forget(name)
         return Response(status_code=204)
 
@@ -139,10 +137,7 @@ class DetectorRoutes:
         """Requests in progress finish with the old one. If the folder cannot be used, the old one
         stays."""
         record_of(request).detector = name
-        one = self.service.store.find(name)
-        if one is None:
-            raise HTTPException(404, f"There is no detector {name}; see GET /v1/detectors.")
-        return _shown(await reload(self.service.store, one))
+        return _shown(await reload(self.service.store, self.service.find(name)))
 
     async def show_metrics(self):
         return PlainTextResponse(self.service.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from PIL import Image
-from starlette.exceptions import HTTPException
 
 from vlad.detector import Detector
 from vlad.errors import ImageError
@@ -18,17 +17,15 @@ from vlad.reasons import Explanation
 from vlad.results.reasons import PARTS, without_folders
 from vlad.serving import schemas
 from vlad.serving.guard import busy
-from vlad.serving.recorder import record_of
-from vlad.serving.routes.raw import ImageRoute, described, uploaded
-from vlad.serving.routes.refusals import POSTED, refusals
+from vlad.serving.routes.raw import image_routes, uploaded
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import (
-    LONGEST_WORDS,
     NAMED,
-    PATTERN,
     Images,
+    NameInQuery,
     Words,
-    check_count,
+    WordsInQuery,
+    check_usable,
     names_of,
     readers,
 )
@@ -42,24 +39,13 @@ class ExplainRoutes:
         self.service = service
 
     def router(self) -> APIRouter:
-        router = APIRouter()
-        route = partial(
-            router.add_api_route, "/v1/explain", methods=["POST"], response_model=schemas.Explained
+        summary = "Explain the scores of images"
+        return image_routes(
+            "/v1/explain", self.explain, self.explain_body, schemas.Explained, summary
         )
-        route(self.explain_body, route_class_override=ImageRoute, include_in_schema=False)
-        route(
-            self.explain,
-            responses=refusals(404, *POSTED),
-            summary="Explain the scores of images",
-            openapi_extra=described(self.explain_body),
-        )
-        return router
 
     async def explain_body(
-        self,
-        request: Request,
-        detector: Annotated[str | None, Query(pattern=PATTERN)] = None,
-        category: Annotated[str | None, Query(min_length=1, max_length=LONGEST_WORDS)] = None,
+        self, request: Request, detector: NameInQuery = None, category: WordsInQuery = None
     ):
         """As `explain`, for a body that is one image."""
         async with uploaded(request) as image:
@@ -76,20 +62,13 @@ class ExplainRoutes:
         reply to another one is 429. An image that cannot be used gets an error; if none can be
         used, the reply is 422."""
         service = self.service
-        served = service.store.find(detector)
-        if served is None:
-            raise HTTPException(404, f"There is no detector {detector}; see GET /v1/detectors.")
-        check_count(images, service.limits.share(len(service.store)))
-        record = record_of(request)
-        record.detector, record.images = served.name, len(images)
+        served = service.asked(request, images, detector)
         if service.explaining.locked():
             return busy()
         category = served.category(category)
         reads = readers(images, served.detector, service.limits.max_pixels)
         found = await in_turn(service.explaining, _explained, served.detector, reads, category)
-        if all(isinstance(one, str) for one in found):
-            others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
-            raise HTTPException(422, f"{found[0]}{others}")
+        check_usable([one if isinstance(one, str) else None for one in found])
         return schemas.Explained(
             detector=served.name,
             head=served.detector.head_.name,

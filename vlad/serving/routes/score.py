@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Query, Request
@@ -14,16 +13,15 @@ from vlad.errors import ImageError
 from vlad.serving import replies, schemas
 from vlad.serving.batching import Busy, Found
 from vlad.serving.recorder import record_of
-from vlad.serving.routes.raw import ImageRoute, described, uploaded
-from vlad.serving.routes.refusals import POSTED, refusals
+from vlad.serving.routes.raw import image_routes, uploaded
 from vlad.serving.routes.service import Service
 from vlad.serving.routes.uploads import (
-    LONGEST_WORDS,
     NAMED,
-    PATTERN,
     Images,
+    NameInQuery,
     Words,
-    check_count,
+    WordsInQuery,
+    check_usable,
     names_of,
     readers,
 )
@@ -36,24 +34,15 @@ class ScoreRoutes:
         self.service = service
 
     def router(self) -> APIRouter:
-        router = APIRouter()
-        route = partial(
-            router.add_api_route, "/v1/score", methods=["POST"], response_model=schemas.Scored
+        return image_routes(
+            "/v1/score", self.score, self.score_body, schemas.Scored, "Score images"
         )
-        route(self.score_body, route_class_override=ImageRoute, include_in_schema=False)
-        route(
-            self.score,
-            responses=refusals(404, *POSTED),
-            summary="Score images",
-            openapi_extra=described(self.score_body),
-        )
-        return router
 
     async def score_body(
         self,
         request: Request,
-        detector: Annotated[str | None, Query(pattern=PATTERN)] = None,
-        category: Annotated[str | None, Query(min_length=1, max_length=LONGEST_WORDS)] = None,
+        detector: NameInQuery = None,
+        category: WordsInQuery = None,
         threshold: Annotated[float | None, Query(allow_inf_nan=False)] = None,
         map_threshold: Annotated[float | None, Query(allow_inf_nan=False)] = None,
         map_kind: Annotated[schemas.MapKind | None, Query(alias="map")] = None,
@@ -77,18 +66,12 @@ class ScoreRoutes:
         """An image that cannot be used gets an error; if none can be used, the reply is 422. A body
         that is one image, with its own Content-Type, has the fields in the query."""
         service = self.service
-        served = service.store.find(detector)
-        if served is None:
-            raise HTTPException(404, f"There is no detector {detector}; see GET /v1/detectors.")
-        most = service.limits.share(len(service.store))
-        check_count(images, most)
-        record = record_of(request)
-        record.detector, record.images = served.name, len(images)
+        served = service.asked(request, images, detector)
         category = served.category(category)
         question = replies.Question(served, category, threshold, map_threshold, map_kind)
         reads = readers(images, served.detector, service.limits.max_pixels)
         try:
-            waiting = service.batcher.submit(served.detector, category, reads, most)
+            waiting = service.batcher.submit(served.detector, category, reads, service.most)
         except Busy as error:
             if not error.own:
                 raise
@@ -101,6 +84,7 @@ class ScoreRoutes:
                 raise one
             results.append(str(one) if isinstance(one, ImageError) else one)
         reply = await run_in_threadpool(question.answer, names_of(images), results)
+        record = record_of(request)
         record.scores = [image.image_score for image in reply.images]
         record.verdicts = [image.verdict for image in reply.images]
         if served.calibration(category):  # else it does not hold for what they show
@@ -114,7 +98,5 @@ class ScoreRoutes:
                 service.metrics.images.labels(served.name, outcome).inc()
         if drift and current:
             service.metrics.show_drift(served.name, drift)
-        if all(image.error for image in reply.images):
-            others = f" None of the {len(images)} images can be used." if len(images) > 1 else ""
-            raise HTTPException(422, f"{reply.images[0].error}{others}")
+        check_usable([image.error for image in reply.images])
         return reply
