@@ -1,8 +1,11 @@
 """One row for each path, however a run is continued."""
 
+import errno
+import io
 import os
 import uuid
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,6 +117,42 @@ def test_what_is_outside_the_list_stays_and_what_could_not_be_read_is_tried_agai
     assert len(place(out).parts()) == len({row["part"] for row in found.values()})
 
 
+@pytest.mark.parametrize("out", ["folder"], indirect=True)
+@pytest.mark.parametrize(
+    ("number", "when", "again"),
+    [
+        (errno.EACCES, "opened", True),
+        (errno.EIO, "opened", True),
+        (errno.EIO, "read", True),
+        (errno.EINVAL, "read", False),  # a damaged file that names a place before its start
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_tried_again_unlike_a_damaged_one(
+    vlad, out, images, monkeypatch, number, when, again
+):
+    opens = Path.open
+
+    class Broken(io.BytesIO):
+        def read(self, *size):
+            raise OSError(number, "broken")
+
+    def opened(path, *args, **options):
+        if path.name != "1.png":
+            return opens(path, *args, **options)
+        if when == "opened":
+            raise OSError(number, "broken")
+        return Broken(b"bytes")
+
+    (images / "bad.png").write_bytes(b"no image")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        assert "5 images scored, 2 failed" in vlad(images)
+        assert f"0 images scored{', 1 failed' * again}" in vlad(images, "--resume")
+    assert f"{int(again)} image{'s' * (not again)} scored:" in vlad(images, "--resume")
+    found = rows(out)
+    assert len(found) == 7 and (found[str(images / "1.png")]["error"] is None) == again
+
+
 def test_times_in_a_table_of_files_are_not_those_of_the_files(vlad, out, images, tmp_path):
     names = [f"{i}.png" for i in range(6)]
     listed = table(tmp_path / "list.parquet", images, names, size=[1] * 6, modified=[10**18] * 6)
@@ -161,6 +200,23 @@ def test_a_command_that_is_killed_loses_no_path(vlad, out, images, monkeypatch, 
     found = rows(out)
     assert len(found) == 6
     assert len({found[str(images / f"{name}.png")]["memory"] for name in "1245"}) == 1
+
+
+def test_a_stop_costs_4096_images_at_most(in_process, monkeypatch):
+    made = []
+    monkeypatch.setattr("ray.data.from_arrow", lambda blocks: made.extend(blocks) or Nothing())
+
+    class Nothing:
+        def map_batches(self, worker, **options):
+            return self
+
+        def iter_rows(self):
+            return iter(())
+
+    waiting = pa.table({"path": [str(i) for i in range(20_000)]})
+    assert list(engine._run(None, "", waiting, 1, False)) == []
+    assert [len(block) for block in made] == [4096] * 4 + [3616]
+    assert pa.concat_tables(made) == waiting
 
 
 @pytest.mark.parametrize("out", ["folder"], indirect=True)

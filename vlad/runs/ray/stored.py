@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Mapping
 from functools import partial
@@ -18,11 +19,14 @@ from vlad.results.rows import State
 from vlad.runs.run import Reader
 from vlad.system.text import shown
 
+# of reads, since damaged files name places that they do not have
+_DAMAGED = (None, errno.EINVAL, errno.EOVERFLOW)
+
 
 class StoredReader(Reader):
     """A `Reader` that also opens URLs; their state is that which the store listed.
 
-    An object that cannot be fetched has no state, so that a later command tries it again.
+    What cannot be fetched or opened has no state, so that a later command tries it again.
 
     Args:
         max_pixels, bits: as in `read_image`.
@@ -41,9 +45,16 @@ class StoredReader(Reader):
         self.listed = listed
 
     def __call__(self, path: str | Path) -> Image.Image:
-        url = str(path)
+        try:
+            return self._read(str(path))
+        except ImageError as error:
+            if isinstance(cause := error.__cause__, OSError) and cause.errno not in _DAMAGED:
+                self.states[str(path)] = None
+            raise
+
+    def _read(self, url: str) -> Image.Image:
         if "://" not in url:
-            return super().__call__(path)  # type: ignore[arg-type]
+            return super().__call__(url)  # type: ignore[arg-type]
         size, modified = self.listed.get(url, (None, None))
         content = self._fetch(url)
         if isinstance(content, str):
