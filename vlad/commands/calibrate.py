@@ -69,8 +69,8 @@ def calibrate(
     from vlad.calibration.labels import check_target
     from vlad.errors import InputError, OutputError
     from vlad.results.calibrate import calibrate_run
-    from vlad.results.folder import RunFolder
     from vlad.results.levels import read_levels
+    from vlad.results.partitions.run import open_run
     from vlad.system.text import and_more, counted, shown
 
     check_target(target or "f1")
@@ -100,7 +100,7 @@ def calibrate(
     target = f"miss-cost={miss_cost}" if miss_cost else target or "f1"
     if Path(out).is_dir():
         raise OutputError(f"cannot write {out}: it is a folder; name a file.")
-    folder = RunFolder.open(run)
+    folder = open_run(run)
     if fuse and len(folder.heads) < 2:
         raise InputError(
             f"--fuse combines several heads, but {run} has only {next(iter(folder.heads))}; leave "

@@ -56,7 +56,7 @@ def calibrate_run(
         good = [sample for sample in good if os.path.realpath(sample.path) in levels]
         if not good:
             raise InputError(
-                f"none of the labelled images is in {folder.out}; label images of that run."
+                f"none of the labelled images is in {folder}; label images of that run."
             )
     open_image = partial(read_image, bits=folder.settings.get("bits", 16))
     remembered = [*folder.settings.get("references", {}), *folder.settings.get("pool", {})]

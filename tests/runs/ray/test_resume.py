@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from vlad.cli import main
+from vlad.results.partitions.files import place, read
 from vlad.results.rows import State
 from vlad.runs.ray import engine, parts
-from vlad.runs.ray.parts import place, read
 
 
 @pytest.fixture

@@ -13,8 +13,10 @@ import pyarrow as pa
 import ray
 
 from vlad.backbones.backbone import Backbone
+from vlad.calibration.file import calibration_bytes
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
+from vlad.results.partitions.folder import CALIBRATION
 from vlad.results.shared import check_calibration, shared_settings
 from vlad.runs.ray.parts import take_out
 from vlad.runs.ray.paths import with_category, without
@@ -60,19 +62,22 @@ def score(
             "musc a `pool`, april_gan rescale=false, or choose another head."
         )
     record = scores_depend_on(panel, settings, categories)
-    if settings.rules and (calibration := settings.rules.calibration):
+    calibration = settings.rules and settings.rules.calibration
+    if calibration:
         # rows of two thresholds must not stand side by side
         record["calibration"] = hashlib.sha256(repr(calibration).encode()).hexdigest()
         check_calibration(calibration, shared_settings(record))
     out = job.out
     with out.held():
-        out.run.check(out.at, resume=resume, overwrite=overwrite)
+        present = out.run.check(out.at, resume=resume, overwrite=overwrite)
         if not overwrite:
             out.run.continues(out.at, record)
         with out.writing() as folder:
-            for name in out.parts() if overwrite else ():
+            for name in [*out.parts(), *{*present} & {CALIBRATION}] if overwrite else ():
                 out.remove(name)
             out.run.begin(out.at, record)
+            if calibration:
+                out.put(CALIBRATION, calibration_bytes(calibration))
             written, changed = take_out(out, folder, images)
             warn_of_changed(changed)
             waiting = without(images, written)
