@@ -67,7 +67,7 @@ def score_on_ray(
     workers = workers or max(1, int(ray.cluster_resources().get(kind, 1)))
     job = Job(plan.heads, plan.settings, where)
     try:
-        rows, failed = score(
+        rows, failed, drift = score(
             backbone, job, images, workers=workers, resume=resume, overwrite=overwrite
         )
     except KeyboardInterrupt:
@@ -85,6 +85,8 @@ def score_on_ray(
     if failed:
         done += f", {failed} failed (see the column error)"
     click.echo(f"{done}: {out}")
+    if drift:
+        click.echo(drift.sentence)
     say_if_trial(backbone)
     return failed
 

@@ -146,6 +146,19 @@ def test_a_calibration_on_its_normal_images_or_labels(two_days, images, tmp_path
     assert 29 / 40 <= load_calibration(file).thresholds["memory"] < 30 / 40
 
 
+def test_of_many_images_some_set_the_threshold(two_days, images, tmp_path, monkeypatch):
+    monkeypatch.setattr("vlad.results.calibrate.MOST", 20)
+    images[0].unlink()
+    said = vlad("calibrate", two_days, "--false-alarms", 0.1, "--out", tmp_path / "line.json")
+    assert "20 of 39 images were drawn" in said and "from 20 normal images" in said
+    # the rate needs so many, of which half may be copies
+    said = vlad("calibrate", two_days, "--out", tmp_path / "line.json")
+    assert "38 of 39 images were drawn" in said
+    monkeypatch.setattr("vlad.results.calibrate.MOST", 39)
+    said = vlad("calibrate", two_days, "--out", tmp_path / "line.json")
+    assert "drawn" not in said and "1 of 39 images cannot be opened now" in said
+
+
 def test_the_row_of_a_later_date_counts_once(out, images):
     parts = {f"{DAYS[1]}/part-1.parquet": part(images[:2], [0.1, 0.2])}
     parts[f"{DAYS[0]}/part-2.parquet"] = part(images[1:3], [0.8, 0.9])

@@ -19,11 +19,12 @@ from vlad.system.lock import locked
 from vlad.system.workspace import Workspace
 
 CALIBRATION = "calibration.json"  # with verdicts
+KEPT = (CALIBRATION, "drift.json")
 RUN = Workspace(
     "vlad run on ray",
     "run.json",
     (*SETTINGS, "calibration"),
-    ("part-*.parquet", "scores", CALIBRATION),
+    ("part-*.parquet", "scores", *KEPT),
 )
 PARTS = ("part-*.parquet", "scores/date=*/part-*.parquet")  # the first of an earlier vlad
 _OPEN, _CLOSED = ".writing-", ".closed-"

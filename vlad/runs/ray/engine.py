@@ -13,10 +13,12 @@ import pyarrow as pa
 import ray
 
 from vlad.backbones.backbone import Backbone
+from vlad.calibration.drift import Drift
 from vlad.calibration.file import calibration_bytes
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
-from vlad.results.partitions.folder import CALIBRATION
+from vlad.results.partitions.drift import write_drift
+from vlad.results.partitions.folder import CALIBRATION, KEPT
 from vlad.results.shared import check_calibration, shared_settings
 from vlad.runs.ray.parts import take_out
 from vlad.runs.ray.paths import with_category, without
@@ -39,8 +41,8 @@ def score(
     workers: int,
     resume: bool = False,
     overwrite: bool = False,
-) -> tuple[int, int]:
-    """Score what has no row yet into `scores/date=*` -> rows and failures of this call.
+) -> tuple[int, int, Drift | None]:
+    """Score what has no row yet into `scores/date=*` -> rows, failures and drift of this call.
 
     Args:
         backbone: of `job`, to fit its heads with.
@@ -73,7 +75,7 @@ def score(
         if not overwrite:
             out.run.continues(out.at, record)
         with out.writing() as folder:
-            for name in [*out.parts(), *{*present} & {CALIBRATION}] if overwrite else ():
+            for name in [*out.parts(), *{*present} & {*KEPT}] if overwrite else ():
                 out.remove(name)
             out.run.begin(out.at, record)
             if calibration:
@@ -84,13 +86,16 @@ def score(
             for head in job.heads.values():
                 head.to("cpu")
             rows = failed = 0
+            names = []
             gpu = backbone.device.type == "cuda"
             with Progress(len(images), done=len(images) - len(waiting)) as progress:
                 for name, count, bad in _run(job, folder, waiting, workers, gpu):
                     out.finish(folder, name)
                     rows, failed = rows + count, failed + bad
+                    names.append(name)
                     progress.advance(count, bad)
-    return rows, failed
+        drift = write_drift(out, names, rows - failed, calibration) if calibration else None
+    return rows, failed, drift
 
 
 def _run(
