@@ -6,6 +6,7 @@ import os
 import re
 import uuid
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -144,6 +145,22 @@ def test_a_calibration_on_its_normal_images_or_labels(two_days, images, tmp_path
     said = vlad("calibrate", two_days, "--labels", tmp_path / "labels.csv", "--out", file)
     assert "1 labelled image without a score" in said
     assert 29 / 40 <= load_calibration(file).thresholds["memory"] < 30 / 40
+
+
+def test_images_in_a_store_are_opened_to_leave_out_copies(images, tmp_path):
+    store, key = fsspec.filesystem("memory"), uuid.uuid4().hex
+    for file in images:
+        store.pipe_file(f"/{key}/{file.name}", file.read_bytes())
+    store.pipe_file(f"/{key}/again.png", images[0].read_bytes())
+    urls = [f"memory://{key}/{name}" for name in (*(x.name for x in images), "again.png", "no.png")]
+    run = ray_run(tmp_path / "ray", {"part-0.parquet": part(urls, [i / 42 for i in range(42)])})
+    said = vlad("calibrate", run, "--out", tmp_path / "line.json")
+    assert "1 of 42 held-out images is a copy" in said and "(again.png)" in said
+    assert "1 of 42 images cannot be opened now" in said
+    lines = ["path,label", f"{urls[0]},0", f"{urls[1]},0", f"{urls[2]},1"]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    options = ["--labels", tmp_path / "labels.csv", "--out", tmp_path / "line.json"]
+    assert "from 2 normal images" in vlad("calibrate", run, *options)
 
 
 def test_of_many_images_some_set_the_threshold(two_days, images, tmp_path, monkeypatch):

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from vlad.calibration import load_calibration
 from vlad.cli import main
+from vlad.results.finished import read_finished
 from vlad.results.partitions.files import place, read
 from vlad.results.rows import State
 from vlad.runs.ray import engine, parts
@@ -217,6 +219,39 @@ def test_a_stop_costs_4096_images_at_most(in_process, monkeypatch):
     assert list(engine._run(None, "", waiting, 1, False)) == []
     assert [len(block) for block in made] == [4096] * 4 + [3616]
     assert pa.concat_tables(made) == waiting
+
+
+@pytest.mark.parametrize("columns", [{"id": ["a"]}, {"path": [["a"]]}])
+def test_a_partition_of_another_program_stops_before_anything_changes(vlad, out, images, columns):
+    vlad(images)
+    before, where = rows(out), place(out)
+    foreign = "scores/date=2026-11-28/part-0.parquet"
+    with where.writing() as folder:
+        where.write(folder, foreign, pa.table(columns))
+        where.finish(folder, foreign)
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+    with pytest.raises(AssertionError, match=f"{foreign} is no partition of this run"):
+        vlad(images, "--resume")
+    where.remove(foreign)
+    assert rows(out) == before
+    assert "1 image scored:" in vlad(images, "--resume")
+
+
+def test_thresholds_and_drift_stay_with_a_run_until_it_is_overwritten(vlad, out, images, tmp_path):
+    vlad(images)
+    line = str(tmp_path / "line.json")
+    done = CliRunner().invoke(main, ["calibrate", out, "--false-alarms", "0.3", "--out", line])
+    assert done.exit_code == 0 and "from 5 normal images" in done.output, done.output
+    assert "too few images to compare" in vlad(images, "--overwrite", "--calibration", line)
+    made = load_calibration(line)
+    assert read_finished(out).thresholds == made.thresholds
+    assert read_finished(out).verdicts["memory"]
+    where = place(out)
+    assert {"calibration.json", "drift.json"} <= {*where.run.names(where.at)}
+    assert "Drift" not in vlad(images, "--resume", "--calibration", line)
+    vlad(images, "--overwrite")
+    assert not {"calibration.json", "drift.json"} & {*where.run.names(where.at)}
+    assert read_finished(out).verdicts == {}
 
 
 @pytest.mark.parametrize("out", ["folder"], indirect=True)

@@ -56,7 +56,7 @@ def read_rows(
     for at in range(0, len(names), _AT_ONCE):
         some = names[at : at + _AT_ONCE]
         for name, table in zip(some, read(where, some, lambda column: True), strict=True):
-            tables.append(_checked(table, f"{where}/{name}", needed, columns))
+            tables.append(checked(table, f"{where}/{name}", needed, columns))
             count += len(table)
         if count > MOST:
             raise InputError(
@@ -75,8 +75,17 @@ def read_rows(
     return rows.take(np.sort(kept))
 
 
-def _checked(table: pa.Table, name: str, needed: Sequence[str], columns: pa.Schema) -> pa.Table:
-    """The table with the types of these columns."""
+def checked(table: pa.Table, name: str, needed: Sequence[str], columns: pa.Schema) -> pa.Table:
+    """A partition with the types of these columns.
+
+    Args:
+        name: of the partition, for the sentence.
+        needed: columns that it must have.
+        columns: those that it may have.
+
+    Raises:
+        InputError: it has others, or a row without a path.
+    """
     found = table.column_names
     judged = [f"{column[:-8]}_abstain" for column in found if column.endswith("_verdict")]
     missing = [column for column in (*needed, *judged) if column not in found]

@@ -86,7 +86,7 @@ def score(
             for head in job.heads.values():
                 head.to("cpu")
             rows = failed = 0
-            names = []
+            names: list[str] = []
             gpu = backbone.device.type == "cuda"
             with Progress(len(images), done=len(images) - len(waiting)) as progress:
                 for name, count, bad in _run(job, folder, waiting, workers, gpu):

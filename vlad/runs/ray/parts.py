@@ -8,11 +8,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vlad.results.partitions.bucket import Bucket
+from vlad.results.partitions.columns import checked
 from vlad.results.partitions.files import STATE, read
 from vlad.results.partitions.folder import Folder
 from vlad.results.rows import State
 
-_READ = pa.schema({"path": pa.string(), **dict.fromkeys(STATE, pa.int64()), "error": pa.string()})
+_READ = pa.schema(
+    # large: many paths pass 2 GiB
+    {"path": pa.large_string(), **dict.fromkeys(STATE, pa.int64()), "error": pa.string()}
+)
 
 
 def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.Array, list[str]]:
@@ -26,14 +30,17 @@ def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.
         the paths of the rows that stay, and those of images that changed.
 
     Raises:
+        InputError: a partition of something else.
         OutputError: a partition cannot be read or replaced.
     """
     names = where.parts()
-    tables = read(where, names, _READ.names.__contains__)
+    tables = [
+        checked(table, f"{where}/{name}", ["path"], _READ)
+        for name, table in zip(names, read(where, names, _READ.names.__contains__), strict=True)
+    ]
     # partitions of an earlier vlad have no state
-    rows = pa.concat_tables([*tables, _READ.empty_table()], promote_options="default")
-    paths = rows["path"].cast(pa.large_string())
-    rows = rows.set_column(0, "path", paths).combine_chunks()
+    rows = pa.concat_tables([_READ.empty_table(), *tables], promote_options="default")
+    rows = rows.combine_chunks()
     wanted = pc.is_in(rows["path"], value_set=images["path"].combine_chunks())
     other = _changed(rows, images, wanted)
     unread = pc.and_(pc.is_valid(rows["error"]), pc.is_null(rows["size"]))
