@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,7 @@ def read_finished(out: str | Path) -> Finished:
         OutputError: scores.csv or a partition cannot be read back.
     """
     folder = open_run(out)
-    partitioned = isinstance(folder, PartitionedRun)
-    table = folder.table.to_pydict() if partitioned else _table(folder)
+    table = folder.columns() if isinstance(folder, PartitionedRun) else _table(folder)
     names = [*folder.heads, *([FUSED] if FUSED in table else [])]
     paths = list(folder.rows)
     scores = {
@@ -98,4 +98,4 @@ def _words(
 ) -> Iterable[tuple[str, str]]:
     for path, word, unsure in zip(paths, words, abstain, strict=True):
         if word is not None:
-            yield path, "unsure" if unsure else word
+            yield path, "unsure" if unsure else sys.intern(word)  # one for all rows

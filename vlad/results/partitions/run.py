@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vlad.calibration import Calibration, load_calibration
+from vlad.calibration import FUSED, Calibration, load_calibration
 from vlad.errors import InputError
 from vlad.results.folder import RunFolder
 from vlad.results.partitions.bucket import Bucket
@@ -18,6 +18,7 @@ from vlad.results.partitions.folder import CALIBRATION, Folder
 from vlad.results.rows import Row, State
 from vlad.types import Sample
 
+_WORDS = ("_verdict", "_abstain")
 _DAY = re.compile(r"(.+)[/\\]scores[/\\](date=[^/\\]+)[/\\]?")
 
 
@@ -74,6 +75,12 @@ class PartitionedRun(RunFolder):
     def samples(self) -> list[Sample]:
         """The images, without ids; paths are text, since a URL would not survive pathlib."""
         return [Sample(path, "") for path in self.rows]  # type: ignore[arg-type]
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Scores and verdicts, in the order of `rows`."""
+        names = {*self.heads, FUSED}
+        kept = [x for x in self.table.column_names if x in names or x.endswith(_WORDS)]
+        return self.table.select(kept).to_pydict()
 
     def calibration(self) -> Calibration | None:
         """The one that verdicts were found with; None where an earlier vlad kept none."""
