@@ -61,6 +61,15 @@ def test_images_that_all_differ_by_little_are_no_copies():
     assert not find_copies([mark(x) for x in frames[:10]], [mark(x) for x in frames[10:]]).any()
 
 
+def test_many_images_are_compared_in_parts(monkeypatch):
+    marks = [mark(draw(i)) for i in range(12)]
+    others = [*marks[:2], *marks[4:], None, *marks[8:]]
+    whole = find_copies(marks[:4], others)
+    assert whole.tolist() == [True] * 2 + [False] * 9 + [True] * 4
+    monkeypatch.setattr("vlad.calibration.copies.PAIRS", 50)
+    assert find_copies(marks[:4], others).tolist() == whole.tolist()
+
+
 def test_what_has_no_mark_is_no_copy():
     one = mark(draw(0))
     assert find_copies([one, None], [None, one]).tolist() == [False, True]

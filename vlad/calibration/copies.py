@@ -21,6 +21,7 @@ SIDE = 32  # of the marks: noise and the errors of JPEG go under in their means
 # grey levels, and part of what most pairs differ by, that copies differ by at most: real pairs of
 # one series differ by 1.2 and more, JPEG of quality 75 by 0.5 to 1.1
 NEAR, PART = 1.0, 0.1
+PAIRS = 4_000_000  # compared at once; also those that tell what most pairs differ by
 
 
 def mark(image: Image.Image) -> np.ndarray:
@@ -50,13 +51,24 @@ def find_copies(
     if places:
         # whole numbers, so that float64 makes the distance of equal marks exactly 0
         every = np.stack([*known, *(x for x in others if x is not None)]).astype(float)
-        own = every[len(known) :]
-        square = (own**2).sum(1)[:, None] + (every**2).sum(1) - 2 * own @ every.T
-        apart = np.sqrt(square / every.shape[1])
-        earlier = np.tri(apart.shape[0], apart.shape[1], k=len(known) - 1, dtype=bool)
+        squares = (every**2).sum(axis=1)
+        rows, size = np.arange(len(known), len(every)), max(1, PAIRS // len(every))
+        some = rows[np.linspace(0, len(rows) - 1, min(size, len(rows))).astype(int)]
+        apart, earlier = _apart(every, squares, some)
         most = np.quantile(apart[earlier], 0.75) if earlier.any() else 0.0
-        copied[places] = (earlier & (apart <= min(NEAR, PART * most))).any(axis=1)
+        for at in range(0, len(rows), size):
+            apart, earlier = _apart(every, squares, rows[at : at + size])
+            found = (earlier & (apart <= min(NEAR, PART * most))).any(axis=1)
+            copied[places[at : at + size]] = found
     return copied
+
+
+def _apart(
+    every: np.ndarray, squares: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(R, N) grey levels by which R of N marks differ from all, and which of all are earlier."""
+    square = squares[rows, None] + squares - 2 * every[rows] @ every.T
+    return np.sqrt(square / every.shape[1]), np.arange(len(every)) < rows[:, None]
 
 
 def keep_others(

@@ -29,15 +29,18 @@ def save_calibration(calibration: Calibration, path: str | os.PathLike) -> Path:
     Raises:
         OutputError: the file is not writable.
     """
+    return atomic_write(Path(path), calibration_bytes(calibration))
+
+
+def calibration_bytes(calibration: Calibration) -> bytes:
+    """The content of the file of a calibration."""
     bare = asdict(replace(calibration, drift=None))
     drift = calibration.drift and calibration.drift.content()
     content = {"kind": _KIND, "format": FORMAT, **bare, "drift": drift}
     for part in _SCORES:
         scores = getattr(calibration, part)
         content[part] = {head: np.asarray(x).tolist() for head, x in scores.items()}
-    return atomic_write(
-        Path(path), encode(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    )
+    return encode(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def load_calibration(path: str | os.PathLike) -> Calibration:

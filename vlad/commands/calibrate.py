@@ -68,9 +68,10 @@ def calibrate(
     from vlad.calibration.counts import counts
     from vlad.calibration.labels import check_target
     from vlad.results.calibrate import calibrate_run
-    from vlad.results.folder import RunFolder
     from vlad.results.levels import read_levels
+    from vlad.results.partitions.run import open_run
     from vlad.system.files import check_file
+    from vlad.system.text import and_more, counted, shown
 
     check_target(target or "f1")
     if (target or miss_cost) and not labels:
@@ -98,7 +99,7 @@ def calibrate(
     (run,) = given
     target = f"miss-cost={miss_cost}" if miss_cost else target or "f1"
     check_file(out)
-    folder = RunFolder.open(run)
+    folder = open_run(run)
     if fuse and len(folder.heads) < 2:
         raise InputError(
             f"--fuse combines several heads, but {run} has only {next(iter(folder.heads))}; leave "

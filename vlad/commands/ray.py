@@ -41,8 +41,8 @@ def score_on_ray(
         raise InputError(
             f"--engine ray needs Ray ({error}); install it with `pip install 'vlad-vision[ray]'`."
         ) from error
+    from vlad.results.partitions.files import place
     from vlad.runs.ray.engine import score
-    from vlad.runs.ray.parts import place
     from vlad.runs.ray.paths import list_images
     from vlad.runs.ray.worker import Job
 
@@ -67,7 +67,7 @@ def score_on_ray(
     workers = workers or max(1, int(ray.cluster_resources().get(kind, 1)))
     job = Job(plan.heads, plan.settings, where)
     try:
-        rows, failed = score(
+        rows, failed, drift = score(
             backbone, job, images, workers=workers, resume=resume, overwrite=overwrite
         )
     except KeyboardInterrupt:
@@ -85,6 +85,8 @@ def score_on_ray(
     if failed:
         done += f", {failed} failed (see the column error)"
     click.echo(f"{done}: {out}")
+    if drift:
+        click.echo(drift.sentence)
     say_if_trial(backbone)
     return failed
 
@@ -93,7 +95,7 @@ def any_anomalous(out: str) -> bool:
     """Whether a head calls any image of a run anomalous."""
     import pyarrow.compute as pc
 
-    from vlad.runs.ray.parts import place, read
+    from vlad.results.partitions.files import place, read
 
     where = place(out)
     for table in read(where, where.parts(), lambda name: name.endswith("_verdict")):

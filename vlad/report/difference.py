@@ -50,7 +50,7 @@ def write_difference(out: str | Path, a: Finished, b: Finished, found: Differenc
     page = template(_HERE / "difference.html.j2").stream(
         policy=policy(css, "", "img-src data:"),
         style=css,
-        runs=[("A", a.folder.out), ("B", b.folder.out)],
+        runs=[("A", a.folder), ("B", b.folder)],
         found=found,
         left_out=found.reasons.items(),
         sheets=[_sheet(name, (a, b), samples, head) for name, head in found.heads.items()],
@@ -60,7 +60,7 @@ def write_difference(out: str | Path, a: Finished, b: Finished, found: Differenc
 
 def _summary(a: Finished, b: Finished, found: Difference) -> dict[str, Any]:
     return {
-        "runs": {"A": os.path.abspath(a.folder.out), "B": os.path.abspath(b.folder.out)},
+        "runs": {"A": _whole(a), "B": _whole(b)},
         "settings": found.settings,
         "compared": found.compared,
         "left_out": found.reasons,
@@ -76,6 +76,12 @@ def _summary(a: Finished, b: Finished, found: Difference) -> dict[str, Any]:
             for name, head in found.heads.items()
         },
     }
+
+
+def _whole(run: Finished) -> str:
+    """The folder of a run, or its URL."""
+    name = str(run.folder)
+    return name if "://" in name else os.path.abspath(name)
 
 
 def _table(found: Difference) -> dict[str, Sequence[object]]:

@@ -107,14 +107,14 @@ def compare_runs(a: Finished, b: Finished) -> Difference:
     names = [name for name in a.scores if name in b.scores]
     if not names:
         raise InputError(
-            f"{a.folder.out} has scores of {', '.join(a.scores)}, {b.folder.out} of "
+            f"{a.folder} has scores of {', '.join(a.scores)}, {b.folder} of "
             f"{', '.join(b.scores)}; name two runs that share a head."
         )
     pairs, left_out = _pairs(a, b)
     if not pairs:
         why = ", ".join(f"{number} {why}" for why, number in Counter(left_out.values()).items())
         raise InputError(
-            f"{a.folder.out} and {b.folder.out} share no image to compare ({why or 'no images'}); "
+            f"{a.folder} and {b.folder} share no image to compare ({why or 'no images'}); "
             "name two runs over the same images."
         )
     heads = {name: _head(a, b, name, pairs) for name in names}

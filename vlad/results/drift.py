@@ -25,10 +25,15 @@ def write_drift(folder: RunFolder, drift: Drift) -> None:
     Raises:
         OutputError: the file cannot be written.
     """
+    atomic_write(folder.out / FILE, drift_bytes(drift))
+
+
+def drift_bytes(drift: Drift) -> bytes:
+    """The content of drift.json."""
     parts = [{**asdict(part), "words": part.words} for part in drift.parts]
     content = {**asdict(drift), "parts": parts, "drift": bool(drift.moved)}
     content["sentence"] = drift.sentence
-    atomic_write(folder.out / FILE, json.dumps(content, indent=1).encode() + b"\n")
+    return json.dumps(content, indent=1).encode() + b"\n"
 
 
 def with_drift(judged: Judged, folder: RunFolder, samples: Sequence[Sample]) -> Judged:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vlad.calibration import FUSED, load_calibration
+from vlad.calibration import FUSED, Calibration, load_calibration
 from vlad.errors import InputError
 from vlad.results.folder import RunFolder
+from vlad.results.partitions.run import PartitionedRun, open_run
 from vlad.system.text import printable, shown
 
 
@@ -36,10 +38,10 @@ def read_finished(out: str | Path) -> Finished:
 
     Raises:
         InputError: there is none, it is not finished, or a file of it is damaged.
-        OutputError: scores.csv cannot be read back.
+        OutputError: scores.csv or a partition cannot be read back.
     """
-    folder = RunFolder.open(out)
-    table = _table(folder)
+    folder = open_run(out)
+    table = folder.columns() if isinstance(folder, PartitionedRun) else _table(folder)
     names = [*folder.heads, *([FUSED] if FUSED in table else [])]
     paths = list(folder.rows)
     scores = {
@@ -51,9 +53,15 @@ def read_finished(out: str | Path) -> Finished:
         for name in names
         if f"{name}_verdict" in table
     }
+    made = _calibration(folder) if verdicts else None
+    return Finished(folder, scores, verdicts, made.thresholds if made else {})
+
+
+def _calibration(folder: RunFolder) -> Calibration | None:
+    if isinstance(folder, PartitionedRun):
+        return folder.calibration()
     file = folder.out / "calibration.json"
-    thresholds = load_calibration(file).thresholds if verdicts and file.exists() else {}
-    return Finished(folder, scores, verdicts, thresholds)
+    return load_calibration(file) if file.exists() else None
 
 
 def _table(folder: RunFolder) -> dict[str, list[Any]]:
@@ -77,7 +85,7 @@ def _table(folder: RunFolder) -> dict[str, list[Any]]:
     for head in folder.heads:
         now[head] = [row.scores.get(head) for row in folder.rows.values()]
     if any(table.get(name) != values for name, values in now.items()):
-        raise InputError(f"{folder.out} is not finished; let the run end, or `resume` it.")
+        raise InputError(f"{folder} is not finished; let the run end, or `resume` it.")
     return table
 
 
@@ -90,4 +98,4 @@ def _words(
 ) -> Iterable[tuple[str, str]]:
     for path, word, unsure in zip(paths, words, abstain, strict=True):
         if word is not None:
-            yield path, "unsure" if unsure else word
+            yield path, "unsure" if unsure else sys.intern(word)  # one for all rows

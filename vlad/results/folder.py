@@ -93,6 +93,9 @@ class RunFolder:
         # through JSON, so that it is what is read back from run.json
         self.settings: dict = json.loads(json.dumps({"kind": RUN.kind, **own, **settings}))
 
+    def __str__(self) -> str:
+        return str(self.out)
+
     def create(self, overwrite: bool = False) -> RunFolder:
         """Start the run: write run.json and an empty scores.csv.
 

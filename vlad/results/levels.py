@@ -60,7 +60,7 @@ def read_levels(path: str | Path, run: RunFolder) -> tuple[dict[str, int], list[
     if not labelled:
         raise InputError(f"{path} has no labels; add a column label with 0 or 1.")
     if not levels:
-        raise InputError(f"none of the labelled images is in {run.out}; label images of that run.")
+        raise InputError(f"none of the labelled images is in {run}; label images of that run.")
     if changed:
         raise InputError(
             f"{counted(len(changed), 'image')} changed since {path} was written: "

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from vlad.errors import InputError, OutputError
-from vlad.runs.ray.bucket import Bucket
-from vlad.runs.ray.folder import Folder
-from vlad.runs.ray.parts import place, read
+from vlad.results.partitions.bucket import Bucket
+from vlad.results.partitions.files import place, read
+from vlad.results.partitions.folder import Folder
 
 ONE = pa.table({"path": ["a.png"]})
 NAME = "scores/date=2026-11-29/part-1.parquet"

@@ -117,8 +117,8 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     from vlad.datasets import list_samples
     from vlad.heads.memory import Memory
     from vlad.images import read_image
+    from vlad.results.partitions.folder import Folder
     from vlad.runs.ray.engine import fit
-    from vlad.runs.ray.folder import Folder
     from vlad.runs.ray.worker import Job
     from vlad.runs.settings import Settings
     from vlad.scoring.panel import Panel
@@ -150,7 +150,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(
     out = tmp_path / "run"
     command = (images, "--normal", images / "0.png", "--engine", "ray", "--out", out)
     with monkeypatch.context() as patch:
-        patch.setattr("vlad.runs.ray.folder.Folder.writing", nowhere)
+        patch.setattr("vlad.results.partitions.folder.Folder.writing", nowhere)
         done = vlad(*command, "--workers", 1)
     assert done.exit_code == 2
     assert re.search("Error: .*cannot write .*--resume", done.stderr)

@@ -1,18 +1,23 @@
 """One row for each path, however a run is continued."""
 
+import errno
+import io
 import os
 import uuid
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from vlad.calibration import load_calibration
 from vlad.cli import main
+from vlad.results.finished import read_finished
+from vlad.results.partitions.files import place, read
 from vlad.results.rows import State
 from vlad.runs.ray import engine, parts
-from vlad.runs.ray.parts import place, read
 
 
 @pytest.fixture
@@ -114,6 +119,42 @@ def test_what_is_outside_the_list_stays_and_what_could_not_be_read_is_tried_agai
     assert len(place(out).parts()) == len({row["part"] for row in found.values()})
 
 
+@pytest.mark.parametrize("out", ["folder"], indirect=True)
+@pytest.mark.parametrize(
+    ("number", "when", "again"),
+    [
+        (errno.EACCES, "opened", True),
+        (errno.EIO, "opened", True),
+        (errno.EIO, "read", True),
+        (errno.EINVAL, "read", False),  # a damaged file that names a place before its start
+    ],
+)
+def test_a_file_that_cannot_be_opened_is_tried_again_unlike_a_damaged_one(
+    vlad, out, images, monkeypatch, number, when, again
+):
+    opens = Path.open
+
+    class Broken(io.BytesIO):
+        def read(self, *size):
+            raise OSError(number, "broken")
+
+    def opened(path, *args, **options):
+        if path.name != "1.png":
+            return opens(path, *args, **options)
+        if when == "opened":
+            raise OSError(number, "broken")
+        return Broken(b"bytes")
+
+    (images / "bad.png").write_bytes(b"no image")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        assert "5 images scored, 2 failed" in vlad(images)
+        assert f"0 images scored{', 1 failed' * again}" in vlad(images, "--resume")
+    assert f"{int(again)} image{'s' * (not again)} scored:" in vlad(images, "--resume")
+    found = rows(out)
+    assert len(found) == 7 and (found[str(images / "1.png")]["error"] is None) == again
+
+
 def test_times_in_a_table_of_files_are_not_those_of_the_files(vlad, out, images, tmp_path):
     names = [f"{i}.png" for i in range(6)]
     listed = table(tmp_path / "list.parquet", images, names, size=[1] * 6, modified=[10**18] * 6)
@@ -161,6 +202,56 @@ def test_a_command_that_is_killed_loses_no_path(vlad, out, images, monkeypatch, 
     found = rows(out)
     assert len(found) == 6
     assert len({found[str(images / f"{name}.png")]["memory"] for name in "1245"}) == 1
+
+
+def test_a_stop_costs_4096_images_at_most(in_process, monkeypatch):
+    made = []
+    monkeypatch.setattr("ray.data.from_arrow", lambda blocks: made.extend(blocks) or Nothing())
+
+    class Nothing:
+        def map_batches(self, worker, **options):
+            return self
+
+        def iter_rows(self):
+            return iter(())
+
+    waiting = pa.table({"path": [str(i) for i in range(20_000)]})
+    assert list(engine._run(None, "", waiting, 1, False)) == []
+    assert [len(block) for block in made] == [4096] * 4 + [3616]
+    assert pa.concat_tables(made) == waiting
+
+
+@pytest.mark.parametrize("columns", [{"id": ["a"]}, {"path": [["a"]]}])
+def test_a_partition_of_another_program_stops_before_anything_changes(vlad, out, images, columns):
+    vlad(images)
+    before, where = rows(out), place(out)
+    foreign = "scores/date=2026-11-28/part-0.parquet"
+    with where.writing() as folder:
+        where.write(folder, foreign, pa.table(columns))
+        where.finish(folder, foreign)
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+    with pytest.raises(AssertionError, match=f"{foreign} is no partition of this run"):
+        vlad(images, "--resume")
+    where.remove(foreign)
+    assert rows(out) == before
+    assert "1 image scored:" in vlad(images, "--resume")
+
+
+def test_thresholds_and_drift_stay_with_a_run_until_it_is_overwritten(vlad, out, images, tmp_path):
+    vlad(images)
+    line = str(tmp_path / "line.json")
+    done = CliRunner().invoke(main, ["calibrate", out, "--false-alarms", "0.3", "--out", line])
+    assert done.exit_code == 0 and "from 5 normal images" in done.output, done.output
+    assert "too few images to compare" in vlad(images, "--overwrite", "--calibration", line)
+    made = load_calibration(line)
+    assert read_finished(out).thresholds == made.thresholds
+    assert read_finished(out).verdicts["memory"]
+    where = place(out)
+    assert {"calibration.json", "drift.json"} <= {*where.run.names(where.at)}
+    assert "Drift" not in vlad(images, "--resume", "--calibration", line)
+    vlad(images, "--overwrite")
+    assert not {"calibration.json", "drift.json"} & {*where.run.names(where.at)}
+    assert read_finished(out).verdicts == {}
 
 
 @pytest.mark.parametrize("out", ["folder"], indirect=True)

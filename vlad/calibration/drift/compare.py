@@ -87,6 +87,11 @@ class Drift:
         return [part for part in self.parts if part.moved]
 
     @property
+    def looked(self) -> bool:
+        """Whether more than scores was compared."""
+        return any(part.name in LOOKS for part in self.parts)
+
+    @property
     def sentence(self) -> str:
         """What moved, by how much, and what to do."""
         images, good = counted(self.images, "image"), counted(self.good, "good image")
@@ -96,7 +101,8 @@ class Drift:
         if not self.parts:
             return f"Drift: too few images to compare with the {good} of calibration."
         if not self.moved:
-            return f"No drift: {window} look and score like the {good} of calibration."
+            alike = "look and score" if self.looked else "score"
+            return f"No drift: {window} {alike} like the {good} of calibration."
         said = [self._said(part) for part in self.moved]
         listed = ", ".join(said[:-1]) + (" and " if len(said) > 1 else "") + said[-1]
         return f"Drift: {window} {listed}. {self._advice()}"
@@ -111,6 +117,11 @@ class Drift:
         return f"{part.words} by {part.name}, but spread otherwise {than}"
 
     def _advice(self) -> str:
+        if not self.looked:
+            return (
+                "How they look was not compared: look at the highest scores before you move the "
+                "threshold."
+            )
         names = {part.name for part in self.moved}
         scores = names - set(LOOKS)
         causes = []
@@ -140,23 +151,24 @@ def compare(
     seen: Sequence[Seen],
     rate: float,
 ) -> Drift:
-    """Compare a window of w images with the good images of a calibration that knows their looks.
+    """Compare a window of w images with the good images of a calibration.
 
     Args:
         scores: head -> (w,) image scores, of every head of the calibration.
-        seen: how each of them looks.
+        seen: how each of them looks, if the calibration knows that of its images; empty compares
+            scores alone.
         rate: the false-alarm rate; each of the parts, the scores of every head, brightness,
             sharpness and embedding, gets the same share of it (Bonferroni).
 
     Raises:
         InputError: embeddings of another kind.
     """
-    looks = calibration.drift
-    assert looks is not None  # as `why_not` has it
+    looks = calibration.drift if seen else None
     for one in seen:
+        assert looks is not None  # as `why_not` has it
         looks.check(one)
-    kept = seen if looks.width else ()
-    count = len(calibration.reference) + (3 if kept else 2)
+    kept = seen if looks and looks.width else ()
+    count = len(calibration.reference) + (3 if kept else 2 if looks else 0)
     level = rate / count
     parts = []
 
@@ -168,6 +180,8 @@ def compare(
         known, window = np.asarray(reference, float), np.asarray(scores[head], float)
         above = float((window > np.median(known)).mean())
         add(head, bins_p_value(known, window), above)
+    if looks is None:
+        return Drift(len(window), len(known), rate, parts)
     bright = np.array([one.brightness for one in seen])
     change = np.median(bright) / max(float(np.median(looks.brightness)), 1e-6) - 1
     add(BRIGHTNESS, bins_p_value(looks.brightness, bright), float(change))

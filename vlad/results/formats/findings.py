@@ -98,16 +98,16 @@ def findings_of(run: Finished, head: str | None = None) -> Findings:
     folder = run.folder
     if not run.verdicts:
         raise InputError(
-            f"{folder.out} has no verdicts; repeat its command with `resume` and `threshold` auto."
+            f"{folder} has no verdicts; repeat its command with `resume` and `threshold` auto."
         )
     judge = head or (FUSED if FUSED in run.verdicts else next(iter(run.verdicts)))
     if judge not in run.verdicts:
-        raise InputError(f"{folder.out} has no verdicts of {judge}{instead(judge, run.verdicts)}")
+        raise InputError(f"{folder} has no verdicts of {judge}{instead(judge, run.verdicts)}")
     drawn = next(iter(folder.heads)) if judge == FUSED else judge
     file = folder.out / "regions" / f"{drawn}.json"
     if not file.exists():
         raise InputError(
-            f"{folder.out} has no regions of {drawn}; score its images with `vlad score`, with "
+            f"{folder} has no regions of {drawn}; score its images with `vlad score`, with "
             "maps and a `threshold`."
         )
     regions = read_regions(file)
@@ -128,7 +128,7 @@ def findings_of(run: Finished, head: str | None = None) -> Findings:
             found = []
         if not sample.path.is_absolute() and below[path][0] == "..":
             raise InputError(
-                f"{shown(path)} is relative to the folder that {folder.out} was made in; go there "
+                f"{shown(path)} is relative to the folder that {folder} was made in; go there "
                 "and repeat the command."
             )
         scores = {name: known[path] for name, known in run.scores.items() if path in known}

@@ -13,8 +13,12 @@ import pyarrow as pa
 import ray
 
 from vlad.backbones.backbone import Backbone
+from vlad.calibration.drift import Drift
+from vlad.calibration.file import calibration_bytes
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
+from vlad.results.partitions.drift import write_drift
+from vlad.results.partitions.folder import CALIBRATION, KEPT
 from vlad.results.shared import check_calibration, shared_settings
 from vlad.runs.ray.parts import take_out
 from vlad.runs.ray.paths import with_category, without
@@ -37,8 +41,8 @@ def score(
     workers: int,
     resume: bool = False,
     overwrite: bool = False,
-) -> tuple[int, int]:
-    """Score what has no row yet into `scores/date=*` -> rows and failures of this call.
+) -> tuple[int, int, Drift | None]:
+    """Score what has no row yet into `scores/date=*` -> rows, failures and drift of this call.
 
     Args:
         backbone: of `job`, to fit its heads with.
@@ -60,32 +64,38 @@ def score(
             "musc a `pool`, april_gan rescale=false, or choose another head."
         )
     record = scores_depend_on(panel, settings, categories)
-    if settings.rules and (calibration := settings.rules.calibration):
+    calibration = settings.rules and settings.rules.calibration
+    if calibration:
         # rows of two thresholds must not stand side by side
         record["calibration"] = hashlib.sha256(repr(calibration).encode()).hexdigest()
         check_calibration(calibration, shared_settings(record))
     out = job.out
     with out.held():
-        out.run.check(out.at, resume=resume, overwrite=overwrite)
+        present = out.run.check(out.at, resume=resume, overwrite=overwrite)
         if not overwrite:
             out.run.continues(out.at, record)
         with out.writing() as folder:
-            for name in out.parts() if overwrite else ():
+            for name in [*out.parts(), *{*present} & {*KEPT}] if overwrite else ():
                 out.remove(name)
             out.run.begin(out.at, record)
+            if calibration:
+                out.put(CALIBRATION, calibration_bytes(calibration))
             written, changed = take_out(out, folder, images)
             warn_of_changed(changed)
             waiting = without(images, written)
             for head in job.heads.values():
                 head.to("cpu")
             rows = failed = 0
+            names: list[str] = []
             gpu = backbone.device.type == "cuda"
             with Progress(len(images), done=len(images) - len(waiting)) as progress:
                 for name, count, bad in _run(job, folder, waiting, workers, gpu):
                     out.finish(folder, name)
                     rows, failed = rows + count, failed + bad
+                    names.append(name)
                     progress.advance(count, bad)
-    return rows, failed
+        drift = write_drift(out, names, rows - failed, calibration) if calibration else None
+    return rows, failed, drift
 
 
 def _run(

@@ -1,61 +1,22 @@
-"""The partitions of a run: read all of them back, and take out rows to score again."""
+"""Take out the rows of images to score again."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.implementations.local import LocalFileSystem
 
-from vlad.errors import OutputError
+from vlad.results.partitions.bucket import Bucket
+from vlad.results.partitions.columns import checked
+from vlad.results.partitions.files import STATE, read
+from vlad.results.partitions.folder import Folder
 from vlad.results.rows import State
-from vlad.runs.ray.bucket import Bucket
-from vlad.runs.ray.folder import Folder
 
-STATE = ("size", "modified")  # columns of what an image file was when it was read
-_READ = pa.schema({"path": pa.string(), **dict.fromkeys(STATE, pa.int64()), "error": pa.string()})
-READERS = 8  # partitions read at once: an object store answers late, but many
-
-
-def place(out: str) -> Folder | Bucket:
-    """The place of a run: a folder, or a URL that fsspec knows.
-
-    Raises:
-        InputError: the driver of the store is not installed.
-    """
-    if "://" not in out:
-        return Folder(Path(out).absolute())
-    bucket = Bucket(out.rstrip("/"))
-    local = isinstance(bucket.store, LocalFileSystem)  # which has locks and renames
-    return Folder(Path(bucket.root)) if local else bucket
-
-
-def read(
-    where: Folder | Bucket, names: Sequence[str], wanted: Callable[[str], bool]
-) -> list[pa.Table]:
-    """The columns of each partition whose names are wanted.
-
-    Raises:
-        OutputError: a partition cannot be read back.
-    """
-
-    def one(part: str) -> pa.Table:
-        try:
-            with where.open(part) as opened, pq.ParquetFile(opened) as file:
-                return file.read([name for name in file.schema_arrow.names if wanted(name)])
-        except (OSError, pa.ArrowException) as error:
-            raise OutputError(
-                f"{where}/{part} cannot be read back ({error}); remove that file and repeat the "
-                "command."
-            ) from error
-
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(one, names))
+_READ = pa.schema(
+    # large: many paths pass 2 GiB
+    {"path": pa.large_string(), **dict.fromkeys(STATE, pa.int64()), "error": pa.string()}
+)
 
 
 def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.Array, list[str]]:
@@ -69,14 +30,17 @@ def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.
         the paths of the rows that stay, and those of images that changed.
 
     Raises:
+        InputError: a partition of something else.
         OutputError: a partition cannot be read or replaced.
     """
     names = where.parts()
-    tables = read(where, names, _READ.names.__contains__)
+    tables = [
+        checked(table, f"{where}/{name}", ["path"], _READ)
+        for name, table in zip(names, read(where, names, _READ.names.__contains__), strict=True)
+    ]
     # partitions of an earlier vlad have no state
-    rows = pa.concat_tables([*tables, _READ.empty_table()], promote_options="default")
-    paths = rows["path"].cast(pa.large_string())
-    rows = rows.set_column(0, "path", paths).combine_chunks()
+    rows = pa.concat_tables([_READ.empty_table(), *tables], promote_options="default")
+    rows = rows.combine_chunks()
     wanted = pc.is_in(rows["path"], value_set=images["path"].combine_chunks())
     other = _changed(rows, images, wanted)
     unread = pc.and_(pc.is_valid(rows["error"]), pc.is_null(rows["size"]))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import io
+import errno
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
 from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.images import read_image
-from vlad.images.limits import BYTES_A_PIXEL, SLACK
+from vlad.results.partitions.images import fetch, most_bytes
 from vlad.results.rows import State
 from vlad.runs.run import Reader
-from vlad.system.text import shown
+
+# of reads, since damaged files name places that they do not have
+_DAMAGED = (None, errno.EINVAL, errno.EOVERFLOW)
 
 
 class StoredReader(Reader):
     """A `Reader` that also opens URLs; their state is that which the store listed.
 
-    An object that cannot be fetched has no state, so that a later command tries it again.
+    What cannot be fetched or opened has no state, so that a later command tries it again.
 
     Args:
         max_pixels, bits: as in `read_image`.
@@ -37,15 +37,22 @@ class StoredReader(Reader):
     ):
         self.decode = partial(read_image, max_pixels=max_pixels, bits=bits)
         super().__init__(self.decode)
-        self.most = BYTES_A_PIXEL * max_pixels + SLACK
+        self.most = most_bytes(max_pixels)
         self.listed = listed
 
     def __call__(self, path: str | Path) -> Image.Image:
-        url = str(path)
+        try:
+            return self._read(str(path))
+        except ImageError as error:
+            if isinstance(cause := error.__cause__, OSError) and cause.errno not in _DAMAGED:
+                self.states[str(path)] = None
+            raise
+
+    def _read(self, url: str) -> Image.Image:
         if "://" not in url:
-            return super().__call__(path)  # type: ignore[arg-type]
+            return super().__call__(url)  # type: ignore[arg-type]
         size, modified = self.listed.get(url, (None, None))
-        content = self._fetch(url)
+        content = fetch(url, self.most)
         if isinstance(content, str):
             state = State.of(content)
             if state and size is not None and modified is not None:
@@ -54,20 +61,3 @@ class StoredReader(Reader):
             state = State(size or len(content.getvalue()), modified, 0)  # type: ignore[arg-type]
         self.states[url] = state
         return self.decode(content, name=url)
-
-    def _fetch(self, url: str) -> str | io.BytesIO:
-        """The content of an object; or the path of a local file, which could be a pipe.
-
-        Raises:
-            ImageError: it cannot be fetched.
-        """
-        try:
-            store, name = fsspec.url_to_fs(url)
-            if isinstance(store, LocalFileSystem):
-                return name
-            with store.open(name, "rb") as file:
-                return io.BytesIO(file.read(self.most + 1))
-        except Exception as error:  # each kind of store has errors of its own
-            raise ImageError(
-                f"cannot read {url} ({shown(error) or type(error).__name__}); check its address."
-            ) from error

@@ -13,10 +13,10 @@ import ray
 
 from vlad.errors import VladError
 from vlad.heads import Head
+from vlad.results.partitions.bucket import Bucket
+from vlad.results.partitions.files import STATE
+from vlad.results.partitions.folder import Folder
 from vlad.results.verdicts import decide
-from vlad.runs.ray.bucket import Bucket
-from vlad.runs.ray.folder import Folder
-from vlad.runs.ray.parts import STATE
 from vlad.runs.ray.stored import StoredReader
 from vlad.runs.settings import Settings
 from vlad.scoring.panel import Panel

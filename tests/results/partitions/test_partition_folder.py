@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from vlad.errors import OutputError
-from vlad.runs.ray.folder import Folder
+from vlad.results.partitions.folder import Folder
 
 ONE = pa.table({"path": ["a.png"]})
 NAME = "scores/date=2026-11-29/part-1.parquet"
@@ -48,7 +48,7 @@ def test_nor_does_one_that_is_about_to_put_its_partition_in_place(tmp_path, monk
         with out.writing():  # here the next command begins, and lists what there is
             assert out.parts() == []
 
-    monkeypatch.setattr("vlad.runs.ray.folder.pq.write_table", slowly)
+    monkeypatch.setattr("vlad.results.partitions.folder.pq.write_table", slowly)
     with pytest.raises(OutputError):
         out.write(earlier, NAME, ONE)
     assert out.parts() == []

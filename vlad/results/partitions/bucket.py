@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any, BinaryIO, ClassVar
 
 import fsspec
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vlad.errors import InputError, OutputError, VladError
-from vlad.runs.ray.folder import RUN
+from vlad.results.partitions.folder import PARTS, RUN
 from vlad.system.text import shown
 from vlad.system.workspace import Workspace
 
@@ -60,7 +61,7 @@ class Bucket:
             fsspec.url_to_fs(self.url)
         except Exception as error:  # each kind of store has errors of its own
             raise InputError(
-                f"cannot write to {self.url} ({shown(error)}); check it, and its fsspec driver."
+                f"cannot use {self.url} ({shown(error)}); check it, and its fsspec driver."
             ) from error
 
     def __str__(self) -> str:
@@ -99,7 +100,12 @@ class Bucket:
 
     def parts(self) -> list[str]:
         """The names of all partitions."""
-        return sorted(name for name in self.listed("scores") if name.endswith(".parquet"))
+        names = self.listed("scores")
+        return sorted(name for name in names if any(fnmatch(name, part) for part in PARTS))
+
+    def unfinished(self) -> bool:
+        """Whether a command writes here, or was killed."""
+        return any(name.startswith(_OPEN) for name in self.listed())
 
     def open(self, name: str) -> BinaryIO:
         """An object, read as a whole.
@@ -189,5 +195,5 @@ def _reported(bucket: Bucket) -> Iterator[None]:
     except Exception as error:  # each kind of store has errors of its own
         raise OutputError(
             f"cannot use {bucket.url} ({shown(error) or type(error).__name__}); check the address "
-            "and your rights, and repeat the command with `resume`."
+            "and your rights, and repeat the command, a scoring one with `resume`."
         ) from error

@@ -18,8 +18,13 @@ from vlad.system.files import atomic_write, cannot_write
 from vlad.system.lock import locked
 from vlad.system.workspace import Workspace
 
+CALIBRATION = "calibration.json"  # with verdicts
+KEPT = (CALIBRATION, "drift.json")
 RUN = Workspace(
-    "vlad run on ray", "run.json", (*SETTINGS, "calibration"), ("part-*.parquet", "scores")
+    "vlad run on ray",
+    "run.json",
+    (*SETTINGS, "calibration"),
+    ("part-*.parquet", "scores", *KEPT),
 )
 PARTS = ("part-*.parquet", "scores/date=*/part-*.parquet")  # the first of an earlier vlad
 _OPEN, _CLOSED = ".writing-", ".closed-"
@@ -48,8 +53,20 @@ class Folder:
         found = [path for pattern in PARTS for path in self.at.glob(pattern)]
         return sorted(path.relative_to(self.at).as_posix() for path in found)
 
+    def unfinished(self) -> bool:
+        """Whether a command writes here, or was killed."""
+        return any(self.at.glob(f"{_OPEN}*"))
+
     def open(self, name: str) -> BinaryIO:
         return open(self.at / name, "rb")
+
+    def put(self, name: str, content: bytes) -> None:
+        """Write another file.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        atomic_write(self.at / name, content)
 
     def remove(self, name: str) -> None:
         """Delete a partition.

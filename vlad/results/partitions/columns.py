@@ -1,0 +1,103 @@
+"""The rows in partitions as one table: the columns of their run, the newest row of each path."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from vlad.calibration import FUSED
+from vlad.errors import InputError
+from vlad.results.partitions.bucket import Bucket
+from vlad.results.partitions.files import STATE, read
+from vlad.results.partitions.folder import Folder
+from vlad.system.text import counted, shown
+
+MOST = 5_000_000  # rows read at once
+_AT_ONCE = 64  # partitions between two counts of rows
+
+
+def schema(heads: Iterable[str], known: Mapping[str, Sequence[str]]) -> pa.Schema:
+    """All columns that partitions of a run may have; path, scores and error are in each.
+
+    Args:
+        known: head -> the kinds of defects that it knows.
+    """
+    heads = list(heads)
+    fields = {"path": pa.large_string()}  # large: many paths pass 2 GiB
+    fields |= dict.fromkeys([*heads, FUSED], pa.float64())
+    fields |= {f"{head}_kind": pa.string() for head in known}
+    for name in (*heads, FUSED):
+        fields |= {f"{name}_p_value": pa.float64(), f"{name}_verdict": pa.string()}
+        fields |= {f"{name}_abstain": pa.bool_(), f"{name}_severity": pa.int64()}
+    return pa.schema({**fields, **dict.fromkeys(STATE, pa.int64()), "error": pa.string()})
+
+
+def read_rows(
+    where: Folder | Bucket, names: Sequence[str], heads: Sequence[str], columns: pa.Schema
+) -> pa.Table:
+    """The newest row of each path, in the order of the partitions.
+
+    Rows of a later date are newer. A run writes one row for a path; others come from elsewhere.
+
+    Args:
+        heads: whose scores every partition has.
+        columns: of `schema`; only those that a partition has are in the table.
+
+    Raises:
+        InputError: a partition of another run or program, or too many rows.
+        OutputError: a partition cannot be read back.
+    """
+    needed = ["path", *heads, "error"]
+    tables = [columns.empty_table().select(needed)]
+    count = 0
+    for at in range(0, len(names), _AT_ONCE):
+        some = names[at : at + _AT_ONCE]
+        for name, table in zip(some, read(where, some, lambda column: True), strict=True):
+            tables.append(checked(table, f"{where}/{name}", needed, columns))
+            count += len(table)
+        if count > MOST:
+            raise InputError(
+                f"{where} has more than {MOST:,} rows, which is too many to read at once; give "
+                f"one day of it, such as {where}/{names[-1].rpartition('/')[0]}, or use DuckDB."
+            )
+    rows = pa.concat_tables(tables, promote_options="default")
+    last = rows.select(["path"]).append_column("at", pa.array(np.arange(count)))
+    kept = last.group_by("path").aggregate([("at", "max")])["at_max"].to_numpy()
+    if len(kept) < count:
+        warnings.warn(
+            f"{counted(count - len(kept), 'row')} of {where} left out, since a later partition "
+            "has a row of the same path.",
+            stacklevel=2,
+        )
+    return rows.take(np.sort(kept))
+
+
+def checked(table: pa.Table, name: str, needed: Sequence[str], columns: pa.Schema) -> pa.Table:
+    """A partition with the types of these columns.
+
+    Args:
+        name: of the partition, for the sentence.
+        needed: columns that it must have.
+        columns: those that it may have.
+
+    Raises:
+        InputError: it has others, or a row without a path.
+    """
+    found = table.column_names
+    judged = [f"{column[:-8]}_abstain" for column in found if column.endswith("_verdict")]
+    missing = [column for column in (*needed, *judged) if column not in found]
+    others = [column for column in found if column not in columns.names]
+    try:
+        if missing or others or len({*found}) < len(found):
+            raise ValueError(f"it has the columns {', '.join(found)}")
+        table = table.cast(pa.schema([columns.field(column) for column in found]))
+        if table["path"].null_count:
+            raise ValueError("it has rows without a path")
+    except (ValueError, pa.ArrowException) as error:
+        raise InputError(
+            f"{name} is no partition of this run ({shown(error)}); remove it from the folder."
+        ) from error
+    return table
