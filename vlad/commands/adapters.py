@@ -95,7 +95,6 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         adapters_folder,
         is_plain_text,
         packed,
-        save_adapter,
         sha256_of,
     )
     from vlad.adapters.cards import released
@@ -147,7 +146,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     from vlad.backbones import describe
 
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
-    adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
+    content = packed(Adapter(name, head, backbone, auxiliary, params, tensors))
     card = {
         "format": FORMAT,
         "head": head,
@@ -157,13 +156,13 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         # a file name can hold bytes that are not text
         "source": "imported from " + os.fsencode(path.name).decode(errors="replace"),
         "source_sha256": digest,
-        "sha256": sha256_of(packed(adapter)),
+        "sha256": sha256_of(content),
         "figures": [],
         "params": params,
     }
     # the tensors last: an import that stops before them can simply be repeated
     atomic_write(folder / CARD, tomli_w.dumps(card).encode())
-    written = save_adapter(adapter, folder)
+    written = atomic_write(folder / FILE, content)
     click.echo(f"{len(tensors)} tensors written to {written}")
     use = name if not out else folder
     click.echo(f"Use it with --backbone {backbone} --head {head} --adapter {use}")
