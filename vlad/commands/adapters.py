@@ -93,9 +93,9 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         FILE,
         Adapter,
         adapters_folder,
+        digest_of,
         is_plain_text,
-        packed,
-        sha256_of,
+        save_adapter,
     )
     from vlad.adapters.cards import released
     from vlad.adapters.checkpoint import authors_layout, read_checkpoint
@@ -146,7 +146,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
     from vlad.backbones import describe
 
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
-    content = packed(Adapter(name, head, backbone, auxiliary, params, tensors))
+    adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
     card = {
         "format": FORMAT,
         "head": head,
@@ -156,13 +156,13 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         # a file name can hold bytes that are not text
         "source": "imported from " + os.fsencode(path.name).decode(errors="replace"),
         "source_sha256": digest,
-        "sha256": sha256_of(content),
+        "sha256": digest_of(adapter),
         "figures": [],
         "params": params,
     }
     # the tensors last: an import that stops before them can simply be repeated
     atomic_write(folder / CARD, tomli_w.dumps(card).encode())
-    written = atomic_write(folder / FILE, content)
+    written = save_adapter(adapter, folder)
     click.echo(f"{len(tensors)} tensors written to {written}")
     use = name if not out else folder
     click.echo(f"Use it with --backbone {backbone} --head {head} --adapter {use}")
