@@ -168,6 +168,6 @@ def _why(file: Path, error: Exception) -> str:
         return "it is a web page, as left by a failed download"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the file itself"
-    if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+    if start and (isinstance(error, UnpicklingError) or "weights_only" in str(error)):
         return "it holds more than tensors, or is not a checkpoint"
     return "it is empty, truncated or damaged"
