@@ -31,8 +31,8 @@ def names(pattern: str) -> list[str]:
     return ["".join(words) for words in product(*([p] if isinstance(p, str) else p for p in parts))]
 
 
-def learned(head: str) -> dict[str, OrderedDict[str, torch.Tensor]]:
-    """Entry -> name -> seeded tensor, without the frozen ones."""
+def learned(head: str, drawn: bool = True) -> dict[str, OrderedDict[str, torch.Tensor]]:
+    """Entry -> name -> seeded tensor, or one over a single number, without the frozen ones."""
     generator = torch.Generator().manual_seed(0)
     found = {}
     for entry, shapes in LAYOUTS[head]["entries"].items():
@@ -40,8 +40,9 @@ def learned(head: str) -> dict[str, OrderedDict[str, torch.Tensor]]:
         for pattern, given in shapes.items():
             typed = isinstance(given[0], str)
             kind, shape = (given[0], given[1:]) if typed else ("float32", given)
+            one = torch.zeros((), dtype=getattr(torch, kind)).expand(shape)
             for name in names(pattern):
-                state[name] = values(name, kind, shape, generator)
+                state[name] = values(name, kind, shape, generator) if drawn else one
         for name in state:  # AdaptCLIP's layers share these modules
             if shared := re.fullmatch(r"((?:local|global)_adapter\.)[1-3](\.\d.+)", name):
                 state[name] = state[f"{shared[1]}0{shared[2]}"]
@@ -76,9 +77,9 @@ def frozen(head: str) -> dict[str, torch.Tensor]:
     }
 
 
-def write(head: str, file: Path, change=lambda content: None) -> None:
-    """Write the authors' file, after a change of its content."""
-    content: dict = learned(head)
+def write(head: str, file: Path, change=None) -> None:
+    """Write the authors' file, or after a change of its content one without its numbers."""
+    content: dict = learned(head, drawn=change is None)
     for state in content.values():
         state.update(frozen(head))
         # as `state_dict` leaves it: what versions the modules have
@@ -90,7 +91,8 @@ def write(head: str, file: Path, change=lambda content: None) -> None:
         if LAYOUTS[head].get("extras"):
             content |= lightning()
         content = content.get("", content)
-        change(content)
+        if change:
+            change(content)
         # they trained on a GPU
         patched.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
         torch.save(content, file)

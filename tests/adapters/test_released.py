@@ -25,7 +25,16 @@ from vlad.demo import HAZELNUT
 from vlad.heads import head_maker
 from vlad.scoring.panel import Panel
 
-SIDE = 168  # pixels: 12 × 12 patches, a window of SOWA's
+SIDE = 112  # pixels, 8 × 8 patches; 12 × 12 are a window of SOWA's, AdaCLIP takes 100 of them
+BANK = """
+title = "Nuts"
+source = "the tests"
+licence = "CC0-1.0"
+templates = ["a photo of a {}."]
+[states]
+normal = ["{}"]
+anomalous = ["broken {}", "{} with a hole"]
+"""
 
 
 def filled(model):
@@ -106,7 +115,9 @@ def test_a_released_checkpoint_is_imported_and_scores(head, backbone, tmp_path):
         assert torch.equal(x, written[own.prefix + theirs(head, name)].reshape(x.shape)), name
     del written
     made = head_maker(head)(adapter=adapter, **layout.get("params", {}))
-    panel = Panel(built, {head: made}, image_size=layout.get("side", SIDE))
+    (tmp_path / "few.toml").write_text(BANK)
+    bank = str(tmp_path / "few.toml") if "category" in layout else None
+    panel = Panel(built, {head: made}, bank=bank, image_size=layout.get("side", SIDE))
     image = Image.open(next((HAZELNUT / "train" / "good").iterdir())).convert("RGB")
     scores = panel.score([panel.prepare(image)], layout.get("category"))[head]
     assert scores.image_score.isfinite().all()

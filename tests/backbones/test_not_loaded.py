@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -95,7 +96,7 @@ def no_hub(monkeypatch, tmp_path):
 
 
 def test_a_hub_out_of_reach_is_one_sentence_and_remembered_where_it_is_not_needed(
-    no_hub, capfd, monkeypatch
+    no_hub, capfd, monkeypatch, tmp_path
 ):
     for name in ("ViT-B-32/openai", "openai/clip-vit-base-patch16"):
         with pytest.raises(BackboneError, match=r"does not answer: .* vlad-tiny"):
@@ -105,5 +106,22 @@ def test_a_hub_out_of_reach_is_one_sentence_and_remembered_where_it_is_not_neede
     said = capfd.readouterr()
     assert said.out == ""
     assert [line.split()[0] for line in said.err.splitlines()] == ["Fetching", "Fetching"]
-    monkeypatch.setattr(network, "REMEMBERED", -1)
-    assert not network.hub_answers() and len(no_hub) == 3
+    since = (tmp_path / "hub-out-of-reach").stat().st_mtime
+    for age, tries in ((299, 2), (301, 3)):
+        clock = SimpleNamespace(time=lambda age=age: since + age)
+        monkeypatch.setattr(network, "time", clock)
+        assert not network.hub_answers() and len(no_hub) == tries
+
+
+def test_a_hub_that_says_nothing_is_waited_for_a_little(monkeypatch):
+    asked, waited = [], []
+
+    def connect(*args):
+        asked.append(args)
+        raise TimeoutError
+
+    monkeypatch.setattr(network.socket, "create_connection", connect)
+    assert not network._connects("hub", 443) and asked == [(("hub", 443), 4)]
+    # while a name is resolved no timeout of a socket holds
+    monkeypatch.setattr(network.threading.Thread, "join", lambda _, wait: waited.append(wait))
+    assert not network._connects("hub", 443) and waited == [4]

@@ -1,5 +1,6 @@
 """vlad adapters through its real entry point."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -255,12 +256,12 @@ def test_what_knows_no_category_is_scored_without_one(
 def test_import_of_a_file_whose_sha256_is_in_the_registry(
     vlad, checkpoint, small_file, monkeypatch
 ):
-    from vlad.adapters import cards, sha256_of
+    from vlad.adapters import cards
 
     card = {
         "auxiliary": "VisA",
         "licence": "MIT",
-        "source_sha256": sha256_of(checkpoint.read_bytes()),
+        "source_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
     }
     monkeypatch.setattr(cards, "registry", lambda: {"of-theirs": card})
     args = ["adapters", "import", "--head", "april_gan", checkpoint, "--backbone", small_file]

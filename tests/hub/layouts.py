@@ -6,6 +6,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ CLIP_TEXT = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 2, 
 SIGLIP_VISION = {
     "image_size": 160, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none",
 }  # fmt: skip
+OPENAI_LOOK = (0.48145466, 0.26862954, "bicubic", 32)
 SIGLIP_TEXT = {
     "context_length": 64, "vocab_size": 400, "width": 64, "heads": 2, "layers": 1,
     "no_causal_mask": True, "proj_bias": True, "pool_type": "last",
@@ -52,6 +54,7 @@ class Layout:
         needed: those of them that loading downloads, as repository/file.
         configs: of architectures of open_clip, to make them small.
         text: whether it reads sentences.
+        reads: mean and standard deviation of red, interpolation, and side of the images it reads.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Layout:
     needed: set[str]
     configs: dict[str, dict] = field(default_factory=dict)
     text: bool = True
+    reads: tuple[float, float, str, int] = (0.48, 0.25, "bicubic", 32)
 
 
 def as_bin(state: dict[str, torch.Tensor]) -> bytes:
@@ -162,7 +166,8 @@ def of_siglip_2_in_shards() -> Layout:
     shards = {file for file in files if file.startswith("model")}
     assert len(shards) > 2
     needed = SIGLIP_NEEDED - {"model.safetensors"} | shards
-    return one("google/siglip2-giant-opt-patch16-256", files, needed)
+    reads = (0.5, 0.25, "bilinear", 32)
+    return one("google/siglip2-giant-opt-patch16-256", files, needed, reads=reads)
 
 
 def of_dinov2() -> Layout:
@@ -187,13 +192,15 @@ def of_dinov3() -> Layout:
     config = transformers.DINOv3ViTConfig(**VISION, num_register_tokens=4, key_bias=False)
     files = written(drawn(transformers.DINOv3ViTModel(config))) | look(0.48, 2)
     needed = {"config.json", "preprocessor_config.json", "model.safetensors"}
-    return one("facebook/dinov3-vits16-pretrain-lvd1689m", files, needed, text=False)
+    name, bilinear = "facebook/dinov3-vits16-pretrain-lvd1689m", (0.48, 0.25, "bilinear", 32)
+    return one(name, files, needed, text=False, reads=bilinear)
 
 
 def of_no_look() -> Layout:
     """A model that someone pushed without its image processor, of which the kind's look is used."""
     files = written(drawn(transformers.ViTModel(transformers.ViTConfig(**VISION))))
-    return one("me/vit", files, {"config.json", "model.safetensors"}, text=False)
+    needed, of_kind = {"config.json", "model.safetensors"}, (0.5, 0.5, "bilinear", 32)
+    return one("me/vit", files, needed, text=False, reads=of_kind)
 
 
 # open_clip
@@ -227,7 +234,9 @@ def of_openai() -> Layout:
     files |= {"model.safetensors": b"of timm", "pytorch_model.bin": b"of timm"} | clip_tokenizer()
     name = "timm/vit_large_patch14_clip_336.openai"
     needed = {"open_clip_model.safetensors"}
-    return one(name, files, needed, "ViT-L-14-336/openai", configs={"ViT-L-14-336": config})
+    made = one(name, files, needed, "ViT-L-14-336/openai", reads=OPENAI_LOOK)
+    made.configs = {"ViT-L-14-336": config}
+    return made
 
 
 def of_laion() -> Layout:
@@ -248,7 +257,9 @@ def of_vitamin() -> Layout:
     files = {"pytorch_model.bin": as_bin(state), "config.json": as_json({"model_type": "vitamin"})}
     configs = {"ViTamin-S": config}
     needed = {"pytorch_model.bin"}
-    return one("jienengchen/ViTamin-S", files, needed, "ViTamin-S/datacomp1b", configs=configs)
+    made = one("jienengchen/ViTamin-S", files, needed, "ViTamin-S/datacomp1b", configs=configs)
+    made.reads = (*OPENAI_LOOK[:3], 160)
+    return made
 
 
 def of_timm_siglip() -> Layout:
@@ -268,7 +279,8 @@ def of_timm_siglip() -> Layout:
         "special_tokens_map.json",
     }  # fmt: skip
     configs = {"ViT-B-16-SigLIP2-256": config}
-    return one(name, files, needed, "ViT-B-16-SigLIP2-256/webli", configs=configs)
+    reads = (0.5, 0.5, "bicubic", 160)
+    return one(name, files, needed, "ViT-B-16-SigLIP2-256/webli", configs=configs, reads=reads)
 
 
 def of_clipa() -> Layout:
@@ -282,7 +294,7 @@ def of_clipa() -> Layout:
     files |= {"open_clip_pytorch_model.bin": as_bin(state)}
     name = "UCSC-VLAA/ViT-L-14-CLIPA-datacomp1B"
     made = one(name, files, {"open_clip_pytorch_model.bin"}, "ViT-L-14-CLIPA/datacomp1b")
-    made.configs = {"ViT-L-14-CLIPA": config}
+    made.configs, made.reads = {"ViT-L-14-CLIPA": config}, (0.485, 0.229, "bilinear", 32)
     made.repositories["bert-base-uncased"] = bert_tokenizer()
     words = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
     made.needed |= {f"bert-base-uncased/{file}" for file in words}
@@ -319,21 +331,25 @@ def of_roberta() -> Layout:
 
 def of_mine_by_open_clip() -> Layout:
     """A model that someone trained and pushed with open_clip."""
-    config = clip_config(CLIP_VISION, CLIP_TEXT)
-    files, state = open_clip_files(config, {"mean": [0.3] * 3, "std": [0.2] * 3})
+    config = clip_config(CLIP_VISION, CLIP_TEXT, quick_gelu=True)
+    said = {"mean": [0.3] * 3, "std": [0.2] * 3, "interpolation": "bilinear"}
+    files, state = open_clip_files(config, said)
     files |= {
         "open_clip_model.safetensors": save(state),
         "open_clip_pytorch_model.bin": b"the same",
     }
     needed = {"open_clip_config.json", "open_clip_model.safetensors"}
-    return one("me/clip", files, needed, "hf-hub:me/clip")
+    return one("me/clip", files, needed, "hf-hub:me/clip", reads=(0.3, 0.2, "bilinear", 32))
 
 
 # timm
 
 
-def timm_files(architecture: str) -> Files:
-    model = drawn(timm.create_model(architecture))
+TIMM_LOOK = (0.5, 0.5, "bicubic", 160)
+
+
+def timm_files(architecture: str, **settings: Any) -> Files:
+    model = drawn(timm.create_model(architecture, **settings))
     with tempfile.NamedTemporaryFile() as file:
         save_config_for_hf(model, file.name)
         config = Path(file.name).read_bytes()
@@ -346,24 +362,29 @@ def of_timm() -> Layout:
     state = load_file_of(files["model.safetensors"])
     files |= {"pytorch_model.bin": as_bin(state), "open_clip_model.safetensors": b"of open_clip"}
     files |= {"open_clip_config.json": b"{}"}
-    return one("timm/test_vit.r160_in1k", files, {"model.safetensors"}, text=False)
+    needed = {"model.safetensors"}
+    return one("timm/test_vit.r160_in1k", files, needed, text=False, reads=TIMM_LOOK)
 
 
 def of_timm_bin() -> Layout:
     """An older one: pytorch_model.bin only."""
     files = timm_files("test_vit")
     files["pytorch_model.bin"] = as_bin(load_file_of(files.pop("model.safetensors")))
-    return one("timm/test_vit.r160_in1k", files, {"pytorch_model.bin"}, text=False)
+    needed = {"pytorch_model.bin"}
+    return one("timm/test_vit.r160_in1k", files, needed, text=False, reads=TIMM_LOOK)
 
 
 def of_mine_by_timm() -> Layout:
-    """A network that someone trained and pushed with timm."""
-    files = timm_files("test_vit")
-    return one("me/vit", files, {"config.json", "model.safetensors"}, "hf-hub:me/vit", text=False)
+    """A network that someone trained on smaller images and pushed with timm."""
+    said = {"mean": (0.3,) * 3, "std": (0.2,) * 3, "interpolation": "bilinear"}
+    files = timm_files("test_vit", pretrained_cfg_overlay=said | {"input_size": (3, 96, 96)})
+    made = one("me/vit", files, {"config.json", "model.safetensors"}, "hf-hub:me/vit", text=False)
+    made.reads = (0.3, 0.2, "bilinear", 96)
+    return made
 
 
 LAYOUTS: dict[str, Callable[[], Layout]] = {
-    made.__name__.removeprefix("of_"): made
+    made.__name__.removeprefix("of_"): cache(made)
     for made in (
         of_clip, of_siglip_2_in_shards, of_dinov2, of_registers, of_dinov3,
         of_no_look, of_openai, of_vitamin, of_timm_siglip, of_clipa, of_mine_by_open_clip,

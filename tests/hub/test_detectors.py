@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -298,15 +296,3 @@ def test_no_file_lands_outside_its_folder(kind):
     assert len(own) == {"detector": 5, "adapter": 2}[kind]
     ways = ("../{}", "/{}", "./{}", "a/../{}", "weights/../{}", "weights/..\\{}", "..\\{}", "{}\n")
     assert known([way.format(path) for way in ways for path in own], kind) == []
-
-
-def test_the_client_finds_the_hub_and_the_token_by_itself(hub, saved, tmp_path, run_env):
-    env = {key: value for key, value in run_env.items() if key != "HF_HUB_OFFLINE"}
-    env |= {"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_writer", "HF_HOME": str(tmp_path / "hf")}
-    env |= {"HF_HUB_DISABLE_XET": "1", "VLAD_CACHE": str(tmp_path / "cache")}
-    vlad_ = [sys.executable, "-m", "vlad", "detector"]
-    cli("detector", "push", saved, "me/nut")
-    words = ["pull", "me/nut", str(tmp_path / "there")]
-    done = subprocess.run([*vlad_, *words], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert files_in(tmp_path / "there") == OWN

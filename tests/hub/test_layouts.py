@@ -96,6 +96,9 @@ def scores(name, images, text):
 def test_a_released_layout(kind, hub, put, cache, images, tmp_path, monkeypatch):
     layout = put(kind)
     first = scores(layout.name, images, layout.text)
+    made = load_backbone(layout.name, "cpu")
+    look = (made.mean[0], made.std[0], made.interpolation, made.info.image_size)
+    assert look == layout.reads
     assert files_in(cache) == layout.needed
     assert len(downloads(hub)) == len(layout.needed)
     if layout.text:
@@ -125,6 +128,29 @@ def test_a_released_layout(kind, hub, put, cache, images, tmp_path, monkeypatch)
 
 def same(one, other):
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("kind", "quick"),
+    [
+        ("openai", True),
+        ("laion", True),
+        ("mine_by_open_clip", None),
+        ("timm_siglip", False),
+        ("clipa", False),
+    ],
+)
+def test_sentences_are_read_as_by_open_clip(kind, quick, put, cache):
+    """All ways to load a model could agree on a wrong activation or tokenizer."""
+    layout = put(kind)
+    sentences = ["A FLAWLESS nut, made in 2024.", "a damaged_nut: (with a scratch)!"]
+    found = load_backbone(layout.name, "cpu").encode_text(sentences)
+    where = [layout.name] if quick is None else layout.name.split("/")
+    library = open_clip.create_model(*where, force_quick_gelu=bool(quick)).eval()
+    with torch.no_grad():
+        expected = library.encode_text(open_clip.get_tokenizer(where[0])(sentences))
+    normalised = (torch.nn.functional.normalize(x, dim=-1) for x in (found, expected))
+    torch.testing.assert_close(*normalised, atol=1e-5, rtol=0)
 
 
 def test_a_gated_repository(hub, put, cache, monkeypatch):

@@ -1,8 +1,10 @@
-"""Downloads as a user's own processes make them, from a hub on the loopback."""
+"""Commands as a user's own processes, which find the hub on the loopback and the token alone."""
 
 import fcntl
+import json
 import os
 import pty
+import re
 import shutil
 import struct
 import subprocess
@@ -13,10 +15,14 @@ from pathlib import Path
 
 import pytest
 from hub import Hub
-from safetensors.numpy import load, save
+from safetensors.torch import save
 
-NAME, FILE = "timm/test_vit.r160_in1k", "/model.safetensors"
-FETCH = [sys.executable, "-m", "vlad", "backbones", "fetch", NAME]
+import vlad
+from vlad.system.resources import data_folder
+
+NAME, FILE = "hf-hub:me/clip", "/open_clip_model.safetensors"
+VLAD = [sys.executable, "-m", "vlad"]
+FETCH = [*VLAD, "backbones", "fetch", NAME]
 
 
 @pytest.fixture
@@ -26,15 +32,13 @@ def hub(tmp_path):
 
 
 @pytest.fixture
-def weights(hub):
-    """The weights of a small network."""
-    import timm
-    import torch
-    from safetensors.torch import save as save_torch
-
-    torch.manual_seed(0)
-    content = save_torch(timm.create_model("test_vit").state_dict())
-    hub.add(NAME, {"model.safetensors": content})
+def weights(hub, small_clip, small_config):
+    """The weights of a small CLIP, which vlad loads without the library of its layout."""
+    state = {name: x.contiguous() for name, x in small_clip.state_dict().items()}
+    # larger than what the client writes at once, which it takes up again
+    content = save(state, {"padding": 8_000_000 * " "})
+    config = json.dumps({"model_cfg": small_config}).encode()
+    hub.add("me/clip", {"open_clip_config.json": config, FILE[1:]: content})
     return content
 
 
@@ -52,12 +56,19 @@ def blobs(tmp_path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found}
 
 
-def test_a_slow_line_shows_its_progress_and_no_time_out(hub, weights, env, tmp_path):
-    hub.fault("slow", FILE, pause=0.3)
+def run(env, *args) -> str:
+    """What a command says."""
+    done = subprocess.run([*VLAD, *map(str, args)], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_in_terminal(env, *args) -> str:
+    """What a command shows in a terminal."""
     master, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
-    env["HF_HUB_DOWNLOAD_TIMEOUT"] = "2"  # less than all takes, more than any piece
-    with subprocess.Popen(FETCH, env=env, stdout=terminal, stderr=terminal) as process:
+    command = [*VLAD, *map(str, args)]
+    with subprocess.Popen(command, env=env, stdout=terminal, stderr=terminal) as process:
         os.close(terminal)
         said = b""
         try:
@@ -67,18 +78,42 @@ def test_a_slow_line_shows_its_progress_and_no_time_out(hub, weights, env, tmp_p
             pass
     os.close(master)
     assert process.returncode == 0, said.decode()
-    assert len(hub.fetched(FILE)) == 1
-    assert b"model.safetensors: " in said and b"1.49M/1.49M" in said and b"B/s" in said
+    return said.decode()
 
-    # the next one asks nothing, and its cache is read-only
-    before = len(hub.asked)
-    folders = [Path(root) for root, _, _ in os.walk(tmp_path / "hf")]
-    for folder in folders:
-        folder.chmod(0o555)
-    done = subprocess.run([*as_user(), *FETCH], env=env, capture_output=True, text=True)
-    for folder in folders:
-        folder.chmod(0o755)
-    assert done.returncode == 0 and len(hub.asked) == before, done.stderr
+
+def assert_scores(detector, paths, out):
+    """A run of these images has the scores of a detector."""
+    table = (out / "scores.csv").read_text()
+    assert len(table.splitlines()) == 1 + len(paths)
+    for score in detector.score(paths).image_score:
+        assert f",{float(score)}," in table
+
+
+def test_a_detector_pulled_over_a_slow_line_shows_its_progress_and_scores(
+    hub, env, saved, images, tmp_path
+):
+    hub.add("me/nut", {path.name: path.read_bytes() for path in saved.iterdir()}, private=True)
+    hub.fault("slow", "/memory.safetensors", pause=0.3)
+    env["HF_HUB_DOWNLOAD_TIMEOUT"] = "2"  # less than all takes, more than any piece
+    there, paths = tmp_path / "there", [images / "1.png", images / "4.png"]
+    said = run_in_terminal(env | {"HF_TOKEN": "hf_writer"}, "detector", "pull", "me/nut", there)
+    assert re.search(r"memory\.safetensors: .*?([\d.]+k)/\1.*B/s", said), said
+    assert len(hub.fetched("/memory.safetensors")) == 1
+    hub.asked.clear()
+    run(env, "score", *paths, "--detector", there, "--out", tmp_path / "run")
+    assert_scores(vlad.Detector.load(saved), paths, tmp_path / "run")
+    assert not hub.asked
+
+
+def test_a_pulled_adapter_scores_by_its_name(hub, env, images, tmp_path):
+    folder = data_folder("adapters") / "vlad-tiny-uniadet"
+    hub.add("me/drawn", {path.name: path.read_bytes() for path in folder.iterdir()})
+    assert run(env, "adapters", "pull", "me/drawn").endswith("Use it with --adapter drawn\n")
+    paths, built_in = [images / "1.png", images / "4.png"], ("--backbone", "vlad-tiny")
+    command = ("score", *paths, "--head", "uniadet", "--adapter", "drawn", *built_in)
+    run(env, *command, "--out", tmp_path / "run")
+    made = vlad.load("uniadet", backbone="vlad-tiny", device="cpu", adapter=folder.name)
+    assert_scores(made, paths, tmp_path / "run")
 
 
 def as_user() -> list[str]:
@@ -94,9 +129,6 @@ def as_user() -> list[str]:
 def test_two_processes_at_once_end_whole_after_one_that_was_killed_and_a_cut(
     hub, weights, env, tmp_path
 ):
-    # larger than what the client writes at once, which it takes up again
-    content = save(load(weights), {"padding": 20_000_000 * " "})
-    hub.add(NAME, {"model.safetensors": content})
     stall = hub.fault("stall", FILE, after=15_000_000)
     with subprocess.Popen(FETCH, env=env, stderr=subprocess.DEVNULL) as process:
         while not hub.fetched(FILE):
@@ -115,4 +147,14 @@ def test_two_processes_at_once_end_whole_after_one_that_was_killed_and_a_cut(
         assert process.returncode == 0, err
         assert "is in the local cache" in out
     assert [one.range for one in hub.fetched(FILE)] == ["", "bytes=10485760-"]  # it starts again
-    assert content in blobs(tmp_path).values()
+    assert weights in blobs(tmp_path).values()
+
+    # the next one asks nothing, and its cache is read-only
+    before = len(hub.asked)
+    folders = [Path(root) for root, _, _ in os.walk(tmp_path / "hf")]
+    for folder in folders:
+        folder.chmod(0o555)
+    done = subprocess.run([*as_user(), *FETCH], env=env, capture_output=True, text=True)
+    for folder in folders:
+        folder.chmod(0o755)
+    assert done.returncode == 0 and len(hub.asked) == before, done.stderr

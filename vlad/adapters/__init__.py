@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlad.adapters.layouts import LARGEST, find_layout, tensor_shapes
+from vlad.adapters.written import parts
 from vlad.errors import AdapterError
 from vlad.system.files import atomic_write
 from vlad.system.formats import FORMAT, check_format
@@ -168,7 +169,7 @@ def read_adapter(file: Path) -> Adapter:
         raise _unreadable(file, error) from error
     name = file.parent.name if file.name == FILE else file.stem
     fields = {key: header[key] for key in _HEADER}
-    return Adapter(name=name, **fields, tensors=tensors, sha256=sha256_of(content))
+    return Adapter(name=name, **fields, tensors=tensors, sha256=hashlib.sha256(content).hexdigest())
 
 
 def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
@@ -177,16 +178,20 @@ def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
     Raises:
         OutputError: the folder is not writable.
     """
-    return atomic_write(Path(folder) / FILE, packed(adapter))
+    return atomic_write(Path(folder) / FILE, lambda file: file.writelines(_parts(adapter)))
 
 
-def packed(adapter: Adapter) -> bytes:
-    """The content of an adapter's safetensors file; deterministic."""
-    from safetensors.torch import save
+def digest_of(adapter: Adapter) -> str:
+    """SHA-256 of the file that `save_adapter` writes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in _parts(adapter):
+        digest.update(part)
+    return digest.hexdigest()
 
+
+def _parts(adapter: Adapter) -> Iterator[bytes]:
     header = {"format": FORMAT, **{name: getattr(adapter, name) for name in _HEADER}}
-    tensors = {name: x.detach().float().contiguous().cpu() for name, x in adapter.tensors.items()}
-    return save(tensors, {"vlad": json.dumps(header)})
+    return parts(adapter.tensors, {"vlad": json.dumps(header)})
 
 
 def check_tensors(
@@ -218,11 +223,6 @@ def is_plain_text(value: object) -> bool:
     if not isinstance(value, str) or len(value) > LONGEST:
         return False
     return value.isprintable() and value.strip() != ""
-
-
-def sha256_of(content: bytes) -> str:
-    """SHA-256 in hexadecimal digits."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _header(file: Path) -> dict:

@@ -151,10 +151,10 @@ def _sizes(layout: Layout, found: Mapping[str, tuple[int, ...]]) -> dict[str, in
 
 
 def _check_layers(layers: Sequence[int], found: Mapping[str, tuple], file: Path) -> None:
-    projected = {int(name.split(".")[1]) for name in found if name.startswith("projections.")}
-    if projected and 1 + max(projected) != len(layers):
+    projected = {name.split(".")[1] for name in found if name.startswith("projections.")}
+    if projected and len(projected) != len(layers):
         raise AdapterError(
-            f"{file} has projections for {1 + max(projected)} blocks, but `layers` has "
+            f"{file} has projections for {len(projected)} blocks, but `layers` has "
             f"{len(layers)} ({', '.join(map(str, layers))}); name one for each projection."
         )
 

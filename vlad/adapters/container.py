@@ -6,7 +6,7 @@ optimisers and numpy scalars beside the tensors; these become objects that hold 
 
 from __future__ import annotations
 
-import pickletools
+import io
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from pickle import UnpicklingError
 import torch
 
 from vlad.adapters import LONGEST
+from vlad.adapters.pickles import Refused, names_in
 from vlad.errors import AdapterError
 from vlad.system.text import shown
 from vlad.system.torchscript import check_archive
@@ -26,6 +27,12 @@ _SETTINGS = re.compile(
     r"|collections\.defaultdict|builtins\.(dict|list|int|float|str|bool)"
     r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\.(core|_core)\.multiarray\.scalar"
     r"|torch\.(optim|nn\.modules)\.[\w.]+|(omegaconf|lightning|pytorch_lightning|src)\.[\w.]+"
+)
+# what tensors are made of, and torch's own modules beside them
+_TENSORS = re.compile(
+    r"collections\.OrderedDict|builtins\.set|_codecs\.encode|torch\._tensor\._rebuild_from_type_v2"
+    r"|torch\._utils\._rebuild_(tensor_v[23]|parameter(_with_state)?|meta_tensor_no_storage)"
+    r"|torch\.(storage\.|nn\.parameter\.)?\w+"
 )
 
 
@@ -83,15 +90,18 @@ def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, tor
 def _load(file: Path) -> object:
     try:
         check_archive(file)
-        archive = zipfile.is_zipfile(file)  # files of the first torch are not, and are not mapped
+        with open(file, "rb") as opened:
+            archive = opened.read(4) == b"PK\3\4"  # by which torch tells its two containers apart
         if archive:
             _check_sums(file)
+        names = _names(file, archive)
         kinds: list = [
             type(name, (_Setting,), {"__module__": module})
-            for module, name in (_classes(file) if archive else ())
+            for module, _, name in (name.rpartition(".") for name in names)
             if _SETTINGS.fullmatch(f"{module}.{name}")
         ]
         with torch.serialization.safe_globals(kinds):
+            # files of the first torch are not mapped
             return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:  # the file's content is untrusted
         raise AdapterError(
@@ -107,20 +117,24 @@ def _check_sums(file: Path) -> None:
             raise ValueError("a check sum differs")
 
 
+def _names(file: Path, archive: bool) -> set[str]:
+    """All that a file's pickles ask for, as "module.name"."""
+
+    def allowed(name: str) -> object:
+        return _TENSORS.fullmatch(name) or _SETTINGS.fullmatch(name)
+
+    size = file.stat().st_size
+    if archive:
+        # by the reader of torch.load: other readers of archives may find another entry
+        content = torch._C.PyTorchFileReader(str(file)).get_record("data.pkl")
+        return names_in(io.BytesIO(content), size, allowed)
+    with open(file, "rb") as opened:  # two numbers, the machine, the content, keys of its tensors
+        return {name for _ in range(5) for name in names_in(opened, size, allowed)}
+
+
 def _plain(value: object) -> object:
     """A dict for a file's dict: an OrderedDict can bring attributes that hide its methods."""
     return dict(list(dict.items(value))) if isinstance(value, dict) else value
-
-
-def _classes(file: Path) -> set[tuple[str, str]]:
-    """Module and name of all that an archive's pickle asks for."""
-    with zipfile.ZipFile(file) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        operations = pickletools.genops(archive.read(name))
-        asked = {str(arg) for code, arg, _ in operations if code.name == "GLOBAL"}
-    # pickles of torch.save spell this module as Python 2 did
-    pairs = (text.replace("__builtin__", "builtins").split(" ", 1) for text in asked)
-    return {(module, name) for module, name in pairs}
 
 
 def _named(whole: object) -> bool:
@@ -134,10 +148,8 @@ def _check(part: Mapping[str, torch.Tensor], file: Path, head: str) -> None:
             raise AdapterError(
                 f"{said} of {file} is not a tensor, as {head} needs; name another file or `head`."
             )
-        if value.layout is not torch.strided or value.device.type != "cpu":
-            raise AdapterError(
-                f"Tensor {name} of {file} is sparse or empty; save it as a dense one."
-            )
+        if value.device.type != "cpu":
+            raise AdapterError(f"Tensor {name} of {file} has no values; save it with them.")
 
 
 def _why(file: Path, error: Exception) -> str:
@@ -146,14 +158,16 @@ def _why(file: Path, error: Exception) -> str:
         return error.strerror or type(error).__name__
     if "compressed or overlap" in str(error):
         return str(error)
+    if isinstance(error, Refused):
+        return shown(error)
     if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
-        return f"it asks for {shown(asked[1])}, which is not a tensor"
+        return f"it asks for {shown(asked[1])}, which is not a plain tensor"
     with open(file, "rb") as opened:
         start = opened.read(64).lstrip()
     if start.startswith(b"<"):
         return "it is a web page, as left by a failed download"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the file itself"
-    if isinstance(error, UnpicklingError) or "weights_only" in str(error):
+    if start and (isinstance(error, UnpicklingError) or "weights_only" in str(error)):
         return "it holds more than tensors, or is not a checkpoint"
     return "it is empty, truncated or damaged"

@@ -85,10 +85,9 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         FILE,
         Adapter,
         adapters_folder,
+        digest_of,
         is_plain_text,
-        packed,
         save_adapter,
-        sha256_of,
     )
     from vlad.adapters.cards import released
     from vlad.adapters.checkpoint import authors_layout, read_checkpoint
@@ -147,7 +146,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         # a file name can hold bytes that are not text
         "source": "imported from " + os.fsencode(path.name).decode(errors="replace"),
         "source_sha256": digest,
-        "sha256": sha256_of(packed(adapter)),
+        "sha256": digest_of(adapter),
         "figures": [],
         "params": params,
     }

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 
 import vlad
-from vlad.adapters import CARD, Adapter, packed, save_adapter, sha256_of
+from vlad.adapters import CARD, Adapter, digest_of, save_adapter
 from vlad.backbones.backbone import Backbone
 from vlad.errors import TrainingError
 from vlad.evaluation import Entry, evaluate_category
@@ -312,7 +312,7 @@ def card_of(
         "source": f"trained with vlad {vlad.__version__} by the recipe {recipe.name}",
         "date": datetime.date.today().isoformat(),
         "dtype": dtype.removeprefix("torch."),
-        "sha256": sha256_of(packed(adapter)),
+        "sha256": digest_of(adapter),
         "figures": [
             f"{name.rpartition(' ')[0]}, held out: {name.rpartition(' ')[2]} {100 * x:.1f}"
             for name, x in of_held_out.items()
