@@ -5,9 +5,9 @@
 
 It compares every head's maps on the device with those on the CPU (float32 without TF32: at most
 1e-3 of the map; bfloat16 is stated), and times the backbone, extraction, heads, files, memory,
-MuSc and training steps beside the device's own matrix product and bandwidth. It prints one table;
-`--write` puts it into docs/performance.md. When the time is over, it says what it left out. On a
-CPU the sizes are tiny: that shows that it runs, and its figures mean nothing.
+MuSc, training steps and the compiled backbone beside the device's own matrix product and bandwidth.
+It prints one table; `--write` puts it into docs/performance.md. When the time is over, it says what
+it left out. On a CPU the sizes are tiny: that shows that it runs, and its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 import traceback
 
+import gpu_compiled
 import gpu_exact
 import gpu_many
 import gpu_speed
@@ -27,6 +28,7 @@ from timing import table
 
 from vlad.heads import head_names
 from vlad.system import machine
+from vlad.system.torch_state import own_state
 
 SECTIONS = {
     "device": gpu_speed.device,
@@ -37,6 +39,8 @@ SECTIONS = {
     "memory": gpu_many.memory,
     "musc": gpu_many.musc,
     "training": gpu_many.training,
+    # last: a capture that fails leaves torch's random numbers on the device unusable
+    "compiled": gpu_compiled.compiled,
 }
 
 
@@ -52,8 +56,8 @@ def main() -> None:
     if options.write and not setup.on_gpu:
         parser.error("--write needs a GPU: figures of tiny sizes on a CPU mean nothing")
 
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    rows, left = measured(setup, options.sections, options.minutes)
+    with own_state():  # no TF32
+        rows, left = measured(setup, options.sections, options.minutes)
     found = machine.machine(setup.device)
     parts = [
         f"{found['device']}, {found['cpu']}; vlad {found['vlad']}, torch {found['torch']}; "
@@ -85,6 +89,7 @@ def measured(setup: Setup, names: list[str], minutes: float) -> tuple[list[Row],
         if time.monotonic() > until:
             left.append(name)
             continue
+        setup.forget_peak()
         try:
             for row in SECTIONS[name](setup):
                 rows.append(row)

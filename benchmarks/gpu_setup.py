@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import statistics
 import tempfile
 import time
@@ -27,6 +28,7 @@ from vlad.system.machine import peak_memory
 Row = tuple[str, float | str, str, str]
 Rows = Iterator[Row]
 FAILED = "failed"  # the figure of a row
+ENOUGH = 3.0  # seconds of calls, after three of them
 # fitted for fewer steps than by default, which take minutes and change neither speed nor exactness
 QUICK = {
     "inp_former": {"steps": 20},
@@ -94,14 +96,10 @@ class Setup:
 
     def seconds(self, run: Callable[[], object]) -> float:
         """The median time of a call, after two to warm up, until the device is done."""
-        found = []
-        for turn in range(self.rounds + 2):
-            self.wait()
-            start = time.perf_counter()
-            run()
-            self.wait()
-            if turn > 1:
-                found.append(time.perf_counter() - start)
+        run(), run()
+        found: list[float] = []
+        while len(found) < self.rounds and (len(found) < 3 or sum(found) < ENOUGH):
+            found.append(self.once(run))
         return statistics.median(found)
 
     def wait(self) -> None:
@@ -109,7 +107,7 @@ class Setup:
             torch.cuda.synchronize(self.device)
 
     def once(self, run: Callable[[], object]) -> float:
-        """Seconds of one call of a long run, until the device is done."""
+        """Seconds of one call, until the device is done."""
         self.wait()
         start = time.perf_counter()
         run()
@@ -117,13 +115,20 @@ class Setup:
         return time.perf_counter() - start
 
     def peak(self, of: str) -> Row:
-        """The most memory held since the last such row (on a CPU: since the start)."""
+        """The most memory held since the last such row or the start of the section (on a CPU:
+        since that of the program)."""
         if not self.on_gpu:
             return f"{of}: peak memory", peak_memory() or "unknown", "MiB", "of the process"
         held = torch.cuda.max_memory_allocated(self.device) / 2**20
-        torch.cuda.reset_peak_memory_stats(self.device)
-        torch.cuda.empty_cache()
+        self.forget_peak()
         return f"{of}: peak memory", held, "MiB", "of the device"
+
+    def forget_peak(self) -> None:
+        """Begin a new peak, without what nobody uses any more."""
+        gc.collect()  # panels hold themselves
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
 
 
 def said(error: Exception) -> str:

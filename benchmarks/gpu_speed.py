@@ -7,15 +7,14 @@ from functools import partial
 
 import torch
 from floors import bare
-from gpu_setup import Rows, Setup, photos, said
+from gpu_setup import Rows, Setup, photos
 from torch.utils.flop_counter import FlopCounterMode
 
-from vlad.backbones.runtimes import load_runtime, use
 from vlad.datasets import list_samples
 from vlad.demo import HAZELNUT
-from vlad.errors import VladError
 from vlad.heads import load_head
 from vlad.images import read_image
+from vlad.scoring.ahead import readers
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import score_samples
 
@@ -37,7 +36,9 @@ def device(setup: Setup) -> Rows:
     size = 1 << (30 if setup.on_gpu else 24)
     x = torch.empty(size, dtype=torch.uint8, device=setup.device)
     y = torch.empty_like(x)
-    yield "device: copy inside", 2 * size / setup.seconds(lambda: y.copy_(x)) / 1e9, "GB/s", ""
+    # several, beside which the wait for the last one is short
+    spent = setup.seconds(lambda: [y.copy_(x) for _ in range(8)]) / 8
+    yield "device: copy inside", 2 * size / spent / 1e9, "GB/s", ""
     for name, pinned in {"pinned": True, "pageable": False}.items() if setup.on_gpu else ():
         host = torch.empty(size, dtype=torch.uint8, pin_memory=pinned)
         seconds = setup.seconds(lambda host=host: x.copy_(host, non_blocking=True))
@@ -46,7 +47,7 @@ def device(setup: Setup) -> Rows:
 
 @torch.no_grad()
 def extraction(setup: Setup) -> Rows:
-    """The bare backbone by every runtime, and pixels on the host to features."""
+    """The bare backbone, and pixels on the host to features."""
     images = photos("test", setup.batch)
     for dtype in DTYPES:
         backbone = setup.placed(setup.backbone, getattr(torch, dtype))
@@ -65,27 +66,6 @@ def extraction(setup: Setup) -> Rows:
         spent = setup.seconds(partial(panel.extractor.extract, prepared, specs))
         beside = f"{alone / spent:.2f} of the bare backbone"
         yield f"{name}: from the host to features", setup.batch / spent, "images/s", beside
-        if not setup.on_gpu:
-            yield f"{name}: compile and CUDA graph", "not applicable", "", "measured on GPUs"
-            continue
-        try:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
-                plain()
-            spent = setup.seconds(graph.replay)
-            beside = f"{alone / spent:.2f} of the bare backbone"
-            yield f"{name}: CUDA graph", setup.batch / spent, "images/s", beside
-            del graph
-        except RuntimeError as error:  # what a graph cannot capture
-            yield f"{name}: CUDA graph", "not measured", "", said(error)
-        try:
-            panel = Panel(use(backbone, load_runtime("compile", dtype)), panel.heads)
-            spent = setup.seconds(partial(panel.extractor.extract, prepared, specs))
-        except (VladError, RuntimeError) as error:  # torch's compiler raises the latter
-            yield f"{name}: compile", "not measured", "", said(error)
-            continue
-        beside = f"{alone / spent:.2f} of the bare backbone"
-        yield f"{name}: compile, from the host to features", setup.batch / spent, "images/s", beside
     yield setup.peak("extraction")
 
 
@@ -124,17 +104,20 @@ def waits(setup: Setup, panel: Panel, prepared: list) -> str:
 
 
 def files(setup: Setup) -> Rows:
-    """Image files to scores by the memory head, and how much of the time the backbone is busy."""
+    """Image files to scores by the memory head, and how long the device waits for them."""
     samples = list_samples([HAZELNUT / "test"])
-    samples *= -(-setup.batch * (20 if setup.on_gpu else 2) // len(samples))
+    samples *= -(-setup.batch * (40 if setup.on_gpu else 2) // len(samples))
+    threads = readers(setup.device)
     for dtype in DTYPES:
         backbone = setup.placed(setup.backbone, getattr(torch, dtype))
         panel = Panel(backbone, {"memory": load_head("memory")})
         panel.fit(photos("train", 4))
         prepared = [panel.prepare(image) for image in photos("test", setup.batch)]
-        alone = setup.seconds(partial(panel.score, prepared)) / setup.batch
+        setup.seconds(partial(panel.score, prepared))  # to warm up
+        panel.clock.restart()
         found = score_samples(panel, samples, batch_size=setup.batch, open_image=read_image)
-        wall = setup.once(partial(list, found))
-        beside = f"the device is busy {min(1.0, alone * len(samples) / wall):.0%} of the time"
+        wall = setup.once(lambda found=found: sum(map(len, found)))
+        waited = 1 - sum(panel.clock.seconds.values()) / wall
+        beside = f"{threads} threads read; the device waited {waited:.0%} of the time for images"
         yield f"files to scores, {dtype}", len(samples) / wall, "images/s", beside
     yield setup.peak("files")

@@ -128,7 +128,7 @@ def measured(weights: Path, name: str, head: str) -> dict:
             seconds = (time.perf_counter() - start) / (1 + bool(pools))
     except VladError as error:
         return {"refused": str(error)}
-    passes = panel.seconds["backbone"] / (1 + bool(pools))
+    passes = panel.clock.seconds["backbone"] / (1 + bool(pools))
     ratio = None if bare else seconds / passes
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"seconds": seconds, "ratio": ratio, "fit": fit, "gib": peak}

@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves
 
 from vlad.heads import head_maker, head_names, load_head
 from vlad.scoring.panel import Panel
-from vlad.scoring.transfer import _in_one_copy, arrays, upload
+from vlad.scoring.transfer import _in_one_copy, download, upload
 from vlad.types import Scores
 
 QUICK = {
@@ -131,13 +131,13 @@ def test_scores_and_embeddings_come_back_as_they_were():
     torch.manual_seed(0)
     first = Scores(torch.randn(3), torch.randn(3, 5, 4), kind=torch.tensor([0, -1, 2]))
     second = Scores(torch.randn(3).double(), np.ones((3, 2, 2)), errors=("", "no", ""))
-    found, further = arrays({"a": first, "b": second}, torch.randn(3, 7).half())
+    found, further = download({"a": first, "b": second}, torch.randn(3, 7).half())()
     for own, theirs in ((first, found["a"]), (second, found["b"])):
         for part in ("image_score", "anomaly_map"):
             np.testing.assert_array_equal(getattr(theirs, part), getattr(own, part))
     assert found["a"].kind.tolist() == [0, -1, 2] and found["b"].errors == ("", "no", "")
     assert further.shape == (3, 7)
-    assert arrays({"a": first})[1] is None
+    assert download({"a": first})()[1] is None
 
 
 def test_one_copy_keeps_numbers_types_and_shapes():
@@ -149,7 +149,7 @@ def test_one_copy_keeps_numbers_types_and_shapes():
         torch.empty(3, 0),
         torch.tensor([0, -1, 2]),
     ]
-    found = _in_one_copy(given, torch.device("cpu"))
+    found = _in_one_copy(given, torch.device("cpu"))()
     for x, copied in zip(given, found, strict=True):
         assert copied.dtype == x.numpy().dtype and copied.flags.writeable
         np.testing.assert_array_equal(copied, x)

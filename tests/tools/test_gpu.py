@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-SECTIONS = {"device", "exactness", "extraction", "heads", "files", "memory", "musc", "training"}
+SECTIONS = {
+    *("device", "exactness", "extraction", "heads", "files", "memory", "musc", "training"),
+    "compiled",
+}
 
 
 @pytest.fixture
@@ -58,6 +61,23 @@ def test_a_head_that_differs_is_an_error(run, monkeypatch):
     monkeypatch.setattr("gpu_exact.deviation", lambda *_: 2e-3)
     with pytest.raises(SystemExit, match=r"Further from the CPU than 0.001: exactness: memory; "):
         run("--sections", "exactness", "--heads", "memory")
+
+
+def test_the_time_that_the_device_waits_is_measured(run, monkeypatch):
+    import gpu_speed
+    from gpu_setup import Setup
+
+    def scored(panel, samples, **_):
+        with panel.clock.part("backbone"):
+            now.append(3.0)
+        return iter([samples])
+
+    now = [0.0]
+    monkeypatch.setattr("vlad.system.clock.time.perf_counter", lambda: now[-1])
+    monkeypatch.setattr(Setup, "once", lambda self, call: (call(), 4.0)[1])
+    monkeypatch.setattr(gpu_speed, "score_samples", scored)
+    row, *_ = gpu_speed.files(Setup(torch.device("cpu"), ("memory",)))
+    assert row[3] == "2 threads read; the device waited 25% of the time for images"
 
 
 def test_figures_of_a_cpu_are_not_written(run, capsys):

@@ -71,7 +71,6 @@ def calibrate(
     from vlad.results.levels import read_levels
     from vlad.results.partitions.run import open_run
     from vlad.system.files import check_file
-    from vlad.system.text import and_more, counted, shown
 
     check_target(target or "f1")
     if (target or miss_cost) and not labels:

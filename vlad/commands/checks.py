@@ -16,6 +16,7 @@ from typing import Any
 
 from vlad import __version__
 from vlad.backbones import DEFAULT
+from vlad.system import processor
 from vlad.system.resources import cache_folder
 
 VARIABLES = (
@@ -114,7 +115,7 @@ def check_device() -> Found:
     facts: dict[str, Any] = {
         "auto": device.type,
         **{key: machine(device)[key] for key in ("device", "cpu", "threads")},
-        "cores": _cores(),
+        "cores": processor.cores(),
         "cuda": [_gpu(i) for i in range(torch.cuda.device_count())],
         "mps": torch.backends.mps.is_available(),
         "product_ms": {
@@ -131,12 +132,6 @@ def check_device() -> Found:
         what = f"torch uses {facts['threads']} threads on {facts['cores']} cores, which is slow"
         problems.append(Problem(f"{what}; set OMP_NUM_THREADS={facts['cores']}.", False))
     return facts, problems
-
-
-def _cores() -> int:
-    """Cores that this process may use; a container or a batch system may grant fewer than all."""
-    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return own or 1
 
 
 def _gpu(index: int) -> dict[str, Any]:

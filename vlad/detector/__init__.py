@@ -212,7 +212,8 @@ class Detector(Stored):
         yields nothing before it has all images.
 
         Args:
-            images: as in `score`; an iterator is read ahead by up to two batches.
+            images: as in `score`; an iterator is read ahead by up to two batches, on a GPU by
+                three.
             category: what the images show; None is the detector's own.
 
         Raises:

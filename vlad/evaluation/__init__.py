@@ -232,7 +232,7 @@ def _measured(
             return corrupted(corruption, setup.open_image(path), path)
 
     pools: Pools[Sample] = Pools(panel.tiling)
-    panel.seconds.clear()
+    panel.clock.restart()
     with Progress(len(test), verb=f"{category}{of}: scored") as progress:
         expect(panel, len(test), progress.say)
         for batch in score_samples(
@@ -281,8 +281,8 @@ def _measured(
                 images=found.images,
                 scores=found.scores,
                 labels=found.labels,
-                head_seconds=(panel.seconds[key] + pools.seconds[key]) / found.images,
-                backbone_seconds=panel.seconds["backbone"] / found.images,
+                head_seconds=(panel.clock.seconds[key] + pools.seconds[key]) / found.images,
+                backbone_seconds=panel.clock.seconds["backbone"] / found.images,
             )
         )
     return results

@@ -13,7 +13,7 @@ from vlad.calibration.copies import mark
 from vlad.errors import ImageError
 from vlad.results.folder import RunFolder
 from vlad.results.maps import largest_cut, read_map
-from vlad.scoring.pipeline import READERS
+from vlad.scoring.ahead import READERS
 from vlad.types import Sample
 
 

@@ -158,7 +158,7 @@ def score_given(
     open_item: Callable[[Given], Image.Image | Prepared],
     batch_size: int,
 ) -> Iterator[Scored[Given]]:
-    """Score images in order, read ahead by up to two batches.
+    """Score images in order, read ahead by up to two batches, on a GPU by three.
 
     A head that scores images jointly yields nothing before it has all images.
     """

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import functools
-import time
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from copy import copy
 from dataclasses import replace
 from itertools import chain, compress
@@ -31,6 +28,7 @@ from vlad.scoring.seen import embeddings
 from vlad.scoring.text import encode, encode_each, warn_of_cut
 from vlad.scoring.textcache import embed_prompts
 from vlad.scoring.together import Together
+from vlad.system.clock import Clock
 from vlad.system.text import shown
 from vlad.system.torch_state import own_state
 from vlad.types import (
@@ -148,8 +146,8 @@ class Panel:
                 self.guidance.check(name, head, self.specs[name])
         self.text = functools.cache(self._text)
         self.listener: Callable[[Features, TextFeatures | None], object] | None = None
-        # name of a head, or "backbone" -> seconds spent scoring
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        # the time spent scoring, of each head and of "backbone"
+        self.clock = Clock(torch.device(backbone.device))
 
     def only(self, names: Iterable[str]) -> Panel:
         """The same panel with some of its heads."""
@@ -241,14 +239,14 @@ class Panel:
             HeadError: a head that reads text without a category, one that was not fitted, or a
                 transductive one without `pools`.
         """
-        with self._timed("backbone"):
+        with self.clock.part("backbone"):
             found = self.extractor.extract(prepared, [self.specs[name] for name in self.heads])
         if looks is not None:
             embedded = embeddings(self.specs, self.heads, found, len(prepared))
             looks += [] if embedded is None else [embedded]
         scores: dict[str, Scores] = {}
         for (name, head), features in zip(self.heads.items(), found, strict=True):
-            with self._timed(name):
+            with self.clock.part(name):
                 if boxes and head.boxes:
                     features = replace(features, boxes=self._faulty(name, category, boxes))
                 self._score(name, head, self._guided(name, features), category, scores, pools)
@@ -343,12 +341,6 @@ class Panel:
             if name not in pools:
                 pools[name] = head.pool()
             pools[name].add(features, text)
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - start
 
     @torch.no_grad()
     def _text(self, name: str, category: str | None) -> TextFeatures | None:

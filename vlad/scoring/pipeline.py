@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -17,12 +17,13 @@ from PIL import Image
 from vlad.errors import HeadError, ImageError, VladError
 from vlad.heads import Head, Pool
 from vlad.images.tiles import WHOLE, Box, Mosaic, Tiling
+from vlad.scoring.ahead import READERS, ahead, fetched, readers
 from vlad.scoring.boxes import with_found_boxes
 from vlad.scoring.inside import Inside
 from vlad.scoring.panel import Panel
 from vlad.scoring.prepared import Cut, Prepared, prepare
 from vlad.scoring.seen import Light, Look, light_of
-from vlad.scoring.transfer import arrays
+from vlad.scoring.transfer import Download, download
 from vlad.system.torch_state import step_by_step
 from vlad.types import Sample, Seen
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     import torch
 
     from vlad.backbones.transformers.boxes import BoxModel
-
-READERS = 2  # decoding threads: enough to hide decoding behind the backbone
 
 
 class Item(Protocol):
@@ -118,8 +117,8 @@ class Pools(Generic[T]):
                 start = time.perf_counter()
                 try:
                     for scores in step_by_step(pool.scores(progress)):
+                        found = {head: scores.numpy()}  # which waits for a GPU
                         self.seconds[head] += time.perf_counter() - start
-                        found = {head: scores.numpy()}
                         batch = []
                         for place in range(len(scores)):
                             mosaic = mosaic or _mosaic(waiting[0], self.tiling)
@@ -201,12 +200,12 @@ def score_items(
         pools: what transductive heads collect in; their scores come from it afterwards.
     """
 
-    def read(item: T) -> _Read[T]:
+    def read(item: T) -> tuple[_Read[T], Iterable[_Lit] | Cut]:
         try:
             image = open_item(item)
             prepared = image if isinstance(image, Prepared) else prepare(panel, image, item.path)
         except ImageError as error:
-            return _Read(item, failure=error)
+            return _Read(item, failure=error), ()
         tiles: Iterable[_Lit] | Cut
         if isinstance(prepared.tiles, list):  # a whole image, looked at in this thread
             tiles = [lit(pixels) for pixels in prepared.tiles]
@@ -214,7 +213,7 @@ def score_items(
             tiles = prepared.tiles
         else:
             tiles = map(lit, prepared.tiles)
-        return _Read(item, Mosaic(prepared.size, panel.tiling), tiles)
+        return _Read(item, Mosaic(prepared.size, panel.tiling)), tiles
 
     def lit(pixels: dict) -> _Lit:
         return pixels, light_of(panel.extractor, pixels)
@@ -222,38 +221,26 @@ def score_items(
     def at(cut: Cut, box: Box) -> _Lit:
         return lit(cut.at(box))
 
-    def tiles(found: Iterable[_Read[T]]) -> Iterator[tuple[_Read[T], _Lit | None]]:
-        for one in found:
+    def tiles(
+        found: Iterable[tuple[_Read[T], Iterable[_Lit] | Cut]],
+    ) -> Iterator[tuple[_Read[T], _Lit | None]]:
+        for one, parts in found:
             if one.failure is not None:
                 yield one, None
                 continue
-            parts = one.tiles
             if isinstance(parts, Cut):
                 parts = ahead(threads, partial(at, parts), parts.boxes, 2 * batch_size)
             for tile in parts:
                 yield one, tile
 
+    device = panel.backbone.device
     # images cut into tiles wait at full size, so fewer of them
     depth = 2 * batch_size if panel.tiling.tile is None else READERS
-    with ThreadPoolExecutor(READERS) as threads:
+    with ThreadPoolExecutor(readers(device)) as threads:
         waiting = tiles(ahead(threads, read, items, depth))
-        while batch := list(islice(waiting, batch_size)):
-            if done := _score(panel, batch, pools):
-                yield done
-
-
-def ahead(pool: ThreadPoolExecutor, work: Callable, items: Iterable, depth: int) -> Iterator:
-    """`map` in threads, in order, at most `depth` items ahead of what is taken."""
-    waiting: deque[Future] = deque()
-    items = iter(items)
-    try:
-        waiting.extend(pool.submit(work, item) for item in islice(items, depth))
-        while waiting:
-            yield waiting.popleft().result()
-            waiting.extend(pool.submit(work, item) for item in islice(items, 1))
-    finally:
-        for future in waiting:
-            future.cancel()
+        batches = iter(lambda: list(islice(waiting, batch_size)), [])
+        launched = (_launch(panel, batch, pools) for batch in batches)
+        yield from filter(None, fetched(launched, device))
 
 
 _Lit = tuple[dict, Light]  # the pixels of a tile, and how bright and sharp they are
@@ -261,23 +248,24 @@ _Lit = tuple[dict, Light]  # the pixels of a tile, and how bright and sharp they
 
 @dataclass(frozen=True, eq=False)
 class _Read(Generic[T]):
-    """An image that was read: its tiles and the mosaic of their scores, or a failure."""
+    """An image that was read: the mosaic of its tiles' scores, or a failure."""
 
     item: T
     mosaic: Mosaic | None = None
-    tiles: Iterable[_Lit] | Cut = ()
     failure: VladError | None = None
     look: Look = field(default_factory=Look)
 
 
-def _score(
+def _launch(
     panel: Panel, batch: Sequence[tuple[_Read[T], _Lit | None]], pools: Pools[T] | None
-) -> list[Scored[T]]:
-    """Score tiles; return the images whose last tile is among them."""
+) -> Callable[[], list[Scored[T]]]:
+    """Begin to score tiles; the function waits for it, and gives the images whose last tile is
+    among them. It holds no pixels."""
     groups: dict[str | None, list[tuple[_Read[T], Mosaic, _Lit]]] = {}
     for one, tile in batch:
         if one.mosaic is not None and tile is not None:
             groups.setdefault(one.item.category, []).append((one, one.mosaic, tile))
+    begun = []
     for category, tiles in groups.items():
         collect = None if pools is None else pools.pools.setdefault(category, {})
         # what a service scores has no boxes
@@ -285,12 +273,25 @@ def _score(
         looks: list[torch.Tensor] = []
         pixels = [pixels for _, _, (pixels, _) in tiles]
         scores = panel.score(pixels, category, collect, boxes, looks)
-        found, embedded = arrays(scores, looks[0] if looks else None)
-        for place, (one, mosaic, (_, light)) in enumerate(tiles):
+        places = [(one, mosaic, light) for one, mosaic, (_, light) in tiles]
+        begun.append((places, download(scores, looks[0] if looks else None)))
+    return partial(_finish, panel, list(dict.fromkeys(one for one, _ in batch)), begun, pools)
+
+
+def _finish(
+    panel: Panel,
+    images: Sequence[_Read[T]],
+    begun: Sequence[tuple[Sequence[tuple[_Read[T], Mosaic, Light]], Download]],
+    pools: Pools[T] | None,
+) -> list[Scored[T]]:
+    """Wait for the scores of tiles; return the images whose last tile is among them."""
+    for places, arrays in begun:
+        found, embedded = arrays()
+        for place, (one, mosaic, light) in enumerate(places):
             mosaic.add(found, place)
             one.look.add(light, None if embedded is None else embedded[place])
     done = []
-    for one in dict.fromkeys(one for one, _ in batch):
+    for one in images:
         category = one.item.category
         if one.mosaic is None:
             done.append(Scored(one.item, None, failure=one.failure))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -27,12 +28,15 @@ def upload(each: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
     return held.to(device, non_blocking=True)
 
 
-def arrays(
-    scores: Mapping[str, Scores], further: torch.Tensor | None = None
-) -> tuple[dict[str, Scores], np.ndarray | None]:
-    """The scores of a batch by every head, and a further tensor, as arrays.
+# waits for the scores of a batch as arrays: of every head, and a further one
+Download = Callable[[], tuple[dict[str, Scores], np.ndarray | None]]
 
-    From a GPU all of them come in one copy, so that the host waits once a batch.
+
+def download(scores: Mapping[str, Scores], further: torch.Tensor | None = None) -> Download:
+    """Begin to copy the scores of a batch by every head, and a further tensor, to the host.
+
+    From a GPU all of them come in one copy, so that the host waits once a batch. The copy follows
+    what is launched so far, so no later batch delays it, and holds no memory of the device.
     """
     named = {
         (head, name): x
@@ -40,33 +44,52 @@ def arrays(
         for name in PARTS
         if isinstance(x := getattr(own, name), torch.Tensor)
     }
-    found = _download([*named.values(), *([] if further is None else [further])])
-    copied = dict(zip(named, found, strict=False))  # one more if there is a further one
+    begun = _begin([*named.values(), *([] if further is None else [further])])
+    # what waits for the copy keeps no tensor
+    places, count = list(named), len(named)
+    bare = {
+        head: replace(own, **{name: None for name in PARTS if (head, name) in named})
+        for head, own in scores.items()
+    }
 
-    def part(head: str, name: str):
-        return copied.get((head, name), getattr(scores[head], name))
+    def arrays() -> tuple[dict[str, Scores], np.ndarray | None]:
+        found, each = begun(), dict(bare)
+        for (head, name), x in zip(places, found, strict=False):
+            each[head] = replace(each[head], **{name: x})
+        return each, found[count] if found[count:] else None
 
-    each = {}
-    for head, own in scores.items():
-        score, anomaly_map, kind = (part(head, name) for name in PARTS)
-        each[head] = Scores(score, anomaly_map, kind, own.errors)
-    return each, None if further is None else found[-1]
+    return arrays
 
 
-def _download(tensors: Sequence[torch.Tensor]) -> list[np.ndarray]:
+def _begin(tensors: Sequence[torch.Tensor]) -> Callable[[], list[np.ndarray]]:
     if all(x.device.type == "cpu" for x in tensors):
-        return [x.numpy() for x in tensors]
+        return lambda: [x.numpy() for x in tensors]
     # a vision-language model, for one, scores on the CPU
     return _in_one_copy(tensors, next(x.device for x in tensors if x.device.type != "cpu"))
 
 
-def _in_one_copy(tensors: Sequence[torch.Tensor], device: torch.device) -> list[np.ndarray]:
+def _in_one_copy(
+    tensors: Sequence[torch.Tensor], device: torch.device
+) -> Callable[[], list[np.ndarray]]:
     flat = [
         x.to(device, non_blocking=True).contiguous().flatten().view(torch.uint8) for x in tensors
     ]
-    parts = torch.cat(flat).cpu().split([len(x) for x in flat])
-    # cloned, since numbers start at multiples of their size only by themselves
-    return [
-        part.clone().view(x.dtype).reshape(x.shape).numpy()
-        for part, x in zip(parts, tensors, strict=True)
-    ]
+    sizes = [len(x) for x in flat]
+    kinds = [(x.dtype, x.shape) for x in tensors]
+    on_gpu = device.type == "cuda"
+    # which torch puts into pinned memory, so that the copy runs beside later work
+    host = torch.cat(flat).to("cpu", non_blocking=on_gpu)
+    copied = torch.cuda.Event(blocking=True) if on_gpu else None  # it leaves the core to decoding
+    if copied:
+        copied.record(torch.cuda.current_stream(device))
+
+    def arrays() -> list[np.ndarray]:
+        if copied:
+            copied.synchronize()
+        # cloned, since numbers start at multiples of their size only by themselves
+        return [
+            part.clone().view(kind).reshape(shape).numpy()
+            for part, (kind, shape) in zip(host.split(sizes), kinds, strict=True)
+        ]
+
+    return arrays

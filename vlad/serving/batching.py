@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from vlad.errors import ImageError
-from vlad.scoring.pipeline import READERS
+from vlad.scoring.ahead import READERS
 from vlad.types import Seen
 
 if TYPE_CHECKING:
@@ -101,10 +101,15 @@ class Batcher:
         batch_size: the most images in one pass.
         queue: the most images that may wait.
         on_batch: called with the number of images in each pass.
+        threads: how many read images.
     """
 
     def __init__(
-        self, batch_size: int, queue: int, on_batch: Callable[[int], object] = lambda count: None
+        self,
+        batch_size: int,
+        queue: int,
+        on_batch: Callable[[int], object] = lambda count: None,
+        threads: int = READERS,
     ):
         self.batch_size = batch_size
         self.queue = queue
@@ -112,7 +117,7 @@ class Batcher:
         self._waiting: dict[Detector, deque[_Job]] = {}  # the one whose turn is next comes first
         self._changed = Condition()
         self._closed = False
-        self._readers = ThreadPoolExecutor(READERS, "vlad-read")
+        self._readers = ThreadPoolExecutor(threads, "vlad-read")
         self._backbone = Thread(target=self._work, name="vlad-score", daemon=True)
         self._backbone.start()
 

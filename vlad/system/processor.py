@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -13,6 +14,12 @@ BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}  # the last on ARM
 def name() -> str:
     """The name of the processor, or at least its architecture."""
     return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """Cores that this process may use; a container or a batch system may grant fewer than all."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return own or 1
 
 
 def sums_bytes_exactly() -> bool:

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from vlad.images.masks import lost_regions, resize_mask
+from vlad.scoring.ahead import ahead, readers
 from vlad.scoring.extractor import Extractor
-from vlad.scoring.pipeline import READERS, ahead
 from vlad.training.cache import Cache, Cached, rounded, together
 from vlad.training.data import Data, Item, Source
 from vlad.types import Features, FeatureSpec
@@ -159,7 +159,7 @@ class Feed:
         """
         places = [place for part in parts for place in part.places]
         largest = max((len(part.places) for part in parts), default=1)
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(readers(self.extractor.backbone.device)) as pool:
             found = ahead(pool, self.fetch, places, 2 * largest)
             for part in parts:
                 yield part, self.batch(list(islice(found, len(part.places))))

@@ -20,7 +20,7 @@ from vlad.datasets import list_samples, load_dataset
 from vlad.datasets.layout import is_normal
 from vlad.errors import ImageError, InputError
 from vlad.images.masks import check_fit, mask_files
-from vlad.scoring.pipeline import ahead
+from vlad.scoring.ahead import ahead
 from vlad.synthetic import SyntheticSet
 from vlad.system.progress import Progress
 from vlad.system.text import instead
