@@ -93,6 +93,7 @@ def video(
     import os
     import signal
     from pathlib import Path
+    from tempfile import TemporaryDirectory
 
     from vlad.datasets import list_samples
     from vlad.errors import InputError
@@ -164,8 +165,9 @@ def video(
                 "changes, so thresholds from it would be too low; give other normal footage."
             )
         mover = head_beside(plan.heads)
-        folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
-        moving = Motion(mover, list_samples([str(folder)]))
+        aside = click.get_current_context().with_resource(TemporaryDirectory())
+        write_changes(still, Path(aside), scoring.common.setup.max_pixels)
+        moving = Motion(mover, list_samples([aside]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     try:

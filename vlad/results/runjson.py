@@ -37,6 +37,7 @@ RUN = Workspace(
         "frames.jsonl",
         "thresholds.json",
         "clips",
+        "normal_changes",
         "question.toml",
         "answers.jsonl",
     ),

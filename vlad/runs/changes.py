@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -9,15 +10,17 @@ from PIL import Image
 from vlad.errors import InputError
 from vlad.images.video import Changes, read_frames
 from vlad.images.video.change import change_of
+from vlad.results.folder import RunFolder
 from vlad.runs.frames import Footage
 from vlad.system.files import atomic_write
+from vlad.types import Sample
 
 FOLDER = "normal_changes"  # of a run
 MOST = 100  # kept of a video, at least half as many, evenly spaced
 
 
-def write_changes(footage: Footage, out: Path, max_pixels: int) -> Path:
-    """Write how due frames of a video differ from those before -> the folder, in `out`.
+def write_changes(footage: Footage, folder: Path, max_pixels: int) -> None:
+    """Write how due frames of a video differ from those before, as images into a folder.
 
     Raises:
         InputError: the video cannot be read, or has fewer than two frames that are due.
@@ -43,10 +46,17 @@ def write_changes(footage: Footage, out: Path, max_pixels: int) -> Path:
         raise InputError(
             f"{footage.video.name} has fewer than two frames to compare; give a longer video."
         )
-    folder = out / FOLDER
-    for old in folder.glob("[0-9]*.png"):  # of an earlier run
-        old.unlink()
     for number, image in kept:
         path = folder / f"{number:06}.png"
         atomic_write(path, lambda file, image=image: image.save(file, "PNG"))  # type: ignore[misc]
-    return folder
+
+
+def keep_changes(written: Sequence[Sample], folder: RunFolder) -> None:
+    """Copy what `write_changes` wrote into a run, in place of those of an earlier command.
+
+    Raises:
+        OutputError: a file cannot be written.
+    """
+    folder.drop(FOLDER)
+    for sample in written:
+        atomic_write(folder.out / FOLDER / sample.path.name, sample.path.read_bytes())
