@@ -96,9 +96,11 @@ def _with_options(sentence: str, group: click.Group) -> str:
 
 def _elsewhere(error: click.ClickException, group: click.Group) -> str:
     """What to say of an option that one other command has; "" of any other error."""
-    option = getattr(error, "option_name", None) if isinstance(error, click.NoSuchOption) else None
-    having = [name for name, one in group.commands.items() if option in _options(one)]
-    return f"No such option '{option}' here, but vlad {having[0]} has it" if len(having) == 1 else ""
+    if not isinstance(error, click.NoSuchOption):
+        return ""
+    name = error.option_name
+    having = [verb for verb, command in group.commands.items() if name in _options(command)]
+    return f"No such option '{name}' here, but vlad {having[0]} has it" if len(having) == 1 else ""
 
 
 def _options(command: click.Command) -> Iterator[str]:
