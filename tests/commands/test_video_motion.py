@@ -133,6 +133,17 @@ def test_changes_in_a_run_are_those_of_its_own_command(vlad_video, footage, quie
     assert not (out / "normal_changes").exists()
 
 
+@pytest.mark.parametrize("tile, tiles, count", [(64, 4, 20), (40, 9, 10)])
+def test_of_tiles_fewer_changes_are_compared(
+    vlad_video, footage, quiet, tmp_path, tile, tiles, count
+):
+    words = (footage("test", [1]), "--normal", quiet / "000.png", "--motion", quiet)
+    done = vlad_video(*words, "--tile", tile, "--overlap", 0)
+    assert done.exit_code == 0, done.output
+    said = f"quiet: motion is compared with {count} changes, cut into {tiles} tiles each."
+    assert said in done.stderr and len(changes(tmp_path / "run")) == count
+
+
 def test_a_stopped_run_goes_on_with_the_frame_before(vlad_video, footage, quiet, tmp_path):
     test, out = footage("test", STEPS), tmp_path / "run"
     words = (test, "--normal", quiet, "--motion", quiet)

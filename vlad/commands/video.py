@@ -142,6 +142,9 @@ def video(
         raise InputError("--frame-rate is for a folder of frames; leave it out.")
     sampling = Sampling(every or 1, fps)
 
+    def say(words: str) -> None:
+        click.echo(shown(words, keep=" "), err=True)
+
     def footage(videos: list[Video]) -> list[Footage]:
         keep: Keep = "anomalous" if live else "none"  # what cannot be read again
         rest = keep, bool(motion), segments, duration
@@ -166,7 +169,7 @@ def video(
             )
         mover = head_beside(plan.heads)
         aside = click.get_current_context().with_resource(TemporaryDirectory())
-        write_changes(still, Path(aside), scoring.common.setup.max_pixels)
+        write_changes(still, Path(aside), plan.settings.setup, say)
         moving = Motion(mover, list_samples([aside]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
@@ -181,7 +184,7 @@ def video(
             motion=moving,
             resume=resume,
             overwrite=overwrite,
-            say=lambda words: click.echo(shown(words, keep=" "), err=True),
+            say=say,
             # Ctrl-C ends a stream as the end of a file does
             stop=interruptible(signal.SIGINT, signal.SIGTERM),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -12,15 +12,22 @@ from vlad.images.video import Changes, read_frames
 from vlad.images.video.change import change_of
 from vlad.results.folder import RunFolder
 from vlad.runs.frames import Footage
+from vlad.scoring.setup import Setup
 from vlad.system.files import atomic_write
+from vlad.system.text import counted
 from vlad.types import Sample
 
 FOLDER = "normal_changes"  # of a run
 MOST = 100  # kept of a video, at least half as many, evenly spaced
+# of images in tiles MOST counts tiles, each compared with all, but not below so many images
+IN_TILES = 16
 
 
-def write_changes(footage: Footage, folder: Path, max_pixels: int) -> None:
+def write_changes(footage: Footage, folder: Path, setup: Setup, say: Callable[[str], None]) -> None:
     """Write how due frames of a video differ from those before, as images into a folder.
+
+    Args:
+        say: called with a sentence if images are cut into tiles.
 
     Raises:
         InputError: the video cannot be read, or has fewer than two frames that are due.
@@ -34,17 +41,24 @@ def write_changes(footage: Footage, folder: Path, max_pixels: int) -> None:
     for frame in read_frames(footage.video, lambda _: None, footage.sampling):
         if not changed(frame):
             continue
-        image = frame.image(max_pixels, footage.video.name)
+        image = frame.image(setup.max_pixels, footage.video.name)
+        tiles = len(setup.tiling.boxes(image.size))
+        most = max(IN_TILES, MOST // tiles)
         if before is not None:
             if place % step == 0:
                 kept.append((frame.number, change_of(image, before)))
             place += 1
-        if len(kept) > MOST:
+        if len(kept) > most:
             kept, step = kept[::2], 2 * step
         before = image
     if not kept:
         raise InputError(
             f"{footage.video.name} has fewer than two frames to compare; give a longer video."
+        )
+    if tiles > 1:
+        say(
+            f"{footage.video.name}: motion is compared with {counted(len(kept), 'change')}, cut "
+            f"into {tiles} tiles each."
         )
     for number, image in kept:
         path = folder / f"{number:06}.png"
