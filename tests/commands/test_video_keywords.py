@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -131,6 +132,20 @@ def test_a_stopped_run_asks_about_the_rest_alone(video, frames, tmp_path, monkey
     assert len(server.asked) - before == 2 * 6  # the second segment again, and the third
     assert "8 requests left" in done.stderr
     assert scores(tmp_path / "run") == pytest.approx(whole, abs=1e-6)
+
+
+def test_rows_of_four_segments_are_on_disk_before_the_next_are_asked_about(video, frames, tmp_path):
+    for number in range(FRAMES, 4 * 16 + 1):
+        shutil.copy(frames / "000.png", frames / f"{number:03}.png")
+
+    def counting(asked):
+        found.append(len(table(tmp_path / "run" / "scores.csv")))
+        return says(asked)
+
+    found: list[int] = []
+    with ChatServer(counting) as server:
+        assert video(server.url, keywords=KEYWORDS[:1]).exit_code == 0
+    assert found == [0] * 4 * 3 + [4 * 16] * 3
 
 
 @pytest.mark.parametrize("given, left", [([], 37), (["--every", 2], 19), (["--changes", 0], None)])
