@@ -1,4 +1,4 @@
-"""The frame that shows an event of a stream is one that was kept, or the page says there is none."""
+"""The frame that shows an event of a stream is one that was kept, or the page says so."""
 
 from __future__ import annotations
 

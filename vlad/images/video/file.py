@@ -33,8 +33,9 @@ def check_video(video: Video) -> None:
 
 
 def count_frames(video: Video, sampling: Sampling) -> int:
-    """How many frames are due, at most: damaged ones are among them. The packets of a file are read,
-    for the rate that it states may not be that of its frames.
+    """How many frames are due, damaged ones among them.
+
+    The packets of a file are read, for the rate that it states may not be that of its frames.
 
     Raises:
         InputError: as `read_frames`.
