@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -26,10 +25,14 @@ def frames(drawn, tmp_path):
     """A folder of frames."""
     folder = tmp_path / "gate"
     folder.mkdir()
-    for number in range(FRAMES):
+    write(folder, drawn, range(FRAMES))
+    return folder
+
+
+def write(folder, drawn, numbers):
+    for number in numbers:
         pixels = np.asarray(drawn[number % 6].resize((80, 60)))
         Image.fromarray(np.roll(pixels, 3 * number, axis=1)).save(folder / f"{number:03}.png")
-    return folder
 
 
 @pytest.fixture
@@ -134,9 +137,10 @@ def test_a_stopped_run_asks_about_the_rest_alone(video, frames, tmp_path, monkey
     assert scores(tmp_path / "run") == pytest.approx(whole, abs=1e-6)
 
 
-def test_rows_of_four_segments_are_on_disk_before_the_next_are_asked_about(video, frames, tmp_path):
-    for number in range(FRAMES, 4 * 16 + 1):
-        shutil.copy(frames / "000.png", frames / f"{number:03}.png")
+def test_rows_of_four_segments_are_on_disk_before_the_next_are_asked_about(
+    video, frames, drawn, tmp_path
+):
+    write(frames, drawn, range(FRAMES, 4 * 16 + 1))
 
     def counting(asked):
         found.append(len(table(tmp_path / "run" / "scores.csv")))
