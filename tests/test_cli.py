@@ -81,3 +81,17 @@ def test_a_full_disk_behind_the_output_is_one_sentence(run_env):
     assert done.returncode == 2
     assert done.stderr.startswith("Error: cannot write the output (")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_option_of_one_other_command_is_said_to_be_its():
+    def said(*words):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 2
+        return done.stderr
+
+    assert said("watch", "a.mp4", "--segments").startswith(
+        "Error: No such option '--segments' here, but vlad video has it; see `"
+    )
+    # many have --head, and none has --segment
+    assert " has it" not in said("doctor", "--head", "memory")
+    assert "Did you mean" in said("video", "--segment")

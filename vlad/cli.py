@@ -72,7 +72,7 @@ class Commands(click.Group):
             code = error.exit_code
         except click.ClickException as error:  # an unknown option, a value out of its range, ...
             where = getattr(error, "ctx", None)
-            words = error.format_message().rstrip(".")
+            words = _elsewhere(error, self) or error.format_message().rstrip(".")
             _end(f"{words}; see `{where.command_path if where else 'vlad'} --help`.", 2)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EPIPE):
@@ -92,6 +92,15 @@ def _with_options(sentence: str, group: click.Group) -> str:
     """Write the arguments in a sentence for Python, such as `k_shot`, as options."""
     names = {f"`{opt[2:].replace('-', '_')}`": opt for opt in _options(group)}
     return re.sub(r"`\w+`", lambda found: names.get(found[0], found[0]), sentence)
+
+
+def _elsewhere(error: click.ClickException, group: click.Group) -> str:
+    """What to say of an option that one other command has; "" of any other error."""
+    if not isinstance(error, click.NoSuchOption):
+        return ""
+    name = error.option_name
+    having = [verb for verb, command in group.commands.items() if name in _options(command)]
+    return f"No such option '{name}' here, but vlad {having[0]} has it" if len(having) == 1 else ""
 
 
 def _options(command: click.Command) -> Iterator[str]:

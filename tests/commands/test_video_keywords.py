@@ -25,10 +25,14 @@ def frames(drawn, tmp_path):
     """A folder of frames."""
     folder = tmp_path / "gate"
     folder.mkdir()
-    for number in range(FRAMES):
+    write(folder, drawn, range(FRAMES))
+    return folder
+
+
+def write(folder, drawn, numbers):
+    for number in numbers:
         pixels = np.asarray(drawn[number % 6].resize((80, 60)))
         Image.fromarray(np.roll(pixels, 3 * number, axis=1)).save(folder / f"{number:03}.png")
-    return folder
 
 
 @pytest.fixture
@@ -131,6 +135,21 @@ def test_a_stopped_run_asks_about_the_rest_alone(video, frames, tmp_path, monkey
     assert len(server.asked) - before == 2 * 6  # the second segment again, and the third
     assert "8 requests left" in done.stderr
     assert scores(tmp_path / "run") == pytest.approx(whole, abs=1e-6)
+
+
+def test_rows_of_four_segments_are_on_disk_before_the_next_are_asked_about(
+    video, frames, drawn, tmp_path
+):
+    write(frames, drawn, range(FRAMES, 4 * 16 + 1))
+
+    def counting(asked):
+        found.append(len(table(tmp_path / "run" / "scores.csv")))
+        return says(asked)
+
+    found: list[int] = []
+    with ChatServer(counting) as server:
+        assert video(server.url, keywords=KEYWORDS[:1]).exit_code == 0
+    assert found == [0] * 4 * 3 + [4 * 16] * 3
 
 
 @pytest.mark.parametrize("given, left", [([], 37), (["--every", 2], 19), (["--changes", 0], None)])

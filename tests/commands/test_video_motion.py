@@ -11,6 +11,7 @@ from clips import table
 from PIL import Image
 
 from vlad.cli import main
+from vlad.system.lock import locked
 
 JUMP = 9  # the frame that is far from the one before
 STEPS = [1] * JUMP + [11] + [1] * 10
@@ -50,6 +51,10 @@ def vlad_video(small_file, tmp_path):
 
 def column(out, name):
     return np.array([float(row[name]) for row in table(out / "scores.csv")])
+
+
+def changes(out):
+    return {file.name: file.read_bytes() for file in (out / "normal_changes").iterdir()}
 
 
 def test_a_jump_is_found_beside_appearance(vlad_video, footage, quiet, tmp_path):
@@ -109,6 +114,34 @@ def test_the_combined_score_has_both(vlad_video, footage, quiet, tmp_path):
     labels.write_text("video,first,last\ntest,9,9\ntest,25,26\n", encoding="utf-8")
     measured = CliRunner().invoke(main, ["measure", str(out), str(labels)])
     assert measured.exit_code == 0 and "\ncombined_smoothed" in measured.stdout, measured.output
+
+
+def test_changes_in_a_run_are_those_of_its_own_command(vlad_video, footage, quiet, tmp_path):
+    out, other = tmp_path / "run", footage("other", [1, 3] * 4)
+    words = (footage("test", STEPS), "--normal", quiet)
+    assert vlad_video(*words, "--motion", quiet).exit_code == 0
+    kept = changes(out)
+    # refused, since it is held, or goes on with other settings
+    with locked(out):
+        held = vlad_video(*words, "--motion", other, "--overwrite")
+    assert held.exit_code == 2 and "another run is writing" in held.stderr, held.output
+    assert vlad_video(*words, "--motion", other, "--resume").exit_code == 2
+    assert len(kept) == 39 and changes(out) == kept
+    assert vlad_video(*words, "--motion", other, "--overwrite").exit_code == 0
+    assert len(changes(out)) == 7
+    assert vlad_video(*words, "--overwrite").exit_code == 0
+    assert not (out / "normal_changes").exists()
+
+
+@pytest.mark.parametrize("tile, tiles, count", [(64, 4, 20), (40, 9, 10)])
+def test_of_tiles_fewer_changes_are_compared(
+    vlad_video, footage, quiet, tmp_path, tile, tiles, count
+):
+    words = (footage("test", [1]), "--normal", quiet / "000.png", "--motion", quiet)
+    done = vlad_video(*words, "--tile", tile, "--overlap", 0)
+    assert done.exit_code == 0, done.output
+    said = f"quiet: motion is compared with {count} changes, cut into {tiles} tiles each."
+    assert said in done.stderr and len(changes(tmp_path / "run")) == count
 
 
 def test_a_stopped_run_goes_on_with_the_frame_before(vlad_video, footage, quiet, tmp_path):

@@ -58,6 +58,13 @@ def test_a_frame_with_an_error_is_no_part_of_an_event(moments):
     assert ended.event.frames == 1 and ended.event.ended == "end"
 
 
+def test_frames_with_errors_alone_end_an_event_when_the_gap_has_passed(moments):
+    moments.add(row(0, 0.9), {})
+    failed = [Row(f"frames/a/{n}.png", {}, "no", row(n, 0).state) for n in (1, 2, 3)]
+    ended = [[one.event.ended for one in moments.add(x, {}).ended] for x in failed]
+    assert ended == [[], [], ["gap"]] and not moments.going
+
+
 def test_a_live_row_without_a_state_has_the_time_in_its_name(moments):
     name = "frames/a/2027-01-15T08-00-01.500000Z.png"
     moments.add(row(0, 0.9), {})

@@ -80,6 +80,10 @@ def test_a_gap_is_no_footage():
         (0.1, 7200, "0.1 false alarms per hour need at least 10 h of normal footage, got 2 h;"),
         (2, 60, "2 false alarms per hour need at least 30 min of normal footage, got 60 s;"),
         (1, 0, "1 false alarms per hour need at least 60 min of normal footage, got 0 s;"),
+        # what is asked for is rounded up, and what there is down
+        (7, 514, "7 false alarms per hour need at least 8.58 min of normal footage, got 8.56 min;"),
+        (1, 3599, "1 false alarms per hour need at least 60 min of normal footage, got 59.9 min;"),
+        (5e-4, 60, "0.0005 false alarms per hour need at least 2000 h of normal footage,"),
         (0, 60, "0 false alarms per hour are no rate; give a positive number."),
         (math.nan, 60, "nan false alarms per hour are no rate; give a positive number."),
     ],
@@ -107,5 +111,5 @@ def test_the_sentence_says_what_it_rests_on():
     hourly = from_footage([footage(3, generator)], 1, math.inf)
     assert hourly.sentence.startswith("At most 1 false alarms per hour are expected (95 % ")
     assert "from 3 h of normal footage with 2 events above" in hourly.sentence
-    many = replace(hourly, rates=(0.1234, 152.4))
-    assert "(95 % interval 0.12 to 150)" in many.sentence
+    many = replace(hourly, rates=(0.1234, 152.4), hours=123.4)
+    assert "(95 % interval 0.12 to 150), from 120 h of" in many.sentence

@@ -95,6 +95,8 @@ def video(
     vlad video b.mp4 --detector nut/ --fps 5 --thresholds runs/clip/thresholds.json --out runs/b
     vlad video rtsp://camera/line --detector nut/ --fps 2 --duration 600 --out runs/line
     """
+    from tempfile import TemporaryDirectory
+
     from vlad.datasets import list_samples
     from vlad.images.video import Sampling
     from vlad.results.runjson import RUN
@@ -140,6 +142,9 @@ def video(
         raise InputError("--frame-rate is for a folder of frames; leave it out.")
     sampling = Sampling(every or 1, fps)
 
+    def say(words: str) -> None:
+        click.echo(shown(words, keep=" "), err=True)
+
     def footage(videos: list[Video]) -> list[Footage]:
         keep: Keep = "anomalous" if live else "none"  # what cannot be read again
         rest = keep, bool(motion), segments, duration
@@ -163,8 +168,9 @@ def video(
                 "changes, so thresholds from it would be too low; give other normal footage."
             )
         mover = head_beside(plan.heads)
-        folder = write_changes(still, Path(out), scoring.common.setup.max_pixels)
-        moving = Motion(mover, list_samples([str(folder)]))
+        aside = click.get_current_context().with_resource(TemporaryDirectory())
+        write_changes(still, Path(aside), plan.settings.setup, say)
+        moving = Motion(mover, list_samples([aside]))
     timing = Timing(rules, footage(quiet), alarms_per_hour or 1.0, smoothing, deciding.gap, cut)
     backbone = plan.open_backbone()
     try:
@@ -178,7 +184,7 @@ def video(
             motion=moving,
             resume=resume,
             overwrite=overwrite,
-            say=lambda words: click.echo(shown(words, keep=" "), err=True),
+            say=say,
             # Ctrl-C ends a stream as the end of a file does
             stop=interruptible(signal.SIGINT, signal.SIGTERM),
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,25 @@ _ROUND = (
     *(60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200),
 )
 
-Peak = tuple[Image.Image, tuple[int, int]]  # a small image, and the size of its frame
+
+@dataclass(frozen=True)
+class Peak:
+    """The frame that shows an event.
+
+    Attributes:
+        image: as `vlad.report.charts.thumbnail` makes it.
+        size: (width, height) of the frame.
+        frame: its place in the series.
+    """
+
+    image: Mapping[str, Any]
+    size: tuple[int, int]
+    frame: int
+
+    @classmethod
+    def of(cls, image: Image.Image, frame: int) -> Peak:
+        """That of an image of any size."""
+        return cls(thumbnail(image), image.size, frame)
 
 
 def strongest(found: Sequence[Found]) -> list[int]:
@@ -61,7 +80,7 @@ def write_timeline(
 
     Args:
         rules: what makes an event; None if nothing does.
-        peaks: place of an event -> the frame that shows it best, for those in the strip.
+        peaks: place of an event -> the frame that shows it, for those in the strip that have one.
         clips: place of an event -> its clip, relative to the run.
         date: when the run was made, as printed.
 
@@ -93,7 +112,7 @@ def write_timeline(
             for one, head, own in _charted(series, columns, found)
         ],
         timelines=len(series) * len(columns),
-        strip=[_card(found[n], n, peaks[n], digits, clips) for n in sorted(peaks)],
+        strip=[_card(found[n], n, peaks.get(n), digits, clips) for n in strongest(found)],
         events=[_row(one, n, titles, digits, clips) for n, one in enumerate(found[:_LISTED])],
         count=len(found),
     )
@@ -212,15 +231,15 @@ def _bands(events: Sequence[tuple[int, Event]], end: float) -> list[tuple[str, s
 
 
 def _card(
-    one: Found, place: int, peak: Peak, digits: Mapping[str, int], clips: Mapping[int, str]
+    one: Found, place: int, peak: Peak | None, digits: Mapping[str, int], clips: Mapping[int, str]
 ) -> dict[str, Any]:
-    small, (width, height) = peak
+    frame, (width, height) = (peak.frame, peak.size) if peak else (one.shown, (0, 0))
     return {
         "number": place + 1,
-        "image": thumbnail(small),
+        "image": peak and peak.image,
         "view": f"0 0 {width} {height}",
-        "box": one.best[1] if one.best else None,
-        "at": clock(float(one.series.seconds[one.shown])),
+        "box": next((box for at, box, _ in one.track if at == frame), None),
+        "at": clock(float(one.series.seconds[frame])),
         "score": f"{one.event.score:.{digits[one.head]}f}",
         "head": one.head,
         "source": one.series.source,

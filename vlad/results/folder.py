@@ -12,6 +12,7 @@
                         another day (see vlad.results.verdicts)
     overlays/<head>/<id>.jpg, report.html
     frames/<source>/<frame>.png     frames of a video that `vlad watch` kept; never deleted
+    normal_changes/                 what `vlad video --motion` compares changes with
     events/                         what `vlad watch` told other machines (see vlad.runs.events)
 
 An image's row is appended after its maps are on disk. So every row is finished whatever stops the

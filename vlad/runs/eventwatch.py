@@ -175,5 +175,6 @@ def _put(columns: Columns, row: Row, values: Mapping[str, object]) -> None:
 
 
 def _worst(note: FrameNote | None) -> dict[str, Region]:
-    """Head -> its region with the highest map value."""
-    return {head: regions[0] for head, regions in note.regions.items()} if note else {}
+    """Head -> its region with the highest map value, of heads that have one."""
+    found = note.regions if note else {}
+    return {head: regions[0] for head, regions in found.items() if regions}

@@ -58,7 +58,8 @@ class Moments:
         self._count = 0
 
     def add(self, row: Row, regions: Mapping[str, Region]) -> Moment:
-        """Take one row; one with an error, or without a time, changes nothing.
+        """Take one row; of one with an error only its time counts, and one without a time changes
+        nothing.
 
         Args:
             regions: head -> most anomalous region of the frame.
@@ -69,7 +70,7 @@ class Moments:
         self._first = at if self._first is None else self._first
         moment = Moment((at - self._first) / 1e9, {}, [], [], [])
         if row.error is not None or not row.scores.keys() >= self._heads.keys():
-            return moment
+            return replace(moment, ended=self.away(at))
         for head, live in self._heads.items():
             step = live.add(moment.seconds, row.scores[head])
             columns[f"{head}_smoothed"] = step.smoothed

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
 from vlad.errors import ImageError, InputError
 from vlad.images import read_image
@@ -15,13 +16,14 @@ from vlad.report.timeline import Peak, strongest
 from vlad.results.eventtable import Found
 from vlad.runs.frames import Footage
 
-_PEAK = 640  # pixels, longer side of a frame in the strip
-
 
 def read_peaks(
     found: Sequence[Found], videos: Mapping[str, Footage], max_pixels: int
 ) -> dict[int, Peak]:
-    """The frames for the strip of the report, small; one that cannot be read again is left out.
+    """The frames for the strip of the report, small. Of a file, those that show their events best;
+    of a live source that frame or, if it was not kept, the kept one with the highest score.
+
+    An event is left out if its frame cannot be read again, or none of a live one was kept.
 
     Args:
         found: events of the run.
@@ -29,29 +31,34 @@ def read_peaks(
         max_pixels: as in `Setup`.
 
     Returns:
-        place of an event -> its frame, and the size before it was made small.
+        place of an event -> its frame.
     """
     wanted: dict[str, dict[int, list[int]]] = {}
     peaks: dict[int, Peak] = {}
     for place in strongest(found):
         one = found[place]
-        path = Path(one.series.paths[one.shown])
-        if videos[one.series.source].video.live:  # gone, unless the frame was kept
-            with suppress(ImageError):
-                peaks[place] = _small(read_image(path, max_pixels=max_pixels))
+        if videos[one.series.source].video.live:
+            if (frame := _kept(one)) is not None:
+                with suppress(ImageError):
+                    image = read_image(Path(one.series.paths[frame]), max_pixels=max_pixels)
+                    peaks[place] = Peak.of(image, frame)
             continue
-        wanted.setdefault(one.series.source, {}).setdefault(int(path.stem), []).append(place)
+        number = int(Path(one.series.paths[one.shown]).stem)
+        wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
     for source, numbers in wanted.items():
         chosen = Chosen(frozenset(numbers))
         with suppress(InputError):
             for frame in read_frames(videos[source].video, lambda _: None, chosen):
                 with suppress(ImageError):
-                    peak = _small(frame.image(max_pixels, source))
-                    peaks |= dict.fromkeys(numbers[frame.number], peak)
+                    image = frame.image(max_pixels, source)
+                    for place in numbers[frame.number]:
+                        peaks[place] = Peak.of(image, found[place].shown)
     return peaks
 
 
-def _small(image: Image.Image) -> Peak:
-    size = image.size
-    image.thumbnail((_PEAK, _PEAK))
-    return image, size
+def _kept(one: Found) -> int | None:
+    """The frame of a live event that shows it best, of those that were kept."""
+    first, last = one.event.first, one.event.last
+    scores = one.series.scores[one.head][first : last + 1]
+    best = [one.shown, *(first + np.argsort(-scores, kind="stable")).tolist()]
+    return next((frame for frame in best if os.path.exists(one.series.paths[frame])), None)

@@ -22,6 +22,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.framenotes import read_notes
 from vlad.results.runjson import SAMPLING
 from vlad.results.shared import shared_settings
+from vlad.runs.changes import keep_changes
 from vlad.runs.clips import check_names, gap_of, sampling_of, score_clips, series_of
 from vlad.runs.frames import Footage
 from vlad.runs.motion import Motion, folder_of, leading
@@ -94,6 +95,8 @@ def score_video(
         check_rules(timing.rules, own, sampling)
     with locked(folder.out):
         folder = folder.resume() if resume else folder.create(overwrite)
+        if motion:
+            keep_changes(motion.references, folder)
         rules = timing.rules
         if timing.normal:
             found = calibrated(panel, moving, folder, settings, timing, say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +51,7 @@ class Hourly:
         low, high = map(_rough, self.rates)
         return (
             f"At most {self.rate:g} false alarms per hour are expected (95 % interval {low} to "
-            f"{high}), from {self.hours:.2g} h of normal footage with "
+            f"{high}), from {_rough(self.hours)} h of normal footage with "
             f"{counted(self.alarms, 'event')} above {self.threshold:.6g} (95 % interval "
             f"{self.interval[0]:.6g} to {self.interval[1]:.6g})."
         )
@@ -105,8 +105,8 @@ def from_footage(
     allowed = math.floor(rate * total / 3600 + 1e-9)
     if allowed < 1:
         raise InputError(
-            f"{rate:g} false alarms per hour need at least {_time(3600 / rate)} of normal footage, "
-            f"got {_time(total)}; give more, or raise the rate."
+            f"{rate:g} false alarms per hour need at least {_time(3600 / rate, math.ceil)} of "
+            f"normal footage, got {_time(total, math.floor)}; give more, or raise the rate."
         )
     every = np.concatenate([scores for _, scores in stretches])
     release = float(np.quantile(every, RELEASE, method="inverted_cdf"))
@@ -179,8 +179,14 @@ def _resampled(
     return thresholds
 
 
-def _time(seconds: float) -> str:
-    """A length of time in the unit that people would use, rounded up where it is asked for."""
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+def _time(seconds: float, whole: Callable[[float], int]) -> str:
+    """A length of time in the unit that people would use, to three digits.
+
+    Args:
+        whole: rounds up what is asked for and down what there is, so that they never look alike.
+    """
+    size, unit = (1, "s") if seconds < 120 else (60, "min") if seconds < 7200 else (3600, "h")
+    value = seconds / size
+    step = 10.0 ** (math.floor(math.log10(value)) - 2) if value else 1.0
+    # what is a whole number but for rounding stays it
+    return f"{float(f'{whole(round(value / step, 6)) * step:.3g}'):g} {unit}"

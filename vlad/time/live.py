@@ -18,10 +18,10 @@ KNOWN = 100  # latest steps that the usual one is found from
 
 @dataclass(frozen=True)
 class Step:
-    """What one more frame, or the time without one, makes of events.
+    """What one more frame makes of events.
 
     Attributes:
-        smoothed: the smoothed score of the frame; NaN without one.
+        smoothed: the smoothed score of the frame.
         ended: the event that ended before this frame, or None.
         going: the event that this frame belongs to, or None; its `ended` is None.
     """

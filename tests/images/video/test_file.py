@@ -12,7 +12,7 @@ import pytest
 from clips import grey, turn, write_clip, write_sound
 
 from vlad.errors import ImageError, InputError
-from vlad.images.video import Sampling, Video, check_video, read_frames
+from vlad.images.video import Sampling, Video, check_video, count_frames, read_frames
 
 LEVELS = [20, 60, 100, 140, 180, 220]
 
@@ -69,6 +69,22 @@ def test_a_first_frame_that_comes_late_is_the_beginning(tmp_path, sampling):
     assert [f.seconds for f in frames][::5] == pytest.approx([0, 0.5], abs=0.01)
     assert [f.time / 1e9 for f in frames][::5] == pytest.approx([999.4, 999.9], abs=0.01)
     assert said == []
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(fps=2), Sampling(every=3)])
+def test_frames_are_counted_as_they_are_at_an_uneven_rate(tmp_path, sampling):
+    path = tmp_path / "uneven.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
+        for place in (5, 6, 7, 30, 31, 60, 62, 90, 99):
+            frame = av.VideoFrame.from_ndarray(grey(place), format="rgb24")
+            frame.pts, frame.time_base = place, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = Video.of(str(path))
+    found = list(read_frames(video, print, sampling))
+    assert count_frames(video, sampling) == len(found) < 10
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,23 @@ def test_one_failure_at_the_end_does_not_leave_the_rest(courier):
     assert channel.sent == ["a", "a", "b"] and len(said) == 1
 
 
+@pytest.mark.parametrize(("failures", "left"), [(2, 0), (9, 1)])
+def test_the_end_of_a_run_cuts_a_long_pause_short_for_one_more_attempt(courier, failures, left):
+    waiting = threading.Event()
+
+    def long():
+        yield 0.001
+        waiting.set()
+        yield from itertools.repeat(600.0)
+
+    channel = Recorder(failures=failures)
+    made, _ = courier(channel, pauses=long, grace=600.0)
+    made.add(events("a"))
+    assert waiting.wait(600)
+    made.close()
+    assert channel.sent == ["a"] * 3 and made.outbox.waiting == left
+
+
 def test_a_channel_without_retries_goes_on_and_counts(courier):
     channel = Recorder(failures=2, retries=False)
     made, said = courier(channel)

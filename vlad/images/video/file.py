@@ -33,7 +33,9 @@ def check_video(video: Video) -> None:
 
 
 def count_frames(video: Video, sampling: Sampling) -> int:
-    """How many frames are due, by the length that a video file states; 0 if it states none.
+    """How many frames are due, damaged ones among them.
+
+    The packets of a file are read, for the rate that it states may not be that of its frames.
 
     Raises:
         InputError: as `read_frames`.
@@ -41,10 +43,9 @@ def count_frames(video: Video, sampling: Sampling) -> int:
     if video.rate is not None:
         return sum(1 for _ in sampling(read_stills(video)))
     with _opened(video) as container:
-        stream = container.streams.video[0]
-        rate = float(stream.average_rate or 25)
-        count = stream.frames or round((container.duration or 0) / 1e6 * rate)
-    return sum(1 for _ in sampling(Frame(None, n, n / rate, 0) for n in range(count)))
+        step = 1 / float(container.streams.video[0].average_rate or 25)
+    times = _times(video, step)
+    return sum(1 for _ in sampling(Place(n, at - times[0]) for n, at in enumerate(times)))
 
 
 def read_frames(
@@ -205,7 +206,13 @@ def _created(stated: str | None) -> int | None:
 
 
 def _length(video: Video, step: float) -> float:
-    """Seconds of a file whose header states none, such as a recording that was cut off.
+    """Seconds of a file whose header states none, such as a recording that was cut off."""
+    times = _times(video, step)
+    return times[-1] - times[0] + step if times else 0.0
+
+
+def _times(video: Video, step: float) -> list[float]:
+    """Time stamps of the packets of a file, ascending, in seconds.
 
     Args:
         step: seconds from one frame to the next, for parts without time stamps.
@@ -213,7 +220,8 @@ def _length(video: Video, step: float) -> float:
     times: list[float] = []
     with _opened(video) as container, suppress(*failures()):
         for packet in container.demux(container.streams.video[0]):
-            if packet.size:  # the last one is empty
+            # the last one is empty, and an edit list leaves out those before its start
+            if packet.size and not packet.is_discard:
                 at = packet.pts
                 times.append(len(times) * step if at is None else float(at * packet.time_base))
-    return max(times) - min(times) + step if times else 0.0
+    return sorted(times)

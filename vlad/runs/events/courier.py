@@ -114,6 +114,7 @@ class Courier:
     def _deliver(self) -> None:
         pauses, failures = self.pauses(), 0
         while self._wait():
+            ending = self._end is not None
             try:
                 event, body = self.outbox.first()
                 reason = self.channel.send(event, body)
@@ -127,8 +128,8 @@ class Courier:
                 self._tell_once(reason, f"{reason}; the event is {then}.")
             if again:
                 failures += 1
-                # at the end of a run, one failure in a row is forgiven
-                if self._closed_within(next(pauses)) and failures > 1:
+                # at the end of a run there is one more attempt, and one failure alone is forgiven
+                if self._closed_within(next(pauses)) and ending and failures > 1:
                     return
                 continue
             pauses, failures = self.pauses(), 0
