@@ -26,6 +26,7 @@ class Case:
         text: sentences -> (N, D) text embeddings by the library; None without a text encoder.
         sizes: (H, W) of the inputs to compare at; the first is the backbone's own.
         described: what is known of it without its weights.
+        refused_by: runtimes that cannot hold its pass, at one of the sizes.
     """
 
     backbone: Backbone
@@ -34,6 +35,7 @@ class Case:
     text: Callable[[list[str]], torch.Tensor] | None = None
     sizes: Sequence[tuple[int, int]] = ()
     described: BackboneInfo | None = None
+    refused_by: Sequence[str] = ()
 
     @property
     def info(self) -> BackboneInfo:

@@ -19,7 +19,7 @@ from case import SENTENCES, Case, close
 
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.capabilities import check_spec
-from vlad.errors import BackboneError, HeadError
+from vlad.errors import BackboneError, GraphError, HeadError
 from vlad.types import FeatureSpec, Stream
 
 STREAM = Stream("vv", first_block=1)
@@ -271,7 +271,7 @@ def check_bfloat16(case: Case) -> None:
 
 @torch.no_grad()
 def check_runtime(case: Case, name: str, module: str) -> None:
-    """Another runtime gives the same for any number of images, at every size."""
+    """Another runtime gives the same for any number of images at every size, or refuses."""
     pytest.importorskip(module)
     from vlad.backbones.runtimes import load_runtime, use
 
@@ -286,6 +286,10 @@ def check_runtime(case: Case, name: str, module: str) -> None:
             for tap, tokens in taps.patches.items():
                 close(found.patches[tap], tokens, 1e-4)
             close(backbone.vision.embed_image(found.last), image, 1e-4)
+        assert name not in case.refused_by
+    except GraphError as error:
+        REFUSED.append(name)
+        assert name in case.refused_by and "choose another" in str(error), error
     finally:
         backbone.to("cpu")
 

@@ -327,7 +327,7 @@ def clip_tokenizer():
 
 def test_a_file_of_weights_needs_no_library_of_backbones():
     """They take longer to import than all else of a first image."""
-    slow = "{'open_clip', 'transformers', 'torchvision', 'timm', 'torch._dynamo'}"
+    slow = "{'open_clip', 'transformers', 'torchvision', 'timm', 'torch._dynamo', 'scipy'}"
     code = (
         "import sys, vlad.runs.run; from vlad.backbones import load_backbone; "
         f"load_backbone('vlad-tiny', 'cpu'); print(sorted({slow} & set(sys.modules)))"

@@ -76,6 +76,7 @@ class VisionTransformer:
     call: Callable = run
     pyramid: Pyramid | None = None
     _resized: dict = field(default_factory=dict, repr=False)
+    _turned: dict = field(default_factory=dict, repr=False)
     _weights: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -243,9 +244,10 @@ class VisionTransformer:
         """(N, 2, d) rotary positions of all tokens, or None."""
         if self.rope is None:
             return None
-        angles = self.rope(grid).to(tokens.device)
-        still = _unturned(angles[:0], self.prefix)
-        return torch.cat([still, angles])
+        if grid not in self._turned:  # and a constant in graphs, as resized positions are
+            angles = self.rope(grid).to(tokens.device)
+            self._turned[grid] = torch.cat([_unturned(angles[:0], self.prefix), angles])
+        return self._turned[grid]
 
     def _positions(
         self, pos: torch.Tensor, grid: tuple[int, int], mode: PosEmbedResize

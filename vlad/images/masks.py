@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from scipy import ndimage
 
 from vlad.errors import ImageError, VladError
 from vlad.images.decode import DEEP_COLOUR, DEFAULT_MAX_PIXELS, decode, is_image_name
@@ -74,6 +73,8 @@ def resize_mask(mask: np.ndarray, size: tuple[int, int], above: float = 0.5) -> 
 
 def lost_regions(mask: np.ndarray, shrunk: np.ndarray) -> int:
     """How many regions of a mask have no pixel in what `resize_mask` made of it."""
+    from scipy import ndimage  # not wherever images are read
+
     if mask.shape == shrunk.shape:
         return 0
     image = Image.fromarray(mask.astype(np.float32))

@@ -122,7 +122,8 @@ def trace(form: Format, graph: Graph, inputs: Sequence[torch.Tensor], stem: Path
     except OSError:
         raise
     except Exception as error:  # the libraries raise many kinds of errors
-        reason = str(error).strip().partition("\n")[0]
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        reason = next((line for line in lines if line.startswith("-- ")), lines[0])
         raise GraphError(
             f"Cannot convert this pass to a graph of {form.name} ({reason}); choose another "
             "runtime."

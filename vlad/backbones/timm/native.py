@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,7 +70,7 @@ def vision(model: Any, proj: Map) -> VisionTransformer:
         proj=proj,
         pool=None if _reads_cls(model) else partial(_pool, model),
         registers=registers,
-        rope=None if rope is None else cache(partial(_angles, rope)),
+        rope=None if rope is None else partial(_angles, rope),
     )
 
 
