@@ -74,11 +74,11 @@ def main() -> None:
         passes = {names: [] for names in panels}
         for turn in range(options.rounds + 1):
             for names, made in panels.items():
-                made.seconds.clear()
+                made.clock.restart()
                 spent = timed(made, images, options.batch_size)
                 if turn:  # the first round warms up
                     seconds[names].append(spent)
-                    passes[names].append(made.seconds["backbone"])
+                    passes[names].append(made.clock.seconds["backbone"])
     medians = {names: statistics.median(values) for names, values in seconds.items()}
     print(f"{machine()}\n\n{options.backbone}, batches of {options.batch_size}\n")
     lines = [
