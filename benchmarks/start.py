@@ -46,6 +46,7 @@ def main() -> None:
             "vlad score": ["-m", "vlad", *score],
         }
         environment = {**os.environ, "VLAD_CACHE": str(folder / "cache")}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
         found = {case: [] for case in cases}
         for turn in range(options.rounds + 1):
             for case, words in cases.items():
