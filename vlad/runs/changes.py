@@ -19,7 +19,7 @@ from vlad.types import Sample
 
 FOLDER = "normal_changes"  # of a run
 MOST = 100  # kept of a video, at least half as many, evenly spaced
-# of images in tiles MOST counts tiles, each compared with all, but not below so many images
+# changes kept at least where they are cut into tiles, which count then: each is compared with all
 IN_TILES = 16
 
 

@@ -38,10 +38,10 @@ def read_peaks(
     for place in strongest(found):
         one = found[place]
         if videos[one.series.source].video.live:
-            if (frame := _kept(one)) is not None:
+            if (kept := _kept(one)) is not None:
                 with suppress(ImageError):
-                    image = read_image(Path(one.series.paths[frame]), max_pixels=max_pixels)
-                    peaks[place] = Peak.of(image, frame)
+                    image = read_image(Path(one.series.paths[kept]), max_pixels=max_pixels)
+                    peaks[place] = Peak.of(image, kept)
             continue
         number = int(Path(one.series.paths[one.shown]).stem)
         wanted.setdefault(one.series.source, {}).setdefault(number, []).append(place)
