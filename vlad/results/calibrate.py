@@ -64,7 +64,7 @@ def calibrate_run(
             )
     drawn: list[str] = []
     if levels is None and len(good) > (most := max(MOST, 2 * least_reference(false_alarms))):
-        drawn = [f"{most:,} of {len(good):,} images were drawn to set the threshold."]
+        drawn = [f"{most} of {len(good)} images were drawn to set the threshold."]
         good = draw_shots(good, most, 0)
     open_image = partial(read_listed, bits=folder.settings.get("bits", 16))
     remembered = [*folder.settings.get("references", {}), *folder.settings.get("pool", {})]

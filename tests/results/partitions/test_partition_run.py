@@ -176,6 +176,13 @@ def test_of_many_images_some_set_the_threshold(two_days, images, tmp_path, monke
     assert "drawn" not in said and "1 of 39 images cannot be opened now" in said
 
 
+def test_of_5001_normal_images_5000_set_the_threshold(tmp_path):
+    paths = [f"/none/{i}.png" for i in range(5001)]
+    run = ray_run(tmp_path / "ray", {"part-0.parquet": part(paths, np.linspace(0, 1, 5001))})
+    said = vlad("calibrate", run, "--out", tmp_path / "line.json")
+    assert "5000 of 5001 images were drawn" in said and "5000 of 5000 images cannot" in said
+
+
 def test_the_row_of_a_later_date_counts_once(out, images):
     parts = {f"{DAYS[1]}/part-1.parquet": part(images[:2], [0.1, 0.2])}
     parts[f"{DAYS[0]}/part-2.parquet"] = part(images[1:3], [0.8, 0.9])
@@ -234,6 +241,13 @@ def test_more_rows_than_fit_in_memory_are_refused(two_days, monkeypatch):
     said = vlad("review", "list", two_days, code=2)
     assert "has more than 39 rows" in said and f"{two_days}/{DAYS[1]}" in said
     assert "0.95" in vlad("review", "list", f"{two_days}/{DAYS[0]}")
+
+
+def test_five_million_rows_are_read_at_most(tmp_path):
+    rows = pa.array(np.zeros(5_000_001, np.int32))
+    one = pa.table({"path": ["a"], "memory": [0.5], "error": pa.nulls(1, pa.string())})
+    run = ray_run(tmp_path / "ray", {f"{DAYS[0]}/part-0.parquet": one.take(rows)})
+    assert "has more than 5,000,000 rows" in vlad("review", "list", run, code=2)
 
 
 def test_a_run_without_rows_or_without_verdicts(out, images):
