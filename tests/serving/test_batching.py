@@ -3,6 +3,7 @@
 import time
 import weakref
 from functools import partial
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -10,7 +11,10 @@ from PIL import Image
 
 from vlad.errors import ImageError
 from vlad.scoring.pipeline import Prepared
+from vlad.serving import app
 from vlad.serving.batching import Batcher, Busy
+from vlad.serving.detectors import Served, Store
+from vlad.serving.limits import Limits
 
 
 @pytest.fixture
@@ -180,6 +184,24 @@ def test_closing_finishes_what_waits(slow, eventually):
     assert [future.result(0).image_score for future in found] == list(range(9))
     with pytest.raises(Busy):
         made.submit(slow, None, [grey(0)])
+
+
+def test_images_are_read_in_as_many_threads_as_suit_the_detectors(batcher, slow, monkeypatch):
+    slow.go.set()
+    together, seen = Barrier(3, timeout=60), []
+
+    def read():
+        together.wait()
+        return grey(1)()
+
+    found = batcher(2, 100, lambda count: None, 3).submit(slow, None, [read] * 3)
+    assert [future.result(120).image_score for future in found] == [1, 1, 1]
+    monkeypatch.setattr(app, "readers", {"cpu": 2, "cuda": 7}.__getitem__)
+    monkeypatch.setattr(app, "Batcher", lambda *args: seen.append(args[-1]))
+    on_gpu = type(slow)()
+    on_gpu.device = "cuda"
+    app.create_app(Store([Served("one", slow), Served("other", on_gpu)]), Limits())
+    assert seen == [7]
 
 
 def test_detectors_take_turns(batcher, slow, eventually):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -46,17 +45,18 @@ def download(scores: Mapping[str, Scores], further: torch.Tensor | None = None) 
     }
     begun = _begin([*named.values(), *([] if further is None else [further])])
     # what waits for the copy keeps no tensor
-    places, count = list(named), len(named)
-    bare = {
-        head: replace(own, **{name: None for name in PARTS if (head, name) in named})
+    places = list(named)
+    rest = {
+        head: {name: x for name, x in vars(own).items() if not isinstance(x, torch.Tensor)}
         for head, own in scores.items()
     }
 
     def arrays() -> tuple[dict[str, Scores], np.ndarray | None]:
-        found, each = begun(), dict(bare)
+        found, each = begun(), {head: dict(own) for head, own in rest.items()}
         for (head, name), x in zip(places, found, strict=False):
-            each[head] = replace(each[head], **{name: x})
-        return each, found[count] if found[count:] else None
+            each[head][name] = x
+        more = found[len(places) :]
+        return {head: Scores(**own) for head, own in each.items()}, more[0] if more else None
 
     return arrays
 

@@ -10,6 +10,7 @@ from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
 from vlad import __version__
+from vlad.backbones import choose_device
 from vlad.scoring.ahead import readers
 from vlad.serving.batching import Batcher
 from vlad.serving.detectors import Store
@@ -54,7 +55,7 @@ def create_app(
     traffic = traffic or Traffic()
     metrics = Metrics(lambda: len(batcher))
     store.on_replace = metrics.forget_drift
-    threads = max(readers(one.detector.backbone_.device) for one in store)
+    threads = max(readers(choose_device(one.detector.device)) for one in store)
     batcher = Batcher(limits.batch_size, limits.queue, metrics.batches.observe, threads)
 
     @asynccontextmanager
