@@ -67,6 +67,9 @@ BOMBS = {
     "encoding": (called("_codecs encode", "a", "punycode"), NO_ENCODING),
     "errors": (called("_codecs encode", "a", "idna", "latin1"), NO_ENCODING),
     "call": (called(REBUILD, TENSOR, TENSOR, (10**12,), {}), "it asks for a call of torch.Tensor"),
+    "tensor": (called("torch FloatTensor", 10**10), "it asks for a call of torch.FloatTensor"),
+    "new": (b"\x80\x02" + TENSOR + b"K\x09\x85\x81.", "it asks for a call of torch.Tensor"),
+    "bytes": (called("torch UntypedStorage", 10**10), "it asks for"),
     "sparse": (
         called("torch._utils _rebuild_sparse_tensor"),
         "it asks for torch._utils._rebuild_s",

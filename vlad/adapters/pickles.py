@@ -7,6 +7,7 @@ part for each key, a value that is copied again and again, tensors of any size.
 from __future__ import annotations
 
 import pickletools
+import re
 from collections.abc import Callable
 from pickle import UnpicklingError
 from typing import BinaryIO
@@ -129,7 +130,7 @@ class _Simulation:
                 raise Refused(f"it asks for {asked}, which is not a plain tensor")
             self.names.add(asked)
             return _Value(weight, asked)
-        if name == "REDUCE":
+        if name in ("REDUCE", "NEWOBJ"):
             _check_call(*taken)
         elif name == "BINPERSID":
             self._add_storage(*taken[0].parts)
@@ -151,6 +152,8 @@ class _Simulation:
 
 def _check_call(function: _Value, arguments: _Value) -> None:
     """Check calls whose arguments decide what they do."""
+    if re.fullmatch(r"torch\.(\w+\.)?\w*(Tensor|Storage)", str(function.said)):
+        raise Refused(f"it asks for a call of {function.said}")
     rest = [part.said for part in arguments.parts[1:]]
     if function.said == "_codecs.encode" and rest != ["latin1"]:
         raise Refused("it asks for an encoding that no tensor needs")

@@ -38,7 +38,8 @@ def calibrate_run(
 
     Args:
         levels: real path -> 0 for normal, 1 or more for how bad; None says that all are normal.
-            Images without a level are left out. Of very many normal images some are drawn.
+            Images without a level are left out. Of very many images without levels and `suspects`
+            some are drawn.
         target: of the threshold, if there are levels.
         false_alarms, suspects: as in `from_normals`.
         options: those of `from_normals` and `from_labels`.
@@ -63,7 +64,8 @@ def calibrate_run(
                 f"none of the labelled images is in {folder}; label images of that run."
             )
     drawn: list[str] = []
-    if levels is None and len(good) > (most := max(MOST, 2 * least_reference(false_alarms))):
+    most = max(MOST, 2 * least_reference(false_alarms))
+    if levels is None and not suspects and len(good) > most:  # suspects are those of the whole run
         drawn = [f"{most} of {len(good)} images were drawn to set the threshold."]
         good = draw_shots(good, most, 0)
     open_image = partial(read_listed, bits=folder.settings.get("bits", 16))
@@ -75,10 +77,11 @@ def calibrate_run(
     copied = find_copies(shown_marks, marks)
     names = [str(sample.path) for sample in normal]
     kept, notes = keep_others(names, copied, false_alarms if levels is None else None)
-    if unread := sum(one is None for one in marks):
-        notes.append(
-            f"{unread} of {len(marks)} images cannot be opened now, so copies among them stay."
-        )
+    for what, found in (("images", marks), ("reference images", shown_marks)):
+        if unread := sum(one is None for one in found):
+            notes.append(
+                f"{unread} of {len(found)} {what} cannot be opened now, so copies of them stay."
+            )
     left_out = {sample.path for sample in normal} - {normal[i].path for i in kept}
     good = [sample for sample in good if sample.path not in left_out]
     _, scores = known_scores(folder, good)

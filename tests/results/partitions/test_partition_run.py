@@ -171,6 +171,9 @@ def test_of_many_images_some_set_the_threshold(two_days, images, tmp_path, monke
     # the rate needs so many, of which half may be copies
     said = vlad("calibrate", two_days, "--out", tmp_path / "line.json")
     assert "38 of 39 images were drawn" in said
+    suspects = ["--suspects", 2, "--false-alarms", 0.1]
+    said = vlad("calibrate", two_days, *suspects, "--out", tmp_path / "line.json")
+    assert "drawn" not in said
     monkeypatch.setattr("vlad.results.calibrate.MOST", 39)
     said = vlad("calibrate", two_days, "--out", tmp_path / "line.json")
     assert "drawn" not in said and "1 of 39 images cannot be opened now" in said
@@ -234,6 +237,22 @@ def test_half_a_partition_and_a_run_that_goes_on_are_one_sentence(two_days):
     assert "part-1.parquet cannot be read back" in said and "--resume the run" in said
     with where.writing():
         assert "is not finished" in vlad("diff", two_days, two_days, code=2)
+
+
+def test_a_run_that_was_stopped_is_refused_until_it_ends(two_days):
+    where = place(two_days)
+    with pytest.raises(KeyboardInterrupt), where.writing():
+        raise KeyboardInterrupt
+    assert "is not finished" in vlad("diff", two_days, two_days, code=2)
+    with where.writing():
+        pass
+    assert "0.95" in vlad("review", "list", two_days)
+
+
+def test_a_day_is_found_from_within_the_run(tmp_path, images, monkeypatch):
+    run = ray_run(tmp_path / "ray", {f"{DAYS[0]}/part-1.parquet": part(images[:1], [0.1])})
+    monkeypatch.chdir(run)
+    assert images[0].name in vlad("review", "list", DAYS[0])
 
 
 def test_more_rows_than_fit_in_memory_are_refused(two_days, monkeypatch):

@@ -189,7 +189,7 @@ def test_a_command_that_is_killed_loses_no_path(vlad, out, images, monkeypatch, 
 
     def killed(*args):
         if not left[0]:
-            raise KeyboardInterrupt  # unlike SIGKILL it removes the folder of `writing`
+            raise KeyboardInterrupt
         left[0] -= 1
         finish(*args)
 
@@ -197,6 +197,7 @@ def test_a_command_that_is_killed_loses_no_path(vlad, out, images, monkeypatch, 
         patch.setattr(kind, "finish", killed)
         with pytest.raises(AssertionError, match="Stopped"):
             vlad(images, "--resume")
+    assert place(out).unfinished()
     rows(out)
     vlad(images, "--resume")
     found = rows(out)

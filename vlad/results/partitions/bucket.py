@@ -104,7 +104,7 @@ class Bucket:
         return sorted(name for name in names if any(fnmatch(name, part) for part in PARTS))
 
     def unfinished(self) -> bool:
-        """Whether a command writes here, or was killed."""
+        """Whether a command writes here, or was stopped or killed."""
         return any(name.startswith(_OPEN) for name in self.listed())
 
     def open(self, name: str) -> BinaryIO:
@@ -145,11 +145,9 @@ class Bucket:
         for old in {n.split("/")[0] for n in self.listed() if n.startswith(_OPEN)}:
             self._drop(old)
         self.put(f"{own}/{_BEGUN}", b"")
-        try:
-            yield own
-        finally:
-            with contextlib.suppress(VladError):
-                self._drop(own)
+        yield own  # if that fails, it stays, and readers see that the run is not finished
+        with contextlib.suppress(VladError):
+            self._drop(own)
 
     def write(self, folder: str, name: str, table: pa.Table) -> None:
         """Write a partition that `finish` puts in place.

@@ -40,14 +40,15 @@ def read_rows(
 ) -> pa.Table:
     """The newest row of each path, in the order of the partitions.
 
-    Rows of a later date are newer. A run writes one row for a path; others come from elsewhere.
+    Rows of a later date are newer; within a date the last name counts. A run writes one row for a
+    path; others come from elsewhere.
 
     Args:
         heads: whose scores every partition has.
         columns: of `schema`; only those that a partition has are in the table.
 
     Raises:
-        InputError: a partition of another run or program, or too many rows.
+        InputError: a partition with other columns, or too many rows.
         OutputError: a partition cannot be read back.
     """
     needed = ["path", *heads, "error"]
@@ -59,17 +60,19 @@ def read_rows(
             tables.append(checked(table, f"{where}/{name}", needed, columns))
             count += len(table)
         if count > MOST:
+            days = sorted({name.rpartition("/")[0] for name in names} - {""})
+            one = f"give one day of it, such as {where}/{days[-1]}, or " if days[1:] else ""
             raise InputError(
-                f"{where} has more than {MOST:,} rows, which is too many to read at once; give "
-                f"one day of it, such as {where}/{names[-1].rpartition('/')[0]}, or use DuckDB."
+                f"{where} has more than {MOST:,} rows, which is too many to read at once; {one}use "
+                "DuckDB."
             )
     rows = pa.concat_tables(tables, promote_options="default")
     last = rows.select(["path"]).append_column("at", pa.array(np.arange(count)))
     kept = last.group_by("path").aggregate([("at", "max")])["at_max"].to_numpy()
     if len(kept) < count:
         warnings.warn(
-            f"{counted(count - len(kept), 'row')} of {where} left out, since a later partition "
-            "has a row of the same path.",
+            f"{counted(count - len(kept), 'row')} of {where} left out, since another partition, of "
+            "the same or a later date, has a row of the same path.",
             stacklevel=2,
         )
     return rows.take(np.sort(kept))

@@ -54,8 +54,8 @@ class Folder:
         return sorted(path.relative_to(self.at).as_posix() for path in found)
 
     def unfinished(self) -> bool:
-        """Whether a command writes here, or was killed."""
-        return any(self.at.glob(f"{_OPEN}*"))
+        """Whether a command writes here, or was stopped or killed."""
+        return any(path for mark in (_OPEN, _CLOSED) for path in self.at.glob(f"{mark}*"))
 
     def open(self, name: str) -> BinaryIO:
         return open(self.at / name, "rb")
@@ -101,8 +101,12 @@ class Folder:
             raise cannot_write(self.at, error) from error
         try:
             yield own.name
-        finally:
-            shutil.rmtree(own, ignore_errors=True)
+        except BaseException:
+            # readers see that the run is not finished, and its workers write nothing more
+            with contextlib.suppress(OSError):
+                own.rename(self.at / own.name.replace(_OPEN, _CLOSED))
+            raise
+        shutil.rmtree(own, ignore_errors=True)
 
     def write(self, folder: str, name: str, table: pa.Table) -> None:
         """Put a partition in place; replace one of the same name.

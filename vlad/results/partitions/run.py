@@ -19,7 +19,7 @@ from vlad.results.rows import Row, State
 from vlad.types import Sample
 
 _WORDS = ("_verdict", "_abstain")
-_DAY = re.compile(r"(.+)[/\\]scores[/\\](date=[^/\\]+)[/\\]?")
+_DAY = re.compile(r"(?:(.+)[/\\])?scores[/\\](date=[^/\\]+)[/\\]?")
 
 
 def open_run(out: str | Path) -> RunFolder:
@@ -33,7 +33,7 @@ def open_run(out: str | Path) -> RunFolder:
         OutputError: it cannot be read back.
     """
     day = _DAY.fullmatch(str(out))
-    where = place(day[1] if day else str(out))
+    where = place((day[1] or ".") if day else str(out))
     settings = where.run.settings(where.at)
     if not (settings and settings.get("params")):
         return RunFolder.open(out)
@@ -52,7 +52,7 @@ class PartitionedRun(RunFolder):
         table: the columns of the partitions, in the order of `rows`.
 
     Raises:
-        InputError: a command writes there or was killed, a partition of something else, or too
+        InputError: a command writes there or was stopped, a partition of something else, or too
             many rows.
         OutputError: a partition cannot be read back.
     """
@@ -61,7 +61,9 @@ class PartitionedRun(RunFolder):
         ranges = dict.fromkeys(settings["params"], (0.0, 1.0))  # there are no maps
         super().__init__(where.at if isinstance(where, Folder) else name, ranges, {}, "none")
         self.name, self.where = name, where
-        self.settings = {key: value for key, value in settings.items() if key != "calibration"}
+        self.settings = dict(settings)
+        if self.calibration():
+            self.settings.pop("calibration", None)  # whose thresholds say more than its digest
         if where.unfinished():
             raise InputError(f"{name} is not finished; let the run end, or `resume` it.")
         names = [part for part in where.parts() if part.startswith(below)]
