@@ -92,6 +92,9 @@ def test_an_option_of_one_other_command_is_said_to_be_its():
     assert said("watch", "a.mp4", "--segments").startswith(
         "Error: No such option '--segments' here, but vlad video has it; see `"
     )
+    assert said("review", "apply", "labels.csv", "--order", "worst").startswith(
+        "Error: No such option '--order' here, but vlad review list has it; see `"
+    )
     # many have --head, and none has --segment
     assert " has it" not in said("doctor", "--head", "memory")
     assert "Did you mean" in said("video", "--segment")

@@ -99,8 +99,17 @@ def _elsewhere(error: click.ClickException, group: click.Group) -> str:
     if not isinstance(error, click.NoSuchOption):
         return ""
     name = error.option_name
-    having = [verb for verb, command in group.commands.items() if name in _options(command)]
-    return f"No such option '{name}' here, but vlad {having[0]} has it" if len(having) == 1 else ""
+    having = [words for words, command in _leaves(group, "vlad") if name in _options(command)]
+    return f"No such option '{name}' here, but {having[0]} has it" if len(having) == 1 else ""
+
+
+def _leaves(command: click.Command, words: str) -> Iterator[tuple[str, click.Command]]:
+    """The commands in a group, each with the words that call it."""
+    if not isinstance(command, click.Group):
+        yield words, command
+        return
+    for verb, inner in command.commands.items():
+        yield from _leaves(inner, f"{words} {verb}")
 
 
 def _options(command: click.Command) -> Iterator[str]:

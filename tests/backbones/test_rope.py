@@ -29,7 +29,7 @@ def vision(small_backbone):
         return angles_of(grid).repeat(1, 1, size // 8)
 
     blocks = [replace(block, turn=turn_halves) for block in plain.blocks]
-    return replace(plain, blocks=blocks, registers=registers, rope=rope, _resized={})
+    return replace(plain, blocks=blocks, registers=registers, rope=rope)
 
 
 @pytest.fixture

@@ -75,9 +75,9 @@ class VisionTransformer:
     rope: Callable[[tuple[int, int]], torch.Tensor] | None = None
     call: Callable = run
     pyramid: Pyramid | None = None
-    _resized: dict = field(default_factory=dict, repr=False)
-    _turned: dict = field(default_factory=dict, repr=False)
-    _weights: dict = field(default_factory=dict, repr=False)
+    _resized: dict = field(default_factory=dict, init=False, repr=False)
+    _turned: dict = field(default_factory=dict, init=False, repr=False)
+    _weights: dict = field(default_factory=dict, init=False, repr=False)
 
     @property
     def prefix(self) -> int:

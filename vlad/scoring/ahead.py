@@ -46,7 +46,8 @@ def fetched(launched: Iterable[Callable[[], T]], device: torch.device | str) -> 
     """The results of batches, in order, each by the function that waits for it.
 
     On a GPU the next batch is launched before the host waits for one, so that the device always
-    has work. If launching fails or is interrupted, what was launched before still comes first.
+    has work. If launching fails or is interrupted, what was launched before still comes first, and
+    the error when the next result is asked for.
 
     Args:
         launched: each step launches a batch.

@@ -14,7 +14,8 @@ class Clock:
     """Seconds spent in named parts.
 
     A GPU computes after the host has gone on, so there they are its own: from when it could begin
-    a part to when it was done with it.
+    a part to when it was done with it. If it has nothing else to do, it can begin at once, and what
+    the host does for the part counts.
 
     Args:
         device: which computes.

@@ -1,5 +1,7 @@
 """Other runtimes give what torch gives: every kind of pass, any number of images."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -76,6 +78,27 @@ def test_a_graph_is_made_once_and_again_when_it_is_broken(
     for path in files:
         path.write_bytes(b"broken")
     torch.testing.assert_close(score(), first)
+
+
+@pytest.mark.parametrize("side", [64, 96])
+def test_a_pass_is_compiled_once(side, small_backbone, small_file, monkeypatch):
+    """Also where positions are resized, which a compiled pass must not do itself."""
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=count))
+    made = load_backbone(str(small_file), "cpu", runtime="compile")
+    pixels = noise(2, 3, side, side)
+    expected = flat(small_backbone.vision(pixels, taps=[(None, 4)]))
+    counts = []
+    for _ in range(3):
+        found = flat(made.forward(pixels, taps=[(None, 4)]))
+        torch.testing.assert_close(found, expected)
+        counts.append(len(graphs))
+    assert counts == [counts[0]] * 3 and graphs
 
 
 def test_a_lower_precision_stays_near(backbone, small_backbone, small_file):

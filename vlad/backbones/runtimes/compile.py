@@ -34,6 +34,8 @@ class Compiled:
             GraphError: torch cannot compile it on this machine.
         """
         on_gpu = inputs[0].is_cuda
+        with torch.no_grad():
+            graph(*inputs)  # keeps resized and turned positions, which a compiled pass must not own
         compiled = torch.compile(
             graph, dynamic=False, mode="reduce-overhead" if on_gpu else "default"
         )
