@@ -118,6 +118,6 @@ def files(setup: Setup) -> Rows:
         found = score_samples(panel, samples, batch_size=setup.batch, open_image=read_image)
         wall = setup.once(lambda found=found: sum(map(len, found)))
         waited = 1 - sum(panel.clock.seconds.values()) / wall
-        beside = f"{threads} threads read; the device waited {waited:.0%} of the time for images to be read"
+        beside = f"{threads} threads read; the device waited {waited:.0%} of the time for reading"
         yield f"files to scores, {dtype}", len(samples) / wall, "images/s", beside
     yield setup.peak("files")
