@@ -77,7 +77,7 @@ def test_the_time_that_the_device_waits_is_measured(run, monkeypatch):
     monkeypatch.setattr(Setup, "once", lambda self, call: (call(), 4.0)[1])
     monkeypatch.setattr(gpu_speed, "score_samples", scored)
     row, *_ = gpu_speed.files(Setup(torch.device("cpu"), ("memory",)))
-    assert row[3] == "2 threads read; the device waited 25% of the time for images"
+    assert row[3] == "2 threads read; the device waited 25% of the time for reading"
 
 
 def test_figures_of_a_cpu_are_not_written(run, capsys):
