@@ -110,6 +110,11 @@ def test_a_wrong_token_is_named_by_its_place(hub, model, monkeypatch):
     assert refusal(model[0]).startswith(words.format(constants.HF_TOKEN_PATH))
 
 
+def test_a_token_that_may_not_see_a_model_is_not_said_to_be_wrong(hub, dino):
+    hub.fault("status", ".", status=401, headers={"X-Error-Code": "RepoNotFound"})
+    assert "or does not show it to your token (HF_TOKEN): " in refusal(dino[0])
+
+
 def test_a_hub_that_asks_to_wait_is_waited_for(hub, model, waits):
     hub.fault("status", "/resolve/", status=429, headers={"Retry-After": "300"}, times=3)
     done = fetch(model[0])

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from vlad.adapters.layouts import LARGEST, find_layout, tensor_shapes
 from vlad.adapters.written import parts
 from vlad.errors import AdapterError
-from vlad.system.files import atomic_write
+from vlad.system.files import atomic_write, file_sha256
 from vlad.system.formats import FORMAT, check_format
 from vlad.system.resources import cache_folder, data_folder
 from vlad.system.text import instead, shown
@@ -153,23 +153,25 @@ def read_adapter(file: Path) -> Adapter:
     Raises:
         AdapterError: the file is not an adapter.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    import torch
+    from safetensors import SafetensorError, safe_open
 
     header = _header(file)
+    tensors = {}
     try:
-        content = file.read_bytes()
-        tensors = load(content)
-        for name, x in tensors.items():
-            if not x.is_floating_point():
-                raise ValueError(f"tensor {shown(name)} holds {x.dtype}, not real numbers")
-        # sorted, so that an error names the same one every time
-        tensors = {name: x.float() for name, x in sorted(tensors.items())}
+        digest = file_sha256(file)
+        with safe_open(file, framework="pt") as opened:
+            for name in sorted(opened.keys()):  # so that an error names the same one every time
+                found = opened.get_tensor(name)
+                if not found.is_floating_point():
+                    raise ValueError(f"tensor {shown(name)} holds {found.dtype}, not real numbers")
+                # a copy, as the file may change while it is mapped
+                tensors[name] = found.to(torch.float32, copy=True)
     except (OSError, MemoryError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
     name = file.parent.name if file.name == FILE else file.stem
     fields = {key: header[key] for key in _HEADER}
-    return Adapter(name=name, **fields, tensors=tensors, sha256=hashlib.sha256(content).hexdigest())
+    return Adapter(name=name, **fields, tensors=tensors, sha256=digest)
 
 
 def save_adapter(adapter: Adapter, folder: str | Path) -> Path:
