@@ -61,10 +61,10 @@ def read_rows(
             count += len(table)
         if count > MOST:
             days = sorted({name.rpartition("/")[0] for name in names} - {""})
-            one = f"give one day of it, such as {where}/{days[-1]}, or " if days[1:] else ""
+            day = f", or give one day of it, such as {where}/{days[-1]}" if days[1:] else ""
             raise InputError(
-                f"{where} has more than {MOST:,} rows, which is too many to read at once; {one}use "
-                "DuckDB."
+                f"{where} has more than {MOST:,} rows, which is too many to read at once; use "
+                f"DuckDB{day}."
             )
     rows = pa.concat_tables(tables, promote_options="default")
     last = rows.select(["path"]).append_column("at", pa.array(np.arange(count)))
