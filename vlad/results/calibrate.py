@@ -77,10 +77,10 @@ def calibrate_run(
     copied = find_copies(shown_marks, marks)
     names = [str(sample.path) for sample in normal]
     kept, notes = keep_others(names, copied, false_alarms if levels is None else None)
-    for what, found in (("images", marks), ("reference images", shown_marks)):
-        if unread := sum(one is None for one in found):
+    for what, seen in (("images", marks), ("reference images", shown_marks)):
+        if unread := sum(one is None for one in seen):
             notes.append(
-                f"{unread} of {len(found)} {what} cannot be opened now, so copies of them stay."
+                f"{unread} of {len(seen)} {what} cannot be opened now, so copies of them stay."
             )
     left_out = {sample.path for sample in normal} - {normal[i].path for i in kept}
     good = [sample for sample in good if sample.path not in left_out]
