@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
+from vlad import adapters
 from vlad.adapters import Adapter, load_adapter, read_adapter, save_adapter
 from vlad.adapters.checkpoint import read_checkpoint
 from vlad.backbones import load_backbone
@@ -136,3 +137,20 @@ def test_tensor_names_without_end(tmp_path, small_backbone):
     with pytest.raises(AdapterError) as caught:
         read_checkpoint(tmp_path / "a.pth", "april_gan", small_backbone.info)
     assert len(str(caught.value)) < 1000
+
+
+def test_an_adapter_that_is_replaced_while_it_is_read(tmp_path, monkeypatch):
+    def named(auxiliary):
+        return Adapter("a", "april_gan", "b", auxiliary, {"layers": [1]}, {"x": torch.zeros(2)})
+
+    file = save_adapter(named("one"), tmp_path)
+    digest_of = adapters.file_sha256
+
+    def replaced(path):
+        digest = digest_of(path)
+        save_adapter(named("two"), tmp_path)
+        return digest
+
+    monkeypatch.setattr(adapters, "file_sha256", replaced)
+    with pytest.raises(AdapterError, match="changed while it was read"):
+        read_adapter(file)

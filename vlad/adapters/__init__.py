@@ -156,8 +156,12 @@ def read_adapter(file: Path) -> Adapter:
     import torch
     from safetensors import SafetensorError, safe_open
 
-    header = _header(file)
     tensors = {}
+    try:
+        before = _identity(file)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    header = _header(file)
     try:
         digest = file_sha256(file)
         with safe_open(file, framework="pt") as opened:
@@ -167,11 +171,20 @@ def read_adapter(file: Path) -> Adapter:
                     raise ValueError(f"tensor {shown(name)} holds {found.dtype}, not real numbers")
                 # a copy, as the file may change while it is mapped
                 tensors[name] = found.to(torch.float32, copy=True)
+        after = _identity(file)
     except (OSError, MemoryError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
+    if after != before:
+        raise AdapterError(f"{file} changed while it was read; read it again.")
     name = file.parent.name if file.name == FILE else file.stem
     fields = {key: header[key] for key in _HEADER}
     return Adapter(name=name, **fields, tensors=tensors, sha256=digest)
+
+
+def _identity(file: Path) -> tuple[int, int, int]:
+    """What differs once another file has its name, or other bytes are in it."""
+    found = os.stat(file)
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def save_adapter(adapter: Adapter, folder: str | Path) -> Path:

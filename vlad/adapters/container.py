@@ -6,9 +6,7 @@ optimisers and numpy scalars beside the tensors; these become objects that hold 
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
@@ -16,34 +14,18 @@ from pickle import UnpicklingError
 import torch
 
 from vlad.adapters import LONGEST
-from vlad.adapters.pickles import Refused, names_in
 from vlad.errors import AdapterError
+from vlad.system.pickles import Refused
 from vlad.system.text import shown
-from vlad.system.torchscript import check_archive
+from vlad.system.torch_file import load_torch
 
-# classes that say how a training was set up; they are never looked up or called
+# classes that say how a training was set up
 _SETTINGS = re.compile(
     r"argparse\.Namespace|functools\.partial|pathlib\.(Pure)?(Posix|Windows)?Path|typing\.\w+"
     r"|collections\.defaultdict|builtins\.(dict|list|int|float|str|bool)"
     r"|numpy\.dtype|numpy\.dtypes\.\w+|numpy\.(core|_core)\.multiarray\.scalar"
     r"|torch\.(optim|nn\.modules)\.[\w.]+|(omegaconf|lightning|pytorch_lightning|src)\.[\w.]+"
 )
-# what tensors are made of, and torch's own modules beside them
-_TENSORS = re.compile(
-    r"collections\.OrderedDict|builtins\.set|_codecs\.encode|torch\._tensor\._rebuild_from_type_v2"
-    r"|torch\._utils\._rebuild_(tensor_v[23]|parameter(_with_state)?|meta_tensor_no_storage)"
-    r"|torch\.(storage\.|nn\.parameter\.)?\w+"
-)
-
-
-class _Setting:
-    """Stands for an object beside the tensors; takes anything and keeps nothing."""
-
-    def __init__(self, *_: object):
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
 
 
 def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, torch.Tensor]:
@@ -89,47 +71,12 @@ def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, tor
 
 def _load(file: Path) -> object:
     try:
-        check_archive(file)
-        with open(file, "rb") as opened:
-            archive = opened.read(4) == b"PK\3\4"  # by which torch tells its two containers apart
-        if archive:
-            _check_sums(file)
-        names = _names(file, archive)
-        kinds: list = [
-            type(name, (_Setting,), {"__module__": module})
-            for module, _, name in (name.rpartition(".") for name in names)
-            if _SETTINGS.fullmatch(f"{module}.{name}")
-        ]
-        with torch.serialization.safe_globals(kinds):
-            # files of the first torch are not mapped
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=archive)
+        return load_torch(file, beside=_SETTINGS, mapped=True)
     except Exception as error:  # the file's content is untrusted
         raise AdapterError(
             f"{file} is not readable as a checkpoint of tensors ({_why(file, error)}), and nothing "
             "in it was executed; get a new copy."
         ) from error
-
-
-def _check_sums(file: Path) -> None:
-    """Raise ValueError for bytes that differ from those written, which torch does not notice."""
-    with zipfile.ZipFile(file) as archive:
-        if archive.testzip():
-            raise ValueError("a check sum differs")
-
-
-def _names(file: Path, archive: bool) -> set[str]:
-    """All that a file's pickles ask for, as "module.name"."""
-
-    def allowed(name: str) -> object:
-        return _TENSORS.fullmatch(name) or _SETTINGS.fullmatch(name)
-
-    size = file.stat().st_size
-    if archive:
-        # by the reader of torch.load: other readers of archives may find another entry
-        content = torch._C.PyTorchFileReader(str(file)).get_record("data.pkl")
-        return names_in(io.BytesIO(content), size, allowed)
-    with open(file, "rb") as opened:  # two numbers, the machine, the content, keys of its tensors
-        return {name for _ in range(5) for name in names_in(opened, size, allowed)}
 
 
 def _plain(value: object) -> object:

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from vlad.backbones.network import first_line
 from vlad.errors import BackboneError
 from vlad.system.text import shown
-from vlad.system.torchscript import check_archive, is_torchscript, read_archive
+from vlad.system.torch_file import load_torch
+from vlad.system.torchscript import is_torchscript, read_archive
 
 IMAGE_ENCODERS = ("visual.", "image_encoder.")  # the latter of MobileCLIP's authors
 
@@ -33,8 +34,7 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
         elif is_torchscript(path):
             jit, content = True, read_archive(path)
         else:
-            check_archive(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_torch(path)
     except Exception as error:
         raise BackboneError(
             f"{path} is not readable as weights ({first_line(error)}); give a .safetensors or .pt "

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import torch
 
@@ -17,7 +18,7 @@ from vlad.errors import TrainingError
 from vlad.system.files import atomic_write
 from vlad.system.formats import FORMAT, check_format
 from vlad.system.text import csv_line, encode
-from vlad.system.torchscript import check_archive
+from vlad.system.torch_file import load_torch
 from vlad.system.tracking import FOLDER as TENSORBOARD
 
 CHECKPOINT, LOG, LEFT_OUT, FEATURES = "checkpoint.pt", "log.csv", "left_out.csv", "features"
@@ -100,12 +101,14 @@ def load_state(out: Path, settings: Mapping[str, Any]) -> State:
     file = out / CHECKPOINT
     known = [f.name for f in fields(State)]
     try:
-        check_archive(file)
-        content = dict(torch.load(file, map_location="cpu", weights_only=True))
+        content = dict(load_torch(file))
         check_format(content, ("settings", *known), file, TrainingError)
         before = json.loads(content["settings"])
         state = State(**{name: content[name] for name in known})
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, UnpicklingError) as e:
+    except (
+        OSError, RuntimeError, ValueError, TypeError, KeyError, EOFError, UnpicklingError,
+        BadZipFile,
+    ) as e:  # fmt: skip
         raise TrainingError(f"{file} is not a vlad checkpoint, or is damaged; begin again.") from e
     now = json.loads(json.dumps(settings))
     for key in sorted(before.keys() | now.keys()):

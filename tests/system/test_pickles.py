@@ -5,10 +5,12 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vlad.adapters.checkpoint import read_checkpoint
-from vlad.adapters.pickles import LONGEST, MOST
-from vlad.errors import AdapterError
+from vlad.backbones import load_backbone
+from vlad.errors import AdapterError, BackboneError
+from vlad.system.pickles import LONGEST, MOST
 
 
 def archive(file, content):
@@ -88,3 +90,23 @@ def test_a_bomb_is_refused_before_it_is_read(
     with pytest.raises(AdapterError, match=re.escape(words)) as refused:
         read_checkpoint(tmp_path / "a.pth", "april_gan", small_backbone.info)
     assert "nothing in it was executed; get a new copy." in str(refused.value)
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_backbone_is_read_as_carefully(bomb, tmp_path, monkeypatch):
+    content, words = BOMBS[bomb]
+    archive(tmp_path / "a.pt", content)
+    monkeypatch.setattr(torch, "load", None)
+    with pytest.raises(BackboneError, match=re.escape(words)):
+        load_backbone(str(tmp_path / "a.pt"))
+
+
+def test_a_bit_that_turned(small_file, tmp_path):
+    state = load_file(small_file)
+    torch.save(state, tmp_path / "a.pt")
+    load_backbone(str(tmp_path / "a.pt"))
+    content = bytearray((tmp_path / "a.pt").read_bytes())
+    content[content.index(state["visual.proj"].numpy().tobytes())] ^= 1
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(BackboneError, match="a check sum differs"):
+        load_backbone(str(tmp_path / "a.pt"))
