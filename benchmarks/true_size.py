@@ -31,6 +31,7 @@ BACKBONES = {
     "dinov2": ("DINOv2 ViT-L/14 with registers", 518),
     "siglip2": ("SigLIP 2 so400m/16-384", 384),
     "dinov3": ("DINOv3 ViT-B/16", 448),
+    "efficientnet": ("EfficientNet-B4", 256),  # of metauas
 }
 STEPS = 2  # of heads that optimise a network in `fit`, whose time is not what is measured
 LEFT_OUT = {"vlm": "asks a vision-language model of its own"}
@@ -160,9 +161,8 @@ def draw(folder: str) -> None:
     import torch
 
     torch.manual_seed(0)
-    {"clip": _open_clip, "dinov2": _dinov2, "siglip2": _open_clip, "dinov3": _dinov3}[
-        Path(folder).name
-    ](Path(folder))
+    makers = {"dinov2": _dinov2, "dinov3": _dinov3, "efficientnet": _timm}
+    makers.get(Path(folder).name, _open_clip)(Path(folder))
 
 
 def _open_clip(folder: Path) -> None:
@@ -206,6 +206,13 @@ def _dinov3(folder: Path) -> None:
     )  # fmt: skip
     DINOv3ViTModel(config).save_pretrained(folder)
     _preprocessor(folder, 224)
+
+
+def _timm(folder: Path) -> None:
+    from timm import create_model
+    from timm.models import save_for_hf
+
+    save_for_hf(create_model("tf_efficientnet_b4"), str(folder), safe_serialization=True)
 
 
 def _preprocessor(folder: Path, side: int) -> None:

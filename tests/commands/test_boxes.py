@@ -53,10 +53,12 @@ def test_a_box_changes_the_score_of_its_image_alone(command, tree, write, tmp_pa
     assert done.exit_code == 0, done.output
     before, after = scores(tmp_path / "without"), scores(tmp_path / "with")
     assert [path for path in before if before[path] != after[path]] == ["stain/4.png"]
+    done = command(*score, tmp_path / "with", "--resume", "--boxes", write())
+    assert done.exit_code == 0, done.output
     # other boxes would give other scores
     done = command(*score, tmp_path / "with", "--resume", "--boxes", write(score=0.7))
     assert done.exit_code == 2
-    assert "boxes" in done.output
+    assert "with other settings (boxes: " in done.output
 
 
 def test_a_box_that_names_no_fault_is_left_out_and_said(command, tree, write, tmp_path):
@@ -144,7 +146,9 @@ def test_a_model_finds_boxes_while_it_scores(command, tree, model, tmp_path):
     assert recorded.startswith(f"{model}@")
     done = command(*score, tmp_path / "with", "--resume")
     assert done.exit_code == 2
-    assert "boxes" in done.output
+    assert "with other settings (boxes: " in done.output
+    done = command(*score, tmp_path / "with", "--resume", "--boxes-model", model)
+    assert done.exit_code == 0, done.output
 
 
 def test_boxes_of_the_model_are_those_that_python_finds(command, tree, model, write, tmp_path):

@@ -111,6 +111,27 @@ def test_a_run_that_was_stopped_is_refused(run, labels):
     assert done.exit_code == 2 and "was stopped; add --resume" in done.output
 
 
+def test_frames_scored_as_images_are_measured(images, small_file, labels, run, tmp_path):
+    options = ("--normal", images / "0.png", "--head", "memory", "--backbone", small_file)
+    options += ("--device", "cpu", "--out")
+    out = tmp_path / "as images"
+    done = vlad("score", tmp_path / "bad", tmp_path / "good", *options, out)
+    assert done.exit_code == 0, done.output
+    done = vlad("measure", out, labels)
+    assert done.exit_code == 0 and "memory  0.8750       0.8750       " in done.output, done.output
+    (out / "scores.parquet").unlink()  # as while it was stopped
+    done = vlad("measure", out, labels)
+    assert done.exit_code == 2 and "is not finished" in done.output
+    (tmp_path / "test").mkdir()
+    (tmp_path / "bad").rename(tmp_path / "test" / "good")
+    two = tmp_path / "two"
+    assert (
+        vlad("score", tmp_path / "good", tmp_path / "test" / "good", *options, two).exit_code == 0
+    )
+    done = vlad("measure", two, labels)
+    assert done.exit_code == 2 and "both are called good" in done.output
+
+
 def test_labels_that_do_not_fit_the_frames_are_said(run, labels, tmp_path, images, small_file):
     assert "another number of frames" not in vlad("measure", run, labels).output
     labels.write_text("video,first,last\nbad,3,8\ngood,,\n")

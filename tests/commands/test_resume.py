@@ -208,6 +208,12 @@ def test_a_replaced_image_keeps_its_old_row_until_it_is_scored(vlad, images, dra
     read = [line.rsplit(",", 1)[1] for line in (*after, *again)]
     changed = [i for i in range(6) if read[i] != read[6 + i]]
     assert changed == [2]
+    lines = files.read_text().splitlines(keepends=True)
+    files.write_text("".join(line for line in lines if "2.png" not in line))
+    drawn[4].save(images / "2.png")
+    score = rows(tmp_path / "run")[2]["memory"]
+    vlad(*args, "--resume")
+    assert rows(tmp_path / "run")[2]["memory"] != score
 
 
 def test_a_held_out_image_that_was_replaced_is_scored_again(vlad, images, drawn, tmp_path):

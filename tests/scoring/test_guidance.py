@@ -12,6 +12,7 @@ from vlad.errors import HeadError, InputError
 from vlad.heads import load_head
 from vlad.maths.guidance import guidance_basis, guided
 from vlad.prompts import load_bank
+from vlad.results.finished import read_finished
 from vlad.scoring.panel import Panel
 from vlad.scoring.setup import Setup
 from vlad.scoring.textcache import embed_prompts
@@ -123,6 +124,28 @@ def test_a_run_says_what_guided_it(small_file, category, light, tmp_path):
     assert {use: (x["bank"], x["directions"]) for use, x in used.items()} == {
         "ignore": ("light", 2)
     }
+    done = CliRunner().invoke(main, [*map(str, said), "--resume"])
+    assert done.exit_code == 0, done.output
+    read_finished(tmp_path / "run")
+
+
+def test_a_calibration_is_for_runs_guided_alike(small_file, drawn, light, tmp_path):
+    good = tmp_path / "good"
+    good.mkdir()
+    for i in range(12):
+        drawn[i % 4].rotate(i).save(good / f"{i}.png")
+    drawn[4].save(tmp_path / "4.png")
+    said = ["score", good, "--head", "memory", "--normal", tmp_path / "4.png", "--backbone"]
+    said += [small_file, "--device", "cpu", "--param", "memory.patch_output=ln_post_proj", "--out"]
+
+    def vlad(*words):
+        return CliRunner().invoke(main, [str(word) for word in words])
+
+    assert vlad(*said, tmp_path / "run").exit_code == 0
+    done = vlad("calibrate", tmp_path / "run", "--false-alarms", 0.2, "--out", tmp_path / "c.json")
+    assert done.exit_code == 0, done.output
+    done = vlad(*said, tmp_path / "b", "--ignore", light, "--calibration", tmp_path / "c.json")
+    assert done.exit_code == 2 and "was made with other guidance" in done.output, done.output
 
 
 def test_a_saved_detector_has_its_banks(small_file, drawn, light, tmp_path):

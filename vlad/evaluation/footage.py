@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from vlad.errors import InputError
 from vlad.evaluation.sampled import sampled
 from vlad.metrics import FrameMetrics, frame_metrics, rbdc_tbdc
 from vlad.results.eventrules import THRESHOLDS, load_rules
+from vlad.results.finished import read_finished
 from vlad.results.folder import RunFolder
 from vlad.results.framenotes import FILE as NOTES
 from vlad.results.framenotes import FrameNote, read_notes
@@ -74,7 +75,7 @@ def measure_run(
     tracks: Path | None = None,
     per_video: bool = False,
 ) -> RunMetrics:
-    """Measure a finished run of `vlad video` over test videos.
+    """Measure a finished run of `vlad video`, or of `vlad score` on folders of frames.
 
     Args:
         clips: the test videos with their labels; those without a row in the run, and videos of the
@@ -84,11 +85,13 @@ def measure_run(
         per_video: as in `frame_metrics`.
 
     Raises:
-        InputError: no run, one that was stopped, no video of the run has labels, two labelled ones
-            of its name, a file is damaged, or an anomalous video has no tracks while others have.
+        InputError: no run, one that was stopped, no video of the run has labels, two of one name,
+            a file is damaged, or an anomalous video has no tracks while others have.
     """
-    folder = RunFolder.open(run)
-    rows, failed = _rows(folder)
+    # without notes of frames, they were scored as images
+    noted = (Path(run) / NOTES).exists()
+    folder = RunFolder.open(run) if noted else read_finished(run).folder
+    rows, failed = _rows(_noted(folder) if noted else _scored(folder))
     known: dict[str, Clip] = {}
     for clip in clips:
         name = possible_ids((clip.path.name, "_"))[0].partition("/")[0]
@@ -149,29 +152,51 @@ def measure_run(
     return RunMetrics(measured, protocol, notes)
 
 
-def _rows(folder: RunFolder) -> tuple[dict[str, list[tuple[str, dict[str, float]]]], int]:
+def _rows(
+    rows: Iterable[tuple[str, dict[str, float | None]]],
+) -> tuple[dict[str, list[tuple[str, dict[str, float]]]], int]:
     """Video -> path and scores by column of each scored frame; and the number without a score."""
     found: dict[str, list[tuple[str, dict[str, float]]]] = {}
+    parents: dict[str, Path] = {}
     failed = 0
-    with open(folder.out / "scores.csv", newline="", encoding="utf-8") as file:
+    for path, cells in rows:
+        if not Path(path).stem.isdecimal():
+            continue  # an image, or a frame of a stream
+        scores = {name: score for name, score in cells.items() if score is not None}
+        if len(scores) < len(cells):
+            failed += 1
+            continue
+        parent = Path(path).parent
+        if (other := parents.setdefault(parent.name, parent)) != parent:
+            raise InputError(
+                f"Frames of {other} and of {parent} are in one run, and both are called "
+                f"{parent.name}; score them into a run each."
+            )
+        found.setdefault(parent.name, []).append((path, scores))
+    return found, failed
+
+
+def _noted(folder: RunFolder) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """Path and scores by column of each frame of a run of `vlad video` or `vlad watch`."""
+    with open(folder.scores_csv, newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.DictReader(file)
         there = {*(table.fieldnames or ())}
         heads = [*folder.heads, *({COMBINED} & there)]
         columns = [name for head in heads for name in (head, head + SMOOTHED)]
-        # `vlad watch` without thresholds smooths nothing, and keeps no notes of frames
-        if (folder.out / NOTES).exists() and not {*columns} <= there:
+        if not {*columns} <= there:
             raise InputError(f"the run in {folder.out} was stopped; add `resume` to finish it.")
         for row in table:
-            path = path_of(row["path"])
-            cells = {name: row.get(name) or "" for name in columns if name in row}
-            if not Path(path).stem.isdecimal():
-                continue  # an image, or a frame of a stream
-            if not all(cells.values()):
-                failed += 1
-                continue
-            scores = {name: float(cell) for name, cell in cells.items()}
-            found.setdefault(Path(path).parent.name, []).append((path, scores))
-    return found, failed
+            cells = {name: row.get(name) for name in columns}
+            yield (
+                path_of(row["path"]),
+                {name: float(cell) if cell else None for name, cell in cells.items()},
+            )
+
+
+def _scored(folder: RunFolder) -> Iterator[tuple[str, dict[str, float | None]]]:
+    """The same of frames that were scored as images."""
+    for row in folder.rows.values():
+        yield row.path, {head: row.scores.get(head) for head in folder.heads}
 
 
 def _regions(videos: Sequence[_Video], tracks: Path | None) -> list[np.ndarray] | None:

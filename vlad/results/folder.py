@@ -187,7 +187,8 @@ class RunFolder:
         # failed images are tried again
         if not self.rows.scored(path) or not heads <= set(self.rows[path].scores):
             return False
-        if self.changed(sample):
+        # a stop between its two files leaves a row without a state
+        if self.rows[path].state is None or self.changed(sample):
             return False
         return not self.keeps_maps or heads <= set(self.maps(sample))
 
@@ -237,7 +238,7 @@ class RunFolder:
         Raises:
             OutputError: scores.csv or files.csv cannot be written.
         """
-        # states behind scores: a stop between them has a file scored again
+        # states behind scores: `has` has a file scored again after a stop between them
         for path, data in (
             (self.scores_csv, csv_bytes(self._columns(rows, more), header=False)),
             (self.files_csv, _states(rows)),

@@ -6,7 +6,7 @@ from vlad.system.workspace import Workspace
 SETTINGS = (
     *("vlad", "category", "backbone", "weights", "dtype", "runtime", "image_size", "banks"),
     *("prompts", "params", "protocol", "adapters", "bits", "roi", "references", "pool"),
-    *("known_defects", "kinds", "seed", "quality", "tile", "overlap"),
+    *("known_defects", "kinds", "seed", "quality", "tile", "overlap", "boxes", "guidance"),
 )
 # what images and folder they are of, and how maps are kept
 OWN = ("heads", "score_direction", "map_ranges", "maps_cut", "map_format", "map_side", "root")

@@ -7,32 +7,18 @@ from collections.abc import Mapping
 
 from vlad.calibration import Calibration
 from vlad.errors import InputError
+from vlad.results.runjson import SETTINGS
 
+# `prompts` tell what banks and categories say; digests of images are gathered below
+_OWN = {"vlad", "category", "banks", "protocol", "seed", "quality", "kinds"}
+_IMAGES = ("references", "pool", "known_defects")
 # what two runs must share for their scores to be comparable
-_SHARED = (
-    "backbone",
-    "weights",
-    "dtype",
-    "runtime",
-    "image_size",
-    "tile",
-    "overlap",
-    "prompts",
-    "params",
-    "adapters",
-    "bits",
-    "roi",
-    "boxes",
-)
+_SHARED = tuple(key for key in SETTINGS if key not in {*_OWN, *_IMAGES})
 
 
 def shared_settings(settings: Mapping) -> dict[str, object]:
     """The settings in a run.json that scores depend on, besides the images."""
-    shown = {
-        path: digest
-        for kind in ("references", "pool", "known_defects")
-        for path, digest in settings.get(kind, {}).items()
-    }
+    shown = {path: digest for kind in _IMAGES for path, digest in settings.get(kind, {}).items()}
     return {
         **{key: settings.get(key) for key in _SHARED},
         "references": sorted(shown.values()),

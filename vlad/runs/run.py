@@ -156,6 +156,7 @@ def _conclude(
     why: Callable[[Judged | None], Reasons] | None,
 ) -> Run:
     """Write verdicts, overlays, reasons and report from what is in the folder."""
+    folder.drop("scores.parquet")  # without it, readers call the run unfinished
     judged: Judged | None = None
     finder: RegionFinder | None = None
     thresholds: Mapping[str, float] = {}
