@@ -14,7 +14,6 @@ import re
 import shlex
 import subprocess
 import sys
-from datetime import date
 from pathlib import Path
 
 from vlad.demo import HAZELNUT
@@ -45,7 +44,7 @@ PARTS = {
     ),
     "anovl": "anovl.py",
     "runtimes": "runtimes.py --rounds 7",
-    "true-size": "true_size.py --weights {weights} --results {weights}/{today}.jsonl",
+    "true-size": "true_size.py --weights {weights} --results {weights}/{commit}.jsonl",
 }
 
 
@@ -58,6 +57,7 @@ def main() -> None:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"no part is called {min(unknown)}; choose from {', '.join(PARTS)}")
+    commit = subprocess.check_output(("git", "rev-parse", "HEAD"), cwd=HERE, text=True).strip()
     failed = []
     for name in options.parts or PARTS:
         arguments = shlex.split(PARTS[name])
@@ -65,7 +65,7 @@ def main() -> None:
             "images": str(HAZELNUT),
             "anomalib": options.anomalib,
             "weights": str(Path(options.weights).absolute()),
-            "today": str(date.today()),  # a run that was stopped goes on, one of another day begins
+            "commit": commit,  # a run that was stopped goes on, one of other code begins
         }
         found = subprocess.run(
             [sys.executable, str(HERE / arguments[0])]

@@ -5,15 +5,16 @@
 
 Weights are drawn, saved in their library's layout and loaded as a user's would be, float32. Each
 head runs in a process of its own, on 2 normal images of noise where it wants any, and scores one
-image. A head that a backbone cannot serve gets the sentence that says so. Memory is the peak of the
-process, loading included. Lines in --results are not measured again.
+image, with the words it needs, which no cache has. A head that a backbone cannot serve gets the
+sentence that says so. Memory is the peak of the process, loading included. Lines in --results are
+not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -85,9 +86,10 @@ def cell(row: dict) -> str:
 def in_process(weights: Path, backbone: str, head: str) -> dict:
     """Measure one head on one backbone in a new process."""
     command = [sys.executable, __file__, "--one", "--weights", str(weights)]
-    found = subprocess.run(
-        [*command, "--backbones", backbone, "--heads", head], stdout=subprocess.PIPE, text=True
-    )
+    command += ["--backbones", backbone, "--heads", head]
+    with tempfile.TemporaryDirectory() as cache:  # no text of another head or run
+        environment = {**os.environ, "VLAD_CACHE": cache}
+        found = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     if found.returncode:
         raise SystemExit(f"{head} on {backbone} ended with {found.returncode}")
     return json.loads(found.stdout.splitlines()[-1])
@@ -100,6 +102,7 @@ def measured(weights: Path, name: str, head: str) -> dict:
     from vlad.heads import load_head
     from vlad.scoring.panel import Panel
     from vlad.system.allocator import keep_freed_memory
+    from vlad.system.machine import peak_memory
 
     keep_freed_memory()  # as the command does
     warnings.simplefilter("ignore")
@@ -131,8 +134,7 @@ def measured(weights: Path, name: str, head: str) -> dict:
         return {"refused": str(error)}
     passes = panel.clock.seconds["backbone"] / (1 + bool(pools))
     ratio = None if bare else seconds / passes
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {"seconds": seconds, "ratio": ratio, "fit": fit, "gib": peak}
+    return {"seconds": seconds, "ratio": ratio, "fit": fit, "gib": peak_memory() / 1024}
 
 
 def own_size(head, backbone) -> int | None:
@@ -151,9 +153,8 @@ def params(head: str, backbone, work: Path) -> dict:
     found: dict = {}
     if getattr(load_head(head), "needs_adapter", False):
         found["adapter"] = str(random_adapter(head, backbone, work / head))
-    if "steps" in signature(head_maker(head)).parameters:
-        found["steps"] = STEPS
-    return found
+    few = {"steps", "epochs"} & {*signature(head_maker(head)).parameters}
+    return found | dict.fromkeys(few, STEPS)
 
 
 def draw(folder: str) -> None:

@@ -61,7 +61,8 @@ def load_backbone(
     made = load_runtime(runtime, dtype, device)  # fail before a download
     if runtime in OUTSIDE_TORCH:
         device, dtype = "cpu", "float32"
-    with own_state():
+    # libraries draw weights before they load those of a file
+    with own_state(), torch.random.fork_rng(devices=[]):
         backbone = _find(str(name))
     try:
         backbone.to(choose_device(device), getattr(torch, dtype))

@@ -128,7 +128,8 @@ def _build(config: dict, path: Path) -> torch.nn.Module:
             return PlainCLIP(config)
         from vlad.backbones.open_clip import build
 
-        return build(config)
+        with weights.without_values():
+            return build(config)
     except (
         TypeError, AttributeError, KeyError, ValueError, ArithmeticError, AssertionError,
         RuntimeError,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from vlad.backbones.network import first_line
 from vlad.errors import BackboneError
@@ -97,6 +101,27 @@ def infer_clip_config(state: dict[str, torch.Tensor], path: Path) -> dict:
             f"Cannot infer the architecture of {path} from its tensors ({error}); name it, as in "
             f"ViT-B-16={path.name}."
         ) from None
+
+
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Within it, this thread makes modules whose parameters take no memory and are not drawn.
+
+    Buffers have their values, since some are in no file; `load_strictly` gives the parameters
+    theirs.
+    """
+    thread = threading.get_ident()
+
+    def hook(_: torch.nn.Module, __: str, value: torch.nn.Parameter) -> torch.nn.Parameter | None:
+        if threading.get_ident() != thread:
+            return None
+        return torch.nn.Parameter(value.to("meta"), requires_grad=value.requires_grad)
+
+    handle = register_module_parameter_registration_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def load_strictly(model: torch.nn.Module, state: dict[str, torch.Tensor], path: Path) -> None:
