@@ -63,7 +63,7 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
         torch.from_numpy(np.stack([next(iter(pixels.values())) for pixels in batch]))
         for batch in batches(prepared)
     ]
-    depth = backbone.info.depth
+    depth, specs = backbone.info.depth, list(panel.specs.values())
 
     def embed(pixels: torch.Tensor, taps: tuple = ()) -> torch.Tensor:
         return backbone.vision.embed_image(backbone.vision(pixels, taps=taps).last)
@@ -89,7 +89,8 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
     ]
     from_files = interleaved(
         {
-            "backbone": lambda: [embed(pixels, ((None, depth),)) for pixels in inputs],
+            # the passes that the head needs: they end at its last block
+            "passes": lambda: [panel.extractor.extract(x, specs) for x in batches(prepared)],
             "files": lambda: list(
                 score_samples(panel, samples, batch_size=options.batch_size, open_image=read_image)
             ),
@@ -98,11 +99,11 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
         max(2, options.repeats // 2),
     )
     for case, spent in {
-        "vlad's backbone on prepared pixels": from_files["backbone"],
+        "vlad, the passes on prepared pixels": from_files["passes"],
         "vlad, files to scores": from_files["files"],
         "decoding and resizing alone": from_files["decoding"],
     }.items():
-        share = f"{ratio(from_files['backbone'], spent):.3g} of its backbone"
+        share = f"{ratio(from_files['passes'], spent):.3g} of its passes"
         rows.append([f"{name}: {case}", len(samples) / statistics.median(spent), share])
     return rows
 

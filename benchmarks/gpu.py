@@ -30,6 +30,7 @@ from vlad.heads import head_names
 from vlad.system import machine
 from vlad.system.torch_state import own_state
 
+HEADS = list(head_names())
 SECTIONS = {
     "device": gpu_speed.device,
     "exactness": gpu_exact.exactness,
@@ -49,12 +50,14 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--minutes", type=float, default=8.0, help="begin nothing after that")
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
-    parser.add_argument("--heads", nargs="+", choices=head_names(), default=list(head_names()))
+    parser.add_argument("--heads", nargs="+", choices=HEADS, default=HEADS)
     parser.add_argument("--write", action="store_true", help="into docs/performance.md")
     options = parser.parse_args()
     setup = Setup(torch.device(options.device), tuple(options.heads))
     if options.write and not setup.on_gpu:
         parser.error("--write needs a GPU: figures of tiny sizes on a CPU mean nothing")
+    if options.write and (len(options.sections), len(options.heads)) != (len(SECTIONS), len(HEADS)):
+        parser.error("--write replaces the whole table, so it goes without --sections and --heads")
 
     with own_state():  # no TF32
         rows, left = measured(setup, options.sections, options.minutes)
@@ -82,6 +85,7 @@ def main() -> None:
 
 def measured(setup: Setup, names: list[str], minutes: float) -> tuple[list[Row], list[str]]:
     """The rows of the sections, and those that there was no time for, whole or in part."""
+    torch.manual_seed(0)  # of random adapters
     rows: list[Row] = []
     left: list[str] = []
     until = time.monotonic() + 60 * minutes
@@ -89,18 +93,20 @@ def measured(setup: Setup, names: list[str], minutes: float) -> tuple[list[Row],
         if time.monotonic() > until:
             left.append(name)
             continue
-        setup.forget_peak()
         try:
+            setup.forget_peak()
             for row in SECTIONS[name](setup):
                 rows.append(row)
                 print(*row, file=sys.stderr, flush=True)
                 if time.monotonic() > until:
                     left.append(f"what remained of {name}")
                     break
-        except Exception as error:  # the rows of the others are worth having
+        except (Exception, KeyboardInterrupt) as error:  # the rows of the others are worth having
             traceback.print_exc()
             rows.append((name, FAILED, "", said(error)))
             left.append(f"what remained of {name}")
+            if isinstance(error, KeyboardInterrupt):
+                until = 0.0
     return rows, left
 
 

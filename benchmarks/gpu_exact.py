@@ -14,14 +14,12 @@ from vlad.errors import VladError
 from vlad.heads import Head
 from vlad.scoring.panel import Panel
 
-LIMIT = 1e-3  # of the largest value of a map, in float32
+LIMIT = 1e-3  # of the largest value, in float32
 LEARN, SCORE = 4, 4  # images
 
 
 def exactness(setup: Setup) -> Rows:
-    """The largest deviation of each head's maps, as a share of their largest value.
-
-    Of a head whose maps mark no place it is that of its scores.
+    """The largest deviation of each head's maps and scores, as a share of their largest value.
 
     Heads learn on the CPU, so that only scoring is compared; those that compare images with each
     other do it on each device. With vlad-tiny.
@@ -56,7 +54,7 @@ def exact(name: str, found: dict[str, float], setup: Setup) -> Row:
     """The row of a head; on the same CPU nothing is proven."""
     held = "" if found["float32"] <= LIMIT else f" ABOVE {LIMIT:g}"
     beside = f"bfloat16 {found['bfloat16']:.1e}{held}"
-    return f"exactness: {name}", f"{found['float32']:.1e}", "of the map", beside
+    return f"exactness: {name}", f"{found['float32']:.1e}", "of the largest", beside
 
 
 def moved(panel: Panel, name: str, backbone: Backbone) -> Panel:
@@ -68,15 +66,19 @@ def moved(panel: Panel, name: str, backbone: Backbone) -> Panel:
     return other
 
 
-def scored(panel: Panel, name: str, images: list) -> torch.Tensor:
-    """(B, H, W) maps, or (B,) scores of a head whose maps mark no place, on the CPU."""
+def scored(panel: Panel, name: str, images: list) -> list[torch.Tensor]:
+    """(B,) scores and, of a head whose maps mark places, (B, H, W) maps, on the CPU."""
     pools: dict = {}
     found = panel.score([panel.prepare(image) for image in images], "hazelnut", pools)
-    if name in pools:
-        return torch.cat([one.anomaly_map.cpu() for one in pools[name].scores()])
-    own = found[name]
-    return (own.anomaly_map if panel.heads[name].places else own.image_score).cpu()
+    own = list(pools[name].scores()) if name in pools else [found[name]]
+    parts = [[one.image_score for one in own]]
+    parts += [[one.anomaly_map for one in own]] if panel.heads[name].places else []
+    return [torch.cat(part).cpu() for part in parts]
 
 
-def deviation(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).abs().max() / expected.abs().max()).item()
+def deviation(found: list[torch.Tensor], expected: list[torch.Tensor]) -> float:
+    """The larger one of scores and maps."""
+    return max(
+        ((now - was).abs().max() / was.abs().max()).item()
+        for now, was in zip(found, expected, strict=True)
+    )

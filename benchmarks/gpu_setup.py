@@ -131,7 +131,7 @@ class Setup:
             torch.cuda.reset_peak_memory_stats(self.device)
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """The start of an error's message, fit for a cell of a table."""
     line = str(error).strip().partition("\n")[0].replace("|", "/")
     return f"{type(error).__name__}: {line[:160]}"

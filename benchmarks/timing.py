@@ -51,7 +51,11 @@ def machine(packages: Iterable[str] = ()) -> str:
 
 
 def table(rows: Iterable[Sequence[object]], header: Sequence[str]) -> str:
-    """A Markdown table; floats with three significant digits, the first column to the left."""
+    """A Markdown table; floats with three digits or more, the first column to the left."""
+
+    def cell(x: object) -> str:
+        return str(x) if not isinstance(x, float) else f"{x:.3g}" if abs(x) < 1000 else f"{x:.0f}"
+
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
-    lines += [[f"{x:.3g}" if isinstance(x, float) else str(x) for x in row] for row in rows]
+    lines += [[cell(x) for x in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -5,9 +5,9 @@
 
 Weights are drawn, saved in their library's layout and loaded as a user's would be, float32. Each
 head runs in a process of its own, on 2 normal images of noise where it wants any, and scores one
-image, with the words it needs, which no cache has. A head that a backbone cannot serve gets the
-sentence that says so. Memory is the peak of the process, loading included. Lines in --results are
-not measured again.
+image after its words were embedded, which no cache has. A head that a backbone cannot serve gets
+the sentence that says so. Memory is the peak of the process, all of that included. Lines in
+--results are not measured again.
 """
 
 from __future__ import annotations
@@ -121,6 +121,9 @@ def measured(weights: Path, name: str, head: str) -> dict:
             if made.normals != "unused":
                 panel.fit(normals)
             fit = time.perf_counter() - start
+            start = time.perf_counter()
+            panel.text(head, "nut")  # of a category, once
+            words = time.perf_counter() - start
             bare = made.spec(backbone.info).without_backbone
             batch = [panel.prepare(image)]
             pools: dict = {}
@@ -134,7 +137,8 @@ def measured(weights: Path, name: str, head: str) -> dict:
         return {"refused": str(error)}
     passes = panel.clock.seconds["backbone"] / (1 + bool(pools))
     ratio = None if bare else seconds / passes
-    return {"seconds": seconds, "ratio": ratio, "fit": fit, "gib": peak_memory() / 1024}
+    found = {"seconds": seconds, "ratio": ratio, "fit": fit, "words": words}
+    return {**found, "gib": peak_memory() / 1024}
 
 
 def own_size(head, backbone) -> int | None:

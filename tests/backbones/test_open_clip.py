@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import open_clip
 import pytest
@@ -12,7 +13,7 @@ from conformance import CHECKS
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from vlad.backbones import load_backbone
+from vlad.backbones import load_backbone, weights
 from vlad.backbones.open_clip import as_backbone, build, describe
 from vlad.errors import BackboneError
 from vlad.types import NATIVE
@@ -147,11 +148,13 @@ def save(kind, path, beside):
     return model
 
 
-@pytest.mark.parametrize("kind", ["coca", "siglip", "convnext", "resnet"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_file_beside_its_config(kind, tmp_path):
     path = tmp_path / "mine.safetensors"
     model = save(kind, path, tmp_path / "mine.json")
+    before = torch.get_rng_state()
     backbone = load_backbone(str(path), device="cpu")
+    assert torch.get_rng_state().equal(before)  # the caller's random numbers
     side = backbone.info.image_size
     pixels = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -160,6 +163,16 @@ def test_a_file_beside_its_config(kind, tmp_path):
         words = model.encode_text(open_clip.tokenize(SENTENCES), normalize=False)
     torch.testing.assert_close(image, expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(backbone.encode_text(SENTENCES), words, atol=1e-5, rtol=1e-5)
+
+
+def test_weights_are_in_memory_once():
+    """A model is made without values before it gets those of its file, in this thread alone."""
+    with weights.without_values():
+        made = build(config_of("siglip"))
+        with ThreadPoolExecutor(1) as other:
+            whole = other.submit(torch.nn.Linear, 2, 2).result()
+    assert all(x.is_meta for x in made.parameters()) and not any(x.is_meta for x in made.buffers())
+    assert not any(x.is_meta for x in [*whole.parameters(), *torch.nn.Linear(2, 2).parameters()])
 
 
 def test_a_file_whose_architecture_is_named(tmp_path, monkeypatch):

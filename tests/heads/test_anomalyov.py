@@ -124,6 +124,14 @@ def test_shapes_at_the_size_of_the_authors():
     assert ours("anomalyov", "final_predictor.2.bias") == "score.2.bias"
 
 
+def test_the_last_block_but_one_may_have_a_width_of_its_own():
+    stages = replace(SIGLIP, depth=4, width=448, widths=(32, 56, 160, 448))
+    shapes = tensor_shapes("anomalyov", stages, default_params("anomalyov", stages))
+    assert [shapes[f"{name}.weight"][1] for name in ("summary.0", "query", "key", "score.0")] == (
+        [160] * 4
+    )
+
+
 def test_positions_that_are_no_square():
     with pytest.raises(AdapterError, match="square grid, but the adapter has 700; choose"):
         tensor_shapes(

@@ -30,7 +30,7 @@ def test_every_section_runs(run, capsys):
     rows = [line.strip("| ").split(" | ") for line in printed.splitlines() if line[:2] == "| "]
     named = {row[0]: row[1:] for row in rows[2:]}
     assert {name.split()[0].rstrip(":,") for name in named} == SECTIONS
-    assert named["exactness: memory"][:2] == ["0.0e+00", "of the map"]
+    assert named["exactness: memory"][:2] == ["0.0e+00", "of the largest"]
     assert "model" in named["exactness: vlm"][2]
     assert "Left out" not in printed
 

@@ -208,7 +208,8 @@ def inp_former(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
 
 
 def anomalyov(backbone: BackboneInfo, params: Mapping) -> dict[str, Shape]:
-    positions, width, joint = params["positions"], backbone.width, params["embedding"]
+    positions, joint = params["positions"], params["embedding"]
+    width = backbone.channels(max(1, backbone.depth - 1))
     if math.isqrt(positions) ** 2 != positions:
         raise AdapterError(
             f"Head anomalyov needs a weight for each place of a square grid, but the adapter has "
