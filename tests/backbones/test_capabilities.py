@@ -11,6 +11,7 @@ from vlad.types import BackboneInfo, Capability, FeatureSpec, Stream
 
 INFO = BackboneInfo("some/model", 12, 768, 512, patch_size=16, image_size=224, has_text=True)
 MAPS = replace(INFO, capabilities=frozenset({"pyramid"}))
+STAGES = replace(INFO, widths=(384,) * 11 + (768,))
 NEEDS = {
     "windows": FeatureSpec(windows=(2, 3)),
     "streams": FeatureSpec(layers=(12,), stream=Stream("vv")),
@@ -51,6 +52,12 @@ def test_an_image_embedding_without_its_norm_counts_as_a_stream():
         (INFO, FeatureSpec(layers=(1,)), 225, "225×225 pixels is not a multiple of 16"),
         (INFO, FeatureSpec(layers=((3, 13),)), 224, "Block 13 does not exist"),
         (INFO, FeatureSpec(normal_layers=(13,)), 224, "Block 13 does not exist"),
+        (
+            STAGES,
+            FeatureSpec(layers=((11, 12),)),
+            224,
+            "blocks 11, 12, which differ in width on so",
+        ),
         (INFO, FeatureSpec(weights=(13,)), 224, "Block 13 does not exist"),
         (MAPS, FeatureSpec(pyramid=True), 240, "240×240 pixels is not a multiple of 32"),
         (INFO, FeatureSpec(windows=(15,)), 224, "15×15 patches does not fit a grid of 14×14"),
@@ -60,6 +67,10 @@ def test_an_image_embedding_without_its_norm_counts_as_a_stream():
 def test_what_does_not_fit_is_one_sentence(info, spec, side, words):
     with pytest.raises(BackboneError, match=words):
         check_spec(info, spec, side)
+
+
+def test_blocks_of_one_width_are_averaged():
+    check_spec(STAGES, FeatureSpec(layers=((10, 11), 12)), 224)
 
 
 def test_layers_are_blocks_fractions_or_means():

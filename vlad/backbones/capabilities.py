@@ -44,8 +44,8 @@ def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "")
         head: the head that asks, for the sentence.
 
     Raises:
-        BackboneError: a capability or a block that the backbone does not have, a size that patches
-            do not fill, or a window larger than the grid.
+        BackboneError: a capability or a block that the backbone does not have, blocks of several
+            widths to average, a size that patches do not fill, or a window larger than the grid.
     """
     who = f"Head {head}" if head else "This head"
     for capability in wanted(spec):
@@ -76,6 +76,13 @@ def check_spec(info: BackboneInfo, spec: FeatureSpec, side: int, head: str = "")
                 f"Block {block} does not exist: this backbone has blocks 1 to {info.depth}; choose "
                 "other layers."
             )
+    for part in spec.with_normals().parts:
+        for layer in part.layers:
+            if isinstance(layer, tuple) and len({info.channels(block) for block in layer}) > 1:
+                raise BackboneError(
+                    f"{who} averages the tokens of blocks {', '.join(map(str, layer))}, which "
+                    f"differ in width on {info.name}; choose single blocks as its layers."
+                )
     grid = side // info.patch_size
     if spec.windows and max(spec.windows) > grid:
         raise BackboneError(
