@@ -47,11 +47,11 @@ def vlad(in_process, images, small_file, tmp_path, out):
     normal = tmp_path / "normal.png"
     normal.write_bytes((images / "0.png").read_bytes())
 
-    def run(source, *more) -> str:
+    def run(source, *more, code=0) -> str:
         options = ["--normal", normal, "--head", "memory", "--engine", "ray", "--workers", 1]
         options += ["--backbone", small_file, "--device", "cpu", "--out", out]
         done = CliRunner().invoke(main, ["score", *map(str, [source, *options, *more])])
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == code, done.output
         return done.output
 
     return run
@@ -273,3 +273,14 @@ def test_other_settings_are_refused(vlad, out, images, more):
     with pytest.raises(AssertionError, match="other settings"):
         vlad(images, "--resume", *more)
     assert rows(out) == before
+
+
+def test_exit_codes_are_those_of_the_images_of_the_command(vlad, images, tmp_path):
+    (images / "bad.png").write_bytes(b"no image")
+    vlad(images, "--fail", code=1)
+    vlad(images, "--fail", "--resume", code=1)  # a damaged image keeps its row
+    vlad(table(tmp_path / "list.parquet", images, ["1.png"]), "--fail", "--resume")
+    judged = ("--threshold", "0.01", "--fail-on", "anomalous")
+    vlad(images, *judged, "--overwrite", code=1)
+    vlad(table(tmp_path / "list.parquet", images, ["0.png"]), *judged, "--resume")
+    vlad(table(tmp_path / "list.parquet", images, ["5.png"]), *judged, "--resume", code=1)
