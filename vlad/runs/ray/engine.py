@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import replace
@@ -116,6 +115,8 @@ def _run(
             "keep to attributes that pickle, or choose another `engine`."
         ) from error
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
+    # cores as Ray counts them; those of this machine may be more than any node offers
+    cores = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
     counts = ray.data.from_arrow(blocks).map_batches(
         Scorer,
@@ -124,7 +125,7 @@ def _run(
         batch_size=None,
         batch_format="pyarrow",
         num_gpus=1 if gpu else None,
-        num_cpus=None if gpu else max(1, (os.cpu_count() or 1) // workers),
+        num_cpus=None if gpu else max(1, min(max(cores), sum(cores) // workers)),
     )
     for row in counts.iter_rows():
         if row["error"]:
