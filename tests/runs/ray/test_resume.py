@@ -283,6 +283,26 @@ def test_thresholds_and_drift_stay_with_a_run_until_it_is_overwritten(vlad, out,
     assert read_finished(out).verdicts == {}
 
 
+def test_a_drift_of_an_earlier_command_does_not_stand_beside_newer_rows(
+    vlad, out, images, tmp_path, monkeypatch
+):
+    vlad(images)
+    line, where = str(tmp_path / "line.json"), place(out)
+    done = CliRunner().invoke(main, ["calibrate", out, "--false-alarms", "0.3", "--out", line])
+    assert done.exit_code == 0, done.output
+    vlad(images, "--overwrite", "--calibration", line)
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "write_drift", killed)
+        with pytest.raises(AssertionError, match="Stopped"):
+            vlad(images, "--resume", "--calibration", line)
+    assert where.unfinished() and "drift.json" not in where.run.names(where.at)
+
+
 @pytest.mark.parametrize("out", ["folder"], indirect=True)
 def test_files_outside_the_list_are_not_looked_at(vlad, images, tmp_path, monkeypatch):
     vlad(images)
