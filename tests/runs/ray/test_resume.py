@@ -14,8 +14,10 @@ from click.testing import CliRunner
 
 from vlad.calibration import load_calibration
 from vlad.cli import main
+from vlad.errors import InputError
 from vlad.results.finished import read_finished
 from vlad.results.partitions.files import place, read
+from vlad.results.partitions.folder import MARK, mark_of
 from vlad.results.rows import State
 from vlad.runs.ray import engine, parts
 
@@ -264,6 +266,27 @@ def test_a_partition_of_another_program_stops_before_anything_changes(vlad, out,
     where.remove(foreign)
     assert rows(out) == before
     assert "1 image scored:" in vlad(images, "--resume")
+
+
+def test_a_partition_that_another_run_wrote_is_refused(vlad, out, images):
+    vlad(images)
+    where = place(out)
+    (other,) = read(where, where.parts()[:1], lambda column: True)
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+    vlad(images, "--resume")  # writes a partition without its row again
+    (settings, tables) = where.run.settings(where.at), read(where, where.parts(), bool)
+    assert {table.schema.metadata[MARK] for table in tables} == {mark_of(settings)}
+    assert mark_of(settings | {"prompts": {"memory": {}}}) == mark_of(settings)
+
+    vlad(images, "--overwrite", "--seed", "3")
+    name = "scores/date=2026-11-01/part-0.parquet"
+    with where.writing() as folder:
+        where.write(folder, name, other)
+        where.finish(folder, name)
+    with pytest.raises(InputError, match=f"{name} is no .*another run wrote it"):
+        read_finished(out)
+    with pytest.raises(AssertionError, match=f"{name} is no .*another run wrote it"):
+        vlad(images, "--resume", "--seed", "3")
 
 
 def test_thresholds_and_drift_stay_with_a_run_until_it_is_overwritten(vlad, out, images, tmp_path):

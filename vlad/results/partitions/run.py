@@ -14,7 +14,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.partitions.bucket import Bucket
 from vlad.results.partitions.columns import read_rows, schema
 from vlad.results.partitions.files import place
-from vlad.results.partitions.folder import CALIBRATION, Folder
+from vlad.results.partitions.folder import CALIBRATION, Folder, mark_of
 from vlad.results.rows import Row, State
 from vlad.types import Sample
 
@@ -68,7 +68,7 @@ class PartitionedRun(RunFolder):
             raise InputError(f"{name} is not finished; let the run end, or `resume` it.")
         names = [part for part in where.parts() if part.startswith(below)]
         columns = schema(self.heads, self.known)
-        self.table = read_rows(where, names, list(self.heads), columns)
+        self.table = read_rows(where, names, list(self.heads), columns, mark_of(settings))
         self.rows.update((row.path, row) for row in self._rows())
 
     def __str__(self) -> str:

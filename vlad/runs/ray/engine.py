@@ -17,7 +17,7 @@ from vlad.calibration.file import calibration_bytes
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
 from vlad.results.partitions.drift import write_drift
-from vlad.results.partitions.folder import CALIBRATION, KEPT
+from vlad.results.partitions.folder import CALIBRATION, KEPT, mark_of
 from vlad.results.shared import check_calibration, shared_settings
 from vlad.runs.ray.parts import take_out
 from vlad.runs.ray.paths import with_category, without
@@ -68,7 +68,7 @@ def score(
         # rows of two thresholds must not stand side by side
         record["calibration"] = hashlib.sha256(repr(calibration).encode()).hexdigest()
         check_calibration(calibration, shared_settings(record))
-    out = job.out
+    job, out = replace(job, mark=mark_of(record)), job.out
     with out.held():
         present = out.run.check(out.at, resume=resume, overwrite=overwrite)
         if not overwrite:
@@ -79,7 +79,7 @@ def score(
             out.run.begin(out.at, record)
             if calibration:
                 out.put(CALIBRATION, calibration_bytes(calibration))
-            written, changed = take_out(out, folder, images)
+            written, changed = take_out(out, folder, images, job.mark)
             warn_of_changed(changed)
             waiting = without(images, written)
             if len(waiting) and "drift.json" in present and not overwrite:
