@@ -268,6 +268,23 @@ def test_a_partition_of_another_program_stops_before_anything_changes(vlad, out,
     assert "1 image scored:" in vlad(images, "--resume")
 
 
+def test_later_commands_may_name_other_categories(vlad, out, images, tmp_path):
+    bottle = table(tmp_path / "a.parquet", images, ["1.png"], category=["bottle"])
+    cable = table(tmp_path / "b.parquet", images, ["2.png"], category=["cable"])
+    vlad(bottle, "--head", "winclip")
+    assert "1 image scored:" in vlad(cable, "--head", "winclip", "--resume")
+    assert "0 images scored:" in vlad(bottle, "--head", "winclip", "--resume")
+    assert len(read_finished(out).scores["winclip"]) == 2
+    where = place(out)
+    settings = where.run.settings(where.at)
+    assert settings["prompts"]["winclip"].keys() == {"bottle", "cable"}
+    settings["prompts"]["winclip"]["cable"] = "0"  # of other sentences
+    where.run.begin(where.at, settings)
+    assert "0 images scored:" in vlad(bottle, "--head", "winclip", "--resume")
+    with pytest.raises(AssertionError, match=r"other settings \(prompts.winclip.cable: 0"):
+        vlad(cable, "--head", "winclip", "--resume")
+
+
 def test_a_partition_that_another_run_wrote_is_refused(vlad, out, images):
     vlad(images)
     where = place(out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -72,7 +72,10 @@ def score(
     with out.held():
         present = out.run.check(out.at, resume=resume, overwrite=overwrite)
         if not overwrite:
-            out.run.continues(out.at, record)
+            asked, known = record["prompts"], out.run.settings(out.at) or {}
+            same = _of_known(asked, known.get("prompts", {}))  # further categories may come along
+            out.run.continues(out.at, record | {"prompts": same})
+            record["prompts"] = {head: same[head] | own for head, own in asked.items()}
         with out.writing() as folder:
             for name in [*out.parts(), *{*present} & {*KEPT}] if overwrite else ():
                 out.remove(name)
@@ -98,6 +101,14 @@ def score(
             # before the run counts as finished
             drift = write_drift(out, names, rows - failed, calibration) if calibration else None
     return rows, failed, drift
+
+
+def _of_known(asked: Mapping[str, dict], known: Mapping[str, dict]) -> dict[str, dict]:
+    """The prompts of the categories that a run knows; those asked for now where both have them."""
+    return {
+        head: {name: own.get(name, key) for name, key in known.get(head, own).items()}
+        for head, own in asked.items()
+    }
 
 
 def _run(
