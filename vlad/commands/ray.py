@@ -31,6 +31,7 @@ def score_on_ray(
 
     Raises:
         InputError: an option that has no effect here, or Ray is not installed or does not start.
+        OutputError: `out` cannot be written to.
         VladError: as `vlad.runs.ray.engine.score`.
     """
     from vlad.errors import InputError, VladError
@@ -55,6 +56,7 @@ def score_on_ray(
             "--engine ray writes only scores, without maps or a report; leave --maps out."
         )
     where = place(out)
+    where.run.check(where.at, resume=resume, overwrite=overwrite)  # before anything is listed
     images = list_images(paths, out)
     categorised = images["category"].null_count < len(images)
     plan = plan_of(replace(scoring, map_format="none"), 0, categorised)

@@ -353,6 +353,12 @@ def test_files_outside_the_list_are_not_looked_at(vlad, images, tmp_path, monkey
     assert [path for path in seen if path.startswith(str(images))] == [str(images / "2.png")]
 
 
+def test_a_run_that_exists_is_refused_before_anything_is_listed(vlad, images, monkeypatch):
+    vlad(images)
+    monkeypatch.setattr("vlad.runs.ray.paths.list_images", None)
+    assert "--resume" in vlad(images, code=2)
+
+
 @pytest.mark.parametrize("more", [["--threshold", "0.1"], ["--seed", "3"], ["--image-size", "96"]])
 @pytest.mark.parametrize("out", ["bucket"], indirect=True)
 def test_other_settings_are_refused(vlad, out, images, more):
