@@ -252,6 +252,12 @@ def test_a_worker_asks_for_no_more_cores_than_a_node_has(
     assert asked.options["num_cpus"] == each and asked.options["num_gpus"] is None
 
 
+def test_a_partition_that_kills_its_workers_is_not_tried_for_ever(in_process, monkeypatch):
+    asked = Asked(monkeypatch)
+    list(engine._run(None, "", pa.table({"path": ["a"]}), 1, False))
+    assert asked.options["max_task_retries"] == 3
+
+
 @pytest.mark.parametrize("columns", [{"id": ["a"]}, {"path": [["a"]]}])
 def test_a_partition_of_another_program_stops_before_anything_changes(vlad, out, images, columns):
     vlad(images)
