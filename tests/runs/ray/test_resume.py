@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import pickle
 import uuid
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -357,6 +358,13 @@ def test_files_outside_the_list_are_not_looked_at(vlad, images, tmp_path, monkey
     monkeypatch.setattr(parts.State, "of", lambda path: seen.append(str(path)) or looks(path))
     vlad(table(tmp_path / "list.parquet", images, ["2.png"]), "--resume")
     assert [path for path in seen if path.startswith(str(images))] == [str(images / "2.png")]
+
+
+def test_workers_compute_on_the_kind_of_device_of_the_command(vlad, images, monkeypatch):
+    sent = []
+    monkeypatch.setattr("ray.put", lambda job: sent.append(job) or pickle.dumps(job))
+    vlad(images, "--device", "cpu:0")  # numbers are another worker's
+    assert [job.settings.setup.device for job in sent] == ["cpu"]
 
 
 def test_a_run_that_exists_is_refused_before_anything_is_listed(vlad, images, monkeypatch):

@@ -53,7 +53,10 @@ def score(
         HeadError: a head that judges images jointly.
         VladError: a problem of the run as a whole.
     """
-    settings = job.settings
+    # a worker has GPUs of its own, by other numbers; or none where this command has none
+    setup = replace(job.settings.setup, device=backbone.device.type)
+    settings = replace(job.settings, setup=setup)
+    job = replace(job, settings=settings)
     images = with_category(images, settings.category)
     named = images["category"].unique().to_pylist()
     categories = sorted(named, key=lambda name: name or "")
@@ -167,8 +170,9 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
         prepare(backbone, others, categories, replace(settings, pool=()), job.reader())
     panel = prepare(backbone, job.heads, categories, replace(settings, references=()), job.reader())
     shards = [references[i::workers] for i in range(min(workers, len(references)))]
+    fit_shard = _fit_shard.options(num_gpus=int(backbone.device.type == "cuda"))
     parts = ray.get(
-        [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
+        [fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
     )
     memories = []
     for part in parts:
