@@ -73,21 +73,30 @@ def test_patchcore_maps_and_scores(backbone, expected, parity_image, category):
     )
 
 
+def coreset_of(rows, share):
+    features = Features(None, {1: rows[None]}, grid=(1, len(rows)), size=(16, 16))
+    return Memory(layers=(1,), metric="squared_l2", coreset=share).fit(features)
+
+
 @pytest.mark.parametrize("shards", [1, 2, 5])
 def test_a_coreset_of_shards_covers_as_promised(shards):
     rows = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
-
-    def memory(part, coreset):
-        features = Features(None, {1: part[None]}, grid=(1, len(part)), size=(16, 16))
-        return Memory(layers=(1,), metric="squared_l2", coreset=coreset).fit(features)
-
-    whole = memory(rows, 0.05)
-    parts = [memory(rows[i::shards], min(1.0, 0.05 * shards)) for i in range(shards)]
+    whole = coreset_of(rows, 0.05)
+    parts = [coreset_of(rows[i::shards], min(1.0, 0.05 * shards)) for i in range(shards)]
     union = Memory(layers=(1,), metric="squared_l2", coreset=0.05).fit_union(parts)
     assert len(union.memory_["1"]) == len(whole.memory_["1"]) == 20
     radius = [torch.cdist(rows, m.memory_["1"]).amin(dim=1).max() for m in (whole, union)]
     # greedy is at least the optimum, and shards are at most 4 times that
     assert radius[1] <= (1 if shards == 1 else 4) * radius[0]
+
+
+@pytest.mark.parametrize("sizes", [(200, 100, 100, 100), (40, *[20] * 15), (20, 300)])
+def test_a_coreset_of_uneven_shards_is_no_larger(sizes):
+    rows = torch.randn(sum(sizes), 8, generator=torch.Generator().manual_seed(0))
+    kept = len(rows) // 10
+    parts = [coreset_of(some, min(1.0, kept / len(some))) for some in rows.split(sizes)]
+    union = Memory(layers=(1,), metric="squared_l2", coreset=0.1).fit_union(parts)
+    assert len(union.memory_["1"]) == kept
 
 
 def remembered(*layers, metric="cosine"):

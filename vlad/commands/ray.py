@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from vlad.commands.options import say_if_trial
 from vlad.commands.options.scoring import Scoring, plan_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def score_on_ray(
@@ -20,13 +24,14 @@ def score_on_ray(
     *,
     resume: bool,
     overwrite: bool,
-) -> int:
-    """Score into Parquet files; return the number of images that failed.
+) -> pa.Table:
+    """Score into Parquet files; return the images, as `list_images` does.
 
     Join Ray at RAY_ADDRESS if that is set, else start it on this machine.
 
     Raises:
         InputError: an option that has no effect here, or Ray is not installed or does not start.
+        OutputError: `out` cannot be written to.
         VladError: as `vlad.runs.ray.engine.score`.
     """
     from vlad.errors import InputError, VladError
@@ -51,6 +56,7 @@ def score_on_ray(
             "--engine ray writes only scores, without maps or a report; leave --maps out."
         )
     where = place(out)
+    where.run.check(where.at, resume=resume, overwrite=overwrite)  # before anything is listed
     images = list_images(paths, out)
     categorised = images["category"].null_count < len(images)
     plan = plan_of(replace(scoring, map_format="none"), 0, categorised)
@@ -88,22 +94,29 @@ def score_on_ray(
     if drift:
         click.echo(drift.sentence)
     say_if_trial(backbone)
-    return failed
+    return images
 
 
-def any_anomalous(out: str) -> bool:
-    """Whether a head calls any image of a run anomalous."""
+def status(out: str, images: pa.Table) -> tuple[int, bool]:
+    """How many of these images have no score, and whether a head calls any of them anomalous.
+
+    Args:
+        images: of `score_on_ray`; other rows of the run do not count.
+    """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     from vlad.results.partitions.files import place, read
 
     where = place(out)
-    for table in read(where, where.parts(), lambda name: name.endswith("_verdict")):
-        names = [name for name in ("fused_verdict",) if name in table.column_names]
-        for name in names or table.column_names:
-            if pc.any(pc.equal(table[name], "anomalous")).as_py():
-                return True
-    return False
+    wanted = lambda name: name in ("path", "error") or name.endswith("_verdict")  # noqa: E731
+    rows = pa.concat_tables(read(where, where.parts(), wanted), promote_options="permissive")
+    paths = rows["path"].cast(pa.large_string())
+    rows = rows.filter(pc.is_in(paths, value_set=images["path"].combine_chunks()))
+    names = [name for name in ("fused_verdict",) if name in rows.column_names]
+    names = names or [name for name in rows.column_names if name.endswith("_verdict")]
+    found = any(pc.any(pc.equal(rows[name], "anomalous")).as_py() for name in names)
+    return len(rows) - rows["error"].null_count, found
 
 
 def _start(workers: int | None) -> None:

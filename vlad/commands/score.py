@@ -107,10 +107,11 @@ def score(
         given |= {"vlm-model": vlm.name, "vlm-rate": vlm.rate}
         if said := [name for name, value in given.items() if value]:
             raise InputError(f"--{said[0]} is for --engine local; leave one of the two out.")
-        from vlad.commands.ray import any_anomalous, score_on_ray
+        from vlad.commands.ray import score_on_ray, status
 
-        failed = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
-        raise SystemExit(int((fail and failed > 0) or (fail_on is not None and any_anomalous(out))))
+        images = score_on_ray(paths, scoring, out, workers, resume=resume, overwrite=overwrite)
+        failed, found = status(out, images) if fail or fail_on else (0, False)
+        raise SystemExit(int((fail and failed > 0) or (fail_on is not None and found)))
     if workers:
         raise InputError("--workers is for --engine ray; add it, or leave --workers out.")
     if "://" in out:

@@ -225,14 +225,17 @@ class Memory(Head):
         return merged(self, first, second)
 
     def fit_union(self, parts: Sequence[Memory]) -> Memory:
-        """Merge memories of equally many images each and reduce them again to its own size.
+        """Merge memories and reduce them again to the size of its own coreset of all their images.
 
         Greedy k-centre of a union of greedy k-centres: the farthest patch left out is at most 4
         times as far as with the best k, against 2 times for one greedy pass (Malkomes et al., NIPS
         2015).
         """
-        own, shares = self.coreset, parts[0].coreset
-        kept = None if own is None or shares is None else min(1.0, own / shares)
+        kept = None
+        if self.coreset is not None:
+            counts = [len(part.memory_[next(layers_of(part.memory_))]) for part in parts]
+            seen = sum(n / (part.coreset or 1) for n, part in zip(counts, parts, strict=True))
+            kept = min(1.0, self.coreset * seen / sum(counts))
         self.memory_ = union(self, [part.memory_ for part in parts], kept)
         return self
 

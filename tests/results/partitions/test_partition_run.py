@@ -239,6 +239,24 @@ def test_half_a_partition_and_a_run_that_goes_on_are_one_sentence(two_days):
         assert "is not finished" in vlad("diff", two_days, two_days, code=2)
 
 
+@pytest.mark.parametrize("lost", ["partition", "rows"])
+def test_a_command_that_begins_while_a_run_is_read_is_one_sentence(two_days, monkeypatch, lost):
+    where, reads, name = place(two_days), columns.read, f"{DAYS[0]}/part-1.parquet"
+
+    def meanwhile(*args):
+        folder = where.writing().__enter__()
+        if lost == "partition":
+            where.remove(name)
+        else:
+            where.write(folder, name, reads(where, [name], lambda column: True)[0].slice(1))
+            where.finish(folder, name)
+        return reads(*args)
+
+    monkeypatch.setattr(columns, "read", meanwhile)
+    said = vlad("review", "list", two_days, code=2)
+    assert "is not finished" in said and "cannot be read back" not in said
+
+
 def test_a_run_that_was_stopped_is_refused_until_it_ends(two_days):
     where = place(two_days)
     with pytest.raises(KeyboardInterrupt), where.writing():

@@ -25,6 +25,7 @@ class Here:
 def in_process(monkeypatch):
     pytest.importorskip("ray.data")
     monkeypatch.setattr("ray.is_initialized", lambda: True)
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr("ray.put", pickle.dumps)
     monkeypatch.setattr("ray.get", pickle.loads)
     monkeypatch.setattr("ray.data.from_arrow", Here)

@@ -61,6 +61,13 @@ def test_a_bucket_of_something_else_is_left_alone(bucket):
         bucket.run.continues(bucket.at, {"seed": 2})
 
 
+def test_settings_may_hold_names_of_any_bytes(bucket):
+    settings = {"references": {"caf\udce9.png": "1f"}}
+    bucket.run.begin(bucket.at, settings)
+    bucket.run.check(bucket.at, resume=True)
+    assert bucket.run.continues(bucket.at, settings)
+
+
 def test_a_store_that_fails_is_one_sentence_and_no_damaged_partition(bucket, monkeypatch):
     def busy(*args, **options):
         raise OSError(16, "Slow Down")

@@ -8,6 +8,7 @@ import re
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.dataset as pd
@@ -138,6 +139,37 @@ def test_a_coreset_of_two_shards_is_made_by_two_workers(
     assert {name: len(x) for name, x in head.memory_.items()} == {"1": 16, "2": 16, "3": 16}
     for name, rows in head.memory_.items():
         assert (rows - expected.memory_[name]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", 1), ("cpu", 0)])
+def test_a_coreset_is_made_where_the_backbone_computes(monkeypatch, tmp_path, device, gpus):
+    from vlad.heads.memory import Memory
+    from vlad.results.partitions.folder import Folder
+    from vlad.runs.ray import engine
+    from vlad.runs.ray.worker import Job
+    from vlad.runs.settings import Settings
+    from vlad.scoring.setup import Setup
+    from vlad.types import Sample
+
+    asked = []
+
+    class Shard:
+        def options(self, **options):
+            asked.append(options)
+            return self
+
+        def remote(self, job, shard, count):
+            return {"memory": Memory()}
+
+    monkeypatch.setattr(engine, "_fit_shard", Shard())
+    monkeypatch.setattr(engine, "prepare", lambda *args: None)
+    monkeypatch.setattr("ray.get", list)
+    for name in ("to", "fit_union"):
+        monkeypatch.setattr(Memory, name, lambda head, given: head)
+    settings = Settings(Setup("tiny"), references=[Sample("a.png", ""), Sample("b.png", "")])
+    job = Job({"memory": Memory(coreset=0.5)}, settings, Folder(tmp_path))
+    engine.fit(SimpleNamespace(device=SimpleNamespace(type=device)), job, [None], workers=2)
+    assert asked == [{"num_gpus": gpus}]
 
 
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(

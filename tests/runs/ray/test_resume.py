@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import pickle
 import uuid
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,8 +15,10 @@ from click.testing import CliRunner
 
 from vlad.calibration import load_calibration
 from vlad.cli import main
+from vlad.errors import InputError
 from vlad.results.finished import read_finished
 from vlad.results.partitions.files import place, read
+from vlad.results.partitions.folder import MARK, mark_of
 from vlad.results.rows import State
 from vlad.runs.ray import engine, parts
 
@@ -47,11 +50,11 @@ def vlad(in_process, images, small_file, tmp_path, out):
     normal = tmp_path / "normal.png"
     normal.write_bytes((images / "0.png").read_bytes())
 
-    def run(source, *more) -> str:
+    def run(source, *more, code=0) -> str:
         options = ["--normal", normal, "--head", "memory", "--engine", "ray", "--workers", 1]
         options += ["--backbone", small_file, "--device", "cpu", "--out", out]
         done = CliRunner().invoke(main, ["score", *map(str, [source, *options, *more])])
-        assert done.exit_code == 0, done.output
+        assert done.exit_code == code, done.output
         return done.output
 
     return run
@@ -205,21 +208,55 @@ def test_a_command_that_is_killed_loses_no_path(vlad, out, images, monkeypatch, 
     assert len({found[str(images / f"{name}.png")]["memory"] for name in "1245"}) == 1
 
 
+class Asked:
+    """What the engine asks of Ray Data, which scores nothing.
+
+    Attributes:
+        options: of `map_batches`.
+    """
+
+    def __init__(self, monkeypatch):
+        monkeypatch.setattr("ray.data.from_arrow", self.take)
+
+    def take(self, blocks):
+        self.blocks = blocks
+        return self
+
+    def map_batches(self, worker, **options):
+        self.options = options
+        return self
+
+    def iter_rows(self):
+        return iter(())
+
+
 def test_a_stop_costs_4096_images_at_most(in_process, monkeypatch):
-    made = []
-    monkeypatch.setattr("ray.data.from_arrow", lambda blocks: made.extend(blocks) or Nothing())
-
-    class Nothing:
-        def map_batches(self, worker, **options):
-            return self
-
-        def iter_rows(self):
-            return iter(())
-
+    asked = Asked(monkeypatch)
     waiting = pa.table({"path": [str(i) for i in range(20_000)]})
     assert list(engine._run(None, "", waiting, 1, False)) == []
-    assert [len(block) for block in made] == [4096] * 4 + [3616]
-    assert pa.concat_tables(made) == waiting
+    assert [len(block) for block in asked.blocks] == [4096] * 4 + [3616]
+    assert pa.concat_tables(asked.blocks) == waiting
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "each"),
+    [([4], 4, 1), ([4], 1, 4), ([0, 8, 8], 2, 8), ([8, 8], 1, 8), ([6, 6], 5, 2), ([2], 3, 1)],
+)
+def test_a_worker_asks_for_no_more_cores_than_a_node_has(
+    in_process, monkeypatch, cores, workers, each
+):
+    nodes = [{"Alive": True, "Resources": {"CPU": float(n)} if n else {}} for n in cores]
+    gone = {"Alive": False, "Resources": {"CPU": 99.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [*nodes, gone])
+    asked = Asked(monkeypatch)
+    list(engine._run(None, "", pa.table({"path": ["a"]}), workers, False))
+    assert asked.options["num_cpus"] == each and asked.options["num_gpus"] is None
+
+
+def test_a_partition_that_kills_its_workers_is_not_tried_for_ever(in_process, monkeypatch):
+    asked = Asked(monkeypatch)
+    list(engine._run(None, "", pa.table({"path": ["a"]}), 1, False))
+    assert asked.options["max_task_retries"] == 3
 
 
 @pytest.mark.parametrize("columns", [{"id": ["a"]}, {"path": [["a"]]}])
@@ -236,6 +273,44 @@ def test_a_partition_of_another_program_stops_before_anything_changes(vlad, out,
     where.remove(foreign)
     assert rows(out) == before
     assert "1 image scored:" in vlad(images, "--resume")
+
+
+def test_later_commands_may_name_other_categories(vlad, out, images, tmp_path):
+    bottle = table(tmp_path / "a.parquet", images, ["1.png"], category=["bottle"])
+    cable = table(tmp_path / "b.parquet", images, ["2.png"], category=["cable"])
+    vlad(bottle, "--head", "winclip")
+    assert "1 image scored:" in vlad(cable, "--head", "winclip", "--resume")
+    assert "0 images scored:" in vlad(bottle, "--head", "winclip", "--resume")
+    assert len(read_finished(out).scores["winclip"]) == 2
+    where = place(out)
+    settings = where.run.settings(where.at)
+    assert settings["prompts"]["winclip"].keys() == {"bottle", "cable"}
+    settings["prompts"]["winclip"]["cable"] = "0"  # of other sentences
+    where.run.begin(where.at, settings)
+    assert "0 images scored:" in vlad(bottle, "--head", "winclip", "--resume")
+    with pytest.raises(AssertionError, match=r"other settings \(prompts.winclip.cable: 0"):
+        vlad(cable, "--head", "winclip", "--resume")
+
+
+def test_a_partition_that_another_run_wrote_is_refused(vlad, out, images):
+    vlad(images)
+    where = place(out)
+    (other,) = read(where, where.parts()[:1], lambda column: True)
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+    vlad(images, "--resume")  # writes a partition without its row again
+    (settings, tables) = where.run.settings(where.at), read(where, where.parts(), bool)
+    assert {table.schema.metadata[MARK] for table in tables} == {mark_of(settings)}
+    assert mark_of(settings | {"prompts": {"memory": {}}}) == mark_of(settings)
+
+    vlad(images, "--overwrite", "--seed", "3")
+    name = "scores/date=2026-11-01/part-0.parquet"
+    with where.writing() as folder:
+        where.write(folder, name, other)
+        where.finish(folder, name)
+    with pytest.raises(InputError, match=f"{name} is no .*another run wrote it"):
+        read_finished(out)
+    with pytest.raises(AssertionError, match=f"{name} is no .*another run wrote it"):
+        vlad(images, "--resume", "--seed", "3")
 
 
 def test_thresholds_and_drift_stay_with_a_run_until_it_is_overwritten(vlad, out, images, tmp_path):
@@ -255,6 +330,26 @@ def test_thresholds_and_drift_stay_with_a_run_until_it_is_overwritten(vlad, out,
     assert read_finished(out).verdicts == {}
 
 
+def test_a_drift_of_an_earlier_command_does_not_stand_beside_newer_rows(
+    vlad, out, images, tmp_path, monkeypatch
+):
+    vlad(images)
+    line, where = str(tmp_path / "line.json"), place(out)
+    done = CliRunner().invoke(main, ["calibrate", out, "--false-alarms", "0.3", "--out", line])
+    assert done.exit_code == 0, done.output
+    vlad(images, "--overwrite", "--calibration", line)
+    (images / "2.png").write_bytes((images / "5.png").read_bytes())
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "write_drift", killed)
+        with pytest.raises(AssertionError, match="Stopped"):
+            vlad(images, "--resume", "--calibration", line)
+    assert where.unfinished() and "drift.json" not in where.run.names(where.at)
+
+
 @pytest.mark.parametrize("out", ["folder"], indirect=True)
 def test_files_outside_the_list_are_not_looked_at(vlad, images, tmp_path, monkeypatch):
     vlad(images)
@@ -265,6 +360,19 @@ def test_files_outside_the_list_are_not_looked_at(vlad, images, tmp_path, monkey
     assert [path for path in seen if path.startswith(str(images))] == [str(images / "2.png")]
 
 
+def test_workers_compute_on_the_kind_of_device_of_the_command(vlad, images, monkeypatch):
+    sent = []
+    monkeypatch.setattr("ray.put", lambda job: sent.append(job) or pickle.dumps(job))
+    vlad(images, "--device", "cpu:0")  # numbers are another worker's
+    assert [job.settings.setup.device for job in sent] == ["cpu"]
+
+
+def test_a_run_that_exists_is_refused_before_anything_is_listed(vlad, images, monkeypatch):
+    vlad(images)
+    monkeypatch.setattr("vlad.runs.ray.paths.list_images", None)
+    assert "--resume" in vlad(images, code=2)
+
+
 @pytest.mark.parametrize("more", [["--threshold", "0.1"], ["--seed", "3"], ["--image-size", "96"]])
 @pytest.mark.parametrize("out", ["bucket"], indirect=True)
 def test_other_settings_are_refused(vlad, out, images, more):
@@ -273,3 +381,14 @@ def test_other_settings_are_refused(vlad, out, images, more):
     with pytest.raises(AssertionError, match="other settings"):
         vlad(images, "--resume", *more)
     assert rows(out) == before
+
+
+def test_exit_codes_are_those_of_the_images_of_the_command(vlad, images, tmp_path):
+    (images / "bad.png").write_bytes(b"no image")
+    vlad(images, "--fail", code=1)
+    vlad(images, "--fail", "--resume", code=1)  # a damaged image keeps its row
+    vlad(table(tmp_path / "list.parquet", images, ["1.png"]), "--fail", "--resume")
+    judged = ("--threshold", "0.01", "--fail-on", "anomalous")
+    vlad(images, *judged, "--overwrite", code=1)
+    vlad(table(tmp_path / "list.parquet", images, ["0.png"]), *judged, "--resume")
+    vlad(table(tmp_path / "list.parquet", images, ["5.png"]), *judged, "--resume", code=1)

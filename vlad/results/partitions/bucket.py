@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from vlad.errors import InputError, OutputError, VladError
 from vlad.results.partitions.folder import PARTS, RUN
-from vlad.system.text import shown
+from vlad.system.text import decode, shown
 from vlad.system.workspace import Workspace
 
 _OPEN, _BEGUN = ".writing-", "begun"
@@ -30,7 +30,7 @@ class _Run(Workspace):
         if self.file not in out.listed(self.file):
             return None
         with out.open(self.file) as file:
-            return json.load(file)
+            return json.loads(decode(file.read()))
 
     def names(self, out: Any) -> list[str]:
         return sorted({name.split("/")[0] for name in out.listed()})

@@ -12,7 +12,7 @@ from vlad.calibration import FUSED
 from vlad.errors import InputError
 from vlad.results.partitions.bucket import Bucket
 from vlad.results.partitions.files import STATE, read
-from vlad.results.partitions.folder import Folder
+from vlad.results.partitions.folder import MARK, Folder
 from vlad.system.text import counted, shown
 
 MOST = 5_000_000  # rows read at once
@@ -36,7 +36,11 @@ def schema(heads: Iterable[str], known: Mapping[str, Sequence[str]]) -> pa.Schem
 
 
 def read_rows(
-    where: Folder | Bucket, names: Sequence[str], heads: Sequence[str], columns: pa.Schema
+    where: Folder | Bucket,
+    names: Sequence[str],
+    heads: Sequence[str],
+    columns: pa.Schema,
+    mark: bytes,
 ) -> pa.Table:
     """The newest row of each path, in the order of the partitions.
 
@@ -46,9 +50,10 @@ def read_rows(
     Args:
         heads: whose scores every partition has.
         columns: of `schema`; only those that a partition has are in the table.
+        mark: of `mark_of`.
 
     Raises:
-        InputError: a partition with other columns, or too many rows.
+        InputError: a partition of something else, or too many rows.
         OutputError: a partition cannot be read back.
     """
     needed = ["path", *heads, "error"]
@@ -57,7 +62,7 @@ def read_rows(
     for at in range(0, len(names), _AT_ONCE):
         some = names[at : at + _AT_ONCE]
         for name, table in zip(some, read(where, some, lambda column: True), strict=True):
-            tables.append(checked(table, f"{where}/{name}", needed, columns))
+            tables.append(checked(table, f"{where}/{name}", needed, columns, mark))
             count += len(table)
         if count > MOST:
             days = sorted({name.rpartition("/")[0] for name in names} - {""})
@@ -78,16 +83,19 @@ def read_rows(
     return rows.take(np.sort(kept))
 
 
-def checked(table: pa.Table, name: str, needed: Sequence[str], columns: pa.Schema) -> pa.Table:
+def checked(
+    table: pa.Table, name: str, needed: Sequence[str], columns: pa.Schema, mark: bytes
+) -> pa.Table:
     """A partition with the types of these columns.
 
     Args:
         name: of the partition, for the sentence.
         needed: columns that it must have.
         columns: those that it may have.
+        mark: of its run; partitions of an earlier vlad have none.
 
     Raises:
-        InputError: it has others, or a row without a path.
+        InputError: it has others, another run wrote it, or a row has no path.
     """
     found = table.column_names
     judged = [f"{column[:-8]}_abstain" for column in found if column.endswith("_verdict")]
@@ -96,6 +104,8 @@ def checked(table: pa.Table, name: str, needed: Sequence[str], columns: pa.Schem
     try:
         if missing or others or len({*found}) < len(found):
             raise ValueError(f"it has the columns {', '.join(found)}")
+        if (table.schema.metadata or {}).get(MARK, mark) != mark:
+            raise ValueError("another run wrote it")
         table = table.cast(pa.schema([columns.field(column) for column in found]))
         if table["path"].null_count:
             raise ValueError("it has rows without a path")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar
@@ -27,7 +29,20 @@ RUN = Workspace(
     ("part-*.parquet", "scores", *KEPT),
 )
 PARTS = ("part-*.parquet", "scores/date=*/part-*.parquet")  # the first of an earlier vlad
+MARK = b"vlad.run"  # in the metadata of a partition: `mark_of` its run
 _OPEN, _CLOSED = ".writing-", ".closed-"
+
+
+def mark_of(settings: Mapping) -> bytes:
+    """What tells the partitions of a run with these settings from those of others.
+
+    Args:
+        settings: of its run.json; `prompts` do not count, since later commands may add categories.
+    """
+    kept = {k: v for k, v in settings.items() if k not in ("kind", "format", "prompts")}
+    # through JSON, so that settings read back have the same mark
+    text = json.dumps(json.loads(json.dumps(kept)), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16].encode()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from vlad.results.folder import RunFolder
 from vlad.results.partitions.bucket import Bucket
 from vlad.results.partitions.columns import read_rows, schema
 from vlad.results.partitions.files import place
-from vlad.results.partitions.folder import CALIBRATION, Folder
+from vlad.results.partitions.folder import CALIBRATION, Folder, mark_of
 from vlad.results.rows import Row, State
 from vlad.types import Sample
 
@@ -64,11 +64,13 @@ class PartitionedRun(RunFolder):
         self.settings = dict(settings)
         if self.calibration():
             self.settings.pop("calibration", None)  # whose thresholds say more than its digest
-        if where.unfinished():
-            raise InputError(f"{name} is not finished; let the run end, or `resume` it.")
+        self._finished()
         names = [part for part in where.parts() if part.startswith(below)]
         columns = schema(self.heads, self.known)
-        self.table = read_rows(where, names, list(self.heads), columns)
+        try:
+            self.table = read_rows(where, names, list(self.heads), columns, mark_of(settings))
+        finally:
+            self._finished()  # a command that began meanwhile takes rows out
         self.rows.update((row.path, row) for row in self._rows())
 
     def __str__(self) -> str:
@@ -96,6 +98,10 @@ class PartitionedRun(RunFolder):
             file = Path(folder) / CALIBRATION
             file.write_bytes(opened.read())
             return load_calibration(file)
+
+    def _finished(self) -> None:
+        if self.where.unfinished():
+            raise InputError(f"{self.name} is not finished; let the run end, or `resume` it.")
 
     def _rows(self) -> Iterator[Row]:
         for batch in self.table.to_batches(max_chunksize=10_000):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -18,7 +17,7 @@ from vlad.calibration.file import calibration_bytes
 from vlad.errors import HeadError, VladError
 from vlad.heads.memory import Memory
 from vlad.results.partitions.drift import write_drift
-from vlad.results.partitions.folder import CALIBRATION, KEPT
+from vlad.results.partitions.folder import CALIBRATION, KEPT, mark_of
 from vlad.results.shared import check_calibration, shared_settings
 from vlad.runs.ray.parts import take_out
 from vlad.runs.ray.paths import with_category, without
@@ -31,6 +30,7 @@ from vlad.system.text import shown
 from vlad.types import Sample
 
 PARTITION = 4096  # rows at most: what a crash of a worker may cost
+RETRIES = 3  # of a partition whose worker died; Ray Data would try for ever
 
 
 def score(
@@ -53,7 +53,10 @@ def score(
         HeadError: a head that judges images jointly.
         VladError: a problem of the run as a whole.
     """
-    settings = job.settings
+    # a worker has GPUs of its own, by other numbers; or none where this command has none
+    setup = replace(job.settings.setup, device=backbone.device.type)
+    settings = replace(job.settings, setup=setup)
+    job = replace(job, settings=settings)
     images = with_category(images, settings.category)
     named = images["category"].unique().to_pylist()
     categories = sorted(named, key=lambda name: name or "")
@@ -69,20 +72,25 @@ def score(
         # rows of two thresholds must not stand side by side
         record["calibration"] = hashlib.sha256(repr(calibration).encode()).hexdigest()
         check_calibration(calibration, shared_settings(record))
-    out = job.out
+    job, out = replace(job, mark=mark_of(record)), job.out
     with out.held():
         present = out.run.check(out.at, resume=resume, overwrite=overwrite)
         if not overwrite:
-            out.run.continues(out.at, record)
+            asked, known = record["prompts"], out.run.settings(out.at) or {}
+            same = _of_known(asked, known.get("prompts", {}))  # further categories may come along
+            out.run.continues(out.at, record | {"prompts": same})
+            record["prompts"] = {head: same[head] | own for head, own in asked.items()}
         with out.writing() as folder:
             for name in [*out.parts(), *{*present} & {*KEPT}] if overwrite else ():
                 out.remove(name)
             out.run.begin(out.at, record)
             if calibration:
                 out.put(CALIBRATION, calibration_bytes(calibration))
-            written, changed = take_out(out, folder, images)
+            written, changed = take_out(out, folder, images, job.mark)
             warn_of_changed(changed)
             waiting = without(images, written)
+            if len(waiting) and "drift.json" in present and not overwrite:
+                out.remove("drift.json")  # of the command before
             for head in job.heads.values():
                 head.to("cpu")
             rows = failed = 0
@@ -94,8 +102,17 @@ def score(
                     rows, failed = rows + count, failed + bad
                     names.append(name)
                     progress.advance(count, bad)
-        drift = write_drift(out, names, rows - failed, calibration) if calibration else None
+            # before the run counts as finished
+            drift = write_drift(out, names, rows - failed, calibration) if calibration else None
     return rows, failed, drift
+
+
+def _of_known(asked: Mapping[str, dict], known: Mapping[str, dict]) -> dict[str, dict]:
+    """The prompts of the categories that a run knows; those asked for now where both have them."""
+    return {
+        head: {name: own.get(name, key) for name, key in known.get(head, own).items()}
+        for head, own in asked.items()
+    }
 
 
 def _run(
@@ -116,6 +133,8 @@ def _run(
             "keep to attributes that pickle, or choose another `engine`."
         ) from error
     size = min(PARTITION, -(-len(waiting) // (4 * workers)))
+    # cores as Ray counts them; those of this machine may be more than any node offers
+    cores = [int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]]
     blocks = [waiting.slice(at, size).combine_chunks() for at in range(0, len(waiting), size)]
     counts = ray.data.from_arrow(blocks).map_batches(
         Scorer,
@@ -123,8 +142,9 @@ def _run(
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=None,
         batch_format="pyarrow",
+        max_task_retries=RETRIES,
         num_gpus=1 if gpu else None,
-        num_cpus=None if gpu else max(1, (os.cpu_count() or 1) // workers),
+        num_cpus=None if gpu else max(1, min(max(cores), sum(cores) // workers)),
     )
     for row in counts.iter_rows():
         if row["error"]:
@@ -150,8 +170,9 @@ def fit(backbone: Backbone, job: Job, categories: Sequence[str], workers: int) -
         prepare(backbone, others, categories, replace(settings, pool=()), job.reader())
     panel = prepare(backbone, job.heads, categories, replace(settings, references=()), job.reader())
     shards = [references[i::workers] for i in range(min(workers, len(references)))]
+    fit_shard = _fit_shard.options(num_gpus=int(backbone.device.type == "cuda"))
     parts = ray.get(
-        [_fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
+        [fit_shard.remote(replace(job, heads=shared), shard, len(references)) for shard in shards]
     )
     memories = []
     for part in parts:

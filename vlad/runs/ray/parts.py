@@ -19,12 +19,15 @@ _READ = pa.schema(
 )
 
 
-def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.Array, list[str]]:
+def take_out(
+    where: Folder | Bucket, folder: str, images: pa.Table, mark: bytes
+) -> tuple[pa.Array, list[str]]:
     """Takes out the rows of images that changed, or could not be fetched.
 
     Args:
         folder: of `writing`.
         images: of `vlad.runs.ray.paths.list_images`.
+        mark: of the run.
 
     Returns:
         the paths of the rows that stay, and those of images that changed.
@@ -35,7 +38,7 @@ def take_out(where: Folder | Bucket, folder: str, images: pa.Table) -> tuple[pa.
     """
     names = where.parts()
     tables = [
-        checked(table, f"{where}/{name}", ["path"], _READ)
+        checked(table, f"{where}/{name}", ["path"], _READ, mark)
         for name, table in zip(names, read(where, names, _READ.names.__contains__), strict=True)
     ]
     # partitions of an earlier vlad have no state

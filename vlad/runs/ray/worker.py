@@ -15,7 +15,7 @@ from vlad.errors import VladError
 from vlad.heads import Head
 from vlad.results.partitions.bucket import Bucket
 from vlad.results.partitions.files import STATE
-from vlad.results.partitions.folder import Folder
+from vlad.results.partitions.folder import MARK, Folder
 from vlad.results.verdicts import decide
 from vlad.runs.ray.stored import StoredReader
 from vlad.runs.settings import Settings
@@ -31,6 +31,7 @@ class Job:
     heads: Mapping[str, Head]
     settings: Settings
     out: Folder | Bucket
+    mark: bytes = b""  # of the run, as `mark_of` finds it
 
     def panel(self) -> Panel:
         backbone = self.settings.setup.load_backbone()
@@ -105,7 +106,8 @@ class Scorer:
         # named by its images, so that a partition that is scored again replaces itself
         digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
         name = f"scores/date={self.date}/part-{digest[:32]}.parquet"
-        job.out.write(self.folder, name, pa.table(columns))
+        table = pa.table(columns).replace_schema_metadata({MARK: job.mark})
+        job.out.write(self.folder, name, table)
         return name, len(rows), sum(s.error is not None for s in scored)
 
 
