@@ -225,9 +225,18 @@ def test_a_pickle_never_runs_code(folder):
 
     torch.save({"x": Evil()}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
-    with pytest.raises(BackboneError, match="cannot be read"):
+    with pytest.raises(BackboneError, match="is not readable as weights"):
         load_backbone(str(folder), device="cpu")
     assert not (folder / "ran").exists()
+
+
+def test_a_pickle_with_nan_is_refused(folder):
+    state = load_file(folder / "model.safetensors")
+    state["blocks.0.mlp.fc1.bias"][0] = torch.nan
+    torch.save(state, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(BackboneError, match=r"blocks\.0\.mlp\.fc1\.bias of .* has NaN"):
+        load_backbone(str(folder), device="cpu")
 
 
 def test_what_does_not_fit_is_named(folder):

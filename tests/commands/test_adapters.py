@@ -5,11 +5,13 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from click.testing import CliRunner
 
+from vlad import adapters
 from vlad.adapters.layouts import LAYOUTS, default_params, tensor_shapes, theirs
 from vlad.cli import main
 
@@ -302,6 +304,30 @@ def test_an_import_that_stopped_half_way_can_be_begun_anew(
     assert vlad(*args).exit_code == 0
     assert vlad("adapters", "list").output.count(" here") == before + 1
     assert vlad(*args).exit_code == 2  # what is whole is never overwritten
+
+
+def test_an_import_notices_that_its_file_was_replaced(vlad, checkpoint, small_file, monkeypatch):
+    digest_of = adapters.digest_of
+
+    def replaced(adapter):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+        return digest_of(adapter)
+
+    monkeypatch.setattr(adapters, "digest_of", replaced)
+    done = vlad(
+        *("adapters", "import", "--head", "april_gan", "--backbone", small_file, checkpoint),
+        *("--auxiliary", "visa", "--name", "mine"),
+    )
+    assert done.exit_code == 2 and "changed while it was read; import it again" in done.output
+    assert "mine" not in vlad("adapters", "list").output
+
+
+def test_an_adapter_that_is_not_whole_is_not_exported(vlad, small_adapter, small_file, tmp_path):
+    made = adapters.read_adapter(adapters.find_adapter(small_adapter("april_gan")))
+    adapters.save_adapter(replace(made, tensors=dict([*made.tensors.items()][1:])), tmp_path)
+    file = tmp_path / "out.pth"
+    done = vlad("adapters", "export", tmp_path, "--out", file, "--backbone", small_file)
+    assert done.exit_code == 2 and "is missing from" in done.output and not file.exists()
 
 
 def test_list_in_a_process_of_its_own(run_env):

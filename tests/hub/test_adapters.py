@@ -41,7 +41,9 @@ def test_an_adapter_comes_back_among_the_others(hub, adapter):
 
     done = cli("adapters", "pull", "me/drawn-uniadet")
     assert done.exit_code == 0, done.output
-    assert done.output.splitlines()[-1] == "Use it with --adapter drawn-uniadet"
+    made = read_adapter(adapter / FILE).backbone
+    use = f"--backbone {made} --head uniadet --adapter drawn-uniadet"
+    assert done.output.splitlines()[-1] == f"Use it with {use}" and use in text
     assert 'source = "drawn"' in cli("adapters", "show", "drawn-uniadet").output
     again = cli("adapters", "pull", "me/drawn-uniadet")
     assert again.exit_code == 2 and "is there already" in again.output
@@ -60,6 +62,24 @@ def test_an_adapter_that_differs_from_its_card_is_neither_sent_nor_fetched(hub, 
     assert done.exit_code == 2
     assert "me/drawn holds a damaged adapter" in done.output and "was changed" in done.output
     assert not (tmp_path / "there").exists()
+
+
+def test_the_file_that_is_sent_is_the_one_that_is_checked(hub, adapter):
+    shutil.copy(adapter / FILE, adapter / "other.safetensors")
+    content = (adapter / FILE).read_bytes()
+    (adapter / FILE).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = cli("adapters", "push", adapter / "other.safetensors", "me/drawn")
+    assert done.exit_code == 2 and "was changed" in done.output
+
+
+def test_what_is_shown_is_what_is_used(hub, adapter, tmp_path, monkeypatch):
+    cli("adapters", "push", adapter, "me/mine")
+    assert cli("adapters", "pull", "me/mine").exit_code == 0
+    shutil.copytree(adapter, tmp_path / "here" / "mine")
+    card = tmp_path / "here" / "mine" / CARD
+    card.write_text(card.read_text().replace("drawn", "of this folder"))
+    monkeypatch.chdir(tmp_path / "here")
+    assert 'source = "of this folder"' in cli("adapters", "show", "mine").output
 
 
 def test_a_detector_is_no_adapter(hub, adapter, saved, tmp_path):

@@ -121,6 +121,9 @@ def test_a_public_repository_takes_nothing_unasked(hub, saved):
     assert cli("detector", "push", saved, "me/nut", "--public").exit_code == 0
     assert cli("detector", "push", saved, "me/new", "--public").exit_code == 0
     assert not hub.repositories["me/new"].private
+    hub.add("me/closed", {}, private=True)
+    words = cli("detector", "push", saved, "me/closed", "--public").output
+    assert "me/closed is private; make it public in its settings on the hub" in words
 
 
 def test_a_repository_of_something_else_is_left_alone(hub, saved):

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 
 import pytest
 import torch
@@ -98,6 +99,21 @@ def test_a_backbone_is_read_as_carefully(bomb, tmp_path, monkeypatch):
     archive(tmp_path / "a.pt", content)
     monkeypatch.setattr(torch, "load", None)
     with pytest.raises(BackboneError, match=re.escape(words)):
+        load_backbone(str(tmp_path / "a.pt"))
+
+
+def test_an_archive_of_torchscript_is_read_as_carefully(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as made:
+        made.writestr("a/constants.pkl", b"")
+        made.writestr("a/data.pkl", nested(60))
+    with pytest.raises(BackboneError, match="its values contain each other too often"):
+        load_backbone(str(tmp_path / "a.pt"))
+
+
+@pytest.mark.parametrize("content", [{"state_dict": [1]}, {"state_dict": None}, {0: torch.ones(2)}])
+def test_another_file_of_torch_has_no_clip(content, tmp_path):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(BackboneError, match="has no CLIP"):
         load_backbone(str(tmp_path / "a.pt"))
 
 

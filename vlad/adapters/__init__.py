@@ -158,7 +158,7 @@ def read_adapter(file: Path) -> Adapter:
 
     tensors = {}
     try:
-        before = _identity(file)
+        before = identity(file)
     except OSError as error:
         raise _unreadable(file, error) from error
     header = _header(file)
@@ -171,7 +171,7 @@ def read_adapter(file: Path) -> Adapter:
                     raise ValueError(f"tensor {shown(name)} holds {found.dtype}, not real numbers")
                 # a copy, as the file may change while it is mapped
                 tensors[name] = found.to(torch.float32, copy=True)
-        after = _identity(file)
+        after = identity(file)
     except (OSError, MemoryError, SafetensorError, ValueError) as error:
         raise _unreadable(file, error) from error
     if after != before:
@@ -181,7 +181,7 @@ def read_adapter(file: Path) -> Adapter:
     return Adapter(name=name, **fields, tensors=tensors, sha256=digest)
 
 
-def _identity(file: Path) -> tuple[int, int, int]:
+def identity(file: Path) -> tuple[int, int, int]:
     """What differs once another file has its name, or other bytes are in it."""
     found = os.stat(file)
     return found.st_ino, found.st_size, found.st_mtime_ns

@@ -17,7 +17,7 @@ from vlad.adapters import LONGEST
 from vlad.errors import AdapterError
 from vlad.system.pickles import Refused
 from vlad.system.text import shown
-from vlad.system.torch_file import load_torch
+from vlad.system.torch_file import load_torch, plain
 
 # classes that say how a training was set up
 _SETTINGS = re.compile(
@@ -40,14 +40,14 @@ def read_tensors(file: Path, entries: Sequence[str], head: str) -> dict[str, tor
         AdapterError: reading would run code, or the file holds something other than tensors, or
             two of one name.
     """
-    whole = _plain(_load(file))
+    whole = plain(_load(file))
     parts = [whole]
     if isinstance(whole, dict) and not whole.keys().isdisjoint(entries):
         if lacking := [key for key in entries if key not in whole]:
             raise AdapterError(
                 f"{file} has no {lacking[0]!r}, unlike a checkpoint of {head}; name another file."
             )
-        parts = [_plain(whole[key]) for key in entries]
+        parts = [plain(whole[key]) for key in entries]
     elif entries and not _named(whole):
         parts = []
     found: dict[str, torch.Tensor] = {}
@@ -77,11 +77,6 @@ def _load(file: Path) -> object:
             f"{file} is not readable as a checkpoint of tensors ({_why(file, error)}), and nothing "
             "in it was executed; get a new copy."
         ) from error
-
-
-def _plain(value: object) -> object:
-    """A dict for a file's dict: an OrderedDict can bring attributes that hide its methods."""
-    return dict(list(dict.items(value))) if isinstance(value, dict) else value
 
 
 def _named(whole: object) -> bool:

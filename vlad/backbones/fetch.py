@@ -15,6 +15,7 @@ from vlad.backbones.downloads import check
 from vlad.backbones.network import from_network
 from vlad.errors import BackboneError
 from vlad.system.files import atomic_write
+from vlad.system.text import shown
 
 # what loading reads besides weights: configurations and tokenizers
 SMALL = ("*.json", "*.txt", "*.model", "*.jsonl")
@@ -101,23 +102,38 @@ def fetch_to(name: str, folder: Path) -> None:
         folder: created if missing; files that are there are not downloaded again.
 
     Raises:
-        BackboneError: as `parts_of`, or weights that cannot be downloaded or loaded.
+        BackboneError: as `parts_of`, weights that cannot be downloaded or loaded, or a folder that
+            holds another backbone.
     """
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.hf_api import RepoFile
 
     parts, configs = parts_of(name)
     with from_network(name, folder=folder):
+        chosen: list[dict[str, RepoFile]] = []
         for part in parts:
             entries = HfApi().list_repo_tree(part.repository, recursive=True)
             known = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-            files = part.choose(known)
-            snapshot_download(part.repository, local_dir=folder, allow_patterns=files)
-            for file in files:
-                if lfs := known[file].lfs:
-                    check(folder / file, lfs.sha256, part.repository)
+            chosen.append({file: known[file] for file in part.choose(known)})
+        _check_alone(folder, {*configs}.union(*chosen))
+        for part, files in zip(parts, chosen, strict=True):
+            snapshot_download(part.repository, local_dir=folder, allow_patterns=[*files])
+            for file, entry in files.items():
+                if entry.lfs:
+                    check(folder / file, entry.lfs.sha256, part.repository)
     write_configs(configs, folder)
     load_backbone(str(folder), "cpu")  # a file that does not fit is said here, not elsewhere later
+
+
+def _check_alone(folder: Path, files: Collection[str]) -> None:
+    """Raise a BackboneError if a folder holds what loading would read beside these files."""
+    patterns = (*SMALL, *WEIGHTS, *clip.FILES)
+    there = sorted(os.listdir(folder)) if folder.is_dir() else []
+    for name in there:
+        if name not in files and any(fnmatch(name, pattern) for pattern in patterns):
+            raise BackboneError(
+                f"{folder} holds {shown(name)}, which is of another backbone; name another folder."
+            )
 
 
 def cached_files(name: str) -> tuple[list[Path], dict[str, Any]]:

@@ -15,7 +15,7 @@ from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transformer import ResidualAttentionBlock
 
-from vlad.backbones import cached
+from vlad.backbones import cached, weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.block import identity
 from vlad.backbones.downloads import first_of
@@ -118,6 +118,7 @@ def from_hub(name: str) -> Backbone:
         if not stored:  # open_clip says of any failure that an older file is missing
             first_of(*files_of(source))
         built = open_clip.create_model(model, tag, force_quick_gelu=source.get("quick_gelu", False))
+    weights.check_finite(name, built)
     look = built.visual.preprocess_cfg
     return as_backbone(name, built, tokenizer, look["mean"], look["std"], look["interpolation"])
 

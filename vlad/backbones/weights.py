@@ -15,7 +15,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from vlad.backbones.network import first_line
 from vlad.errors import BackboneError
 from vlad.system.text import shown
-from vlad.system.torch_file import load_torch
+from vlad.system.torch_file import check_torch, load_torch, plain
 from vlad.system.torchscript import is_torchscript, read_archive
 
 IMAGE_ENCODERS = ("visual.", "image_encoder.")  # the latter of MobileCLIP's authors
@@ -40,12 +40,16 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
         else:
             content = load_torch(path)
     except Exception as error:
-        raise BackboneError(
-            f"{path} is not readable as weights ({first_line(error)}); give a .safetensors or .pt "
-            "file that holds tensors only."
-        ) from error
-    found = content.get("state_dict", content) if isinstance(content, dict) else {}
-    state = {k.removeprefix("module."): v for k, v in found.items() if torch.is_tensor(v)}
+        raise _unreadable(path, error) from error
+    found = plain(content)
+    found = plain(found.get("state_dict", found)) if isinstance(found, dict) else {}
+    found = found if isinstance(found, dict) else {}
+    # without attributes that a file may set on a tensor, which would hide its methods
+    state = {
+        name.removeprefix("module."): torch.Tensor.detach(value)
+        for name, value in found.items()
+        if isinstance(name, str) and torch.is_tensor(value)
+    }
     for buffer in ("input_resolution", "context_length", "vocab_size", "attn_mask"):
         state.pop(buffer, None)
     if not any(name.startswith(IMAGE_ENCODERS) for name in state):
@@ -60,6 +64,33 @@ def read_clip_state(path: Path) -> tuple[dict[str, torch.Tensor], bool]:
                 "a new copy."
             )
     return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}, jit
+
+
+def check_pickles(folder: Path) -> None:
+    """Check the pickles of weights in a folder, which other libraries are to read.
+
+    Raises:
+        BackboneError: one holds something else than tensors, or asks for too much time or memory.
+    """
+    for file in sorted(folder.glob("pytorch_model*.bin")):
+        try:
+            check_torch(file)
+        except Exception as error:
+            raise _unreadable(file, error) from error
+
+
+def check_finite(name: str, model: torch.nn.Module) -> None:
+    """Raise a BackboneError for a weight that is not finite."""
+    for tensor, values in model.state_dict().items():
+        if values.is_floating_point() and not values.sum().isfinite():
+            raise BackboneError(f"Tensor {tensor} of {name} has NaN or infinity; get a new copy.")
+
+
+def _unreadable(file: Path, error: Exception) -> BackboneError:
+    return BackboneError(
+        f"{file} is not readable as weights ({first_line(error)}); give a .safetensors or .pt file "
+        "that holds tensors only."
+    )
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

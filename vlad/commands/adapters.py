@@ -45,10 +45,17 @@ def show(name) -> None:
     import tomli_w
 
     from vlad.adapters import CARD, find_adapter
-    from vlad.adapters.cards import here, read_card, registry
+    from vlad.adapters.cards import read_card, registry
+    from vlad.errors import AdapterError
 
-    known = {**registry(), **here()}  # adapters on this disk come first
-    card = known[name] if name in known else read_card(find_adapter(name).parent / CARD)
+    try:
+        file = find_adapter(name)  # the one that --adapter uses
+    except AdapterError:
+        if name not in registry():
+            raise
+        card = registry()[name]
+    else:
+        card = read_card(file.parent / CARD)
     click.echo(shown(tomli_w.dumps(card), keep="\n"), nl=False)
 
 
@@ -86,6 +93,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         Adapter,
         adapters_folder,
         digest_of,
+        identity,
         is_plain_text,
         save_adapter,
     )
@@ -100,12 +108,15 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         what = f"{path} is a folder" if os.path.isdir(path) else f"There is no file {path}"
         raise AdapterError(f"{what}; name the checkpoint to import.")
     try:
+        before = identity(path)
         digest = file_sha256(path)
     except OSError as error:
         raise AdapterError(
             f"{path} could not be read ({error.strerror}); make it readable, or copy it again."
         ) from error
     known, of_authors = released(digest) or (None, {})
+    if of_authors.get("backbone", backbone) != backbone:
+        click.echo(f"Note: {known} was trained on {of_authors['backbone']}.", err=True)
     trained_on = of_authors.get("auxiliary")
     if trained_on and auxiliary and not _letters(trained_on).startswith(_letters(auxiliary)):
         raise AdapterError(
@@ -137,6 +148,9 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 
     tensors, params = read_checkpoint(path, head, describe(backbone), _layers(layers))
     adapter = Adapter(name, head, backbone, auxiliary, params, tensors)
+    written_as = digest_of(adapter)
+    if identity(path) != before:
+        raise AdapterError(f"{path} changed while it was read; import it again.")
     card = {
         "format": FORMAT,
         "head": head,
@@ -146,7 +160,7 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
         # a file name can hold bytes that are not text
         "source": "imported from " + os.fsencode(path.name).decode(errors="replace"),
         "source_sha256": digest,
-        "sha256": digest_of(adapter),
+        "sha256": written_as,
         "figures": [],
         "params": params,
     }
@@ -164,11 +178,12 @@ def import_(file, head, auxiliary, backbone, licence, name, layers, out) -> None
 @option("--backbone NAME|PATH", "Backbone it was trained on.  [default: the adapter's own]")
 def export(adapter, out, backbone) -> None:
     """Export an adapter for the program of its method's authors."""
-    from vlad.adapters import find_adapter, read_adapter
+    from vlad.adapters import find_adapter, load_adapter, read_adapter
     from vlad.adapters.checkpoint import WORDS, write_checkpoint
-    from vlad.backbones import load_backbone
+    from vlad.backbones import describe, load_backbone
 
     found = read_adapter(find_adapter(adapter))
+    load_adapter(found, found.head, describe(backbone or found.backbone))  # whether it is whole
     repeats = found.head in WORDS  # embeddings of the text encoder
     loaded = load_backbone(backbone or found.backbone, "cpu") if repeats else None
     write_checkpoint(found, Path(out), loaded)
@@ -186,7 +201,7 @@ def verify(adapter, backbone) -> None:
 
     file = find_adapter(adapter)
     found = read_checked(file)
-    load_adapter(file, found.head, describe(backbone or found.backbone))
+    load_adapter(found, found.head, describe(backbone or found.backbone))
     click.echo(f"{file} is intact and fits {backbone or found.backbone}")
 
 

@@ -108,11 +108,14 @@ def pull_adapter(repository, out) -> None:
     \b
     vlad adapters pull me/mine
     """
+    from vlad.adapters import FILE, read_adapter
     from vlad.hub.transfer import pull_adapter as pull
 
     moved = pull(repository, Path(out) if out else None)
     _say_fetched(moved, repository)
-    click.echo(f"Use it with --adapter {moved.folder if out else moved.folder.name}")
+    adapter = read_adapter(moved.folder / FILE)
+    use = moved.folder if out else moved.folder.name
+    click.echo(f"Use it with --backbone {adapter.backbone} --head {adapter.head} --adapter {use}")
 
 
 def _say_sent(moved: Moved, repository: str) -> None:

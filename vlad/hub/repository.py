@@ -65,7 +65,8 @@ def open_or_create(repository: str, public: bool) -> Contents:
         public: whether others may see it; it is private otherwise.
 
     Raises:
-        HubError: it is public already and was not to be, or as `vlad.hub.explain.explained`.
+        HubError: it is public and was not to be or the other way round, or as
+            `vlad.hub.explain.explained`.
     """
     check_name(repository)
     with explained(repository):
@@ -76,6 +77,11 @@ def open_or_create(repository: str, public: bool) -> Contents:
         raise HubError(
             f"{repository} is public, so all can see what is in it; give `public`, or name another "
             "repository."
+        )
+    if found.private and public:
+        raise HubError(
+            f"{repository} is private; make it public in its settings on the hub, or leave out "
+            "`public`."
         )
     return found
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 
 from vlad.adapters import CARD as ADAPTER_CARD
 from vlad.adapters import FILE, adapters_folder, find_adapter
@@ -111,7 +112,7 @@ def push_adapter(
     folder = file.parent
     paths = _paths_in(folder)
     check_kind(str(folder), paths, "adapter")
-    adapter = read_checked(file)
+    adapter = read_checked(folder / FILE)  # the one that is sent, whichever was named
     stated = read_card(folder / ADAPTER_CARD)
     facts = [
         ("head", adapter.head),
@@ -124,7 +125,8 @@ def push_adapter(
         licence = stated["licence"]
     commands = (
         f"vlad adapters pull {repository}",
-        f"vlad score parts/ --head {adapter.head} --adapter {_short(repository)} --out run",
+        f"vlad score parts/ --backbone {quote(adapter.backbone)} --head {adapter.head} "
+        f"--adapter {_short(repository)} --out run",
     )
     text = card("adapter", repository, facts, licence, commands)
     files = known(paths, "adapter")

@@ -32,6 +32,22 @@ class _Setting:
         pass
 
 
+def check_torch(file: Path, beside: re.Pattern = _NOTHING) -> set[str]:
+    """Check a file before `torch.load(weights_only=True)` reads it; return what it asks for.
+
+    Args:
+        beside: as in `load_torch`.
+
+    Raises:
+        Refused: it asks for something else, or for too much time or memory.
+        Exception: whatever reading a damaged file ends with.
+    """
+    check_archive(file)
+    if archive := _is_archive(file):
+        _check_sums(file)
+    return _names(file, archive, beside)
+
+
 def load_torch(file: Path, *, beside: re.Pattern = _NOTHING, mapped: bool = False) -> Any:
     """What `torch.load(weights_only=True)` reads, checked before.
 
@@ -41,22 +57,28 @@ def load_torch(file: Path, *, beside: re.Pattern = _NOTHING, mapped: bool = Fals
         mapped: leave the tensors of a zip archive on the disk until they are used.
 
     Raises:
-        Refused: it asks for something else, or for too much time or memory.
-        Exception: whatever reading a damaged file ends with.
+        Exception: as `check_torch`.
     """
-    check_archive(file)
-    with open(file, "rb") as opened:
-        archive = opened.read(4) == b"PK\3\4"  # by which torch tells its two containers apart
-    if archive:
-        _check_sums(file)
     kinds: list = [
         type(name, (_Setting,), {"__module__": module})
-        for module, _, name in (asked.rpartition(".") for asked in _names(file, archive, beside))
+        for module, _, name in (asked.rpartition(".") for asked in check_torch(file, beside))
         if beside.fullmatch(f"{module}.{name}")
     ]
     with torch.serialization.safe_globals(kinds):
         # files of the first torch are not mapped
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped and archive)
+        return torch.load(
+            file, map_location="cpu", weights_only=True, mmap=mapped and _is_archive(file)
+        )
+
+
+def plain(value: object) -> Any:
+    """A dict for a file's dict: an OrderedDict can bring attributes that hide its methods."""
+    return dict(list(dict.items(value))) if isinstance(value, dict) else value
+
+
+def _is_archive(file: Path) -> bool:
+    with open(file, "rb") as opened:
+        return opened.read(4) == b"PK\3\4"  # by which torch tells its two containers apart
 
 
 def _check_sums(file: Path) -> None:

@@ -17,6 +17,8 @@ from pathlib import Path
 import torch
 from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
+from vlad.system.pickles import names_in
+
 _FUNCTIONS = {
     ("collections", "OrderedDict"): OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor_v2,
@@ -69,8 +71,8 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
     """Name -> tensor of every attribute of the modules, as `state_dict` names parameters.
 
     Raises:
-        ValueError, KeyError, OSError, pickle.UnpicklingError: it is damaged or names what no
-            archive of weights needs.
+        ValueError, KeyError, OSError, pickle.UnpicklingError: it is damaged, names what no archive
+            of weights needs, or asks for too much time or memory.
     """
     with zipfile.ZipFile(path) as archive:
         (name,) = [n for n in archive.namelist() if n.endswith("/data.pkl") and n.count("/") == 1]
@@ -79,11 +81,18 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
         read = [p for p in archive.infolist() if p.filename.startswith((name, f"{folder}data/"))]
         _check_stored(read, path)
         content = archive.read(name)
+        names_in(io.BytesIO(content), path.stat().st_size, _is_known)
         _check_places(content)
         root = _Unpickler(io.BytesIO(content), archive, folder).load()
     found: dict[str, torch.Tensor] = {}
     _collect(root, "", found)
     return found
+
+
+def _is_known(name: str) -> bool:
+    module, _, last = name.rpartition(".")
+    known = (module, last) in _FUNCTIONS or (module == "torch" and last in _DTYPES)
+    return known or name.startswith("__torch__")
 
 
 def _check_places(content: bytes) -> None:

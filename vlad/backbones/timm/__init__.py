@@ -64,7 +64,7 @@ def from_hub(name: str) -> Backbone:
     with network.from_network(name, whole=stored):
         if not stored and network.is_offline():  # timm would fetch an address outside of the hub
             raise FileNotFoundError(name)
-        return _backbone(timm.create_model(model, pretrained=True, **options), info)
+        return _pretrained_backbone(model, options, info)
 
 
 def from_folder(path: Path) -> Backbone:
@@ -85,7 +85,8 @@ def from_folder(path: Path) -> Backbone:
             if len(own.keys() & state.keys()) > len(own) / 2:  # else of another library's names
                 weights.load_strictly(model, state, file)
                 return _backbone(model, info)
-        return _backbone(timm.create_model(source, pretrained=True, **options), info)
+        weights.check_pickles(path)
+        return _pretrained_backbone(source, options, info)
 
 
 def repository(name: str) -> str | None:
@@ -116,6 +117,12 @@ def is_stored(name: str) -> bool:
         return cached.has_one(config.hf_hub_id, files)
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]
     return file.is_file()
+
+
+def _pretrained_backbone(source: str, options: dict, info: BackboneInfo) -> Backbone:
+    model = timm.create_model(source, pretrained=True, **options)
+    weights.check_finite(info.name, model)
+    return _backbone(model, info)
 
 
 def _pretrained(name: str) -> Any:

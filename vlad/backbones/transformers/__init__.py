@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from vlad.backbones import cached, network
+from vlad.backbones import cached, network, weights
 from vlad.backbones.backbone import Backbone
 from vlad.backbones.text import PlainText, TextTransformer
 from vlad.backbones.transformers.kind import Kind
@@ -46,6 +46,7 @@ def from_folder(path: Path) -> Backbone:
     Raises:
         BackboneError: a folder without such a model.
     """
+    weights.check_pickles(path)
     return _load(str(path))
 
 
@@ -231,6 +232,4 @@ def check_weights(
             f"Tensor {tensor} of {name} has shape {tuple(stored)}, but its config.json asks for "
             f"{tuple(needed)}; get a new copy."
         )
-    for tensor, values in model.state_dict().items():
-        if values.is_floating_point() and not values.sum().isfinite():
-            raise BackboneError(f"Tensor {tensor} of {name} has NaN or infinity; get a new copy.")
+    weights.check_finite(name, model)
