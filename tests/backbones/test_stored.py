@@ -47,6 +47,8 @@ def test_those_of_transformers_that_vlad_can_read(hub):
     for kind, repository in (("clip", "me/clip"), ("bert", "me/bert")):
         files = {"config.json": json.dumps({"model_type": kind}), "model.safetensors": "12345"}
         hub(repository, files)
+    hub("me/damaged", {"config.json": "{", "model.safetensors": "1"})
+    hub("me/list", {"config.json": "[]", "model.safetensors": "1"})
     hub("me/config-only", {"config.json": json.dumps({"model_type": "clip"})})
     found = {backbone.name: backbone.size for backbone in stored_backbones()}
     assert found.pop("vlad-tiny") > 1e6
@@ -59,7 +61,8 @@ def test_those_of_open_clip_under_model_and_tag(hub):
     source = open_clip.get_pretrained_cfg("ViT-L-14-336", "openai")["hf_hub"]
     hub(source.rstrip("/"), {"open_clip_model.safetensors": "1234567"})
     found = {backbone.name: backbone.size for backbone in stored_backbones()}
-    assert found["ViT-L-14-336/openai"] == 7
+    assert found.pop("vlad-tiny")
+    assert found == {"ViT-L-14-336/openai": 7, "ViT-L-14-336-quickgelu/openai": 7}
 
 
 def test_those_of_timm_and_of_other_kinds_of_open_clip(hub):

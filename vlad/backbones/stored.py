@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from vlad.backbones.cached import path_of
+from vlad.errors import BackboneError
+from vlad.system.resources import read_json
 
 OPEN_CLIP_CACHE = Path("~/.cache/clip")  # for downloads from outside the model hub
 
@@ -77,6 +79,7 @@ def _of_hub() -> Iterator[StoredBackbone]:
     from huggingface_hub import constants, scan_cache_dir
     from huggingface_hub.errors import CacheNotFound
 
+    from vlad.backbones import transformers
     from vlad.backbones.transformers.kinds import KINDS
 
     try:
@@ -90,12 +93,14 @@ def _of_hub() -> Iterator[StoredBackbone]:
         stored = StoredBackbone(repository.repo_id, repository.repo_path, size)
         if not weights or repository.repo_type != "model":
             continue
-        if repository.repo_id.startswith("timm/"):
-            from timm import is_model
+        # as loading asks: another program may have left other files, or damaged ones
+        with suppress(BackboneError, OSError, ValueError, AttributeError, TypeError):
+            if repository.repo_id.startswith("timm/"):
+                from vlad.backbones import timm
 
-            if is_model(repository.repo_id.removeprefix("timm/")):
-                yield stored
-        elif "config.json" in files:
-            config = json.loads(files["config.json"].file_path.read_text(encoding="utf-8"))
-            if config.get("model_type") in KINDS:
-                yield stored
+                if timm.is_stored(repository.repo_id):
+                    yield stored
+            elif transformers.is_stored(repository.repo_id):
+                config = read_json(path_of(repository.repo_id, "config.json") or Path())
+                if config.get("model_type") in KINDS:
+                    yield stored
