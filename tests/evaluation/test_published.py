@@ -51,6 +51,11 @@ def test_musc_scores_visa_with_neighbourhoods_of_its_own():
     assert method.params_on("mvtec") == {}
 
 
+def test_winclip_has_the_sentences_of_the_program_it_is_judged_by():
+    assert KNOWN.methods["winclip"].bank == "winclip_anomalib"
+    assert KNOWN.method("winclip").params == {"patch_output": "raw"}
+
+
 def test_the_categories_of_a_set_are_named():
     assert {name: len(one.categories) for name, one in KNOWN.data.items()} == {
         "mvtec": 15, "visa": 12, "btad": 3, "mpdd": 6,

@@ -191,6 +191,15 @@ def test_parameters_of_one_set(measured, tmp_path):
     assert settings["params"] == ["memory.rotations=2"]
 
 
+def test_the_prompt_bank_of_the_method_is_used(measured, tmp_path):
+    text = FIGURES.replace('"memory"', '"winclip"').replace("k_shot = 2", "k_shot = 0")
+    text = text.replace('backbone = "', 'bank = "winclip_anomalib"\nbackbone = "', 1)
+    found = measured("winclip", known=read_published(text))
+    assert {row["bank"] for row in found.rows} == {"winclip_anomalib"}
+    settings = json.loads((tmp_path / "out" / "winclip-mvtec" / "bench.json").read_text())
+    assert settings["bank"] == "winclip_anomalib"
+
+
 def test_another_run_in_the_folder_is_refused(measured):
     measured()
     with pytest.raises(OutputError, match="started with other settings"):

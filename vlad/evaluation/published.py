@@ -57,6 +57,7 @@ class Method:
         image_size: pixels a side of its input; None is the backbone's own.
         params: of the head.
         params_for: data set -> further parameters for its figures.
+        bank: the prompt bank; None is the head's own.
         adapter: data set -> name of the adapter that its figures rest on.
         tolerance: percentage points within which figures count as reproduced.
         note: what else to know.
@@ -68,6 +69,7 @@ class Method:
     image_size: int | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     params_for: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    bank: str | None = None
     adapter: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = TOLERANCE
     note: str = ""
