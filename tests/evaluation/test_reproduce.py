@@ -179,7 +179,10 @@ def test_weights_from_a_file_are_taken_for_the_models_and_said(
 
 
 def test_a_head_that_cannot_be_judged_says_why(measured):
-    text = FIGURES.replace('"memory"\nbackbone', '"memory"\ndiffers = "Otherwise."\nbackbone')
+    text = FIGURES.replace(
+        '"memory"\nbackbone',
+        '"memory"\ndiffers.mvtec = "Otherwise."\ndiffers.visa = "No."\nbackbone',
+    )
     found = measured(known=read_published(text))
     assert found.verdict == "not judged: Otherwise."
 

@@ -5,7 +5,7 @@ benchmarks/published.toml holds them; `vlad reproduce` runs the protocols and co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -61,7 +61,8 @@ class Method:
         adapter: data set -> name of the adapter that its figures rest on.
         tolerance: percentage points within which figures count as reproduced.
         note: what else to know.
-        differs: why its figures cannot be judged, a sentence, or "".
+        differs: data set -> why its figures cannot be judged, a sentence.
+        unjudged: metrics that are shown and not judged.
     """
 
     head: str
@@ -73,7 +74,8 @@ class Method:
     adapter: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = TOLERANCE
     note: str = ""
-    differs: str = ""
+    differs: Mapping[str, str] = field(default_factory=dict)
+    unjudged: Sequence[str] = ()
 
     def params_on(self, data: str) -> dict[str, Any]:
         """The parameters of the head for the figures of a data set."""

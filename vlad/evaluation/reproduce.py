@@ -172,7 +172,7 @@ def _differs(
     method: Method, one: LocalSet, setup: Setup, adapter: str | None, rows: Sequence[dict]
 ) -> list[str]:
     """How the protocol differs from the published one, a sentence each."""
-    found = [method.differs] if method.differs else []
+    found = [method.differs[one.source.name]] if one.source.name in method.differs else []
     if setup.backbone != method.backbone and not _assumed(method, setup.backbone):
         found.append(f"The backbone is {short(setup.backbone)}, not {method.backbone}.")
     if adapter:
