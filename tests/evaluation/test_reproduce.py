@@ -179,7 +179,10 @@ def test_weights_from_a_file_are_taken_for_the_models_and_said(
 
 
 def test_a_head_that_cannot_be_judged_says_why(measured):
-    text = FIGURES.replace('"memory"\nbackbone', '"memory"\ndiffers = "Otherwise."\nbackbone')
+    text = FIGURES.replace(
+        '"memory"\nbackbone',
+        '"memory"\ndiffers.mvtec = "Otherwise."\ndiffers.visa = "No."\nbackbone',
+    )
     found = measured(known=read_published(text))
     assert found.verdict == "not judged: Otherwise."
 
@@ -189,6 +192,15 @@ def test_parameters_of_one_set(measured, tmp_path):
     measured(known=read_published(FIGURES.replace('backbone = "', more, 1)))
     settings = json.loads((tmp_path / "out" / "memory-mvtec" / "bench.json").read_text())
     assert settings["params"] == ["memory.rotations=2"]
+
+
+def test_the_prompt_bank_of_the_method_is_used(measured, tmp_path):
+    text = FIGURES.replace('"memory"', '"winclip"').replace("k_shot = 2", "k_shot = 0")
+    text = text.replace('backbone = "', 'bank = "winclip_anomalib"\nbackbone = "', 1)
+    found = measured("winclip", known=read_published(text))
+    assert {row["bank"] for row in found.rows} == {"winclip_anomalib"}
+    settings = json.loads((tmp_path / "out" / "winclip-mvtec" / "bench.json").read_text())
+    assert settings["bank"] == "winclip_anomalib"
 
 
 def test_another_run_in_the_folder_is_refused(measured):

@@ -1,5 +1,7 @@
 """Measured figures beside published ones: what counts as reproduced."""
 
+from dataclasses import replace
+
 import pytest
 
 from vlad.evaluation.published import DataSource, Figure, Method
@@ -52,6 +54,15 @@ def test_it_is_judged_by_the_target_and_by_metrics_that_both_have():
     found = made(rows(0.8, aupro=0.9, pixel_auroc=0.2, pixel_ap=0.03), published)
     assert found.outside == []
     assert found.verdict == "reproduced within 1 point of the authors."
+
+
+def test_a_metric_that_its_authors_measure_otherwise_is_shown_and_not_judged():
+    method = replace(METHOD, unjudged=["pixel_ap"])
+    published = [figure({"image_auroc": 80.0, "pixel_ap": 3.0})]
+    found = replace(made(rows(0.8, pixel_ap=0.9), published), method=method)
+    assert found.outside == [] and found.judged == ["image_auroc"]
+    assert found.table()[2][2] == "3.0 (+87.0)"
+    assert replace(found, rows=rows(0.8)).verdict == "reproduced within 1 point of the paper."
 
 
 def test_metrics_that_were_not_measured_are_said_and_not_counted():

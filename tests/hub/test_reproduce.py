@@ -31,6 +31,7 @@ gigabytes = 2
 head = "memory"
 backbone = "facebook/dinov2-small"
 image_size = 56
+note = "A note."
 
 [[method]]
 head = "winclip"
@@ -108,7 +109,7 @@ def test_the_papers_backbone_is_fetched_and_figures_are_judged(
     figures(monkeypatch, round(mean, 1))
     done = reproduce(*args)
     assert done.exit_code == 0, done.output
-    assert "reproduced within 1 point of a paper" in done.output
+    assert "reproduced within 1 point of a paper.\nA note.\n" in done.output
     posted = (tmp_path / "run" / "reproduced.md").read_text()
     assert "backbone facebook/dinov2-small" in posted and str(tmp_path) not in posted
     done = reproduce(*args[:-1], tmp_path / "other", "--tolerance", "0.0001")

@@ -111,6 +111,8 @@ def reproduce(
         if isinstance(result, Reproduction):
             click.echo(aligned(result.table()))
         click.echo(result.verdict)
+        if result.method.note:
+            click.echo(result.method.note)
     atomic_write(asked.out / "reproduced.md", markdown(found).encode())
     click.echo(f"\nTo post: {asked.out / 'reproduced.md'}")
     measured = [result for result in found if isinstance(result, Reproduction)]

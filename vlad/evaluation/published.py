@@ -5,7 +5,7 @@ benchmarks/published.toml holds them; `vlad reproduce` runs the protocols and co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -57,10 +57,12 @@ class Method:
         image_size: pixels a side of its input; None is the backbone's own.
         params: of the head.
         params_for: data set -> further parameters for its figures.
+        bank: the prompt bank; None is the head's own.
         adapter: data set -> name of the adapter that its figures rest on.
         tolerance: percentage points within which figures count as reproduced.
         note: what else to know.
-        differs: why its figures cannot be judged, a sentence, or "".
+        differs: data set -> why its figures cannot be judged, a sentence.
+        unjudged: metrics that are shown and not judged.
     """
 
     head: str
@@ -68,10 +70,12 @@ class Method:
     image_size: int | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     params_for: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    bank: str | None = None
     adapter: Mapping[str, str] = field(default_factory=dict)
     tolerance: float = TOLERANCE
     note: str = ""
-    differs: str = ""
+    differs: Mapping[str, str] = field(default_factory=dict)
+    unjudged: Sequence[str] = ()
 
     def params_on(self, data: str) -> dict[str, Any]:
         """The parameters of the head for the figures of a data set."""

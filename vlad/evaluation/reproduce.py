@@ -28,7 +28,7 @@ class Asked:
     """What is asked for; None is the method's own.
 
     Attributes:
-        setup: how to compute; its backbone and image size are those of the method.
+        setup: how to compute; its backbone, image size and bank are those of the method.
         out: folder with a bench for each head and data set.
         seeds: of the draws of normal images.
         shots: numbers of normal images.
@@ -104,7 +104,10 @@ def measure(
     if not shots:
         return []
     setup = replace(
-        asked.setup, backbone=asked.backbone or method.backbone, image_size=method.image_size
+        asked.setup,
+        backbone=asked.backbone or method.backbone,
+        image_size=method.image_size,
+        bank=method.bank,
     )
     params = method.params_on(name)
     try:
@@ -129,6 +132,7 @@ def measure(
                 "backbone": backbone.info.name,
                 "weights": backbone.fingerprint[:16],
                 "image_size": setup.image_size,
+                "bank": setup.bank,
                 "dtype": setup.dtype,
                 "runtime": setup.runtime,
             },
@@ -168,7 +172,7 @@ def _differs(
     method: Method, one: LocalSet, setup: Setup, adapter: str | None, rows: Sequence[dict]
 ) -> list[str]:
     """How the protocol differs from the published one, a sentence each."""
-    found = [method.differs] if method.differs else []
+    found = [method.differs[one.source.name]] if one.source.name in method.differs else []
     if setup.backbone != method.backbone and not _assumed(method, setup.backbone):
         found.append(f"The backbone is {short(setup.backbone)}, not {method.backbone}.")
     if adapter:

@@ -130,7 +130,7 @@ class Reproduction:
     @property
     def _unmeasured(self) -> list[str]:
         """What of the target has no value here, in a sentence."""
-        lost = [name for name in JUDGED if name in self.target.values and name not in self.values]
+        lost = [name for name in self._comparable if name not in self.values]
         if not lost:
             return []
         where = list(dict.fromkeys(c for name in lost for c in self._without(name)))
@@ -144,7 +144,13 @@ class Reproduction:
 
     @property
     def _common(self) -> list[str]:
-        return [name for name in JUDGED if name in self.values and name in self.target.values]
+        return [name for name in self._comparable if name in self.values]
+
+    @property
+    def _comparable(self) -> list[str]:
+        """The metrics of the target that may be judged."""
+        kept = (name for name in JUDGED if name not in self.method.unjudged)
+        return [name for name in kept if name in self.target.values]
 
     def _off(self, metric: str) -> float:
         return self.values[metric] - self.target.values[metric]
