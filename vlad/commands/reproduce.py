@@ -19,7 +19,7 @@ from vlad.system.text import instead, shown
 
 if TYPE_CHECKING:
     from vlad.evaluation.published import DataSource, Method, Published
-    from vlad.evaluation.reproduction import Missing
+    from vlad.evaluation.reproduction import Missing, Reproduction
 
 COMPUTING = ("batch_size", "device", "dtype", "runtime", "cache", "max_pixels")
 
@@ -94,7 +94,11 @@ def reproduce(
     found: list[Reproduction | Missing] = []
     for method in methods:
         for one in sets:
-            found += measure(known, method, one, asked)
+            for result in measure(known, method, one, asked):
+                found.append(result)
+                _say(result)
+                # at once: what comes later may fail
+                atomic_write(asked.out / "reproduced.md", markdown(found).encode())
     for source in known.data.values():
         there = any(source is one.source for one in sets)
         if not there and any(known.shots(method.head, source.name) for method in methods):
@@ -106,14 +110,6 @@ def reproduce(
         )
     for words in lacking:
         click.echo(f"No figures: {words}", err=True)
-    for result in found:
-        click.echo(f"\n{result.title}")
-        if isinstance(result, Reproduction):
-            click.echo(aligned(result.table()))
-        click.echo(result.verdict)
-        if result.method.note:
-            click.echo(result.method.note)
-    atomic_write(asked.out / "reproduced.md", markdown(found).encode())
     click.echo(f"\nTo post: {asked.out / 'reproduced.md'}")
     measured = [result for result in found if isinstance(result, Reproduction)]
     if not measured:
@@ -124,6 +120,15 @@ def reproduce(
         raise InputError(
             "No `heads` were judged, for the reasons above; get what the published protocol needs."
         )
+
+
+def _say(result: Reproduction | Missing) -> None:
+    click.echo(f"\n{result.title}")
+    if table := getattr(result, "table", None):  # of what could be measured
+        click.echo(aligned(table()))
+    click.echo(result.verdict)
+    if result.method.note:
+        click.echo(result.method.note)
 
 
 def _lacking(

@@ -48,7 +48,7 @@ class Reproduction:
         k_shot: number of normal images.
         figures: the published ones, that to judge by first.
         tolerance: percentage points within which a figure counts as reproduced; at least two of
-            the standard deviations over draws that a source states.
+            the standard deviations that a source states over draws, for the mean of ours.
         rows: of the bench, one for each category and draw.
         differs: how the protocol differs from the published one, a sentence each; figures are then
             shown and not judged.
@@ -140,7 +140,8 @@ class Reproduction:
     def allowed(self, metric: str) -> float:
         """Percentage points by which a metric may differ from that of the target."""
         stated = [figure.std[metric] for figure in self.figures if metric in figure.std]
-        return max(self.tolerance, *(2 * std for std in stated), 0.0)
+        draws = len({row["seed"] for row in self.rows}) or 1  # of which ours is the mean
+        return max(self.tolerance, *(2 * std / draws**0.5 for std in stated), 0.0)
 
     @property
     def _common(self) -> list[str]:
