@@ -111,6 +111,14 @@ def test_only_the_published_adapter_is_judged(measured, adapter, name, auxiliary
     assert measured("uniadet", adapters=[adapter(name, auxiliary)]).differs == said
 
 
+def test_another_adapter_at_the_same_place_is_not_taken_for_the_measured_one(measured, adapter):
+    place = adapter("uniadet-visa", "VisA")
+    measured("uniadet", adapters=[place])
+    adapter("uniadet-visa", "VisA and others")
+    with pytest.raises(OutputError, match="started with other settings"):
+        measured("uniadet", adapters=[place])
+
+
 def test_a_missing_adapter_is_said(measured):
     found = measured("uniadet")
     assert isinstance(found, Missing) and "uniadet-visa" in found.reason

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -114,6 +114,15 @@ def head_of(name_or_path: str | Path) -> str:
         AdapterError: there is no such adapter, or its file is invalid.
     """
     return _header(find_adapter(name_or_path))["head"]
+
+
+def identities(names_or_paths: Iterable[str]) -> list[str]:
+    """Adapters as given, each with the start of its file's digest, for settings to compare.
+
+    Raises:
+        AdapterError: there is no such adapter.
+    """
+    return [f"{given} {file_sha256(find_adapter(given))[:16]}" for given in names_or_paths]
 
 
 def load_adapter(

@@ -112,6 +112,7 @@ def bench(
     \b
     vlad bench mvtec visa --head winclip,memory,musc --k-shot 0,1,4 --out runs/bench
     """
+    from vlad.adapters import identities
     from vlad.commands.eval import warn_of_known
     from vlad.datasets import load_dataset
     from vlad.datasets.boxes import boxed, digest
@@ -150,7 +151,7 @@ def bench(
         **({"corruptions": changes} if changes else {}),
         **{k: v for k, v in asdict(common.setup).items() if k != "cache"},
         "params": common.params,
-        "adapters": common.adapters,
+        "adapters": identities(common.adapters),
         **({"boxes": digest(boxes)} if boxes else {}),
         **({"known_defects": known_defects} if known else {}),
         **common.setup.tiling.settings,

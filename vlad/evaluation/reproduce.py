@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vlad.adapters import find_adapter, head_of, read_adapter
+from vlad.adapters import find_adapter, head_of, identities, read_adapter
 from vlad.backbones.known import known_backbones
 from vlad.datasets import DATASETS, load_dataset
 from vlad.datasets.detect import detect
@@ -128,7 +128,7 @@ def measure(
                 "k_shot": shots,
                 "seeds": list(asked.seeds),
                 "params": [f"{method.head}.{key}={value}" for key, value in params.items()],
-                "adapters": [adapter] if adapter else [],
+                "adapters": identities([adapter] if adapter else []),
                 "backbone": backbone.info.name,
                 "weights": backbone.fingerprint[:16],
                 "image_size": setup.image_size,
