@@ -94,7 +94,17 @@ def reproduce(
     found: list[Reproduction | Missing] = []
     for method in methods:
         for one in sets:
-            found += measure(known, method, one, asked)
+            fresh = measure(known, method, one, asked)
+            found += fresh
+            for result in fresh:
+                click.echo(f"\n{result.title}")
+                if isinstance(result, Reproduction):
+                    click.echo(aligned(result.table()))
+                click.echo(result.verdict)
+                if result.method.note:
+                    click.echo(result.method.note)
+            if fresh:  # what is finished outlasts an error in a later head
+                atomic_write(asked.out / "reproduced.md", markdown(found).encode())
     for source in known.data.values():
         there = any(source is one.source for one in sets)
         if not there and any(known.shots(method.head, source.name) for method in methods):
@@ -106,14 +116,6 @@ def reproduce(
         )
     for words in lacking:
         click.echo(f"No figures: {words}", err=True)
-    for result in found:
-        click.echo(f"\n{result.title}")
-        if isinstance(result, Reproduction):
-            click.echo(aligned(result.table()))
-        click.echo(result.verdict)
-        if result.method.note:
-            click.echo(result.method.note)
-    atomic_write(asked.out / "reproduced.md", markdown(found).encode())
     click.echo(f"\nTo post: {asked.out / 'reproduced.md'}")
     measured = [result for result in found if isinstance(result, Reproduction)]
     if not measured:
