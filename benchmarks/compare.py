@@ -5,7 +5,8 @@
 BASE is checked out beside this tree; every round runs each part on both, every other round in
 reverse order. Compared are medians over rounds of the column named in PARTS: ratios to an
 alternative in the same run where there is one, so that what else the machine does matters little.
-Ends with 1 if a row is slower by more than 5 %. Rows and parts that one tree lacks are named.
+Ends with 1 if a row is slower by more than 5 %, or if this tree does not measure a part. Rows and
+parts that one tree lacks are named; rows that others are ratios to are left out.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ def main() -> None:
     for part, tree in sorted(found):
         if not found[part, tree]:
             print(f"\n{part}: not measured on {tree}, whose benchmark is missing or failed")
-    if slower:
-        raise SystemExit(f"Slower by more than {SLOWER:.0%}: {', '.join(slower)}")
+    if wrong := [*slower, *broken(found)]:
+        raise SystemExit(f"Slower by more than {SLOWER:.0%}, or not measured: {', '.join(wrong)}")
 
 
 def measured(
@@ -124,6 +125,8 @@ def compared(found: dict[tuple[str, str], list[Rows]]) -> tuple[list[list[object
         for label in dict.fromkeys([*values["base"], *values["now"]]):
             then, now = (values[tree].get(label) for tree in ("base", "now"))
             name = f"{part}: {label}"
+            if then == now == 1:  # what the other rows are ratios to
+                continue
             if then is None or now is None:
                 rows.append([name, *("–" if x is None else x for x in (then, now)), "–"])
                 continue
@@ -132,6 +135,11 @@ def compared(found: dict[tuple[str, str], list[Rows]]) -> tuple[list[list[object
             if speed < 1 / (1 + SLOWER):
                 slower.append(name)
     return rows, slower
+
+
+def broken(found: dict[tuple[str, str], list[Rows]]) -> list[str]:
+    """The parts that this tree does not measure."""
+    return [part for (part, tree), rounds in found.items() if tree == "now" and not rounds]
 
 
 def medians(rounds: list[Rows]) -> Rows:

@@ -73,7 +73,8 @@ def main() -> None:
         seconds = {names: [] for names in panels}
         passes = {names: [] for names in panels}
         for turn in range(options.rounds + 1):
-            for names, made in panels.items():
+            for names in reversed(panels) if turn % 2 else panels:
+                made = panels[names]
                 made.clock.restart()
                 spent = timed(made, images, options.batch_size)
                 if turn:  # the first round warms up

@@ -25,8 +25,9 @@ from vlad.system.machine import machine
 
 _LATENCIES = """
 done = function(summary, latency, requests)
-  io.write(string.format("p50 %f\\np99 %f\\nrefused %d\\n", latency:percentile(50) / 1000,
-    latency:percentile(99) / 1000, summary.errors.status))
+  local e = summary.errors
+  io.write(string.format("p50 %f\\np99 %f\\nfailed %d\\n", latency:percentile(50) / 1000,
+    latency:percentile(99) / 1000, e.status + e.timeout + e.connect + e.read + e.write))
 end
 """
 
@@ -96,7 +97,7 @@ def load(address: str, script: Path, clients: int, seconds: int) -> tuple[float,
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1])
     p50, p99 = (float(re.search(rf"{name} ([\d.]+)", said)[1]) for name in ("p50", "p99"))
-    return rate, p50, p99, int(re.search(r"refused (\d+)", said)[1])
+    return rate, p50, p99, int(re.search(r"failed (\d+)", said)[1])
 
 
 def counted(address: str) -> tuple[float, float]:

@@ -49,8 +49,8 @@ def main() -> None:
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled
         found = {case: [] for case in cases}
         for turn in range(options.rounds + 1):
-            for case, words in cases.items():
-                spent = spend([sys.executable, *words], environment)
+            for case in reversed(cases) if turn % 2 else cases:
+                spent = spend([sys.executable, *cases[case]], environment)
                 if turn:  # the first round warms up
                     found[case].append(spent)
         lines = [

@@ -1,5 +1,7 @@
 """The published figures that ship with vlad: whole, unambiguous, and of heads that exist."""
 
+import hashlib
+
 import pytest
 
 from vlad.adapters.cards import registry
@@ -96,6 +98,16 @@ def test_the_categories_of_a_set_are_named():
 )
 def test_the_figure_to_judge_by(key, metric, value):
     assert KNOWN.of(*key)[0].values[metric] == value
+
+
+def test_no_figure_changed_unnoticed():
+    """After a figure was changed on purpose, and read again in its source, change the digest."""
+    found = sorted(
+        repr([*key, sorted(f.values.items()), sorted(f.std.items())])
+        for f in KNOWN.figures
+        for key in [(f.head, f.data, f.k_shot, f.kind, f.source, f.target)]
+    )
+    assert hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] == "32246381c27d783b"
 
 
 def test_an_unknown_head_names_the_nearest():

@@ -211,6 +211,10 @@ def test_the_prompt_bank_of_the_method_is_used(measured, tmp_path):
     assert settings["bank"] == "winclip_anomalib"
 
 
+def test_a_given_tolerance_is_strict(measured):
+    assert measured(tolerance=1.0).strict and not measured().strict
+
+
 def test_another_run_in_the_folder_is_refused(measured):
     measured()
     with pytest.raises(OutputError, match="started with other settings"):

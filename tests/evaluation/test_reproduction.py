@@ -105,6 +105,12 @@ def test_draws_of_any_source_count_and_are_said():
     assert made(rows(0.845), published).outside == ["image_auroc"]
 
 
+def test_a_tolerance_that_was_asked_for_holds_whatever_draws_do():
+    published = [figure({"image_auroc": 80.0}, std={"image_auroc": 2.0})]
+    found = made(rows(0.82), published, strict=True)
+    assert found.outside == ["image_auroc"] and not replace(found, strict=False).outside
+
+
 def test_what_is_assumed_is_said_with_the_verdict():
     found = made(rows(0.8), [figure({"image_auroc": 80.0})], assumed=["The weights are yours."])
     assert found.verdict.endswith("of the paper. The weights are yours.")

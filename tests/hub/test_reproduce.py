@@ -139,6 +139,22 @@ def test_another_protocol_is_not_judged(mvtec, monkeypatch, tmp_path, dinov2_fol
     assert str(tmp_path.parent) not in (tmp_path / "run" / "reproduced.md").read_text()
 
 
+def test_what_is_finished_outlasts_an_error_in_a_later_head(
+    small_dino, mvtec, monkeypatch, tmp_path
+):
+    figures(monkeypatch, 50.0)
+    (tmp_path / "run" / "winclip-mvtec").mkdir(parents=True)
+    text = '{"kind": "vlad bench", "format": 1, "seeds": [7]}'
+    (tmp_path / "run" / "winclip-mvtec" / "bench.json").write_text(text)
+    known = FIGURES.replace("facebook/of-nobody", "vlad-tiny").replace("{image_auroc}", "50")
+    monkeypatch.setattr(vlad.evaluation.published, "published", lambda: read_published(known))
+    args = ("--data", f"mvtec={mvtec}", "--seeds", "0", "--out", tmp_path / "run")
+    done = reproduce("memory", "winclip", *args, "--tolerance", "100")
+    assert done.exit_code == 2 and "started with other settings" in done.stderr
+    assert "reproduced within 100 points" in done.output
+    assert "## memory on MVTec AD" in (tmp_path / "run" / "reproduced.md").read_text()
+
+
 def test_what_has_no_figures_is_said(small_dino, mvtec, monkeypatch, tmp_path):
     figures(monkeypatch, 50.0)
     args = ("--data", f"mvtec={mvtec}", "--seeds", "0", "--out", tmp_path / "run")

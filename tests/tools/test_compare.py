@@ -50,6 +50,16 @@ def test_less_is_faster_where_the_column_is_time():
     assert compare.compared(found)[1] == ["one-pass: musc"]
 
 
+def test_what_others_are_ratios_to_is_left_out():
+    found = {("memory", tree): [rows("1", "0.5")] for tree in ("base", "now")}
+    assert [row[0] for row in compare.compared(found)[0]] == ["memory: 1800, cosine"]
+
+
+def test_a_part_that_this_tree_fails_to_measure_is_named():
+    found = {("text", "base"): [], ("text", "now"): [{"a": 1.0}], ("musc", "now"): []}
+    assert compare.broken(found) == ["musc"]
+
+
 def test_rows_of_one_tree_alone_are_shown():
     found = {("memory", "base"): [{"old": 1.0}], ("memory", "now"): [{"new": 2.0}]}
     table, named = compare.compared(found)

@@ -19,7 +19,7 @@ from vlad.system.text import instead, shown
 
 if TYPE_CHECKING:
     from vlad.evaluation.published import DataSource, Method, Published
-    from vlad.evaluation.reproduction import Missing, Reproduction
+    from vlad.evaluation.reproduction import Missing
 
 COMPUTING = ("batch_size", "device", "dtype", "runtime", "cache", "max_pixels")
 
@@ -94,10 +94,16 @@ def reproduce(
     found: list[Reproduction | Missing] = []
     for method in methods:
         for one in sets:
-            for result in measure(known, method, one, asked):
-                found.append(result)
-                _say(result)
-                # at once: what comes later may fail
+            fresh = measure(known, method, one, asked)
+            found += fresh
+            for result in fresh:
+                click.echo(f"\n{result.title}")
+                if isinstance(result, Reproduction):
+                    click.echo(aligned(result.table()))
+                click.echo(result.verdict)
+                if result.method.note:
+                    click.echo(result.method.note)
+            if fresh:  # what is finished outlasts an error in a later head
                 atomic_write(asked.out / "reproduced.md", markdown(found).encode())
     for source in known.data.values():
         there = any(source is one.source for one in sets)
@@ -120,15 +126,6 @@ def reproduce(
         raise InputError(
             "No `heads` were judged, for the reasons above; get what the published protocol needs."
         )
-
-
-def _say(result: Reproduction | Missing) -> None:
-    click.echo(f"\n{result.title}")
-    if table := getattr(result, "table", None):  # of what could be measured
-        click.echo(aligned(table()))
-    click.echo(result.verdict)
-    if result.method.note:
-        click.echo(result.method.note)
 
 
 def _lacking(

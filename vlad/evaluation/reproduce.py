@@ -32,7 +32,7 @@ class Asked:
         out: folder with a bench for each head and data set.
         seeds: of the draws of normal images.
         shots: numbers of normal images.
-        tolerance: percentage points.
+        tolerance: percentage points, whatever deviation over draws a source states.
         adapters: names or paths, in place of those of the same head.
         backbone: as `vlad.backbones.load_backbone` takes it.
     """
@@ -157,6 +157,7 @@ def measure(
             [row for row in rows if row["k_shot"] == k],
             differs,
             assumed,
+            strict=asked.tolerance is not None,
         )
         for k in shots
     ]

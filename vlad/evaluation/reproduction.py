@@ -47,12 +47,13 @@ class Reproduction:
         data: the data set.
         k_shot: number of normal images.
         figures: the published ones, that to judge by first.
-        tolerance: percentage points within which a figure counts as reproduced; at least two of
-            the standard deviations that a source states over draws, for the mean of ours.
+        tolerance: percentage points within which a figure counts as reproduced; unless `strict`, at
+            least two of the standard deviations over draws that a source states.
         rows: of the bench, one for each category and draw.
         differs: how the protocol differs from the published one, a sentence each; figures are then
             shown and not judged.
         assumed: what is taken for granted, a sentence each; said with the verdict.
+        strict: whether the tolerance holds whatever a source states, as when a user gave it.
     """
 
     method: Method
@@ -63,6 +64,7 @@ class Reproduction:
     rows: Sequence[dict]
     differs: Sequence[str] = ()
     assumed: Sequence[str] = ()
+    strict: bool = False
 
     @property
     def title(self) -> str:
@@ -138,10 +140,14 @@ class Reproduction:
         return [f"Without {named}, not measured on {', '.join(where) or 'any category'}."]
 
     def allowed(self, metric: str) -> float:
-        """Percentage points by which a metric may differ from that of the target."""
+        """Percentage points by which a metric may differ from that of the target.
+
+        Two standard deviations of one draw, however many are measured: the target may be one draw.
+        """
+        if self.strict:
+            return self.tolerance
         stated = [figure.std[metric] for figure in self.figures if metric in figure.std]
-        draws = len({row["seed"] for row in self.rows}) or 1  # of which ours is the mean
-        return max(self.tolerance, *(2 * std / draws**0.5 for std in stated), 0.0)
+        return max(self.tolerance, *(2 * std for std in stated), 0.0)
 
     @property
     def _common(self) -> list[str]:
