@@ -4,7 +4,9 @@ import errno
 import io
 import os
 import pickle
+import re
 import uuid
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from vlad.results.finished import read_finished
 from vlad.results.partitions.files import place, read
 from vlad.results.partitions.folder import MARK, mark_of
 from vlad.results.rows import State
-from vlad.runs.ray import engine, parts
+from vlad.runs.ray import engine, parts, worker
 
 
 @pytest.fixture
@@ -253,10 +255,31 @@ def test_a_worker_asks_for_no_more_cores_than_a_node_has(
     assert asked.options["num_cpus"] == each and asked.options["num_gpus"] is None
 
 
-def test_a_partition_that_kills_its_workers_is_not_tried_for_ever(in_process, monkeypatch):
-    asked = Asked(monkeypatch)
-    list(engine._run(None, "", pa.table({"path": ["a"]}), 1, False))
-    assert asked.options["max_task_retries"] == 3
+def test_images_that_kill_their_workers_are_not_tried_for_ever(vlad, out, images, monkeypatch):
+    died, scores, takes = [], worker.score_samples, worker.Scorer.__call__
+
+    class Died(BaseException):
+        pass
+
+    def score(panel, samples, **options):
+        if any(sample.path.endswith("3.png") for sample in samples):
+            died.append(samples)
+            raise Died
+        return scores(panel, samples, **options)
+
+    def take(self, block):  # as Ray Data does
+        while True:
+            with suppress(Died):
+                return takes(self, block)
+
+    monkeypatch.setattr(worker, "score_samples", score)
+    monkeypatch.setattr(worker.Scorer, "__call__", take)
+    said = vlad(images, code=2)
+    assert len(died) == 4
+    assert re.search("4 workers died over the same 2 images, from .*2.png to .*3.png", said)
+    assert len(rows(out)) == 2  # of the partition before
+    (images / "3.png").unlink()
+    assert "3 images scored:" in vlad(images, "--resume")
 
 
 @pytest.mark.parametrize("columns", [{"id": ["a"]}, {"path": [["a"]]}])

@@ -162,6 +162,16 @@ class Bucket:
         pq.write_table(table, file)
         self.put(f"{folder}/{name}", file.getvalue())
 
+    def tried(self, folder: str, name: str) -> int:
+        """Count one more attempt at a partition -> how many there were.
+
+        Raises:
+            OutputError: the store cannot be used.
+        """
+        below = f"{folder}/tries/{name}"
+        self.put(f"{below}/{uuid.uuid4().hex}", b"")
+        return len(self.listed(below))
+
     def finish(self, folder: str, name: str) -> None:
         """Put a partition in place; replace one of the same name.
 

@@ -140,5 +140,19 @@ class Folder:
         write = lambda file: pq.write_table(table, file)  # noqa: E731
         atomic_write(path, write, through=self.at / folder)
 
+    def tried(self, folder: str, name: str) -> int:
+        """Count one more attempt at a partition -> how many there were.
+
+        Raises:
+            OutputError: it cannot be written down, or a later command has begun.
+        """
+        path = self.at / folder / f"{Path(name).name}.tries"
+        try:
+            with open(path, "ab") as file:
+                file.write(b".")
+                return file.tell()
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
     def finish(self, folder: str, name: str) -> None:
         """Nothing: `write` has put the partition in place."""

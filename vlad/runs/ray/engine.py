@@ -30,7 +30,6 @@ from vlad.system.text import shown
 from vlad.types import Sample
 
 PARTITION = 4096  # rows at most: what a crash of a worker may cost
-RETRIES = 3  # of a partition whose worker died; Ray Data would try for ever
 
 
 def score(
@@ -142,7 +141,6 @@ def _run(
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=None,
         batch_format="pyarrow",
-        max_task_retries=RETRIES,
         num_gpus=1 if gpu else None,
         num_cpus=None if gpu else max(1, min(max(cores), sum(cores) // workers)),
     )

@@ -21,7 +21,10 @@ from vlad.runs.ray.stored import StoredReader
 from vlad.runs.settings import Settings
 from vlad.scoring.panel import Panel
 from vlad.scoring.pipeline import score_samples
+from vlad.system.text import counted
 from vlad.types import Sample
+
+TRIES = 4  # at a partition whose workers die; Ray Data would go on for ever
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,15 @@ class Scorer:
     def _write(self, images: pa.Table) -> tuple[str, int, int]:
         job, settings = self.job, self.job.settings
         rows = images.to_pylist()
+        # named by its images, so that a partition that is scored again replaces itself
+        digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
+        part = f"scores/date={self.date}/part-{digest[:32]}.parquet"
+        if job.out.tried(self.folder, part) > TRIES:
+            raise VladError(
+                f"{TRIES} workers died over the same {counted(len(rows), 'image')}, from "
+                f"{rows[0]['path']} to {rows[-1]['path']}; leave out the one that crashes its "
+                "decoder, or give fewer `workers` or a smaller `batch_size` if memory ran out."
+            )
         # as text, since a URL would not survive pathlib
         samples = [Sample(row["path"], "", row["category"]) for row in rows]
         listed = {row["path"]: tuple(row[name] for name in STATE) for row in rows}
@@ -103,12 +115,9 @@ class Scorer:
             values = [state and getattr(state, name) for state in states]
             columns[name] = pa.array(values, pa.int64())
         columns["error"] = pa.array([s.error for s in scored], pa.string())
-        # named by its images, so that a partition that is scored again replaces itself
-        digest = hashlib.sha256("\0".join(row["path"] for row in rows).encode()).hexdigest()
-        name = f"scores/date={self.date}/part-{digest[:32]}.parquet"
         table = pa.table(columns).replace_schema_metadata({MARK: job.mark})
-        job.out.write(self.folder, name, table)
-        return name, len(rows), sum(s.error is not None for s in scored)
+        job.out.write(self.folder, part, table)
+        return part, len(rows), sum(s.error is not None for s in scored)
 
 
 def _verdicts(scored: Sequence, calibration) -> dict[str, pa.Array]:
