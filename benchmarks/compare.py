@@ -60,7 +60,7 @@ def main() -> None:
     print(f"{machine()}\n\nSince {options.base}, medians of {options.rounds} rounds\n")
     print(table(rows, ["", "then", "now", "speed now / then"]))
     for part, tree in sorted(found):
-        if not found[part, tree]:
+        if not any(found[part, tree]):
             print(f"\n{part}: not measured on {tree}, whose benchmark is missing or failed")
     if wrong := [*slower, *broken(found)]:
         raise SystemExit(f"Slower by more than {SLOWER:.0%}, or not measured: {', '.join(wrong)}")
@@ -139,7 +139,7 @@ def compared(found: dict[tuple[str, str], list[Rows]]) -> tuple[list[list[object
 
 def broken(found: dict[tuple[str, str], list[Rows]]) -> list[str]:
     """The parts that this tree does not measure."""
-    return [part for (part, tree), rounds in found.items() if tree == "now" and not rounds]
+    return [part for (part, tree), rounds in found.items() if tree == "now" and not any(rounds)]
 
 
 def medians(rounds: list[Rows]) -> Rows:

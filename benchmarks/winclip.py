@@ -83,9 +83,9 @@ def main() -> None:
 
 def in_turn(child: subprocess.Popen, panels: dict, prepared: list) -> tuple[dict, dict]:
     """Seconds of every case in every round but the first, and vlad's scores."""
-    seconds, found = defaultdict(list), defaultdict(list)
+    cases = [THEIRS, *panels]
+    seconds, found = {case: [] for case in cases}, defaultdict(list)
     for i, pixels in enumerate(prepared):
-        cases = [THEIRS, *panels]
         for case in reversed(cases) if i % 2 else cases:
             if case == THEIRS:
                 print(i, file=child.stdin, flush=True)
