@@ -24,7 +24,7 @@ from vlad.errors import BackboneError
 from vlad.types import BackboneInfo
 
 PREFIX = "timm/"
-FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+FILES = ("model.safetensors", "pytorch_model.bin")
 MAX_DEPTH = 256  # blocks, or blocks of a stage; the largest public ones have 64
 # what lets a network of one input size take others, as the constructors name it
 ANY_SIZE: tuple[dict[str, Any], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False})
@@ -113,7 +113,7 @@ def is_stored(name: str) -> bool:
     """
     config = _pretrained(name)
     if config.hf_hub_id:
-        files = [config.hf_hub_filename] if config.hf_hub_filename else FILES[:2]
+        files = [config.hf_hub_filename] if config.hf_hub_filename else FILES
         return cached.has_one(config.hf_hub_id, files)
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url).rpartition("/")[2]
     return file.is_file()
