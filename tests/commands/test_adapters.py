@@ -262,6 +262,7 @@ def test_import_of_a_file_whose_sha256_is_in_the_registry(
 
     card = {
         "auxiliary": "VisA",
+        "backbone": "ViT-L-14-336/openai",
         "licence": "MIT",
         "source_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
     }
@@ -272,6 +273,8 @@ def test_import_of_a_file_whose_sha256_is_in_the_registry(
     done = vlad(*args, "--auxiliary", "visa")
     assert done.exit_code == 0, done.output
     assert "--adapter of-theirs" in done.output
+    # equal weights may have another name, so this is no error
+    assert "Note: of-theirs was trained on ViT-L-14-336/openai." in done.stderr
     shown = vlad("adapters", "show", "of-theirs").output
     assert 'auxiliary = "VisA"' in shown and 'licence = "MIT"' in shown
 

@@ -223,9 +223,11 @@ def test_a_fetched_folder_serves_as_a_backbone(hub, dino, tmp_path):
     hub.asked.clear()
     assert fetch(name, "--to", tmp_path / "dino").exit_code == 0
     assert not hub.fetched(weights)
-    (tmp_path / "dino" / "open_clip_config.json").write_text("{}")
-    words = refusal(name, "--to", tmp_path / "dino")
-    assert "dino holds open_clip_config.json, which is of another backbone; name another" in words
+    for other in ("open_clip_config.json", "open_clip_model.safetensors", "pytorch_model.bin"):
+        (tmp_path / "dino" / other).write_text("{}")
+        words = refusal(name, "--to", tmp_path / "dino")
+        assert f"dino holds {other}, which is of another backbone; name another" in words
+        (tmp_path / "dino" / other).unlink()
     hub.repositories[name].commit({}, gone=[weights[1:], "pytorch_model.bin"])
     words = refusal(name, "--to", tmp_path / "other")
     assert words.startswith(f"{name} has none of the files model.safetensors, ")

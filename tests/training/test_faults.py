@@ -7,6 +7,8 @@ import torch
 from PIL import Image
 
 from vlad.adapters.cards import read_card
+from vlad.errors import TrainingError
+from vlad.training.checkpoint import CHECKPOINT, State, load_state, save_state
 from vlad.training.learner import Learner
 
 
@@ -127,3 +129,14 @@ def test_what_cannot_go_together(run, tree, tmp_path, dinov2_folder):
     assert run(tmp_path / "out", licence=" ").exit_code == 2
     done = run(tmp_path / "out", "--backbone", dinov2_folder, head="april_gan")
     assert (done.exit_code, "has no text encoder" in done.stderr) == (2, True)
+
+
+def test_a_bit_of_a_checkpoint_that_turned(tmp_path):
+    learned = torch.rand(64)
+    save_state(tmp_path, State({"x": learned}), {})
+    assert load_state(tmp_path, {}).tensors["x"].equal(learned)
+    content = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    content[content.index(learned.numpy().tobytes())] ^= 1
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(TrainingError, match="is damaged; begin again"):
+        load_state(tmp_path, {})
