@@ -265,6 +265,36 @@ def test_a_hub_out_of_reach_is_one_sentence(hub, saved, tmp_path, monkeypatch):
     assert not hub.asked
 
 
+def replace_at(hub, saved, where):
+    """Have the detector replaced, once, as the hub is asked for a path with `where`."""
+
+    def answer(handler):
+        if where in handler.path:
+            hub.answer = lambda _: False
+            vlad.Detector.load(saved).replace(saved)
+        return False
+
+    hub.answer = answer
+
+
+def test_a_detector_that_is_replaced_is_not_sent_in_part(hub, saved):
+    replace_at(hub, saved, "/api/models/me/nut")  # after it was read
+    assert f"{saved} was replaced while it was sent; repeat the command." in refusal(
+        "detector", "push", saved, "me/nut"
+    )
+    assert sorted(hub.repositories["me/nut"].files) == [".gitattributes"]
+    before = (saved / "calibration.json").read_bytes()
+
+    def changed(handler):
+        if "/preupload/" in handler.path:  # after the digests
+            (saved / "calibration.json").write_bytes(b"{}")
+        return False
+
+    hub.answer = changed
+    assert cli("detector", "push", saved, "me/nut").exit_code == 0
+    assert hub.repositories["me/nut"].files["calibration.json"] == before
+
+
 def test_two_pushes_at_once_do_not_mix(hub, saved):
     cli("detector", "push", saved, "me/nut")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,11 +91,13 @@ def send(
     before: Contents,
     files: Mapping[str, Path | bytes],
     message: str,
+    check: Callable[[], None],
 ) -> str:
     """Make files the content of a repository, in one commit; return its hash.
 
     Args:
         before: what the repository holds, all of which is replaced.
+        check: called before anything is sent; what is sent are the files as they were before it.
 
     Raises:
         HubError: it has changed since, or as `vlad.hub.explain.explained`.
@@ -104,11 +106,22 @@ def send(
 
     with explained(repository):
         gone = [CommitOperationDelete(path) for path in sorted(before.files.keys() - files.keys())]
-        added = [CommitOperationAdd(path, source) for path, source in files.items()]
+        added = [CommitOperationAdd(path, _held(source)) for path, source in files.items()]
+        check()
         done = _hub().create_commit(
             repository, [*gone, *added], commit_message=message, parent_commit=before.commit
         )
         return done.oid
+
+
+def _held(source: Path | bytes) -> Path | bytes:
+    """The content of a small file, which the client would read last, after all uploads.
+
+    It takes the digest of a large one at once, and the hub refuses other bytes.
+    """
+    if isinstance(source, bytes) or source.suffix == ".safetensors":
+        return source
+    return source.read_bytes()
 
 
 def fetch(repository: str, contents: Contents, paths: Iterable[str], folder: Path) -> None:

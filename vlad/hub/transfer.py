@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from vlad.adapters import CARD as ADAPTER_CARD
-from vlad.adapters import FILE, adapters_folder, find_adapter
+from vlad.adapters import FILE, adapters_folder, find_adapter, identity
 from vlad.adapters.cards import read_card, read_checked
 from vlad.detector.files import WEIGHTS
 from vlad.detector.replacing import replace_files
@@ -62,12 +62,12 @@ def push_detector(
         overwrite: whether a detector that is there is replaced; the hub keeps its history.
 
     Raises:
-        HubError: its backbone is inside and not to be sent, or a file of this machine; the
-            repository holds something else; or as `vlad.hub.explain.explained`.
+        HubError: its backbone is inside and not to be sent, or a file of this machine; it changed
+            meanwhile; the repository holds something else; or as `vlad.hub.explain.explained`.
         InputError: there is no detector in `folder`.
     """
+    paths = _state(folder)
     saved = read_detector(folder)
-    paths = _paths_in(folder)
     check_kind(str(folder), paths, "detector")
     files = known(paths, "detector")
     inside = [path for path in files if is_weights(path)]
@@ -87,8 +87,8 @@ def push_detector(
         "vlad score parts/ --detector mine --out run",
     )
     text = card("detector", repository, facts, licence, commands)
-    commit = _push("detector", repository, folder, files, text, public, overwrite)
-    return Moved(commit, files, sorted(paths - set(files)), folder)
+    commit = _push("detector", repository, folder, paths, text, public, overwrite)
+    return Moved(commit, files, sorted(paths.keys() - set(files)), folder)
 
 
 def push_adapter(
@@ -110,7 +110,7 @@ def push_adapter(
     """
     file = find_adapter(name)
     folder = file.parent
-    paths = _paths_in(folder)
+    paths = _state(folder)
     check_kind(str(folder), paths, "adapter")
     adapter = read_checked(folder / FILE)  # the one that is sent, whichever was named
     stated = read_card(folder / ADAPTER_CARD)
@@ -130,8 +130,8 @@ def push_adapter(
     )
     text = card("adapter", repository, facts, licence, commands)
     files = known(paths, "adapter")
-    commit = _push("adapter", repository, folder, files, text, public, overwrite)
-    return Moved(commit, files, sorted(paths - set(files)), folder)
+    commit = _push("adapter", repository, folder, paths, text, public, overwrite)
+    return Moved(commit, files, sorted(paths.keys() - set(files)), folder)
 
 
 def pull_detector(repository: str, folder: Path, *, overwrite: bool = False) -> Moved:
@@ -184,7 +184,7 @@ def _push(
     kind: str,
     repository: str,
     folder: Path,
-    files: Iterable[str],
+    paths: Mapping[str, object],
     text: bytes,
     public: bool,
     overwrite: bool,
@@ -198,8 +198,15 @@ def _push(
                 f"{repository} holds a {kind} already; give `overwrite` to replace it there, or "
                 "name another repository."
             )
-    sources: Mapping[str, Path | bytes] = {CARD: text, **{path: folder / path for path in files}}
-    return send(repository, before, sources, f"{kind.capitalize()} sent by vlad")
+    files = {path: folder / path for path in known(paths, kind)}
+
+    def check() -> None:
+        now = _state(folder)
+        if any(now.get(path) != paths[path] for path in files):
+            raise HubError(f"{folder} was replaced while it was sent; repeat the command.")
+
+    sources: Mapping[str, Path | bytes] = {CARD: text, **files}
+    return send(repository, before, sources, f"{kind.capitalize()} sent by vlad", check)
 
 
 def _pull_detector(repository: str, folder: Path) -> Moved:
@@ -233,10 +240,10 @@ def _sound(kind: str, repository: str) -> Iterator[None]:
         ) from error
 
 
-def _paths_in(folder: Path) -> set[str]:
-    """The files in a folder, but for its lock, by their path in it."""
+def _state(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """What tells whether files in a folder are replaced, by path in it; not of its lock."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return {file.relative_to(folder).as_posix() for file in files}
+    return {file.relative_to(folder).as_posix(): identity(file) for file in files}
 
 
 def _short(repository: str) -> str:
