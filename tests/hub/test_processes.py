@@ -108,7 +108,7 @@ def test_a_detector_pulled_over_a_slow_line_shows_its_progress_and_scores(
 def test_a_pulled_adapter_scores_by_its_name(hub, env, images, tmp_path):
     folder = data_folder("adapters") / "vlad-tiny-uniadet"
     hub.add("me/drawn", {path.name: path.read_bytes() for path in folder.iterdir()})
-    assert run(env, "adapters", "pull", "me/drawn").endswith("Use it with --adapter drawn\n")
+    assert run(env, "adapters", "pull", "me/drawn").endswith("--head uniadet --adapter drawn\n")
     paths, built_in = [images / "1.png", images / "4.png"], ("--backbone", "vlad-tiny")
     command = ("score", *paths, "--head", "uniadet", "--adapter", "drawn", *built_in)
     run(env, *command, "--out", tmp_path / "run")
