@@ -188,7 +188,8 @@ class RunFolder:
         if not self.rows.scored(path) or not heads <= set(self.rows[path].scores):
             return False
         # a stop between its two files leaves a row without a state
-        if self.rows[path].state is None or self.changed(sample):
+        stateless = self.rows[path].state is None and State.of(path) is not None
+        if stateless or self.changed(sample):
             return False
         return not self.keeps_maps or heads <= set(self.maps(sample))
 
