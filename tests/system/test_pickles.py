@@ -110,6 +110,16 @@ def test_an_archive_of_torchscript_is_read_as_carefully(tmp_path):
         load_backbone(str(tmp_path / "a.pt"))
 
 
+def test_modules_that_are_each_held_twice_take_no_time(tmp_path):
+    made = b"".join(b"c__torch__\nM\n)\x81q%c0" % i for i in range(31))
+    held = b"".join(b"h%c}(X\1\0\0\0ah%cX\1\0\0\0bh%cub0" % (i, i + 1, i + 1) for i in range(30))
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/constants.pkl", b"")
+        archive.writestr("a/data.pkl", b"\x80\x02" + made + held + b"h\0.")
+    with pytest.raises(BackboneError, match="or hold each other too often"):
+        load_backbone(str(tmp_path / "a.pt"))
+
+
 @pytest.mark.parametrize("content", [{"state_dict": [1]}, {"state_dict": None}, {0: torch.ones(2)}])
 def test_another_file_of_torch_has_no_clip(content, tmp_path):
     torch.save(content, tmp_path / "a.pt")

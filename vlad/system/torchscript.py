@@ -8,16 +8,20 @@ looked up. OpenAI's CLIPs are such archives.
 from __future__ import annotations
 
 import io
+import itertools
 import pickle
 import pickletools
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch._utils import _rebuild_parameter, _rebuild_tensor_v2
 
-from vlad.system.pickles import names_in
+from vlad.system.pickles import MOST, names_in
+
+LONGEST = 512  # characters of the name of a module
 
 _FUNCTIONS = {
     ("collections", "OrderedDict"): OrderedDict,
@@ -85,7 +89,7 @@ def read_archive(path: Path) -> dict[str, torch.Tensor]:
         _check_places(content)
         root = _Unpickler(io.BytesIO(content), archive, folder).load()
     found: dict[str, torch.Tensor] = {}
-    _collect(root, "", found)
+    _collect(root, "", found, itertools.count())
     return found
 
 
@@ -127,11 +131,13 @@ class _Unpickler(pickle.Unpickler):
         return torch.TypedStorage(wrap_storage=self.storages[key], dtype=dtype, _internal=True)
 
 
-def _collect(module: object, prefix: str, found: dict[str, torch.Tensor], depth: int = 0) -> None:
-    if depth > 32:
-        raise ValueError("its modules are nested too deeply")
+def _collect(
+    module: object, prefix: str, found: dict[str, torch.Tensor], visits: Iterator[int]
+) -> None:
     for name, value in getattr(module, "attributes", {}).items():
+        if len(prefix) > LONGEST or next(visits) > MOST:
+            raise ValueError("its modules are nested too deeply, or hold each other too often")
         if isinstance(value, _Module):
-            _collect(value, f"{prefix}{name}.", found, depth + 1)
+            _collect(value, prefix + name + ".", found, visits)
         elif torch.is_tensor(value) and name != "attn_mask":  # a constant, not a weight
             found[prefix + name] = value
