@@ -1,6 +1,7 @@
 """Weights, adapters and detectors made to harm: each is refused in a sentence, at little cost."""
 
 import json
+import os
 import zipfile
 
 import numpy as np
@@ -150,7 +151,7 @@ def test_an_adapter_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, in_
     def replaced(path):
         digest = digest_of(path)
         if in_place:
-            file.write_bytes(file.read_bytes())
+            os.utime(file, ns=(0, 1))
         else:
             save_adapter(named("two"), tmp_path)
         return digest
@@ -158,3 +159,22 @@ def test_an_adapter_that_is_replaced_while_it_is_read(tmp_path, monkeypatch, in_
     monkeypatch.setattr(adapters, "file_sha256", replaced)
     with pytest.raises(AdapterError, match="changed while it was read"):
         read_adapter(file)
+
+
+def test_a_file_is_another_once_it_is_written_or_replaced(tmp_path):
+    def written(path, content, time):
+        path.write_bytes(content)
+        os.utime(path, ns=(0, time))
+
+    file, other = tmp_path / "a", tmp_path / "b"
+    written(file, b"12", 1)
+    first = adapters.identity(file)
+    written(file, b"34", 2)
+    assert adapters.identity(file) != first
+    written(file, b"123", 1)
+    assert adapters.identity(file) != first
+    written(file, b"12", 1)
+    assert adapters.identity(file) == first
+    written(other, b"12", 1)
+    other.replace(file)
+    assert adapters.identity(file) != first
