@@ -4,7 +4,7 @@
 
 Both run the same random weights on the same pixels, interleaved in one process, after a check that
 their embeddings agree. Then the memory head scores the images of a folder from their files, and the
-backbone alone runs on the same prepared pixels.
+passes that it needs run on the same prepared pixels.
 """
 
 from __future__ import annotations
@@ -59,21 +59,18 @@ def measured(name: str, options: argparse.Namespace) -> list[list]:
         return [found[i : i + options.batch_size] for i in range(0, len(found), options.batch_size)]
 
     prepared = [panel.prepare(read_image(sample.path)) for sample in samples]
-    inputs = [
-        torch.from_numpy(np.stack([next(iter(pixels.values())) for pixels in batch]))
-        for batch in batches(prepared)
-    ]
+    first = [next(iter(pixels.values())) for pixels in prepared[: options.batch_size]]
+    one = torch.from_numpy(np.stack(first))
     depth, specs = backbone.info.depth, list(panel.specs.values())
 
     def embed(pixels: torch.Tensor, taps: tuple = ()) -> torch.Tensor:
         return backbone.vision.embed_image(backbone.vision(pixels, taps=taps).last)
 
-    theirs, ours = model.encode_image(inputs[0].to(dtype)).float(), embed(inputs[0]).float()
+    theirs, ours = model.encode_image(one.to(dtype)).float(), embed(one).float()
     cosine = torch.cosine_similarity(theirs, ours).min()
     if cosine < (1 - 1e-5 if dtype is torch.float32 else 0.99):
         raise SystemExit(f"{name}: the embeddings differ (cosine {cosine:.5f}).")
 
-    one = inputs[0]
     seconds = interleaved(
         {
             "open_clip, encode_image": lambda: model.encode_image(one.to(dtype)),

@@ -13,7 +13,10 @@ import time
 import numpy as np
 import pytest
 
+from vlad.errors import InputError
+from vlad.results.finished import read_finished
 from vlad.results.maps import read_map
+from vlad.runs import run
 from vlad.system.lock import locked
 
 
@@ -214,6 +217,22 @@ def test_a_replaced_image_keeps_its_old_row_until_it_is_scored(vlad, images, dra
     score = rows(tmp_path / "run")[2]["memory"]
     vlad(*args, "--resume")
     assert rows(tmp_path / "run")[2]["memory"] != score
+
+
+def test_verdicts_of_another_threshold_are_not_those_of_a_finished_run(
+    vlad, images, tmp_path, monkeypatch
+):
+    args = (images, "--head", "memory", "--normal", images / "0.png", "--out", tmp_path / "run")
+    assert vlad(*args, "--threshold", 0.1).exit_code == 0
+    read_finished(tmp_path / "run")
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "write_overlays", stopped)
+    assert vlad(*args, "--threshold", 0.2, "--resume").exit_code != 0
+    with pytest.raises(InputError, match="is not finished"):
+        read_finished(tmp_path / "run")
 
 
 def test_a_held_out_image_that_was_replaced_is_scored_again(vlad, images, drawn, tmp_path):

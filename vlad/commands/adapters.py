@@ -183,9 +183,10 @@ def export(adapter, out, backbone) -> None:
     from vlad.backbones import describe, load_backbone
 
     found = read_adapter(find_adapter(adapter))
-    load_adapter(found, found.head, describe(backbone or found.backbone))  # whether it is whole
     repeats = found.head in WORDS  # embeddings of the text encoder
     loaded = load_backbone(backbone or found.backbone, "cpu") if repeats else None
+    info = loaded.info if loaded else describe(backbone or found.backbone)
+    load_adapter(found, found.head, info)  # whether it is whole
     write_checkpoint(found, Path(out), loaded)
     click.echo(f"{len(found.tensors)} learned tensors written to {out}")
 

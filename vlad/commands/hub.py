@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -108,14 +109,16 @@ def pull_adapter(repository, out) -> None:
     \b
     vlad adapters pull me/mine
     """
-    from vlad.adapters import FILE, read_adapter
+    from vlad.adapters import CARD
+    from vlad.adapters.cards import read_card
     from vlad.hub.transfer import pull_adapter as pull
 
     moved = pull(repository, Path(out) if out else None)
     _say_fetched(moved, repository)
-    adapter = read_adapter(moved.folder / FILE)
+    card = read_card(moved.folder / CARD)  # which its file was checked against
     use = moved.folder if out else moved.folder.name
-    click.echo(f"Use it with --backbone {adapter.backbone} --head {adapter.head} --adapter {use}")
+    on = quote(card["backbone"])
+    click.echo(f"Use it with --backbone {on} --head {card['head']} --adapter {quote(str(use))}")
 
 
 def _say_sent(moved: Moved, repository: str) -> None:

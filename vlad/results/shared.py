@@ -10,10 +10,10 @@ from vlad.errors import InputError
 from vlad.results.runjson import SETTINGS
 
 # `prompts` tell what banks and categories say; digests of images are gathered below
-_OWN = {"vlad", "category", "banks", "protocol", "seed", "quality", "kinds"}
+_NOT_SHARED = {"vlad", "category", "banks", "protocol", "seed", "quality", "kinds"}
 _IMAGES = ("references", "pool", "known_defects")
 # what two runs must share for their scores to be comparable
-_SHARED = tuple(key for key in SETTINGS if key not in {*_OWN, *_IMAGES})
+_SHARED = tuple(key for key in SETTINGS if key not in {*_NOT_SHARED, *_IMAGES})
 
 
 def shared_settings(settings: Mapping) -> dict[str, object]:
